@@ -1,0 +1,3 @@
+//! The `cargo xbuild` subcommand.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `xbuild` command.
+
+fn main() {}

@@ -1,0 +1,199 @@
+//! What xbuild knows of targets and toolchains: `targets/*.toml` and `toolchains/*.toml`, embedded.
+//!
+//! Facts about a triple or a tool are data. Adding a target is adding a file; nothing here or
+//! elsewhere matches on a triple's text. No IO: the files are part of the binary.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use include_dir::{Dir, include_dir};
+use serde::{Deserialize, Serialize};
+
+use crate::platform::Platform;
+
+static TARGET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/targets");
+static TOOLCHAIN_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/toolchains");
+
+/// Every target, sorted by platform and then triple.
+static TARGETS: LazyLock<Vec<Target>> = LazyLock::new(|| {
+    let mut targets: Vec<Target> = documents(&TARGET_FILES).map(|(_, text)| parse(text)).collect();
+    targets.sort_by(|a, b| (&a.platform, &a.triple).cmp(&(&b.platform, &b.triple)));
+    targets
+});
+
+/// The C library that a target's programs use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Libc {
+    /// glibc, linked dynamically.
+    Gnu,
+    /// musl, linked statically.
+    Musl,
+}
+
+impl fmt::Display for Libc {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Gnu => "glibc",
+            Self::Musl => "musl",
+        })
+    }
+}
+
+/// One target triple: `targets/<triple>.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Target {
+    /// rustc's target triple.
+    pub triple: String,
+    /// The platform that an image of its programs is for.
+    pub platform: Platform,
+    /// The C library.
+    pub libc: Libc,
+    /// What the ELF header of its programs says.
+    pub elf: ElfIdentity,
+    /// Debian's port for it, where there is one.
+    pub debian: Option<DebianPort>,
+    /// How zig names it.
+    pub zig: ZigTarget,
+}
+
+/// The ELF identity of a target's programs (gABI, "ELF Header"; psABI of each machine for the flags).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ElfIdentity {
+    /// `EI_CLASS` in bits: 32 or 64.
+    pub class: u8,
+    /// `EI_DATA`.
+    pub endianness: Endianness,
+    /// `e_machine`, for example 183 for `EM_AARCH64`.
+    pub machine: u16,
+    /// The bits of `e_flags` that must have a certain value: float ABI, ABI version.
+    pub flags: Option<FlagRule>,
+    /// `PT_INTERP` of a dynamically linked program; none where programs are static.
+    pub interpreter: Option<String>,
+}
+
+/// Byte order of an ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endianness {
+    /// `ELFDATA2LSB`.
+    Little,
+    /// `ELFDATA2MSB`.
+    Big,
+}
+
+/// `e_flags & mask == value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlagRule {
+    /// The bits looked at.
+    pub mask: u32,
+    /// What they must be.
+    pub value: u32,
+}
+
+/// A Debian port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianPort {
+    /// `dpkg --print-architecture`: `amd64`, `armhf`, …
+    pub architecture: String,
+    /// The multiarch folder under `/usr/lib`: `arm-linux-gnueabihf`, …
+    pub multiarch: String,
+}
+
+/// zig's name for a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZigTarget {
+    /// `-target` without the glibc suffix.
+    pub target: String,
+    /// `-mcpu`, where zig's baseline is not rustc's.
+    pub cpu: Option<String>,
+}
+
+impl Target {
+    /// Every target that xbuild knows, sorted by platform.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        &TARGETS
+    }
+
+    /// The target with this triple.
+    #[must_use]
+    pub fn by_triple(triple: &str) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.triple == triple)
+    }
+
+    /// The target for this very platform and C library.
+    #[must_use]
+    pub fn by_platform(platform: &Platform, libc: Libc) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.platform == *platform && target.libc == libc)
+    }
+
+    /// The triple as cargo's environment variables have it: `AARCH64_UNKNOWN_LINUX_GNU`.
+    #[must_use]
+    pub fn screaming(&self) -> String {
+        self.underscored().to_ascii_uppercase()
+    }
+
+    /// The triple as cc-rs's environment variables have it: `aarch64_unknown_linux_gnu`.
+    #[must_use]
+    pub fn underscored(&self) -> String {
+        self.triple.replace(['-', '.'], "_")
+    }
+}
+
+/// Every platform that some target serves, sorted.
+#[must_use]
+pub fn platforms() -> Vec<Platform> {
+    let mut platforms: Vec<_> = TARGETS.iter().map(|target| target.platform.clone()).collect();
+    platforms.dedup();
+    platforms
+}
+
+/// The text of `toolchains/<name>.toml`, for the toolchain's own room to parse.
+#[must_use]
+pub(crate) fn toolchain_document(name: &str) -> Option<&'static str> {
+    TOOLCHAIN_FILES.get_file(format!("{name}.toml"))?.contents_utf8()
+}
+
+/// The stem and text of every embedded TOML document of a folder.
+fn documents(folder: &'static Dir<'static>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    folder.files().filter(|file| file.path().extension().is_some_and(|extension| extension == "toml")).map(
+        |file| {
+            let stem =
+                file.path().file_stem().and_then(|stem| stem.to_str()).expect("data files have UTF-8 names");
+            (stem, file.contents_utf8().expect("data files are UTF-8"))
+        },
+    )
+}
+
+/// Parses an embedded document. The data is part of the binary and `tests/catalog.rs` reads every file, so
+/// a fault in it is a fault of the build and not of the user.
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    toml::from_str(text).unwrap_or_else(|error| panic!("an embedded data file is wrong: {error}\n{text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stems_are_identities() {
+        for (stem, text) in documents(&TARGET_FILES) {
+            assert_eq!(parse::<Target>(text).triple, stem);
+        }
+    }
+
+    #[test]
+    fn the_three_main_platforms_have_both_libcs() {
+        for platform in ["linux/amd64", "linux/arm64", "linux/arm/v7"] {
+            let platform: Platform = platform.parse().unwrap();
+            assert!(Target::by_platform(&platform, Libc::Gnu).is_some(), "{platform}");
+            assert!(Target::by_platform(&platform, Libc::Musl).is_some(), "{platform}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Being told to stop: Ctrl-C and time limits, in one value that every long operation checks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::clock::Instant;
+use crate::error::{ExitCode, Explain};
+
+/// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    interrupted: Arc<AtomicBool>,
+    limit: Option<Limit>,
+}
+
+#[derive(Clone, Debug)]
+struct Limit {
+    what: Arc<str>,
+    duration: Duration,
+    end: Instant,
+}
+
+/// Why an operation was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cancelled {
+    /// Ctrl-C, SIGTERM or SIGHUP.
+    #[error("interrupted")]
+    Interrupted,
+    /// A time limit ran out.
+    #[error("{what} did not finish within {}", humantime(*.duration))]
+    TimedOut {
+        /// What the limit was for.
+        what: String,
+        /// The limit.
+        duration: Duration,
+    },
+}
+
+impl Explain for Cancelled {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::TimedOut { .. } => ExitCode::TimedOut,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Interrupted => None,
+            Self::TimedOut { .. } => Some("give it more time with --timeout".into()),
+        }
+    }
+}
+
+impl Cancel {
+    /// A handle that nothing has interrupted yet, without a time limit.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Interrupts every clone of this handle.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+    }
+
+    /// The same handle with a time limit that starts now, or with the limit it has if that ends sooner.
+    #[must_use]
+    pub fn within(&self, duration: Duration, what: &str) -> Self {
+        let end = Instant::now() + duration;
+        let limit = match &self.limit {
+            Some(sooner) if sooner.end <= end => sooner.clone(),
+            _ => Limit { what: what.into(), duration, end },
+        };
+        Self { interrupted: Arc::clone(&self.interrupted), limit: Some(limit) }
+    }
+
+    /// An error once the work should stop.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.interrupted.load(Ordering::SeqCst) {
+            return Err(Cancelled::Interrupted);
+        }
+        match &self.limit {
+            Some(limit) if Instant::now() >= limit.end => {
+                Err(Cancelled::TimedOut { what: limit.what.to_string(), duration: limit.duration })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `90m`, `1h 30m`: a duration as a person writes it, for messages.
+#[must_use]
+pub fn humantime(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let text: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if text.is_empty() { format!("{}ms", duration.as_millis()) } else { text.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sooner_limit_wins_and_is_named() {
+        let outer = Cancel::new().within(Duration::ZERO, "the build");
+        let inner = outer.within(Duration::from_secs(60), "linux/arm64");
+        assert!(matches!(inner.check(), Err(Cancelled::TimedOut { what, .. }) if what == "the build"));
+    }
+
+    #[test]
+    fn an_interrupt_reaches_every_clone() {
+        let cancel = Cancel::new();
+        let clone = cancel.within(Duration::from_secs(60), "x");
+        assert_eq!(clone.check(), Ok(()));
+        cancel.interrupt();
+        assert_eq!(clone.check(), Err(Cancelled::Interrupted));
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        assert_eq!(humantime(Duration::from_secs(5400)), "1h 30m");
+        assert_eq!(humantime(Duration::from_millis(250)), "250ms");
+    }
+}

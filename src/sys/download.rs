@@ -1,0 +1,448 @@
+//! HTTP downloads: bounded in time, resumed, retried, verified, published by rename.
+//!
+//! One client for packages and toolchains. Registries have their own (`registry`), for they speak a protocol;
+//! this one only gets files whose digest is known or whose content is signed.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use ureq::tls::{RootCerts, TlsConfig};
+
+use super::cancel::{Cancel, Cancelled};
+use super::{clock, fs};
+use crate::error::{ExitCode, Explain, io_hint};
+
+/// A server that sends nothing for this long is stalled.
+const STALL: Duration = Duration::from_secs(30);
+/// How often a download without any progress is tried.
+const ATTEMPTS: u32 = 4;
+/// The wait before the second attempt; it doubles each time.
+const BACK_OFF: Duration = Duration::from_millis(500);
+const CHUNK: usize = 64 * 1024;
+
+/// An HTTP client. Cheap to clone; connections are shared between clones.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    offline: bool,
+}
+
+/// A file to get.
+#[derive(Clone, Debug)]
+pub struct Download<'a> {
+    /// Where from.
+    pub url: &'a str,
+    /// Its final path. Its folder must exist; beside it stands `<name>.partial` while bytes arrive.
+    pub path: &'a Path,
+    /// The digest that its bytes must have, if it is known.
+    pub sha256: Option<[u8; 32]>,
+    /// Its size in bytes, if it is known.
+    pub size: Option<u64>,
+    /// More than this many bytes are refused where `size` is not known.
+    pub limit: u64,
+}
+
+/// Why a download failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// `--offline`, and the file is not in the cache.
+    #[error("`{url}` is not in the cache, and the network is not to be used")]
+    Offline {
+        /// Where it would have come from.
+        url: String,
+    },
+    /// The server has no such file, or refuses it.
+    #[error("`{url}`: the server answered {status}")]
+    Status {
+        /// Where from.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+    },
+    /// No connection, or a broken one, after all attempts.
+    #[error("`{url}`: {reason} (tried {attempts} times)")]
+    Network {
+        /// Where from.
+        url: String,
+        /// The last failure.
+        reason: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("`{url}` is corrupt: expected {expected}, got {found}")]
+    Corrupt {
+        /// Where from.
+        url: String,
+        /// The digest or size that was expected.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// The file could not be written.
+    #[error("cannot keep a download: {0}")]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl DownloadError {
+    /// True if the server has no such file (404 or 410).
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status: 404 | 410, .. })
+    }
+}
+
+impl Explain for DownloadError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Offline { .. } => ExitCode::Offline,
+            Self::Status { .. } | Self::Network { .. } => ExitCode::Network,
+            Self::Corrupt { .. } => ExitCode::CorruptDownload,
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Offline { .. } => Some("run once without --offline to fill the cache".into()),
+            Self::Status { .. } => Some("check the mirror's address in the configuration".into()),
+            Self::Network { .. } => {
+                Some("check the connection and the proxy variables, then run again".into())
+            }
+            Self::Corrupt { .. } => Some("run again; if it stays, a proxy or the mirror alters files".into()),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// A failed attempt, and whether another may succeed.
+enum Attempt {
+    Again(String),
+    Over(DownloadError),
+}
+
+impl From<io::Error> for Attempt {
+    fn from(error: io::Error) -> Self {
+        Self::Over(error.into())
+    }
+}
+
+impl Client {
+    /// A client that trusts the system's certificates and takes the proxy variables. With `offline` every
+    /// request is refused.
+    #[must_use]
+    pub fn new(offline: bool) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .user_agent(concat!("xbuild/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(STALL))
+            .timeout_per_read(Some(STALL))
+            .build();
+        Self { agent: config.into(), offline }
+    }
+
+    /// True if every request is refused.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// Gets a small document whose content is verified by the caller, such as a signed release.
+    pub fn small(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
+        let mut bytes = Vec::new();
+        self.retry(url, cancel, |_| {
+            bytes.clear();
+            self.receive(url, 0, cancel, &mut |part: Part<'_>| {
+                if let Part::Bytes(chunk) = part {
+                    bytes.extend_from_slice(chunk);
+                    too_large(url, bytes.len() as u64, limit)?;
+                }
+                Ok(())
+            })
+        })?;
+        Ok(bytes)
+    }
+
+    /// Gets a file. An attempt that broke off is resumed by range, also by a later process. `progress` is told
+    /// the bytes had so far and, where it is known, the size.
+    pub fn file(
+        &self,
+        download: &Download<'_>,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<(), DownloadError> {
+        let partial = partial_path(download.path);
+        let _lock = fs::lock(&lock_path(download.path), cancel, || ()).map_err(|error| match error {
+            fs::LockError::Io(error) => DownloadError::Io(error),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        })?;
+        // Another process may have finished it while we waited for the lock.
+        if download.sha256.is_some() && download.path.exists() && check(download, download.path).is_ok() {
+            return Ok(());
+        }
+        let mut resumed = partial.exists();
+        loop {
+            self.retry(download.url, cancel, |had_before| {
+                self.attempt(download, &partial, cancel, progress, had_before)
+            })?;
+            match check(download, &partial) {
+                Ok(()) => break,
+                Err(error) => {
+                    fs::remove_file(&partial)?;
+                    // What an earlier process left may have been of another version of the file.
+                    if !std::mem::replace(&mut resumed, false) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        fs::File::open(&partial)?.sync_data()?;
+        fs::rename(&partial, download.path)?;
+        Ok(())
+    }
+
+    /// One request for the rest of the file. `reached` is updated with the bytes on disk.
+    fn attempt(
+        &self,
+        download: &Download<'_>,
+        partial: &Path,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+        reached: &mut u64,
+    ) -> Result<(), Attempt> {
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).read(true).open(partial)?;
+        let mut had = io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
+        if download.size.is_some_and(|size| had >= size) {
+            return Ok(());
+        }
+        let mut total = download.size;
+        self.receive(download.url, had, cancel, &mut |part| match part {
+            Part::Start { offset, length } => {
+                if offset != had {
+                    file.file().set_len(offset)?;
+                    had = io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+                }
+                total = total.or(length.map(|length| offset + length));
+                Ok(())
+            }
+            Part::Bytes(chunk) => {
+                file.write_all(chunk)?;
+                had += chunk.len() as u64;
+                *reached = had;
+                too_large(download.url, had, download.size.unwrap_or(download.limit))?;
+                progress(had, total);
+                Ok(())
+            }
+        })
+    }
+
+    /// Tries until it is done, is refused, or several attempts in a row brought nothing new. Progress starts
+    /// the count again: a large file over a bad line takes as many attempts as it needs.
+    fn retry(
+        &self,
+        url: &str,
+        cancel: &Cancel,
+        mut attempt: impl FnMut(&mut u64) -> Result<(), Attempt>,
+    ) -> Result<(), DownloadError> {
+        if self.offline {
+            return Err(DownloadError::Offline { url: url.to_owned() });
+        }
+        let (mut best, mut failures) = (0, 0);
+        loop {
+            let mut reached = 0;
+            let reason = match attempt(&mut reached) {
+                Ok(()) => return Ok(()),
+                Err(Attempt::Over(error)) => return Err(error),
+                Err(Attempt::Again(reason)) => reason,
+            };
+            failures = if reached > best { 1 } else { failures + 1 };
+            best = best.max(reached);
+            if failures >= ATTEMPTS {
+                return Err(DownloadError::Network { url: url.to_owned(), reason, attempts: failures });
+            }
+            let until = clock::Instant::now() + BACK_OFF * 2_u32.pow(failures - 1);
+            while clock::Instant::now() < until {
+                cancel.check()?;
+                clock::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// Sends one GET and hands over what comes. The connection is read on a thread of its own, so that a
+    /// cancelled download returns at once although the read in progress does not.
+    fn receive(
+        &self,
+        url: &str,
+        offset: u64,
+        cancel: &Cancel,
+        on_part: &mut dyn FnMut(Part<'_>) -> Result<(), Attempt>,
+    ) -> Result<(), Attempt> {
+        let (sender, receiver) = mpsc::sync_channel::<Result<Message, Attempt>>(16);
+        let (agent, url) = (self.agent.clone(), url.to_owned());
+        thread::spawn(move || {
+            let sent = |message| sender.send(message).is_ok();
+            if let Err(error) = read_response(&agent, &url, offset, &mut |message| sent(Ok(message))) {
+                sent(Err(error));
+            }
+        });
+        loop {
+            cancel.check().map_err(|cancelled| Attempt::Over(cancelled.into()))?;
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(Ok(Message::Start { offset, length })) => on_part(Part::Start { offset, length })?,
+                Ok(Ok(Message::Bytes(bytes))) => on_part(Part::Bytes(&bytes))?,
+                Ok(Ok(Message::End)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Attempt::Again("the connection broke".into()));
+                }
+            }
+        }
+    }
+}
+
+/// What `receive` hands over.
+enum Part<'a> {
+    Start { offset: u64, length: Option<u64> },
+    Bytes(&'a [u8]),
+}
+
+/// The same, between threads.
+enum Message {
+    Start { offset: u64, length: Option<u64> },
+    Bytes(Vec<u8>),
+    End,
+}
+
+fn read_response(
+    agent: &ureq::Agent,
+    url: &str,
+    offset: u64,
+    send: &mut dyn FnMut(Message) -> bool,
+) -> Result<(), Attempt> {
+    let mut request = agent.get(url);
+    if offset > 0 {
+        request = request.header("Range", format!("bytes={offset}-"));
+    }
+    let response = request.call().map_err(|error| Attempt::Again(error.to_string()))?;
+    let status = response.status().as_u16();
+    let start = match status {
+        200 => 0,
+        206 => range_start(response.headers()).unwrap_or(offset),
+        // Nothing behind `offset`: what is on disk is whole or wrong, and the digest tells which.
+        416 if offset > 0 => {
+            send(Message::End);
+            return Ok(());
+        }
+        408 | 425 | 429 | 500..=599 => return Err(Attempt::Again(format!("the server answered {status}"))),
+        _ => return Err(Attempt::Over(DownloadError::Status { url: url.to_owned(), status })),
+    };
+    if start > offset {
+        return Err(Attempt::Again(format!("the server skipped from byte {offset} to byte {start}")));
+    }
+    let length = response.body().content_length();
+    if !send(Message::Start { offset: start, length }) {
+        return Ok(());
+    }
+    let mut body = response.into_body().into_reader();
+    let mut received = 0;
+    loop {
+        let mut buffer = vec![0; CHUNK];
+        let count = body.read(&mut buffer).map_err(|error| Attempt::Again(error.to_string()))?;
+        if count == 0 {
+            break;
+        }
+        received += count as u64;
+        buffer.truncate(count);
+        if !send(Message::Bytes(buffer)) {
+            return Ok(());
+        }
+    }
+    if length.is_some_and(|length| received < length) {
+        return Err(Attempt::Again(format!("the connection ended after {received} bytes")));
+    }
+    send(Message::End);
+    Ok(())
+}
+
+/// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
+fn range_start(headers: &ureq::http::HeaderMap) -> Option<u64> {
+    let value = headers.get("content-range")?.to_str().ok()?;
+    value.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+fn too_large(url: &str, had: u64, limit: u64) -> Result<(), Attempt> {
+    if had <= limit {
+        return Ok(());
+    }
+    Err(Attempt::Over(DownloadError::Corrupt {
+        url: url.to_owned(),
+        expected: format!("at most {limit} bytes"),
+        found: "more".into(),
+    }))
+}
+
+/// Size and digest of a file on disk against what the download says.
+fn check(download: &Download<'_>, path: &Path) -> Result<(), DownloadError> {
+    let corrupt = |expected: String, found: String| DownloadError::Corrupt {
+        url: download.url.to_owned(),
+        expected,
+        found,
+    };
+    let found = fs::metadata(path)?.len();
+    if let Some(size) = download.size
+        && size != found
+    {
+        return Err(corrupt(format!("{size} bytes"), format!("{found} bytes")));
+    }
+    if let Some(expected) = download.sha256 {
+        let found = sha256_of(path)?;
+        if found != expected {
+            return Err(corrupt(
+                format!("sha256:{}", hex::encode(expected)),
+                format!("sha256:{}", hex::encode(found)),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The SHA-256 digest of a file's bytes.
+pub fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn partial_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".partial")
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".lock")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

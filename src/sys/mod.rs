@@ -1,0 +1,11 @@
+//! The only ambient access: files, environment, processes, clock and HTTP downloads.
+//!
+//! Every other room takes values. `tests/tidy.rs` holds the sources to that, so a reviewer who wants to
+//! know what xbuild touches reads this folder.
+
+pub mod cancel;
+pub mod clock;
+pub mod download;
+pub mod env;
+pub mod fs;
+pub mod process;

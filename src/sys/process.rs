@@ -1,0 +1,368 @@
+//! Child processes that end when they should.
+//!
+//! Every child leads a process group of its own. When the work is cancelled (Ctrl-C, a time limit) the whole
+//! group gets SIGTERM and, two seconds later, SIGKILL, so that no compiler outlives its build. A child that
+//! exits while a grandchild still holds its pipes (a compiler cache's server, say) does not block us either.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::cancel::{Cancel, Cancelled};
+use super::clock::Instant;
+use crate::error::{ExitCode, Explain};
+
+/// How long a cancelled group has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long we listen to pipes after the child itself has exited.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A program to run, its arguments and what is different in its environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program: a path, or a name that is looked up on `PATH`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Variables to set (`Some`) or to remove (`None`); all others are inherited.
+    pub environment: Vec<(OsString, Option<OsString>)>,
+    /// The folder to run in; the current one if `None`.
+    pub folder: Option<PathBuf>,
+}
+
+/// A line that a child wrote, without its line end. Not necessarily UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// To its standard output.
+    Stdout(Vec<u8>),
+    /// To its standard error.
+    Stderr(Vec<u8>),
+}
+
+/// What a finished child left.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All it wrote to its standard output.
+    pub stdout: Vec<u8>,
+    /// All it wrote to its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a program did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started.
+    #[error("cannot start `{}`: {source}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// It was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// It ran and failed, where the caller asked for success.
+    #[error("`{command}` failed ({status}){}", quoted(stderr))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its standard error.
+        stderr: String,
+    },
+}
+
+impl ProcessError {
+    /// True if the program does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Explain for ProcessError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Start { .. } | Self::Failed { .. } => ExitCode::Toolchain,
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                Some(format!("install `{}` or put it on PATH", program.display()))
+            }
+            Self::Cancelled(cancelled) => cancelled.hint(),
+            _ => None,
+        }
+    }
+}
+
+fn quoted(stderr: &str) -> String {
+    stderr.lines().fold(String::new(), |text, line| text + "\n  | " + line)
+}
+
+impl Command {
+    /// A command without arguments, in the current folder, with the inherited environment.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), folder: None }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes an environment variable.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), None));
+        self
+    }
+
+    /// Sets the folder to run in.
+    #[must_use]
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// The command line as a shell would take it, for messages.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let words =
+            std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
+        shell_words::join(words.map(OsStr::to_string_lossy))
+    }
+
+    /// Runs it and keeps what it wrote, however it ended.
+    pub fn output(&self, cancel: &Cancel) -> Result<Output, ProcessError> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.lines(cancel, |line| {
+            let (buffer, bytes) = match line {
+                Line::Stdout(bytes) => (&mut stdout, bytes),
+                Line::Stderr(bytes) => (&mut stderr, bytes),
+            };
+            buffer.extend(bytes);
+            buffer.push(b'\n');
+        })?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// Runs it and returns its standard output; an error unless it succeeds.
+    pub fn text(&self, cancel: &Cancel) -> Result<String, ProcessError> {
+        let output = self.output(cancel)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = stderr.lines().collect();
+        Err(ProcessError::Failed {
+            command: self.display(),
+            status: output.status,
+            stderr: lines[lines.len().saturating_sub(20)..].join("\n"),
+        })
+    }
+
+    /// Runs it and hands over each line when it is written.
+    pub fn lines(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
+        cancel.check()?;
+        let mut child = Running(self.spawn()?);
+        let lines = listen(&mut child.0);
+        let mut exited: Option<(ExitStatus, Instant)> = None;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match lines.recv_timeout(pause) {
+                Ok(line) => {
+                    pause = Duration::from_millis(1);
+                    on_line(line);
+                }
+                // Both pipes are closed: all that is left is the exit itself.
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Some((status, _)) = exited {
+                        return Ok(status);
+                    }
+                    super::clock::sleep(Duration::from_millis(1));
+                }
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(Duration::from_millis(25)),
+            }
+            if exited.is_none() {
+                cancel.check()?;
+                exited = child.try_wait(&self.program)?.map(|status| (status, Instant::now()));
+            }
+            if let Some((status, since)) = exited
+                && since.elapsed() > DRAIN
+            {
+                return Ok(status);
+            }
+        }
+    }
+
+    fn spawn(&self) -> Result<Child, ProcessError> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.spawn().map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+    }
+
+    /// Replaces this process by the program. Returns only if that fails.
+    #[must_use]
+    pub fn exec(&self) -> ProcessError {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        ProcessError::Start { program: self.program.clone(), source: command.exec() }
+    }
+
+    /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a
+    /// signal to the group reaches it without us.
+    pub fn inherit(&self) -> Result<ExitStatus, ProcessError> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.status().map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+    }
+}
+
+/// A child whose whole group is ended when this is dropped before it has exited.
+struct Running(Child);
+
+impl Running {
+    fn try_wait(&mut self, program: &Path) -> Result<Option<ExitStatus>, ProcessError> {
+        self.0.try_wait().map_err(|source| ProcessError::Start { program: program.to_owned(), source })
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            // The group may be gone already, which is what we want.
+            kill_process_group(group, signal).ok();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        self.signal(Signal::TERM);
+        let end = Instant::now() + GRACE;
+        while Instant::now() < end && matches!(self.0.try_wait(), Ok(None)) {
+            super::clock::sleep(Duration::from_millis(10));
+        }
+        // Also where the leader has gone: others of its group may ignore SIGTERM.
+        self.signal(Signal::KILL);
+        self.0.wait().ok();
+    }
+}
+
+/// Reads both pipes on threads of their own.
+fn listen(child: &mut Child) -> Receiver<Line> {
+    let (sender, receiver) = mpsc::sync_channel(1024);
+    let mut start = |pipe: Option<Box<dyn Read + Send>>, wrap: fn(Vec<u8>) -> Line| {
+        let Some(pipe) = pipe else { return };
+        let sender = sender.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n') {
+                let Ok(line) = line else { break };
+                if sender.send(wrap(line)).is_err() {
+                    break;
+                }
+            }
+        });
+    };
+    start(child.stdout.take().map(|pipe| Box::new(pipe) as _), Line::Stdout);
+    start(child.stderr.take().map(|pipe| Box::new(pipe) as _), Line::Stderr);
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        Command::new("sh").args(["-c", script])
+    }
+
+    #[test]
+    fn keeps_both_streams_apart() {
+        let output = shell("echo out; echo err >&2; exit 3").output(&Cancel::new()).unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(output.status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_time_limit_ends_the_whole_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("alive");
+        // The grandchild would write the file after the leader was ended.
+        let script = format!("(sleep 1; touch '{}') & sleep 60", file.display());
+        let cancel = Cancel::new().within(Duration::from_millis(100), "the test");
+        let error = shell(&script).output(&cancel).unwrap_err();
+        assert!(matches!(error, ProcessError::Cancelled(Cancelled::TimedOut { .. })), "{error}");
+        thread::sleep(Duration::from_millis(1300));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_grandchild_that_keeps_the_pipes_does_not_hang_us() {
+        let start = Instant::now();
+        let output = shell("sleep 30 & echo done").output(&Cancel::new()).unwrap();
+        assert_eq!(output.stdout, b"done\n");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_missing_program_is_told_apart() {
+        let error = Command::new("no-such-program-xbuild").output(&Cancel::new()).unwrap_err();
+        assert!(error.is_not_found());
+        assert!(error.hint().unwrap().contains("install"));
+    }
+}
