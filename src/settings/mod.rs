@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::catalog::Target;
 use crate::platform::Platform;
 
+pub mod nearest;
 pub mod origin;
 
 pub use origin::{Location, Origin, Sourced};
@@ -128,6 +129,11 @@ pub enum BaseSource {
     Apt {
         /// The release's codename, `bookworm`.
         suite: String,
+        /// The suites to take packages from, of this release; empty for the release with its updates and
+        /// its security suite.
+        suites: Vec<String>,
+        /// The components; empty for `main`.
+        components: Vec<String>,
     },
     /// `scratch`: nothing. Programs must be static.
     Scratch,
@@ -343,11 +349,6 @@ pub struct DebianSettings {
     pub mirror: Option<String>,
     /// The URL of a mirror of the security archive (`…/debian-security`).
     pub security_mirror: Option<String>,
-    /// The suites, for example `bookworm`, `bookworm-updates`, `bookworm-security`; empty for the release
-    /// with its updates and its security suite.
-    pub suites: Vec<String>,
-    /// The components; empty for `main`.
-    pub components: Vec<String>,
     /// Files with further `OpenPGP` keys that may sign a release. Absolute.
     pub keyrings: Vec<PathBuf>,
 }
