@@ -23,13 +23,15 @@ pub struct Project {
 }
 
 /// A binary target of a package.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Binary {
     /// The target's name, which is also the file's name.
     pub name: String,
     /// The package's name.
     pub package: String,
     /// cargo's opaque identifier of the package, as its messages carry it.
+    #[serde(skip)]
     pub package_id: String,
 }
 
