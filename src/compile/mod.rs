@@ -1,3 +1,4 @@
 //! From sources to artifacts: cargo, the compiler behind its linker, and what both are told.
 
+pub mod cargo;
 pub mod rustflags;

@@ -267,13 +267,17 @@ fn chosen_binaries(packages: &[&Package], wanted: &[String]) -> Result<Vec<Binar
 }
 
 fn names(binaries: &[Binary], with_package: bool) -> Vec<String> {
-    let mut names: Vec<_> = binaries
-        .iter()
-        .map(|binary| match with_package {
-            true => format!("{}: {}", binary.package, binary.name),
-            false => binary.name.clone(),
-        })
-        .collect();
+    let mut names: Vec<_> =
+        binaries
+            .iter()
+            .map(|binary| {
+                if with_package {
+                    format!("{}: {}", binary.package, binary.name)
+                } else {
+                    binary.name.clone()
+                }
+            })
+            .collect();
     names.sort();
     names.dedup();
     names
