@@ -10,6 +10,7 @@ pub mod debian;
 pub mod elf;
 pub mod error;
 pub mod facts;
+pub mod files;
 pub mod image;
 pub mod index;
 pub mod layer;

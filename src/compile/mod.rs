@@ -1,1 +1,3 @@
-//! Placeholder.
+//! From sources to artifacts: cargo, the compiler behind its linker, and what both are told.
+
+pub mod rustflags;
