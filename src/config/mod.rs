@@ -13,6 +13,8 @@ mod error;
 mod locate;
 mod project;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod user;
 
 pub use document::{Document, parse_project, parse_user};

@@ -20,7 +20,36 @@ static USER: LazyLock<Value> = LazyLock::new(generate::<UserFile>);
 fn generate<T: JsonSchema>() -> Value {
     // Inlined, so that whoever walks it meets no references.
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: a key that may be missing is simply not required. Line ends of our source are spaces.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("default") == Some(&Value::Null) {
+                object.remove("default");
+            }
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type") != Some(&Value::from("null")));
+            }
+            if let Some(Value::String(text)) = object.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(without_null),
+        _ => (),
+    }
 }
 
 /// The JSON schema of `xbuild.toml`, for editors.

@@ -17,8 +17,20 @@ use serde::Serialize;
 use crate::catalog::Target;
 use crate::platform::Platform;
 
+mod error;
+mod flags;
+mod image;
 pub mod nearest;
 pub mod origin;
+mod platforms;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use error::{Error, Problem};
+pub use flags::{Flags, VARIABLES, Variable};
+pub use resolve::{Host, resolve};
 
 pub use origin::{Location, Origin, Sourced};
 
