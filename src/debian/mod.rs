@@ -1,4 +1,5 @@
 //! Placeholder.
+pub mod certificates;
 pub mod error;
 pub mod index;
 pub mod keys;
@@ -8,18 +9,5 @@ pub mod resolve;
 pub mod sources;
 #[cfg(test)]
 mod testing;
-pub mod certificates {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct CertificateError;
-}
-pub mod tree {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct TreeError;
-}
-pub mod unpack {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct UnpackError;
-}
+pub mod tree;
+pub mod unpack;
