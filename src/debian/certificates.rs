@@ -158,11 +158,11 @@ fn text(tag: u8, value: &[u8]) -> Option<String> {
         UTF8_STRING => String::from_utf8(value.to_vec()).ok(),
         // OpenSSL reads all of these as Latin-1.
         PRINTABLE | T61 | IA5 | VISIBLE => Some(value.iter().map(|byte| char::from(*byte)).collect()),
-        BMP if value.len() % 2 == 0 => value
+        BMP if value.len().is_multiple_of(2) => value
             .chunks_exact(2)
             .map(|two| char::from_u32(u16::from_be_bytes([two[0], two[1]]).into()))
             .collect(),
-        UNIVERSAL if value.len() % 4 == 0 => value
+        UNIVERSAL if value.len().is_multiple_of(4) => value
             .chunks_exact(4)
             .map(|four| char::from_u32(u32::from_be_bytes([four[0], four[1], four[2], four[3]])))
             .collect(),

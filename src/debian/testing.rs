@@ -1,4 +1,4 @@
-//! For tests only: OpenPGP keys made on the spot, and a miniature archive on loopback.
+//! For tests only: `OpenPGP` keys made on the spot, and a miniature archive on loopback.
 
 use std::io::Write;
 use std::time::Duration;
@@ -180,7 +180,7 @@ impl Stanza {
 
     /// The same with one more field.
     pub(super) fn field(mut self, name: &str, value: &str) -> Self {
-        self.text.push_str(&format!("{name}: {value}\n"));
+        self.text.extend([name, ": ", value, "\n"]);
         self
     }
 }

@@ -161,16 +161,16 @@ impl<R: Read> Read for Bounded<'_, R> {
             return Err(io::Error::other("stopped"));
         }
         let count = self.inner.read(buffer)?;
-        match self.left.checked_sub(count as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.fault = Some(Fault::TooLarge);
-                return Err(io::Error::other("too large"));
-            }
+        if let Some(left) = self.left.checked_sub(count as u64) {
+            self.left = left;
+            return Ok(count);
         }
-        Ok(count)
+        self.fault = Some(Fault::TooLarge);
+        Err(io::Error::other("too large"))
     }
 }
+
+type TarEntry<'a, 'r> = tar::Entry<'a, &'r mut dyn Read>;
 
 /// Hands every entry of a compressed tar to `on_entry`.
 fn each_entry(
@@ -178,7 +178,7 @@ fn each_entry(
     (suffix, bytes): (&str, &[u8]),
     limit: u64,
     cancel: &Cancel,
-    on_entry: &mut dyn FnMut(&mut tar::Entry<'_, &mut dyn Read>) -> Result<(), UnpackError>,
+    on_entry: &mut dyn FnMut(&mut TarEntry<'_, '_>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
     let mut bounded = BufReader::with_capacity(
         64 << 10,
@@ -222,7 +222,7 @@ fn read_control(suffix: &str, bytes: &[u8], cancel: &Cancel) -> Result<Unpacked,
     Ok(Unpacked { control, scripts, conffiles, entries: Vec::new() })
 }
 
-fn read_text(entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<String, UnpackError> {
+fn read_text(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
     let mut text = String::new();
     entry.read_to_string(&mut text).map_err(|source| UnpackError::Broken { archive: "control", source })?;
     Ok(text)
@@ -250,8 +250,7 @@ fn read_data(suffix: &str, bytes: &[u8], limit: u64, cancel: &Cancel) -> Result<
             return Ok(());
         }
         let Some(path) = clean(&raw)? else { return Ok(()) };
-        let link =
-            |tar: &tar::Entry<'_, &mut dyn Read>| tar.link_name_bytes().unwrap_or_default().into_owned();
+        let link = |tar: &TarEntry<'_, '_>| tar.link_name_bytes().unwrap_or_default().into_owned();
         let kind = match kind {
             EntryType::Directory => EntryKind::Directory,
             EntryType::Regular | EntryType::Continuous => {
