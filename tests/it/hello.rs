@@ -41,8 +41,12 @@ fn the_configuration_starts_the_program() {
         let config = &image.config["config"];
         assert_eq!(config["Entrypoint"], json!(["/usr/local/bin/hello"]), "{}", image.platform);
         assert!(config.get("Cmd").is_none_or(serde_json::Value::is_null), "{config}");
-        let path = config["Env"].as_array().expect("an environment").iter().filter_map(|entry| entry.as_str());
-        assert!(path.clone().any(|entry| entry.starts_with("PATH=/usr/local/sbin:/usr/local/bin")), "{config}");
+        let path =
+            config["Env"].as_array().expect("an environment").iter().filter_map(|entry| entry.as_str());
+        assert!(
+            path.clone().any(|entry| entry.starts_with("PATH=/usr/local/sbin:/usr/local/bin")),
+            "{config}"
+        );
         // SOURCE_DATE_EPOCH.
         assert_eq!(image.config["created"], "2023-11-14T22:13:20Z");
         assert_eq!(image.manifest["annotations"]["org.opencontainers.image.version"], "0.1.0");
@@ -86,7 +90,9 @@ fn umoci_unpacks_every_platform_and_the_program_runs_on_its_root() {
         let root = tools::unpack(&HELLO.layout, platform, folder.path());
         let program = fs::metadata(root.join("usr/local/bin/hello")).expect("the program");
         assert_eq!(program.mode() & 0o7777, 0o755);
-        for file in ["etc/os-release", "etc/passwd", "etc/ssl/certs/ca-certificates.crt", "usr/share/zoneinfo/UTC"] {
+        for file in
+            ["etc/os-release", "etc/passwd", "etc/ssl/certs/ca-certificates.crt", "usr/share/zoneinfo/UTC"]
+        {
             assert!(root.join(file).exists(), "{platform} lacks /{file}");
         }
         assert_eq!(tools::program(&root, platform, "/usr/local/bin/hello").text(), greeting(platform));

@@ -25,7 +25,8 @@ fn wait_for(port: u16, describe: impl Fn() -> String) {
 
 #[track_caller]
 fn ask(port: u16, method: &str, path: &str, body: &str) -> Value {
-    let (status, answer) = request(port, method, path, body).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (status, answer) =
+        request(port, method, path, body).unwrap_or_else(|error| panic!("{path}: {error}"));
     assert_eq!(status, 200, "{method} {path}: {answer}");
     json(&answer)
 }

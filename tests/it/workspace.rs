@@ -45,7 +45,10 @@ fn umoci_unpacks_every_platform_and_the_programs_run_on_its_root() {
         };
         let counted = format!("{COUNT}counted on {}\n", architecture(platform));
         assert_eq!(program("count").text(), counted);
-        assert_eq!(program("find-lines").arg("archives").text(), "layers.txt:1: An image is a pile of archives.\n");
+        assert_eq!(
+            program("find-lines").arg("archives").text(),
+            "layers.txt:1: An image is a pile of archives.\n"
+        );
         assert_eq!(program("longest-word").text(), "crossing.txt: microprocessors\nlayers.txt: archives\n");
     }
 }

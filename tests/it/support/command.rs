@@ -174,7 +174,12 @@ impl Run {
 
     /// Runs it with this umask.
     pub(crate) fn umask(self, mask: &str) -> Self {
-        self.wrapped(["sh".to_owned(), "-c".to_owned(), format!("umask {mask}; exec \"$@\""), "sh".to_owned()])
+        self.wrapped([
+            "sh".to_owned(),
+            "-c".to_owned(),
+            format!("umask {mask}; exec \"$@\""),
+            "sh".to_owned(),
+        ])
     }
 
     pub(crate) fn start(self) -> Running {
@@ -218,7 +223,8 @@ impl Run {
 impl Running {
     /// Sends a signal to the process itself, not to its group.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the process exists until it is waited for");
+        kill_process(Pid::from_child(&self.child), signal)
+            .expect("the process exists until it is waited for");
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -27,8 +27,7 @@ impl Mirror {
             altered: Arc::default(),
             asked: Arc::default(),
         };
-        let (altered, asked, upstream) =
-            (Arc::clone(&mirror.altered), Arc::clone(&mirror.asked), upstream());
+        let (altered, asked, upstream) = (Arc::clone(&mirror.altered), Arc::clone(&mirror.asked), upstream());
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (altered, asked, upstream) = (Arc::clone(&altered), Arc::clone(&asked), upstream.clone());

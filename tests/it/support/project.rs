@@ -20,7 +20,8 @@ impl Project {
     /// A package without any source file.
     pub(crate) fn package(name: &str) -> Self {
         // The empty table makes it the root of its own workspace: it lies inside of our own repository.
-        let manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2021\"\n\n[workspace]\n");
+        let manifest =
+            format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n\n[workspace]\n");
         Self::empty().file("Cargo.toml", &manifest)
     }
 
