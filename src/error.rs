@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -112,6 +113,27 @@ pub trait Explain: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// The places in configuration files that it is about. Where there are some, a person sees each with its
+    /// source line and a caret instead of the one-line message.
+    fn snippets(&self) -> Vec<Snippet> {
+        Vec::new()
+    }
+}
+
+/// A place in a text, with what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    /// What is wrong, as one line.
+    pub title: String,
+    /// The file, as messages show it.
+    pub path: String,
+    /// The file's whole text.
+    pub text: String,
+    /// The bytes of the text.
+    pub span: Range<usize>,
+    /// What stands beside the caret; may be empty.
+    pub label: String,
 }
 
 /// The hint for an IO failure, shared by every room that writes files.

@@ -1,1 +1,4 @@
-//! Placeholder.
+//! From sources to artifacts: cargo, the compiler behind its linker, and what both are told.
+
+pub mod cargo;
+pub mod rustflags;

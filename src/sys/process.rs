@@ -306,7 +306,7 @@ impl Drop for Running {
 /// Reads both pipes on threads of their own.
 fn listen(child: &mut Child) -> Receiver<Line> {
     let (sender, receiver) = mpsc::sync_channel(1024);
-    let mut start = |pipe: Option<Box<dyn Read + Send>>, wrap: fn(Vec<u8>) -> Line| {
+    let start = |pipe: Option<Box<dyn Read + Send>>, wrap: fn(Vec<u8>) -> Line| {
         let Some(pipe) = pipe else { return };
         let sender = sender.clone();
         thread::spawn(move || {
