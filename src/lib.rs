@@ -17,6 +17,7 @@ pub mod layer;
 pub mod layout;
 pub mod oci;
 pub mod output;
+pub mod payload;
 pub mod plan;
 pub mod platform;
 pub mod report;

@@ -419,6 +419,7 @@ fn annotations(facts: &Facts, created: Created) -> BTreeMap<String, String> {
         .collect()
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn triple_of<S: serde::Serializer>(target: &&'static Target, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&target.triple)
 }

@@ -110,7 +110,8 @@ impl PathRemaps {
     /// The pairs, outer folders first: of several that match, rustc and clang take the last.
     #[must_use]
     pub fn pairs(&self) -> Vec<(&Path, &str)> {
-        let mut pairs: Vec<_> = self.0.iter().map(|(folder, name)| (folder.as_path(), name.as_str())).collect();
+        let mut pairs: Vec<_> =
+            self.0.iter().map(|(folder, name)| (folder.as_path(), name.as_str())).collect();
         pairs.sort_by_key(|(folder, _)| (folder.components().count(), folder.to_owned()));
         pairs
     }

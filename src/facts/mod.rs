@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::platform::Platform;
 
+pub mod metadata;
 pub mod project;
 pub mod vcs;
 

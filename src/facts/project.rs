@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{Metadata, Package, PackageId, TargetKind};
 
 use crate::error::{ExitCode, Explain};
+use crate::settings::nearest::nearest;
 
 /// What was found, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +125,8 @@ impl Explain for SelectError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoPackage { wanted, available } | Self::NoSuchBinary { wanted, available } => {
-                match nearest(wanted, available) {
+                let known: Vec<&str> = available.iter().map(String::as_str).collect();
+                match nearest(wanted, &known) {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "leave the name out to build the only one".into(),
                 }
@@ -155,14 +157,6 @@ fn have(packages: &[String]) -> String {
         [one] => format!("package `{one}` has"),
         many => format!("packages {} have", list(many)),
     }
-}
-
-fn nearest<'a>(wanted: &str, available: &'a [String]) -> Option<&'a String> {
-    available
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
-        .min()
-        .and_then(|(distance, name)| (distance <= 2.max(wanted.len() / 3)).then_some(name))
 }
 
 /// Chooses packages and binaries. `manifest` is the path of the Cargo.toml that xbuild was pointed at.
@@ -267,13 +261,17 @@ fn chosen_binaries(packages: &[&Package], wanted: &[String]) -> Result<Vec<Binar
 }
 
 fn names(binaries: &[Binary], with_package: bool) -> Vec<String> {
-    let mut names: Vec<_> = binaries
-        .iter()
-        .map(|binary| match with_package {
-            true => format!("{}: {}", binary.package, binary.name),
-            false => binary.name.clone(),
-        })
-        .collect();
+    let mut names: Vec<_> =
+        binaries
+            .iter()
+            .map(|binary| {
+                if with_package {
+                    format!("{}: {}", binary.package, binary.name)
+                } else {
+                    binary.name.clone()
+                }
+            })
+            .collect();
     names.sort();
     names.dedup();
     names

@@ -23,6 +23,8 @@ use crate::error::{ExitCode, Explain};
 
 /// How long a cancelled group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a program is started that is busy being written.
+const BUSY_TRIES: u32 = 20;
 /// How long we listen to pipes after the child itself has exited.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -241,7 +243,21 @@ impl Command {
                 None => command.env_remove(name),
             };
         }
-        command.spawn().map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+        // A program that was written a moment ago is busy while a child that another thread is starting
+        // still holds our descriptor of it: between its fork and its exec.
+        for _ in 0..BUSY_TRIES {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    super::clock::sleep(Duration::from_millis(10));
+                }
+                result => return result.map_err(|source| self.not_started(source)),
+            }
+        }
+        command.spawn().map_err(|source| self.not_started(source))
+    }
+
+    fn not_started(&self, source: io::Error) -> ProcessError {
+        ProcessError::Start { program: self.program.clone(), source }
     }
 
     /// Replaces this process by the program. Returns only if that fails.

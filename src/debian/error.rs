@@ -1,0 +1,326 @@
+//! Why a Debian archive, a package or a base could not be used.
+
+use std::io;
+
+use super::certificates::CertificateError;
+use super::keys::KeyringError;
+use super::sources::SourceError;
+use super::tree::TreeError;
+use super::unpack::UnpackError;
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::sys::cancel::Cancelled;
+use crate::sys::download::DownloadError;
+
+/// Every failure of the `debian` room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No source can be made of the configuration.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A keyring that the configuration names cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The release of a suite could not be verified.
+    #[error("the release of {suite} from {mirror} is not trusted: {fault}")]
+    Signature {
+        /// The suite.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+        /// What is wrong.
+        fault: SignatureFault,
+    },
+    /// A release that was valid once.
+    #[error("the release of {suite} from {mirror} expired on {until}")]
+    ReleaseExpired {
+        /// The suite.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+        /// Its `Valid-Until`, as it says it.
+        until: String,
+    },
+    /// A good release, but of something else.
+    #[error("{mirror} serves {} where {suite} was asked for", found.join(" or "))]
+    WrongSuite {
+        /// The suite that was asked for.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+        /// The codename and suite that the release says it is.
+        found: Vec<String>,
+    },
+    /// A verified release without something that it must have.
+    #[error("the release of {suite} from {mirror} is not usable: {reason}")]
+    BadRelease {
+        /// The suite.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+        /// What is missing or malformed.
+        reason: String,
+    },
+    /// The release has no packages for an architecture.
+    #[error("Debian {suite} has no {architecture}; it has {}", available.join(", "))]
+    NoArchitecture {
+        /// The suite.
+        suite: String,
+        /// Debian's name of the architecture that was asked for.
+        architecture: String,
+        /// What the release has.
+        available: Vec<String>,
+    },
+    /// The release has no such component.
+    #[error("Debian {suite} has no component `{component}` for {architecture}; it has {}", available.join(", "))]
+    NoComponent {
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+        /// The architecture.
+        architecture: String,
+        /// What the release has.
+        available: Vec<String>,
+    },
+    /// The mirror serves an index that is not the one its release was signed for.
+    #[error(transparent)]
+    OutOfStep(Box<OutOfStep>),
+    /// A verified package index that cannot be read.
+    #[error("the package index of {suite}/{component} for {architecture} is malformed: {reason}")]
+    BadIndex {
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+        /// The architecture.
+        architecture: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A dependency that nothing satisfies.
+    #[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
+    Unsatisfied {
+        /// The architecture.
+        architecture: String,
+        /// The packages that led here, the first asked for first.
+        chain: Vec<String>,
+        /// The dependency, as the last of them writes it.
+        wanted: String,
+        /// Why each alternative failed.
+        reason: String,
+    },
+    /// A package with a script whose effect is not known.
+    #[error(
+        "{architecture}: {package} runs a script when it is installed ({script}), and scripts are not run"
+    )]
+    Script {
+        /// The architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+        /// `preinst` or `postinst`.
+        script: String,
+    },
+    /// A package that cannot be unpacked.
+    #[error("{architecture}: cannot unpack {package} {version}: {source}")]
+    Unpack {
+        /// The architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+        /// What is wrong with it.
+        source: Box<UnpackError>,
+    },
+    /// Two packages that cannot both be laid out.
+    #[error("{architecture}: {source}")]
+    Tree {
+        /// The architecture.
+        architecture: String,
+        /// What does not fit.
+        source: TreeError,
+    },
+    /// A certificate of `ca-certificates` that cannot be read.
+    #[error("{architecture}: {source}")]
+    Certificate {
+        /// The architecture.
+        architecture: String,
+        /// Which and why.
+        source: CertificateError,
+    },
+    /// Something could not be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// A package could not be downloaded.
+    #[error("{architecture}: cannot get {package} {version}: {source}")]
+    PackageDownload {
+        /// The architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+        /// Why not.
+        source: Box<DownloadError>,
+    },
+    /// The cache or the host's configuration could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// An index that does not match its signed release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{mirror} is out of step: the package index of {suite}/{component} for {architecture} does not match the signed \
+     release: expected {expected}, found {found}"
+)]
+pub struct OutOfStep {
+    /// The mirror's address.
+    pub mirror: String,
+    /// The suite.
+    pub suite: String,
+    /// The component.
+    pub component: String,
+    /// The architecture.
+    pub architecture: String,
+    /// The digest in the signed release.
+    pub expected: String,
+    /// The digest of what came, or in words what came instead.
+    pub found: String,
+}
+
+/// What is wrong with a signed release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// It is no clear-signed document (RFC 9580, section 7).
+    #[error("it is not a clear-signed document ({0})")]
+    NotSigned(String),
+    /// No signature is by a key that is trusted.
+    #[error("no signature is by a trusted key (it is signed by {})", issuers.join(", "))]
+    UnknownSigner {
+        /// Fingerprints or key ids of those who signed it.
+        issuers: Vec<String>,
+    },
+    /// A trusted key's signature does not fit the text.
+    #[error("the signature by {key} does not match the text")]
+    Mismatch {
+        /// The trusted key's fingerprint.
+        key: String,
+    },
+    /// A trusted key that may not be relied on any more.
+    #[error("the key {key} {fault}")]
+    Unusable {
+        /// The key's fingerprint.
+        key: String,
+        /// Why not.
+        fault: KeyFault,
+    },
+    /// The signature itself has expired, is from the future, or is made with a broken hash.
+    #[error("the signature by {key} does not count: {reason}")]
+    Unacceptable {
+        /// The trusted key's fingerprint.
+        key: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+/// Why a known key does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// Its time is over.
+    #[error("expired on {}", date(*.0))]
+    Expired(i64),
+    /// Its owner took it back.
+    #[error("is revoked")]
+    Revoked,
+    /// No valid self-signature binds it, or none says that it may sign.
+    #[error("is not bound as a signing key")]
+    NotBound,
+}
+
+/// `2031-01-19`, from seconds since the epoch.
+fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| format!("second {seconds}"), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
+fn chained(chain: &[String]) -> String {
+    match chain {
+        [] => String::new(),
+        chain => format!("{} needs ", chain.join(" → ")),
+    }
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Source(_) | Self::Keyring(_) => ExitCode::Config,
+            Self::Signature { .. } => ExitCode::BadSignature,
+            Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep(_) => ExitCode::OutOfStep,
+            Self::NoArchitecture { .. } => ExitCode::NotInBase,
+            Self::BadRelease { .. }
+            | Self::NoComponent { .. }
+            | Self::BadIndex { .. }
+            | Self::Unsatisfied { .. }
+            | Self::Script { .. }
+            | Self::Unpack { .. }
+            | Self::Tree { .. }
+            | Self::Certificate { .. } => ExitCode::Package,
+            Self::Download(error) => error.exit_code(),
+            Self::PackageDownload { source, .. } => source.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Keyring(_) => Some("name a file of OpenPGP public keys, armoured or binary".into()),
+            Self::Signature { fault: SignatureFault::UnknownSigner { .. }, .. } => {
+                Some("if this is your own archive, name its keyring in the configuration".into())
+            }
+            Self::Signature { fault: SignatureFault::Unusable { .. }, .. } => {
+                Some("check this machine's clock, then update xbuild, which carries Debian's keys".into())
+            }
+            Self::Signature { .. } => {
+                Some("a proxy or the mirror alters files; use another mirror, and do not trust this one".into())
+            }
+            Self::ReleaseExpired { .. } => {
+                Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
+            }
+            Self::WrongSuite { .. } => Some("name the suite by its codename, for example bookworm".into()),
+            Self::OutOfStep(fault) => Some(match fault.suite.split_once('-') {
+                Some((release, _)) => format!(
+                    "use another mirror, run again later, or leave {} out with `suites = [\"{release}\"]`",
+                    fault.suite
+                ),
+                None => "use another mirror, or run again later".into(),
+            }),
+            Self::NoArchitecture { .. } => {
+                Some("leave that platform out, or choose a base whose release has it".into())
+            }
+            Self::NoComponent { .. } => Some("correct `components` in the configuration".into()),
+            Self::Script { .. } => Some("leave the package out, or start from a base image that has it".into()),
+            Self::Unsatisfied { .. } => {
+                Some("add the suite or component that has it, or check the package's name".into())
+            }
+            Self::PackageDownload { source, .. } if source.is_not_found() => Some(
+                "the mirror has dropped this version; run again for a fresh index, or use another mirror".into(),
+            ),
+            Self::Download(error) => error.hint(),
+            Self::PackageDownload { source, .. } => source.hint(),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+            Self::BadRelease { .. } | Self::BadIndex { .. } => {
+                Some("use another mirror; this one's archive is not laid out as Debian's is".into())
+            }
+            Self::Unpack { .. } | Self::Tree { .. } | Self::Certificate { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A package index (`Packages`), and all the packages of one architecture that several indexes make together.
+//!
+//! An index is read as a stream, since its text is 50 MB where the few fields that matter are a third of that. Relations are
+//! kept as text and parsed for the handful of packages that a resolution looks at.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use deb822_fast::borrowed::{BorrowedField, BorrowedParser};
+use debversion::Version;
+
+use super::relation::parse_groups;
+use crate::sys::cancel::{Cancel, Cancelled};
+
+/// One package in one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its version.
+    pub version: Box<str>,
+    /// Which mirror has it: the position in [`Universe::mirrors`].
+    mirror: usize,
+    /// Its path on the mirror.
+    path: Box<str>,
+    /// The size of its `.deb` in bytes.
+    pub size: u64,
+    /// The digest of its `.deb`.
+    pub sha256: [u8; 32],
+    /// `Installed-Size` in KiB; an estimate (Policy, section 5.6.20).
+    pub installed_size: Option<u64>,
+    /// `Priority`: `required`, `important`, `standard`, `optional`, `extra`.
+    pub priority: Priority,
+    /// `Pre-Depends` and `Depends`.
+    pub depends: Box<str>,
+    /// `Conflicts` and `Breaks`.
+    pub conflicts: Box<str>,
+    /// `Replaces`.
+    pub replaces: Box<str>,
+    /// `Provides`.
+    pub provides: Box<str>,
+}
+
+/// How much a system needs a package (Policy, section 2.5), the most needed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// `required`
+    Required,
+    /// `important`
+    Important,
+    /// `standard`
+    Standard,
+    /// `optional`, `extra`, or nothing.
+    Optional,
+}
+
+/// Why an index cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The stream itself: a broken archive, or text that is not UTF-8.
+    #[error("{0}")]
+    Stream(#[from] std::io::Error),
+    /// A paragraph that is none, or lacks a field that every package has.
+    #[error("paragraph {number} ({name}): {reason}")]
+    Paragraph {
+        /// Its number in the index, from 1.
+        number: usize,
+        /// The package, if that can be told.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Every package that the sources have for one architecture.
+#[derive(Debug, Default)]
+pub struct Universe {
+    mirrors: Vec<String>,
+    records: Vec<Record>,
+    by_name: BTreeMap<Box<str>, Vec<usize>>,
+    providers: BTreeMap<Box<str>, Vec<usize>>,
+}
+
+impl Universe {
+    /// Adds the packages of an index. `mirror` is the address that their paths are relative to.
+    pub fn read(&mut self, mirror: &str, index: impl BufRead, cancel: &Cancel) -> Result<(), IndexError> {
+        let mirror = self.mirrors.iter().position(|known| known == mirror).unwrap_or_else(|| {
+            self.mirrors.push(mirror.to_owned());
+            self.mirrors.len() - 1
+        });
+        let mut index = index;
+        let (mut paragraph, mut number) = (String::new(), 0);
+        loop {
+            let before = paragraph.len();
+            let ended = index.read_line(&mut paragraph)? == 0;
+            if !ended && !paragraph[before..].trim().is_empty() {
+                continue;
+            }
+            if !paragraph.trim().is_empty() {
+                number += 1;
+                if number % 1024 == 1 {
+                    cancel.check()?;
+                }
+                self.add(parse_record(&paragraph, mirror, number)?);
+            }
+            if ended {
+                return Ok(());
+            }
+            paragraph.clear();
+        }
+    }
+
+    fn add(&mut self, record: Record) {
+        let at = self.records.len();
+        self.by_name.entry(record.name.clone()).or_default().push(at);
+        for provided in record.provides.split(',') {
+            let name = provided.split(['(', ':']).next().unwrap_or_default().trim();
+            if !name.is_empty() {
+                self.providers.entry(name.into()).or_default().push(at);
+            }
+        }
+        self.records.push(record);
+    }
+
+    /// The package's newest version: what apt calls the candidate. Of equal versions the first source's.
+    #[must_use]
+    pub fn candidate(&self, name: &str) -> Option<(&Record, Version)> {
+        let versions = self.by_name.get(name)?.iter().filter_map(|&at| {
+            let record = &self.records[at];
+            Some((record, Version::parse_lenient(&record.version).ok()?))
+        });
+        versions.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+
+    /// The candidates that provide a name, the most important first, then by name.
+    #[must_use]
+    pub fn providers(&self, name: &str) -> Vec<(&Record, Version)> {
+        let mut found: Vec<(&Record, Version)> = Vec::new();
+        for &at in self.providers.get(name).into_iter().flatten() {
+            let record = &self.records[at];
+            if let Some(candidate) = self.candidate(&record.name)
+                && std::ptr::eq(candidate.0, record)
+            {
+                found.push(candidate);
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+        found
+    }
+
+    /// Where a package is downloaded from.
+    #[must_use]
+    pub fn url(&self, record: &Record) -> String {
+        format!("{}/{}", self.mirrors[record.mirror], record.path)
+    }
+
+    /// How many packages there are, versions counted apart.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True if there are no packages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl Record {
+    /// The names that the package provides, each with the version it provides, if any.
+    #[must_use]
+    pub fn provisions(&self) -> Vec<(String, Option<Version>)> {
+        // What is not a relation provides nothing that a relation could name.
+        let groups = parse_groups(&self.provides).unwrap_or_default();
+        groups
+            .into_iter()
+            .flatten()
+            .map(|one| (one.name, one.constraint.map(|(_, version)| version)))
+            .collect()
+    }
+}
+
+fn parse_record(text: &str, mirror: usize, number: usize) -> Result<Record, IndexError> {
+    let fault = |name: &str, reason: String| IndexError::Paragraph { number, name: name.to_owned(), reason };
+    let mut paragraphs =
+        BorrowedParser::new(text).parse_all().map_err(|error| fault("?", error.to_string()))?;
+    let (Some(fields), true) = (paragraphs.pop(), paragraphs.is_empty()) else {
+        return Err(fault("?", "it is not one paragraph".into()));
+    };
+    let optional = |field: &str| fields.get_field(field).map(BorrowedField::join);
+    let name = optional("Package").unwrap_or_default();
+    let required = |field: &str| optional(field).ok_or_else(|| fault(&name, format!("it has no {field}")));
+    let number_of = |field: &str| -> Result<u64, IndexError> {
+        required(field)?.trim().parse().map_err(|_| fault(&name, format!("its {field} is not a number")))
+    };
+    let joined = |first: &str, second: &str| -> Box<str> {
+        [optional(first), optional(second)].into_iter().flatten().collect::<Vec<_>>().join(", ").into()
+    };
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(required("SHA256")?.trim(), &mut sha256)
+        .map_err(|_| fault(&name, "its SHA256 is not a digest".into()))?;
+    Ok(Record {
+        version: required("Version")?.into(),
+        mirror,
+        path: required("Filename")?.into(),
+        size: number_of("Size")?,
+        sha256,
+        installed_size: optional("Installed-Size").and_then(|size| size.trim().parse().ok()),
+        priority: match optional("Priority").as_deref() {
+            Some("required") => Priority::Required,
+            Some("important") => Priority::Important,
+            Some("standard") => Priority::Standard,
+            _ => Priority::Optional,
+        },
+        depends: joined("Pre-Depends", "Depends"),
+        conflicts: joined("Conflicts", "Breaks"),
+        replaces: optional("Replaces").unwrap_or_default().into(),
+        provides: optional("Provides").unwrap_or_default().into(),
+        name: required("Package")?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Stanza, universe};
+    use super::*;
+
+    #[test]
+    fn reads_folded_fields_and_skips_the_rest() {
+        let text = format!(
+            "\n\n{}Depends: b,\n c (>= 1)\nPre-Depends: p\nDescription: x\n y\n .\n z\n\n\n{}",
+            Stanza::new("a", "1"),
+            Stanza::new("b", "2")
+        );
+        let mut universe = Universe::default();
+        universe.read("http://m.example", text.as_bytes(), &Cancel::new()).unwrap();
+        assert_eq!(universe.len(), 2);
+        let (a, _) = universe.candidate("a").unwrap();
+        assert_eq!(&*a.depends, "p, b,\nc (>= 1)");
+        assert_eq!(universe.url(a), "http://m.example/pool/a_1.deb");
+    }
+
+    #[test]
+    fn a_package_without_a_digest_is_refused() {
+        let text = "Package: a\nVersion: 1\nFilename: a.deb\nSize: 1\n";
+        let error = Universe::default().read("m", text.as_bytes(), &Cancel::new()).unwrap_err();
+        assert_eq!(error.to_string(), "paragraph 1 (a): it has no SHA256");
+    }
+
+    #[test]
+    fn the_candidate_is_the_newest_whatever_the_order() {
+        let universe =
+            universe(&[Stanza::new("a", "1.9"), Stanza::new("a", "1.10"), Stanza::new("a", "1.2")]);
+        assert_eq!(&*universe.candidate("a").unwrap().0.version, "1.10");
+        assert!(universe.candidate("b").is_none());
+    }
+
+    #[test]
+    fn providers_are_sorted_by_need_and_name_and_only_candidates_count() {
+        let universe = universe(&[
+            Stanza::new("z", "1").field("Provides", "v (= 3), w").field("Priority", "required"),
+            Stanza::new("c", "1").field("Provides", "v"),
+            Stanza::new("b", "1").field("Provides", "v"),
+            Stanza::new("old", "1").field("Provides", "v"),
+            Stanza::new("old", "2"),
+        ]);
+        let names: Vec<&str> = universe.providers("v").iter().map(|(record, _)| &*record.name).collect();
+        assert_eq!(names, ["z", "b", "c"]);
+    }
+}
