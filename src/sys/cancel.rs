@@ -8,10 +8,17 @@ use super::clock::Instant;
 use crate::error::{ExitCode, Explain};
 
 /// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Cancel {
-    interrupted: Arc<AtomicBool>,
+    /// This handle's own flag, after those of the handles that it is a child of.
+    interrupted: Vec<Arc<AtomicBool>>,
     limit: Option<Limit>,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Self { interrupted: vec![Arc::default()], limit: None }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +69,17 @@ impl Cancel {
 
     /// Interrupts every clone of this handle.
     pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
+        if let Some(own) = self.interrupted.last() {
+            own.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A handle for a part of the work: it stops when this one stops, and can be interrupted by itself.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let mut child = self.clone();
+        child.interrupted.push(Arc::default());
+        child
     }
 
     /// The same handle with a time limit that starts now, or with the limit it has if that ends sooner.
@@ -73,12 +90,12 @@ impl Cancel {
             Some(sooner) if sooner.end <= end => sooner.clone(),
             _ => Limit { what: what.into(), duration, end },
         };
-        Self { interrupted: Arc::clone(&self.interrupted), limit: Some(limit) }
+        Self { interrupted: self.interrupted.clone(), limit: Some(limit) }
     }
 
     /// An error once the work should stop.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.interrupted.load(Ordering::SeqCst) {
+        if self.interrupted.iter().any(|flag| flag.load(Ordering::SeqCst)) {
             return Err(Cancelled::Interrupted);
         }
         match &self.limit {
@@ -118,6 +135,17 @@ mod tests {
         assert_eq!(clone.check(), Ok(()));
         cancel.interrupt();
         assert_eq!(clone.check(), Err(Cancelled::Interrupted));
+    }
+
+    #[test]
+    fn a_child_stops_with_its_parent_and_not_the_other_way_round() {
+        let parent = Cancel::new();
+        let (one, other) = (parent.child(), parent.child());
+        one.interrupt();
+        assert_eq!((one.check(), other.check()), (Err(Cancelled::Interrupted), Ok(())));
+        assert_eq!(parent.check(), Ok(()));
+        parent.interrupt();
+        assert_eq!(other.check(), Err(Cancelled::Interrupted));
     }
 
     #[test]
