@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::clock::Instant;
 use crate::error::{ExitCode, Explain};
 
-/// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
+/// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit and
+/// [`Cancel::child`] a flag of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     interrupted: Arc<AtomicBool>,
+    stopped: Option<Arc<AtomicBool>>,
     limit: Option<Limit>,
 }
 
@@ -27,6 +29,9 @@ pub enum Cancelled {
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
+    /// Other work failed, and this was not worth finishing.
+    #[error("stopped, because another platform failed")]
+    Stopped,
     /// A time limit ran out.
     #[error("{what} did not finish within {}", humantime(*.duration))]
     TimedOut {
@@ -40,14 +45,14 @@ pub enum Cancelled {
 impl Explain for Cancelled {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Interrupted => ExitCode::Interrupted,
+            Self::Interrupted | Self::Stopped => ExitCode::Interrupted,
             Self::TimedOut { .. } => ExitCode::TimedOut,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Interrupted => None,
+            Self::Interrupted | Self::Stopped => None,
             Self::TimedOut { .. } => Some("give it more time with --timeout".into()),
         }
     }
@@ -73,13 +78,29 @@ impl Cancel {
             Some(sooner) if sooner.end <= end => sooner.clone(),
             _ => Limit { what: what.into(), duration, end },
         };
-        Self { interrupted: Arc::clone(&self.interrupted), limit: Some(limit) }
+        Self { limit: Some(limit), ..self.clone() }
+    }
+
+    /// A handle that can be stopped by [`Cancel::stop`] without interrupting this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { stopped: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Stops this handle and its clones; without effect on one that is no child.
+    pub fn stop(&self) {
+        if let Some(stopped) = &self.stopped {
+            stopped.store(true, Ordering::SeqCst);
+        }
     }
 
     /// An error once the work should stop.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.interrupted.load(Ordering::SeqCst) {
             return Err(Cancelled::Interrupted);
+        }
+        if self.stopped.as_ref().is_some_and(|stopped| stopped.load(Ordering::SeqCst)) {
+            return Err(Cancelled::Stopped);
         }
         match &self.limit {
             Some(limit) if Instant::now() >= limit.end => {
@@ -118,6 +139,16 @@ mod tests {
         assert_eq!(clone.check(), Ok(()));
         cancel.interrupt();
         assert_eq!(clone.check(), Err(Cancelled::Interrupted));
+    }
+
+    #[test]
+    fn a_child_is_stopped_alone() {
+        let cancel = Cancel::new();
+        let child = cancel.child();
+        child.stop();
+        assert_eq!((cancel.check(), child.clone().check()), (Ok(()), Err(Cancelled::Stopped)));
+        cancel.interrupt();
+        assert_eq!(child.check(), Err(Cancelled::Interrupted));
     }
 
     #[test]

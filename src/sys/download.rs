@@ -446,3 +446,105 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::loopback::{Reply, Server};
+    use super::*;
+
+    fn body() -> Vec<u8> {
+        (0..300_000_u32).map(|number| (number % 251) as u8).collect()
+    }
+
+    fn digest() -> [u8; 32] {
+        Sha256::digest(body()).into()
+    }
+
+    struct Setup {
+        folder: fs::TempDir,
+        url: String,
+    }
+
+    impl Setup {
+        fn new(server: &Server) -> Self {
+            Self { folder: tempfile::tempdir().unwrap(), url: format!("{}/file", server.url) }
+        }
+
+        fn get(&self, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
+            let path = self.folder.path().join("file");
+            let download =
+                Download { url: &self.url, path: &path, sha256: Some(digest()), size: None, limit: 1 << 20 };
+            Client::new(false).file(&download, cancel, &mut |_, _| ())?;
+            Ok(fs::read(&path).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_cut_connection_is_resumed_where_it_broke() {
+        let server = Server::start(|request| match request.number {
+            0 => Reply::Cut(body(), 100_000),
+            _ => Reply::Whole(body()),
+        });
+        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
+        let requests = server.requests();
+        assert_eq!((requests.len(), requests[1].offset), (2, 100_000));
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_resumed_and_dropped_if_it_was_wrong() {
+        let server = Server::start(|_| Reply::Whole(body()));
+        let setup = Setup::new(&server);
+        fs::write_atomic(&setup.folder.path().join("file.partial"), b"something else", 0o644).unwrap();
+        assert_eq!(setup.get(&Cancel::new()).unwrap(), body());
+        let offsets: Vec<_> = server.requests().iter().map(|request| request.offset).collect();
+        assert_eq!(offsets, [14, 0]);
+    }
+
+    #[test]
+    fn wrong_bytes_are_refused_and_not_kept() {
+        let server = Server::start(|_| Reply::Whole(vec![7; 1000]));
+        let setup = Setup::new(&server);
+        let error = setup.get(&Cancel::new()).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
+        let left: Vec<_> =
+            fs::read_dir(setup.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["file.lock"]);
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_again_and_a_missing_file_is_not() {
+        let server = Server::start(|request| match request.number {
+            0 => Reply::Status(503),
+            _ => Reply::Whole(body()),
+        });
+        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
+        let server = Server::start(|_| Reply::Status(404));
+        assert!(Setup::new(&server).get(&Cancel::new()).unwrap_err().is_not_found());
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[test]
+    fn a_stalled_server_does_not_delay_an_interrupt() {
+        let server = Server::start(|_| Reply::Stall(body(), 1000));
+        let cancel = Cancel::new().within(Duration::from_millis(300), "the test");
+        let start = clock::Instant::now();
+        let error = Setup::new(&server).get(&cancel).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::TimedOut);
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn more_than_the_limit_is_refused() {
+        let server = Server::start(|_| Reply::Whole(body()));
+        let error = Client::new(false).small(&server.url, 1000, &Cancel::new()).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
+    }
+
+    #[test]
+    fn offline_asks_nobody() {
+        let server = Server::start(|_| Reply::Whole(body()));
+        let error = Client::new(true).small(&server.url, 1000, &Cancel::new()).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Offline);
+        assert!(server.requests().is_empty());
+    }
+}

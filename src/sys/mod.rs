@@ -8,4 +8,6 @@ pub mod clock;
 pub mod download;
 pub mod env;
 pub mod fs;
+#[cfg(test)]
+pub(crate) mod loopback;
 pub mod process;

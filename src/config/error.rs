@@ -1,0 +1,118 @@
+//! What can be wrong with a configuration file before anything in it is given a meaning.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{ExitCode, Explain, Snippet};
+use crate::settings::Location;
+
+/// Why a configuration, or the project it belongs to, could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no `Cargo.toml`.
+    #[error("there is no Cargo.toml in `{}`{}", folder.display(), if *.parents { " or a folder above it" } else { "" })]
+    NoManifest {
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// True if the folders above were searched too.
+        parents: bool,
+        /// A `Cargo.toml` that is near, if there is one.
+        near: Option<PathBuf>,
+    },
+    /// A file that was named with `--config` does not exist.
+    #[error("the configuration file `{}` does not exist", .0.display())]
+    Missing(PathBuf),
+    /// A file could not be read; the operating system's word names it.
+    #[error("cannot read the project: {0}")]
+    Read(io::Error),
+    /// A file is not TOML, or has keys or values that it must not have.
+    #[error("{}", lines(.0))]
+    Faults(Vec<Fault>),
+    /// Both `xbuild.toml` and a metadata table configure the same package or workspace.
+    #[error("{location}: `[{table}.metadata.xbuild]` and `{}` configure the same {table}", beside.display())]
+    Twice {
+        /// The metadata table.
+        location: Location,
+        /// The `xbuild.toml`.
+        beside: PathBuf,
+        /// `package` or `workspace`.
+        table: &'static str,
+    },
+}
+
+/// One thing that is wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub location: Location,
+    /// What, as one line.
+    pub message: String,
+    /// What would be right, where that can be told.
+    pub remedy: Option<String>,
+}
+
+fn lines(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults
+        .iter()
+        .map(|fault| match &fault.remedy {
+            Some(remedy) => format!("{}: {} ({remedy})", fault.location, fault.message),
+            None => format!("{}: {}", fault.location, fault.message),
+        })
+        .collect();
+    lines.join("\n")
+}
+
+impl Location {
+    /// The place with what is wrong there, ready to be shown.
+    pub(crate) fn snippet(&self, title: String, label: &str) -> Snippet {
+        Snippet {
+            title,
+            path: self.source().shown.display().to_string(),
+            text: self.source().text.clone(),
+            span: self.span(),
+            label: label.to_owned(),
+        }
+    }
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoManifest { .. } => ExitCode::NoManifest,
+            Self::Missing(_) => ExitCode::MissingFile,
+            Self::Read(reason) => ExitCode::of_io(reason),
+            Self::Faults(_) | Self::Twice { .. } => ExitCode::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoManifest { near: Some(near), .. } => {
+                Some(format!("`{}` exists: give its folder as the path, or --manifest-path", near.display()))
+            }
+            Self::NoManifest { near: None, .. } => {
+                Some("run xbuild in a cargo project, or give its folder: `xbuild path/to/project`".into())
+            }
+            Self::Missing(_) => Some("--config takes the path of a file like xbuild.toml".into()),
+            Self::Read(_) => None,
+            Self::Faults(_) => Some("every key is described in docs/configuration.md".into()),
+            Self::Twice { .. } => Some("keep one of the two".into()),
+        }
+    }
+
+    fn snippets(&self) -> Vec<Snippet> {
+        match self {
+            Self::Faults(faults) => faults
+                .iter()
+                .map(|fault| {
+                    fault.location.snippet(fault.message.clone(), fault.remedy.as_deref().unwrap_or_default())
+                })
+                .collect(),
+            Self::Twice { location, beside, table } => {
+                let title = format!("the {table} is configured twice");
+                vec![location.snippet(title, &format!("so it is in `{}`", beside.display()))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}

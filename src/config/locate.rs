@@ -1,0 +1,198 @@
+//! Where a project's `Cargo.toml` and the configuration files are.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::document::{Document, metadata, parse_project, parse_user, table};
+use super::{Error, ProjectFile, UserFile};
+use crate::settings::origin::Source;
+use crate::sys::{env::Environment, fs};
+
+/// A cargo project and what configures it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// The absolute path of its `Cargo.toml`.
+    pub manifest_path: PathBuf,
+    /// Its configuration, in the order of precedence: the package's, then its workspace's.
+    pub documents: Vec<Document<ProjectFile>>,
+}
+
+/// Finds the project and reads its configuration.
+///
+/// - `manifest_path` (`--manifest-path`) is used as it is.
+/// - `path` is a folder with a `Cargo.toml`, or that file. Its parents are not searched: whoever names a
+///   folder means that folder, and `xbuild examples/typo` must not build what is around it.
+/// - With neither, the folder the user stands in and its parents are searched, as cargo does.
+///
+/// `config` (`--config`) replaces all configuration files of the project.
+pub fn find_project(
+    folder: &Path,
+    path: Option<&Path>,
+    manifest_path: Option<&Path>,
+    config: Option<&Path>,
+) -> Result<Project, Error> {
+    let manifest_path = find_manifest(folder, path, manifest_path)?;
+    let documents = match config {
+        Some(config) => {
+            let path = folder.join(config);
+            let source = read(&path, folder)?.ok_or(Error::Missing(path))?;
+            vec![parse_project(source)?]
+        }
+        None => documents(&manifest_path, folder)?,
+    };
+    Ok(Project { manifest_path, documents })
+}
+
+fn find_manifest(folder: &Path, path: Option<&Path>, manifest: Option<&Path>) -> Result<PathBuf, Error> {
+    let given = manifest.or(path).map(|path| folder.join(path));
+    let candidates: Vec<PathBuf> = match (&given, manifest) {
+        (Some(given), Some(_)) => vec![given.clone()],
+        (Some(given), None) if given.file_name().is_some_and(|name| name == "Cargo.toml") => {
+            vec![given.clone()]
+        }
+        (Some(given), None) => vec![given.join("Cargo.toml")],
+        (None, _) => folder.ancestors().map(|folder| folder.join("Cargo.toml")).collect(),
+    };
+    if let Some(found) = candidates.iter().find(|candidate| is_file(candidate)) {
+        return absolute(found);
+    }
+    let looked_in = match candidates.as_slice() {
+        [only] => only.parent().unwrap_or(folder),
+        _ => folder,
+    };
+    let near = given.as_ref().and_then(|given| {
+        given.ancestors().skip(1).map(|folder| folder.join("Cargo.toml")).find(|path| is_file(path))
+    });
+    Err(Error::NoManifest { folder: looked_in.to_owned(), parents: given.is_none(), near })
+}
+
+/// The configuration of the package and of its workspace.
+fn documents(manifest_path: &Path, cwd: &Path) -> Result<Vec<Document<ProjectFile>>, Error> {
+    let Some(source) = read(manifest_path, cwd)? else {
+        return Err(Error::Missing(manifest_path.to_owned()));
+    };
+    let source = Arc::new(source);
+    let manifest = table(&source)?;
+    let manifest = manifest.get_ref();
+    let mut documents = Vec::new();
+    let of_package = metadata(&source, manifest, "package")?;
+    let beside_it = beside(manifest_path, cwd)?;
+    if manifest.contains_key("workspace") {
+        // One folder holds both: an `xbuild.toml` in it is the workspace's, and so the package's.
+        if let (Some((_, location)), Some((beside, _))) = (&of_package, &beside_it) {
+            let (location, beside) = (location.clone(), beside.clone());
+            return Err(Error::Twice { location, beside, table: "package" });
+        }
+        documents.extend(of_package.map(|(document, _)| document));
+        documents.extend(one_of("workspace", metadata(&source, manifest, "workspace")?, beside_it)?);
+        return Ok(documents);
+    }
+    documents.extend(one_of("package", of_package, beside_it)?);
+    if let Some(root) = workspace_root(manifest_path, manifest, cwd)? {
+        let of_workspace = metadata(&root, table(&root)?.get_ref(), "workspace")?;
+        documents.extend(one_of("workspace", of_workspace, beside(&root.path, cwd)?)?);
+    }
+    Ok(documents)
+}
+
+type OfMetadata = Option<(Document<ProjectFile>, crate::settings::Location)>;
+type Beside = Option<(PathBuf, Source)>;
+
+fn beside(manifest_path: &Path, cwd: &Path) -> Result<Beside, Error> {
+    let path = manifest_path.with_file_name("xbuild.toml");
+    Ok(read(&path, cwd)?.map(|source| (source.shown.clone(), source)))
+}
+
+/// One folder has one configuration: merging two would make nobody's intent.
+fn one_of(
+    kind: &'static str,
+    metadata: OfMetadata,
+    beside: Beside,
+) -> Result<Option<Document<ProjectFile>>, Error> {
+    match (metadata, beside) {
+        (Some((_, location)), Some((beside, _))) => Err(Error::Twice { location, beside, table: kind }),
+        (Some((document, _)), None) => Ok(Some(document)),
+        (None, Some((_, source))) => parse_project(source).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The `Cargo.toml` of the workspace that a package is a member of, as cargo finds it: `package.workspace`,
+/// else the nearest one above that has `[workspace]` and does not exclude the package. (A package that cargo
+/// then does not accept as a member, cargo refuses to build.)
+fn workspace_root(
+    manifest_path: &Path,
+    manifest: &DeTable<'_>,
+    cwd: &Path,
+) -> Result<Option<Arc<Source>>, Error> {
+    let folder = manifest_path.parent().unwrap_or(Path::new("/"));
+    let explicit = manifest
+        .get("package")
+        .and_then(|package| package.get_ref().get("workspace"))
+        .and_then(|path| path.get_ref().as_str());
+    if let Some(path) = explicit {
+        let path = folder.join(path).join("Cargo.toml");
+        return Ok(read(&path, cwd)?.map(Arc::new));
+    }
+    for above in folder.ancestors().skip(1) {
+        let Some(source) = read(&above.join("Cargo.toml"), cwd)?.map(Arc::new) else { continue };
+        let is_root = {
+            let table = table(&source)?;
+            let workspace = table.get_ref().get("workspace").map(|workspace| workspace.get_ref().clone());
+            workspace.map(|workspace| {
+                let excluded = workspace.get("exclude").and_then(|paths| paths.get_ref().as_array().cloned());
+                excluded.into_iter().flatten().any(|path| {
+                    path.get_ref().as_str().is_some_and(|path| folder.starts_with(above.join(path)))
+                })
+            })
+        };
+        match is_root {
+            Some(false) => return Ok(Some(source)),
+            Some(true) => return Ok(None),
+            None => (),
+        }
+    }
+    Ok(None)
+}
+
+/// Where the user's file is: `xbuild/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`.
+#[must_use]
+pub fn user_file_path(environment: &Environment) -> Option<PathBuf> {
+    // The XDG specification: a relative path is invalid and to be ignored.
+    let folder = environment
+        .path("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| environment.path("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("xbuild").join("config.toml"))
+}
+
+/// Reads the user's file, if there is one.
+pub fn load_user(environment: &Environment, cwd: &Path) -> Result<Option<Document<UserFile>>, Error> {
+    let Some(path) = user_file_path(environment) else { return Ok(None) };
+    read(&path, cwd)?.map(parse_user).transpose()
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// The path without `..` and links in its folder, as cargo's own output has it.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    fs::canonicalize(path).map_err(Error::Read)
+}
+
+/// A file's text; `None` if there is no such file.
+fn read(path: &Path, cwd: &Path) -> Result<Option<Source>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::Read(error)),
+    };
+    let shown = path.strip_prefix(cwd).unwrap_or(path).to_owned();
+    Ok(Some(Source { path: path.to_owned(), shown, text }))
+}

@@ -1,0 +1,211 @@
+//! The project's file. The documentation of each field becomes the description in the JSON schema, so it
+//! is written for the person who writes the file.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Text;
+use crate::settings::{OnFailure, ToolchainChoice};
+
+/// `xbuild.toml`, `[package.metadata.xbuild]` or `[workspace.metadata.xbuild]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(title = "xbuild.toml")]
+pub struct ProjectFile {
+    /// The platforms to build for, for example `["linux/amd64", "linux/arm64"]`. `"all"` stands for every
+    /// platform that xbuild knows, `"local"` for the machine's own. Default: linux/amd64, linux/arm64 and
+    /// linux/arm/v7.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub platforms: Option<Vec<Text>>,
+    /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is
+    /// static) or `oci:PATH[:TAG]` (an OCI image layout; relative to this file). Default: `apt:bookworm`.
+    #[schemars(with = "Option<String>")]
+    pub base: Option<Text>,
+    /// What compiles and links: `auto`, `zig` or `cargo` (only what cargo's own configuration sets up).
+    /// Default: `auto`.
+    #[schemars(with = "Option<ToolchainChoice>")]
+    pub toolchain: Option<Text>,
+    /// The oldest glibc that the program must run with, for example `"2.28"`. Default: the base's own.
+    #[schemars(with = "Option<String>")]
+    pub glibc: Option<Text>,
+    /// The image's names, for example `["registry.example/team/app:1.2"]`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub tags: Option<Vec<Text>>,
+    /// How layers are compressed: `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
+    /// Default: `gzip`.
+    #[schemars(with = "Option<String>")]
+    pub compression: Option<Text>,
+    /// What happens to the other platforms when one fails: `keep-going` or `fail-fast`.
+    /// Default: `keep-going`.
+    pub on_failure: Option<OnFailure>,
+    /// How long the whole run may take, for example `"45m"`. Default: two hours.
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Text>,
+    /// How long each platform may take. Default: what is left of `timeout`.
+    #[schemars(with = "Option<String>")]
+    pub platform_timeout: Option<Text>,
+    /// What cargo builds.
+    pub payload: PayloadTable,
+    /// The image's configuration.
+    pub image: ImageTable,
+    /// Files that go into the image beside the programs.
+    pub files: Option<Vec<FileTable>>,
+    /// Which of Debian's packages `apt:` bases take.
+    pub debian: DebianTable,
+    /// What is different on one platform: `[platform."linux/arm/v7"]`.
+    #[schemars(with = "BTreeMap<String, PlatformTable>")]
+    pub platform: BTreeMap<Text, PlatformTable>,
+}
+
+/// `[payload]`: what cargo builds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PayloadTable {
+    /// The packages whose programs go into the image. Default: cargo's own choice in this folder.
+    pub packages: Option<Vec<String>>,
+    /// The programs that go into the image. Default: the only one there is.
+    pub bins: Option<Vec<String>>,
+    /// Puts every program of the packages into the image.
+    pub all_bins: Option<bool>,
+    /// Cargo features to enable.
+    pub features: Option<Vec<String>>,
+    /// Enables all features.
+    pub all_features: Option<bool>,
+    /// Leaves out the default features.
+    pub no_default_features: Option<bool>,
+    /// The cargo profile. Default: `release`.
+    pub profile: Option<String>,
+    /// Fails where `Cargo.lock` would have to change.
+    pub locked: Option<bool>,
+}
+
+/// `[image]`: the image's configuration. What is not given stays as the base has it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ImageTable {
+    /// The program that runs, with its first arguments. Default: the program, where there is one only.
+    pub entrypoint: Option<Vec<String>>,
+    /// The arguments that a user may replace.
+    pub cmd: Option<Vec<String>>,
+    /// Environment variables, by name.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub env: BTreeMap<Text, String>,
+    /// The folder to start in. Absolute.
+    #[schemars(with = "Option<String>")]
+    pub workdir: Option<Text>,
+    /// The user to run as: a name or number, and optionally a group: `nonroot`, `65532:65532`.
+    #[schemars(with = "Option<String>")]
+    pub user: Option<Text>,
+    /// Ports that the program listens on: `8080`, `"53/udp"`.
+    #[schemars(with = "Option<Vec<Port>>")]
+    pub expose: Option<Vec<toml::Spanned<Port>>>,
+    /// Folders for data that outlives a container. Absolute.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub volumes: Option<Vec<Text>>,
+    /// Labels, by key.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub labels: BTreeMap<Text, String>,
+    /// Annotations of the manifests and the index, by key.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub annotations: BTreeMap<Text, String>,
+    /// The signal that asks the program to stop: `SIGINT`.
+    #[schemars(with = "Option<String>")]
+    pub stop_signal: Option<Text>,
+    /// How an engine finds out whether the program is well.
+    pub healthcheck: Option<HealthcheckTable>,
+}
+
+/// A port, with or without its protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Port {
+    /// A TCP port.
+    Number(u16),
+    /// `PORT/PROTOCOL`, `FIRST-LAST/PROTOCOL` or the port alone.
+    Text(String),
+}
+
+/// `[image.healthcheck]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct HealthcheckTable {
+    /// The program and its arguments. An empty list switches the base's check off.
+    pub command: Vec<String>,
+    /// The time between two checks: `"30s"`.
+    #[schemars(with = "Option<String>")]
+    pub interval: Option<Text>,
+    /// How long a check may take.
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Text>,
+    /// How long failures don't count after the start.
+    #[schemars(with = "Option<String>")]
+    pub start_period: Option<Text>,
+    /// The time between two checks during the start period.
+    #[schemars(with = "Option<String>")]
+    pub start_interval: Option<Text>,
+    /// How many failures in a row count.
+    pub retries: Option<u32>,
+}
+
+/// `[[files]]`: a file, a folder or a pattern of files that goes into the image.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileTable {
+    /// The source, relative to this file and below its folder. May be a pattern: `static/**/*.html`.
+    #[schemars(with = "String")]
+    pub from: Text,
+    /// The absolute path in the image. With a `/` at its end: the folder that the files go into.
+    #[schemars(with = "String")]
+    pub to: Text,
+    /// The permission bits as octal digits: `"0644"`. Default: 0755 for folders and what you may execute,
+    /// else 0644.
+    #[schemars(with = "Option<String>")]
+    pub mode: Option<Text>,
+    /// The owner, as numbers: `"65532"` or `"65532:65532"`. Default: `"0:0"`.
+    #[schemars(with = "Option<String>")]
+    pub owner: Option<Text>,
+    /// Patterns of what is left out.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub exclude: Vec<Text>,
+}
+
+/// `[debian]`: which packages `apt:` bases take. Where they come from belongs to the machine, see the user's
+/// own file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DebianTable {
+    /// The suites: `["bookworm"]` alone changes only with Debian's point releases. Default: the release,
+    /// its updates and its security suite.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub suites: Option<Vec<Text>>,
+    /// The components. Default: `["main"]`.
+    pub components: Option<Vec<String>>,
+}
+
+/// `[platform."os/architecture"]`: what is different on one platform.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PlatformTable {
+    /// The target triple, where it is not to follow from platform and base.
+    #[schemars(with = "Option<String>")]
+    pub triple: Option<Text>,
+    /// As the general `base`.
+    #[schemars(with = "Option<String>")]
+    pub base: Option<Text>,
+    /// As the general `toolchain`.
+    #[schemars(with = "Option<ToolchainChoice>")]
+    pub toolchain: Option<Text>,
+    /// As the general `glibc`.
+    #[schemars(with = "Option<String>")]
+    pub glibc: Option<Text>,
+    /// How long this platform may take.
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Text>,
+    /// Replaces values of the general `image`; maps are merged key by key.
+    pub image: ImageTable,
+    /// Files that only this platform gets, after the general ones.
+    pub files: Option<Vec<FileTable>>,
+}

@@ -1,0 +1,56 @@
+//! The user's own file: what belongs to the machine and not to a project.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Text;
+use crate::settings::ZigWay;
+
+/// `$XDG_CONFIG_HOME/xbuild/config.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct UserFile {
+    /// The folder for what can be made again. Default: `$XDG_CACHE_HOME/xbuild`.
+    #[schemars(with = "Option<String>")]
+    pub cache_dir: Option<Text>,
+    /// The default base of this user's projects.
+    #[schemars(with = "Option<String>")]
+    pub base: Option<Text>,
+    /// How long a run may take.
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Text>,
+    /// How zig is found.
+    pub zig: UserZigTable,
+    /// Where Debian's packages come from.
+    pub debian: UserDebianTable,
+}
+
+/// `[zig]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct UserZigTable {
+    /// The zig program.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Text>,
+    /// The ways to look for it, first to last: `configured`, `installed`, `cache`, `tarball`, `package`.
+    #[schemars(with = "Option<Vec<ZigWay>>")]
+    pub ways: Option<toml::Spanned<Vec<ZigWay>>>,
+}
+
+/// `[debian]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct UserDebianTable {
+    /// The URL of a mirror of Debian's archive.
+    #[schemars(with = "Option<String>")]
+    pub mirror: Option<Text>,
+    /// The URL of a mirror of Debian's security archive.
+    #[schemars(with = "Option<String>")]
+    pub security_mirror: Option<Text>,
+    /// The suites, where the project does not say; those of other releases than the base's are passed over.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub suites: Option<Vec<Text>>,
+    /// Files with further keys that may sign a release.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub keyrings: Option<Vec<Text>>,
+}

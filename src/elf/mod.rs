@@ -1,0 +1,173 @@
+//! What an ELF file is and what it needs: pure, over bytes.
+//!
+//! Only what the kernel and the dynamic loader read is read here: the header, the program headers and the
+//! dynamic segment (gABI; the symbol versions are LSB's "Symbol Versioning"). Section headers may be stripped
+//! and are not trusted. ARM's build attributes are deliberately absent: linkers write them differently for
+//! the same code, and the kernel ignores them.
+
+mod parse;
+mod verify;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::catalog::Endianness;
+use crate::error::{ExitCode, Explain};
+
+pub use verify::{Difference, Mismatch, verify};
+
+/// An ELF file's identity and needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Elf {
+    /// `EI_CLASS` in bits: 32 or 64.
+    pub class: u8,
+    /// `EI_DATA`.
+    pub endianness: Endianness,
+    /// `EI_OSABI`: 0 (System V) or 3 (GNU) for all that Linux runs.
+    pub os_abi: u8,
+    /// `e_type`.
+    pub kind: Kind,
+    /// `e_machine`.
+    pub machine: u16,
+    /// `e_flags`.
+    pub flags: u32,
+    /// `PT_INTERP`: the dynamic loader's path.
+    pub interpreter: Option<String>,
+    /// True if there is a dynamic segment.
+    pub dynamic: bool,
+    /// `DT_NEEDED`, in the file's order, which is the loader's.
+    pub needed: Vec<String>,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// `DT_RPATH`, still with its colons.
+    pub rpath: Option<String>,
+    /// `DT_RUNPATH`, still with its colons.
+    pub runpath: Option<String>,
+    /// True if `DT_FLAGS_1` has `DF_1_PIE`.
+    pub pie_flag: bool,
+    /// The symbol versions that it needs (`DT_VERNEED`), in the file's order.
+    pub versions_needed: Vec<VersionNeed>,
+    /// The symbol versions that it defines (`DT_VERDEF`), without the one that names the file itself.
+    pub versions_defined: Vec<String>,
+}
+
+/// `e_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// `ET_EXEC`: a program at a fixed address.
+    Executable,
+    /// `ET_DYN`: a shared library or a position-independent program.
+    Shared,
+    /// `ET_REL`: an object file.
+    Relocatable,
+    /// Any other value.
+    Other(u16),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Executable => formatter.write_str("a program"),
+            Self::Shared => formatter.write_str("a shared object"),
+            Self::Relocatable => formatter.write_str("an object file"),
+            Self::Other(number) => write!(formatter, "ELF type {number}"),
+        }
+    }
+}
+
+/// A symbol version that a file needs of a library.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VersionNeed {
+    /// The library's `DT_SONAME`, for example `libc.so.6`.
+    pub library: String,
+    /// The version, for example `GLIBC_2.34`.
+    pub version: String,
+    /// `VER_FLG_WEAK`: the loader only warns where it is missing.
+    pub weak: bool,
+}
+
+/// Bytes that are not an ELF file, or a broken one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// There is no ELF magic number.
+    #[error("it is not an ELF file{}", match kind { Some(kind) => format!(" but {kind}"), None => String::new() })]
+    NotElf {
+        /// What it looks like, where its first bytes tell.
+        kind: Option<&'static str>,
+    },
+    /// A structure leads out of the file or is inconsistent.
+    #[error("it is a broken ELF file: {0}")]
+    Broken(String),
+}
+
+impl Explain for ParseError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::WrongBinary
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("remove the file and build again".into())
+    }
+}
+
+impl Elf {
+    /// Reads the headers and the dynamic segment. Never panics, whatever the bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        parse::parse(bytes)
+    }
+
+    /// True if it runs without a dynamic loader.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.interpreter.is_none() && self.needed.is_empty()
+    }
+
+    /// True if it is a program (as opposed to a library) that can be loaded at any address.
+    #[must_use]
+    pub fn is_pie(&self) -> bool {
+        self.kind == Kind::Shared && self.is_program()
+    }
+
+    /// True if it can be executed: a fixed-address program, or a shared object that says it is one.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        match self.kind {
+            Kind::Executable => true,
+            Kind::Shared => self.interpreter.is_some() || self.pie_flag,
+            Kind::Relocatable | Kind::Other(_) => false,
+        }
+    }
+
+    /// The newest `GLIBC_2.x` that it cannot do without, as (2, x); `None` if it needs none.
+    #[must_use]
+    pub fn newest_glibc_needed(&self) -> Option<(u32, u32)> {
+        self.versions_needed
+            .iter()
+            .filter(|need| !need.weak)
+            .filter_map(|need| glibc_version(&need.version))
+            .max()
+    }
+
+    /// The newest `GLIBC_2.x` that it defines, which is the version of a `libc.so.6`.
+    #[must_use]
+    pub fn newest_glibc_defined(&self) -> Option<(u32, u32)> {
+        self.versions_defined.iter().filter_map(|version| glibc_version(version)).max()
+    }
+}
+
+/// `GLIBC_2.34` and `GLIBC_2.3.4` as numbers; `None` for `GLIBC_PRIVATE` and the like.
+#[must_use]
+pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.strip_prefix("GLIBC_")?.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Is this the program that was asked for? An artifact becomes a payload only after this.
+
+use std::fmt;
+
+use super::{Elf, Kind};
+use crate::catalog::{Endianness, Libc, Target};
+use crate::error::{ExitCode, Explain};
+
+/// An artifact that is not a program for its target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a program for {triple}: {}", join(differences))]
+pub struct Mismatch {
+    /// The target's triple.
+    pub triple: String,
+    /// Everything that differs; never empty.
+    pub differences: Vec<Difference>,
+}
+
+impl Explain for Mismatch {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::WrongBinary
+    }
+
+    fn hint(&self) -> Option<String> {
+        let dynamic =
+            self.differences.iter().any(|difference| matches!(difference, Difference::NotStatic(_)));
+        Some(if dynamic {
+            "remove `-Ctarget-feature=-crt-static` and whatever else makes it link dynamically".into()
+        } else {
+            "look for a linker or rustflags in cargo's configuration that belong to another target".into()
+        })
+    }
+}
+
+/// One thing that is not as the target has it: what is wanted, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// `e_machine`.
+    Machine(u16, u16),
+    /// `EI_CLASS` in bits.
+    Class(u8, u8),
+    /// `EI_DATA`.
+    Endianness(Endianness, Endianness),
+    /// The bits of `e_flags` that matter.
+    Flags(u32, u32),
+    /// `EI_OSABI` (found) is not one that Linux runs.
+    OsAbi(u8),
+    /// `e_type` (found) is not a program's.
+    Kind(Kind),
+    /// The dynamic loader; `None` if the program has none.
+    Interpreter(String, Option<String>),
+    /// It should be static and needs these: its loader and libraries.
+    NotStatic(Vec<String>),
+}
+
+fn join(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(wanted, found) => write!(
+                formatter,
+                "the machine is {} instead of {}",
+                machine_name(*found),
+                machine_name(*wanted)
+            ),
+            Self::Class(wanted, found) => write!(formatter, "it has {found} bits instead of {wanted}"),
+            Self::Endianness(_, found) => write!(
+                formatter,
+                "its byte order is {}",
+                match found {
+                    Endianness::Little => "little-endian",
+                    Endianness::Big => "big-endian",
+                }
+            ),
+            Self::Flags(wanted, found) => write!(
+                formatter,
+                "its ABI flags are {found:#010x} instead of {wanted:#010x} (float ABI or ABI version)"
+            ),
+            Self::OsAbi(found) => write!(formatter, "its OS ABI is {found}, which is not Linux's"),
+            Self::Kind(found) => write!(formatter, "it is {found}, not a program"),
+            Self::Interpreter(wanted, Some(found)) => {
+                write!(formatter, "its dynamic loader is {found} instead of {wanted}")
+            }
+            Self::Interpreter(wanted, None) => {
+                write!(formatter, "it has no dynamic loader instead of {wanted}")
+            }
+            Self::NotStatic(needs) => write!(formatter, "it is not static but needs {}", needs.join(", ")),
+        }
+    }
+}
+
+/// The gABI's names of the machines in the catalog and of those that are confused with them.
+fn machine_name(machine: u16) -> String {
+    let names = [
+        (3, "i386"),
+        (8, "MIPS"),
+        (20, "PowerPC"),
+        (21, "PowerPC64"),
+        (22, "S390"),
+        (40, "Arm"),
+        (62, "x86-64"),
+        (183, "AArch64"),
+        (243, "RISC-V"),
+        (258, "LoongArch"),
+    ];
+    names
+        .iter()
+        .find(|(number, _)| *number == machine)
+        .map_or_else(|| format!("number {machine}"), |(_, name)| (*name).to_owned())
+}
+
+/// Compares a file with its target's ELF identity. Reports everything that differs, not only the first.
+///
+/// Position independence is no condition: fixed-address programs run as well, and users may ask for them.
+pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
+    let identity = &target.elf;
+    let mut differences = Vec::new();
+    if elf.machine != identity.machine {
+        differences.push(Difference::Machine(identity.machine, elf.machine));
+    }
+    if elf.class != identity.class {
+        differences.push(Difference::Class(identity.class, elf.class));
+    }
+    if elf.endianness != identity.endianness {
+        differences.push(Difference::Endianness(identity.endianness, elf.endianness));
+    }
+    // The flags of another machine say nothing.
+    if let Some(rule) = identity.flags
+        && elf.machine == identity.machine
+        && elf.flags & rule.mask != rule.value
+    {
+        differences.push(Difference::Flags(rule.value, elf.flags & rule.mask));
+    }
+    // ELFOSABI_NONE and ELFOSABI_GNU (where IFUNC or unique symbols are used).
+    if !matches!(elf.os_abi, 0 | 3) {
+        differences.push(Difference::OsAbi(elf.os_abi));
+    }
+    if matches!(elf.kind, Kind::Relocatable | Kind::Other(_)) {
+        differences.push(Difference::Kind(elf.kind));
+    }
+    match (&identity.interpreter, target.libc) {
+        (Some(wanted), _) => {
+            // A static program (crt-static) needs no loader; a library has none either and is no program.
+            let found = elf.interpreter.as_ref();
+            if found.is_some_and(|found| found != wanted) || (found.is_none() && !elf.needed.is_empty()) {
+                differences.push(Difference::Interpreter(wanted.clone(), found.cloned()));
+            } else if !elf.is_program() && elf.kind == Kind::Shared {
+                differences.push(Difference::Kind(elf.kind));
+            }
+        }
+        (None, Libc::Musl | Libc::Gnu) => {
+            if !elf.is_static() {
+                let needs = elf.interpreter.iter().chain(&elf.needed).cloned().collect();
+                differences.push(Difference::NotStatic(needs));
+            } else if !elf.is_program() && elf.kind == Kind::Shared {
+                differences.push(Difference::Kind(elf.kind));
+            }
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Mismatch { triple: target.triple.clone(), differences })
+}

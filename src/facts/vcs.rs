@@ -1,0 +1,78 @@
+//! The commit that is built, for the annotations `created` and `revision`.
+//!
+//! git itself is asked, with bounded time. A project outside version control, or a machine without git, is
+//! nothing unusual: there is no revision then.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::process::{Command, ProcessError};
+
+/// How long git may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The commit that is checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its full hash, with `-dirty` appended where tracked files of the project differ from it.
+    pub revision: String,
+    /// The committer's date, in seconds since 1970.
+    pub date: i64,
+}
+
+/// The commit that `folder` is at; `None` outside version control. Only Ctrl-C is an error.
+pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
+    let bounded = cancel.within(PATIENCE, "git");
+    let ask = |arguments: &[&str]| match git(folder, arguments).text(&bounded) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(ProcessError::Cancelled(Cancelled::Interrupted)) => Err(Cancelled::Interrupted),
+        Err(_) => Ok(None),
+    };
+    let Some(head) = ask(&["log", "-1", "--format=%H %ct", "HEAD"])? else {
+        return Ok(None);
+    };
+    let Some((revision, date)) =
+        head.split_once(' ').and_then(|(hash, date)| Some((hash, date.parse().ok()?)))
+    else {
+        return Ok(None);
+    };
+    let changed = ask(&["status", "--porcelain", "--untracked-files=no", "--", "."])?;
+    let dirty = if changed.is_none_or(|files| files.is_empty()) { "" } else { "-dirty" };
+    Ok(Some(Commit { revision: format!("{revision}{dirty}"), date }))
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> Command {
+    // No lock on the index: a build must not disturb a git command that runs at the same time.
+    Command::new("git").arg("-C").arg(folder).arg("--no-optional-locks").args(arguments.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs;
+
+    #[test]
+    fn a_commit_and_what_differs_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(commit(folder.path(), &Cancel::new()), Ok(None));
+        let run = |arguments: &[&str]| {
+            git(folder.path(), arguments)
+                .env("GIT_COMMITTER_DATE", "1700000000 +0100")
+                .text(&Cancel::new())
+                .unwrap()
+        };
+        run(&["init", "-q"]);
+        assert_eq!(commit(folder.path(), &Cancel::new()), Ok(None));
+        fs::write_atomic(&folder.path().join("a"), b"1", 0o644).unwrap();
+        run(&["add", "a"]);
+        run(&["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qm", "one"]);
+        let clean = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        assert_eq!((clean.revision.len(), clean.date), (40, 1_700_000_000));
+        fs::write_atomic(&folder.path().join("untracked"), b"1", 0o644).unwrap();
+        assert_eq!(commit(folder.path(), &Cancel::new()).unwrap().unwrap(), clean);
+        fs::write_atomic(&folder.path().join("a"), b"2", 0o644).unwrap();
+        let dirty = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        assert_eq!(dirty.revision, format!("{}-dirty", clean.revision));
+    }
+}

@@ -1,0 +1,385 @@
+//! `[[files]]`: from the configuration's words to the entries of a layer.
+//!
+//! What is read must lie within the project, also behind symbolic links. Modes come from the configuration or
+//! from the one bit that version control keeps (may the owner execute it), never from the umask of whoever
+//! checked the project out. Symbolic links inside a folder are kept as links and not followed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::layer::{Content, Entry, EntryKind};
+use crate::settings::{FileSettings, Origin};
+use crate::sys::fs::{self, PermissionsExt};
+
+/// Why files cannot go into the image.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The path does not exist.
+    #[error("`{from}` does not exist in `{}` ({origin})", root.display())]
+    Missing {
+        /// The path, as configured.
+        from: String,
+        /// The folder that it is relative to.
+        root: PathBuf,
+        /// Where it is configured.
+        origin: Origin,
+    },
+    /// The pattern matches nothing.
+    #[error("`{from}` matches no file in `{}` ({origin})", root.display())]
+    NoMatch {
+        /// The pattern, as configured.
+        from: String,
+        /// The folder that it is relative to.
+        root: PathBuf,
+        /// Where it is configured.
+        origin: Origin,
+    },
+    /// The path leads out of the project, through `..` or a symbolic link.
+    #[error("`{from}` leads out of the project, to `{}` ({origin})", leads_to.display())]
+    Escapes {
+        /// The path, as configured.
+        from: String,
+        /// Where it leads.
+        leads_to: PathBuf,
+        /// Where it is configured.
+        origin: Origin,
+    },
+    /// Not a file, folder or symbolic link.
+    #[error("`{}` is neither a file nor a folder nor a symbolic link", path.display())]
+    Special {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A name or link text that is not UTF-8.
+    #[error("the name `{}` is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A pattern that cannot be understood.
+    #[error("`{pattern}` is not a pattern: {reason} ({origin})")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Where it is configured.
+        origin: Origin,
+    },
+    /// A file could not be read.
+    #[error("cannot read the project's files: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Explain for FilesError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Missing { .. } | Self::NoMatch { .. } => ExitCode::MissingFile,
+            Self::Escapes { .. } => ExitCode::PathEscape,
+            Self::Special { .. } | Self::NotUtf8 { .. } | Self::Pattern { .. } => ExitCode::Config,
+            Self::Io(error) => ExitCode::of_io(error),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { root, .. } | Self::NoMatch { root, .. } => Some(format!(
+                "`from` is relative to `{}`; create the file or correct the path",
+                root.display()
+            )),
+            Self::Escapes { .. } => Some("copy what the image needs into the project".into()),
+            Self::Special { .. } | Self::NotUtf8 { .. } => Some("leave it out with `exclude`".into()),
+            Self::Pattern { .. } => Some("`*`, `**`, `?`, `[…]` and `{a,b}` are understood".into()),
+            Self::Io(error) => io_hint(error),
+        }
+    }
+}
+
+/// The entries of every configured file, in the order of the configuration. Names the files; their content is
+/// read when the layer is written.
+pub fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> {
+    let mut entries = Vec::new();
+    for file in files {
+        Expansion::new(file)?.collect(&mut entries)?;
+    }
+    Ok(entries)
+}
+
+/// One `[[files]]` table while it is expanded.
+struct Expansion<'a> {
+    file: &'a FileSettings,
+    /// The project's folder without symbolic links.
+    root: PathBuf,
+    exclude: GlobSet,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(file: &'a FileSettings) -> Result<Self, FilesError> {
+        let mut exclude = GlobSetBuilder::new();
+        for pattern in &file.exclude {
+            exclude.add(glob(pattern, file)?);
+        }
+        let exclude = exclude.build().map_err(|error| bad_pattern("exclude", &error, file))?;
+        Ok(Self { file, root: fs::canonicalize(&file.root)?, exclude })
+    }
+
+    fn collect(&self, entries: &mut Vec<Entry>) -> Result<(), FilesError> {
+        let from = self.file.from.trim_end_matches('/');
+        if is_pattern(from) {
+            return self.collect_pattern(from, entries);
+        }
+        let source = self.inside(from)?;
+        let to = self.file.to.trim_start_matches('/');
+        if fs::metadata(&source)?.is_dir() {
+            let to = to.trim_end_matches('/');
+            // The image's own root is not an entry of a layer.
+            if !to.is_empty() {
+                entries.push(self.entry(to.to_owned(), &source)?);
+            }
+            return self.collect_folder(&source, &source, to, entries);
+        }
+        let path = match to.strip_suffix('/') {
+            Some(folder) => join(folder, file_name(&source)?),
+            None if to.is_empty() => file_name(&source)?.to_owned(),
+            None => to.to_owned(),
+        };
+        entries.push(self.entry(path, &source)?);
+        Ok(())
+    }
+
+    /// Everything below `folder`, in the order of names. `start` is where `exclude` counts from.
+    fn collect_folder(
+        &self,
+        start: &Path,
+        folder: &Path,
+        to: &str,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), FilesError> {
+        for source in sorted(folder)? {
+            if self.exclude.is_match(source.strip_prefix(start).unwrap_or(&source)) {
+                continue;
+            }
+            let path = join(to, file_name(&source)?);
+            let entry = self.entry(path.clone(), &source)?;
+            let is_folder = matches!(entry.kind, EntryKind::Directory);
+            entries.push(entry);
+            if is_folder {
+                self.collect_folder(start, &source, &path, entries)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that match. They keep their paths below the pattern's leading folders that have no wildcard.
+    fn collect_pattern(&self, pattern: &str, entries: &mut Vec<Entry>) -> Result<(), FilesError> {
+        let fixed: Vec<&str> = pattern.split('/').take_while(|part| !is_pattern(part)).collect();
+        let start = self.inside(&fixed.join("/"))?;
+        let rest = pattern.split('/').skip(fixed.len()).collect::<Vec<_>>().join("/");
+        let wanted = glob(&rest, self.file)?.compile_matcher();
+        let to = self.file.to.trim_matches('/');
+        let mut found = Vec::new();
+        self.collect_folder(&start, &start, to, &mut found)?;
+        let below = |entry: &Entry| {
+            entry.path.strip_prefix(to).unwrap_or(&entry.path).trim_start_matches('/').to_owned()
+        };
+        let before = entries.len();
+        entries.extend(
+            found
+                .into_iter()
+                .filter(|entry| !matches!(entry.kind, EntryKind::Directory) && wanted.is_match(below(entry))),
+        );
+        if entries.len() == before {
+            return Err(FilesError::NoMatch {
+                from: self.file.from.clone(),
+                root: self.file.root.clone(),
+                origin: self.file.origin.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The path of `from` without symbolic links; an error if it is missing or outside the project.
+    fn inside(&self, from: &str) -> Result<PathBuf, FilesError> {
+        let path = self.root.join(from);
+        let source = fs::canonicalize(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => FilesError::Missing {
+                from: self.file.from.clone(),
+                root: self.file.root.clone(),
+                origin: self.file.origin.clone(),
+            },
+            _ => error.into(),
+        })?;
+        if source.starts_with(&self.root) {
+            return Ok(source);
+        }
+        Err(FilesError::Escapes {
+            from: self.file.from.clone(),
+            leads_to: source,
+            origin: self.file.origin.clone(),
+        })
+    }
+
+    fn entry(&self, path: String, source: &Path) -> Result<Entry, FilesError> {
+        let metadata = fs::symlink_metadata(source)?;
+        let executable = metadata.permissions().mode() & 0o100 != 0;
+        let (kind, mode) = if metadata.is_dir() {
+            // A folder that may be read must also be entered.
+            let mode = self.file.mode.map_or(0o755, |mode| mode | ((mode & 0o444) >> 2));
+            (EntryKind::Directory, mode)
+        } else if metadata.is_file() {
+            let mode = self.file.mode.unwrap_or(if executable { 0o755 } else { 0o644 });
+            (EntryKind::File(Content::Path { path: source.to_owned(), size: metadata.len() }), mode)
+        } else if metadata.is_symlink() {
+            let text = fs::read_link(source)?;
+            let text = text.to_str().ok_or_else(|| FilesError::NotUtf8 { path: source.to_owned() })?;
+            (EntryKind::Symlink(text.to_owned()), 0o777)
+        } else {
+            return Err(FilesError::Special { path: source.to_owned() });
+        };
+        let owner = self.file.owner;
+        Ok(Entry { path, kind, mode, uid: owner.uid.into(), gid: owner.gid.into() })
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// A pattern in which `*` stays within a folder and `**` does not, as in a shell.
+fn glob(pattern: &str, file: &FileSettings) -> Result<globset::Glob, FilesError> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| bad_pattern(pattern, &error, file))
+}
+
+fn bad_pattern(pattern: &str, error: &globset::Error, file: &FileSettings) -> FilesError {
+    FilesError::Pattern {
+        pattern: pattern.to_owned(),
+        reason: error.kind().to_string(),
+        origin: file.origin.clone(),
+    }
+}
+
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+    let mut paths =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> Result<&str, FilesError> {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| FilesError::NotUtf8 { path: path.to_owned() })
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Owner;
+
+    struct Setup(fs::TempDir);
+
+    impl Setup {
+        fn new() -> Self {
+            let setup = Self(tempfile::tempdir().unwrap());
+            fs::create_dir_all(setup.0.path().join("p/assets/deep")).unwrap();
+            for (path, mode) in [
+                ("p/run.sh", 0o700),
+                ("p/assets/b.css", 0o600),
+                ("p/assets/a.html", 0o664),
+                ("p/assets/deep/c.css", 0o640),
+                ("secret", 0o600),
+            ] {
+                fs::write_atomic(&setup.0.path().join(path), path.as_bytes(), mode).unwrap();
+            }
+            fs::symlink("a.html", setup.0.path().join("p/assets/index.html")).unwrap();
+            fs::symlink("../secret", setup.0.path().join("p/out")).unwrap();
+            setup
+        }
+
+        fn file(&self, from: &str, to: &str) -> FileSettings {
+            FileSettings {
+                root: self.0.path().join("p"),
+                from: from.into(),
+                to: to.into(),
+                mode: None,
+                owner: Owner { uid: 7, gid: 8 },
+                exclude: Vec::new(),
+                origin: Origin::Default,
+            }
+        }
+
+        fn expand(&self, from: &str, to: &str) -> Result<Vec<String>, FilesError> {
+            shown(&self.file(from, to))
+        }
+    }
+
+    fn shown(file: &FileSettings) -> Result<Vec<String>, FilesError> {
+        Ok(entries(std::slice::from_ref(file))?
+            .into_iter()
+            .map(|entry| format!("{:o} {}:{} {}", entry.mode, entry.uid, entry.gid, entry.path))
+            .collect())
+    }
+
+    #[test]
+    fn a_file_goes_to_a_path_or_into_a_folder() {
+        let setup = Setup::new();
+        assert_eq!(setup.expand("run.sh", "/opt/start").unwrap(), ["755 7:8 opt/start"]);
+        assert_eq!(setup.expand("assets/b.css", "/srv/").unwrap(), ["644 7:8 srv/b.css"]);
+    }
+
+    #[test]
+    fn a_folder_brings_its_content_sorted_and_keeps_links() {
+        let setup = Setup::new();
+        let expected = [
+            "755 7:8 srv",
+            "644 7:8 srv/a.html",
+            "644 7:8 srv/b.css",
+            "755 7:8 srv/deep",
+            "644 7:8 srv/deep/c.css",
+            "777 7:8 srv/index.html",
+        ];
+        assert_eq!(setup.expand("assets", "/srv").unwrap(), expected);
+        assert_eq!(setup.expand("assets/", "/srv/").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_pattern_keeps_the_path_behind_its_fixed_folders() {
+        let setup = Setup::new();
+        assert_eq!(setup.expand("assets/*.css", "/srv/").unwrap(), ["644 7:8 srv/b.css"]);
+        assert_eq!(
+            setup.expand("assets/**/*.css", "/srv").unwrap(),
+            ["644 7:8 srv/b.css", "644 7:8 srv/deep/c.css"]
+        );
+    }
+
+    #[test]
+    fn modes_and_exclusions_are_the_configuration_s() {
+        let setup = Setup::new();
+        let file = FileSettings {
+            mode: Some(0o640),
+            exclude: vec!["**/*.css".into(), "index.html".into()],
+            ..setup.file("assets", "/srv")
+        };
+        assert_eq!(shown(&file).unwrap(), ["750 7:8 srv", "640 7:8 srv/a.html", "750 7:8 srv/deep"]);
+    }
+
+    #[test]
+    fn what_is_missing_or_outside_is_told_apart() {
+        let setup = Setup::new();
+        assert_eq!(setup.expand("nope", "/x").unwrap_err().exit_code(), ExitCode::MissingFile);
+        assert_eq!(setup.expand("*.nope", "/x").unwrap_err().exit_code(), ExitCode::MissingFile);
+        assert_eq!(setup.expand("../secret", "/x").unwrap_err().exit_code(), ExitCode::PathEscape);
+        assert_eq!(setup.expand("out", "/x").unwrap_err().exit_code(), ExitCode::PathEscape);
+        assert_eq!(setup.expand("[", "/x").unwrap_err().exit_code(), ExitCode::Config);
+    }
+}

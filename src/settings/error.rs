@@ -1,0 +1,225 @@
+//! What can be wrong with a value, wherever it was set.
+
+use crate::catalog::Target;
+use crate::error::{ExitCode, Explain, Snippet};
+use crate::platform::{ParseError, Platform};
+
+use super::origin::Origin;
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A value is wrong.
+    #[error("{problem} (from {origin})")]
+    Value {
+        /// What is wrong with it.
+        problem: Box<Problem>,
+        /// Where it was set.
+        origin: Origin,
+    },
+    /// There is no folder to keep toolchains and packages in.
+    #[error("no cache folder: neither XBUILD_CACHE_DIR nor XDG_CACHE_HOME nor HOME is set")]
+    NoCacheFolder,
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A text that is not even the form of a platform.
+    #[error("{error}")]
+    NotAPlatform {
+        /// The parser's word.
+        error: ParseError,
+        /// What was meant, probably.
+        nearest: Option<String>,
+    },
+    /// A platform that no target serves.
+    #[error("unknown platform `{given}`")]
+    UnknownPlatform {
+        /// As it was given.
+        given: String,
+        /// What was meant, probably.
+        nearest: Option<String>,
+    },
+    /// A target triple where a platform belongs.
+    #[error("`{triple}` is a target triple, not a platform")]
+    TripleForPlatform {
+        /// The triple.
+        triple: String,
+        /// Its platform.
+        platform: Platform,
+    },
+    /// A platform that the file names twice, in two ways of writing.
+    #[error("{platform} has two tables")]
+    PlatformTwice {
+        /// The platform.
+        platform: Platform,
+    },
+    /// An option for a platform that is not built.
+    #[error("{platform} is not one of the platforms to build")]
+    NotBuilt {
+        /// The platform.
+        platform: Platform,
+    },
+    /// An empty list of platforms.
+    #[error("the list of platforms is empty")]
+    NoPlatforms,
+    /// A target triple that is not known.
+    #[error("unknown target triple `{given}`")]
+    UnknownTriple {
+        /// As it was given.
+        given: String,
+        /// What was meant, probably.
+        nearest: Option<String>,
+    },
+    /// A target triple of another platform.
+    #[error("`{}` is a target of {}, not of {wanted}", target.triple, target.platform)]
+    TripleOfAnotherPlatform {
+        /// The triple's target.
+        target: &'static Target,
+        /// The platform it was given for.
+        wanted: Platform,
+    },
+    /// `scratch` on a platform without a musl target.
+    #[error("{platform} has no target for static programs, which the base `scratch` needs")]
+    NoStaticTarget {
+        /// The platform.
+        platform: Platform,
+    },
+    /// A platform without a glibc target.
+    #[error("{platform} has no target for glibc")]
+    NoTarget {
+        /// The platform.
+        platform: Platform,
+    },
+    /// A text that is not one of a few words.
+    #[error("unknown {what} `{given}`")]
+    UnknownWord {
+        /// What it should be: `toolchain`, `output type`.
+        what: &'static str,
+        /// As it was given.
+        given: String,
+        /// The words.
+        known: Vec<&'static str>,
+    },
+    /// A text that does not have its form.
+    #[error("`{given}` is not {what}")]
+    Form {
+        /// What it should be, with its article: `a time span`.
+        what: &'static str,
+        /// As it was given.
+        given: String,
+        /// How it is written.
+        remedy: &'static str,
+    },
+    /// Something that a later release will have.
+    #[error("{what} `{given}` is not yet in this release")]
+    NotYet {
+        /// What: `the output type`, `a base from a registry:`.
+        what: &'static str,
+        /// As it was given.
+        given: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// A path that leaves the folder that it must stay in.
+    #[error("the path `{given}` leads out of {of}")]
+    Escape {
+        /// The path.
+        given: String,
+        /// Out of what: `the project` or `the image`.
+        of: &'static str,
+    },
+    /// A suite of another release than the base's.
+    #[error("the suite `{given}` does not belong to the base's release, {release}")]
+    ForeignSuite {
+        /// The suite.
+        given: String,
+        /// The release.
+        release: String,
+    },
+    /// `--timeout` for the whole run was given twice, and the like.
+    #[error("{option} is given twice for {what}")]
+    Twice {
+        /// The option.
+        option: &'static str,
+        /// For what.
+        what: String,
+    },
+}
+
+impl Problem {
+    pub(super) fn at(self, origin: &Origin) -> Error {
+        Error::Value { problem: Box::new(self), origin: origin.clone() }
+    }
+
+    /// True if the platform is known but nothing serves it as it is configured.
+    pub(super) fn is_unserved(&self) -> bool {
+        matches!(self, Self::NoStaticTarget { .. } | Self::NoTarget { .. })
+    }
+
+    fn remedy(&self) -> String {
+        let known = || format!("xbuild builds {}", super::platforms::known_names().join(", "));
+        match self {
+            Self::NotAPlatform { nearest: Some(nearest), .. }
+            | Self::UnknownPlatform { nearest: Some(nearest), .. }
+            | Self::UnknownTriple { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::NotAPlatform { nearest: None, .. } | Self::UnknownPlatform { nearest: None, .. } => known(),
+            Self::UnknownTriple { nearest: None, .. } => "`xbuild targets` lists the triples".into(),
+            Self::TripleForPlatform { platform, .. } => format!("its platform is `{platform}`"),
+            Self::PlatformTwice { .. } => "write its settings into one table".into(),
+            Self::NotBuilt { platform } => format!("add it: --platform {platform}"),
+            Self::NoPlatforms => "name at least one, or leave the list out for the default".into(),
+            Self::TripleOfAnotherPlatform { .. } => {
+                "`xbuild targets` lists the triples of each platform".into()
+            }
+            Self::NoStaticTarget { .. } => "take a base with a C library: --base apt:bookworm".into(),
+            Self::NoTarget { .. } => "take the base `scratch` with a static program: --base scratch".into(),
+            Self::UnknownWord { given, known, .. } => match super::nearest::nearest(given, known) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("known: {}", known.join(", ")),
+            },
+            Self::Form { remedy, .. } | Self::NotYet { remedy, .. } => (*remedy).to_owned(),
+            Self::Escape { of: "the image", .. } => "write it as an absolute path without `..`".into(),
+            Self::Escape { .. } => "copy the file into the project, below the configuration file".into(),
+            Self::ForeignSuite { release, .. } => {
+                format!("name suites like `{release}` and `{release}-security`, or change the base")
+            }
+            Self::Twice { .. } => "keep one of them".into(),
+        }
+    }
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        let Self::Value { problem, origin } = self else { return ExitCode::Config };
+        match &**problem {
+            Problem::NotAPlatform { .. }
+            | Problem::UnknownPlatform { .. }
+            | Problem::TripleForPlatform { .. }
+            | Problem::UnknownTriple { .. } => ExitCode::UnknownPlatform,
+            Problem::NoStaticTarget { .. } | Problem::NoTarget { .. } => ExitCode::UnservedPlatform,
+            Problem::Escape { .. } => ExitCode::PathEscape,
+            _ if matches!(origin, Origin::Flag(_)) => ExitCode::Usage,
+            _ => ExitCode::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Value { problem, .. } => Some(problem.remedy()),
+            Self::NoCacheFolder => Some("set XBUILD_CACHE_DIR to a folder that you may write to".into()),
+        }
+    }
+
+    fn snippets(&self) -> Vec<Snippet> {
+        match self {
+            Self::Value { problem, origin } => origin
+                .location()
+                .map(|location| location.snippet(problem.to_string(), ""))
+                .into_iter()
+                .collect(),
+            Self::NoCacheFolder => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the command line and the environment can say, as they say it: texts that [`super::resolve`] reads.
+
+use std::path::PathBuf;
+
+use super::{OnFailure, Partial};
+
+/// The options of the command line. `cli` makes it from clap's types; empty where an option was not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--package`.
+    pub packages: Vec<String>,
+    /// `--bin`.
+    pub bins: Vec<String>,
+    /// `--bins`.
+    pub all_bins: bool,
+    /// `--features`; each may hold several, separated by commas or spaces.
+    pub features: Vec<String>,
+    /// `--all-features`.
+    pub all_features: bool,
+    /// `--no-default-features`.
+    pub no_default_features: bool,
+    /// `--profile`, or what `--release` stands for.
+    pub profile: Option<String>,
+    /// `--locked`.
+    pub locked: bool,
+    /// `--offline`.
+    pub offline: bool,
+    /// `--frozen`.
+    pub frozen: bool,
+    /// `--target-dir`.
+    pub target_dir: Option<PathBuf>,
+    /// `--jobs`.
+    pub jobs: Option<i32>,
+    /// cargo's own verbosity: none, `-v` or `-vv`.
+    pub verbose: u8,
+    /// `--platform`; each may hold several, separated by commas.
+    pub platforms: Vec<String>,
+    /// `--base [PLATFORM=]BASE`.
+    pub base: Vec<String>,
+    /// `--toolchain [PLATFORM=]TOOLCHAIN`.
+    pub toolchain: Vec<String>,
+    /// `--glibc [PLATFORM=]VERSION`.
+    pub glibc: Vec<String>,
+    /// `--timeout [PLATFORM=|each=]DURATION`.
+    pub timeout: Vec<String>,
+    /// `--tag`.
+    pub tags: Vec<String>,
+    /// `--output`.
+    pub outputs: Vec<String>,
+    /// `--compression`.
+    pub compression: Option<String>,
+    /// `--label KEY=VALUE`.
+    pub labels: Vec<String>,
+    /// `--annotation KEY=VALUE`.
+    pub annotations: Vec<String>,
+    /// `--keep-going` or `--fail-fast`.
+    pub on_failure: Option<OnFailure>,
+    /// `--allow-partial`.
+    pub partial: Partial,
+}
+
+/// An environment variable that xbuild reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says, as the help and the manual have it.
+    pub meaning: &'static str,
+}
+
+/// Every environment variable that settings come from.
+pub const VARIABLES: &[Variable] = &[
+    Variable { name: "XBUILD_PLATFORM", meaning: "the platforms, as --platform" },
+    Variable { name: "XBUILD_BASE", meaning: "the base image, as --base" },
+    Variable { name: "XBUILD_TOOLCHAIN", meaning: "what compiles and links, as --toolchain" },
+    Variable { name: "XBUILD_GLIBC", meaning: "the oldest glibc to run with, as --glibc" },
+    Variable { name: "XBUILD_TAG", meaning: "the image's names, as --tag, separated by commas" },
+    Variable { name: "XBUILD_OUTPUT", meaning: "where the image goes, as --output" },
+    Variable { name: "XBUILD_COMPRESSION", meaning: "how layers are compressed, as --compression" },
+    Variable { name: "XBUILD_TIMEOUT", meaning: "the time limit of the run, as --timeout" },
+    Variable { name: "XBUILD_CONFIG", meaning: "the project's configuration file, as --config" },
+    Variable { name: "XBUILD_PROGRESS", meaning: "how progress is shown, as --progress" },
+    Variable { name: "XBUILD_CACHE_DIR", meaning: "the folder for toolchains and packages" },
+    Variable { name: "XBUILD_ZIG", meaning: "the zig program" },
+    Variable { name: "XBUILD_DEBIAN_MIRROR", meaning: "the URL of a mirror of Debian's archive" },
+    Variable {
+        name: "XBUILD_DEBIAN_SECURITY_MIRROR",
+        meaning: "the URL of a mirror of Debian's security archive",
+    },
+    Variable { name: "SOURCE_DATE_EPOCH", meaning: "seconds since 1970, for every time stamp in the image" },
+];

@@ -1,0 +1,366 @@
+//! What a run is to do, after every source of configuration has had its say: one [`Settings`] value.
+//!
+//! Flags win over environment variables, these over the project's file, that over the user's file, and
+//! all over the defaults. [`resolve`] is pure: it takes all of them as values, so the same input gives the
+//! same settings on every machine. What only a probe can tell (the package's name, its binaries, the base's
+//! glibc) is not here but in `facts`; where a setting depends on it, the type says so with an `Option`.
+//!
+//! Deliberately absent: how progress is shown. That is a matter of `cli`, which needs it before anything
+//! can fail.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::catalog::Target;
+use crate::platform::Platform;
+
+mod error;
+mod flags;
+mod image;
+pub mod nearest;
+pub mod origin;
+mod platforms;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use error::{Error, Problem};
+pub use flags::{Flags, VARIABLES, Variable};
+pub use resolve::{Host, resolve, resolve_machine};
+
+pub use origin::{Location, Origin, Sourced};
+
+/// The platforms that are built where nothing says which.
+pub const DEFAULT_PLATFORMS: &[&str] = &["linux/amd64", "linux/arm/v7", "linux/arm64"];
+
+/// The base image where nothing says which.
+pub const DEFAULT_BASE: &str = "apt:bookworm";
+
+/// How long a whole run may take where nothing says otherwise: long enough for a large project on a small
+/// machine, short enough that a hang does not eat a CI's six hours.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Everything that a run needs to know, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The absolute path of the package's or workspace's `Cargo.toml`.
+    pub manifest_path: PathBuf,
+    /// What cargo is asked to build.
+    pub cargo: CargoSettings,
+    /// The platforms, sorted, each once, each fully resolved. Never empty.
+    pub platforms: Vec<PlatformSettings>,
+    /// Where the choice of platforms comes from.
+    pub platforms_origin: Origin,
+    /// The names that the index gets, sorted, each once: `name`, `name:tag` or `registry/repository:tag`.
+    pub tags: Vec<String>,
+    /// Where the image goes. Empty means the default: the layout `<target folder>/xbuild/<package>`, which
+    /// needs the package's name and is therefore left to the plan.
+    pub outputs: Vec<Output>,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// What happens to the other platforms when one fails.
+    pub on_failure: OnFailure,
+    /// Whether an image without the platforms that failed may be published.
+    pub partial: Partial,
+    /// How long the whole run may take. Always finite.
+    pub timeout: Duration,
+    /// What belongs to the machine and not to the project.
+    pub machine: Machine,
+    /// `SOURCE_DATE_EPOCH`: seconds since 1970 that every time stamp in the image gets; otherwise the plan
+    /// takes the commit's date.
+    pub source_date_epoch: Option<i64>,
+    /// True if compiler messages should come with colours.
+    pub color: bool,
+    /// The configuration files that were read, in the order of their precedence.
+    pub files: Vec<PathBuf>,
+}
+
+/// What is passed on to cargo.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CargoSettings {
+    /// `--package`, as given; empty for cargo's own choice.
+    pub packages: Vec<String>,
+    /// `--bin`, as given; empty for every binary if there is one, else an error that lists them.
+    pub bins: Vec<String>,
+    /// `--bins`: every binary of the packages goes into the image.
+    pub all_bins: bool,
+    /// `--features`, one element a feature.
+    pub features: Vec<String>,
+    /// `--all-features`.
+    pub all_features: bool,
+    /// `--no-default-features`.
+    pub no_default_features: bool,
+    /// `--profile`; `release` where nothing says otherwise.
+    pub profile: String,
+    /// `--locked`.
+    pub locked: bool,
+    /// `--offline`.
+    pub offline: bool,
+    /// `--frozen`.
+    pub frozen: bool,
+    /// `--target-dir`, absolute; `None` for cargo's own choice.
+    pub target_dir: Option<PathBuf>,
+    /// `--jobs`; negative counts back from the number of processors, as cargo has it.
+    pub jobs: Option<i32>,
+    /// cargo's own verbosity: none, `-v` or `-vv`.
+    pub verbose: u8,
+}
+
+/// One platform's settings, with the project's general settings folded in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformSettings {
+    /// The platform.
+    pub platform: Platform,
+    /// The target to compile for. With [`Origin::Default`] it follows from the platform and the base:
+    /// musl for `scratch`, otherwise glibc.
+    pub target: Sourced<&'static Target>,
+    /// The base image.
+    pub base: Sourced<BaseSource>,
+    /// The oldest glibc that the programs must run with, as (2, minor); `None` for the base's own.
+    pub glibc: Sourced<Option<(u32, u32)>>,
+    /// What compiles and links.
+    pub toolchain: Sourced<ToolchainChoice>,
+    /// The image's configuration.
+    pub image: ImageSettings,
+    /// Files beside the programs, in the order of the configuration.
+    pub files: Vec<FileSettings>,
+    /// How long this platform may take; `None` for the time that is left of the whole run's.
+    pub timeout: Option<Duration>,
+}
+
+/// Where a base image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseSource {
+    /// `apt:SUITE`: assembled from Debian's packages.
+    Apt {
+        /// The release's codename, `bookworm`.
+        suite: String,
+        /// The suites to take packages from, of this release; empty for the release with its updates and
+        /// its security suite.
+        suites: Vec<String>,
+        /// The components; empty for `main`.
+        components: Vec<String>,
+    },
+    /// `scratch`: nothing. Programs must be static.
+    Scratch,
+    /// `oci:PATH[:TAG]`: an OCI image layout, a folder or a tar archive of one.
+    Layout {
+        /// The absolute path.
+        path: PathBuf,
+        /// The `org.opencontainers.image.ref.name`; `None` where the layout has only one.
+        tag: Option<String>,
+    },
+}
+
+/// What compiles and links.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToolchainChoice {
+    /// rust-lld for static programs without C code, the linker that cargo's own configuration names for the
+    /// triple where there is one, otherwise zig.
+    #[default]
+    Auto,
+    /// zig, whatever cargo's configuration says.
+    Zig,
+    /// Only what cargo's own configuration and environment set up.
+    Cargo,
+}
+
+/// The configuration of an image (image specification, "Image Configuration", `config`), as a patch on
+/// the base's: `None` and empty collections leave the base's value as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageSettings {
+    /// `Entrypoint`; `None` for the program, where the image has one only.
+    pub entrypoint: Option<Vec<String>>,
+    /// `Cmd`.
+    pub cmd: Option<Vec<String>>,
+    /// `Env`, by name.
+    pub env: BTreeMap<String, String>,
+    /// `WorkingDir`, absolute.
+    pub workdir: Option<String>,
+    /// `User`: `name`, `uid`, `name:group` or `uid:gid`.
+    pub user: Option<String>,
+    /// `ExposedPorts`, each `port/protocol`, sorted.
+    pub expose: Vec<String>,
+    /// `Volumes`: absolute paths, sorted.
+    pub volumes: Vec<String>,
+    /// `Labels`.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the manifest and the index.
+    pub annotations: BTreeMap<String, String>,
+    /// `StopSignal`.
+    pub stop_signal: Option<String>,
+    /// `Healthcheck`, Docker's extension of the configuration.
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// Docker's `Healthcheck`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Healthcheck {
+    /// `Test`: `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", …]`.
+    pub test: Vec<String>,
+    /// `Interval`.
+    pub interval: Option<Duration>,
+    /// `Timeout`.
+    pub timeout: Option<Duration>,
+    /// `StartPeriod`.
+    pub start_period: Option<Duration>,
+    /// `StartInterval`.
+    pub start_interval: Option<Duration>,
+    /// `Retries`.
+    pub retries: Option<u32>,
+}
+
+/// A file, a folder or a pattern of files that goes into the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The absolute folder that `from` is relative to and must not leave: the configuration file's own.
+    pub root: PathBuf,
+    /// A relative, `/`-separated path or, if it has `*`, `?`, `[` or `{`, a pattern. It has no `..`.
+    pub from: String,
+    /// An absolute path in the image without `.` and `..`. With a `/` at its end it is a folder that files
+    /// go into under their own names.
+    pub to: String,
+    /// The permission bits; `None` for 0755 where the source is a folder or may be executed by its owner,
+    /// else 0644.
+    pub mode: Option<u32>,
+    /// The owner.
+    pub owner: Owner,
+    /// Patterns, relative to `from`'s folder, of what is left out.
+    pub exclude: Vec<String>,
+    /// Where it is configured.
+    pub origin: Origin,
+}
+
+/// A numeric owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+/// A place that the finished image goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// An OCI image layout, a folder. The path is absolute.
+    Layout(PathBuf),
+    /// The same as a tar archive. The path is absolute.
+    Archive(PathBuf),
+}
+
+/// How layers are compressed. The level is the codec's own; `None` for our default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// gzip, levels 1 to 9.
+    Gzip(Option<u8>),
+    /// zstd, levels 1 to 19.
+    Zstd(Option<u8>),
+    /// None.
+    Uncompressed,
+}
+
+/// What happens to the other platforms when one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They go on, and every failure is reported.
+    #[default]
+    KeepGoing,
+    /// They are stopped.
+    FailFast,
+}
+
+/// Whether an image may lack platforms that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partial {
+    /// Nothing is published unless every platform was built.
+    #[default]
+    Refuse,
+    /// What was built is published; the exit code still tells of the failure.
+    Allow,
+}
+
+/// What belongs to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The folder for all that can be made again: toolchains, packages, zig's caches. Absolute.
+    pub cache: PathBuf,
+    /// True if the network must not be used.
+    pub offline: bool,
+    /// How zig is found.
+    pub zig: ZigSettings,
+    /// Where Debian's packages come from.
+    pub debian: DebianSettings,
+}
+
+/// How zig is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ZigSettings {
+    /// A zig program that is to be used. Absolute, or a name on `PATH`.
+    pub path: Option<PathBuf>,
+    /// The ways to look for it, first to last; none twice.
+    pub ways: Vec<ZigWay>,
+}
+
+/// A way to zig.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZigWay {
+    /// The configured path.
+    Configured,
+    /// `zig` on `PATH`, or `python3 -m ziglang`.
+    Installed,
+    /// What an earlier run has kept in the cache.
+    Cache,
+    /// The project's official archive.
+    Tarball,
+    /// The package `ziglang`, through the user's own uv or pip.
+    Package,
+}
+
+impl ZigWay {
+    /// Every way, in the order that is taken where nothing says otherwise.
+    pub const ALL: &'static [Self] =
+        &[Self::Configured, Self::Installed, Self::Cache, Self::Tarball, Self::Package];
+}
+
+/// Where Debian's packages come from. What is `None` or empty is left to the `debian` room: the host's own
+/// apt sources, else the pinned snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DebianSettings {
+    /// The URL of a mirror of the archive (`…/debian`).
+    pub mirror: Option<String>,
+    /// The URL of a mirror of the security archive (`…/debian-security`).
+    pub security_mirror: Option<String>,
+    /// Files with further `OpenPGP` keys that may sign a release. Absolute.
+    pub keyrings: Vec<PathBuf>,
+}

@@ -1,0 +1,87 @@
+//! From what people write to platforms that xbuild builds, with a suggestion where that fails.
+
+use crate::catalog::{self, Target};
+use crate::platform::Platform;
+
+use super::error::Problem;
+use super::nearest::nearest;
+
+/// The names of all platforms, sorted.
+pub(super) fn known_names() -> Vec<String> {
+    catalog::platforms().iter().map(Platform::to_string).collect()
+}
+
+/// A platform that some target serves.
+pub(super) fn known_platform(text: &str) -> Result<Platform, Problem> {
+    let text = text.trim();
+    if let Some(target) = Target::by_triple(text) {
+        return Err(Problem::TripleForPlatform {
+            triple: text.to_owned(),
+            platform: target.platform.clone(),
+        });
+    }
+    match text.parse::<Platform>() {
+        Ok(platform) if catalog::platforms().contains(&platform) => Ok(platform),
+        Ok(_) => Err(Problem::UnknownPlatform { given: text.to_owned(), nearest: nearest_platform(text) }),
+        Err(error) => Err(Problem::NotAPlatform { error, nearest: nearest_platform(text) }),
+    }
+}
+
+fn nearest_platform(text: &str) -> Option<String> {
+    // `arm/v7` reads as an operating system and an architecture; what is missing is in front.
+    if let Ok(platform) = format!("linux/{text}").parse::<Platform>()
+        && catalog::platforms().contains(&platform)
+    {
+        return Some(platform.to_string());
+    }
+    let known = known_names();
+    let whole: Vec<&str> = known.iter().map(String::as_str).collect();
+    if let Some(found) = nearest(text, &whole) {
+        return Some(found.to_owned());
+    }
+    let tails: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix("linux/")).collect();
+    nearest(text, &tails).map(|tail| format!("linux/{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_answered_with_the_platform_that_was_meant() {
+        for (given, meant) in [
+            ("linux/amd46", "linux/amd64"),
+            ("amd46", "linux/amd64"),
+            ("arm/v7", "linux/arm/v7"),
+            ("linux/arm/v9", "linux/arm/v7"),
+            ("linux/amd64/v3", "linux/amd64"),
+            ("linx/arm64", "linux/arm64"),
+        ] {
+            let nearest = match known_platform(given) {
+                Err(Problem::UnknownPlatform { nearest, .. } | Problem::NotAPlatform { nearest, .. }) => {
+                    nearest
+                }
+                other => panic!("{given}: {other:?}"),
+            };
+            // Two variants may be equally near.
+            let near_enough = nearest.as_deref().is_some_and(|nearest| {
+                nearest == meant || (given == "linux/arm/v9" && nearest == "linux/arm/v6")
+            });
+            assert!(near_enough, "{given}: {nearest:?}");
+        }
+    }
+
+    #[test]
+    fn a_triple_is_answered_with_its_platform() {
+        let problem = known_platform("armv7-unknown-linux-gnueabihf").unwrap_err();
+        assert!(
+            matches!(&problem, Problem::TripleForPlatform { platform, .. } if platform.to_string() == "linux/arm/v7")
+        );
+    }
+
+    #[test]
+    fn other_systems_get_no_far_fetched_suggestion() {
+        let problem = known_platform("windows/amd64").unwrap_err();
+        assert!(matches!(problem, Problem::UnknownPlatform { nearest: None, .. }), "{problem:?}");
+    }
+}

@@ -1,0 +1,565 @@
+//! Flags over environment over project over user over defaults. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::catalog::{self, Libc, Target};
+use crate::config::{Document, PlatformTable, Project, ProjectFile, Text, UserFile};
+use crate::platform::Platform;
+use crate::sys::env::Environment;
+
+use super::error::{Error, Problem};
+use super::flags::Flags;
+use super::origin::{Origin, Sourced};
+use super::platforms::known_platform;
+use super::{
+    BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings, Machine,
+    PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, image, nearest::nearest, values,
+};
+
+/// What surrounds the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The machine's own platform, for `--platform local`.
+    pub platform: Platform,
+    /// The absolute folder that relative paths of the command line and the environment start from.
+    pub folder: PathBuf,
+    /// True if compiler messages should come with colours.
+    pub color: bool,
+}
+
+/// A text, where it was set, and the folder that a relative path in it starts from.
+struct Found<'a> {
+    text: &'a str,
+    origin: Origin,
+    folder: &'a Path,
+}
+
+/// An option that may be given in general and for one platform.
+struct ScopedFlag<'a> {
+    option: &'static str,
+    general: Option<&'a str>,
+    /// `each=`, which only time limits have.
+    each: Option<&'a str>,
+    by_platform: BTreeMap<Platform, &'a str>,
+}
+
+impl<'a> ScopedFlag<'a> {
+    fn parse(option: &'static str, texts: &'a [String]) -> Result<Self, Error> {
+        let mut flag = Self { option, general: None, each: None, by_platform: BTreeMap::new() };
+        let origin = Origin::Flag(option);
+        for text in texts {
+            let (what, previous) = match text.split_once('=') {
+                Some(("each", value)) if option == "--timeout" => {
+                    ("each platform".to_owned(), flag.each.replace(value))
+                }
+                // What stands before the `=` is a platform, or the `=` is part of a path.
+                Some((scope, value)) if !scope.contains(':') => {
+                    let platform = known_platform(scope).map_err(|problem| problem.at(&origin))?;
+                    (platform.to_string(), flag.by_platform.insert(platform, value))
+                }
+                _ => ("all platforms".to_owned(), flag.general.replace(text)),
+            };
+            if previous.is_some() {
+                return Err(Problem::Twice { option, what }.at(&origin));
+            }
+        }
+        Ok(flag)
+    }
+
+    fn platform(&self, platform: &Platform) -> Option<&'a str> {
+        self.by_platform.get(platform).copied()
+    }
+}
+
+pub(super) struct Sources<'a> {
+    flags: &'a Flags,
+    environment: &'a Environment,
+    pub(super) project: &'a [Document<ProjectFile>],
+    user: Option<&'a Document<UserFile>>,
+    host: &'a Host,
+    /// The platform tables of each document of `project`, by platform.
+    tables: Vec<BTreeMap<Platform, &'a PlatformTable>>,
+}
+
+/// Folds everything that was said into one value.
+pub fn resolve(
+    flags: &Flags,
+    environment: &Environment,
+    project: &Project,
+    user: Option<&Document<UserFile>>,
+    host: &Host,
+) -> Result<Settings, Error> {
+    let tables = project.documents.iter().map(platform_tables).collect::<Result<_, _>>()?;
+    let sources = Sources { flags, environment, project: &project.documents, user, host, tables };
+    let files = project.documents.iter().map(|document| &document.source);
+    let files = files.chain(user.map(|document| &document.source)).map(|source| source.path.clone());
+    let (platforms, platforms_origin) = sources.platforms()?;
+    let timeout = ScopedFlag::parse("--timeout", &flags.timeout)?;
+    Ok(Settings {
+        manifest_path: project.manifest_path.clone(),
+        cargo: sources.cargo(),
+        platforms,
+        platforms_origin,
+        tags: sources.tags()?,
+        outputs: sources.outputs()?,
+        compression: sources.compression()?,
+        on_failure: flags.on_failure.or(sources.project_value(|file| file.on_failure)).unwrap_or_default(),
+        partial: flags.partial,
+        timeout: sources.total_timeout(&timeout)?,
+        machine: sources.machine()?,
+        source_date_epoch: sources.source_date_epoch()?,
+        color: host.color,
+        files: files.collect(),
+    })
+}
+
+/// What belongs to the machine, for commands that need no project.
+pub fn resolve_machine(
+    offline: bool,
+    environment: &Environment,
+    user: Option<&Document<UserFile>>,
+    host: &Host,
+) -> Result<Machine, Error> {
+    let flags = Flags { offline, ..Flags::default() };
+    Sources { flags: &flags, environment, project: &[], user, host, tables: Vec::new() }.machine()
+}
+
+/// The `[platform."…"]` tables by platform, whichever way it is written.
+fn platform_tables(document: &Document<ProjectFile>) -> Result<BTreeMap<Platform, &PlatformTable>, Error> {
+    let mut tables = BTreeMap::new();
+    for (name, table) in &document.value.platform {
+        let origin = Origin::Project(document.location(name.span()));
+        let platform = known_platform(name.get_ref()).map_err(|problem| problem.at(&origin))?;
+        if tables.insert(platform.clone(), table).is_some() {
+            return Err(Problem::PlatformTwice { platform }.at(&origin));
+        }
+    }
+    Ok(tables)
+}
+
+impl<'a> Sources<'a> {
+    /// The first document's value for something.
+    fn project_value<T>(&self, get: impl Fn(&'a ProjectFile) -> Option<T>) -> Option<T> {
+        self.project.iter().find_map(|document| get(&document.value))
+    }
+
+    fn of_flag(&self, option: &'static str, text: Option<&'a str>) -> Option<Found<'a>> {
+        text.map(|text| Found { text, origin: Origin::Flag(option), folder: &self.host.folder })
+    }
+
+    fn of_environment(&self, name: &'static str) -> Option<Found<'a>> {
+        let text = self.environment.var(name)?;
+        Some(Found { text, origin: Origin::Environment(name), folder: &self.host.folder })
+    }
+
+    fn of_project(&self, get: impl Fn(&'a ProjectFile) -> Option<&'a Text>) -> Option<Found<'a>> {
+        self.project.iter().find_map(|document| get(&document.value).map(|text| of_document(document, text)))
+    }
+
+    fn of_user(&self, get: impl Fn(&'a UserFile) -> Option<&'a Text>) -> Option<Found<'a>> {
+        let document = self.user?;
+        get(&document.value).map(|text| Found {
+            text: text.get_ref(),
+            origin: Origin::User(document.location(text.span())),
+            folder: document.source.folder(),
+        })
+    }
+
+    /// The project's value for one platform: within each document its table wins.
+    fn of_platform(
+        &self,
+        platform: &Platform,
+        in_table: impl Fn(&'a PlatformTable) -> Option<&'a Text>,
+        in_general: impl Fn(&'a ProjectFile) -> Option<&'a Text>,
+    ) -> Option<Found<'a>> {
+        self.project.iter().zip(&self.tables).find_map(|(document, tables)| {
+            tables
+                .get(platform)
+                .and_then(|table| in_table(table))
+                .or_else(|| in_general(&document.value))
+                .map(|text| of_document(document, text))
+        })
+    }
+
+    /// Every document with its table for `platform`, in the order of precedence.
+    pub(super) fn layers(
+        &self,
+        platform: &Platform,
+    ) -> impl Iterator<Item = (&'a Document<ProjectFile>, Option<&'a PlatformTable>)> + use<'_, 'a> {
+        let platform = platform.clone();
+        self.project
+            .iter()
+            .zip(&self.tables)
+            .map(move |(document, tables)| (document, tables.get(&platform).copied()))
+    }
+
+    /// The platforms' names and where each was given.
+    fn platform_names(&self) -> Result<(Vec<(String, Origin)>, Origin), Error> {
+        let split = |texts: &mut dyn Iterator<Item = &str>, origin: &Origin| {
+            texts
+                .flat_map(|text| text.split(','))
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(|text| (text.to_owned(), origin.clone()))
+                .collect::<Vec<_>>()
+        };
+        let (names, origin) = if !self.flags.platforms.is_empty() {
+            let origin = Origin::Flag("--platform");
+            (split(&mut self.flags.platforms.iter().map(String::as_str), &origin), origin)
+        } else if let Some(found) = self.of_environment("XBUILD_PLATFORM") {
+            (split(&mut std::iter::once(found.text), &found.origin), found.origin)
+        } else if let Some((document, list)) = self
+            .project
+            .iter()
+            .find_map(|document| document.value.platforms.as_ref().map(|list| (document, list)))
+        {
+            let origin = |text: &Text| Origin::Project(document.location(text.span()));
+            let names = list.iter().map(|text| (text.get_ref().clone(), origin(text))).collect();
+            // The list's own place: that of its first element, for want of a better one.
+            let first = list.first().map_or(0..0, Text::span);
+            (names, Origin::Project(document.location(first)))
+        } else {
+            let names = DEFAULT_PLATFORMS.iter().map(|name| ((*name).to_owned(), Origin::Default));
+            (names.collect(), Origin::Default)
+        };
+        if names.is_empty() {
+            return Err(Problem::NoPlatforms.at(&origin));
+        }
+        Ok((names, origin))
+    }
+
+    fn platforms(&self) -> Result<(Vec<PlatformSettings>, Origin), Error> {
+        let base = ScopedFlag::parse("--base", &self.flags.base)?;
+        let toolchain = ScopedFlag::parse("--toolchain", &self.flags.toolchain)?;
+        let glibc = ScopedFlag::parse("--glibc", &self.flags.glibc)?;
+        let timeout = ScopedFlag::parse("--timeout", &self.flags.timeout)?;
+        let (names, origin) = self.platform_names()?;
+        // True for those that only `all` asks for: where no target serves them, they are not meant.
+        let mut wanted: BTreeMap<Platform, bool> = BTreeMap::new();
+        for (name, origin) in names {
+            match name.as_str() {
+                "all" => {
+                    for platform in catalog::platforms() {
+                        wanted.entry(platform).or_insert(true);
+                    }
+                }
+                "local" => {
+                    wanted.insert(self.host.platform.clone(), false);
+                }
+                name => {
+                    wanted.insert(known_platform(name).map_err(|problem| problem.at(&origin))?, false);
+                }
+            }
+        }
+        let mut platforms = Vec::new();
+        for (platform, only_by_all) in wanted {
+            match self.platform(&platform, &base, &toolchain, &glibc, &timeout) {
+                Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
+                resolved => platforms.push(resolved?),
+            }
+        }
+        for flag in [&base, &toolchain, &glibc, &timeout] {
+            for platform in flag.by_platform.keys() {
+                if !platforms.iter().any(|settings| settings.platform == *platform) {
+                    return Err(
+                        Problem::NotBuilt { platform: platform.clone() }.at(&Origin::Flag(flag.option))
+                    );
+                }
+            }
+        }
+        Ok((platforms, origin))
+    }
+
+    fn platform(
+        &self,
+        platform: &Platform,
+        base: &ScopedFlag<'a>,
+        toolchain: &ScopedFlag<'a>,
+        glibc: &ScopedFlag<'a>,
+        timeout: &ScopedFlag<'a>,
+    ) -> Result<PlatformSettings, Error> {
+        let scoped = |flag: &ScopedFlag<'a>, name| {
+            self.of_flag(flag.option, flag.platform(platform).or(flag.general))
+                .or_else(|| self.of_environment(name))
+        };
+        let base = scoped(base, "XBUILD_BASE")
+            .or_else(|| self.of_platform(platform, |table| table.base.as_ref(), |file| file.base.as_ref()))
+            .or_else(|| self.of_user(|file| file.base.as_ref()));
+        let base = self.base(base)?;
+        let toolchain = scoped(toolchain, "XBUILD_TOOLCHAIN").or_else(|| {
+            self.of_platform(platform, |table| table.toolchain.as_ref(), |file| file.toolchain.as_ref())
+        });
+        let toolchain = sourced(toolchain, |found| values::toolchain(found.text))?;
+        let glibc = scoped(glibc, "XBUILD_GLIBC")
+            .or_else(|| self.of_platform(platform, |table| table.glibc.as_ref(), |file| file.glibc.as_ref()));
+        let glibc = sourced(glibc, |found| values::glibc(found.text).map(Some))?;
+        let timeout = self
+            .of_flag("--timeout", timeout.platform(platform).or(timeout.each))
+            .or_else(|| {
+                let general = |file: &'a ProjectFile| file.platform_timeout.as_ref();
+                self.of_platform(platform, |table| table.timeout.as_ref(), general)
+            })
+            .map(|found| parsed(&found, |found| values::duration(found.text)))
+            .transpose()?;
+        Ok(PlatformSettings {
+            target: self.target(platform, &base)?,
+            base,
+            glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
+            toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),
+            image: image::image(self, platform, &self.flags.labels, &self.flags.annotations)?,
+            files: image::files(self, platform)?,
+            timeout,
+            platform: platform.clone(),
+        })
+    }
+
+    fn base(&self, found: Option<Found<'a>>) -> Result<Sourced<BaseSource>, Error> {
+        let mut base = match sourced(found, |found| values::base(found.text, found.folder))? {
+            Some(base) => base,
+            None => Sourced::default_of(
+                values::base(DEFAULT_BASE, &self.host.folder)
+                    .map_err(|problem| problem.at(&Origin::Default))?,
+            ),
+        };
+        if let BaseSource::Apt { suite, suites, components } = &mut base.value {
+            *suites = self.suites(suite)?;
+            *components = self.project_value(|file| file.debian.components.clone()).unwrap_or_default();
+        }
+        Ok(base)
+    }
+
+    /// The configured suites of a release. The project names them for its own base, so that a foreign one is a
+    /// mistake; the user's file names them for whatever is built on the machine.
+    fn suites(&self, release: &str) -> Result<Vec<String>, Error> {
+        let belongs = |suite: &str| {
+            suite.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        for document in self.project {
+            let Some(suites) = &document.value.debian.suites else { continue };
+            for suite in suites {
+                if !belongs(suite.get_ref()) {
+                    let origin = Origin::Project(document.location(suite.span()));
+                    let (given, release) = (suite.get_ref().clone(), release.to_owned());
+                    return Err(Problem::ForeignSuite { given, release }.at(&origin));
+                }
+            }
+            return Ok(suites.iter().map(|suite| suite.get_ref().clone()).collect());
+        }
+        let suites = self.user.and_then(|document| document.value.debian.suites.as_ref());
+        Ok(suites.into_iter().flatten().map(Text::get_ref).filter(|suite| belongs(suite)).cloned().collect())
+    }
+
+    fn target(
+        &self,
+        platform: &Platform,
+        base: &Sourced<BaseSource>,
+    ) -> Result<Sourced<&'static Target>, Error> {
+        let explicit = self.of_platform(platform, |table| table.triple.as_ref(), |_| None);
+        if let Some(found) = explicit {
+            let value = parsed(&found, |found| triple(found.text, platform))?;
+            return Ok(Sourced { value, origin: found.origin });
+        }
+        let (libc, problem) = match base.value {
+            BaseSource::Scratch => (Libc::Musl, Problem::NoStaticTarget { platform: platform.clone() }),
+            _ => (Libc::Gnu, Problem::NoTarget { platform: platform.clone() }),
+        };
+        Target::by_platform(platform, libc).map(Sourced::default_of).ok_or_else(|| problem.at(&base.origin))
+    }
+
+    fn total_timeout(&self, flag: &ScopedFlag<'a>) -> Result<Duration, Error> {
+        let found = self
+            .of_flag("--timeout", flag.general)
+            .or_else(|| self.of_environment("XBUILD_TIMEOUT"))
+            .or_else(|| self.of_project(|file| file.timeout.as_ref()))
+            .or_else(|| self.of_user(|file| file.timeout.as_ref()));
+        found.map_or(Ok(DEFAULT_TIMEOUT), |found| parsed(&found, |found| values::duration(found.text)))
+    }
+
+    fn cargo(&self) -> CargoSettings {
+        let flags = self.flags;
+        let list = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
+            if given.is_empty() {
+                self.project_value(get).cloned().unwrap_or_default()
+            } else {
+                given.to_vec()
+            }
+        };
+        let set = |given: bool, get: fn(&ProjectFile) -> Option<bool>| {
+            given || self.project_value(get).unwrap_or_default()
+        };
+        let features = list(&flags.features, |file| file.payload.features.as_ref());
+        let features =
+            features.iter().flat_map(|text| text.split([',', ' '])).filter(|text| !text.is_empty());
+        // A choice of programs on the command line replaces the file's, whichever way each is made.
+        let (bins, all_bins) = if flags.bins.is_empty() && !flags.all_bins {
+            (list(&[], |file| file.payload.bins.as_ref()), set(false, |file| file.payload.all_bins))
+        } else {
+            (flags.bins.clone(), flags.all_bins)
+        };
+        CargoSettings {
+            packages: list(&flags.packages, |file| file.payload.packages.as_ref()),
+            bins,
+            all_bins,
+            features: features.map(str::to_owned).collect(),
+            all_features: set(flags.all_features, |file| file.payload.all_features),
+            no_default_features: set(flags.no_default_features, |file| file.payload.no_default_features),
+            profile: flags
+                .profile
+                .clone()
+                .or_else(|| self.project_value(|file| file.payload.profile.clone()))
+                .unwrap_or_else(|| "release".to_owned()),
+            locked: set(flags.locked, |file| file.payload.locked),
+            offline: flags.offline,
+            frozen: flags.frozen,
+            target_dir: flags.target_dir.as_ref().map(|path| self.host.folder.join(path)),
+            jobs: flags.jobs,
+            verbose: flags.verbose,
+        }
+    }
+
+    fn tags(&self) -> Result<Vec<String>, Error> {
+        let mut tags = BTreeSet::new();
+        let mut add = |text: &str, origin: &Origin| {
+            tags.insert(values::tag(text).map_err(|problem| problem.at(origin))?);
+            Ok::<(), Error>(())
+        };
+        let split = |text: &'a str| text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        if !self.flags.tags.is_empty() {
+            for text in self.flags.tags.iter().flat_map(|text| split(text)) {
+                add(text, &Origin::Flag("--tag"))?;
+            }
+        } else if let Some(found) = self.of_environment("XBUILD_TAG") {
+            for text in split(found.text) {
+                add(text, &found.origin)?;
+            }
+        } else if let Some(document) = self.project.iter().find(|document| document.value.tags.is_some()) {
+            for text in document.value.tags.iter().flatten() {
+                add(text.get_ref(), &Origin::Project(document.location(text.span())))?;
+            }
+        }
+        Ok(tags.into_iter().collect())
+    }
+
+    fn outputs(&self) -> Result<Vec<super::Output>, Error> {
+        let given = self.flags.outputs.iter().map(|text| self.of_flag("--output", Some(text)));
+        let mut found: Vec<Found<'a>> = given.flatten().collect();
+        if found.is_empty() {
+            found.extend(self.of_environment("XBUILD_OUTPUT"));
+        }
+        let outputs: Result<BTreeSet<_>, Error> = found
+            .iter()
+            .map(|found| parsed(found, |found| values::output(found.text, found.folder)))
+            .collect();
+        Ok(outputs?.into_iter().collect())
+    }
+
+    fn compression(&self) -> Result<super::Compression, Error> {
+        let found = self
+            .of_flag("--compression", self.flags.compression.as_deref())
+            .or_else(|| self.of_environment("XBUILD_COMPRESSION"))
+            .or_else(|| self.of_project(|file| file.compression.as_ref()));
+        found.map_or(Ok(super::Compression::Gzip(None)), |found| {
+            parsed(&found, |found| values::compression(found.text))
+        })
+    }
+
+    fn machine(&self) -> Result<Machine, Error> {
+        let cache = self
+            .of_environment("XBUILD_CACHE_DIR")
+            .or_else(|| self.of_user(|file| file.cache_dir.as_ref()))
+            .map(|found| self.home_path(&found));
+        let environment = self.environment;
+        let cache = cache
+            .or_else(|| {
+                // The XDG specification: a relative path is invalid and to be ignored.
+                let folder = environment.path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+                folder.map(|folder| folder.join("xbuild"))
+            })
+            .or_else(|| environment.path("HOME").map(|home| home.join(".cache").join("xbuild")))
+            .ok_or(Error::NoCacheFolder)?;
+        let zig =
+            self.of_environment("XBUILD_ZIG")
+                .or_else(|| self.of_user(|file| file.zig.path.as_ref()))
+                // A bare name is looked up on PATH, which is not for us to do here.
+                .map(|found| {
+                    if found.text.contains('/') { self.home_path(&found) } else { PathBuf::from(found.text) }
+                });
+        let ways = self.user.and_then(|document| document.value.zig.ways.as_ref());
+        let mut seen = BTreeSet::new();
+        let ways = ways.map_or(ZigWay::ALL, |ways| ways.get_ref()).iter();
+        let ways = ways.copied().filter(|way| seen.insert(*way)).collect();
+        let mirror = |name, get: fn(&UserFile) -> Option<&Text>| {
+            self.of_environment(name)
+                .or_else(|| self.of_user(get))
+                .map(|found| parsed(&found, |found| values::url(found.text)))
+                .transpose()
+        };
+        let keyrings = self.user.and_then(|document| document.value.debian.keyrings.as_ref());
+        Ok(Machine {
+            cache: self.host.folder.join(cache),
+            offline: self.flags.offline || self.flags.frozen,
+            zig: ZigSettings { path: zig, ways },
+            debian: DebianSettings {
+                mirror: mirror("XBUILD_DEBIAN_MIRROR", |file| file.debian.mirror.as_ref())?,
+                security_mirror: mirror("XBUILD_DEBIAN_SECURITY_MIRROR", |file| {
+                    file.debian.security_mirror.as_ref()
+                })?,
+                keyrings: keyrings
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|text| self.of_user(|_| Some(text)))
+                    .map(|found| self.home_path(&found))
+                    .collect(),
+            },
+        })
+    }
+
+    /// A path of the machine's configuration; `~/` is the user's folder.
+    fn home_path(&self, found: &Found<'_>) -> PathBuf {
+        match (found.text.strip_prefix("~/"), self.environment.path("HOME")) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => found.folder.join(found.text),
+        }
+    }
+
+    fn source_date_epoch(&self) -> Result<Option<i64>, Error> {
+        self.of_environment("SOURCE_DATE_EPOCH")
+            .map(|found| parsed(&found, |found| values::epoch(found.text.trim())))
+            .transpose()
+    }
+}
+
+fn of_document<'a>(document: &'a Document<ProjectFile>, text: &'a Text) -> Found<'a> {
+    Found {
+        text: text.get_ref(),
+        origin: Origin::Project(document.location(text.span())),
+        folder: document.source.folder(),
+    }
+}
+
+fn parsed<T>(found: &Found<'_>, parse: impl FnOnce(&Found<'_>) -> Result<T, Problem>) -> Result<T, Error> {
+    parse(found).map_err(|problem| problem.at(&found.origin))
+}
+
+fn sourced<T>(
+    found: Option<Found<'_>>,
+    parse: impl FnOnce(&Found<'_>) -> Result<T, Problem>,
+) -> Result<Option<Sourced<T>>, Error> {
+    let Some(found) = found else { return Ok(None) };
+    let value = parsed(&found, parse)?;
+    Ok(Some(Sourced { value, origin: found.origin }))
+}
+
+fn triple(text: &str, platform: &Platform) -> Result<&'static Target, Problem> {
+    let Some(target) = Target::by_triple(text) else {
+        let known: Vec<&str> = Target::all().iter().map(|target| target.triple.as_str()).collect();
+        let nearest = nearest(text, &known).map(str::to_owned);
+        return Err(Problem::UnknownTriple { given: text.to_owned(), nearest });
+    };
+    if target.platform == *platform {
+        return Ok(target);
+    }
+    Err(Problem::TripleOfAnotherPlatform { target, wanted: platform.clone() })
+}

@@ -1,0 +1,438 @@
+//! Precedence and the meaning of values, from files' texts to settings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Document, Project, UserFile, parse_project, parse_user};
+use crate::error::{ExitCode, Explain};
+use crate::sys::env::Environment;
+use origin::Source;
+
+/// The sources of one resolution; `Default` is a project without any configuration.
+#[derive(Default)]
+struct Given<'a> {
+    flags: Flags,
+    environment: &'a [(&'a str, &'a str)],
+    /// `xbuild.toml`, then the workspace's.
+    project: &'a [&'a str],
+    user: Option<&'a str>,
+}
+
+fn source(folder: &str, name: &str, text: &str) -> Source {
+    Source { path: Path::new(folder).join(name), shown: name.into(), text: text.to_owned() }
+}
+
+impl Given<'_> {
+    fn resolve(&self) -> Result<Settings, Error> {
+        let names = ["xbuild.toml", "workspace.toml"];
+        let documents = self.project.iter().zip(names).map(|(text, name)| {
+            parse_project(source("/project", name, text)).unwrap_or_else(|error| panic!("{error}"))
+        });
+        let project = Project { manifest_path: "/project/Cargo.toml".into(), documents: documents.collect() };
+        let user: Option<Document<UserFile>> =
+            self.user.map(|text| parse_user(source("/home/me/.config/xbuild", "config.toml", text)).unwrap());
+        let home = [("HOME", "/home/me")];
+        let environment: Environment = home.iter().chain(self.environment).copied().collect();
+        let host = Host { platform: "linux/amd64".parse().unwrap(), folder: "/work".into(), color: false };
+        resolve(&self.flags, &environment, &project, user.as_ref(), &host)
+    }
+
+    fn settings(&self) -> Settings {
+        self.resolve().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The error's message, hint and exit code.
+    fn error(&self) -> (String, String, ExitCode) {
+        let error = self.resolve().unwrap_err();
+        (error.to_string(), error.hint().unwrap_or_default(), error.exit_code())
+    }
+}
+
+fn with_project<'a>(text: &'a &'a str) -> Given<'a> {
+    Given { project: std::slice::from_ref(text), ..Given::default() }
+}
+
+fn flags(change: impl FnOnce(&mut Flags)) -> Flags {
+    let mut flags = Flags::default();
+    change(&mut flags);
+    flags
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn names(settings: &Settings) -> Vec<String> {
+    settings.platforms.iter().map(|platform| platform.platform.to_string()).collect()
+}
+
+fn triples(settings: &Settings) -> Vec<&str> {
+    settings.platforms.iter().map(|platform| platform.target.value.triple.as_str()).collect()
+}
+
+#[test]
+fn nothing_at_all_builds_three_platforms_on_bookworm() {
+    let settings = Given::default().settings();
+    assert_eq!(names(&settings), ["linux/amd64", "linux/arm/v7", "linux/arm64"]);
+    assert_eq!(
+        triples(&settings),
+        ["x86_64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf", "aarch64-unknown-linux-gnu"]
+    );
+    for platform in &settings.platforms {
+        assert_eq!(platform.base.origin, Origin::Default);
+        assert!(
+            matches!(&platform.base.value, BaseSource::Apt { suite, suites, .. } if suite == "bookworm" && suites.is_empty())
+        );
+        assert_eq!(platform.glibc, Sourced::default_of(None));
+        assert_eq!(platform.image, ImageSettings::default());
+    }
+    assert_eq!(settings.cargo.profile, "release");
+    assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
+    assert_eq!(settings.outputs, []);
+    assert_eq!(settings.machine.cache, Path::new("/home/me/.cache/xbuild"));
+    assert_eq!(settings.machine.zig.ways, ZigWay::ALL);
+}
+
+#[test]
+fn each_source_wins_over_the_next() {
+    let project = ["base = \"apt:project\"", "base = \"apt:workspace\""];
+    let user = Some("base = \"apt:user\"");
+    let environment = [("XBUILD_BASE", "apt:environment")];
+    let flags = flags(|flags| flags.base = strings(&["apt:flag"]));
+    let suite = |given: Given<'_>| {
+        let base = given.settings().platforms[0].base.clone();
+        match base.value {
+            BaseSource::Apt { suite, .. } => (suite, base.origin.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let pair = |suite: &str, origin: &str| (suite.to_owned(), origin.to_owned());
+    assert_eq!(
+        suite(Given { flags, environment: &environment, project: &project, user }),
+        pair("flag", "--base")
+    );
+    assert_eq!(
+        suite(Given { environment: &environment, project: &project, user, ..Given::default() }),
+        pair("environment", "$XBUILD_BASE")
+    );
+    assert_eq!(
+        suite(Given { project: &project, user, ..Given::default() }),
+        pair("project", "xbuild.toml:1:8")
+    );
+    assert_eq!(
+        suite(Given { project: &["", project[1]], user, ..Given::default() }),
+        pair("workspace", "workspace.toml:1:8")
+    );
+    assert_eq!(suite(Given { user, ..Given::default() }), pair("user", "config.toml:1:8"));
+    assert_eq!(suite(Given::default()), pair("bookworm", "default"));
+}
+
+#[test]
+fn platforms_are_normalised_sorted_and_taken_once() {
+    let given = Given {
+        flags: flags(|flags| flags.platforms = strings(&["armhf,aarch64", "linux/arm64/v8", "local"])),
+        ..Given::default()
+    };
+    assert_eq!(names(&given.settings()), ["linux/amd64", "linux/arm/v7", "linux/arm64"]);
+}
+
+#[test]
+fn all_means_all_that_the_base_allows() {
+    let all = |base: &str| {
+        let flags = flags(|flags| {
+            flags.platforms = strings(&["all"]);
+            flags.base = strings(&[base]);
+        });
+        names(&Given { flags, ..Given::default() }.settings())
+    };
+    assert!(all("apt:trixie").contains(&"linux/riscv64".to_owned()));
+    assert_eq!(all("scratch"), ["linux/amd64", "linux/arm/v7", "linux/arm64"]);
+}
+
+#[test]
+fn scratch_takes_the_musl_triples_and_refuses_a_platform_without_one() {
+    let settings = with_project(&"base = \"scratch\"").settings();
+    assert_eq!(
+        triples(&settings),
+        ["x86_64-unknown-linux-musl", "armv7-unknown-linux-musleabihf", "aarch64-unknown-linux-musl"]
+    );
+    let (message, hint, code) = with_project(&"base = \"scratch\"\nplatforms = [\"linux/s390x\"]").error();
+    assert_eq!(
+        message,
+        "linux/s390x has no target for static programs, which the base `scratch` needs (from xbuild.toml:1:8)"
+    );
+    assert_eq!(
+        (hint.as_str(), code),
+        ("take a base with a C library: --base apt:bookworm", ExitCode::UnservedPlatform)
+    );
+}
+
+#[test]
+fn a_platforms_table_wins_over_the_general_values_and_an_option_over_both() {
+    let project = r#"
+        glibc = "2.31"
+        [image]
+        env = { A = "general", B = "general" }
+        user = "1000"
+        [platform.armhf]
+        glibc = "2.28"
+        base = "oci:bases/arm:v1"
+        timeout = "20m"
+        [platform.armhf.image]
+        env = { A = "special" }
+        workdir = "/srv/"
+        [platform."linux/arm64"]
+        triple = "aarch64-unknown-linux-musl"
+    "#;
+    let settings = with_project(&project).settings();
+    let [amd64, v7, arm64] = settings.platforms.as_slice() else { panic!("{settings:?}") };
+    assert_eq!((amd64.glibc.value, v7.glibc.value), (Some((2, 31)), Some((2, 28))));
+    assert_eq!(
+        v7.base.value,
+        BaseSource::Layout { path: "/project/bases/arm".into(), tag: Some("v1".into()) }
+    );
+    assert_eq!((amd64.timeout, v7.timeout), (None, Some(Duration::from_secs(1200))));
+    assert_eq!(v7.image.env, [("A", "special"), ("B", "general")].map(|(a, b)| (a.into(), b.into())).into());
+    assert_eq!((v7.image.workdir.as_deref(), v7.image.user.as_deref()), (Some("/srv"), Some("1000")));
+    assert_eq!(arm64.target.value.triple, "aarch64-unknown-linux-musl");
+    assert_eq!(arm64.target.origin.to_string(), "xbuild.toml:14:18");
+    let given = Given {
+        flags: flags(|flags| flags.glibc = strings(&["2.36", "arm64=2.17"])),
+        ..with_project(&project)
+    };
+    let glibc: Vec<_> = given.settings().platforms.iter().map(|platform| platform.glibc.value).collect();
+    assert_eq!(glibc, [Some((2, 36)), Some((2, 36)), Some((2, 17))]);
+}
+
+#[test]
+fn time_limits_are_for_all_for_each_or_for_one() {
+    let given = Given {
+        flags: flags(|flags| flags.timeout = strings(&["45m", "each=20m", "linux/arm/v7=1h 30m"])),
+        ..Given::default()
+    };
+    let settings = given.settings();
+    let minutes = |limit: Option<Duration>| limit.map(|limit| limit.as_secs() / 60);
+    assert_eq!(settings.timeout, Duration::from_secs(45 * 60));
+    assert_eq!(
+        settings.platforms.iter().map(|platform| minutes(platform.timeout)).collect::<Vec<_>>(),
+        [Some(20), Some(90), Some(20)]
+    );
+}
+
+#[test]
+fn options_for_platforms_that_are_not_built_are_refused() {
+    let given =
+        Given { flags: flags(|flags| flags.timeout = strings(&["linux/s390x=20m"])), ..Given::default() };
+    let (message, hint, code) = given.error();
+    assert_eq!(message, "linux/s390x is not one of the platforms to build (from --timeout)");
+    assert_eq!((hint.as_str(), code), ("add it: --platform linux/s390x", ExitCode::Usage));
+}
+
+#[test]
+fn a_choice_of_programs_on_the_command_line_replaces_the_files() {
+    let project = "[payload]\nall-bins = true\nfeatures = [\"a\"]";
+    let given = Given {
+        flags: flags(|flags| {
+            flags.bins = strings(&["one"]);
+            flags.features = strings(&["b,c d"]);
+        }),
+        ..with_project(&project)
+    };
+    let cargo = given.settings().cargo;
+    assert_eq!((cargo.bins, cargo.all_bins), (strings(&["one"]), false));
+    assert_eq!(cargo.features, strings(&["b", "c", "d"]));
+}
+
+#[test]
+fn the_projects_suites_must_be_of_its_release_and_the_users_are_picked() {
+    let suites = |given: &Given<'_>| match given.settings().platforms[0].base.value.clone() {
+        BaseSource::Apt { suites, .. } => suites,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(suites(&with_project(&"[debian]\nsuites = [\"bookworm\"]")), ["bookworm"]);
+    let user = Some("[debian]\nsuites = [\"trixie\", \"bookworm-updates\"]");
+    assert_eq!(suites(&Given { user, ..Given::default() }), ["bookworm-updates"]);
+    let (message, _, code) = with_project(&"[debian]\nsuites = [\"trixie\"]").error();
+    assert_eq!(
+        (message.as_str(), code),
+        (
+            "the suite `trixie` does not belong to the base's release, bookworm (from xbuild.toml:2:11)",
+            ExitCode::Config
+        )
+    );
+}
+
+#[test]
+fn the_image_is_read_in_full() {
+    let project = r#"
+        [image]
+        entrypoint = ["/usr/local/bin/app", "serve"]
+        cmd = ["--verbose"]
+        expose = [8080, "53/udp", "8080/tcp"]
+        volumes = ["/data"]
+        labels = { a = "1" }
+        stop-signal = "SIGINT"
+        [image.annotations]
+        "org.opencontainers.image.title" = "app"
+        [image.healthcheck]
+        command = ["/usr/local/bin/app", "check"]
+        interval = "30s"
+        retries = 3
+        [[files]]
+        from = "./static/**/*.html"
+        to = "/srv/www/"
+        mode = "0640"
+        owner = "65532"
+        exclude = ["drafts"]
+        [[platform."linux/amd64".files]]
+        from = "amd64.conf"
+        to = "/etc/app.conf"
+    "#;
+    let given =
+        Given { flags: flags(|flags| flags.labels = strings(&["a=2", "b=x=y"])), ..with_project(&project) };
+    let settings = given.settings();
+    let image = &settings.platforms[0].image;
+    assert_eq!(image.entrypoint.as_deref(), Some(&strings(&["/usr/local/bin/app", "serve"])[..]));
+    assert_eq!(image.expose, ["53/udp", "8080/tcp"]);
+    assert_eq!(image.labels, [("a", "2"), ("b", "x=y")].map(|(a, b)| (a.into(), b.into())).into());
+    assert_eq!(image.stop_signal.as_deref(), Some("SIGINT"));
+    let check = image.healthcheck.clone().unwrap();
+    assert_eq!(check.test, ["CMD", "/usr/local/bin/app", "check"]);
+    assert_eq!((check.interval, check.retries), (Some(Duration::from_secs(30)), Some(3)));
+    let [html, conf] = settings.platforms[0].files.as_slice() else { panic!() };
+    assert_eq!((html.from.as_str(), html.to.as_str()), ("static/**/*.html", "/srv/www/"));
+    assert_eq!((html.mode, html.owner), (Some(0o640), Owner { uid: 65532, gid: 65532 }));
+    assert_eq!((conf.root.as_path(), conf.mode), (Path::new("/project"), None));
+    assert_eq!(settings.platforms[1].files.len(), 1);
+}
+
+#[test]
+fn wrong_values_say_where_and_what_would_be_right() {
+    for (project, message, hint, code) in [
+        ("glibc = \"3\"", "`3` is not a version of glibc (from xbuild.toml:1:9)", "write it as `2.28`", 3),
+        (
+            "platforms = []",
+            "the list of platforms is empty (from xbuild.toml:1:1)",
+            "name at least one, or leave the list out for the default",
+            3,
+        ),
+        (
+            "platforms = [\"linux/amd46\"]",
+            "unknown platform `linux/amd46` (from xbuild.toml:1:14)",
+            "did you mean `linux/amd64`?",
+            14,
+        ),
+        (
+            "toolchain = \"zigg\"",
+            "unknown toolchain `zigg` (from xbuild.toml:1:13)",
+            "did you mean `zig`?",
+            3,
+        ),
+        (
+            "compression = \"gzip:11\"",
+            "`11` is not a level of compression (from xbuild.toml:1:15)",
+            "gzip has the levels 1 to 9",
+            3,
+        ),
+        (
+            "tags = [\"App:1\"]",
+            "`App:1` is not a name for an image (from xbuild.toml:1:9)",
+            "write the repository in lower case",
+            3,
+        ),
+        (
+            "timeout = \"45\"",
+            "`45` is not a time span (from xbuild.toml:1:11)",
+            "write it with its unit: `90s`, `45m`, `1h 30m`",
+            3,
+        ),
+        (
+            "[[files]]\nfrom = \"../secret\"\nto = \"/a\"",
+            "the path `../secret` leads out of the project (from xbuild.toml:2:8)",
+            "copy the file into the project, below the configuration file",
+            17,
+        ),
+        (
+            "[[files]]\nfrom = \"a\"\nto = \"/a/../b\"",
+            "the path `/a/../b` leads out of the image (from xbuild.toml:3:6)",
+            "write it as an absolute path without `..`",
+            17,
+        ),
+        (
+            "[platform.arm64]\n[platform.\"linux/arm64\"]",
+            "linux/arm64 has two tables (from xbuild.toml:2:11)",
+            "write its settings into one table",
+            3,
+        ),
+        (
+            "[platform.arm64]\ntriple = \"x86_64-unknown-linux-gnu\"",
+            "`x86_64-unknown-linux-gnu` is a target of linux/amd64, not of linux/arm64 (from xbuild.toml:2:10)",
+            "`xbuild targets` lists the triples of each platform",
+            3,
+        ),
+    ] {
+        let (found, found_hint, found_code) = with_project(&project).error();
+        assert_eq!((found.as_str(), found_hint.as_str(), found_code.number()), (message, hint, code));
+    }
+}
+
+#[test]
+fn the_environments_values_are_checked_as_the_files_are() {
+    let code = |name, value| Given { environment: &[(name, value)], ..Given::default() }.error().2;
+    assert_eq!(code("SOURCE_DATE_EPOCH", "yesterday"), ExitCode::Config);
+    assert_eq!(code("XBUILD_TIMEOUT", "never"), ExitCode::Config);
+    assert_eq!(code("XBUILD_DEBIAN_MIRROR", "ftp://x/"), ExitCode::Config);
+    let environment =
+        [("SOURCE_DATE_EPOCH", "1700000000"), ("XBUILD_DEBIAN_MIRROR", "http://m.example/debian/")];
+    let settings = Given { environment: &environment, ..Given::default() }.settings();
+    assert_eq!(settings.source_date_epoch, Some(1_700_000_000));
+    assert_eq!(settings.machine.debian.mirror.as_deref(), Some("http://m.example/debian"));
+}
+
+#[test]
+fn the_users_paths_start_from_the_file_or_the_home() {
+    let user = Some(
+        "cache-dir = \"~/caches/x\"\n[zig]\npath = \"tools/zig\"\nways = [\"cache\", \"configured\", \"cache\"]",
+    );
+    let machine = Given { user, ..Given::default() }.settings().machine;
+    assert_eq!(machine.cache, Path::new("/home/me/caches/x"));
+    assert_eq!(machine.zig.path.as_deref(), Some(Path::new("/home/me/.config/xbuild/tools/zig")));
+    assert_eq!(machine.zig.ways, [ZigWay::Cache, ZigWay::Configured]);
+}
+
+#[test]
+fn bases_and_outputs_have_their_forms() {
+    let folder = Path::new("/f");
+    let layout =
+        |path: &str, tag: Option<&str>| BaseSource::Layout { path: path.into(), tag: tag.map(str::to_owned) };
+    assert_eq!(values::base("oci:../b:1.0", folder), Ok(layout("/f/../b", Some("1.0"))));
+    assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", None)));
+    assert!(matches!(values::base("debian:bookworm", folder), Err(Problem::NotYet { .. })));
+    assert!(matches!(values::base("apt:", folder), Err(Problem::Form { .. })));
+    assert_eq!(values::output("out", folder), Ok(Output::Layout("/f/out".into())));
+    assert_eq!(values::output("type=oci,dest=o,tar=false", folder), Ok(Output::Layout("/f/o".into())));
+    assert_eq!(values::output("type=oci,dest=/o.tar", folder), Ok(Output::Archive("/o.tar".into())));
+    assert!(matches!(values::output("type=docker", folder), Err(Problem::NotYet { .. })));
+    assert!(matches!(values::output("type=ocy,dest=x", folder), Err(Problem::UnknownWord { .. })));
+    assert!(matches!(values::output("type=oci", folder), Err(Problem::Form { .. })));
+    assert!(matches!(values::output("type=oci,dst=x", folder), Err(Problem::UnknownWord { .. })));
+}
+
+#[test]
+fn tags_follow_the_grammar_of_references() {
+    for good in ["app", "app:1.0", "localhost:5000/team/app", "[::1]:5000/a/b:x", "r.example/a__b-c.d:V1_x"] {
+        assert_eq!(values::tag(good).as_deref(), Ok(good));
+    }
+    for bad in ["", "App", "app:", "app@sha256:00", "a//b", "a/_b", "app:-x", "a:b/c:d e", "a___b"] {
+        assert!(values::tag(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_resolves() {
+    let text = include_str!("../../docs/xbuild.example.toml");
+    let settings = with_project(&text).settings();
+    assert_eq!(settings.platforms.len(), 3);
+    assert_eq!(settings.platforms[1].files.len(), 3);
+}

@@ -1,0 +1,327 @@
+//! The forms of single values: bases, outputs, time spans, tags, modes. Pure; a text in, a type or a
+//! [`Problem`] out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::Problem;
+use super::{BaseSource, Compression, Output, Owner, ToolchainChoice};
+
+fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
+    Problem::Form { what, given: given.to_owned(), remedy }
+}
+
+/// A base. `folder` is what a relative path starts from.
+pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
+    const WHAT: &str = "a base";
+    const REMEDY: &str = "write `apt:bookworm`, `scratch` or `oci:PATH[:TAG]`";
+    let some = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
+    match text.split_once(':') {
+        None if text == "scratch" => Ok(BaseSource::Scratch),
+        Some(("apt", suite)) => {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if suite.is_empty() || !suite.chars().all(allowed) {
+                return Err(form(WHAT, text, "write the release's codename: `apt:bookworm`"));
+            }
+            Ok(BaseSource::Apt { suite: suite.to_owned(), suites: Vec::new(), components: Vec::new() })
+        }
+        Some(("oci", rest)) => {
+            // As in skopeo's `oci:PATH:TAG`, a path has no colon.
+            let (path, tag) = match rest.split_once(':') {
+                Some((path, tag)) => (path, Some(some(tag).ok_or_else(|| form(WHAT, text, REMEDY))?)),
+                None => (rest, None),
+            };
+            if path.is_empty() {
+                return Err(form(WHAT, text, REMEDY));
+            }
+            Ok(BaseSource::Layout { path: folder.join(path), tag })
+        }
+        _ if text.is_empty() => Err(form(WHAT, text, REMEDY)),
+        _ => Err(Problem::NotYet {
+            what: "a base from a registry,",
+            given: text.to_owned(),
+            remedy: "take `apt:bookworm`, or copy the image first: `skopeo copy --all docker://IMAGE \
+                     oci:base:latest` and `--base oci:base:latest`",
+        }),
+    }
+}
+
+/// A glibc version, `2.28`.
+pub(super) fn glibc(text: &str) -> Result<(u32, u32), Problem> {
+    let parts = text.split_once('.').and_then(|(major, minor)| {
+        let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+        (digits(major) && digits(minor)).then(|| Some((major.parse().ok()?, minor.parse().ok()?))).flatten()
+    });
+    match parts {
+        Some((2, minor)) => Ok((2, minor)),
+        _ => Err(form("a version of glibc", text, "write it as `2.28`")),
+    }
+}
+
+/// A toolchain's name.
+pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
+    match text {
+        "auto" => Ok(ToolchainChoice::Auto),
+        "zig" => Ok(ToolchainChoice::Zig),
+        "cargo" => Ok(ToolchainChoice::Cargo),
+        "clang" => Err(Problem::NotYet {
+            what: "the toolchain",
+            given: text.to_owned(),
+            remedy: "take `zig`, or set clang up in cargo's configuration and take `cargo`",
+        }),
+        _ => Err(Problem::UnknownWord {
+            what: "toolchain",
+            given: text.to_owned(),
+            known: vec!["auto", "zig", "cargo"],
+        }),
+    }
+}
+
+/// A time span that is more than nothing: `45m`, `1h 30m`, `90s`.
+pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    parsed
+        .filter(|span| *span > Duration::ZERO)
+        .ok_or_else(|| form("a time span", text, "write it with its unit: `90s`, `45m`, `1h 30m`"))
+}
+
+/// How layers are compressed: `gzip`, `zstd:9`, `none`.
+pub(super) fn compression(text: &str) -> Result<Compression, Problem> {
+    let (name, level) = match text.split_once(':') {
+        Some((name, level)) => (name, Some(level)),
+        None => (text, None),
+    };
+    let level = |most: u8, remedy: &'static str| {
+        level.map_or(Ok(None), |given| match given.parse::<u8>() {
+            Ok(level) if (1..=most).contains(&level) => Ok(Some(level)),
+            _ => Err(form("a level of compression", given, remedy)),
+        })
+    };
+    match name {
+        "gzip" => Ok(Compression::Gzip(level(9, "gzip has the levels 1 to 9")?)),
+        "zstd" => Ok(Compression::Zstd(level(19, "zstd has the levels 1 to 19")?)),
+        "none" | "uncompressed" if !text.contains(':') => Ok(Compression::Uncompressed),
+        _ => Err(Problem::UnknownWord {
+            what: "compression",
+            given: text.to_owned(),
+            known: vec!["gzip", "zstd", "none"],
+        }),
+    }
+}
+
+/// An output: a path (a layout), or fields as docker buildx has them.
+pub(super) fn output(text: &str, folder: &Path) -> Result<Output, Problem> {
+    const WHAT: &str = "an output";
+    const REMEDY: &str = "write a folder's path, or `type=oci,dest=PATH` for a tar archive";
+    if text == "-" {
+        return Err(Problem::NotYet {
+            what: "the output",
+            given: text.to_owned(),
+            remedy: "write to a file, `type=oci,dest=FILE`, and read that",
+        });
+    }
+    if !text.contains('=') {
+        return match text {
+            "" => Err(form(WHAT, text, REMEDY)),
+            path => Ok(Output::Layout(folder.join(path))),
+        };
+    }
+    let (mut kind, mut dest, mut tar) = (None, None, true);
+    for field in text.split(',') {
+        match field.trim().split_once('=') {
+            Some(("type", value)) => kind = Some(value),
+            Some(("dest", value)) if !value.is_empty() => dest = Some(value),
+            Some(("tar", "true" | "1")) => tar = true,
+            Some(("tar", "false" | "0")) => tar = false,
+            Some(("tar" | "dest", _)) | None => return Err(form(WHAT, text, REMEDY)),
+            Some((key, _)) => {
+                let known = vec!["type", "dest", "tar"];
+                return Err(Problem::UnknownWord {
+                    what: "field of an output",
+                    given: key.to_owned(),
+                    known,
+                });
+            }
+        }
+    }
+    match kind {
+        Some("oci") => {
+            let dest =
+                folder.join(dest.ok_or_else(|| form(WHAT, text, "add the path: `type=oci,dest=PATH`"))?);
+            Ok(if tar { Output::Archive(dest) } else { Output::Layout(dest) })
+        }
+        Some(kind @ ("docker" | "image" | "registry" | "local" | "tar")) => Err(Problem::NotYet {
+            what: "the output type",
+            given: kind.to_owned(),
+            remedy: "write a layout with `--output PATH`; skopeo copies it on: `skopeo copy --all oci:PATH \
+                     docker://IMAGE`",
+        }),
+        Some(kind) => Err(Problem::UnknownWord {
+            what: "output type",
+            given: kind.to_owned(),
+            known: vec!["oci", "docker", "image", "registry", "local", "tar"],
+        }),
+        None => Err(form(WHAT, text, "add the type: `type=oci,dest=PATH`")),
+    }
+}
+
+/// A name for an image: `[registry/]repository[:tag]`, by the grammar of the distribution project's
+/// references, without a digest.
+pub(super) fn tag(text: &str) -> Result<String, Problem> {
+    let wrong = |remedy| form("a name for an image", text, remedy);
+    if text.contains('@') {
+        return Err(wrong("leave the digest out: it follows from the content"));
+    }
+    let (path, tag) = match text.rsplit_once(':') {
+        // The colon of a registry's port has a slash after it.
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (text, None),
+    };
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if let Some(tag) = tag
+        && !(tag.len() <= 128
+            && tag.starts_with(word)
+            && tag.chars().all(|c| word(c) || c == '.' || c == '-'))
+    {
+        return Err(wrong("a tag has up to 128 letters, digits, `_`, `.` and `-`"));
+    }
+    let mut components: Vec<&str> = path.split('/').collect();
+    if components.len() > 1 && (components[0].contains(['.', ':']) || components[0] == "localhost") {
+        let host = components.remove(0);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if !host.chars().all(allowed) {
+            return Err(wrong("write it as `registry.example/team/app:1.0`"));
+        }
+    }
+    let component = |part: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(inner)
+            && part.ends_with(inner)
+            && part.chars().all(|c| inner(c) || matches!(c, '.' | '_' | '-'))
+            && !["..", "___", "._", "_.", ".-", "-.", "_-", "-_"].iter().any(|bad| part.contains(bad))
+    };
+    if components.iter().all(|part| component(part)) {
+        return Ok(text.to_owned());
+    }
+    if path.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err(wrong("write the repository in lower case"));
+    }
+    Err(wrong("write it as `registry.example/team/app:1.0`"))
+}
+
+/// `KEY=VALUE` of `option`.
+pub(super) fn key_value(text: &str) -> Result<(String, String), Problem> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(form("a key and a value", text, "write it as `KEY=VALUE`")),
+    }
+}
+
+/// Permission bits as octal digits.
+pub(super) fn mode(text: &str) -> Result<u32, Problem> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 && text.chars().all(|c| c.is_digit(8)) => Ok(mode),
+        _ => Err(form("permission bits", text, "write up to four octal digits: \"0644\"")),
+    }
+}
+
+/// A numeric owner, `uid` or `uid:gid`; the group is the user's number where it is not given.
+pub(super) fn owner(text: &str) -> Result<Owner, Problem> {
+    let wrong = || form("an owner", text, "write numbers, for names differ between bases: \"65532:65532\"");
+    let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    Ok(Owner { uid: number(uid)?, gid: number(gid)? })
+}
+
+/// `8080`, `8080/tcp`, `5000-5010/udp`, as the image's configuration has it.
+pub(super) fn port(text: &str) -> Result<String, Problem> {
+    let wrong = || form("a port", text, "write a number from 1 to 65535, or `53/udp`");
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    if !matches!(protocol, "tcp" | "udp" | "sctp") {
+        return Err(wrong());
+    }
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    let ports = match ports.split_once('-') {
+        Some((first, last)) => match (number(first)?, number(last)?) {
+            (first, last) if first < last => format!("{first}-{last}"),
+            _ => return Err(wrong()),
+        },
+        None => number(ports)?.to_string(),
+    };
+    Ok(format!("{ports}/{protocol}"))
+}
+
+/// An absolute path in the image without `.` and `..`; a `/` at the end stays.
+pub(super) fn image_path(text: &str) -> Result<String, Problem> {
+    if text.split('/').any(|part| part == "..") {
+        return Err(Problem::Escape { given: text.to_owned(), of: "the image" });
+    }
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err(form("an absolute path", text, "write the path in the image from its root: `/srv/app`"));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let slash = if text.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    Ok(format!("/{}{slash}", parts.join("/")))
+}
+
+/// A relative path or pattern below the configuration file's folder, without `.` and `..`.
+pub(super) fn source_path(text: &str) -> Result<String, Problem> {
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        return Err(Problem::Escape { given: text.to_owned(), of: "the project" });
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let path = if parts.is_empty() && !text.is_empty() { ".".to_owned() } else { parts.join("/") };
+    if path.is_empty() || path.contains('\0') {
+        return Err(form("a path", text, "write a path relative to the configuration file"));
+    }
+    check_pattern(&path)?;
+    Ok(path)
+}
+
+/// A pattern that `globset` understands.
+pub(super) fn check_pattern(text: &str) -> Result<(), Problem> {
+    globset::Glob::new(text).map(drop).map_err(|_| {
+        form("a pattern", text, "`*`, `?`, `**`, `[a-z]` and `{a,b}` are special; escape by `\\`")
+    })
+}
+
+/// `SOURCE_DATE_EPOCH`.
+pub(super) fn epoch(text: &str) -> Result<i64, Problem> {
+    // The year 9999 is the last that RFC 3339 can write.
+    match text.parse::<i64>() {
+        Ok(seconds) if (0..=253_402_300_799).contains(&seconds) => Ok(seconds),
+        _ => Err(form("a time", text, "write SOURCE_DATE_EPOCH as seconds since 1970-01-01")),
+    }
+}
+
+/// The URL of a mirror, without a slash at its end.
+pub(super) fn url(text: &str) -> Result<String, Problem> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(form("the URL of a mirror", text, "write it as `https://mirror.example/debian`")),
+    }
+}
+
+/// The name of an environment variable in the image.
+pub(super) fn variable_name(text: &str) -> Result<(), Problem> {
+    if text.is_empty() || text.contains(['=', '\0']) {
+        return Err(form("the name of an environment variable", text, "a name has no `=`"));
+    }
+    Ok(())
+}
+
+/// A signal's name or number.
+pub(super) fn signal(text: &str) -> Result<String, Problem> {
+    let number = text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+    let name = text.strip_prefix("SIG").is_some_and(|name| {
+        !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '+' | '-'))
+    });
+    if number || name {
+        return Ok(text.to_owned());
+    }
+    Err(form("a signal", text, "write its name, `SIGTERM`, or its number"))
+}

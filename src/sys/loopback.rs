@@ -1,0 +1,105 @@
+//! An HTTP server on loopback for unit tests: each request is answered by a function, byte for byte, so that
+//! a test can cut, stall and lie.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The path with its query.
+    pub(crate) path: String,
+    /// The first byte asked for by a `Range` header; 0 without one.
+    pub(crate) offset: usize,
+    /// How many requests came before this one.
+    pub(crate) number: usize,
+}
+
+/// What the server does about a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// These bytes with status 200, or 206 and the rest of them if a range was asked for.
+    Whole(Vec<u8>),
+    /// The headers of `Whole`, and only this many bytes of the body before the connection is cut.
+    Cut(Vec<u8>, usize),
+    /// The headers of `Whole`, this many bytes, and then silence.
+    Stall(Vec<u8>, usize),
+    /// A status without a body.
+    Status(u16),
+}
+
+/// The server; it serves for as long as the test process lives.
+pub(crate) struct Server {
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (answer, log, number) = (Arc::new(answer), Arc::clone(&requests), Arc::new(AtomicUsize::new(0)));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (answer, log, number) = (Arc::clone(&answer), Arc::clone(&log), Arc::clone(&number));
+                thread::spawn(move || {
+                    let request = read_request(&stream, number.fetch_add(1, Ordering::SeqCst));
+                    log.lock().unwrap().push(request.clone());
+                    // A client that has hung up is what some tests are about.
+                    write_reply(stream, &request, answer(&request)).ok();
+                });
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// Every request so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn read_request(stream: &TcpStream, number: usize) -> Request {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+    let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("range: bytes=")?.trim_end_matches('-').parse().ok()
+    });
+    Request { path, offset: range.unwrap_or(0), number }
+}
+
+fn write_reply(mut stream: TcpStream, request: &Request, reply: Reply) -> std::io::Result<()> {
+    let (body, count, stall) = match reply {
+        Reply::Status(status) => {
+            return write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+        Reply::Whole(body) => (body, usize::MAX, false),
+        Reply::Cut(body, count) => (body, count, false),
+        Reply::Stall(body, count) => (body, count, true),
+    };
+    let rest = &body[request.offset.min(body.len())..];
+    if request.offset > 0 {
+        write!(
+            stream,
+            "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {}-{}/{}\r\n",
+            request.offset,
+            body.len() - 1,
+            body.len()
+        )?;
+    } else {
+        write!(stream, "HTTP/1.1 200 OK\r\n")?;
+    }
+    write!(stream, "content-length: {}\r\nconnection: close\r\n\r\n", rest.len())?;
+    stream.write_all(&rest[..count.min(rest.len())])?;
+    stream.flush()?;
+    if stall {
+        thread::sleep(Duration::from_secs(60));
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! What goes wrong in people's hands: each has a message with a next step, and an exit code of its own.
+
+use std::fs;
+use std::path::Path;
+
+use xbuild::error::ExitCode;
+
+use crate::support::base;
+use crate::support::command::{Run, xbuild};
+use crate::support::layout::Layout;
+use crate::support::project::Project;
+use crate::support::{names, scratch};
+
+const MUSL: &str = "[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n";
+
+#[test]
+fn no_manifest() {
+    let project = Project::empty();
+    project.build().run().fails(ExitCode::NoManifest, &["error", "Cargo.toml", "hint"]);
+    let missing = project.path("nowhere");
+    project.xbuild().arg("build").arg(&missing).run().fails(ExitCode::NoManifest, &["nowhere"]);
+}
+
+#[test]
+fn no_binary() {
+    let project = Project::package("none").file("examples/only.rs", "fn main() {}\n");
+    project.build().run().fails(ExitCode::NoBinary, &["none", "no binary target", "hint"]);
+    let project = Project::quick("app");
+    project.build().words("--bin ap").run().fails(ExitCode::NoBinary, &["`ap`", "did you mean `app`?"]);
+}
+
+#[test]
+fn a_library() {
+    let project = Project::package("shelf").file("src/lib.rs", "");
+    project.build().run().fails(ExitCode::LibraryOnly, &["`shelf` is a library", "hint", "src/main.rs"]);
+}
+
+#[test]
+fn several_binaries_without_a_choice() {
+    let project = Project::package("many")
+        .file("src/bin/one.rs", "fn main() {}\n")
+        .file("src/bin/two.rs", "fn main() {}\n");
+    project
+        .build()
+        .run()
+        .fails(ExitCode::AmbiguousBinary, &["several binaries", "one", "two", "hint", "--bin"]);
+}
+
+#[test]
+fn an_unknown_platform() {
+    let project = Project::quick("app");
+    for (given, meant) in [("linux/amd46", "linux/amd64"), ("arm/v7", "linux/arm/v7")] {
+        let words = [given, "did you mean", meant];
+        project.build().args(["--platform", given]).run().fails(ExitCode::UnknownPlatform, &words);
+    }
+}
+
+#[test]
+fn a_platform_that_nothing_serves() {
+    // There is no static target for it.
+    let project = Project::quick("app");
+    let run = project.build().words("--platform linux/s390x --base scratch").run();
+    run.fails(ExitCode::UnservedPlatform, &["linux/s390x", "hint"]);
+}
+
+#[test]
+fn an_unknown_option() {
+    Project::quick("app")
+        .build()
+        .arg("--platfrom")
+        .run()
+        .fails(ExitCode::Usage, &["--platfrom", "--platform"]);
+}
+
+#[test]
+fn an_unknown_key() {
+    let project = Project::program("app").file("xbuild.toml", "base = \"scratch\"\nplatfroms = []\n");
+    project.build().run().fails(ExitCode::Config, &["platfroms", "xbuild.toml:2:1", "platforms"]);
+    let project = Project::program("app");
+    let manifest = fs::read_to_string(project.path("Cargo.toml")).expect("it was written");
+    let line = manifest.lines().count() + 2;
+    project.write("Cargo.toml", &(manifest + "[package.metadata.xbuild]\nbaes = \"scratch\"\n"));
+    project.build().run().fails(ExitCode::Config, &["baes", &format!("Cargo.toml:{line}:1"), "base"]);
+}
+
+/// A program that some platforms refuse.
+fn picky(architectures: &[&str]) -> Project {
+    let refuse =
+        |name: &&str| format!("#[cfg(target_arch = \"{name}\")]\ncompile_error!(\"not on {name}\");\n");
+    let refusals: String = architectures.iter().map(refuse).collect();
+    Project::quick("picky").file("src/main.rs", &format!("{refusals}fn main() {{}}\n"))
+}
+
+#[test]
+fn a_compile_error_on_one_platform() {
+    let project = picky(&["aarch64"]);
+    let words = ["not on aarch64", "linux/arm64"];
+    let finished = project.build().run().fails(ExitCode::Compile, &words);
+    assert!(!project.default_layout("picky").exists(), "{}", finished.describe());
+}
+
+#[test]
+fn a_compile_error_on_every_platform_tells_of_each_in_order() {
+    let project = picky(&["x86_64", "aarch64"]);
+    let finished = project.build().run().fails(ExitCode::Compile, &["linux/amd64"]);
+    let errors: Vec<&str> =
+        finished.stderr.lines().filter(|line| line.contains("error") && line.contains("linux/a")).collect();
+    let first = |platform: &str| errors.iter().position(|line| line.contains(platform));
+    assert!(first("linux/amd64") < first("linux/arm64"), "{}", finished.describe());
+    assert!(first("linux/amd64").is_some(), "{}", finished.describe());
+    assert!(finished.stderr.contains("not on x86_64") && finished.stderr.contains("not on aarch64"));
+    assert!(!project.default_layout("picky").exists());
+}
+
+#[test]
+fn allow_partial_publishes_the_rest_and_still_fails() {
+    let project = picky(&["aarch64"]);
+    let finished = project.build().arg("--allow-partial").run();
+    assert_eq!(finished.status.code(), Some(ExitCode::Compile.number().into()), "{}", finished.describe());
+    let layout = Layout::valid(&project.default_layout("picky"));
+    let digest = layout.tags().remove("").expect("an image without a tag");
+    let platforms: Vec<String> = layout.images(&digest).into_iter().map(|image| image.platform).collect();
+    assert_eq!(platforms, ["linux/amd64"]);
+}
+
+#[test]
+fn a_failed_run_leaves_the_last_image() {
+    let project = Project::quick("picky");
+    let before = project.build().run().success().digest();
+    project.write("src/main.rs", "fn main() { this is no Rust }\n");
+    project.build().run().fails(ExitCode::Compile, &["src/main.rs"]);
+    let layout = Layout::valid(&project.default_layout("picky"));
+    assert_eq!(layout.tags().remove(""), Some(before));
+}
+
+#[test]
+fn a_missing_file() {
+    let files =
+        "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n[[files]]\nfrom = \"missing.txt\"\nto = \"/m\"\n";
+    let project = Project::program("app").file("xbuild.toml", files);
+    project.build().run().fails(ExitCode::MissingFile, &["missing.txt", "hint"]);
+    // A pattern that nothing matches is the same slip.
+    project.write("xbuild.toml", &files.replace("missing.txt", "*.nothing"));
+    project.build().run().fails(ExitCode::MissingFile, &["*.nothing"]);
+}
+
+#[test]
+fn a_path_that_escapes() {
+    let files = |from: &str, to: &str| {
+        format!(
+            "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n[[files]]\nfrom = \"{from}\"\nto = \"{to}\"\n"
+        )
+    };
+    let project = Project::program("app").file("inside.txt", "");
+    for (from, to, word) in [
+        ("../secret", "/secret", "../secret"),
+        ("inside.txt", "/../x", "/../x"),
+        ("/etc/hostname", "/h", "/etc/hostname"),
+    ] {
+        project.write("xbuild.toml", &files(from, to));
+        project.build().run().fails(ExitCode::PathEscape, &[word, "hint"]);
+    }
+    // A link is followed only where it stays inside.
+    std::os::unix::fs::symlink("/etc/hostname", project.path("link")).expect("a link");
+    project.write("xbuild.toml", &files("link", "/h"));
+    project.build().run().fails(ExitCode::PathEscape, &["link"]);
+}
+
+#[test]
+fn an_artifact_of_another_machine() {
+    // A linker that "links" a program of this machine whatever it is asked for.
+    let project = Project::program("fake")
+        .script(
+            "linker",
+            "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && cp /bin/true \"$2\"; shift; done\n",
+        )
+        .file("xbuild.toml", "platforms = [\"linux/arm64\"]\nbase = \"scratch\"\ntoolchain = \"cargo\"\n");
+    let linker = project.path("linker");
+    let run = project.build().env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", linker);
+    // rustc would otherwise hand the linker arguments of its own flavour only; either way it is our script.
+    let run = run.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", "-Clinker-flavor=gcc").run();
+    run.fails(ExitCode::WrongBinary, &["linux/arm64"]);
+    assert!(!project.default_layout("fake").exists());
+}
+
+#[test]
+fn a_dynamic_program_on_scratch() {
+    let dynamic = "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\ntoolchain = \"cargo\"\n\
+                   [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-gnu\"\n";
+    let project = Project::program("dynamic").file("xbuild.toml", dynamic);
+    project.build().run().fails(ExitCode::Unrunnable, &["linux/amd64", "scratch", "hint"]);
+    assert!(!project.default_layout("dynamic").exists());
+}
+
+#[test]
+fn a_base_that_is_not_there() {
+    let project = Project::program("app");
+    let run = project.build().words("--platform linux/amd64 --base oci:nowhere").run();
+    run.fails(ExitCode::NoBase, &["nowhere", "hint"]);
+}
+
+#[test]
+fn a_base_that_lacks_a_platform_says_what_it_has() {
+    let project = Project::program("app");
+    base::write(&project.path("base"), &["linux/amd64", "linux/riscv64"]);
+    let run = project.build().words("--platform linux/amd64,linux/arm64 --base oci:base:base").run();
+    let finished = run.fails(ExitCode::NotInBase, &["linux/arm64"]);
+    assert!(finished.stderr.contains("linux/riscv64"), "{}", finished.describe());
+    assert!(!project.default_layout("app").exists());
+}
+
+#[test]
+fn a_truncated_blob_of_the_base() {
+    let project = Project::program("app").file("xbuild.toml", MUSL);
+    let layout = project.path("base");
+    base::write(&layout, &["linux/amd64"]);
+    let opened = Layout::valid(&layout);
+    let image = opened.image(&opened.tags()[base::TAG], "linux/amd64");
+    let digest = image.manifest["layers"][0]["digest"].as_str().expect("a digest").replace(':', "/");
+    let blob = layout.join("blobs").join(&digest);
+    let bytes = fs::read(&blob).expect("the base's layer");
+    let build = || project.build().words("--platform linux/amd64 --base oci:base:base").run();
+    build().success();
+    let digits = digest.rsplit('/').next().expect("a digest");
+    fs::write(&blob, &bytes[..bytes.len() - 1]).expect("our own file");
+    build().fails(ExitCode::CorruptBase, &[digits, "hint"]);
+    // The same size, and one bit of it altered.
+    let mut altered = bytes.clone();
+    altered[bytes.len() / 2] ^= 1;
+    fs::write(&blob, altered).expect("our own file");
+    build().fails(ExitCode::CorruptBase, &[digits]);
+    fs::write(&blob, bytes).expect("our own file");
+    build().success();
+}
+
+/// xbuild with the output `mounted/image`, where `mounted` is a small file system of its own that only this
+/// run sees. What is left there at the end is printed to standard error.
+fn on_a_mount(project: &Project, mount: &str) -> Run {
+    let folder = project.path("mounted");
+    fs::create_dir_all(&folder).expect("a folder of the test");
+    let folder = folder.display();
+    let script = format!(
+        "mount -t tmpfs -o {mount} tmpfs '{folder}' || exit 99; \"$@\"; code=$?; \
+         echo \"left: [$(ls -A '{folder}')]\" >&2; exit $code"
+    );
+    let namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+    project.build().args(["--output", "mounted/image"]).wrapped(namespace)
+}
+
+#[test]
+fn a_full_disk() {
+    let project = Project::quick("app");
+    // Compiled before, so that it is the image that does not fit.
+    project.build().run().success();
+    let full = on_a_mount(&project, "size=64k").run();
+    full.fails(ExitCode::DiskFull, &["hint", "left: []"]);
+}
+
+#[test]
+fn a_read_only_output() {
+    let project = Project::quick("app");
+    on_a_mount(&project, "ro").run().fails(ExitCode::ReadOnly, &["hint", "--output", "left: []"]);
+}
+
+#[test]
+fn an_output_that_is_something_else() {
+    let project = Project::quick("app").file("photos/1.jpg", "jpg").file("notes.txt", "notes");
+    for output in ["photos", "notes.txt"] {
+        let run = project.build().args(["--output", output]).run();
+        run.fails(ExitCode::NotALayout, &[output, "hint"]);
+    }
+    assert_eq!(names(&project.path("photos")), ["1.jpg"]);
+    assert_eq!(fs::read_to_string(project.path("notes.txt")).expect("it is still there"), "notes");
+    // An empty folder is fine.
+    fs::create_dir(project.path("empty")).expect("a folder of the test");
+    project.build().args(["--output", "empty"]).run().success();
+    Layout::valid(&project.path("empty"));
+}
+
+fn with_an_empty_cache(project: &Project, cache: &Path) -> Run {
+    project.build().env("XBUILD_CACHE_DIR", cache).words("--platform linux/amd64 --toolchain cargo")
+}
+
+#[test]
+fn offline_with_nothing_in_the_cache() {
+    let (project, cache) = (Project::program("app"), scratch());
+    let run = with_an_empty_cache(&project, cache.path()).arg("--offline").run();
+    run.fails(ExitCode::Offline, &["--offline", "hint"]);
+}
+
+#[test]
+fn a_mirror_that_is_not_there() {
+    let (project, cache) = (Project::program("app"), scratch());
+    let port = crate::support::http::free_port();
+    let mirror = format!("http://127.0.0.1:{port}/debian");
+    let run = with_an_empty_cache(&project, cache.path()).env("XBUILD_DEBIAN_MIRROR", &mirror).run();
+    run.fails(ExitCode::Network, &["127.0.0.1", "hint"]);
+}
+
+#[test]
+fn a_time_stamp_that_is_no_number() {
+    let run = Project::quick("app").build().env("SOURCE_DATE_EPOCH", "yesterday").run();
+    run.fails(ExitCode::Config, &["yesterday", "SOURCE_DATE_EPOCH"]);
+}
+
+#[test]
+fn no_toolchain_at_all_lists_every_way_with_its_reason() {
+    // A configured path that is none, and no other way.
+    let (project, folder) = (Project::program("app"), scratch());
+    let user = folder.path().join("xbuild");
+    fs::create_dir_all(&user).expect("a folder of the test");
+    fs::write(user.join("config.toml"), "[zig]\npath = \"/nowhere/zig\"\nways = [\"configured\"]\n")
+        .expect("a folder of the test");
+    let run = xbuild()
+        .folder(project.folder())
+        .words("build --platform linux/arm64 --toolchain zig")
+        .env("XDG_CONFIG_HOME", folder.path())
+        .run();
+    run.fails(ExitCode::Toolchain, &["zig", "/nowhere/zig", "hint"]);
+}

@@ -1,0 +1,157 @@
+//! kill -9 at any moment leaves no layout, a valid old one or a valid new one, and the next run succeeds.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::command::Run;
+use crate::support::layout::Layout;
+use crate::support::project::Project;
+use crate::support::{base, names};
+
+/// Kills for each of the two cases, an existing layout and none.
+const KILLS: u32 = 40;
+
+/// A sequence of numbers that is the same in every run (splitmix64), so that a failure can be repeated.
+struct Numbers(u64);
+
+impl Numbers {
+    /// A number from 0 up to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let top = u32::try_from((mixed ^ (mixed >> 31)) >> 32).expect("32 bits");
+        f64::from(top) / (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+/// A project whose image takes long enough to write that a kill meets it: a base, and a few megabytes of
+/// files that do not compress.
+fn project() -> Project {
+    let project = Project::program("app").file(
+        "xbuild.toml",
+        "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
+         [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
+         [platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"\n\
+         [[files]]\nfrom = \"noise\"\nto = \"/noise\"\n",
+    );
+    base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
+    let mut numbers = Numbers(1);
+    fs::create_dir(project.path("noise")).expect("a folder of the test");
+    for file in 0..4 {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+        let noise: Vec<u8> = (0..3 << 20).map(|_| (numbers.next() * 256.0) as u8).collect();
+        fs::write(project.path(&format!("noise/{file}")), noise).expect("a folder of the test");
+    }
+    project
+}
+
+/// A build into `images/out`; the variant's label makes another image of it.
+fn build(project: &Project, variant: &str) -> Run {
+    project.build().words("--output images/out --label").arg(format!("variant={variant}"))
+}
+
+/// How long a run takes, the longer of two, so that kills reach its very end.
+fn duration(project: &Project, variant: &str) -> Duration {
+    let run = || {
+        let start = Instant::now();
+        build(project, variant).run().success();
+        start.elapsed()
+    };
+    run().max(run())
+}
+
+/// Starts a build, and kills it after `share` of the time that a run takes. Half of the moments are in the
+/// last part of a run, where the image is written.
+fn kill(project: &Project, variant: &str, duration: Duration, share: f64) -> bool {
+    let mut running = build(project, variant).start();
+    let end = Instant::now() + duration.mul_f64(share);
+    while Instant::now() < end && !running.has_ended() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if !running.has_ended() {
+        running.signal(Signal::KILL);
+    }
+    running.wait().was_killed()
+}
+
+fn moment(numbers: &mut Numbers, round: u32) -> f64 {
+    let number = numbers.next();
+    if round.is_multiple_of(2) { number * 1.1 } else { 0.5 + number * 0.6 }
+}
+
+/// What killed runs have left beside and in the layout, apart from empty lock files.
+fn leftovers(folder: &Path) -> Vec<String> {
+    let weighs = |path: &Path| path.is_dir() || fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    let mut found = Vec::new();
+    for (folder, expected) in [
+        (folder.to_owned(), vec!["out"]),
+        (folder.join("out"), vec!["blobs", "index.json", "oci-layout"]),
+        (folder.join("out/blobs"), vec!["sha256"]),
+    ] {
+        for name in names(&folder) {
+            if !expected.contains(&name.as_str()) && weighs(&folder.join(&name)) {
+                found.push(folder.join(name).display().to_string());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn over_an_existing_layout() {
+    let project = project();
+    let out = project.path("images/out");
+    let mut digests = [String::new(), String::new()];
+    for (digest, variant) in digests.iter_mut().zip(["a", "b"]) {
+        *digest = build(&project, variant).run().success().digest();
+    }
+    let duration = duration(&project, "b");
+    let (mut numbers, mut killed, mut outcomes) = (Numbers(2), 0, [0, 0]);
+    for round in 0..KILLS {
+        // The layout holds one variant; the run that is killed would put the other in its place.
+        let (old, new) = if round % 2 == 0 { (1, 0) } else { (0, 1) };
+        killed += u32::from(kill(&project, ["a", "b"][new], duration, moment(&mut numbers, round)));
+        let layout = Layout::open(&out).unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+        let found = layout.tags().remove("").expect("an image");
+        let outcome = [old, new].iter().position(|variant| digests[*variant] == found);
+        outcomes[outcome.unwrap_or_else(|| panic!("round {round}: {found} is neither old nor new"))] += 1;
+        let next = build(&project, ["a", "b"][new]).run().success().digest();
+        assert_eq!(next, digests[new], "round {round}");
+        let layout = Layout::valid(&out);
+        assert_eq!(layout.reachable, layout.stored, "round {round}: blobs have piled up");
+        assert_eq!(leftovers(&project.path("images")), [""; 0], "round {round}");
+    }
+    // Otherwise the test has shown nothing.
+    assert!(killed >= KILLS / 2, "only {killed} of {KILLS} runs were killed in time");
+    assert!(outcomes[0] > 0, "no kill came before the new image was there: {outcomes:?}");
+}
+
+#[test]
+fn over_no_layout() {
+    let project = project();
+    let (images, out) = (project.path("images"), project.path("images/out"));
+    let digest = build(&project, "a").run().success().digest();
+    let duration = duration(&project, "a");
+    let (mut numbers, mut killed, mut absent) = (Numbers(3), 0, 0);
+    for round in 0..KILLS {
+        fs::remove_dir_all(&images).expect("a folder of the test");
+        killed += u32::from(kill(&project, "a", duration, moment(&mut numbers, round)));
+        if out.exists() {
+            let layout = Layout::open(&out).unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+            assert_eq!(layout.tags().remove("").as_ref(), Some(&digest), "round {round}");
+        } else {
+            absent += 1;
+        }
+        assert_eq!(build(&project, "a").run().success().digest(), digest, "round {round}");
+        Layout::valid(&out);
+        assert_eq!(leftovers(&images), [""; 0], "round {round}");
+    }
+    assert!(killed >= KILLS / 2, "only {killed} of {KILLS} runs were killed in time");
+    assert!(absent > 0, "no kill came before the layout was there");
+}

@@ -1,0 +1,16 @@
+//! xbuild as a person uses it: the real program, real toolchains, and tools that we did not write.
+//!
+//! `tests/run` installs those tools. Nothing is skipped where one is missing: the test fails and says so.
+
+mod bad_input;
+mod bases;
+mod commands;
+mod determinism;
+mod hello;
+mod interrupt;
+mod killed;
+mod mirrors;
+mod outputs;
+mod service;
+mod support;
+mod workspace;

@@ -1,0 +1,119 @@
+//! A mirror that is out of step, tampered with or broken, caught by Debian's real signatures and digests.
+
+use xbuild::error::ExitCode;
+
+use crate::support::command::{Finished, Run};
+use crate::support::mirror::{Alter, Mirror};
+use crate::support::project::Project;
+use crate::support::scratch;
+
+/// The default base for one platform, with the host's own compiler and an empty cache: only Debian's
+/// packages are fetched.
+fn build(project: &Project, mirror: &Mirror, cache: &std::path::Path) -> Run {
+    project
+        .build()
+        .words("--platform linux/amd64 --toolchain cargo")
+        .env("XBUILD_CACHE_DIR", cache)
+        .env("XBUILD_DEBIAN_MIRROR", mirror.url())
+}
+
+fn project() -> Project {
+    Project::program("app").file("xbuild.toml", "[debian]\nsuites = [\"bookworm\"]\n")
+}
+
+fn run_against(alter: Alter) -> Finished {
+    let (project, cache, mirror) = (project(), scratch(), Mirror::start(alter));
+    let finished = build(&project, &mirror, cache.path()).run();
+    assert!(mirror.altered() > 0, "asked for {:?}: {}", mirror.asked(), finished.describe());
+    assert!(!project.default_layout("app").exists());
+    finished
+}
+
+fn flip_a_bit(bytes: &mut [u8]) -> bool {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    true
+}
+
+#[test]
+fn an_altered_package() {
+    let finished = run_against(|path, bytes| path.ends_with(".deb") && flip_a_bit(bytes));
+    finished.fails(ExitCode::CorruptDownload, &["sha256", "hint"]);
+}
+
+#[test]
+fn a_truncated_package() {
+    let finished = run_against(|path, bytes| {
+        let half = bytes.len() / 2;
+        path.ends_with(".deb") && (bytes.truncate(half), true).1
+    });
+    finished.fails(ExitCode::CorruptDownload, &["hint"]);
+}
+
+#[test]
+fn an_index_out_of_step_with_its_release() {
+    let is_index = |path: &str| path.contains("/Packages.") || path.contains("/by-hash/");
+    assert!(is_index("/dists/bookworm/main/binary-amd64/Packages.xz"));
+    let finished = run_against(|path, bytes| {
+        (path.contains("/Packages.") || path.contains("/by-hash/")) && flip_a_bit(bytes)
+    });
+    finished.fails(ExitCode::OutOfStep, &["bookworm", "amd64", "main", "hint", "suites = [\"bookworm\"]"]);
+}
+
+#[test]
+fn a_release_whose_text_was_altered() {
+    let finished = run_against(|path, bytes| {
+        // A digit of a digest, in the signed text.
+        let position = bytes.windows(8).position(|window| window == b"SHA256:\n").unwrap_or_default() + 10;
+        path.ends_with("/InRelease") && {
+            bytes[position] = if bytes[position] == b'0' { b'1' } else { b'0' };
+            true
+        }
+    });
+    finished.fails(ExitCode::BadSignature, &["bookworm", "hint"]);
+}
+
+#[test]
+fn a_release_without_a_signature() {
+    let finished = run_against(|path, bytes| {
+        path.ends_with("/InRelease") && {
+            *bytes = b"Origin: Debian\nSuite: oldstable\nCodename: bookworm\nSHA256:\n".to_vec();
+            true
+        }
+    });
+    finished.fails(ExitCode::BadSignature, &["hint"]);
+}
+
+#[test]
+fn what_was_fetched_once_serves_offline() {
+    let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
+    let online = build(&project, &mirror, cache.path()).run().success().digest();
+    let asked = mirror.asked().len();
+    let offline = build(&project, &mirror, cache.path()).arg("--offline").run().success().digest();
+    assert_eq!(online, offline);
+    assert_eq!(mirror.asked().len(), asked, "offline, and yet it asked the mirror");
+}
+
+#[test]
+fn a_cache_that_was_altered_is_not_believed() {
+    let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
+    let before = build(&project, &mirror, cache.path()).run().success().digest();
+    let mut spoiled = 0;
+    let mut folders = vec![cache.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for name in crate::support::names(&folder) {
+            let path = folder.join(name);
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::metadata(&path).is_ok_and(|file| file.len() > 1000) {
+                let mut bytes = std::fs::read(&path).expect("a file of the cache");
+                flip_a_bit(&mut bytes);
+                std::fs::remove_file(&path).expect("a file of the cache");
+                std::fs::write(&path, bytes).expect("a file of the cache");
+                spoiled += 1;
+            }
+        }
+    }
+    assert!(spoiled > 0);
+    assert_eq!(build(&project, &mirror, cache.path()).run().success().digest(), before);
+}

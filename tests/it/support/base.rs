@@ -1,0 +1,89 @@
+//! A small base image, written by hand: an OCI layout with one layer a platform.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::layout::{REF_NAME, digest_of};
+
+/// The reference name of the image.
+pub(crate) const TAG: &str = "base";
+
+/// Writes the layout. Every image has one file, `/etc/base`, some configuration, and fields that no
+/// specification knows.
+pub(crate) fn write(layout: &Path, platforms: &[&str]) {
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
+    let manifests: Vec<Value> = platforms.iter().map(|platform| image(layout, platform)).collect();
+    let mut index = blob(
+        layout,
+        "application/vnd.oci.image.index.v1+json",
+        &document(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": manifests,
+        })),
+    );
+    index["annotations"] = json!({ REF_NAME: TAG });
+    let root = document(&json!({ "schemaVersion": 2, "manifests": [index] }));
+    fs::write(layout.join("index.json"), root).expect("a folder of the test");
+}
+
+fn image(layout: &Path, platform: &str) -> Value {
+    let (tar, compressed) = layer(platform);
+    let mut parts = platform.split('/');
+    let mut identity = json!({ "os": parts.next(), "architecture": parts.next() });
+    if let Some(variant) = parts.next() {
+        identity["variant"] = json!(variant);
+    }
+    let mut config = json!({
+        "config": {
+            "Cmd": ["/bin/base"],
+            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "FROM_BASE=yes"],
+            "Labels": { "from-base": "yes" },
+            "StopSignal": "SIGUSR1",
+            "org.example.unknown": { "kept": true },
+        },
+        "history": [{ "created_by": "by hand" }],
+        "rootfs": { "type": "layers", "diff_ids": [digest_of(&tar)] },
+        "org.example.unknown": [1, 2, 3],
+    });
+    for (key, value) in identity.as_object().expect("an object") {
+        config[key] = value.clone();
+    }
+    let config = blob(layout, "application/vnd.oci.image.config.v1+json", &document(&config));
+    let layer = blob(layout, "application/vnd.oci.image.layer.v1.tar+gzip", &compressed);
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer] });
+    let mut descriptor = blob(layout, media_type, &document(&manifest));
+    descriptor["platform"] = identity;
+    descriptor
+}
+
+/// A layer's tar, and the same compressed.
+fn layer(platform: &str) -> (Vec<u8>, Vec<u8>) {
+    let text = format!("the base for {platform}\n");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(text.len() as u64);
+    builder.append_data(&mut header, "etc/base", text.as_bytes()).expect("in memory");
+    let tar = builder.into_inner().expect("in memory");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&tar).expect("in memory");
+    (tar, encoder.finish().expect("in memory"))
+}
+
+fn document(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// Stores a blob; its descriptor.
+fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
+    let digest = digest_of(bytes);
+    fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes).expect("a folder of the test");
+    json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+}

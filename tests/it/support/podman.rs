@@ -1,0 +1,120 @@
+//! podman, with storage of its own, without systemd and without the machine's configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use super::command::{Run, tool};
+use super::tools::{emulator, json, reference};
+
+/// Our podman's folders. Its sockets need a short path, so that they are not below cargo's target folder.
+static STORE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("xbuild-podman-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    // Some machines refuse the limits that podman would raise to by default.
+    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    fs::write(folder.join("containers.conf"), limits).expect("a temporary folder");
+    folder
+});
+
+/// An image in podman's storage.
+#[derive(Debug)]
+pub(crate) struct Pulled {
+    id: String,
+    platform: String,
+}
+
+/// A container that runs in the background; removed with the value.
+#[derive(Debug)]
+pub(crate) struct Container(String);
+
+pub(crate) fn podman() -> Run {
+    let folder = &*STORE;
+    tool("podman")
+        .env("CONTAINERS_CONF", folder.join("containers.conf"))
+        .words("--runtime runc --cgroup-manager cgroupfs --events-backend none --storage-driver vfs --root")
+        .arg(folder.join("root"))
+        .arg("--runroot")
+        .arg(folder.join("run"))
+}
+
+impl Pulled {
+    /// Has podman read a platform's image from a layout.
+    #[track_caller]
+    pub(crate) fn from_layout(layout: &Path, platform: &str) -> Self {
+        let mut parts = platform.split('/');
+        let mut run = podman().words("pull --quiet");
+        for option in ["--os", "--arch", "--variant"] {
+            if let Some(part) = parts.next() {
+                run = run.args([option, part]);
+            }
+        }
+        let id = run.arg(reference(layout)).text().trim().to_owned();
+        Self { id, platform: platform.to_owned() }
+    }
+
+    /// The image's entrypoint, as podman reads it.
+    fn entrypoint(&self) -> Vec<String> {
+        let answer = podman().words("image inspect").arg(&self.id).text();
+        let entrypoint = &json(&answer)[0]["Config"]["Entrypoint"];
+        serde_json::from_value(entrypoint.clone()).unwrap_or_else(|_| panic!("no entrypoint: {answer}"))
+    }
+
+    /// `podman run` with `options`: the image as it is, with its own user, environment and folder. Where it
+    /// is for another platform, qemu-user is mounted into it and started with the image's entrypoint, so
+    /// that nothing depends on what the kernel has been told about foreign programs.
+    fn command(&self, options: &str, program: Option<&str>) -> Run {
+        let mut run = podman().arg("run").words(options);
+        let mut entrypoint = program.map_or_else(|| self.entrypoint(), |program| vec![program.to_owned()]);
+        if let Some(emulator) = emulator(&self.platform) {
+            run = run.arg("--volume").arg(format!("{}:/.emulator:ro", emulator.display()));
+            entrypoint.insert(0, "/.emulator".to_owned());
+        }
+        run.arg("--entrypoint").arg(serde_json::json!(entrypoint).to_string()).arg(&self.id)
+    }
+
+    /// Runs the image's entrypoint with `arguments` to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        self.command("--rm --network none", None).args(arguments.iter().copied())
+    }
+
+    /// Runs another program of the image to its end.
+    pub(crate) fn run_program(&self, program: &str, arguments: &[&str]) -> Run {
+        self.command("--rm --network none", Some(program)).args(arguments.iter().copied())
+    }
+
+    /// Starts the image's entrypoint in the background, on this machine's own network.
+    #[track_caller]
+    pub(crate) fn start(&self, variables: &[(&str, &str)]) -> Container {
+        let variables: Vec<String> =
+            variables.iter().map(|(name, value)| format!("--env {name}={value}")).collect();
+        let options = format!("--detach --network host {}", variables.join(" "));
+        Container(self.command(&options, None).text().trim().to_owned())
+    }
+}
+
+impl Container {
+    /// Copies a file out of the container.
+    #[track_caller]
+    pub(crate) fn copy(&self, path: &str, to: &Path) {
+        podman().arg("cp").arg(format!("{}:{path}", self.0)).arg(to).run().success();
+    }
+
+    /// What its program has written.
+    pub(crate) fn logs(&self) -> String {
+        podman().arg("logs").arg(&self.0).run().describe()
+    }
+
+    /// Asks the program to stop; its exit code.
+    #[track_caller]
+    pub(crate) fn stop(&self) -> String {
+        podman().words("stop --time 20").arg(&self.0).run().success();
+        podman().words("inspect --format {{.State.ExitCode}}").arg(&self.0).text().trim().to_owned()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        podman().words("rm --force --volumes --time 0").arg(&self.0).run();
+    }
+}

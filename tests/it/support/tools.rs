@@ -1,0 +1,111 @@
+//! skopeo, umoci and qemu-user: what others make of our layouts.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::command::{Run, tool};
+use super::layout::{Layout, REF_NAME};
+
+/// The name by which skopeo and podman find the only image of a layout: `oci:PATH` or `oci:PATH:TAG`.
+#[track_caller]
+pub(crate) fn reference(layout: &Path) -> String {
+    let opened = Layout::valid(layout);
+    let [entry] = &opened.entries[..] else { panic!("not one image: {:?}", opened.entries) };
+    match entry["annotations"][REF_NAME].as_str() {
+        Some(tag) => format!("oci:{}:{tag}", layout.display()),
+        None => format!("oci:{}", layout.display()),
+    }
+}
+
+/// skopeo, told to look at one platform.
+pub(crate) fn skopeo(platform: &str) -> Run {
+    let mut parts = platform.split('/');
+    let mut run = tool("skopeo").arg("--insecure-policy");
+    for option in ["--override-os", "--override-arch", "--override-variant"] {
+        if let Some(part) = parts.next() {
+            run = run.args([option, part]);
+        }
+    }
+    run
+}
+
+/// `skopeo inspect` of a platform.
+#[track_caller]
+pub(crate) fn inspect(layout: &Path, platform: &str) -> Value {
+    json(&skopeo(platform).arg("inspect").arg(reference(layout)).text())
+}
+
+/// `skopeo inspect --config` of a platform: its image configuration.
+#[track_caller]
+pub(crate) fn inspect_config(layout: &Path, platform: &str) -> Value {
+    json(&skopeo(platform).words("inspect --config").arg(reference(layout)).text())
+}
+
+/// Has skopeo copy everything, whereby it verifies every digest.
+#[track_caller]
+pub(crate) fn copy_all(layout: &Path) {
+    let folder = super::scratch();
+    let to = format!("dir:{}", folder.path().join("copy").display());
+    skopeo("linux/amd64").words("copy --quiet --all").arg(reference(layout)).arg(to).run().success();
+}
+
+/// Has umoci unpack a platform's image into `folder`; its root filesystem. umoci takes the first image of a
+/// nested index, so that skopeo first picks the platform's.
+#[track_caller]
+pub(crate) fn unpack(layout: &Path, platform: &str, folder: &Path) -> PathBuf {
+    let single = folder.join("single");
+    let to = format!("oci:{}:image", single.display());
+    skopeo(platform).words("copy --quiet").arg(reference(layout)).arg(to).run().success();
+    let mut umoci = tool("umoci").arg("unpack");
+    if !rustix::process::geteuid().is_root() {
+        umoci = umoci.arg("--rootless");
+    }
+    let bundle = folder.join("bundle");
+    umoci.arg("--image").arg(format!("{}:image", single.display())).arg(&bundle).run().success();
+    bundle.join("rootfs")
+}
+
+/// What `rustc` calls the architecture of a platform.
+pub(crate) fn architecture(platform: &str) -> &'static str {
+    match platform {
+        "linux/amd64" => "x86_64",
+        "linux/arm64" => "aarch64",
+        "linux/arm/v7" => "arm",
+        other => panic!("no example is built for {other}"),
+    }
+}
+
+/// The path of the static qemu-user that runs a platform's programs; `None` for our own.
+pub(crate) fn emulator(platform: &str) -> Option<PathBuf> {
+    let name = match platform {
+        "linux/amd64" => return None,
+        "linux/arm64" => "qemu-aarch64",
+        "linux/arm/v7" => "qemu-arm",
+        other => panic!("no example is built for {other}"),
+    };
+    let found = [format!("{name}-static"), name.to_owned()]
+        .into_iter()
+        .find_map(|name| which::which(name).ok())
+        .unwrap_or_else(|| panic!("{name}-static is not installed; tests/run installs it"));
+    // A bind mount must not be of a link.
+    Some(found.canonicalize().expect("a path that was found"))
+}
+
+/// A program of a root filesystem, run with that filesystem's own loader and libraries, as it would on a
+/// machine of its platform.
+pub(crate) fn program(root: &Path, platform: &str, path: &str) -> Run {
+    let program = root.join(path.trim_start_matches('/'));
+    if let Some(emulator) = emulator(platform) {
+        return tool(emulator).arg("-L").arg(root).arg(program);
+    }
+    // Its own loader, by the path that the program asks for, and only its own libraries.
+    let loader = root.join("lib64/ld-linux-x86-64.so.2");
+    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
+    let libraries = std::env::join_paths(libraries).expect("paths without a colon");
+    tool(loader).arg("--inhibit-cache").arg("--library-path").arg(libraries).arg(program)
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
+}
