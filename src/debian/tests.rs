@@ -69,7 +69,7 @@ impl Setup {
                 mirror: self.archive.address().into(),
                 suite: suite.clone(),
                 components: vec!["main".into()],
-                keyring: Some(self.keyring()),
+                keyrings: vec![self.keyring()],
             })
             .collect();
         Archive::open(&sources, &self.cache(), &Client::new(offline), &Cancel::new(), &Silent)
