@@ -2,7 +2,10 @@
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
+use super::bounded::Bounded;
 use super::error::Error;
 use super::fetch::Access;
 use super::index::{IndexError, Universe};
@@ -12,7 +15,7 @@ use super::sources::Source;
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
-use crate::sys::fs;
+use crate::sys::{clock, fs};
 
 /// More than any index unpacks to, in bytes, where the release does not tell.
 const INDEX_LIMIT: u64 = 1 << 30;
@@ -24,6 +27,8 @@ const XZ_MEMORY: u32 = 192 * 1024;
 pub struct Archive {
     suites: Vec<Suite>,
     cache: PathBuf,
+    /// Held while an architecture's packages are in memory: 50 MB each, so that one at a time is enough.
+    memory: Arc<Mutex<()>>,
 }
 
 /// A source and its verified release.
@@ -79,7 +84,11 @@ impl Archive {
                 .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
-        Ok(Self { suites: suites.into_iter().collect::<Result<_, _>>()?, cache: cache.to_owned() })
+        Ok(Self {
+            suites: suites.into_iter().collect::<Result<_, _>>()?,
+            cache: cache.to_owned(),
+            memory: Arc::default(),
+        })
     }
 
     /// The verified suites, in the order of the sources.
@@ -126,35 +135,70 @@ impl Archive {
         Ok(indexes)
     }
 
-    /// Every package of these indexes.
-    pub(super) fn universe(
+    /// Gives every package of these indexes to `with`. Indexes are downloaded at once for several architectures, and
+    /// read one after another.
+    pub(super) fn with_universe<T>(
+        &self,
         indexes: &[Index<'_>],
         architecture: &str,
         access: Access<'_>,
-    ) -> Result<Universe, Error> {
+        with: impl FnOnce(&Universe) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for index in indexes {
+            index.bytes(architecture, access)?;
+        }
+        let _memory = loop {
+            match self.memory.try_lock() {
+                Ok(guard) => break guard,
+                // It guards no data.
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    access.cancel.check()?;
+                    clock::sleep(Duration::from_millis(5));
+                }
+            }
+        };
         let mut universe = Universe::default();
         for index in indexes {
-            let source = &index.suite.source;
-            let what = (index.component, architecture, index.path.as_str());
-            let bytes = access.index(source, index.suite.release.by_hash, what, index.file)?;
-            let reader: Box<dyn Read> = match index.compression {
-                Compression::Xz => {
-                    Box::new(lzma_rust2::XzReader::new_mem_limit(bytes.as_slice(), true, XZ_MEMORY))
-                }
-                Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice())),
-            };
-            let reader = BufReader::with_capacity(64 << 10, reader.take(index.limit));
-            universe.read(&source.mirror, reader, access.cancel).map_err(|error| match error {
-                IndexError::Cancelled(cancelled) => Error::Cancelled(cancelled),
-                error => Error::BadIndex {
+            index.read_into(&mut universe, architecture, access)?;
+        }
+        with(&universe)
+    }
+}
+
+impl Index<'_> {
+    /// Its bytes as they are on the mirror, verified.
+    fn bytes(&self, architecture: &str, access: Access<'_>) -> Result<Vec<u8>, Error> {
+        let what = (self.component, architecture, self.path.as_str());
+        access.index(&self.suite.source, self.suite.release.by_hash, what, self.file)
+    }
+
+    fn read_into(
+        &self,
+        universe: &mut Universe,
+        architecture: &str,
+        access: Access<'_>,
+    ) -> Result<(), Error> {
+        let source = &self.suite.source;
+        let bytes = self.bytes(architecture, access)?;
+        let reader: Box<dyn Read> = match self.compression {
+            Compression::Xz => {
+                Box::new(lzma_rust2::XzReader::new_mem_limit(bytes.as_slice(), true, XZ_MEMORY))
+            }
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice())),
+        };
+        let reader = Bounded::new(reader, self.limit, access.cancel);
+        universe.read(&source.mirror, BufReader::with_capacity(64 << 10, reader), access.cancel).map_err(
+            |error| match (access.cancel.check(), error) {
+                (Err(cancelled), _) | (_, IndexError::Cancelled(cancelled)) => Error::Cancelled(cancelled),
+                (Ok(()), error) => Error::BadIndex {
                     suite: source.suite.clone(),
-                    component: index.component.to_owned(),
+                    component: self.component.to_owned(),
                     architecture: architecture.to_owned(),
                     reason: error.to_string(),
                 },
-            })?;
-        }
-        Ok(universe)
+            },
+        )
     }
 }
 

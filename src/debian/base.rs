@@ -17,6 +17,7 @@ use super::archive::{Archive, Index};
 use super::certificates::{self, CertificateFile};
 use super::error::Error;
 use super::fetch::{self, Access};
+use super::index::Universe;
 use super::relation::parse_groups;
 use super::resolve::{self, Chosen, resolve};
 use super::tree::{Owner, Tree, TreeError};
@@ -217,31 +218,34 @@ impl Archive {
             .iter()
             .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
             .collect();
-        let universe = Self::universe(&indexes, request.architecture, access)?;
         let question = resolve::Request {
             architecture: request.architecture,
             packages: &packages,
             without,
             installed: &[],
         };
-        let chosen = resolve(&universe, &question)?;
-        let packages = chosen
-            .iter()
-            .map(|chosen| Package {
-                name: chosen.record.name.to_string(),
-                version: chosen.record.version.to_string(),
-                url: universe.url(chosen.record),
-                sha256: chosen.record.sha256,
-                size: chosen.record.size,
-                installed_size: chosen.record.installed_size,
-                replaces: chosen.record.replaces.to_string(),
-                why: why(chosen),
-            })
-            .collect();
+        let packages = self.with_universe(&indexes, request.architecture, access, |universe| {
+            let chosen = resolve(universe, &question)?;
+            Ok(chosen.iter().map(|chosen| package(universe, chosen)).collect())
+        })?;
         let release = self.suites().first().map(|suite| suite.release.codename.clone()).unwrap_or_default();
         let resolved = ResolvedBase { architecture: request.architecture.to_owned(), release, packages };
         remember(&kept, &resolved)?;
         Ok(resolved)
+    }
+}
+
+fn package(universe: &Universe, chosen: &Chosen<'_>) -> Package {
+    let record = chosen.record;
+    Package {
+        name: record.name.to_string(),
+        version: record.version.to_string(),
+        url: universe.url(record),
+        sha256: record.sha256,
+        size: record.size,
+        installed_size: record.installed_size,
+        replaces: record.replaces.to_string(),
+        why: why(chosen),
     }
 }
 

@@ -20,6 +20,7 @@
 
 pub mod archive;
 pub mod base;
+mod bounded;
 pub mod certificates;
 pub mod error;
 mod fetch;
@@ -31,6 +32,8 @@ pub mod resolve;
 pub mod sources;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 pub mod unpack;
 

@@ -1,6 +1,9 @@
 //! For tests only: `OpenPGP` keys made on the spot, and a miniature archive on loopback.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgp::composed::{
@@ -11,6 +14,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails, Password, SigningKey, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use super::index::Universe;
 use super::keys::Keyring;
@@ -339,4 +343,139 @@ impl Pack {
             Self::Zstd => zstd::encode_all(bytes, 1).unwrap(),
         }
     }
+}
+
+/// A package of an archive, with what its index says of it.
+pub(super) struct Published {
+    name: String,
+    version: String,
+    fields: String,
+    deb: Vec<u8>,
+}
+
+impl Published {
+    pub(super) fn new(name: &str, version: &str, fields: &str, fill: impl FnOnce(Deb) -> Deb) -> Self {
+        let deb = fill(Deb::new(name, version)).build();
+        Self { name: name.into(), version: version.into(), fields: fields.into(), deb }
+    }
+
+    /// Its path on the mirror.
+    pub(super) fn path(&self) -> String {
+        format!("pool/{}_{}.deb", self.name, self.version)
+    }
+
+    fn stanza(&self) -> String {
+        let Self { name, version, fields, deb } = self;
+        let digest = hex::encode(Sha256::digest(deb));
+        format!(
+            "Package: {name}\nVersion: {version}\nFilename: {}\nSize: {}\nSHA256: {digest}\n{fields}",
+            self.path(),
+            deb.len()
+        )
+    }
+}
+
+/// A mirror on loopback that serves what it is given, file by file.
+pub(super) struct MiniArchive {
+    pub(super) signer: Signer,
+    address: String,
+    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl MiniArchive {
+    pub(super) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/debian", listener.local_addr().unwrap());
+        let files = Arc::<Mutex<BTreeMap<String, Vec<u8>>>>::default();
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let (served, asked) = (Arc::clone(&files), Arc::clone(&requests));
+        // Lives as long as the test's process; each connection has one request.
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (served, asked) = (Arc::clone(&served), Arc::clone(&asked));
+                std::thread::spawn(move || answer(&connection, &served, &asked));
+            }
+        });
+        Self { signer: Signer::new(), address, files, requests }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Puts a file on the mirror, or takes it away.
+    pub(super) fn put(&self, path: &str, content: Option<Vec<u8>>) {
+        let mut files = self.files.lock().unwrap();
+        match content {
+            Some(content) => files.insert(path.to_owned(), content),
+            None => files.remove(path),
+        };
+    }
+
+    /// The requests since the last call.
+    pub(super) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+
+    /// Publishes a suite with these packages for each of the architectures. Gives the paths of each architecture's index:
+    /// by its digest, and plain.
+    pub(super) fn publish(
+        &self,
+        suite: &str,
+        architectures: &[&str],
+        packages: &[Published],
+    ) -> Vec<(String, String)> {
+        let stanzas: Vec<String> = packages.iter().map(Published::stanza).collect();
+        let (mut sums, mut paths) = (String::new(), Vec::new());
+        for architecture in architectures {
+            // One index's bytes differ from another's.
+            let text = format!("{}Architecture: {architecture}\n", stanzas.join("\n"));
+            let index = Pack::Xz.compress(text.as_bytes());
+            let digest = hex::encode(Sha256::digest(&index));
+            let folder = format!("main/binary-{architecture}");
+            sums.extend([
+                format!(" {} {} {folder}/Packages\n", hex::encode(Sha256::digest(&text)), text.len()),
+                format!(" {digest} {} {folder}/Packages.xz\n", index.len()),
+            ]);
+            let hashed = format!("dists/{suite}/{folder}/by-hash/SHA256/{digest}");
+            let plain = format!("dists/{suite}/{folder}/Packages.xz");
+            self.put(&hashed, Some(index.clone()));
+            self.put(&plain, Some(index));
+            paths.push((hashed, plain));
+        }
+        for package in packages {
+            self.put(&package.path(), Some(package.deb.clone()));
+        }
+        let release = format!(
+            "Origin: Test\nSuite: teststable\nCodename: {suite}\nAcquire-By-Hash: yes\nArchitectures: all {}\n\
+             No-Support-for-Architecture-all: Packages\nComponents: main\nSHA256:\n{sums}",
+            architectures.join(" ")
+        );
+        self.put(&format!("dists/{suite}/InRelease"), Some(self.signer.sign(&release).into_bytes()));
+        paths
+    }
+}
+
+/// Serves one request: a file, or 404.
+fn answer(
+    connection: &std::net::TcpStream,
+    files: &Mutex<BTreeMap<String, Vec<u8>>>,
+    requests: &Mutex<Vec<String>>,
+) {
+    let mut reader = BufReader::new(connection);
+    let (mut first, mut line) = (String::new(), String::new());
+    reader.read_line(&mut first).unwrap();
+    while reader.read_line(&mut line).unwrap() > 2 {
+        line.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches("/debian/").to_owned();
+    let content = files.lock().unwrap().get(&path).cloned();
+    requests.lock().unwrap().push(path);
+    let status = if content.is_some() { "200 OK" } else { "404 Not Found" };
+    let content = content.unwrap_or_default();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+    let mut writer = connection;
+    writer.write_all(head.as_bytes()).unwrap();
+    writer.write_all(&content).unwrap();
 }

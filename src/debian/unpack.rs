@@ -10,6 +10,7 @@ use deb822_fast::Deb822;
 use object::read::archive::ArchiveFile;
 use tar::EntryType;
 
+use super::bounded::{Bounded, Fault};
 use crate::layer::{Content, Entry, EntryKind};
 use crate::sys::cancel::{Cancel, Cancelled};
 
@@ -141,35 +142,6 @@ fn decoder<'a>(suffix: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Unpa
     })
 }
 
-/// A stream that ends in an error when more comes than is allowed, and when the work is stopped.
-struct Bounded<'a, R> {
-    inner: R,
-    left: u64,
-    cancel: &'a Cancel,
-    fault: Option<Fault>,
-}
-
-enum Fault {
-    TooLarge,
-    Cancelled(Cancelled),
-}
-
-impl<R: Read> Read for Bounded<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Err(cancelled) = self.cancel.check() {
-            self.fault = Some(Fault::Cancelled(cancelled));
-            return Err(io::Error::other("stopped"));
-        }
-        let count = self.inner.read(buffer)?;
-        if let Some(left) = self.left.checked_sub(count as u64) {
-            self.left = left;
-            return Ok(count);
-        }
-        self.fault = Some(Fault::TooLarge);
-        Err(io::Error::other("too large"))
-    }
-}
-
 type TarEntry<'a, 'r> = tar::Entry<'a, &'r mut dyn Read>;
 
 /// Hands every entry of a compressed tar to `on_entry`.
@@ -180,10 +152,8 @@ fn each_entry(
     cancel: &Cancel,
     on_entry: &mut dyn FnMut(&mut TarEntry<'_, '_>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
-    let mut bounded = BufReader::with_capacity(
-        64 << 10,
-        Bounded { inner: decoder(suffix, bytes)?, left: limit, cancel, fault: None },
-    );
+    let mut bounded =
+        BufReader::with_capacity(64 << 10, Bounded::new(decoder(suffix, bytes)?, limit, cancel));
     let outcome = (|| {
         let broken = |source| UnpackError::Broken { archive, source };
         let mut tar = tar::Archive::new(&mut bounded as &mut dyn Read);
@@ -194,7 +164,7 @@ fn each_entry(
         io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
         Ok(())
     })();
-    match bounded.into_inner().fault {
+    match bounded.into_inner().into_fault() {
         Some(Fault::TooLarge) => Err(UnpackError::TooLarge { limit }),
         Some(Fault::Cancelled(cancelled)) => Err(cancelled.into()),
         None => outcome,
