@@ -23,6 +23,7 @@ use crate::sys::fs;
 use crate::toolchain::zig::Zig;
 use crate::toolchain::zig::data::ZigData;
 
+pub(super) use run::KeptRemark;
 pub use run::{COMMAND, run};
 
 /// Raised when the scripts or the translation change in a way that changes programs, so that they are linked

@@ -41,10 +41,10 @@ enum Error {
 
 /// A remark as it is kept for the xbuild that runs the build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(in crate::compile) struct KeptRemark {
-    pub(in crate::compile) triple: String,
-    pub(in crate::compile) argument: String,
-    pub(in crate::compile) reason: String,
+pub(crate) struct KeptRemark {
+    pub(crate) triple: String,
+    pub(crate) argument: String,
+    pub(crate) reason: String,
 }
 
 /// Runs a tool of zig as another compiler would run. `arguments` are those after [`COMMAND`]; what zig and the
