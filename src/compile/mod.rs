@@ -265,20 +265,16 @@ pub fn choose_linker(
     configuration: &Configuration,
     graph: &Graph,
 ) -> Result<Linker, cargo_config2::Error> {
+    // A standard library that is built from source comes without musl's start-up files.
+    let rust_can_link = target.libc == Libc::Musl
+        && graph.c_code.is_none()
+        && standard == Standard::Installed
+        && rust.lld().is_some();
     Ok(match choice {
-        ToolchainChoice::Zig => Linker::Zig,
         ToolchainChoice::Cargo => Linker::Configured,
         ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
-        // A standard library that is built from source comes without musl's start-up files.
-        ToolchainChoice::Auto
-            if target.libc == Libc::Musl
-                && graph.c_code.is_none()
-                && standard == Standard::Installed
-                && rust.lld().is_some() =>
-        {
-            Linker::RustLld
-        }
-        ToolchainChoice::Auto => Linker::Zig,
+        ToolchainChoice::Auto if rust_can_link => Linker::RustLld,
+        ToolchainChoice::Auto | ToolchainChoice::Zig => Linker::Zig,
     })
 }
 
