@@ -16,6 +16,7 @@ pub mod configuration;
 mod environment;
 mod flags;
 pub mod graph;
+mod prepare;
 pub mod prime;
 mod stderr;
 pub mod wrapper;
@@ -303,7 +304,7 @@ pub fn compile(
 ) -> Result<Outcome, Error> {
     fs::create_dir_all(request.cache)?;
     let remarks = fs::temporary_file(request.cache)?;
-    let prepared = cargo::prepare(request, remarks.path(), cancel, reporter)?;
+    let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
     let primer = cancel.child();
     let result = std::thread::scope(|scope| {
         scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
