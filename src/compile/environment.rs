@@ -148,7 +148,7 @@ mod tests {
             #include <...> search starts here:\n /z/lib/include\n /z/lib/libc/include/a b\nEnd of search list.\n";
         assert_eq!(
             bindgen_arguments(said).unwrap(),
-            "-nostdinc -isystem/z/lib/include '-isystem/z/lib/libc/include/a b' -D__GLIBC_MINOR__=36"
+            "-nostdinc -isystem/z/lib/include '-isystem/z/lib/libc/include/a b' '-D__GLIBC_MINOR__=36'"
         );
         assert_eq!(bindgen_arguments("nothing of the kind"), None);
     }

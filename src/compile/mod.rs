@@ -16,6 +16,7 @@ pub mod configuration;
 mod environment;
 mod flags;
 pub mod graph;
+mod prepare;
 pub mod prime;
 mod stderr;
 pub mod wrapper;
@@ -265,20 +266,16 @@ pub fn choose_linker(
     configuration: &Configuration,
     graph: &Graph,
 ) -> Result<Linker, cargo_config2::Error> {
+    // A standard library that is built from source comes without musl's start-up files.
+    let rust_can_link = target.libc == Libc::Musl
+        && graph.c_code.is_none()
+        && standard == Standard::Installed
+        && rust.lld().is_some();
     Ok(match choice {
-        ToolchainChoice::Zig => Linker::Zig,
         ToolchainChoice::Cargo => Linker::Configured,
         ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
-        // A standard library that is built from source comes without musl's start-up files.
-        ToolchainChoice::Auto
-            if target.libc == Libc::Musl
-                && graph.c_code.is_none()
-                && standard == Standard::Installed
-                && rust.lld().is_some() =>
-        {
-            Linker::RustLld
-        }
-        ToolchainChoice::Auto => Linker::Zig,
+        ToolchainChoice::Auto if rust_can_link => Linker::RustLld,
+        ToolchainChoice::Auto | ToolchainChoice::Zig => Linker::Zig,
     })
 }
 
@@ -307,7 +304,7 @@ pub fn compile(
 ) -> Result<Outcome, Error> {
     fs::create_dir_all(request.cache)?;
     let remarks = fs::temporary_file(request.cache)?;
-    let prepared = cargo::prepare(request, remarks.path(), cancel, reporter)?;
+    let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
     let primer = cancel.child();
     let result = std::thread::scope(|scope| {
         scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));

@@ -1,4 +1,4 @@
-//! The compiler wrapper: what cargo, cc-rs and CMake call as C compiler, archiver and linker.
+//! The compiler wrapper: what cargo, cc-rs and `CMake` call as C compiler, archiver and linker.
 //!
 //! Each target gets a folder in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
 //! says to zig what it was told ([`translate`]). The folder's path goes into rustc's flags, so it must stay the

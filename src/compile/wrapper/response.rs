@@ -1,6 +1,6 @@
 //! Response files: `@file` stands for the arguments in the file.
 //!
-//! Who writes them (rustc, CMake, ninja) writes them by GCC's rules: white space separates, quotes and
+//! Who writes them (rustc, `CMake`, ninja) writes them by GCC's rules: white space separates, quotes and
 //! backslashes protect. zig reads them by rules of its own, so they are read here and, where the arguments are
 //! too many for a command line, written anew by zig's.
 
@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(quoted(OsStr::new(r#"a\b "c"\"#)), b"\"a\\b \\\"c\\\"\\\\\"\n");
         assert_eq!(for_zig(&["a".into()]), None);
         let many = vec![OsString::from("x".repeat(1000)); 600];
-        assert_eq!(for_zig(&many).unwrap().iter().filter(|byte| **byte == b'\n').count(), 600);
+        assert_eq!(for_zig(&many).unwrap().split(|byte| *byte == b'\n').count(), 601);
     }
 }

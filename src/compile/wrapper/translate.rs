@@ -1,6 +1,6 @@
 //! What a compiler driver is told, said to zig's. Pure.
 //!
-//! rustc, cc-rs, CMake and the rest call what they take for GCC or Clang. zig's driver is Clang's with
+//! rustc, cc-rs, `CMake` and the rest call what they take for GCC or Clang. zig's driver is Clang's with
 //! exceptions, which `toolchains/zig.toml` and `targets/*.toml` list with the reason for each. What is in no
 //! list is passed on as it is.
 
@@ -147,7 +147,7 @@ struct State<'a> {
     strip_all: bool,
 }
 
-impl<'a> State<'a> {
+impl State<'_> {
     fn driver(&mut self, arguments: &[OsString]) -> Result<(), Refused> {
         // Options for the linker are collected while they follow each other, since an option and its value
         // may stand in two arguments: `-Wl,-z -Wl,now`.

@@ -1,0 +1,258 @@
+//! What cargo is told: for each target its flags and variables, and the command line for a batch of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::configuration::{Configuration, GLOBAL_FLAGS};
+use super::flags::{self, Prefix};
+use super::wrapper::{PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper};
+use super::{CompileRequest, Error, Linker, Unit, effective_glibc, environment};
+use crate::catalog::Libc;
+use crate::report::{Event, Level, Reporter};
+use crate::settings::OnFailure;
+use crate::sys::cancel::Cancel;
+use crate::sys::clock::Instant;
+use crate::sys::fs;
+use crate::sys::process::Command;
+use crate::toolchain::rust::Standard;
+
+/// A unit with all that cargo needs to be told for it.
+pub(super) struct PreparedUnit {
+    /// The wrapper, where zig links.
+    pub(super) wrapper: Option<Wrapper>,
+    /// `target.<triple>.rustflags`.
+    flags: Vec<String>,
+    /// Variables for build scripts.
+    variables: Vec<(OsString, OsString)>,
+}
+
+/// Units that one cargo process compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Their indices.
+    pub(super) units: Vec<usize>,
+    /// cargo's `--target-dir`.
+    target_dir: PathBuf,
+    /// Whether the standard library is built with them.
+    standard: Standard,
+}
+
+/// Everything that is found out before cargo starts.
+pub(super) struct Prepared {
+    pub(super) units: Vec<PreparedUnit>,
+    pub(super) batches: Vec<Batch>,
+    /// Variables for every cargo process.
+    variables: Vec<(OsString, OsString)>,
+    /// When it began, which time limits count from.
+    pub(super) started: Instant,
+}
+
+pub(super) fn prepare(
+    request: &CompileRequest<'_>,
+    remarks: &Path,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Prepared, Error> {
+    let target_dir = target_dir(request);
+    let prefixes = prefixes(request, &target_dir);
+    let text: Vec<_> = prefixes.iter().map(Prefix::text).collect();
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        (PROGRAM_VARIABLE.into(), request.program.into()),
+        (REMARKS_VARIABLE.into(), remarks.into()),
+        (PREFIXES_VARIABLE.into(), text.join(&SEPARATOR.to_string()).into()),
+    ];
+    if let Some(seconds) = request.source_date_epoch
+        && request.environment.var("SOURCE_DATE_EPOCH").is_none()
+    {
+        variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
+    }
+    let units = request
+        .units
+        .iter()
+        .map(|unit| prepare_unit(request, unit, &prefixes, cancel, reporter))
+        .collect::<Result<_, Error>>()?;
+    let batches = batches(request, &target_dir);
+    Ok(Prepared { units, batches, variables, started: Instant::now() })
+}
+
+fn prepare_unit(
+    request: &CompileRequest<'_>,
+    unit: &Unit,
+    prefixes: &[Prefix],
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<PreparedUnit, Error> {
+    let target = unit.target;
+    let user = request.configuration.flags(target)?;
+    if !user.overridden.is_empty() {
+        reporter.report(Event::Note {
+            level: Level::Warning,
+            platform: Some(target.platform.clone()),
+            text: format!(
+                "RUSTFLAGS is set, and cargo's configuration has flags for {}; cargo alone would leave these \
+                 out, but here it takes both: {}",
+                target.triple,
+                user.overridden.join(" ")
+            ),
+        });
+    }
+    let mut linker_flags = Vec::new();
+    let mut wrapper = None;
+    let mut variables = Vec::new();
+    match unit.linker {
+        Linker::Configured => {}
+        Linker::RustLld => linker_flags.push("-Clinker=rust-lld".to_owned()),
+        Linker::Zig => {
+            let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
+            let glibc = effective_glibc(target, unit.glibc, zig)?;
+            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache);
+            let installed = Wrapper::install(spec, target, request.program, request.cache)?;
+            linker_flags.push(format!("-Clinker={}", installed.cc.display()));
+            if target.libc == Libc::Musl {
+                // zig brings musl and its start-up files; with rustc's own there would be two of each.
+                linker_flags.push("-Clink-self-contained=no".to_owned());
+            }
+            let bindgen = if request.graph.bindgen { bindgen(request, &installed, cancel)? } else { None };
+            variables = environment::for_target(target, &installed, bindgen.as_deref(), request.environment);
+            wrapper = Some(installed);
+        }
+    }
+    Ok(PreparedUnit { wrapper, flags: flags::for_target(&user, &linker_flags, prefixes), variables })
+}
+
+fn bindgen(
+    request: &CompileRequest<'_>,
+    wrapper: &Wrapper,
+    cancel: &Cancel,
+) -> Result<Option<String>, Error> {
+    let command = Command::new(&wrapper.cc)
+        .args(["-E", "-v", "-x", "c", "/dev/null"])
+        .env(PROGRAM_VARIABLE, request.program);
+    let output = command.output(cancel)?;
+    Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
+}
+
+fn target_dir(request: &CompileRequest<'_>) -> PathBuf {
+    request.settings.target_dir.clone().unwrap_or_else(|| request.project.target_directory.clone())
+}
+
+/// The folders of this machine that would otherwise be in programs: in panics' messages, in `file!()`, in
+/// `__FILE__`.
+fn prefixes(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Prefix> {
+    let mut prefixes =
+        vec![Prefix::new(&request.project.workspace_root, "/workspace"), Prefix::new(target_dir, "/target")];
+    if let Some(home) = Configuration::cargo_home(request.environment) {
+        prefixes.push(Prefix::new(&home, "/cargo"));
+    }
+    // Where rust-src is installed rustc shows the standard library's files there, else as below.
+    if let Some(commit) = &request.rust.commit {
+        prefixes.push(Prefix::new(&request.rust.source(), format!("/rustc/{commit}")));
+    }
+    for (package, folder) in &request.graph.outside {
+        prefixes.push(Prefix::new(folder, format!("/packages/{package}")));
+    }
+    // A path may be said with its links resolved, too.
+    for index in 0..prefixes.len() {
+        if let Ok(real) = fs::canonicalize(&prefixes[index].from)
+            && real != prefixes[index].from
+        {
+            let to = prefixes[index].to.clone();
+            prefixes.push(Prefix { from: real, to });
+        }
+    }
+    flags::sorted(prefixes)
+}
+
+/// Divides the units among cargo processes. Which folder a unit gets depends on it alone where it can, so that
+/// another run with other platforms finds what this one has built.
+fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
+    let mut by_folder: BTreeMap<(Standard, PathBuf), Vec<usize>> = BTreeMap::new();
+    for (index, unit) in request.units.iter().enumerate() {
+        let older = request
+            .units
+            .iter()
+            .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
+        let folder = match (unit.standard, unit.glibc) {
+            (Standard::Built, _) => target_dir.join("build-std"),
+            (Standard::Installed, Some((major, minor))) if older => {
+                target_dir.join(format!("glibc-{major}.{minor}"))
+            }
+            (Standard::Installed, _) => target_dir.to_owned(),
+        };
+        by_folder.entry((unit.standard, folder)).or_default().push(index);
+    }
+    by_folder
+        .into_iter()
+        .map(|((standard, target_dir), units)| Batch { units, target_dir, standard })
+        .collect()
+}
+
+/// cargo's command line for some units of a batch.
+pub(super) fn command(
+    request: &CompileRequest<'_>,
+    prepared: &Prepared,
+    batch: &Batch,
+    units: &[usize],
+) -> Command {
+    let settings = request.settings;
+    let folder = request.manifest_path.parent().unwrap_or(Path::new("."));
+    let mut command = Command::new(&request.rust.cargo)
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(["--color", if request.color { "always" } else { "never" }])
+        .arg("--manifest-path")
+        .arg(request.manifest_path)
+        .arg("--target-dir")
+        .arg(&batch.target_dir)
+        .args(["--profile", &settings.profile])
+        .folder(folder);
+    let packages: BTreeSet<_> = request.project.binaries.iter().map(|binary| &binary.package).collect();
+    for package in packages {
+        command = command.args(["--package", package]);
+    }
+    for binary in &request.project.binaries {
+        command = command.args(["--bin", &binary.name]);
+    }
+    if !settings.features.is_empty() {
+        command = command.args(["--features", &settings.features.join(",")]);
+    }
+    if let Some(jobs) = settings.jobs {
+        command = command.args(["--jobs", &jobs.to_string()]);
+    }
+    for (flag, is_on) in [
+        ("--all-features", settings.all_features),
+        ("--no-default-features", settings.no_default_features),
+        ("--locked", settings.locked),
+        ("--frozen", settings.frozen),
+        ("--offline", settings.offline || request.offline),
+        ("--keep-going", request.on_failure == OnFailure::KeepGoing),
+        ("-v", settings.verbose > 1),
+    ] {
+        if is_on {
+            command = command.arg(flag);
+        }
+    }
+    // What the user says for all targets is in each target's flags now, and would hide those.
+    for name in GLOBAL_FLAGS {
+        command = command.env_remove(name);
+    }
+    if batch.standard == Standard::Built {
+        // A stable cargo builds the standard library only with this.
+        command = command.arg("-Zbuild-std=std,panic_unwind").env("RUSTC_BOOTSTRAP", "1");
+    }
+    for (name, value) in &prepared.variables {
+        command = command.env(name, value);
+    }
+    for index in units {
+        let (unit, prepared) = (&request.units[*index], &prepared.units[*index]);
+        command = command.args(["--target", &unit.target.triple]);
+        if !prepared.flags.is_empty() {
+            command =
+                command.arg("--config").arg(flags::config_argument(&unit.target.triple, &prepared.flags));
+        }
+        for (name, value) in &prepared.variables {
+            command = command.env(name, value);
+        }
+    }
+    command
+}
