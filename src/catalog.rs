@@ -3,6 +3,7 @@
 //! Facts about a triple or a tool are data. Adding a target is adding a file; nothing here or
 //! elsewhere matches on a triple's text. No IO: the files are part of the binary.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -50,6 +51,8 @@ pub struct Target {
     pub platform: Platform,
     /// The C library.
     pub libc: Libc,
+    /// What `uname -m` says there, which is also `CMake`'s name of the processor.
+    pub machine_name: String,
     /// What the ELF header of its programs says.
     pub elf: ElfIdentity,
     /// Debian's port for it, where there is one.
@@ -104,14 +107,57 @@ pub struct DebianPort {
     pub multiarch: String,
 }
 
-/// zig's name for a target.
+/// What zig calls a target, and what must be said differently to it there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ZigTarget {
     /// `-target` without the glibc suffix.
     pub target: String,
     /// `-mcpu`, where zig's baseline is not rustc's.
     pub cpu: Option<String>,
+    /// The oldest glibc, as (2, minor), that zig can link for; `None` where there is no glibc.
+    #[serde(default, with = "glibc_text")]
+    pub minimum_glibc: Option<(u32, u32)>,
+    /// Processors as GCC and Clang name them in `-march` and `-mcpu`, and zig's names of them.
+    #[serde(default)]
+    pub cpus: BTreeMap<String, String>,
+    /// Processor features likewise.
+    #[serde(default)]
+    pub features: BTreeMap<String, String>,
+    /// Arguments that are to be replaced by others, or by none, on this target.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Vec<String>>,
+}
+
+/// A glibc version as text, `2.36`.
+pub(crate) mod glibc_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn parse(text: &str) -> Option<(u32, u32)> {
+        let (major, minor) = text.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    // serde asks for a reference to the field.
+    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
+    pub(crate) fn serialize<S: Serializer>(
+        version: &Option<(u32, u32)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match version {
+            Some((major, minor)) => serializer.collect_str(&format_args!("{major}.{minor}")),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(u32, u32)>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text)
+            .map(Some)
+            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a glibc version such as 2.36")))
+    }
 }
 
 impl Target {
@@ -154,10 +200,10 @@ pub fn platforms() -> Vec<Platform> {
     platforms
 }
 
-/// The text of `toolchains/<name>.toml`, for the toolchain's own room to parse.
-#[must_use]
-pub(crate) fn toolchain_document(name: &str) -> Option<&'static str> {
-    TOOLCHAIN_FILES.get_file(format!("{name}.toml"))?.contents_utf8()
+/// `toolchains/<name>.toml` as the type that the toolchain's own room gives it.
+pub(crate) fn toolchain<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    let text = TOOLCHAIN_FILES.get_file(format!("{name}.toml")).and_then(include_dir::File::contents_utf8);
+    parse(text.unwrap_or_else(|| panic!("there is no embedded data file `{name}.toml`")))
 }
 
 /// The stem and text of every embedded TOML document of a folder.

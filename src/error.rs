@@ -121,6 +121,23 @@ pub trait Explain: std::error::Error {
     }
 }
 
+/// What failed and why: the error's message, then its causes, each on a line of its own, without those that
+/// the message repeats anyway.
+#[must_use]
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str("\n  caused by: ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// A place in a text, with what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
@@ -149,6 +166,18 @@ pub fn io_hint(error: &io::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("inner: {0}")]
+        struct Inner(#[source] io::Error);
+        let error = Outer(Inner(io::Error::other("disk")));
+        assert_eq!(describe(&error), "outer\n  caused by: inner: disk");
+    }
 
     #[test]
     fn numbers_and_names_are_distinct() {

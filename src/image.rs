@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use oci_spec::image::{ImageConfiguration, ImageManifest};
 use serde_json::{Map, Value, json};
 
-use crate::oci::{Descriptor, Digest, Encoded, MediaType, media};
+use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::platform::Platform;
 use crate::settings::{Healthcheck, ImageSettings};
 
@@ -81,25 +82,23 @@ pub enum ImageError {
     /// The time stamp is beyond the year 9999.
     #[error("{0} seconds since 1970 is not a date")]
     Created(i64),
-    /// A document could not be encoded.
-    #[error("cannot encode a document: {0}")]
-    Encode(#[from] serde_json::Error),
+    /// A document that oci-spec cannot read: some field of the base's configuration has the wrong type.
+    #[error("the image would not be a valid OCI image: {0}")]
+    Refused(String),
 }
 
 impl crate::error::Explain for ImageError {
     fn exit_code(&self) -> crate::error::ExitCode {
         match self {
-            Self::BaseConfig { .. } => crate::error::ExitCode::CorruptBase,
+            Self::BaseConfig { .. } | Self::Refused(_) => crate::error::ExitCode::CorruptBase,
             Self::Created(_) => crate::error::ExitCode::Config,
-            Self::Encode(_) => crate::error::ExitCode::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::BaseConfig { .. } => Some("choose another base with --base".into()),
+            Self::BaseConfig { .. } | Self::Refused(_) => Some("choose another base with --base".into()),
             Self::Created(_) => Some("set SOURCE_DATE_EPOCH to seconds since 1970".into()),
-            Self::Encode(_) => None,
         }
     }
 }
@@ -108,32 +107,34 @@ impl Image {
     /// Assembles configuration and manifest.
     pub fn assemble(parts: &Parts<'_>) -> Result<Self, ImageError> {
         let created = timestamp(parts.created)?;
-        let config = Encoded::new(media::CONFIG, &config(parts, &created)?)?;
+        let config = Encoded::new(media_type::CONFIG, &config(parts, &created)?);
         let mut layers = parts.base_layers.to_vec();
         layers.extend(parts.layers.iter().map(|added| added.layer.clone()));
         for layer in &mut layers {
-            let media_type = layer.descriptor.media_type().to_string();
-            layer.descriptor.set_media_type(MediaType::from(media::oci_layer(&media_type)));
+            layer.descriptor.media_type = media_type::of_layer(&layer.descriptor.media_type).to_owned();
         }
         let mut annotations = parts.annotations.clone();
         annotations.extend(parts.settings.annotations.clone());
         let descriptors: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();
         let manifest = json!({
             "schemaVersion": 2,
-            "mediaType": media::MANIFEST,
+            "mediaType": media_type::MANIFEST,
             "config": config.descriptor,
             "layers": descriptors,
             "annotations": annotations,
         });
-        let manifest = Encoded::new(media::MANIFEST, &manifest)?;
+        let manifest = Encoded::new(media_type::MANIFEST, &manifest);
+        // A second pair of eyes: what another reader of the specification refuses is never published.
+        ImageConfiguration::from_reader(config.bytes.as_slice()).map_err(|error| ImageError::Refused(error.to_string()))?;
+        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| ImageError::Refused(error.to_string()))?;
         Ok(Self { platform: parts.platform.clone(), manifest, config, layers })
     }
 
     /// The size of all its blobs in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let layers: u64 = self.layers.iter().map(|layer| layer.descriptor.size()).sum();
-        layers + self.manifest.descriptor.size() + self.config.descriptor.size()
+        let layers: u64 = self.layers.iter().map(|layer| layer.descriptor.size).sum();
+        layers + self.manifest.descriptor.size + self.config.descriptor.size
     }
 }
 
@@ -280,13 +281,13 @@ fn object<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::digest_of;
+    
     use std::time::Duration;
 
     fn layer(name: &str, media_type: &str) -> ImageLayer {
         ImageLayer {
-            descriptor: Descriptor::new(MediaType::from(media_type), 10, digest_of(name.as_bytes())),
-            diff_id: digest_of(format!("{name} diff").as_bytes()),
+            descriptor: Descriptor::new(media_type, Digest::of(name.as_bytes()), 10),
+            diff_id: Digest::of(format!("{name} diff").as_bytes()),
             blob: format!("/blobs/{name}").into(),
         }
     }
@@ -295,9 +296,9 @@ mod tests {
         let image = Image::assemble(&Parts {
             platform: &"linux/arm/v7".parse().unwrap(),
             base_config: base,
-            base_layers: &[layer("base", media::DOCKER_LAYER_GZIP)],
+            base_layers: &[layer("base", "application/vnd.docker.image.rootfs.diff.tar.gzip")],
             layers: &[AddedLayer {
-                layer: layer("payload", media::LAYER_GZIP),
+                layer: layer("payload", media_type::LAYER_GZIP),
                 created_by: "xbuild: payload".into(),
             }],
             settings,
@@ -375,9 +376,9 @@ mod tests {
             ..ImageSettings::default()
         };
         let (manifest, _) = assemble(&json!({}), &settings);
-        assert_eq!(manifest["layers"][0]["mediaType"], media::LAYER_GZIP);
+        assert_eq!(manifest["layers"][0]["mediaType"], media_type::LAYER_GZIP);
         assert_eq!(manifest["annotations"], json!({ "a": "1", "b": "3" }));
-        assert_eq!(manifest["mediaType"], media::MANIFEST);
+        assert_eq!(manifest["mediaType"], media_type::MANIFEST);
     }
 
     #[test]

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::image::Image;
-use crate::oci::{Encoded, media};
+use crate::oci::{Encoded, media_type};
 
 /// Assembles the index of some images (image-index.md), in platform order whatever the order they come in.
-///
-/// # Errors
-/// If the document cannot be encoded, which no content of it causes.
+#[must_use]
 pub fn assemble(
     images: &[Image],
     annotations: &BTreeMap<String, String>,
-) -> Result<Encoded, serde_json::Error> {
+) -> Encoded {
     let mut sorted: Vec<&Image> = images.iter().collect();
     sorted.sort_by(|a, b| a.platform.cmp(&b.platform));
     let manifests: Vec<_> = sorted
@@ -26,18 +24,18 @@ pub fn assemble(
                 platform["variant"] = variant.into();
             }
             json!({
-                "mediaType": media::MANIFEST,
-                "digest": image.manifest.descriptor.digest().to_string(),
-                "size": image.manifest.descriptor.size(),
+                "mediaType": media_type::MANIFEST,
+                "digest": image.manifest.digest().to_string(),
+                "size": image.manifest.descriptor.size,
                 "platform": platform,
             })
         })
         .collect();
     Encoded::new(
-        media::INDEX,
+        media_type::INDEX,
         &json!({
             "schemaVersion": 2,
-            "mediaType": media::INDEX,
+            "mediaType": media_type::INDEX,
             "manifests": manifests,
             "annotations": annotations,
         }),
@@ -68,7 +66,7 @@ mod tests {
     fn platforms_are_sorted_and_whole() {
         let images = [image("linux/arm64"), image("linux/arm/v7"), image("linux/amd64")];
         let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
-        let index = assemble(&images, &annotations).unwrap();
+        let index = assemble(&images, &annotations);
         let document: Value = serde_json::from_slice(&index.bytes).unwrap();
         let platforms: Vec<_> =
             document["manifests"].as_array().unwrap().iter().map(|m| &m["platform"]).collect();
@@ -82,7 +80,7 @@ mod tests {
         );
         let mut reversed = images.to_vec();
         reversed.reverse();
-        assert_eq!(assemble(&reversed, &annotations).unwrap(), index);
-        assert_eq!(document["manifests"][2]["digest"], images[0].manifest.descriptor.digest().to_string());
+        assert_eq!(assemble(&reversed, &annotations), index);
+        assert_eq!(document["manifests"][2]["digest"], images[0].manifest.digest().to_string());
     }
 }

@@ -1,3 +1,5 @@
 //! The `cargo xbuild` subcommand.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    xbuild::cli::main(xbuild::cli::Program::CargoXbuild, std::env::args_os()).into()
+}

@@ -1,1 +1,211 @@
-//! Placeholder.
+//! The command line: clap's types, one thin function a command, and the rendering of events and errors.
+//!
+//! The only room that writes to standard output and standard error. Standard output carries results only: the
+//! reference with its digest, a list, a script. Everything else, JSON progress included, goes to standard error.
+
+mod arguments;
+mod commands;
+mod render;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::error::{ExitCode, Explain};
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::process;
+
+use arguments::Arguments;
+use view::View;
+
+/// By which name the program was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `xbuild`.
+    Xbuild,
+    /// `cargo-xbuild`, which cargo runs as `cargo xbuild`.
+    CargoXbuild,
+}
+
+/// A failure of a command, of whichever room.
+pub(crate) struct Failure(Box<dyn Explain + Send + Sync>);
+
+impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// What is wrong in this room.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// A command's name where a folder belongs.
+    #[error("there is no folder `{given}` to build")]
+    CommandAsPath {
+        /// What was given.
+        given: String,
+        /// The command that was meant, probably.
+        command: String,
+    },
+    /// `xbuild man` of a command that is none.
+    #[error("there is no command `{given}`")]
+    NoSuchCommand {
+        /// What was given.
+        given: String,
+    },
+    /// A variable of the environment that shows things has a wrong value.
+    #[error("`{given}` is not a way to show progress (from $XBUILD_PROGRESS)")]
+    Progress {
+        /// What was given.
+        given: String,
+    },
+    /// The result could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(std::io::Error),
+    /// The folder that the user stands in is gone.
+    #[error("the current folder cannot be found: {0}")]
+    CurrentFolder(std::io::Error),
+    /// Ctrl-C can't be caught.
+    #[error("cannot listen to Ctrl-C: {0}")]
+    Signals(#[from] ctrlc::Error),
+    /// The command has no pipeline behind it.
+    #[error("`xbuild {0}` is not wired up in this build")]
+    NotWired(&'static str),
+}
+
+impl Explain for CliError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::CommandAsPath { .. } | Self::NoSuchCommand { .. } => ExitCode::Usage,
+            Self::Progress { .. } => ExitCode::Config,
+            Self::Stdout(error) | Self::CurrentFolder(error) => ExitCode::of_io(error),
+            Self::Signals(_) | Self::NotWired(_) => ExitCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::CommandAsPath { command, .. } => {
+                Some(format!("a command comes before all other arguments: `xbuild {command} …`"))
+            }
+            Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
+            Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
+            Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
+            Self::Stdout(_) | Self::Signals(_) | Self::NotWired(_) => None,
+        }
+    }
+}
+
+/// Runs a command line and returns the process's exit code.
+#[must_use]
+pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = normalise(program, arguments.into_iter().collect());
+    let environment = Environment::of_process();
+    let parsed = command(program)
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to standard output, usage errors to standard error; a closed one is no matter.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::Usage.number() } else { 0 };
+        }
+    };
+    let view = match View::new(&arguments.view, &environment) {
+        Ok(view) => view,
+        Err(error) => {
+            let view = View::fallback();
+            view.fail(&error);
+            return error.exit_code().number();
+        }
+    };
+    let result = listen().and_then(|cancel| commands::run(&arguments, &environment, &view, &cancel));
+    match result {
+        Ok(()) => {
+            view.finish();
+            0
+        }
+        Err(Failure(error)) => {
+            view.fail(&*error);
+            error.exit_code().number()
+        }
+    }
+}
+
+/// clap's command, with the name that the user typed.
+fn command(program: Program) -> clap::Command {
+    match program {
+        Program::Xbuild => Arguments::command(),
+        Program::CargoXbuild => Arguments::command().bin_name("cargo xbuild"),
+    }
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP interrupt the work, which then ends its children and tidies up. The second one
+/// does not wait for that.
+fn listen() -> Result<Cancel, Failure> {
+    let cancel = Cancel::new();
+    let handle = cancel.clone();
+    let again = std::sync::atomic::AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if again.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            process::kill_all_and_exit(ExitCode::Interrupted.number());
+        }
+        handle.interrupt();
+    })
+    .map_err(CliError::from)?;
+    Ok(cancel)
+}
+
+/// Makes `cargo xbuild …` and the default command explicit: `build` is inserted where the first argument
+/// that is not an option for every command is not a command either.
+fn normalise(program: Program, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if program == Program::CargoXbuild && arguments.get(1).is_some_and(|argument| argument == "xbuild") {
+        arguments.remove(1);
+    }
+    let command = Arguments::command();
+    let is_command = |word: &OsStr| {
+        command
+            .get_subcommands()
+            .any(|known| word == known.get_name() || known.get_visible_aliases().any(|alias| word == alias))
+    };
+    let mut index = 1;
+    while let Some(argument) = arguments.get(index) {
+        if is_command(argument) || ["-h", "--help", "-V", "--version"].iter().any(|flag| argument == flag) {
+            return arguments;
+        }
+        match leading_option(&command, argument) {
+            Some(width) => index += width,
+            None => break,
+        }
+    }
+    arguments.insert(1.min(arguments.len()), "build".into());
+    arguments
+}
+
+/// How many arguments an option for every command takes up, itself included; `None` if it is none.
+fn leading_option(command: &clap::Command, argument: &OsStr) -> Option<usize> {
+    let argument = argument.to_str()?;
+    let long = argument
+        .strip_prefix("--")
+        .map(|long| long.split_once('=').map_or((long, false), |(name, _)| (name, true)));
+    for option in command.get_arguments().filter(|option| option.is_global_set()) {
+        let takes_value = option.get_action().takes_values();
+        if let Some((name, has_value)) = long
+            && option.get_long() == Some(name)
+        {
+            return Some(if takes_value && !has_value { 2 } else { 1 });
+        }
+        if let (Some(short), Some(letters)) = (option.get_short(), argument.strip_prefix('-'))
+            && !letters.is_empty()
+            && letters.chars().all(|letter| letter == short)
+        {
+            return Some(1);
+        }
+    }
+    None
+}

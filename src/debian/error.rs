@@ -83,24 +83,8 @@ pub enum Error {
         available: Vec<String>,
     },
     /// The mirror serves an index that is not the one its release was signed for.
-    #[error(
-        "{mirror} is out of step: the package index of {suite}/{component} for {architecture} does not match \
-         the signed release: expected {expected}, found {found}"
-    )]
-    OutOfStep {
-        /// The mirror's address.
-        mirror: String,
-        /// The suite.
-        suite: String,
-        /// The component.
-        component: String,
-        /// The architecture.
-        architecture: String,
-        /// The digest in the signed release.
-        expected: String,
-        /// The digest or size of what came, or that nothing did.
-        found: String,
-    },
+    #[error(transparent)]
+    OutOfStep(Box<OutOfStep>),
     /// A verified package index that cannot be read.
     #[error("the package index of {suite}/{component} for {architecture} is malformed: {reason}")]
     BadIndex {
@@ -147,7 +131,7 @@ pub enum Error {
         /// Its version.
         version: String,
         /// What is wrong with it.
-        source: UnpackError,
+        source: Box<UnpackError>,
     },
     /// Two packages that cannot both be laid out.
     #[error("{architecture}: {source}")]
@@ -178,7 +162,7 @@ pub enum Error {
         /// Its version.
         version: String,
         /// Why not.
-        source: DownloadError,
+        source: Box<DownloadError>,
     },
     /// The cache or the host's configuration could not be read or written.
     #[error(transparent)]
@@ -186,6 +170,27 @@ pub enum Error {
     /// The work was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// An index that does not match its signed release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{mirror} is out of step: the package index of {suite}/{component} for {architecture} does not match the signed \
+     release: expected {expected}, found {found}"
+)]
+pub struct OutOfStep {
+    /// The mirror's address.
+    pub mirror: String,
+    /// The suite.
+    pub suite: String,
+    /// The component.
+    pub component: String,
+    /// The architecture.
+    pub architecture: String,
+    /// The digest in the signed release.
+    pub expected: String,
+    /// The digest of what came, or in words what came instead.
+    pub found: String,
 }
 
 /// What is wrong with a signed release.
@@ -256,9 +261,7 @@ impl Explain for Error {
         match self {
             Self::Source(_) | Self::Keyring(_) => ExitCode::Config,
             Self::Signature { .. } => ExitCode::BadSignature,
-            Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep { .. } => {
-                ExitCode::OutOfStep
-            }
+            Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep(_) => ExitCode::OutOfStep,
             Self::NoArchitecture { .. } => ExitCode::NotInBase,
             Self::BadRelease { .. }
             | Self::NoComponent { .. }
@@ -268,7 +271,8 @@ impl Explain for Error {
             | Self::Unpack { .. }
             | Self::Tree { .. }
             | Self::Certificate { .. } => ExitCode::Package,
-            Self::Download(error) | Self::PackageDownload { source: error, .. } => error.exit_code(),
+            Self::Download(error) => error.exit_code(),
+            Self::PackageDownload { source, .. } => source.exit_code(),
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -291,9 +295,10 @@ impl Explain for Error {
                 Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
             }
             Self::WrongSuite { .. } => Some("name the suite by its codename, for example bookworm".into()),
-            Self::OutOfStep { suite, .. } => Some(match suite.split_once('-') {
+            Self::OutOfStep(fault) => Some(match fault.suite.split_once('-') {
                 Some((release, _)) => format!(
-                    "use another mirror, run again later, or leave {suite} out with `suites = [\"{release}\"]`"
+                    "use another mirror, run again later, or leave {} out with `suites = [\"{release}\"]`",
+                    fault.suite
                 ),
                 None => "use another mirror, or run again later".into(),
             }),
@@ -308,7 +313,8 @@ impl Explain for Error {
             Self::PackageDownload { source, .. } if source.is_not_found() => Some(
                 "the mirror has dropped this version; run again for a fresh index, or use another mirror".into(),
             ),
-            Self::Download(error) | Self::PackageDownload { source: error, .. } => error.hint(),
+            Self::Download(error) => error.hint(),
+            Self::PackageDownload { source, .. } => source.hint(),
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
             Self::BadRelease { .. } | Self::BadIndex { .. } => {

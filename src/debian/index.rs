@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use deb822_fast::borrowed::BorrowedParser;
+use deb822_fast::borrowed::{BorrowedField, BorrowedParser};
 use debversion::Version;
 
 use super::relation::parse_groups;
@@ -191,7 +191,7 @@ fn parse_record(text: &str, mirror: usize, number: usize) -> Result<Record, Inde
     let (Some(fields), true) = (paragraphs.pop(), paragraphs.is_empty()) else {
         return Err(fault("?", "it is not one paragraph".into()));
     };
-    let optional = |field: &str| fields.get_field(field).map(|field| field.join());
+    let optional = |field: &str| fields.get_field(field).map(BorrowedField::join);
     let name = optional("Package").unwrap_or_default();
     let required = |field: &str| optional(field).ok_or_else(|| fault(&name, format!("it has no {field}")));
     let number_of = |field: &str| -> Result<u64, IndexError> {

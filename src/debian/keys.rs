@@ -1,4 +1,4 @@
-//! Who may sign a Debian release: OpenPGP keys, and when a signature by one of them counts.
+//! Who may sign a Debian release: `OpenPGP` keys, and when a signature by one of them counts.
 //!
 //! The `pgp` crate does the mathematics on packets; which key may be relied on is decided here (RFC 9580,
 //! sections 5.2 and 10): a primary key with a valid self-signature, subkeys bound in both directions, neither
@@ -32,7 +32,7 @@ static DEBIAN: LazyLock<Keyring> = LazyLock::new(|| {
 /// A signature from further ahead than this is refused; clocks differ by less.
 const FUTURE: i64 = 24 * 60 * 60;
 
-/// A set of trusted OpenPGP certificates. Cheap to clone.
+/// A set of trusted `OpenPGP` certificates. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     certificates: Arc<[SignedPublicKey]>,

@@ -1,5 +1,28 @@
-//! Placeholder.
+//! A client of Debian's archive: signed release → package index → resolve → fetch → unpack.
+//!
+//! One client with three uses. Now: base images assembled from signed packages ([`Archive::resolve_base`],
+//! [`assemble_base`]), so that no registry is needed. Later, by the same parts: packages added to an image, and the
+//! packages that a toolchain or its sysroot is made of.
+//!
+//! | Module | What it knows |
+//! |---|---|
+//! | [`sources`] | which mirror and suites |
+//! | [`keys`], [`release`], [`archive`] | who signed what, until when, and which indexes that gives |
+//! | [`index`], [`relation`], [`resolve`] | which packages there are, and which of them are needed |
+//! | `fetch` | the network and the cache |
+//! | [`unpack`], [`tree`] | what is in a package, and how packages lie on each other |
+//! | [`base`], [`certificates`] | the base image's recipe, and what maintainer scripts would have made |
+//!
+//! Trust goes one way: a key that is embedded or configured signs the release, the release has the digest of each
+//! index, an index has the digest of each package. A link that does not hold ends the build; nothing falls back to
+//! something unverified. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
+//! one root, and writing to dpkg's own database, since such an image has no dpkg.
+
+pub mod archive;
+pub mod base;
+pub mod certificates;
 pub mod error;
+mod fetch;
 pub mod index;
 pub mod keys;
 pub mod relation;
@@ -8,18 +31,10 @@ pub mod resolve;
 pub mod sources;
 #[cfg(test)]
 mod testing;
-pub mod certificates {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct CertificateError;
-}
-pub mod tree {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct TreeError;
-}
-pub mod unpack {
-    #[derive(Debug, thiserror::Error)]
-    #[error("x")]
-    pub struct UnpackError;
-}
+pub mod tree;
+pub mod unpack;
+
+pub use archive::{Archive, Suite};
+pub use base::{AssembledBase, BaseRequest, Package, ResolvedBase, assemble_base, package_for_library};
+pub use error::Error;
+pub use sources::{Mirrors, Source, Wanted, host_mirrors, select};

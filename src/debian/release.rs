@@ -86,9 +86,8 @@ impl Release {
     fn parse(verified: &Verified) -> Result<Self, String> {
         let document: Deb822 =
             verified.text.parse().map_err(|error: deb822_fast::Error| error.to_string())?;
-        let fields = match document.iter().collect::<Vec<_>>()[..] {
-            [one] => one,
-            _ => return Err("it is not one paragraph".into()),
+        let [fields] = document.iter().collect::<Vec<_>>()[..] else {
+            return Err("it is not one paragraph".into());
         };
         let text = |name: &str| fields.get(name).unwrap_or_default().trim().to_owned();
         let words = |name: &str| -> Vec<String> { text(name).split_whitespace().map(Into::into).collect() };

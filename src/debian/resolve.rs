@@ -55,7 +55,7 @@ pub fn resolve<'a>(universe: &'a Universe, request: &Request<'_>) -> Result<Vec<
         let present = Present {
             version: installed.version.clone(),
             provides: provisions(&installed.provides),
-            conflicts: resolver.relations(&installed.conflicts, &[installed.name.clone()])?,
+            conflicts: resolver.relations(&installed.conflicts, std::slice::from_ref(&installed.name))?,
             installed: true,
         };
         resolver.present.insert(installed.name.clone(), present);

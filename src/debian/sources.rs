@@ -22,7 +22,7 @@ pub struct Source {
     pub suite: String,
     /// Components: `main`.
     pub components: Vec<String>,
-    /// A file of OpenPGP keys that sign it; none means Debian's own archive keys.
+    /// A file of `OpenPGP` keys that sign it; none means Debian's own archive keys.
     pub keyring: Option<PathBuf>,
 }
 
@@ -48,7 +48,7 @@ pub struct Wanted<'a> {
     pub configured: Mirrors,
     /// Mirrors that the host's apt uses.
     pub host: Mirrors,
-    /// A file of OpenPGP keys instead of Debian's own.
+    /// A file of `OpenPGP` keys instead of Debian's own.
     pub keyring: Option<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
-//! For tests only: OpenPGP keys made on the spot, and a miniature archive on loopback.
+//! For tests only: `OpenPGP` keys made on the spot, and a miniature archive on loopback.
 
+use std::io::Write;
 use std::time::Duration;
 
 use pgp::composed::{
@@ -179,7 +180,7 @@ impl Stanza {
 
     /// The same with one more field.
     pub(super) fn field(mut self, name: &str, value: &str) -> Self {
-        self.text.push_str(&format!("{name}: {value}\n"));
+        self.text.extend([name, ": ", value, "\n"]);
         self
     }
 }
@@ -196,4 +197,146 @@ pub(super) fn universe(stanzas: &[Stanza]) -> Universe {
     let mut universe = Universe::default();
     universe.read("http://mirror.example/debian", text.join("\n").as_bytes(), &Cancel::new()).unwrap();
     universe
+}
+
+/// How a package's archives are compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pack {
+    Plain,
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+/// A package in the making.
+pub(super) struct Deb {
+    pack: Pack,
+    control: tar::Builder<Vec<u8>>,
+    data: tar::Builder<Vec<u8>>,
+}
+
+impl Deb {
+    /// A package with nothing but a control file.
+    pub(super) fn new(name: &str, version: &str) -> Self {
+        let deb = Self {
+            pack: Pack::Xz,
+            control: tar::Builder::new(Vec::new()),
+            data: tar::Builder::new(Vec::new()),
+        };
+        let control =
+            format!("Package: {name}\nVersion: {version}\nArchitecture: all\nDescription: a test\n");
+        deb.control("control", &control)
+    }
+
+    pub(super) fn packed(mut self, pack: Pack) -> Self {
+        self.pack = pack;
+        self
+    }
+
+    pub(super) fn control(mut self, name: &str, text: &str) -> Self {
+        let mut header = header(tar::EntryType::Regular, 0o644, text.len());
+        self.control.append_data(&mut header, format!("./{name}"), text.as_bytes()).unwrap();
+        self
+    }
+
+    pub(super) fn file(mut self, path: &str, content: &[u8], mode: u32) -> Self {
+        let mut header = header(tar::EntryType::Regular, mode, content.len());
+        self.data.append_data(&mut header, format!("./{path}"), content).unwrap();
+        self
+    }
+
+    /// A file whose path is written as it is, however wrong.
+    pub(super) fn raw_file(mut self, path: &str, content: &[u8]) -> Self {
+        let mut header = header(tar::EntryType::Regular, 0o644, content.len());
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_cksum();
+        self.data.append(&header, content).unwrap();
+        self
+    }
+
+    pub(super) fn directory(mut self, path: &str, mode: u32) -> Self {
+        let mut header = header(tar::EntryType::Directory, mode, 0);
+        self.data.append_data(&mut header, format!("./{path}/"), &[][..]).unwrap();
+        self
+    }
+
+    pub(super) fn symlink(self, path: &str, target: &str) -> Self {
+        self.link(tar::EntryType::Symlink, path, target)
+    }
+
+    pub(super) fn hard_link(self, path: &str, target: &str) -> Self {
+        self.link(tar::EntryType::Link, path, target)
+    }
+
+    pub(super) fn device(self, path: &str) -> Self {
+        self.link(tar::EntryType::Char, path, "")
+    }
+
+    fn link(mut self, kind: tar::EntryType, path: &str, target: &str) -> Self {
+        let mut header = header(kind, 0o777, 0);
+        header.set_link_name_literal(target).unwrap();
+        self.data.append_data(&mut header, format!("./{path}"), &[][..]).unwrap();
+        self
+    }
+
+    /// The finished `.deb`.
+    pub(super) fn build(&self) -> Vec<u8> {
+        let suffix = match self.pack {
+            Pack::Plain => "",
+            Pack::Gzip => ".gz",
+            Pack::Xz => ".xz",
+            Pack::Zstd => ".zst",
+        };
+        let mut deb = b"!<arch>\n".to_vec();
+        let mut member = |name: &str, bytes: &[u8]| {
+            let size = bytes.len();
+            deb.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).bytes());
+            deb.extend(bytes);
+            if size % 2 == 1 {
+                deb.push(b'\n');
+            }
+        };
+        member("debian-binary", b"2.0\n");
+        member(&format!("control.tar{suffix}"), &self.pack.compress(&finished(&self.control)));
+        member(&format!("data.tar{suffix}"), &self.pack.compress(&finished(&self.data)));
+        deb
+    }
+}
+
+/// A tar with its end, from a builder that lives on.
+fn finished(builder: &tar::Builder<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = builder.get_ref().clone();
+    bytes.extend([0; 1024]);
+    bytes
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size as u64);
+    header
+}
+
+impl Pack {
+    pub(super) fn compress(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain => bytes.to_vec(),
+            Self::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Self::Xz => {
+                let options = lzma_rust2::XzOptions::with_preset(0);
+                let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Self::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+        }
+    }
 }

@@ -4,8 +4,14 @@
 
 use serde::Serialize;
 
-use crate::error::ExitCode;
+use crate::error::{ExitCode, Explain, describe};
 use crate::platform::Platform;
+
+pub mod human;
+pub mod json;
+mod style;
+#[cfg(test)]
+mod tests;
 
 /// Receives events, from any thread.
 pub trait Reporter: Send + Sync {
@@ -103,6 +109,14 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The event of a failure: of one platform, or of the whole run.
+    #[must_use]
+    pub fn failed(platform: Option<Platform>, error: &dyn Explain) -> Self {
+        Self::Failed { platform, code: error.exit_code(), message: describe(error), hint: error.hint() }
+    }
+}
+
 /// What a platform is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,6 +131,20 @@ pub enum Phase {
     Layer,
     /// Its image is complete.
     Done,
+}
+
+impl Phase {
+    /// The word for it, in every view.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Compile => "compile",
+            Self::Verify => "verify",
+            Self::Layer => "layer",
+            Self::Done => "done",
+        }
+    }
 }
 
 /// How serious a note is.

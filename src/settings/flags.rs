@@ -31,7 +31,7 @@ pub struct Flags {
     pub target_dir: Option<PathBuf>,
     /// `--jobs`.
     pub jobs: Option<i32>,
-    /// How often `-v` was given.
+    /// cargo's own verbosity: none, `-v` or `-vv`.
     pub verbose: u8,
     /// `--platform`; each may hold several, separated by commas.
     pub platforms: Vec<String>,
@@ -87,8 +87,5 @@ pub const VARIABLES: &[Variable] = &[
         name: "XBUILD_DEBIAN_SECURITY_MIRROR",
         meaning: "the URL of a mirror of Debian's security archive",
     },
-    Variable {
-        name: "SOURCE_DATE_EPOCH",
-        meaning: "seconds since 1970 for every time stamp in the image (reproducible-builds.org)",
-    },
+    Variable { name: "SOURCE_DATE_EPOCH", meaning: "seconds since 1970, for every time stamp in the image" },
 ];

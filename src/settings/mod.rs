@@ -30,7 +30,7 @@ mod values;
 
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
-pub use resolve::{Host, resolve};
+pub use resolve::{Host, resolve, resolve_machine};
 
 pub use origin::{Location, Origin, Sourced};
 
@@ -107,7 +107,7 @@ pub struct CargoSettings {
     pub target_dir: Option<PathBuf>,
     /// `--jobs`; negative counts back from the number of processors, as cargo has it.
     pub jobs: Option<i32>,
-    /// How often `-v` was given.
+    /// cargo's own verbosity: none, `-v` or `-vv`.
     pub verbose: u8,
 }
 

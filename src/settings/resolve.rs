@@ -115,6 +115,17 @@ pub fn resolve(
     })
 }
 
+/// What belongs to the machine, for commands that need no project.
+pub fn resolve_machine(
+    offline: bool,
+    environment: &Environment,
+    user: Option<&Document<UserFile>>,
+    host: &Host,
+) -> Result<Machine, Error> {
+    let flags = Flags { offline, ..Flags::default() };
+    Sources { flags: &flags, environment, project: &[], user, host, tables: Vec::new() }.machine()
+}
+
 /// The `[platform."…"]` tables by platform, whichever way it is written.
 fn platform_tables(document: &Document<ProjectFile>) -> Result<BTreeMap<Platform, &PlatformTable>, Error> {
     let mut tables = BTreeMap::new();

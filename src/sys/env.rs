@@ -54,3 +54,9 @@ pub fn current_dir() -> std::io::Result<PathBuf> {
 pub fn current_exe() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
+
+/// The machine's architecture, as Rust names it: `x86_64`, `aarch64`.
+#[must_use]
+pub const fn architecture() -> &'static str {
+    std::env::consts::ARCH
+}

@@ -12,6 +12,7 @@ pub use fs_err::{
     File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read, read_dir,
     read_link, read_to_string, remove_dir_all, remove_file, rename, symlink_metadata,
 };
+pub use std::fs::Permissions;
 pub use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 pub use tempfile::{NamedTempFile, TempDir};
 
@@ -30,8 +31,13 @@ pub fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
 /// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before
 /// its name is.
 pub fn publish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.as_file().sync_data()?;
+    keep(file, path, mode)
+}
+
+/// As [`publish`], but does not wait for the disk: for what is verified whenever it is read, or is synced later.
+pub fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path).map(drop).map_err(|error| {
         io::Error::new(error.error.kind(), format!("failed to publish `{}`: {}", path.display(), error.error))
     })

@@ -4,11 +4,13 @@
 //! group gets SIGTERM and, two seconds later, SIGKILL, so that no compiler outlives its build. A child that
 //! exits while a grandchild still holds its pipes (a compiler cache's server, say) does not block us either.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use crate::error::{ExitCode, Explain};
 
 /// How long a cancelled group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a program is started that is busy being written.
+const BUSY_TRIES: u32 = 20;
 /// How long we listen to pipes after the child itself has exited.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -195,7 +199,7 @@ impl Command {
     /// Runs it and hands over each line when it is written.
     pub fn lines(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
         cancel.check()?;
-        let mut child = Running(self.spawn()?);
+        let mut child = Running::new(self.spawn()?);
         let lines = listen(&mut child.0);
         let mut exited: Option<(ExitStatus, Instant)> = None;
         let mut pause = Duration::from_millis(1);
@@ -239,7 +243,21 @@ impl Command {
                 None => command.env_remove(name),
             };
         }
-        command.spawn().map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+        // A program that was written a moment ago is busy while a child that another thread is starting
+        // still holds our descriptor of it: between its fork and its exec.
+        for _ in 0..BUSY_TRIES {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    super::clock::sleep(Duration::from_millis(10));
+                }
+                result => return result.map_err(|source| self.not_started(source)),
+            }
+        }
+        command.spawn().map_err(|source| self.not_started(source))
+    }
+
+    fn not_started(&self, source: io::Error) -> ProcessError {
+        ProcessError::Start { program: self.program.clone(), source }
     }
 
     /// Replaces this process by the program. Returns only if that fails.
@@ -271,10 +289,35 @@ impl Command {
     }
 }
 
+/// The groups that are running, for [`kill_all_and_exit`].
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    // The set is whole after every operation, so a panic elsewhere has not broken it.
+    GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Ends this process at once and takes every child's group with it. For the second Ctrl-C only: nothing is
+/// tidied up, though what is half-written never has its final name.
+pub fn kill_all_and_exit(code: u8) -> ! {
+    for group in groups().iter().copied().filter_map(Pid::from_raw) {
+        // The group may be gone already, which is what we want.
+        kill_process_group(group, Signal::KILL).ok();
+    }
+    std::process::exit(code.into())
+}
+
 /// A child whose whole group is ended when this is dropped before it has exited.
 struct Running(Child);
 
 impl Running {
+    fn new(child: Child) -> Self {
+        if let Ok(id) = i32::try_from(child.id()) {
+            groups().insert(id);
+        }
+        Self(child)
+    }
+
     fn try_wait(&mut self, program: &Path) -> Result<Option<ExitStatus>, ProcessError> {
         self.0.try_wait().map_err(|source| ProcessError::Start { program: program.to_owned(), source })
     }
@@ -289,6 +332,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.end();
+        if let Ok(id) = i32::try_from(self.0.id()) {
+            groups().remove(&id);
+        }
+    }
+}
+
+impl Running {
+    fn end(&mut self) {
         if matches!(self.0.try_wait(), Ok(Some(_))) {
             return;
         }

@@ -1,0 +1,331 @@
+//! The command line's types. Their documentation is the help text, so it is written for the person who types.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const CARGO: &str = "Cargo options";
+const IMAGE: &str = "Image options";
+const RUN: &str = "Run options";
+
+/// Multi-platform container images from one plain Linux machine, with nothing emulated.
+///
+/// xbuild cross-compiles a cargo project's programs for every platform, layers each on that platform's base
+/// image and writes an OCI image layout with one multi-platform index. `xbuild [PATH]` is short for
+/// `xbuild build [PATH]`.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "xbuild",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    override_usage = "xbuild [COMMAND] [OPTIONS]\n       xbuild [OPTIONS] [PATH]",
+    after_help = "Run `xbuild build --help` for the options of a build, with examples.",
+    disable_help_subcommand = true
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) view: ViewOptions,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// How things are shown; the same for every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ViewOptions {
+    /// How progress is shown [default: auto, which is tty on a terminal and plain elsewhere]
+    #[arg(long, global = true, value_enum, value_name = "MODE", help_heading = "Display options")]
+    pub(super) progress: Option<Progress>,
+    /// Show only errors; the same as --progress quiet
+    #[arg(short, long, global = true, conflicts_with = "progress", help_heading = "Display options")]
+    pub(super) quiet: bool,
+    /// Show details; twice: cargo's own too
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Display options")]
+    pub(super) verbose: u8,
+    /// When to use colours [default: auto]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", help_heading = "Display options")]
+    pub(super) color: Option<Color>,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Progress {
+    /// tty on a terminal outside of CI, otherwise plain
+    Auto,
+    /// Live lines that are redrawn in place
+    Tty,
+    /// Plain lines, for logs
+    Plain,
+    /// One JSON object a line on standard error
+    Json,
+    /// Only errors
+    Quiet,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    #[value(help = "On a terminal, unless NO_COLOR is set")]
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build the image of a cargo project [this is the default command]
+    #[command(
+        visible_alias = "b",
+        after_help = "Run `xbuild build --help` for examples and environment variables.",
+        after_long_help = build_help()
+    )]
+    Build(Box<BuildOptions>),
+    /// Show what a build would do, and why; nothing is built
+    Plan(Box<PlanOptions>),
+    /// List the target triples and their platforms
+    Targets(ListOptions),
+    /// Find, install and list toolchains
+    #[command(subcommand)]
+    Toolchain(ToolchainCommand),
+    /// Check the machine: what is there, what is missing, what to do about it
+    Doctor,
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, of one command if it is named
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+}
+
+/// `xbuild toolchain …`.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum ToolchainCommand {
+    /// List the toolchains, where each is, and how each would be provided
+    List(ListOptions),
+    /// Provide a toolchain now, so that later builds need no network for it
+    Install {
+        /// The toolchain
+        #[arg(value_enum, default_value = "zig")]
+        name: ToolchainName,
+        /// Don't use the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Print where a toolchain is
+    Path {
+        /// The toolchain
+        #[arg(value_enum, default_value = "zig")]
+        name: ToolchainName,
+    },
+}
+
+/// A toolchain that xbuild can provide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ToolchainName {
+    /// The C and C++ compiler and linker
+    Zig,
+    /// The project's own Rust toolchain
+    Rust,
+}
+
+/// For commands that list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct ListOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `xbuild plan`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct PlanOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) build: BuildOptions,
+}
+
+/// `xbuild build`.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BuildOptions {
+    /// The project: a folder with a Cargo.toml [default: this folder, or one above it]
+    #[arg(value_hint = ValueHint::DirPath, conflicts_with = "manifest_path")]
+    pub(super) path: Option<PathBuf>,
+
+    /// The platforms, separated by commas: os/arch[/variant], `local` or `all`
+    ///
+    /// Names are normalised as container engines do: aarch64 is linux/arm64, armhf is linux/arm/v7.
+    /// [default: linux/amd64,linux/arm64,linux/arm/v7]
+    #[arg(long, value_name = "PLATFORM", help_heading = IMAGE)]
+    platform: Vec<String>,
+    /// The base image: apt:SUITE, scratch or oci:PATH[:TAG] [default: apt:bookworm]
+    ///
+    /// `linux/arm64=apt:trixie` sets it for one platform.
+    #[arg(long, value_name = "[PLATFORM=]BASE", help_heading = IMAGE)]
+    base: Vec<String>,
+    /// A name of the image: registry/repository:tag
+    #[arg(short, long, value_name = "NAME", help_heading = IMAGE)]
+    tag: Vec<String>,
+    /// Where the image goes [default: target/xbuild/<package>]
+    ///
+    /// A path is an OCI image layout, a folder; `type=oci,dest=FILE` is a tar archive of one.
+    #[arg(short, long, value_name = "PATH|type=oci,dest=PATH", help_heading = IMAGE)]
+    output: Vec<String>,
+    /// A label of the image's configuration
+    #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
+    label: Vec<String>,
+    /// An annotation of the manifests and the index
+    #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
+    annotation: Vec<String>,
+    /// How layers are compressed: gzip, zstd or none, with a level if you like: zstd:9 [default: gzip]
+    #[arg(long, value_name = "CODEC[:LEVEL]", help_heading = IMAGE)]
+    compression: Option<String>,
+
+    /// What compiles and links: auto, zig or cargo [default: auto]
+    ///
+    /// `auto` takes rust-lld for static programs without C code, what cargo's configuration names for the
+    /// triple where it names something, and otherwise zig. `cargo` takes only what cargo's configuration
+    /// and environment set up.
+    #[arg(long, value_name = "[PLATFORM=]NAME", help_heading = RUN)]
+    toolchain: Vec<String>,
+    /// The oldest glibc that the programs must run with: 2.28 [default: the base's own]
+    #[arg(long, value_name = "[PLATFORM=]VERSION", help_heading = RUN)]
+    glibc: Vec<String>,
+    /// When a platform fails, finish the others and report every failure [this is the default]
+    #[arg(long, overrides_with = "fail_fast", help_heading = RUN)]
+    keep_going: bool,
+    /// When a platform fails, stop the others
+    #[arg(long, overrides_with = "keep_going", help_heading = RUN)]
+    fail_fast: bool,
+    /// Publish the platforms that were built even if others failed; the exit code still says so
+    #[arg(long, help_heading = RUN)]
+    allow_partial: bool,
+    /// The time limit of the run: 45m; of each platform: each=20m; of one: linux/arm/v7=30m [default: 2h]
+    #[arg(long, value_name = "[PLATFORM=|each=]TIME", help_heading = RUN)]
+    timeout: Vec<String>,
+    /// The project's configuration file, in place of xbuild.toml and of the metadata in Cargo.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = RUN)]
+    pub(super) config: Option<PathBuf>,
+
+    /// The package or packages whose programs go into the image
+    #[arg(short, long, value_name = "SPEC", help_heading = CARGO)]
+    package: Vec<String>,
+    /// A program that goes into the image
+    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    bin: Vec<String>,
+    /// Every program of the packages goes into the image
+    #[arg(long, conflicts_with = "bin", help_heading = CARGO)]
+    bins: bool,
+    /// Features to enable, separated by spaces or commas
+    #[arg(short = 'F', long, value_name = "FEATURES", help_heading = CARGO)]
+    features: Vec<String>,
+    /// Enable all features
+    #[arg(long, help_heading = CARGO)]
+    all_features: bool,
+    /// Leave out the default features
+    #[arg(long, help_heading = CARGO)]
+    no_default_features: bool,
+    /// The profile [default: release, for images ship release builds]
+    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    profile: Option<String>,
+    /// Build with the release profile [this is the default]
+    #[arg(short, long, conflicts_with = "profile", help_heading = CARGO)]
+    release: bool,
+    /// Fail where Cargo.lock would have to change
+    #[arg(long, help_heading = CARGO)]
+    locked: bool,
+    /// Don't use the network, neither for crates nor for toolchains nor for packages
+    #[arg(long, help_heading = CARGO)]
+    offline: bool,
+    /// The same as --locked --offline
+    #[arg(long, help_heading = CARGO)]
+    frozen: bool,
+    /// The project's Cargo.toml
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = CARGO)]
+    pub(super) manifest_path: Option<PathBuf>,
+    /// The folder for all that cargo makes
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, help_heading = CARGO)]
+    target_dir: Option<PathBuf>,
+    /// How many jobs run in parallel [default: the number of processors]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = CARGO)]
+    jobs: Option<i32>,
+}
+
+impl BuildOptions {
+    /// The options as `settings` takes them.
+    pub(super) fn flags(&self, view: &ViewOptions) -> Flags {
+        Flags {
+            packages: self.package.clone(),
+            bins: self.bin.clone(),
+            all_bins: self.bins,
+            features: self.features.clone(),
+            all_features: self.all_features,
+            no_default_features: self.no_default_features,
+            profile: self.profile.clone().or_else(|| self.release.then(|| "release".to_owned())),
+            locked: self.locked,
+            offline: self.offline,
+            frozen: self.frozen,
+            target_dir: self.target_dir.clone(),
+            jobs: self.jobs,
+            verbose: view.verbose.saturating_sub(1),
+            platforms: self.platform.clone(),
+            base: self.base.clone(),
+            toolchain: self.toolchain.clone(),
+            glibc: self.glibc.clone(),
+            timeout: self.timeout.clone(),
+            tags: self.tag.clone(),
+            outputs: self.output.clone(),
+            compression: self.compression.clone(),
+            labels: self.label.clone(),
+            annotations: self.annotation.clone(),
+            on_failure: match (self.keep_going, self.fail_fast) {
+                (true, _) => Some(OnFailure::KeepGoing),
+                (false, true) => Some(OnFailure::FailFast),
+                (false, false) => None,
+            },
+            partial: if self.allow_partial { Partial::Allow } else { Partial::Refuse },
+        }
+    }
+}
+
+fn build_help() -> String {
+    let mut text = "\
+Examples:
+  xbuild                                     the project in this folder, for three platforms
+  xbuild examples/hello -t hello:1.0         another folder; the image gets a name
+  xbuild --platform arm64,armhf -o image     two platforms; the layout goes to the folder `image`
+  xbuild --base scratch                      static programs (musl) on nothing
+  xbuild -o type=oci,dest=hello.tar          an archive instead of a folder
+  xbuild --timeout 45m --timeout each=20m    in CI
+
+Standard output carries only the image's name and digest, so that scripts can take it:
+  image=$(xbuild -t registry.example/team/app:1.0)
+
+A folder that has a command's name is given as a path: `xbuild ./plan`.
+
+Environment variables:
+"
+    .to_owned();
+    text.extend(VARIABLES.iter().map(|variable| format!("  {:<30} {}\n", variable.name, variable.meaning)));
+    text + "\nOptions win over the environment, it over the project's configuration (xbuild.toml), and that over \
+            the user's (~/.config/xbuild/config.toml). docs/configuration.md describes both files."
+}

@@ -1,0 +1,186 @@
+//! One thin function a command: read the configuration, call the library, print the result.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use serde::Serialize;
+
+use super::arguments::{Arguments, BuildOptions, Command, PlanOptions, ToolchainCommand};
+use super::view::{View, print};
+use super::{CliError, Failure};
+use crate::catalog::{Libc, Target};
+use crate::config;
+use crate::platform::Platform;
+use crate::report::{Event, Level};
+use crate::settings::{self, Host, Machine, Settings, nearest::nearest};
+use crate::sys::cancel::Cancel;
+use crate::sys::env::{self, Environment};
+
+/// What every command gets.
+struct Context<'a> {
+    arguments: &'a Arguments,
+    environment: &'a Environment,
+    view: &'a View,
+    cancel: &'a Cancel,
+}
+
+/// Runs the command.
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    view: &View,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let context = Context { arguments, environment, view, cancel };
+    match &arguments.command {
+        Command::Build(options) => build(&context, options),
+        Command::Plan(options) => plan(&context, options),
+        Command::Targets(options) => targets(options.json),
+        Command::Toolchain(command) => toolchain(&context, command),
+        Command::Doctor => doctor(&context),
+        Command::Completions { shell } => completions(*shell),
+        Command::Man { command } => man(command.as_deref()),
+    }
+}
+
+impl Context<'_> {
+    fn host(&self) -> Result<Host, CliError> {
+        Ok(Host {
+            platform: Platform::new("linux", env::architecture(), None),
+            folder: env::current_dir().map_err(CliError::CurrentFolder)?,
+            color: self.view.color(),
+        })
+    }
+
+    /// The settings of a build.
+    fn settings(&self, options: &BuildOptions) -> Result<Settings, Failure> {
+        let host = self.host()?;
+        if let Some(path) = &options.path {
+            not_a_command(&host.folder, path)?;
+        }
+        let config = options.config.clone().or_else(|| self.environment.path("XBUILD_CONFIG"));
+        let project = config::find_project(
+            &host.folder,
+            options.path.as_deref(),
+            options.manifest_path.as_deref(),
+            config.as_deref(),
+        )?;
+        let user = config::load_user(self.environment, &host.folder)?;
+        let flags = options.flags(&self.arguments.view);
+        let settings = settings::resolve(&flags, self.environment, &project, user.as_ref(), &host)?;
+        for file in &settings.files {
+            let text = format!("configured by `{}`", file.display());
+            self.view.reporter().report(Event::Note { level: Level::Detail, platform: None, text });
+        }
+        Ok(settings)
+    }
+
+    /// The settings of a command that needs no project.
+    fn machine(&self, offline: bool) -> Result<Machine, Failure> {
+        let host = self.host()?;
+        let user = config::load_user(self.environment, &host.folder)?;
+        Ok(settings::resolve_machine(offline, self.environment, user.as_ref(), &host)?)
+    }
+}
+
+/// `xbuild --platform arm64 plan` and `xbuild pln` would look for a folder of that name.
+fn not_a_command(folder: &Path, path: &Path) -> Result<(), CliError> {
+    let Some(given) = path.to_str().filter(|given| !given.contains(['/', '.'])) else { return Ok(()) };
+    if crate::sys::fs::metadata(folder.join(path)).is_ok() {
+        return Ok(());
+    }
+    let command = Arguments::command();
+    let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    match nearest(given, &known) {
+        Some(command) => {
+            Err(CliError::CommandAsPath { given: given.to_owned(), command: command.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
+    let _settings = context.settings(options)?;
+    context.cancel.check()?;
+    Err(CliError::NotWired("build").into())
+}
+
+fn plan(context: &Context<'_>, options: &PlanOptions) -> Result<(), Failure> {
+    let _settings = context.settings(&options.build)?;
+    Err(CliError::NotWired("plan").into())
+}
+
+fn toolchain(context: &Context<'_>, command: &ToolchainCommand) -> Result<(), Failure> {
+    let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
+    let _machine = context.machine(offline)?;
+    Err(CliError::NotWired("toolchain").into())
+}
+
+fn doctor(context: &Context<'_>) -> Result<(), Failure> {
+    let _machine = context.machine(false)?;
+    Err(CliError::NotWired("doctor").into())
+}
+
+/// A row of `xbuild targets`.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct TargetRow {
+    platform: String,
+    triple: &'static str,
+    libc: Libc,
+    /// True if a build takes it where nothing says otherwise.
+    default: bool,
+}
+
+fn targets(json: bool) -> Result<(), Failure> {
+    let rows: Vec<TargetRow> = Target::all()
+        .iter()
+        .map(|target| TargetRow {
+            platform: target.platform.to_string(),
+            triple: &target.triple,
+            libc: target.libc,
+            default: target.libc == Libc::Gnu
+                && settings::DEFAULT_PLATFORMS.contains(&target.platform.to_string().as_str()),
+        })
+        .collect();
+    let text = if json { json_text(&rows) } else { target_table(&rows) };
+    Ok(print(&text)?)
+}
+
+fn target_table(rows: &[TargetRow]) -> String {
+    let mut text = format!("{:<15} {:<32} {:<6} {}\n", "PLATFORM", "TRIPLE", "LIBC", "DEFAULT");
+    for row in rows {
+        let default = if row.default { "yes" } else { "" };
+        let line = format!("{:<15} {:<32} {:<6} {default}", row.platform, row.triple, row.libc.to_string());
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// A value as JSON that people can read too. Our own types have nothing that JSON lacks.
+fn json_text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "xbuild", &mut script);
+    Ok(print(&String::from_utf8_lossy(&script))?)
+}
+
+fn man(name: Option<&str>) -> Result<(), Failure> {
+    let mut command = Arguments::command();
+    command.build();
+    if let Some(name) = name {
+        let found = command.find_subcommand(name).cloned();
+        let title = format!("xbuild-{name}");
+        command = found
+            .ok_or_else(|| CliError::NoSuchCommand { given: name.to_owned() })?
+            .name(title)
+            .version(env!("CARGO_PKG_VERSION"));
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page).map_err(CliError::Stdout)?;
+    Ok(print(&String::from_utf8_lossy(&page))?)
+}

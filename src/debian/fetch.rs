@@ -1,0 +1,191 @@
+//! Getting and keeping what an archive has: releases, package indexes, packages.
+//!
+//! Indexes and packages are kept under their digest and never asked for twice; a release is asked for each time, since
+//! it says what is current, unless the network is not to be used. Nothing is believed because it is in the cache:
+//! every file is hashed, and every release verified, when it is read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{Error, OutOfStep};
+use super::keys::Keyring;
+use super::release::{File, Release};
+use super::sources::Source;
+use crate::report::{Event, Reporter};
+use crate::sys::cancel::Cancel;
+use crate::sys::download::{Client, Download, DownloadError};
+use crate::sys::{clock, fs};
+
+/// A release is 150 KB; anything near this is none.
+const RELEASE_LIMIT: u64 = 16 << 20;
+/// How many packages are downloaded at once, for one platform.
+const CONNECTIONS: usize = 4;
+
+/// The cache folder and what it takes to fill it.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) cache: &'a Path,
+    pub(super) client: &'a Client,
+    pub(super) cancel: &'a Cancel,
+    pub(super) reporter: &'a dyn Reporter,
+}
+
+/// A file to have: what it is called for a person, where it is, and what it must be.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) what: String,
+    pub(super) url: String,
+    pub(super) sha256: [u8; 32],
+    pub(super) size: u64,
+}
+
+impl Access<'_> {
+    /// A folder of the cache, which exists.
+    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.cache.join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// The release of a source, verified. Without the network it is the one that was got last, and may have expired.
+    pub(super) fn release(&self, source: &Source, keyring: &Keyring) -> Result<Release, Error> {
+        let url = source.url(&format!("dists/{}/InRelease", source.suite));
+        let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
+        let offline = self.client.is_offline();
+        let document = if offline {
+            fs::read(&kept).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::Download(DownloadError::Offline { url: url.clone() }),
+                _ => error.into(),
+            })?
+        } else {
+            self.client.small(&url, RELEASE_LIMIT, self.cancel)?
+        };
+        let release = Release::verify(&document, keyring, source, clock::unix_now(), offline)?;
+        if !offline {
+            fs::write_atomic(&kept, &document, 0o644)?;
+        }
+        Ok(release)
+    }
+
+    /// The bytes of a package index, compressed as they are. `path` is its path within the suite.
+    pub(super) fn index(
+        &self,
+        source: &Source,
+        by_hash: bool,
+        (component, architecture, path): (&str, &str, &str),
+        file: File,
+    ) -> Result<Vec<u8>, Error> {
+        let digest = hex::encode(file.sha256);
+        let kept = self.folder("indexes")?.join(&digest);
+        if let Some(bytes) = read_verified(&kept, &file.sha256)? {
+            return Ok(bytes);
+        }
+        let (folder, _) = path.rsplit_once('/').unwrap_or_default();
+        let hashed = format!("dists/{}/{folder}/by-hash/SHA256/{digest}", source.suite);
+        let plain = format!("dists/{}/{path}", source.suite);
+        let mut found = String::new();
+        for address in by_hash.then_some(hashed).into_iter().chain([plain]) {
+            let url = source.url(&address);
+            let what = format!("package index of {} ({architecture})", source.suite);
+            // The size is a limit only, so that a file of another size is reported with its digest, too.
+            let download =
+                Download { url: &url, path: &kept, sha256: Some(file.sha256), size: None, limit: file.size };
+            match self.client.file(&download, self.cancel, &mut |done, _| {
+                self.reporter.report(Event::Download { what: what.clone(), done, total: Some(file.size) });
+            }) {
+                Ok(()) => return Ok(fs::read(&kept)?),
+                Err(DownloadError::Corrupt { found: bytes, .. }) if bytes == "more" => {
+                    found = format!("more than its {} bytes", file.size);
+                }
+                Err(DownloadError::Corrupt { found: bytes, .. }) => found = bytes,
+                Err(error) if error.is_not_found() => {
+                    if found.is_empty() {
+                        found = "no such file".into();
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::OutOfStep(Box::new(OutOfStep {
+            mirror: source.mirror.clone(),
+            suite: source.suite.clone(),
+            component: component.to_owned(),
+            architecture: architecture.to_owned(),
+            expected: format!("sha256:{digest}"),
+            found,
+        })))
+    }
+
+    /// Gets packages that are not in the cache, several at once. The first failure in their order is given, with its
+    /// position.
+    pub(super) fn packages(&self, wanted: &[Wanted]) -> Result<(), (usize, DownloadError)> {
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let failures = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..CONNECTIONS.min(wanted.len()) {
+                scope.spawn(|| {
+                    while !failed.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(one) = wanted.get(at) else { break };
+                        if let Err(error) = self.ensure(one) {
+                            failed.store(true, Ordering::Relaxed);
+                            failures.lock().unwrap_or_else(PoisonError::into_inner).push((at, error));
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failures.into_iter().min_by_key(|(at, _)| *at).map_or(Ok(()), Err)
+    }
+
+    fn ensure(&self, wanted: &Wanted) -> Result<(), DownloadError> {
+        let kept = self.kept(wanted)?;
+        if read_verified(&kept, &wanted.sha256)?.is_some() {
+            return Ok(());
+        }
+        let download = Download {
+            url: &wanted.url,
+            path: &kept,
+            sha256: Some(wanted.sha256),
+            size: Some(wanted.size),
+            limit: wanted.size,
+        };
+        self.client.file(&download, self.cancel, &mut |done, total| {
+            self.reporter.report(Event::Download { what: wanted.what.clone(), done, total });
+        })
+    }
+
+    /// The bytes of a package that [`Access::packages`] got, hashed once more.
+    pub(super) fn package(&self, wanted: &Wanted) -> Result<Vec<u8>, DownloadError> {
+        let kept = self.kept(wanted)?;
+        match read_verified(&kept, &wanted.sha256)? {
+            Some(bytes) => Ok(bytes),
+            // Somebody emptied or altered the cache meanwhile.
+            None => Err(DownloadError::Corrupt {
+                url: kept.display().to_string(),
+                expected: format!("sha256:{}", hex::encode(wanted.sha256)),
+                found: "something else".into(),
+            }),
+        }
+    }
+
+    fn kept(&self, wanted: &Wanted) -> io::Result<PathBuf> {
+        Ok(self.folder("packages")?.join(format!("{}.deb", hex::encode(wanted.sha256))))
+    }
+}
+
+/// A file's bytes if it exists and has this digest.
+fn read_verified(path: &Path, sha256: &[u8; 32]) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) if Sha256::digest(&bytes)[..] == sha256[..] => Ok(Some(bytes)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,510 @@
+//! A root filesystem in memory: packages laid on each other as dpkg would lay them.
+//!
+//! Every path is walked component by component. Only links that we put there ourselves are followed (the merged
+//! `/usr`, `/var/run`): a package can't write through a link of its own or of another package. Two packages may
+//! share folders; they may not have the same file unless one says that it replaces the other's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use debversion::Version;
+
+use super::relation::Group;
+use crate::layer::{Content, Entry, EntryKind};
+
+/// What dpkg allows to be a link into `/usr`, on any architecture.
+const MERGED: &[&str] = &["bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"];
+/// How many of our own links a path may go through.
+const LINKS: usize = 16;
+
+/// Whose file it is.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The package's name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// `Replaces`.
+    pub replaces: Vec<Group>,
+}
+
+/// Two things that cannot be in one root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// Two packages have the same path, and neither replaces the other's.
+    #[error("`/{path}` is in {first} and in {second}, and neither says that it replaces the other's")]
+    Overlap {
+        /// The path.
+        path: String,
+        /// Who has it.
+        first: String,
+        /// Who has it, too.
+        second: String,
+    },
+    /// A path that leads through a link of a package.
+    #[error("{package} has `/{path}`, but `/{link}` is a link")]
+    ThroughLink {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+        /// The link on the way.
+        link: String,
+    },
+    /// A path that leads through a file.
+    #[error("{package} has `/{path}`, but `/{file}` is no folder")]
+    ThroughFile {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+        /// The file on the way.
+        file: String,
+    },
+    /// A hard link whose file is not there any more.
+    #[error("{package} has `/{path}` as a hard link to `/{target}`, which is not a file of it")]
+    HardLink {
+        /// The package.
+        package: String,
+        /// The link.
+        path: String,
+        /// Its target.
+        target: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    entry: Entry,
+    /// Position in the owners; `None` is ourselves.
+    owner: Option<usize>,
+}
+
+/// A root filesystem in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    nodes: BTreeMap<String, Node>,
+    owners: Vec<Owner>,
+}
+
+impl Tree {
+    /// An empty root with a merged `/usr`: `/bin`, `/lib` and `/sbin` are links into it, as every Debian since
+    /// bookworm must be. `/lib64` and its like appear when a package has them.
+    #[must_use]
+    pub fn merged() -> Self {
+        let mut tree = Self::default();
+        for name in ["bin", "lib", "sbin"] {
+            tree.merge(name);
+        }
+        tree
+    }
+
+    fn merge(&mut self, name: &str) {
+        let target = format!("usr/{name}");
+        self.own(name, EntryKind::Symlink(target.clone()), 0o777);
+        self.parents(&target, None);
+        self.nodes.entry(target.clone()).or_insert_with(|| node(&target, EntryKind::Directory, 0o755, None));
+    }
+
+    fn own(&mut self, path: &str, kind: EntryKind, mode: u32) {
+        self.nodes.insert(path.to_owned(), node(path, kind, mode, None));
+    }
+
+    /// Lays a package on what is there.
+    pub fn add(&mut self, owner: Owner, entries: Vec<Entry>) -> Result<(), TreeError> {
+        let at = self.owners.len();
+        self.owners.push(owner);
+        for entry in entries {
+            self.lay(entry, Some(at))?;
+        }
+        Ok(())
+    }
+
+    /// Lays something of our own. A file or link of a package that it would replace is an overlap, an empty folder
+    /// gives way to a link.
+    pub fn add_own(&mut self, entry: Entry) -> Result<(), TreeError> {
+        let path = self.place(&entry.path, None)?;
+        let empty_folder = self.nodes.get(&path).is_some_and(|node| node.entry.kind == EntryKind::Directory)
+            && self.below(&path).next().is_none();
+        if matches!(entry.kind, EntryKind::Symlink(_)) && empty_folder {
+            self.nodes.remove(&path);
+        }
+        self.lay(entry, None)
+    }
+
+    fn lay(&mut self, mut entry: Entry, owner: Option<usize>) -> Result<(), TreeError> {
+        let path = self.place(&entry.path, owner)?;
+        if let EntryKind::HardLink(target) = &mut entry.kind {
+            let placed = self.place(target, owner)?;
+            let file = self
+                .nodes
+                .get(&placed)
+                .is_some_and(|node| node.owner == owner && matches!(node.entry.kind, EntryKind::File(_)));
+            if !file {
+                let package = self.package(owner);
+                return Err(TreeError::HardLink { package, path, target: placed });
+            }
+            *target = placed;
+        }
+        entry.path.clone_from(&path);
+        if let Some(there) = self.nodes.get(&path)
+            && !self.gives_way(there, &entry, owner)?
+        {
+            return Ok(());
+        }
+        self.parents(&path, owner);
+        self.nodes.insert(path, Node { entry, owner });
+        Ok(())
+    }
+
+    /// Whether what is there is replaced by `entry`; false if it stays and `entry` is dropped.
+    fn gives_way(&self, there: &Node, entry: &Entry, owner: Option<usize>) -> Result<bool, TreeError> {
+        match (&there.entry.kind, &entry.kind) {
+            // Folders are shared. The first one's mode stays, as dpkg has it.
+            (EntryKind::Directory, EntryKind::Directory) => return Ok(false),
+            // A folder of a package where we have a link of our own is what that link leads to.
+            (EntryKind::Symlink(_), EntryKind::Directory) if there.owner.is_none() => return Ok(false),
+            (EntryKind::Symlink(one), EntryKind::Symlink(other)) if one == other => return Ok(false),
+            _ => {}
+        }
+        let replaceable = |kind: &EntryKind| !matches!(kind, EntryKind::Directory | EntryKind::HardLink(_));
+        if let (Some(first), Some(second)) = (there.owner, owner)
+            && first != second
+            && replaceable(&there.entry.kind)
+            && replaceable(&entry.kind)
+            && !self.is_linked(&there.entry.path)
+        {
+            if self.replaces(second, first) {
+                return Ok(true);
+            }
+            if self.replaces(first, second) {
+                return Ok(false);
+            }
+        }
+        Err(TreeError::Overlap {
+            path: entry.path.clone(),
+            first: self.package(there.owner),
+            second: self.package(owner),
+        })
+    }
+
+    fn replaces(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.owners[one], &self.owners[other]);
+        one.replaces
+            .iter()
+            .flatten()
+            .any(|relation| relation.name == other.name && relation.admits(&other.version))
+    }
+
+    fn is_linked(&self, path: &str) -> bool {
+        self.nodes
+            .values()
+            .any(|node| matches!(&node.entry.kind, EntryKind::HardLink(target) if target == path))
+    }
+
+    /// Where a path really is, following our own links in all but its last component.
+    fn place(&mut self, path: &str, owner: Option<usize>) -> Result<String, TreeError> {
+        let mut wanted = path.to_owned();
+        'again: for _ in 0..LINKS {
+            let mut walked = String::new();
+            let mut rest = wanted.as_str();
+            while let Some((part, behind)) = rest.split_once('/') {
+                if !walked.is_empty() {
+                    walked.push('/');
+                }
+                walked.push_str(part);
+                if MERGED.contains(&walked.as_str()) && !self.nodes.contains_key(&walked) {
+                    self.merge(&walked);
+                }
+                match self.nodes.get(&walked).map(|node| (&node.entry.kind, node.owner)) {
+                    None | Some((EntryKind::Directory, _)) => {}
+                    Some((EntryKind::Symlink(target), None)) => {
+                        wanted = format!("{}/{behind}", beside(&walked, target));
+                        continue 'again;
+                    }
+                    Some((EntryKind::Symlink(_), Some(_))) => {
+                        let package = self.package(owner);
+                        return Err(TreeError::ThroughLink { package, path: path.to_owned(), link: walked });
+                    }
+                    Some((EntryKind::File(_) | EntryKind::HardLink(_), _)) => {
+                        let package = self.package(owner);
+                        return Err(TreeError::ThroughFile { package, path: path.to_owned(), file: walked });
+                    }
+                }
+                rest = behind;
+            }
+            if MERGED.contains(&wanted.as_str()) && !self.nodes.contains_key(&wanted) {
+                let name = wanted.clone();
+                self.merge(&name);
+            }
+            return Ok(wanted);
+        }
+        let package = self.package(owner);
+        Err(TreeError::ThroughLink { package, path: path.to_owned(), link: wanted })
+    }
+
+    /// Makes the folders above a path that no package has.
+    fn parents(&mut self, path: &str, owner: Option<usize>) {
+        for (at, _) in path.match_indices('/') {
+            let folder = &path[..at];
+            if !self.nodes.contains_key(folder) {
+                self.nodes.insert(folder.to_owned(), node(folder, EntryKind::Directory, 0o755, owner));
+            }
+        }
+    }
+
+    fn package(&self, owner: Option<usize>) -> String {
+        owner.map_or_else(|| "the base".to_owned(), |at| self.owners[at].name.clone())
+    }
+
+    fn below<'a>(&'a self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Entry)> + use<'a> {
+        let prefix = format!("{folder}/");
+        self.nodes
+            .range(prefix.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&prefix))
+            .map(|(path, node)| (path.as_str(), &node.entry))
+    }
+
+    /// The entries below a folder, sorted by path. The path is taken as it is, links are not followed.
+    pub fn entries_below<'a>(&'a self, folder: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.below(folder).map(|(_, entry)| entry)
+    }
+
+    /// The entry at a path.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.nodes.get(path).map(|node| &node.entry)
+    }
+
+    /// A file's bytes, through a hard link if it is one.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<Arc<[u8]>> {
+        match &self.nodes.get(path)?.entry.kind {
+            EntryKind::File(Content::Bytes(bytes)) => Some(Arc::clone(bytes)),
+            EntryKind::HardLink(target) => self.content(target),
+            _ => None,
+        }
+    }
+
+    /// The files and hard links of a package, sorted.
+    #[must_use]
+    pub fn files_of(&self, name: &str) -> Vec<&str> {
+        let Some(at) = self.owners.iter().position(|owner| owner.name == name) else { return Vec::new() };
+        let file = |node: &&Node| {
+            node.owner == Some(at) && matches!(node.entry.kind, EntryKind::File(_) | EntryKind::HardLink(_))
+        };
+        self.nodes.values().filter(file).map(|node| node.entry.path.as_str()).collect()
+    }
+
+    /// All entries sorted by path. Of several names of one file the first is the file and the others are hard
+    /// links to it, so that a reader in this order never meets a link before its file.
+    #[must_use]
+    pub fn into_entries(mut self) -> Vec<Entry> {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (path, node) in &self.nodes {
+            if let EntryKind::HardLink(target) = &node.entry.kind {
+                names.entry(target.clone()).or_default().push(path.clone());
+            }
+        }
+        for (target, links) in names {
+            // Sorted, since the nodes are.
+            let first = &links[0];
+            if *first > target {
+                continue;
+            }
+            let swapped = |node: &mut Node, kind: EntryKind| std::mem::replace(&mut node.entry.kind, kind);
+            let file =
+                self.nodes.get_mut(&target).map(|node| swapped(node, EntryKind::HardLink(first.clone())));
+            for link in &links {
+                if let Some(node) = self.nodes.get_mut(link) {
+                    node.entry.kind = EntryKind::HardLink(first.clone());
+                }
+            }
+            if let (Some(node), Some(file)) = (self.nodes.get_mut(first), file) {
+                node.entry.kind = file;
+            }
+        }
+        self.nodes.into_values().map(|node| node.entry).collect()
+    }
+}
+
+fn node(path: &str, kind: EntryKind, mode: u32, owner: Option<usize>) -> Node {
+    Node { entry: Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }, owner }
+}
+
+/// What a link at `path` with this target means, as a path from the root. `..` above the root stays there.
+fn beside(path: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if !target.starts_with('/') {
+        parts.extend(path.split('/'));
+        parts.pop();
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::relation::parse_groups;
+    use super::*;
+
+    fn owner(name: &str) -> Owner {
+        Owner { name: name.into(), version: "1".parse().unwrap(), replaces: Vec::new() }
+    }
+
+    fn replacing(name: &str, replaces: &str) -> Owner {
+        Owner { replaces: parse_groups(replaces).unwrap(), ..owner(name) }
+    }
+
+    fn entry(path: &str, kind: EntryKind, mode: u32) -> Entry {
+        Entry { path: path.into(), kind, mode, uid: 0, gid: 0 }
+    }
+
+    fn file(path: &str, content: &str) -> Entry {
+        entry(path, EntryKind::File(Content::Bytes(content.as_bytes().into())), 0o644)
+    }
+
+    fn folder(path: &str, mode: u32) -> Entry {
+        entry(path, EntryKind::Directory, mode)
+    }
+
+    fn link(path: &str, target: &str) -> Entry {
+        entry(path, EntryKind::Symlink(target.into()), 0o777)
+    }
+
+    fn hard(path: &str, target: &str) -> Entry {
+        entry(path, EntryKind::HardLink(target.into()), 0o644)
+    }
+
+    fn listing(tree: Tree) -> Vec<String> {
+        tree.into_entries()
+            .into_iter()
+            .map(|entry| match entry.kind {
+                EntryKind::Directory => format!("{}/", entry.path),
+                EntryKind::File(_) => entry.path,
+                EntryKind::Symlink(target) => format!("{} -> {target}", entry.path),
+                EntryKind::HardLink(target) => format!("{} = {target}", entry.path),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_merged_usr_takes_what_packages_ship_outside() {
+        let mut tree = Tree::merged();
+        let entries = vec![
+            folder("lib", 0o755),
+            folder("lib/x", 0o755),
+            file("lib/x/libc.so.6", "c"),
+            hard("usr/lib/x/libc.so", "lib/x/libc.so.6"),
+            folder("lib64", 0o755),
+            link("lib64/ld.so", "/lib/x/ld.so"),
+            folder("usr/lib", 0o700),
+            link("bin", "usr/bin"),
+        ];
+        tree.add(owner("libc6"), entries).unwrap();
+        assert_eq!(
+            listing(tree),
+            [
+                "bin -> usr/bin",
+                "lib -> usr/lib",
+                "lib64 -> usr/lib64",
+                "sbin -> usr/sbin",
+                "usr/",
+                "usr/bin/",
+                "usr/lib/",
+                "usr/lib/x/",
+                // The first name is the file, whichever the package had first.
+                "usr/lib/x/libc.so",
+                "usr/lib/x/libc.so.6 = usr/lib/x/libc.so",
+                "usr/lib64/",
+                "usr/lib64/ld.so -> /lib/x/ld.so",
+                "usr/sbin/",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unexplained_overlap_is_refused() {
+        let mut tree = Tree::merged();
+        tree.add(owner("a"), vec![file("lib/x", "1")]).unwrap();
+        let error = tree.clone().add(owner("b"), vec![file("usr/lib/x", "1")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`/usr/lib/x` is in a and in b, and neither says that it replaces the other's"
+        );
+        for entry in [link("usr/lib/x", "y"), folder("usr/lib/x", 0o755)] {
+            assert!(matches!(tree.clone().add(owner("b"), vec![entry]), Err(TreeError::Overlap { .. })));
+        }
+        assert!(matches!(tree.clone().add_own(file("usr/lib/x", "1")), Err(TreeError::Overlap { .. })));
+        let error = tree.add(replacing("b", "a (<< 1)"), vec![file("usr/lib/x", "1")]).unwrap_err();
+        assert!(matches!(error, TreeError::Overlap { .. }));
+    }
+
+    #[test]
+    fn replaces_decides_whatever_the_order() {
+        for swap in [false, true] {
+            let mut packages =
+                [(owner("a"), vec![file("x", "old")]), (replacing("b", "a (<= 1)"), vec![file("x", "new")])];
+            if swap {
+                packages.reverse();
+            }
+            let mut tree = Tree::merged();
+            for (owner, entries) in packages {
+                tree.add(owner, entries).unwrap();
+            }
+            assert_eq!(&*tree.content("x").unwrap(), b"new");
+            assert_eq!(tree.files_of("b"), ["x"]);
+            assert!(tree.files_of("a").is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_package_s_link_or_file() {
+        let mut tree = Tree::merged();
+        tree.add(owner("a"), vec![link("opt", "/etc"), file("srv", "")]).unwrap();
+        let error = tree.clone().add(owner("b"), vec![file("opt/passwd", "x")]).unwrap_err();
+        assert!(matches!(error, TreeError::ThroughLink { ref link, .. } if link == "opt"), "{error}");
+        let error = tree.add(owner("b"), vec![file("srv/x", "x")]).unwrap_err();
+        assert!(matches!(error, TreeError::ThroughFile { ref file, .. } if file == "srv"), "{error}");
+    }
+
+    #[test]
+    fn our_own_links_are_followed_and_end() {
+        let mut tree = Tree::merged();
+        tree.add(owner("base-files"), vec![folder("var/run", 0o755), folder("run", 0o755)]).unwrap();
+        tree.add_own(link("var/run", "/run")).unwrap();
+        tree.add(owner("b"), vec![folder("var/run", 0o755), file("var/run/x/pid", "1")]).unwrap();
+        assert!(tree.get("run/x/pid").is_some());
+        tree.add_own(link("loop", "loop")).unwrap();
+        assert!(matches!(tree.add(owner("c"), vec![file("loop/x", "")]), Err(TreeError::ThroughLink { .. })));
+        // A folder with something in it does not give way.
+        assert!(matches!(tree.add_own(link("run", "/tmp")), Err(TreeError::Overlap { .. })));
+    }
+
+    #[test]
+    fn a_hard_link_needs_a_file_of_its_own_package() {
+        let mut tree = Tree::merged();
+        tree.add(owner("a"), vec![file("x", "1")]).unwrap();
+        let error = tree.clone().add(owner("b"), vec![hard("y", "x")]).unwrap_err();
+        assert!(matches!(error, TreeError::HardLink { .. }), "{error}");
+        tree.add(owner("c"), vec![file("c1", "1"), hard("c2", "c1")]).unwrap();
+        assert_eq!(&*tree.content("c2").unwrap(), b"1");
+        // A file that has a second name can't be replaced, or the second name would change.
+        let error = tree.add(replacing("d", "c"), vec![file("c1", "2")]).unwrap_err();
+        assert!(matches!(error, TreeError::Overlap { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_first_package_s_folder_keeps_its_mode() {
+        let mut tree = Tree::merged();
+        tree.add(owner("a"), vec![folder("tmp", 0o1777)]).unwrap();
+        tree.add(owner("b"), vec![folder("tmp", 0o755), file("tmp/x", "")]).unwrap();
+        assert_eq!(tree.get("tmp").unwrap().mode, 0o1777);
+    }
+}

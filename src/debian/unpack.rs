@@ -1,0 +1,397 @@
+//! A `.deb` (deb(5)): its control paragraph, the names of its scripts, and its files as layer entries.
+//!
+//! Pure, over bytes whose digest the caller has verified. Nothing touches a disk and no script is run: paths are
+//! checked here, and `tree` decides how packages lie on each other. Devices, pipes and sparse files are refused;
+//! no package of Debian's main archive has them.
+
+use std::io::{self, BufReader, Read};
+
+use deb822_fast::Deb822;
+use object::read::archive::ArchiveFile;
+use tar::EntryType;
+
+use crate::layer::{Content, Entry, EntryKind};
+use crate::sys::cancel::{Cancel, Cancelled};
+
+/// No decoder may take more memory than this (in KiB). `xz -9` needs 65 MiB.
+const XZ_MEMORY: u32 = 192 * 1024;
+/// What a control archive may unpack to, in bytes.
+const CONTROL_LIMIT: u64 = 64 << 20;
+/// What any package may unpack to beyond a multiple of its declared size, in bytes: tar headers and padding.
+const SLACK: u64 = 64 << 20;
+
+/// An unpacked package.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    /// The control file's text.
+    pub control: String,
+    /// Which of `preinst` and `postinst` it has.
+    pub scripts: Vec<String>,
+    /// Files marked as configuration, relative.
+    pub conffiles: Vec<String>,
+    /// Its files in the archive's order; paths are relative and clean, and not yet moved for a merged `/usr`. A
+    /// hard link's target is the path of an earlier entry.
+    pub entries: Vec<Entry>,
+}
+
+/// Why a package cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// It is no Debian package of format 2.
+    #[error("it is not a Debian package: {0}")]
+    NotAPackage(String),
+    /// An archive in it is broken.
+    #[error("its {archive} archive is broken: {source}")]
+    Broken {
+        /// `control` or `data`.
+        archive: &'static str,
+        /// The failure.
+        source: io::Error,
+    },
+    /// The package says that it is another.
+    #[error("it says that it is {found}")]
+    AnotherPackage {
+        /// The name and version in its control file.
+        found: String,
+    },
+    /// A path that leads out of the image or is none.
+    #[error("`{path}` leads out of the image")]
+    PathEscape {
+        /// The path as it stands in the archive.
+        path: String,
+    },
+    /// A path or link target that is not UTF-8.
+    #[error("`{path}` is not UTF-8")]
+    NotUtf8 {
+        /// The path, with replacement characters.
+        path: String,
+    },
+    /// A device, a pipe, or something that only old tools write.
+    #[error("`{path}` is neither a file, a folder nor a link")]
+    SpecialFile {
+        /// The path.
+        path: String,
+    },
+    /// A hard link to something that is no earlier file of the package.
+    #[error("`{path}` is a hard link to `{target}`, which is no earlier file of the package")]
+    HardLink {
+        /// The link.
+        path: String,
+        /// Its target.
+        target: String,
+    },
+    /// It unpacks to far more than it declares.
+    #[error("it unpacks to more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Unpacks a package. `name` and `version` are what the index says it is, `installed_size` is in KiB.
+pub fn unpack(
+    deb: &[u8],
+    (name, version): (&str, &str),
+    installed_size: Option<u64>,
+    cancel: &Cancel,
+) -> Result<Unpacked, UnpackError> {
+    let not = |error: object::Error| UnpackError::NotAPackage(error.to_string());
+    let archive = ArchiveFile::parse(deb).map_err(not)?;
+    let mut members = Vec::new();
+    for member in archive.members() {
+        let member = member.map_err(not)?;
+        let label = String::from_utf8_lossy(member.name()).trim_end_matches('/').to_owned();
+        members.push((label, member.data(deb).map_err(not)?));
+    }
+    match members.first() {
+        Some((label, format)) if label == "debian-binary" && format.starts_with(b"2.") => {}
+        _ => return Err(UnpackError::NotAPackage("its first member is not debian-binary 2".into())),
+    }
+    let member = |stem: &'static str| {
+        let mut found = members.iter().filter(|(label, _)| label.starts_with(&format!("{stem}.tar")));
+        match (found.next(), found.next()) {
+            (Some((label, bytes)), None) => Ok((label[stem.len() + 4..].to_owned(), *bytes)),
+            _ => Err(UnpackError::NotAPackage(format!("it has not one {stem} archive"))),
+        }
+    };
+    let (suffix, bytes) = member("control")?;
+    let mut unpacked = read_control(&suffix, bytes, cancel)?;
+    check_identity(&unpacked.control, name, version)?;
+    // The declared size is an estimate of blocks on a disk, so that a small package may well be twice as large.
+    let limit = installed_size.unwrap_or(1 << 20).saturating_mul(4 * 1024).saturating_add(SLACK);
+    let (suffix, bytes) = member("data")?;
+    unpacked.entries = read_data(&suffix, bytes, limit, cancel)?;
+    Ok(unpacked)
+}
+
+/// The decompressed bytes of a member by its suffix.
+fn decoder<'a>(suffix: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, UnpackError> {
+    Ok(match suffix {
+        "" => Box::new(bytes),
+        ".xz" => Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_MEMORY)),
+        ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+        ".zst" => Box::new(
+            zstd::stream::read::Decoder::new(bytes)
+                .map_err(|source| UnpackError::Broken { archive: "data", source })?,
+        ),
+        other => return Err(UnpackError::NotAPackage(format!("its archives are compressed as `{other}`"))),
+    })
+}
+
+/// A stream that ends in an error when more comes than is allowed, and when the work is stopped.
+struct Bounded<'a, R> {
+    inner: R,
+    left: u64,
+    cancel: &'a Cancel,
+    fault: Option<Fault>,
+}
+
+enum Fault {
+    TooLarge,
+    Cancelled(Cancelled),
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Err(cancelled) = self.cancel.check() {
+            self.fault = Some(Fault::Cancelled(cancelled));
+            return Err(io::Error::other("stopped"));
+        }
+        let count = self.inner.read(buffer)?;
+        if let Some(left) = self.left.checked_sub(count as u64) {
+            self.left = left;
+            return Ok(count);
+        }
+        self.fault = Some(Fault::TooLarge);
+        Err(io::Error::other("too large"))
+    }
+}
+
+type TarEntry<'a, 'r> = tar::Entry<'a, &'r mut dyn Read>;
+
+/// Hands every entry of a compressed tar to `on_entry`.
+fn each_entry(
+    archive: &'static str,
+    (suffix, bytes): (&str, &[u8]),
+    limit: u64,
+    cancel: &Cancel,
+    on_entry: &mut dyn FnMut(&mut TarEntry<'_, '_>) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
+    let mut bounded = BufReader::with_capacity(
+        64 << 10,
+        Bounded { inner: decoder(suffix, bytes)?, left: limit, cancel, fault: None },
+    );
+    let outcome = (|| {
+        let broken = |source| UnpackError::Broken { archive, source };
+        let mut tar = tar::Archive::new(&mut bounded as &mut dyn Read);
+        for entry in tar.entries().map_err(broken)? {
+            on_entry(&mut entry.map_err(broken)?)?;
+        }
+        // To the end, so that the compressed stream's own checksum is looked at.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
+        Ok(())
+    })();
+    match bounded.into_inner().fault {
+        Some(Fault::TooLarge) => Err(UnpackError::TooLarge { limit }),
+        Some(Fault::Cancelled(cancelled)) => Err(cancelled.into()),
+        None => outcome,
+    }
+}
+
+fn read_control(suffix: &str, bytes: &[u8], cancel: &Cancel) -> Result<Unpacked, UnpackError> {
+    let (mut control, mut conffiles, mut scripts) = (None, String::new(), Vec::new());
+    each_entry("control", (suffix, bytes), CONTROL_LIMIT, cancel, &mut |entry| {
+        let path = entry.path_bytes().into_owned();
+        match path.strip_prefix(b"./").unwrap_or(&path) {
+            b"control" => control = Some(read_text(entry)?),
+            b"conffiles" => conffiles = read_text(entry)?,
+            b"preinst" => scripts.push("preinst".to_owned()),
+            b"postinst" => scripts.push("postinst".to_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let control = control.ok_or_else(|| UnpackError::NotAPackage("it has no control file".into()))?;
+    scripts.sort();
+    // A line may begin with a flag such as `remove-on-upgrade` (deb-conffiles(5)).
+    let conffiles =
+        conffiles.lines().filter_map(|line| line.trim().strip_prefix('/').map(ToOwned::to_owned)).collect();
+    Ok(Unpacked { control, scripts, conffiles, entries: Vec::new() })
+}
+
+fn read_text(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
+    let mut text = String::new();
+    entry.read_to_string(&mut text).map_err(|source| UnpackError::Broken { archive: "control", source })?;
+    Ok(text)
+}
+
+fn check_identity(control: &str, name: &str, version: &str) -> Result<(), UnpackError> {
+    let document: Deb822 =
+        control.parse().map_err(|error: deb822_fast::Error| UnpackError::NotAPackage(error.to_string()))?;
+    let field =
+        |field: &str| document.iter().next().and_then(|fields| fields.get(field)).unwrap_or_default().trim();
+    if field("Package") == name && field("Version") == version {
+        return Ok(());
+    }
+    Err(UnpackError::AnotherPackage { found: format!("{} {}", field("Package"), field("Version")) })
+}
+
+fn read_data(suffix: &str, bytes: &[u8], limit: u64, cancel: &Cancel) -> Result<Vec<Entry>, UnpackError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut files = std::collections::BTreeSet::new();
+    each_entry("data", (suffix, bytes), limit, cancel, &mut |tar| {
+        let broken = |source| UnpackError::Broken { archive: "data", source };
+        let raw = tar.path_bytes().into_owned();
+        let kind = tar.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let Some(path) = clean(&raw)? else { return Ok(()) };
+        let link = |tar: &TarEntry<'_, '_>| tar.link_name_bytes().unwrap_or_default().into_owned();
+        let kind = match kind {
+            EntryType::Directory => EntryKind::Directory,
+            EntryType::Regular | EntryType::Continuous => {
+                // Not sized beforehand: the header may lie, and the stream is bounded.
+                let mut content = Vec::new();
+                tar.read_to_end(&mut content).map_err(broken)?;
+                files.insert(path.clone());
+                EntryKind::File(Content::Bytes(content.into()))
+            }
+            EntryType::Symlink => EntryKind::Symlink(utf8(&link(tar))?),
+            EntryType::Link => {
+                let target = clean(&link(tar))?.unwrap_or_default();
+                if !files.contains(&target) || target == path {
+                    return Err(UnpackError::HardLink { path, target });
+                }
+                EntryKind::HardLink(target)
+            }
+            _ => return Err(UnpackError::SpecialFile { path }),
+        };
+        let header = tar.header();
+        let mode = match kind {
+            EntryKind::Symlink(_) => 0o777,
+            _ => header.mode().map_err(broken)? & 0o7777,
+        };
+        let (uid, gid) = (header.uid().map_err(broken)?, header.gid().map_err(broken)?);
+        entries.push(Entry { path, kind, mode, uid, gid });
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// A path of the archive, relative and without `.` components; `None` for the root itself.
+fn clean(raw: &[u8]) -> Result<Option<String>, UnpackError> {
+    let text = utf8(raw)?;
+    let escape = || UnpackError::PathEscape { path: text.clone() };
+    if text.starts_with('/') || text.contains('\0') {
+        return Err(escape());
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(escape());
+    }
+    Ok((!parts.is_empty()).then(|| parts.join("/")))
+}
+
+fn utf8(raw: &[u8]) -> Result<String, UnpackError> {
+    String::from_utf8(raw.to_vec())
+        .map_err(|_| UnpackError::NotUtf8 { path: String::from_utf8_lossy(raw).into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Deb, Pack};
+    use super::*;
+
+    fn unpack_it(deb: &Deb) -> Result<Unpacked, UnpackError> {
+        unpack(&deb.build(), ("a", "1"), Some(1), &Cancel::new())
+    }
+
+    #[test]
+    fn reads_every_compression() {
+        for pack in [Pack::Plain, Pack::Gzip, Pack::Xz, Pack::Zstd] {
+            let deb = Deb::new("a", "1").packed(pack).directory("usr", 0o755).file("usr/x", b"hello", 0o4755);
+            let unpacked = unpack_it(&deb).unwrap();
+            assert!(unpacked.control.starts_with("Package: a\n"));
+            let paths: Vec<&str> = unpacked.entries.iter().map(|entry| entry.path.as_str()).collect();
+            assert_eq!(paths, ["usr", "usr/x"], "{pack:?}");
+            assert_eq!(unpacked.entries[1].mode, 0o4755);
+            assert_eq!(unpacked.entries[1].kind, EntryKind::File(Content::Bytes(b"hello"[..].into())));
+        }
+    }
+
+    #[test]
+    fn names_scripts_and_configuration() {
+        let deb = Deb::new("a", "1")
+            .control("postinst", "#!/bin/sh\n")
+            .control("prerm", "#!/bin/sh\n")
+            .control("conffiles", "/etc/a.conf\nremove-on-upgrade /etc/b\n");
+        let unpacked = unpack_it(&deb).unwrap();
+        assert_eq!(unpacked.scripts, ["postinst"]);
+        assert_eq!(unpacked.conffiles, ["etc/a.conf"]);
+    }
+
+    #[test]
+    fn refuses_paths_that_lead_out() {
+        for path in ["../x", "usr/../../x", "/etc/passwd", "./usr/.."] {
+            let error = unpack_it(&Deb::new("a", "1").raw_file(path, b"x")).unwrap_err();
+            assert!(matches!(error, UnpackError::PathEscape { .. }), "{path}: {error}");
+        }
+        let error = unpack_it(&Deb::new("a", "1").file("x", b"", 0o644).hard_link("y", "../x")).unwrap_err();
+        assert!(matches!(error, UnpackError::PathEscape { .. }), "{error}");
+    }
+
+    #[test]
+    fn hard_links_go_to_earlier_files_only() {
+        let unpacked = unpack_it(&Deb::new("a", "1").file("x", b"1", 0o644).hard_link("y", "./x")).unwrap();
+        assert_eq!(unpacked.entries[1].kind, EntryKind::HardLink("x".into()));
+        for deb in [
+            Deb::new("a", "1").hard_link("y", "x").file("x", b"1", 0o644),
+            Deb::new("a", "1").symlink("x", "/etc/shadow").hard_link("y", "x"),
+            Deb::new("a", "1").file("x", b"", 0o644).hard_link("x", "x"),
+        ] {
+            let error = unpack_it(&deb).unwrap_err();
+            assert!(matches!(error, UnpackError::HardLink { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_devices_and_other_packages() {
+        let error = unpack_it(&Deb::new("a", "1").device("dev/null")).unwrap_err();
+        assert!(matches!(error, UnpackError::SpecialFile { .. }), "{error}");
+        let error = unpack_it(&Deb::new("b", "1")).unwrap_err();
+        assert_eq!(error.to_string(), "it says that it is b 1");
+        for bytes in [&b""[..], b"!<arch>\n", b"PK\x03\x04", &Deb::new("a", "1").build()[..100]] {
+            let error = unpack(bytes, ("a", "1"), None, &Cancel::new()).unwrap_err();
+            assert!(matches!(error, UnpackError::NotAPackage(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_what_the_package_declares() {
+        let zeros = vec![0; 70 << 20];
+        let deb = Deb::new("a", "1").packed(Pack::Zstd).file("x", &zeros, 0o644).build();
+        let error = unpack(&deb, ("a", "1"), Some(1), &Cancel::new()).unwrap_err();
+        assert!(matches!(error, UnpackError::TooLarge { .. }), "{error}");
+        assert!(unpack(&deb, ("a", "1"), Some(71 << 10), &Cancel::new()).is_ok());
+    }
+
+    #[test]
+    fn an_altered_stream_is_noticed() {
+        let mut deb = Deb::new("a", "1").packed(Pack::Xz).file("x", &[7; 5000], 0o644).build();
+        let at = deb.len() - 60;
+        deb[at] ^= 0x10;
+        assert!(matches!(unpack(&deb, ("a", "1"), None, &Cancel::new()), Err(UnpackError::Broken { .. })));
+    }
+
+    #[test]
+    fn stops_when_told_to() {
+        let cancel = Cancel::new();
+        cancel.interrupt();
+        let error = unpack(&Deb::new("a", "1").build(), ("a", "1"), None, &cancel).unwrap_err();
+        assert!(matches!(error, UnpackError::Cancelled(_)), "{error}");
+    }
+}

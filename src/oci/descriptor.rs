@@ -1,0 +1,140 @@
+//! Descriptors, and documents that carry theirs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::digest::Digest;
+use super::json;
+
+/// What a document says of another blob
+/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The blob's media type; empty where a document leaves it out.
+    #[serde(default)]
+    pub media_type: String,
+    /// The blob's digest.
+    pub digest: Digest,
+    /// The blob's size in bytes.
+    pub size: u64,
+    /// The platform, on an entry of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<PlatformFields>,
+    /// Annotations, sorted by key.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// All other fields, as they are: `urls`, `data`, `artifactType` and what will yet come.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// `platform` of a descriptor, as it stands in the document: not normalised, with its unknown fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformFields {
+    /// Go's name of the architecture.
+    #[serde(default)]
+    pub architecture: String,
+    /// Go's name of the operating system.
+    #[serde(default)]
+    pub os: String,
+    /// The variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// All other fields: `os.version`, `os.features`, …
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Descriptor {
+    /// A descriptor of a blob.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            other: Map::new(),
+        }
+    }
+
+    /// An annotation's value.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+}
+
+/// Takes `null` for the empty map: some tools write `"annotations": null`.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A document that was encoded once: its bytes, and the descriptor that is true of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Media type, digest and size of `bytes`.
+    pub descriptor: Descriptor,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+impl Encoded {
+    /// Encodes a document.
+    #[must_use]
+    pub fn new<T: Serialize>(media_type: &str, document: &T) -> Self {
+        let bytes = json::to_vec(document);
+        let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
+        Self { descriptor, bytes }
+    }
+
+    /// The digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.descriptor.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_survive() {
+        let text = format!(
+            r#"{{"annotations":{{"a":"1"}},"digest":"{}","mediaType":"x/y","platform":{{"architecture":"arm64","os":"linux","os.version":"1"}},"size":3,"urls":["u"]}}"#,
+            Digest::of(b"abc")
+        );
+        let descriptor: Descriptor = serde_json::from_str(&text).unwrap();
+        assert_eq!(descriptor.annotation("a"), Some("1"));
+        assert_eq!(String::from_utf8(json::to_vec(&descriptor)).unwrap(), text);
+    }
+
+    #[test]
+    fn null_annotations_and_a_missing_media_type_are_read() {
+        let text = format!(r#"{{"annotations":null,"digest":"{}","size":3}}"#, Digest::of(b"abc"));
+        let descriptor: Descriptor = serde_json::from_str(&text).unwrap();
+        assert!(descriptor.annotations.is_empty() && descriptor.media_type.is_empty());
+    }
+
+    #[test]
+    fn a_digest_that_is_a_path_is_refused() {
+        let text = r#"{"mediaType":"x/y","digest":"sha256:../../../etc/passwd","size":3}"#;
+        assert!(serde_json::from_str::<Descriptor>(text).unwrap_err().to_string().contains("passwd"));
+    }
+
+    #[test]
+    fn an_encoded_document_carries_its_own_descriptor() {
+        let encoded = Encoded::new("x/y", &serde_json::json!({"b": 1, "a": 2}));
+        assert_eq!(encoded.bytes, br#"{"a":2,"b":1}"#);
+        assert_eq!(encoded.descriptor, Descriptor::new("x/y", Digest::of(br#"{"a":2,"b":1}"#), 13));
+    }
+}

@@ -1,0 +1,42 @@
+//! What a person sees: live lines on a terminal, plain lines elsewhere, or only errors.
+//!
+//! The views get the writer or the terminal that they draw on from `cli`; nothing here opens a stream. A
+//! reader that goes away ends the output and not the build, so write errors are dropped.
+
+mod plain;
+mod table;
+mod terminal;
+
+pub use plain::{Plain, Verbosity};
+pub use terminal::Terminal;
+
+use super::style::Paint;
+use super::{Event, Level};
+use crate::platform::Platform;
+
+/// The lines of a note or a failure; `None` for other events and for details that nobody asked for.
+fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
+    let about = |platform: &Option<Platform>| {
+        platform.as_ref().map_or_else(String::new, |platform| format!("{platform}: "))
+    };
+    match event {
+        Event::Note { level: Level::Detail, .. } if !details => None,
+        Event::Note { level, platform, text } => {
+            let kind = match level {
+                Level::Detail => "detail:".to_owned(),
+                Level::Info => paint.word("note:"),
+                Level::Warning => paint.warning("warning:"),
+            };
+            Some(format!("{kind} {}{text}\n", about(platform)))
+        }
+        Event::Failed { platform, message, hint, code: _ } => {
+            let message = message.trim_end();
+            let mut text = format!("{} {}{message}\n", paint.error("error:"), about(platform));
+            if let Some(hint) = hint {
+                text = format!("{text}{} {hint}\n", paint.word("hint:"));
+            }
+            Some(text)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,242 @@
+//! The live view: one line a platform and one a download, redrawn in place; all else scrolls above them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+use super::super::style::{Paint, size, span};
+use super::super::{Event, Phase, Reporter};
+use super::{remark, table::table};
+use crate::platform::Platform;
+use crate::sys::clock::Instant;
+
+/// How often the spinners turn.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The view for a terminal.
+pub struct Terminal {
+    paint: Paint,
+    details: bool,
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+struct State {
+    writer: Box<dyn Write + Send>,
+    platforms: BTreeMap<Platform, Line>,
+    downloads: BTreeMap<String, ProgressBar>,
+    crates: (u64, Option<u64>),
+    built: Vec<Event>,
+}
+
+/// A platform's live line.
+struct Line {
+    bar: ProgressBar,
+    phase: Phase,
+    since: Instant,
+}
+
+impl Terminal {
+    /// Draws on `target`; text that scrolls goes to `writer`, which is the same terminal.
+    #[must_use]
+    pub fn new(
+        target: ProgressDrawTarget,
+        writer: Box<dyn Write + Send>,
+        color: bool,
+        details: bool,
+    ) -> Self {
+        let state = State {
+            writer,
+            platforms: BTreeMap::new(),
+            downloads: BTreeMap::new(),
+            crates: (0, None),
+            built: Vec::new(),
+        };
+        let bars = MultiProgress::with_draw_target(target);
+        Self { paint: Paint(color), details, bars, state: Mutex::new(state) }
+    }
+
+    /// Writes text above the live lines.
+    pub fn print(&self, text: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(&mut state, text);
+    }
+
+    /// Takes the live lines away, so that what comes next starts on a clean line.
+    pub fn finish(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clear(&mut state);
+    }
+
+    fn clear(&self, state: &mut State) {
+        for line in std::mem::take(&mut state.platforms).into_values() {
+            line.bar.finish_and_clear();
+        }
+        for bar in std::mem::take(&mut state.downloads).into_values() {
+            bar.finish_and_clear();
+        }
+        // A terminal that is gone needs no clearing.
+        self.bars.clear().ok();
+    }
+
+    fn write(&self, state: &mut State, text: &str) {
+        // As with the plain view, a broken pipe ends the output, not the build.
+        self.bars
+            .suspend(|| state.writer.write_all(text.as_bytes()).and_then(|()| state.writer.flush()).ok());
+    }
+
+    /// The platform's line, made in platform order when it is first heard of.
+    fn line<'a>(&self, state: &'a mut State, platform: &Platform) -> &'a mut Line {
+        if !state.platforms.contains_key(platform) {
+            let position = state.platforms.range(..platform.clone()).count();
+            let bar = ProgressBar::new_spinner().with_finish(ProgressFinish::AndLeave);
+            let bar = self.bars.insert(position, bar);
+            bar.set_style(style("{spinner} {prefix:15} {wide_msg}"));
+            bar.set_prefix(platform.to_string());
+            bar.enable_steady_tick(TICK);
+            let line = Line { bar, phase: Phase::Resolve, since: Instant::now() };
+            state.platforms.insert(platform.clone(), line);
+        }
+        // Inserted above where it was missing.
+        state.platforms.entry(platform.clone()).or_insert_with(|| Line {
+            bar: ProgressBar::hidden(),
+            phase: Phase::Resolve,
+            since: Instant::now(),
+        })
+    }
+
+    fn phase(&self, state: &mut State, platform: &Platform, phase: Phase) {
+        let crates = state.crates;
+        let paint = self.paint;
+        let line = self.line(state, platform);
+        if line.phase != phase {
+            line.phase = phase;
+            line.since = Instant::now();
+        }
+        line.show(
+            paint,
+            &match phase {
+                Phase::Compile => crates_text(crates),
+                _ => String::new(),
+            },
+        );
+        if phase == Phase::Done {
+            line.bar.disable_steady_tick();
+        }
+    }
+
+    fn download(&self, state: &mut State, what: &str, done: u64, total: Option<u64>) {
+        let bar = state.downloads.entry(what.to_owned()).or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::no_length());
+            bar.set_prefix(what.to_owned());
+            bar.set_style(style(match total {
+                Some(_) => {
+                    "  {prefix} {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
+                }
+                None => "  {prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
+            }));
+            bar
+        });
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+        if total.is_some_and(|total| done >= total) {
+            bar.finish_and_clear();
+            self.bars.remove(bar);
+            state.downloads.remove(what);
+        }
+    }
+}
+
+impl Line {
+    fn show(&self, paint: Paint, rest: &str) {
+        let word = match self.phase {
+            Phase::Done => paint.good(self.phase.name()),
+            phase => paint.word(phase.name()),
+        };
+        self.bar.set_message(format!("{word} {rest}"));
+    }
+}
+
+fn crates_text((done, total): (u64, Option<u64>)) -> String {
+    match (done, total) {
+        (0, None) => String::new(),
+        (done, Some(total)) => format!("{done}/{total} crates"),
+        (done, None) => format!("{done} crates"),
+    }
+}
+
+/// A layer's bytes so far and their rate.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "for a display of three digits"
+)]
+fn bytes_text(done: u64, total: Option<u64>, seconds: f64) -> String {
+    let of = total.map_or_else(String::new, |total| format!(" of {}", size(total)));
+    // A rate over a moment says nothing.
+    let rate =
+        if seconds < 0.2 { String::new() } else { format!(", {}/s", size((done as f64 / seconds) as u64)) };
+    format!("{}{of}{rate}", size(done))
+}
+
+/// A line's style. The templates are constants, tested below; a bad one would show the bare default.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+impl Reporter for Terminal {
+    fn report(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        if let Some(text) = remark(&event, self.paint, self.details) {
+            if let Event::Failed { platform: Some(platform), .. } = &event
+                && let Some(line) = state.platforms.get(platform)
+            {
+                line.bar.disable_steady_tick();
+                line.bar.set_message(self.paint.error("failed"));
+            }
+            return self.write(state, &text);
+        }
+        match event {
+            Event::Phase { platform, phase } => self.phase(state, &platform, phase),
+            Event::Progress { platform, done, total } => {
+                let paint = self.paint;
+                let line = self.line(state, &platform);
+                line.show(paint, &bytes_text(done, total, line.since.elapsed().as_secs_f64()));
+            }
+            Event::Crates { done, total } => {
+                state.crates = (done, total);
+                let text = crates_text(state.crates);
+                for line in state.platforms.values().filter(|line| line.phase == Phase::Compile) {
+                    line.show(self.paint, &text);
+                }
+            }
+            Event::Download { what, done, total } => self.download(state, &what, done, total),
+            Event::Compiler { text } => {
+                let end = if text.ends_with('\n') { "" } else { "\n" };
+                self.write(state, &format!("{text}{end}"));
+            }
+            Event::Built { ref platform, size: bytes, milliseconds, .. } => {
+                let paint = self.paint;
+                let line = self.line(state, platform);
+                line.phase = Phase::Done;
+                line.show(paint, &format!("{} in {}", size(bytes), span(milliseconds)));
+                line.bar.disable_steady_tick();
+                state.built.push(event);
+            }
+            Event::Published { reference, digest: _, milliseconds } => {
+                self.clear(state);
+                let table = table(&state.built, self.paint);
+                let published = self.paint.good("published");
+                self.write(state, &format!("{table}\n{published} {reference} in {}\n", span(milliseconds)));
+            }
+            Event::Note { .. } | Event::Failed { .. } => (),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The views of a recorded run.
+#![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes snapshots in this form")]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use snapbox::{assert_data_eq, str};
+
+use super::human::{Plain, Verbosity};
+use super::json::Json;
+use super::*;
+
+/// A writer whose text can be read afterwards.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A writer whose reader has gone away.
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+fn platform(text: &str) -> Platform {
+    text.parse().unwrap()
+}
+
+fn built(name: &str, triple: &str, size: u64) -> Event {
+    Event::Built {
+        platform: platform(name),
+        triple: triple.into(),
+        toolchain: "zig 0.17.1".into(),
+        base: "apt:bookworm".into(),
+        digest: format!("sha256:{size:064x}"),
+        size,
+        milliseconds: 12_900,
+    }
+}
+
+/// A run in which one platform fails.
+fn recorded() -> Vec<Event> {
+    let (amd64, arm64) = (platform("linux/amd64"), platform("linux/arm64"));
+    let phase = |platform: &Platform, phase| Event::Phase { platform: platform.clone(), phase };
+    let download = |done| Event::Download { what: "zig 0.17.1".into(), done, total: Some(81_300_000) };
+    vec![
+        phase(&amd64, Phase::Resolve),
+        phase(&arm64, Phase::Resolve),
+        download(0),
+        download(40_000_000),
+        download(81_300_000),
+        download(81_300_000),
+        Event::Note { level: Level::Detail, platform: None, text: "zig is in the cache".into() },
+        phase(&amd64, Phase::Compile),
+        phase(&arm64, Phase::Compile),
+        Event::Crates { done: 3, total: Some(12) },
+        Event::Compiler { text: "warning: unused variable: `x`".into() },
+        Event::Crates { done: 12, total: Some(12) },
+        Event::Note {
+            level: Level::Warning,
+            platform: Some(arm64.clone()),
+            text: "the linker argument `--icf=all` was left out".into(),
+        },
+        phase(&amd64, Phase::Verify),
+        phase(&amd64, Phase::Layer),
+        Event::Progress { platform: amd64.clone(), done: 10, total: Some(20) },
+        built("linux/arm/v7", "armv7-unknown-linux-gnueabihf", 31_000_000),
+        phase(&amd64, Phase::Done),
+        built("linux/amd64", "x86_64-unknown-linux-gnu", 34_567_890),
+        Event::Failed {
+            platform: Some(arm64),
+            code: ExitCode::Compile,
+            message: "`app` does not compile\n  caused by: 1 error".into(),
+            hint: Some("see the compiler's messages above".into()),
+        },
+        Event::Published {
+            reference: "registry.example/app:1.0".into(),
+            digest: format!("sha256:{:064x}", 7),
+            milliseconds: 65_000,
+        },
+    ]
+}
+
+fn plain(verbosity: Verbosity, color: bool) -> String {
+    let shared = Shared::default();
+    let view = Plain::new(Box::new(shared.clone()), color, verbosity);
+    for event in recorded() {
+        view.report(event);
+    }
+    shared.text()
+}
+
+#[test]
+fn plain_lines_say_each_thing_once() {
+    assert_data_eq!(
+        plain(Verbosity::Normal, false),
+        str![[r#"
+linux/amd64     resolve
+linux/arm64     resolve
+downloading zig 0.17.1 (81.3 MB)
+downloaded zig 0.17.1 (81.3 MB)
+linux/amd64     compile
+linux/arm64     compile
+warning: unused variable: `x`
+compiled 12 of 12 crates
+warning: linux/arm64: the linker argument `--icf=all` was left out
+linux/amd64     verify
+linux/amd64     layer
+linux/arm/v7    done sha256:0000000000000000000000000000000000000000000000000000000001d905c0 31.0 MB in 12s
+linux/amd64     done sha256:00000000000000000000000000000000000000000000000000000000020f76d2 34.6 MB in 12s
+error: linux/arm64: `app` does not compile
+  caused by: 1 error
+hint: see the compiler's messages above
+
+PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  DIGEST        TIME
+linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
+linux/arm/v7  armv7-unknown-linux-gnueabihf  zig 0.17.1  apt:bookworm  31.0 MB  000000000000   12s
+
+published registry.example/app:1.0@sha256:0000000000000000000000000000000000000000000000000000000000000007 in 1m 05s
+
+"#]]
+    );
+}
+
+#[test]
+fn details_and_colours_come_only_when_asked_for() {
+    assert!(!plain(Verbosity::Normal, false).contains("zig is in the cache"));
+    assert!(plain(Verbosity::Details, false).contains("detail: zig is in the cache\n"));
+    assert!(!plain(Verbosity::Details, false).contains('\u{1b}'));
+    assert!(plain(Verbosity::Normal, true).contains("\u{1b}["));
+}
+
+#[test]
+fn quiet_shows_failures_only() {
+    assert_data_eq!(
+        plain(Verbosity::Quiet, false),
+        str![[r#"
+error: linux/arm64: `app` does not compile
+  caused by: 1 error
+hint: see the compiler's messages above
+
+"#]]
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_output_and_nothing_else() {
+    let target = indicatif::ProgressDrawTarget::hidden();
+    let views: [Box<dyn Reporter>; 3] = [
+        Box::new(Plain::new(Box::new(Broken), false, Verbosity::Details)),
+        Box::new(Json::new(Box::new(Broken))),
+        Box::new(human::Terminal::new(target, Box::new(Broken), true, true)),
+    ];
+    for view in &views {
+        for event in recorded() {
+            view.report(event);
+        }
+    }
+}
+
+#[test]
+fn the_terminal_prints_what_scrolls_and_the_table() {
+    let shared = Shared::default();
+    let target = indicatif::ProgressDrawTarget::hidden();
+    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false);
+    for event in recorded() {
+        view.report(event);
+    }
+    view.finish();
+    assert_data_eq!(
+        shared.text(),
+        str![[r#"
+warning: unused variable: `x`
+warning: linux/arm64: the linker argument `--icf=all` was left out
+error: linux/arm64: `app` does not compile
+  caused by: 1 error
+hint: see the compiler's messages above
+PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  DIGEST        TIME
+linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
+linux/arm/v7  armv7-unknown-linux-gnueabihf  zig 0.17.1  apt:bookworm  31.0 MB  000000000000   12s
+
+published registry.example/app:1.0 in 1m 05s
+
+"#]]
+    );
+}
+
+/// One of each variant; the match makes a new variant an error here.
+fn one_of_each() -> Vec<Event> {
+    let mut seen: Vec<Event> = Vec::new();
+    for event in recorded() {
+        match &event {
+            Event::Phase { .. }
+            | Event::Progress { .. }
+            | Event::Crates { .. }
+            | Event::Download { .. }
+            | Event::Compiler { .. }
+            | Event::Note { .. }
+            | Event::Built { .. }
+            | Event::Failed { .. }
+            | Event::Published { .. } => (),
+        }
+        if !seen.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&event)) {
+            seen.push(event);
+        }
+    }
+    assert_eq!(seen.len(), 9, "the recorded run has every variant");
+    seen
+}
+
+#[test]
+fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
+    let manual = include_str!("../../docs/progress-json.md");
+    let shared = Shared::default();
+    let view = Json::new(Box::new(shared.clone()));
+    for event in one_of_each() {
+        view.report(event);
+    }
+    let text = shared.text();
+    assert_eq!(text.lines().count(), 9);
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let name = value["event"].as_str().unwrap();
+        let section = manual.split("\n## ").find(|section| section.starts_with(&format!("`{name}`")));
+        let section = section.unwrap_or_else(|| panic!("no section for {name}"));
+        for key in value.as_object().unwrap().keys().filter(|key| *key != "event") {
+            assert!(section.contains(&format!("| `{key}` |")), "{name}: {key}");
+        }
+    }
+    for phase in [Phase::Resolve, Phase::Compile, Phase::Verify, Phase::Layer, Phase::Done] {
+        assert_eq!(serde_json::to_value(phase).unwrap(), phase.name());
+        assert!(manual.contains(&format!("`{}`", phase.name())));
+    }
+}

@@ -1,0 +1,173 @@
+//! `toolchains/zig.toml`, typed.
+
+use std::sync::LazyLock;
+
+use semver::Version;
+use serde::Deserialize;
+
+use crate::catalog;
+
+/// What is known of zig.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ZigData {
+    /// The file's stem.
+    pub name: String,
+    /// The version that is provided where none is found.
+    pub version: Version,
+    /// The oldest version that is accepted.
+    pub minimum: Version,
+    /// The newest glibc of each series, oldest series first.
+    pub glibc: Vec<SeriesGlibc>,
+    /// The official archive.
+    pub tarball: Tarball,
+    /// The package of Python's package index.
+    pub package: Package,
+    /// What its linker cannot be told.
+    pub linker: Linker,
+    /// What its compiler driver cannot be told.
+    pub driver: Driver,
+}
+
+/// The newest glibc that a series of zig can link for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesGlibc {
+    /// `major.minor` of zig.
+    pub series: String,
+    /// The glibc.
+    #[serde(with = "catalog::glibc_text")]
+    pub newest: Option<(u32, u32)>,
+}
+
+/// The official archive: an xz-compressed tar with one folder at its top, and its minisign signature.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tarball {
+    /// Its URL; `{version}` stands for the version.
+    pub url: String,
+    /// The URL of its signature.
+    pub signature: String,
+    /// The project's minisign key, in base64.
+    pub public_key: String,
+}
+
+/// The package: a wheel, which is a zip archive.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Package {
+    /// Its name in the index, and of the folder in the wheel.
+    pub name: String,
+    /// The wheel's file name.
+    pub file: String,
+    /// The wheel's SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// The wheel's size in bytes.
+    pub size: u64,
+}
+
+/// What the linker cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Linker {
+    /// Options whose value may stand in the next argument.
+    pub separate: Vec<String>,
+    /// The options.
+    pub argument: Vec<Rule>,
+}
+
+/// What the compiler driver cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Driver {
+    /// The options.
+    pub argument: Vec<Rule>,
+}
+
+/// An option that zig does not take as other compilers and linkers do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rule {
+    /// The option.
+    pub name: String,
+    /// How it is written.
+    pub form: Form,
+    /// What is done about it.
+    pub action: Action,
+    /// What is said instead; only with [`Action::Replace`].
+    #[serde(default)]
+    pub with: Vec<String>,
+    /// Further options that what is said instead takes the place of.
+    #[serde(default)]
+    pub instead_of: Vec<String>,
+    /// Options that a [`Form::Prefix`] would wrongly match.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The first version of zig that takes it.
+    pub until: Option<Version>,
+    /// Why, for the person whose option it is.
+    pub reason: String,
+}
+
+/// How an option is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// By itself.
+    Flag,
+    /// With a value, after `=` or in the next argument.
+    Value,
+    /// With a value that follows at once.
+    Prefix,
+}
+
+/// What is done about an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is left out: the program is as good without it.
+    Drop,
+    /// Something else is said.
+    Replace,
+    /// The link fails: the program would not be what was asked for.
+    Refuse,
+}
+
+static DATA: LazyLock<ZigData> = LazyLock::new(|| catalog::toolchain("zig"));
+
+impl ZigData {
+    /// The embedded data.
+    #[must_use]
+    pub fn get() -> &'static Self {
+        &DATA
+    }
+
+    /// The newest glibc that a version of zig can link for.
+    #[must_use]
+    pub fn newest_glibc(&self, version: &Version) -> (u32, u32) {
+        let series = format!("{}.{}", version.major, version.minor);
+        let of_series = self.glibc.iter().find(|entry| entry.series == series);
+        of_series.or(self.glibc.last()).and_then(|entry| entry.newest).unwrap_or((2, 17))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_data_is_consistent() {
+        let data = ZigData::get();
+        assert_eq!(data.name, "zig");
+        assert!(data.minimum <= data.version);
+        assert_eq!(data.newest_glibc(&Version::new(0, 15, 2)), (2, 42));
+        assert_eq!(data.newest_glibc(&data.version), (2, 44));
+        assert_eq!(data.newest_glibc(&Version::new(0, 99, 0)), (2, 44));
+        assert_eq!(hex::decode(&data.package.sha256).unwrap().len(), 32);
+        assert!(data.package.file.contains(&format!("{}-{}-", data.package.name, data.version)));
+        for rule in data.linker.argument.iter().chain(&data.driver.argument) {
+            assert_eq!(rule.with.is_empty(), rule.action != Action::Replace, "{}", rule.name);
+            assert!(!rule.reason.is_empty() && !rule.reason.ends_with('.'), "{}", rule.name);
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! zig: found on the machine, or provided into the cache.
+//!
+//! There are several [ways](ZigWay) to zig, and the user chooses their order. One that fails leads to the
+//! next; when all have failed, the error lists each with its reason. What is provided is checked before it is
+//! unpacked: the archive by the project's minisign key, the package by its SHA-256. Safe when several
+//! processes do it at once: a lock, a temporary folder, one rename.
+
+pub mod data;
+mod package;
+mod tarball;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+
+use crate::error::{ExitCode, Explain};
+use crate::report::{Event, Level, Reporter};
+use crate::settings::{ZigSettings, ZigWay};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::download::{Client, DownloadError};
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::{Command, ProcessError};
+use data::ZigData;
+
+/// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
+const MARKER: &str = ".complete";
+
+/// What is needed to look for zig.
+#[derive(Clone, Copy, Debug)]
+pub struct ZigRequest<'a> {
+    /// The configured path and the order of the ways.
+    pub settings: &'a ZigSettings,
+    /// xbuild's cache folder.
+    pub cache: &'a Path,
+    /// For `PATH` and `HOME`.
+    pub environment: &'a Environment,
+}
+
+/// A zig that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zig {
+    /// The absolute path of the program.
+    pub program: PathBuf,
+    /// Its version.
+    pub version: Version,
+    /// The way it was found.
+    pub way: ZigWay,
+}
+
+impl Zig {
+    /// The newest glibc that it can link for.
+    #[must_use]
+    pub fn newest_glibc(&self) -> (u32, u32) {
+        ZigData::get().newest_glibc(&self.version)
+    }
+}
+
+/// No way led to zig.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Every way failed.
+    #[error("zig {} or newer was not found and could not be provided{}", ZigData::get().minimum, list(attempts))]
+    NoWay {
+        /// What was tried, in order.
+        attempts: Vec<Attempt>,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// A way that failed.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The way.
+    pub way: ZigWay,
+    /// Why it did not lead to zig.
+    pub reason: WayError,
+}
+
+/// Why one way does not lead to zig.
+#[derive(Debug, thiserror::Error)]
+pub enum WayError {
+    /// No path is configured.
+    #[error("no path is configured")]
+    NotConfigured,
+    /// Neither program is there.
+    #[error("there is no `zig` on PATH and `python3` has no module `ziglang`")]
+    NotInstalled,
+    /// Nothing is in the cache.
+    #[error("the cache has none")]
+    NotCached,
+    /// The program is older than what works.
+    #[error("`{}` is version {version}, and {} is the oldest that works", program.display(), ZigData::get().minimum)]
+    TooOld {
+        /// The program.
+        program: PathBuf,
+        /// Its version.
+        version: Version,
+    },
+    /// The program does not tell its version.
+    #[error("`{} version` says {said:?}, which is no version", program.display())]
+    NoVersion {
+        /// The program.
+        program: PathBuf,
+        /// What it said.
+        said: String,
+    },
+    /// The network must not be used.
+    #[error("it needs the network, which is not to be used")]
+    Offline,
+    /// The host has neither.
+    #[error("there is neither pip nor uv")]
+    NoInstaller,
+    /// pip or uv has left no wheel of the right name.
+    #[error("`{program}` did not bring `{file}`")]
+    NoWheel {
+        /// The installer.
+        program: String,
+        /// The wheel's file name.
+        file: String,
+    },
+    /// The bytes are not those that were pinned.
+    #[error("`{file}` is corrupt: expected sha256:{expected}, got sha256:{found}")]
+    Corrupt {
+        /// The file's name.
+        file: String,
+        /// What is pinned.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// The archive's signature is wrong.
+    #[error("the signature of `{file}` is not good: {reason}")]
+    Signature {
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The archive cannot be unpacked.
+    #[error("`{file}` cannot be unpacked: {reason}")]
+    Archive {
+        /// The archive's name.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A download failed.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// A program failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<fs::LockError> for WayError {
+    fn from(error: fs::LockError) -> Self {
+        match error {
+            fs::LockError::Io(error) => Self::Io(error),
+            fs::LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+        }
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", way_name(self.way), self.reason)
+    }
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    attempts.iter().fold(String::new(), |text, attempt| format!("{text}\n  {attempt}"))
+}
+
+fn way_name(way: ZigWay) -> &'static str {
+    match way {
+        ZigWay::Configured => "configured",
+        ZigWay::Installed => "installed",
+        ZigWay::Cache => "cache",
+        ZigWay::Tarball => "tarball",
+        ZigWay::Package => "package",
+    }
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        let attempts = match self {
+            Self::Cancelled(cancelled) => return cancelled.exit_code(),
+            Self::NoWay { attempts } => attempts,
+        };
+        // What most wants attention first: altered bytes, then the network that was forbidden.
+        let any = |test: fn(&WayError) -> bool| attempts.iter().any(|attempt| test(&attempt.reason));
+        if any(|reason| matches!(reason, WayError::Signature { .. })) {
+            ExitCode::BadSignature
+        } else if any(|reason| matches!(reason, WayError::Corrupt { .. })) {
+            ExitCode::CorruptDownload
+        } else if any(|reason| {
+            matches!(reason, WayError::Offline | WayError::Download(DownloadError::Offline { .. }))
+        }) {
+            ExitCode::Offline
+        } else if let Some(error) = attempts.iter().find_map(|attempt| match &attempt.reason {
+            WayError::Io(error) | WayError::Download(DownloadError::Io(error)) => Some(error),
+            _ => None,
+        }) {
+            ExitCode::of_io(error)
+        } else {
+            ExitCode::Toolchain
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let version = &ZigData::get().version;
+        match self {
+            Self::Cancelled(cancelled) => cancelled.hint(),
+            Self::NoWay { .. } if self.exit_code() == ExitCode::Offline => {
+                Some("run `xbuild toolchain install zig` once with the network".into())
+            }
+            Self::NoWay { .. } => Some(format!(
+                "install it (`pip install ziglang=={version}`, or from https://ziglang.org/download/) and \
+                 put it on PATH or into the user's configuration as `zig = \"PATH\"`"
+            )),
+        }
+    }
+}
+
+/// Looks for zig on the machine and in the cache, and provides nothing. For `plan` and `doctor`.
+pub fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
+    walk(request, cancel, |way| match way {
+        ZigWay::Tarball | ZigWay::Package => None,
+        way => Some(existing(request, way, cancel)),
+    })
+}
+
+/// Looks for zig by every configured way, and provides it where it is not there.
+pub fn provide(
+    request: &ZigRequest<'_>,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Zig, Error> {
+    walk(request, cancel, |way| {
+        let result = match way {
+            ZigWay::Tarball | ZigWay::Package if client.is_offline() => Err(WayError::Offline),
+            ZigWay::Tarball => install(request, way, cancel, reporter, |work| {
+                tarball::fetch(work, &ZigData::get().tarball, client, cancel, reporter)
+            }),
+            ZigWay::Package => install(request, way, cancel, reporter, |work| {
+                package::fetch(work, request.environment, cancel, reporter)
+            }),
+            way => existing(request, way, cancel),
+        };
+        if let Err(reason) = &result {
+            // A path that somebody has configured and that does not work is a fault; the others are not.
+            let fault = way == ZigWay::Configured && !matches!(reason, WayError::NotConfigured);
+            reporter.report(Event::Note {
+                level: if fault { Level::Warning } else { Level::Detail },
+                platform: None,
+                text: format!("zig, {}: {reason}", way_name(way)),
+            });
+        }
+        Some(result)
+    })
+}
+
+fn walk(
+    request: &ZigRequest<'_>,
+    cancel: &Cancel,
+    mut attempt: impl FnMut(ZigWay) -> Option<Result<Zig, WayError>>,
+) -> Result<Zig, Error> {
+    let mut attempts = Vec::new();
+    for way in &request.settings.ways {
+        match attempt(*way) {
+            Some(Ok(zig)) => return Ok(zig),
+            Some(Err(reason)) => {
+                // A way may be stopped by a limit of its own; only ours ends the walk.
+                cancel.check()?;
+                attempts.push(Attempt { way: *way, reason });
+            }
+            None => {}
+        }
+    }
+    Err(Error::NoWay { attempts })
+}
+
+/// A zig that is there already.
+fn existing(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+    match way {
+        ZigWay::Configured => {
+            let program = request.settings.path.as_ref().ok_or(WayError::NotConfigured)?;
+            let program = lookup(program, request.environment).unwrap_or_else(|| program.clone());
+            check(program, way, cancel)
+        }
+        ZigWay::Installed => installed(request.environment, cancel),
+        ZigWay::Cache => cached(request.cache, way, cancel),
+        ZigWay::Tarball | ZigWay::Package => Err(WayError::NotCached),
+    }
+}
+
+fn installed(environment: &Environment, cancel: &Cancel) -> Result<Zig, WayError> {
+    let mut failure = None;
+    if let Some(program) = lookup(Path::new("zig"), environment) {
+        match check(program, ZigWay::Installed, cancel) {
+            Ok(zig) => return Ok(zig),
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(python) = lookup(Path::new("python3"), environment) {
+        // The module only replaces itself by the program beside it. Its path is asked for, so that not every
+        // compiler call starts a Python first.
+        let script = "import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), 'zig'))";
+        let output = Command::new(python).args(["-c", script]).output(cancel)?;
+        let path = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if output.status.success() && Path::new(&path).is_absolute() {
+            match check(path.into(), ZigWay::Installed, cancel) {
+                Ok(zig) => return Ok(zig),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+    }
+    Err(failure.unwrap_or(WayError::NotInstalled))
+}
+
+/// A program by its path, or by its name on `PATH`.
+fn lookup(program: &Path, environment: &Environment) -> Option<PathBuf> {
+    let folder = crate::sys::env::current_dir().ok()?;
+    which::which_in(program, environment.var_os("PATH"), folder).ok()
+}
+
+/// Asks a program for its version.
+fn check(program: PathBuf, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+    let said = Command::new(&program).arg("version").text(cancel)?;
+    let said = said.trim();
+    let Ok(version) = said.parse::<Version>() else {
+        return Err(WayError::NoVersion { program, said: said.to_owned() });
+    };
+    // `0.15.0-dev.N` is older than 0.15.0 for semver, and it is for us.
+    if version < ZigData::get().minimum {
+        return Err(WayError::TooOld { program, version });
+    }
+    Ok(Zig { program, version, way })
+}
+
+/// Where the pinned version is kept.
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("toolchains").join(format!("zig-{}", ZigData::get().version))
+}
+
+fn cached(cache: &Path, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+    let folder = folder(cache);
+    // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
+    match fs::read_to_string(folder.join(MARKER)) {
+        Ok(text) if text == package::marker() || text == tarball::marker() => {}
+        Ok(_) => return Err(WayError::NotCached),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
+        Err(error) => return Err(error.into()),
+    }
+    check(folder.join("zig"), way, cancel)
+}
+
+/// A folder to work in, and the folder in it that becomes the provided zig.
+struct Work<'a> {
+    /// For archives; they stay when the work is interrupted, so that a later run resumes.
+    downloads: &'a Path,
+    /// For what is thrown away in the end.
+    scratch: &'a Path,
+    /// To be filled with `zig`, `lib/` and the marker.
+    root: &'a Path,
+}
+
+/// Provides the pinned version by `fetch`, once for all processes that want it.
+fn install(
+    request: &ZigRequest<'_>,
+    way: ZigWay,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+    fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
+) -> Result<Zig, WayError> {
+    let folder = folder(request.cache);
+    let toolchains = request.cache.join("toolchains");
+    let downloads = request.cache.join("downloads");
+    fs::create_dir_all(&toolchains)?;
+    fs::create_dir_all(&downloads)?;
+    let _lock = fs::lock(&toolchains.join("zig.lock"), cancel, || {
+        reporter.report(Event::Note {
+            level: Level::Info,
+            platform: None,
+            text: "waiting for another xbuild that provides zig".into(),
+        });
+    })?;
+    // Another process may have provided it while we waited.
+    if let Ok(zig) = cached(request.cache, way, cancel) {
+        return Ok(zig);
+    }
+    let scratch = fs::temporary_dir(&toolchains)?;
+    let root = scratch.path().join("root");
+    fs::create_dir(&root)?;
+    fetch(&Work { downloads: &downloads, scratch: scratch.path(), root: &root })?;
+    check(root.join("zig"), way, cancel)?;
+    if folder.exists() {
+        // Without a good marker it is an older pin's, or somebody has been at it.
+        fs::rename(&folder, scratch.path().join("old"))?;
+    }
+    fs::rename(&root, &folder)?;
+    check(folder.join("zig"), way, cancel)
+}

@@ -1,0 +1,251 @@
+//! The ways to zig, with programs and archives made here.
+
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use super::*;
+use crate::report::Silent;
+use crate::sys::fs::PermissionsExt;
+use crate::sys::loopback::{Reply, Server};
+
+/// A minisign key made for these tests, and what it has signed.
+const KEY: &str = "RWR0ZXN0a2V5IY8VQ6HE6zthZSaFWX7PezL0P9tXNn3hRNmTJPDIqusJ";
+const SIGNATURE: &str = "untrusted comment: x
+RUR0ZXN0a2V5IQNTFb5BkvKzI+B7gxVNYpWFLwx8s1t7l7FQoG828fbfG178LohU9x6jBIl3OzabzNbfLzw9sStKtfR9ZnBzFwo=
+trusted comment: timestamp:1700000000\tfile:zig-test.tar.xz\thashed
+522dGygFyvXPbKuN21fIVG+7K8/NxWlRztSUH34l79Cf1zjEakD9cJgEaBCQEU/yLqZ+6YWeBCKLp02c6r14BQ==
+";
+/// The same bytes, signed under an older file's name.
+const OLDER: &str = "untrusted comment: x
+RUR0ZXN0a2V5IQNTFb5BkvKzI+B7gxVNYpWFLwx8s1t7l7FQoG828fbfG178LohU9x6jBIl3OzabzNbfLzw9sStKtfR9ZnBzFwo=
+trusted comment: timestamp:1700000000\tfile:zig-older.tar.xz\thashed
+1zrFQentQFrww/1tyj+uiRsAG5HRce9wPupHX1UjWeyauP1ltFJgH9vvKf9sQ5NrFMyePKyCN1suDKopeyA6BQ==
+";
+/// `zig-test/zig`, a script that says 0.17.1, and `zig-test/lib/std.zig`.
+const GOOD: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff009f5d003d1a491579cd8f6bfb628e20d93a2e376ae5f6\
+    9fd1b953ee15d8663fbabf4931fb6748a8ff11be3824712a5a556b1c4df298ecf23d06376cb64a57aba2cc796b5249ba28dc\
+    e14f92dbaadaba7b92cea7bce4d3f2022499f9ee6c5d3dbc95a80e08d96fdfb742fddaacaa6b2925a804c7553e016dd1023b\
+    cb5ace70a07dfe0d1fd80def37fc35d7c4fae78215e7babb1135917ddfd954ae803cb09328f45b150000dcd2c774fa9e6b06\
+    0001bb01805000005086dd0fb1c467fb020000000004595a";
+/// `zig-test/zig`, a symbolic link to `/bin/sh`.
+const LINK: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff005e5d003d1a491579cd8f6bfb63591afa87744921f4e0\
+    fc9d83f587e3d4072d2c69fcfd484eb466b358446c509f7cfb70e7db174abc7c9fd61bd736229a197b8527d07f1111d45fed\
+    09209a7b455dc427d11400982e3e2811fb58b404446b28d9000000002895811ab7b42fe200017a80500000004a450713b1c4\
+    67fb020000000004595a";
+/// `zig-test/../../up`.
+const UP: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff00635d003d1a491579cd8f6bfb62b18e1b87681bd914a2\
+    73d7f19ad0ee7ea94cf090208f25c1b0b5b3bb169540b3229b0ad6e70329fe3f5e9cfbf3efc7489ba7180bc311a20ab145c0\
+    4409288224496a7d9741efa802ca2f5b3a4d45b9c2a4b7fc96891cb5ef0000000309e46129022a5700017f8050000000f9d4\
+    ca43b1c467fb020000000004595a";
+
+/// A machine with nothing but what a test puts there.
+struct Machine {
+    folder: fs::TempDir,
+    environment: Environment,
+    settings: ZigSettings,
+}
+
+impl Machine {
+    fn new(ways: &[ZigWay]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bin");
+        fs::create_dir(&path).unwrap();
+        let environment = [("PATH", path)].into_iter().collect();
+        Self { folder, environment, settings: ZigSettings { path: None, ways: ways.to_vec() } }
+    }
+
+    /// Puts a shell script on `PATH`.
+    fn program(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.folder.path().join("bin").join(name);
+        fs::write_atomic(&path, format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755).unwrap();
+        path
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn provide(&self, client: &Client) -> Result<Zig, Error> {
+        let cache = self.cache();
+        let request = ZigRequest { settings: &self.settings, cache: &cache, environment: &self.environment };
+        provide(&request, client, &Cancel::new(), &Silent)
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        match self.provide(&Client::new(false)) {
+            Err(Error::NoWay { attempts }) => attempts,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Keeps what was reported.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Event>>);
+
+impl Reporter for Kept {
+    fn report(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+#[test]
+fn the_program_on_path_is_taken_if_it_is_new_enough() {
+    let machine = Machine::new(&[ZigWay::Installed]);
+    let program = machine.program("zig", "echo 0.16.0");
+    let zig = machine.provide(&Client::new(false)).unwrap();
+    assert_eq!(zig, Zig { program, version: Version::new(0, 16, 0), way: ZigWay::Installed });
+    assert_eq!(zig.newest_glibc(), (2, 43));
+
+    machine.program("zig", "echo 0.14.1");
+    assert!(matches!(machine.attempts()[0].reason, WayError::TooOld { .. }));
+    machine.program("zig", "echo 0.15.0-dev.77+abcdef");
+    assert!(matches!(machine.attempts()[0].reason, WayError::TooOld { .. }));
+    machine.program("zig", "echo hello");
+    assert!(matches!(machine.attempts()[0].reason, WayError::NoVersion { .. }));
+}
+
+#[test]
+fn pythons_module_is_taken_by_its_programs_path() {
+    let machine = Machine::new(&[ZigWay::Installed]);
+    let program = machine.program("wheel-zig", "echo 0.17.1");
+    machine.program("python3", &format!("echo '{}'", program.display()));
+    assert_eq!(machine.provide(&Client::new(false)).unwrap().program, program);
+}
+
+#[test]
+fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
+    let mut machine = Machine::new(ZigWay::ALL);
+    machine.settings.path = Some("/no/such/zig".into());
+    let reporter = Kept::default();
+    let cache = machine.cache();
+    let request =
+        ZigRequest { settings: &machine.settings, cache: &cache, environment: &machine.environment };
+    let error = provide(&request, &Client::new(true), &Cancel::new(), &reporter).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Offline);
+    let text = error.to_string();
+    for way in ["configured: cannot start `/no/such/zig`", "installed: ", "cache: ", "tarball: ", "package: "]
+    {
+        assert!(text.contains(way), "{way} is not in: {text}");
+    }
+    let warnings = reporter.0.into_inner().unwrap();
+    let is_warning = |event: &&Event| matches!(event, Event::Note { level: Level::Warning, .. });
+    assert_eq!(warnings.iter().filter(is_warning).count(), 1);
+}
+
+#[test]
+fn a_package_with_other_bytes_is_refused() {
+    let machine = Machine::new(&[ZigWay::Cache, ZigWay::Package]);
+    let file = &ZigData::get().package.file;
+    // Says its version, else writes a wheel into the folder after `--dest`.
+    machine.program(
+        "pip3",
+        &format!("[ \"$1\" = --version ] && exit\nwhile [ \"$1\" != --dest ]; do shift; done\necho x > \"$2/{file}\""),
+    );
+    let attempts = machine.attempts();
+    assert!(matches!(attempts[1].reason, WayError::Corrupt { .. }), "{}", attempts[1].reason);
+    assert_eq!(Error::NoWay { attempts }.exit_code(), ExitCode::CorruptDownload);
+    // Nothing is left that a later run could take for zig.
+    assert_eq!(fs::read_dir(machine.cache().join("toolchains")).unwrap().count(), 1, "only the lock");
+}
+
+#[test]
+fn pips_own_words_are_in_the_reason() {
+    let machine = Machine::new(&[ZigWay::Package]);
+    machine.program("pip", "[ \"$1\" = --version ] && exit\necho 'the index says no' >&2; exit 1");
+    assert!(machine.attempts()[0].to_string().contains("the index says no"));
+    let machine = Machine::new(&[ZigWay::Package]);
+    assert!(matches!(machine.attempts()[0].reason, WayError::NoInstaller));
+}
+
+/// Fetches the archive `bytes` with `signature` from a server.
+fn fetch_tarball(bytes: &str, signature: &'static str) -> (fs::TempDir, Result<(), WayError>) {
+    let bytes = hex::decode(bytes).unwrap();
+    let server = Server::start(move |request| {
+        let signature_wanted = request.path.ends_with(".minisig");
+        Reply::Whole(if signature_wanted { signature.as_bytes().to_vec() } else { bytes.clone() })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let work = Work { downloads: folder.path(), scratch: folder.path(), root: &root };
+    let tarball = data::Tarball {
+        url: format!("{}/zig-test.tar.xz", server.url),
+        signature: format!("{}/zig-test.tar.xz.minisig", server.url),
+        public_key: KEY.into(),
+    };
+    let result = tarball::fetch(&work, &tarball, &Client::new(false), &Cancel::new(), &Silent);
+    (folder, result)
+}
+
+#[test]
+fn a_signed_archive_is_unpacked() {
+    let (folder, result) = fetch_tarball(GOOD, SIGNATURE);
+    result.unwrap();
+    let root = folder.path().join("root");
+    assert_eq!(fs::read(root.join("lib/std.zig")).unwrap(), b"//\n");
+    assert_eq!(fs::metadata(root.join("zig")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_to_string(root.join(MARKER)).unwrap(), tarball::marker());
+}
+
+#[test]
+fn an_altered_archive_and_anothers_signature_are_refused() {
+    for (bytes, signature) in [(LINK, SIGNATURE), (GOOD, OLDER), (GOOD, "nonsense")] {
+        let (folder, result) = fetch_tarball(bytes, signature);
+        assert!(matches!(result, Err(WayError::Signature { .. })), "{result:?}");
+        assert_eq!(fs::read_dir(folder.path().join("root")).unwrap().count(), 0);
+        assert!(!folder.path().join("zig-test.tar.xz").exists());
+    }
+}
+
+#[test]
+fn archives_cannot_leave_their_folder_or_bring_links() {
+    for bytes in [LINK, UP] {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, root) = (folder.path().join("a.tar.xz"), folder.path().join("root/root"));
+        fs::create_dir_all(&root).unwrap();
+        fs::write_atomic(&archive, &hex::decode(bytes).unwrap(), 0o644).unwrap();
+        let result = unpack::tar_xz(&archive, &root, &Cancel::new());
+        assert!(matches!(result, Err(WayError::Archive { .. })), "{result:?}");
+        assert!(!folder.path().join("up").exists() && !folder.path().join("root/up").exists());
+    }
+}
+
+fn wheel(entries: &[(&str, u32, &str)]) -> (fs::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.whl");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    for (name, mode, content) in entries {
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(content.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_wheel_keeps_its_executable_bits_and_loses_its_metadata() {
+    let (folder, path) = wheel(&[
+        ("ziglang/zig", 0o755, "z"),
+        ("ziglang/lib/c.h", 0o664, "c"),
+        ("x.dist-info/RECORD", 0o644, ""),
+    ]);
+    let root = folder.path().join("root");
+    unpack::wheel(&path, "ziglang", &root, &Cancel::new()).unwrap();
+    let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("zig"), mode("lib/c.h")), (0o755, 0o644));
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
+}
+
+#[test]
+fn a_wheel_cannot_leave_its_folder() {
+    for name in ["ziglang/../../up", "/ziglang/up", "../up"] {
+        let (folder, path) = wheel(&[(name, 0o644, "x")]);
+        let result = unpack::wheel(&path, "ziglang", &folder.path().join("root"), &Cancel::new());
+        assert!(matches!(result, Err(WayError::Archive { .. })), "{name}: {result:?}");
+        assert!(!folder.path().join("up").exists());
+    }
+}
