@@ -125,8 +125,10 @@ impl Image {
         });
         let manifest = Encoded::new(media_type::MANIFEST, &manifest);
         // A second pair of eyes: what another reader of the specification refuses is never published.
-        ImageConfiguration::from_reader(config.bytes.as_slice()).map_err(|error| ImageError::Refused(error.to_string()))?;
-        ImageManifest::from_reader(manifest.bytes.as_slice()).map_err(|error| ImageError::Refused(error.to_string()))?;
+        ImageConfiguration::from_reader(config.bytes.as_slice())
+            .map_err(|error| ImageError::Refused(error.to_string()))?;
+        ImageManifest::from_reader(manifest.bytes.as_slice())
+            .map_err(|error| ImageError::Refused(error.to_string()))?;
         Ok(Self { platform: parts.platform.clone(), manifest, config, layers })
     }
 
@@ -281,7 +283,7 @@ fn object<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     use std::time::Duration;
 
     fn layer(name: &str, media_type: &str) -> ImageLayer {
