@@ -61,6 +61,10 @@ const RULES: &[Rule] = &[
                 "std::thread::sleep",
                 "std::time::Instant",
                 "std::time::SystemTime",
+                "thread::sleep",
+                "time::Instant",
+                "time::SystemTime",
+                "process::exit",
                 "fs_err",
                 "tempfile",
                 "rustix",
@@ -75,11 +79,24 @@ const RULES: &[Rule] = &[
     Rule {
         name: "only `cli` and the views of `report` write to stdout and stderr",
         find: |source| {
-            let printing =
-                ["print!", "println!", "eprint!", "eprintln!", "dbg!", "std::io::stdout", "std::io::stderr"];
+            let printing = [
+                "print!",
+                "println!",
+                "eprint!",
+                "eprintln!",
+                "dbg!",
+                "std::io::stdout",
+                "std::io::stderr",
+                "io::stdout",
+                "io::stderr",
+                "anstream::stdout",
+                "anstream::stderr",
+                "anstream::println!",
+                "anstream::eprintln!",
+            ];
             if within(source, PRINTING) { Vec::new() } else { mentions(source, &printing) }
         },
-        breaks: ("src/layer.rs", "fn f() {\n    println!(\"done\");\n}\n"),
+        breaks: ("src/layer.rs", "use std::io;\nfn f() {\n    g(io::stdout());\n}\n"),
         keeps: ("src/cli/mod.rs", "fn f() {\n    println!(\"done\");\n}\n"),
     },
     Rule {
