@@ -158,7 +158,8 @@ fn a_wrong_value_in_a_file_is_shown_with_its_line() {
         crate::settings::Host { platform: "linux/amd64".parse().unwrap(), folder: "/p".into(), color: false };
     let environment = [("HOME", "/h")].into_iter().collect();
     let error =
-        crate::settings::resolve(&Default::default(), &environment, &project, None, &host).unwrap_err();
+        crate::settings::resolve(&crate::settings::Flags::default(), &environment, &project, None, &host)
+            .unwrap_err();
     assert_data_eq!(
         render::error(&error, false),
         str![[r#"

@@ -66,10 +66,10 @@ impl Archive {
     ) -> Result<Self, Error> {
         let access = Access { cache, client, cancel, reporter };
         let verify = |source: &Source| -> Result<Suite, Error> {
-            let keyring = match &source.keyring {
-                Some(path) => Keyring::parse(&path.display().to_string(), &fs::read(path)?)?,
-                None => Keyring::debian(),
-            };
+            let mut keyring = Keyring::debian();
+            for path in &source.keyrings {
+                keyring = keyring.with(&Keyring::parse(&path.display().to_string(), &fs::read(path)?)?);
+            }
             Ok(Suite { source: source.clone(), release: access.release(source, &keyring)? })
         };
         let suites: Vec<Result<Suite, Error>> = std::thread::scope(|scope| {

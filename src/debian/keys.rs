@@ -76,6 +76,12 @@ impl Keyring {
         Ok(Self { certificates: certificates.into() })
     }
 
+    /// These keys and those of another keyring.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self { certificates: self.certificates.iter().chain(other.certificates.iter()).cloned().collect() }
+    }
+
     /// The text of a clear-signed document if at least one signature is good at `now` (seconds since the epoch).
     pub fn verify(&self, document: &str, now: i64) -> Result<Verified, SignatureFault> {
         let (message, _) = CleartextSignedMessage::from_string(document)

@@ -169,7 +169,12 @@ mod tests {
     const IN_TIME: i64 = 1_783_800_000;
 
     fn source(mirror: &str, suite: &str) -> Source {
-        Source { mirror: mirror.into(), suite: suite.into(), components: vec!["main".into()], keyring: None }
+        Source {
+            mirror: mirror.into(),
+            suite: suite.into(),
+            components: vec!["main".into()],
+            keyrings: Vec::new(),
+        }
     }
 
     fn verify(text: &str, mirror: &str, suite: &str, now: i64) -> Result<Release, Error> {

@@ -22,8 +22,8 @@ pub struct Source {
     pub suite: String,
     /// Components: `main`.
     pub components: Vec<String>,
-    /// A file of `OpenPGP` keys that sign it; none means Debian's own archive keys.
-    pub keyring: Option<PathBuf>,
+    /// Files of `OpenPGP` keys that may sign it beside Debian's own archive keys.
+    pub keyrings: Vec<PathBuf>,
 }
 
 /// The addresses of Debian's archive and of its security archive.
@@ -48,8 +48,8 @@ pub struct Wanted<'a> {
     pub configured: Mirrors,
     /// Mirrors that the host's apt uses.
     pub host: Mirrors,
-    /// A file of `OpenPGP` keys instead of Debian's own.
-    pub keyring: Option<PathBuf>,
+    /// Files of `OpenPGP` keys that may sign beside Debian's own.
+    pub keyrings: Vec<PathBuf>,
 }
 
 /// Why no source could be made.
@@ -169,7 +169,7 @@ pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
                 mirror: mirror.trim_end_matches('/').to_owned(),
                 suite: suite.clone(),
                 components: components.to_vec(),
-                keyring: wanted.keyring.clone(),
+                keyrings: wanted.keyrings.clone(),
             })
         })
         .collect()

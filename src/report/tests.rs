@@ -207,6 +207,17 @@ published registry.example/app:1.0 in 1m 05s
     );
 }
 
+#[test]
+fn what_was_built_is_told_also_where_nothing_was_published() {
+    let shared = Shared::default();
+    let target = indicatif::ProgressDrawTarget::hidden();
+    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false);
+    view.report(built("linux/amd64", "x86_64-unknown-linux-gnu", 1));
+    view.finish();
+    view.finish();
+    assert_eq!(shared.text().matches("x86_64-unknown-linux-gnu").count(), 1);
+}
+
 /// One of each variant; the match makes a new variant an error here.
 fn one_of_each() -> Vec<Event> {
     let mut seen: Vec<Event> = Vec::new();

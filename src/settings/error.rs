@@ -115,7 +115,7 @@ pub enum Problem {
     /// Something that a later release will have.
     #[error("{what} `{given}` is not yet in this release")]
     NotYet {
-        /// What: `the output type`, `a base from a registry:`.
+        /// What: `the output type`, `the registry base`.
         what: &'static str,
         /// As it was given.
         given: String,

@@ -38,7 +38,7 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
         }
         _ if text.is_empty() => Err(form(WHAT, text, REMEDY)),
         _ => Err(Problem::NotYet {
-            what: "a base from a registry,",
+            what: "the registry base",
             given: text.to_owned(),
             remedy: "take `apt:bookworm`, or copy the image first: `skopeo copy --all docker://IMAGE \
                      oci:base:latest` and `--base oci:base:latest`",

@@ -412,6 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_known_while_it_runs_and_no_longer() {
+        let mut id = 0;
+        shell("echo $$; sleep 0.1")
+            .lines(&Cancel::new(), |line| {
+                if let Line::Stdout(bytes) = line {
+                    id = String::from_utf8(bytes).unwrap().parse().unwrap();
+                    assert!(groups().contains(&id));
+                }
+            })
+            .unwrap();
+        assert!(id > 0 && !groups().contains(&id));
+    }
+
+    #[test]
     fn a_missing_program_is_told_apart() {
         let error = Command::new("no-such-program-xbuild").output(&Cancel::new()).unwrap_err();
         assert!(error.is_not_found());

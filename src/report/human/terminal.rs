@@ -65,10 +65,15 @@ impl Terminal {
         self.write(&mut state, text);
     }
 
-    /// Takes the live lines away, so that what comes next starts on a clean line.
+    /// Takes the live lines away, so that what comes next starts on a clean line. What was built stays as a
+    /// table, also where nothing was published.
     pub fn finish(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.clear(&mut state);
+        let table = table(&std::mem::take(&mut state.built), self.paint);
+        if !table.is_empty() {
+            self.write(&mut state, &table);
+        }
     }
 
     fn clear(&self, state: &mut State) {
@@ -124,17 +129,21 @@ impl Terminal {
             },
         );
         if phase == Phase::Done {
-            line.bar.disable_steady_tick();
+            line.end("✓");
         }
     }
 
     fn download(&self, state: &mut State, what: &str, done: u64, total: Option<u64>) {
+        let ended = total.is_some_and(|total| done >= total);
+        if ended && !state.downloads.contains_key(what) {
+            return;
+        }
         let bar = state.downloads.entry(what.to_owned()).or_insert_with(|| {
             let bar = self.bars.add(ProgressBar::no_length());
             bar.set_prefix(what.to_owned());
             bar.set_style(style(match total {
                 Some(_) => {
-                    "  {prefix} {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
+                    "  {prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
                 }
                 None => "  {prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
             }));
@@ -144,7 +153,7 @@ impl Terminal {
             bar.set_length(total);
         }
         bar.set_position(done);
-        if total.is_some_and(|total| done >= total) {
+        if ended {
             bar.finish_and_clear();
             self.bars.remove(bar);
             state.downloads.remove(what);
@@ -159,6 +168,12 @@ impl Line {
             phase => paint.word(phase.name()),
         };
         self.bar.set_message(format!("{word} {rest}"));
+    }
+
+    /// Stops the spinner and leaves a mark in its place.
+    fn end(&self, mark: &str) {
+        self.bar.disable_steady_tick();
+        self.bar.set_style(style(&format!("{mark} {{prefix:15}} {{wide_msg}}")));
     }
 }
 
@@ -185,7 +200,7 @@ fn bytes_text(done: u64, total: Option<u64>, seconds: f64) -> String {
     format!("{}{of}{rate}", size(done))
 }
 
-/// A line's style. The templates are constants, tested below; a bad one would show the bare default.
+/// A line's style. The templates are constants of this file; a bad one would show the bare default.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
@@ -198,7 +213,7 @@ impl Reporter for Terminal {
             if let Event::Failed { platform: Some(platform), .. } = &event
                 && let Some(line) = state.platforms.get(platform)
             {
-                line.bar.disable_steady_tick();
+                line.end("✗");
                 line.bar.set_message(self.paint.error("failed"));
             }
             return self.write(state, &text);
@@ -227,12 +242,12 @@ impl Reporter for Terminal {
                 let line = self.line(state, platform);
                 line.phase = Phase::Done;
                 line.show(paint, &format!("{} in {}", size(bytes), span(milliseconds)));
-                line.bar.disable_steady_tick();
+                line.end("✓");
                 state.built.push(event);
             }
             Event::Published { reference, digest: _, milliseconds } => {
                 self.clear(state);
-                let table = table(&state.built, self.paint);
+                let table = table(&std::mem::take(&mut state.built), self.paint);
                 let published = self.paint.good("published");
                 self.write(state, &format!("{table}\n{published} {reference} in {}\n", span(milliseconds)));
             }

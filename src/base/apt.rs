@@ -1,0 +1,240 @@
+//! `apt:SUITE`: a base that is assembled from signed Debian packages, once for each list of packages.
+//!
+//! The layer is kept in the cache under the identity of its packages and the way it is compressed. Nothing in it
+//! depends on the project, so all projects share it, also in a registry.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::BaseImage;
+use crate::debian::{self, Archive, BaseRequest, ResolvedBase};
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::image::ImageLayer;
+use crate::layer::{self, Compression, EntryKind, LayerSpec};
+use crate::oci::{Descriptor, Digest};
+use crate::platform::Platform;
+use crate::report::Reporter;
+use crate::settings::DebianSettings;
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::download::{Client, sha256_of};
+use crate::sys::fs;
+
+/// Why a base could not be assembled.
+#[derive(Debug, thiserror::Error)]
+pub enum AptError {
+    /// The packages could not be resolved, fetched or unpacked.
+    #[error(transparent)]
+    Debian(#[from] debian::Error),
+    /// The layer could not be written.
+    #[error(transparent)]
+    Layer(#[from] layer::Error),
+    /// The cache could not be read or written.
+    #[error("cannot keep the base in the cache: {0}")]
+    Io(#[from] std::io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<fs::LockError> for AptError {
+    fn from(error: fs::LockError) -> Self {
+        match error {
+            fs::LockError::Io(error) => error.into(),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        }
+    }
+}
+
+impl Explain for AptError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Debian(error) => error.exit_code(),
+            Self::Layer(error) => error.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Debian(error) => error.hint(),
+            Self::Layer(error) => error.hint(),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// A Debian release and what of it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct ReleaseRequest<'a> {
+    /// The release's codename.
+    pub release: &'a str,
+    /// The suites; empty for the release with its updates and its security suite.
+    pub suites: &'a [String],
+    /// The components; empty for `main`.
+    pub components: &'a [String],
+}
+
+/// Opens a release: gets and verifies its suites. Serves every architecture.
+pub fn open(
+    request: &ReleaseRequest<'_>,
+    settings: &DebianSettings,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Archive, debian::Error> {
+    let sources = debian::select(&debian::Wanted {
+        release: request.release,
+        suites: request.suites,
+        components: request.components,
+        configured: debian::Mirrors {
+            archive: settings.mirror.clone(),
+            security: settings.security_mirror.clone(),
+        },
+        host: debian::host_mirrors(Path::new("/"))?,
+        keyrings: settings.keyrings.clone(),
+    })?;
+    Archive::open(&sources, &cache.join("debian"), client, cancel, reporter)
+}
+
+/// Chooses the packages of a base. `libraries` are what the payload needs beyond the recipe (`libstdc++.so.6`); one
+/// that the recipe does not know is left to the check of the finished image.
+pub fn resolve(
+    archive: &Archive,
+    architecture: &str,
+    libraries: &BTreeSet<String>,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<ResolvedBase, debian::Error> {
+    let extra: Vec<String> = libraries
+        .iter()
+        .filter_map(|library| debian::package_for_library(library))
+        .map(ToOwned::to_owned)
+        .collect();
+    archive.resolve_base(&BaseRequest { architecture, extra: &extra }, client, cancel, reporter)
+}
+
+/// What is kept of an assembled base beside its layer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Kept {
+    descriptor: Descriptor,
+    diff_id: Digest,
+    environment: Vec<String>,
+    folders: BTreeSet<String>,
+}
+
+/// The image of a resolved base: from the cache if it is there and whole, else assembled.
+#[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+pub fn fetch(
+    resolved: &ResolvedBase,
+    platform: &Platform,
+    compression: Compression,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<BaseImage, AptError> {
+    let identity = resolved.identity();
+    let name = format!("{}-{}", identity.trim_start_matches("sha256:"), suffix(compression));
+    let folder = cache.join("bases").join(name);
+    fs::create_dir_all(&folder)?;
+    let _lock = fs::lock(&folder, cancel, || ())?;
+    let kept = match recall(&folder)? {
+        Some(kept) => kept,
+        None => assemble(resolved, &folder, compression, cache, client, cancel, reporter)?,
+    };
+    let layer = ImageLayer {
+        blob: folder.join(kept.descriptor.digest.hex()),
+        descriptor: kept.descriptor,
+        diff_id: kept.diff_id,
+    };
+    let mut config = json!({
+        "os": platform.os(),
+        "architecture": platform.architecture(),
+        "config": { "Env": kept.environment },
+        "history": [{ "created_by": format!("xbuild: Debian {} for {}", resolved.release, resolved.architecture) }],
+    });
+    if let Some(variant) = platform.variant() {
+        config["variant"] = variant.into();
+    }
+    Ok(BaseImage {
+        name: Some(format!("apt:{}", resolved.release)),
+        digest: Some(identity),
+        config,
+        layers: vec![layer],
+        folders: Arc::new(kept.folders),
+        glibc: resolved.glibc(),
+    })
+}
+
+fn suffix(compression: Compression) -> String {
+    match compression {
+        Compression::Gzip { level } => format!("gzip{level}"),
+        Compression::Zstd { level } => format!("zstd{level}"),
+        Compression::None => "tar".into(),
+    }
+}
+
+fn record(folder: &Path) -> PathBuf {
+    folder.join("base.json")
+}
+
+/// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
+fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
+    let bytes = match fs::read(record(folder)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
+    let blob = folder.join(kept.descriptor.digest.hex());
+    let whole = match sha256_of(&blob) {
+        Ok(sha256) => hex::encode(sha256) == kept.descriptor.digest.hex(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(whole.then_some(kept))
+}
+
+fn assemble(
+    resolved: &ResolvedBase,
+    folder: &Path,
+    compression: Compression,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Kept, AptError> {
+    let assembled = debian::assemble_base(resolved, &cache.join("debian"), client, cancel, reporter)?;
+    let folders = assembled
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.kind, EntryKind::Directory))
+        .map(|entry| entry.path.clone())
+        .collect();
+    let spec = LayerSpec {
+        entries: assembled.entries,
+        // One for all, so that the same packages give the same layer on any day.
+        mtime: 0,
+        compression,
+        ..LayerSpec::default()
+    };
+    let layer = layer::write(&spec, folder, cancel, &|_| ())?;
+    let kept = Kept {
+        descriptor: layer.descriptor,
+        diff_id: layer.diff_id,
+        environment: assembled.environment,
+        folders,
+    };
+    let bytes = serde_json::to_vec(&kept).map_err(std::io::Error::other)?;
+    fs::write_atomic(&record(folder), &bytes, 0o644)?;
+    Ok(kept)
+}
