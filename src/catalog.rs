@@ -59,6 +59,9 @@ pub struct Target {
     pub debian: Option<DebianPort>,
     /// How zig names it.
     pub zig: ZigTarget,
+    /// Variables that build scripts get when they compile for it.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The ELF identity of a target's programs (gABI, "ELF Header"; psABI of each machine for the flags).

@@ -3,12 +3,11 @@
 //! An artifact is only what a build produced. It becomes part of a [`Payload`] by [`verify`], so whatever takes a
 //! `Payload` need not ask again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
 use crate::catalog::Target;
-use crate::compile::cargo::BuiltBinary;
 use crate::elf::{self, Elf};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer::{Content, Entry, EntryKind};
@@ -16,6 +15,15 @@ use crate::plan::{GlibcVersion, PROGRAM_FOLDER};
 use crate::platform::Platform;
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
+
+/// A binary that cargo has built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltBinary {
+    /// The binary target's name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+}
 
 /// The verified programs of one platform, sorted by name; never empty.
 #[derive(Clone, Debug)]
@@ -195,10 +203,17 @@ impl Payload {
             .collect()
     }
 
-    /// True if some program needs this library.
+    /// The libraries that the programs need (`DT_NEEDED`).
     #[must_use]
-    pub fn needs(&self, library: &str) -> bool {
-        self.programs.iter().any(|program| program.elf.needed.iter().any(|needed| needed == library))
+    pub fn needed(&self) -> BTreeSet<String> {
+        self.programs.iter().flat_map(|program| program.elf.needed.iter().cloned()).collect()
+    }
+
+    /// What the image's history says of the payload's layer.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let names: Vec<_> = self.programs.iter().map(|program| program.name.as_str()).collect();
+        format!("xbuild: {}", names.join(", "))
     }
 }
 
@@ -235,7 +250,7 @@ mod tests {
     #[test]
     fn a_program_of_this_host_is_one_for_amd64_only() {
         let payload = verify(vec![host()], &ground("x86_64-unknown-linux-gnu")).unwrap();
-        assert!(payload.needs("libc.so.6"));
+        assert!(payload.needed().contains("libc.so.6"));
         assert_eq!(payload.entries()[0].path, "usr/local/bin/sh");
         let error = verify(vec![host()], &ground("aarch64-unknown-linux-gnu")).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::WrongBinary);

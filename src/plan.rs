@@ -4,11 +4,11 @@
 //! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::catalog::{Libc, Target};
+use crate::compile::Linker;
 use crate::error::{ExitCode, Explain};
 use crate::facts::project::Binary;
 use crate::facts::{BaseFacts, Facts, StandardLibrary};
@@ -82,7 +82,7 @@ pub struct PlatformPlan {
     pub target: &'static Target,
     /// Why this triple.
     pub triple_from: String,
-    /// What compiles C code and links.
+    /// What links, and compiles C code if it is zig.
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
@@ -130,33 +130,6 @@ pub enum LayerName {
     Payload,
 }
 
-/// What compiles C code and links.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Linker {
-    /// zig compiles C code and links.
-    Zig,
-    /// The Rust toolchain's own rust-lld links; zig compiles C code where `c_code` is true.
-    RustLld {
-        /// True if some crate compiles C code.
-        #[serde(rename = "c-code")]
-        c_code: bool,
-    },
-    /// What cargo's own configuration names.
-    Cargo {
-        /// The linker, where it names one.
-        linker: Option<PathBuf>,
-    },
-}
-
-impl Linker {
-    /// True if zig must be there.
-    #[must_use]
-    pub fn needs_zig(&self) -> bool {
-        matches!(self, Self::Zig | Self::RustLld { c_code: true })
-    }
-}
-
 /// Why a platform cannot be built as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -194,14 +167,6 @@ pub enum PlanError {
         /// The newest that it knows.
         newest: GlibcVersion,
     },
-    /// No toolchain can make programs for it.
-    #[error("no toolchain serves {triple}: {reason}")]
-    Unserved {
-        /// The target triple.
-        triple: String,
-        /// Why.
-        reason: String,
-    },
     /// Several binaries are in the image and none is said to start.
     #[error("the image has several programs and no entrypoint: {}", programs.join(", "))]
     NoEntrypoint {
@@ -215,7 +180,6 @@ impl Explain for PlanError {
         match self {
             Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
             Self::GlibcTooNew { .. } | Self::GlibcUnknownToZig { .. } => ExitCode::Config,
-            Self::Unserved { .. } => ExitCode::UnservedPlatform,
             Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
         }
     }
@@ -229,7 +193,6 @@ impl Explain for PlanError {
                 format!("leave `glibc` out, or lower it to \"{}.{}\"", available.0, available.1)
             }
             Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{}.{}\"", newest.0, newest.1),
-            Self::Unserved { .. } => "`xbuild targets` lists what can be built, `xbuild doctor` what is missing".into(),
             Self::NoEntrypoint { programs } => {
                 format!("say which one starts: entrypoint = [\"/{PROGRAM_FOLDER}/{}\"]", programs[0])
             }
@@ -282,12 +245,9 @@ fn plan_platform(
     if target.libc == Libc::Gnu && wanted.base.value == BaseSource::Scratch {
         return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
     }
-    let (linker, linker_from) = choose_linker(wanted, facts);
+    let (linker, linker_from) = linker_of(wanted, facts);
     let standard_library = facts.standard_libraries.get(&target.triple).cloned().unwrap_or_default();
-    if let StandardLibrary::Unavailable { reason } = &standard_library {
-        return Err(PlanError::Unserved { triple: target.triple.clone(), reason: reason.clone() });
-    }
-    let (glibc, glibc_from) = match choose_glibc(wanted, facts, base, &linker)? {
+    let (glibc, glibc_from) = match choose_glibc(wanted, facts, base, linker)? {
         Some((version, from)) => (Some(version), Some(from)),
         None => (None, None),
     };
@@ -329,24 +289,16 @@ fn plan_platform(
 }
 
 /// The linker of a platform and, in a few words, why.
-fn choose_linker(wanted: &PlatformSettings, facts: &Facts) -> (Linker, String) {
-    let target = wanted.target.value;
-    let configured = facts.configured_linkers.get(&target.triple).cloned();
-    match (wanted.toolchain.value, configured) {
-        (ToolchainChoice::Cargo, linker) => (Linker::Cargo { linker }, wanted.toolchain.origin.to_string()),
-        (ToolchainChoice::Zig, _) => (Linker::Zig, wanted.toolchain.origin.to_string()),
-        (ToolchainChoice::Auto, Some(linker)) => (
-            Linker::Cargo { linker: Some(linker) },
-            "cargo's configuration names a linker for the triple".into(),
-        ),
-        (ToolchainChoice::Auto, None) if target.libc == Libc::Musl => match facts.c_code.first() {
-            None => (Linker::RustLld { c_code: false }, "musl, and no crate compiles C code".into()),
-            Some(package) => {
-                (Linker::RustLld { c_code: true }, format!("musl; zig compiles the C code of `{package}`"))
-            }
-        },
-        (ToolchainChoice::Auto, None) => (Linker::Zig, "it links for every libc without a sysroot".into()),
-    }
+fn linker_of(wanted: &PlatformSettings, facts: &Facts) -> (Linker, String) {
+    let linker = facts.linkers.get(&wanted.platform).copied().unwrap_or(Linker::Zig);
+    let from = match (wanted.toolchain.value, linker, &facts.c_code) {
+        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => wanted.toolchain.origin.to_string(),
+        (_, Linker::Configured, _) => "cargo's configuration names a linker for the triple".into(),
+        (_, Linker::RustLld, _) => "musl, and no crate compiles C code".into(),
+        (_, Linker::Zig, Some(package)) => format!("it also compiles the C code of `{package}`"),
+        (_, Linker::Zig, None) => "it links for every C library without a sysroot".into(),
+    };
+    (linker, from)
 }
 
 /// The glibc that a platform's programs are linked for and why; `None` where none is linked or where cargo's own
@@ -355,13 +307,14 @@ fn choose_glibc(
     wanted: &PlatformSettings,
     facts: &Facts,
     base: &BaseFacts,
-    linker: &Linker,
+    linker: Linker,
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
     let target = wanted.target.value;
-    if target.libc != Libc::Gnu || *linker != Linker::Zig {
+    if target.libc != Libc::Gnu || linker != Linker::Zig {
         return Ok(None);
     }
-    let (oldest, newest) = ((2, 17), facts.zig.newest_glibc);
+    let newest = facts.zig.newest_glibc;
+    let oldest = target.zig.minimum_glibc.unwrap_or(newest);
     if let Some(version) = wanted.glibc.value {
         if let Some(available) = base.glibc.filter(|available| version > *available) {
             return Err(PlanError::GlibcTooNew { wanted: version, available, base: base.name.clone() });
@@ -387,6 +340,15 @@ fn choose_glibc(
         Some(version) => (version, format!("the glibc of `{}`", base.name)),
         None => (oldest, "the base's glibc is not known, so the oldest".into()),
     }))
+}
+
+/// What the image is called: its first tag, else the path of its first output.
+#[must_use]
+pub fn reference(plan: &Plan) -> String {
+    plan.tags.first().cloned().unwrap_or_else(|| match plan.outputs.first() {
+        Some(Output::Layout(path) | Output::Archive(path)) => path.display().to_string(),
+        None => plan.package.clone(),
+    })
 }
 
 fn created(settings: &Settings, facts: &Facts) -> Created {

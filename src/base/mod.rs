@@ -5,13 +5,23 @@
 
 pub mod apt;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use serde_json::Value;
 
+use crate::debian::{self, Archive};
+use crate::error::{ExitCode, Explain};
+use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
+use crate::layer::Compression;
 use crate::plan::GlibcVersion;
+use crate::platform::Platform;
+use crate::report::Reporter;
+use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::download::Client;
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +51,246 @@ impl BaseImage {
             layers: Vec::new(),
             folders: Arc::default(),
             glibc: None,
+        }
+    }
+}
+
+/// Why a platform has no base.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// Debian's packages.
+    #[error(transparent)]
+    Debian(#[from] debian::Error),
+    /// A release that other platforms wait for, too, could not be opened.
+    #[error("{message}")]
+    Release {
+        /// What failed.
+        message: String,
+        /// Its exit code.
+        code: ExitCode,
+        /// Its hint.
+        hint: Option<String>,
+    },
+    /// An assembled base.
+    #[error(transparent)]
+    Apt(#[from] apt::AptError),
+    /// Debian has no port for the platform.
+    #[error("Debian has no port for {platform} ({triple})")]
+    NoPort {
+        /// The platform.
+        platform: Platform,
+        /// The target triple.
+        triple: String,
+    },
+    /// The run was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for BaseError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Debian(error) => error.exit_code(),
+            Self::Release { code, .. } => *code,
+            Self::Apt(error) => error.exit_code(),
+            Self::NoPort { .. } => ExitCode::NotInBase,
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Debian(error) => error.hint(),
+            Self::Release { hint, .. } => hint.clone(),
+            Self::Apt(error) => error.hint(),
+            Self::NoPort { platform, .. } => {
+                Some(format!("choose another base for it: --base {platform}=scratch"))
+            }
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// A base of which is known what it is, but whose blobs need not be here yet.
+#[derive(Clone, Debug)]
+pub enum ResolvedBase {
+    /// Nothing.
+    Scratch,
+    /// Debian's packages, and where they came from.
+    Apt {
+        /// The opened release, to look up further packages.
+        archive: Arc<Archive>,
+        /// The packages.
+        packages: debian::ResolvedBase,
+    },
+}
+
+impl ResolvedBase {
+    /// What `plan` wants to know.
+    #[must_use]
+    pub fn facts(&self) -> BaseFacts {
+        match self {
+            Self::Scratch => {
+                BaseFacts { name: "scratch".into(), digest: None, content: "nothing".into(), glibc: None }
+            }
+            Self::Apt { packages, .. } => BaseFacts {
+                name: format!("apt:{}", packages.release),
+                digest: Some(packages.identity()),
+                content: format!(
+                    "{} packages, {:.1} MB to download",
+                    packages.packages.len(),
+                    packages.download_size() as f64 / 1e6
+                ),
+                glibc: packages.glibc(),
+            },
+        }
+    }
+
+    /// The libraries among `needed` that the base can still get: a package has them that is not in it yet.
+    #[must_use]
+    pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
+        let Self::Apt { packages, .. } = self else { return BTreeSet::new() };
+        let lacks = |library: &&String| {
+            debian::package_for_library(library)
+                .is_some_and(|name| !packages.packages.iter().any(|package| package.name == name))
+        };
+        needed.iter().filter(lacks).cloned().collect()
+    }
+}
+
+/// The releases that a run has opened, each once for all its platforms.
+#[derive(Debug, Default)]
+pub struct Bases {
+    releases: Mutex<BTreeMap<BaseSource, Arc<Archive>>>,
+}
+
+impl Bases {
+    /// Resolves the base of every platform, all at once.
+    pub fn resolve_all(
+        &self,
+        settings: &Settings,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> BTreeMap<Platform, Result<ResolvedBase, BaseError>> {
+        let machine = &settings.machine;
+        let sources: BTreeSet<&BaseSource> =
+            settings.platforms.iter().map(|wanted| &wanted.base.value).collect();
+        let mut failed = BTreeMap::new();
+        for source in sources {
+            if let Err(error) = self.open(source, machine, client, cancel, reporter) {
+                failed.insert(source, error);
+            }
+        }
+        thread::scope(|scope| {
+            let running: Vec<_> = settings
+                .platforms
+                .iter()
+                .map(|wanted| {
+                    let failed = failed.get(&wanted.base.value);
+                    let resolve = move || match failed {
+                        Some(error) => Err(BaseError::Release {
+                            message: error.to_string(),
+                            code: error.exit_code(),
+                            hint: error.hint(),
+                        }),
+                        None => self.resolve(wanted, client, cancel, reporter),
+                    };
+                    (wanted.platform.clone(), scope.spawn(resolve))
+                })
+                .collect();
+            running
+                .into_iter()
+                .map(|(platform, thread)| {
+                    (platform, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                })
+                .collect()
+        })
+    }
+
+    fn open(
+        &self,
+        source: &BaseSource,
+        machine: &Machine,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BaseError> {
+        let BaseSource::Apt { suite, suites, components } = source else { return Ok(()) };
+        let request = apt::ReleaseRequest { release: suite, suites, components };
+        let archive = apt::open(&request, &machine.debian, &machine.cache, client, cancel, reporter)?;
+        self.releases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(source.clone(), Arc::new(archive));
+        Ok(())
+    }
+
+    fn resolve(
+        &self,
+        wanted: &PlatformSettings,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<ResolvedBase, BaseError> {
+        match &wanted.base.value {
+            BaseSource::Scratch => Ok(ResolvedBase::Scratch),
+            source @ BaseSource::Apt { .. } => {
+                let target = wanted.target.value;
+                let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
+                    platform: wanted.platform.clone(),
+                    triple: target.triple.clone(),
+                })?;
+                let archive =
+                    self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
+                let Some(archive) = archive else {
+                    return Err(Cancelled::Stopped.into());
+                };
+                let none = BTreeSet::new();
+                let packages = apt::resolve(&archive, &port.architecture, &none, client, cancel, reporter)?;
+                Ok(ResolvedBase::Apt { archive, packages })
+            }
+            BaseSource::Layout { .. } => Err(Cancelled::Stopped.into()),
+        }
+    }
+}
+
+/// What [`fetch`] needs beside the base.
+#[derive(Clone, Copy)]
+pub struct FetchRequest<'a> {
+    /// The platform.
+    pub platform: &'a Platform,
+    /// Libraries that the payload needs and the base can get.
+    pub libraries: &'a BTreeSet<String>,
+    /// How an assembled base is compressed.
+    pub compression: Compression,
+    /// What belongs to the machine.
+    pub machine: &'a Machine,
+    /// For packages.
+    pub client: &'a Client,
+}
+
+/// Makes sure that a base is here and whole.
+pub fn fetch(
+    resolved: &ResolvedBase,
+    request: &FetchRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<BaseImage, BaseError> {
+    let FetchRequest { platform, libraries, compression, machine, client } = *request;
+    match resolved {
+        ResolvedBase::Scratch => Ok(BaseImage::scratch()),
+        ResolvedBase::Apt { archive, packages } => {
+            let more;
+            let packages = if libraries.is_empty() {
+                packages
+            } else {
+                let architecture = &packages.architecture;
+                more = apt::resolve(archive, architecture, libraries, client, cancel, reporter)?;
+                &more
+            };
+            let (cache, work) = (&machine.cache, cancel);
+            Ok(apt::fetch(packages, platform, compression, cache, client, work, reporter)?)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Why a build failed: any room's error, told apart by platform.
 
 use crate::base::BaseError;
-use crate::compile::CompileFailure;
+use crate::compile;
 use crate::error::{ExitCode, Explain};
 use crate::facts::FactsError;
 use crate::files::FilesError;
@@ -81,7 +81,9 @@ build_error! {
     /// The Rust toolchain, or a standard library of it.
     Rust(toolchain::rust::Error),
     /// The compilation.
-    Compile(CompileFailure),
+    Compile(compile::Error),
+    /// The compilation for one platform.
+    Unit(compile::UnitError),
     /// An artifact is no payload.
     Payload(PayloadError),
     /// The base image.

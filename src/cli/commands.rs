@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, PlanOptions, ToolchainCommand};
 use super::view::{View, print};
-use super::{CliError, Failure};
+use super::{CliError, Failure, diagnose, show};
+use crate::build;
 use crate::catalog::{Libc, Target};
 use crate::config;
 use crate::platform::Platform;
@@ -36,8 +37,11 @@ pub(super) fn run(
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
         Command::Targets(options) => targets(options.json),
-        Command::Toolchain(command) => toolchain(&context, command),
-        Command::Doctor => doctor(&context),
+        Command::Toolchain(command) => {
+            let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
+            diagnose::toolchain(command, &context.machine(offline)?, environment, view, cancel)
+        }
+        Command::Doctor => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
         Command::Completions { shell } => completions(*shell),
         Command::Man { command } => man(command.as_deref()),
     }
@@ -100,25 +104,33 @@ fn not_a_command(folder: &Path, path: &Path) -> Result<(), CliError> {
 }
 
 fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
-    let _settings = context.settings(options)?;
-    context.cancel.check()?;
-    Err(CliError::NotWired("build").into())
+    let settings = context.settings(options)?;
+    let reporter = context.view.reporter();
+    let outcome = build::run(&settings, context.environment, reporter, context.cancel)?;
+    context.view.finish();
+    print(&format!("{}@{}\n", shown_reference(&outcome.reference), outcome.digest))?;
+    match outcome.failed {
+        Some(failed) => Err(failed.error().into()),
+        None => Ok(()),
+    }
+}
+
+/// A path is shown as it is reached from here; a name is a name.
+fn shown_reference(reference: &str) -> String {
+    env::current_dir()
+        .ok()
+        .and_then(|folder| {
+            Path::new(reference).strip_prefix(folder).ok().map(|path| path.display().to_string())
+        })
+        .unwrap_or_else(|| reference.to_owned())
 }
 
 fn plan(context: &Context<'_>, options: &PlanOptions) -> Result<(), Failure> {
-    let _settings = context.settings(&options.build)?;
-    Err(CliError::NotWired("plan").into())
-}
-
-fn toolchain(context: &Context<'_>, command: &ToolchainCommand) -> Result<(), Failure> {
-    let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
-    let _machine = context.machine(offline)?;
-    Err(CliError::NotWired("toolchain").into())
-}
-
-fn doctor(context: &Context<'_>) -> Result<(), Failure> {
-    let _machine = context.machine(false)?;
-    Err(CliError::NotWired("doctor").into())
+    let settings = context.settings(&options.build)?;
+    let plan = build::plan_only(&settings, context.environment, context.view.reporter(), context.cancel)?;
+    context.view.finish();
+    let text = if options.json { json_text(&plan) } else { show::plan(&plan, &settings) };
+    Ok(print(&text)?)
 }
 
 /// A row of `xbuild targets`.
@@ -159,7 +171,7 @@ fn target_table(rows: &[TargetRow]) -> String {
 }
 
 /// A value as JSON that people can read too. Our own types have nothing that JSON lacks.
-fn json_text<T: Serialize>(value: &T) -> String {
+pub(super) fn json_text<T: Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 

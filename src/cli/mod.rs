@@ -5,7 +5,9 @@
 
 mod arguments;
 mod commands;
+mod diagnose;
 mod render;
+mod show;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::compile::wrapper;
 use crate::error::{ExitCode, Explain};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -72,9 +75,6 @@ pub(crate) enum CliError {
     /// Ctrl-C can't be caught.
     #[error("cannot listen to Ctrl-C: {0}")]
     Signals(#[from] ctrlc::Error),
-    /// The command has no pipeline behind it.
-    #[error("`xbuild {0}` is not wired up in this build")]
-    NotWired(&'static str),
 }
 
 impl Explain for CliError {
@@ -83,7 +83,7 @@ impl Explain for CliError {
             Self::CommandAsPath { .. } | Self::NoSuchCommand { .. } => ExitCode::Usage,
             Self::Progress { .. } => ExitCode::Config,
             Self::Stdout(error) | Self::CurrentFolder(error) => ExitCode::of_io(error),
-            Self::Signals(_) | Self::NotWired(_) => ExitCode::Internal,
+            Self::Signals(_) => ExitCode::Internal,
         }
     }
 
@@ -95,7 +95,7 @@ impl Explain for CliError {
             Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
-            Self::Stdout(_) | Self::Signals(_) | Self::NotWired(_) => None,
+            Self::Stdout(_) | Self::Signals(_) => None,
         }
     }
 }
@@ -103,8 +103,13 @@ impl Explain for CliError {
 /// Runs a command line and returns the process's exit code.
 #[must_use]
 pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let arguments = normalise(program, arguments.into_iter().collect());
     let environment = Environment::of_process();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // cargo calls us back as a compiler and linker, many times a build: that comes before everything else.
+    if arguments.get(1).is_some_and(|argument| argument == wrapper::COMMAND) {
+        return wrapper::run(arguments.into_iter().skip(2), &environment, &mut std::io::stderr());
+    }
+    let arguments = normalise(program, arguments);
     let parsed = command(program)
         .try_get_matches_from(arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches));

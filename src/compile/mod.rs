@@ -1,5 +1,324 @@
-//! From sources to artifacts: cargo, the compiler behind its linker, and what both are told.
+//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact when
+//! it is there.
+//!
+//! One process means one job server and one compilation of build scripts and procedural macros for all targets.
+//! Apart go only targets whose standard library is built with them, and a second glibc for a target that is
+//! already in the batch, since cargo's folders tell targets apart by their triple alone.
+//!
+//! The project's build is cargo's: profiles, features, patches, wrappers and flags are whatever cargo's own
+//! configuration says. What is added is a linker ([`wrapper`]), a C compiler for build scripts, and the remapping
+//! of paths, so that a program does not depend on where it was built. No foreign build script or test is
+//! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
+//! becomes of it.
 
-pub mod c_code;
-pub mod cargo;
-pub mod rustflags;
+mod cargo;
+pub mod configuration;
+mod environment;
+mod flags;
+pub mod graph;
+pub mod prime;
+mod stderr;
+pub mod wrapper;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::catalog::{Libc, Target};
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::facts::project::Project;
+use crate::report::Reporter;
+use crate::settings::{CargoSettings, OnFailure, ToolchainChoice};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::ProcessError;
+use crate::toolchain::rust::{Rust, Standard};
+use crate::toolchain::zig::Zig;
+use configuration::Configuration;
+use graph::Graph;
+
+/// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
+const DEFAULT_GLIBC: (u32, u32) = (2, 28);
+
+/// What is to be compiled, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileRequest<'a> {
+    /// The project's toolchain.
+    pub rust: &'a Rust,
+    /// This process's environment.
+    pub environment: &'a Environment,
+    /// cargo's configuration.
+    pub configuration: &'a Configuration,
+    /// What cargo is asked to build.
+    pub settings: &'a CargoSettings,
+    /// The absolute path of the `Cargo.toml`; cargo runs in its folder.
+    pub manifest_path: &'a Path,
+    /// The binaries, and the folders.
+    pub project: &'a Project,
+    /// The dependency graph.
+    pub graph: &'a Graph,
+    /// The targets.
+    pub units: &'a [Unit],
+    /// zig, if a unit links with it.
+    pub zig: Option<&'a Zig>,
+    /// xbuild's cache folder.
+    pub cache: &'a Path,
+    /// The path of a program that passes calls with [`wrapper::COMMAND`] to [`wrapper::run`].
+    pub program: &'a Path,
+    /// True if the network must not be used.
+    pub offline: bool,
+    /// Whether the other targets go on when one fails.
+    pub on_failure: OnFailure,
+    /// True if the compiler's messages are to have colours.
+    pub color: bool,
+    /// `SOURCE_DATE_EPOCH` for C code with time stamps in it, where the environment does not have it.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// One target to compile for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The target.
+    pub target: &'static Target,
+    /// The oldest glibc that the programs must run with; `None` for musl, and for [`DEFAULT_GLIBC`]. See
+    /// [`effective_glibc`].
+    pub glibc: Option<(u32, u32)>,
+    /// Where the standard library comes from.
+    pub standard: Standard,
+    /// What links.
+    pub linker: Linker,
+    /// How long it may take, from the start of [`compile`].
+    pub limit: Option<Duration>,
+}
+
+/// What links a target's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Linker {
+    /// zig, which also compiles the C code of build scripts.
+    Zig,
+    /// The linker that the Rust toolchain brings, with the musl that it brings.
+    RustLld,
+    /// Whatever cargo's configuration says; nothing is set for C code either.
+    Configured,
+}
+
+/// A program that cargo has finished. It may not be what it should be: see `elf`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The index of its unit.
+    pub unit: usize,
+    /// The binary's name.
+    pub binary: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// True if cargo had nothing to do for it.
+    pub fresh: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Every program, in the order in which they were finished.
+    pub artifacts: Vec<Artifact>,
+    /// The units that lack programs, by their index, and why.
+    pub failures: Vec<(usize, UnitError)>,
+}
+
+/// Why a target lacks programs, while others may have theirs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// The compiler or the linker refused.
+    #[error("{triple} does not compile{}", shown(errors))]
+    Compiler {
+        /// The target.
+        triple: String,
+        /// The messages, as cargo rendered them; each ends with a line end.
+        errors: String,
+    },
+    /// Its time ran out.
+    #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; last was `{what}`")))]
+    TimedOut {
+        /// The limit.
+        cancelled: Cancelled,
+        /// What cargo had begun last.
+        running: Option<String>,
+    },
+    /// cargo succeeded but did not say where the program is.
+    #[error("cargo did not build `{binary}` for {triple}")]
+    Missing {
+        /// The target.
+        triple: String,
+        /// The binary.
+        binary: String,
+    },
+    /// Another target failed first, and the rest was to be left then.
+    #[error("{triple} was not compiled, since another target had failed")]
+    Skipped {
+        /// The target.
+        triple: String,
+    },
+}
+
+fn shown(errors: &str) -> String {
+    if errors.is_empty() { String::new() } else { format!(":\n{}", errors.trim_end()) }
+}
+
+impl Explain for UnitError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Compiler { .. } | Self::Missing { .. } | Self::Skipped { .. } => ExitCode::Compile,
+            Self::TimedOut { cancelled, .. } => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Compiler { errors, .. } if errors.contains("can't find crate for `std`") => {
+                Some("the standard library of the target is damaged: remove and add it with rustup".into())
+            }
+            Self::Compiler { .. } | Self::Skipped { .. } => None,
+            Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
+            Self::TimedOut { cancelled, .. } => cancelled.hint(),
+        }
+    }
+}
+
+/// Why nothing could be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// cargo ended before it compiled anything.
+    #[error("cargo failed:\n{}", reason.trim_end())]
+    Cargo {
+        /// What it said.
+        reason: String,
+    },
+    /// A unit links with zig, and none was given.
+    #[error("{triple} links with zig, and there is none")]
+    NoZig {
+        /// The target.
+        triple: String,
+    },
+    /// The glibc is older than what zig can link for.
+    #[error("zig links for glibc {}.{} or newer on {triple}, not for {}.{}", minimum.0, minimum.1, wanted.0, wanted.1)]
+    GlibcTooOld {
+        /// The target.
+        triple: String,
+        /// What was asked for.
+        wanted: (u32, u32),
+        /// The oldest that there is.
+        minimum: (u32, u32),
+    },
+    /// cargo's configuration cannot be read.
+    #[error("cargo's configuration cannot be read: {0}")]
+    Configuration(#[from] cargo_config2::Error),
+    /// A program could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Cargo { .. } => ExitCode::Compile,
+            Self::NoZig { .. } => ExitCode::Toolchain,
+            Self::GlibcTooOld { .. } | Self::Configuration(_) => ExitCode::Config,
+            Self::Process(error) => error.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cargo { reason } if reason.contains("--offline") => {
+                Some("run once without --offline to fetch the dependencies".into())
+            }
+            Self::Cargo { .. } => None,
+            Self::NoZig { .. } => Some("run `xbuild toolchain install zig`".into()),
+            Self::GlibcTooOld { minimum, .. } => {
+                Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
+            }
+            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::Process(error) => error.hint(),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// Chooses what links a target's programs. `standard` and `rust` tell what the toolchain has for it.
+pub fn choose_linker(
+    target: &Target,
+    choice: ToolchainChoice,
+    standard: Standard,
+    rust: &Rust,
+    configuration: &Configuration,
+    graph: &Graph,
+) -> Result<Linker, cargo_config2::Error> {
+    Ok(match choice {
+        ToolchainChoice::Zig => Linker::Zig,
+        ToolchainChoice::Cargo => Linker::Configured,
+        ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
+        // A standard library that is built from source comes without musl's start-up files.
+        ToolchainChoice::Auto
+            if target.libc == Libc::Musl
+                && graph.c_code.is_none()
+                && standard == Standard::Installed
+                && rust.lld().is_some() =>
+        {
+            Linker::RustLld
+        }
+        ToolchainChoice::Auto => Linker::Zig,
+    })
+}
+
+/// The glibc that zig links for: what was asked for, but no newer than what it knows. `None` for musl.
+pub fn effective_glibc(
+    target: &Target,
+    wanted: Option<(u32, u32)>,
+    zig: &Zig,
+) -> Result<Option<(u32, u32)>, Error> {
+    let Some(minimum) = target.zig.minimum_glibc else { return Ok(None) };
+    let wanted = wanted.unwrap_or_else(|| minimum.max(DEFAULT_GLIBC));
+    if wanted < minimum {
+        return Err(Error::GlibcTooOld { triple: target.triple.clone(), wanted, minimum });
+    }
+    Ok(Some(wanted.min(zig.newest_glibc())))
+}
+
+/// Compiles the binaries for every unit. `on_artifact` is called for each program as soon as it is there, on
+/// the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
+/// in the outcome.
+pub fn compile(
+    request: &CompileRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+    on_artifact: &mut dyn FnMut(&Artifact),
+) -> Result<Outcome, Error> {
+    fs::create_dir_all(request.cache)?;
+    let remarks = fs::temporary_file(request.cache)?;
+    let prepared = cargo::prepare(request, remarks.path(), cancel, reporter)?;
+    let primer = cancel.child();
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
+        let result = cargo::run_all(request, &prepared, cancel, reporter, on_artifact);
+        // Whatever is still being primed nobody waits for any more.
+        primer.interrupt();
+        result
+    });
+    cargo::report_remarks(remarks.path(), request, reporter)?;
+    result
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,27 @@
 //! Read-only probes: what the project, the machine and the base images are.
 //!
-//! Everything that `plan` needs to know is gathered here, so that planning itself is pure.
+//! Everything that `plan` needs to know is gathered here, so that planning itself is pure. Probing may fill caches
+//! (a release, a package index), but builds and installs nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::thread;
 
 use serde::Serialize;
 
+use crate::base::{BaseError, Bases, ResolvedBase};
+use crate::compile::configuration::Configuration;
+use crate::compile::graph::Graph;
+use crate::compile::{self, Linker};
+use crate::error::{ExitCode, Explain};
 use crate::platform::Platform;
+use crate::report::{Event, Phase, Reporter};
+use crate::settings::Settings;
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
+use crate::toolchain::rust::{self, Rust, Standard};
+use crate::toolchain::zig::data::ZigData;
+use crate::toolchain::zig::{self, ZigRequest};
 
 pub mod metadata;
 pub mod project;
@@ -20,10 +34,10 @@ pub struct Facts {
     pub project: project::Project,
     /// The commit that is checked out.
     pub commit: Option<vcs::Commit>,
-    /// The packages that compile C code when they are built, sorted.
-    pub c_code: Vec<String>,
-    /// The linkers that cargo's own configuration names, by triple.
-    pub configured_linkers: BTreeMap<String, PathBuf>,
+    /// The first package that compiles C code, if there is one.
+    pub c_code: Option<String>,
+    /// What links each platform's programs.
+    pub linkers: BTreeMap<Platform, Linker>,
     /// Where each triple's standard library will come from.
     pub standard_libraries: BTreeMap<String, StandardLibrary>,
     /// The zig that is there or would be provided.
@@ -46,18 +60,13 @@ pub struct ZigFacts {
 
 /// Where the standard library of a triple comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case")]
 pub enum StandardLibrary {
     /// The toolchain has it.
     Installed,
     /// rustup will be asked to add it, or, where the channel does not carry it, it is built from `rust-src`.
     #[default]
     Rustup,
-    /// It cannot be had.
-    Unavailable {
-        /// Why.
-        reason: String,
-    },
 }
 
 /// A base image before its layers are needed.
@@ -72,4 +81,156 @@ pub struct BaseFacts {
     pub content: String,
     /// The newest glibc version that its `libc.so.6` provides, as (2, minor).
     pub glibc: Option<(u32, u32)>,
+}
+
+/// Why the facts could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// cargo's metadata.
+    #[error(transparent)]
+    Metadata(#[from] metadata::MetadataError),
+    /// The choice of packages and binaries.
+    #[error(transparent)]
+    Select(#[from] project::SelectError),
+    /// The project's Rust toolchain.
+    #[error(transparent)]
+    Rust(#[from] rust::Error),
+    /// cargo's configuration.
+    #[error("cargo's configuration cannot be read: {0}")]
+    Configuration(#[from] cargo_config2::Error),
+    /// The run was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for FactsError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Metadata(error) => error.exit_code(),
+            Self::Select(error) => error.exit_code(),
+            Self::Rust(error) => error.exit_code(),
+            Self::Configuration(_) => ExitCode::Config,
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Metadata(error) => error.hint(),
+            Self::Select(error) => error.hint(),
+            Self::Rust(error) => error.hint(),
+            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// The facts, and what was opened to learn them and is needed again to act on them.
+#[derive(Debug)]
+pub struct Probe {
+    /// The facts.
+    pub facts: Facts,
+    /// The project's Rust toolchain.
+    pub rust: Rust,
+    /// cargo's configuration.
+    pub configuration: Configuration,
+    /// The dependency graph.
+    pub graph: Graph,
+    /// Opened sources of bases.
+    pub bases: Bases,
+    /// Each platform's base.
+    pub resolved: BTreeMap<Platform, Result<ResolvedBase, BaseError>>,
+}
+
+/// Gathers the facts of a run. A base that cannot be resolved is that platform's failure, kept in the probe.
+pub fn gather(
+    settings: &Settings,
+    environment: &Environment,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Probe, FactsError> {
+    for wanted in &settings.platforms {
+        reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
+    }
+    let bases = Bases::default();
+    // Bases wait for the network, the rest for cargo and git.
+    thread::scope(|scope| {
+        let resolving = scope.spawn(|| bases.resolve_all(settings, client, cancel, reporter));
+        let local = gather_local(settings, environment, cancel, reporter);
+        let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (rust, configuration, graph, mut facts) = local?;
+        for (platform, base) in &resolved {
+            if let Ok(base) = base {
+                facts.bases.insert(platform.clone(), base.facts());
+            }
+        }
+        cancel.check()?;
+        Ok((facts, rust, configuration, graph, resolved))
+    })
+    .map(|(facts, rust, configuration, graph, resolved)| Probe {
+        facts,
+        rust,
+        configuration,
+        graph,
+        bases,
+        resolved,
+    })
+}
+
+fn gather_local(
+    settings: &Settings,
+    environment: &Environment,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<(Rust, Configuration, Graph, Facts), FactsError> {
+    let folder = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
+    let rust = rust::detect(folder, environment, cancel)?;
+    let metadata =
+        metadata::metadata(&rust.cargo, &settings.manifest_path, &settings.cargo, cancel, reporter)?;
+    let project = project::select(&metadata, &settings.manifest_path, &settings.cargo)?;
+    let configuration = Configuration::load(folder, environment, &rust)?;
+    let graph = Graph::of(&metadata, &project.binaries);
+    let mut linkers = BTreeMap::new();
+    let mut standard_libraries = BTreeMap::new();
+    for wanted in &settings.platforms {
+        let target = wanted.target.value;
+        let (choice, standard) = (wanted.toolchain.value, Standard::Installed);
+        let linker = compile::choose_linker(target, choice, standard, &rust, &configuration, &graph)?;
+        linkers.insert(wanted.platform.clone(), linker);
+        let library =
+            if rust.has(&target.triple) { StandardLibrary::Installed } else { StandardLibrary::Rustup };
+        standard_libraries.insert(target.triple.clone(), library);
+    }
+    let facts = Facts {
+        commit: vcs::commit(&project.workspace_root, cancel)?,
+        c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
+        linkers,
+        standard_libraries,
+        zig: zig_facts(settings, environment, cancel),
+        bases: BTreeMap::new(),
+        project,
+    };
+    Ok((rust, configuration, graph, facts))
+}
+
+/// The zig that is there, else the one that would be provided.
+fn zig_facts(settings: &Settings, environment: &Environment, cancel: &Cancel) -> ZigFacts {
+    let machine = &settings.machine;
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    match zig::find(&request, cancel) {
+        Ok(zig) => ZigFacts {
+            version: zig.version.to_string(),
+            from: zig.program.display().to_string(),
+            newest_glibc: zig.newest_glibc(),
+        },
+        Err(_) => {
+            let data = ZigData::get();
+            ZigFacts {
+                version: data.version.to_string(),
+                from: "to be provided".into(),
+                newest_glibc: data.newest_glibc(&data.version),
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{Metadata, Package, PackageId, TargetKind};
 
 use crate::error::{ExitCode, Explain};
-use crate::settings::nearest::nearest;
+use crate::settings::{CargoSettings, nearest::nearest};
 
 /// What was found, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,15 +55,6 @@ pub struct PackageFacts {
     pub homepage: Option<String>,
     /// `package.documentation`.
     pub documentation: Option<String>,
-}
-
-/// Which packages and binaries were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// `--package`; empty for the package of the manifest, or the workspace's default members.
-    pub packages: &'a [String],
-    /// `--bin`; empty for the only one, or the package's `default-run`.
-    pub binaries: &'a [String],
 }
 
 /// Why there is nothing to build.
@@ -160,9 +151,9 @@ fn have(packages: &[String]) -> String {
 }
 
 /// Chooses packages and binaries. `manifest` is the path of the Cargo.toml that xbuild was pointed at.
-pub fn select(metadata: &Metadata, manifest: &Path, request: &Request<'_>) -> Result<Project, SelectError> {
-    let packages = selected_packages(metadata, manifest, request.packages)?;
-    let mut binaries = chosen_binaries(&packages, request.binaries)?;
+pub fn select(metadata: &Metadata, manifest: &Path, request: &CargoSettings) -> Result<Project, SelectError> {
+    let packages = selected_packages(metadata, manifest, &request.packages)?;
+    let mut binaries = chosen_binaries(&packages, request)?;
     binaries.sort();
     if let Some(pair) = binaries.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(SelectError::SameName {
@@ -226,7 +217,8 @@ fn selected_packages<'a>(
     Ok(packages)
 }
 
-fn chosen_binaries(packages: &[&Package], wanted: &[String]) -> Result<Vec<Binary>, SelectError> {
+fn chosen_binaries(packages: &[&Package], request: &CargoSettings) -> Result<Vec<Binary>, SelectError> {
+    let wanted = &request.bins;
     let all: Vec<Binary> = packages.iter().flat_map(|package| binaries_of(package)).collect();
     if !wanted.is_empty() {
         let mut chosen = Vec::new();
@@ -252,6 +244,7 @@ fn chosen_binaries(packages: &[&Package], wanted: &[String]) -> Result<Vec<Binar
             packages: packages.iter().map(|package| package.name.to_string()).collect(),
         }),
         ([_], _) => Ok(all),
+        _ if request.all_bins => Ok(all),
         (_, [package]) => match &package.default_run {
             Some(default) => Ok(all.into_iter().filter(|binary| binary.name == *default).collect()),
             None => Err(SelectError::Ambiguous { available: names(&all, false) }),
@@ -334,7 +327,7 @@ mod tests {
         .unwrap()
     }
 
-    fn names(packages: &[Value], request: &Request<'_>) -> Result<Vec<String>, SelectError> {
+    fn names(packages: &[Value], request: &CargoSettings) -> Result<Vec<String>, SelectError> {
         let project = select(&metadata(packages), Path::new("/w/a/Cargo.toml"), request)?;
         Ok(project.binaries.into_iter().map(|binary| binary.name).collect())
     }
@@ -342,47 +335,49 @@ mod tests {
     #[test]
     fn the_only_binary_needs_no_choice() {
         let all = [package("a", &["a"], true, None), package("b", &["b"], false, None)];
-        assert_eq!(names(&all, &Request::default()).unwrap(), ["a"]);
+        assert_eq!(names(&all, &CargoSettings::default()).unwrap(), ["a"]);
     }
 
     #[test]
     fn several_binaries_need_a_choice_or_a_default() {
-        let none = Request::default();
+        let none = CargoSettings::default();
         let error = names(&[package("a", &["x", "y"], false, None)], &none).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::AmbiguousBinary);
         assert!(error.to_string().contains("`x`, `y`"), "{error}");
         assert_eq!(names(&[package("a", &["x", "y"], false, Some("y"))], &none).unwrap(), ["y"]);
-        let both = Request { binaries: &["y".into(), "x".into()], ..none };
+        let both = CargoSettings { bins: vec!["y".into(), "x".into()], ..none };
         assert_eq!(names(&[package("a", &["x", "y"], false, None)], &both).unwrap(), ["x", "y"]);
     }
 
     #[test]
     fn a_virtual_workspace_takes_all_default_members() {
         let all = [package("b", &["b"], false, None), package("c", &["c"], false, None)];
-        let error = names(&all, &Request::default()).unwrap_err();
+        let error = names(&all, &CargoSettings::default()).unwrap_err();
         assert!(error.to_string().contains("`b: b`, `c: c`"), "{error}");
         assert!(error.hint().unwrap().contains("--bin b "), "{:?}", error.hint());
-        let wanted = ["c".to_owned()];
-        assert_eq!(names(&all, &Request { packages: &wanted, binaries: &[] }).unwrap(), ["c"]);
+        let wanted = CargoSettings { packages: vec!["c".into()], ..CargoSettings::default() };
+        assert_eq!(names(&all, &wanted).unwrap(), ["c"]);
+        let wanted = CargoSettings { all_bins: true, ..CargoSettings::default() };
+        assert_eq!(names(&all, &wanted).unwrap(), ["b", "c"]);
     }
 
     #[test]
     fn libraries_and_unknown_names_are_told_apart() {
-        let none = Request::default();
+        let none = CargoSettings::default();
         let library = names(&[package("a", &[], true, None)], &none).unwrap_err();
         assert_eq!(library.exit_code(), ExitCode::LibraryOnly);
         let empty = names(&[package("a", &[], false, None)], &none).unwrap_err();
         assert_eq!(empty.exit_code(), ExitCode::NoBinary);
-        let wanted = ["servr".to_owned()];
-        let typo = names(&[package("a", &["server"], false, None)], &Request { binaries: &wanted, ..none });
+        let wanted = CargoSettings { bins: vec!["servr".into()], ..none };
+        let typo = names(&[package("a", &["server"], false, None)], &wanted);
         assert_eq!(typo.unwrap_err().hint().unwrap(), "did you mean `server`?");
     }
 
     #[test]
     fn two_binaries_of_one_name_are_refused() {
         let all = [package("b", &["same"], false, None), package("c", &["same"], false, None)];
-        let wanted = ["same".to_owned()];
-        let error = names(&all, &Request { packages: &[], binaries: &wanted }).unwrap_err();
+        let wanted = CargoSettings { bins: vec!["same".into()], ..CargoSettings::default() };
+        let error = names(&all, &wanted).unwrap_err();
         assert!(matches!(error, SelectError::SameName { .. }));
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::process::{Command, ProcessError};
+use crate::sys::process::Command;
 
 /// How long git may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,8 +26,8 @@ pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelle
     let bounded = cancel.within(PATIENCE, "git");
     let ask = |arguments: &[&str]| match git(folder, arguments).text(&bounded) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(ProcessError::Cancelled(Cancelled::Interrupted)) => Err(Cancelled::Interrupted),
-        Err(_) => Ok(None),
+        // git's own limit is no reason to stop; the caller's is.
+        Err(_) => cancel.check().map(|()| None),
     };
     let Some(head) = ask(&["log", "-1", "--format=%H %ct", "HEAD"])? else {
         return Ok(None);

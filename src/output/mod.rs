@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Where a finished layout goes besides staying where it is.
+
+pub mod archive;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::layer;
+use crate::layout::LayoutError;
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The path is a folder.
+    #[error("`{}` is a folder, and an archive is a file", .0.display())]
+    Folder(PathBuf),
+    /// The layout that is read could not be.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The archive could not be written.
+    #[error(transparent)]
+    Archive(#[from] layer::Error),
+    /// A file could not be read or written.
+    #[error("cannot write the output: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Explain for OutputError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Folder(_) => ExitCode::NotALayout,
+            Self::Layout(error) => error.exit_code(),
+            Self::Archive(error) => error.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Folder(_) => {
+                Some("write a layout folder with --output type=oci,dest=PATH,tar=false".into())
+            }
+            Self::Layout(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
+            Self::Io(error) => io_hint(error),
+        }
+    }
+}

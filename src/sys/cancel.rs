@@ -7,13 +7,18 @@ use std::time::Duration;
 use super::clock::Instant;
 use crate::error::{ExitCode, Explain};
 
-/// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit and
-/// [`Cancel::child`] a flag of its own.
-#[derive(Clone, Debug, Default)]
+/// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
+#[derive(Clone, Debug)]
 pub struct Cancel {
-    interrupted: Arc<AtomicBool>,
-    stopped: Option<Arc<AtomicBool>>,
+    /// This handle's own flag, after those of the handles that it is a child of.
+    interrupted: Vec<Arc<AtomicBool>>,
     limit: Option<Limit>,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Self { interrupted: vec![Arc::default()], limit: None }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,8 +34,8 @@ pub enum Cancelled {
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
-    /// Other work failed, and this was not worth finishing.
-    #[error("stopped, because another platform failed")]
+    /// Only this part of the work was to stop: other work failed, or it was not needed any more.
+    #[error("stopped, because other work failed")]
     Stopped,
     /// A time limit ran out.
     #[error("{what} did not finish within {}", humantime(*.duration))]
@@ -67,7 +72,17 @@ impl Cancel {
 
     /// Interrupts every clone of this handle.
     pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
+        if let Some(own) = self.interrupted.last() {
+            own.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A handle for a part of the work: it stops when this one stops, and can be interrupted by itself.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let mut child = self.clone();
+        child.interrupted.push(Arc::default());
+        child
     }
 
     /// The same handle with a time limit that starts now, or with the limit it has if that ends sooner.
@@ -78,28 +93,16 @@ impl Cancel {
             Some(sooner) if sooner.end <= end => sooner.clone(),
             _ => Limit { what: what.into(), duration, end },
         };
-        Self { limit: Some(limit), ..self.clone() }
-    }
-
-    /// A handle that can be stopped by [`Cancel::stop`] without interrupting this one.
-    #[must_use]
-    pub fn child(&self) -> Self {
-        Self { stopped: Some(Arc::default()), ..self.clone() }
-    }
-
-    /// Stops this handle and its clones; without effect on one that is no child.
-    pub fn stop(&self) {
-        if let Some(stopped) = &self.stopped {
-            stopped.store(true, Ordering::SeqCst);
-        }
+        Self { interrupted: self.interrupted.clone(), limit: Some(limit) }
     }
 
     /// An error once the work should stop.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.interrupted.load(Ordering::SeqCst) {
+        let mut flags = self.interrupted.iter().map(|flag| flag.load(Ordering::SeqCst));
+        if flags.next() == Some(true) {
             return Err(Cancelled::Interrupted);
         }
-        if self.stopped.as_ref().is_some_and(|stopped| stopped.load(Ordering::SeqCst)) {
+        if flags.any(|set| set) {
             return Err(Cancelled::Stopped);
         }
         match &self.limit {
@@ -142,13 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_stopped_alone() {
-        let cancel = Cancel::new();
-        let child = cancel.child();
-        child.stop();
-        assert_eq!((cancel.check(), child.clone().check()), (Ok(()), Err(Cancelled::Stopped)));
-        cancel.interrupt();
-        assert_eq!(child.check(), Err(Cancelled::Interrupted));
+    fn a_child_stops_with_its_parent_and_not_the_other_way_round() {
+        let parent = Cancel::new();
+        let (one, other) = (parent.child(), parent.child());
+        one.interrupt();
+        assert_eq!((one.check(), other.check()), (Err(Cancelled::Stopped), Ok(())));
+        assert_eq!(parent.check(), Ok(()));
+        parent.interrupt();
+        assert_eq!(other.check(), Err(Cancelled::Interrupted));
     }
 
     #[test]

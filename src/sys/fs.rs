@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use fs_err::os::unix::fs::symlink;
 pub use fs_err::{
     File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read, read_dir,
-    read_link, read_to_string, remove_dir_all, remove_file, rename, symlink_metadata,
+    read_link, read_to_string, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
 pub use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -26,6 +26,23 @@ pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
 /// A new temporary folder in `folder`.
 pub fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(".xbuild-").tempdir_in(folder)
+}
+
+/// A new temporary folder in `folder` whose name starts with `prefix`.
+pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
+}
+
+/// How long ago a path was last modified; nothing for a time in the future.
+pub fn age(path: &Path) -> io::Result<Duration> {
+    Ok(metadata(path)?.modified()?.elapsed().unwrap_or_default())
+}
+
+/// Makes a path as old as `age`, for tests.
+#[cfg(test)]
+pub(crate) fn set_age(path: &Path, age: Duration) -> io::Result<()> {
+    let time = std::time::SystemTime::now().checked_sub(age).ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::File::open(path)?.set_modified(time)
 }
 
 /// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before
@@ -86,6 +103,16 @@ pub fn lock(path: &Path, cancel: &Cancel, mut on_wait: impl FnMut()) -> Result<L
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
+    }
+}
+
+/// Locks an existing path if nobody else has it locked.
+pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
+    let file = File::open(path)?.into_parts().0;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
 

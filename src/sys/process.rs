@@ -263,20 +263,23 @@ impl Command {
     /// Replaces this process by the program. Returns only if that fails.
     #[must_use]
     pub fn exec(&self) -> ProcessError {
-        let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments);
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        ProcessError::Start { program: self.program.clone(), source: command.exec() }
+        self.not_started(self.in_this_group().exec())
     }
 
     /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a
     /// signal to the group reaches it without us.
     pub fn inherit(&self) -> Result<ExitStatus, ProcessError> {
+        self.in_this_group().status().map_err(|source| self.not_started(source))
+    }
+
+    /// The same, but keeps what it wrote to its standard error.
+    pub fn inherit_stdout(&self) -> Result<(ExitStatus, Vec<u8>), ProcessError> {
+        let child = self.in_this_group().stderr(Stdio::piped()).spawn();
+        let output = child.and_then(Child::wait_with_output).map_err(|source| self.not_started(source))?;
+        Ok((output.status, output.stderr))
+    }
+
+    fn in_this_group(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.arguments);
         for (name, value) in &self.environment {
@@ -285,7 +288,7 @@ impl Command {
                 None => command.env_remove(name),
             };
         }
-        command.status().map_err(|source| ProcessError::Start { program: self.program.clone(), source })
+        command
     }
 }
 

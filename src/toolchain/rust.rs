@@ -1,1 +1,543 @@
-//! Placeholder.
+//! Rust: the project's own toolchain, and the standard libraries that are added to it.
+//!
+//! Which toolchain that is, `rustc` itself says when it is asked in the project's folder, so rust-toolchain.toml,
+//! `RUSTUP_TOOLCHAIN`, `RUSTC` and overrides all count as they do for cargo. Never another one: where it
+//! lacks a target, `rustup target add` adds it; where the channel does not carry the target, the standard
+//! library is built from its source, and that is said aloud; without rustup the error names what to install.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use semver::Version;
+use serde::Deserialize;
+
+use crate::catalog::{self, Target};
+use crate::error::{ExitCode, Explain};
+use crate::report::{Event, Level, Reporter};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::{Command, ProcessError};
+
+/// `toolchains/rust.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RustData {
+    /// The file's stem.
+    pub name: String,
+    /// The oldest version whose programs are the same wherever they are built.
+    pub minimum: Version,
+    /// How crates with C code are recognised.
+    pub c_code: CCode,
+    /// Distributions' packages.
+    pub distribution: Vec<Distribution>,
+}
+
+/// How crates with C code are recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CCode {
+    /// Packages that only those depend on in their build scripts that compile or look for C code.
+    pub build_dependencies: Vec<String>,
+}
+
+/// How a distribution installs a target's standard library.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distribution {
+    /// Its name.
+    pub name: String,
+    /// The command, with `{triple}` and `{debian}`, Debian's name of the architecture.
+    pub command: String,
+}
+
+static DATA: LazyLock<RustData> = LazyLock::new(|| catalog::toolchain("rust"));
+
+impl RustData {
+    /// The embedded data.
+    #[must_use]
+    pub fn get() -> &'static Self {
+        &DATA
+    }
+}
+
+/// The project's toolchain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rust {
+    /// The compiler, as cargo calls it.
+    pub rustc: PathBuf,
+    /// cargo.
+    pub cargo: PathBuf,
+    /// The compiler's version.
+    pub version: Version,
+    /// The commit it was built from, where it says.
+    pub commit: Option<String>,
+    /// The host's triple.
+    pub host: String,
+    /// Its sysroot.
+    pub sysroot: PathBuf,
+    /// rustup, if the toolchain is one of its own.
+    pub rustup: Option<Rustup>,
+}
+
+/// rustup, and its name of the toolchain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rustup {
+    /// The program.
+    pub program: PathBuf,
+    /// The toolchain, for example `stable-x86_64-unknown-linux-gnu`.
+    pub toolchain: String,
+}
+
+/// Where a target's standard library comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standard {
+    /// It is in the sysroot.
+    Installed,
+    /// cargo builds it from its source (`-Zbuild-std`).
+    Built,
+}
+
+/// Why the toolchain, or a part of it, cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no `rustc`.
+    #[error("`{}` was not found", program.display())]
+    NoRust {
+        /// What was looked for.
+        program: PathBuf,
+    },
+    /// `rustc` does not work in the project's folder.
+    #[error("Rust does not work in `{}`: {reason}", folder.display())]
+    Broken {
+        /// The project's folder.
+        folder: PathBuf,
+        /// What it said.
+        reason: String,
+    },
+    /// cargo's own configuration cannot be read.
+    #[error("cargo's configuration cannot be read: {0}")]
+    Configuration(#[from] cargo_config2::Error),
+    /// A target's standard library is missing and there is no rustup to add it.
+    #[error("the Rust in `{}` has no standard library for {triple}, and it is not rustup's", sysroot.display())]
+    NoStandard {
+        /// The target.
+        triple: String,
+        /// Debian's name of its architecture.
+        debian: Option<String>,
+        /// The toolchain.
+        sysroot: PathBuf,
+    },
+    /// It is missing, and the network must not be used.
+    #[error("the standard library for {triple} is not installed, and the network is not to be used")]
+    Offline {
+        /// The target.
+        triple: String,
+        /// The toolchain.
+        toolchain: String,
+    },
+    /// rustup failed.
+    #[error("`{command}` failed: {reason}")]
+    Rustup {
+        /// The command line.
+        command: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A program could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<fs::LockError> for Error {
+    fn from(error: fs::LockError) -> Self {
+        match error {
+            fs::LockError::Io(error) => Self::Io(error),
+            fs::LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+        }
+    }
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoRust { .. } | Self::Broken { .. } | Self::NoStandard { .. } | Self::Rustup { .. } => {
+                ExitCode::Toolchain
+            }
+            Self::Configuration(_) => ExitCode::Config,
+            Self::Offline { .. } => ExitCode::Offline,
+            Self::Process(error) => error.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRust { .. } => Some("install Rust from https://rustup.rs".into()),
+            Self::Broken { reason, .. } => match missing_toolchain(reason) {
+                Some(toolchain) => Some(format!("run `rustup toolchain install {toolchain}`")),
+                None => Some("run `rustc -vV` in that folder and mend what it says".into()),
+            },
+            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::NoStandard { triple, debian, .. } => {
+                let commands = RustData::get().distribution.iter().filter_map(|distribution| {
+                    let debian = match debian {
+                        Some(architecture) => architecture.as_str(),
+                        None if distribution.command.contains("{debian}") => return None,
+                        None => "",
+                    };
+                    let command =
+                        distribution.command.replace("{triple}", triple).replace("{debian}", debian);
+                    Some(format!("`{command}` on {}", distribution.name))
+                });
+                let commands: Vec<_> = commands.collect();
+                Some(format!("{}, or use Rust from https://rustup.rs", commands.join(", ")))
+            }
+            Self::Offline { triple, toolchain } => Some(format!(
+                "run `rustup target add --toolchain {toolchain} {triple}` once with the network"
+            )),
+            Self::Rustup { command, .. } => Some(format!("run `{command}` yourself to see more")),
+            Self::Process(error) => error.hint(),
+            Self::Io(_) => None,
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// The toolchain that rustup says is not installed: `error: toolchain '1.60.0-x86_64…' is not installed`.
+fn missing_toolchain(reason: &str) -> Option<&str> {
+    let (before, _) = reason.split_once("' is not installed")?;
+    before.rsplit_once('\'').map(|(_, name)| name)
+}
+
+/// Asks for the toolchain that cargo would use in `folder`.
+pub fn detect(folder: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
+    let options = cargo_config2::ResolveOptions::default().env(environment.iter());
+    let config = cargo_config2::Config::load_with_options(folder, options)?;
+    let rustc = config.build.rustc.unwrap_or_else(|| "rustc".into());
+    let cargo = environment.path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"));
+    let ask = |arguments: &[&str]| -> Result<String, Error> {
+        let command = Command::new(&rustc).args(arguments.iter().copied()).folder(folder);
+        command.env("RUST_BACKTRACE", "0").text(cancel).map_err(|error| match error {
+            error if error.is_not_found() => Error::NoRust { program: rustc.clone() },
+            ProcessError::Failed { stderr, .. } => {
+                Error::Broken { folder: folder.to_owned(), reason: stderr }
+            }
+            other => other.into(),
+        })
+    };
+    let said = ask(&["-vV"])?;
+    let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim_end());
+    let (version, host, commit) = parse_version(&said)
+        .ok_or_else(|| Error::Broken { folder: folder.to_owned(), reason: said.trim_end().to_owned() })?;
+    let rustup = rustup(&sysroot, environment, cancel)?;
+    Ok(Rust { rustc, cargo, version, commit, host, sysroot, rustup })
+}
+
+/// Version, host and commit from `rustc -vV`.
+fn parse_version(text: &str) -> Option<(Version, String, Option<String>)> {
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim);
+    let commit = field("commit-hash").filter(|hash| hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    Some((field("release")?.parse().ok()?, field("host")?.to_owned(), commit.map(str::to_owned)))
+}
+
+/// rustup, if it says that its toolchain of the sysroot's name is this one.
+fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<Option<Rustup>, Error> {
+    let Some(toolchain) = sysroot.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+    let Ok(program) = which::which_in("rustup", environment.var_os("PATH"), "/") else { return Ok(None) };
+    let command = Command::new(&program).args(["which", "--toolchain", toolchain, "rustc"]);
+    // Without this, rustup would install a toolchain of that name.
+    let output = command.env("RUSTUP_AUTO_INSTALL", "0").output(cancel)?;
+    let path = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let ours = output.status.success() && Path::new(&path) == sysroot.join("bin/rustc");
+    Ok(ours.then(|| Rustup { program, toolchain: toolchain.to_owned() }))
+}
+
+impl Rust {
+    /// True if the sysroot has the target's standard library.
+    #[must_use]
+    pub fn has(&self, triple: &str) -> bool {
+        // rustup leaves the folder when it removes a target, but not the libraries in it.
+        let folder = self.sysroot.join("lib/rustlib").join(triple).join("lib");
+        fs::read_dir(folder).is_ok_and(|entries| {
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+        })
+    }
+
+    /// Where the source of the standard library is, or would be.
+    #[must_use]
+    pub fn source(&self) -> PathBuf {
+        self.sysroot.join("lib/rustlib/src/rust")
+    }
+
+    /// True if the source of the standard library is there.
+    #[must_use]
+    pub fn has_source(&self) -> bool {
+        self.source().join("library/std/Cargo.toml").exists()
+    }
+
+    /// LLVM's objcopy, which knows every target, where the toolchain brings it.
+    #[must_use]
+    pub fn objcopy(&self) -> Option<PathBuf> {
+        self.tool("rust-objcopy")
+    }
+
+    /// LLVM's linker, where the toolchain brings it.
+    #[must_use]
+    pub fn lld(&self) -> Option<PathBuf> {
+        self.tool("rust-lld")
+    }
+
+    fn tool(&self, name: &str) -> Option<PathBuf> {
+        let path = self.sysroot.join("lib/rustlib").join(&self.host).join("bin").join(name);
+        path.exists().then_some(path)
+    }
+
+    /// True if programs may differ between folders that they are built in.
+    #[must_use]
+    pub fn is_too_old_to_reproduce(&self) -> bool {
+        self.version < RustData::get().minimum
+    }
+
+    /// What says the toolchain in tables and events: `1.95.0`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("Rust {}", self.version)
+    }
+}
+
+/// Makes sure that each target has its standard library, and says where it comes from.
+///
+/// `cache` is xbuild's cache folder: what a channel does not carry is remembered there, so that the next run
+/// need not ask again.
+pub fn provide(
+    rust: &Rust,
+    targets: &[&Target],
+    cache: &Path,
+    offline: bool,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<BTreeMap<String, Standard>, Error> {
+    let mut standards = BTreeMap::new();
+    for target in targets {
+        let standard = if rust.has(&target.triple) {
+            Standard::Installed
+        } else {
+            add(rust, target, cache, offline, cancel, reporter)?
+        };
+        standards.insert(target.triple.clone(), standard);
+    }
+    Ok(standards)
+}
+
+fn add(
+    rust: &Rust,
+    target: &Target,
+    cache: &Path,
+    offline: bool,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Standard, Error> {
+    let triple = target.triple.as_str();
+    let Some(rustup) = &rust.rustup else {
+        return Err(Error::NoStandard {
+            triple: triple.to_owned(),
+            debian: target.debian.as_ref().map(|port| port.architecture.clone()),
+            sysroot: rust.sysroot.clone(),
+        });
+    };
+    let note = |level: Level, text: String| {
+        reporter.report(Event::Note { level, platform: Some(target.platform.clone()), text });
+    };
+    let folder = cache.join("rust");
+    fs::create_dir_all(&folder)?;
+    // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work.
+    let _lock = fs::lock(&folder.join("rustup.lock"), cancel, || {
+        note(Level::Info, "waiting for another xbuild that adds to the Rust toolchain".into());
+    })?;
+    if rust.has(triple) {
+        return Ok(Standard::Installed);
+    }
+    let build = commit_key(rust);
+    let not_carried = folder.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
+    if !not_carried.exists() {
+        if offline {
+            return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });
+        }
+        note(Level::Info, format!("adding the standard library for {triple} to {}", rustup.toolchain));
+        match call(rustup, &["target", "add"], triple, cancel) {
+            Ok(()) if rust.has(triple) => return Ok(Standard::Installed),
+            Err(Error::Rustup { reason, .. }) if says_not_carried(&reason) => {
+                fs::write_atomic(&not_carried, b"", 0o644)?;
+            }
+            Ok(()) => {
+                return Err(Error::Rustup {
+                    command: format!("rustup target add --toolchain {} {triple}", rustup.toolchain),
+                    reason: format!("it succeeded, but `{}` still lacks the target", rust.sysroot.display()),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !rust.has_source() {
+        if offline {
+            return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });
+        }
+        call(rustup, &["component", "add"], "rust-src", cancel)?;
+    }
+    note(
+        Level::Info,
+        format!(
+            "{} carries no standard library for {triple}; it is built from its source, which takes some \
+             minutes the first time",
+            rustup.toolchain
+        ),
+    );
+    Ok(Standard::Built)
+}
+
+/// What tells a toolchain from the one of the same name that an update makes of it.
+fn commit_key(rust: &Rust) -> String {
+    match &rust.commit {
+        Some(commit) => commit.chars().take(9).collect(),
+        None => rust.version.to_string(),
+    }
+}
+
+/// rustup's words for a target that the channel does not carry: it is in no manifest, it is marked as not
+/// available, or its file is not on the server.
+fn says_not_carried(reason: &str) -> bool {
+    ["does not support target", "is unavailable for download", "status code: 404", "404 Not Found"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+fn call(rustup: &Rustup, verb: &[&str], what: &str, cancel: &Cancel) -> Result<(), Error> {
+    let command = Command::new(&rustup.program)
+        .args(verb.iter().copied())
+        .args(["--toolchain", &rustup.toolchain, what])
+        .env("RUST_BACKTRACE", "0");
+    match command.text(cancel) {
+        Ok(_) => Ok(()),
+        Err(ProcessError::Failed { command, stderr, .. }) => Err(Error::Rustup { command, reason: stderr }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+
+    const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
+        commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\ncommit-date: 2026-04-14\n\
+        host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
+
+    /// A made-up toolchain, with a rustup that does what `script` says.
+    struct Fake {
+        folder: fs::TempDir,
+        rust: Rust,
+    }
+
+    impl Fake {
+        fn new(script: Option<&str>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let sysroot = folder.path().join("toolchains/stable-x");
+            let program = folder.path().join("rustup");
+            if let Some(script) = script {
+                let script = format!("#!/bin/sh\nsysroot='{}'\n{script}\n", sysroot.display());
+                fs::write_atomic(&program, script.as_bytes(), 0o755).unwrap();
+            }
+            let (version, host, commit) = parse_version(VERSION).unwrap();
+            let rustup = script.map(|_| Rustup { program, toolchain: "stable-x".into() });
+            let rust =
+                Rust { rustc: "rustc".into(), cargo: "cargo".into(), version, commit, host, sysroot, rustup };
+            Self { folder, rust }
+        }
+
+        fn provide(&self, triple: &str, offline: bool) -> Result<Standard, Error> {
+            let target = Target::by_triple(triple).unwrap();
+            let cache = self.folder.path().join("cache");
+            let standards = provide(&self.rust, &[target], &cache, offline, &Cancel::new(), &Silent)?;
+            Ok(standards[triple])
+        }
+    }
+
+    #[test]
+    fn reads_what_rustc_says() {
+        let (version, host, commit) = parse_version(VERSION).unwrap();
+        assert_eq!((version, host.as_str()), (Version::new(1, 95, 0), "x86_64-unknown-linux-gnu"));
+        assert_eq!(commit.unwrap().len(), 40);
+        // A distribution's build.
+        let (version, _, commit) =
+            parse_version("rustc 1.97.0-nightly\ncommit-hash: unknown\nhost: h\nrelease: 1.97.0-nightly\n")
+                .unwrap();
+        assert_eq!((version.to_string().as_str(), commit), ("1.97.0-nightly", None));
+        assert_eq!(parse_version("hello"), None);
+    }
+
+    #[test]
+    fn a_toolchain_that_is_not_installed_is_named_in_the_hint() {
+        let reason = "error: toolchain '1.60.0-x86_64-unknown-linux-gnu' is not installed\nhelp: run…".into();
+        let error = Error::Broken { folder: "/p".into(), reason };
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("rustup toolchain install 1.60.0-x86_64-unknown-linux-gnu"), "{hint}");
+    }
+
+    #[test]
+    fn rustup_adds_what_is_missing() {
+        let fake = Fake::new(Some(
+            "[ \"$*\" = 'target add --toolchain stable-x aarch64-unknown-linux-gnu' ] || exit 9\n\
+             mkdir -p $sysroot/lib/rustlib/$5/lib && touch $sysroot/lib/rustlib/$5/lib/libstd-1.rlib",
+        ));
+        assert_eq!(fake.provide("aarch64-unknown-linux-gnu", false).unwrap(), Standard::Installed);
+        // Now it is there, so it needs no network and no rustup.
+        assert_eq!(fake.provide("aarch64-unknown-linux-gnu", true).unwrap(), Standard::Installed);
+    }
+
+    #[test]
+    fn what_the_channel_does_not_carry_is_built_and_remembered() {
+        let fake = Fake::new(Some(
+            "if [ \"$1\" = target ]; then echo 'unsuccessful status code: 404' >&2; exit 1; fi\n\
+             mkdir -p $sysroot/lib/rustlib/src/rust/library/std\n\
+             touch $sysroot/lib/rustlib/src/rust/library/std/Cargo.toml",
+        ));
+        assert_eq!(fake.provide("armv7-unknown-linux-musleabihf", false).unwrap(), Standard::Built);
+        assert_eq!(fake.provide("armv7-unknown-linux-musleabihf", true).unwrap(), Standard::Built);
+    }
+
+    #[test]
+    fn another_failure_of_rustup_is_not_taken_for_a_missing_target() {
+        let fake = Fake::new(Some("echo 'could not resolve host' >&2; exit 1"));
+        let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
+        assert!(matches!(&error, Error::Rustup { reason, .. } if reason.contains("resolve")), "{error}");
+        let error = fake.provide("aarch64-unknown-linux-gnu", true).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Offline);
+    }
+
+    #[test]
+    fn a_success_that_brings_nothing_is_no_success() {
+        let fake = Fake::new(Some("exit 0"));
+        let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
+        assert!(error.to_string().contains("still lacks"), "{error}");
+    }
+
+    #[test]
+    fn without_rustup_the_distributions_packages_are_named() {
+        let error = Fake::new(None).provide("armv7-unknown-linux-gnueabihf", false).unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("apt-get install libstd-rust-dev:armhf"), "{hint}");
+        assert!(hint.contains("rust-std-static-armv7-unknown-linux-gnueabihf"), "{hint}");
+    }
+}

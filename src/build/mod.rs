@@ -1,0 +1,155 @@
+//! Carries a plan out: compile, fetch bases, write layers, assemble images, publish.
+//!
+//! One thread coordinates. cargo has a thread, every base has one (they wait for the network), and layers are
+//! written on rayon's pool. A platform's layers begin as soon as its programs and its base are there, while
+//! others still compile. A platform that fails leaves the others alone; at the end every failure is reported, in
+//! platform order, and nothing is published unless all succeeded or a partial image was asked for.
+
+mod error;
+mod prepare;
+mod publish;
+mod run;
+
+use std::collections::BTreeMap;
+
+use crate::error::Explain;
+use crate::facts::{self, Probe};
+use crate::image::Image;
+use crate::plan::{self, Plan};
+use crate::platform::Platform;
+use crate::report::{Event, Reporter};
+use crate::settings::{Partial, Settings};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock::Instant;
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
+
+pub use error::BuildError;
+
+/// What a build has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the image is called: its first tag, else the path of the first output.
+    pub reference: String,
+    /// The digest of the index.
+    pub digest: String,
+    /// How many platforms failed, and the error that says so; only with [`Partial::Allow`].
+    pub failed: Option<Failed>,
+}
+
+/// That some platforms are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    failed: usize,
+    all: usize,
+    code: crate::error::ExitCode,
+}
+
+impl Failed {
+    /// As an error, for the exit code.
+    #[must_use]
+    pub fn error(self) -> BuildError {
+        BuildError::Partial { failed: self.failed, all: self.all, code: self.code }
+    }
+}
+
+/// Each platform's failure.
+type Failures = BTreeMap<Platform, BuildError>;
+
+/// Plans without building: what [`run`] would do.
+pub fn plan_only(
+    settings: &Settings,
+    environment: &Environment,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Plan, BuildError> {
+    let client = Client::new(settings.machine.offline);
+    let probe = facts::gather(settings, environment, &client, cancel, reporter)?;
+    let (plan, failures, _) = planned(settings, probe)?;
+    conclude(settings, &failures, reporter)?;
+    Ok(plan)
+}
+
+/// The plan, and the platforms that cannot be built as asked.
+fn planned(settings: &Settings, mut probe: Probe) -> Result<(Plan, Failures, Probe), BuildError> {
+    let (plan, unplannable) = plan::plan(settings, &probe.facts);
+    let mut failures: Failures =
+        unplannable.into_iter().map(|(platform, error)| (platform, error.into())).collect();
+    let unresolved: Vec<Platform> = probe
+        .resolved
+        .iter()
+        .filter(|(_, base)| base.is_err())
+        .map(|(platform, _)| platform.clone())
+        .collect();
+    for platform in unresolved {
+        if let Some(Err(error)) = probe.resolved.remove(&platform) {
+            failures.insert(platform, error.into());
+        }
+    }
+    Ok((plan, failures, probe))
+}
+
+/// Reports every failure in platform order. An error unless there is none, or a partial image was asked for.
+fn conclude(
+    settings: &Settings,
+    failures: &Failures,
+    reporter: &dyn Reporter,
+) -> Result<Option<Failed>, BuildError> {
+    let Some(first) = failures.values().next() else { return Ok(None) };
+    for (platform, error) in failures {
+        reporter.report(Event::failed(Some(platform.clone()), error));
+    }
+    let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
+    if settings.partial == Partial::Refuse || failed == all {
+        return Err(BuildError::Platforms { failed, all, code });
+    }
+    Ok(Some(Failed { failed, all, code }))
+}
+
+/// Builds and publishes.
+pub fn run(
+    settings: &Settings,
+    environment: &Environment,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Outcome, BuildError> {
+    let start = Instant::now();
+    let cancel = cancel.within(settings.timeout, "the build");
+    let client = Client::new(settings.machine.offline);
+    let probe = facts::gather(settings, environment, &client, &cancel, reporter)?;
+    let (plan, mut failures, probe) = planned(settings, probe)?;
+    // Reported again, with the rest, only if the run goes on without these platforms.
+    if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {
+        conclude(settings, &failures, reporter)?;
+    }
+    // A place that cannot be written to is known before an hour of compiling, not after.
+    let publisher = publish::Publisher::open(&plan, &cancel)?;
+    let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
+    failures.extend(prepared.failures);
+    let work = run::Work {
+        settings,
+        environment,
+        plan: &plan,
+        probe: &probe,
+        client: &client,
+        units: &prepared.units,
+        zig: prepared.zig.as_ref(),
+        files: &prepared.files,
+        blobs: publisher.blobs(),
+        reporter,
+        start,
+    };
+    let (images, more) = work.execute(&cancel)?;
+    failures.extend(more);
+    cancel.check()?;
+    let failed = conclude(settings, &failures, reporter)?;
+    let images: Vec<Image> = images.into_values().collect();
+    let digest = publisher.publish(&plan, &images, &cancel)?;
+    let reference = plan::reference(&plan);
+    reporter.report(Event::Published {
+        reference: reference.clone(),
+        digest: digest.clone(),
+        milliseconds: run::milliseconds(start),
+    });
+    Ok(Outcome { reference, digest, failed })
+}

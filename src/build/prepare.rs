@@ -1,0 +1,93 @@
+//! What must be there before cargo starts: standard libraries, zig, and the configured files.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{BuildError, Failures};
+use crate::compile::{self, Linker, Unit};
+use crate::facts::Probe;
+use crate::files;
+use crate::layer::Entry;
+use crate::plan::Plan;
+use crate::platform::Platform;
+use crate::report::Reporter;
+use crate::settings::Settings;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
+use crate::toolchain::rust;
+use crate::toolchain::zig::{self, Zig, ZigRequest};
+
+/// What is there now.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What is compiled, by platform.
+    pub(super) units: BTreeMap<Platform, Unit>,
+    /// zig, if something needs it.
+    pub(super) zig: Option<Zig>,
+    /// The entries of each platform's files layer.
+    pub(super) files: BTreeMap<Platform, Vec<Entry>>,
+    /// The platforms that lack something.
+    pub(super) failures: Failures,
+}
+
+/// Provides what the plan needs.
+pub(super) fn prepare(
+    settings: &Settings,
+    environment: &Environment,
+    plan: &Plan,
+    probe: &Probe,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Prepared, BuildError> {
+    let machine = &settings.machine;
+    let mut prepared =
+        Prepared { units: BTreeMap::new(), zig: None, files: BTreeMap::new(), failures: BTreeMap::new() };
+    // What costs nothing to find out comes first.
+    for platform in &plan.platforms {
+        match files::entries(&platform.files) {
+            Ok(entries) => {
+                prepared.files.insert(platform.platform.clone(), entries);
+            }
+            Err(error) => {
+                prepared.failures.insert(platform.platform.clone(), error.into());
+            }
+        }
+    }
+    if !prepared.failures.is_empty() {
+        super::conclude(settings, &prepared.failures, reporter)?;
+    }
+    for platform in &plan.platforms {
+        if prepared.failures.contains_key(&platform.platform) {
+            continue;
+        }
+        let target = platform.target;
+        let offline = machine.offline;
+        let standard = match rust::provide(&probe.rust, &[target], &machine.cache, offline, cancel, reporter)
+        {
+            Ok(standards) => standards.get(&target.triple).copied().unwrap_or(rust::Standard::Installed),
+            Err(error) => {
+                cancel.check()?;
+                prepared.failures.insert(platform.platform.clone(), error.into());
+                continue;
+            }
+        };
+        let choice = settings
+            .platforms
+            .iter()
+            .find(|wanted| wanted.platform == platform.platform)
+            .map_or_else(Default::default, |wanted| wanted.toolchain.value);
+        let linker =
+            compile::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)
+                .map_err(crate::facts::FactsError::from)?;
+        let limit = platform.timeout.map(Duration::from_secs);
+        let unit = Unit { target, glibc: platform.glibc, standard, linker, limit };
+        prepared.units.insert(platform.platform.clone(), unit);
+    }
+    if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {
+        let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+        prepared.zig = Some(zig::provide(&request, client, cancel, reporter)?);
+    }
+    Ok(prepared)
+}

@@ -1,0 +1,436 @@
+//! The coordinator: artifacts and bases come in, images go out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::Scope;
+use std::time::Duration;
+
+use super::{BuildError, Failures};
+use crate::base::{self, BaseError, BaseImage, FetchRequest};
+use crate::compile::{self, Artifact, CompileRequest, Unit, UnitError};
+use crate::facts::Probe;
+use crate::image::{AddedLayer, Image, ImageLayer, Parts};
+use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
+use crate::oci::annotation;
+use crate::payload::{self, BuiltBinary, Ground, Payload, PayloadError};
+use crate::plan::{Plan, PlatformPlan};
+use crate::platform::Platform;
+use crate::report::{Event, Phase, Reporter};
+use crate::settings::{self, BaseSource, OnFailure, Settings};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock::Instant;
+use crate::sys::download::Client;
+use crate::sys::env::{self, Environment};
+use crate::toolchain::zig::Zig;
+
+/// How often the coordinator looks whether the work has ended without a word.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What a run works with.
+pub(super) struct Work<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) environment: &'a Environment,
+    pub(super) plan: &'a Plan,
+    pub(super) probe: &'a Probe,
+    pub(super) client: &'a Client,
+    pub(super) units: &'a BTreeMap<Platform, Unit>,
+    pub(super) zig: Option<&'a Zig>,
+    pub(super) files: &'a BTreeMap<Platform, Vec<Entry>>,
+    /// Where layers are written.
+    pub(super) blobs: &'a Path,
+    pub(super) reporter: &'a dyn Reporter,
+    pub(super) start: Instant,
+}
+
+/// What comes to the coordinator.
+enum Message {
+    /// All programs of a platform are compiled and verified, or one is not what it should be.
+    Payload(Platform, Result<Payload, PayloadError>),
+    /// cargo has ended, and these platforms lack programs.
+    Compiled(Result<Vec<(Platform, UnitError)>, compile::Error>),
+    /// A base is here, or is not to be had.
+    Base(Platform, Result<BaseImage, BaseError>),
+    /// An image is assembled, or failed.
+    Image(Platform, Result<Image, BuildError>),
+}
+
+/// What a platform still waits for.
+#[derive(Default)]
+struct Slot {
+    payload: Option<Payload>,
+    base: Option<BaseImage>,
+}
+
+/// Milliseconds since the start of a run.
+pub(super) fn milliseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Work<'_> {
+    /// Builds every platform that has a unit. Returns the images and each other platform's failure; an error
+    /// is one of the whole run.
+    pub(super) fn execute(
+        &self,
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<Platform, Image>, Failures), BuildError> {
+        // Stopped by itself when a failure makes the rest pointless.
+        let work = cancel.child();
+        std::thread::scope(|scope| rayon::in_place_scope(|pool| self.coordinate(scope, pool, &work)))
+    }
+
+    fn coordinate<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        pool: &rayon::Scope<'env>,
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<Platform, Image>, Failures), BuildError> {
+        let (sender, inbox) = mpsc::channel();
+        let mut threads = vec![self.compile(scope, sender.clone(), cancel)];
+        for platform in self.units.keys() {
+            threads.push(self.fetch(scope, platform, BTreeSet::new(), sender.clone(), cancel));
+        }
+        let mut slots: BTreeMap<Platform, Slot> =
+            self.units.keys().map(|platform| (platform.clone(), Slot::default())).collect();
+        let (mut images, mut failures) = (BTreeMap::new(), Failures::new());
+        let mut payloads: BTreeMap<Platform, Payload> = BTreeMap::new();
+        let mut assembling: usize = 0;
+        let mut fatal = None;
+        while !slots.is_empty() || assembling > 0 {
+            let Some(message) = next(&inbox, || {
+                assembling == 0 && threads.iter().all(std::thread::ScopedJoinHandle::is_finished)
+            }) else {
+                break;
+            };
+            let mut failed: Vec<(Platform, BuildError)> = Vec::new();
+            match message {
+                Message::Payload(platform, Ok(payload)) => {
+                    let more = self.libraries(&platform, &payload);
+                    if let Some(slot) = slots.get_mut(&platform) {
+                        if !more.is_empty() {
+                            slot.base = None;
+                            threads.push(self.fetch(scope, &platform, more, sender.clone(), cancel));
+                        }
+                        payloads.insert(platform.clone(), payload.clone());
+                        slot.payload = Some(payload);
+                    }
+                }
+                Message::Base(platform, Ok(base)) => {
+                    if let Some(slot) = slots.get_mut(&platform) {
+                        slot.base = Some(base);
+                    }
+                }
+                Message::Image(platform, result) => {
+                    assembling -= 1;
+                    match result {
+                        Ok(image) => {
+                            images.insert(platform, image);
+                        }
+                        Err(error) => failed.push((platform, error)),
+                    }
+                }
+                Message::Payload(platform, Err(error)) => failed.push((platform, error.into())),
+                Message::Base(platform, Err(error)) => failed.push((platform, error.into())),
+                Message::Compiled(Ok(lacking)) => {
+                    failed.extend(lacking.into_iter().map(|(platform, error)| (platform, error.into())));
+                }
+                Message::Compiled(Err(error)) => {
+                    fatal.get_or_insert(error);
+                    cancel.interrupt();
+                    slots.clear();
+                }
+            }
+            for (platform, error) in failed {
+                slots.remove(&platform);
+                failures.entry(platform).or_insert(error);
+                if self.settings.on_failure == OnFailure::FailFast {
+                    cancel.interrupt();
+                }
+            }
+            let ready: Vec<Platform> = slots
+                .iter()
+                .filter(|(_, slot)| slot.payload.is_some() && slot.base.is_some())
+                .map(|(platform, _)| platform.clone())
+                .collect();
+            for platform in ready {
+                let Some(Slot { payload: Some(payload), base: Some(base) }) = slots.remove(&platform) else {
+                    continue;
+                };
+                assembling += 1;
+                let (sender, cancel) = (sender.clone(), cancel.clone());
+                pool.spawn(move |_| {
+                    let image = self.assemble(&platform, &payload, &base, &cancel);
+                    // Nobody listens any more only if the coordinator has panicked.
+                    sender.send(Message::Image(platform, image)).ok();
+                });
+            }
+        }
+        // Whatever still runs (cargo, where every platform has failed otherwise) is not needed.
+        cancel.interrupt();
+        if let Some(error) = fatal {
+            return Err(error.into());
+        }
+        for platform in slots.into_keys() {
+            let error = BuildError::Lost(platform.to_string());
+            failures.entry(platform).or_insert(error);
+        }
+        payload::distinct(payloads.iter())?;
+        Ok((images, failures))
+    }
+
+    /// Compiles everything on a thread of its own.
+    fn compile<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        sender: Sender<Message>,
+        cancel: &Cancel,
+    ) -> std::thread::ScopedJoinHandle<'scope, ()> {
+        let cancel = cancel.clone();
+        scope.spawn(move || {
+            let result = self.compile_all(&sender, &cancel);
+            sender.send(Message::Compiled(result)).ok();
+        })
+    }
+
+    fn compile_all(
+        &self,
+        sender: &Sender<Message>,
+        cancel: &Cancel,
+    ) -> Result<Vec<(Platform, UnitError)>, compile::Error> {
+        let platforms: Vec<&Platform> = self.units.keys().collect();
+        let units: Vec<Unit> = self.units.values().cloned().collect();
+        for platform in &platforms {
+            self.phase(platform, Phase::Compile);
+        }
+        let request = CompileRequest {
+            rust: &self.probe.rust,
+            environment: self.environment,
+            configuration: &self.probe.configuration,
+            settings: &self.settings.cargo,
+            manifest_path: &self.settings.manifest_path,
+            project: &self.probe.facts.project,
+            graph: &self.probe.graph,
+            units: &units,
+            zig: self.zig,
+            cache: &self.settings.machine.cache,
+            program: &env::current_exe()?,
+            offline: self.settings.machine.offline,
+            on_failure: self.settings.on_failure,
+            color: self.settings.color,
+            source_date_epoch: Some(self.plan.created.seconds),
+        };
+        let mut built: BTreeMap<usize, Vec<BuiltBinary>> = BTreeMap::new();
+        let wanted = self.plan.binaries.len();
+        let outcome = compile::compile(&request, cancel, self.reporter, &mut |artifact: &Artifact| {
+            let binaries = built.entry(artifact.unit).or_default();
+            let binary = BuiltBinary { name: artifact.binary.clone(), path: artifact.path.clone() };
+            if !binaries.contains(&binary) {
+                binaries.push(binary);
+            }
+            if binaries.len() == wanted
+                && let Some(platform) = platforms.get(artifact.unit)
+            {
+                let mut binaries = std::mem::take(binaries);
+                binaries.sort_by(|a, b| a.name.cmp(&b.name));
+                self.phase(platform, Phase::Verify);
+                let payload = self.verify(platform, binaries);
+                sender.send(Message::Payload((*platform).clone(), payload)).ok();
+            }
+        })?;
+        let failures = outcome.failures.into_iter();
+        Ok(failures.filter_map(|(unit, error)| Some(((*platforms.get(unit)?).clone(), error))).collect())
+    }
+
+    fn verify(&self, platform: &Platform, binaries: Vec<BuiltBinary>) -> Result<Payload, PayloadError> {
+        let Some(plan) = self.platform_plan(platform) else {
+            return Ok(Payload { programs: Vec::new() });
+        };
+        let ground = Ground {
+            target: plan.target,
+            base: &plan.base.name,
+            empty: plan.base_source == BaseSource::Scratch,
+            glibc: plan.base.glibc,
+        };
+        payload::verify(binaries, &ground)
+    }
+
+    /// Fetches a platform's base on a thread of its own.
+    fn fetch<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        platform: &Platform,
+        libraries: BTreeSet<String>,
+        sender: Sender<Message>,
+        cancel: &Cancel,
+    ) -> std::thread::ScopedJoinHandle<'scope, ()> {
+        let (platform, cancel) = (platform.clone(), cancel.clone());
+        scope.spawn(move || {
+            let Some(Ok(resolved)) = self.probe.resolved.get(&platform) else { return };
+            let request = FetchRequest {
+                platform: &platform,
+                libraries: &libraries,
+                compression: compression(self.plan.compression),
+                machine: &self.settings.machine,
+                client: self.client,
+            };
+            let base = base::fetch(resolved, &request, &cancel, self.reporter);
+            sender.send(Message::Base(platform.clone(), base)).ok();
+        })
+    }
+
+    /// The libraries that a payload needs and its base lacks but can get.
+    fn libraries(&self, platform: &Platform, payload: &Payload) -> BTreeSet<String> {
+        match self.probe.resolved.get(platform) {
+            Some(Ok(resolved)) => resolved.obtainable(&payload.needed()),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Writes a platform's layers and assembles its image.
+    fn assemble(
+        &self,
+        platform: &Platform,
+        payload: &Payload,
+        base: &BaseImage,
+        cancel: &Cancel,
+    ) -> Result<Image, BuildError> {
+        let plan = self.platform_plan(platform).ok_or_else(|| BuildError::Lost(platform.to_string()))?;
+        self.phase(platform, Phase::Layer);
+        let files = self.files.get(platform).cloned().unwrap_or_default();
+        let programs = payload.entries();
+        let meter = Meter::new(self.reporter, platform, files.iter().chain(&programs));
+        let mut layers = Vec::new();
+        let parts = [("xbuild: files".to_owned(), files), (payload.describe(), programs)];
+        for (created_by, entries) in parts {
+            if entries.is_empty() {
+                continue;
+            }
+            let spec = LayerSpec {
+                entries,
+                present: base.folders.clone(),
+                mtime: self.plan.created.seconds,
+                compression: compression(self.plan.compression),
+                created_by,
+                comment: None,
+            };
+            let layer = layer::write(&spec, self.blobs, cancel, &|done| meter.at(done))?;
+            meter.next();
+            layers.push(AddedLayer {
+                created_by: layer.created_by.clone(),
+                layer: ImageLayer { descriptor: layer.descriptor, diff_id: layer.diff_id, blob: layer.path },
+            });
+        }
+        let mut annotations = self.plan.annotations.clone();
+        annotations.extend(base.name.iter().map(|name| (annotation::BASE_NAME.to_owned(), name.clone())));
+        annotations
+            .extend(base.digest.iter().map(|digest| (annotation::BASE_DIGEST.to_owned(), digest.clone())));
+        let image = Image::assemble(&Parts {
+            platform,
+            base_config: &base.config,
+            base_layers: &base.layers,
+            layers: &layers,
+            settings: &plan.image,
+            created: self.plan.created.seconds,
+            annotations: &annotations,
+        })?;
+        self.phase(platform, Phase::Done);
+        self.reporter.report(Event::Built {
+            platform: platform.clone(),
+            triple: plan.target.triple.clone(),
+            toolchain: self.toolchain(platform),
+            base: plan.base.name.clone(),
+            digest: image.manifest.digest().to_string(),
+            size: image.size(),
+            milliseconds: milliseconds(self.start),
+        });
+        Ok(image)
+    }
+
+    /// The toolchain that compiled and linked, for people.
+    fn toolchain(&self, platform: &Platform) -> String {
+        let linker = match (self.units.get(platform).map(|unit| unit.linker), self.zig) {
+            (Some(compile::Linker::Zig), Some(zig)) => format!(" + zig {}", zig.version),
+            (Some(compile::Linker::RustLld), _) => " + rust-lld".into(),
+            _ => String::new(),
+        };
+        self.probe.rust.describe() + &linker
+    }
+
+    fn platform_plan(&self, platform: &Platform) -> Option<&PlatformPlan> {
+        self.plan.platforms.iter().find(|plan| plan.platform == *platform)
+    }
+
+    fn phase(&self, platform: &Platform, phase: Phase) {
+        self.reporter.report(Event::Phase { platform: platform.clone(), phase });
+    }
+}
+
+/// The next message; `None` if there will be none, since everything that could send one has ended.
+fn next(inbox: &Receiver<Message>, ended: impl Fn() -> bool) -> Option<Message> {
+    loop {
+        match inbox.recv_timeout(TICK) {
+            Ok(message) => return Some(message),
+            // What was sent before the last thread ended is still in the inbox.
+            Err(RecvTimeoutError::Timeout) if ended() => return inbox.try_recv().ok(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+fn compression(wanted: settings::Compression) -> Compression {
+    match wanted {
+        settings::Compression::Gzip(None) => Compression::default(),
+        settings::Compression::Gzip(Some(level)) => Compression::Gzip { level },
+        settings::Compression::Zstd(level) => Compression::Zstd { level: level.unwrap_or(3) },
+        settings::Compression::Uncompressed => Compression::None,
+    }
+}
+
+/// Turns a layer's progress into a platform's: over all its layers, and not more often than a person can see.
+struct Meter<'a> {
+    reporter: &'a dyn Reporter,
+    platform: &'a Platform,
+    total: u64,
+    /// Bytes of the layers that are finished.
+    before: AtomicU64,
+    /// Bytes of the layer that is being written.
+    current: AtomicU64,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<'a> Meter<'a> {
+    fn new<'e>(
+        reporter: &'a dyn Reporter,
+        platform: &'a Platform,
+        entries: impl Iterator<Item = &'e Entry>,
+    ) -> Self {
+        // A header for each entry, and each file up to a whole block, as tar has it.
+        let total = entries
+            .map(|entry| match &entry.kind {
+                EntryKind::File(content) => 512 + content.size().next_multiple_of(512),
+                _ => 512,
+            })
+            .sum();
+        let zero = AtomicU64::default;
+        Self { reporter, platform, total, before: zero(), current: zero(), last: Mutex::default() }
+    }
+
+    fn at(&self, done: u64) {
+        self.current.store(done, Ordering::Relaxed);
+        let Ok(mut last) = self.last.try_lock() else { return };
+        if last.is_some_and(|last| last.elapsed() < Duration::from_millis(100)) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let done = (self.before.load(Ordering::Relaxed) + done).min(self.total);
+        let platform = self.platform.clone();
+        self.reporter.report(Event::Progress { platform, done, total: Some(self.total) });
+    }
+
+    fn next(&self) {
+        self.before.fetch_add(self.current.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}

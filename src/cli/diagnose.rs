@@ -1,0 +1,200 @@
+//! `xbuild toolchain` and `xbuild doctor`: what is there, what is missing, what to do about it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Failure;
+use super::arguments::{ListOptions, ToolchainCommand, ToolchainName};
+use super::commands::json_text;
+use super::view::{View, print};
+use crate::base::apt::{self, ReleaseRequest};
+use crate::error::Explain;
+use crate::settings::{DEFAULT_BASE, Machine};
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::env::{self, Environment};
+use crate::sys::fs;
+use crate::toolchain::rust::{self, Rust};
+use crate::toolchain::zig::data::ZigData;
+use crate::toolchain::zig::{self, ZigRequest};
+
+/// A row of `xbuild toolchain list`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ToolchainRow {
+    name: &'static str,
+    /// The version that is there, or that would be provided.
+    version: String,
+    /// Where it is; `None` if it is not there.
+    path: Option<String>,
+    /// How it is found, or would be provided.
+    from: String,
+}
+
+/// Runs `xbuild toolchain …`.
+pub(super) fn toolchain(
+    command: &ToolchainCommand,
+    machine: &Machine,
+    environment: &Environment,
+    view: &View,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    match command {
+        ToolchainCommand::List(ListOptions { json }) => {
+            let rows = [zig_row(&request, cancel), rust_row(environment, cancel)];
+            let text = if *json { json_text(&rows) } else { table(&rows) };
+            Ok(print(&text)?)
+        }
+        ToolchainCommand::Install { name: ToolchainName::Zig, .. } => {
+            let zig = zig::provide(&request, &Client::new(machine.offline), cancel, view.reporter())?;
+            view.finish();
+            Ok(print(&format!("{}\n", zig.program.display()))?)
+        }
+        ToolchainCommand::Path { name: ToolchainName::Zig } => {
+            Ok(print(&format!("{}\n", zig::find(&request, cancel)?.program.display()))?)
+        }
+        // Rust is the project's own and never installed by us.
+        ToolchainCommand::Install { name: ToolchainName::Rust, .. }
+        | ToolchainCommand::Path { name: ToolchainName::Rust } => {
+            Ok(print(&format!("{}\n", detect(environment, cancel)?.sysroot.display()))?)
+        }
+    }
+}
+
+fn detect(environment: &Environment, cancel: &Cancel) -> Result<Rust, rust::Error> {
+    rust::detect(&env::current_dir()?, environment, cancel)
+}
+
+fn zig_row(request: &ZigRequest<'_>, cancel: &Cancel) -> ToolchainRow {
+    match zig::find(request, cancel) {
+        Ok(zig) => ToolchainRow {
+            name: "zig",
+            version: zig.version.to_string(),
+            path: Some(zig.program.display().to_string()),
+            from: format!("{:?}", zig.way).to_lowercase(),
+        },
+        Err(_) => ToolchainRow {
+            name: "zig",
+            version: ZigData::get().version.to_string(),
+            path: None,
+            from: "provided when a build needs it, or by `xbuild toolchain install zig`".into(),
+        },
+    }
+}
+
+fn rust_row(environment: &Environment, cancel: &Cancel) -> ToolchainRow {
+    match detect(environment, cancel) {
+        Ok(rust) => ToolchainRow {
+            name: "rust",
+            version: rust.version.to_string(),
+            path: Some(rust.sysroot.display().to_string()),
+            from: rust
+                .rustup
+                .map_or_else(|| "no rustup".into(), |rustup| format!("rustup, {}", rustup.toolchain)),
+        },
+        Err(error) => {
+            ToolchainRow { name: "rust", version: "none".into(), path: None, from: error.to_string() }
+        }
+    }
+}
+
+fn table(rows: &[ToolchainRow]) -> String {
+    let mut text = format!("{:<6} {:<10} {}\n", "NAME", "VERSION", "WHERE");
+    for row in rows {
+        let place = match &row.path {
+            Some(path) => format!("{path} ({})", row.from),
+            None => row.from.clone(),
+        };
+        // Writing to a string cannot fail.
+        writeln!(text, "{:<6} {:<10} {place}", row.name, row.version).ok();
+    }
+    text
+}
+
+/// One thing that `doctor` looked at.
+struct Check {
+    good: bool,
+    what: &'static str,
+    found: String,
+    hint: Option<String>,
+}
+
+impl Check {
+    fn good(what: &'static str, found: String) -> Self {
+        Self { good: true, what, found, hint: None }
+    }
+
+    fn bad(what: &'static str, error: &dyn Explain) -> Self {
+        Self { good: false, what, found: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// The machine lacks something that a build needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the checks failed")]
+struct Unwell(usize);
+
+impl Explain for Unwell {
+    fn exit_code(&self) -> crate::error::ExitCode {
+        crate::error::ExitCode::Toolchain
+    }
+}
+
+/// Runs `xbuild doctor`.
+pub(super) fn doctor(
+    machine: &Machine,
+    environment: &Environment,
+    view: &View,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    let mut checks = Vec::new();
+    checks.push(match detect(environment, cancel) {
+        Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),
+        Err(error) => Check::bad("rust", &error),
+    });
+    let zig = zig_row(&request, cancel);
+    checks.push(Check::good("zig", format!("{} {}", zig.version, zig.path.unwrap_or(zig.from))));
+    checks.push(match fs::create_dir_all(&machine.cache).and_then(|()| fs::temporary_file(&machine.cache)) {
+        Ok(_) => Check::good("cache", machine.cache.display().to_string()),
+        Err(error) => Check {
+            good: false,
+            what: "cache",
+            found: error.to_string(),
+            hint: Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into()),
+        },
+    });
+    checks.push(debian(machine, cancel, view));
+    cancel.check()?;
+    view.finish();
+    let mut text = String::new();
+    for check in &checks {
+        let mark = if check.good { "ok" } else { "FAIL" };
+        writeln!(text, "{mark:<5} {:<7} {}", check.what, check.found).ok();
+        if let Some(hint) = &check.hint {
+            writeln!(text, "{:<13} hint: {hint}", "").ok();
+        }
+    }
+    print(&text)?;
+    match checks.iter().filter(|check| !check.good).count() {
+        0 => Ok(()),
+        failed => Err(Unwell(failed).into()),
+    }
+}
+
+/// Whether the default base's release can be had and is signed.
+fn debian(machine: &Machine, cancel: &Cancel, view: &View) -> Check {
+    let suite = DEFAULT_BASE.trim_start_matches("apt:");
+    let request = ReleaseRequest { release: suite, suites: &[], components: &[] };
+    let client = Client::new(machine.offline);
+    let reporter = view.reporter();
+    match apt::open(&request, &machine.debian, &machine.cache, &client, cancel, reporter) {
+        Ok(archive) => {
+            let suites: Vec<_> = archive.suites().iter().map(|suite| suite.source.to_string()).collect();
+            Check::good("debian", suites.join("; "))
+        }
+        Err(error) => Check::bad("debian", &error),
+    }
+}

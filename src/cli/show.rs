@@ -1,0 +1,85 @@
+//! A plan as a person reads it: what would be done, and why.
+
+use std::fmt::Write as _;
+
+use crate::compile::Linker;
+use crate::facts::StandardLibrary;
+use crate::plan::{CreatedFrom, Plan, PlatformPlan};
+use crate::settings::{Output, Settings};
+use crate::sys::cancel::humantime;
+
+/// The text of `xbuild plan`.
+pub(super) fn plan(plan: &Plan, settings: &Settings) -> String {
+    let mut text = String::new();
+    let programs: Vec<_> = plan.binaries.iter().map(|binary| binary.name.as_str()).collect();
+    let created = match plan.created.from {
+        CreatedFrom::SourceDateEpoch => "$SOURCE_DATE_EPOCH",
+        CreatedFrom::Commit => "the commit's date",
+        CreatedFrom::Epoch => "no commit and no $SOURCE_DATE_EPOCH",
+    };
+    let created_at = plan.annotations.get(crate::oci::annotation::CREATED).map_or("", String::as_str);
+    let rows = [
+        ("package", format!("{} {}", plan.package, plan.version)),
+        ("programs", programs.join(", ")),
+        ("profile", plan.profile.clone()),
+        ("created", format!("{created_at}  ({created})")),
+        ("tags", plan.tags.join(", ")),
+        ("platforms", format!("{} ({})", plan.platforms.len(), settings.platforms_origin)),
+        ("time limit", humantime(settings.timeout)),
+    ];
+    for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        row(&mut text, 0, name, value);
+    }
+    for output in &plan.outputs {
+        let (kind, path) = match output {
+            Output::Layout(path) => ("OCI layout", path),
+            Output::Archive(path) => ("OCI archive", path),
+        };
+        row(&mut text, 0, "output", &format!("{} ({kind})", path.display()));
+    }
+    for platform in &plan.platforms {
+        text.push('\n');
+        text += &platform_text(platform);
+    }
+    text
+}
+
+fn platform_text(plan: &PlatformPlan) -> String {
+    let mut text = format!("{}\n", plan.platform);
+    row(&mut text, 2, "triple", &format!("{}  ({})", plan.target.triple, plan.triple_from));
+    let linker = match plan.linker {
+        Linker::Zig => "zig",
+        Linker::RustLld => "rust-lld",
+        Linker::Configured => "cargo's configuration",
+    };
+    row(&mut text, 2, "linker", &format!("{linker}  ({})", plan.linker_from));
+    if let (Some((major, minor)), Some(from)) = (plan.glibc, &plan.glibc_from) {
+        row(&mut text, 2, "glibc", &format!("{major}.{minor}  ({from})"));
+    }
+    let library = match plan.standard_library {
+        StandardLibrary::Installed => "installed",
+        StandardLibrary::Rustup => "to be added by rustup, or built from source where the channel lacks it",
+    };
+    row(&mut text, 2, "std", library);
+    row(&mut text, 2, "base", &format!("{}: {}  ({})", plan.base.name, plan.base.content, plan.base_from));
+    if let Some(digest) = &plan.base.digest {
+        row(&mut text, 2, "", digest);
+    }
+    for layer in &plan.layers {
+        row(&mut text, 2, "layer", &layer.paths.join(", "));
+    }
+    for (name, words) in [("entrypoint", &plan.image.entrypoint), ("cmd", &plan.image.cmd)] {
+        if let Some(words) = words {
+            row(&mut text, 2, name, &shell_words::join(words));
+        }
+    }
+    if let Some(user) = &plan.image.user {
+        row(&mut text, 2, "user", user);
+    }
+    text
+}
+
+fn row(text: &mut String, indent: usize, name: &str, value: &str) {
+    // Writing to a string cannot fail.
+    writeln!(text, "{:indent$}{name:<11} {value}", "").ok();
+}

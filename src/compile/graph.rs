@@ -1,0 +1,205 @@
+//! What the dependency graph says before anything is compiled: is there C code, and where do sources lie? Pure
+//! over cargo's metadata.
+//!
+//! Whether a crate compiles C code only its build script knows. The graph gives a good sign: such build scripts
+//! depend on one of a few crates (`cc`, `cmake`, `pkg-config`, …; the list is data, in `toolchains/rust.toml`),
+//! or the crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler; a
+//! wrong no fails the link with the linker's message, and `toolchain = "zig"` mends it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId, TargetKind};
+
+use crate::facts::project::Binary;
+use crate::toolchain::rust::RustData;
+
+/// What the dependency graph says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// The first package (by name) that seems to compile or link C code, and why it seems so.
+    pub c_code: Option<CCode>,
+    /// True if a build script uses bindgen.
+    pub bindgen: bool,
+    /// The folders of packages that are neither from a registry nor below the workspace's root, by the
+    /// package's name.
+    pub outside: BTreeMap<String, PathBuf>,
+}
+
+/// A package that seems to compile or link C code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CCode {
+    /// The package.
+    pub package: String,
+    /// The sign of it: a package that its build script depends on, or the library that it links.
+    pub sign: String,
+}
+
+impl Graph {
+    /// Reads cargo's metadata for the given binaries. Optional dependencies of other targets count, too: the
+    /// metadata is of all targets.
+    #[must_use]
+    pub fn of(metadata: &Metadata, binaries: &[Binary]) -> Self {
+        let packages: BTreeMap<&PackageId, &Package> =
+            metadata.packages.iter().map(|package| (&package.id, package)).collect();
+        let nodes: BTreeMap<&PackageId, &Node> =
+            metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).map(|node| (&node.id, node)).collect();
+        let mut open: Vec<&PackageId> = packages
+            .keys()
+            .copied()
+            .filter(|id| binaries.iter().any(|binary| binary.package_id == id.repr))
+            .collect();
+        let mut seen: BTreeSet<&PackageId> = open.iter().copied().collect();
+        let mut signs = BTreeSet::new();
+        let mut graph = Self::default();
+        while let Some(id) = open.pop() {
+            let (Some(package), Some(node)) = (packages.get(id), nodes.get(id)) else { continue };
+            // What build scripts and procedural macros are made of runs on the host.
+            let of_kind = |kind: DependencyKind| {
+                node.deps
+                    .iter()
+                    .filter(move |dependency| dependency.dep_kinds.iter().any(|info| info.kind == kind))
+            };
+            for dependency in of_kind(DependencyKind::Build) {
+                let Some(build) = packages.get(&dependency.pkg) else { continue };
+                graph.bindgen |= build.name.as_str() == "bindgen";
+                if RustData::get().c_code.build_dependencies.iter().any(|name| *name == *build.name) {
+                    signs.insert(CCode { package: package.name.to_string(), sign: build.name.to_string() });
+                }
+            }
+            if let Some(library) = &package.links
+                && package.name.ends_with("-sys")
+                && package.targets.iter().any(|target| target.kind.contains(&TargetKind::CustomBuild))
+            {
+                signs.insert(CCode { package: package.name.to_string(), sign: library.clone() });
+            }
+            for dependency in of_kind(DependencyKind::Normal) {
+                let is_macro = packages.get(&dependency.pkg).is_some_and(|package| is_macro(package));
+                if !is_macro && seen.insert(&dependency.pkg) {
+                    open.push(&dependency.pkg);
+                }
+            }
+        }
+        graph.c_code = signs.into_iter().next();
+        graph.outside = outside(metadata);
+        graph
+    }
+}
+
+fn is_macro(package: &Package) -> bool {
+    package.targets.iter().any(|target| target.kind.contains(&TargetKind::ProcMacro))
+}
+
+fn outside(metadata: &Metadata) -> BTreeMap<String, PathBuf> {
+    metadata
+        .packages
+        .iter()
+        .filter(|package| package.source.is_none())
+        .filter_map(|package| Some((package.name.to_string(), package.manifest_path.parent()?)))
+        .filter(|(_, folder)| !folder.starts_with(&metadata.workspace_root))
+        .map(|(name, folder)| (name, folder.as_std_path().to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A package: its name, what it links, and its dependencies as (name, kind).
+    type Sample<'a> = (&'a str, Option<&'a str>, &'a [(&'a str, Option<&'a str>)]);
+
+    fn graph(samples: &[Sample<'_>]) -> Graph {
+        let id = |name: &str| format!("registry+https://example.com#{name}@1.0.0");
+        let target = |kind: &str, name: &str| {
+            json!({
+                "kind": [kind], "crate_types": [kind], "name": name, "src_path": "/x.rs", "edition": "2024",
+                "doc": true, "doctest": false, "test": true
+            })
+        };
+        let packages: Vec<Value> = samples
+            .iter()
+            .map(|(name, links, _)| {
+                let kind = if name.ends_with("-macro") { "proc-macro" } else { "lib" };
+                let targets = json!([target(kind, name), target("custom-build", "build-script-build")]);
+                let source = if name.starts_with("local") {
+                    Value::Null
+                } else {
+                    json!("registry+https://example.com")
+                };
+                json!({
+                    "name": name, "version": "1.0.0", "id": id(name), "license": null, "license_file": null,
+                    "description": null, "source": source, "dependencies": [], "targets": targets,
+                    "features": {}, "manifest_path": format!("/else/{name}/Cargo.toml"), "metadata": null,
+                    "publish": null, "authors": [], "categories": [], "keywords": [], "readme": null,
+                    "repository": null, "homepage": null, "documentation": null, "edition": "2024",
+                    "links": links, "default_run": null, "rust_version": null
+                })
+            })
+            .collect();
+        let nodes: Vec<Value> = samples
+            .iter()
+            .map(|(name, _, dependencies)| {
+                let deps: Vec<Value> = dependencies
+                    .iter()
+                    .map(|(name, kind)| {
+                        json!({"name": name, "pkg": id(name), "dep_kinds": [{"kind": kind, "target": null}]})
+                    })
+                    .collect();
+                let ids: Vec<_> = dependencies.iter().map(|(name, _)| id(name)).collect();
+                json!({"id": id(name), "deps": deps, "dependencies": ids, "features": []})
+            })
+            .collect();
+        let metadata: Metadata = serde_json::from_value(json!({
+            "packages": packages, "workspace_members": [id("app")], "workspace_default_members": [id("app")],
+            "resolve": {"nodes": nodes, "root": null}, "target_directory": "/w/target", "version": 1,
+            "workspace_root": "/w", "metadata": null
+        }))
+        .unwrap();
+        let binary = Binary { name: "app".into(), package: "app".into(), package_id: id("app") };
+        Graph::of(&metadata, &[binary])
+    }
+
+    #[test]
+    fn a_build_script_that_uses_cc_is_c_code() {
+        let graph = graph(&[
+            ("app", None, &[("zstd", None)]),
+            ("zstd", None, &[("zstd-sys", None)]),
+            ("zstd-sys", Some("zstd"), &[("cc", Some("build")), ("bindgen", Some("build"))]),
+            ("cc", None, &[]),
+            ("bindgen", None, &[]),
+        ]);
+        let found = graph.c_code.unwrap();
+        assert_eq!((found.package.as_str(), graph.bindgen), ("zstd-sys", true));
+    }
+
+    #[test]
+    fn a_sys_crate_that_links_is_c_code_and_others_that_link_are_not() {
+        assert_eq!(
+            graph(&[("app", None, &[("rayon-core", None)]), ("rayon-core", Some("rayon-core"), &[])]).c_code,
+            None
+        );
+        let found = graph(&[("app", None, &[("z-sys", None)]), ("z-sys", Some("z"), &[])]).c_code;
+        assert_eq!(found, Some(CCode { package: "z-sys".into(), sign: "z".into() }));
+    }
+
+    #[test]
+    fn what_runs_on_the_host_does_not_count() {
+        let graph = graph(&[
+            ("app", None, &[("a-macro", None), ("tool", Some("build")), ("mock", Some("dev"))]),
+            ("a-macro", None, &[("z-sys", None)]),
+            ("tool", None, &[("z-sys", None)]),
+            ("mock", None, &[("z-sys", None)]),
+            ("z-sys", Some("z"), &[("cc", Some("build"))]),
+            ("cc", None, &[]),
+        ]);
+        assert_eq!(graph.c_code, None);
+    }
+
+    #[test]
+    fn path_dependencies_elsewhere_are_listed() {
+        let graph = graph(&[("app", None, &[("local-a", None)]), ("local-a", None, &[])]);
+        assert_eq!(graph.outside, BTreeMap::from([("local-a".into(), "/else/local-a".into())]));
+    }
+}

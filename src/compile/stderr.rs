@@ -1,0 +1,151 @@
+//! cargo's standard error, told apart: what it is doing, and the compiler's messages. Pure.
+
+/// A piece of what cargo wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A status line: its verb, and the rest.
+    Status(String, String),
+    /// A message of cargo or the compiler: as it was written, and without colours.
+    Message {
+        /// With its line ends and its colours.
+        text: String,
+        /// Without colours.
+        plain: String,
+    },
+}
+
+/// cargo's verbs, right-aligned in the first twelve columns of a status line.
+const VERBS: &[&str] = &[
+    "Adding",
+    "Blocking",
+    "Building",
+    "Checking",
+    "Compiling",
+    "Dirty",
+    "Downloaded",
+    "Downloading",
+    "Finished",
+    "Fresh",
+    "Locking",
+    "Removing",
+    "Replaced",
+    "Running",
+    "Unpacking",
+    "Updating",
+    "Upgrading",
+    "Waiting",
+];
+
+/// Puts lines together to messages.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    open: Vec<String>,
+}
+
+impl Pieces {
+    /// Takes a line and hands over what is complete with it.
+    pub(super) fn line(&mut self, line: &str) -> Vec<Piece> {
+        let plain = plain(line);
+        if let Some((verb, rest)) = status(&plain) {
+            let mut pieces = self.end();
+            pieces.push(Piece::Status(verb.to_owned(), rest.to_owned()));
+            return pieces;
+        }
+        // Messages end with an empty line, but for cargo's own of one line: those end when another begins.
+        let begins = ["error", "warning"].iter().any(|word| {
+            plain.strip_prefix(word).is_some_and(|rest| rest.starts_with(':') || rest.starts_with('['))
+        });
+        let pieces = if begins { self.end() } else { Vec::new() };
+        if !plain.trim().is_empty() || !self.open.is_empty() {
+            self.open.push(line.to_owned());
+        }
+        if plain.trim().is_empty() { self.end() } else { pieces }
+    }
+
+    /// What is left when there are no more lines.
+    pub(super) fn end(&mut self) -> Vec<Piece> {
+        if self.open.is_empty() {
+            return Vec::new();
+        }
+        let text = std::mem::take(&mut self.open).join("\n") + "\n";
+        vec![Piece::Message { plain: plain(&text), text }]
+    }
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+fn status(line: &str) -> Option<(&str, &str)> {
+    let (head, rest) = line.split_at_checked(12)?;
+    let verb = head.trim_start();
+    let rest = rest.strip_prefix(' ')?;
+    VERBS.contains(&verb).then_some((verb, rest))
+}
+
+/// True for a message that something failed, and that says more than that something did not compile.
+pub(super) fn is_error(plain: &str) -> bool {
+    plain.starts_with("error") && !is_summary(plain)
+}
+
+/// True for cargo's last word on a package that did not compile.
+pub(super) fn is_summary(plain: &str) -> bool {
+    plain.starts_with("error: could not compile `")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(text: &str) -> Vec<Piece> {
+        let mut pieces = Pieces::default();
+        let mut all: Vec<_> = text.lines().flat_map(|line| pieces.line(line)).collect();
+        all.extend(pieces.end());
+        all
+    }
+
+    fn message(text: &str) -> Piece {
+        Piece::Message { text: text.into(), plain: text.into() }
+    }
+
+    fn status(verb: &str, rest: &str) -> Piece {
+        Piece::Status(verb.into(), rest.into())
+    }
+
+    #[test]
+    fn status_lines_and_messages_are_told_apart() {
+        let text = "   Compiling a v1.0.0 (/a)\n    Blocking waiting for file lock on build directory\n\
+            warning: unused\n --> src/a.rs\n   Compiling is also a word at a line's start\n\n\
+            error[E0308]: mismatched types\n  --> src/b.rs\n\n\
+            error: could not compile `a` (lib) due to 1 previous error\nwarning: build failed, waiting\n";
+        assert_eq!(
+            pieces(text),
+            [
+                status("Compiling", "a v1.0.0 (/a)"),
+                status("Blocking", "waiting for file lock on build directory"),
+                message("warning: unused\n --> src/a.rs\n"),
+                status("Compiling", "is also a word at a line's start"),
+                message("error[E0308]: mismatched types\n  --> src/b.rs\n\n"),
+                message("error: could not compile `a` (lib) due to 1 previous error\n"),
+                message("warning: build failed, waiting\n"),
+            ]
+        );
+    }
+
+    #[test]
+    fn colours_stay_in_the_text_and_not_in_the_plain_one() {
+        let text = "\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m a v1\n\u{1b}[1m\u{1b}[91merror\u{1b}[0m: no\n";
+        let all = pieces(text);
+        assert_eq!(all[0], status("Compiling", "a v1"));
+        assert!(
+            matches!(&all[1], Piece::Message { text, plain } if text.contains('\u{1b}') && plain == "error: no\n")
+        );
+    }
+
+    #[test]
+    fn a_summary_is_no_error_of_its_own() {
+        assert!(is_error("error[E0308]: mismatched"));
+        assert!(!is_error("error: could not compile `a` (bin \"a\") due to 1 previous error"));
+        assert!(!is_error("warning: unused"));
+    }
+}

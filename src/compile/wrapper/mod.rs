@@ -1,0 +1,264 @@
+//! The compiler wrapper: what cargo, cc-rs and CMake call as C compiler, archiver and linker.
+//!
+//! Each target gets a folder in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
+//! says to zig what it was told ([`translate`]). The folder's path goes into rustc's flags, so it must stay the
+//! same as long as what it does stays the same, and must change when that changes: cargo rebuilds for a new
+//! path and not for new content. Hence it is named by a hash of the wrapper's parameters. The path of the
+//! xbuild program is none of them: it may move without anything having to be rebuilt.
+
+mod response;
+mod run;
+pub mod translate;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::catalog::Target;
+use crate::sys::fs;
+use crate::toolchain::zig::Zig;
+use crate::toolchain::zig::data::ZigData;
+
+pub(super) use run::KeptRemark;
+pub use run::{COMMAND, run};
+
+/// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
+/// anew.
+const FORMAT: u32 = 1;
+
+/// The variable that tells the scripts which xbuild to call.
+pub(super) const PROGRAM_VARIABLE: &str = "XBUILD_PROGRAM";
+/// The variable with a file that remarks are appended to, as JSON lines.
+pub(super) const REMARKS_VARIABLE: &str = "XBUILD_REMARKS";
+/// The variable with prefixes of paths to replace, `from=to`, separated by the unit separator.
+pub(super) const PREFIXES_VARIABLE: &str = "XBUILD_PREFIXES";
+/// What separates them.
+pub(super) const SEPARATOR: char = '\x1f';
+
+/// Everything that determines what a wrapper does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// [`FORMAT`].
+    format: u32,
+    /// The zig program.
+    zig: PathBuf,
+    /// Its version.
+    version: Version,
+    /// The target's triple.
+    triple: String,
+    /// zig's `-target`, with the glibc to link for.
+    target: String,
+    /// zig's `-mcpu`, where its baseline is not rustc's.
+    cpu: Option<String>,
+    /// The program that takes debug information out, where there is one.
+    objcopy: Option<PathBuf>,
+    /// The folder for zig's caches.
+    cache: PathBuf,
+}
+
+impl Spec {
+    /// A wrapper around `zig` for `target`; `glibc` is the oldest glibc to run with, for glibc targets.
+    /// `cache` is xbuild's cache folder.
+    #[must_use]
+    pub fn new(
+        zig: &Zig,
+        target: &Target,
+        glibc: Option<(u32, u32)>,
+        objcopy: Option<PathBuf>,
+        cache: &Path,
+    ) -> Self {
+        // Without a suffix zig takes a glibc of its own choice, which differs between its versions.
+        let suffix = glibc.map(|(major, minor)| format!(".{major}.{minor}")).unwrap_or_default();
+        Self {
+            format: FORMAT,
+            zig: zig.program.clone(),
+            version: zig.version.clone(),
+            triple: target.triple.clone(),
+            target: format!("{}{suffix}", target.zig.target),
+            cpu: target.zig.cpu.clone(),
+            objcopy,
+            cache: cache.join("zig"),
+        }
+    }
+
+    /// zig's `-target`: `aarch64-linux-gnu.2.36`.
+    #[must_use]
+    pub fn zig_target(&self) -> &str {
+        &self.target
+    }
+
+    /// The zig version.
+    #[must_use]
+    pub fn zig_version(&self) -> &Version {
+        &self.version
+    }
+}
+
+/// An installed wrapper: absolute paths of its scripts and files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapper {
+    /// What it does.
+    pub spec: Spec,
+    /// C compiler and linker.
+    pub cc: PathBuf,
+    /// C++ compiler.
+    pub cxx: PathBuf,
+    /// Archiver.
+    pub ar: PathBuf,
+    /// Index of archives.
+    pub ranlib: PathBuf,
+    /// `CMake`'s toolchain file.
+    pub cmake: PathBuf,
+    /// An empty folder: what pkg-config and `CMake` find in place of the host's libraries.
+    pub empty: PathBuf,
+}
+
+impl Wrapper {
+    /// Writes the scripts where they are missing or call another xbuild. Each appears whole, by rename, so
+    /// that processes that do this at once don't disturb each other.
+    pub fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
+        let document = serde_json::to_vec_pretty(&spec)?;
+        let hash = hex::encode(Sha256::digest(&document));
+        let folder = cache.join("wrappers").join(&hash[..16]);
+        let empty = folder.join("empty");
+        fs::create_dir_all(&empty)?;
+        let path = folder.join("spec.json");
+        write_if_different(&path, &document, 0o644)?;
+        // cc-rs looks for `zig` in a compiler's name to know what to expect of it.
+        let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
+            let file = folder.join(name);
+            write_if_different(&file, script(program, &path, tool).as_bytes(), 0o755)?;
+            Ok(file)
+        };
+        let wrapper = Self {
+            cc: script("zig-cc", "cc")?,
+            cxx: script("zig-c++", "c++")?,
+            ar: script("zig-ar", "ar")?,
+            ranlib: script("zig-ranlib", "ranlib")?,
+            cmake: folder.join("toolchain.cmake"),
+            empty,
+            spec,
+        };
+        write_if_different(&wrapper.cmake, cmake(&wrapper, target).as_bytes(), 0o644)?;
+        Ok(wrapper)
+    }
+}
+
+fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    match fs::read(path) {
+        Ok(existing) if existing == content => Ok(()),
+        _ => fs::write_atomic(path, content, mode),
+    }
+}
+
+/// The xbuild that runs the build is told by the environment. The path in the script is for calls outside of
+/// it, when somebody repeats a command line that rustc has shown.
+fn script(program: &Path, spec: &Path, tool: &str) -> String {
+    let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+    format!(
+        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {} {tool} \"$@\"\n",
+        quote(program),
+        quote(spec)
+    )
+}
+
+/// `CMake`'s toolchain file. Without a root path to find things in, `CMake` finds the host's headers and
+/// libraries.
+fn cmake(wrapper: &Wrapper, target: &Target) -> String {
+    let quote = |path: &Path| format!("[==[{}]==]", path.display());
+    let multiarch =
+        target.debian.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
+    format!(
+        "set(CMAKE_SYSTEM_NAME Linux)\n\
+         set(CMAKE_SYSTEM_PROCESSOR {machine})\n\
+         set(CMAKE_C_COMPILER {cc})\n\
+         set(CMAKE_CXX_COMPILER {cxx})\n\
+         set(CMAKE_ASM_COMPILER {cc})\n\
+         set(CMAKE_AR {ar})\n\
+         set(CMAKE_RANLIB {ranlib})\n\
+         set(CMAKE_LIBRARY_ARCHITECTURE {multiarch})\n\
+         set(CMAKE_FIND_ROOT_PATH {empty})\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
+        machine = target.machine_name,
+        cc = quote(&wrapper.cc),
+        cxx = quote(&wrapper.cxx),
+        ar = quote(&wrapper.ar),
+        ranlib = quote(&wrapper.ranlib),
+        empty = quote(&wrapper.empty),
+    )
+}
+
+/// The arguments that zig gets before all others when it compiles or links.
+fn leading(spec: &Spec) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["-target".into(), spec.target.clone().into()];
+    arguments.extend(spec.cpu.iter().map(|cpu| format!("-mcpu={cpu}").into()));
+    // zig compiles unoptimised C with checks for undefined behaviour, which other compilers do not, and whose
+    // run-time library rustc does not link.
+    arguments.push("-fno-sanitize=all".into());
+    arguments
+}
+
+/// The embedded data's pinned version, for messages.
+fn pinned() -> &'static Version {
+    &ZigData::get().version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ZigWay;
+    use crate::sys::cancel::Cancel;
+    use crate::sys::process::Command;
+
+    fn zig(program: &str) -> Zig {
+        Zig { program: program.into(), version: Version::new(0, 17, 1), way: ZigWay::Cache }
+    }
+
+    fn install(cache: &Path, glibc: (u32, u32), program: &str) -> Wrapper {
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        let spec = Spec::new(&zig("/z/zig"), target, Some(glibc), None, cache);
+        Wrapper::install(spec, target, Path::new(program), cache).unwrap()
+    }
+
+    #[test]
+    fn the_path_follows_the_parameters_and_not_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = install(folder.path(), (2, 36), "/a/xbuild");
+        let moved = install(folder.path(), (2, 36), "/b/xbuild");
+        let other = install(folder.path(), (2, 28), "/b/xbuild");
+        assert_eq!(first.cc, moved.cc);
+        assert_ne!(first.cc, other.cc);
+        assert!(fs::read_to_string(&first.cc).unwrap().contains("/b/xbuild"));
+        assert_eq!(first.spec.zig_target(), "aarch64-linux-gnu.2.36");
+    }
+
+    #[test]
+    fn scripts_hand_on_every_argument_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("it's a \"folder\" $HOME");
+        fs::create_dir(&odd).unwrap();
+        let echo = odd.join("echo");
+        fs::write_atomic(&echo, b"#!/bin/sh\nprintf '[%s]' \"$@\"\n", 0o755).unwrap();
+        let wrapper = install(&odd, (2, 36), echo.to_str().unwrap());
+        let command = Command::new(&wrapper.cc).args(["a b", "", "$x", "*"]);
+        let output = command.env_remove(PROGRAM_VARIABLE).text(&Cancel::new()).unwrap();
+        let spec = wrapper.cc.with_file_name("spec.json");
+        assert_eq!(output.trim_end(), format!("[{COMMAND}][{}][cc][a b][][$x][*]", spec.display()));
+    }
+
+    #[test]
+    fn a_spec_is_read_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let wrapper = install(folder.path(), (2, 36), "/a/xbuild");
+        let bytes = fs::read(wrapper.cc.with_file_name("spec.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Spec>(&bytes).unwrap(), wrapper.spec);
+    }
+}

@@ -1,0 +1,591 @@
+//! What a compiler driver is told, said to zig's. Pure.
+//!
+//! rustc, cc-rs, CMake and the rest call what they take for GCC or Clang. zig's driver is Clang's with
+//! exceptions, which `toolchains/zig.toml` and `targets/*.toml` list with the reason for each. What is in no
+//! list is passed on as it is.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use semver::Version;
+
+use crate::catalog::{Libc, Target};
+use crate::toolchain::zig::data::{Action, Form, Rule, ZigData};
+
+/// What zig is told, and what must be done when it has linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// What the call is for.
+    pub task: Task,
+    /// The arguments, without those that the wrapper itself adds.
+    pub arguments: Vec<OsString>,
+    /// True if the debug information is to be taken out of what was linked.
+    pub strip_debug: bool,
+    /// What was left out or said differently.
+    pub remarks: Vec<Remark>,
+}
+
+/// What a call of the compiler driver is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It links this file.
+    Link(PathBuf),
+    /// It compiles or preprocesses.
+    Compile,
+    /// It only asks, for example for the version.
+    Ask,
+}
+
+/// An argument that zig is not told, or not in this way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The argument.
+    pub argument: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An argument that zig cannot take and without which the program would not be what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("zig cannot take `{argument}`: {reason}")]
+pub struct Refused {
+    /// The argument.
+    pub argument: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Options of the driver that end before linking.
+const NO_LINK: &[&str] = &["-c", "-S", "-E", "-M", "-MM", "-fsyntax-only"];
+/// Options of the driver that only ask. Longer ones with `-print-` and `-dump` in front ask, too.
+const ASK: &[&str] = &["--version", "--help", "-###", "-qversion"];
+/// The linker's names for leaving out debug information only. zig takes them for leaving out all symbols.
+const STRIP_DEBUG: &[&str] = &["strip-debug", "S"];
+/// The linker's names for leaving out all symbols.
+const STRIP_ALL: &[&str] = &["strip-all", "s"];
+
+/// Says to zig what `arguments` say. `can_strip` tells whether the caller can take debug information out of a
+/// program; where it cannot, zig takes out all symbols with it.
+pub fn translate(
+    arguments: &[OsString],
+    target: &Target,
+    version: &Version,
+    can_strip: bool,
+) -> Result<Translation, Refused> {
+    let mut state = State {
+        data: ZigData::get(),
+        target,
+        version,
+        can_strip,
+        out: Vec::new(),
+        remarks: Vec::new(),
+        instead_of: Vec::new(),
+        strip_debug: false,
+        strip_all: false,
+    };
+    state.driver(arguments)?;
+    let task = task(arguments);
+    if matches!(task, Task::Link(_)) && target.libc == Libc::Gnu && state.says_static() {
+        return Err(Refused {
+            argument: "-static".into(),
+            reason:
+                "it links glibc dynamically only; for a static program build for a musl target, or remove \
+                     `-Ctarget-feature=+crt-static`"
+                    .into(),
+        });
+    }
+    Ok(Translation {
+        strip_debug: state.strip_debug && !state.strip_all,
+        arguments: state.written(),
+        remarks: state.remarks,
+        task,
+    })
+}
+
+fn task(arguments: &[OsString]) -> Task {
+    let words = || arguments.iter().filter_map(|argument| argument.to_str());
+    let asks = |word: &str| ASK.contains(&word) || word.starts_with("-print-") || word.starts_with("-dump");
+    if words().any(asks) {
+        return Task::Ask;
+    }
+    if words().any(|word| NO_LINK.contains(&word)) {
+        return Task::Compile;
+    }
+    if words().all(|word| word.starts_with('-')) {
+        return Task::Ask;
+    }
+    let mut output = PathBuf::from("a.out");
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "-o" {
+            output = rest.next().map_or(output, PathBuf::from);
+        } else if let Some(joined) = argument.to_str().and_then(|word| word.strip_prefix("-o")) {
+            output = joined.into();
+        }
+    }
+    Task::Link(output)
+}
+
+/// An argument for zig.
+enum Out {
+    /// For its driver.
+    Driver(OsString),
+    /// For its linker: an option, and its value if that stands apart.
+    Linker(Vec<String>),
+}
+
+struct State<'a> {
+    data: &'a ZigData,
+    target: &'a Target,
+    version: &'a Version,
+    can_strip: bool,
+    out: Vec<Out>,
+    remarks: Vec<Remark>,
+    /// Linker options that others have taken the place of.
+    instead_of: Vec<&'a str>,
+    strip_debug: bool,
+    strip_all: bool,
+}
+
+impl<'a> State<'a> {
+    fn driver(&mut self, arguments: &[OsString]) -> Result<(), Refused> {
+        // Options for the linker are collected while they follow each other, since an option and its value
+        // may stand in two arguments: `-Wl,-z -Wl,now`.
+        let mut linker: Vec<String> = Vec::new();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let Some(word) = argument.to_str() else {
+                self.linker(std::mem::take(&mut linker))?;
+                self.out.push(Out::Driver(argument.clone()));
+                continue;
+            };
+            if let Some(list) = word.strip_prefix("-Wl,") {
+                linker.extend(list.split(',').map(str::to_owned));
+                continue;
+            }
+            if word == "-Xlinker" {
+                linker.extend(rest.next().map(|value| value.to_string_lossy().into_owned()));
+                continue;
+            }
+            self.linker(std::mem::take(&mut linker))?;
+            let mut next = || rest.next().map(|value| value.to_string_lossy().into_owned());
+            self.driver_option(word, &mut next)?;
+        }
+        self.linker(linker)
+    }
+
+    fn driver_option(&mut self, word: &str, next: &mut dyn FnMut() -> Option<String>) -> Result<(), Refused> {
+        if matches!(word, "-o" | "-L" | "-I" | "-x" | "-l" | "-u" | "-z" | "-T" | "-MF" | "-MT" | "-MQ") {
+            // What follows is a value and no option, whatever it looks like.
+            self.out.push(Out::Driver(word.into()));
+            self.out.extend(next().map(|value| Out::Driver(value.into())));
+            return Ok(());
+        }
+        if word == "-s" {
+            self.strip_all = true;
+        }
+        if let Some(replacement) = self.target.zig.arguments.get(word) {
+            let reason = format!("zig says it differently for {}", self.target.triple);
+            self.remark(word, &reason);
+            self.out.extend(replacement.iter().map(|argument| Out::Driver(argument.into())));
+            return Ok(());
+        }
+        if let Some(cpu) = word.strip_prefix("-march=").or_else(|| word.strip_prefix("-mcpu=")) {
+            let cpu = format!("-mcpu={}", self.cpu(cpu));
+            if cpu != word {
+                self.remark(word, &format!("zig names processors differently: {cpu}"));
+            }
+            self.out.push(Out::Driver(cpu.into()));
+            return Ok(());
+        }
+        let found = self.data.driver.argument.iter().find_map(|rule| Some((rule, self.matches(rule, word)?)));
+        let Some((rule, value)) = found else {
+            self.out.push(Out::Driver(word.into()));
+            return Ok(());
+        };
+        let value = match value {
+            Match::Whole(value) => value,
+            Match::ValueFollows => next().unwrap_or_default(),
+        };
+        let said = self.apply(rule, word, &value)?;
+        self.out.extend(said.into_iter().map(|argument| Out::Driver(argument.into())));
+        Ok(())
+    }
+
+    fn linker(&mut self, options: Vec<String>) -> Result<(), Refused> {
+        let mut rest = options.into_iter();
+        while let Some(mut option) = rest.next() {
+            if !option.starts_with('-') {
+                // `-Wl,file.o` is a way to name an input.
+                if !option.is_empty() {
+                    self.out.push(Out::Driver(option.into()));
+                }
+                continue;
+            }
+            if option == "-z" {
+                option = format!("-z {}", rest.next().unwrap_or_default());
+            } else if let Some(word) = option.strip_prefix("-z").filter(|word| !word.is_empty()) {
+                option = format!("-z {word}");
+            }
+            if self.strip(&option) {
+                continue;
+            }
+            let data = self.data;
+            let found =
+                data.linker.argument.iter().find_map(|rule| Some((rule, self.matches(rule, &option)?)));
+            let Some((rule, value)) = found else {
+                let value = if self.has_separate_value(&option) { rest.next() } else { None };
+                // `-z word` is one option in two words.
+                let words = match option.split_once(' ') {
+                    Some((z, word)) if z == "-z" => vec![z.to_owned(), word.to_owned()],
+                    _ => std::iter::once(option).chain(value).collect(),
+                };
+                self.out.push(Out::Linker(words));
+                continue;
+            };
+            let value = match value {
+                Match::Whole(value) => value,
+                Match::ValueFollows if self.has_separate_value(&option) => rest.next().unwrap_or_default(),
+                Match::ValueFollows => String::new(),
+            };
+            let said = self.apply(rule, &option, &value)?;
+            self.instead_of.extend(rule.instead_of.iter().map(String::as_str));
+            if !said.is_empty() {
+                self.out.push(Out::Linker(said));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whether symbols or debug information are to go. True if zig is not to be told.
+    fn strip(&mut self, option: &str) -> bool {
+        if STRIP_ALL.contains(&bare(option)) {
+            self.strip_all = true;
+        }
+        if !STRIP_DEBUG.contains(&bare(option)) {
+            return false;
+        }
+        self.strip_debug = self.can_strip;
+        self.remark(
+            option,
+            if self.can_strip {
+                "zig would take out all symbols with the debug information; it is taken out afterwards"
+            } else {
+                "zig takes out all symbols with the debug information, and this Rust has no rust-objcopy"
+            },
+        );
+        self.can_strip
+    }
+
+    fn has_separate_value(&self, option: &str) -> bool {
+        !option.contains('=') && self.data.linker.separate.iter().any(|name| same_option(name, option))
+    }
+
+    fn matches(&self, rule: &Rule, word: &str) -> Option<Match> {
+        if rule.until.as_ref().is_some_and(|until| self.version >= until) {
+            return None;
+        }
+        match rule.form {
+            Form::Flag => same_option(&rule.name, word).then(|| Match::Whole(String::new())),
+            Form::Value if same_option(&rule.name, word) => Some(Match::ValueFollows),
+            Form::Value => {
+                let (name, value) = word.split_once('=')?;
+                same_option(&rule.name, name).then(|| Match::Whole(value.to_owned()))
+            }
+            Form::Prefix => {
+                let name = word.split_once('=').map_or(word, |(name, _)| name);
+                let value = word.strip_prefix(rule.name.as_str())?;
+                // `-e NAME` is what zig understands.
+                let alone = value.is_empty() && rule.action == Action::Replace;
+                (!alone && !rule.except.iter().any(|other| other == name))
+                    .then(|| Match::Whole(value.to_owned()))
+            }
+        }
+    }
+
+    fn apply(&mut self, rule: &Rule, word: &str, value: &str) -> Result<Vec<String>, Refused> {
+        if rule.action == Action::Refuse {
+            return Err(Refused { argument: word.to_owned(), reason: rule.reason.clone() });
+        }
+        self.remark(word, &rule.reason);
+        Ok(rule.with.iter().map(|argument| argument.replace("{value}", value)).collect())
+    }
+
+    fn remark(&mut self, argument: &str, reason: &str) {
+        self.remarks.push(Remark { argument: argument.to_owned(), reason: reason.to_owned() });
+    }
+
+    /// zig's name of a processor and its features: `armv8.2-a+fp16` → `generic+v8_2a+fullfp16`.
+    fn cpu(&self, name: &str) -> String {
+        // zig's own names pass as they are; only they have `_` and features taken away by `-`.
+        if name.contains('_') || name.starts_with("generic+") {
+            return name.to_owned();
+        }
+        let mut parts = name.split('+');
+        let base = parts.next().unwrap_or_default();
+        let mut cpu = match self.target.zig.cpus.get(base) {
+            Some(cpu) => cpu.clone(),
+            None => base.replace(['-', '.'], "_"),
+        };
+        for feature in parts {
+            let (sign, feature) = match feature.strip_prefix("no") {
+                Some(without) if !without.is_empty() => ('-', without),
+                _ => ('+', feature),
+            };
+            cpu.push(sign);
+            match self.target.zig.features.get(feature) {
+                Some(feature) => cpu.push_str(feature),
+                None => cpu.push_str(&feature.replace('-', "_")),
+            }
+        }
+        cpu
+    }
+
+    fn says_static(&self) -> bool {
+        self.out.iter().any(|out| matches!(out, Out::Driver(argument) if argument == "-static"))
+    }
+
+    fn written(&mut self) -> Vec<OsString> {
+        let instead_of = &self.instead_of;
+        let gone = |option: &str| instead_of.iter().any(|name| same_option(name, option));
+        let mut arguments = Vec::new();
+        for out in self.out.drain(..) {
+            match out {
+                Out::Driver(argument) => arguments.push(argument),
+                Out::Linker(words) if words.first().is_some_and(|option| gone(option)) => {}
+                Out::Linker(words) if words.iter().any(|word| word.contains(',')) => {
+                    for word in words {
+                        arguments.extend([OsStr::new("-Xlinker").to_owned(), word.into()]);
+                    }
+                }
+                Out::Linker(words) => arguments.push(format!("-Wl,{}", words.join(",")).into()),
+            }
+        }
+        arguments
+    }
+}
+
+/// How a word matches a rule.
+enum Match {
+    /// With its value.
+    Whole(String),
+    /// Its value is the next word.
+    ValueFollows,
+}
+
+/// An option without its dashes.
+fn bare(option: &str) -> &str {
+    option.trim_start_matches('-')
+}
+
+/// Linkers take their long options with one dash or with two; short ones have one only.
+fn same_option(name: &str, word: &str) -> bool {
+    let long = bare(name).len() > 1;
+    word.starts_with('-') && if long { bare(name) == bare(word) } else { name == word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').filter(|word| !word.is_empty()).map(OsString::from).collect()
+    }
+
+    fn translated(text: &str, triple: &str) -> Result<Translation, Refused> {
+        translate(&words(text), Target::by_triple(triple).unwrap(), &ZigData::get().version, true)
+    }
+
+    /// What zig is told on aarch64-gnu, as one text.
+    fn said(text: &str) -> String {
+        said_on("aarch64-unknown-linux-gnu", text)
+    }
+
+    fn said_on(triple: &str, text: &str) -> String {
+        let translation = translated(text, triple).unwrap_or_else(|refused| panic!("{refused}"));
+        let words: Vec<_> =
+            translation.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn linker_arguments_that_zig_refuses_are_left_out_or_said_differently() {
+        // Each of these ends zig 0.15 to 0.17 with "unsupported linker arg" or "extension flag".
+        for (given, expected) in [
+            ("-Wl,-O1", ""),
+            ("-Wl,-znostart-stop-gc", "-Wl,--no-gc-sections"),
+            ("-Wl,-z,nostart-stop-gc -Wl,--gc-sections", "-Wl,--no-gc-sections"),
+            ("-Wl,--no-rosegment", ""),
+            ("-Wl,-plugin-opt=O2", ""),
+            ("-Wl,-plugin-opt=mcpu=generic", ""),
+            ("-Wl,--dynamic-list,/x/dyn.list", "-Wl,--export-dynamic"),
+            ("-Wl,--dynamic-list=/x/dyn.list", "-Wl,--export-dynamic"),
+            ("-Wl,--undefined=main", "-Wl,-u,main"),
+            ("-Wl,--undefined -Wl,main", "-Wl,-u,main"),
+            ("-Wl,--exclude-libs,ALL", ""),
+            ("-Wl,--allow-multiple-definition", ""),
+            ("-Wl,--icf=all", ""),
+            ("-Wl,--threads=2", ""),
+            ("-Wl,--unresolved-symbols=ignore-all", ""),
+            ("-Wl,-Map=/x/x.map", ""),
+            ("-Wl,-Map,/x/x.map", ""),
+            ("-Wl,--warn-common", ""),
+            ("-Wl,-z,pack-relative-relocs", ""),
+            ("-Wl,--package-metadata=x", ""),
+            ("-Wl,-eSTART", "-Wl,--entry,START"),
+            ("-Wl,main.o", "main.o"),
+            ("-Wl,-z,separate-code,-z,now", "-Wl,-z,now"),
+        ] {
+            assert_eq!(said(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn linker_arguments_that_zig_takes_are_passed_on() {
+        for given in [
+            "-Wl,--as-needed",
+            "-Wl,--no-undefined-version",
+            "-Wl,-u,main",
+            "-Wl,--version-script=/x/v.map",
+            "-Wl,--eh-frame-hdr",
+            "-Wl,-eh-frame-hdr",
+            "-Wl,-z,noexecstack",
+            "-Wl,--gc-sections",
+            "-Wl,--build-id=sha1",
+            "-Wl,-T,/dev/null",
+            "-Wl,-Bstatic",
+            "-Wl,--start-group",
+            "-Wl,-rpath,/x",
+            "-Wl,--dynamic-linker=/lib/x",
+            "-Wl,-soname,x",
+            "-Wl,--wrap=malloc",
+            "-Wl,-z,max-page-size=65536",
+            "-Wl,-e,main",
+            "-Wl,--entry=main",
+            "-Wl,--export-dynamic",
+            "-Wl,-export-dynamic",
+            "-Wl,--whole-archive",
+            "-Wl,--never-heard-of=this",
+            "-lgcc_s",
+            "-pie",
+            "-nodefaultlibs",
+            "-rdynamic",
+            "-B/x",
+        ] {
+            assert_eq!(said(given), given);
+        }
+        assert_eq!(said("-Wl,-z,relro,-z,now"), "-Wl,-z,relro -Wl,-z,now");
+        assert_eq!(said("-Wl,-z -Wl,now"), "-Wl,-z,now");
+        assert_eq!(said("-Xlinker -rpath -Xlinker /a,b"), "-Xlinker -rpath -Xlinker /a,b");
+        assert_eq!(said("-Xlinker --icf=all -o --target=x main.o"), "-o --target=x main.o");
+    }
+
+    #[test]
+    fn what_would_change_the_program_is_refused() {
+        for given in [
+            "-Wl,--defsym=foo=1",
+            "-Wl,--defsym,foo=1",
+            "-Wl,--emit-relocs",
+            "-Wl,--push-state",
+            "-Wl,--fix-cortex-a53-843419",
+            "-Xlinker --pop-state",
+        ] {
+            let refused = translated(given, "aarch64-unknown-linux-gnu").unwrap_err();
+            assert!(given.contains(&refused.argument), "{refused}");
+        }
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        let wrap = words("-Wl,--wrap=malloc");
+        assert!(translate(&wrap, target, &Version::new(0, 16, 0), true).is_err());
+        assert!(translate(&wrap, target, &Version::new(0, 17, 0), true).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_left_out_without_a_remark() {
+        let translation = translated(
+            "--target=aarch64-unknown-linux-gnu -Wl,-O1,--icf=all -mtune=native x.o -o x",
+            "aarch64-unknown-linux-gnu",
+        )
+        .unwrap();
+        let remarked: Vec<_> = translation.remarks.iter().map(|remark| remark.argument.as_str()).collect();
+        assert_eq!(
+            remarked,
+            ["--target=aarch64-unknown-linux-gnu", "-O1", "--icf=all", "-mtune=native"].map(|word| word)
+        );
+        assert_eq!(translation.arguments, words("x.o -o x"));
+    }
+
+    #[test]
+    fn the_target_is_the_wrappers_business() {
+        assert_eq!(said("--target=aarch64-unknown-linux-gnu -c x.c"), "-c x.c");
+        assert_eq!(said("--target aarch64-unknown-linux-gnu -c x.c"), "-c x.c");
+        assert_eq!(said("-target aarch64-linux-gnu -c x.c"), "-c x.c");
+    }
+
+    #[test]
+    fn processors_get_zigs_names() {
+        let arm64 = "aarch64-unknown-linux-gnu";
+        for (triple, given, expected) in [
+            (arm64, "-march=armv8-a", "-mcpu=generic+v8a"),
+            (arm64, "-march=armv8.2-a+fp16+crypto", "-mcpu=generic+v8_2a+fullfp16+crypto"),
+            (arm64, "-march=armv8-a+nosimd", "-mcpu=generic+v8a-neon"),
+            (arm64, "-mcpu=cortex-a53", "-mcpu=cortex_a53"),
+            (arm64, "-mcpu=cortex_a53", "-mcpu=cortex_a53"),
+            ("x86_64-unknown-linux-gnu", "-march=x86-64-v3", "-mcpu=x86_64_v3"),
+            ("x86_64-unknown-linux-gnu", "-march=skylake-avx512", "-mcpu=skylake_avx512"),
+            ("x86_64-unknown-linux-gnu", "-mavx2", "-mavx2"),
+            (
+                "armv7-unknown-linux-gnueabihf",
+                "-march=armv7-a -mfpu=vfpv3-d16",
+                "-mcpu=generic+v7a+vfp3-d32+thumb2-neon -mfpu=vfpv3-d16",
+            ),
+            ("armv7-unknown-linux-gnueabihf", "-mfpu=neon", "-mcpu=generic+v7a+vfp3+thumb2+neon"),
+            ("riscv64gc-unknown-linux-gnu", "-march=rv64gc", "-mcpu=generic_rv64+m+a+f+d+c"),
+            ("powerpc64le-unknown-linux-gnu", "-mcpu=power9", "-mcpu=pwr9"),
+        ] {
+            assert_eq!(said_on(triple, given), expected, "{triple} {given}");
+        }
+    }
+
+    #[test]
+    fn macros_of_the_preprocessor_are_the_drivers() {
+        assert_eq!(said("-Wp,-U_FORTIFY_SOURCE -c x.c"), "-U_FORTIFY_SOURCE -c x.c");
+        assert_eq!(said("-Wp,-D_FORTIFY_SOURCE=2 -c x.c"), "-D_FORTIFY_SOURCE=2 -c x.c");
+        assert_eq!(said("-Wp,-MD,x.d -c x.c"), "-Wp,-MD,x.d -c x.c");
+    }
+
+    #[test]
+    fn only_debug_information_is_stripped_where_only_that_was_asked_for() {
+        let strip = |text: &str, can_strip: bool| {
+            let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+            let translation = translate(&words(text), target, &ZigData::get().version, can_strip).unwrap();
+            (translation.strip_debug, translation.arguments)
+        };
+        assert_eq!(strip("x.o -Wl,--strip-debug", true), (true, words("x.o")));
+        assert_eq!(strip("x.o -Wl,-S", true), (true, words("x.o")));
+        assert_eq!(strip("x.o -Wl,--strip-debug", false), (false, words("x.o -Wl,--strip-debug")));
+        assert_eq!(strip("x.o -Wl,--strip-all", true), (false, words("x.o -Wl,--strip-all")));
+        assert_eq!(strip("x.o -s -Wl,-S", true), (false, words("x.o -s")));
+    }
+
+    #[test]
+    fn static_programs_are_for_musl() {
+        let refused = translated("x.o -static-pie", "x86_64-unknown-linux-gnu").unwrap_err();
+        assert!(refused.reason.contains("musl"), "{refused}");
+        assert_eq!(said_on("x86_64-unknown-linux-musl", "x.o -static-pie"), "x.o -static -pie");
+        assert_eq!(said("-static -c x.c"), "-static -c x.c");
+    }
+
+    #[test]
+    fn tells_linking_from_compiling_and_asking() {
+        let task = |text: &str| task(&words(text));
+        assert_eq!(task("a.o b.o -o /x/y"), Task::Link("/x/y".into()));
+        assert_eq!(task("a.o -oy"), Task::Link("y".into()));
+        assert_eq!(task("a.c"), Task::Link("a.out".into()));
+        assert_eq!(task("-c a.c -o a.o"), Task::Compile);
+        assert_eq!(task("-E a.c"), Task::Compile);
+        assert_eq!(task("--version"), Task::Ask);
+        assert_eq!(task("-v"), Task::Ask);
+        assert_eq!(task("-print-search-dirs"), Task::Ask);
+        assert_eq!(task("-dumpmachine"), Task::Ask);
+    }
+}

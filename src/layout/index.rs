@@ -1,0 +1,76 @@
+//! `index.json`: the entries of tags (image-layout.md, "index.json file").
+
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::LayoutError;
+use crate::oci::{Encoded, Reference, annotation, media_type, to_vec};
+use crate::sys::fs;
+
+/// An entry for each tag, or one without a tag.
+pub(super) fn entries(index: &Encoded, tags: &[String]) -> Result<Vec<Value>, LayoutError> {
+    let entry = |annotations: Option<Value>| {
+        let mut entry = json!({
+            "mediaType": index.descriptor.media_type,
+            "digest": index.descriptor.digest,
+            "size": index.descriptor.size,
+        });
+        if let Some(annotations) = annotations {
+            entry["annotations"] = annotations;
+        }
+        entry
+    };
+    if tags.is_empty() {
+        return Ok(vec![entry(None)]);
+    }
+    tags.iter()
+        .map(|tag| {
+            let reference: Reference = tag.parse()?;
+            let mut annotations = json!({ annotation::REF_NAME: reference.tag() });
+            if let Some(name) = reference.name() {
+                annotations[annotation::CONTAINERD_NAME] = name.into();
+            }
+            Ok(entry(Some(annotations)))
+        })
+        .collect()
+}
+
+/// An index of these entries, and nothing else.
+pub(super) fn document(entries: &[Value]) -> Vec<u8> {
+    to_vec(&json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries }))
+}
+
+/// The index that is there, with the new entries in place of those of the same name. Everything else in it stays.
+pub(super) fn merged(path: &Path, mut entries: Vec<Value>) -> Result<Vec<u8>, LayoutError> {
+    let fault = |reason: String| LayoutError::Index { path: path.to_owned(), reason };
+    let mut document: Value = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fault(error.to_string()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self::document(&entries)),
+        Err(source) => return Err(LayoutError::Io { path: path.to_owned(), source }),
+    };
+    let object = document.as_object_mut().ok_or_else(|| fault("it is not an object".into()))?;
+    let known = object.entry("manifests").or_insert_with(|| json!([]));
+    let known = known.as_array_mut().ok_or_else(|| fault("`manifests` is not a list".into()))?;
+    known.retain(|old| !entries.iter().any(|new| replaces(new, old)));
+    known.append(&mut entries);
+    Ok(to_vec(&document))
+}
+
+/// True if the new entry takes the old one's place: it has the same tag and name, or the old one is an image index
+/// without any, which can only be an earlier build.
+fn replaces(new: &Value, old: &Value) -> bool {
+    let name = |entry: &Value, key| entry["annotations"][key].as_str().map(ToOwned::to_owned);
+    let (new_tag, old_tag) = (name(new, annotation::REF_NAME), name(old, annotation::REF_NAME));
+    if old_tag.is_none() {
+        return old["mediaType"] == media_type::INDEX;
+    }
+    if new_tag != old_tag {
+        return false;
+    }
+    match (name(new, annotation::CONTAINERD_NAME), name(old, annotation::CONTAINERD_NAME)) {
+        (Some(new), Some(old)) => new == old,
+        _ => true,
+    }
+}

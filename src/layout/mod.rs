@@ -1,0 +1,278 @@
+//! An OCI image layout, written so that a kill at any moment leaves a valid old one or a valid new one.
+//!
+//! Everything is staged in a folder of its own on the same file system. A new layout appears by renaming that
+//! folder. In an existing one blobs are renamed into place first and `index.json` last; entries of other tags
+//! stay. What no entry leads to any more is then removed. Staging folders that killed runs have left are removed
+//! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
+
+mod index;
+pub mod reach;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::image::ImageLayer;
+use crate::oci::{Digest, Encoded, InvalidReference};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs::{self, Lock, PermissionsExt, TempDir};
+
+/// The file that says that a folder is a layout (image-layout.md, "oci-layout file").
+const MARKER: &str = "oci-layout";
+pub(crate) const MARKER_TEXT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+const INDEX: &str = "index.json";
+const BLOBS: &str = "blobs/sha256";
+
+/// Why a layout could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// Something else is where the layout should go.
+    #[error("`{}` exists and is not an OCI layout: {found}", path.display())]
+    NotALayout {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The index of an existing layout cannot be understood, so it is not touched.
+    #[error("`{}` cannot be understood: {reason}", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tag is no image name.
+    #[error(transparent)]
+    Tag(#[from] InvalidReference),
+    /// A file could not be read or written.
+    #[error("cannot write the layout `{}`: {source}", path.display())]
+    Io {
+        /// The layout.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for LayoutError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotALayout { .. } | Self::Index { .. } => ExitCode::NotALayout,
+            Self::Tag(_) => ExitCode::Config,
+            Self::Io { source, .. } => ExitCode::of_io(source),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotALayout { .. } => {
+                Some("choose another path with --output, or remove what is there".into())
+            }
+            Self::Index { .. } => Some("remove the layout, or write to another path with --output".into()),
+            Self::Tag(_) => Some("write a tag as in --tag example.com/name:1.0".into()),
+            Self::Io { source, .. } => io_hint(source),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// A layout that is being written. Dropped before [`LayoutWriter::commit`], it leaves what was there before.
+#[derive(Debug)]
+pub struct LayoutWriter {
+    path: PathBuf,
+    staging: TempDir,
+    blobs: PathBuf,
+    _lock: Lock,
+}
+
+impl LayoutWriter {
+    /// Checks that `path` is a layout, or free, and may be written to.
+    pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, LayoutError> {
+        let io = |source| LayoutError::Io { path: path.to_owned(), source };
+        let existing = inspect(path)?;
+        let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
+        fs::create_dir_all(folder).map_err(io)?;
+        let prefix = staging_prefix(path);
+        remove_stale(folder, &prefix).map_err(io)?;
+        let staging = fs::temporary_dir_named(folder, &prefix).map_err(io)?;
+        let lock = fs::lock(staging.path(), cancel, || ()).map_err(|error| match error {
+            fs::LockError::Io(source) => io(source),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        })?;
+        let blobs = staging.path().join(BLOBS);
+        fs::create_dir_all(&blobs).map_err(io)?;
+        Ok(Self { path: path.to_owned(), staging, blobs, _lock: lock })
+    }
+
+    /// The layout's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder for blobs that are made now; each under its digest's hexadecimal digits.
+    #[must_use]
+    pub fn blobs(&self) -> &Path {
+        &self.blobs
+    }
+
+    /// Adds a layer's blob, at no cost where the file system allows it.
+    pub fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
+        let to = self.blob(&layer.descriptor.digest);
+        if layer.blob == to || to.exists() {
+            return Ok(());
+        }
+        fs::link_or_copy(&layer.blob, &to).map_err(|source| self.io(source))
+    }
+
+    /// Adds a document.
+    pub fn add_document(&self, document: &Encoded) -> Result<(), LayoutError> {
+        let to = self.blob(document.digest());
+        fs::write_atomic(&to, &document.bytes, 0o644).map_err(|source| self.io(source))
+    }
+
+    /// Publishes an index under some tags, or without one, in place of what had the same tags before.
+    pub fn commit(self, index: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
+        self.add_document(index)?;
+        let entries = index::entries(index, tags)?;
+        let io = |source| LayoutError::Io { path: self.path.clone(), source };
+        self.settle().map_err(io)?;
+        // Only now, since another run may have made the layout in the meantime.
+        if !inspect(&self.path)? {
+            if self.appear(&entries)? {
+                return Ok(());
+            }
+            // It came into being between the look and the rename.
+            inspect(&self.path)?;
+        }
+        let _lock = fs::lock(&self.path, &Cancel::new(), || ()).map_err(|error| match error {
+            fs::LockError::Io(source) => io(source),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        })?;
+        let document = index::merged(&self.path.join(INDEX), entries)?;
+        let blobs = self.path.join(BLOBS);
+        fs::create_dir_all(&blobs).map_err(io)?;
+        for entry in fs::read_dir(&self.blobs).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            // Over what may be there: only ours is known to be whole.
+            fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
+        }
+        fs::write_atomic(&self.path.join(INDEX), &document, 0o644).map_err(io)?;
+        reach::remove_unreachable(&self.path).map_err(io)
+    }
+
+    /// Lets the new layout appear whole; false if something is there by now.
+    fn appear(&self, entries: &[serde_json::Value]) -> Result<bool, LayoutError> {
+        let io = |source| LayoutError::Io { path: self.path.clone(), source };
+        let root = self.staging.path();
+        fs::write_atomic(&root.join(MARKER), MARKER_TEXT, 0o644).map_err(io)?;
+        fs::write_atomic(&root.join(INDEX), &index::document(entries), 0o644).map_err(io)?;
+        reach::remove_unreachable(root).map_err(io)?;
+        match fs::rename(root, &self.path) {
+            Ok(()) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    /// Forces the staged blobs onto the disk and makes the folders everyone's to read, whatever the umask.
+    fn settle(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.blobs)? {
+            fs::File::open(entry?.path())?.sync_data()?;
+        }
+        let root = self.staging.path();
+        for folder in [root.to_owned(), root.join("blobs"), self.blobs.clone()] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.hex())
+    }
+
+    fn io(&self, source: io::Error) -> LayoutError {
+        LayoutError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// True if `path` is a layout, false if it is free (absent, or an empty folder), an error for anything else.
+fn inspect(path: &Path) -> Result<bool, LayoutError> {
+    let not_a_layout = |found| LayoutError::NotALayout { path: path.to_owned(), found };
+    let io = |source| LayoutError::Io { path: path.to_owned(), source };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io(error)),
+    };
+    if !metadata.is_dir() {
+        return Err(not_a_layout("it is a file"));
+    }
+    match fs::read(path.join(MARKER)) {
+        Ok(bytes) => {
+            let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            if document["imageLayoutVersion"].is_string() {
+                Ok(true)
+            } else {
+                Err(not_a_layout("its file `oci-layout` has no version"))
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if fs::read_dir(path).map_err(io)?.next().is_none() {
+                return Ok(false);
+            }
+            Err(not_a_layout("it is a folder with other files"))
+        }
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// Where a layout keeps a blob.
+pub(crate) fn blob(layout: &Path, digest: &Digest) -> PathBuf {
+    layout.join(BLOBS).join(digest.hex())
+}
+
+/// The `index.json` of a layout that has nothing but this index.
+pub(crate) fn index_document(index: &Encoded, tags: &[String]) -> Result<Vec<u8>, LayoutError> {
+    Ok(index::document(&index::entries(index, tags)?))
+}
+
+fn staging_prefix(path: &Path) -> String {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    format!(".{name}.xbuild-")
+}
+
+/// Removes staging folders whose runs are dead.
+fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
+    let mut stale = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir() {
+            stale.insert(entry.path());
+        }
+    }
+    for path in stale {
+        // A run that has just made its folder may not have locked it yet; it is young then.
+        let Some(_lock) = fs::try_lock(&path)? else { continue };
+        if fs::age(&path)?.as_secs() > 60 {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Which blobs of a layout some tag leads to.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{BLOBS, INDEX};
+use crate::oci::{Digest, MANIFEST_LIMIT, media_type};
+use crate::sys::fs;
+
+/// The digests of all blobs that `document` leads to within the layout. Every descriptor counts, of whatever kind,
+/// so that nothing is overlooked that a later specification adds.
+pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>> {
+    let mut found = BTreeSet::new();
+    let mut open = Vec::new();
+    collect(document, &mut open);
+    while let Some((media, digest)) = open.pop() {
+        if !found.insert(digest.clone()) || !is_document(&media) {
+            continue;
+        }
+        let path = layout.join(BLOBS).join(digest.hex());
+        if fs::metadata(&path)?.len() > MANIFEST_LIMIT {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("`{digest}` is too large for a manifest"),
+            ));
+        }
+        collect(&serde_json::from_slice(&fs::read(&path)?)?, &mut open);
+    }
+    Ok(found)
+}
+
+fn is_document(media: &str) -> bool {
+    media_type::is_index(media) || media_type::is_manifest(media)
+}
+
+/// The media type and digest of every descriptor in a document.
+fn collect(value: &Value, found: &mut Vec<(String, Digest)>) {
+    match value {
+        Value::Object(map) => {
+            if let (Some(Value::String(media)), Some(Value::String(digest))) =
+                (map.get("mediaType"), map.get("digest"))
+                && let Ok(digest) = digest.parse()
+            {
+                found.push((media.clone(), digest));
+            }
+            map.values().for_each(|value| collect(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+/// Removes blobs that nothing leads to. A layout with a document that cannot be read keeps them all.
+pub(super) fn remove_unreachable(layout: &Path) -> io::Result<()> {
+    let index: Value = serde_json::from_slice(&fs::read(layout.join(INDEX))?)?;
+    let Ok(kept) = reachable(layout, &index) else { return Ok(()) };
+    let kept: BTreeSet<&str> = kept.iter().map(Digest::hex).collect();
+    for entry in fs::read_dir(layout.join(BLOBS))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let is_blob = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_blob && !kept.contains(name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::oci::{Descriptor, media_type};
+use serde_json::{Value, json};
+
+struct Setup(TempDir);
+
+impl Setup {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("layout")
+    }
+
+    /// Writes an index with one layer-like blob of this content.
+    fn write(&self, content: &str, tags: &[&str]) -> Result<(), LayoutError> {
+        let writer = LayoutWriter::open(&self.path(), &Cancel::new())?;
+        let blob = self.0.path().join("source");
+        fs::write_atomic(&blob, content.as_bytes(), 0o600).unwrap();
+        let digest = Digest::of(content.as_bytes());
+        let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), content.len() as u64);
+        writer.add_layer(&ImageLayer { descriptor: descriptor.clone(), diff_id: digest, blob })?;
+        let index = Encoded::new(media_type::INDEX, &json!({ "manifests": [descriptor] }));
+        let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        writer.commit(&index, &tags)
+    }
+
+    /// The tags of `index.json`, and how many blobs there are.
+    fn state(&self) -> (Vec<String>, usize) {
+        let index: Value = serde_json::from_slice(&fs::read(self.path().join(INDEX)).unwrap()).unwrap();
+        let tags = index["manifests"].as_array().unwrap().iter();
+        let tags = tags
+            .map(|entry| entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or("-"));
+        (tags.map(ToOwned::to_owned).collect(), fs::read_dir(self.path().join(BLOBS)).unwrap().count())
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_new_layout_appears_whole_and_nothing_is_left_beside_it() {
+    let setup = Setup::new();
+    setup.write("one", &["example.com/a:1"]).unwrap();
+    assert_eq!(setup.state(), (vec!["1".into()], 2));
+    assert_eq!(setup.files(), ["layout", "source"]);
+    assert_eq!(fs::read(setup.path().join(MARKER)).unwrap(), MARKER_TEXT);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&setup.path()), mode(&setup.path().join(BLOBS))), (0o755, 0o755));
+}
+
+#[test]
+fn other_tags_stay_and_what_is_replaced_goes_with_its_blobs() {
+    let setup = Setup::new();
+    setup.write("one", &["example.com/a:1"]).unwrap();
+    setup.write("two", &["example.com/a:2", "example.com/a:latest"]).unwrap();
+    assert_eq!(setup.state(), (vec!["1".into(), "2".into(), "latest".into()], 4));
+    setup.write("three", &["example.com/a:2"]).unwrap();
+    assert_eq!(setup.state(), (vec!["1".into(), "latest".into(), "2".into()], 6));
+    setup.write("three", &["example.com/a:latest", "example.com/a:1"]).unwrap();
+    assert_eq!(setup.state(), (vec!["2".into(), "latest".into(), "1".into()], 2));
+}
+
+#[test]
+fn a_build_without_a_tag_replaces_the_last_one_without() {
+    let setup = Setup::new();
+    setup.write("one", &[]).unwrap();
+    setup.write("two", &[]).unwrap();
+    assert_eq!(setup.state(), (vec!["-".into()], 2));
+    setup.write("two", &["a:1"]).unwrap();
+    assert_eq!(setup.state().0, ["1"]);
+}
+
+#[test]
+fn writing_the_same_again_changes_nothing() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    let before = fs::read(setup.path().join(INDEX)).unwrap();
+    setup.write("one", &["a:1"]).unwrap();
+    assert_eq!(fs::read(setup.path().join(INDEX)).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_blob_is_replaced_by_a_whole_one() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    let blob = setup.path().join(BLOBS).join(Digest::of(b"one").hex());
+    fs::write_atomic(&blob, b"xxx", 0o644).unwrap();
+    setup.write("one", &["a:1"]).unwrap();
+    assert_eq!(fs::read(&blob).unwrap(), b"one");
+}
+
+#[test]
+fn what_is_not_a_layout_is_left_alone() {
+    let setup = Setup::new();
+    fs::write_atomic(&setup.path(), b"a file", 0o644).unwrap();
+    let error = setup.write("one", &[]).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::NotALayout);
+    assert_eq!(fs::read(setup.path()).unwrap(), b"a file");
+    fs::remove_file(setup.path()).unwrap();
+    fs::create_dir_all(setup.path().join("photos")).unwrap();
+    assert_eq!(setup.write("one", &[]).unwrap_err().exit_code(), ExitCode::NotALayout);
+    fs::remove_dir_all(setup.path().join("photos")).unwrap();
+    setup.write("one", &[]).unwrap();
+}
+
+#[test]
+fn an_index_that_cannot_be_understood_is_not_overwritten() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    fs::write_atomic(&setup.path().join(INDEX), b"{", 0o644).unwrap();
+    assert_eq!(setup.write("two", &["a:1"]).unwrap_err().exit_code(), ExitCode::NotALayout);
+    assert_eq!(fs::read(setup.path().join(INDEX)).unwrap(), b"{");
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_nothing() {
+    let setup = Setup::new();
+    drop(LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap());
+    assert!(setup.files().is_empty());
+}
+
+#[test]
+fn two_writers_of_a_new_layout_both_publish() {
+    let setup = Setup::new();
+    let first = LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap();
+    setup.write("other", &["a:other"]).unwrap();
+    let index = Encoded::new(media_type::INDEX, &json!({ "manifests": [] }));
+    first.commit(&index, &["a:mine".into()]).unwrap();
+    assert_eq!(setup.state().0, ["other", "mine"]);
+}
+
+#[test]
+fn an_old_staging_folder_of_a_dead_run_is_removed_and_a_live_one_is_not() {
+    let setup = Setup::new();
+    let old = setup.0.path().join(".layout.xbuild-dead");
+    fs::create_dir_all(&old).unwrap();
+    fs::set_age(&old, std::time::Duration::from_secs(3600)).unwrap();
+    let live = LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap();
+    assert!(!old.exists());
+    let live_path = live.staging.path().to_owned();
+    fs::set_age(&live_path, std::time::Duration::from_secs(3600)).unwrap();
+    drop(LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap());
+    assert!(live_path.exists());
+}
