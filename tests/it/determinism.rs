@@ -7,6 +7,9 @@ use crate::support::command::{Run, xbuild};
 use crate::support::layout::Layout;
 use crate::support::{copy_folder, repository, scratch};
 
+/// Changes what surrounds a run; it may write to the folder.
+type Vary = fn(Run, &Path) -> Run;
+
 /// A project with what leaks paths and order into programs: C code with `__FILE__`, a build script, a
 /// library of its own, and panics with places.
 fn write_project(folder: &Path) {
@@ -47,7 +50,7 @@ fn nothing_around_the_build_is_in_the_image() {
     assert_same("a second time in the same place", &first, &(first.0.clone(), again));
 
     // Each is a full build in a new folder of another length, so all but the first differ in that too.
-    let variations: [(&str, fn(Run, &Path) -> Run); 5] = [
+    let variations: [(&str, Vary); 5] = [
         ("another folder", |run, _| run),
         ("another umask and one job", |run, _| run.umask("077").words("-j 1")),
         ("two jobs, another time zone and locale", |run, _| {

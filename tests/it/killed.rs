@@ -56,14 +56,11 @@ fn build(project: &Project, variant: &str) -> Run {
     project.build().words("--output images/out --label").arg(format!("variant={variant}"))
 }
 
-/// How long a run takes, the longer of two, so that kills reach its very end.
-fn duration(project: &Project, variant: &str) -> Duration {
-    let run = || {
-        let start = Instant::now();
-        build(project, variant).run().success();
-        start.elapsed()
-    };
-    run().max(run())
+/// Runs a build to its end; its digest and how long it took. The next kill is aimed by that time, since
+/// other tests make the machine faster and slower.
+fn finish(project: &Project, variant: &str) -> (String, Duration) {
+    let finished = build(project, variant).run().success();
+    (finished.digest(), finished.elapsed)
 }
 
 /// Starts a build, and kills it after `share` of the time that a run takes. Half of the moments are in the
@@ -111,7 +108,7 @@ fn over_an_existing_layout() {
     for (digest, variant) in digests.iter_mut().zip(["a", "b"]) {
         *digest = build(&project, variant).run().success().digest();
     }
-    let duration = duration(&project, "b");
+    let mut duration = finish(&project, "b").1;
     let (mut numbers, mut killed, mut outcomes) = (Numbers(2), 0, [0, 0]);
     for round in 0..KILLS {
         // The layout holds one variant; the run that is killed would put the other in its place.
@@ -121,7 +118,8 @@ fn over_an_existing_layout() {
         let found = layout.tags().remove("").expect("an image");
         let outcome = [old, new].iter().position(|variant| digests[*variant] == found);
         outcomes[outcome.unwrap_or_else(|| panic!("round {round}: {found} is neither old nor new"))] += 1;
-        let next = build(&project, ["a", "b"][new]).run().success().digest();
+        let next;
+        (next, duration) = finish(&project, ["a", "b"][new]);
         assert_eq!(next, digests[new], "round {round}");
         let layout = Layout::valid(&out);
         assert_eq!(layout.reachable, layout.stored, "round {round}: blobs have piled up");
@@ -136,8 +134,8 @@ fn over_an_existing_layout() {
 fn over_no_layout() {
     let project = project();
     let (images, out) = (project.path("images"), project.path("images/out"));
-    let digest = build(&project, "a").run().success().digest();
-    let duration = duration(&project, "a");
+    build(&project, "a").run().success();
+    let (digest, mut duration) = finish(&project, "a");
     let (mut numbers, mut killed, mut absent) = (Numbers(3), 0, 0);
     for round in 0..KILLS {
         fs::remove_dir_all(&images).expect("a folder of the test");
@@ -148,7 +146,9 @@ fn over_no_layout() {
         } else {
             absent += 1;
         }
-        assert_eq!(build(&project, "a").run().success().digest(), digest, "round {round}");
+        let next;
+        (next, duration) = finish(&project, "a");
+        assert_eq!(next, digest, "round {round}");
         Layout::valid(&out);
         assert_eq!(leftovers(&images), [""; 0], "round {round}");
     }

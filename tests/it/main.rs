@@ -6,6 +6,7 @@ mod bad_input;
 mod bases;
 mod commands;
 mod determinism;
+mod harness;
 mod hello;
 mod interrupt;
 mod killed;

@@ -11,8 +11,6 @@ use super::{repository, scratch_root};
 /// A built example.
 #[derive(Debug)]
 pub(crate) struct Example {
-    /// Its name, and that of its image.
-    pub(crate) name: &'static str,
     /// The layout that it was built into.
     pub(crate) layout: PathBuf,
     /// The digest that xbuild printed.
@@ -36,7 +34,7 @@ pub(crate) fn command(name: &str) -> Run {
 }
 
 impl Example {
-    fn build(name: &'static str) -> Self {
+    fn build(name: &str) -> Self {
         let layout = scratch_root().join("examples").join(name);
         if layout.exists() {
             fs::remove_dir_all(&layout).expect("a folder of the tests");
@@ -44,7 +42,7 @@ impl Example {
         let finished =
             command(name).args(["--tag", &format!("{name}:test"), "--output"]).arg(&layout).run().success();
         let digest = finished.digest();
-        Self { name, layout, digest, finished }
+        Self { layout, digest, finished }
     }
 
     /// Its layout, checked.

@@ -88,7 +88,7 @@ impl Pulled {
     pub(crate) fn start(&self, variables: &[(&str, &str)]) -> Container {
         let variables: Vec<String> =
             variables.iter().map(|(name, value)| format!("--env {name}={value}")).collect();
-        let options = format!("--detach --network host {}", variables.join(" "));
+        let options = format!("--detach --no-healthcheck --network host {}", variables.join(" "));
         Container(self.command(&options, None).text().trim().to_owned())
     }
 }

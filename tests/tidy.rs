@@ -1,0 +1,446 @@
+//! The invariants of the architecture, read out of the sources. Each rule proves on a sample of its own that
+//! it finds what it forbids.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The most lines that a file may have; before that it is split along what it is about.
+const LINES: usize = 600;
+
+/// A source file, reduced to what rules look at.
+struct Source {
+    /// Below the repository, `src/layer/mod.rs`.
+    path: String,
+    text: String,
+    /// The same number of lines, with comments, the content of literals and test modules blanked out.
+    code: String,
+}
+
+/// Something that a rule found: a line's number and what is there.
+type Found = (usize, String);
+
+/// An invariant.
+struct Rule {
+    /// What it asks for.
+    name: &'static str,
+    find: fn(&Source) -> Vec<Found>,
+    /// A file that breaks it.
+    breaks: (&'static str, &'static str),
+    /// A file that looks similar and keeps it.
+    keeps: (&'static str, &'static str),
+}
+
+/// The only places with ambient access, beside the programs' `main`.
+const AMBIENT: &[&str] = &["src/sys/", "src/bin/"];
+/// The only place that writes to the terminal, with the views of the event stream.
+const PRINTING: &[&str] = &["src/cli/", "src/bin/", "src/report/"];
+/// The rooms that compute and do nothing else.
+const PURE: &[&str] = &["elf", "linkcheck", "plan", "image", "index", "platform", "catalog", "oci"];
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "the sources know nothing of emulators",
+        find: |source| {
+            let words = ["qemu", "binfmt"];
+            let has = |line: &str| words.iter().any(|word| line.to_ascii_lowercase().contains(word));
+            lines(&source.text).filter(|(_, line)| has(line)).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "// Runs under QEMU.\n"),
+        keeps: ("src/a.rs", "// Runs nowhere.\n"),
+    },
+    Rule {
+        name: "files, environment, processes, sockets and clocks are reached through `sys` only",
+        find: |source| {
+            let ambient = [
+                "std::fs",
+                "std::env",
+                "std::process",
+                "std::net",
+                "std::os::unix::process",
+                "std::os::unix::fs",
+                "std::thread::sleep",
+                "std::time::Instant",
+                "std::time::SystemTime",
+                "thread::sleep",
+                "time::Instant",
+                "time::SystemTime",
+                "process::exit",
+                "fs_err",
+                "tempfile",
+                "rustix",
+                "ureq",
+                "reflink_copy",
+            ];
+            if within(source, AMBIENT) { Vec::new() } else { mentions(source, &ambient) }
+        },
+        breaks: ("src/a.rs", "use std::{collections::BTreeMap, fs::File};\n"),
+        keeps: ("src/a.rs", "use crate::sys::fs::File;\n// std::fs is for others\n"),
+    },
+    Rule {
+        name: "only `cli` and the views of `report` write to stdout and stderr",
+        find: |source| {
+            let printing = [
+                "print!",
+                "println!",
+                "eprint!",
+                "eprintln!",
+                "dbg!",
+                "std::io::stdout",
+                "std::io::stderr",
+                "io::stdout",
+                "io::stderr",
+                "anstream::stdout",
+                "anstream::stderr",
+                "anstream::println!",
+                "anstream::eprintln!",
+            ];
+            if within(source, PRINTING) { Vec::new() } else { mentions(source, &printing) }
+        },
+        breaks: ("src/layer.rs", "use std::io;\nfn f() {\n    g(io::stdout());\n}\n"),
+        keeps: ("src/cli/mod.rs", "fn f() {\n    println!(\"done\");\n}\n"),
+    },
+    Rule {
+        name: "`oci` imports no other room",
+        find: |source| {
+            let foreign = |path: &str| path.starts_with("crate::") && !path.starts_with("crate::oci");
+            if room(source) == "oci" {
+                paths(source).into_iter().filter(|(_, path)| foreign(path)).collect()
+            } else {
+                Vec::new()
+            }
+        },
+        breaks: ("src/oci/digest.rs", "use crate::error::Explain;\n"),
+        keeps: ("src/oci/digest.rs", "use crate::oci::media;\n"),
+    },
+    Rule {
+        name: "pure rooms do no IO",
+        find: |source| {
+            let io = [
+                "crate::sys::fs",
+                "crate::sys::process",
+                "crate::sys::env",
+                "crate::sys::download",
+                "crate::sys::clock",
+            ];
+            if PURE.contains(&room(source)) { mentions(source, &io) } else { Vec::new() }
+        },
+        breaks: ("src/plan/mod.rs", "use crate::sys::{cancel::Cancel, process};\n"),
+        keeps: ("src/base.rs", "use crate::sys::fs;\n"),
+    },
+    Rule {
+        name: "no result is thrown away",
+        find: |source| {
+            let thrown = |line: &str| line.trim_start().starts_with("let _ =");
+            lines(&source.code).filter(|(_, line)| thrown(line)).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "fn f() {\n    let _ = send();\n}\n"),
+        keeps: ("src/a.rs", "fn f() {\n    let _guard = lock();\n}\n"),
+    },
+    Rule {
+        name: "nothing is unwrapped without a reason",
+        find: |source| {
+            let bare = |line: &str| line.contains(".unwrap()") || line.contains(".unwrap_err()");
+            lines(&source.code).filter(|(_, line)| bare(line)).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "fn f() {\n    g().unwrap();\n}\n"),
+        keeps: (
+            "src/a.rs",
+            "fn f() {\n    g().unwrap_or_default();\n}\n#[cfg(test)]\nmod tests {\n    fn t() {\n        g().unwrap();\n    }\n}\n",
+        ),
+    },
+    Rule {
+        name: "nothing is left to be done",
+        find: |source| mentions(source, &["todo!", "unimplemented!"]),
+        breaks: ("src/a.rs", "fn f() {\n    todo!()\n}\n"),
+        keeps: ("src/a.rs", "fn f() {\n    unreachable!(\"todo!\")\n}\n"),
+    },
+    Rule {
+        name: "errors carry data",
+        find: |source| {
+            lines(&source.code).filter(|(_, line)| line.contains("Other(String)")).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "enum Error {\n    Other(String),\n}\n"),
+        keeps: ("src/a.rs", "enum Error {\n    Io(std::io::Error),\n}\n"),
+    },
+    Rule {
+        name: "every file says what it is for",
+        find: |source| {
+            let documented = source.text.starts_with("//! ") && !source.text.starts_with("//! Placeholder");
+            if documented { Vec::new() } else { vec![(1, "no module documentation".to_owned())] }
+        },
+        breaks: ("src/a.rs", "//! Placeholder.\n"),
+        keeps: ("src/a.rs", "//! What it is for.\n"),
+    },
+    Rule {
+        name: "no file is longer than a person reads",
+        find: |source| {
+            let count = source.text.lines().count();
+            if count > LINES { vec![(count, format!("{count} lines"))] } else { Vec::new() }
+        },
+        // The sample is repeated.
+        breaks: ("src/long.rs", "\n"),
+        keeps: ("src/a.rs", "\n"),
+    },
+];
+
+#[test]
+fn the_sources_keep_every_rule() {
+    let sources = sources();
+    assert!(sources.len() > 20, "the sources are not where they are looked for");
+    let mut broken = Vec::new();
+    for rule in RULES {
+        for source in &sources {
+            for (line, found) in (rule.find)(source) {
+                broken.push(format!("{}:{line}: {}: {}", source.path, rule.name, found.trim()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_rule_finds_what_it_forbids_and_nothing_else() {
+    for rule in RULES {
+        let sample = |(path, text): (&str, &str)| {
+            Source::new(path, &text.repeat(if path == "src/long.rs" { LINES + 1 } else { 1 }))
+        };
+        assert!(!(rule.find)(&sample(rule.breaks)).is_empty(), "it finds nothing: {}", rule.name);
+        let found = (rule.find)(&sample(rule.keeps));
+        assert!(found.is_empty(), "it finds {found:?}: {}", rule.name);
+    }
+}
+
+/// Every Rust source below `src`.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut files) = (vec![root.join("src")], Vec::<PathBuf>::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a source folder") {
+            let path = entry.expect("a source folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let read = |path: &PathBuf| {
+        let name = path.strip_prefix(root).expect("below the root").display().to_string();
+        Source::new(&name, &fs::read_to_string(path).expect("a source file"))
+    };
+    let sources: Vec<Source> = files.iter().map(read).collect();
+    let tests: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    let is_test = |source: &Source| tests.iter().any(|module| source.path.starts_with(module));
+    sources.into_iter().filter(|source| !is_test(source)).collect()
+}
+
+/// The files and folders of the modules that a file declares for tests only.
+fn test_modules(source: &Source) -> Vec<String> {
+    let folder = source.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
+    let module = |rest: &str| {
+        let declaration = rest.lines().nth(1)?.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+        Some(declaration.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
+    };
+    let attributes = source.code.match_indices("#[cfg(test)]\n");
+    let names = attributes.filter_map(|(at, _)| module(&source.code[at..]));
+    names.flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/")]).collect()
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let mut code = blank(text);
+        // By convention a file's tests are its last item, or files of their own.
+        if let Some(tests) = code.find("#[cfg(test)]\nmod tests {") {
+            code.truncate(tests);
+        }
+        Self { path: path.to_owned(), text: text.to_owned(), code }
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines())
+}
+
+fn owned((line, text): (usize, &str)) -> Found {
+    (line, text.to_owned())
+}
+
+fn within(source: &Source, folders: &[&str]) -> bool {
+    folders.iter().any(|folder| source.path.starts_with(folder))
+}
+
+/// The top-level module that a file belongs to.
+fn room(source: &Source) -> &str {
+    let name = source.path.trim_start_matches("src/");
+    name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
+}
+
+/// The paths and macros in the code that are, or lie below, one of `forbidden`.
+fn mentions(source: &Source, forbidden: &[&str]) -> Vec<Found> {
+    let below = |path: &str, name: &str| {
+        path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    paths(source).into_iter().filter(|(_, path)| forbidden.iter().any(|name| below(path, name))).collect()
+}
+
+/// Every path in the code, with the trees of `use` spelled out: `use a::{b, c::d}` is `a::b` and `a::c::d`. A
+/// macro's name has its `!`.
+fn paths(source: &Source) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut line = 1;
+    let (mut prefixes, mut path): (Vec<String>, String) = (Vec::new(), String::new());
+    let mut in_use = false;
+    let mut characters = source.code.chars().peekable();
+    let flush = |path: &mut String, prefixes: &[String], line: usize, found: &mut Vec<Found>| {
+        if !path.is_empty() {
+            found.push((line, format!("{}{}", prefixes.concat(), path.trim_end_matches(':'))));
+            path.clear();
+        }
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            character if character.is_alphanumeric() || character == '_' => path.push(character),
+            ':' if characters.peek() == Some(&':') => {
+                characters.next();
+                path.push_str("::");
+            }
+            '!' if !path.is_empty() && characters.peek() != Some(&'=') => {
+                path.push('!');
+                flush(&mut path, &prefixes, line, &mut found);
+            }
+            '{' if in_use => prefixes.push(std::mem::take(&mut path)),
+            '}' if in_use => {
+                flush(&mut path, &prefixes, line, &mut found);
+                prefixes.pop();
+            }
+            _ => {
+                if path == "use" {
+                    in_use = true;
+                    path.clear();
+                }
+                flush(&mut path, &prefixes, line, &mut found);
+                in_use &= character != ';';
+            }
+        }
+        line += usize::from(character == '\n');
+    }
+    flush(&mut path, &prefixes, line, &mut found);
+    found
+}
+
+/// Replaces comments and the content of literals by blanks; lines stay where they are.
+fn blank(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let starts =
+        |at: usize, word: &str| word.chars().enumerate().all(|(i, c)| characters.get(at + i) == Some(&c));
+    let mut code = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < characters.len() {
+        let end = if starts(at, "//") {
+            (at..characters.len()).find(|&i| characters[i] == '\n').unwrap_or(characters.len())
+        } else if starts(at, "/*") {
+            end_of_block(&characters, at)
+        } else if let Some(end) = end_of_literal(&characters, at) {
+            end
+        } else {
+            code.push(characters[at]);
+            at += 1;
+            continue;
+        };
+        code.extend(characters[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
+        at = end;
+    }
+    code
+}
+
+/// Where the block comment that starts at `at` ends; such comments nest.
+fn end_of_block(characters: &[char], at: usize) -> usize {
+    let (mut depth, mut i) = (0, at);
+    while i + 1 < characters.len() {
+        match (characters[i], characters[i + 1]) {
+            ('/', '*') => (depth, i) = (depth + 1, i + 2),
+            ('*', '/') => (depth, i) = (depth - 1, i + 2),
+            _ => i += 1,
+        }
+        if depth == 0 {
+            return i;
+        }
+    }
+    characters.len()
+}
+
+/// Where the string or character literal that starts at `at` ends, if one starts there.
+fn end_of_literal(characters: &[char], at: usize) -> Option<usize> {
+    let previous = at.checked_sub(1).map(|i| characters[i]);
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let hashes = characters[at + 1..].iter().take_while(|&&c| c == '#').count();
+    match characters[at] {
+        'r' if !previous.is_some_and(|c| word(c) && c != 'b' && c != 'c')
+            && characters.get(at + 1 + hashes) == Some(&'"') =>
+        {
+            let closing: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+            let from = at + 2 + hashes;
+            let length = characters[from..].windows(closing.len()).position(|window| window == closing)?;
+            Some(from + length + closing.len())
+        }
+        '"' => Some(closing_quote(characters, at, '"')),
+        // A lifetime has no closing quote after its first character.
+        '\'' if characters.get(at + 1) == Some(&'\\') || characters.get(at + 2) == Some(&'\'') => {
+            Some(closing_quote(characters, at, '\''))
+        }
+        _ => None,
+    }
+}
+
+fn closing_quote(characters: &[char], at: usize, quote: char) -> usize {
+    let mut i = at + 1;
+    while i < characters.len() {
+        match characters[i] {
+            '\\' => i += 2,
+            c if c == quote => return i + 1,
+            _ => i += 1,
+        }
+    }
+    characters.len()
+}
+
+#[test]
+fn comments_and_literals_are_blanked_and_nothing_else() {
+    for (text, code) in [
+        ("a // b\nc", "a     \nc"),
+        ("a /* b /* c */ d */ e", "a                   e"),
+        ("f(\"// \\\" x\", y)", "f(          , y)"),
+        ("r#\"a\"b\"# c", "          c"),
+        ("'\"' + 'a' + '\\'' + b", "    +     +      + b"),
+        ("fn f<'a>(x: &'a str)", "fn f<'a>(x: &'a str)"),
+    ] {
+        let blanked = blank(text);
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(&blanked), squeeze(code), "{text}");
+        assert_eq!(blanked.chars().count(), text.chars().count(), "{text}");
+    }
+}
+
+#[test]
+fn test_modules_are_told_apart() {
+    let text =
+        "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n";
+    let expected = ["helper.rs", "helper/", "tests.rs", "tests/"];
+    for (path, folder) in [("src/lib.rs", "src"), ("src/a.rs", "src/a"), ("src/a/mod.rs", "src/a")] {
+        let found = test_modules(&Source::new(path, text));
+        assert_eq!(found, expected.map(|name| format!("{folder}/{name}")));
+    }
+}
+
+#[test]
+fn paths_are_spelled_out() {
+    let source = Source::new(
+        "src/a.rs",
+        "use std::{fs::{File, copy}, env};\nfn f() { std::process::exit(1); println!(); }\n",
+    );
+    let found: Vec<String> = paths(&source).into_iter().map(|(_, path)| path).collect();
+    for path in ["std::fs::File", "std::fs::copy", "std::env", "std::process::exit", "println!"] {
+        assert!(found.iter().any(|found| found == path), "{path} is not in {found:?}");
+    }
+}
