@@ -137,9 +137,9 @@ impl ResolvedBase {
                 name: format!("apt:{}", packages.release),
                 digest: Some(packages.identity()),
                 content: format!(
-                    "{} packages, {:.1} MB to download",
+                    "{} packages, {} MB to download",
                     packages.packages.len(),
-                    packages.download_size() as f64 / 1e6
+                    packages.download_size().div_ceil(1_000_000)
                 ),
                 glibc: packages.glibc(),
             },

@@ -40,7 +40,7 @@ pub struct Outcome {
 /// That some platforms are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
-    failed: usize,
+    count: usize,
     all: usize,
     code: crate::error::ExitCode,
 }
@@ -49,7 +49,7 @@ impl Failed {
     /// As an error, for the exit code.
     #[must_use]
     pub fn error(self) -> BuildError {
-        BuildError::Partial { failed: self.failed, all: self.all, code: self.code }
+        BuildError::Partial { failed: self.count, all: self.all, code: self.code }
     }
 }
 
@@ -65,13 +65,13 @@ pub fn plan_only(
 ) -> Result<Plan, BuildError> {
     let client = Client::new(settings.machine.offline);
     let probe = facts::gather(settings, environment, &client, cancel, reporter)?;
-    let (plan, failures, _) = planned(settings, probe)?;
+    let (plan, failures, _) = planned(settings, probe);
     conclude(settings, &failures, reporter)?;
     Ok(plan)
 }
 
 /// The plan, and the platforms that cannot be built as asked.
-fn planned(settings: &Settings, mut probe: Probe) -> Result<(Plan, Failures, Probe), BuildError> {
+fn planned(settings: &Settings, mut probe: Probe) -> (Plan, Failures, Probe) {
     let (plan, unplannable) = plan::plan(settings, &probe.facts);
     let mut failures: Failures =
         unplannable.into_iter().map(|(platform, error)| (platform, error.into())).collect();
@@ -86,7 +86,7 @@ fn planned(settings: &Settings, mut probe: Probe) -> Result<(Plan, Failures, Pro
             failures.insert(platform, error.into());
         }
     }
-    Ok((plan, failures, probe))
+    (plan, failures, probe)
 }
 
 /// Reports every failure in platform order. An error unless there is none, or a partial image was asked for.
@@ -103,7 +103,7 @@ fn conclude(
     if settings.partial == Partial::Refuse || failed == all {
         return Err(BuildError::Platforms { failed, all, code });
     }
-    Ok(Some(Failed { failed, all, code }))
+    Ok(Some(Failed { count: failed, all, code }))
 }
 
 /// Builds and publishes.
@@ -117,7 +117,7 @@ pub fn run(
     let cancel = cancel.within(settings.timeout, "the build");
     let client = Client::new(settings.machine.offline);
     let probe = facts::gather(settings, environment, &client, &cancel, reporter)?;
-    let (plan, mut failures, probe) = planned(settings, probe)?;
+    let (plan, mut failures, probe) = planned(settings, probe);
     // Reported again, with the rest, only if the run goes on without these platforms.
     if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {
         conclude(settings, &failures, reporter)?;

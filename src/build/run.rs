@@ -46,6 +46,7 @@ pub(super) struct Work<'a> {
 }
 
 /// What comes to the coordinator.
+#[allow(clippy::large_enum_variant, reason = "there are a handful of them in a run")]
 enum Message {
     /// All programs of a platform are compiled and verified, or one is not what it should be.
     Payload(Platform, Result<Payload, PayloadError>),

@@ -218,19 +218,14 @@ fn gather_local(
 fn zig_facts(settings: &Settings, environment: &Environment, cancel: &Cancel) -> ZigFacts {
     let machine = &settings.machine;
     let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
-    match zig::find(&request, cancel) {
-        Ok(zig) => ZigFacts {
-            version: zig.version.to_string(),
-            from: zig.program.display().to_string(),
-            newest_glibc: zig.newest_glibc(),
-        },
-        Err(_) => {
-            let data = ZigData::get();
-            ZigFacts {
-                version: data.version.to_string(),
-                from: "to be provided".into(),
-                newest_glibc: data.newest_glibc(&data.version),
-            }
-        }
+    if let Ok(zig) = zig::find(&request, cancel) {
+        let from = zig.program.display().to_string();
+        return ZigFacts { version: zig.version.to_string(), from, newest_glibc: zig.newest_glibc() };
+    }
+    let data = ZigData::get();
+    ZigFacts {
+        version: data.version.to_string(),
+        from: "to be provided".into(),
+        newest_glibc: data.newest_glibc(&data.version),
     }
 }
