@@ -50,7 +50,7 @@ pub struct Download<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     /// `--offline`, and the file is not in the cache.
-    #[error("`{url}` is not in the cache, and the network is not to be used")]
+    #[error("`{url}` is not in the cache, and --offline forbids the network")]
     Offline {
         /// Where it would have come from.
         url: String,

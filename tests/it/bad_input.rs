@@ -15,7 +15,7 @@ const MUSL: &str = "[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-
 
 #[test]
 fn no_manifest() {
-    let project = Project::empty();
+    let project = Project::outside();
     project.build().run().fails(ExitCode::NoManifest, &["error", "Cargo.toml", "hint"]);
     let missing = project.path("nowhere");
     project.xbuild().arg("build").arg(&missing).run().fails(ExitCode::NoManifest, &["nowhere"]);

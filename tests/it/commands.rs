@@ -6,7 +6,7 @@ use crate::support::{PLATFORMS, names, tools};
 
 #[test]
 fn a_plan_tells_all_and_does_nothing() {
-    let project = Project::program("app");
+    let project = Project::program("app").file("xbuild.toml", "[debian]\nsuites = [\"bookworm\"]\n");
     let before = names(project.folder());
     let human = project.xbuild().arg("plan").text();
     let json = tools::json(&project.xbuild().words("plan --json").text()).to_string();

@@ -17,6 +17,11 @@ impl Project {
         Self { folder: super::scratch() }
     }
 
+    /// An empty folder that is not inside of our own repository, where cargo finds no Cargo.toml above.
+    pub(crate) fn outside() -> Self {
+        Self { folder: tempfile::tempdir().expect("the system has a folder for temporary files") }
+    }
+
     /// A package without any source file.
     pub(crate) fn package(name: &str) -> Self {
         // The empty table makes it the root of its own workspace: it lies inside of our own repository.
