@@ -1,4 +1,25 @@
 //! xbuild builds multi-platform container images on one plain amd64 host with nothing emulated.
+//!
+//! It cross-compiles a cargo project's programs for every target triple in one cargo process, lays each platform's
+//! programs on that platform's base image, and writes an OCI image layout with one multi-platform index. The same
+//! input gives the same digest anywhere, and nothing foreign is executed.
+//!
+//! Begin with [`settings::resolve`] (what is wanted), [`build::plan_only`] (what would be done) and [`build::run`]
+//! (doing it). `docs/architecture.md` is the map of the rooms:
+//!
+//! | Rooms | Subject |
+//! |---|---|
+//! | [`config`], [`settings`], [`facts`], [`plan`] | what is wanted, what is there, what will be done |
+//! | [`toolchain`], [`compile`], [`elf`], [`payload`] | from sources to verified programs |
+//! | [`debian`], [`base`] | what they lie on |
+//! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
+//! | [`layout`], [`output`] | where those go |
+//! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
+//! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
+//!
+//! Invariants that `tests/tidy.rs` holds the sources to: only [`sys`] touches files, processes, the environment, the
+//! network and the clock; only [`cli`] and the views print; [`oci`] imports no other room; planning, assembling and
+//! reading ELF files are pure.
 
 pub mod base;
 pub mod build;

@@ -99,12 +99,16 @@ impl LayoutWriter {
         let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
         fs::create_dir_all(folder).map_err(io)?;
         let prefix = staging_prefix(path);
+        let unlocked = |error| match error {
+            fs::LockError::Io(source) => io(source),
+            fs::LockError::Cancelled(cancelled) => LayoutError::Cancelled(cancelled),
+        };
+        // While a folder is made and not yet locked, nobody else may look for dead ones.
+        let looking = fs::lock(folder, cancel, || ()).map_err(unlocked)?;
         remove_stale(folder, &prefix).map_err(io)?;
         let staging = fs::temporary_dir_named(folder, &prefix).map_err(io)?;
-        let lock = fs::lock(staging.path(), cancel, || ()).map_err(|error| match error {
-            fs::LockError::Io(source) => io(source),
-            fs::LockError::Cancelled(cancelled) => cancelled.into(),
-        })?;
+        let lock = fs::lock(staging.path(), cancel, || ()).map_err(unlocked)?;
+        drop(looking);
         let blobs = staging.path().join(BLOBS);
         fs::create_dir_all(&blobs).map_err(io)?;
         Ok(Self { path: path.to_owned(), staging, blobs, _lock: lock })
@@ -265,9 +269,7 @@ fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
         }
     }
     for path in stale {
-        // A run that has just made its folder may not have locked it yet; it is young then.
-        let Some(_lock) = fs::try_lock(&path)? else { continue };
-        if fs::age(&path)?.as_secs() > 60 {
+        if let Some(_lock) = fs::try_lock(&path)? {
             fs::remove_dir_all(&path)?;
         }
     }

@@ -33,18 +33,6 @@ pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
 }
 
-/// How long ago a path was last modified; nothing for a time in the future.
-pub fn age(path: &Path) -> io::Result<Duration> {
-    Ok(metadata(path)?.modified()?.elapsed().unwrap_or_default())
-}
-
-/// Makes a path as old as `age`, for tests.
-#[cfg(test)]
-pub(crate) fn set_age(path: &Path, age: Duration) -> io::Result<()> {
-    let time = std::time::SystemTime::now().checked_sub(age).ok_or(io::ErrorKind::InvalidInput)?;
-    std::fs::File::open(path)?.set_modified(time)
-}
-
 /// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before
 /// its name is.
 pub fn publish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
