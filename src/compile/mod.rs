@@ -84,7 +84,7 @@ pub struct CompileRequest<'a> {
 pub struct Unit {
     /// The target.
     pub target: &'static Target,
-    /// The oldest glibc that the programs must run with; `None` for musl, and for [`DEFAULT_GLIBC`]. See
+    /// The oldest glibc that the programs must run with; `None` for musl, and for 2.28. See
     /// [`effective_glibc`].
     pub glibc: Option<(u32, u32)>,
     /// Where the standard library comes from.

@@ -15,7 +15,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::fs;
 use crate::sys::process::Command;
-use crate::toolchain::rust::Standard;
+use crate::toolchain::rust::{RustData, Standard};
 
 /// A unit with all that cargo needs to be told for it.
 pub(super) struct PreparedUnit {
@@ -54,6 +54,17 @@ pub(super) fn prepare(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Prepared, Error> {
+    if request.rust.is_too_old_to_reproduce() {
+        reporter.report(Event::Note {
+            level: Level::Warning,
+            platform: None,
+            text: format!(
+                "{} is older than {}: programs differ with the folders that they are built in",
+                request.rust.describe(),
+                RustData::get().minimum
+            ),
+        });
+    }
     let target_dir = target_dir(request);
     let prefixes = prefixes(request, &target_dir);
     let text: Vec<_> = prefixes.iter().map(Prefix::text).collect();
