@@ -4,6 +4,8 @@
 //! and then fetched, which makes sure that every blob of it is on this disk and whole.
 
 pub mod apt;
+pub mod layout;
+pub mod rootfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +76,9 @@ pub enum BaseError {
     /// An assembled base.
     #[error(transparent)]
     Apt(#[from] apt::AptError),
+    /// A layout.
+    #[error(transparent)]
+    Layout(#[from] layout::LayoutBaseError),
     /// Debian has no port for the platform.
     #[error("Debian has no port for {platform} ({triple})")]
     NoPort {
@@ -93,6 +98,7 @@ impl Explain for BaseError {
             Self::Debian(error) => error.exit_code(),
             Self::Release { code, .. } => *code,
             Self::Apt(error) => error.exit_code(),
+            Self::Layout(error) => error.exit_code(),
             Self::NoPort { .. } => ExitCode::NotInBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -103,6 +109,7 @@ impl Explain for BaseError {
             Self::Debian(error) => error.hint(),
             Self::Release { hint, .. } => hint.clone(),
             Self::Apt(error) => error.hint(),
+            Self::Layout(error) => error.hint(),
             Self::NoPort { platform, .. } => {
                 Some(format!("choose another base for it: --base {platform}=scratch"))
             }
@@ -123,6 +130,8 @@ pub enum ResolvedBase {
         /// The packages.
         packages: debian::ResolvedBase,
     },
+    /// An image in a layout.
+    Layout(Box<layout::ResolvedLayout>),
 }
 
 impl ResolvedBase {
@@ -133,6 +142,7 @@ impl ResolvedBase {
             Self::Scratch => {
                 BaseFacts { name: "scratch".into(), digest: None, content: "nothing".into(), glibc: None }
             }
+            Self::Layout(resolved) => resolved.facts(),
             Self::Apt { packages, .. } => BaseFacts {
                 name: format!("apt:{}", packages.release),
                 digest: Some(packages.identity()),
@@ -194,7 +204,7 @@ impl Bases {
                             code: error.exit_code(),
                             hint: error.hint(),
                         }),
-                        None => self.resolve(wanted, client, cancel, reporter),
+                        None => self.resolve(wanted, machine, client, cancel, reporter),
                     };
                     (wanted.platform.clone(), scope.spawn(resolve))
                 })
@@ -229,6 +239,7 @@ impl Bases {
     fn resolve(
         &self,
         wanted: &PlatformSettings,
+        machine: &Machine,
         client: &Client,
         cancel: &Cancel,
         reporter: &dyn Reporter,
@@ -250,7 +261,16 @@ impl Bases {
                 let packages = apt::resolve(&archive, &port.architecture, &none, client, cancel, reporter)?;
                 Ok(ResolvedBase::Apt { archive, packages })
             }
-            BaseSource::Layout { .. } => Err(Cancelled::Stopped.into()),
+            BaseSource::Layout { path, tag } => {
+                let request = layout::LayoutRequest {
+                    path,
+                    tag: tag.as_deref(),
+                    platform: &wanted.platform,
+                    target: wanted.target.value,
+                    cache: &machine.cache,
+                };
+                Ok(ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?)))
+            }
         }
     }
 }
@@ -280,6 +300,7 @@ pub fn fetch(
     let FetchRequest { platform, libraries, compression, machine, client } = *request;
     match resolved {
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
+        ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
         ResolvedBase::Apt { archive, packages } => {
             let more;
             let packages = if libraries.is_empty() {

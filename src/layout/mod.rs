@@ -5,12 +5,17 @@
 //! stay. What no entry leads to any more is then removed. Staging folders that killed runs have left are removed
 //! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
 
+mod fault;
 mod index;
 pub mod reach;
+mod read;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use fault::ReadError;
+pub use read::Layout;
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::image::ImageLayer;

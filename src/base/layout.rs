@@ -1,0 +1,401 @@
+//! `oci:PATH[:TAG]`: a base from an OCI image layout, a folder or a tar archive of one.
+//!
+//! Nothing is believed before its digest is checked. What the annotation of the base's name says is the tag and never
+//! the path, so that the image does not depend on where the base lies.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::BaseImage;
+use super::rootfs::{self, Limits, Packing, Root, StreamError};
+use crate::catalog::Target;
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::facts::BaseFacts;
+use crate::image::ImageLayer;
+use crate::layout::{Layout, ReadError};
+use crate::oci::{Algorithm, Descriptor, Digest, annotation};
+use crate::plan::GlibcVersion;
+use crate::platform::Platform;
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::download::sha256_of;
+use crate::sys::fs;
+
+/// A layout archive with more bytes in one blob than this is refused; the largest layers are far below.
+const BLOB_LIMIT: u64 = 64 << 30;
+
+/// Why a layout is no base.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutBaseError {
+    /// There is nothing at the path.
+    #[error("the base `{}` does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The layout has no such tag.
+    #[error("the base `{}` has no tag `{wanted}`; it has {}", path.display(), list(available))]
+    NoTag {
+        /// The layout.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// The layout has several images and none was chosen, or none at all.
+    #[error("the base `{}` has not one image but {}: say which, as in oci:PATH:TAG", path.display(), list(available))]
+    Ambiguous {
+        /// The layout.
+        path: PathBuf,
+        /// Its tags.
+        available: Vec<String>,
+    },
+    /// The image lacks the platform.
+    #[error("the base `{}` has no image for {wanted}; it has {}", path.display(), list(available))]
+    PlatformNotInBase {
+        /// The layout.
+        path: PathBuf,
+        /// The platform.
+        wanted: Platform,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// A document or blob is missing, truncated, altered or not what it should be.
+    #[error("the base `{}` is damaged: {source}", path.display())]
+    Damaged {
+        /// The layout.
+        path: PathBuf,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// A document has not the shape that the specification asks for.
+    #[error("the base `{}` is damaged: {reason}", path.display())]
+    Shape {
+        /// The layout.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A layer cannot be read.
+    #[error("the layer {digest} of the base `{}` cannot be read: {source}", path.display())]
+    Layer {
+        /// The layout.
+        path: PathBuf,
+        /// The layer.
+        digest: Digest,
+        /// Why.
+        source: StreamError,
+    },
+    /// A file could not be read or written.
+    #[error("cannot read the base: {0}")]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for LayoutBaseError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Missing(_)
+            | Self::NoTag { .. }
+            | Self::Ambiguous { .. }
+            | Self::Damaged { source: ReadError::NotALayout { .. }, .. } => ExitCode::NoBase,
+            Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
+            Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing(_) => Some("write the path of an OCI layout, as in --base oci:PATH[:TAG]".into()),
+            Self::NoTag { available, .. } | Self::Ambiguous { available, .. } => Some(
+                available
+                    .first()
+                    .map_or("choose another base".into(), |tag| format!("for example oci:PATH:{tag}")),
+            ),
+            Self::PlatformNotInBase { wanted, .. } => {
+                Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
+            }
+            Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => {
+                Some("fetch or make the base again".into())
+            }
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// A platform's image in a layout, with what its root filesystem tells.
+#[derive(Clone, Debug)]
+pub struct ResolvedLayout {
+    layout: Layout,
+    path: PathBuf,
+    name: Option<String>,
+    manifest: Descriptor,
+    config: Value,
+    layers: Vec<(Descriptor, Digest)>,
+    folders: Arc<BTreeSet<String>>,
+    glibc: Option<GlibcVersion>,
+}
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct LayoutRequest<'a> {
+    /// The layout's folder or archive.
+    pub path: &'a Path,
+    /// Its tag, if one was given.
+    pub tag: Option<&'a str>,
+    /// The platform.
+    pub platform: &'a Platform,
+    /// The target whose glibc is looked for.
+    pub target: &'a Target,
+    /// xbuild's cache folder.
+    pub cache: &'a Path,
+}
+
+/// Finds a platform's image and reads its root filesystem's index.
+pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedLayout, LayoutBaseError> {
+    let path = request.path.to_owned();
+    let damaged = |source| match source {
+        ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
+        source => LayoutBaseError::Damaged { path: path.clone(), source },
+    };
+    let shape = |reason: &str| LayoutBaseError::Shape { path: path.clone(), reason: reason.to_owned() };
+    let root = match fs::metadata(request.path) {
+        Ok(metadata) if metadata.is_dir() => request.path.to_owned(),
+        Ok(_) => unpack(request.path, request.cache, cancel)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LayoutBaseError::Missing(path)),
+        Err(error) => return Err(error.into()),
+    };
+    let layout = Layout::open(&root).map_err(damaged)?;
+    let entry = choose_entry(&layout.entries().map_err(damaged)?, request)?;
+    let name =
+        entry.annotation(annotation::CONTAINERD_NAME).or_else(|| entry.annotation(annotation::REF_NAME));
+    let name = name.map(ToOwned::to_owned);
+    let manifest = choose_manifest(&layout, &entry, request, &damaged)?;
+    let document = layout.json(&manifest).map_err(damaged)?;
+    let config: Descriptor = serde_json::from_value(document["config"].clone())
+        .map_err(|error| shape(&format!("the manifest's `config`: {error}")))?;
+    let layers: Vec<Descriptor> = serde_json::from_value(document["layers"].clone())
+        .map_err(|error| shape(&format!("the manifest's `layers`: {error}")))?;
+    let config = layout.json(&config).map_err(damaged)?;
+    let diff_ids: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
+        .map_err(|error| shape(&format!("the configuration's `diff_ids`: {error}")))?;
+    if diff_ids.len() != layers.len() {
+        return Err(shape(&format!("{} layers, but {} `diff_ids`", layers.len(), diff_ids.len())));
+    }
+    let layers: Vec<(Descriptor, Digest)> = layers.into_iter().zip(diff_ids).collect();
+    let mut root = Root::default();
+    for (descriptor, diff_id) in &layers {
+        let blob = layout.verify(descriptor, cancel).map_err(damaged)?;
+        let index = index_of(&blob, descriptor, request, cancel)?;
+        if index.diff_id != *diff_id {
+            return Err(shape(&format!(
+                "the layer {} unpacks to {}, and the configuration says {diff_id}",
+                descriptor.digest, index.diff_id
+            )));
+        }
+        root.lay(&index, cancel)?;
+    }
+    let folders = Arc::new(root.folders(cancel)?);
+    let glibc = root.glibc(request.target);
+    Ok(ResolvedLayout { layout, path, name, manifest, config, layers, folders, glibc })
+}
+
+/// The entry of `index.json` that is meant.
+fn choose_entry(entries: &[Descriptor], request: &LayoutRequest<'_>) -> Result<Descriptor, LayoutBaseError> {
+    let names = |entry: &Descriptor| {
+        [annotation::REF_NAME, annotation::CONTAINERD_NAME]
+            .iter()
+            .filter_map(|key| entry.annotation(key).map(ToOwned::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let available = || entries.iter().filter_map(|entry| names(entry).into_iter().next()).collect();
+    let path = request.path.to_owned();
+    match (request.tag, entries) {
+        (Some(wanted), _) => {
+            entries.iter().find(|entry| names(entry).iter().any(|name| name == wanted)).cloned().ok_or_else(
+                || LayoutBaseError::NoTag { path, wanted: wanted.to_owned(), available: available() },
+            )
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(LayoutBaseError::Ambiguous { path, available: available() }),
+    }
+}
+
+/// The manifest that serves the platform best.
+fn choose_manifest(
+    layout: &Layout,
+    entry: &Descriptor,
+    request: &LayoutRequest<'_>,
+    damaged: &dyn Fn(ReadError) -> LayoutBaseError,
+) -> Result<Descriptor, LayoutBaseError> {
+    let mut best: Option<(u8, Descriptor)> = None;
+    let mut available = Vec::new();
+    for manifest in layout.manifests(entry).map_err(damaged)? {
+        // An attestation is about an image and is none.
+        if manifest.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some() {
+            continue;
+        }
+        let fields = match &manifest.platform {
+            Some(fields) => (fields.os.clone(), fields.architecture.clone(), fields.variant.clone()),
+            None => platform_of_config(layout, &manifest).map_err(damaged)?,
+        };
+        if fields.0 == "unknown" {
+            continue;
+        }
+        let offered = Platform::new(&fields.0, &fields.1, fields.2.as_deref());
+        available.push(offered.to_string());
+        if let Some(rank) = request.platform.rank(&offered)
+            && best.as_ref().is_none_or(|(known, _)| rank < *known)
+        {
+            best = Some((rank, manifest));
+        }
+    }
+    best.map(|(_, manifest)| manifest).ok_or_else(|| LayoutBaseError::PlatformNotInBase {
+        path: request.path.to_owned(),
+        wanted: request.platform.clone(),
+        available,
+    })
+}
+
+/// Where a descriptor does not tell its platform, the configuration does.
+fn platform_of_config(
+    layout: &Layout,
+    manifest: &Descriptor,
+) -> Result<(String, String, Option<String>), ReadError> {
+    let invalid = |source| ReadError::Document { what: manifest.digest.to_string(), source };
+    let document = layout.json(manifest)?;
+    let config: Descriptor = serde_json::from_value(document["config"].clone()).map_err(invalid)?;
+    let config = layout.json(&config)?;
+    let text = |key: &str| config[key].as_str().map(ToOwned::to_owned);
+    Ok((text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant")))
+}
+
+/// What a layer does to the root filesystem: kept from an earlier run, or read now.
+fn index_of(
+    blob: &Path,
+    descriptor: &Descriptor,
+    request: &LayoutRequest<'_>,
+    cancel: &Cancel,
+) -> Result<rootfs::LayerIndex, LayoutBaseError> {
+    let packing = Packing::of(&descriptor.media_type).ok_or_else(|| LayoutBaseError::Shape {
+        path: request.path.to_owned(),
+        reason: format!("a layer has the media type `{}`", descriptor.media_type),
+    })?;
+    let folder = request.cache.join("rootfs");
+    fs::create_dir_all(&folder)?;
+    let kept = folder.join(rootfs::file_name(&descriptor.digest, packing.name()));
+    if let Some(index) = rootfs::recall(&kept)? {
+        return Ok(index);
+    }
+    let index = rootfs::scan(fs::File::open(blob)?, packing, Algorithm::Sha256, Limits::LAYER, cancel)
+        .map_err(|source| LayoutBaseError::Layer {
+            path: request.path.to_owned(),
+            digest: descriptor.digest.clone(),
+            source,
+        })?;
+    rootfs::keep(&index, &kept)?;
+    Ok(index)
+}
+
+/// Unpacks an archive of a layout into the cache, under the archive's own digest, and returns the folder. Only files
+/// that a layout has are taken, each by its name in the layout, so nothing can be written elsewhere.
+fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
+    let folder = cache.join("layouts");
+    fs::create_dir_all(&folder)?;
+    let done = folder.join(hex::encode(sha256_of(archive)?));
+    if done.join("oci-layout").exists() {
+        return Ok(done);
+    }
+    let broken = |error: io::Error| LayoutBaseError::Shape {
+        path: archive.to_owned(),
+        reason: format!("it is no archive of a layout: {error}"),
+    };
+    let work = fs::temporary_dir(&folder)?;
+    let mut file = io::BufReader::new(fs::File::open(archive)?);
+    let gzip = io::BufRead::fill_buf(&mut file)?.starts_with(&[0x1f, 0x8b]);
+    let bytes: Box<dyn Read> =
+        if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut tar = tar::Archive::new(bytes);
+    for entry in tar.entries().map_err(broken)? {
+        cancel.check()?;
+        let entry = entry.map_err(broken)?;
+        let Some(to) = place(&entry.path().map_err(broken)?) else { continue };
+        if !entry.header().entry_type().is_file() || entry.size() > BLOB_LIMIT {
+            continue;
+        }
+        let to = work.path().join(to);
+        fs::create_dir_all(to.parent().unwrap_or(work.path()))?;
+        let mut file = fs::File::create(&to)?;
+        let size = entry.size();
+        let copied = io::copy(&mut entry.take(size), &mut file).map_err(broken)?;
+        if copied != size {
+            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    match fs::rename(work.path(), &done) {
+        Ok(()) => Ok(done),
+        // Another run was faster.
+        Err(_) if done.join("oci-layout").exists() => Ok(done),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where an archive's entry belongs in a layout; `None` for what is no part of one.
+fn place(path: &Path) -> Option<PathBuf> {
+    let path = path.to_str()?.trim_start_matches("./");
+    let blob = |name: &str| {
+        let (algorithm, digits) = name.split_once('/')?;
+        format!("{algorithm}:{digits}").parse::<Digest>().ok()
+    };
+    let known =
+        matches!(path, "oci-layout" | "index.json") || path.strip_prefix("blobs/").and_then(blob).is_some();
+    known.then(|| PathBuf::from(path))
+}
+
+impl ResolvedLayout {
+    /// What `plan` wants to know.
+    #[must_use]
+    pub fn facts(&self) -> BaseFacts {
+        let size: u64 = self.layers.iter().map(|(layer, _)| layer.size).sum();
+        let file = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        BaseFacts {
+            name: match &self.name {
+                Some(name) => format!("oci:{file}:{name}"),
+                None => format!("oci:{file}"),
+            },
+            digest: Some(self.manifest.digest.to_string()),
+            content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
+            glibc: self.glibc,
+        }
+    }
+
+    /// The image, every blob of it verified now.
+    pub fn fetch(&self, cancel: &Cancel) -> Result<BaseImage, LayoutBaseError> {
+        let mut layers = Vec::new();
+        for (descriptor, diff_id) in &self.layers {
+            let blob = self.layout.verify(descriptor, cancel).map_err(|source| match source {
+                ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
+                source => LayoutBaseError::Damaged { path: self.path.clone(), source },
+            })?;
+            layers.push(ImageLayer { descriptor: descriptor.clone(), diff_id: diff_id.clone(), blob });
+        }
+        Ok(BaseImage {
+            name: self.name.clone(),
+            digest: Some(self.manifest.digest.to_string()),
+            config: self.config.clone(),
+            layers,
+            folders: Arc::clone(&self.folders),
+            glibc: self.glibc,
+        })
+    }
+}
