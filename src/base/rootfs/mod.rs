@@ -10,6 +10,8 @@
 mod guard;
 mod kept;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

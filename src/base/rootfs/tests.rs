@@ -1,0 +1,117 @@
+use super::*;
+use std::io::Write;
+
+/// A layer as a tar: a name that ends in `/` is a folder, `a -> b` a symbolic link, `a = b` a hard link.
+fn layer(entries: &[&str]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o755);
+        if let Some((path, target)) = entry.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, path, target).unwrap();
+        } else if let Some((path, target)) = entry.split_once(" = ") {
+            header.set_entry_type(tar::EntryType::Link);
+            tar.append_link(&mut header, path, target).unwrap();
+        } else {
+            let folder = entry.ends_with('/');
+            header.set_entry_type(if folder { tar::EntryType::Directory } else { tar::EntryType::Regular });
+            tar.append_data(&mut header, entry, std::io::empty()).unwrap();
+        }
+    }
+    tar.into_inner().unwrap()
+}
+
+fn read(bytes: &[u8], packing: Packing, limits: Limits) -> Result<LayerIndex, StreamError> {
+    scan(bytes, packing, crate::oci::Algorithm::Sha256, limits, &Cancel::new())
+}
+
+fn root(layers: &[&[&str]]) -> Root {
+    let mut root = Root::default();
+    for entries in layers {
+        root.lay(&read(&layer(entries), Packing::Plain, Limits::LAYER).unwrap(), &Cancel::new()).unwrap();
+    }
+    root
+}
+
+#[test]
+fn a_whiteout_removes_what_lower_layers_have_and_nothing_of_its_own() {
+    let root = root(&[&["etc/", "etc/a", "etc/d/x"], &["etc/.wh.a", "etc/.wh.d", "etc/b"]]);
+    assert_eq!((root.lookup("etc/a"), root.lookup("etc/d/x")), (None, None));
+    assert_eq!(root.lookup("etc/b"), Some(&Node::File(None)));
+}
+
+#[test]
+fn an_opaque_folder_hides_all_of_lower_layers_wherever_the_mark_stands() {
+    let root = root(&[&["srv/", "srv/old", "srv/sub/old"], &["srv/new", "srv/.wh..wh..opq"]]);
+    assert_eq!((root.lookup("srv/old"), root.lookup("srv/sub/old")), (None, None));
+    assert_eq!(root.lookup("srv/new"), Some(&Node::File(None)));
+}
+
+#[test]
+fn links_are_followed_inside_the_root() {
+    let root =
+        root(&[&["usr/lib/", "lib -> usr/lib", "usr/lib/a", "up -> ../../usr", "one -> /two", "two -> one"]]);
+    assert_eq!(root.lookup("lib/a"), Some(&Node::File(None)));
+    assert_eq!(root.lookup("up/lib/a"), Some(&Node::File(None)));
+    assert_eq!(root.lookup("one"), None);
+    let folders = root.folders(&Cancel::new()).unwrap();
+    assert_eq!(folders.into_iter().collect::<Vec<_>>(), ["lib", "up", "usr", "usr/lib"]);
+}
+
+#[test]
+fn every_member_of_a_gzip_stream_is_read() {
+    let tar = layer(&["a", "b"]);
+    let (one, two) = tar.split_at(700);
+    let mut gzip = Vec::new();
+    for part in [one, two] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(part).unwrap();
+        gzip.extend(encoder.finish().unwrap());
+    }
+    let index = read(&gzip, Packing::Gzip, Limits::LAYER).unwrap();
+    assert_eq!(index.entries.len(), 2);
+    assert_eq!(index.diff_id, Digest::of(&tar));
+}
+
+#[test]
+fn what_unpacks_without_end_is_refused() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut header = tar::Header::new_gnu();
+    header.set_path("zeros").unwrap();
+    header.set_size(64 << 20);
+    header.set_cksum();
+    encoder.write_all(header.as_bytes()).unwrap();
+    for _ in 0..64 {
+        encoder.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    let gzip = encoder.finish().unwrap();
+    let limits = Limits { bytes: 1 << 20, ..Limits::LAYER };
+    assert!(matches!(read(&gzip, Packing::Gzip, limits), Err(StreamError::TooLarge { .. })));
+    let many = layer(&["a", "b", "c"]);
+    let limits = Limits { entries: 2, ..Limits::LAYER };
+    assert!(matches!(read(&many, Packing::Plain, limits), Err(StreamError::TooManyEntries { limit: 2 })));
+}
+
+#[test]
+fn what_is_no_layer_is_an_error() {
+    assert!(matches!(read(b"not gzip", Packing::Gzip, Limits::LAYER), Err(StreamError::Broken(_))));
+    let mut cut = layer(&["a"]);
+    cut.truncate(300);
+    assert!(read(&cut, Packing::Plain, Limits::LAYER).is_err());
+}
+
+#[test]
+fn a_kept_index_is_read_again_only_if_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept");
+    let index = read(&layer(&["a", "b -> a"]), Packing::Plain, Limits::LAYER).unwrap();
+    assert_eq!(recall(&path).unwrap(), None);
+    keep(&index, &path).unwrap();
+    assert_eq!(recall(&path).unwrap(), Some(index));
+    let mut bytes = crate::sys::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    crate::sys::fs::write_atomic(&path, &bytes, 0o644).unwrap();
+    assert_eq!(recall(&path).unwrap(), None);
+}
