@@ -14,7 +14,7 @@ use super::BaseImage;
 use crate::debian::{self, Archive, BaseRequest, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::image::ImageLayer;
-use crate::layer::{self, Compression, EntryKind, LayerSpec};
+use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -184,7 +184,7 @@ fn suffix(compression: Compression) -> String {
 }
 
 fn record(folder: &Path) -> PathBuf {
-    folder.join("base.json")
+    folder.join("base-2.json")
 }
 
 /// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
@@ -204,6 +204,29 @@ fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
     Ok(whole.then_some(kept))
 }
 
+/// The folders, and the links to one such as `bin`: a layer that wrote a folder in such a link's place would hide
+/// all that is behind it.
+fn folders(entries: &[Entry]) -> BTreeSet<String> {
+    let is_folder = |entry: &&Entry| matches!(entry.kind, EntryKind::Directory);
+    let mut folders: BTreeSet<String> =
+        entries.iter().filter(is_folder).map(|entry| entry.path.clone()).collect();
+    let links: Vec<String> = entries
+        .iter()
+        .filter(|entry| match &entry.kind {
+            EntryKind::Symlink(target) => {
+                let beside =
+                    entry.path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+                folders.contains(target.trim_start_matches('/'))
+                    || folders.contains(&format!("{beside}{target}"))
+            }
+            _ => false,
+        })
+        .map(|entry| entry.path.clone())
+        .collect();
+    folders.extend(links);
+    folders
+}
+
 fn assemble(
     resolved: &ResolvedBase,
     folder: &Path,
@@ -214,12 +237,7 @@ fn assemble(
     reporter: &dyn Reporter,
 ) -> Result<Kept, AptError> {
     let assembled = debian::assemble_base(resolved, &cache.join("debian"), client, cancel, reporter)?;
-    let folders = assembled
-        .entries
-        .iter()
-        .filter(|entry| matches!(entry.kind, EntryKind::Directory))
-        .map(|entry| entry.path.clone())
-        .collect();
+    let folders = folders(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
         // One for all, so that the same packages give the same layer on any day.
@@ -237,4 +255,25 @@ fn assemble(
     let bytes = serde_json::to_vec(&kept).map_err(std::io::Error::other)?;
     fs::write_atomic(&record(folder), &bytes, 0o644)?;
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_folders_are_folders_too() {
+        let entry = |path: &str, kind| Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0 };
+        let link = |target: &str| EntryKind::Symlink(target.into());
+        let entries = [
+            entry("bin", link("usr/bin")),
+            entry("usr", EntryKind::Directory),
+            entry("usr/bin", EntryKind::Directory),
+            entry("usr/sbin", link("bin")),
+            entry("usr/bin/sh", link("dash")),
+            entry("var", link("/usr")),
+        ];
+        let expected = ["bin", "usr", "usr/bin", "usr/sbin", "var"];
+        assert_eq!(folders(&entries).into_iter().collect::<Vec<_>>(), expected);
+    }
 }
