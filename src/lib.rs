@@ -12,6 +12,7 @@
 //! | [`config`], [`settings`], [`facts`], [`plan`] | what is wanted, what is there, what will be done |
 //! | [`toolchain`], [`compile`], [`elf`], [`payload`] | from sources to verified programs |
 //! | [`debian`], [`base`] | what they lie on |
+//! | [`rootfs`] | what is on the filesystem that layers make together |
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
 //! | [`layout`], [`output`] | where those go |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
@@ -42,6 +43,7 @@ pub mod payload;
 pub mod plan;
 pub mod platform;
 pub mod report;
+pub mod rootfs;
 pub mod settings;
 pub mod sys;
 pub mod toolchain;

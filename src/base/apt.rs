@@ -18,6 +18,7 @@ use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::report::Reporter;
+use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::DebianSettings;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, sha256_of};
@@ -32,6 +33,9 @@ pub enum AptError {
     /// The layer could not be written.
     #[error(transparent)]
     Layer(#[from] layer::Error),
+    /// The layer could not be read again.
+    #[error("cannot read the assembled base: {0}")]
+    Index(#[from] IndexError),
     /// The cache could not be read or written.
     #[error("cannot keep the base in the cache: {0}")]
     Io(#[from] std::io::Error),
@@ -54,8 +58,10 @@ impl Explain for AptError {
         match self {
             Self::Debian(error) => error.exit_code(),
             Self::Layer(error) => error.exit_code(),
-            Self::Io(error) => ExitCode::of_io(error),
-            Self::Cancelled(cancelled) => cancelled.exit_code(),
+            Self::Index(IndexError::Io(error)) | Self::Io(error) => ExitCode::of_io(error),
+            Self::Index(IndexError::Stream(StreamError::Cancelled(cancelled)))
+            | Self::Cancelled(cancelled) => cancelled.exit_code(),
+            Self::Index(_) => ExitCode::CorruptBase,
         }
     }
 
@@ -63,7 +69,8 @@ impl Explain for AptError {
         match self {
             Self::Debian(error) => error.hint(),
             Self::Layer(error) => error.hint(),
-            Self::Io(error) => io_hint(error),
+            Self::Index(IndexError::Io(error)) | Self::Io(error) => io_hint(error),
+            Self::Index(_) => Some("remove `bases` from the cache folder and build again".into()),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
@@ -156,6 +163,8 @@ pub fn fetch(
         descriptor: kept.descriptor,
         diff_id: kept.diff_id,
     };
+    let mut root = Root::default();
+    root.lay(&rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?, cancel)?;
     let mut config = json!({
         "os": platform.os(),
         "architecture": platform.architecture(),
@@ -170,6 +179,7 @@ pub fn fetch(
         digest: Some(identity),
         config,
         layers: vec![layer],
+        root: Arc::new(root),
         folders: Arc::new(kept.folders),
         glibc: resolved.glibc(),
     })

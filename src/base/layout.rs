@@ -11,15 +11,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::BaseImage;
-use super::rootfs::{self, Limits, Packing, Root, StreamError};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Algorithm, Descriptor, Digest, annotation};
+use crate::oci::{Descriptor, Digest, annotation};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
+use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
@@ -142,6 +142,7 @@ pub struct ResolvedLayout {
     manifest: Descriptor,
     config: Value,
     layers: Vec<(Descriptor, Digest)>,
+    root: Arc<Root>,
     folders: Arc<BTreeSet<String>>,
     glibc: Option<GlibcVersion>,
 }
@@ -207,7 +208,7 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
     }
     let folders = Arc::new(root.folders(cancel)?);
     let glibc = root.glibc(request.target);
-    Ok(ResolvedLayout { layout, path, name, manifest, config, layers, folders, glibc })
+    Ok(ResolvedLayout { layout, path, name, manifest, config, layers, root: Arc::new(root), folders, glibc })
 }
 
 /// The entry of `index.json` that is meant.
@@ -280,31 +281,25 @@ fn platform_of_config(
     Ok((text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant")))
 }
 
-/// What a layer does to the root filesystem: kept from an earlier run, or read now.
+/// What a layer does to the root filesystem.
 fn index_of(
     blob: &Path,
     descriptor: &Descriptor,
     request: &LayoutRequest<'_>,
     cancel: &Cancel,
-) -> Result<rootfs::LayerIndex, LayoutBaseError> {
-    let packing = Packing::of(&descriptor.media_type).ok_or_else(|| LayoutBaseError::Shape {
-        path: request.path.to_owned(),
-        reason: format!("a layer has the media type `{}`", descriptor.media_type),
-    })?;
-    let folder = request.cache.join("rootfs");
-    fs::create_dir_all(&folder)?;
-    let kept = folder.join(rootfs::file_name(&descriptor.digest, packing.name()));
-    if let Some(index) = rootfs::recall(&kept)? {
-        return Ok(index);
-    }
-    let index = rootfs::scan(fs::File::open(blob)?, packing, Algorithm::Sha256, Limits::LAYER, cancel)
-        .map_err(|source| LayoutBaseError::Layer {
+) -> Result<LayerIndex, LayoutBaseError> {
+    rootfs::index_of(blob, descriptor, request.cache, cancel).map_err(|error| match error {
+        IndexError::MediaType(_) => {
+            LayoutBaseError::Shape { path: request.path.to_owned(), reason: error.to_string() }
+        }
+        IndexError::Stream(StreamError::Cancelled(cancelled)) => cancelled.into(),
+        IndexError::Stream(source) => LayoutBaseError::Layer {
             path: request.path.to_owned(),
             digest: descriptor.digest.clone(),
             source,
-        })?;
-    rootfs::keep(&index, &kept)?;
-    Ok(index)
+        },
+        IndexError::Io(error) => error.into(),
+    })
 }
 
 /// Unpacks an archive of a layout into the cache, under the archive's own digest, and returns the folder. Only files
@@ -394,6 +389,7 @@ impl ResolvedLayout {
             digest: Some(self.manifest.digest.to_string()),
             config: self.config.clone(),
             layers,
+            root: Arc::clone(&self.root),
             folders: Arc::clone(&self.folders),
             glibc: self.glibc,
         })

@@ -5,7 +5,6 @@
 
 pub mod apt;
 pub mod layout;
-pub mod rootfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +20,7 @@ use crate::layer::Compression;
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::report::Reporter;
+use crate::rootfs::Root;
 use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
@@ -36,6 +36,8 @@ pub struct BaseImage {
     pub config: Value,
     /// Its layers, lowest first.
     pub layers: Vec<ImageLayer>,
+    /// What is on its root filesystem.
+    pub root: Arc<Root>,
     /// The folders that it has, as paths without a leading slash.
     pub folders: Arc<BTreeSet<String>>,
     /// The newest glibc version that its `libc.so.6` provides.
@@ -51,6 +53,7 @@ impl BaseImage {
             digest: None,
             config: Value::Null,
             layers: Vec::new(),
+            root: Arc::default(),
             folders: Arc::default(),
             glibc: None,
         }

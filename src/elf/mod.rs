@@ -1,24 +1,36 @@
 //! What an ELF file is and what it needs: pure, over bytes.
 //!
-//! Only what the kernel and the dynamic loader read is read here: the header, the program headers and the
-//! dynamic segment (gABI; the symbol versions are LSB's "Symbol Versioning"). Section headers may be stripped
-//! and are not trusted. ARM's build attributes are deliberately absent: linkers write them differently for
-//! the same code, and the kernel ignores them.
+//! What the kernel and the dynamic loader read is read as they read it: the header, the program headers and the
+//! dynamic segment with its symbols (gABI; the symbol versions are LSB's "Symbol Versioning"). Section headers may be
+//! stripped; only what the loader does not decide by is looked up through them (Arm's build attributes, the names in
+//! a static program), and their absence is no fault.
+//!
+//! Whatever the bytes, nothing here panics, and what is kept of a file is bounded.
 
+mod attributes;
+mod image;
+mod object;
 mod parse;
+mod property;
+mod strings;
+mod symbols;
 mod verify;
+mod versions;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Endianness;
 use crate::error::{ExitCode, Explain};
 
+pub use attributes::ArmAttributes;
+pub use object::{Loader, Object, StaticGlibc, Traits, extent};
+pub use symbols::{Symbols, Undefined};
 pub use verify::{Difference, Mismatch, verify};
 
 /// An ELF file's identity and needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Elf {
     /// `EI_CLASS` in bits: 32 or 64.
@@ -47,6 +59,15 @@ pub struct Elf {
     pub runpath: Option<String>,
     /// True if `DT_FLAGS_1` has `DF_1_PIE`.
     pub pie_flag: bool,
+    /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: its libraries are not looked for in the loader's own folders.
+    pub no_default_folders: bool,
+    /// True if it has compact relative relocations (`DT_RELR`), which glibc knows since 2.36 and musl since 1.2.4.
+    pub relr: bool,
+    /// The x86-64 levels that its code needs (`GNU_PROPERTY_X86_ISA_1_NEEDED`): bit 0 is the baseline, bit 1 v2, and
+    /// so on. 0 where nothing is said, which is the rule.
+    pub x86_levels: u32,
+    /// Arm's build attributes, where there are some.
+    pub arm: Option<ArmAttributes>,
     /// The symbol versions that it needs (`DT_VERNEED`), in the file's order.
     pub versions_needed: Vec<VersionNeed>,
     /// The symbol versions that it defines (`DT_VERDEF`), without the one that names the file itself.
@@ -54,7 +75,7 @@ pub struct Elf {
 }
 
 /// `e_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// `ET_EXEC`: a program at a fixed address.
@@ -79,7 +100,7 @@ impl fmt::Display for Kind {
 }
 
 /// A symbol version that a file needs of a library.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VersionNeed {
     /// The library's `DT_SONAME`, for example `libc.so.6`.
@@ -117,7 +138,7 @@ impl Explain for ParseError {
 impl Elf {
     /// Reads the headers and the dynamic segment. Never panics, whatever the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
-        parse::parse(bytes)
+        parse::parse(bytes).map(|parsed| parsed.elf)
     }
 
     /// True if it runs without a dynamic loader.

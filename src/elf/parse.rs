@@ -1,16 +1,39 @@
 //! Reads an [`Elf`] from bytes by what the loader reads.
 
 use object::elf;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endian, FileKind};
 
-use super::{Elf, Kind, ParseError, VersionNeed};
+use super::image::{Image, Load, Reader, Strings, broken, text};
+use super::versions::{self, Defined, Needed};
+use super::{Elf, Kind, ParseError, attributes, property};
 use crate::catalog::Endianness;
 
-/// More entries than this in a version chain are a loop or nonsense: glibc itself has about 60.
-const MANY: u32 = 4096;
+/// What the names of needed libraries and of versions may take in all, in bytes.
+const NAMES: usize = 8 << 20;
+/// More needed libraries than this are nonsense.
+const MOST_NEEDED: usize = 16 << 10;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Elf, ParseError> {
+/// A file's headers, and what its symbols are read with.
+pub(super) struct Parsed<'a> {
+    pub(super) elf: Elf,
+    pub(super) image: Image<'a>,
+    pub(super) dynamic: Dynamic,
+    pub(super) needed: Vec<Needed>,
+    pub(super) defined: Vec<Defined>,
+}
+
+/// The dynamic segment: tags and values, in the file's order.
+#[derive(Debug, Default)]
+pub(super) struct Dynamic(Vec<(i64, u64)>);
+
+impl Dynamic {
+    pub(super) fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.0.iter().find(|(known, _)| *known == tag.0).map(|(_, value)| *value)
+    }
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, ParseError> {
     match FileKind::parse(bytes) {
         Ok(FileKind::Elf32) => read::<elf::FileHeader32<object::Endianness>>(bytes),
         Ok(FileKind::Elf64) => read::<elf::FileHeader64<object::Endianness>>(bytes),
@@ -36,46 +59,78 @@ fn guess(bytes: &[u8]) -> Option<&'static str> {
     magics.iter().skip(1).find(|(magic, _)| bytes.starts_with(magic)).map(|(_, name)| *name)
 }
 
-fn broken(what: impl std::fmt::Display) -> ParseError {
-    ParseError::Broken(what.to_string())
-}
-
-fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Elf, ParseError> {
+fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Parsed<'_>, ParseError> {
     let header = H::parse(bytes).map_err(broken)?;
     let endian = header.endian().map_err(broken)?;
+    let reader = Reader { big: endian.is_big_endian(), wide: header.is_class_64() };
     let segments = header.program_headers(endian, bytes).map_err(broken)?;
-    let mut interpreter = None;
-    let mut dynamic = None;
+    let (mut interpreter, mut table, mut loads, mut x86_levels) = (None, None, Vec::new(), 0);
     for segment in segments {
-        if let Some(path) = segment.interpreter(endian, bytes).map_err(broken)? {
-            interpreter = Some(text(path)?);
-        }
-        if let Some(table) = segment.dynamic(endian, bytes).map_err(broken)? {
-            dynamic = Some(table);
+        let data = || segment.data(endian, bytes).map_err(|()| broken("a segment leads out of the file"));
+        match segment.p_type(endian) {
+            elf::PT_LOAD => {
+                // What a file is shorter than its segment is not read; the loader would fault on it when used.
+                let range = segment.file_range(endian);
+                let from = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
+                let to = usize::try_from(range.0.saturating_add(range.1)).unwrap_or(usize::MAX);
+                let bytes = &bytes[from..to.min(bytes.len()).max(from)];
+                loads.push(Load { address: segment.p_vaddr(endian).into(), bytes });
+            }
+            elf::PT_INTERP => interpreter = Some(text(data()?)?),
+            elf::PT_DYNAMIC => table = Some(data()?),
+            elf::PT_NOTE => {
+                let align = segment.p_align(endian).into();
+                x86_levels |= property::x86_levels(reader, data().unwrap_or_default(), align);
+            }
+            _ => {}
         }
     }
+    let image = Image::new(reader, loads)?;
+    let machine = header.e_machine(endian).0;
     let mut elf = Elf {
-        class: if header.is_class_64() { 64 } else { 32 },
-        endianness: if endian.is_big_endian() { Endianness::Big } else { Endianness::Little },
+        class: if reader.wide { 64 } else { 32 },
+        endianness: if reader.big { Endianness::Big } else { Endianness::Little },
         os_abi: header.e_ident().os_abi.0,
         kind: kind(header.e_type(endian).0),
-        machine: header.e_machine(endian).0,
+        machine,
         flags: header.e_flags(endian).0,
         interpreter,
-        dynamic: dynamic.is_some(),
+        dynamic: table.is_some(),
         needed: Vec::new(),
         soname: None,
         rpath: None,
         runpath: None,
         pie_flag: false,
+        no_default_folders: false,
+        relr: false,
+        x86_levels: if matches!(machine, 3 | 62) { x86_levels } else { 0 },
+        arm: None,
         versions_needed: Vec::new(),
         versions_defined: Vec::new(),
     };
-    if let Some(dynamic) = dynamic {
-        let image = Image::<H> { bytes, endian, segments };
-        read_dynamic(&mut elf, &image, dynamic)?;
+    if machine == elf::EM_ARM.0 {
+        elf.arm = section::<H>(header, endian, bytes, elf::SHT_ARM_ATTRIBUTES.0)
+            .and_then(|section| attributes::parse(reader, section));
     }
-    Ok(elf)
+    let mut parsed =
+        Parsed { elf, image, dynamic: Dynamic::default(), needed: Vec::new(), defined: Vec::new() };
+    if let Some(table) = table {
+        read_dynamic(&mut parsed, table)?;
+    }
+    Ok(parsed)
+}
+
+/// The content of the first section of a type, if it is there.
+fn section<'a, H: FileHeader<Endian = object::Endianness>>(
+    header: &H,
+    endian: object::Endianness,
+    bytes: &'a [u8],
+    wanted: u32,
+) -> Option<&'a [u8]> {
+    use object::read::elf::SectionHeader;
+    let sections = header.section_headers(endian, bytes).ok()?;
+    let section = sections.iter().find(|section| section.sh_type(endian).0 == wanted)?;
+    section.data(endian, bytes).ok()
 }
 
 fn kind(number: u16) -> Kind {
@@ -87,123 +142,48 @@ fn kind(number: u16) -> Kind {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String, ParseError> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8(bytes[..end].to_vec()).map_err(|_| broken("a name is not UTF-8"))
-}
-
-fn read_dynamic<H: FileHeader<Endian = object::Endianness>>(
-    elf: &mut Elf,
-    image: &Image<'_, H>,
-    table: &[H::Dyn],
-) -> Result<(), ParseError> {
-    let entries: Vec<(i64, u64)> = table
-        .iter()
-        .map(|entry| (entry.d_tag(image.endian).0, entry.d_val(image.endian).into()))
-        .take_while(|(tag, _)| *tag != elf::DT_NULL.0)
-        .collect();
-    let value =
-        |wanted: elf::DynamicTag| entries.iter().find(|(tag, _)| *tag == wanted.0).map(|(_, value)| *value);
-    let strings = match (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) {
+fn read_dynamic(parsed: &mut Parsed<'_>, table: &[u8]) -> Result<(), ParseError> {
+    let reader = parsed.image.reader;
+    let (mut entries, size) = (Vec::new(), reader.size());
+    for entry in table.chunks_exact(2 * size) {
+        let (Some(tag), Some(value)) = (reader.word(entry, 0), reader.word(entry, size)) else { break };
+        // A 32-bit file's tags are signed as the others are.
+        #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, reason = "tags are signed")]
+        let tag = if reader.wide { tag as i64 } else { i64::from(tag as u32 as i32) };
+        if tag == elf::DT_NULL.0 {
+            break;
+        }
+        entries.push((tag, value));
+    }
+    let dynamic = Dynamic(entries);
+    let (elf, image) = (&mut parsed.elf, &parsed.image);
+    let strings = match (dynamic.value(elf::DT_STRTAB), dynamic.value(elf::DT_STRSZ)) {
         (Some(address), Some(size)) => image.at(address, size)?,
         _ => &[],
     };
-    let string = |offset: u64| -> Result<String, ParseError> {
-        let start = usize::try_from(offset).map_err(broken)?;
-        text(strings.get(start..).ok_or_else(|| broken("a name is outside of the string table"))?)
-    };
-    let named = |tag: elf::DynamicTag| value(tag).map(string).transpose();
-    for (_, offset) in entries.iter().filter(|(tag, _)| *tag == elf::DT_NEEDED.0) {
-        elf.needed.push(string(*offset)?);
+    let strings = Strings::new(strings, NAMES);
+    let named = |tag: elf::DynamicTag| dynamic.value(tag).map(|offset| strings.name(offset)).transpose();
+    for (_, offset) in dynamic.0.iter().filter(|(tag, _)| *tag == elf::DT_NEEDED.0) {
+        if elf.needed.len() == MOST_NEEDED {
+            return Err(broken("it needs more libraries than can be meant"));
+        }
+        elf.needed.push(strings.name(*offset)?);
     }
     elf.soname = named(elf::DT_SONAME)?;
     elf.rpath = named(elf::DT_RPATH)?;
     elf.runpath = named(elf::DT_RUNPATH)?;
-    elf.pie_flag = value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0);
-    if let Some(address) = value(elf::DT_VERNEED) {
-        elf.versions_needed = image.versions_needed(address, &string)?;
+    let flags = dynamic.value(elf::DT_FLAGS_1).unwrap_or(0);
+    elf.pie_flag = flags & elf::DF_1_PIE.0 != 0;
+    elf.no_default_folders = flags & elf::DF_1_NODEFLIB.0 != 0;
+    elf.relr = dynamic.value(elf::DT_RELR).is_some();
+    if let Some(address) = dynamic.value(elf::DT_VERNEED) {
+        parsed.needed = versions::needed(image, address, &strings)?;
+        elf.versions_needed = parsed.needed.iter().map(|(_, need)| need.clone()).collect();
     }
-    if let Some(address) = value(elf::DT_VERDEF) {
-        elf.versions_defined = image.versions_defined(address, &string)?;
+    if let Some(address) = dynamic.value(elf::DT_VERDEF) {
+        parsed.defined = versions::defined(image, address, &strings)?;
+        elf.versions_defined = parsed.defined.iter().map(|(_, version)| version.clone()).collect();
     }
+    parsed.dynamic = dynamic;
     Ok(())
-}
-
-/// The file as the loader maps it.
-struct Image<'a, H: FileHeader> {
-    bytes: &'a [u8],
-    endian: H::Endian,
-    segments: &'a [H::ProgramHeader],
-}
-
-impl<'a, H: FileHeader<Endian = object::Endianness>> Image<'a, H> {
-    /// The bytes that are mapped at an address.
-    fn at(&self, address: u64, size: u64) -> Result<&'a [u8], ParseError> {
-        self.segments
-            .iter()
-            .filter(|segment| segment.p_type(self.endian) == elf::PT_LOAD)
-            .find_map(|segment| segment.data_range(self.endian, self.bytes, address, size).ok().flatten())
-            .ok_or_else(|| broken(format_args!("address {address:#x} is not in the file")))
-    }
-
-    /// The 16 bits at `offset` bytes after an address.
-    fn u16(&self, address: u64, offset: u64) -> Result<u16, ParseError> {
-        let bytes = self.at(address.wrapping_add(offset), 2)?.try_into().map_err(broken)?;
-        Ok(self.endian.read_u16(bytes))
-    }
-
-    /// The 32 bits at `offset` bytes after an address.
-    fn u32(&self, address: u64, offset: u64) -> Result<u32, ParseError> {
-        let bytes = self.at(address.wrapping_add(offset), 4)?.try_into().map_err(broken)?;
-        Ok(self.endian.read_u32(bytes))
-    }
-
-    /// `Elf32_Verneed` and `Elf64_Verneed` are alike: version, count (16 bits), file, aux, next (32 bits),
-    /// each with a chain of auxiliary entries: hash (32), flags, other (16), name, next (32).
-    fn versions_needed(
-        &self,
-        mut address: u64,
-        string: &dyn Fn(u64) -> Result<String, ParseError>,
-    ) -> Result<Vec<VersionNeed>, ParseError> {
-        let mut needs = Vec::new();
-        for _ in 0..MANY {
-            let library = string(self.u32(address, 4)?.into())?;
-            let mut auxiliary = address.wrapping_add(self.u32(address, 8)?.into());
-            for _ in 0..self.u16(address, 2)? {
-                needs.push(VersionNeed {
-                    library: library.clone(),
-                    version: string(self.u32(auxiliary, 8)?.into())?,
-                    weak: self.u16(auxiliary, 4)? & elf::VER_FLG_WEAK.0 != 0,
-                });
-                auxiliary = auxiliary.wrapping_add(self.u32(auxiliary, 12)?.into());
-            }
-            match self.u32(address, 12)? {
-                0 => return Ok(needs),
-                next => address = address.wrapping_add(next.into()),
-            }
-        }
-        Err(broken("its needed versions have no end"))
-    }
-
-    /// `Elf32_Verdef` and `Elf64_Verdef` are alike: version, flags, index, count (16 bits), hash, aux, next
-    /// (32 bits); the first auxiliary entry names the version: name, next (32).
-    fn versions_defined(
-        &self,
-        mut address: u64,
-        string: &dyn Fn(u64) -> Result<String, ParseError>,
-    ) -> Result<Vec<String>, ParseError> {
-        let mut versions = Vec::new();
-        for _ in 0..MANY {
-            let flags = self.u16(address, 2)?;
-            if flags & elf::VER_FLG_BASE.0 == 0 {
-                let auxiliary = address.wrapping_add(self.u32(address, 12)?.into());
-                versions.push(string(self.u32(auxiliary, 0)?.into())?);
-            }
-            match self.u32(address, 16)? {
-                0 => return Ok(versions),
-                next => address = address.wrapping_add(next.into()),
-            }
-        }
-        Err(broken("its defined versions have no end"))
-    }
 }

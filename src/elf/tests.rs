@@ -278,3 +278,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_real_library_tells_what_it_defines_and_needs() {
+    // Tests need a compiler for this host, so that a C library is there.
+    let at = |path: &str| std::fs::read(path).ok();
+    let libc = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"];
+    let libc = Object::parse(&libc.iter().find_map(|path| at(path)).unwrap()).unwrap();
+    assert!(libc.glibc() >= Some((2, 17)));
+    assert!(libc.symbols.versioned && libc.symbols.count() > 2000);
+    for (symbol, version, defined) in [
+        ("memcpy", Some("GLIBC_2.14"), true),
+        ("memcpy", Some("GLIBC_2.2.5"), true),
+        ("memcpy", None, true),
+        ("memcpy", Some("GLIBC_2.99"), false),
+        ("no_such_function", None, false),
+    ] {
+        assert_eq!(libc.symbols.defines(symbol, version), defined, "{symbol} {version:?}");
+    }
+    let needed = libc.symbols.undefined.iter().find(|symbol| symbol.0 == "_rtld_global_ro").unwrap();
+    let version = &libc.elf.versions_needed[usize::from(needed.1.unwrap())];
+    assert_eq!(
+        (version.library.as_str(), version.version.as_str()),
+        ("ld-linux-x86-64.so.2", "GLIBC_PRIVATE")
+    );
+    let loader = Object::parse(&at("/lib64/ld-linux-x86-64.so.2").unwrap()).unwrap();
+    let Some(Loader::Glibc { folders, cache }) = loader.loader else { panic!("no loader") };
+    assert!(folders.iter().any(|folder| folder.starts_with("usr/lib")), "{folders:?}");
+    assert_eq!(cache.as_deref(), Some("etc/ld.so.cache"));
+}

@@ -93,7 +93,7 @@ impl fmt::Display for Difference {
 }
 
 /// The gABI's names of the machines in the catalog and of those that are confused with them.
-fn machine_name(machine: u16) -> String {
+pub(crate) fn machine_name(machine: u16) -> String {
     let names = [
         (3, "i386"),
         (8, "MIPS"),

@@ -8,10 +8,10 @@ use crate::sys::cancel::Cancel;
 
 /// What the headers of one tar entry may take, in bytes: its block, its long names and its pax records. The `tar`
 /// crate keeps these in memory whatever size they claim.
-pub(in crate::base) const HEADER_LIMIT: u64 = 1 << 20;
+pub(crate) const HEADER_LIMIT: u64 = 1 << 20;
 
 /// The account of one [`Guarded`] stream, looked at from outside while a reader owns the stream.
-pub(in crate::base) struct Guard<'a> {
+pub(crate) struct Guard<'a> {
     cancel: &'a Cancel,
     limit: u64,
     left: Cell<u64>,
@@ -21,7 +21,7 @@ pub(in crate::base) struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// An account of at most `limit` bytes, of which the first entry's headers may be read.
-    pub(in crate::base) fn new(limit: u64, cancel: &'a Cancel) -> Self {
+    pub(crate) fn new(limit: u64, cancel: &'a Cancel) -> Self {
         Self {
             cancel,
             limit,
@@ -32,12 +32,17 @@ impl<'a> Guard<'a> {
     }
 
     /// Allows this many bytes of content, and the headers behind it, before it is asked again.
-    pub(in crate::base) fn allow(&self, content: u64) {
+    pub(crate) fn allow(&self, content: u64) {
         self.allowance.set(content.saturating_add(HEADER_LIMIT));
     }
 
+    /// How many bytes were read so far.
+    pub(crate) fn spent(&self) -> u64 {
+        self.limit - self.left.get()
+    }
+
     /// Why reading failed: what the guard stopped it for, else the failure itself.
-    pub(in crate::base) fn explain(&self, error: io::Error) -> StreamError {
+    pub(crate) fn explain(&self, error: io::Error) -> StreamError {
         self.fault.take().unwrap_or(StreamError::Broken(error))
     }
 
@@ -65,9 +70,9 @@ impl<'a> Guard<'a> {
 }
 
 /// A stream with its account. Seeking is free: what is skipped is not read.
-pub(in crate::base) struct Guarded<'a, R> {
-    pub(in crate::base) inner: R,
-    pub(in crate::base) guard: &'a Guard<'a>,
+pub(crate) struct Guarded<'a, R> {
+    pub(crate) inner: R,
+    pub(crate) guard: &'a Guard<'a>,
 }
 
 impl<R: Read> Read for Guarded<'_, R> {

@@ -1,16 +1,23 @@
 //! One streaming pass over a layer: decompress, hash, and note what the tar does to the root filesystem.
 
 use std::io::{self, BufReader, Read};
+use std::sync::Arc;
 
 use super::guard::{Guard, Guarded};
-use super::{Change, LayerIndex, Library, Node, StreamError};
-use crate::elf::Elf;
+use super::{Change, Content, File, Kind, LayerIndex, Node, StreamError};
+use crate::elf::{self, Object};
 use crate::oci::{Algorithm, Hasher, media_type};
 use crate::sys::cancel::Cancel;
 
 const CHUNK: usize = 128 * 1024;
-/// A larger file is not looked into for being a C library, in bytes. glibc's has two million.
-const LIBRARY_LIMIT: u64 = 64 << 20;
+/// How much of a file is read to see what it is. The program headers of an ELF file are among it.
+const START: usize = 4096;
+/// A larger ELF file, without its debugging information, is not looked into, in bytes: all of it is in memory then.
+const ELF_LIMIT: u64 = 160 << 20;
+/// Linux reads no more of a script to find its interpreter (`BINPRM_BUF_SIZE`), in bytes.
+const SCRIPT_LINE: usize = 256;
+/// A larger file is not kept whole, in bytes. A loader's cache with ten thousand libraries takes about one million.
+const WHOLE_LIMIT: u64 = 4 << 20;
 /// Linux takes no longer path (`PATH_MAX`), in bytes.
 const PATH_LIMIT: usize = 4096;
 /// A name with this in front removes the file without it
@@ -23,15 +30,19 @@ const OPAQUE: &str = ".wh..wh..opq";
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::base) enum Packing {
+pub enum Packing {
+    /// Not at all.
     Plain,
+    /// Gzip.
     Gzip,
+    /// Zstandard.
     Zstd,
 }
 
 impl Packing {
     /// By a layer's media type, OCI's or Docker's; `None` for one that is not known, such as an encrypted layer's.
-    pub(in crate::base) fn of(layer: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of(layer: &str) -> Option<Self> {
         match media_type::of_layer(layer) {
             media_type::LAYER | "application/vnd.oci.image.layer.nondistributable.v1.tar" => {
                 Some(Self::Plain)
@@ -47,7 +58,8 @@ impl Packing {
     }
 
     /// The word for it in the name of a kept index.
-    pub(in crate::base) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "tar",
             Self::Gzip => "gzip",
@@ -56,7 +68,7 @@ impl Packing {
     }
 
     /// The uncompressed bytes. Gzip's are those of all members, which parallel compressors write many of.
-    pub(in crate::base) fn decode<'a>(self, bytes: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn decode<'a>(self, bytes: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Plain => Box::new(bytes),
             Self::Gzip => {
@@ -69,18 +81,18 @@ impl Packing {
 
 /// What one layer may take.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::base) struct Limits {
+pub struct Limits {
     /// Uncompressed bytes.
-    pub(in crate::base) bytes: u64,
+    pub bytes: u64,
     /// Entries.
-    pub(in crate::base) entries: usize,
-    /// The paths and link targets of all entries, in bytes, which are kept in memory.
-    pub(in crate::base) names: usize,
+    pub entries: usize,
+    /// What is kept in memory of all entries, in bytes: paths, targets of links, and what files are and need.
+    pub names: usize,
 }
 
 impl Limits {
     /// More than any image has that is meant to be used.
-    pub(in crate::base) const LAYER: Self = Self { bytes: 64 << 30, entries: 1 << 21, names: 256 << 20 };
+    pub const LAYER: Self = Self { bytes: 64 << 30, entries: 1 << 21, names: 256 << 20 };
 }
 
 /// Hashes what passes.
@@ -98,7 +110,7 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// Reads a layer to its end. `algorithm` is that of the `diff_id`.
-pub(in crate::base) fn scan(
+pub fn scan(
     blob: impl Read,
     packing: Packing,
     algorithm: Algorithm,
@@ -132,8 +144,9 @@ pub(in crate::base) fn scan(
     // To the end, so that the diff_id is of all bytes and the compressed stream's own checksum is looked at.
     guard.allow(u64::MAX);
     io::copy(&mut stream, &mut io::sink()).map_err(|error| guard.explain(error))?;
+    let size = guard.spent();
     let diff_id = stream.inner.into_inner().hasher.finish();
-    Ok(LayerIndex { diff_id, opaque: found.opaque, whiteouts: found.whiteouts, entries: found.entries })
+    Ok(LayerIndex { diff_id, size, opaque: found.opaque, whiteouts: found.whiteouts, entries: found.entries })
 }
 
 #[derive(Default)]
@@ -143,6 +156,8 @@ struct Found {
     opaque: Vec<String>,
     whiteouts: Vec<String>,
     entries: Vec<(String, Change)>,
+    /// A file's content, used again for the next.
+    buffer: Vec<u8>,
 }
 
 impl Found {
@@ -169,27 +184,108 @@ impl Found {
                 format!("{folder}/{removed}")
             });
         } else {
-            let folder = kind.is_dir() || (kind.is_file() && written.ends_with('/'));
-            let change = if folder {
-                Change::Put(Node::Folder)
+            let change = if kind.is_dir() || (kind.is_file() && written.ends_with('/')) {
+                Change::Put(with_owner(Kind::Folder, entry.header()))
             } else if kind.is_symlink() {
                 let target = target(entry)?;
                 self.names += target.len();
-                Change::Put(Node::Symlink(target))
+                Change::Put(with_owner(Kind::Symlink(target), entry.header()))
             } else if kind.is_hard_link() {
                 let target = clean(&target(entry)?)?;
                 self.names += target.len();
                 Change::Link(target)
             } else if kind.is_file() || kind.is_contiguous() {
-                Change::Put(Node::File(library(name, entry).map_err(|error| guard.explain(error))?))
+                let size = entry.size();
+                let content = content(&path, entry, size, &mut self.buffer);
+                let content = content.map_err(|error| guard.explain(error))?;
+                self.names += weight(&content);
+                Change::Put(with_owner(Kind::File(File { size, content }), entry.header()))
             } else if kind.is_gnu_sparse() {
-                Change::Put(Node::File(None))
+                let file = File { size: entry.size(), content: Content::Plain };
+                Change::Put(with_owner(Kind::File(file), entry.header()))
             } else {
-                Change::Put(Node::Special)
+                Change::Put(with_owner(Kind::Special, entry.header()))
             };
             self.entries.push((path, change));
         }
         Ok(())
+    }
+}
+
+/// A node with the mode and owner of its header. A number that cannot be read is none that grants anything.
+fn with_owner(kind: Kind, header: &tar::Header) -> Node {
+    let number = |number: io::Result<u64>| number.ok().and_then(|number| u32::try_from(number).ok());
+    Node {
+        kind,
+        mode: header.mode().map_or(0, |mode| mode & 0o7777),
+        uid: number(header.uid()).unwrap_or(u32::MAX),
+        gid: number(header.gid()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Reads as much of a file as is needed to know what it is.
+fn content(path: &str, entry: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Content> {
+    buffer.clear();
+    let whole = is_kept(path) && size <= WHOLE_LIMIT;
+    let first = if whole { size } else { START as u64 };
+    entry.by_ref().take(first).read_to_end(buffer)?;
+    if let Some(extent) = elf::extent(buffer, size) {
+        if extent > ELF_LIMIT {
+            return Ok(Content::BrokenElf(format!("it is larger than {} MiB", ELF_LIMIT >> 20)));
+        }
+        let rest = extent.saturating_sub(buffer.len() as u64);
+        // No more than is needed: growing by doubling would take twice as much.
+        buffer.reserve_exact(usize::try_from(rest).unwrap_or(0));
+        entry.take(rest).read_to_end(buffer)?;
+        let content = match Object::parse(buffer) {
+            Ok(object) => Content::Elf(Arc::new(object)),
+            Err(error) => Content::BrokenElf(error.to_string()),
+        };
+        // One large program does not make the memory for it stay.
+        if buffer.capacity() > 16 << 20 {
+            *buffer = Vec::new();
+        }
+        return Ok(content);
+    }
+    if whole {
+        return Ok(Content::Whole(buffer.as_slice().into()));
+    }
+    if let Some(line) = buffer.strip_prefix(b"#!") {
+        let line = &line[..line.len().min(SCRIPT_LINE - 2)];
+        let end = line.iter().position(|byte| matches!(byte, b'\n' | 0)).unwrap_or(line.len());
+        return Ok(Content::Script(String::from_utf8_lossy(&line[..end]).into_owned()));
+    }
+    Ok(Content::Plain)
+}
+
+/// True for the files that decide how libraries and users are found.
+fn is_kept(path: &str) -> bool {
+    const FILES: [&str; 8] = [
+        "etc/passwd",
+        "etc/group",
+        "etc/ld.so.cache",
+        "etc/ld.so.conf",
+        "etc/ld.so.preload",
+        "etc/os-release",
+        "usr/lib/os-release",
+        "etc/nsswitch.conf",
+    ];
+    let name = path.strip_prefix("etc/").unwrap_or("");
+    FILES.contains(&path)
+        || name.starts_with("ld.so.conf.d/")
+        || name
+            .strip_prefix("ld-musl-")
+            .is_some_and(|name| name.split_once('.').is_some_and(|(_, end)| end == "path"))
+        || path.ends_with("/etc/ld.so.cache")
+}
+
+/// What a file's content takes in memory, about.
+fn weight(content: &Content) -> usize {
+    match content {
+        Content::Plain => 0,
+        Content::BrokenElf(text) | Content::Script(text) => text.len(),
+        Content::Whole(bytes) => bytes.len(),
+        Content::Elf(object) => object.weight(),
     }
 }
 
@@ -215,22 +311,4 @@ fn clean(path: &str) -> Result<String, StreamError> {
         return Err(StreamError::Escape { path: path.to_owned() });
     }
     Ok(parts.join("/"))
-}
-
-/// What a file is if it has the name of a C library. Before glibc 2.34 `libc.so.6` is a link to `libc-2.33.so`.
-fn library<R: Read>(name: &str, entry: &mut tar::Entry<'_, R>) -> io::Result<Option<Library>> {
-    let versioned = name.strip_prefix("libc-").and_then(|rest| rest.strip_suffix(".so"));
-    if !(name == "libc.so.6" || versioned.is_some()) || entry.size() > LIBRARY_LIMIT {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes)?;
-    let Ok(elf) = Elf::parse(&bytes) else { return Ok(None) };
-    Ok(elf.newest_glibc_defined().map(|glibc| Library {
-        class: elf.class,
-        endianness: elf.endianness,
-        machine: elf.machine,
-        flags: elf.flags,
-        glibc,
-    }))
 }

@@ -1,0 +1,115 @@
+//! Arm's build attributes: which processor and which floating point unit a file was built for
+//! ([ABI addenda, "Build Attributes"](https://github.com/ARM-software/abi-aa/blob/main/addenda32/addenda32.rst)).
+//!
+//! Linkers merge them: a file has the highest of what is in it, also of code that only runs where the processor was
+//! asked before.
+
+use serde::{Deserialize, Serialize};
+
+use super::image::Reader;
+
+/// The attributes of the whole file; 0 where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ArmAttributes {
+    /// `Tag_CPU_arch`: 6 is v6, 10 is v7, 14 is v8-A, 22 is v9-A.
+    pub architecture: u8,
+    /// `Tag_CPU_arch_profile`: `A`, `R`, `M`, `S` or 0.
+    pub profile: u8,
+    /// `Tag_FP_arch`: 3 is `VFPv3`, 4 is `VFPv3-D16`, 5 is `VFPv4`, 7 is that of v8.
+    pub floating_point: u8,
+    /// `Tag_Advanced_SIMD_arch`: 1 is NEON, 3 is that of v8.
+    pub simd: u8,
+    /// `Tag_ABI_VFP_args`: 1 if floating point arguments are passed in registers of that unit.
+    pub float_arguments: u8,
+}
+
+impl ArmAttributes {
+    /// True if it was built for v8 or later and no microcontroller.
+    #[must_use]
+    pub fn is_v8(&self) -> bool {
+        matches!(self.architecture, 14 | 18 | 19 | 20 | 22) && self.profile != b'M'
+    }
+
+    /// True if it was built for v7 or later.
+    #[must_use]
+    pub fn is_v7(&self) -> bool {
+        matches!(self.architecture, 10 | 13..) && self.profile != b'M'
+    }
+
+    /// True if NEON instructions are in it.
+    #[must_use]
+    pub fn has_neon(&self) -> bool {
+        self.simd != 0
+    }
+}
+
+/// Reads the section `.ARM.attributes`.
+pub(super) fn parse(reader: Reader, section: &[u8]) -> Option<ArmAttributes> {
+    let mut rest = section.strip_prefix(b"A")?;
+    while let Some((part, next)) = part(reader, rest, 0) {
+        if let Some(content) = part.get(4..).and_then(|part| part.strip_prefix(b"aeabi\0")) {
+            return whole_file(reader, content);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// A part that has its own size, which counts from `at` bytes before where it stands; and what comes behind it.
+fn part(reader: Reader, bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
+    let size = usize::try_from(reader.u32(bytes, at)?).ok()?;
+    if size < at + 4 {
+        return None;
+    }
+    bytes.split_at_checked(size)
+}
+
+/// The attributes under `Tag_File`.
+fn whole_file(reader: Reader, mut bytes: &[u8]) -> Option<ArmAttributes> {
+    while let Some((tag, _)) = bytes.split_first() {
+        let (part, next) = part(reader, bytes, 1)?;
+        if *tag == 1 {
+            return Some(values(&part[5..]));
+        }
+        bytes = next;
+    }
+    None
+}
+
+fn values(mut bytes: &[u8]) -> ArmAttributes {
+    let mut found = ArmAttributes::default();
+    while let Some(tag) = number(&mut bytes) {
+        // Texts: the processor's name, and by the standard's rule all unknown odd tags from 32 on.
+        let text = matches!(tag, 4 | 5 | 32 | 65 | 67) || (tag > 32 && tag % 2 == 1);
+        let value = if text && tag != 32 { None } else { number(&mut bytes) };
+        if text {
+            let Some(end) = memchr::memchr(0, bytes) else { break };
+            bytes = &bytes[end + 1..];
+        }
+        let value = value.and_then(|value| u8::try_from(value).ok()).unwrap_or(0);
+        match tag {
+            6 => found.architecture = value,
+            7 => found.profile = value,
+            10 => found.floating_point = value,
+            12 => found.simd = value,
+            28 => found.float_arguments = value,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// An unsigned LEB128 number.
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut shift) = (0_u64, 0_u32);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+        shift += 7;
+    }
+}

@@ -1,0 +1,202 @@
+//! A file with all that the link check wants to know of it.
+
+use object::FileKind;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use serde::{Deserialize, Serialize};
+
+use super::{Elf, Kind, ParseError, Symbols, parse, strings, symbols};
+
+/// An ELF file: headers, dynamic symbols and what its texts tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Object {
+    /// Its headers and dynamic segment.
+    pub elf: Elf,
+    /// Its dynamic symbols.
+    pub symbols: Symbols,
+    /// Where it looks for libraries, if it is a dynamic loader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<Loader>,
+    /// What it is going to need that no header says.
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
+}
+
+/// A dynamic loader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Loader {
+    /// glibc's.
+    Glibc {
+        /// The folders that were compiled in, without slashes at their ends; empty where they were not found.
+        folders: Vec<String>,
+        /// The path of its cache, without a leading slash.
+        cache: Option<String>,
+    },
+    /// musl's, which is its C library too.
+    Musl,
+}
+
+/// What a program is going to need that no header says: known from the texts in it, or from its symbols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Traits {
+    /// It looks for the certificates of the system (`SSL_CERT_FILE`).
+    pub certificates: bool,
+    /// It looks up time zones (`/usr/share/zoneinfo`).
+    pub time_zones: bool,
+    /// It has a glibc linked statically, with functions of it that load libraries at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_glibc: Option<StaticGlibc>,
+}
+
+/// Functions of a static glibc that look for the shared one's files when they are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StaticGlibc {
+    /// `getaddrinfo` and others that ask the name service switch.
+    pub names: bool,
+    /// `dlopen`.
+    pub dlopen: bool,
+    /// `iconv_open`.
+    pub iconv: bool,
+}
+
+impl Traits {
+    /// True if there is nothing to say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How many bytes of a file must be there to read all of it that matters, given its first ones; what comes behind is
+/// debugging information. `None` if these are no ELF file's.
+#[must_use]
+pub fn extent(start: &[u8], size: u64) -> Option<u64> {
+    match FileKind::parse(start) {
+        Ok(FileKind::Elf32) => Some(extent_of::<elf::FileHeader32<object::Endianness>>(start, size)),
+        Ok(FileKind::Elf64) => Some(extent_of::<elf::FileHeader64<object::Endianness>>(start, size)),
+        _ => None,
+    }
+}
+
+fn extent_of<H: FileHeader<Endian = object::Endianness>>(start: &[u8], size: u64) -> u64 {
+    let segments = || {
+        let header = H::parse(start).ok()?;
+        let endian = header.endian().ok()?;
+        // Arm's attributes are behind all segments.
+        if header.e_machine(endian) == elf::EM_ARM {
+            return None;
+        }
+        let segments = header.program_headers(endian, start).ok()?;
+        let ends = segments.iter().map(|segment| {
+            let (offset, size) = segment.file_range(endian);
+            offset.saturating_add(size)
+        });
+        // The symbols of a static program are behind its segments.
+        let dynamic = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP)
+            || header.e_type(endian).0 == 3;
+        if dynamic { ends.max() } else { None }
+    };
+    segments().map_or(size, |end| end.min(size))
+}
+
+impl Object {
+    /// Reads a file. `bytes` are at least the first [`extent`] ones. Never panics, whatever they are.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let parsed = parse::parse(bytes)?;
+        let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };
+        let elf = parsed.elf;
+        let loader = loader(&elf, &symbols, bytes);
+        let traits = traits(&elf, bytes);
+        Ok(Self { elf, symbols, loader, traits })
+    }
+
+    /// What it takes in memory in bytes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = self.elf.needed.iter().chain(&self.elf.versions_defined).map(|text| text.len() + 24);
+        let needs = self.elf.versions_needed.iter().map(|need| need.library.len() + need.version.len() + 56);
+        let undefined = self.symbols.undefined.iter().map(|symbol| symbol.0.len() + 32);
+        texts.chain(needs).chain(undefined).sum::<usize>() + 8 * self.symbols.count() + 512
+    }
+
+    /// The version of glibc, if it is a `libc.so.6`.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let named = self.elf.soname.as_deref().is_none_or(|name| name.starts_with("libc.so"));
+        if named { self.elf.newest_glibc_defined() } else { None }
+    }
+}
+
+fn loader(elf: &Elf, symbols: &Symbols, bytes: &[u8]) -> Option<Loader> {
+    if elf.kind != Kind::Shared {
+        return None;
+    }
+    // As musl recognises itself, where it meets a second C library.
+    let is_libc = symbols.defines("__libc_start_main", None) && symbols.defines("stdin", None);
+    if is_libc && elf.versions_defined.is_empty() && elf.needed.is_empty() {
+        return Some(Loader::Musl);
+    }
+    let name = elf.soname.as_deref()?;
+    let glibcs_own = name.starts_with("ld")
+        && name.contains(".so")
+        && symbols.defines("_dl_signal_error", None)
+        || elf.versions_defined.iter().any(|version| version == "GLIBC_PRIVATE") && name.starts_with("ld");
+    glibcs_own.then(|| Loader::Glibc { folders: strings::folders(bytes), cache: strings::cache(bytes) })
+}
+
+fn traits(elf: &Elf, bytes: &[u8]) -> Traits {
+    if !elf.is_program() {
+        return Traits::default();
+    }
+    Traits {
+        certificates: strings::has(bytes, b"SSL_CERT_FILE"),
+        time_zones: strings::has(bytes, b"/usr/share/zoneinfo"),
+        static_glibc: if elf.is_static() { static_glibc(bytes) } else { None },
+    }
+}
+
+/// What a static glibc in a program can do. Told by the program's own symbols; where these were stripped, by texts
+/// that only stand there with the functions.
+fn static_glibc(bytes: &[u8]) -> Option<StaticGlibc> {
+    if !strings::has(bytes, b"glibc") {
+        return None;
+    }
+    let found = match FileKind::parse(bytes) {
+        Ok(FileKind::Elf32) => functions::<elf::FileHeader32<object::Endianness>>(bytes),
+        Ok(FileKind::Elf64) => functions::<elf::FileHeader64<object::Endianness>>(bytes),
+        _ => None,
+    };
+    let found = found.unwrap_or_else(|| StaticGlibc {
+        names: strings::has(bytes, b"/etc/gai.conf"),
+        ..StaticGlibc::default()
+    });
+    (found != StaticGlibc::default()).then_some(found)
+}
+
+/// The functions among the symbols that linking leaves (`.symtab`); `None` if there are no symbols.
+fn functions<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<StaticGlibc> {
+    let header = H::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, bytes).ok()?;
+    let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).ok()?;
+    if symbols.is_empty() {
+        return None;
+    }
+    let mut found = StaticGlibc::default();
+    for symbol in symbols.iter() {
+        if symbol.st_shndx(endian).0 == 0 {
+            continue;
+        }
+        match symbol.name(endian, symbols.strings()).unwrap_or_default() {
+            b"getaddrinfo" | b"gethostbyname" | b"getpwnam" | b"getpwuid" => found.names = true,
+            b"dlopen" => found.dlopen = true,
+            b"iconv_open" => found.iconv = true,
+            _ => {}
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,334 @@
+//! Dynamic symbols: what a file defines for others, and what it cannot do without.
+//!
+//! Definitions are many and are only ever asked for by name, so that a hash of 64 bits stands for each. What a file
+//! needs is shown to people and kept by name.
+
+use object::elf;
+use serde::{Deserialize, Serialize};
+
+use super::ParseError;
+use super::image::{Strings, broken};
+use super::parse::Parsed;
+
+/// More symbols than this are nonsense; a browser's library has a tenth of it.
+const MOST_SYMBOLS: usize = 4 << 20;
+/// What the names of symbols may take in all, in bytes.
+const NAMES: usize = 64 << 20;
+/// What the names of undefined symbols may take in all, in bytes, which are kept.
+const UNDEFINED_NAMES: usize = 32 << 20;
+/// In a symbol's version: it is no default.
+const HIDDEN: u16 = 0x8000;
+/// The highest number of a version that is none: local and global.
+const GLOBAL: u16 = 1;
+
+/// The dynamic symbols of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Symbols {
+    /// True if its symbols have versions (`DT_VERSYM`).
+    pub versioned: bool,
+    /// Hashes of the definitions, sorted: of each name, and of each name with its version.
+    #[serde(with = "hashes")]
+    defined: Vec<u64>,
+    /// What it does not define, but refers to and cannot do without, in the file's order.
+    pub undefined: Vec<Undefined>,
+}
+
+/// A symbol that a file needs somebody to define.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undefined(
+    /// Its name, mangled as it stands there.
+    pub String,
+    /// The version that it needs, as an index of [`super::Elf::versions_needed`].
+    pub Option<u16>,
+);
+
+impl Symbols {
+    /// True if it defines a symbol, as glibc's loader decides: a definition without a version serves everybody, and
+    /// who asks for no version gets the default one.
+    #[must_use]
+    pub fn defines(&self, name: &str, version: Option<&str>) -> bool {
+        let has = |version: Option<&str>| {
+            self.defined.binary_search(&hash(name.as_bytes(), version.map(str::as_bytes))).is_ok()
+        };
+        match version {
+            Some(version) if self.versioned => has(Some(version)) || has(Some("")),
+            _ => has(None),
+        }
+    }
+
+    /// How many hashes stand for the definitions.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.defined.len()
+    }
+}
+
+/// FNV-1a of a name, and of its version if there is one. It is kept in files and must stay what it is.
+fn hash(name: &[u8], version: Option<&[u8]>) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    match version {
+        // No symbol's name has a NUL.
+        Some(version) => version.iter().fold(mix(hash, &0), mix),
+        None => hash,
+    }
+}
+
+/// One entry of the symbol table.
+struct Symbol {
+    name: u32,
+    binding: u8,
+    kind: u8,
+    visibility: u8,
+    section: u16,
+    value: u64,
+}
+
+pub(super) fn read(parsed: &Parsed<'_>) -> Result<Symbols, ParseError> {
+    let (image, dynamic) = (&parsed.image, &parsed.dynamic);
+    let reader = image.reader;
+    let (Some(table), Some(strings), Some(size)) =
+        (dynamic.value(elf::DT_SYMTAB), dynamic.value(elf::DT_STRTAB), dynamic.value(elf::DT_STRSZ))
+    else {
+        return Ok(Symbols::default());
+    };
+    let table = image.tail(table).ok_or_else(|| broken("its symbols are not in the file"))?;
+    let strings = Strings::new(image.at(strings, size)?, NAMES);
+    let entry = if reader.wide { 24 } else { 16 };
+    let references = references(parsed);
+    let count = hashed(parsed).unwrap_or(0).max(references.count).min(table.len() / entry);
+    if count > MOST_SYMBOLS {
+        return Err(broken(format_args!("it has {count} dynamic symbols")));
+    }
+    let versions = dynamic.value(elf::DT_VERSYM).and_then(|address| image.tail(address));
+    let names = Names::new(parsed);
+    let mut symbols = Symbols { versioned: versions.is_some(), ..Symbols::default() };
+    let mut undefined_names = 0;
+    for (index, bytes) in table.chunks_exact(entry).take(count).enumerate().skip(1) {
+        let Some(symbol) = symbol(reader, bytes) else { break };
+        // STB_GLOBAL, STB_WEAK and STB_GNU_UNIQUE are seen by others.
+        if !matches!(symbol.binding, 1 | 2 | 10) {
+            continue;
+        }
+        let version = versions.and_then(|versions| reader.u16(versions, index * 2)).unwrap_or(GLOBAL);
+        let elsewhere = symbol.section == 0 || references.copied(index);
+        if elsewhere && symbol.binding != 2 && references.has(index) {
+            let name = strings.name(symbol.name.into())?;
+            undefined_names += name.len();
+            if undefined_names > UNDEFINED_NAMES {
+                return Err(broken("the names of its undefined symbols take more than can be meant"));
+            }
+            if !name.is_empty() {
+                symbols.undefined.push(Undefined(name, names.needed(version)));
+            }
+        }
+        if symbol.section != 0 && symbol.is_definition() {
+            let name = strings.raw(symbol.name.into())?;
+            // The program's own copy of data has the version that it was asked for with; nobody asks for another.
+            let version = if references.copied(index) { GLOBAL } else { version };
+            symbols.define(name, version, &names);
+        }
+    }
+    symbols.defined.sort_unstable();
+    symbols.defined.dedup();
+    symbols.defined.shrink_to_fit();
+    Ok(symbols)
+}
+
+impl Symbol {
+    /// True if the loader binds others' references to it.
+    fn is_definition(&self) -> bool {
+        // NOTYPE, OBJECT, FUNC, COMMON, TLS and GNU_IFUNC; neither internal nor hidden.
+        let kind = matches!(self.kind, 0 | 1 | 2 | 5 | 6 | 10);
+        kind && !matches!(self.visibility, 1 | 2)
+            && (self.value != 0 || self.kind == 6 || self.section == 0xfff1)
+    }
+}
+
+/// The versions by their numbers.
+struct Names<'a> {
+    defined: Vec<Option<&'a str>>,
+    needed: Vec<Option<u16>>,
+}
+
+impl<'a> Names<'a> {
+    fn new(parsed: &'a Parsed<'_>) -> Self {
+        let (mut defined, mut needed) = (Vec::new(), Vec::new());
+        for (number, version) in &parsed.defined {
+            put(&mut defined, *number, version.as_str());
+        }
+        for (index, (number, _)) in (0..).zip(&parsed.needed) {
+            put(&mut needed, *number, index);
+        }
+        Self { defined, needed }
+    }
+
+    fn defined(&self, version: u16) -> Option<&'a str> {
+        self.defined.get(usize::from(version & !HIDDEN)).copied().flatten()
+    }
+
+    /// The needed version that a symbol's number stands for.
+    fn needed(&self, version: u16) -> Option<u16> {
+        self.needed.get(usize::from(version & !HIDDEN)).copied().flatten()
+    }
+}
+
+fn put<T: Clone>(list: &mut Vec<Option<T>>, number: u16, value: T) {
+    let number = usize::from(number);
+    if list.len() <= number {
+        list.resize(number + 1, None);
+    }
+    list[number] = Some(value);
+}
+
+impl Symbols {
+    fn define(&mut self, name: &[u8], version: u16, names: &Names<'_>) {
+        let (number, hidden) = (version & !HIDDEN, version & HIDDEN != 0);
+        // glibc gives the first version to who asks for none even where it is hidden.
+        if !hidden || !self.versioned || number <= 2 {
+            self.defined.push(hash(name, None));
+        }
+        if !self.versioned {
+            return;
+        }
+        if number <= GLOBAL {
+            if !hidden {
+                self.defined.push(hash(name, Some(b"")));
+            }
+        } else if let Some(version) = names.defined(version) {
+            self.defined.push(hash(name, Some(version.as_bytes())));
+        }
+    }
+}
+
+fn symbol(reader: super::image::Reader, bytes: &[u8]) -> Option<Symbol> {
+    let (info, other, section, value) = if reader.wide { (4, 5, 6, 8) } else { (12, 13, 14, 4) };
+    let info = bytes.get(info)?;
+    Some(Symbol {
+        name: reader.u32(bytes, 0)?,
+        binding: info >> 4,
+        kind: info & 15,
+        visibility: bytes.get(other)? & 3,
+        section: reader.u16(bytes, section)?,
+        value: reader.word(bytes, value)?,
+    })
+}
+
+/// How many symbols the hash tables say that there are.
+fn hashed(parsed: &Parsed<'_>) -> Option<usize> {
+    let (image, reader) = (&parsed.image, parsed.image.reader);
+    let gnu = || {
+        let bytes = image.tail(parsed.dynamic.value(elf::DT_GNU_HASH)?)?;
+        let number = |at: usize| usize::try_from(reader.u32(bytes, at)?).ok();
+        let (buckets, first, bloom) = (number(0)?, number(4)?, number(8)?);
+        let start = bloom.checked_mul(reader.size())?.checked_add(16)?;
+        let end = start.checked_add(buckets.checked_mul(4)?)?;
+        let last = bytes.get(start..end)?.chunks_exact(4).filter_map(|bucket| reader.u32(bucket, 0)).max()?;
+        let Some(mut at) = usize::try_from(last).ok()?.checked_sub(first) else { return Some(first) };
+        // The last symbol of a chain has bit 0.
+        while reader.u32(bytes, end.checked_add(at.checked_mul(4)?)?)? & 1 == 0 {
+            at += 1;
+        }
+        first.checked_add(at)?.checked_add(1)
+    };
+    let classic = || {
+        let bytes = image.tail(parsed.dynamic.value(elf::DT_HASH)?)?;
+        // 64-bit IBM Z has entries of 64 bits, as nobody else.
+        if parsed.elf.machine == elf::EM_S390.0 && reader.wide {
+            return usize::try_from(reader.u64(bytes, 8)?).ok();
+        }
+        usize::try_from(reader.u32(bytes, 4)?).ok()
+    };
+    gnu().into_iter().chain(classic()).max()
+}
+
+/// The symbols that relocations refer to. Others may stand in the table and nobody looks for them.
+#[derive(Debug, Default)]
+struct References {
+    /// One more than the highest number.
+    count: usize,
+    referred: Vec<u64>,
+    copied: Vec<u64>,
+}
+
+impl References {
+    fn has(&self, index: usize) -> bool {
+        bit(&self.referred, index)
+    }
+
+    /// True for data that a program holds a copy of, whose original somebody else must define.
+    fn copied(&self, index: usize) -> bool {
+        bit(&self.copied, index)
+    }
+}
+
+fn bit(bits: &[u64], index: usize) -> bool {
+    bits.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
+}
+
+fn set(bits: &mut Vec<u64>, index: usize) {
+    if bits.len() <= index / 64 {
+        bits.resize(index / 64 + 1, 0);
+    }
+    bits[index / 64] |= 1 << (index % 64);
+}
+
+fn references(parsed: &Parsed<'_>) -> References {
+    let (image, dynamic) = (&parsed.image, &parsed.dynamic);
+    let reader = image.reader;
+    let word = reader.size();
+    let with_addend = dynamic.value(elf::DT_PLTREL) == u64::try_from(elf::DT_RELA.0).ok();
+    let tables = [
+        (elf::DT_RELA, elf::DT_RELASZ, 3),
+        (elf::DT_REL, elf::DT_RELSZ, 2),
+        (elf::DT_JMPREL, elf::DT_PLTRELSZ, if with_addend { 3 } else { 2 }),
+    ];
+    let mut found = References::default();
+    for (address, size, words) in tables {
+        let (Some(address), Some(size)) = (dynamic.value(address), dynamic.value(size)) else { continue };
+        let Ok(bytes) = image.at(address, size) else { continue };
+        for entry in bytes.chunks_exact(words * word) {
+            let Some(info) = reader.word(entry, word) else { break };
+            let (symbol, kind) =
+                if reader.wide { (info >> 32, info & 0xffff_ffff) } else { (info >> 8, info & 0xff) };
+            // 0 is no symbol.
+            let Some(symbol) = usize::try_from(symbol).ok().filter(|s| (1..MOST_SYMBOLS).contains(s)) else {
+                continue;
+            };
+            found.count = found.count.max(symbol + 1);
+            set(&mut found.referred, symbol);
+            if Some(kind) == copy(parsed.elf.machine) {
+                set(&mut found.copied, symbol);
+            }
+        }
+    }
+    found
+}
+
+/// The relocation that copies data from a library into the program (psABI of each machine, `R_…_COPY`).
+fn copy(machine: u16) -> Option<u64> {
+    [(3, 5), (62, 5), (40, 20), (183, 1024), (20, 19), (21, 19), (22, 9), (243, 4), (258, 4)]
+        .iter()
+        .find(|(known, _)| *known == machine)
+        .map(|(_, kind)| *kind)
+}
+
+/// Hashes as base64 of their little-endian bytes.
+mod hashes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(hashes: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        serializer.serialize_str(&STANDARD_NO_PAD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD_NO_PAD.decode(text).map_err(Error::custom)?;
+        let hash = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        Ok(bytes.chunks_exact(8).map(hash).collect())
+    }
+}

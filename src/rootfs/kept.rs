@@ -1,0 +1,103 @@
+//! Layer indexes in the cache: a layer is decompressed once and not for every build.
+//!
+//! A kept index is a line with the digest of the rest, and the rest as JSON. What does not parse or does not have
+//! its digest, for whatever reason, is as good as absent.
+
+use std::io;
+use std::path::Path;
+
+use super::{LayerIndex, Limits, Packing, StreamError, scan};
+use crate::oci::{self, Algorithm, Descriptor, Digest};
+use crate::sys::cancel::Cancel;
+use crate::sys::fs;
+
+/// A kept index of more bytes than this is not read. Two million entries take about half of it.
+const LIMIT: u64 = 512 << 20;
+/// Raised whenever an index of the same layer comes to say something else.
+const FORMAT: u32 = 2;
+
+/// Why there is no index of a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Its media type is none that is known, such as an encrypted layer's.
+    #[error("a layer has the media type `{0}`")]
+    MediaType(String),
+    /// It cannot be read.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What a layer does to the root filesystem: kept from an earlier run, or read now and kept. The blob is taken to be
+/// the one that the descriptor means; `cache` is xbuild's cache folder.
+pub fn index_of(
+    blob: &Path,
+    layer: &Descriptor,
+    cache: &Path,
+    cancel: &Cancel,
+) -> Result<LayerIndex, IndexError> {
+    let packing = packing(layer)?;
+    let folder = cache.join("rootfs");
+    fs::create_dir_all(&folder)?;
+    let kept = folder.join(file_name(&layer.digest, packing.name()));
+    if let Some(index) = recall(&kept)? {
+        return Ok(index);
+    }
+    let index = read(blob, packing, cancel)?;
+    keep(&index, &kept)?;
+    Ok(index)
+}
+
+impl LayerIndex {
+    /// Reads a layer's blob without keeping anything, for one that will not be asked for again.
+    pub fn read(blob: &Path, layer: &Descriptor, cancel: &Cancel) -> Result<Self, IndexError> {
+        read(blob, packing(layer)?, cancel)
+    }
+}
+
+fn packing(layer: &Descriptor) -> Result<Packing, IndexError> {
+    Packing::of(&layer.media_type).ok_or_else(|| IndexError::MediaType(layer.media_type.clone()))
+}
+
+fn read(blob: &Path, packing: Packing, cancel: &Cancel) -> Result<LayerIndex, IndexError> {
+    Ok(scan(fs::File::open(blob)?, packing, Algorithm::Sha256, Limits::LAYER, cancel)?)
+}
+
+/// The file name for the index of a layer with this digest, read in this way.
+fn file_name(layer: &Digest, packing: &str) -> String {
+    format!("{}-{}.{packing}.{FORMAT}", layer.algorithm().name(), layer.hex())
+}
+
+/// Reads a kept index, if it is there and whole.
+pub(super) fn recall(path: &Path) -> io::Result<Option<LayerIndex>> {
+    let absent = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(None),
+        _ => Err(error),
+    };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > LIMIT || !metadata.is_file() => return Ok(None),
+        Ok(_) => {}
+        Err(error) => return absent(error),
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return absent(error),
+    };
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+    let (digest, document) = (&bytes[..end], &bytes[end + 1..]);
+    if digest != Digest::of(document).to_string().as_bytes() {
+        return Ok(None);
+    }
+    Ok(serde_json::from_slice(document).ok())
+}
+
+/// Keeps an index; its folder must exist.
+pub(super) fn keep(index: &LayerIndex, path: &Path) -> io::Result<()> {
+    let document = oci::to_vec(index);
+    let mut bytes = Digest::of(&document).to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes.extend(document);
+    fs::write_atomic(path, &bytes, 0o644)
+}

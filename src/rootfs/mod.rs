@@ -1,0 +1,161 @@
+//! What is on an image's root filesystem, learned from its layers without unpacking them.
+//!
+//! [`scan`] reads a layer once, as a stream, into a [`LayerIndex`]: what it adds and what it removes. [`index_of`]
+//! keeps such indexes in the cache. [`Root`] lays them on each other, which is pure, and answers questions about the
+//! result: what is at a path, with symbolic links followed inside the root, and who may get there.
+//!
+//! It is an index and no unpacked tree. Of a file's content it has what the link check needs: what an ELF file is and
+//! needs, a script's first line, and the few files that decide how libraries and users are found. Times are
+//! deliberately absent, and so are faults that only matter to an engine which unpacks (a hard link without its file,
+//! a file below a file). Names that are not UTF-8 are kept with replacement characters; nothing asks for them.
+
+mod content;
+mod guard;
+mod kept;
+mod root;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+pub use content::{Content, File};
+pub use kept::{IndexError, index_of};
+pub use root::{Identity, Permission, Reach, Root};
+pub use scan::{Limits, Packing, scan};
+
+use crate::oci::Digest;
+use crate::sys::cancel::Cancelled;
+
+/// Why a layer or an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// It does not decompress, or it is no tar archive.
+    #[error("it is broken: {0}")]
+    Broken(#[source] io::Error),
+    /// It decompresses to more than can be meant.
+    #[error("it unpacks to more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It has more entries than can be meant.
+    #[error("it has more than {limit} entries")]
+    TooManyEntries {
+        /// The limit.
+        limit: usize,
+    },
+    /// Its paths take more memory than can be meant.
+    #[error("the paths in it take more than {limit} bytes")]
+    LongNames {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A path that Linux does not take.
+    #[error("a path in it has {length} bytes, which is more than Linux takes")]
+    LongPath {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The names and attributes of one entry are longer than can be meant.
+    #[error("the headers of an entry take more than {limit} bytes")]
+    LongHeader {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An entry that leads out of the image.
+    #[error("the path `{path}` leads out of the image")]
+    Escape {
+        /// The path as it stands there.
+        path: String,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What one layer does to the root filesystem. Paths are relative, without empty parts, `.` and `..`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LayerIndex {
+    /// The digest of its uncompressed bytes.
+    pub diff_id: Digest,
+    /// The size of its uncompressed bytes.
+    pub size: u64,
+    /// The folders whose content in lower layers it hides.
+    pub opaque: Vec<String>,
+    /// The paths of lower layers that it removes.
+    pub whiteouts: Vec<String>,
+    /// What it adds, in the archive's order, in which later entries win.
+    pub entries: Vec<(String, Change)>,
+}
+
+/// What an entry of a layer adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Something of its own.
+    Put(Node),
+    /// A second name of the file at this path, which this layer or a lower one has.
+    Link(String),
+}
+
+/// What is at a path, and who may do what with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with set-user-ID, set-group-ID and sticky.
+    pub mode: u32,
+    /// The owner's number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// The group's number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A regular file.
+    File(File),
+    /// A symbolic link with its target, as it stands there.
+    Symlink(String),
+    /// A device, a pipe or the like.
+    Special,
+}
+
+impl Node {
+    /// A folder that engines make where a layer has only what is in it.
+    #[must_use]
+    pub fn folder() -> Self {
+        Self { kind: Kind::Folder, mode: 0o755, uid: 0, gid: 0 }
+    }
+
+    /// True for a folder.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.kind == Kind::Folder
+    }
+
+    /// The regular file that it is.
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
+        match &self.kind {
+            Kind::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}

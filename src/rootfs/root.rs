@@ -1,0 +1,348 @@
+//! Layers laid on each other: the merged root filesystem, and what can be asked of it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::{Change, File, Kind, LayerIndex, Node};
+use crate::catalog::{ElfIdentity, Target};
+use crate::elf::Object;
+use crate::plan::GlibcVersion;
+use crate::sys::cancel::{Cancel, Cancelled};
+
+/// As many symbolic links are followed for one path as Linux follows.
+const MOST_LINKS: u32 = 40;
+/// With the links' own paths, no path has more parts.
+const MOST_PARTS: u32 = 4096;
+
+/// An index of a root filesystem.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Root {
+    /// By path; every folder above an entry is there, and none of them is a link.
+    nodes: BTreeMap<String, Node>,
+}
+
+/// Who wants to get at a file: numbers of a user and of all the groups that it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user. 0 may search and read everything, as engines start containers.
+    pub uid: u32,
+    /// The groups.
+    pub gids: BTreeSet<u32>,
+}
+
+/// What somebody wants to do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Read it.
+    Read,
+    /// Execute it, or search it where it is a folder.
+    Execute,
+}
+
+impl Identity {
+    /// The user that a container runs as where nothing says otherwise.
+    #[must_use]
+    pub fn root() -> Self {
+        Self { uid: 0, gids: BTreeSet::from([0]) }
+    }
+
+    /// True if the mode and owner of a node allow it. Access control lists are not looked at: layers rarely have some.
+    #[must_use]
+    pub fn may(&self, wanted: Permission, node: &Node) -> bool {
+        let bit = match wanted {
+            Permission::Read => 4,
+            Permission::Execute => 1,
+        };
+        if self.uid == 0 {
+            return wanted == Permission::Read || node.is_folder() || node.mode & 0o111 != 0;
+        }
+        let shift = if node.uid == self.uid {
+            6
+        } else if self.gids.contains(&node.gid) {
+            3
+        } else {
+            0
+        };
+        node.mode >> shift & bit != 0
+    }
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    /// To this.
+    Found {
+        /// The path without links, relative.
+        path: String,
+        /// What is there.
+        node: &'a Node,
+    },
+    /// To nothing.
+    Missing {
+        /// The path without links that is not there: behind a dangling link, where that leads.
+        path: String,
+    },
+    /// Through something that is no folder.
+    NotAFolder {
+        /// Its path without links.
+        path: String,
+    },
+    /// Through a folder that the user may not search.
+    Denied {
+        /// The folder's path without links.
+        path: String,
+    },
+    /// Nowhere: links go in a circle.
+    Circle,
+}
+
+impl<'a> Reach<'a> {
+    /// What was found, with its path.
+    #[must_use]
+    pub fn found(self) -> Option<(String, &'a Node)> {
+        match self {
+            Self::Found { path, node } => Some((path, node)),
+            _ => None,
+        }
+    }
+}
+
+impl Root {
+    /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand.
+    pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), Cancelled> {
+        for path in &layer.opaque {
+            cancel.check()?;
+            if let Some(path) = self.walk(path, Last::Follow) {
+                self.clear(&path);
+            }
+        }
+        for path in &layer.whiteouts {
+            cancel.check()?;
+            if let Some(path) = self.walk(path, Last::Keep) {
+                self.clear(&path);
+                self.nodes.remove(&path);
+            }
+        }
+        for (path, change) in &layer.entries {
+            cancel.check()?;
+            let node = match change {
+                Change::Put(node) => node.clone(),
+                Change::Link(target) => self.linked(target),
+            };
+            // A path whose folders are links in a circle is nowhere.
+            if let Some(path) = self.walk(path, Last::Keep) {
+                self.put(path, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is at a path, symbolic links followed; `None` where there is nothing, or links go in a circle.
+    #[must_use]
+    pub fn lookup(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(&self.walk(path, Last::Follow)?)
+    }
+
+    /// What is at a path itself, without following a link at its end.
+    #[must_use]
+    pub fn entry(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(&self.walk(path, Last::Keep)?)
+    }
+
+    /// The regular file at a path, symbolic links followed.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&File> {
+        self.lookup(path)?.file()
+    }
+
+    /// The path without links that this path leads to, relative. There may be nothing.
+    #[must_use]
+    pub fn real_path(&self, path: &str) -> Option<String> {
+        self.walk(path, Last::Follow)
+    }
+
+    /// Every path with what is there, sorted.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// What is below a folder, given by its path without links, sorted.
+    pub fn below<'a>(&'a self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Node)> {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        self.nodes
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+            .map(|(path, node)| (path.as_str(), node))
+            .take_while(move |(path, _)| path.starts_with(&prefix))
+    }
+
+    /// Goes to a path as the kernel does for a user, who must be allowed to search every folder on the way.
+    #[must_use]
+    pub fn reach(&self, path: &str, who: &Identity) -> Reach<'_> {
+        let mut pending = parts(path);
+        let mut done = String::new();
+        let (mut links, mut count) = (0, 0);
+        while let Some(part) = pending.pop() {
+            count += 1;
+            if count > MOST_PARTS {
+                return Reach::Circle;
+            }
+            match self.nodes.get(&done) {
+                Some(node) if !node.is_folder() => return Reach::NotAFolder { path: done },
+                Some(node) if !who.may(Permission::Execute, node) => return Reach::Denied { path: done },
+                _ => {}
+            }
+            if part == ".." {
+                done.truncate(done.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = if done.is_empty() { part } else { format!("{done}/{part}") };
+            match self.nodes.get(&next) {
+                Some(Node { kind: Kind::Symlink(target), .. }) => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Reach::Circle;
+                    }
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    pending.extend(parts(target));
+                }
+                Some(_) => done = next,
+                None => {
+                    pending.reverse();
+                    let rest = pending.iter().map(|part| format!("/{part}"));
+                    return Reach::Missing { path: next + &rest.collect::<String>() };
+                }
+            }
+        }
+        match self.nodes.get(&done) {
+            Some(node) => Reach::Found { path: done, node },
+            None if done.is_empty() => Reach::Found { path: done, node: &TOP },
+            None => Reach::Missing { path: done },
+        }
+    }
+
+    /// Every folder, and every symbolic link to one: what a path may lead through without being made.
+    pub fn folders(&self, cancel: &Cancel) -> Result<BTreeSet<String>, Cancelled> {
+        let mut folders = BTreeSet::new();
+        for (path, node) in &self.nodes {
+            cancel.check()?;
+            let is_folder = match node.kind {
+                Kind::Folder => true,
+                Kind::Symlink(_) => self.real_path(path).is_some_and(|real| {
+                    real.is_empty() || self.nodes.get(&real).is_some_and(Node::is_folder)
+                }),
+                Kind::File(_) | Kind::Special => false,
+            };
+            if is_folder {
+                folders.insert(path.clone());
+            }
+        }
+        Ok(folders)
+    }
+
+    /// The version of the glibc that programs for this target run with; `None` where there is none for it.
+    #[must_use]
+    pub fn glibc(&self, target: &Target) -> Option<GlibcVersion> {
+        // The loader's own folder is where its glibc was built to be; the others are those of distributions.
+        let loader = target.elf.interpreter.as_deref().and_then(|loader| self.real_path(loader));
+        let loader = loader.and_then(|path| Some(path.rsplit_once('/')?.0.to_owned()));
+        let multiarch = target
+            .debian
+            .iter()
+            .flat_map(|port| [format!("lib/{}", port.multiarch), format!("usr/lib/{}", port.multiarch)]);
+        let common = ["lib64", "usr/lib64", "lib", "usr/lib"].map(ToOwned::to_owned);
+        loader.into_iter().chain(multiarch).chain(common).find_map(|folder| {
+            let object = self.file(&format!("{folder}/libc.so.6"))?.elf()?;
+            if serves(object, &target.elf) { object.glibc() } else { None }
+        })
+    }
+
+    /// What a hard link to this path is.
+    fn linked(&self, target: &str) -> Node {
+        match self.walk(target, Last::Keep).and_then(|path| self.nodes.get(&path)) {
+            Some(node) if !node.is_folder() => node.clone(),
+            _ => Node { kind: Kind::File(File::default()), mode: 0o644, uid: 0, gid: 0 },
+        }
+    }
+
+    fn put(&mut self, path: String, node: Node) {
+        for (end, _) in path.match_indices('/') {
+            if !self.nodes.get(&path[..end]).is_some_and(Node::is_folder) {
+                self.nodes.insert(path[..end].to_owned(), Node::folder());
+            }
+        }
+        // A folder stays what it is under another; anything else replaces it with all that is in it.
+        if !node.is_folder() && self.nodes.get(&path).is_some_and(Node::is_folder) {
+            self.clear(&path);
+        }
+        self.nodes.insert(path, node);
+    }
+
+    /// Removes what is below a path.
+    fn clear(&mut self, path: &str) {
+        let below: Vec<String> = self.below(path).map(|(path, _)| path.to_owned()).collect();
+        for path in below {
+            self.nodes.remove(&path);
+        }
+    }
+
+    /// Follows symbolic links inside the root, as the kernel does for a process whose root it is. What is not there
+    /// is taken to become a folder.
+    fn walk(&self, path: &str, last: Last) -> Option<String> {
+        let mut pending = parts(path);
+        let mut done = String::new();
+        let (mut links, mut count) = (0, 0);
+        while let Some(part) = pending.pop() {
+            count += 1;
+            if count > MOST_PARTS {
+                return None;
+            }
+            if part == ".." {
+                done.truncate(done.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = if done.is_empty() { part } else { format!("{done}/{part}") };
+            match self.nodes.get(&next) {
+                Some(Node { kind: Kind::Symlink(target), .. })
+                    if last == Last::Follow || !pending.is_empty() =>
+                {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return None;
+                    }
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    pending.extend(parts(target));
+                }
+                _ => done = next,
+            }
+        }
+        Some(done)
+    }
+}
+
+/// The root folder itself, which layers rarely have an entry for.
+static TOP: Node = Node { kind: Kind::Folder, mode: 0o755, uid: 0, gid: 0 };
+
+/// A path's parts, last first.
+fn parts(path: &str) -> Vec<String> {
+    path.split('/').rev().filter(|part| !matches!(*part, "" | ".")).map(ToOwned::to_owned).collect()
+}
+
+/// True if programs with this identity can be linked with a library.
+fn serves(object: &Object, identity: &ElfIdentity) -> bool {
+    let elf = &object.elf;
+    elf.class == identity.class
+        && elf.endianness == identity.endianness
+        && elf.machine == identity.machine
+        && identity.flags.as_ref().is_none_or(|rule| elf.flags & rule.mask == rule.value)
+}
+
+/// Whether a link at a path's very end is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Follow,
+    Keep,
+}
