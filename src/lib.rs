@@ -9,7 +9,7 @@
 //!
 //! | Rooms | Subject |
 //! |---|---|
-//! | [`config`], [`settings`], [`facts`], [`plan`] | what is wanted, what is there, what will be done |
+//! | [`config`], [`settings`], [`lock`], [`facts`], [`plan`] | what is wanted, what is pinned, what is there, what will be done |
 //! | [`toolchain`], [`compile`], [`elf`], [`payload`] | from sources to verified programs |
 //! | [`debian`], [`base`] | what they lie on |
 //! | [`rootfs`] | what is on the filesystem that layers make together |
@@ -37,6 +37,7 @@ pub mod image;
 pub mod index;
 pub mod layer;
 pub mod layout;
+pub mod lock;
 pub mod oci;
 pub mod output;
 pub mod payload;

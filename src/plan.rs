@@ -321,7 +321,7 @@ fn choose_glibc(
         }
         if version > newest || version < oldest {
             return Err(PlanError::GlibcUnknownToZig {
-                zig: facts.zig.version.clone(),
+                zig: facts.zig.version.to_string(),
                 triple: target.triple.clone(),
                 wanted: version,
                 oldest,

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::BaseImage;
-use crate::debian::{self, Archive, BaseRequest, ResolvedBase};
+use crate::debian::{self, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
+use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
+use crate::lock::AptPin;
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -87,6 +89,25 @@ pub struct ReleaseRequest<'a> {
     pub components: &'a [String],
 }
 
+/// The mirrors and suites of a release.
+pub fn sources(
+    request: &ReleaseRequest<'_>,
+    settings: &DebianSettings,
+) -> Result<Vec<debian::Source>, debian::Error> {
+    Ok(debian::select(&debian::Wanted {
+        release: request.release,
+        suites: request.suites,
+        components: request.components,
+        configured: debian::Mirrors {
+            archive: settings.mirror.clone(),
+            security: settings.security_mirror.clone(),
+        },
+        host: debian::host_mirrors(Path::new("/"))?,
+        snapshot: settings.snapshot.clone(),
+        keyrings: settings.keyrings.clone(),
+    })?)
+}
+
 /// Opens a release: gets and verifies its suites. Serves every architecture.
 pub fn open(
     request: &ReleaseRequest<'_>,
@@ -96,36 +117,64 @@ pub fn open(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Archive, debian::Error> {
-    let sources = debian::select(&debian::Wanted {
-        release: request.release,
-        suites: request.suites,
-        components: request.components,
-        configured: debian::Mirrors {
-            archive: settings.mirror.clone(),
-            security: settings.security_mirror.clone(),
-        },
-        host: debian::host_mirrors(Path::new("/"))?,
-        keyrings: settings.keyrings.clone(),
-    })?;
-    Archive::open(&sources, &cache.join("debian"), client, cancel, reporter)
+    Archive::open(&sources(request, settings)?, &cache.join("debian"), client, cancel, reporter)
 }
 
-/// Chooses the packages of a base. `libraries` are what the payload needs beyond the recipe (`libstdc++.so.6`); one
-/// that the recipe does not know is left to the check of the finished image.
+/// Chooses the packages that a base can be made of, from an opened release.
 pub fn resolve(
     archive: &Archive,
     architecture: &str,
-    libraries: &BTreeSet<String>,
     client: &Client,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-) -> Result<ResolvedBase, debian::Error> {
-    let extra: Vec<String> = libraries
-        .iter()
-        .filter_map(|library| debian::package_for_library(library))
-        .map(ToOwned::to_owned)
-        .collect();
-    archive.resolve_base(&BaseRequest { architecture, extra: &extra }, client, cancel, reporter)
+) -> Result<ResolvedApt, debian::Error> {
+    let request = BaseRequest { architecture, extra: &[] };
+    let set = archive.resolve_base(&request, client, cancel, reporter)?;
+    let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
+    Ok(ResolvedApt { set, places: Places::of(&sources, None), pinned: false })
+}
+
+/// The packages that are pinned. Asks nobody: they are known to the byte, and only where to get them is a matter of this
+/// machine.
+pub fn pinned(
+    pin: &AptPin,
+    request: &ReleaseRequest<'_>,
+    settings: &DebianSettings,
+) -> Result<ResolvedApt, debian::Error> {
+    let root = debian::snapshot_root(settings.snapshot.as_deref());
+    let snapshot = pin.snapshot.clone().map(|date| debian::Snapshot { root, date });
+    let places = Places::of(&sources(request, settings)?, snapshot);
+    Ok(ResolvedApt { set: pin.set(), places, pinned: true })
+}
+
+/// The packages that a base can be made of, and where they are looked for.
+#[derive(Clone, Debug)]
+pub struct ResolvedApt {
+    /// The packages.
+    pub set: BaseSet,
+    /// Where they are looked for.
+    pub places: Places,
+    /// True if they come from a lock.
+    pub pinned: bool,
+}
+
+impl ResolvedApt {
+    /// What `plan` wants to know.
+    #[must_use]
+    pub fn facts(&self) -> BaseFacts {
+        let packages = self.set.plain();
+        BaseFacts {
+            name: format!("apt:{}", packages.release),
+            digest: Some(packages.identity()),
+            content: format!(
+                "{} packages, {} MB to download{}",
+                packages.packages.len(),
+                packages.download_size().div_ceil(1_000_000),
+                if self.pinned { ", pinned" } else { "" }
+            ),
+            glibc: packages.glibc(),
+        }
+    }
 }
 
 /// What is kept of an assembled base beside its layer.
@@ -142,6 +191,7 @@ struct Kept {
 #[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
 pub fn fetch(
     resolved: &ResolvedBase,
+    places: &Places,
     platform: &Platform,
     compression: Compression,
     cache: &Path,
@@ -156,7 +206,7 @@ pub fn fetch(
     let _lock = fs::lock(&folder, cancel, || ())?;
     let kept = match recall(&folder)? {
         Some(kept) => kept,
-        None => assemble(resolved, &folder, compression, cache, client, cancel, reporter)?,
+        None => assemble(resolved, places, &folder, compression, cache, client, cancel, reporter)?,
     };
     let layer = ImageLayer {
         blob: folder.join(kept.descriptor.digest.hex()),
@@ -237,8 +287,10 @@ fn folders(entries: &[Entry]) -> BTreeSet<String> {
     folders
 }
 
+#[allow(clippy::too_many_arguments, reason = "as for the only caller")]
 fn assemble(
     resolved: &ResolvedBase,
+    places: &Places,
     folder: &Path,
     compression: Compression,
     cache: &Path,
@@ -246,7 +298,7 @@ fn assemble(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Kept, AptError> {
-    let assembled = debian::assemble_base(resolved, &cache.join("debian"), client, cancel, reporter)?;
+    let assembled = debian::assemble_base(resolved, places, &cache.join("debian"), client, cancel, reporter)?;
     let folders = folders(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,

@@ -16,6 +16,7 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
 use crate::layout::{Layout, ReadError};
+use crate::lock::ImagePin;
 use crate::oci::{Descriptor, Digest, annotation};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
@@ -49,6 +50,16 @@ pub enum LayoutBaseError {
         /// The layout.
         path: PathBuf,
         /// Its tags.
+        available: Vec<String>,
+    },
+    /// The pinned image is not there any more.
+    #[error("the base `{}` has no manifest {pinned}, which is pinned; it has {}", path.display(), list(available))]
+    NotPinned {
+        /// The layout.
+        path: PathBuf,
+        /// The pinned manifest.
+        pinned: Digest,
+        /// What there is in its place.
         available: Vec<String>,
     },
     /// The image lacks the platform.
@@ -99,6 +110,7 @@ impl Explain for LayoutBaseError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Missing(_)
+            | Self::NotPinned { .. }
             | Self::NoTag { .. }
             | Self::Ambiguous { .. }
             | Self::Damaged { source: ReadError::NotALayout { .. }, .. } => ExitCode::NoBase,
@@ -117,6 +129,9 @@ impl Explain for LayoutBaseError {
                     .first()
                     .map_or("choose another base".into(), |tag| format!("for example oci:PATH:{tag}")),
             ),
+            Self::NotPinned { .. } => {
+                Some("bring the pinned image back, or pin what is there now: `xbuild lock --update`".into())
+            }
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
             }
@@ -139,6 +154,8 @@ pub struct ResolvedLayout {
     layout: Layout,
     path: PathBuf,
     name: Option<String>,
+    /// What its name leads to, where that is an index.
+    index: Option<Digest>,
     manifest: Descriptor,
     config: Value,
     layers: Vec<(Descriptor, Digest)>,
@@ -160,6 +177,8 @@ pub struct LayoutRequest<'a> {
     pub target: &'a Target,
     /// xbuild's cache folder.
     pub cache: &'a Path,
+    /// The manifest that is pinned; what the tag leads to now does not matter then.
+    pub pin: Option<&'a ImagePin>,
 }
 
 /// Finds a platform's image and reads its root filesystem's index.
@@ -177,17 +196,34 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
         Err(error) => return Err(error.into()),
     };
     let layout = Layout::open(&root).map_err(damaged)?;
-    let entry = choose_entry(&layout.entries().map_err(damaged)?, request)?;
-    let name =
-        entry.annotation(annotation::CONTAINERD_NAME).or_else(|| entry.annotation(annotation::REF_NAME));
-    let name = name.map(ToOwned::to_owned);
-    let manifest = choose_manifest(&layout, &entry, request, &damaged)?;
+    let (name, index, manifest) = if let Some(pin) = request.pin {
+        (pin.name.clone(), pin.index.clone(), pinned(&layout, request, pin)?)
+    } else {
+        let entry = choose_entry(&layout.entries().map_err(damaged)?, request)?;
+        let name =
+            entry.annotation(annotation::CONTAINERD_NAME).or_else(|| entry.annotation(annotation::REF_NAME));
+        let manifest = choose_manifest(&layout, &entry, request, &damaged)?;
+        let index = (entry.digest != manifest.digest).then_some(entry.digest.clone());
+        (name.map(ToOwned::to_owned), index, manifest)
+    };
     let document = layout.json(&manifest).map_err(damaged)?;
     let config: Descriptor = serde_json::from_value(document["config"].clone())
         .map_err(|error| shape(&format!("the manifest's `config`: {error}")))?;
     let layers: Vec<Descriptor> = serde_json::from_value(document["layers"].clone())
         .map_err(|error| shape(&format!("the manifest's `layers`: {error}")))?;
     let config = layout.json(&config).map_err(damaged)?;
+    if request.pin.is_some() {
+        let text = |key: &str| config[key].as_str();
+        let offered = Platform::new(
+            text("os").unwrap_or_default(),
+            text("architecture").unwrap_or_default(),
+            text("variant"),
+        );
+        if request.platform.rank(&offered).is_none() {
+            let pinned = format!("the manifest {}, which is pinned, is one for {offered}", manifest.digest);
+            return Err(shape(&pinned));
+        }
+    }
     let diff_ids: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
         .map_err(|error| shape(&format!("the configuration's `diff_ids`: {error}")))?;
     if diff_ids.len() != layers.len() {
@@ -208,7 +244,28 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
     }
     let folders = Arc::new(root.folders(cancel)?);
     let glibc = root.glibc(request.target);
-    Ok(ResolvedLayout { layout, path, name, manifest, config, layers, root: Arc::new(root), folders, glibc })
+    let root = Arc::new(root);
+    Ok(ResolvedLayout { layout, path, name, index, manifest, config, layers, root, folders, glibc })
+}
+
+/// The manifest that is pinned, if the layout still has it. Its bytes are verified when they are read.
+fn pinned(
+    layout: &Layout,
+    request: &LayoutRequest<'_>,
+    pin: &ImagePin,
+) -> Result<Descriptor, LayoutBaseError> {
+    match fs::metadata(layout.blob(&pin.digest)) {
+        Ok(_) => Ok(pin.descriptor()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let path = request.path.to_owned();
+            let damaged = |source| LayoutBaseError::Damaged { path: path.clone(), source };
+            let now = choose_entry(&layout.entries().map_err(damaged)?, request)
+                .and_then(|entry| choose_manifest(layout, &entry, request, &damaged));
+            let available = now.map(|manifest| manifest.digest.to_string()).into_iter().collect();
+            Err(LayoutBaseError::NotPinned { path, pinned: pin.digest.clone(), available })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The entry of `index.json` that is meant.
@@ -371,6 +428,20 @@ impl ResolvedLayout {
             digest: Some(self.manifest.digest.to_string()),
             content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
             glibc: self.glibc,
+        }
+    }
+
+    /// The same for a lock.
+    #[must_use]
+    pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
+        ImagePin {
+            base: base.to_owned(),
+            platform: platform.clone(),
+            name: self.name.clone(),
+            index: self.index.clone(),
+            digest: self.manifest.digest.clone(),
+            size: self.manifest.size,
+            media_type: self.manifest.media_type.clone(),
         }
     }
 

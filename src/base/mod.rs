@@ -17,6 +17,7 @@ use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
 use crate::layer::Compression;
+use crate::lock::{AptPin, Pin, Pins};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -82,6 +83,14 @@ pub enum BaseError {
     /// A layout.
     #[error(transparent)]
     Layout(#[from] layout::LayoutBaseError),
+    /// `--locked`, and the lock does not have it as it is configured.
+    #[error(
+        "the base of {platform} is not pinned as it is configured, and --locked forbids to choose it anew"
+    )]
+    NotPinned {
+        /// The platform.
+        platform: Platform,
+    },
     /// Debian has no port for the platform.
     #[error("Debian has no port for {platform} ({triple})")]
     NoPort {
@@ -102,6 +111,7 @@ impl Explain for BaseError {
             Self::Release { code, .. } => *code,
             Self::Apt(error) => error.exit_code(),
             Self::Layout(error) => error.exit_code(),
+            Self::NotPinned { .. } => ExitCode::Locked,
             Self::NoPort { .. } => ExitCode::NotInBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -113,6 +123,7 @@ impl Explain for BaseError {
             Self::Release { hint, .. } => hint.clone(),
             Self::Apt(error) => error.hint(),
             Self::Layout(error) => error.hint(),
+            Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
             Self::NoPort { platform, .. } => {
                 Some(format!("choose another base for it: --base {platform}=scratch"))
             }
@@ -126,13 +137,8 @@ impl Explain for BaseError {
 pub enum ResolvedBase {
     /// Nothing.
     Scratch,
-    /// Debian's packages, and where they came from.
-    Apt {
-        /// The opened release, to look up further packages.
-        archive: Arc<Archive>,
-        /// The packages.
-        packages: debian::ResolvedBase,
-    },
+    /// Debian's packages.
+    Apt(Box<apt::ResolvedApt>),
     /// An image in a layout.
     Layout(Box<layout::ResolvedLayout>),
 }
@@ -146,28 +152,32 @@ impl ResolvedBase {
                 BaseFacts { name: "scratch".into(), digest: None, content: "nothing".into(), glibc: None }
             }
             Self::Layout(resolved) => resolved.facts(),
-            Self::Apt { packages, .. } => BaseFacts {
-                name: format!("apt:{}", packages.release),
-                digest: Some(packages.identity()),
-                content: format!(
-                    "{} packages, {} MB to download",
-                    packages.packages.len(),
-                    packages.download_size().div_ceil(1_000_000)
-                ),
-                glibc: packages.glibc(),
-            },
+            Self::Apt(resolved) => resolved.facts(),
+        }
+    }
+
+    /// The same for a lock; none for what there is nothing to pin of.
+    #[must_use]
+    pub fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
+        let platform = &wanted.platform;
+        match (self, &wanted.base.value) {
+            (Self::Apt(resolved), BaseSource::Apt { suite, suites, components }) => {
+                let (_, components) = debian::suites_of(suite, suites, components);
+                let pin = AptPin::of(base, platform, &components, &resolved.set);
+                Some(Pin::Apt(Box::new(pin)))
+            }
+            (Self::Layout(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
+            _ => None,
         }
     }
 
     /// The libraries among `needed` that the base can still get: a package has them that is not in it yet.
     #[must_use]
     pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
-        let Self::Apt { packages, .. } = self else { return BTreeSet::new() };
-        let lacks = |library: &&String| {
-            debian::package_for_library(library)
-                .is_some_and(|name| !packages.packages.iter().any(|package| package.name == name))
-        };
-        needed.iter().filter(lacks).cloned().collect()
+        match self {
+            Self::Apt(resolved) => resolved.set.obtainable(needed),
+            Self::Scratch | Self::Layout(_) => BTreeSet::new(),
+        }
     }
 }
 
@@ -178,17 +188,19 @@ pub struct Bases {
 }
 
 impl Bases {
-    /// Resolves the base of every platform, all at once.
+    /// Resolves the base of every platform, all at once. What is pinned is taken as it is.
     pub fn resolve_all(
         &self,
         settings: &Settings,
+        pins: &Pins,
         client: &Client,
         cancel: &Cancel,
         reporter: &dyn Reporter,
     ) -> BTreeMap<Platform, Result<ResolvedBase, BaseError>> {
         let machine = &settings.machine;
+        let open = |wanted: &&PlatformSettings| !pins.strict && !pins.bases.contains_key(&wanted.platform);
         let sources: BTreeSet<&BaseSource> =
-            settings.platforms.iter().map(|wanted| &wanted.base.value).collect();
+            settings.platforms.iter().filter(open).map(|wanted| &wanted.base.value).collect();
         let mut failed = BTreeMap::new();
         for source in sources {
             if let Err(error) = self.open(source, machine, client, cancel, reporter) {
@@ -207,7 +219,7 @@ impl Bases {
                             code: error.exit_code(),
                             hint: error.hint(),
                         }),
-                        None => self.resolve(wanted, machine, client, cancel, reporter),
+                        None => self.resolve(wanted, pins, machine, client, cancel, reporter),
                     };
                     (wanted.platform.clone(), scope.spawn(resolve))
                 })
@@ -242,27 +254,36 @@ impl Bases {
     fn resolve(
         &self,
         wanted: &PlatformSettings,
+        pins: &Pins,
         machine: &Machine,
         client: &Client,
         cancel: &Cancel,
         reporter: &dyn Reporter,
     ) -> Result<ResolvedBase, BaseError> {
+        let pin = pins.bases.get(&wanted.platform);
+        if pin.is_none() && pins.strict && wanted.base.value != BaseSource::Scratch {
+            return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
+        }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
-            source @ BaseSource::Apt { .. } => {
+            source @ BaseSource::Apt { suite, suites, components } => {
                 let target = wanted.target.value;
                 let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
                     platform: wanted.platform.clone(),
                     triple: target.triple.clone(),
                 })?;
+                if let Some(Pin::Apt(pin)) = pin {
+                    let request = apt::ReleaseRequest { release: suite, suites, components };
+                    let resolved = apt::pinned(pin, &request, &machine.debian)?;
+                    return Ok(ResolvedBase::Apt(Box::new(resolved)));
+                }
                 let archive =
                     self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
                 let Some(archive) = archive else {
                     return Err(Cancelled::Stopped.into());
                 };
-                let none = BTreeSet::new();
-                let packages = apt::resolve(&archive, &port.architecture, &none, client, cancel, reporter)?;
-                Ok(ResolvedBase::Apt { archive, packages })
+                let resolved = apt::resolve(&archive, &port.architecture, client, cancel, reporter)?;
+                Ok(ResolvedBase::Apt(Box::new(resolved)))
             }
             BaseSource::Layout { path, tag } => {
                 let request = layout::LayoutRequest {
@@ -271,6 +292,10 @@ impl Bases {
                     platform: &wanted.platform,
                     target: wanted.target.value,
                     cache: &machine.cache,
+                    pin: match pin {
+                        Some(Pin::Image(pin)) => Some(pin),
+                        _ => None,
+                    },
                 };
                 Ok(ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?)))
             }
@@ -304,17 +329,10 @@ pub fn fetch(
     match resolved {
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
         ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
-        ResolvedBase::Apt { archive, packages } => {
-            let more;
-            let packages = if libraries.is_empty() {
-                packages
-            } else {
-                let architecture = &packages.architecture;
-                more = apt::resolve(archive, architecture, libraries, client, cancel, reporter)?;
-                &more
-            };
-            let (cache, work) = (&machine.cache, cancel);
-            Ok(apt::fetch(packages, platform, compression, cache, client, work, reporter)?)
+        ResolvedBase::Apt(resolved) => {
+            let (packages, cache) = (resolved.set.base(libraries)?, &machine.cache);
+            let places = &resolved.places;
+            Ok(apt::fetch(&packages, places, platform, compression, cache, client, cancel, reporter)?)
         }
     }
 }

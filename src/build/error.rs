@@ -2,12 +2,13 @@
 
 use crate::base::BaseError;
 use crate::compile;
-use crate::error::{ExitCode, Explain};
+use crate::error::{ExitCode, Explain, Snippet};
 use crate::facts::FactsError;
 use crate::files::FilesError;
 use crate::image::ImageError;
 use crate::layer;
 use crate::layout::LayoutError;
+use crate::lock::LockError;
 use crate::output::OutputError;
 use crate::payload::PayloadError;
 use crate::plan::PlanError;
@@ -55,6 +56,13 @@ macro_rules! build_error {
                 }
             }
 
+            fn snippets(&self) -> Vec<Snippet> {
+                match self {
+                    $(Self::$variant(error) => error.snippets(),)*
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::Lost(_) => Vec::new(),
+                }
+            }
+
             fn hint(&self) -> Option<String> {
                 match self {
                     $(Self::$variant(error) => error.hint(),)*
@@ -72,6 +80,8 @@ macro_rules! build_error {
 build_error! {
     /// The project, the machine or the bases could not be read.
     Facts(FactsError),
+    /// The lock.
+    Lock(LockError),
     /// A platform cannot be built as asked.
     Plan(PlanError),
     /// Configured files.

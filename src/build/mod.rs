@@ -6,6 +6,7 @@
 //! platform order, and nothing is published unless all succeeded or a partial image was asked for.
 
 mod error;
+mod locking;
 mod prepare;
 mod publish;
 mod run;
@@ -24,7 +25,10 @@ use crate::sys::clock::Instant;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 
+use locking::Locking;
+
 pub use error::BuildError;
+pub use locking::{Locked, Update, lock};
 
 /// What a build has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +68,9 @@ pub fn plan_only(
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
     let client = Client::new(settings.machine.offline);
-    let probe = facts::gather(settings, environment, &client, cancel, reporter)?;
+    let locking = Locking::open(settings, reporter)?;
+    let probe = facts::gather(settings, locking.pins(), environment, &client, cancel, reporter)?;
+    locking.check(&probe, reporter)?;
     let (plan, failures, _) = planned(settings, probe);
     conclude(settings, &failures, reporter)?;
     Ok(plan)
@@ -116,7 +122,10 @@ pub fn run(
     let start = Instant::now();
     let cancel = cancel.within(settings.timeout, "the build");
     let client = Client::new(settings.machine.offline);
-    let probe = facts::gather(settings, environment, &client, &cancel, reporter)?;
+    let locking = Locking::open(settings, reporter)?;
+    let probe = facts::gather(settings, locking.pins(), environment, &client, &cancel, reporter)?;
+    locking.check(&probe, reporter)?;
+    locking.complete(settings, &probe, reporter)?;
     let (plan, mut failures, probe) = planned(settings, probe);
     // Reported again, with the rest, only if the run goes on without these platforms.
     if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {

@@ -86,7 +86,12 @@ pub(super) fn prepare(
         prepared.units.insert(platform.platform.clone(), unit);
     }
     if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {
-        let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+        let request = ZigRequest {
+            settings: &machine.zig,
+            cache: &machine.cache,
+            environment,
+            pinned: probe.pinned_zig.as_ref(),
+        };
         prepared.zig = Some(zig::provide(&request, client, cancel, reporter)?);
     }
     Ok(prepared)

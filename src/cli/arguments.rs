@@ -95,6 +95,8 @@ pub(super) enum Command {
     Build(Box<BuildOptions>),
     /// Show what a build would do, and why; nothing is built
     Plan(Box<PlanOptions>),
+    /// Pin bases and toolchains in xbuild.lock, so that every build has the same
+    Lock(Box<LockOptions>),
     /// List the target triples and their platforms
     Targets(ListOptions),
     /// Find, install and list toolchains
@@ -160,6 +162,27 @@ pub(super) struct PlanOptions {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) build: BuildOptions,
+}
+
+/// `xbuild lock`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+xbuild.lock stands beside the project's configuration and is meant to be committed. What it pins already stays
+as it is; what the project needs beyond that is added, what it does not need any more goes. Builds follow it
+where it is there, and add to it what it lacks; with --locked they refuse to.
+
+Examples:
+  xbuild lock                          write xbuild.lock, or complete it
+  xbuild lock --update                 pin what is current of everything
+  xbuild lock --update apt:bookworm    of one base, or of a toolchain: rust, zig
+  xbuild lock --locked                 in CI: fail unless it is there and complete
+  xbuild lock --update --locked        fail if there is something newer, and say what")]
+pub(super) struct LockOptions {
+    /// Pin anew: everything, or what has this name: a base as it is configured, `rust` or `zig`
+    #[arg(long, value_name = "NAME", num_args = 0..=1, action = ArgAction::Append)]
+    pub(super) update: Option<Vec<String>>,
     #[command(flatten)]
     pub(super) build: BuildOptions,
 }
@@ -250,7 +273,7 @@ pub(super) struct BuildOptions {
     /// Build with the release profile [this is the default]
     #[arg(short, long, conflicts_with = "profile", help_heading = CARGO)]
     release: bool,
-    /// Fail where Cargo.lock would have to change
+    /// Fail where Cargo.lock or xbuild.lock would have to change
     #[arg(long, help_heading = CARGO)]
     locked: bool,
     /// Don't use the network, neither for crates nor for toolchains nor for packages

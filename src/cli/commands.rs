@@ -5,10 +5,10 @@ use std::path::Path;
 use clap::CommandFactory;
 use serde::Serialize;
 
-use super::arguments::{Arguments, BuildOptions, Command, PlanOptions, ToolchainCommand};
+use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
 use super::view::{View, print};
 use super::{CliError, Failure, diagnose, show};
-use crate::build;
+use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
 use crate::platform::Platform;
@@ -36,6 +36,7 @@ pub(super) fn run(
     match &arguments.command {
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
+        Command::Lock(options) => lock(&context, options),
         Command::Targets(options) => targets(options.json),
         Command::Toolchain(command) => {
             let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
@@ -131,6 +132,19 @@ fn plan(context: &Context<'_>, options: &PlanOptions) -> Result<(), Failure> {
     context.view.finish();
     let text = if options.json { json_text(&plan) } else { show::plan(&plan, &settings) };
     Ok(print(&text)?)
+}
+
+fn lock(context: &Context<'_>, options: &LockOptions) -> Result<(), Failure> {
+    let settings = context.settings(&options.build)?;
+    let update = match &options.update {
+        None => Update::Nothing,
+        Some(names) if names.is_empty() => Update::Everything,
+        Some(names) => Update::Named(names.clone()),
+    };
+    let locked =
+        build::lock(&settings, context.environment, &update, context.view.reporter(), context.cancel)?;
+    context.view.finish();
+    Ok(print(&format!("{}\n", shown_reference(&locked.path.display().to_string())))?)
 }
 
 /// A row of `xbuild targets`.

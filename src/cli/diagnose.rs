@@ -40,7 +40,7 @@ pub(super) fn toolchain(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned: None };
     match command {
         ToolchainCommand::List(ListOptions { json }) => {
             let rows = [zig_row(&request, cancel), rust_row(environment, cancel)];
@@ -149,7 +149,7 @@ pub(super) fn doctor(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned: None };
     let mut checks = Vec::new();
     checks.push(match detect(environment, cancel) {
         Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),

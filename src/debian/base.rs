@@ -1,143 +1,29 @@
-//! The base image: which packages it is made of, and what is added to them. The recipe is data: `base.toml`.
+//! Laying out a base image: packages are fetched, unpacked and laid on each other, and what is missing is added.
 //!
 //! It is made as distroless images are made: a program's libraries, certificates, time zones and users, and nothing
 //! that runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`; a package whose
 //! scripts the recipe does not account for is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use debversion::Version;
-use md5::Md5;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use md5::{Digest as _, Md5};
 
-use super::archive::{Archive, Index};
 use super::certificates::{self, CertificateFile};
+use super::choose::{Package, ResolvedBase};
 use super::error::Error;
-use super::fetch::{self, Access};
-use super::index::Universe;
+use super::fetch::{Access, PackageFault, Wanted};
+use super::places::Places;
+use super::recipe::{Recipe, RecipeDirectory, RecipeFile, RecipeSymlink};
 use super::relation::parse_groups;
-use super::resolve::{self, Chosen, resolve};
 use super::tree::{Owner, Tree, TreeError};
 use super::unpack::{UnpackError, Unpacked, unpack};
 use crate::layer::{Content, Entry, EntryKind};
 use crate::report::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
-use crate::sys::fs;
-
-const RECIPE: &str = include_str!("base.toml");
-/// Part of every identity: raise it when the code that assembles a base changes what comes out.
-const ASSEMBLY: u32 = 1;
-
-static PARSED: LazyLock<Recipe> =
-    LazyLock::new(|| toml::from_str(RECIPE).expect("base.toml is part of the program and tested"));
-
-/// `base.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Recipe {
-    environment: Vec<String>,
-    packages: Vec<RecipePackage>,
-    libraries: BTreeMap<String, String>,
-    documentation: Documentation,
-    directories: Vec<RecipeDirectory>,
-    symlinks: Vec<RecipeSymlink>,
-    files: Vec<RecipeFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecipePackage {
-    name: String,
-    why: String,
-    /// Why its scripts need not run; a package without this must have none.
-    scripts: Option<String>,
-    /// Dependencies that are left out, with the reason.
-    #[serde(default)]
-    without: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Documentation {
-    drop: Vec<String>,
-    copyright: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecipeDirectory {
-    path: String,
-    #[serde(default = "folder_mode")]
-    mode: u32,
-    #[serde(default)]
-    uid: u64,
-    #[serde(default)]
-    gid: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecipeSymlink {
-    path: String,
-    to: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecipeFile {
-    path: String,
-    text: String,
-}
-
-const fn folder_mode() -> u32 {
-    0o755
-}
-
-/// Which base.
-#[derive(Clone, Copy, Debug)]
-pub struct BaseRequest<'a> {
-    /// Debian's name of the architecture: `amd64`, `arm64`, `armhf`, …
-    pub architecture: &'a str,
-    /// Packages beyond the recipe's, for libraries that the payload needs. Order and repetition do not matter.
-    pub extra: &'a [String],
-}
-
-/// The packages of a base, from signed indexes. No package was downloaded for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResolvedBase {
-    /// Debian's name of the architecture.
-    pub architecture: String,
-    /// The release's codename.
-    pub release: String,
-    /// The packages in the order in which they are laid.
-    pub packages: Vec<Package>,
-}
-
-/// A package of a base.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Where its `.deb` is.
-    pub url: String,
-    /// The digest of its `.deb`, in hexadecimal.
-    #[serde(with = "hex::serde")]
-    pub sha256: [u8; 32],
-    /// The size of its `.deb` in bytes.
-    pub size: u64,
-    /// What it takes when it is unpacked, in KiB, as it says itself.
-    pub installed_size: Option<u64>,
-    /// `Replaces`.
-    pub replaces: String,
-    /// Why it is here, for a person.
-    pub why: String,
-}
 
 /// A base's root filesystem.
 #[derive(Clone, Debug)]
@@ -150,182 +36,48 @@ pub struct AssembledBase {
     pub environment: Vec<String>,
 }
 
-/// The Debian package that has a library which the base lacks, if the recipe knows one: `libstdc++.so.6` is in
-/// `libstdc++6`.
-#[must_use]
-pub fn package_for_library(soname: &str) -> Option<&'static str> {
-    PARSED.libraries.get(soname).map(String::as_str)
-}
-
-impl ResolvedBase {
-    /// The glibc that programs run on, for example `(2, 36)`: the version of libc6.
-    #[must_use]
-    pub fn glibc(&self) -> Option<(u32, u32)> {
-        let libc = self.packages.iter().find(|package| package.name == "libc6")?;
-        let version: Version = libc.version.parse().ok()?;
-        let mut numbers = version.upstream_version.split('.');
-        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-    }
-
-    /// `sha256:…` over everything that decides the base's bytes: the recipe, the code's version, the architecture and
-    /// the packages. The same identity means the same root filesystem, wherever the packages came from.
-    #[must_use]
-    pub fn identity(&self) -> String {
-        let mut hasher = Sha256::new();
-        let mut line = |text: &str| {
-            hasher.update((text.len() as u64).to_le_bytes());
-            hasher.update(text);
-        };
-        line(&ASSEMBLY.to_string());
-        line(RECIPE);
-        line(&self.architecture);
-        for package in &self.packages {
-            line(&package.name);
-            line(&package.version);
-            line(&hex::encode(package.sha256));
-        }
-        format!("sha256:{}", hex::encode(hasher.finalize()))
-    }
-
-    /// What the packages are to download in all, in bytes.
-    #[must_use]
-    pub fn download_size(&self) -> u64 {
-        self.packages.iter().map(|package| package.size).sum()
-    }
-}
-
-impl Archive {
-    /// Chooses the packages of a base. Needs the package indexes only the first time that it is asked for these: the
-    /// answer is kept under the digests of everything that decides it.
-    pub fn resolve_base(
-        &self,
-        request: &BaseRequest<'_>,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<ResolvedBase, Error> {
-        let access = Access { cache: self.cache(), client, cancel, reporter };
-        let indexes = self.indexes(request.architecture, reporter)?;
-        let extra: BTreeSet<&String> = request.extra.iter().collect();
-        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra));
-        if let Some(known) = recall(&kept)? {
-            return Ok(known);
-        }
-        let packages: Vec<String> =
-            PARSED.packages.iter().map(|package| &package.name).chain(extra).cloned().collect();
-        let without = PARSED
-            .packages
-            .iter()
-            .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
-            .collect();
-        let question = resolve::Request {
-            architecture: request.architecture,
-            packages: &packages,
-            without,
-            installed: &[],
-        };
-        let packages = self.with_universe(&indexes, request.architecture, access, |universe| {
-            let chosen = resolve(universe, &question)?;
-            Ok(chosen.iter().map(|chosen| package(universe, chosen)).collect())
-        })?;
-        let release = self.suites().first().map(|suite| suite.release.codename.clone()).unwrap_or_default();
-        let resolved = ResolvedBase { architecture: request.architecture.to_owned(), release, packages };
-        remember(&kept, &resolved)?;
-        Ok(resolved)
-    }
-}
-
-fn package(universe: &Universe, chosen: &Chosen<'_>) -> Package {
-    let record = chosen.record;
-    Package {
-        name: record.name.to_string(),
-        version: record.version.to_string(),
-        url: universe.url(record),
-        sha256: record.sha256,
-        size: record.size,
-        installed_size: record.installed_size,
-        replaces: record.replaces.to_string(),
-        why: why(chosen),
-    }
-}
-
-fn why(chosen: &Chosen<'_>) -> String {
-    match chosen.because.last() {
-        Some(parent) => format!("needed by {parent}"),
-        None => PARSED
-            .packages
-            .iter()
-            .find(|package| package.name == *chosen.record.name)
-            .map_or_else(|| "the payload needs it".to_owned(), |package| package.why.clone()),
-    }
-}
-
-/// The name of a kept answer: a digest of all that decides it.
-fn question(indexes: &[Index<'_>], architecture: &str, extra: &BTreeSet<&String>) -> String {
-    let indexes: Vec<_> = indexes
-        .iter()
-        .map(|index| {
-            (&index.suite.source.mirror, &index.suite.release.codename, hex::encode(index.file.sha256))
-        })
-        .collect();
-    let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY);
-    let question = serde_json::json!([version, RECIPE, architecture, extra, indexes]);
-    hex::encode(Sha256::digest(question.to_string()))
-}
-
-/// Keeps an answer: its digest, a line end, and the answer as JSON.
-fn remember(path: &Path, resolved: &ResolvedBase) -> Result<(), Error> {
-    let text = serde_json::to_string(resolved).map_err(std::io::Error::other)?;
-    let digest = hex::encode(Sha256::digest(&text));
-    Ok(fs::write_atomic(path, format!("{digest}\n{text}").as_bytes(), 0o644)?)
-}
-
-/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
-/// is the user's own; the packages that it names are still verified by their digests.
-fn recall(path: &Path) -> Result<Option<ResolvedBase>, Error> {
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let whole = text.split_once('\n').filter(|(digest, text)| *digest == hex::encode(Sha256::digest(text)));
-    Ok(whole.and_then(|(_, text)| serde_json::from_str(text).ok()))
-}
-
-/// Downloads the packages of a base, which are kept in `cache`, and lays out its root filesystem.
+/// Downloads the packages of a base from `places` into `cache` and lays out its root filesystem.
 ///
 /// The same [`ResolvedBase::identity`] always gives the same entries: keep the layer under it, and this needs to be
 /// called once.
 pub fn assemble_base(
     resolved: &ResolvedBase,
+    places: &Places,
     cache: &Path,
     client: &Client,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<AssembledBase, Error> {
     let access = Access { cache, client, cancel, reporter };
-    let wanted: Vec<fetch::Wanted> = resolved
+    let wanted: Vec<Wanted> = resolved
         .packages
         .iter()
-        .map(|package| fetch::Wanted {
+        .map(|package| Wanted {
             what: format!("{} {} ({})", package.name, package.version, resolved.architecture),
-            url: package.url.clone(),
+            urls: places.urls(package),
             sha256: package.sha256,
             size: package.size,
         })
         .collect();
     let architecture = || resolved.architecture.clone();
-    let undelivered = |package: &Package, source| Error::PackageDownload {
-        architecture: architecture(),
-        package: package.name.clone(),
-        version: package.version.clone(),
-        source: Box::new(source),
+    let undelivered = |package: &Package, fault| {
+        let (architecture, package, version) =
+            (architecture(), package.name.clone(), package.version.clone());
+        match fault {
+            PackageFault::Download(source) => {
+                Error::PackageDownload { architecture, package, version, source: Box::new(source) }
+            }
+            PackageFault::Superseded { tried, last } => {
+                Error::Superseded { architecture, package, version, tried, source: Box::new(last) }
+            }
+            PackageFault::NoPlace => Error::NoPlace { architecture, package, version },
+        }
     };
-    access.packages(&wanted).map_err(|(at, source)| undelivered(&resolved.packages[at], source))?;
+    access.packages(&wanted).map_err(|(at, fault)| undelivered(&resolved.packages[at], fault))?;
     let mut tree = Tree::merged();
     let mut controls = Vec::new();
     for (package, wanted) in resolved.packages.iter().zip(&wanted) {
-        let deb = access.package(wanted).map_err(|source| undelivered(package, source))?;
+        let deb = access.package(wanted).map_err(|source| undelivered(package, source.into()))?;
         let mut unpacked = unpack_package(package, &deb, cancel, &resolved.architecture)?;
         drop_documentation(&mut unpacked.entries);
         let entries = std::mem::take(&mut unpacked.entries);
@@ -341,7 +93,11 @@ pub fn assemble_base(
     }
     let os_release =
         tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
-    Ok(AssembledBase { entries: tree.into_entries(), os_release, environment: PARSED.environment.clone() })
+    Ok(AssembledBase {
+        entries: tree.into_entries(),
+        os_release,
+        environment: Recipe::get().environment.clone(),
+    })
 }
 
 fn owner(package: &Package) -> Owner {
@@ -371,7 +127,7 @@ fn unpack_package(
             source: Box::new(source),
         },
     })?;
-    let accounted = PARSED.packages.iter().any(|known| known.name == package.name && known.scripts.is_some());
+    let accounted = Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
     match unpacked.scripts.first() {
         Some(script) if !accounted => Err(Error::Script {
             architecture: architecture.to_owned(),
@@ -384,7 +140,7 @@ fn unpack_package(
 
 /// Leaves out what the recipe drops. A hard link whose file is left out becomes a file.
 fn drop_documentation(entries: &mut Vec<Entry>) {
-    let rules = &PARSED.documentation;
+    let rules = &Recipe::get().documentation;
     let kept = |entry: &Entry| {
         let below = |folder: &String| {
             entry.path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'))
@@ -417,15 +173,15 @@ fn drop_documentation(entries: &mut Vec<Entry>) {
 }
 
 fn add_recipe(tree: &mut Tree) -> Result<(), TreeError> {
-    for directory in &PARSED.directories {
+    for directory in &Recipe::get().directories {
         let RecipeDirectory { path, mode, uid, gid } = directory;
         let (kind, path) = (EntryKind::Directory, path.clone());
         tree.add_own(Entry { path, kind, mode: *mode, uid: *uid, gid: *gid })?;
     }
-    for RecipeSymlink { path, to } in &PARSED.symlinks {
+    for RecipeSymlink { path, to } in &Recipe::get().symlinks {
         tree.add_own(own(path, EntryKind::Symlink(to.clone()), 0o777))?;
     }
-    for RecipeFile { path, text } in &PARSED.files {
+    for RecipeFile { path, text } in &Recipe::get().files {
         tree.add_own(file(path, text.as_bytes().into()))?;
     }
     Ok(())

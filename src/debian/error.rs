@@ -2,6 +2,8 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::certificates::CertificateError;
 use super::keys::KeyringError;
 use super::sources::SourceError;
@@ -98,17 +100,8 @@ pub enum Error {
         reason: String,
     },
     /// A dependency that nothing satisfies.
-    #[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
-    Unsatisfied {
-        /// The architecture.
-        architecture: String,
-        /// The packages that led here, the first asked for first.
-        chain: Vec<String>,
-        /// The dependency, as the last of them writes it.
-        wanted: String,
-        /// Why each alternative failed.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unsatisfied(#[from] Unsatisfied),
     /// A package with a script whose effect is not known.
     #[error(
         "{architecture}: {package} runs a script when it is installed ({script}), and scripts are not run"
@@ -164,6 +157,33 @@ pub enum Error {
         /// Why not.
         source: Box<DownloadError>,
     },
+    /// A pinned package that the mirrors have dropped, and that could not be had from the snapshots either.
+    #[error(
+        "{architecture}: cannot get {package} {version}, which the mirror has dropped: {source}{}",
+        list(tried)
+    )]
+    Superseded {
+        /// The architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+        /// Where it is not, in the order of the attempts.
+        tried: Vec<String>,
+        /// The last attempt's failure.
+        source: Box<DownloadError>,
+    },
+    /// A pinned package from an archive of which no mirror is known.
+    #[error("{architecture}: no mirror is known that would have {package} {version}")]
+    NoPlace {
+        /// The architecture.
+        architecture: String,
+        /// The package.
+        package: String,
+        /// Its version.
+        version: String,
+    },
     /// The cache or the host's configuration could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -191,6 +211,20 @@ pub struct OutOfStep {
     pub expected: String,
     /// The digest of what came, or in words what came instead.
     pub found: String,
+}
+
+/// A dependency that nothing satisfies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
+pub struct Unsatisfied {
+    /// The architecture.
+    pub architecture: String,
+    /// The packages that led here, the first asked for first.
+    pub chain: Vec<String>,
+    /// The dependency, as the last of them writes it.
+    pub wanted: String,
+    /// Why each alternative failed.
+    pub reason: String,
 }
 
 /// What is wrong with a signed release.
@@ -249,6 +283,10 @@ fn date(seconds: i64) -> String {
         .map_or_else(|_| format!("second {seconds}"), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
+fn list(tried: &[String]) -> String {
+    tried.iter().fold(String::new(), |text, url| format!("{text}\n  it is not at {url}"))
+}
+
 fn chained(chain: &[String]) -> String {
     match chain {
         [] => String::new(),
@@ -259,20 +297,21 @@ fn chained(chain: &[String]) -> String {
 impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Source(_) | Self::Keyring(_) => ExitCode::Config,
+            Self::Source(_) | Self::Keyring(_) | Self::NoPlace { .. } => ExitCode::Config,
             Self::Signature { .. } => ExitCode::BadSignature,
             Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep(_) => ExitCode::OutOfStep,
             Self::NoArchitecture { .. } => ExitCode::NotInBase,
             Self::BadRelease { .. }
             | Self::NoComponent { .. }
             | Self::BadIndex { .. }
-            | Self::Unsatisfied { .. }
+            | Self::Unsatisfied(_)
             | Self::Script { .. }
             | Self::Unpack { .. }
             | Self::Tree { .. }
             | Self::Certificate { .. } => ExitCode::Package,
+            Self::Superseded { source, .. } if source.is_not_found() => ExitCode::Package,
             Self::Download(error) => error.exit_code(),
-            Self::PackageDownload { source, .. } => source.exit_code(),
+            Self::Superseded { source, .. } | Self::PackageDownload { source, .. } => source.exit_code(),
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -307,12 +346,21 @@ impl Explain for Error {
             }
             Self::NoComponent { .. } => Some("correct `components` in the configuration".into()),
             Self::Script { .. } => Some("leave the package out, or start from a base image that has it".into()),
-            Self::Unsatisfied { .. } => {
+            Self::Unsatisfied(_) => {
                 Some("add the suite or component that has it, or check the package's name".into())
             }
             Self::PackageDownload { source, .. } if source.is_not_found() => Some(
                 "the mirror has dropped this version; run again for a fresh index, or use another mirror".into(),
             ),
+            Self::Superseded { source, .. } if source.is_not_found() => {
+                Some("pin the version that Debian has now: `xbuild lock --update`".into())
+            }
+            Self::Superseded { .. } => Some(
+                "name an archive of snapshots that can be reached ($XBUILD_DEBIAN_SNAPSHOT), or pin what Debian has \
+                 now: `xbuild lock --update`"
+                    .into(),
+            ),
+            Self::NoPlace { .. } => Some("configure the mirror of Debian's security archive".into()),
             Self::Download(error) => error.hint(),
             Self::PackageDownload { source, .. } => source.hint(),
             Self::Io(error) => io_hint(error),

@@ -15,7 +15,7 @@ use super::error::{Error, OutOfStep};
 use super::keys::Keyring;
 use super::release::{File, Release};
 use super::sources::Source;
-use crate::report::{Event, Reporter};
+use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download, DownloadError};
 use crate::sys::{clock, fs};
@@ -34,11 +34,35 @@ pub(super) struct Access<'a> {
     pub(super) reporter: &'a dyn Reporter,
 }
 
+/// Why a package was not got.
+#[derive(Debug)]
+pub(super) enum PackageFault {
+    /// The only address, or the first that was of use, failed.
+    Download(DownloadError),
+    /// It is not at some addresses, and the last one failed.
+    Superseded { tried: Vec<String>, last: DownloadError },
+    /// There is no address to ask.
+    NoPlace,
+}
+
+impl From<DownloadError> for PackageFault {
+    fn from(error: DownloadError) -> Self {
+        Self::Download(error)
+    }
+}
+
+impl From<io::Error> for PackageFault {
+    fn from(error: io::Error) -> Self {
+        Self::Download(error.into())
+    }
+}
+
 /// A file to have: what it is called for a person, where it is, and what it must be.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) what: String,
-    pub(super) url: String,
+    /// The addresses that are asked in turn as long as they have no such file.
+    pub(super) urls: Vec<String>,
     pub(super) sha256: [u8; 32],
     pub(super) size: u64,
 }
@@ -122,7 +146,7 @@ impl Access<'_> {
 
     /// Gets packages that are not in the cache, several at once. The first failure in their order is given, with its
     /// position.
-    pub(super) fn packages(&self, wanted: &[Wanted]) -> Result<(), (usize, DownloadError)> {
+    pub(super) fn packages(&self, wanted: &[Wanted]) -> Result<(), (usize, PackageFault)> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let failures = Mutex::new(Vec::new());
@@ -144,21 +168,51 @@ impl Access<'_> {
         failures.into_iter().min_by_key(|(at, _)| *at).map_or(Ok(()), Err)
     }
 
-    fn ensure(&self, wanted: &Wanted) -> Result<(), DownloadError> {
+    fn ensure(&self, wanted: &Wanted) -> Result<(), PackageFault> {
         let kept = self.kept(wanted)?;
         if read_verified(&kept, &wanted.sha256)?.is_some() {
             return Ok(());
         }
-        let download = Download {
-            url: &wanted.url,
-            path: &kept,
-            sha256: Some(wanted.sha256),
-            size: Some(wanted.size),
-            limit: wanted.size,
-        };
+        let Some((last, others)) = wanted.urls.split_last() else { return Err(PackageFault::NoPlace) };
+        let mut tried = Vec::new();
+        for url in others {
+            match self.get(wanted, url, &kept) {
+                Err(error) if error.is_not_found() => tried.push(url.clone()),
+                result => return self.got(wanted, url, &tried, result),
+            }
+        }
+        self.got(wanted, last, &tried, self.get(wanted, last, &kept))
+    }
+
+    fn get(&self, wanted: &Wanted, url: &str, kept: &Path) -> Result<(), DownloadError> {
+        let (sha256, size) = (Some(wanted.sha256), Some(wanted.size));
+        let download = Download { url, path: kept, sha256, size, limit: wanted.size };
         self.client.file(&download, self.cancel, &mut |done, total| {
             self.reporter.report(Event::Download { what: wanted.what.clone(), done, total });
         })
+    }
+
+    /// Says where a package was found if that is not where it was looked for first.
+    fn got(
+        &self,
+        wanted: &Wanted,
+        url: &str,
+        tried: &[String],
+        result: Result<(), DownloadError>,
+    ) -> Result<(), PackageFault> {
+        match (result, tried) {
+            (result, []) => Ok(result?),
+            (Ok(()), _) => {
+                self.reporter.report(Event::Note {
+                    level: Level::Info,
+                    platform: None,
+                    text: format!("the mirror has dropped {}; it was found at `{url}`", wanted.what),
+                });
+                Ok(())
+            }
+            (Err(DownloadError::Cancelled(cancelled)), _) => Err(DownloadError::Cancelled(cancelled).into()),
+            (Err(last), tried) => Err(PackageFault::Superseded { tried: tried.to_vec(), last }),
+        }
     }
 
     /// The bytes of a package that [`Access::packages`] got, hashed once more.

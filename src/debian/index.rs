@@ -151,10 +151,10 @@ impl Universe {
         found
     }
 
-    /// Where a package is downloaded from.
+    /// The mirror that has a package, and its path there.
     #[must_use]
-    pub fn url(&self, record: &Record) -> String {
-        format!("{}/{}", self.mirrors[record.mirror], record.path)
+    pub fn place<'a>(&'a self, record: &'a Record) -> (&'a str, &'a str) {
+        (&self.mirrors[record.mirror], &record.path)
     }
 
     /// How many packages there are, versions counted apart.
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(universe.len(), 2);
         let (a, _) = universe.candidate("a").unwrap();
         assert_eq!(&*a.depends, "p, b,\nc (>= 1)");
-        assert_eq!(universe.url(a), "http://m.example/pool/a_1.deb");
+        assert_eq!(universe.place(a), ("http://m.example", "pool/a_1.deb"));
     }
 
     #[test]

@@ -11,21 +11,27 @@
 //! | [`index`], [`relation`], [`resolve`] | which packages there are, and which of them are needed |
 //! | `fetch` | the network and the cache |
 //! | [`unpack`], [`tree`] | what is in a package, and how packages lie on each other |
-//! | [`base`], [`certificates`] | the base image's recipe, and what maintainer scripts would have made |
+//! | [`choose`], `recipe` | which packages a base is made of |
+//! | [`places`] | where a package's file is looked for |
+//! | [`base`], [`certificates`] | laying a base out, and what maintainer scripts would have made |
 //!
 //! Trust goes one way: a key that is embedded or configured signs the release, the release has the digest of each
 //! index, an index has the digest of each package. A link that does not hold ends the build; nothing falls back to
-//! something unverified. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
+//! something unverified. A pinned package (`lock`) has its digest from such a chain of an earlier day: the bytes are as
+//! sure as they were then, and only that they are current is given up, on purpose. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
 //! one root, and writing to dpkg's own database, since such an image has no dpkg.
 
 pub mod archive;
 pub mod base;
 mod bounded;
 pub mod certificates;
+pub mod choose;
 pub mod error;
 mod fetch;
 pub mod index;
 pub mod keys;
+pub mod places;
+mod recipe;
 pub mod relation;
 pub mod release;
 pub mod resolve;
@@ -38,6 +44,11 @@ pub mod tree;
 pub mod unpack;
 
 pub use archive::{Archive, Suite};
-pub use base::{AssembledBase, BaseRequest, Package, ResolvedBase, assemble_base, package_for_library};
+pub use base::{AssembledBase, assemble_base};
+pub use choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_packages};
 pub use error::Error;
-pub use sources::{Mirrors, Source, Wanted, host_mirrors, select};
+pub use places::{Places, Pool, Snapshot};
+pub use recipe::{package_for_library, recipe_digest};
+pub use sources::{
+    Mirrors, Source, Wanted, host_mirrors, is_snapshot_date, select, snapshot_root, suites_of,
+};

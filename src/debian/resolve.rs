@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use debversion::Version;
 
-use super::error::Error;
+use super::error::{Error, Unsatisfied};
 use super::index::{Record, Universe};
 use super::relation::{Group, Relation, parse_groups, written};
 
@@ -141,12 +141,13 @@ impl<'a> Resolver<'a, '_> {
                 }
             }
         }
-        Err(Error::Unsatisfied {
+        Err(Unsatisfied {
             architecture: self.request.architecture.to_owned(),
             chain: chain.to_vec(),
             wanted: written(group),
             reason: reasons.join("; "),
-        })
+        }
+        .into())
     }
 
     /// The package of that very name, if it can be added, or why it cannot.
@@ -196,11 +197,13 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn relations(&self, text: &str, chain: &[String]) -> Result<Vec<Group>, Error> {
-        parse_groups(text).map_err(|error| Error::Unsatisfied {
-            architecture: self.request.architecture.to_owned(),
-            chain: chain.to_vec(),
-            wanted: text.to_owned(),
-            reason: error.to_string(),
+        parse_groups(text).map_err(|error| {
+            Error::from(Unsatisfied {
+                architecture: self.request.architecture.to_owned(),
+                chain: chain.to_vec(),
+                wanted: text.to_owned(),
+                reason: error.to_string(),
+            })
         })
     }
 }

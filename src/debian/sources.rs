@@ -48,6 +48,8 @@ pub struct Wanted<'a> {
     pub configured: Mirrors,
     /// Mirrors that the host's apt uses.
     pub host: Mirrors,
+    /// The configured archive of snapshots; `None` for Debian's own.
+    pub snapshot: Option<String>,
     /// Files of `OpenPGP` keys that may sign beside Debian's own.
     pub keyrings: Vec<PathBuf>,
 }
@@ -101,8 +103,7 @@ impl SourceError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Snapshots {
-    archive: String,
-    security: String,
+    root: String,
     releases: std::collections::BTreeMap<String, String>,
 }
 
@@ -113,9 +114,10 @@ impl Snapshots {
             .expect("snapshot.toml is part of the program and tested")
     }
 
-    fn mirrors(&self, release: &str) -> Mirrors {
-        let dated = |address: &str| self.releases.get(release).map(|date| address.replace("{date}", date));
-        Mirrors { archive: dated(&self.archive), security: dated(&self.security) }
+    fn mirrors(&self, release: &str, root: Option<&str>) -> Mirrors {
+        let root = root.unwrap_or(&self.root).trim_end_matches('/');
+        let dated = |archive: &str| self.releases.get(release).map(|date| format!("{root}/{archive}/{date}"));
+        Mirrors { archive: dated("debian"), security: dated("debian-security") }
     }
 }
 
@@ -124,15 +126,19 @@ impl Source {
     /// path component is a timestamp such as `20260801T000000Z`, as on snapshot.debian.org.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
-        self.mirror.split('/').any(|part| {
-            let part = part.as_bytes();
-            part.len() == 16
-                && part.iter().enumerate().all(|(at, byte)| match at {
-                    8 => *byte == b'T',
-                    15 => *byte == b'Z',
-                    _ => byte.is_ascii_digit(),
-                })
-        })
+        self.snapshot_date().is_some()
+    }
+
+    /// The moment of the snapshot that the mirror serves, if it serves one.
+    #[must_use]
+    pub fn snapshot_date(&self) -> Option<&str> {
+        self.mirror.split('/').find(|part| is_snapshot_date(part))
+    }
+
+    /// True if its suite is one of the security archive.
+    #[must_use]
+    pub fn is_security(&self) -> bool {
+        is_security(&self.suite)
     }
 
     /// The address of a file of the archive.
@@ -148,16 +154,42 @@ impl fmt::Display for Source {
     }
 }
 
+/// True for the moment of a snapshot: `20260801T000000Z`.
+#[must_use]
+pub fn is_snapshot_date(text: &str) -> bool {
+    let text = text.as_bytes();
+    text.len() == 16
+        && text.iter().enumerate().all(|(at, byte)| match at {
+            8 => *byte == b'T',
+            15 => *byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        })
+}
+
+/// The address of the archive of snapshots: the configured one, else Debian's own.
+#[must_use]
+pub fn snapshot_root(configured: Option<&str>) -> String {
+    let root = configured.map_or_else(|| Snapshots::embedded().root, ToOwned::to_owned);
+    root.trim_end_matches('/').to_owned()
+}
+
+/// The suites and the components that are taken of a release, where empty lists stand for the default: the release,
+/// its updates and its security updates; `main`.
+#[must_use]
+pub fn suites_of(release: &str, suites: &[String], components: &[String]) -> (Vec<String>, Vec<String>) {
+    let default = || ["", "-updates", "-security"].map(|suffix| format!("{release}{suffix}")).to_vec();
+    let suites = if suites.is_empty() { default() } else { suites.to_vec() };
+    let components = if components.is_empty() { vec!["main".to_owned()] } else { components.to_vec() };
+    (suites, components)
+}
+
 /// The sources for a release, one a suite, in the order of the suites. Pure.
 pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
-    let default = ["", "-updates", "-security"].map(|suffix| format!("{}{suffix}", wanted.release));
-    let suites = if wanted.suites.is_empty() { &default } else { wanted.suites };
-    let main = ["main".to_owned()];
-    let components = if wanted.components.is_empty() { &main } else { wanted.components };
-    for name in suites.iter().chain(components) {
+    let (suites, components) = suites_of(wanted.release, wanted.suites, wanted.components);
+    for name in suites.iter().chain(&components) {
         check_name(name)?;
     }
-    let snapshot = Snapshots::embedded().mirrors(wanted.release);
+    let snapshot = Snapshots::embedded().mirrors(wanted.release, wanted.snapshot.as_deref());
     suites
         .iter()
         .map(|suite| {
@@ -168,7 +200,7 @@ pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
             Ok(Source {
                 mirror: mirror.trim_end_matches('/').to_owned(),
                 suite: suite.clone(),
-                components: components.to_vec(),
+                components: components.clone(),
                 keyrings: wanted.keyrings.clone(),
             })
         })

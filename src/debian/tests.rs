@@ -6,7 +6,10 @@ use std::sync::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::testing::{MiniArchive, Published, Signer};
-use super::{Archive, AssembledBase, BaseRequest, Error, ResolvedBase, Source, assemble_base};
+use super::{
+    Archive, AssembledBase, BaseRequest, BaseSet, Error, Mirrors, Places, ResolvedBase, Snapshot, Source,
+    assemble_base,
+};
 use crate::error::{ExitCode, Explain};
 use crate::layer::{Content, EntryKind};
 use crate::report::{Event, Level, Reporter, Silent};
@@ -75,14 +78,27 @@ impl Setup {
         Archive::open(&sources, &self.cache(), &Client::new(offline), &Cancel::new(), &Silent)
     }
 
-    fn resolve(&self, architecture: &str, extra: &[&str]) -> Result<ResolvedBase, Error> {
+    fn choose(&self, architecture: &str, extra: &[&str]) -> Result<BaseSet, Error> {
         let extra: Vec<String> = extra.iter().map(|name| (*name).into()).collect();
         let request = BaseRequest { architecture, extra: &extra };
         self.open(false)?.resolve_base(&request, &Client::new(false), &Cancel::new(), &Silent)
     }
 
+    fn resolve(&self, architecture: &str, extra: &[&str]) -> Result<ResolvedBase, Error> {
+        Ok(self.choose(architecture, extra)?.plain())
+    }
+
+    fn mirror(&self) -> Places {
+        let mirrors = Mirrors { archive: Some(self.archive.address().into()), security: None };
+        Places { mirrors, snapshot: None }
+    }
+
     fn assemble(&self, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
-        assemble_base(resolved, &self.cache(), &Client::new(false), &Cancel::new(), &Silent)
+        self.assemble_from(&self.mirror(), resolved)
+    }
+
+    fn assemble_from(&self, places: &Places, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
+        assemble_base(resolved, places, &self.cache(), &Client::new(false), &Cancel::new(), &Silent)
     }
 
     /// The only file of a folder of the cache but for locks.
@@ -221,8 +237,8 @@ fn without_the_network_the_cache_serves_and_its_gaps_are_named() {
     let resolve = |architecture| {
         archive.resolve_base(&BaseRequest { architecture, extra: &[] }, &client, &cancel, &Silent)
     };
-    assert_eq!(resolve("arm64").unwrap(), resolved);
-    assemble_base(&resolved, &setup.cache(), &client, &cancel, &Silent).unwrap();
+    assert_eq!(resolve("arm64").unwrap().plain(), resolved);
+    assemble_base(&resolved, &setup.mirror(), &setup.cache(), &client, &cancel, &Silent).unwrap();
     assert_eq!(resolve("armhf").unwrap_err().exit_code(), ExitCode::Offline);
     assert!(setup.archive.requests().is_empty());
     // A cached release is verified like any other.
@@ -348,7 +364,8 @@ fn a_missing_architecture_lists_what_there_is() {
         .open(false)
         .unwrap()
         .resolve_base(&request, &Client::new(false), &Cancel::new(), &notes)
-        .unwrap();
+        .unwrap()
+        .plain();
     assert_eq!(resolved.packages[1].version, "2.36-9+deb12u1");
     assert_eq!(*notes.0.lock().unwrap(), ["Debian testing-updates has no armhf and is left out for it"]);
 }
@@ -373,7 +390,8 @@ fn stops_when_told_to() {
     let error = archive.resolve_base(&request, &Client::new(false), &cancel, &Silent).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
     let resolved = setup.resolve("arm64", &[]).unwrap();
-    let error = assemble_base(&resolved, &setup.cache(), &Client::new(false), &cancel, &Silent).unwrap_err();
+    let (places, client) = (setup.mirror(), Client::new(false));
+    let error = assemble_base(&resolved, &places, &setup.cache(), &client, &cancel, &Silent).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
 }
 
@@ -381,4 +399,55 @@ fn stops_when_told_to() {
 fn libraries_beyond_the_base_lead_to_their_packages() {
     assert_eq!(super::package_for_library("libstdc++.so.6"), Some("libstdc++6"));
     assert_eq!(super::package_for_library("libnothing.so.1"), None);
+}
+
+#[test]
+fn what_a_payload_may_need_is_chosen_with_the_rest() {
+    let standard = Published::new("libstdc++6", "12", "Depends: gcc-base (= 12), extra\n", |deb| {
+        deb.file("usr/lib/x/libstdc++.so.6", b"c++", 0o644)
+    });
+    let extra = Published::new("extra", "1", "", |deb| deb.file("usr/lib/x/extra", b"", 0o644));
+    let setup = Setup::with(vec![standard, extra]);
+    let set = setup.choose("arm64", &[]).unwrap();
+    let needed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let names = |base: &ResolvedBase| -> Vec<String> {
+        base.packages.iter().skip(6).map(|package| package.name.clone()).collect()
+    };
+    assert_eq!(names(&set.plain()), ["gcc-base"]);
+    let base = set.base(&needed(&["libstdc++.so.6", "libnothing.so.1"])).unwrap();
+    assert_eq!(names(&base), ["extra", "gcc-base", "libstdc++6"]);
+    assert_ne!(base.identity(), set.plain().identity());
+    // This archive lacks the package, which is said when a payload needs it and not before.
+    assert_eq!(set.obtainable(&needed(&["libz.so.1", "libc.so.6"])), needed(&["libz.so.1"]));
+    let error = set.base(&needed(&["libz.so.1"])).unwrap_err();
+    assert_eq!(error.to_string(), "arm64: zlib1g: no source has zlib1g");
+    assert_eq!(error.exit_code(), ExitCode::Package);
+}
+
+#[test]
+fn a_pinned_package_outlives_its_mirror() {
+    let setup = Setup::new();
+    let resolved = setup.resolve("arm64", &[]).unwrap();
+    let deb = served(&setup, "pool/tzdata_1.deb");
+    setup.archive.put("pool/tzdata_1.deb", None);
+    let root = setup.archive.address().to_owned();
+    let snapshot = Some(Snapshot { root, date: "20260801T000000Z".into() });
+    let places = Places { snapshot, ..setup.mirror() };
+    // Neither the mirror nor the snapshots have it.
+    let error = setup.assemble_from(&places, &resolved).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Package, "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("arm64: cannot get tzdata 1, which the mirror has dropped: `http://"), "{text}");
+    assert!(text.contains("\n  it is not at http://"), "{text}");
+    assert!(error.hint().unwrap().contains("xbuild lock --update"));
+    // The snapshots have something else.
+    let path = "debian/20260801T000000Z/pool/tzdata_1.deb";
+    setup.archive.put(path, Some(vec![0; deb.len()]));
+    let error = setup.assemble_from(&places, &resolved).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::CorruptDownload, "{error}");
+    // They have it.
+    setup.archive.put(path, Some(deb));
+    setup.archive.requests();
+    setup.assemble_from(&places, &resolved).unwrap();
+    assert!(setup.archive.requests().contains(&path.to_owned()));
 }

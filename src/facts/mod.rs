@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use semver::Version;
 use serde::Serialize;
 
 use crate::base::{BaseError, Bases, ResolvedBase};
@@ -13,6 +14,7 @@ use crate::compile::configuration::Configuration;
 use crate::compile::graph::Graph;
 use crate::compile::{self, Linker};
 use crate::error::{ExitCode, Explain};
+use crate::lock::Pins;
 use crate::platform::Platform;
 use crate::report::{Event, Phase, Reporter};
 use crate::settings::Settings;
@@ -51,7 +53,7 @@ pub struct Facts {
 #[serde(rename_all = "kebab-case")]
 pub struct ZigFacts {
     /// Its version.
-    pub version: String,
+    pub version: Version,
     /// Where it is, or where it would come from.
     pub from: String,
     /// The newest glibc that it links for, as (2, minor).
@@ -140,11 +142,14 @@ pub struct Probe {
     pub bases: Bases,
     /// Each platform's base.
     pub resolved: BTreeMap<Platform, Result<ResolvedBase, BaseError>>,
+    /// The zig that is pinned.
+    pub pinned_zig: Option<Version>,
 }
 
 /// Gathers the facts of a run. A base that cannot be resolved is that platform's failure, kept in the probe.
 pub fn gather(
     settings: &Settings,
+    pins: &Pins,
     environment: &Environment,
     client: &Client,
     cancel: &Cancel,
@@ -156,8 +161,8 @@ pub fn gather(
     let bases = Bases::default();
     // Bases wait for the network, the rest for cargo and git.
     thread::scope(|scope| {
-        let resolving = scope.spawn(|| bases.resolve_all(settings, client, cancel, reporter));
-        let local = gather_local(settings, environment, cancel, reporter);
+        let resolving = scope.spawn(|| bases.resolve_all(settings, pins, client, cancel, reporter));
+        let local = gather_local(settings, pins, environment, cancel, reporter);
         let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (rust, configuration, graph, mut facts) = local?;
         for (platform, base) in &resolved {
@@ -175,11 +180,13 @@ pub fn gather(
         graph,
         bases,
         resolved,
+        pinned_zig: pins.zig.as_ref().map(|pin| pin.version.clone()),
     })
 }
 
 fn gather_local(
     settings: &Settings,
+    pins: &Pins,
     environment: &Environment,
     cancel: &Cancel,
     reporter: &dyn Reporter,
@@ -207,7 +214,7 @@ fn gather_local(
         c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
         linkers,
         standard_libraries,
-        zig: zig_facts(settings, environment, cancel),
+        zig: zig_facts(settings, pins, environment, cancel),
         bases: BTreeMap::new(),
         project,
     };
@@ -215,16 +222,17 @@ fn gather_local(
 }
 
 /// The zig that is there, else the one that would be provided.
-fn zig_facts(settings: &Settings, environment: &Environment, cancel: &Cancel) -> ZigFacts {
+fn zig_facts(settings: &Settings, pins: &Pins, environment: &Environment, cancel: &Cancel) -> ZigFacts {
     let machine = &settings.machine;
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment };
+    let pinned = pins.zig.as_ref().map(|pin| &pin.version);
+    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned };
     if let Ok(zig) = zig::find(&request, cancel) {
         let from = zig.program.display().to_string();
-        return ZigFacts { version: zig.version.to_string(), from, newest_glibc: zig.newest_glibc() };
+        return ZigFacts { version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
     }
     let data = ZigData::get();
     ZigFacts {
-        version: data.version.to_string(),
+        version: data.version.clone(),
         from: "to be provided".into(),
         newest_glibc: data.newest_glibc(&data.version),
     }

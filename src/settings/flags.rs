@@ -21,7 +21,7 @@ pub struct Flags {
     pub no_default_features: bool,
     /// `--profile`, or what `--release` stands for.
     pub profile: Option<String>,
-    /// `--locked`.
+    /// `--locked`: neither `Cargo.lock` nor `xbuild.lock` may have to change.
     pub locked: bool,
     /// `--offline`.
     pub offline: bool,
@@ -86,6 +86,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "XBUILD_DEBIAN_SECURITY_MIRROR",
         meaning: "the URL of a mirror of Debian's security archive",
+    },
+    Variable {
+        name: "XBUILD_DEBIAN_SNAPSHOT",
+        meaning: "the URL of an archive of Debian's snapshots, for pinned packages",
     },
     Variable { name: "SOURCE_DATE_EPOCH", meaning: "seconds since 1970, for every time stamp in the image" },
 ];

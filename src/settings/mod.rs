@@ -20,6 +20,7 @@ use crate::platform::Platform;
 mod error;
 mod flags;
 mod image;
+mod lock;
 pub mod nearest;
 pub mod origin;
 mod platforms;
@@ -30,6 +31,7 @@ mod values;
 
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
+pub use lock::LockSettings;
 pub use resolve::{Host, resolve, resolve_machine};
 
 pub use origin::{Location, Origin, Sourced};
@@ -77,6 +79,8 @@ pub struct Settings {
     pub color: bool,
     /// The configuration files that were read, in the order of their precedence.
     pub files: Vec<PathBuf>,
+    /// What pins the bases and toolchains.
+    pub lock: LockSettings,
 }
 
 /// What is passed on to cargo.
@@ -361,6 +365,8 @@ pub struct DebianSettings {
     pub mirror: Option<String>,
     /// The URL of a mirror of the security archive (`…/debian-security`).
     pub security_mirror: Option<String>,
+    /// The URL of an archive of snapshots, with `debian/<date>` and `debian-security/<date>` below it.
+    pub snapshot: Option<String>,
     /// Files with further `OpenPGP` keys that may sign a release. Absolute.
     pub keyrings: Vec<PathBuf>,
 }

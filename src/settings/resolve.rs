@@ -14,8 +14,9 @@ use super::flags::Flags;
 use super::origin::{Origin, Sourced};
 use super::platforms::known_platform;
 use super::{
-    BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings, Machine,
-    PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, image, nearest::nearest, values,
+    BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
+    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, image,
+    nearest::nearest, values,
 };
 
 /// What surrounds the process.
@@ -112,6 +113,7 @@ pub fn resolve(
         source_date_epoch: sources.source_date_epoch()?,
         color: host.color,
         files: files.collect(),
+        lock: LockSettings::of(project, flags),
     })
 }
 
@@ -506,6 +508,7 @@ impl<'a> Sources<'a> {
                 security_mirror: mirror("XBUILD_DEBIAN_SECURITY_MIRROR", |file| {
                     file.debian.security_mirror.as_ref()
                 })?,
+                snapshot: mirror("XBUILD_DEBIAN_SNAPSHOT", |file| file.debian.snapshot.as_ref())?,
                 keyrings: keyrings
                     .into_iter()
                     .flatten()

@@ -10,6 +10,7 @@ mod harness;
 mod hello;
 mod interrupt;
 mod killed;
+mod lock;
 mod mirrors;
 mod outputs;
 mod service;

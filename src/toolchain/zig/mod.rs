@@ -40,6 +40,8 @@ pub struct ZigRequest<'a> {
     pub cache: &'a Path,
     /// For `PATH` and `HOME`.
     pub environment: &'a Environment,
+    /// The only version that will do, where one is pinned.
+    pub pinned: Option<&'a Version>,
 }
 
 /// A zig that can be used.
@@ -65,8 +67,10 @@ impl Zig {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Every way failed.
-    #[error("zig {} or newer was not found and could not be provided{}", ZigData::get().minimum, list(attempts))]
+    #[error("zig {} was not found and could not be provided{}", wanted(pinned.as_ref()), list(attempts))]
     NoWay {
+        /// The version that is pinned, if one is.
+        pinned: Option<Version>,
         /// What was tried, in order.
         attempts: Vec<Attempt>,
     },
@@ -103,6 +107,22 @@ pub enum WayError {
         program: PathBuf,
         /// Its version.
         version: Version,
+    },
+    /// The program is not of the version that is pinned.
+    #[error("`{}` is version {version}, and {pinned} is pinned", program.display())]
+    NotPinned {
+        /// The program.
+        program: PathBuf,
+        /// Its version.
+        version: Version,
+        /// The pinned one.
+        pinned: Version,
+    },
+    /// Another version is pinned than the one that would be provided.
+    #[error("it would bring version {}, and {pinned} is pinned", ZigData::get().version)]
+    OtherPinned {
+        /// The pinned one.
+        pinned: Version,
     },
     /// The program does not tell its version.
     #[error("`{} version` says {said:?}, which is no version", program.display())]
@@ -181,6 +201,13 @@ impl fmt::Display for Attempt {
     }
 }
 
+fn wanted(pinned: Option<&Version>) -> String {
+    match pinned {
+        Some(pinned) => format!("{pinned}, which is pinned,"),
+        None => format!("{} or newer", ZigData::get().minimum),
+    }
+}
+
 fn list(attempts: &[Attempt]) -> String {
     attempts.iter().fold(String::new(), |text, attempt| format!("{text}\n  {attempt}"))
 }
@@ -199,7 +226,7 @@ impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         let attempts = match self {
             Self::Cancelled(cancelled) => return cancelled.exit_code(),
-            Self::NoWay { attempts } => attempts,
+            Self::NoWay { attempts, .. } => attempts,
         };
         // What most wants attention first: altered bytes, then the network that was forbidden.
         let any = |test: fn(&WayError) -> bool| attempts.iter().any(|attempt| test(&attempt.reason));
@@ -228,6 +255,9 @@ impl Explain for Error {
             Self::NoWay { .. } if self.exit_code() == ExitCode::Offline => {
                 Some("run `xbuild toolchain install zig` once with the network".into())
             }
+            Self::NoWay { pinned: Some(pinned), .. } if pinned != version => Some(format!(
+                "install zig {pinned} and put it on PATH, or pin what is here: `xbuild lock --update zig`"
+            )),
             Self::NoWay { .. } => Some(format!(
                 "install it (`pip install ziglang=={version}`, or from https://ziglang.org/download/) and \
                  put it on PATH or into the user's configuration as `zig = \"PATH\"`"
@@ -251,16 +281,22 @@ pub fn provide(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Zig, Error> {
+    let data = ZigData::get();
+    // Only one version can be provided.
+    let other = request.pinned.filter(|pinned| **pinned != data.version);
     walk(request, cancel, |way| {
-        let result = match way {
-            ZigWay::Tarball | ZigWay::Package if client.is_offline() => Err(WayError::Offline),
-            ZigWay::Tarball => install(request, way, cancel, reporter, |work| {
-                tarball::fetch(work, &ZigData::get().tarball, client, cancel, reporter)
+        let result = match (way, other) {
+            (ZigWay::Tarball | ZigWay::Package, Some(pinned)) => {
+                Err(WayError::OtherPinned { pinned: pinned.clone() })
+            }
+            (ZigWay::Tarball | ZigWay::Package, None) if client.is_offline() => Err(WayError::Offline),
+            (ZigWay::Tarball, None) => install(request, way, cancel, reporter, |work| {
+                tarball::fetch(work, &data.tarball, client, cancel, reporter)
             }),
-            ZigWay::Package => install(request, way, cancel, reporter, |work| {
+            (ZigWay::Package, None) => install(request, way, cancel, reporter, |work| {
                 package::fetch(work, request.environment, cancel, reporter)
             }),
-            way => existing(request, way, cancel),
+            (way, _) => existing(request, way, cancel),
         };
         if let Err(reason) = &result {
             // A path that somebody has configured and that does not work is a fault; the others are not.
@@ -292,7 +328,7 @@ fn walk(
             None => {}
         }
     }
-    Err(Error::NoWay { attempts })
+    Err(Error::NoWay { pinned: request.pinned.cloned(), attempts })
 }
 
 /// A zig that is there already.
@@ -301,18 +337,19 @@ fn existing(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zi
         ZigWay::Configured => {
             let program = request.settings.path.as_ref().ok_or(WayError::NotConfigured)?;
             let program = lookup(program, request.environment).unwrap_or_else(|| program.clone());
-            check(program, way, cancel)
+            check(program, way, request.pinned, cancel)
         }
-        ZigWay::Installed => installed(request.environment, cancel),
-        ZigWay::Cache => cached(request.cache, way, cancel),
+        ZigWay::Installed => installed(request, cancel),
+        ZigWay::Cache => cached(request, way, cancel),
         ZigWay::Tarball | ZigWay::Package => Err(WayError::NotCached),
     }
 }
 
-fn installed(environment: &Environment, cancel: &Cancel) -> Result<Zig, WayError> {
+fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError> {
+    let (environment, pinned) = (request.environment, request.pinned);
     let mut failure = None;
     if let Some(program) = lookup(Path::new("zig"), environment) {
-        match check(program, ZigWay::Installed, cancel) {
+        match check(program, ZigWay::Installed, pinned, cancel) {
             Ok(zig) => return Ok(zig),
             Err(error) => failure = Some(error),
         }
@@ -324,7 +361,7 @@ fn installed(environment: &Environment, cancel: &Cancel) -> Result<Zig, WayError
         let output = Command::new(python).args(["-c", script]).output(cancel)?;
         let path = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         if output.status.success() && Path::new(&path).is_absolute() {
-            match check(path.into(), ZigWay::Installed, cancel) {
+            match check(path.into(), ZigWay::Installed, pinned, cancel) {
                 Ok(zig) => return Ok(zig),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -340,7 +377,7 @@ fn lookup(program: &Path, environment: &Environment) -> Option<PathBuf> {
 }
 
 /// Asks a program for its version.
-fn check(program: PathBuf, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+fn check(program: PathBuf, way: ZigWay, pinned: Option<&Version>, cancel: &Cancel) -> Result<Zig, WayError> {
     let said = Command::new(&program).arg("version").text(cancel)?;
     let said = said.trim();
     let Ok(version) = said.parse::<Version>() else {
@@ -350,7 +387,10 @@ fn check(program: PathBuf, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError
     if version < ZigData::get().minimum {
         return Err(WayError::TooOld { program, version });
     }
-    Ok(Zig { program, version, way })
+    match pinned.filter(|pinned| **pinned != version) {
+        Some(pinned) => Err(WayError::NotPinned { program, version, pinned: pinned.clone() }),
+        None => Ok(Zig { program, version, way }),
+    }
 }
 
 /// Where the pinned version is kept.
@@ -358,8 +398,8 @@ fn folder(cache: &Path) -> PathBuf {
     cache.join("toolchains").join(format!("zig-{}", ZigData::get().version))
 }
 
-fn cached(cache: &Path, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
-    let folder = folder(cache);
+fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+    let folder = folder(request.cache);
     // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
     match fs::read_to_string(folder.join(MARKER)) {
         Ok(text) if text == package::marker() || text == tarball::marker() => {}
@@ -367,7 +407,7 @@ fn cached(cache: &Path, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
         Err(error) => return Err(error.into()),
     }
-    check(folder.join("zig"), way, cancel)
+    check(folder.join("zig"), way, request.pinned, cancel)
 }
 
 /// A folder to work in, and the folder in it that becomes the provided zig.
@@ -401,18 +441,18 @@ fn install(
         });
     })?;
     // Another process may have provided it while we waited.
-    if let Ok(zig) = cached(request.cache, way, cancel) {
+    if let Ok(zig) = cached(request, way, cancel) {
         return Ok(zig);
     }
     let scratch = fs::temporary_dir(&toolchains)?;
     let root = scratch.path().join("root");
     fs::create_dir(&root)?;
     fetch(&Work { downloads: &downloads, scratch: scratch.path(), root: &root })?;
-    check(root.join("zig"), way, cancel)?;
+    check(root.join("zig"), way, request.pinned, cancel)?;
     if folder.exists() {
         // Without a good marker it is an older pin's, or somebody has been at it.
         fs::rename(&folder, scratch.path().join("old"))?;
     }
     fs::rename(&root, &folder)?;
-    check(folder.join("zig"), way, cancel)
+    check(folder.join("zig"), way, request.pinned, cancel)
 }

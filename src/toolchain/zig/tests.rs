@@ -43,6 +43,7 @@ struct Machine {
     folder: fs::TempDir,
     environment: Environment,
     settings: ZigSettings,
+    pinned: Option<Version>,
 }
 
 impl Machine {
@@ -51,7 +52,7 @@ impl Machine {
         let path = folder.path().join("bin");
         fs::create_dir(&path).unwrap();
         let environment = [("PATH", path)].into_iter().collect();
-        Self { folder, environment, settings: ZigSettings { path: None, ways: ways.to_vec() } }
+        Self { folder, environment, settings: ZigSettings { path: None, ways: ways.to_vec() }, pinned: None }
     }
 
     /// Puts a shell script on `PATH`.
@@ -67,13 +68,18 @@ impl Machine {
 
     fn provide(&self, client: &Client) -> Result<Zig, Error> {
         let cache = self.cache();
-        let request = ZigRequest { settings: &self.settings, cache: &cache, environment: &self.environment };
+        let request = ZigRequest {
+            settings: &self.settings,
+            cache: &cache,
+            environment: &self.environment,
+            pinned: self.pinned.as_ref(),
+        };
         provide(&request, client, &Cancel::new(), &Silent)
     }
 
     fn attempts(&self) -> Vec<Attempt> {
         match self.provide(&Client::new(false)) {
-            Err(Error::NoWay { attempts }) => attempts,
+            Err(Error::NoWay { attempts, .. }) => attempts,
             other => panic!("{other:?}"),
         }
     }
@@ -119,8 +125,12 @@ fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
     machine.settings.path = Some("/no/such/zig".into());
     let reporter = Kept::default();
     let cache = machine.cache();
-    let request =
-        ZigRequest { settings: &machine.settings, cache: &cache, environment: &machine.environment };
+    let request = ZigRequest {
+        settings: &machine.settings,
+        cache: &cache,
+        environment: &machine.environment,
+        pinned: None,
+    };
     let error = provide(&request, &Client::new(true), &Cancel::new(), &reporter).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Offline);
     let text = error.to_string();
@@ -144,7 +154,7 @@ fn a_package_with_other_bytes_is_refused() {
     );
     let attempts = machine.attempts();
     assert!(matches!(attempts[1].reason, WayError::Corrupt { .. }), "{}", attempts[1].reason);
-    assert_eq!(Error::NoWay { attempts }.exit_code(), ExitCode::CorruptDownload);
+    assert_eq!(Error::NoWay { pinned: None, attempts }.exit_code(), ExitCode::CorruptDownload);
     // Nothing is left that a later run could take for zig.
     assert_eq!(fs::read_dir(machine.cache().join("toolchains")).unwrap().count(), 1, "only the lock");
 }
@@ -248,4 +258,21 @@ fn a_wheel_cannot_leave_its_folder() {
         assert!(matches!(result, Err(WayError::Archive { .. })), "{name}: {result:?}");
         assert!(!folder.path().join("up").exists());
     }
+}
+
+#[test]
+fn a_pinned_version_is_the_only_one_that_will_do() {
+    let mut machine = Machine::new(ZigWay::ALL);
+    let program = machine.program("zig", "echo 0.16.0");
+    machine.pinned = Some(Version::new(0, 16, 0));
+    assert_eq!(machine.provide(&Client::new(true)).unwrap().program, program);
+    // Another one is on PATH, and neither is it the one that could be provided.
+    machine.pinned = Some(Version::new(0, 15, 2));
+    let error = machine.provide(&Client::new(true)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("zig 0.15.2, which is pinned, was not found"), "{text}");
+    assert!(text.contains("is version 0.16.0, and 0.15.2 is pinned"), "{text}");
+    assert!(text.contains(&format!("it would bring version {}", ZigData::get().version)), "{text}");
+    assert_eq!(error.exit_code(), ExitCode::Toolchain);
+    assert!(error.hint().unwrap().contains("xbuild lock --update zig"));
 }

@@ -14,9 +14,14 @@ pub(crate) const TAG: &str = "base";
 /// Writes the layout. Every image has one file, `/etc/base`, some configuration, and fields that no
 /// specification knows.
 pub(crate) fn write(layout: &Path, platforms: &[&str]) {
+    write_as(layout, platforms, "the base");
+}
+
+/// The same with another text in its file. What was there before is there still, without its tag.
+pub(crate) fn write_as(layout: &Path, platforms: &[&str], text: &str) {
     fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
-    let manifests: Vec<Value> = platforms.iter().map(|platform| image(layout, platform)).collect();
+    let manifests: Vec<Value> = platforms.iter().map(|platform| image(layout, platform, text)).collect();
     let mut index = blob(
         layout,
         "application/vnd.oci.image.index.v1+json",
@@ -31,8 +36,8 @@ pub(crate) fn write(layout: &Path, platforms: &[&str]) {
     fs::write(layout.join("index.json"), root).expect("a folder of the test");
 }
 
-fn image(layout: &Path, platform: &str) -> Value {
-    let (tar, compressed) = layer(platform);
+fn image(layout: &Path, platform: &str, text: &str) -> Value {
+    let (tar, compressed) = layer(&format!("{text} for {platform}\n"));
     let mut parts = platform.split('/');
     let mut identity = json!({ "os": parts.next(), "architecture": parts.next() });
     if let Some(variant) = parts.next() {
@@ -64,8 +69,7 @@ fn image(layout: &Path, platform: &str) -> Value {
 }
 
 /// A layer's tar, and the same compressed.
-fn layer(platform: &str) -> (Vec<u8>, Vec<u8>) {
-    let text = format!("the base for {platform}\n");
+fn layer(text: &str) -> (Vec<u8>, Vec<u8>) {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_mode(0o644);

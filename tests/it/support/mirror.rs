@@ -17,7 +17,11 @@ pub(crate) struct Mirror {
     address: SocketAddr,
     altered: Arc<AtomicUsize>,
     asked: Arc<Mutex<Vec<String>>>,
+    lost: Arc<Mutex<Vec<String>>>,
 }
+
+/// Where the same files are to be had as of any moment, whatever the mirror has lost.
+const SNAPSHOT: &str = "/snapshot";
 
 impl Mirror {
     pub(crate) fn start(alter: Alter) -> Self {
@@ -26,18 +30,31 @@ impl Mirror {
             address: listener.local_addr().expect("a bound socket"),
             altered: Arc::default(),
             asked: Arc::default(),
+            lost: Arc::default(),
         };
         let (altered, asked, upstream) = (Arc::clone(&mirror.altered), Arc::clone(&mirror.asked), upstream());
+        let lost = Arc::clone(&mirror.lost);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (altered, asked, upstream) = (Arc::clone(&altered), Arc::clone(&asked), upstream.clone());
+                let lost = Arc::clone(&lost);
                 thread::spawn(move || {
                     // A client that hangs up is none of our business.
-                    stream.and_then(|stream| serve(&stream, &upstream, alter, &altered, &asked)).ok();
+                    stream.and_then(|stream| serve(&stream, &upstream, alter, &altered, &asked, &lost)).ok();
                 });
             }
         });
         mirror
+    }
+
+    /// From now on it has no file whose path has this in it.
+    pub(crate) fn lose(&self, part: &str) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(part.to_owned());
+    }
+
+    /// The URL of an archive of snapshots, which has lost nothing.
+    pub(crate) fn snapshots(&self) -> String {
+        format!("http://{}{SNAPSHOT}", self.address)
     }
 
     /// Its URL, as of an archive's root.
@@ -75,18 +92,26 @@ fn serve(
     alter: Alter,
     altered: &AtomicUsize,
     asked: &Mutex<Vec<String>>,
+    lost: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     // Requests on one connection, until the client closes it.
     while reader.read_line(&mut request)? > 0 {
-        let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches("/debian").to_owned();
+        let wanted = request.split(' ').nth(1).unwrap_or_default();
+        // `/snapshot/debian/<date>/pool/…` is `/pool/…`.
+        let dated = wanted.strip_prefix(SNAPSHOT).and_then(|path| path.splitn(4, '/').nth(3));
+        let path =
+            dated.map_or_else(|| wanted.trim_start_matches("/debian").to_owned(), |path| format!("/{path}"));
+        let lost = lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_lost = dated.is_none() && lost.iter().any(|part| path.contains(part.as_str()));
         let mut header = String::new();
         while reader.read_line(&mut header)? > 0 && !header.trim().is_empty() {
             header.clear();
         }
-        asked.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        let (status, mut body) = fetch(&format!("{upstream}{path}"));
+        asked.lock().unwrap_or_else(PoisonError::into_inner).push(wanted.to_owned());
+        let (status, mut body) =
+            if is_lost { (404, Vec::new()) } else { fetch(&format!("{upstream}{path}")) };
         if status == 200 && alter(&path, &mut body) {
             altered.fetch_add(1, Ordering::SeqCst);
         }

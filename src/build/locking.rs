@@ -1,0 +1,325 @@
+//! The lock of a project: read before a build, completed by it, written by `xbuild lock`.
+//!
+//! A build without a lock writes none: an image needs no file in the project, and a lock is asked for. Where there is one,
+//! a build follows it, adds what it lacks and takes nothing away, for another platform or package may need that.
+//! `xbuild lock` makes it what the project needs now, no more and no less.
+
+use std::path::{Path, PathBuf};
+
+use super::{BuildError, Failures, conclude};
+use crate::base::ResolvedBase;
+use crate::compile::Linker;
+use crate::facts::{self, Probe};
+use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
+use crate::report::{Event, Level, Reporter};
+use crate::settings::Settings;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::toolchain::zig::data::ZigData;
+
+/// What `xbuild lock` takes anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing that is pinned.
+    Nothing,
+    /// What has these names: bases, `rust`, `zig`.
+    Named(Vec<String>),
+    /// Everything. A lock that cannot be read is no hindrance.
+    Everything,
+}
+
+/// What [`lock`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// The lock.
+    pub path: PathBuf,
+    /// What has changed in it, sorted.
+    pub differences: Vec<Difference>,
+}
+
+/// The lock as it was found, and what of it concerns a run.
+pub(super) struct Locking {
+    path: PathBuf,
+    shown: String,
+    /// `None` if there is none.
+    lock: Option<Lock>,
+    pins: Pins,
+    strict: bool,
+}
+
+impl Locking {
+    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` is cargo's alone, which is said.
+    pub(super) fn open(settings: &Settings, reporter: &dyn Reporter) -> Result<Self, LockError> {
+        let (path, strict) = (&settings.lock.path, settings.lock.locked);
+        let shown = shown(path);
+        let lock = match read(path)? {
+            Some(text) => Some(text::parse(&shown, &text)?),
+            None => None,
+        };
+        if lock.is_none() && strict {
+            note(
+                reporter,
+                Level::Warning,
+                format!(
+                    "there is no `{shown}`, so --locked holds Cargo.lock alone; `xbuild lock` pins the rest"
+                ),
+            );
+        }
+        let pins = match &lock {
+            Some(lock) => Pins::of(lock, &settings.platforms, folder(path), strict),
+            None => Pins::default(),
+        };
+        Ok(Self { path: path.clone(), shown, lock, pins, strict })
+    }
+
+    /// What is pinned.
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// With `--locked`, an error that tells everything which is not as it is pinned. Without it, a warning where the
+    /// project's own toolchain is another: that one is not ours to choose.
+    pub(super) fn check(&self, probe: &Probe, reporter: &dyn Reporter) -> Result<(), LockError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let mut differences = toolchains(lock, probe);
+        if self.strict {
+            differences.extend(self.pins.unmet.iter().cloned());
+            differences.sort();
+            return refuse(&self.shown, differences);
+        }
+        for difference in &differences {
+            // Another zig than the pinned one is never taken.
+            if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
+                note(
+                    reporter,
+                    Level::Warning,
+                    format!(
+                        "`{}` pins another toolchain, so the image may differ from others that are built from it: \
+                         {difference} (`xbuild lock --update {name}` pins what is here)",
+                        self.shown
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what an existing lock lacks, once all bases are known.
+    pub(super) fn complete(
+        &self,
+        settings: &Settings,
+        probe: &Probe,
+        reporter: &dyn Reporter,
+    ) -> Result<(), LockError> {
+        let Some(lock) = self.lock.as_ref().filter(|_| !self.strict) else { return Ok(()) };
+        if probe.resolved.values().any(Result::is_err) {
+            return Ok(());
+        }
+        let mut completed = lock.clone();
+        for pin in pins(settings, &self.pins, probe) {
+            completed = completed.with(pin);
+        }
+        completed.rust.get_or_insert_with(|| rust(probe));
+        completed.zig = completed.zig.or_else(|| zig(probe));
+        let differences = compare::compare(lock, &completed);
+        if !differences.is_empty() {
+            write(&self.path, &completed)?;
+            tell(reporter, &format!("`{}` was completed", self.shown), &differences);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the lock of a project: what it pins already stays as it is, except for what is to be taken anew.
+///
+/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and what would change is an
+/// error.
+pub fn lock(
+    settings: &Settings,
+    environment: &Environment,
+    update: &Update,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Locked, BuildError> {
+    let cancel = cancel.within(settings.timeout, "locking");
+    let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
+    let text = read(path).map_err(LockError::from)?;
+    if text.is_none() && settings.lock.locked {
+        return Err(LockError::Missing { path: shown }.into());
+    }
+    let parsed = text.as_deref().map(|text| text::parse(&shown, text)).transpose();
+    let old = match (parsed, update) {
+        (Ok(lock), _) => lock.unwrap_or_default(),
+        (Err(error @ LockError::Io(_)), _) | (Err(error), Update::Nothing | Update::Named(_)) => {
+            return Err(error.into());
+        }
+        (Err(error), Update::Everything) => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Lock::default()
+        }
+    };
+    let kept = match update {
+        Update::Nothing => old.clone(),
+        Update::Everything => Lock::default(),
+        Update::Named(names) => {
+            names.iter().try_for_each(|name| check_name(name, &old, settings))?;
+            names.iter().fold(old.clone(), |lock, name| lock.without(name))
+        }
+    };
+    let pins_kept = Pins::of(&kept, &settings.platforms, folder(path), false);
+    let client = Client::new(settings.machine.offline);
+    let mut probe = facts::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
+    let failures = failed(&mut probe);
+    conclude(settings, &failures, reporter)?;
+    let mut new = pins(settings, &pins_kept, &probe).into_iter().fold(Lock::default(), Lock::with);
+    new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
+    new.zig = zig(&probe).map(|found| kept.zig.clone().unwrap_or(found));
+    keep_what_is_the_same(&old, &mut new);
+    let differences = compare::compare(&old, &new);
+    if settings.lock.locked {
+        refuse(&shown, differences.clone())?;
+        return Ok(Locked { path: path.clone(), differences });
+    }
+    if text.as_deref() != Some(&text::render(&new)) {
+        write(path, &new)?;
+    }
+    let what = match (&text, differences.is_empty()) {
+        (None, _) => format!("`{shown}` is new"),
+        (Some(_), true) => format!("`{shown}` is up to date"),
+        (Some(_), false) => format!("`{shown}` has changed"),
+    };
+    tell(reporter, &what, &differences);
+    Ok(Locked { path: path.clone(), differences })
+}
+
+/// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
+/// what moves is to be seen in a diff.
+fn keep_what_is_the_same(old: &Lock, new: &mut Lock) {
+    for pin in &mut new.apt {
+        if let Some(known) = old.apt(&pin.base, &pin.platform) {
+            let same = crate::lock::AptPin {
+                index: known.index.clone(),
+                snapshot: known.snapshot.clone(),
+                ..pin.clone()
+            };
+            if same == *known {
+                *pin = same;
+            }
+        }
+    }
+}
+
+/// An error unless there is nothing that differs.
+fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(LockError::Differs { path: shown.to_owned(), differences })
+}
+
+/// The bases that could not be resolved, taken out of the probe.
+fn failed(probe: &mut Probe) -> Failures {
+    let resolved = std::mem::take(&mut probe.resolved);
+    let mut failures = Failures::new();
+    for (platform, base) in resolved {
+        match base {
+            Ok(base) => {
+                probe.resolved.insert(platform, Ok(base));
+            }
+            Err(error) => {
+                failures.insert(platform, error.into());
+            }
+        }
+    }
+    failures
+}
+
+/// The entries of all bases of a run: those that are pinned as they are, the others from what was found.
+fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
+    let folder = folder(&settings.lock.path);
+    let found = settings.platforms.iter().filter_map(|wanted| {
+        if let Some(pin) = known.bases.get(&wanted.platform) {
+            return Some(pin.clone());
+        }
+        let base = base_name(&wanted.base.value, folder)?;
+        let resolved: &ResolvedBase = probe.resolved.get(&wanted.platform)?.as_ref().ok()?;
+        resolved.pin(&base, wanted)
+    });
+    found.collect()
+}
+
+/// The toolchains that differ from those that are pinned, or are not pinned.
+fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
+    let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
+    let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
+    if now.zig.is_none() {
+        // It is pinned for platforms that are not built now.
+        pinned.zig = None;
+    }
+    compare::compare(&pinned, &now)
+}
+
+fn rust(probe: &Probe) -> RustPin {
+    RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
+}
+
+/// The zig that links, if it does for any platform.
+fn zig(probe: &Probe) -> Option<ZigPin> {
+    let facts = &probe.facts;
+    facts.linkers.values().any(|linker| *linker == Linker::Zig).then(|| {
+        let data = ZigData::get();
+        let package = (facts.zig.version == data.version)
+            .then(|| format!("sha256:{}", data.package.sha256).parse().ok())
+            .flatten();
+        ZigPin { version: facts.zig.version.clone(), package }
+    })
+}
+
+/// An error unless something that is pinned, or that this project uses, has the name.
+fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockError> {
+    let folder = folder(&settings.lock.path);
+    let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, folder));
+    let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
+    known.extend(["rust".to_owned(), "zig".to_owned()]);
+    known.sort();
+    known.dedup();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let has = |pin: &&crate::lock::AptPin| pin.package.iter().any(|package| package.name == name);
+    let of_base = lock.apt.iter().find(has).map(|pin| pin.base.clone());
+    Err(LockError::UnknownName { given: name.to_owned(), of_base, known })
+}
+
+fn read(path: &Path) -> std::io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
+    Ok(fs::write_atomic(path, text::render(lock).as_bytes(), 0o644)?)
+}
+
+/// The folder that the lock lies in.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// How messages name the lock.
+fn shown(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn note(reporter: &dyn Reporter, level: Level, text: String) {
+    reporter.report(Event::Note { level, platform: None, text });
+}
+
+fn tell(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
+    let lines = differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"));
+    note(reporter, Level::Info, format!("{what}{lines}"));
+}

@@ -1,0 +1,346 @@
+//! Which packages a base is made of: all that it can be made of at once, so that what a payload turns out to need
+//! later is chosen from the same indexes, and can be pinned with the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use debversion::Version;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::archive::{Archive, Index};
+use super::error::{Error, Unsatisfied};
+use super::fetch::Access;
+use super::index::Universe;
+use super::places::Pool;
+use super::recipe::{ASSEMBLY, RECIPE, Recipe};
+use super::resolve::{self, Chosen, resolve};
+use crate::report::Reporter;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::fs;
+
+/// Which base.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseRequest<'a> {
+    /// Debian's name of the architecture: `amd64`, `arm64`, `armhf`, …
+    pub architecture: &'a str,
+    /// Packages beyond the recipe's. Order and repetition do not matter.
+    pub extra: &'a [String],
+}
+
+/// The packages that a base can be made of, from signed indexes. No package was downloaded for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseSet {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The release's codename.
+    pub release: String,
+    /// The verified suites that they were chosen from, in the order of the sources.
+    pub suites: Vec<SuiteOrigin>,
+    /// The packages in the order in which they are laid: the recipe's, then the others by name.
+    pub packages: Vec<Package>,
+    /// Libraries whose packages could not be chosen, and why.
+    pub lacking: BTreeMap<String, Unsatisfied>,
+}
+
+/// What vouches for a package index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuiteOrigin {
+    /// The suite as it was asked for: `bookworm-security`.
+    pub suite: String,
+    /// The release's `Date`, in seconds since the epoch.
+    pub date: Option<i64>,
+    /// Fingerprints of the trusted keys that signed it.
+    pub signers: Vec<String>,
+    /// The moment of the snapshot, if that is what the mirror serves.
+    pub snapshot: Option<String>,
+}
+
+/// The packages of a base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedBase {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The release's codename.
+    pub release: String,
+    /// The packages in the order in which they are laid.
+    pub packages: Vec<Package>,
+}
+
+/// A package of a base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The archive that has it.
+    pub pool: Pool,
+    /// The path of its `.deb` on every mirror of that archive.
+    pub path: String,
+    /// The digest of its `.deb`, in hexadecimal.
+    #[serde(with = "hex::serde")]
+    pub sha256: [u8; 32],
+    /// The size of its `.deb` in bytes.
+    pub size: u64,
+    /// What it takes when it is unpacked, in KiB, as it says itself.
+    pub installed_size: Option<u64>,
+    /// `Replaces`.
+    pub replaces: String,
+    /// Why it is here, for a person.
+    pub why: String,
+    /// The libraries that it is taken for, sorted; empty if it is in the base whatever the payload needs.
+    pub libraries: Vec<String>,
+}
+
+impl BaseSet {
+    /// The base for a payload that needs these libraries. One that the recipe does not know is left to the check of the
+    /// finished image.
+    pub fn base(&self, libraries: &BTreeSet<String>) -> Result<ResolvedBase, Error> {
+        if let Some(unsatisfied) = libraries.iter().find_map(|library| self.lacking.get(library)) {
+            return Err(unsatisfied.clone().into());
+        }
+        let wanted = |package: &&Package| {
+            package.libraries.is_empty()
+                || package.libraries.iter().any(|library| libraries.contains(library))
+        };
+        Ok(ResolvedBase {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            packages: self.packages.iter().filter(wanted).cloned().collect(),
+        })
+    }
+
+    /// The base for a payload that needs nothing beyond the recipe.
+    #[must_use]
+    pub fn plain(&self) -> ResolvedBase {
+        ResolvedBase {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            packages: self.packages.iter().filter(|package| package.libraries.is_empty()).cloned().collect(),
+        }
+    }
+
+    /// The libraries among `needed` that [`BaseSet::base`] adds a package for, or says why it cannot.
+    #[must_use]
+    pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
+        let known = |library: &&String| {
+            self.lacking.contains_key(*library)
+                || self.packages.iter().any(|package| package.libraries.contains(library))
+        };
+        needed.iter().filter(known).cloned().collect()
+    }
+}
+
+impl ResolvedBase {
+    /// The glibc that programs run on, for example `(2, 36)`: the version of libc6.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let libc = self.packages.iter().find(|package| package.name == "libc6")?;
+        let version: Version = libc.version.parse().ok()?;
+        let mut numbers = version.upstream_version.split('.');
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+
+    /// `sha256:…` over everything that decides the base's bytes: the recipe, the code's version, the architecture and
+    /// the packages. The same identity means the same root filesystem, wherever the packages came from.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut line = |text: &str| {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        };
+        line(&ASSEMBLY.to_string());
+        line(RECIPE);
+        line(&self.architecture);
+        for package in &self.packages {
+            line(&package.name);
+            line(&package.version);
+            line(&hex::encode(package.sha256));
+        }
+        format!("sha256:{}", hex::encode(hasher.finalize()))
+    }
+
+    /// What the packages are to download in all, in bytes.
+    #[must_use]
+    pub fn download_size(&self) -> u64 {
+        self.packages.iter().map(|package| package.size).sum()
+    }
+}
+
+/// Puts packages into the order in which they are laid: the recipe's first, since the first package's folder modes stay,
+/// then the others by name. It depends on nothing but their names, so that it survives being written down.
+pub fn sort_packages(packages: &mut [Package]) {
+    let rank = |name: &str| {
+        let position = Recipe::get().packages.iter().position(|package| package.name == name);
+        position.unwrap_or(usize::MAX)
+    };
+    packages.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
+}
+
+/// What is kept of a resolution: all but what changes with every release.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    packages: Vec<Package>,
+    lacking: BTreeMap<String, Unsatisfied>,
+}
+
+impl Archive {
+    /// Chooses the packages of a base. Needs the package indexes only the first time that it is asked for these: the
+    /// answer is kept under the digests of everything that decides it.
+    pub fn resolve_base(
+        &self,
+        request: &BaseRequest<'_>,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<BaseSet, Error> {
+        let access = Access { cache: self.cache(), client, cancel, reporter };
+        let indexes = self.indexes(request.architecture, reporter)?;
+        let extra: BTreeSet<&String> = request.extra.iter().collect();
+        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra));
+        let answer = if let Some(known) = recall(&kept)? {
+            known
+        } else {
+            let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
+                self.answer(universe, request.architecture, &extra)
+            })?;
+            remember(&kept, &answer)?;
+            answer
+        };
+        let origins = self.suites().iter().map(|suite| SuiteOrigin {
+            suite: suite.source.suite.clone(),
+            date: suite.release.date,
+            signers: suite.release.signers.clone(),
+            snapshot: suite.source.snapshot_date().map(ToOwned::to_owned),
+        });
+        Ok(BaseSet {
+            architecture: request.architecture.to_owned(),
+            release: self.suites().first().map(|suite| suite.release.codename.clone()).unwrap_or_default(),
+            suites: origins.collect(),
+            packages: answer.packages,
+            lacking: answer.lacking,
+        })
+    }
+
+    fn answer(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        extra: &BTreeSet<&String>,
+    ) -> Result<Answer, Error> {
+        let recipe = Recipe::get();
+        let plain: Vec<String> = recipe
+            .packages
+            .iter()
+            .map(|package| &package.name)
+            .chain(extra.iter().copied())
+            .cloned()
+            .collect();
+        let choose = |packages: &[String]| {
+            let without = recipe
+                .packages
+                .iter()
+                .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
+                .collect();
+            let chosen =
+                resolve(universe, &resolve::Request { architecture, packages, without, installed: &[] })?;
+            Ok::<Vec<Package>, Error>(chosen.iter().map(|chosen| self.package(universe, chosen)).collect())
+        };
+        let mut packages: BTreeMap<String, Package> =
+            choose(&plain)?.into_iter().map(|package| (package.name.clone(), package)).collect();
+        let mut lacking = BTreeMap::new();
+        for (library, name) in &recipe.libraries {
+            let more: Vec<String> = plain.iter().chain([name]).cloned().collect();
+            match choose(&more) {
+                Ok(chosen) => {
+                    for package in chosen {
+                        let known = packages.entry(package.name.clone());
+                        let package =
+                            known.or_insert_with(|| Package { libraries: vec![library.clone()], ..package });
+                        if !package.libraries.is_empty() && !package.libraries.contains(library) {
+                            package.libraries.push(library.clone());
+                        }
+                    }
+                }
+                // Not every archive has them all, and few payloads need one.
+                Err(Error::Unsatisfied(unsatisfied)) => {
+                    lacking.insert(library.clone(), unsatisfied);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut packages: Vec<Package> = packages.into_values().collect();
+        sort_packages(&mut packages);
+        Ok(Answer { packages, lacking })
+    }
+
+    fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
+        let record = chosen.record;
+        let (mirror, path) = universe.place(record);
+        // Where both archives are at one address, it does not matter which of them a package is said to be from.
+        let elsewhere =
+            self.suites().iter().any(|suite| suite.source.mirror == mirror && !suite.source.is_security());
+        Package {
+            name: record.name.to_string(),
+            version: record.version.to_string(),
+            pool: if elsewhere { Pool::Debian } else { Pool::Security },
+            path: path.to_owned(),
+            sha256: record.sha256,
+            size: record.size,
+            installed_size: record.installed_size,
+            replaces: record.replaces.to_string(),
+            why: why(chosen),
+            libraries: Vec::new(),
+        }
+    }
+}
+
+fn why(chosen: &Chosen<'_>) -> String {
+    match chosen.because.last() {
+        Some(parent) => format!("needed by {parent}"),
+        None => Recipe::get()
+            .package(&chosen.record.name)
+            .map_or_else(|| "the payload needs it".to_owned(), |package| package.why.clone()),
+    }
+}
+
+/// The name of a kept answer: a digest of all that decides it.
+fn question(indexes: &[Index<'_>], architecture: &str, extra: &BTreeSet<&String>) -> String {
+    let indexes: Vec<_> = indexes
+        .iter()
+        .map(|index| {
+            let suite = index.suite;
+            (
+                suite.source.is_security(),
+                &suite.source.mirror,
+                &suite.release.codename,
+                hex::encode(index.file.sha256),
+            )
+        })
+        .collect();
+    let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY, "set");
+    let question = serde_json::json!([version, RECIPE, architecture, extra, indexes]);
+    hex::encode(Sha256::digest(question.to_string()))
+}
+
+/// Keeps an answer: its digest, a line end, and the answer as JSON.
+fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
+    let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
+    let digest = hex::encode(Sha256::digest(&text));
+    Ok(fs::write_atomic(path, format!("{digest}\n{text}").as_bytes(), 0o644)?)
+}
+
+/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
+/// is the user's own; the packages that it names are still verified by their digests.
+fn recall(path: &Path) -> Result<Option<Answer>, Error> {
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let whole = text.split_once('\n').filter(|(digest, text)| *digest == hex::encode(Sha256::digest(text)));
+    Ok(whole.and_then(|(_, text)| serde_json::from_str(text).ok()))
+}

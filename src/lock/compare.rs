@@ -1,0 +1,254 @@
+//! What differs between two locks, as people want to read it: what moved, from what, to what.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{AptPin, ImagePin, Lock, PackagePin, RustPin, ZigPin};
+use crate::platform::Platform;
+
+/// One thing that differs. `from` and `to` are absent where there was nothing, or will be nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// A toolchain.
+    Toolchain {
+        /// `rust` or `zig`.
+        name: &'static str,
+        /// What is pinned.
+        from: Option<String>,
+        /// What is here.
+        to: Option<String>,
+    },
+    /// A base that is used and not pinned.
+    Missing {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+    },
+    /// A base that is pinned and not used.
+    Unused {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+    },
+    /// A base's digest.
+    Digest {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+        /// The digest that is pinned.
+        from: String,
+        /// The digest now.
+        to: String,
+    },
+    /// How a base is configured.
+    Setting {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+        /// `suites`, `components` or `recipe`.
+        what: &'static str,
+        /// What is pinned.
+        from: String,
+        /// What is configured.
+        to: String,
+    },
+    /// A Debian package.
+    Package {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+        /// The package.
+        package: String,
+        /// The pinned version.
+        from: Option<String>,
+        /// The version now.
+        to: Option<String>,
+    },
+    /// A signed release that vouches for packages.
+    Index {
+        /// The base.
+        base: String,
+        /// The platform.
+        platform: Platform,
+        /// The suite.
+        suite: String,
+        /// The pinned release's date.
+        from: Option<String>,
+        /// The release's date now.
+        to: Option<String>,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Toolchain { name, from, to } => {
+                write!(formatter, "{name}: ")?;
+                moved(formatter, from.as_deref(), to.as_deref())
+            }
+            Self::Missing { base, platform } => write!(formatter, "{base} for {platform}: not pinned"),
+            Self::Unused { base, platform } => write!(formatter, "{base} for {platform}: not used any more"),
+            Self::Digest { base, platform, from, to } => {
+                write!(formatter, "{base} for {platform}: ")?;
+                moved(formatter, Some(from), Some(to))
+            }
+            Self::Setting { base, platform, what, from, to } => {
+                write!(formatter, "{base} for {platform}: {what}: ")?;
+                moved(formatter, Some(from), Some(to))
+            }
+            Self::Package { base, platform, package, from, to } => {
+                write!(formatter, "{base} for {platform}: {package} ")?;
+                moved(formatter, from.as_deref(), to.as_deref())
+            }
+            Self::Index { base, platform, suite, from, to } => {
+                write!(formatter, "{base} for {platform}: the release of {suite}: ")?;
+                moved(formatter, from.as_deref(), to.as_deref())
+            }
+        }
+    }
+}
+
+fn moved(formatter: &mut fmt::Formatter<'_>, from: Option<&str>, to: Option<&str>) -> fmt::Result {
+    match (from, to) {
+        (Some(from), Some(to)) => write!(formatter, "{from} → {to}"),
+        (None, Some(to)) => write!(formatter, "{to} is new"),
+        (Some(from), None) => write!(formatter, "{from} is not used any more"),
+        (None, None) => Ok(()),
+    }
+}
+
+/// What differs, sorted: toolchains, then bases.
+#[must_use]
+pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let toolchains = [
+        ("rust", old.rust.as_ref().map(RustPin::to_string), new.rust.as_ref().map(RustPin::to_string)),
+        ("zig", old.zig.as_ref().map(ZigPin::to_string), new.zig.as_ref().map(ZigPin::to_string)),
+    ];
+    for (name, from, to) in toolchains.into_iter().filter(|(_, from, to)| from != to) {
+        differences.push(Difference::Toolchain { name, from, to });
+    }
+    let (before, after) = (keyed(&old.image, image_key), keyed(&new.image, image_key));
+    entries(&before, &after, &mut differences, compare_image);
+    let (before, after) = (keyed(&old.apt, apt_key), keyed(&new.apt, apt_key));
+    entries(&before, &after, &mut differences, compare_apt);
+    differences.sort();
+    differences
+}
+
+type Key<'a> = (&'a str, &'a Platform);
+
+fn image_key(pin: &ImagePin) -> Key<'_> {
+    (&pin.base, &pin.platform)
+}
+
+fn apt_key(pin: &AptPin) -> Key<'_> {
+    (&pin.base, &pin.platform)
+}
+
+fn keyed<'a, T>(pins: &'a [T], key: fn(&'a T) -> Key<'a>) -> BTreeMap<Key<'a>, &'a T> {
+    pins.iter().map(|pin| (key(pin), pin)).collect()
+}
+
+fn entries<T>(
+    before: &BTreeMap<Key<'_>, &T>,
+    after: &BTreeMap<Key<'_>, &T>,
+    differences: &mut Vec<Difference>,
+    compare: fn(&T, &T, &mut Vec<Difference>),
+) {
+    for ((base, platform), old) in before {
+        match after.get(&(*base, *platform)) {
+            Some(new) => compare(old, new, differences),
+            None => differences
+                .push(Difference::Unused { base: (*base).to_owned(), platform: (*platform).clone() }),
+        }
+    }
+    for (base, platform) in after.keys().filter(|key| !before.contains_key(*key)) {
+        differences.push(Difference::Missing { base: (*base).to_owned(), platform: (*platform).clone() });
+    }
+}
+
+fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Difference>) {
+    if old != new {
+        let said = |pin: &ImagePin| match &pin.name {
+            // Only what is told of it differs.
+            Some(name) if old.digest == new.digest => format!("{} ({name})", pin.digest),
+            _ => pin.digest.to_string(),
+        };
+        differences.push(Difference::Digest {
+            base: old.base.clone(),
+            platform: old.platform.clone(),
+            from: said(old),
+            to: said(new),
+        });
+    }
+}
+
+fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
+    let (base, platform) = (&old.base, &old.platform);
+    let parts = [
+        ("suites", old.suites.join(", "), new.suites.join(", ")),
+        ("components", old.components.join(", "), new.components.join(", ")),
+        ("recipe", old.recipe.to_string(), new.recipe.to_string()),
+    ];
+    for (what, from, to) in parts.into_iter().filter(|(_, from, to)| from != to) {
+        let (base, platform) = (base.clone(), platform.clone());
+        differences.push(Difference::Setting { base, platform, what, from, to });
+    }
+    let named = |packages: &[PackagePin]| -> BTreeMap<String, PackagePin> {
+        packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
+    };
+    let (before, after) = (named(&old.package), named(&new.package));
+    for (name, package) in &before {
+        let now = after.get(name);
+        if now != Some(package) {
+            let mut from = package.version.clone();
+            let mut to = now.map(|now| now.version.clone());
+            // The same version with other bytes, or other words: both are told apart by the digest.
+            if let Some(now) = now.filter(|now| now.version == package.version) {
+                from = format!("{from} ({})", hex::encode(package.sha256));
+                to = Some(format!("{} ({})", now.version, hex::encode(now.sha256)));
+            }
+            let (base, platform, package) = (base.clone(), platform.clone(), name.clone());
+            differences.push(Difference::Package { base, platform, package, from: Some(from), to });
+        }
+    }
+    for (name, package) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        differences.push(Difference::Package {
+            base: base.clone(),
+            platform: platform.clone(),
+            package: name.clone(),
+            from: None,
+            to: Some(package.version.clone()),
+        });
+    }
+    let dates = |pin: &AptPin| -> BTreeMap<String, Option<String>> {
+        pin.index.iter().map(|index| (index.suite.clone(), index.date.clone())).collect()
+    };
+    let (before, after) = (dates(old), dates(new));
+    for (suite, from) in &before {
+        if let Some(to) = after.get(suite).filter(|to| *to != from) {
+            let (base, platform, suite) = (base.clone(), platform.clone(), suite.clone());
+            differences.push(Difference::Index { base, platform, suite, from: from.clone(), to: to.clone() });
+        }
+    }
+}
+
+impl fmt::Display for RustPin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.version)?;
+        self.commit.iter().try_for_each(|commit| write!(formatter, " ({commit})"))
+    }
+}
+
+impl fmt::Display for ZigPin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.version)?;
+        self.package.iter().try_for_each(|package| write!(formatter, " ({package})"))
+    }
+}

@@ -1,0 +1,263 @@
+//! `xbuild.lock`: what the images of a project are made of, pinned. Pure: reading and writing the file is `build`'s.
+//!
+//! A lock pins, for each platform, the base to the byte: an image by the digest of its manifest, Debian's packages by
+//! their paths, sizes and digests. It also says which toolchains made the programs. It names no mirror and no folder
+//! of a machine, so that whoever builds from it gets the same image.
+//!
+//! | Module | What it knows |
+//! |---|---|
+//! | here | the file's shape |
+//! | [`text`] | from text to a checked lock and back; one text a lock |
+//! | [`pins`] | which parts of it a run needs, and what of it does not fit the run |
+//! | [`compare`] | what differs between two locks, for people |
+//!
+//! The digests of a lock were taken from what was verified when they were written down (signed releases, a registry's
+//! answer), and whoever reviews the project reviews them with it. So a pinned file needs no signature again: its digest
+//! says that it is the very file. What a signature would add, that the file is still current, is what a lock gives up.
+
+pub mod compare;
+mod error;
+pub mod pins;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+use schemars::JsonSchema;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+pub use compare::Difference;
+pub use error::LockError;
+pub use pins::{Pin, Pins, base_name};
+
+use crate::debian::Pool;
+use crate::oci::Digest;
+use crate::platform::Platform;
+
+/// The version of the format that is written. An older one is read and written anew, a newer one refused.
+pub const VERSION: u32 = 1;
+
+/// `xbuild.lock`. Entries are sorted by base and platform; there is one of each at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Lock {
+    /// The version of the format.
+    pub version: u32,
+    /// The project's Rust toolchain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustPin>,
+    /// zig, where a platform's programs are linked by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zig: Option<ZigPin>,
+    /// Bases that are images: from a layout or a registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image: Vec<ImagePin>,
+    /// Bases that are assembled from Debian's packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apt: Vec<AptPin>,
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self { version: VERSION, rust: None, zig: None, image: Vec::new(), apt: Vec::new() }
+    }
+}
+
+/// The Rust toolchain that compiled the programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RustPin {
+    /// What `rustc -vV` says as its release: `1.95.0`.
+    #[schemars(with = "String")]
+    pub version: Version,
+    /// The commit that it was built from, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// The zig that linked the programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ZigPin {
+    /// What `zig version` says.
+    #[schemars(with = "String")]
+    pub version: Version,
+    /// The digest of the package that xbuild provides this version from. Absent where it was found on the machine and is
+    /// a version that xbuild does not provide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub package: Option<Digest>,
+}
+
+/// An image of one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImagePin {
+    /// The base as it is configured, a path as it is seen from the lock's folder: `oci:images/base:1`.
+    pub base: String,
+    /// The platform that is built.
+    #[schemars(with = "String")]
+    pub platform: Platform,
+    /// What the annotation `org.opencontainers.image.base.name` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The digest of what the name led to, where that is an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub index: Option<Digest>,
+    /// The digest of the platform's manifest.
+    #[schemars(with = "String")]
+    pub digest: Digest,
+    /// The manifest's size in bytes.
+    pub size: u64,
+    /// The manifest's media type.
+    pub media_type: String,
+}
+
+/// Debian's packages for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AptPin {
+    /// The base as it is configured: `apt:bookworm`.
+    pub base: String,
+    /// The platform that is built.
+    #[schemars(with = "String")]
+    pub platform: Platform,
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The release's codename.
+    pub release: String,
+    /// The digest of the recipe that makes a base of packages. Another release of xbuild may have another.
+    #[schemars(with = "String")]
+    pub recipe: Digest,
+    /// The base's digest, which its packages and the recipe give: `org.opencontainers.image.base.digest`, where the
+    /// payload needs no library beyond the recipe's.
+    #[schemars(with = "String")]
+    pub digest: Digest,
+    /// A moment at which the archive of snapshots has every package: `20260712T101637Z`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The suites, in the order in which they were asked.
+    pub suites: Vec<String>,
+    /// The components.
+    pub components: Vec<String>,
+    /// The signed releases that vouch for the packages, one a suite.
+    #[serde(default)]
+    pub index: Vec<IndexPin>,
+    /// The packages, sorted by name: those of the base, and those that it gets where the payload needs their libraries.
+    #[serde(default)]
+    pub package: Vec<PackagePin>,
+}
+
+/// A signed release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IndexPin {
+    /// The suite: `bookworm-security`.
+    pub suite: String,
+    /// The release's date, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// Fingerprints of the trusted keys that signed it.
+    pub signers: Vec<String>,
+}
+
+/// A Debian package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PackagePin {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The archive that has it; absent for Debian's own.
+    #[serde(default, skip_serializing_if = "is_debian")]
+    pub pool: Pool,
+    /// The path of its `.deb` on every mirror of that archive.
+    pub path: String,
+    /// The size of its `.deb` in bytes.
+    pub size: u64,
+    /// The SHA-256 of its `.deb`, in hexadecimal.
+    #[serde(with = "hex::serde")]
+    #[schemars(with = "String")]
+    pub sha256: [u8; 32],
+    /// What it takes when it is unpacked, in KiB, as it says itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed_size: Option<u64>,
+    /// `Replaces`, as the package has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replaces: String,
+    /// Why it is here, for a person.
+    pub why: String,
+    /// The libraries that it is taken for; absent if it is in the base whatever the payload needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_debian(pool: &Pool) -> bool {
+    *pool == Pool::Debian
+}
+
+impl Lock {
+    /// The entry of an assembled base.
+    #[must_use]
+    pub fn apt(&self, base: &str, platform: &Platform) -> Option<&AptPin> {
+        self.apt.iter().find(|pin| pin.base == base && pin.platform == *platform)
+    }
+
+    /// The entry of a base that is an image.
+    #[must_use]
+    pub fn image(&self, base: &str, platform: &Platform) -> Option<&ImagePin> {
+        self.image.iter().find(|pin| pin.base == base && pin.platform == *platform)
+    }
+
+    /// The names of the bases that have entries, sorted, each once.
+    #[must_use]
+    pub fn bases(&self) -> Vec<&str> {
+        let apt = self.apt.iter().map(|pin| pin.base.as_str());
+        let mut names: Vec<&str> = apt.chain(self.image.iter().map(|pin| pin.base.as_str())).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The same without what is pinned under this name: a base, `rust` or `zig`.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        match name {
+            "rust" => self.rust = None,
+            "zig" => self.zig = None,
+            name => {
+                self.apt.retain(|pin| pin.base != name);
+                self.image.retain(|pin| pin.base != name);
+            }
+        }
+        self
+    }
+
+    /// The same with this entry, in the place of one of the same base and platform.
+    #[must_use]
+    pub fn with(mut self, pin: Pin) -> Self {
+        let (base, platform) = pin.key();
+        let (base, platform) = (base.to_owned(), platform.clone());
+        self.apt.retain(|known| known.base != base || known.platform != platform);
+        self.image.retain(|known| known.base != base || known.platform != platform);
+        match pin {
+            Pin::Apt(pin) => self.apt.push(*pin),
+            Pin::Image(pin) => self.image.push(*pin),
+        }
+        self.sorted()
+    }
+
+    /// The same in the one order that a lock has.
+    #[must_use]
+    fn sorted(mut self) -> Self {
+        self.image.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
+        self.apt.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
+        for pin in &mut self.apt {
+            pin.package.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        self
+    }
+}

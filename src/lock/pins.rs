@@ -1,0 +1,259 @@
+//! What of a lock a run needs, and what of the run the lock does not say.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use super::compare::Difference;
+use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
+use crate::debian::{self, BaseSet, Package, SuiteOrigin};
+use crate::oci::{Descriptor, Digest};
+use crate::platform::Platform;
+use crate::settings::{BaseSource, PlatformSettings};
+
+/// How long after its release's date a package is sure to be in the archive, in seconds. What is superseded stays for a
+/// day and a half; the archive of snapshots looks four times a day.
+const SURE: i64 = 24 * 60 * 60;
+
+/// A pinned base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Debian's packages.
+    Apt(Box<AptPin>),
+    /// An image.
+    Image(Box<ImagePin>),
+}
+
+impl Pin {
+    /// Its base and platform.
+    #[must_use]
+    pub fn key(&self) -> (&str, &Platform) {
+        match self {
+            Self::Apt(pin) => (&pin.base, &pin.platform),
+            Self::Image(pin) => (&pin.base, &pin.platform),
+        }
+    }
+}
+
+/// What a lock has for a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// True if nothing but what is pinned may be used (`--locked`).
+    pub strict: bool,
+    /// The pinned bases.
+    pub bases: BTreeMap<Platform, Pin>,
+    /// What the run needs and the lock has not, or has for another configuration.
+    pub unmet: Vec<Difference>,
+    /// The pinned Rust toolchain.
+    pub rust: Option<RustPin>,
+    /// The pinned zig.
+    pub zig: Option<ZigPin>,
+}
+
+impl Pins {
+    /// What `lock`, which lies in `folder`, has for these platforms.
+    #[must_use]
+    pub fn of(lock: &Lock, platforms: &[PlatformSettings], folder: &Path, strict: bool) -> Self {
+        let mut pins = Self {
+            strict,
+            bases: BTreeMap::new(),
+            unmet: Vec::new(),
+            rust: lock.rust.clone(),
+            zig: lock.zig.clone(),
+        };
+        for wanted in platforms {
+            let platform = &wanted.platform;
+            let Some(base) = base_name(&wanted.base.value, folder) else { continue };
+            let unmet = match &wanted.base.value {
+                BaseSource::Apt { suite, suites, components } => match lock.apt(&base, platform) {
+                    Some(pin) => {
+                        let differences = configured_otherwise(pin, suite, suites, components);
+                        if differences.is_empty() {
+                            pins.bases.insert(platform.clone(), Pin::Apt(Box::new(pin.clone())));
+                        }
+                        differences
+                    }
+                    None => vec![Difference::Missing { base, platform: platform.clone() }],
+                },
+                _ => match lock.image(&base, platform) {
+                    Some(pin) => {
+                        pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin.clone())));
+                        Vec::new()
+                    }
+                    None => vec![Difference::Missing { base, platform: platform.clone() }],
+                },
+            };
+            pins.unmet.extend(unmet);
+        }
+        pins.unmet.sort();
+        pins
+    }
+}
+
+/// What of an entry is not as it is configured now.
+fn configured_otherwise(
+    pin: &AptPin,
+    release: &str,
+    suites: &[String],
+    components: &[String],
+) -> Vec<Difference> {
+    let (suites, components) = debian::suites_of(release, suites, components);
+    let parts = [
+        ("suites", pin.suites.join(", "), suites.join(", ")),
+        ("components", pin.components.join(", "), components.join(", ")),
+        ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
+    ];
+    let differs = parts.into_iter().filter(|(_, from, to)| from != to);
+    differs
+        .map(|(what, from, to)| Difference::Setting {
+            base: pin.base.clone(),
+            platform: pin.platform.clone(),
+            what,
+            from,
+            to,
+        })
+        .collect()
+}
+
+/// The name of a base in a lock that lies in `folder`; none for `scratch`, in which there is nothing to pin.
+#[must_use]
+pub fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
+    match base {
+        BaseSource::Scratch => None,
+        BaseSource::Apt { suite, .. } => Some(format!("apt:{suite}")),
+        BaseSource::Layout { path, tag } => {
+            let path = relative(folder, path);
+            Some(match tag {
+                Some(tag) => format!("oci:{}:{tag}", path.display()),
+                None => format!("oci:{}", path.display()),
+            })
+        }
+    }
+}
+
+/// `path` as it is seen from `folder`; both are absolute.
+fn relative(folder: &Path, path: &Path) -> PathBuf {
+    let (folder, path) = (plain(folder), plain(path));
+    let common = folder.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let up = folder.iter().skip(common).map(|_| Component::ParentDir);
+    let down: PathBuf = up.map(|up| PathBuf::from(up.as_os_str())).collect();
+    let down = path.iter().skip(common).fold(down, |down, part| down.join(part));
+    if down.as_os_str().is_empty() { PathBuf::from(".") } else { down }
+}
+
+/// A path's components without `.` and, as far as that can be told from the text, without `..`.
+fn plain(path: &Path) -> Vec<PathBuf> {
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if parts.len() > 1 => {
+                parts.pop();
+            }
+            other => parts.push(PathBuf::from(other.as_os_str())),
+        }
+    }
+    parts
+}
+
+impl AptPin {
+    /// Pins the packages of a base.
+    #[must_use]
+    pub fn of(base: &str, platform: &Platform, components: &[String], set: &BaseSet) -> Self {
+        let plain = set.plain();
+        let mut packages: Vec<PackagePin> = set.packages.iter().map(PackagePin::of).collect();
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            base: base.to_owned(),
+            platform: platform.clone(),
+            architecture: set.architecture.clone(),
+            release: set.release.clone(),
+            recipe: digest(&debian::recipe_digest()),
+            digest: digest(&plain.identity()),
+            snapshot: snapshot(&set.suites),
+            suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
+            components: components.to_vec(),
+            index: set.suites.iter().map(IndexPin::of).collect(),
+            package: packages,
+        }
+    }
+
+    /// The packages that are pinned.
+    #[must_use]
+    pub fn set(&self) -> BaseSet {
+        let mut packages: Vec<Package> = self.package.iter().map(PackagePin::package).collect();
+        debian::sort_packages(&mut packages);
+        BaseSet {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            suites: Vec::new(),
+            packages,
+            lacking: BTreeMap::new(),
+        }
+    }
+}
+
+/// A digest that we made ourselves.
+fn digest(text: &str) -> Digest {
+    text.parse().unwrap_or_else(|_| unreachable!("`{text}` was made as a digest"))
+}
+
+/// The moment at which a snapshot has what these releases name: that of the mirror, if it is one, else the newest
+/// release's date and a day.
+fn snapshot(suites: &[SuiteOrigin]) -> Option<String> {
+    if let Some(date) = suites.iter().filter_map(|suite| suite.snapshot.clone()).max() {
+        return Some(date);
+    }
+    let newest = suites.iter().filter_map(|suite| suite.date).max()?;
+    let moment = jiff::Timestamp::from_second(newest.checked_add(SURE)?).ok()?;
+    Some(moment.strftime("%Y%m%dT%H%M%SZ").to_string())
+}
+
+impl IndexPin {
+    fn of(origin: &SuiteOrigin) -> Self {
+        let date = origin.date.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        let mut signers = origin.signers.clone();
+        signers.sort();
+        signers.dedup();
+        Self { suite: origin.suite.clone(), date: date.map(|date| date.to_string()), signers }
+    }
+}
+
+impl PackagePin {
+    fn of(package: &Package) -> Self {
+        Self {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            pool: package.pool,
+            path: package.path.clone(),
+            size: package.size,
+            sha256: package.sha256,
+            installed_size: package.installed_size,
+            replaces: package.replaces.clone(),
+            why: package.why.clone(),
+            libraries: package.libraries.clone(),
+        }
+    }
+
+    fn package(&self) -> Package {
+        Package {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            pool: self.pool,
+            path: self.path.clone(),
+            sha256: self.sha256,
+            size: self.size,
+            installed_size: self.installed_size,
+            replaces: self.replaces.clone(),
+            why: self.why.clone(),
+            libraries: self.libraries.clone(),
+        }
+    }
+}
+
+impl ImagePin {
+    /// The manifest's descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest.clone(), self.size)
+    }
+}

@@ -1,0 +1,297 @@
+//! Locks as they are written, merged, edited and compared.
+
+use std::path::Path;
+
+use semver::Version;
+
+use super::*;
+use crate::config::{Project, parse_project};
+use crate::debian::{BaseSet, Package, SuiteOrigin};
+use crate::error::{ExitCode, Explain};
+use crate::settings::origin::Source;
+use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
+use crate::sys::env::Environment;
+
+fn package(name: &str, version: &str) -> Package {
+    Package {
+        name: name.into(),
+        version: version.into(),
+        pool: Pool::Debian,
+        path: format!("pool/main/{name}_{version}.deb"),
+        sha256: [u8::try_from(version.len()).unwrap(); 32],
+        size: 10,
+        installed_size: Some(20),
+        replaces: String::new(),
+        why: format!("for {name}"),
+        libraries: Vec::new(),
+    }
+}
+
+fn set(libc: &str) -> BaseSet {
+    let mut packages = vec![package("base-files", "12"), package("libc6", libc), package("gcc-base", "12")];
+    packages.push(Package {
+        libraries: vec!["libz.so.1".into()],
+        pool: Pool::Security,
+        ..package("zlib1g", "1")
+    });
+    crate::debian::sort_packages(&mut packages);
+    let suite = |suite: &str, date| SuiteOrigin {
+        suite: suite.into(),
+        date: Some(date),
+        signers: vec!["B".into(), "A".into(), "B".into()],
+        snapshot: None,
+    };
+    BaseSet {
+        architecture: "arm64".into(),
+        release: "bookworm".into(),
+        suites: vec![suite("bookworm", 1_783_764_997), suite("bookworm-security", 1_783_000_000)],
+        packages,
+        lacking: std::collections::BTreeMap::new(),
+    }
+}
+
+fn platform(text: &str) -> Platform {
+    text.parse().unwrap()
+}
+
+fn apt(on: &str, libc: &str) -> Pin {
+    Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform(on), &["main".into()], &set(libc))))
+}
+
+fn image(on: &str, seed: &str) -> Pin {
+    Pin::Image(Box::new(ImagePin {
+        base: "oci:base:1".into(),
+        platform: platform(on),
+        name: Some("1".into()),
+        index: Some(Digest::of(b"index")),
+        digest: Digest::of(seed.as_bytes()),
+        size: 400,
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+    }))
+}
+
+fn lock() -> Lock {
+    let rust = RustPin { version: Version::new(1, 95, 0), commit: Some("abc".into()) };
+    let zig = ZigPin { version: Version::new(0, 17, 1), package: Some(Digest::of(b"zig")) };
+    Lock { rust: Some(rust), zig: Some(zig), ..Lock::default() }
+        .with(image("linux/arm64", "manifest"))
+        .with(apt("linux/arm64", "2.36-9"))
+}
+
+fn parse(text: &str) -> Result<Lock, LockError> {
+    text::parse("xbuild.lock", text)
+}
+
+#[test]
+fn a_lock_has_one_text_whatever_the_order_it_was_made_in() {
+    let one = Lock::default()
+        .with(apt("linux/arm64", "1"))
+        .with(image("linux/amd64", "a"))
+        .with(apt("linux/amd64", "1"));
+    let other = Lock::default()
+        .with(apt("linux/amd64", "1"))
+        .with(apt("linux/arm64", "1"))
+        .with(image("linux/amd64", "a"));
+    assert_eq!(text::render(&one), text::render(&other));
+    let text = text::render(&lock());
+    let parsed = parse(&text).unwrap();
+    assert_eq!(parsed, lock());
+    assert_eq!(text::render(&parsed), text);
+    // These two change with the recipe.
+    let Pin::Apt(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
+    let shown = text
+        .replace(&pin.recipe.to_string(), "sha256:recipe")
+        .replace(&pin.digest.to_string(), "sha256:base");
+    snapbox::assert_data_eq!(shown, snapbox::file!["snapshots/xbuild.lock"].raw());
+}
+
+#[test]
+fn what_is_pinned_is_what_was_chosen() {
+    let Pin::Apt(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
+    assert_eq!(pin.set().packages, set("2.36-9").packages);
+    assert_eq!(pin.digest.to_string(), set("2.36-9").plain().identity());
+    // A day after the newest release's date.
+    assert_eq!(pin.snapshot.as_deref(), Some("20260712T101637Z"));
+    assert_eq!(pin.index[0].date.as_deref(), Some("2026-07-11T10:16:37Z"));
+    assert_eq!(pin.index[0].signers, ["A", "B"]);
+    let mut dated = set("1");
+    dated.suites[1].snapshot = Some("20260101T000000Z".into());
+    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &[], &dated);
+    assert_eq!(pin.snapshot.as_deref(), Some("20260101T000000Z"));
+}
+
+#[test]
+fn an_unfinished_merge_is_told_by_its_line() {
+    let text = text::render(&lock());
+    let conflicted = text.replacen(
+        "version = \"1.95.0\"",
+        "<<<<<<< HEAD\nversion = \"1.95.0\"\n=======\nversion = \"1.96.0\"\n>>>>>>> x",
+        1,
+    );
+    let error = parse(&conflicted).unwrap_err();
+    assert_eq!(error.to_string(), "`xbuild.lock` has the marks of a merge conflict, from line 6 on");
+    assert_eq!(error.exit_code(), ExitCode::LockFile);
+    assert!(error.hint().unwrap().contains("then run `xbuild lock`"));
+}
+
+#[test]
+fn a_later_format_is_refused_before_anything_of_it_is_judged() {
+    for (version, found) in [("2\nnew-key = 1", "2"), ("0", "0"), ("-1", "-1")] {
+        let error = parse(&format!("version = {version}\n")).unwrap_err();
+        let LockError::Version { found: said, known: 1, .. } = &error else { panic!("{error}") };
+        assert_eq!(said, found);
+        assert!(error.hint().unwrap().contains("update xbuild"));
+    }
+    assert_eq!(parse("version = 1\n").unwrap(), Lock::default());
+}
+
+#[test]
+fn what_is_not_a_lock_is_refused_with_its_place() {
+    let error = parse("version = 1\n\n[rust]\nversion = \"1.95.0\"\ncomit = \"x\"\n").unwrap_err();
+    let LockError::Syntax { text, span, .. } = &error else { panic!("{error}") };
+    assert_eq!(&text[span.clone()], "comit");
+    assert!(error.to_string().contains("unknown field `comit`"), "{error}");
+    assert_eq!(error.snippets().len(), 1);
+    for text in ["", "version = 1\n[rust", "version = \"1\"", "version = 1\n[rust]\nversion = \"x\""] {
+        assert_eq!(parse(text).unwrap_err().exit_code(), ExitCode::LockFile, "{text}");
+    }
+}
+
+#[test]
+fn what_was_edited_or_merged_wrongly_is_damaged() {
+    let text = text::render(&lock());
+    let reason = |text: &str| match parse(text).unwrap_err() {
+        error @ LockError::Damaged { .. } => error.to_string(),
+        other => panic!("{other}"),
+    };
+    let edited = text.replace("2.36-9\"", "2.36-10\"");
+    assert!(reason(&edited).contains("the packages of apt:bookworm for linux/arm64 have the digest sha256:"));
+    let at = text.find("[[image]]").unwrap();
+    let (head, entries) = text.split_at(at);
+    let twice = format!("{head}{}{entries}", &entries[..entries.find("[[apt]]").unwrap()]);
+    assert_eq!(reason(&twice), "`xbuild.lock` is damaged: it has oci:base:1 for linux/arm64 twice");
+    for path in ["/etc/passwd", "pool/../x.deb", "pool//x.deb", "pool/x.deb?y", "pool/x y.deb"] {
+        let text = text.replace("pool/main/zlib1g_1.deb", path);
+        assert!(reason(&text).contains(&format!("the path `{path}` of zlib1g")), "{path}");
+    }
+    assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("no moment"));
+    // Another recipe gives other digests, so that only this xbuild's own can be checked.
+    let recipe = crate::debian::recipe_digest();
+    let foreign = edited.replace(&recipe, &Digest::of(b"another recipe").to_string());
+    parse(&foreign).unwrap();
+}
+
+#[test]
+fn differences_say_what_moved_from_what_to_what() {
+    let old = lock().with(apt("linux/amd64", "2.36-9"));
+    let mut new = lock().with(image("linux/arm64", "moved")).with(image("linux/amd64", "x"));
+    new.rust = Some(RustPin { version: Version::new(1, 96, 0), commit: None });
+    new.zig = None;
+    let mut moved = set("2.36-10");
+    moved.suites[1].date = Some(1_784_000_000);
+    moved.packages.retain(|package| package.name != "gcc-base");
+    moved.packages.push(package("new", "1"));
+    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &["main".into(), "contrib".into()], &moved);
+    let new = new.with(Pin::Apt(Box::new(pin)));
+    let lines: Vec<String> = compare::compare(&old, &new).iter().map(ToString::to_string).collect();
+    let digests = format!("{} → {}", Digest::of(b"manifest"), Digest::of(b"moved"));
+    let expected = [
+        "rust: 1.95.0 (abc) → 1.96.0".to_owned(),
+        format!("zig: 0.17.1 ({}) is not used any more", Digest::of(b"zig")),
+        "oci:base:1 for linux/amd64: not pinned".into(),
+        "apt:bookworm for linux/amd64: not used any more".into(),
+        format!("oci:base:1 for linux/arm64: {digests}"),
+        "apt:bookworm for linux/arm64: components: main → main, contrib".into(),
+        "apt:bookworm for linux/arm64: gcc-base 12 is not used any more".into(),
+        "apt:bookworm for linux/arm64: libc6 2.36-9 → 2.36-10".into(),
+        "apt:bookworm for linux/arm64: new 1 is new".into(),
+        "apt:bookworm for linux/arm64: the release of bookworm-security: 2026-07-02T13:46:40Z → \
+         2026-07-14T03:33:20Z"
+            .into(),
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(compare::compare(&old, &old), []);
+    // The same version with other bytes is told apart by its digest.
+    let Pin::Apt(mut pin) = apt("linux/amd64", "2.36-9") else { panic!() };
+    pin.package[0].sha256 = [7; 32];
+    let rebuilt = compare::compare(&old, &old.clone().with(Pin::Apt(pin)));
+    assert!(matches!(&rebuilt[..], [Difference::Package { .. }]), "{rebuilt:?}");
+    assert!(rebuilt[0].to_string().ends_with(&format!("({})", "07".repeat(32))), "{}", rebuilt[0]);
+}
+
+/// The platforms of a project with this configuration.
+fn platforms(text: &str) -> Vec<PlatformSettings> {
+    let source = Source { path: "/p/xbuild.toml".into(), shown: "xbuild.toml".into(), text: text.to_owned() };
+    let project =
+        Project { manifest_path: "/p/Cargo.toml".into(), documents: vec![parse_project(source).unwrap()] };
+    let environment: Environment = [("HOME", "/h")].into_iter().collect();
+    let host = Host { platform: platform("amd64"), folder: "/p".into(), color: false };
+    settings::resolve(&Flags::default(), &environment, &project, None, &host).unwrap().platforms
+}
+
+#[test]
+fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
+    let folder = Path::new("/p");
+    let suites = "[debian]\nsuites = [\"bookworm\", \"bookworm-security\"]\n";
+    let pins = |text: &str| Pins::of(&lock(), &platforms(text), folder, true);
+    let fits = pins(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
+    assert_eq!((fits.bases.len(), fits.unmet.len()), (1, 0));
+    let unmet = |text: &str| pins(text).unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        unmet(&format!("platforms = [\"linux/arm64\", \"linux/amd64\"]\n{suites}")),
+        ["apt:bookworm for linux/amd64: not pinned"]
+    );
+    // Another configuration of the same base is not what is pinned.
+    assert_eq!(
+        unmet("platforms = [\"linux/arm64\"]\n"),
+        ["apt:bookworm for linux/arm64: suites: bookworm, bookworm-security → bookworm, bookworm-updates, \
+          bookworm-security"]
+    );
+    assert_eq!(unmet("platforms = [\"linux/arm64\"]\nbase = \"scratch\""), [""; 0]);
+    assert_eq!(pins("platforms = [\"linux/arm64\"]\nbase = \"oci:base:1\"").bases.len(), 1);
+    let mut other = lock();
+    other.apt[0].recipe = Digest::of(b"another recipe");
+    let settings = platforms(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
+    let unmet = Pins::of(&other, &settings, folder, true).unmet;
+    assert!(matches!(&unmet[..], [Difference::Setting { what: "recipe", .. }]), "{unmet:?}");
+}
+
+#[test]
+fn a_path_is_named_as_the_lock_sees_it() {
+    let name = |path: &str, folder: &str| {
+        let base = BaseSource::Layout { path: path.into(), tag: None };
+        base_name(&base, Path::new(folder)).unwrap()
+    };
+    assert_eq!(name("/p/images/base", "/p"), "oci:images/base");
+    assert_eq!(name("/p/./images/../base", "/p/x/.."), "oci:base");
+    assert_eq!(name("/p/base", "/p/deep/folder"), "oci:../../base");
+    assert_eq!(name("/elsewhere", "/p"), "oci:../elsewhere");
+    assert_eq!(name("/p", "/p"), "oci:.");
+}
+
+#[test]
+fn an_unknown_name_leads_to_what_was_meant() {
+    let error = LockError::UnknownName {
+        given: "libc6".into(),
+        of_base: Some("apt:bookworm".into()),
+        known: vec!["rust".into()],
+    };
+    assert!(error.hint().unwrap().ends_with("`xbuild lock --update apt:bookworm`"));
+    let error =
+        LockError::UnknownName { given: "x".into(), of_base: None, known: vec!["rust".into(), "zig".into()] };
+    assert_eq!(error.hint().unwrap(), "there are rust, zig");
+    assert_eq!(error.exit_code(), ExitCode::Usage);
+}
+
+#[test]
+fn the_published_schema_is_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/xbuild.lock.schema.json");
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(Lock)).unwrap() + "\n";
+    if Environment::of_process().var("XBUILD_BLESS").is_some() {
+        crate::sys::fs::write_atomic(&path, schema.as_bytes(), 0o644).unwrap();
+    }
+    assert!(
+        crate::sys::fs::read_to_string(&path).unwrap_or_default() == schema,
+        "docs/xbuild.lock.schema.json is stale: run XBUILD_BLESS=1 cargo test"
+    );
+}

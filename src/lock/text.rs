@@ -1,0 +1,96 @@
+//! The text of a lock. The same lock always has the same text, with one fact a line, so that a change is a small
+//! difference to review and two people's changes merge.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize as _;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::{AptPin, Lock, LockError, VERSION};
+use crate::debian;
+
+const HEADER: &str = "\
+# What this project's images are made of. `xbuild lock` writes this file, builds follow it, and
+# `xbuild lock --update` takes what is current. It is meant to be committed, and not to be edited.
+";
+
+/// The text of a lock, sorted.
+#[must_use]
+pub fn render(lock: &Lock) -> String {
+    let lock = Lock { version: VERSION, ..lock.clone() }.sorted();
+    // Strings, numbers, lists and tables of them: there is nothing that TOML could not hold.
+    let body = toml::to_string_pretty(&lock).unwrap_or_default();
+    format!("{HEADER}{body}")
+}
+
+/// Reads and checks a lock. `path` is how messages name it.
+pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
+    if let Some(line) = conflict(text) {
+        return Err(LockError::Conflict { path: path.to_owned(), line });
+    }
+    let syntax = |error: &toml::de::Error| LockError::Syntax {
+        path: path.to_owned(),
+        message: error.message().replace('\n', "; "),
+        text: text.to_owned(),
+        span: error.span().unwrap_or(0..0),
+    };
+    let table = DeTable::parse(text).map_err(|error| syntax(&error))?;
+    // The version comes first: what a later one has cannot be judged by this one's rules.
+    if let Some(DeValue::Integer(version)) = table.get_ref().get("version").map(toml::Spanned::get_ref) {
+        let found = version.to_string();
+        if found.parse::<u32>().map_or(true, |found| found == 0 || found > VERSION) {
+            return Err(LockError::Version { path: path.to_owned(), found, known: VERSION });
+        }
+    }
+    let span = table.span();
+    let value = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
+    let lock = Lock::deserialize(ValueDeserializer::from(value)).map_err(|error| syntax(&error))?;
+    check(&lock).map_err(|reason| LockError::Damaged { path: path.to_owned(), reason })?;
+    Ok(lock.sorted())
+}
+
+/// The line of the first mark that a merge leaves.
+fn conflict(text: &str) -> Option<usize> {
+    let mark = |line: &str| ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|mark| line.starts_with(mark));
+    text.lines().position(|line| mark(line) || line == "=======").map(|at| at + 1)
+}
+
+/// What the types cannot say.
+fn check(lock: &Lock) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    let keys = lock.image.iter().map(|pin| (&pin.base, &pin.platform));
+    for (base, platform) in keys.chain(lock.apt.iter().map(|pin| (&pin.base, &pin.platform))) {
+        if !seen.insert((base, platform)) {
+            return Err(format!("it has {base} for {platform} twice"));
+        }
+    }
+    lock.apt.iter().try_for_each(check_apt)
+}
+
+fn check_apt(pin: &AptPin) -> Result<(), String> {
+    let of = format!("{} for {}", pin.base, pin.platform);
+    let mut names = BTreeSet::new();
+    for package in &pin.package {
+        let name = &package.name;
+        if !names.insert(name) {
+            return Err(format!("{of} has the package {name} twice"));
+        }
+        // It becomes a part of addresses.
+        let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\');
+        if !package.path.split('/').all(part) || !package.path.chars().all(plain) {
+            return Err(format!("the path `{}` of {name}, {of}, is none in an archive", package.path));
+        }
+    }
+    if let Some(date) = pin.snapshot.as_deref().filter(|date| !debian::is_snapshot_date(date)) {
+        return Err(format!("the snapshot `{date}` of {of} is no moment like 20260801T000000Z"));
+    }
+    // Another recipe gives other digests, which this one cannot check.
+    if pin.recipe.to_string() == debian::recipe_digest() {
+        let digest = pin.set().plain().identity();
+        if digest != pin.digest.to_string() {
+            return Err(format!("the packages of {of} have the digest {digest}, and it says {}", pin.digest));
+        }
+    }
+    Ok(())
+}
