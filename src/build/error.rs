@@ -42,6 +42,16 @@ macro_rules! build_error {
                 /// The code of the first in platform order.
                 code: ExitCode,
             },
+            /// Bases that were to be pinned could not be had; each failure was reported when the run ended.
+            #[error("the bases of {failed} of {all} platforms could not be had, and the lock is as it was")]
+            NotLocked {
+                /// How many.
+                failed: usize,
+                /// Of how many.
+                all: usize,
+                /// The code of the first in platform order.
+                code: ExitCode,
+            },
             /// A part of the work ended without saying how.
             #[error("the work for {0} ended without a result")]
             Lost(String),
@@ -51,7 +61,7 @@ macro_rules! build_error {
             fn exit_code(&self) -> ExitCode {
                 match self {
                     $(Self::$variant(error) => error.exit_code(),)*
-                    Self::Platforms { code, .. } | Self::Partial { code, .. } => *code,
+                    Self::Platforms { code, .. } | Self::Partial { code, .. } | Self::NotLocked { code, .. } => *code,
                     Self::Lost(_) => ExitCode::Internal,
                 }
             }
@@ -59,7 +69,7 @@ macro_rules! build_error {
             fn snippets(&self) -> Vec<Snippet> {
                 match self {
                     $(Self::$variant(error) => error.snippets(),)*
-                    Self::Platforms { .. } | Self::Partial { .. } | Self::Lost(_) => Vec::new(),
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } | Self::Lost(_) => Vec::new(),
                 }
             }
 
@@ -69,7 +79,7 @@ macro_rules! build_error {
                     Self::Platforms { failed, all, .. } if failed < all => {
                         Some("--allow-partial publishes the platforms that succeed".into())
                     }
-                    Self::Platforms { .. } | Self::Partial { .. } => None,
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } => None,
                     Self::Lost(_) => Some("this is a fault of xbuild; please report it".into()),
                 }
             }

@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BuildError, Failures, conclude};
+use super::{BuildError, Failures};
 use crate::base::ResolvedBase;
 use crate::compile::Linker;
+use crate::error::Explain;
 use crate::facts::{self, Probe};
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
 use crate::report::{Event, Level, Reporter};
@@ -172,15 +173,26 @@ pub fn lock(
     let client = Client::new(settings.machine.offline);
     let mut probe = facts::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
     let failures = failed(&mut probe);
-    conclude(settings, &failures, reporter)?;
+    if let Some(first) = failures.values().next() {
+        for (platform, error) in &failures {
+            reporter.report(Event::failed(Some(platform.clone()), error));
+        }
+        let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
+        return Err(BuildError::NotLocked { failed, all, code });
+    }
     let mut new = pins(settings, &pins_kept, &probe).into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.zig = zig(&probe).map(|found| kept.zig.clone().unwrap_or(found));
     keep_what_is_the_same(&old, &mut new);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
-        refuse(&shown, differences.clone())?;
-        return Ok(Locked { path: path.clone(), differences });
+        // What a build with --locked would refuse, too.
+        let mut differences = differences.clone();
+        differences.extend(toolchains(&new, &probe));
+        differences.sort();
+        differences.dedup();
+        refuse(&shown, differences)?;
+        return Ok(Locked { path: path.clone(), differences: Vec::new() });
     }
     if text.as_deref() != Some(&text::render(&new)) {
         write(path, &new)?;
@@ -302,7 +314,8 @@ fn read(path: &Path) -> std::io::Result<Option<String>> {
 }
 
 fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
-    Ok(fs::write_atomic(path, text::render(lock).as_bytes(), 0o644)?)
+    fs::write_atomic(path, text::render(lock).as_bytes(), 0o644)
+        .map_err(|source| LockError::Write { path: shown(path), source })
 }
 
 /// The folder that the lock lies in.

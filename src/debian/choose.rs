@@ -258,8 +258,16 @@ impl Archive {
                 Ok(chosen) => {
                     for package in chosen {
                         let known = packages.entry(package.name.clone());
-                        let package =
-                            known.or_insert_with(|| Package { libraries: vec![library.clone()], ..package });
+                        let package = known.or_insert_with(|| Package {
+                            // What the library's own package is here for; others are needed by it.
+                            why: if package.name == *name {
+                                format!("payloads that need {library}")
+                            } else {
+                                package.why
+                            },
+                            libraries: vec![library.clone()],
+                            ..package
+                        });
                         if !package.libraries.is_empty() && !package.libraries.contains(library) {
                             package.libraries.push(library.clone());
                         }

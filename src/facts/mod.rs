@@ -230,10 +230,7 @@ fn zig_facts(settings: &Settings, pins: &Pins, environment: &Environment, cancel
         let from = zig.program.display().to_string();
         return ZigFacts { version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
     }
-    let data = ZigData::get();
-    ZigFacts {
-        version: data.version.clone(),
-        from: "to be provided".into(),
-        newest_glibc: data.newest_glibc(&data.version),
-    }
+    let version = request.provided().clone();
+    let newest_glibc = ZigData::get().newest_glibc(&version);
+    ZigFacts { version, from: "to be provided".into(), newest_glibc }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{AptPin, ImagePin, Lock, PackagePin, RustPin, ZigPin};
+use crate::oci::Digest;
 use crate::platform::Platform;
 
 /// One thing that differs. `from` and `to` are absent where there was nothing, or will be nothing.
@@ -24,6 +25,8 @@ pub enum Difference {
         base: String,
         /// The platform.
         platform: Platform,
+        /// Its digest now, where that is known.
+        to: Option<String>,
     },
     /// A base that is pinned and not used.
     Unused {
@@ -91,7 +94,13 @@ impl fmt::Display for Difference {
                 write!(formatter, "{name}: ")?;
                 moved(formatter, from.as_deref(), to.as_deref())
             }
-            Self::Missing { base, platform } => write!(formatter, "{base} for {platform}: not pinned"),
+            Self::Missing { base, platform, to: None } => {
+                write!(formatter, "{base} for {platform}: not pinned")
+            }
+            Self::Missing { base, platform, to } => {
+                write!(formatter, "{base} for {platform}: ")?;
+                moved(formatter, None, to.as_deref())
+            }
             Self::Unused { base, platform } => write!(formatter, "{base} for {platform}: not used any more"),
             Self::Digest { base, platform, from, to } => {
                 write!(formatter, "{base} for {platform}: ")?;
@@ -133,43 +142,50 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     for (name, from, to) in toolchains.into_iter().filter(|(_, from, to)| from != to) {
         differences.push(Difference::Toolchain { name, from, to });
     }
-    let (before, after) = (keyed(&old.image, image_key), keyed(&new.image, image_key));
-    entries(&before, &after, &mut differences, compare_image);
-    let (before, after) = (keyed(&old.apt, apt_key), keyed(&new.apt, apt_key));
-    entries(&before, &after, &mut differences, compare_apt);
+    entries(&old.image, &new.image, &mut differences, image_key, compare_image);
+    entries(&old.apt, &new.apt, &mut differences, apt_key, compare_apt);
     differences.sort();
     differences
 }
 
-type Key<'a> = (&'a str, &'a Platform);
+/// What an entry is found by, and its digest.
+struct Key<'a> {
+    base: &'a str,
+    platform: &'a Platform,
+    digest: &'a Digest,
+}
 
 fn image_key(pin: &ImagePin) -> Key<'_> {
-    (&pin.base, &pin.platform)
+    Key { base: &pin.base, platform: &pin.platform, digest: &pin.digest }
 }
 
 fn apt_key(pin: &AptPin) -> Key<'_> {
-    (&pin.base, &pin.platform)
-}
-
-fn keyed<'a, T>(pins: &'a [T], key: fn(&'a T) -> Key<'a>) -> BTreeMap<Key<'a>, &'a T> {
-    pins.iter().map(|pin| (key(pin), pin)).collect()
+    Key { base: &pin.base, platform: &pin.platform, digest: &pin.digest }
 }
 
 fn entries<T>(
-    before: &BTreeMap<Key<'_>, &T>,
-    after: &BTreeMap<Key<'_>, &T>,
+    before: &[T],
+    after: &[T],
     differences: &mut Vec<Difference>,
+    key: fn(&T) -> Key<'_>,
     compare: fn(&T, &T, &mut Vec<Difference>),
 ) {
-    for ((base, platform), old) in before {
-        match after.get(&(*base, *platform)) {
-            Some(new) => compare(old, new, differences),
-            None => differences
-                .push(Difference::Unused { base: (*base).to_owned(), platform: (*platform).clone() }),
+    let find = |pins: &'_ [T], wanted: &T| {
+        let wanted = key(wanted);
+        pins.iter().position(|pin| key(pin).base == wanted.base && key(pin).platform == wanted.platform)
+    };
+    for old in before {
+        let Key { base, platform, .. } = key(old);
+        let (base, platform) = (base.to_owned(), platform.clone());
+        match find(after, old) {
+            Some(at) => compare(old, &after[at], differences),
+            None => differences.push(Difference::Unused { base, platform }),
         }
     }
-    for (base, platform) in after.keys().filter(|key| !before.contains_key(*key)) {
-        differences.push(Difference::Missing { base: (*base).to_owned(), platform: (*platform).clone() });
+    for new in after.iter().filter(|new| find(before, new).is_none()) {
+        let Key { base, platform, digest } = key(new);
+        let (base, platform, to) = (base.to_owned(), platform.clone(), Some(digest.to_string()));
+        differences.push(Difference::Missing { base, platform, to });
     }
 }
 

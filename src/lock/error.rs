@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::compare::Difference;
 use crate::error::{ExitCode, Explain, Snippet, io_hint};
+use crate::settings::nearest::nearest;
 
 /// Why a lock cannot be used, or would have to change.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +72,17 @@ pub enum LockError {
         /// What there is to update, sorted.
         known: Vec<String>,
     },
-    /// It could not be read or written.
+    /// It could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// It could not be written.
+    #[error("cannot write `{path}`: {source}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 fn list(differences: &[Difference]) -> String {
@@ -88,7 +97,7 @@ impl Explain for LockError {
             }
             Self::Differs { .. } | Self::Missing { .. } => ExitCode::Locked,
             Self::UnknownName { .. } => ExitCode::Usage,
-            Self::Io(error) => ExitCode::of_io(error),
+            Self::Io(error) | Self::Write { source: error, .. } => ExitCode::of_io(error),
         }
     }
 
@@ -108,12 +117,16 @@ impl Explain for LockError {
                 Some("update xbuild, or pin everything anew with `xbuild lock --update`".into())
             }
             Self::Differs { differences, .. } => {
-                let toolchain = differences.iter().find_map(|difference| match difference {
+                let toolchain = |difference: &Difference| match difference {
                     Difference::Toolchain { name, from: Some(_), .. } => Some(*name),
                     _ => None,
-                });
-                Some(match toolchain {
-                    Some(name) => format!("install what is pinned, or pin what is here: `xbuild lock --update {name}`"),
+                };
+                let rest = differences.iter().any(|difference| toolchain(difference).is_none());
+                let rest = if rest { "; run `xbuild lock` for the rest, and commit the file" } else { "" };
+                Some(match differences.iter().find_map(toolchain) {
+                    Some(name) => {
+                        format!("install what is pinned, or pin what is here: `xbuild lock --update {name}`{rest}")
+                    }
                     None => "run `xbuild lock` and commit the file".into(),
                 })
             }
@@ -122,8 +135,20 @@ impl Explain for LockError {
                 "`{given}` is a package of {base}; the packages of a base are chosen together: `xbuild lock --update \
                  {base}`"
             )),
-            Self::UnknownName { known, .. } => Some(format!("there are {}", known.join(", "))),
+            Self::UnknownName { given, known, .. } => {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                Some(match nearest(given, &known) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("there are {}", known.join(", ")),
+                })
+            }
             Self::Io(error) => io_hint(error),
+            Self::Write { source, .. } => match ExitCode::of_io(source) {
+                ExitCode::ReadOnly => {
+                    Some("run `xbuild lock` where the project may be written to, and commit the file".into())
+                }
+                _ => io_hint(source),
+            },
         }
     }
 

@@ -72,14 +72,14 @@ impl Pins {
                         }
                         differences
                     }
-                    None => vec![Difference::Missing { base, platform: platform.clone() }],
+                    None => vec![Difference::Missing { base, platform: platform.clone(), to: None }],
                 },
                 _ => match lock.image(&base, platform) {
                     Some(pin) => {
                         pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin.clone())));
                         Vec::new()
                     }
-                    None => vec![Difference::Missing { base, platform: platform.clone() }],
+                    None => vec![Difference::Missing { base, platform: platform.clone(), to: None }],
                 },
             };
             pins.unmet.extend(unmet);

@@ -198,7 +198,7 @@ fn differences_say_what_moved_from_what_to_what() {
     let expected = [
         "rust: 1.95.0 (abc) → 1.96.0".to_owned(),
         format!("zig: 0.17.1 ({}) is not used any more", Digest::of(b"zig")),
-        "oci:base:1 for linux/amd64: not pinned".into(),
+        format!("oci:base:1 for linux/amd64: {} is new", Digest::of(b"x")),
         "apt:bookworm for linux/amd64: not used any more".into(),
         format!("oci:base:1 for linux/arm64: {digests}"),
         "apt:bookworm for linux/arm64: components: main → main, contrib".into(),

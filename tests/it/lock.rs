@@ -162,6 +162,7 @@ fn toolchains_are_pinned() {
     project.build().arg("--locked").run().success();
     edit(&project, &version, "1.2.3");
     let moved = ["rust: 1.2.3", "→", version.as_str()];
+    project.xbuild().words("lock --locked").run().fails(ExitCode::Locked, &moved);
     project
         .build()
         .arg("--locked")
@@ -173,6 +174,17 @@ fn toolchains_are_pinned() {
     project.xbuild().arg("lock").run().success();
     assert!(text(&project).contains("1.2.3"));
     project.xbuild().words("lock --update rust").run().success().tells(&moved);
+    assert_eq!(text(&project), locked);
+    // Another zig than the pinned one is not taken, and of this one there is no archive.
+    let zig = |run: Run| run.words("--toolchain zig");
+    zig(project.xbuild().arg("lock")).run().success();
+    let with_zig = text(&project);
+    let version = value(&with_zig[with_zig.find("[zig]").expect("a toolchain")..], "version").to_owned();
+    edit(&project, &format!("[zig]\nversion = \"{version}\""), "[zig]\nversion = \"0.15.99\"");
+    let words = ["zig 0.15.99, which is pinned", "hint"];
+    zig(project.build()).arg("--offline").run().fails(ExitCode::Offline, &words);
+    zig(project.xbuild().words("lock --update zig")).run().success().tells(&["zig: 0.15.99", "→", &version]);
+    project.xbuild().arg("lock").run().success().tells(&["zig: ", "is not used any more"]);
     assert_eq!(text(&project), locked);
     project
         .xbuild()

@@ -44,6 +44,14 @@ pub struct ZigRequest<'a> {
     pub pinned: Option<&'a Version>,
 }
 
+impl ZigRequest<'_> {
+    /// The version that is provided where none is found: the pinned one, else the one that xbuild comes with.
+    #[must_use]
+    pub fn provided(&self) -> &Version {
+        self.pinned.unwrap_or(&ZigData::get().version)
+    }
+}
+
 /// A zig that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zig {
@@ -252,6 +260,11 @@ impl Explain for Error {
         let version = &ZigData::get().version;
         match self {
             Self::Cancelled(cancelled) => cancelled.hint(),
+            Self::NoWay { pinned: Some(pinned), .. }
+                if pinned != version && self.exit_code() == ExitCode::Offline =>
+            {
+                Some("run once with the network, so that what is pinned is in the cache".into())
+            }
             Self::NoWay { .. } if self.exit_code() == ExitCode::Offline => {
                 Some("run `xbuild toolchain install zig` once with the network".into())
             }
@@ -282,16 +295,14 @@ pub fn provide(
     reporter: &dyn Reporter,
 ) -> Result<Zig, Error> {
     let data = ZigData::get();
-    // Only one version can be provided.
+    // The archives have every version, and one package's digest is known.
     let other = request.pinned.filter(|pinned| **pinned != data.version);
     walk(request, cancel, |way| {
         let result = match (way, other) {
-            (ZigWay::Tarball | ZigWay::Package, Some(pinned)) => {
-                Err(WayError::OtherPinned { pinned: pinned.clone() })
-            }
-            (ZigWay::Tarball | ZigWay::Package, None) if client.is_offline() => Err(WayError::Offline),
-            (ZigWay::Tarball, None) => install(request, way, cancel, reporter, |work| {
-                tarball::fetch(work, &data.tarball, client, cancel, reporter)
+            (ZigWay::Package, Some(pinned)) => Err(WayError::OtherPinned { pinned: pinned.clone() }),
+            (ZigWay::Tarball | ZigWay::Package, _) if client.is_offline() => Err(WayError::Offline),
+            (ZigWay::Tarball, _) => install(request, way, cancel, reporter, |work| {
+                tarball::fetch(work, &data.tarball, request.provided(), client, cancel, reporter)
             }),
             (ZigWay::Package, None) => install(request, way, cancel, reporter, |work| {
                 package::fetch(work, request.environment, cancel, reporter)
@@ -393,16 +404,16 @@ fn check(program: PathBuf, way: ZigWay, pinned: Option<&Version>, cancel: &Cance
     }
 }
 
-/// Where the pinned version is kept.
-fn folder(cache: &Path) -> PathBuf {
-    cache.join("toolchains").join(format!("zig-{}", ZigData::get().version))
+/// Where a provided version is kept.
+fn folder(request: &ZigRequest<'_>) -> PathBuf {
+    request.cache.join("toolchains").join(format!("zig-{}", request.provided()))
 }
 
 fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
-    let folder = folder(request.cache);
+    let folder = folder(request);
     // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
     match fs::read_to_string(folder.join(MARKER)) {
-        Ok(text) if text == package::marker() || text == tarball::marker() => {}
+        Ok(text) if text == package::marker() || text == tarball::marker(request.provided()) => {}
         Ok(_) => return Err(WayError::NotCached),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
         Err(error) => return Err(error.into()),
@@ -420,7 +431,7 @@ struct Work<'a> {
     root: &'a Path,
 }
 
-/// Provides the pinned version by `fetch`, once for all processes that want it.
+/// Provides a version by `fetch`, once for all processes that want it.
 fn install(
     request: &ZigRequest<'_>,
     way: ZigWay,
@@ -428,7 +439,7 @@ fn install(
     reporter: &dyn Reporter,
     fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
 ) -> Result<Zig, WayError> {
-    let folder = folder(request.cache);
+    let folder = folder(request);
     let toolchains = request.cache.join("toolchains");
     let downloads = request.cache.join("downloads");
     fs::create_dir_all(&toolchains)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use minisign_verify::{PublicKey, Signature};
+use semver::Version;
 
 use super::data::{Tarball, ZigData};
 use super::{MARKER, WayError, Work, unpack};
@@ -20,22 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LIMIT: u64 = 500 << 20;
 
 /// What the marker of a zig from the archive says.
-pub(super) fn marker() -> String {
-    let data = ZigData::get();
-    format!("tarball {} minisign {}\n", data.version, data.tarball.public_key)
+pub(super) fn marker(version: &Version) -> String {
+    format!("tarball {version} minisign {}\n", ZigData::get().tarball.public_key)
 }
 
 pub(super) fn fetch(
     work: &Work<'_>,
     tarball: &Tarball,
+    version: &Version,
     client: &Client,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<(), WayError> {
-    let version = ZigData::get().version.to_string();
-    let url = tarball.url.replace("{version}", &version);
+    let text = version.to_string();
+    let url = tarball.url.replace("{version}", &text);
     let name = url.rsplit('/').next().unwrap_or(&url).to_owned();
-    let signature_url = tarball.signature.replace("{version}", &version);
+    let signature_url = tarball.signature.replace("{version}", &text);
     let signature = client.small(&signature_url, 4096, &cancel.within(PATIENCE, &signature_url));
     let signature = String::from_utf8(signature?)
         .map_err(|_| WayError::Signature { file: name.clone(), reason: "it is not text".into() })?;
@@ -51,7 +52,7 @@ pub(super) fn fetch(
         return Err(error);
     }
     unpack::tar_xz(&archive, work.root, cancel)?;
-    fs::write_atomic(&work.root.join(MARKER), marker().as_bytes(), 0o644)?;
+    fs::write_atomic(&work.root.join(MARKER), marker(version).as_bytes(), 0o644)?;
     fs::remove_file(&archive)?;
     Ok(())
 }

@@ -184,7 +184,14 @@ fn fetch_tarball(bytes: &str, signature: &'static str) -> (fs::TempDir, Result<(
         signature: format!("{}/zig-test.tar.xz.minisig", server.url),
         public_key: KEY.into(),
     };
-    let result = tarball::fetch(&work, &tarball, &Client::new(false), &Cancel::new(), &Silent);
+    let result = tarball::fetch(
+        &work,
+        &tarball,
+        &ZigData::get().version,
+        &Client::new(false),
+        &Cancel::new(),
+        &Silent,
+    );
     (folder, result)
 }
 
@@ -195,7 +202,7 @@ fn a_signed_archive_is_unpacked() {
     let root = folder.path().join("root");
     assert_eq!(fs::read(root.join("lib/std.zig")).unwrap(), b"//\n");
     assert_eq!(fs::metadata(root.join("zig")).unwrap().permissions().mode() & 0o777, 0o755);
-    assert_eq!(fs::read_to_string(root.join(MARKER)).unwrap(), tarball::marker());
+    assert_eq!(fs::read_to_string(root.join(MARKER)).unwrap(), tarball::marker(&ZigData::get().version));
 }
 
 #[test]
@@ -266,8 +273,10 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
     let program = machine.program("zig", "echo 0.16.0");
     machine.pinned = Some(Version::new(0, 16, 0));
     assert_eq!(machine.provide(&Client::new(true)).unwrap().program, program);
-    // Another one is on PATH, and neither is it the one that could be provided.
+    // Another one is on PATH, and the package is of another version, too. The archives have every version.
     machine.pinned = Some(Version::new(0, 15, 2));
+    assert_eq!(machine.provide(&Client::new(true)).unwrap_err().exit_code(), ExitCode::Offline);
+    machine.settings.ways.retain(|way| *way != ZigWay::Tarball);
     let error = machine.provide(&Client::new(true)).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("zig 0.15.2, which is pinned, was not found"), "{text}");
