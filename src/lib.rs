@@ -13,6 +13,7 @@
 //! | [`toolchain`], [`compile`], [`elf`], [`payload`] | from sources to verified programs |
 //! | [`debian`], [`base`] | what they lie on |
 //! | [`rootfs`] | what is on the filesystem that layers make together |
+//! | [`linkcheck`] | whether what is there runs |
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
 //! | [`layout`], [`output`] | where those go |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
@@ -37,6 +38,7 @@ pub mod image;
 pub mod index;
 pub mod layer;
 pub mod layout;
+pub mod linkcheck;
 pub mod lock;
 pub mod oci;
 pub mod output;

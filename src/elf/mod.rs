@@ -27,6 +27,7 @@ use crate::error::{ExitCode, Explain};
 pub use attributes::ArmAttributes;
 pub use object::{Loader, Object, StaticGlibc, Traits, extent};
 pub use symbols::{Symbols, Undefined};
+pub(crate) use verify::machine_name;
 pub use verify::{Difference, Mismatch, verify};
 
 /// An ELF file's identity and needs.

@@ -1,0 +1,172 @@
+//! `/etc/ld.so.cache`, which ldconfig makes and glibc's loader reads: names of libraries with their paths.
+//!
+//! Two formats are in use, and files that have both: the old one begins with `ld.so-1.7.0`, the new one with
+//! `glibc-ld.so.cache1.1`. glibc writes only the new one since 2.32. Numbers stand in the byte order of the machine.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use crate::catalog::Endianness;
+
+/// What the old format begins with.
+const OLD: &[u8] = b"ld.so-1.7.0\0";
+/// The size of its header in bytes: the text, and the count of entries.
+const OLD_HEADER: usize = 16;
+/// The size of its entries in bytes: flags, name, path (32 bits each).
+const OLD_ENTRY: usize = 12;
+/// What the new format begins with.
+const NEW: &[u8] = b"glibc-ld.so.cache1.1";
+/// The size of its header in bytes.
+const NEW_HEADER: usize = 48;
+/// The size of its entries in bytes: flags, name, path, kernel version (32 bits each), hardware (64 bits).
+const NEW_ENTRY: usize = 24;
+/// Where the header of the new format says where its extensions are.
+const EXTENSIONS: usize = 32;
+/// What the extensions begin with.
+const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
+/// The extension with the names of hardware folders.
+const HARDWARE_FOLDERS: u32 = 1;
+/// In an entry's hardware: the rest is the number of a hardware folder's name.
+const IN_HARDWARE_FOLDER: u64 = 1 << 62;
+/// A longer path is nonsense, in bytes.
+const LONGEST: usize = 4096;
+/// What all texts may take, in bytes.
+const TEXTS: usize = 32 << 20;
+
+/// The entries of a cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cache {
+    entries: BTreeMap<String, Vec<Entry>>,
+}
+
+/// A library in a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path.
+    pub path: String,
+    /// The machine and ABI that it is for: glibc's `FLAG_…`.
+    pub flags: u32,
+    /// What a processor must be to use it.
+    pub hardware: Hardware,
+}
+
+/// What a processor must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    /// Any.
+    Any,
+    /// One that this folder below `glibc-hwcaps` is for.
+    Folder(String),
+    /// One with certain features, by the numbering of a glibc before 2.33.
+    Features(u64),
+}
+
+impl Cache {
+    /// Reads a cache. `None` if it is none for this byte order: the loader then goes on without it.
+    #[must_use]
+    pub fn parse(bytes: &[u8], endianness: Endianness) -> Option<Self> {
+        let reader = Reader { bytes, big: endianness == Endianness::Big, left: Cell::new(TEXTS) };
+        if bytes.starts_with(NEW) {
+            return reader.new_format(0);
+        }
+        let count = reader.size(12).filter(|_| bytes.starts_with(OLD))?;
+        let end = count.checked_mul(OLD_ENTRY)?.checked_add(OLD_HEADER)?;
+        // A new cache may follow, aligned as its 64-bit numbers are.
+        let next = end.checked_next_multiple_of(8)?;
+        if bytes.get(next..).is_some_and(|rest| rest.starts_with(NEW)) {
+            return reader.new_format(next);
+        }
+        reader.old_format(count, end)
+    }
+
+    /// The entries of a name, in the cache's order.
+    #[must_use]
+    pub fn find(&self, name: &str) -> &[Entry] {
+        self.entries.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    big: bool,
+    /// What texts may still take: entries may share them, so a small file can have many long ones.
+    left: Cell<usize>,
+}
+
+impl Reader<'_> {
+    fn u32(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        Some(if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    fn u64(&self, at: usize) -> Option<u64> {
+        let bytes = self.bytes.get(at..at.checked_add(8)?)?.try_into().ok()?;
+        Some(if self.big { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    }
+
+    fn size(&self, at: usize) -> Option<usize> {
+        usize::try_from(self.u32(at)?).ok()
+    }
+
+    fn text(&self, at: usize) -> Option<String> {
+        let rest = self.bytes.get(at..)?;
+        let end = memchr::memchr(0, &rest[..rest.len().min(LONGEST)])?;
+        self.left.set(self.left.get().checked_sub(end)?);
+        Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+    }
+
+    /// Offsets of texts count from the new header.
+    fn new_format(&self, start: usize) -> Option<Cache> {
+        let count = self.size(start + NEW.len())?;
+        let mut cache = Cache::default();
+        for index in 0..count {
+            let at = index.checked_mul(NEW_ENTRY)?.checked_add(start + NEW_HEADER)?;
+            let (name, path) = (self.size(at + 4)?, self.size(at + 8)?);
+            let hardware = match self.u64(at + 16)? {
+                0 => Hardware::Any,
+                bits if bits & IN_HARDWARE_FOLDER != 0 => {
+                    let number = usize::try_from(bits & 0xffff_ffff).ok()?;
+                    self.hardware_folder(start, number).map_or(Hardware::Features(bits), Hardware::Folder)
+                }
+                bits => Hardware::Features(bits),
+            };
+            let entry = Entry { path: self.text(start.checked_add(path)?)?, flags: self.u32(at)?, hardware };
+            cache.entries.entry(self.text(start.checked_add(name)?)?).or_default().push(entry);
+        }
+        Some(cache)
+    }
+
+    /// The name of a hardware folder.
+    fn hardware_folder(&self, start: usize, number: usize) -> Option<String> {
+        let at = start.checked_add(self.size(start + EXTENSIONS)?)?;
+        if self.u32(at)? != EXTENSION_MAGIC {
+            return None;
+        }
+        // Each: tag, flags, offset, size (32 bits).
+        for section in 0..self.size(at + 4)?.min(64) {
+            let section = at + 8 + section * 16;
+            if self.u32(section)? == HARDWARE_FOLDERS {
+                let (offset, size) = (self.size(section + 8)?, self.size(section + 12)?);
+                if number >= size / 4 {
+                    return None;
+                }
+                let name = self.size(start.checked_add(offset)?.checked_add(number * 4)?)?;
+                return self.text(start.checked_add(name)?);
+            }
+        }
+        None
+    }
+
+    /// Offsets of texts count from the end of the entries.
+    fn old_format(&self, count: usize, texts: usize) -> Option<Cache> {
+        let mut cache = Cache::default();
+        for index in 0..count {
+            let at = OLD_HEADER + index * OLD_ENTRY;
+            let path = self.text(texts.checked_add(self.size(at + 8)?)?)?;
+            let entry = Entry { path, flags: self.u32(at)?, hardware: Hardware::Any };
+            let name = self.text(texts.checked_add(self.size(at + 4)?)?)?;
+            cache.entries.entry(name).or_default().push(entry);
+        }
+        Some(cache)
+    }
+}

@@ -1,0 +1,253 @@
+//! A program with all that its loader loads, and whether that fits together.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::finding::Problem;
+use super::search::{Found, Loaded, Search};
+use crate::elf::{Elf, Loader, Undefined};
+use crate::sys::cancel::{Cancel, Cancelled};
+
+/// More libraries than this are nonsense.
+const MOST: usize = 4096;
+/// More missing symbols than this are not counted.
+const MOST_SYMBOLS: usize = 100;
+/// What a file with packed relocations must need of its glibc.
+const PACKED: &str = "GLIBC_ABI_DT_RELR";
+/// The version of what glibc keeps for itself.
+const PRIVATE: &str = "GLIBC_PRIVATE";
+
+/// What a loader loads for a program.
+#[derive(Debug)]
+pub(super) struct Closure {
+    /// The program first, its loader second.
+    pub(super) files: Vec<Loaded>,
+    /// Which of them definitions are looked for in. The loader is only where something needs it.
+    scope: Vec<bool>,
+    /// The names that each was asked for by.
+    names: BTreeMap<String, usize>,
+    musl: bool,
+    /// What is wrong.
+    pub(super) problems: Vec<Problem>,
+    /// True if every library was found.
+    complete: bool,
+}
+
+/// Loads a program's libraries as its loader would.
+pub(super) fn load(
+    search: &Search<'_>,
+    program: Loaded,
+    loader: Loaded,
+    preloaded: &[String],
+    cancel: &Cancel,
+) -> Result<Closure, Cancelled> {
+    let mut closure = Closure {
+        files: vec![program, loader],
+        scope: vec![true, search.musl],
+        names: BTreeMap::new(),
+        musl: search.musl,
+        problems: Vec::new(),
+        complete: true,
+    };
+    let interpreter = closure.files[1].path.clone();
+    closure.names.insert(interpreter, 1);
+    let mut queue = VecDeque::from([0]);
+    for name in preloaded {
+        match closure.add(search, name, Some(0)) {
+            Ok(Some(index)) => queue.push_back(index),
+            Ok(None) => {}
+            Err(_) => closure.problems.push(Problem::MissingPreload { library: name.clone() }),
+        }
+    }
+    while let Some(index) = queue.pop_front() {
+        cancel.check()?;
+        let object = Arc::clone(&closure.files[index].object);
+        for name in &object.elf.needed {
+            match closure.add(search, name, Some(index)) {
+                Ok(Some(new)) if closure.files.len() < MOST => queue.push_back(new),
+                Ok(_) => {}
+                Err(problem) => {
+                    closure.complete = false;
+                    closure.problems.push(problem);
+                }
+            }
+        }
+    }
+    Ok(closure)
+}
+
+impl Closure {
+    /// Loads a library that a file needs; its index if it was not loaded before.
+    fn add(&mut self, search: &Search<'_>, name: &str, by: Option<usize>) -> Result<Option<usize>, Problem> {
+        if let Some(known) = self.known(name) {
+            self.scope[known] = true;
+            return Ok(None);
+        }
+        let needed_by = || by.map_or_else(String::new, |by| self.files[by].path.clone());
+        let (path, real, object) = match search.find(name, &self.files, by) {
+            Found::File { path, real, object } => (path, real, object),
+            Found::Unusable { path, reason } => {
+                let (library, needed_by) = (name.to_owned(), needed_by());
+                return Err(Problem::UnusableLibrary { library, needed_by, path, reason });
+            }
+            Found::Nowhere { searched, skipped } => {
+                return Err(Problem::MissingLibrary {
+                    library: name.to_owned(),
+                    needed_by: needed_by(),
+                    searched,
+                    skipped,
+                    elsewhere: Vec::new(),
+                });
+            }
+        };
+        // The same file under another name, be it a link of either kind, is not loaded twice; nor is a second musl.
+        let same = |file: &Loaded| file.real == real || Arc::ptr_eq(&file.object, &object);
+        let again = self.files.iter().position(same);
+        let again = again.or((self.musl && object.loader == Some(Loader::Musl)).then_some(1));
+        if let Some(known) = again {
+            self.names.insert(name.to_owned(), known);
+            self.scope[known] = true;
+            return Ok(None);
+        }
+        let origin = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let origin = if origin.is_empty() { "/".to_owned() } else { origin.to_owned() };
+        self.files.push(Loaded { path, real, object, parent: by, origin });
+        self.scope.push(true);
+        self.names.insert(name.to_owned(), self.files.len() - 1);
+        Ok(Some(self.files.len() - 1))
+    }
+
+    /// The loaded file that has a name: it was asked for by it, or (glibc) says itself that it is its own.
+    fn known(&self, name: &str) -> Option<usize> {
+        if let Some(index) = self.names.get(name) {
+            return Some(*index);
+        }
+        if self.musl {
+            // musl is all of these itself.
+            let own = ["c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."];
+            let rest = name.strip_prefix("lib")?;
+            return own.iter().any(|own| rest.starts_with(own)).then_some(1);
+        }
+        self.files.iter().position(|file| file.object.elf.soname.as_deref() == Some(name))
+    }
+
+    /// Looks whether versions and symbols are there.
+    pub(super) fn bind(&mut self, cancel: &Cancel) -> Result<(), Cancelled> {
+        for index in 0..self.files.len() {
+            cancel.check()?;
+            if !self.musl {
+                self.versions(index);
+            }
+            // What a missing library would define is missing too, and goes without saying.
+            if self.complete && index != 1 {
+                self.symbols(index, |_| true);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::bind`] for a library without its program, which may define symbols too: versions, and symbols with
+    /// one.
+    pub(super) fn bind_library(&mut self) {
+        if !self.musl {
+            self.versions(0);
+        }
+        if self.complete {
+            self.symbols(0, |symbol| symbol.1.is_some());
+        }
+    }
+
+    fn versions(&mut self, index: usize) {
+        let (file, mut found) = (&self.files[index], Vec::new());
+        let elf = &file.object.elf;
+        let needed_by = || file.path.clone();
+        let mut private = BTreeSet::new();
+        for need in &elf.versions_needed {
+            let Some(library) = self.known(&need.library) else {
+                // Where a library is missing that is said, and nothing of what it has.
+                if self.complete {
+                    found.push(Problem::VersionOfNothing {
+                        version: need.version.clone(),
+                        library: need.library.clone(),
+                        needed_by: needed_by(),
+                    });
+                }
+                continue;
+            };
+            let library = &self.files[library];
+            let defined = &library.object.elf.versions_defined;
+            if index == 0 && need.version == PRIVATE && private.insert(&need.library) {
+                found.push(Problem::PrivateVersion { library: library.path.clone(), needed_by: needed_by() });
+            }
+            // Without any versions a library serves everybody.
+            if !need.weak && !defined.is_empty() && !defined.contains(&need.version) {
+                found.push(Problem::MissingVersion {
+                    version: need.version.clone(),
+                    library: library.path.clone(),
+                    needed_by: needed_by(),
+                    newest: newest(defined, &need.version),
+                });
+            }
+        }
+        let says_so = elf.versions_needed.iter().any(|need| need.version == PACKED);
+        if elf.relr
+            && !says_so
+            && index != 1
+            && let Some(libc) = self.known("libc.so.6").map(|libc| &self.files[libc])
+            && let Some((major, minor)) = libc.object.glibc()
+            && !libc.object.elf.versions_defined.iter().any(|version| version == PACKED)
+        {
+            let libc = format!("glibc {major}.{minor}");
+            found.push(Problem::PackedRelocations { path: file.path.clone(), libc });
+        }
+        self.problems.extend(found);
+    }
+
+    fn symbols(&mut self, index: usize, wanted: impl Fn(&Undefined) -> bool) {
+        let file = &self.files[index];
+        let elf = &file.object.elf;
+        let mut missing = Vec::new();
+        for symbol in file.object.symbols.undefined.iter().filter(|symbol| wanted(symbol)) {
+            let Undefined(name, version) = symbol;
+            let version = version.and_then(|version| elf.versions_needed.get(usize::from(version)));
+            let asked = version.map(|version| version.version.as_str()).filter(|_| !self.musl);
+            let mut scope = self.files.iter().zip(&self.scope).filter(|(_, in_scope)| **in_scope);
+            if scope.any(|(file, _)| file.object.symbols.defines(name, asked)) {
+                continue;
+            }
+            // Where the version itself is missing, that says it.
+            let said = asked.is_some_and(|asked| lacks(&self.problems, &file.path, asked));
+            if !said && missing.len() < MOST_SYMBOLS {
+                missing.push(asked.map_or_else(|| name.clone(), |asked| format!("{name}@{asked}")));
+            }
+        }
+        if !missing.is_empty() {
+            self.problems.push(Problem::MissingSymbol { symbols: missing, needed_by: file.path.clone() });
+        }
+    }
+}
+
+/// True if it was said already that a version which a file needs is missing.
+fn lacks(problems: &[Problem], file: &str, asked: &str) -> bool {
+    problems.iter().any(|problem| match problem {
+        Problem::MissingVersion { version, needed_by, .. }
+        | Problem::VersionOfNothing { version, needed_by, .. } => needed_by == file && version == asked,
+        _ => false,
+    })
+}
+
+/// The newest defined version of the same family: `GLIBC_2.36` where `GLIBC_2.38` is asked for.
+fn newest(defined: &[String], asked: &str) -> Option<String> {
+    let numbers = |version: &str| -> Vec<u32> {
+        version.split(['.', '_']).filter_map(|part| part.parse().ok()).collect()
+    };
+    let family = asked.rsplit_once('_').map_or(asked, |(family, _)| family);
+    let same = |version: &&String| version.rsplit_once('_').is_some_and(|(known, _)| known == family);
+    let versions = defined.iter().filter(same).filter(|version| !numbers(version).is_empty());
+    versions.max_by_key(|version| numbers(version)).cloned()
+}
+
+/// True if it is a shared library and no program.
+pub(super) fn is_library(elf: &Elf) -> bool {
+    elf.kind == crate::elf::Kind::Shared && !elf.is_program()
+}

@@ -1,0 +1,132 @@
+//! Whether a file is one for the platform: machine, ABI and processor.
+
+use super::finding::Problem;
+use crate::catalog::{Endianness, Target};
+use crate::elf::{Elf, machine_name};
+use crate::platform::Platform;
+
+/// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
+fn identity(platform: &Platform) -> Option<(u16, u8, Endianness)> {
+    let of = |target: &Target| (target.elf.machine, target.elf.class, target.elf.endianness);
+    Target::all().iter().find(|target| target.platform.architecture() == platform.architecture()).map(of)
+}
+
+/// What a file is for, in words.
+pub(super) fn describe(machine: u16, class: u8, endianness: Endianness) -> String {
+    let name = machine_name(machine);
+    match (machine, endianness) {
+        // The name says the rest.
+        (3 | 62 | 183 | 22, _) if (machine == 3) == (class == 32) => name,
+        (_, Endianness::Little) => format!("{class}-bit {name}"),
+        (_, Endianness::Big) => format!("{class}-bit big-endian {name}"),
+    }
+}
+
+/// As [`describe`] for a file.
+pub(super) fn describe_elf(elf: &Elf) -> String {
+    describe(elf.machine, elf.class, elf.endianness)
+}
+
+/// True if a file is for 32-bit x86 on 64-bit x86, where the kernel runs it as a rule.
+pub(super) fn is_compatible(platform: &Platform, elf: &Elf) -> bool {
+    platform.architecture() == "amd64" && elf.machine == 3
+}
+
+/// What keeps a file from running on the platform's processors, whatever else is in the image.
+pub(super) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
+    let path = || path.to_owned();
+    if let Some((machine, class, endianness)) = identity(platform)
+        && (elf.machine, elf.class, elf.endianness) != (machine, class, endianness)
+    {
+        let wanted = format!("{platform} ({})", describe(machine, class, endianness));
+        return vec![Problem::WrongArchitecture { path: path(), found: describe_elf(elf), wanted }];
+    }
+    if !matches!(elf.os_abi, 0 | 3) {
+        return vec![Problem::BrokenElf { path: path(), reason: format!("its OS ABI is {}", elf.os_abi) }];
+    }
+    // The first ABI of 64-bit PowerPC has other calls; little-endian systems have the second only.
+    if elf.machine == 21 && elf.endianness == Endianness::Little && elf.flags & 3 == 1 {
+        let (found, wanted) = ("64-bit PowerPC with ELFv1".into(), format!("{platform} (ELFv2)"));
+        return vec![Problem::WrongArchitecture { path: path(), found, wanted }];
+    }
+    processor(platform, &path(), elf)
+}
+
+fn processor(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
+    let processor = |needs: &str, promised: &str| Problem::Processor {
+        path: path.to_owned(),
+        needs: needs.to_owned(),
+        promised: promised.to_owned(),
+    };
+    match (platform.architecture(), platform.variant()) {
+        ("amd64", variant) => {
+            let level = level(variant);
+            let needed = 32 - elf.x86_levels.leading_zeros();
+            let promised = if level == 1 { "x86-64".into() } else { format!("x86-64-v{level}") };
+            let short = needed > level;
+            short.then(|| processor(&format!("x86-64-v{needed}"), &promised)).into_iter().collect()
+        }
+        ("arm", variant) => {
+            let Some(arm) = elf.arm else { return Vec::new() };
+            match variant {
+                Some("v8") => Vec::new(),
+                Some("v7") | None if arm.is_v8() => vec![processor("Armv8", "Armv7")],
+                Some("v5" | "v6") if arm.is_v8() => vec![processor("Armv8", "an older Arm")],
+                Some("v5" | "v6") if arm.is_v7() => vec![processor("Armv7", "an older Arm")],
+                _ if arm.has_neon() && elf.interpreter.is_some() => {
+                    vec![Problem::Neon { path: path.to_owned() }]
+                }
+                _ => Vec::new(),
+            }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The level of an amd64 variant.
+fn level(variant: Option<&str>) -> u32 {
+    match variant {
+        Some("v2") => 2,
+        Some("v3") => 3,
+        Some("v4") => 4,
+        _ => 1,
+    }
+}
+
+/// The folders below `glibc-hwcaps` that every processor of a platform takes libraries from, best first.
+pub(super) fn hardware(platform: &Platform) -> &'static [&'static str] {
+    match (platform.architecture(), platform.variant()) {
+        ("amd64", Some("v2")) => &LEVELS[2..],
+        ("amd64", Some("v3")) => &LEVELS[1..],
+        ("amd64", Some("v4")) => LEVELS,
+        _ => &[],
+    }
+}
+
+/// The same for the newest processors.
+pub(super) fn newest_hardware(platform: &Platform) -> &'static [&'static str] {
+    match platform.architecture() {
+        "amd64" => LEVELS,
+        "ppc64le" => &["power10", "power9"],
+        "s390x" => &["z16", "z15", "z14", "z13"],
+        _ => &[],
+    }
+}
+
+const LEVELS: &[&str] = &["x86-64-v4", "x86-64-v3", "x86-64-v2"];
+
+/// How a file passes floating point arguments, where it says so.
+pub(super) fn float_abi(elf: &Elf) -> Option<&'static str> {
+    match elf.machine {
+        40 if elf.flags & 0x400 != 0 => Some("hard"),
+        40 if elf.flags & 0x200 != 0 => Some("soft"),
+        40 if elf.arm.is_some_and(|arm| arm.float_arguments == 1) => Some("hard"),
+        243 => Some(match elf.flags & 6 {
+            0 => "soft",
+            2 => "single-precision",
+            4 => "double-precision",
+            _ => "quad-precision",
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,378 @@
+//! Does it run? Known before an image leaves the host, and without running anything.
+//!
+//! [`check`] is pure: an index of the image's root filesystem ([`crate::rootfs`]) and what its configuration says to
+//! start go in, findings come out. For the program that starts, whatever it comes from, and for every program and
+//! library that xbuild adds, it does what the kernel and the dynamic loader would do: find the interpreter of a
+//! script or the loader of a program, find every needed library where that loader looks, and look whether versions
+//! and symbols are there.
+//!
+//! What cannot be seen is said ([`Unseen`]) and not guessed: libraries that a program loads by itself, and instructions
+//! that a processor may lack where no note tells of them.
+
+mod advice;
+mod cache;
+mod closure;
+mod execution;
+mod finding;
+mod fit;
+mod program;
+mod remedy;
+mod script;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::catalog::Libc;
+use crate::elf::{Loader, Object};
+use crate::platform::Platform;
+use crate::rootfs::{Content, Identity, Node, Permission, Reach, Root};
+use crate::sys::cancel::{Cancel, Cancelled};
+
+pub use cache::Cache;
+pub use execution::Execution;
+pub use finding::{Finding, Problem, Severity};
+pub use remedy::{Origin, package_of_library};
+
+/// An interpreter may be a script again, as deep as Linux follows.
+const MOST_SCRIPTS: usize = 4;
+
+/// What is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The image's platform.
+    pub platform: &'a Platform,
+    /// Its root filesystem.
+    pub root: &'a Root,
+    /// What it starts.
+    pub execution: &'a Execution,
+    /// The files that were added to the base: paths without links, relative. They are checked beside what starts.
+    pub added: &'a BTreeSet<String>,
+    /// What the base is, for remedies.
+    pub origin: &'a Origin,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// Everything that is wrong, errors first, then by file.
+    pub findings: Vec<Finding>,
+    /// What could not be seen, sorted.
+    pub unseen: Vec<Unseen>,
+    /// The programs and libraries that were checked, absolute, sorted.
+    pub checked: Vec<String>,
+}
+
+impl Report {
+    /// True if something that nobody allowed keeps the image from running.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error && finding.allowed.is_none())
+    }
+}
+
+/// What a program does that the check cannot look into.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[non_exhaustive]
+pub enum Unseen {
+    /// It loads further libraries by itself (`dlopen`).
+    Dlopen {
+        /// The program or library that does.
+        file: String,
+    },
+    /// It asks the name service switch, whose modules `/etc/nsswitch.conf` names.
+    NameService {
+        /// The program.
+        file: String,
+    },
+    /// It starts a shell, whose words are not read.
+    Shell {
+        /// The shell.
+        file: String,
+    },
+}
+
+impl std::fmt::Display for Unseen {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dlopen { file } => {
+                write!(formatter, "{file} can load further libraries when it runs (dlopen)")
+            }
+            Self::NameService { file } => {
+                write!(
+                    formatter,
+                    "{file} asks the name service switch, whose modules are loaded when it runs"
+                )
+            }
+            Self::Shell { file } => write!(formatter, "what {file} is told to run is not looked into"),
+        }
+    }
+}
+
+/// Checks an image.
+pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled> {
+    let mut problems = Vec::new();
+    let who = request.execution.identity(request.root, &mut problems);
+    let mut run = Run {
+        platform: request.platform,
+        root: request.root,
+        execution: request.execution,
+        added: request.added,
+        who,
+        cancel,
+        libc: image_libc(request),
+        found: BTreeMap::new(),
+        unseen: BTreeSet::new(),
+        checked: BTreeSet::new(),
+        loaded: BTreeSet::new(),
+        folders: BTreeSet::new(),
+    };
+    for problem in problems {
+        run.report("the image's user", problem, None);
+    }
+    run.workdir();
+    run.command()?;
+    run.added()?;
+    run.advise();
+    let mut findings: Vec<Finding> = run
+        .found
+        .into_iter()
+        .map(|(problem, (file, severity))| {
+            let remedy = remedy::remedy(request, &problem);
+            Finding { platform: request.platform.clone(), severity, file, problem, remedy, allowed: None }
+        })
+        .collect();
+    findings.sort_by(|a, b| (b.severity, &a.file, &a.problem).cmp(&(a.severity, &b.file, &b.problem)));
+    let checked = run.checked.into_iter().collect();
+    Ok(Report { findings, unseen: run.unseen.into_iter().collect(), checked })
+}
+
+/// The C library of the image's own loaders, if there are some for the platform.
+fn image_libc(request: &Request<'_>) -> Option<Libc> {
+    let loaders = request.root.nodes().filter_map(|(_, node)| {
+        let object = node.file()?.elf()?;
+        let loader = object.loader.as_ref()?;
+        fit::problems(request.platform, "", &object.elf).is_empty().then_some(loader)
+    });
+    loaders.map(|loader| if *loader == Loader::Musl { Libc::Musl } else { Libc::Gnu }).next()
+}
+
+/// One check while it runs.
+struct Run<'a> {
+    platform: &'a Platform,
+    root: &'a Root,
+    execution: &'a Execution,
+    added: &'a BTreeSet<String>,
+    who: Identity,
+    cancel: &'a Cancel,
+    /// The image's C library.
+    libc: Option<Libc>,
+    /// Each problem once, with the file that was checked first when it came up.
+    found: BTreeMap<Problem, (String, Severity)>,
+    unseen: BTreeSet<Unseen>,
+    checked: BTreeSet<String>,
+    /// The libraries that some program loads: paths without links, relative.
+    loaded: BTreeSet<String>,
+    /// The folders that some loader looks in: paths without links, relative.
+    folders: BTreeSet<String>,
+}
+
+/// Why a file is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It starts, or what starts needs it.
+    Starts,
+    /// It was added.
+    Added,
+}
+
+impl Run<'_> {
+    /// Takes a problem down. `severity` replaces the problem's own.
+    fn report(&mut self, file: &str, problem: Problem, severity: Option<Severity>) {
+        let severity = severity.unwrap_or_else(|| problem.severity());
+        let known = self.found.entry(problem).or_insert_with(|| (file.to_owned(), severity));
+        if severity > known.1 {
+            *known = (file.to_owned(), severity);
+        }
+    }
+
+    /// The folder to start in.
+    fn workdir(&mut self) {
+        let folder = self.execution.workdir.as_str();
+        if matches!(folder, "" | "/") {
+            return;
+        }
+        let reason = match self.root.reach(folder, &self.who) {
+            Reach::Found { node, .. } if !node.is_folder() => Some("it is not a folder".to_owned()),
+            Reach::Found { node, .. } if !self.who.may(Permission::Execute, node) => {
+                Some(format!("{} may not enter it", self.execution.user_name()))
+            }
+            Reach::Found { .. } => return,
+            Reach::Missing { .. } => None,
+            other => Some(self.barrier(&other)),
+        };
+        let workdir = self.execution.absolute("");
+        self.report(&workdir.clone(), Problem::MissingWorkdir { workdir, reason }, None);
+    }
+
+    /// Why a path leads nowhere, in words.
+    fn barrier(&self, reach: &Reach<'_>) -> String {
+        match reach {
+            Reach::Found { .. } => String::new(),
+            Reach::Missing { path } => format!("/{path} is not there"),
+            Reach::NotAFolder { path } => format!("/{path} is not a folder"),
+            Reach::Denied { path } => format!("{} may not enter /{path}", self.execution.user_name()),
+            Reach::Circle => "links go in a circle".to_owned(),
+        }
+    }
+
+    /// What the image starts.
+    fn command(&mut self) -> Result<(), Cancelled> {
+        let arguments: Vec<String> = self.execution.arguments().into_iter().map(ToOwned::to_owned).collect();
+        let asked_by = if self.execution.entrypoint.is_empty() { "cmd" } else { "entrypoint" };
+        let Some((program, rest)) = arguments.split_first() else {
+            self.report("the image's configuration", Problem::NoCommand {}, None);
+            return Ok(());
+        };
+        let Some(path) = self.resolve(program, asked_by, Severity::Error) else { return Ok(()) };
+        self.executable(&path, Role::Starts, 0)?;
+        // Programs that do nothing but start another.
+        if let Some(next) = script::started_by(&path, rest)
+            && let Some(path) = self.resolve(next, asked_by, Severity::Error)
+        {
+            self.executable(&path, Role::Starts, 0)?;
+        } else if script::is_shell(&path) && rest.first().is_some_and(|first| first == "-c") {
+            self.unseen.insert(Unseen::Shell { file: path });
+        }
+        Ok(())
+    }
+
+    /// The absolute path of a program, looked for as engines and `execvp` do.
+    fn resolve(&mut self, program: &str, asked_by: &str, severity: Severity) -> Option<String> {
+        let candidates: Vec<String> = if program.contains('/') {
+            vec![self.execution.absolute(program)]
+        } else {
+            let folder = |folder: &String| format!("{}/{program}", folder.trim_end_matches('/'));
+            self.execution.path().iter().map(folder).collect()
+        };
+        let mut refused = None;
+        for path in &candidates {
+            match self.root.reach(path, &self.who) {
+                Reach::Found { node, .. } => match self.may_execute(node) {
+                    None => return Some(path.clone()),
+                    Some(reason) => refused = refused.or(Some((path.clone(), reason))),
+                },
+                Reach::Missing { path: real } if self.root.entry(path).is_some() => {
+                    refused = refused
+                        .or(Some((path.clone(), format!("it is a link to /{real}, which is not there"))));
+                }
+                denied @ (Reach::Denied { .. } | Reach::Circle) => {
+                    let reason = self.barrier(&denied);
+                    refused = refused.or(Some((path.clone(), reason)));
+                }
+                Reach::Missing { .. } | Reach::NotAFolder { .. } => {}
+            }
+        }
+        let problem = match refused {
+            Some((path, reason)) => {
+                Problem::NotExecutable { path, user: self.execution.user_name().to_owned(), reason }
+            }
+            None => Problem::NotFound {
+                program: program.to_owned(),
+                asked_by: asked_by.to_owned(),
+                searched: if program.contains('/') { Vec::new() } else { self.execution.path() },
+            },
+        };
+        self.report(program, problem, Some(severity));
+        None
+    }
+
+    /// Why the user may not execute what is there; `None` if it may.
+    fn may_execute(&self, node: &Node) -> Option<String> {
+        if node.is_folder() {
+            Some("it is a folder".to_owned())
+        } else if node.file().is_none() {
+            Some("it is not a regular file".to_owned())
+        } else if !self.who.may(Permission::Execute, node) {
+            Some(format!("its mode is {:04o}, its owner {}:{}", node.mode, node.uid, node.gid))
+        } else {
+            None
+        }
+    }
+
+    /// Checks what is executed when a file is. The user may execute it; that was looked at.
+    fn executable(&mut self, path: &str, role: Role, depth: usize) -> Result<(), Cancelled> {
+        let Some((real, node)) = self.root.reach(path, &self.who).found() else { return Ok(()) };
+        let Some(file) = node.file() else { return Ok(()) };
+        if !self.checked.insert(path.to_owned()) {
+            return Ok(());
+        }
+        match &file.content {
+            Content::Elf(object) => self.program(path, &real, node, object, role)?,
+            Content::BrokenElf(reason) => {
+                let problem = Problem::BrokenElf { path: path.to_owned(), reason: reason.clone() };
+                self.report(path, problem, None);
+            }
+            Content::Script(line) => self.script(path, node, line, role, depth)?,
+            Content::Plain | Content::Whole(_) => {
+                let problem = Problem::NoInterpreter { path: path.to_owned() };
+                self.report(path, problem, severity_of(role));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what was added and does not start by itself.
+    fn added(&mut self) -> Result<(), Cancelled> {
+        let (mut programs, mut libraries): (Vec<&String>, Vec<(&String, Arc<Object>)>) =
+            (Vec::new(), Vec::new());
+        for path in self.added {
+            let Some(node) = self.root.entry(path) else { continue };
+            let Some(file) = node.file() else { continue };
+            let executable = node.mode & 0o111 != 0;
+            match &file.content {
+                Content::Elf(object) if closure::is_library(&object.elf) => {
+                    libraries.push((path, Arc::clone(object)));
+                }
+                Content::Elf(_) | Content::BrokenElf(_) | Content::Script(_) if executable => {
+                    programs.push(path);
+                }
+                Content::Elf(object) if object.elf.is_program() => {
+                    // Whoever wants to run it must change its mode first.
+                    for problem in fit::problems(self.platform, &format!("/{path}"), &object.elf) {
+                        self.report(&format!("/{path}"), problem, Some(Severity::Warning));
+                    }
+                }
+                _ => {}
+            }
+            if self.who.uid != 0 && !self.who.may(Permission::Read, node) && !executable {
+                let user = self.execution.user_name().to_owned();
+                let reason = format!("its mode is {:04o}, its owner {}:{}", node.mode, node.uid, node.gid);
+                let path = format!("/{path}");
+                self.report(&path.clone(), Problem::NotReadable { path, user, reason }, None);
+            }
+        }
+        for path in programs {
+            self.executable(&format!("/{path}"), Role::Added, 0)?;
+        }
+        // Programs first: what they load needs no second look.
+        for (path, object) in libraries {
+            self.library(path, &object)?;
+        }
+        Ok(())
+    }
+}
+
+/// A script or text that was added need not be one that somebody executes.
+fn severity_of(role: Role) -> Option<Severity> {
+    match role {
+        Role::Starts => None,
+        Role::Added => Some(Severity::Warning),
+    }
+}

@@ -1,0 +1,320 @@
+//! ELF programs and libraries: loader, libraries, versions and symbols.
+
+use std::sync::Arc;
+
+use super::closure::{self, Closure};
+use super::finding::{Problem, Severity};
+use super::fit;
+use super::search::{Loaded, Search};
+use super::{Role, Run, Unseen};
+use crate::catalog::Libc;
+use crate::elf::{Loader, Object};
+use crate::rootfs::{self, Content, Kind, Node, Reach};
+use crate::sys::cancel::Cancelled;
+
+/// Functions that load libraries when they are called.
+const OPENERS: [&str; 2] = ["dlopen", "dlmopen"];
+/// Functions that ask the name service switch.
+const NAME_SERVICE: [&str; 6] =
+    ["getaddrinfo", "gethostbyname", "getpwnam_r", "getpwuid_r", "getpwnam", "getgrnam"];
+
+impl Run<'_> {
+    /// Checks a program. `path` is how it was called, `real` the same without links.
+    pub(super) fn program(
+        &mut self,
+        path: &str,
+        real: &str,
+        node: &Node,
+        object: &Arc<Object>,
+        role: Role,
+    ) -> Result<(), Cancelled> {
+        let elf = &object.elf;
+        let mut foreign = false;
+        for problem in fit::problems(self.platform, path, elf) {
+            let compatible = role == Role::Starts && fit::is_compatible(self.platform, elf);
+            foreign |= matches!(problem, Problem::WrongArchitecture { .. }) && !compatible;
+            self.report(path, problem, compatible.then_some(Severity::Warning));
+        }
+        if !elf.is_program() {
+            let reason = format!("it is {} and no program", elf.kind);
+            self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
+        }
+        // What it would load is for another machine too.
+        if foreign || !elf.is_program() {
+            return Ok(());
+        }
+        let Some(interpreter) = &elf.interpreter else {
+            if !elf.needed.is_empty() && elf.kind == crate::elf::Kind::Executable {
+                let reason = format!("it needs {} and names no loader", elf.needed.join(", "));
+                self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
+            }
+            return Ok(());
+        };
+        let Some((loader, loader_real)) = self.loader(path, interpreter, object) else { return Ok(()) };
+        self.unseen_by(path, object);
+        let interpreter = self.execution.absolute(interpreter);
+        // The kernel tells a loader by the mode alone; whoever runs as the owner already changes nothing.
+        let secure = node.mode & 0o4000 != 0 && node.uid != self.who.uid
+            || node.mode & 0o2000 != 0 && !self.who.gids.contains(&node.gid);
+        let folder = real.rsplit_once('/').map_or("/".to_owned(), |(folder, _)| format!("/{folder}"));
+        let program = Loaded {
+            path: path.to_owned(),
+            real: real.to_owned(),
+            object: Arc::clone(object),
+            parent: None,
+            origin: folder,
+        };
+        let loader = Loaded {
+            path: interpreter.clone(),
+            real: loader_real,
+            object: loader,
+            parent: None,
+            origin: interpreter.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()),
+        };
+        let baseline = fit::hardware(self.platform);
+        let problems = self.load(&program, &loader, baseline, secure)?;
+        let newest = fit::newest_hardware(self.platform);
+        let known: Vec<Problem> = problems.clone();
+        for problem in problems {
+            self.report(path, problem, None);
+        }
+        // A newer processor takes other files, if the image has some for it.
+        if newest.len() > baseline.len() && self.has_hardware_folders() {
+            for problem in self.load(&program, &loader, newest, secure)? {
+                if !known.contains(&problem) {
+                    self.report(path, problem, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a program and returns what is wrong.
+    fn load(
+        &mut self,
+        program: &Loaded,
+        loader: &Loaded,
+        hardware: &[&str],
+        secure: bool,
+    ) -> Result<Vec<Problem>, Cancelled> {
+        let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
+        let search = Search::new(root, who, execution, &loader.object, &loader.path, hardware, secure);
+        let preloaded = self.preloaded(search.musl, secure);
+        let mut closure = closure::load(&search, program.clone(), loader.clone(), &preloaded, self.cancel)?;
+        closure.bind(self.cancel)?;
+        self.look_elsewhere(&mut closure.problems, &program.object);
+        let folders: Vec<String> =
+            search.common_folders().filter_map(|folder| root.real_path(folder)).collect();
+        self.note(&closure, &search);
+        self.folders.extend(folders);
+        let abi = fit::float_abi(&program.object.elf);
+        for file in &closure.files[1..] {
+            let other = fit::float_abi(&file.object.elf);
+            if let (Some(found), Some(wanted)) = (other, abi)
+                && found != wanted
+            {
+                let (path, found) = (file.path.clone(), found.to_owned());
+                closure.problems.push(Problem::FloatAbi { path, found, wanted: wanted.to_owned() });
+            }
+            // Arm's attributes of a library are those of all code in it, also of what asks the processor first.
+            if hardware == fit::hardware(self.platform) && file.object.elf.machine != 40 {
+                closure.problems.extend(fit::problems(self.platform, &file.path, &file.object.elf));
+            }
+        }
+        Ok(closure.problems)
+    }
+
+    /// Fills in where in the image a missing library is that would do.
+    fn look_elsewhere(&self, problems: &mut [Problem], program: &Object) {
+        let would_do = |object: &Object| {
+            let (elf, own) = (&object.elf, &program.elf);
+            (elf.machine, elf.class, elf.endianness) == (own.machine, own.class, own.endianness)
+        };
+        for problem in problems {
+            let Problem::MissingLibrary { library, skipped, elsewhere, .. } = problem else { continue };
+            let end = format!("/{library}");
+            let found = self.root.nodes().filter(|(path, _)| path.ends_with(&end)).filter_map(|(path, _)| {
+                let (real, node) = self.root.reach(path, &self.who).found()?;
+                // For another processor it is there and does not do.
+                let usable = would_do(node.file()?.elf()?) && !real.contains("/glibc-hwcaps/");
+                usable.then(|| format!("/{path}"))
+            });
+            elsewhere.extend(
+                found.filter(|path| !skipped.iter().any(|skipped| skipped.starts_with(path.as_str()))),
+            );
+        }
+    }
+
+    fn note(&mut self, closure: &Closure, search: &Search<'_>) {
+        for file in &closure.files {
+            self.loaded.insert(file.real.clone());
+            for path in file.object.elf.soname.iter().flat_map(|name| search.cached(name)) {
+                self.loaded.extend(self.root.real_path(path));
+            }
+        }
+    }
+
+    /// What the loader loads before all libraries, by a variable and a file of glibc's.
+    fn preloaded(&self, musl: bool, secure: bool) -> Vec<String> {
+        let variable = self.execution.variable("LD_PRELOAD").filter(|_| !secure).unwrap_or_default();
+        let file = self.root.file("etc/ld.so.preload").and_then(rootfs::File::bytes).filter(|_| !musl);
+        let file = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
+        let words = |text: &str| -> Vec<String> {
+            let parts = text.split(|c: char| c == ':' || c.is_whitespace());
+            parts.filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+        };
+        words(variable).into_iter().chain(words(&file)).collect()
+    }
+
+    fn has_hardware_folders(&self) -> bool {
+        self.root.nodes().any(|(path, node)| node.is_folder() && path.ends_with("/glibc-hwcaps"))
+    }
+
+    /// The loader that a program asks for, if it is one, with its path without links.
+    fn loader(
+        &mut self,
+        path: &str,
+        interpreter: &str,
+        program: &Arc<Object>,
+    ) -> Option<(Arc<Object>, String)> {
+        let at = self.execution.absolute(interpreter);
+        let (real, node) = match self.root.reach(&at, &self.who) {
+            Reach::Found { path, node } => (path, node),
+            reach @ (Reach::Missing { .. } | Reach::NotAFolder { .. }) => {
+                let problem = self.missing_loader(interpreter, &at, &reach);
+                self.report(path, problem, None);
+                return None;
+            }
+            reach @ (Reach::Denied { .. } | Reach::Circle) => {
+                let reason = self.barrier(&reach);
+                let loader = interpreter.to_owned();
+                self.report(path, Problem::LoaderNotExecutable { loader, reason }, None);
+                return None;
+            }
+        };
+        let object = match (self.may_execute(node), node.file().map(|file| &file.content)) {
+            (None, Some(Content::Elf(object))) => object,
+            (reason, content) => {
+                let broken = match content {
+                    Some(Content::BrokenElf(reason)) => reason.clone(),
+                    _ => "it is not an ELF file".to_owned(),
+                };
+                let (loader, reason) = (interpreter.to_owned(), reason.unwrap_or(broken));
+                self.report(path, Problem::LoaderNotExecutable { loader, reason }, None);
+                return None;
+            }
+        };
+        let (elf, own) = (&program.elf, &object.elf);
+        let identity = |elf: &crate::elf::Elf| (elf.machine, elf.class, elf.endianness);
+        if identity(elf) != identity(own) {
+            let (found, wanted) = (fit::describe_elf(own), fit::describe_elf(elf));
+            self.report(path, Problem::WrongArchitecture { path: at, found, wanted }, None);
+            return None;
+        }
+        if object.loader.is_none() {
+            self.report(path, Problem::UnknownLoader { loader: interpreter.to_owned() }, None);
+            return None;
+        }
+        Some((Arc::clone(object), real))
+    }
+
+    fn missing_loader(&self, interpreter: &str, at: &str, reach: &Reach<'_>) -> Problem {
+        let loader = interpreter.to_owned();
+        let name = interpreter.rsplit('/').next().unwrap_or(interpreter);
+        let libc = if name.starts_with("ld-musl-") {
+            Some(Libc::Musl)
+        } else if name.starts_with("ld-linux") || name.starts_with("ld64.so") || name.starts_with("ld.so") {
+            Some(Libc::Gnu)
+        } else {
+            None
+        };
+        match (libc, self.libc) {
+            (Some(program), Some(image)) if program != image => Problem::OtherLibc { loader, program, image },
+            _ => {
+                let is_link = self.root.entry(at).is_some_and(|node| matches!(node.kind, Kind::Symlink(_)));
+                let leads_to = match reach {
+                    Reach::Missing { path } if is_link => Some(format!("/{path}")),
+                    _ => None,
+                };
+                Problem::MissingLoader { loader, leads_to, libc }
+            }
+        }
+    }
+
+    fn unseen_by(&mut self, path: &str, object: &Object) {
+        let calls =
+            |names: &[&str]| object.symbols.undefined.iter().any(|symbol| names.contains(&symbol.0.as_str()));
+        let file = path.to_owned();
+        if calls(&OPENERS) {
+            self.unseen.insert(Unseen::Dlopen { file: file.clone() });
+        }
+        if calls(&NAME_SERVICE) {
+            self.unseen.insert(Unseen::NameService { file });
+        }
+    }
+
+    /// Checks a library that was added and that no program was seen to load.
+    pub(super) fn library(&mut self, real: &str, object: &Arc<Object>) -> Result<(), Cancelled> {
+        let path = format!("/{real}");
+        let mut foreign = false;
+        for problem in fit::problems(self.platform, &path, &object.elf) {
+            foreign |= matches!(problem, Problem::WrongArchitecture { .. });
+            self.report(&path, problem, None);
+        }
+        self.checked.insert(path.clone());
+        if foreign || self.loaded.contains(real) {
+            return Ok(());
+        }
+        let Some(loader) = self.loader_of(object) else { return Ok(()) };
+        let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
+        let hardware = fit::hardware(self.platform);
+        let search = Search::new(root, who, execution, &loader.object, &loader.path, hardware, false);
+        let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+        let file = Loaded {
+            path: path.clone(),
+            real: real.to_owned(),
+            object: Arc::clone(object),
+            parent: None,
+            origin,
+        };
+        let mut closure = closure::load(&search, file, loader, &[], self.cancel)?;
+        closure.bind_library();
+        self.look_elsewhere(&mut closure.problems, object);
+        let name = real.rsplit('/').next().unwrap_or(real);
+        let cached = search.cached(name).any(|path| root.real_path(path).as_deref() == Some(real));
+        let folders: Vec<String> =
+            search.common_folders().filter_map(|folder| root.real_path(folder)).collect();
+        self.folders.extend(folders);
+        for problem in std::mem::take(&mut closure.problems) {
+            self.report(&path, problem, None);
+        }
+        let folder = real.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let of_libraries = folder == "usr/local/lib"
+            || folder == "usr/local/lib64"
+            || folder
+                .strip_prefix("usr/local/lib/")
+                .is_some_and(|rest| rest.ends_with("-linux-gnu") || rest.contains("-linux-"));
+        if of_libraries && !cached && !self.folders.contains(folder) {
+            self.report(&path, Problem::UnreachableLibrary { path: path.clone() }, None);
+        }
+        Ok(())
+    }
+
+    /// A loader of the image that would load a library: that of the C library which it needs.
+    fn loader_of(&self, library: &Object) -> Option<Loaded> {
+        let needs = |name: &str| library.elf.needed.iter().any(|needed| needed.starts_with(name));
+        let wants_musl = needs("libc.musl-") || library.elf.needed.iter().any(|needed| needed == "libc.so");
+        let fits = |object: &Object| {
+            let (elf, own) = (&object.elf, &library.elf);
+            let same = (elf.machine, elf.class, elf.endianness) == (own.machine, own.class, own.endianness);
+            let glibc = matches!(object.loader, Some(Loader::Glibc { .. }));
+            same && object.loader.is_some() && (!needs("libc.so.6") || glibc) && (!wants_musl || !glibc)
+        };
+        self.root.nodes().find_map(|(real, node)| {
+            let object = node.file()?.elf().filter(|object| fits(object))?;
+            let path = format!("/{real}");
+            let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+            Some(Loaded { path, real: real.to_owned(), object: Arc::clone(object), parent: None, origin })
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! The next step for each problem: one that works for the base that the image has.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::Request;
+use super::finding::Problem;
+use crate::catalog::Libc;
+
+static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
+    toml::from_str(include_str!("packages.toml")).expect("packages.toml is part of the program and tested")
+});
+
+/// What the base of an image is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Assembled by xbuild from Debian's packages.
+    Apt {
+        /// The release's codename.
+        release: String,
+    },
+    /// Nothing.
+    Scratch,
+    /// Another image, or not known.
+    #[default]
+    Image,
+}
+
+/// `packages.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Packages {
+    libraries: BTreeMap<String, Provided>,
+    programs: BTreeMap<String, String>,
+}
+
+/// The package that has a library: the same in all releases, or one for each.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Provided {
+    All(String),
+    By(BTreeMap<String, String>),
+}
+
+/// The Debian package that has a library in a release.
+#[must_use]
+pub fn package_of_library(library: &str, release: &str) -> Option<&'static str> {
+    match PACKAGES.libraries.get(library)? {
+        Provided::All(package) => Some(package),
+        Provided::By(releases) => releases.get(release).map(String::as_str),
+    }
+}
+
+/// The system that a root filesystem says it is (`os-release`).
+struct System {
+    id: String,
+    codename: String,
+}
+
+fn system(request: &Request<'_>) -> System {
+    let file =
+        ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| request.root.file(path)?.bytes());
+    let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
+    let field = |name: &str| {
+        let fields = text.lines().filter_map(|line| line.split_once('='));
+        let value =
+            fields.filter(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('"')).next();
+        value.unwrap_or_default().to_owned()
+    };
+    System { id: field("ID"), codename: field("VERSION_CODENAME") }
+}
+
+/// The next step.
+#[allow(clippy::too_many_lines, reason = "one arm for each kind")]
+pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
+    match problem {
+        Problem::MissingLibrary { library, elsewhere, skipped, .. } => {
+            missing_library(request, library, elsewhere, skipped)
+        }
+        Problem::MissingVersion { version, newest, needed_by, .. } => {
+            missing_version(request, version, newest.as_deref(), needed_by)
+        }
+        Problem::WrongArchitecture { path, .. } if is_added(request, path) => format!(
+            "bring the file for {} there: `[[platform.\"{}\".files]]` is for one platform only",
+            request.platform, request.platform
+        ),
+        Problem::WrongArchitecture { .. } => {
+            format!("take a base whose {} image is really one", request.platform)
+        }
+        Problem::FloatAbi { .. } => "take program and base of the same float ABI, such as Debian's armhf".into(),
+        Problem::Processor { needs, promised, .. } => {
+            format!("build for {promised}, or name the platform for what it needs ({needs}), as in linux/amd64/v3")
+        }
+        Problem::Neon { .. } => "nothing is to be done if the code asks the processor first, as most does".into(),
+        Problem::BrokenElf { .. } => "build or copy the file again".into(),
+        Problem::MissingLoader { libc: Some(Libc::Gnu), .. } | Problem::OtherLibc { program: Libc::Gnu, .. } => {
+            gnu_loader(request)
+        }
+        Problem::OtherLibc { program: Libc::Musl, .. } | Problem::MissingLoader { libc: Some(Libc::Musl), .. } => {
+            "link it statically, or take a base with musl, such as an Alpine image as oci:PATH".into()
+        }
+        Problem::MissingLoader { libc: None, .. } | Problem::UnknownLoader { .. } => {
+            "take the base that the program was linked for".into()
+        }
+        Problem::LoaderNotExecutable { .. } => "take a base whose loader is whole, or give it mode 0755".into(),
+        Problem::UnusableLibrary { path, .. } => {
+            format!("put the right file at {path}, or take it away where there is a second one")
+        }
+        Problem::MissingPreload { .. } => "correct LD_PRELOAD or /etc/ld.so.preload".into(),
+        Problem::VersionOfNothing { .. } => "link the program again: its list of libraries was altered".into(),
+        Problem::PackedRelocations { .. } => {
+            "link it without `-z pack-relative-relocs`, or take a base with glibc 2.36 or later".into()
+        }
+        Problem::MissingSymbol { .. } => {
+            "take the library's version that the program was built with, or build with the image's".into()
+        }
+        Problem::PrivateVersion { .. } => "keep to this very base, or link it without glibc's private parts".into(),
+        Problem::MissingInterpreter { interpreter, .. } if interpreter.ends_with('\r') => {
+            "store the script with Unix line ends".into()
+        }
+        Problem::MissingInterpreter { interpreter, .. } => {
+            program(request, interpreter.rsplit('/').next().unwrap_or(interpreter))
+        }
+        Problem::NoInterpreter { .. } => "begin it with a line such as `#!/bin/sh`".into(),
+        Problem::NotFound { program: name, .. } if name.contains('/') => {
+            "correct the path, or bring the file with [[files]]".into()
+        }
+        Problem::NotFound { program: name, .. } => program(request, name),
+        Problem::NotExecutable { reason, .. } if reason.starts_with("it is a link") => {
+            "bring the file that the link leads to".into()
+        }
+        Problem::NotExecutable { reason, .. } if reason == "it is a folder" => "name a program in it".into(),
+        Problem::NotExecutable { path, .. } if is_added(request, path) => {
+            "give it `mode = \"0755\"` in [[files]], or run as another `user` under [image]".into()
+        }
+        Problem::NotExecutable { .. } => "run as another `user` under [image], or start another program".into(),
+        Problem::NotReadable { .. } => {
+            "give it an `owner` or a `mode` in [[files]] that lets the user read it".into()
+        }
+        Problem::NoCommand {} => "set `entrypoint` or `cmd` under [image]".into(),
+        Problem::UnknownUser { .. } => {
+            "write the numbers, as in `user = \"65532:65532\"`, or a user that the image has".into()
+        }
+        Problem::MissingWorkdir { .. } => {
+            "bring the folder with [[files]], with its `owner`, or choose another `workdir`".into()
+        }
+        Problem::UnreachableLibrary { path } => look_there(path),
+        Problem::StaticGlibc { .. } => "link it with musl (a musl triple), or dynamically".into(),
+        Problem::NoCertificates {} => {
+            "take a base with ca-certificates, bring a bundle to /etc/ssl/certs/ca-certificates.crt with [[files]], or \
+             build the certificates in (webpki-roots)"
+                .into()
+        }
+        Problem::NoTimeZones {} => {
+            "take a base with tzdata, or bring /usr/share/zoneinfo with [[files]]; without, all times are UTC".into()
+        }
+    }
+}
+
+fn is_added(request: &Request<'_>, path: &str) -> bool {
+    request.root.real_path(path).is_some_and(|real| request.added.contains(&real))
+}
+
+/// How a folder becomes one that the loader looks in.
+fn look_there(path: &str) -> String {
+    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{folder}\" }}` under [image]")
+}
+
+/// How a package gets into the image.
+fn package(request: &Request<'_>, name: &str) -> String {
+    match request.origin {
+        Origin::Apt { .. } => format!("add Debian's package: `packages = [\"{name}\"]` under [debian]"),
+        _ => format!("install the package {name} in the base image"),
+    }
+}
+
+fn missing_library(request: &Request<'_>, library: &str, elsewhere: &[String], skipped: &[String]) -> String {
+    if let Some(path) = elsewhere.first() {
+        return format!("{library} is at {path}; {}", look_there(path));
+    }
+    if skipped.iter().any(|skipped| skipped.contains("the user may not")) {
+        return "give the library or its folder a mode that the user may read".into();
+    }
+    let system = system(request);
+    let (id, release) = match request.origin {
+        Origin::Apt { release } => ("debian", release.as_str()),
+        _ => (system.id.as_str(), system.codename.as_str()),
+    };
+    if id == "debian"
+        && let Some(name) = package_of_library(library, release)
+    {
+        return package(request, name);
+    }
+    match request.origin {
+        Origin::Scratch => {
+            "link it statically, or take a base with its libraries, such as apt:bookworm".into()
+        }
+        Origin::Apt { .. } => format!(
+            "name the package that has it: `packages = [\"…\"]` under [debian], or bring {library} with [[files]]"
+        ),
+        Origin::Image => format!("take a base that has {library}, or bring it with [[files]]"),
+    }
+}
+
+fn missing_version(request: &Request<'_>, version: &str, newest: Option<&str>, needed_by: &str) -> String {
+    let glibc = version.starts_with("GLIBC_");
+    let own = is_added(request, needed_by);
+    let has = newest.and_then(|newest| newest.strip_prefix("GLIBC_"));
+    match (glibc, own, has) {
+        (true, true, Some(has)) => {
+            format!("let zig link it for the base's glibc: `glibc = \"{has}\"`, or take a newer base")
+        }
+        (true, ..) => "take a newer base, or a file that was built for the base's glibc".into(),
+        (false, ..) if version.starts_with("GLIBCXX_") || version.starts_with("CXXABI_") => {
+            "take a base with a newer libstdc++, or link it statically (`-static-libstdc++`)".into()
+        }
+        (false, ..) => "take a base with a newer version of the library".into(),
+    }
+}
+
+fn gnu_loader(request: &Request<'_>) -> String {
+    match request.origin {
+        Origin::Scratch => {
+            "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
+                .into()
+        }
+        _ if system(request).id == "debian" => package(request, "libc6"),
+        _ => {
+            "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
+                .into()
+        }
+    }
+}
+
+fn program(request: &Request<'_>, name: &str) -> String {
+    let debian = matches!(request.origin, Origin::Apt { .. }) || system(request).id == "debian";
+    match PACKAGES.programs.get(name).filter(|_| debian) {
+        Some(known) => package(request, known),
+        None => format!("take a base that has {name}, or bring it with [[files]]"),
+    }
+}

@@ -1,0 +1,436 @@
+//! Where a dynamic loader looks for a library, and which file it takes: as glibc's (`elf/dl-load.c`, the manual page
+//! ld.so(8)) and musl's (`ldso/dynlink.c`) do.
+
+use std::sync::Arc;
+
+use super::cache::{Cache, Hardware};
+use super::execution::Execution;
+use crate::elf::{Elf, Kind, Loader, Object};
+use crate::rootfs::{self, Content, Identity, Permission, Reach, Root};
+
+/// Where glibc looks if its loader does not tell: the folders of all distributions that do not have multiarch ones.
+const COMMON: [&str; 4] = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+/// Where musl looks without a path file.
+const MUSL: [&str; 3] = ["/lib", "/usr/local/lib", "/usr/lib"];
+
+/// A file that a loader has loaded, or would.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    /// Its path as the loader found it, absolute, links in it kept.
+    pub(super) path: String,
+    /// Its path without links, relative.
+    pub(super) real: String,
+    /// The file.
+    pub(super) object: Arc<Object>,
+    /// Who needed it first, as an index; `None` for the program and what is loaded before all.
+    pub(super) parent: Option<usize>,
+    /// `$ORIGIN`: the folder that it is in.
+    pub(super) origin: String,
+}
+
+/// What came of looking for a library.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// This file is taken.
+    File { path: String, real: String, object: Arc<Object> },
+    /// The loader gives up at this file.
+    Unusable { path: String, reason: String },
+    /// It is nowhere.
+    Nowhere { searched: Vec<String>, skipped: Vec<String> },
+}
+
+/// A loader in an image, with all that decides where it looks.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    root: &'a Root,
+    who: &'a Identity,
+    execution: &'a Execution,
+    /// The loader itself: what it loads must be for the same machine.
+    pub(super) loader: Arc<Object>,
+    /// True for musl's.
+    pub(super) musl: bool,
+    /// `LD_LIBRARY_PATH`.
+    library_path: Vec<String>,
+    cache: Option<(String, Cache)>,
+    folders: Vec<String>,
+    /// The hardware folders that the processor takes libraries from, best first.
+    hardware: &'a [&'a str],
+    platform: &'static str,
+}
+
+impl<'a> Search<'a> {
+    /// `secure` is true for a program that changes its user when it starts: variables do not count then. `path` is
+    /// the loader's own path, absolute.
+    pub(super) fn new(
+        root: &'a Root,
+        who: &'a Identity,
+        execution: &'a Execution,
+        loader: &Arc<Object>,
+        path: &str,
+        hardware: &'a [&'a str],
+        secure: bool,
+    ) -> Self {
+        let variable = execution.variable("LD_LIBRARY_PATH").filter(|_| !secure).unwrap_or_default();
+        let musl = !matches!(loader.loader, Some(Loader::Glibc { .. }));
+        let separators: &[char] = if musl { &[':', '\n'] } else { &[':', ';'] };
+        let mut search = Self {
+            root,
+            who,
+            execution,
+            loader: Arc::clone(loader),
+            musl,
+            library_path: Vec::new(),
+            cache: None,
+            folders: Vec::new(),
+            hardware,
+            platform: platform(&loader.elf),
+        };
+        match &loader.loader {
+            Some(Loader::Glibc { folders, cache }) => {
+                let known = folders.iter().map(|folder| format!("/{folder}"));
+                search.folders = known.collect();
+                if search.folders.is_empty() {
+                    search.folders = COMMON.map(ToOwned::to_owned).to_vec();
+                }
+                let cache = cache.as_deref().unwrap_or("etc/ld.so.cache");
+                let bytes = root.file(cache).and_then(rootfs::File::bytes);
+                let cache =
+                    bytes.and_then(|bytes| Some((cache, Cache::parse(bytes, loader.elf.endianness)?)));
+                search.cache = cache.map(|(path, cache)| (format!("/{path}"), cache));
+            }
+            _ => search.folders = musl_folders(root, path),
+        }
+        if !variable.is_empty() {
+            // An empty part is the folder that the program starts in.
+            let parts = variable.split(separators);
+            search.library_path = parts.filter_map(|part| search.expand(part, "/")).collect();
+        }
+        search
+    }
+
+    /// The folders that it looks in whoever asks, with `LD_LIBRARY_PATH`.
+    pub(super) fn common_folders(&self) -> impl Iterator<Item = &str> {
+        self.library_path.iter().chain(&self.folders).map(String::as_str)
+    }
+
+    /// The paths of a name in its cache.
+    pub(super) fn cached(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.cache.iter().flat_map(|(_, cache)| cache.find(name)).map(|entry| entry.path.as_str())
+    }
+
+    /// Looks for a library that a file needs. `loaded` are all files, `by` who needs it.
+    pub(super) fn find(&self, name: &str, loaded: &[Loaded], by: Option<usize>) -> Found {
+        let mut attempt = Attempt { search: self, searched: Vec::new(), skipped: Vec::new() };
+        let found = if name.contains('/') {
+            let origin = by.map_or("/", |by| loaded[by].origin.as_str());
+            let path = self.expand(name, origin).unwrap_or_else(|| name.to_owned());
+            let found = attempt.file(&path);
+            if found.is_none() {
+                attempt.searched.push(path);
+            }
+            found
+        } else if self.musl {
+            attempt.musl(name, loaded, by)
+        } else {
+            attempt.glibc(name, loaded, by)
+        };
+        found.unwrap_or(Found::Nowhere { searched: attempt.searched, skipped: attempt.skipped })
+    }
+
+    /// The folders of an `RPATH` or `RUNPATH`.
+    fn run_path(&self, path: &str, origin: &str) -> Vec<String> {
+        path.split(':').filter_map(|part| self.expand(part, origin)).collect()
+    }
+
+    /// A path with `$ORIGIN`, `$LIB` and `$PLATFORM` filled in, absolute; `None` if musl does not understand it.
+    fn expand(&self, path: &str, origin: &str) -> Option<String> {
+        let mut text = String::new();
+        let mut rest = path;
+        while let Some(at) = rest.find('$') {
+            text.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            let braced = rest.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+            let (name, after) = braced.unwrap_or_else(|| {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                rest.split_at(end.unwrap_or(rest.len()))
+            });
+            match name {
+                "ORIGIN" => text.push_str(origin),
+                "LIB" if !self.musl => text.push_str(&self.lib()),
+                "PLATFORM" if !self.musl => text.push_str(self.platform),
+                _ if self.musl => return None,
+                // Anything else stays as it is.
+                _ => {
+                    text.push('$');
+                    continue;
+                }
+            }
+            rest = after;
+        }
+        text.push_str(rest);
+        let absolute = self.execution.absolute(&text);
+        let trimmed = absolute.trim_end_matches('/');
+        Some(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+    }
+
+    /// `$LIB`: the last part of the folder that glibc was built to be installed in.
+    fn lib(&self) -> String {
+        let first = self.folders.first().map_or("lib", |folder| folder.trim_start_matches('/'));
+        first.strip_prefix("usr/").unwrap_or(first).to_owned()
+    }
+}
+
+/// `AT_PLATFORM` of the least processor, for `$PLATFORM`.
+fn platform(elf: &Elf) -> &'static str {
+    match (elf.machine, elf.class) {
+        (62, _) => "x86_64",
+        (3, _) => "i686",
+        (40, _) => "v7l",
+        (183, _) => "aarch64",
+        (21, _) => "power8",
+        (22, _) => "z196",
+        _ => "",
+    }
+}
+
+/// musl's folders: from `/etc/ld-musl-ARCH.path`, whose folder lies beside the loader's.
+fn musl_folders(root: &Root, loader: &str) -> Vec<String> {
+    let (folder, name) = loader.rsplit_once('/').unwrap_or(("", loader));
+    let prefix = folder.rsplit_once('/').map_or("", |(prefix, _)| prefix);
+    let stem = name.split(".so").next().unwrap_or(name);
+    let file = root.file(&format!("{prefix}/etc/{stem}.path"));
+    match file.and_then(rootfs::File::bytes) {
+        Some(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            text.split([':', '\n']).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+        }
+        None => MUSL.map(ToOwned::to_owned).to_vec(),
+    }
+}
+
+/// One search.
+struct Attempt<'s, 'a> {
+    search: &'s Search<'a>,
+    searched: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Attempt<'_, '_> {
+    fn glibc(&mut self, name: &str, loaded: &[Loaded], by: Option<usize>) -> Option<Found> {
+        let asking = by.map(|by| &loaded[by]);
+        let has_runpath = asking.is_some_and(|file| file.object.elf.runpath.is_some());
+        if !has_runpath {
+            // The RPATHs of who asks, of who needed that, and so on; at last the program's.
+            let (mut next, mut program_done) = (by, false);
+            while let Some(index) = next {
+                program_done |= index == 0;
+                if let Some(found) = self.rpath(name, &loaded[index]) {
+                    return Some(found);
+                }
+                next = loaded[index].parent;
+            }
+            if !program_done
+                && let Some(program) = loaded.first()
+                && let Some(found) = self.rpath(name, program)
+            {
+                return Some(found);
+            }
+        }
+        let search = self.search;
+        if let Some(found) = self.folders(name, &search.library_path) {
+            return Some(found);
+        }
+        if let Some(file) = asking
+            && let Some(runpath) = &file.object.elf.runpath
+        {
+            let folders = search.run_path(runpath, &file.origin);
+            if let Some(found) = self.folders(name, &folders) {
+                return Some(found);
+            }
+        }
+        let no_defaults = asking.is_some_and(|file| file.object.elf.no_default_folders);
+        if let Some((path, cache)) = &search.cache {
+            self.searched.push(path.clone());
+            let entry = cache.find(name).iter().filter(|entry| {
+                let here = match &entry.hardware {
+                    Hardware::Any => true,
+                    Hardware::Folder(folder) => search.hardware.contains(&folder.as_str()),
+                    Hardware::Features(_) => false,
+                };
+                here && cache_flags(&search.loader.elf).is_none_or(|flags| flags == entry.flags)
+            });
+            let best = entry.min_by_key(|entry| match &entry.hardware {
+                Hardware::Folder(folder) => search.hardware.iter().position(|known| known == folder),
+                _ => Some(usize::MAX),
+            });
+            let in_defaults =
+                |path: &str| search.folders.iter().any(|folder| path.starts_with(folder.as_str()));
+            if let Some(entry) = best
+                && !(no_defaults && in_defaults(&entry.path))
+                && let Some(found) = self.file(&entry.path)
+            {
+                return Some(found);
+            }
+        }
+        if no_defaults { None } else { self.folders(name, &search.folders) }
+    }
+
+    fn rpath(&mut self, name: &str, file: &Loaded) -> Option<Found> {
+        let elf = &file.object.elf;
+        let rpath = elf.rpath.as_ref().filter(|_| elf.runpath.is_none())?;
+        let folders = self.search.run_path(rpath, &file.origin);
+        self.folders(name, &folders)
+    }
+
+    fn musl(&mut self, name: &str, loaded: &[Loaded], by: Option<usize>) -> Option<Found> {
+        let search = self.search;
+        if let Some(found) = self.folders(name, &search.library_path) {
+            return Some(found);
+        }
+        // RPATH and RUNPATH are one to it, and both serve also what is needed further down.
+        let mut next = by;
+        while let Some(index) = next {
+            let file = &loaded[index];
+            let elf = &file.object.elf;
+            if let Some(path) = elf.runpath.as_ref().or(elf.rpath.as_ref()) {
+                let folders = search.run_path(path, &file.origin);
+                if let Some(found) = self.folders(name, &folders) {
+                    return Some(found);
+                }
+            }
+            next = file.parent;
+        }
+        self.folders(name, &search.folders)
+    }
+
+    fn folders(&mut self, name: &str, folders: &[String]) -> Option<Found> {
+        for folder in folders {
+            let base = if folder == "/" { "" } else { folder };
+            if !self.search.musl {
+                for hardware in self.search.hardware {
+                    let path = format!("{base}/glibc-hwcaps/{hardware}/{name}");
+                    if let Some(found) = self.file(&path) {
+                        return Some(found);
+                    }
+                }
+            }
+            if let Some(found) = self.file(&format!("{base}/{name}")) {
+                return Some(found);
+            }
+            if !self.searched.contains(folder) {
+                self.searched.push(folder.clone());
+            }
+        }
+        None
+    }
+
+    /// The file at a path, if the loader takes it or gives up on it; `None` if it goes on.
+    fn file(&mut self, path: &str) -> Option<Found> {
+        let (real, node) = match self.search.root.reach(path, self.search.who) {
+            Reach::Found { path, node } => (path, node),
+            Reach::Missing { .. } | Reach::NotAFolder { .. } => {
+                // A link that leads nowhere is worth a word, a file that is not there is not.
+                if let Some(rootfs::Kind::Symlink(to)) = self.search.root.entry(path).map(|node| &node.kind) {
+                    self.skip(path, &format!("a link to {to}, which is not there"));
+                }
+                return None;
+            }
+            Reach::Circle => {
+                self.skip(path, "links go in a circle");
+                return None;
+            }
+            Reach::Denied { path: folder } => {
+                self.skip(path, &format!("the user may not enter /{folder}"));
+                return None;
+            }
+        };
+        if !self.search.who.may(Permission::Read, node) {
+            self.skip(path, "the user may not read it");
+            return None;
+        }
+        match self.search.judge(node) {
+            Judgement::Take(object) => Some(Found::File { path: path.to_owned(), real, object }),
+            Judgement::Skip(reason) => {
+                self.skip(path, &reason);
+                None
+            }
+            Judgement::GiveUp(reason) => Some(Found::Unusable { path: path.to_owned(), reason }),
+        }
+    }
+
+    fn skip(&mut self, path: &str, reason: &str) {
+        let text = format!("{path} ({reason})");
+        if !self.skipped.contains(&text) {
+            self.skipped.push(text);
+        }
+    }
+}
+
+/// What a loader does with a file that it has opened.
+enum Judgement {
+    Take(Arc<Object>),
+    Skip(String),
+    GiveUp(String),
+}
+
+impl Search<'_> {
+    /// glibc passes over what is for another machine and gives up at what is no library; musl takes the first file.
+    fn judge(&self, node: &rootfs::Node) -> Judgement {
+        use Judgement::{GiveUp, Skip, Take};
+        let object = match &node.kind {
+            rootfs::Kind::File(file) => match &file.content {
+                Content::Elf(object) => object,
+                Content::BrokenElf(reason) => return GiveUp(reason.clone()),
+                _ => return GiveUp("it is not an ELF file".into()),
+            },
+            rootfs::Kind::Folder => return GiveUp("it is a folder".into()),
+            _ => return GiveUp("it is not a regular file".into()),
+        };
+        let (elf, own) = (&object.elf, &self.loader.elf);
+        let other = |reason: String| if self.musl { GiveUp(reason) } else { Skip(reason) };
+        if elf.class != own.class {
+            return other(format!("it has {} bits", elf.class));
+        }
+        if elf.endianness != own.endianness {
+            return GiveUp("it has another byte order".into());
+        }
+        if !matches!(elf.os_abi, 0 | 3) {
+            return GiveUp(format!("its OS ABI is {}", elf.os_abi));
+        }
+        if elf.machine != own.machine {
+            return other(format!("it is for {}", crate::elf::machine_name(elf.machine)));
+        }
+        // The float ABI of RISC-V and the ABI version of 64-bit PowerPC.
+        let mask = match elf.machine {
+            243 => 0x6,
+            21 if elf.flags & 3 != 0 => 0x3,
+            _ => 0,
+        };
+        if elf.flags & mask != own.flags & mask {
+            return other("it is for another ABI".into());
+        }
+        match elf.kind {
+            Kind::Shared if elf.pie_flag && !self.musl => GiveUp("it is a program and no library".into()),
+            Kind::Shared => Take(Arc::clone(object)),
+            Kind::Executable => GiveUp("it is a program and no library".into()),
+            Kind::Relocatable | Kind::Other(_) => GiveUp(format!("it is {}", elf.kind)),
+        }
+    }
+}
+
+/// The flags that a cache's entries have for libraries that the loader can use (`sysdeps/generic/ldconfig.h`);
+/// `None` for machines that are not in the list, whose files are looked at instead.
+fn cache_flags(elf: &Elf) -> Option<u32> {
+    match (elf.machine, elf.class) {
+        (62, 64) => Some(0x0303),
+        (62, _) => Some(0x0803),
+        (3, _) => Some(0x0003),
+        (183, _) => Some(0x0a03),
+        (40, _) if elf.flags & 0x400 != 0 => Some(0x0903),
+        (40, _) if elf.flags & 0x200 != 0 => Some(0x0b03),
+        (21, _) => Some(0x0503),
+        (22, 64) => Some(0x0403),
+        (243, 64) if elf.flags & 6 == 4 => Some(0x1003),
+        _ => None,
+    }
+}
