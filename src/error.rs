@@ -73,6 +73,9 @@ exit_codes! {
     41 NotALayout "not-a-layout" "The output path exists and is not an OCI layout.";
     42 ReadOnly "read-only" "The output cannot be written.";
     43 Io "io" "A file could not be read or written.";
+    44 NoImage "no-image" "An image cannot be found, or lacks a platform.";
+    45 CorruptImage "corrupt-image" "A document or blob of an image is missing, truncated or altered.";
+    46 Engine "engine" "podman or Docker is missing, does not answer or refuses.";
     130 Interrupted "interrupted" "Interrupted by Ctrl-C or a signal.";
 }
 

@@ -66,6 +66,8 @@ pub struct Image {
     pub config: Encoded,
     /// Every layer, lowest first.
     pub layers: Vec<ImageLayer>,
+    /// Annotations of its entry in the index.
+    pub descriptor_annotations: BTreeMap<String, String>,
 }
 
 /// Why an image cannot be assembled.
@@ -115,6 +117,7 @@ impl Image {
         }
         let mut annotations = parts.annotations.clone();
         annotations.extend(parts.settings.annotations.clone());
+        annotations.extend(parts.settings.manifest_annotations.clone());
         let descriptors: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();
         let manifest = json!({
             "schemaVersion": 2,
@@ -129,7 +132,8 @@ impl Image {
             .map_err(|error| ImageError::Refused(error.to_string()))?;
         ImageManifest::from_reader(manifest.bytes.as_slice())
             .map_err(|error| ImageError::Refused(error.to_string()))?;
-        Ok(Self { platform: parts.platform.clone(), manifest, config, layers })
+        let descriptor_annotations = parts.settings.descriptor_annotations.clone();
+        Ok(Self { platform: parts.platform.clone(), manifest, config, layers, descriptor_annotations })
     }
 
     /// The size of all its blobs in bytes.

@@ -20,12 +20,16 @@ pub fn assemble(images: &[Image], annotations: &BTreeMap<String, String>) -> Enc
             if let Some(variant) = image.platform.variant() {
                 platform["variant"] = variant.into();
             }
-            json!({
+            let mut entry = json!({
                 "mediaType": media_type::MANIFEST,
                 "digest": image.manifest.digest().to_string(),
                 "size": image.manifest.descriptor.size,
                 "platform": platform,
-            })
+            });
+            if !image.descriptor_annotations.is_empty() {
+                entry["annotations"] = json!(image.descriptor_annotations);
+            }
+            entry
         })
         .collect();
     Encoded::new(

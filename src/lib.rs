@@ -15,7 +15,8 @@
 //! | [`rootfs`] | what is on the filesystem that layers make together |
 //! | [`linkcheck`] | whether what is there runs |
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
-//! | [`layout`], [`output`] | where those go |
+//! | [`layout`], [`output`], [`engine`] | where those go |
+//! | [`transport`] | images that are there already: copied, looked at, merged |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
 //! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
 //!
@@ -31,6 +32,7 @@ pub mod compile;
 pub mod config;
 pub mod debian;
 pub mod elf;
+pub mod engine;
 pub mod error;
 pub mod facts;
 pub mod files;
@@ -50,3 +52,4 @@ pub mod rootfs;
 pub mod settings;
 pub mod sys;
 pub mod toolchain;
+pub mod transport;

@@ -4,6 +4,7 @@
 //! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -45,6 +46,15 @@ pub struct Plan {
     pub tags: Vec<String>,
     /// Where the image goes; never empty.
     pub outputs: Vec<Output>,
+    /// The layout in the target folder: an output where nothing else is, and beside it there is room for another.
+    #[serde(skip)]
+    pub default_layout: PathBuf,
+    /// Annotations of the index alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_annotations: BTreeMap<String, String>,
+    /// Annotations of the index's entry in a layout.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_descriptor_annotations: BTreeMap<String, String>,
     /// The platforms, sorted.
     pub platforms: Vec<PlatformPlan>,
 }
@@ -217,9 +227,10 @@ pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) 
         }
     }
     let package = &facts.project.package;
+    let default_layout = facts.project.target_directory.join("xbuild").join(&package.name);
     let mut outputs = settings.outputs.clone();
-    if outputs.is_empty() {
-        outputs.push(Output::Layout(facts.project.target_directory.join("xbuild").join(&package.name)));
+    if !outputs.iter().any(Output::is_stored) {
+        outputs.insert(0, Output::layout(&default_layout));
     }
     let plan = Plan {
         package: package.name.clone(),
@@ -231,6 +242,9 @@ pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) 
         compression: settings.compression,
         tags: settings.tags.clone(),
         outputs,
+        default_layout,
+        index_annotations: settings.index_annotations.clone(),
+        index_descriptor_annotations: settings.index_descriptor_annotations.clone(),
         platforms,
     };
     (plan, failures)
@@ -345,9 +359,9 @@ fn choose_glibc(
 /// What the image is called: its first tag, else the path of its first output.
 #[must_use]
 pub fn reference(plan: &Plan) -> String {
-    plan.tags.first().cloned().unwrap_or_else(|| match plan.outputs.first() {
-        Some(Output::Layout(path) | Output::Archive(path)) => path.display().to_string(),
-        None => plan.package.clone(),
+    plan.tags.first().cloned().unwrap_or_else(|| {
+        let path = plan.outputs.iter().find_map(Output::path);
+        path.map_or_else(|| plan.package.clone(), |path| path.display().to_string())
     })
 }
 

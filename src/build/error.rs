@@ -2,6 +2,7 @@
 
 use crate::base::BaseError;
 use crate::compile;
+use crate::engine::EngineError;
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::facts::FactsError;
 use crate::files::FilesError;
@@ -116,6 +117,8 @@ build_error! {
     Layout(LayoutError),
     /// Another output.
     Output(OutputError),
+    /// podman or Docker.
+    Engine(EngineError),
     /// The run was stopped.
     Cancelled(Cancelled),
 }

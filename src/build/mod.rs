@@ -12,10 +12,12 @@ mod publish;
 mod run;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::error::Explain;
 use crate::facts::{self, Probe};
 use crate::image::Image;
+use crate::output::report::Published;
 use crate::plan::{self, Plan};
 use crate::platform::Platform;
 use crate::report::{Event, Reporter};
@@ -37,6 +39,8 @@ pub struct Outcome {
     pub reference: String,
     /// The digest of the index.
     pub digest: String,
+    /// The image's documents.
+    pub published: Published,
     /// How many platforms failed, and the error that says so; only with [`Partial::Allow`].
     pub failed: Option<Failed>,
 }
@@ -112,12 +116,13 @@ fn conclude(
     Ok(Some(Failed { count: failed, all, code }))
 }
 
-/// Builds and publishes.
+/// Builds and publishes. `stdout` takes what an output of the settings sends there.
 pub fn run(
     settings: &Settings,
     environment: &Environment,
     reporter: &dyn Reporter,
     cancel: &Cancel,
+    stdout: &mut dyn Write,
 ) -> Result<Outcome, BuildError> {
     let start = Instant::now();
     let cancel = cancel.within(settings.timeout, "the build");
@@ -132,7 +137,7 @@ pub fn run(
         conclude(settings, &failures, reporter)?;
     }
     // A place that cannot be written to is known before an hour of compiling, not after.
-    let publisher = publish::Publisher::open(&plan, &cancel)?;
+    let outputs = publish::Publisher::open(&plan, environment, reporter, &cancel)?;
     let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
     failures.extend(prepared.failures);
     let work = run::Work {
@@ -144,7 +149,7 @@ pub fn run(
         units: &prepared.units,
         zig: prepared.zig.as_ref(),
         files: &prepared.files,
-        blobs: publisher.blobs(),
+        blobs: outputs.blobs(),
         reporter,
         start,
     };
@@ -153,12 +158,13 @@ pub fn run(
     cancel.check()?;
     let failed = conclude(settings, &failures, reporter)?;
     let images: Vec<Image> = images.into_values().collect();
-    let digest = publisher.publish(&plan, &images, &cancel)?;
+    let published = outputs.publish(&images, stdout, &cancel)?;
+    let digest = published.root.digest.to_string();
     let reference = plan::reference(&plan);
     reporter.report(Event::Published {
         reference: reference.clone(),
         digest: digest.clone(),
         milliseconds: run::milliseconds(start),
     });
-    Ok(Outcome { reference, digest, failed })
+    Ok(Outcome { reference, digest, published, failed })
 }

@@ -1,64 +1,97 @@
-//! Where images go: layouts and archives, each complete or not there.
+//! Where images go: layouts first, then whatever is made of a layout, each complete or not there.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::BuildError;
+use crate::engine::{self, Engine, Loadable};
 use crate::image::Image;
 use crate::index;
-use crate::layout::LayoutWriter;
-use crate::oci::{Encoded, annotation};
-use crate::output::archive;
+use crate::layout::{self, LayoutWriter};
+use crate::oci::{Descriptor, Encoded, annotation};
+use crate::output::archive::{self, Archive, Flavour};
+use crate::output::report::Published;
+use crate::output::{OutputError, rootfs};
 use crate::plan::Plan;
-use crate::settings::Output;
+use crate::platform::Platform;
+use crate::report::{Event, Level, Reporter};
+use crate::settings::{Output, OutputKind, Sink};
 use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
 use crate::sys::fs;
 
 /// The opened outputs. The first layout also takes the blobs while they are made.
-pub(super) struct Publisher {
-    layouts: Vec<LayoutWriter>,
-    archives: Vec<PathBuf>,
-    /// A layout that only archives are made of, gone with this value.
+pub(super) struct Publisher<'a> {
+    plan: &'a Plan,
+    environment: &'a Environment,
+    reporter: &'a dyn Reporter,
+    layouts: Vec<(LayoutWriter, Vec<String>)>,
+    /// What is made of a layout, with the engine that was found.
+    others: Vec<(&'a Output, Option<Engine>)>,
+    /// A layout that only others are made of, gone with this value.
     _temporary: Option<fs::TempDir>,
 }
 
-impl Publisher {
+impl<'a> Publisher<'a> {
     /// Opens and checks every output.
-    pub(super) fn open(plan: &Plan, cancel: &Cancel) -> Result<Self, BuildError> {
-        let (mut layouts, mut archives, mut temporary) = (Vec::new(), Vec::new(), None);
+    pub(super) fn open(
+        plan: &'a Plan,
+        environment: &'a Environment,
+        reporter: &'a dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<Self, BuildError> {
+        let (mut layouts, mut others, mut temporary) = (Vec::new(), Vec::new(), None);
         for output in &plan.outputs {
-            match output {
-                Output::Layout(path) => layouts.push(LayoutWriter::open(path, cancel)?),
-                Output::Archive(path) => {
-                    archive::check(path)?;
-                    archives.push(path.clone());
+            let mut engine = None;
+            match &output.kind {
+                OutputKind::Layout { path } => {
+                    layouts.push((LayoutWriter::open(path, cancel)?, names(plan, output)));
+                    continue;
+                }
+                OutputKind::Archive { .. } | OutputKind::DockerArchive { .. } | OutputKind::Tar { .. } => {
+                    if let Some(Sink::File(path)) = output.sink() {
+                        archive::check(path)?;
+                    }
+                }
+                OutputKind::Folder { path, .. } => {
+                    let above = path.parent().unwrap_or_else(|| Path::new("/"));
+                    let writable = fs::create_dir_all(above).and_then(|()| fs::temporary_file(above));
+                    writable.map_err(OutputError::from)?;
+                }
+                OutputKind::Engine { engine: wanted } => {
+                    engine = Some(engine::find(*wanted, environment, cancel)?);
                 }
             }
+            others.push((output, engine));
         }
         if layouts.is_empty() {
-            let folder = archives.first().and_then(|path| path.parent()).unwrap_or_else(|| Path::new("."));
-            let folder = fs::temporary_dir(folder).map_err(crate::output::OutputError::from)?;
-            layouts.push(LayoutWriter::open(&folder.path().join("layout"), cancel)?);
+            let path = others.iter().find_map(|(output, _)| output.path()).unwrap_or(&plan.default_layout);
+            let folder = path.parent().unwrap_or_else(|| Path::new("."));
+            let made = fs::create_dir_all(folder).and_then(|()| fs::temporary_dir(folder));
+            let folder = made.map_err(OutputError::from)?;
+            layouts.push((LayoutWriter::open(&folder.path().join("layout"), cancel)?, plan.tags.clone()));
             temporary = Some(folder);
         }
-        Ok(Self { layouts, archives, _temporary: temporary })
+        Ok(Self { plan, environment, reporter, layouts, others, _temporary: temporary })
     }
 
     /// The folder that layers are written into.
     pub(super) fn blobs(&self) -> &Path {
-        self.layouts[0].blobs()
+        self.layouts[0].0.blobs()
     }
 
-    /// Publishes an index of the images and returns its digest.
+    /// Publishes an index of the images. `stdout` takes what an output sends there.
     pub(super) fn publish(
         self,
-        plan: &Plan,
         images: &[Image],
+        stdout: &mut dyn Write,
         cancel: &Cancel,
-    ) -> Result<String, BuildError> {
-        let index = index::assemble(images, &annotations(plan, images));
+    ) -> Result<Published, BuildError> {
+        let mut index = index::assemble(images, &annotations(self.plan, images));
+        index.descriptor.annotations.clone_from(&self.plan.index_descriptor_annotations);
         // All are filled before the first is published: its blobs are what the others are filled from.
-        for layout in &self.layouts {
+        for (layout, _) in &self.layouts {
             for image in images {
                 for layer in &image.layers {
                     cancel.check()?;
@@ -68,26 +101,157 @@ impl Publisher {
                 layout.add_document(&image.manifest)?;
             }
         }
-        let mut first = None;
-        for layout in self.layouts {
+        let mut first: Option<PathBuf> = None;
+        for (layout, names) in self.layouts {
             let path = layout.path().to_owned();
-            layout.commit(&index, &plan.tags)?;
+            layout.commit(&index, &names)?;
             first.get_or_insert(path);
         }
-        if let Some(layout) = first {
-            for path in &self.archives {
-                archive::write(&layout, &index, &plan.tags, path, cancel)?;
-            }
+        let from = Finished { plan: self.plan, layout: first.as_deref(), index: &index.descriptor, images };
+        for (output, engine) in &self.others {
+            from.write(output, *engine, self.environment, self.reporter, stdout, cancel)?;
         }
-        Ok(index.digest().to_string())
+        let platforms = images.iter().map(|image| {
+            let manifest = entry(image);
+            (image.platform.clone(), (manifest, image.config.digest().clone()))
+        });
+        let mut names = self.plan.tags.clone();
+        names.extend(self.plan.outputs.iter().flat_map(|output| output.names.iter().cloned()));
+        names.dedup();
+        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names })
     }
 }
 
-/// The index's annotations: the project's, and of those that the platforms add what they all agree on.
+/// The names that the image has in an output.
+fn names(plan: &Plan, output: &Output) -> Vec<String> {
+    if output.names.is_empty() { plan.tags.clone() } else { output.names.clone() }
+}
+
+/// A published image that other outputs are made of.
+struct Finished<'a> {
+    plan: &'a Plan,
+    layout: Option<&'a Path>,
+    index: &'a Descriptor,
+    images: &'a [Image],
+}
+
+impl Finished<'_> {
+    fn write(
+        &self,
+        output: &Output,
+        engine: Option<Engine>,
+        environment: &Environment,
+        reporter: &dyn Reporter,
+        stdout: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
+        let Some(layout) = self.layout else { return Ok(()) };
+        let mut names = names(self.plan, output);
+        let note = |text| reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        match &output.kind {
+            // Written already.
+            OutputKind::Layout { .. } => {}
+            OutputKind::Archive { to } => {
+                let archive = Archive { layout, root: self.index, names: &names, flavour: Flavour::Oci };
+                match to {
+                    Sink::File(path) => archive.write(path, cancel)?,
+                    Sink::Stdout => archive.stream(stdout, cancel)?,
+                }
+            }
+            OutputKind::DockerArchive { to } => {
+                let manifest = self.images.first().map(|image| &image.manifest.descriptor);
+                let flavour = manifest.map_or(Flavour::Oci, Flavour::Docker);
+                let archive = Archive { layout, root: self.index, names: &names, flavour };
+                match to {
+                    Sink::File(path) => archive.write(path, cancel)?,
+                    Sink::Stdout => archive.stream(stdout, cancel)?,
+                }
+            }
+            OutputKind::Folder { path, split } => {
+                let skipped = rootfs::write_folder(&self.filesystems(layout), *split, path, cancel)
+                    .map_err(OutputError::from)?;
+                if !skipped.is_empty() {
+                    let text =
+                        format!("devices and pipes are not written to a folder: {}", skipped.join(", "));
+                    reporter.report(Event::Note { level: Level::Warning, platform: None, text });
+                }
+            }
+            OutputKind::Tar { to, split } => {
+                let images = self.filesystems(layout);
+                match to {
+                    Sink::Stdout => rootfs::write_tar(&images, *split, stdout, cancel),
+                    Sink::File(path) => {
+                        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+                        let mut file = fs::temporary_file(folder).map_err(OutputError::from)?;
+                        let written = {
+                            let mut buffer = std::io::BufWriter::new(&mut file);
+                            rootfs::write_tar(&images, *split, &mut buffer, cancel)
+                        };
+                        written.and_then(|()| Ok(fs::publish(file, path, 0o644)?))
+                    }
+                }
+                .map_err(OutputError::from)?;
+            }
+            OutputKind::Engine { .. } => {
+                let Some(engine) = engine else { return Ok(()) };
+                if names.is_empty() {
+                    names.push(self.plan.package.to_lowercase());
+                }
+                let manifests: Vec<(Platform, Descriptor)> =
+                    self.images.iter().map(|image| (image.platform.clone(), entry(image))).collect();
+                let image = Loadable { layout, root: self.index, manifests: &manifests, names: &names };
+                let work = layout.parent().unwrap_or_else(|| Path::new("/"));
+                let loaded = engine::load(engine, &image, work, environment, cancel)?;
+                let platforms: Vec<String> = loaded.platforms.iter().map(ToString::to_string).collect();
+                let (engine, names) = (engine.program(), loaded.names.join(", "));
+                note(format!("loaded {names} into {engine}: {}", platforms.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The images' layers, where they are in the layout.
+    fn filesystems(&self, layout: &Path) -> Vec<rootfs::Image> {
+        let image = |image: &Image| rootfs::Image {
+            platform: image.platform.clone(),
+            layers: image
+                .layers
+                .iter()
+                .map(|layer| (layer.descriptor.clone(), layout::blob(layout, &layer.descriptor.digest)))
+                .collect(),
+        };
+        self.images.iter().map(image).collect()
+    }
+}
+
+/// The entry of a platform's manifest in the index.
+fn entry(image: &Image) -> Descriptor {
+    let mut descriptor = image.manifest.descriptor.clone();
+    descriptor.annotations.clone_from(&image.descriptor_annotations);
+    descriptor.platform = Some(crate::oci::PlatformFields {
+        os: image.platform.os().to_owned(),
+        architecture: image.platform.architecture().to_owned(),
+        variant: image.platform.variant().map(str::to_owned),
+        ..crate::oci::PlatformFields::default()
+    });
+    descriptor
+}
+
+/// The index's annotations: the project's, and of those that the platforms add what they all agree on, but for what
+/// was asked of the manifests alone.
 fn annotations(plan: &Plan, images: &[Image]) -> BTreeMap<String, String> {
     let mut annotations = plan.annotations.clone();
-    let parsed: Vec<BTreeMap<String, String>> =
-        images.iter().map(|image| of_manifest(&image.manifest)).collect();
+    let parsed: Vec<BTreeMap<String, String>> = images
+        .iter()
+        .map(|image| {
+            let mut all = of_manifest(&image.manifest);
+            if let Some(plan) = plan.platforms.iter().find(|plan| plan.platform == image.platform) {
+                all.retain(|key, _| !plan.image.manifest_annotations.contains_key(key));
+                all.extend(plan.image.annotations.clone());
+            }
+            all
+        })
+        .collect();
     if let Some((first, rest)) = parsed.split_first() {
         for (key, value) in first {
             if rest.iter().all(|other| other.get(key) == Some(value)) {
@@ -99,6 +263,7 @@ fn annotations(plan: &Plan, images: &[Image]) -> BTreeMap<String, String> {
             annotations.remove(annotation::BASE_DIGEST);
         }
     }
+    annotations.extend(plan.index_annotations.clone());
     annotations
 }
 

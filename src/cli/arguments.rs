@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::engine::Engine;
 use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
 
 const STYLES: Styles = Styles::styled()
@@ -45,7 +46,7 @@ pub(super) struct ViewOptions {
     /// How progress is shown [default: auto, which is tty on a terminal and plain elsewhere]
     #[arg(long, global = true, value_enum, value_name = "MODE", help_heading = "Display options")]
     pub(super) progress: Option<Progress>,
-    /// Show only errors; the same as --progress quiet
+    /// Show only errors, and print the image's ID alone
     #[arg(short, long, global = true, conflicts_with = "progress", help_heading = "Display options")]
     pub(super) quiet: bool,
     /// Show details; twice: cargo's own too
@@ -81,6 +82,28 @@ pub(super) enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// `--load`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoadEngine {
+    /// Docker if its daemon answers, else podman
+    Auto,
+    /// Docker
+    Docker,
+    /// podman
+    Podman,
+}
+
+impl LoadEngine {
+    /// The engine; `None` for the one that is found.
+    pub(super) const fn engine(self) -> Option<Engine> {
+        match self {
+            Self::Auto => None,
+            Self::Docker => Some(Engine::Docker),
+            Self::Podman => Some(Engine::Podman),
+        }
+    }
 }
 
 /// The commands.
@@ -210,15 +233,41 @@ pub(super) struct BuildOptions {
     tag: Vec<String>,
     /// Where the image goes [default: target/xbuild/<package>]
     ///
-    /// A path is an OCI image layout, a folder; `type=oci,dest=FILE` is a tar archive of one.
-    #[arg(short, long, value_name = "PATH|type=oci,dest=PATH", help_heading = IMAGE)]
+    /// A path is an OCI image layout, a folder; `-` is the root filesystem as a tar on standard output.
+    /// Otherwise fields, as docker buildx has them: type=oci (an archive; a folder with tar=false),
+    /// type=docker (an archive that Docker loads), type=local (the files, in a folder), type=tar;
+    /// dest=PATH or `-`, name, compression, compression-level, annotation.KEY, platform-split.
+    #[arg(short, long, value_name = "PATH|type=TYPE,dest=PATH", help_heading = IMAGE)]
     output: Vec<String>,
+    /// Load the image into Docker or podman, whichever is found, with all platforms that it can hold
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto",
+        help_heading = IMAGE
+    )]
+    load: Option<LoadEngine>,
     /// A label of the image's configuration
     #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
     label: Vec<String>,
-    /// An annotation of the manifests and the index
-    #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
+    /// An annotation of the manifests, or of what is named: index:KEY=VALUE
+    ///
+    /// Levels, separated by commas: manifest, index, manifest-descriptor, index-descriptor; one platform's:
+    /// `manifest[linux/arm64]:KEY=VALUE`.
+    #[arg(long, value_name = "[LEVEL:]KEY=VALUE", help_heading = IMAGE)]
     annotation: Vec<String>,
+    /// Write the image's digests, names and descriptors to a file, as JSON with docker buildx's keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
+    pub(super) metadata_file: Option<PathBuf>,
+    /// Write the image's ID to a file: its configuration's digest, or the index's of several platforms
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
+    pub(super) iidfile: Option<PathBuf>,
+    /// Write a line NAME@DIGEST for the index and each platform's manifest to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
+    pub(super) image_refs: Option<PathBuf>,
     /// How layers are compressed: gzip, zstd or none, with a level if you like: zstd:9 [default: gzip]
     #[arg(long, value_name = "CODEC[:LEVEL]", help_heading = IMAGE)]
     compression: Option<String>,
@@ -320,6 +369,7 @@ impl BuildOptions {
             compression: self.compression.clone(),
             labels: self.label.clone(),
             annotations: self.annotation.clone(),
+            load: self.load.map(LoadEngine::engine),
             on_failure: match (self.keep_going, self.fail_fast) {
                 (true, _) => Some(OnFailure::KeepGoing),
                 (false, true) => Some(OnFailure::FailFast),
@@ -338,6 +388,8 @@ Examples:
   xbuild --platform arm64,armhf -o image     two platforms; the layout goes to the folder `image`
   xbuild --base scratch                      static programs (musl) on nothing
   xbuild -o type=oci,dest=hello.tar          an archive instead of a folder
+  xbuild -t hello:1.0 --load                 also into Docker or podman
+  xbuild --platform amd64 -o - | tar tf -    the root filesystem
   xbuild --timeout 45m --timeout each=20m    in CI
 
 Standard output carries only the image's name and digest, so that scripts can take it:

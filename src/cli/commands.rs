@@ -6,14 +6,16 @@ use clap::CommandFactory;
 use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
-use super::view::{View, print};
+use super::view::{self, View, print};
 use super::{CliError, Failure, diagnose, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
+use crate::output::OutputError;
+use crate::output::report::{self, Published};
 use crate::platform::Platform;
 use crate::report::{Event, Level};
-use crate::settings::{self, Host, Machine, Settings, nearest::nearest};
+use crate::settings::{self, Host, Machine, Settings, Sink, nearest::nearest};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
 
@@ -107,13 +109,45 @@ fn not_a_command(folder: &Path, path: &Path) -> Result<(), CliError> {
 fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
     let settings = context.settings(options)?;
     let reporter = context.view.reporter();
-    let outcome = build::run(&settings, context.environment, reporter, context.cancel)?;
+    let streamed = settings.outputs.iter().any(|output| output.sink() == Some(&Sink::Stdout));
+    let mut stdout = view::stdout(streamed)?;
+    let reports = [&options.metadata_file, &options.iidfile, &options.image_refs];
+    for path in reports.into_iter().flatten() {
+        report::check(path)?;
+    }
+    let outcome = build::run(&settings, context.environment, reporter, context.cancel, &mut *stdout)?;
+    write_reports(options, &outcome.published)?;
     context.view.finish();
-    print(&format!("{}@{}\n", shown_reference(&outcome.reference), outcome.digest))?;
+    if !streamed {
+        print(&result_line(context, &outcome))?;
+    }
     match outcome.failed {
         Some(failed) => Err(failed.error().into()),
         None => Ok(()),
     }
+}
+
+/// What standard output carries: the reference with its digest, or with `-q` the image's ID as docker has it.
+fn result_line(context: &Context<'_>, outcome: &build::Outcome) -> String {
+    if context.arguments.view.quiet {
+        return format!("{}\n", outcome.published.id());
+    }
+    format!("{}@{}\n", shown_reference(&outcome.reference), outcome.digest)
+}
+
+/// `--metadata-file`, `--iidfile` and `--image-refs`.
+fn write_reports(options: &BuildOptions, published: &Published) -> Result<(), OutputError> {
+    if let Some(path) = &options.iidfile {
+        // Without a line end, as docker build writes it.
+        report::write(path, &published.id().to_string())?;
+    }
+    if let Some(path) = &options.image_refs {
+        report::write(path, &published.references())?;
+    }
+    if let Some(path) = &options.metadata_file {
+        report::write(path, &json_text(&published.metadata()))?;
+    }
+    Ok(())
 }
 
 /// A path is shown as it is reached from here; a name is a name.

@@ -69,6 +69,9 @@ pub(crate) enum CliError {
     /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
+    /// An archive would go to a terminal.
+    #[error("an archive is not for a terminal")]
+    Terminal,
     /// The folder that the user stands in is gone.
     #[error("the current folder cannot be found: {0}")]
     CurrentFolder(std::io::Error),
@@ -80,7 +83,7 @@ pub(crate) enum CliError {
 impl Explain for CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::CommandAsPath { .. } | Self::NoSuchCommand { .. } => ExitCode::Usage,
+            Self::CommandAsPath { .. } | Self::NoSuchCommand { .. } | Self::Terminal => ExitCode::Usage,
             Self::Progress { .. } => ExitCode::Config,
             Self::Stdout(error) | Self::CurrentFolder(error) => ExitCode::of_io(error),
             Self::Signals(_) => ExitCode::Internal,
@@ -95,6 +98,7 @@ impl Explain for CliError {
             Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
+            Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
             Self::Stdout(_) | Self::Signals(_) => None,
         }
     }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::compile::Linker;
+use crate::engine::Engine;
 use crate::facts::StandardLibrary;
 use crate::plan::{CreatedFrom, Plan, PlatformPlan};
-use crate::settings::{Output, Settings};
+use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
 
 /// The text of `xbuild plan`.
@@ -31,17 +32,28 @@ pub(super) fn plan(plan: &Plan, settings: &Settings) -> String {
         row(&mut text, 0, name, value);
     }
     for output in &plan.outputs {
-        let (kind, path) = match output {
-            Output::Layout(path) => ("OCI layout", path),
-            Output::Archive(path) => ("OCI archive", path),
-        };
-        row(&mut text, 0, "output", &format!("{} ({kind})", path.display()));
+        row(&mut text, 0, "output", &output_text(output));
     }
     for platform in &plan.platforms {
         text.push('\n');
         text += &platform_text(platform);
     }
     text
+}
+
+fn output_text(output: &Output) -> String {
+    let kind = match &output.kind {
+        OutputKind::Layout { .. } => "OCI layout",
+        OutputKind::Archive { .. } => "OCI archive",
+        OutputKind::DockerArchive { .. } => "archive for Docker",
+        OutputKind::Folder { .. } => "root filesystem",
+        OutputKind::Tar { .. } => "archive of the root filesystem",
+        OutputKind::Engine { engine } => {
+            return format!("{} (container engine)", engine.map_or("Docker or podman", Engine::program));
+        }
+    };
+    let place = output.path().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    format!("{place} ({kind})")
 }
 
 fn platform_text(plan: &PlatformPlan) -> String {

@@ -126,6 +126,15 @@ fn color(option: Option<Color>, environment: &Environment, terminal: bool) -> bo
     }
 }
 
+/// Standard output, for an archive if `streamed`: people don't want that on a terminal.
+pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
+    let stdout = std::io::stdout();
+    if streamed && stdout.is_terminal() {
+        return Err(CliError::Terminal);
+    }
+    Ok(Box::new(stdout))
+}
+
 /// Writes a result to standard output. A reader that has gone away has seen enough.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();

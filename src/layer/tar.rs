@@ -75,6 +75,27 @@ fn write_content(
     Ok(())
 }
 
+/// What a header says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    /// With a slash at its end for a folder.
+    pub(crate) path: &'a str,
+    pub(crate) entry_type: EntryType,
+    /// Bytes of content.
+    pub(crate) size: u64,
+    /// A link's target, else empty.
+    pub(crate) link: &'a str,
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+    /// Seconds since 1970.
+    pub(crate) mtime: i64,
+    /// A device's major and minor number.
+    pub(crate) device: Option<(u32, u32)>,
+    /// Further pax records, sorted by key; a key in upper case sorts before ours.
+    pub(crate) records: &'a [(String, Vec<u8>)],
+}
+
 /// The header block of an entry, with the blocks of its pax records before it if it needs any.
 fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
     let (entry_type, size, link) = match &entry.kind {
@@ -84,28 +105,46 @@ fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
         EntryKind::HardLink(target) => (EntryType::Link, 0, target.as_str()),
     };
     let slash = if entry_type == EntryType::Directory { "/" } else { "" };
-    let path = format!("{}{slash}", entry.path);
+    head(&Head {
+        path: &format!("{}{slash}", entry.path),
+        entry_type,
+        size,
+        link,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime,
+        device: None,
+        records: &[],
+    })
+}
+
+/// The blocks of a header.
+pub(crate) fn head(head: &Head<'_>) -> Vec<u8> {
     // In the order of their keys.
     let mut records = Vec::new();
-    if entry.gid > MAX_8 {
-        record(&mut records, "gid", &entry.gid.to_string());
+    for (key, value) in head.records {
+        record(&mut records, key, value);
     }
-    if !link.is_ascii() || link.len() > 100 {
-        record(&mut records, "linkpath", link);
+    if head.gid > MAX_8 {
+        record(&mut records, "gid", head.gid.to_string().as_bytes());
     }
-    let seconds = u64::try_from(mtime).ok().filter(|seconds| *seconds <= MAX_12);
+    if !head.link.is_ascii() || head.link.len() > 100 {
+        record(&mut records, "linkpath", head.link.as_bytes());
+    }
+    let seconds = u64::try_from(head.mtime).ok().filter(|seconds| *seconds <= MAX_12);
     if seconds.is_none() {
-        record(&mut records, "mtime", &mtime.to_string());
+        record(&mut records, "mtime", head.mtime.to_string().as_bytes());
     }
-    let split = split(&path);
+    let split = split(head.path);
     if split.is_none() {
-        record(&mut records, "path", &path);
+        record(&mut records, "path", head.path.as_bytes());
     }
-    if size > MAX_12 {
-        record(&mut records, "size", &size.to_string());
+    if head.size > MAX_12 {
+        record(&mut records, "size", head.size.to_string().as_bytes());
     }
-    if entry.uid > MAX_8 {
-        record(&mut records, "uid", &entry.uid.to_string());
+    if head.uid > MAX_8 {
+        record(&mut records, "uid", head.uid.to_string().as_bytes());
     }
 
     let mut blocks = Vec::with_capacity(512);
@@ -125,14 +164,18 @@ fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
         blocks.resize(blocks.len().next_multiple_of(512), 0);
     }
     let mut header = Header::new_ustar();
-    header.set_entry_type(entry_type);
-    let (prefix, name) = split.unwrap_or(("", &path));
-    fill(&mut header, prefix, name, link);
-    header.set_mode(entry.mode);
-    header.set_uid(entry.uid);
-    header.set_gid(entry.gid);
+    header.set_entry_type(head.entry_type);
+    let (prefix, name) = split.unwrap_or(("", head.path));
+    fill(&mut header, prefix, name, head.link);
+    header.set_mode(head.mode);
+    header.set_uid(head.uid);
+    header.set_gid(head.gid);
     header.set_mtime(seconds.unwrap_or(0));
-    header.set_size(size);
+    header.set_size(head.size);
+    if let (Some((major, minor)), Some(ustar)) = (head.device, header.as_ustar_mut()) {
+        ustar.set_device_major(major);
+        ustar.set_device_minor(minor);
+    }
     header.set_cksum();
     blocks.extend_from_slice(header.as_bytes());
     blocks
@@ -167,13 +210,15 @@ fn fill(header: &mut Header, prefix: &str, name: &str, link: &str) {
 }
 
 /// Adds `length key=value\n`, where the length counts its own digits too (POSIX pax, "extended header").
-fn record(records: &mut Vec<u8>, key: &str, value: &str) {
+fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
         length = rest + length.to_string().len();
     }
-    records.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
+    records.extend_from_slice(format!("{length} {key}=").as_bytes());
+    records.extend_from_slice(value);
+    records.push(b'\n');
 }
 
 #[cfg(test)]
@@ -212,7 +257,7 @@ mod tests {
         for length in [1, 80, 85, 86, 87, 88, 89, 90, 91, 92, 93, 979, 980, 981, 982, 983, 984, 985, 986, 987]
         {
             let mut records = Vec::new();
-            record(&mut records, "path", &"x".repeat(length));
+            record(&mut records, "path", "x".repeat(length).as_bytes());
             let text = String::from_utf8(records).unwrap();
             let said: usize = text.split(' ').next().unwrap().parse().unwrap();
             assert_eq!(said, text.len());

@@ -6,19 +6,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::LayoutError;
-use crate::oci::{Encoded, Reference, annotation, media_type, to_vec};
+use crate::oci::{Descriptor, Reference, annotation, media_type, to_vec};
 use crate::sys::fs;
 
-/// An entry for each tag, or one without a tag.
-pub(super) fn entries(index: &Encoded, tags: &[String]) -> Result<Vec<Value>, LayoutError> {
-    let entry = |annotations: Option<Value>| {
-        let mut entry = json!({
-            "mediaType": index.descriptor.media_type,
-            "digest": index.descriptor.digest,
-            "size": index.descriptor.size,
-        });
-        if let Some(annotations) = annotations {
-            entry["annotations"] = annotations;
+/// An entry for each tag, or one without a tag. The descriptor's own annotations are kept, but for names.
+pub(super) fn entries(root: &Descriptor, tags: &[String]) -> Result<Vec<Value>, LayoutError> {
+    let entry = |names: Option<Value>| {
+        let mut descriptor = root.clone();
+        descriptor.annotations.remove(annotation::REF_NAME);
+        descriptor.annotations.remove(annotation::CONTAINERD_NAME);
+        let mut entry = json!(descriptor);
+        if let Some(Value::Object(names)) = names {
+            for (key, value) in names {
+                entry["annotations"][key] = value;
+            }
         }
         entry
     };
@@ -58,13 +59,13 @@ pub(super) fn merged(path: &Path, mut entries: Vec<Value>) -> Result<Vec<u8>, La
     Ok(to_vec(&document))
 }
 
-/// True if the new entry takes the old one's place: it has the same tag and name, or the old one is an image index
-/// without any, which can only be an earlier build.
+/// True if the new entry takes the old one's place: it has the same tag and name, or the old one has none and is the
+/// same image or an image index, which can only be an earlier build.
 fn replaces(new: &Value, old: &Value) -> bool {
     let name = |entry: &Value, key| entry["annotations"][key].as_str().map(ToOwned::to_owned);
     let (new_tag, old_tag) = (name(new, annotation::REF_NAME), name(old, annotation::REF_NAME));
     if old_tag.is_none() {
-        return old["mediaType"] == media_type::INDEX;
+        return old["mediaType"] == media_type::INDEX || old["digest"] == new["digest"];
     }
     if new_tag != old_tag {
         return false;

@@ -19,9 +19,9 @@ pub use read::Layout;
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::image::ImageLayer;
-use crate::oci::{Digest, Encoded, InvalidReference};
+use crate::oci::{Algorithm, Descriptor, Digest, Encoded, InvalidReference};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::fs::{self, Lock, PermissionsExt, TempDir};
+use crate::sys::fs::{self, Lock, NamedTempFile, PermissionsExt, TempDir};
 
 /// The file that says that a folder is a layout (image-layout.md, "oci-layout file").
 const MARKER: &str = "oci-layout";
@@ -133,7 +133,7 @@ impl LayoutWriter {
 
     /// Adds a layer's blob, at no cost where the file system allows it.
     pub fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
-        let to = self.blob(&layer.descriptor.digest);
+        let to = self.blob(&layer.descriptor.digest)?;
         if layer.blob == to || to.exists() {
             return Ok(());
         }
@@ -142,14 +142,47 @@ impl LayoutWriter {
 
     /// Adds a document.
     pub fn add_document(&self, document: &Encoded) -> Result<(), LayoutError> {
-        let to = self.blob(document.digest());
-        fs::write_atomic(&to, &document.bytes, 0o644).map_err(|source| self.io(source))
+        self.add_bytes(document.digest(), &document.bytes)
     }
 
-    /// Publishes an index under some tags, or without one, in place of what had the same tags before.
-    pub fn commit(self, index: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
-        self.add_document(index)?;
-        let entries = index::entries(index, tags)?;
+    /// Adds the bytes of a document that was verified.
+    pub fn add_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
+        let to = self.blob(digest)?;
+        fs::write_atomic(&to, bytes, 0o644).map_err(|source| self.io(source))
+    }
+
+    /// Adds a file that is known to be a blob, at no cost where the file system allows it.
+    pub fn add_file(&self, digest: &Digest, file: &Path) -> Result<(), LayoutError> {
+        let to = self.blob(digest)?;
+        fs::link_or_copy(file, &to).map_err(|source| self.io(source))
+    }
+
+    /// A file to write a blob into; [`LayoutWriter::keep`] gives it its name.
+    pub fn stage(&self) -> Result<NamedTempFile, LayoutError> {
+        fs::temporary_file(&self.blobs).map_err(|source| self.io(source))
+    }
+
+    /// Adds a staged file, whose digest was found to be this one.
+    pub fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<(), LayoutError> {
+        let to = self.blob(digest)?;
+        fs::keep(file, &to, 0o644).map_err(|source| self.io(source))
+    }
+
+    /// True if the blob is staged already.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        blob(self.staging.path(), digest).exists()
+    }
+
+    /// Publishes an index or a manifest under some tags, or without one, in place of what had the same tags before.
+    pub fn commit(self, root: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
+        self.add_document(root)?;
+        self.commit_root(&root.descriptor, tags)
+    }
+
+    /// The same for a document that was added already.
+    pub fn commit_root(self, root: &Descriptor, tags: &[String]) -> Result<(), LayoutError> {
+        let entries = index::entries(root, tags)?;
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         self.settle().map_err(io)?;
         // Only now, since another run may have made the layout in the meantime.
@@ -165,12 +198,15 @@ impl LayoutWriter {
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         let document = index::merged(&self.path.join(INDEX), entries)?;
-        let blobs = self.path.join(BLOBS);
-        fs::create_dir_all(&blobs).map_err(io)?;
-        for entry in fs::read_dir(&self.blobs).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            // Over what may be there: only ours is known to be whole.
-            fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
+        for folder in blob_folders(self.staging.path()) {
+            let name = folder.file_name().unwrap_or_default();
+            let blobs = self.path.join("blobs").join(name);
+            fs::create_dir_all(&blobs).map_err(io)?;
+            for entry in fs::read_dir(&folder).map_err(io)? {
+                let entry = entry.map_err(io)?;
+                // Over what may be there: only ours is known to be whole.
+                fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
+            }
         }
         fs::write_atomic(&self.path.join(INDEX), &document, 0o644).map_err(io)?;
         reach::remove_unreachable(&self.path).map_err(io)
@@ -199,18 +235,27 @@ impl LayoutWriter {
 
     /// Forces the staged blobs onto the disk and makes the folders everyone's to read, whatever the umask.
     fn settle(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.blobs)? {
-            fs::File::open(entry?.path())?.sync_data()?;
-        }
         let root = self.staging.path();
-        for folder in [root.to_owned(), root.join("blobs"), self.blobs.clone()] {
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        let folders = blob_folders(root);
+        for folder in &folders {
+            for entry in fs::read_dir(folder)? {
+                fs::File::open(entry?.path())?.sync_data()?;
+            }
+        }
+        for folder in [root.to_owned(), root.join("blobs")].iter().chain(&folders) {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
         Ok(())
     }
 
-    fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs.join(digest.hex())
+    /// Where a blob is staged.
+    fn blob(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
+        let path = blob(self.staging.path(), digest);
+        if digest.algorithm() != Algorithm::Sha256 {
+            let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+            fs::create_dir_all(folder).map_err(|source| self.io(source))?;
+        }
+        Ok(path)
     }
 
     fn io(&self, source: io::Error) -> LayoutError {
@@ -251,12 +296,18 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
 
 /// Where a layout keeps a blob.
 pub(crate) fn blob(layout: &Path, digest: &Digest) -> PathBuf {
-    layout.join(BLOBS).join(digest.hex())
+    layout.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 
-/// The `index.json` of a layout that has nothing but this index.
-pub(crate) fn index_document(index: &Encoded, tags: &[String]) -> Result<Vec<u8>, LayoutError> {
-    Ok(index::document(&index::entries(index, tags)?))
+/// The folders with blobs that there are, one an algorithm.
+fn blob_folders(layout: &Path) -> Vec<PathBuf> {
+    let folders = Algorithm::ALL.iter().map(|algorithm| layout.join("blobs").join(algorithm.name()));
+    folders.filter(|folder| folder.is_dir()).collect()
+}
+
+/// The `index.json` of a layout that has nothing but this index or manifest.
+pub(crate) fn index_document(root: &Descriptor, tags: &[String]) -> Result<Vec<u8>, LayoutError> {
+    Ok(index::document(&index::entries(root, tags)?))
 }
 
 fn staging_prefix(path: &Path) -> String {

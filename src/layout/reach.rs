@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{BLOBS, INDEX};
+use super::{INDEX, blob_folders};
 use crate::oci::{Digest, MANIFEST_LIMIT, media_type};
 use crate::sys::fs;
 
@@ -20,7 +20,7 @@ pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>
         if !found.insert(digest.clone()) || !is_document(&media) {
             continue;
         }
-        let path = layout.join(BLOBS).join(digest.hex());
+        let path = super::blob(layout, &digest);
         if fs::metadata(&path)?.len() > MANIFEST_LIMIT {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -58,13 +58,15 @@ pub(super) fn remove_unreachable(layout: &Path) -> io::Result<()> {
     let index: Value = serde_json::from_slice(&fs::read(layout.join(INDEX))?)?;
     let Ok(kept) = reachable(layout, &index) else { return Ok(()) };
     let kept: BTreeSet<&str> = kept.iter().map(Digest::hex).collect();
-    for entry in fs::read_dir(layout.join(BLOBS))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let is_blob = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_blob && !kept.contains(name) {
-            fs::remove_file(entry.path())?;
+    for folder in blob_folders(layout) {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_blob = matches!(name.len(), 64 | 128) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_blob && !kept.contains(name) {
+                fs::remove_file(entry.path())?;
+            }
         }
     }
     Ok(())

@@ -1,16 +1,42 @@
-//! An OCI layout as a tar archive, of one index alone: what skopeo and podman call `oci-archive`.
+//! An image of a layout as a tar archive: what skopeo and podman call `oci-archive`, and what `docker save` writes.
 //!
-//! Its bytes depend on the index and its tags alone, and it appears by renaming.
+//! Both are the same file. An archive for Docker has a `manifest.json` more, which leads to the same blobs. Its bytes
+//! depend on the image and its names alone, and it appears by renaming.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use super::OutputError;
 use crate::layer::{Content, Entry, EntryKind, tar};
 use crate::layout::{self, reach};
-use crate::oci::Encoded;
+use crate::oci::{Descriptor, Digest, Reference, to_vec};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
+
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Archive<'a> {
+    /// The layout that has the image.
+    pub layout: &'a Path,
+    /// The index or manifest.
+    pub root: &'a Descriptor,
+    /// The names that the archive gives it.
+    pub names: &'a [String],
+    /// For whom it is.
+    pub flavour: Flavour<'a>,
+}
+
+/// For whom an archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour<'a> {
+    /// Readers of OCI layouts.
+    Oci,
+    /// Docker too, which takes the image of this manifest.
+    Docker(&'a Descriptor),
+}
 
 /// Checks that an archive may be written to `path`.
 pub fn check(path: &Path) -> Result<(), OutputError> {
@@ -23,33 +49,91 @@ pub fn check(path: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Writes the archive of an index in a layout.
-pub fn write(
-    layout: &Path,
-    index: &Encoded,
-    tags: &[String],
-    path: &Path,
-    cancel: &Cancel,
-) -> Result<(), OutputError> {
-    let document = serde_json::from_slice(&index.bytes).map_err(std::io::Error::other)?;
-    let mut digests = reach::reachable(layout, &document)?;
-    digests.insert(index.digest().clone());
-    let entry = |path: &str, kind| {
-        let mode = if matches!(kind, EntryKind::Directory) { 0o755 } else { 0o644 };
-        Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }
-    };
-    let small = |bytes: Vec<u8>| EntryKind::File(Content::Bytes(Arc::from(bytes)));
-    let mut entries = vec![entry("blobs", EntryKind::Directory), entry("blobs/sha256", EntryKind::Directory)];
-    for digest in digests {
-        let blob = layout::blob(layout, &digest);
-        let size = fs::metadata(&blob)?.len();
-        let name = format!("blobs/sha256/{}", digest.hex());
-        entries.push(entry(&name, EntryKind::File(Content::Path { path: blob, size })));
+impl Archive<'_> {
+    /// Writes the archive to a file.
+    pub fn write(&self, path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
+        let mut file = fs::temporary_file(path.parent().unwrap_or_else(|| Path::new("/")))?;
+        self.stream(&mut file, cancel)?;
+        fs::publish(file, path, 0o644)?;
+        Ok(())
     }
-    entries.push(entry("index.json", small(layout::index_document(index, tags)?)));
-    entries.push(entry("oci-layout", small(layout::MARKER_TEXT.to_vec())));
-    let mut file = fs::temporary_file(path.parent().unwrap_or_else(|| Path::new("/")))?;
-    tar::write(&entries, 0, &mut file, cancel)?;
-    fs::publish(file, path, 0o644)?;
-    Ok(())
+
+    /// Writes the archive's bytes.
+    pub fn stream(&self, sink: &mut dyn Write, cancel: &Cancel) -> Result<(), OutputError> {
+        let document = self.document(&self.root.digest)?;
+        let mut digests = reach::reachable(self.layout, &document)?;
+        digests.insert(self.root.digest.clone());
+        let entry = |path: &str, kind| {
+            let mode = if matches!(kind, EntryKind::Directory) { 0o755 } else { 0o644 };
+            Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }
+        };
+        let small = |bytes: Vec<u8>| EntryKind::File(Content::Bytes(Arc::from(bytes)));
+        let mut entries =
+            vec![entry("blobs", EntryKind::Directory), entry("blobs/sha256", EntryKind::Directory)];
+        for digest in digests {
+            let blob = layout::blob(self.layout, &digest);
+            let size = fs::metadata(&blob)?.len();
+            entries.push(entry(&member(&digest), EntryKind::File(Content::Path { path: blob, size })));
+        }
+        entries.push(entry("index.json", small(layout::index_document(self.root, self.names)?)));
+        if let Flavour::Docker(manifest) = self.flavour {
+            entries.push(entry("manifest.json", small(self.docker_manifest(manifest)?)));
+        }
+        entries.push(entry("oci-layout", small(layout::MARKER_TEXT.to_vec())));
+        tar::write(&entries, 0, sink, cancel)?;
+        Ok(())
+    }
+
+    /// `manifest.json` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
+    fn docker_manifest(&self, manifest: &Descriptor) -> Result<Vec<u8>, OutputError> {
+        #[derive(serde::Deserialize)]
+        struct Manifest {
+            config: Descriptor,
+            layers: Vec<Descriptor>,
+        }
+        let manifest: Manifest = serde_json::from_value(self.document(&manifest.digest)?)
+            .map_err(|source| OutputError::Document { digest: manifest.digest.clone(), source })?;
+        let layers: Vec<String> = manifest.layers.iter().map(|layer| member(&layer.digest)).collect();
+        let mut names = Vec::new();
+        for name in self.names {
+            let reference: Reference = name.parse().map_err(layout::LayoutError::from)?;
+            // A tag alone is no name for Docker.
+            names.extend(reference.name().as_deref().map(familiar));
+        }
+        let item = json!({ "Config": member(&manifest.config.digest), "RepoTags": names, "Layers": layers });
+        Ok(to_vec(&json!([item])))
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Value, OutputError> {
+        let bytes = fs::read(layout::blob(self.layout, digest))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| OutputError::Document { digest: digest.clone(), source })
+    }
+}
+
+/// Where a blob is in the archive.
+fn member(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+/// A name as Docker shows it: without what it completes by itself.
+pub(crate) fn familiar(name: &str) -> String {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_docker_shows_them() {
+        for (full, short) in [
+            ("docker.io/library/hello:1", "hello:1"),
+            ("docker.io/me/hello:1", "me/hello:1"),
+            ("ghcr.io/library/x:1", "ghcr.io/library/x:1"),
+        ] {
+            assert_eq!(familiar(full), short);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Where a finished layout goes besides staying where it is.
 
 pub mod archive;
+pub mod report;
+pub mod rootfs;
 
 use std::io;
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use std::path::PathBuf;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer;
 use crate::layout::LayoutError;
+use crate::oci::Digest;
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,17 @@ pub enum OutputError {
     /// The archive could not be written.
     #[error(transparent)]
     Archive(#[from] layer::Error),
+    /// A root filesystem could not be written.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::RootfsError),
+    /// A document of the layout is not what it was a moment ago.
+    #[error("the document {digest} is not valid: {source}")]
+    Document {
+        /// The document.
+        digest: Digest,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
     /// A file could not be read or written.
     #[error("cannot write the output: {0}")]
     Io(#[from] io::Error),
@@ -32,6 +46,8 @@ impl Explain for OutputError {
             Self::Folder(_) => ExitCode::NotALayout,
             Self::Layout(error) => error.exit_code(),
             Self::Archive(error) => error.exit_code(),
+            Self::Rootfs(error) => error.exit_code(),
+            Self::Document { .. } => ExitCode::CorruptImage,
             Self::Io(error) => ExitCode::of_io(error),
         }
     }
@@ -43,6 +59,8 @@ impl Explain for OutputError {
             }
             Self::Layout(error) => error.hint(),
             Self::Archive(error) => error.hint(),
+            Self::Rootfs(error) => error.hint(),
+            Self::Document { .. } => Some("run again when nothing writes to the layout".into()),
             Self::Io(error) => io_hint(error),
         }
     }

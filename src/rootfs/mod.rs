@@ -22,6 +22,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 pub use content::{Content, File};
+pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, index_of};
 pub use root::{Identity, Permission, Reach, Root};
 pub use scan::{Limits, Packing, scan};

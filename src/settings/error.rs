@@ -4,6 +4,7 @@ use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::platform::{ParseError, Platform};
 
+use super::Compression;
 use super::origin::Origin;
 
 /// A setting that cannot be used.
@@ -122,6 +123,23 @@ pub enum Problem {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// Outputs that ask for different compressions.
+    #[error("one image cannot be compressed with {one} and with {other}")]
+    Compressions {
+        /// The first.
+        one: Compression,
+        /// The other.
+        other: Compression,
+    },
+    /// Two outputs that both are standard output.
+    #[error("two outputs both go to standard output")]
+    TwoStreams,
+    /// An archive for Docker of several platforms.
+    #[error("an archive for Docker holds one platform, and {platforms} are built")]
+    OnePlatform {
+        /// How many are built.
+        platforms: usize,
+    },
     /// A path that leaves the folder that it must stay in.
     #[error("the path `{given}` leads out of {of}")]
     Escape {
@@ -180,6 +198,15 @@ impl Problem {
                 None => format!("known: {}", known.join(", ")),
             },
             Self::Form { remedy, .. } | Self::NotYet { remedy, .. } => (*remedy).to_owned(),
+            Self::Compressions { .. } => {
+                "an image has one digest wherever it goes: ask for one compression, or build twice".into()
+            }
+            Self::TwoStreams => "write one of them to a file: `dest=FILE`".into(),
+            Self::OnePlatform { .. } => {
+                "choose one with --platform; or take `type=oci,dest=FILE`, which podman and Docker with \
+                 containerd's image store load; or --load"
+                    .into()
+            }
             Self::Escape { of: "the image", .. } => "write it as an absolute path without `..`".into(),
             Self::Escape { .. } => "copy the file into the project, below the configuration file".into(),
             Self::ForeignSuite { release, .. } => {

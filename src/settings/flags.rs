@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{OnFailure, Partial};
+use crate::engine::Engine;
 
 /// The options of the command line. `cli` makes it from clap's types; empty where an option was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,10 @@ pub struct Flags {
     pub compression: Option<String>,
     /// `--label KEY=VALUE`.
     pub labels: Vec<String>,
-    /// `--annotation KEY=VALUE`.
+    /// `--annotation [LEVEL:]KEY=VALUE`.
     pub annotations: Vec<String>,
+    /// `--load[=ENGINE]`: the engine, or the one that is found.
+    pub load: Option<Option<Engine>>,
     /// `--keep-going` or `--fail-fast`.
     pub on_failure: Option<OnFailure>,
     /// `--allow-partial`.

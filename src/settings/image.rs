@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Document, FileTable, HealthcheckTable, ImageTable, Port, ProjectFile, Text};
 use crate::platform::Platform;
 
+use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::origin::{Origin, Source};
 use super::resolve::Sources;
@@ -19,7 +20,7 @@ pub(super) fn image(
     sources: &Sources<'_>,
     platform: &Platform,
     labels: &[String],
-    annotations: &[String],
+    annotations: &Annotations,
 ) -> Result<ImageSettings, Error> {
     let layers: Vec<Layer<'_>> = sources
         .layers(platform)
@@ -57,7 +58,9 @@ pub(super) fn image(
         expose: expose.into_iter().collect(),
         volumes: volumes.into_iter().collect(),
         labels: with_flags(map(&layers, |image| &image.labels, key)?, "--label", labels)?,
-        annotations: with_flags(map(&layers, |image| &image.annotations, key)?, "--annotation", annotations)?,
+        annotations: map(&layers, |image| &image.annotations, key)?,
+        manifest_annotations: annotations.of_manifest(platform),
+        descriptor_annotations: annotations.of_descriptor(platform),
         stop_signal: first(&layers, |image| image.stop_signal.as_ref())
             .map(|(document, signal)| text(document, signal, values::signal))
             .transpose()?,

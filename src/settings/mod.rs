@@ -17,12 +17,15 @@ use serde::Serialize;
 use crate::catalog::Target;
 use crate::platform::Platform;
 
+mod annotation;
+mod destinations;
 mod error;
 mod flags;
 mod image;
 mod lock;
 pub mod nearest;
 pub mod origin;
+mod output;
 mod platforms;
 mod resolve;
 #[cfg(test)]
@@ -32,6 +35,7 @@ mod values;
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;
+pub use output::{Output, OutputKind, Sink};
 pub use resolve::{Host, resolve, resolve_machine};
 
 pub use origin::{Location, Origin, Sourced};
@@ -59,9 +63,13 @@ pub struct Settings {
     pub platforms_origin: Origin,
     /// The names that the index gets, sorted, each once: `name`, `name:tag` or `registry/repository:tag`.
     pub tags: Vec<String>,
-    /// Where the image goes. Empty means the default: the layout `<target folder>/xbuild/<package>`, which
-    /// needs the package's name and is therefore left to the plan.
+    /// Where the image goes. Where none of them is on this machine's disk, the default is added: the layout
+    /// `<target folder>/xbuild/<package>`, which needs the package's name and is therefore left to the plan.
     pub outputs: Vec<Output>,
+    /// Annotations of the index alone.
+    pub index_annotations: BTreeMap<String, String>,
+    /// Annotations of the index's entry in a layout.
+    pub index_descriptor_annotations: BTreeMap<String, String>,
     /// How layers are compressed.
     pub compression: Compression,
     /// What happens to the other platforms when one fails.
@@ -209,8 +217,12 @@ pub struct ImageSettings {
     pub volumes: Vec<String>,
     /// `Labels`.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the manifest and the index.
+    /// Annotations of the manifest, and of the index where all platforms have them.
     pub annotations: BTreeMap<String, String>,
+    /// Annotations of the manifest alone.
+    pub manifest_annotations: BTreeMap<String, String>,
+    /// Annotations of the manifest's entry in the index.
+    pub descriptor_annotations: BTreeMap<String, String>,
     /// `StopSignal`.
     pub stop_signal: Option<String>,
     /// `Healthcheck`, Docker's extension of the configuration.
@@ -265,16 +277,6 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// A place that the finished image goes to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Output {
-    /// An OCI image layout, a folder. The path is absolute.
-    Layout(PathBuf),
-    /// The same as a tar archive. The path is absolute.
-    Archive(PathBuf),
-}
-
 /// How layers are compressed. The level is the codec's own; `None` for our default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -285,6 +287,18 @@ pub enum Compression {
     Zstd(Option<u8>),
     /// None.
     Uncompressed,
+}
+
+impl std::fmt::Display for Compression {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gzip(None) => formatter.write_str("gzip"),
+            Self::Gzip(Some(level)) => write!(formatter, "gzip:{level}"),
+            Self::Zstd(None) => formatter.write_str("zstd"),
+            Self::Zstd(Some(level)) => write!(formatter, "zstd:{level}"),
+            Self::Uncompressed => formatter.write_str("none"),
+        }
+    }
 }
 
 /// What happens to the other platforms when one fails.

@@ -9,6 +9,8 @@ use crate::config::{Document, PlatformTable, Project, ProjectFile, Text, UserFil
 use crate::platform::Platform;
 use crate::sys::env::Environment;
 
+use super::annotation::Annotations;
+use super::destinations::{check_outputs, sorted};
 use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::origin::{Origin, Sourced};
@@ -31,10 +33,10 @@ pub struct Host {
 }
 
 /// A text, where it was set, and the folder that a relative path in it starts from.
-struct Found<'a> {
-    text: &'a str,
-    origin: Origin,
-    folder: &'a Path,
+pub(super) struct Found<'a> {
+    pub(super) text: &'a str,
+    pub(super) origin: Origin,
+    pub(super) folder: &'a Path,
 }
 
 /// An option that may be given in general and for one platform.
@@ -75,7 +77,7 @@ impl<'a> ScopedFlag<'a> {
 }
 
 pub(super) struct Sources<'a> {
-    flags: &'a Flags,
+    pub(super) flags: &'a Flags,
     environment: &'a Environment,
     pub(super) project: &'a [Document<ProjectFile>],
     user: Option<&'a Document<UserFile>>,
@@ -96,7 +98,10 @@ pub fn resolve(
     let sources = Sources { flags, environment, project: &project.documents, user, host, tables };
     let files = project.documents.iter().map(|document| &document.source);
     let files = files.chain(user.map(|document| &document.source)).map(|source| source.path.clone());
-    let (platforms, platforms_origin) = sources.platforms()?;
+    let outputs = sources.outputs()?;
+    let annotations = sources.annotations(&outputs)?;
+    let (platforms, platforms_origin) = sources.platforms(&annotations)?;
+    check_outputs(&outputs, platforms.len())?;
     let timeout = ScopedFlag::parse("--timeout", &flags.timeout)?;
     Ok(Settings {
         manifest_path: project.manifest_path.clone(),
@@ -104,8 +109,10 @@ pub fn resolve(
         platforms,
         platforms_origin,
         tags: sources.tags()?,
-        outputs: sources.outputs()?,
-        compression: sources.compression()?,
+        compression: sources.compression(&outputs)?,
+        outputs: sorted(outputs),
+        index_annotations: annotations.index,
+        index_descriptor_annotations: annotations.index_descriptor,
         on_failure: flags.on_failure.or(sources.project_value(|file| file.on_failure)).unwrap_or_default(),
         partial: flags.partial,
         timeout: sources.total_timeout(&timeout)?,
@@ -147,16 +154,16 @@ impl<'a> Sources<'a> {
         self.project.iter().find_map(|document| get(&document.value))
     }
 
-    fn of_flag(&self, option: &'static str, text: Option<&'a str>) -> Option<Found<'a>> {
+    pub(super) fn of_flag(&self, option: &'static str, text: Option<&'a str>) -> Option<Found<'a>> {
         text.map(|text| Found { text, origin: Origin::Flag(option), folder: &self.host.folder })
     }
 
-    fn of_environment(&self, name: &'static str) -> Option<Found<'a>> {
+    pub(super) fn of_environment(&self, name: &'static str) -> Option<Found<'a>> {
         let text = self.environment.var(name)?;
         Some(Found { text, origin: Origin::Environment(name), folder: &self.host.folder })
     }
 
-    fn of_project(&self, get: impl Fn(&'a ProjectFile) -> Option<&'a Text>) -> Option<Found<'a>> {
+    pub(super) fn of_project(&self, get: impl Fn(&'a ProjectFile) -> Option<&'a Text>) -> Option<Found<'a>> {
         self.project.iter().find_map(|document| get(&document.value).map(|text| of_document(document, text)))
     }
 
@@ -232,7 +239,7 @@ impl<'a> Sources<'a> {
         Ok((names, origin))
     }
 
-    fn platforms(&self) -> Result<(Vec<PlatformSettings>, Origin), Error> {
+    fn platforms(&self, annotations: &Annotations) -> Result<(Vec<PlatformSettings>, Origin), Error> {
         let base = ScopedFlag::parse("--base", &self.flags.base)?;
         let toolchain = ScopedFlag::parse("--toolchain", &self.flags.toolchain)?;
         let glibc = ScopedFlag::parse("--glibc", &self.flags.glibc)?;
@@ -257,18 +264,18 @@ impl<'a> Sources<'a> {
         }
         let mut platforms = Vec::new();
         for (platform, only_by_all) in wanted {
-            match self.platform(&platform, &base, &toolchain, &glibc, &timeout) {
+            match self.platform(&platform, &base, &toolchain, &glibc, &timeout, annotations) {
                 Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
                 resolved => platforms.push(resolved?),
             }
         }
-        for flag in [&base, &toolchain, &glibc, &timeout] {
-            for platform in flag.by_platform.keys() {
-                if !platforms.iter().any(|settings| settings.platform == *platform) {
-                    return Err(
-                        Problem::NotBuilt { platform: platform.clone() }.at(&Origin::Flag(flag.option))
-                    );
-                }
+        let flags = [&base, &toolchain, &glibc, &timeout];
+        let scoped = flags.iter().flat_map(|flag| flag.by_platform.keys().map(|name| (name, flag.option)));
+        for (name, option) in
+            scoped.chain(annotations.platforms().into_iter().map(|name| (name, "--annotation")))
+        {
+            if !platforms.iter().any(|settings| settings.platform == *name) {
+                return Err(Problem::NotBuilt { platform: name.clone() }.at(&Origin::Flag(option)));
             }
         }
         Ok((platforms, origin))
@@ -281,6 +288,7 @@ impl<'a> Sources<'a> {
         toolchain: &ScopedFlag<'a>,
         glibc: &ScopedFlag<'a>,
         timeout: &ScopedFlag<'a>,
+        annotations: &Annotations,
     ) -> Result<PlatformSettings, Error> {
         let scoped = |flag: &ScopedFlag<'a>, name| {
             self.of_flag(flag.option, flag.platform(platform).or(flag.general))
@@ -310,7 +318,7 @@ impl<'a> Sources<'a> {
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
             toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),
-            image: image::image(self, platform, &self.flags.labels, &self.flags.annotations)?,
+            image: image::image(self, platform, &self.flags.labels, annotations)?,
             files: image::files(self, platform)?,
             timeout,
             platform: platform.clone(),
@@ -444,29 +452,6 @@ impl<'a> Sources<'a> {
         Ok(tags.into_iter().collect())
     }
 
-    fn outputs(&self) -> Result<Vec<super::Output>, Error> {
-        let given = self.flags.outputs.iter().map(|text| self.of_flag("--output", Some(text)));
-        let mut found: Vec<Found<'a>> = given.flatten().collect();
-        if found.is_empty() {
-            found.extend(self.of_environment("XBUILD_OUTPUT"));
-        }
-        let outputs: Result<BTreeSet<_>, Error> = found
-            .iter()
-            .map(|found| parsed(found, |found| values::output(found.text, found.folder)))
-            .collect();
-        Ok(outputs?.into_iter().collect())
-    }
-
-    fn compression(&self) -> Result<super::Compression, Error> {
-        let found = self
-            .of_flag("--compression", self.flags.compression.as_deref())
-            .or_else(|| self.of_environment("XBUILD_COMPRESSION"))
-            .or_else(|| self.of_project(|file| file.compression.as_ref()));
-        found.map_or(Ok(super::Compression::Gzip(None)), |found| {
-            parsed(&found, |found| values::compression(found.text))
-        })
-    }
-
     fn machine(&self) -> Result<Machine, Error> {
         let cache = self
             .of_environment("XBUILD_CACHE_DIR")
@@ -542,7 +527,10 @@ fn of_document<'a>(document: &'a Document<ProjectFile>, text: &'a Text) -> Found
     }
 }
 
-fn parsed<T>(found: &Found<'_>, parse: impl FnOnce(&Found<'_>) -> Result<T, Problem>) -> Result<T, Error> {
+pub(super) fn parsed<T>(
+    found: &Found<'_>,
+    parse: impl FnOnce(&Found<'_>) -> Result<T, Problem>,
+) -> Result<T, Error> {
     parse(found).map_err(|problem| problem.at(&found.origin))
 }
 

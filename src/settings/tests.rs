@@ -402,7 +402,7 @@ fn the_users_paths_start_from_the_file_or_the_home() {
 }
 
 #[test]
-fn bases_and_outputs_have_their_forms() {
+fn bases_have_their_forms() {
     let folder = Path::new("/f");
     let layout =
         |path: &str, tag: Option<&str>| BaseSource::Layout { path: path.into(), tag: tag.map(str::to_owned) };
@@ -410,13 +410,6 @@ fn bases_and_outputs_have_their_forms() {
     assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", None)));
     assert!(matches!(values::base("debian:bookworm", folder), Err(Problem::NotYet { .. })));
     assert!(matches!(values::base("apt:", folder), Err(Problem::Form { .. })));
-    assert_eq!(values::output("out", folder), Ok(Output::Layout("/f/out".into())));
-    assert_eq!(values::output("type=oci,dest=o,tar=false", folder), Ok(Output::Layout("/f/o".into())));
-    assert_eq!(values::output("type=oci,dest=/o.tar", folder), Ok(Output::Archive("/o.tar".into())));
-    assert!(matches!(values::output("type=docker", folder), Err(Problem::NotYet { .. })));
-    assert!(matches!(values::output("type=ocy,dest=x", folder), Err(Problem::UnknownWord { .. })));
-    assert!(matches!(values::output("type=oci", folder), Err(Problem::Form { .. })));
-    assert!(matches!(values::output("type=oci,dst=x", folder), Err(Problem::UnknownWord { .. })));
 }
 
 #[test]
@@ -435,4 +428,44 @@ fn the_example_of_the_manual_resolves() {
     let settings = with_project(&text).settings();
     assert_eq!(settings.platforms.len(), 3);
     assert_eq!(settings.platforms[1].files.len(), 3);
+}
+
+#[test]
+fn outputs_agree_with_each_other_and_with_the_platforms() {
+    let resolved = |words: &str| {
+        let mut flags = Flags { platforms: vec!["amd64,arm64".into()], ..Flags::default() };
+        for word in words.split_whitespace() {
+            match word.split_once('|') {
+                Some(("c", codec)) => flags.compression = Some(codec.into()),
+                Some(("a", annotation)) => flags.annotations.push(annotation.into()),
+                Some(("p", platform)) => flags.platforms = vec![platform.into()],
+                Some(("load", _)) => flags.load = Some(None),
+                _ => flags.outputs.push(word.into()),
+            }
+        }
+        Given { flags, ..Given::default() }.resolve()
+    };
+    let settings = resolved("b a a type=oci,dest=x,compression=zstd,annotation-index.k=v load|").unwrap();
+    assert_eq!(settings.outputs.len(), 4, "each once: {:?}", settings.outputs);
+    assert_eq!(settings.outputs[0], Output::layout("/work/a"));
+    assert!(matches!(settings.outputs[3].kind, OutputKind::Engine { engine: None }));
+    assert_eq!(settings.compression, Compression::Zstd(None));
+    assert_eq!(settings.index_annotations.get("k").map(String::as_str), Some("v"));
+    assert_eq!(
+        resolved("type=oci,dest=x,compression=zstd c|zstd").unwrap().compression,
+        Compression::Zstd(None)
+    );
+    assert!(resolved("type=docker,dest=x p|amd64").is_ok());
+    for words in [
+        "type=oci,dest=x,compression=zstd c|gzip",
+        "type=oci,dest=x,compression=zstd type=oci,dest=y,compression=gzip",
+        "- type=oci",
+        "type=docker,dest=x",
+        "x type=oci,dest=x",
+        "x a|manifest[linux/s390x]:k=v",
+    ] {
+        let error = resolved(words).unwrap_err();
+        assert_eq!(error.exit_code(), crate::error::ExitCode::Usage, "{words}: {error}");
+        assert!(error.hint().is_some(), "{words}");
+    }
 }

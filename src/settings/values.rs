@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::Problem;
-use super::{BaseSource, Compression, Output, Owner, ToolchainChoice};
+use super::{BaseSource, Compression, Owner, ToolchainChoice};
 
 fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what, given: given.to_owned(), remedy }
@@ -106,62 +106,6 @@ pub(super) fn compression(text: &str) -> Result<Compression, Problem> {
             given: text.to_owned(),
             known: vec!["gzip", "zstd", "none"],
         }),
-    }
-}
-
-/// An output: a path (a layout), or fields as docker buildx has them.
-pub(super) fn output(text: &str, folder: &Path) -> Result<Output, Problem> {
-    const WHAT: &str = "an output";
-    const REMEDY: &str = "write a folder's path, or `type=oci,dest=PATH` for a tar archive";
-    if text == "-" {
-        return Err(Problem::NotYet {
-            what: "the output",
-            given: text.to_owned(),
-            remedy: "write to a file, `type=oci,dest=FILE`, and read that",
-        });
-    }
-    if !text.contains('=') {
-        return match text {
-            "" => Err(form(WHAT, text, REMEDY)),
-            path => Ok(Output::Layout(folder.join(path))),
-        };
-    }
-    let (mut kind, mut dest, mut tar) = (None, None, true);
-    for field in text.split(',') {
-        match field.trim().split_once('=') {
-            Some(("type", value)) => kind = Some(value),
-            Some(("dest", value)) if !value.is_empty() => dest = Some(value),
-            Some(("tar", "true" | "1")) => tar = true,
-            Some(("tar", "false" | "0")) => tar = false,
-            Some(("tar" | "dest", _)) | None => return Err(form(WHAT, text, REMEDY)),
-            Some((key, _)) => {
-                let known = vec!["type", "dest", "tar"];
-                return Err(Problem::UnknownWord {
-                    what: "field of an output",
-                    given: key.to_owned(),
-                    known,
-                });
-            }
-        }
-    }
-    match kind {
-        Some("oci") => {
-            let dest =
-                folder.join(dest.ok_or_else(|| form(WHAT, text, "add the path: `type=oci,dest=PATH`"))?);
-            Ok(if tar { Output::Archive(dest) } else { Output::Layout(dest) })
-        }
-        Some(kind @ ("docker" | "image" | "registry" | "local" | "tar")) => Err(Problem::NotYet {
-            what: "the output type",
-            given: kind.to_owned(),
-            remedy: "write a layout with `--output PATH`; skopeo copies it on: `skopeo copy --all oci:PATH \
-                     docker://IMAGE`",
-        }),
-        Some(kind) => Err(Problem::UnknownWord {
-            what: "output type",
-            given: kind.to_owned(),
-            known: vec!["oci", "docker", "image", "registry", "local", "tar"],
-        }),
-        None => Err(form(WHAT, text, "add the type: `type=oci,dest=PATH`")),
     }
 }
 

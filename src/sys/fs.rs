@@ -7,13 +7,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-pub use fs_err::os::unix::fs::symlink;
+pub use fs_err::os::unix::fs::{FileExt, symlink};
 pub use fs_err::{
     File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read, read_dir,
     read_link, read_to_string, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
-pub use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+pub use std::os::unix::fs::{MetadataExt, PermissionsExt};
 pub use tempfile::{NamedTempFile, TempDir};
 
 use super::cancel::{Cancel, Cancelled};
@@ -31,6 +31,27 @@ pub fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
 /// A new temporary folder in `folder` whose name starts with `prefix`.
 pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
+}
+
+/// A new temporary folder where the system has them.
+pub fn scratch_dir() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("xbuild-").tempdir()
+}
+
+/// A new file without a name where the system has temporary files, gone when it is closed. Errors about it name
+/// `what`.
+pub fn unnamed_file(what: &Path) -> io::Result<File> {
+    Ok(File::from_parts(tempfile::tempfile()?, what))
+}
+
+/// Sets a file's time of modification, in seconds since 1970; a time before that is left alone.
+pub fn set_modified(file: &File, seconds: i64) -> io::Result<()> {
+    match u64::try_from(seconds) {
+        Ok(seconds) => {
+            file.file().set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before

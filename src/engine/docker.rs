@@ -1,0 +1,142 @@
+//! Docker: `docker load` and `docker save`.
+//!
+//! What is loaded is one archive that is two things at once: an OCI layout, which a daemon with containerd's image
+//! store reads with all its platforms, and `docker save`'s own format, of which the classic store takes the image for
+//! its platform.
+
+use std::path::Path;
+
+use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
+use crate::output::archive::{Archive, Flavour};
+use crate::platform::Platform;
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::{Command, ProcessError};
+
+const ENGINE: Engine = Engine::Docker;
+
+/// What a daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    /// The platform that it runs.
+    pub(super) platform: Platform,
+    /// True if its store holds images of many platforms under one name.
+    pub(super) multi_platform: bool,
+}
+
+/// Asks the daemon what it is.
+pub(super) fn server(environment: &Environment, cancel: &Cancel) -> Result<Server, EngineError> {
+    let docker = Command::new(program(ENGINE, environment)?);
+    let ask = docker.args(["info", "--format", "{{.OSType}} {{.Architecture}} {{json .DriverStatus}}"]);
+    let answer = match run(ENGINE, &ask, ASK, cancel) {
+        Ok(answer) => answer,
+        Err(EngineError::Failed { source: ProcessError::Failed { stderr, .. }, .. }) => {
+            let reason = stderr.lines().next().unwrap_or("`docker info` fails").to_owned();
+            return Err(EngineError::Unreachable { reason });
+        }
+        Err(EngineError::Cancelled(crate::sys::cancel::Cancelled::TimedOut { .. })) => {
+            let reason = format!("`docker info` took more than {} seconds", ASK.as_secs());
+            return Err(EngineError::Unreachable { reason });
+        }
+        Err(error) => return Err(error),
+    };
+    parse(&answer)
+        .ok_or_else(|| EngineError::Unreachable { reason: format!("`docker info` says `{}`", answer.trim()) })
+}
+
+/// `linux x86_64 [["driver-type","io.containerd.snapshotter.v1"]]`; the last is `null` for some drivers. Without a
+/// daemon the first two are empty, and some versions of the program end well all the same.
+fn parse(answer: &str) -> Option<Server> {
+    let mut words = answer.trim_end().splitn(3, ' ');
+    let (os, architecture) = (words.next()?, words.next()?);
+    if os.is_empty() || architecture.is_empty() {
+        return None;
+    }
+    let multi_platform = words.next().is_some_and(|status| status.contains("io.containerd.snapshotter"));
+    // The daemon tells the kernel's name of the architecture.
+    let (architecture, variant) = match architecture {
+        "armv7l" => ("arm", Some("v7")),
+        "armv6l" => ("arm", Some("v6")),
+        other => (other, None),
+    };
+    Some(Server { platform: Platform::new(os, architecture, variant), multi_platform })
+}
+
+/// Loads all platforms where the store can hold them, else the daemon's own.
+pub(super) fn load(
+    image: &Loadable<'_>,
+    work: &Path,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<Loaded, EngineError> {
+    let server = server(environment, cancel)?;
+    let best = image
+        .manifests
+        .iter()
+        .filter_map(|(platform, manifest)| Some((server.platform.rank(platform)?, platform, manifest)))
+        .min_by_key(|(rank, ..)| *rank);
+    let (root, own, platforms) = match best {
+        Some((_, platform, manifest)) if !server.multi_platform => {
+            (manifest, Some(manifest), vec![platform.clone()])
+        }
+        None if !server.multi_platform => {
+            return Err(EngineError::NoPlatform {
+                wanted: server.platform,
+                available: image.manifests.iter().map(|(platform, _)| platform.to_string()).collect(),
+            });
+        }
+        other => {
+            let all = image.manifests.iter().map(|(platform, _)| platform.clone()).collect();
+            (image.root, other.map(|(.., manifest)| manifest), all)
+        }
+    };
+    let archive = Archive {
+        layout: image.layout,
+        root,
+        names: image.names,
+        flavour: own.map_or(Flavour::Oci, Flavour::Docker),
+    };
+    let folder = fs::temporary_dir(work)?;
+    let file = folder.path().join("image.tar");
+    archive.write(&file, cancel)?;
+    let docker = Command::new(program(ENGINE, environment)?);
+    run(ENGINE, &docker.args(["load", "--quiet", "--input"]).arg(file), TRANSFER, cancel)?;
+    Ok(Loaded { engine: ENGINE, platforms, names: image.names.to_vec() })
+}
+
+/// Writes an image as an archive.
+pub(crate) fn export(
+    name: &str,
+    to: &Path,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<(), EngineError> {
+    server(environment, cancel)?;
+    let docker = Command::new(program(ENGINE, environment)?);
+    let inspect = docker.clone().args(["image", "inspect", "--format", "{{.Id}}", name]);
+    if !succeeds(ENGINE, &inspect, cancel)? {
+        return Err(EngineError::NoImage { engine: ENGINE, name: name.to_owned() });
+    }
+    run(ENGINE, &docker.args(["save", "--output"]).arg(to).arg(name), TRANSFER, cancel).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_tells_what_it_is() {
+        let server = |platform: &str, multi_platform| {
+            Some(Server { platform: platform.parse().unwrap(), multi_platform })
+        };
+        assert_eq!(parse("linux x86_64 null\n"), server("linux/amd64", false));
+        assert_eq!(parse("linux aarch64 [[\"Backing Filesystem\",\"extfs\"]]"), server("linux/arm64", false));
+        let containerd = "linux x86_64 [[\"driver-type\",\"io.containerd.snapshotter.v1\"]]";
+        assert_eq!(parse(containerd), server("linux/amd64", true));
+        assert_eq!(parse("linux armv7l null"), server("linux/arm/v7", false));
+        for text in ["", "  null", " x null"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Container engines on this machine, podman and Docker: images go into their storage and come out of it.
+//!
+//! Only their command-line programs are spoken to, so that contexts, remote hosts and rootless setups are theirs to
+//! know. Every call has a time limit. What is loaded is read from a layout that is complete.
+
+pub mod docker;
+mod error;
+pub mod podman;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use error::EngineError;
+
+use crate::oci::Descriptor;
+use crate::platform::Platform;
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::process::{Command, ProcessError};
+
+/// How long a question may take.
+const ASK: Duration = Duration::from_secs(20);
+/// How long an image may take to be read or written.
+const TRANSFER: Duration = Duration::from_secs(30 * 60);
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Docker.
+    Docker,
+    /// podman.
+    Podman,
+}
+
+impl Engine {
+    /// The name of its program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// An image in a layout that an engine is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Loadable<'a> {
+    /// The layout.
+    pub layout: &'a Path,
+    /// The index of all platforms, or the manifest of the only one.
+    pub root: &'a Descriptor,
+    /// Each platform's manifest.
+    pub manifests: &'a [(Platform, Descriptor)],
+    /// The names that it gets; at least one.
+    pub names: &'a [String],
+}
+
+/// What an engine has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The engine.
+    pub engine: Engine,
+    /// The platforms that are in its storage now.
+    pub platforms: Vec<Platform>,
+    /// The names.
+    pub names: Vec<String>,
+}
+
+/// Finds the engine that an image is loaded into: the wanted one, else Docker if its daemon answers, else podman.
+pub fn find(
+    wanted: Option<Engine>,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<Engine, EngineError> {
+    if let Some(engine) = wanted {
+        return program(engine, environment).map(|_| engine);
+    }
+    let docker = program(Engine::Docker, environment).and_then(|_| docker::server(environment, cancel));
+    match (docker, program(Engine::Podman, environment)) {
+        (Ok(_), _) => Ok(Engine::Docker),
+        (Err(error @ EngineError::Cancelled(_)), _) => Err(error),
+        (Err(_), Ok(_)) => Ok(Engine::Podman),
+        (Err(EngineError::Missing { .. }), Err(_)) => Err(EngineError::None),
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// Loads an image into an engine's storage. `work` is a folder for temporary files, which hold as much as the image.
+pub fn load(
+    engine: Engine,
+    image: &Loadable<'_>,
+    work: &Path,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<Loaded, EngineError> {
+    match engine {
+        Engine::Docker => docker::load(image, work, environment, cancel),
+        Engine::Podman => podman::load(image, work, environment, cancel),
+    }
+}
+
+/// The engine's program on `PATH`.
+fn program(engine: Engine, environment: &Environment) -> Result<PathBuf, EngineError> {
+    which::which_in(engine.program(), environment.var_os("PATH"), "/")
+        .map_err(|_| EngineError::Missing { engine })
+}
+
+/// Runs a command of the engine to success and returns what it printed.
+fn run(engine: Engine, command: &Command, limit: Duration, cancel: &Cancel) -> Result<String, EngineError> {
+    let cancel = cancel.within(limit, engine.program());
+    command.text(&cancel).map_err(|source| failed(engine, source))
+}
+
+/// True if a command of the engine succeeds.
+fn succeeds(engine: Engine, command: &Command, cancel: &Cancel) -> Result<bool, EngineError> {
+    let cancel = cancel.within(ASK, engine.program());
+    command.output(&cancel).map(|output| output.status.success()).map_err(|source| failed(engine, source))
+}
+
+fn failed(engine: Engine, source: ProcessError) -> EngineError {
+    match source {
+        ProcessError::Cancelled(cancelled) => EngineError::Cancelled(cancelled),
+        source => EngineError::Failed { engine, source },
+    }
+}

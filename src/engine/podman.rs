@@ -1,0 +1,120 @@
+//! podman: every platform's image goes into its storage, and a manifest list that has them all gets the names.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
+use crate::layout::MARKER_TEXT;
+use crate::oci::{Descriptor, to_vec};
+use crate::platform::Platform;
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::Command;
+
+const ENGINE: Engine = Engine::Podman;
+
+/// Loads every platform. podman's names are moved only when all are there.
+pub(super) fn load(
+    image: &Loadable<'_>,
+    work: &Path,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<Loaded, EngineError> {
+    let podman = Command::new(program(ENGINE, environment)?);
+    let folder = fs::temporary_dir(work)?;
+    // podman names an image by the relative path that it is read from, and names are in lower case.
+    let unique = format!("xbuild-load-{}", lower_case(folder.path()));
+    let mut ids = Vec::new();
+    for (number, (platform, manifest)) in image.manifests.iter().enumerate() {
+        let name = format!("{unique}-{number}");
+        single(image.layout, manifest, &folder.path().join(&name))?;
+        let pull = podman.clone().folder(folder.path()).args(["pull", "--quiet"]);
+        let pull = for_platform(pull, platform).arg(format!("oci:{name}"));
+        let id = run(ENGINE, &pull, TRANSFER, cancel)?.trim().to_owned();
+        let untag = podman.clone().args(["untag", &id, &format!("localhost/{name}:latest")]);
+        run(ENGINE, &untag, ASK, cancel)?;
+        ids.push(id);
+    }
+    let named = if let [id] = ids.as_slice() { id.clone() } else { list(&podman, &unique, &ids, cancel)? };
+    for name in image.names {
+        run(ENGINE, &podman.clone().args(["tag", &named, name]), ASK, cancel)?;
+    }
+    if ids.len() > 1 {
+        // Takes the temporary name away; the list stays under the others.
+        run(ENGINE, &podman.args(["manifest", "rm", &named]), ASK, cancel)?;
+    }
+    Ok(Loaded {
+        engine: ENGINE,
+        platforms: image.manifests.iter().map(|(platform, _)| platform.clone()).collect(),
+        names: image.names.to_vec(),
+    })
+}
+
+/// Makes a manifest list of images; its name.
+fn list(podman: &Command, unique: &str, ids: &[String], cancel: &Cancel) -> Result<String, EngineError> {
+    let list = format!("localhost/{unique}:latest");
+    run(ENGINE, &podman.clone().args(["manifest", "create", &list]), ASK, cancel)?;
+    for id in ids {
+        let source = format!("containers-storage:{id}");
+        run(ENGINE, &podman.clone().args(["manifest", "add", &list, &source]), ASK, cancel)?;
+    }
+    Ok(list)
+}
+
+/// Writes an image, or a manifest list with all its images, as an archive.
+pub(crate) fn export(
+    name: &str,
+    to: &Path,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> Result<(), EngineError> {
+    let podman = Command::new(program(ENGINE, environment)?);
+    if succeeds(ENGINE, &podman.clone().args(["manifest", "exists", name]), cancel)? {
+        let to = format!("oci-archive:{}", to.display());
+        let push = podman.args(["manifest", "push", "--quiet", "--all", name, &to]);
+        return run(ENGINE, &push, TRANSFER, cancel).map(drop);
+    }
+    if !succeeds(ENGINE, &podman.clone().args(["image", "exists", name]), cancel)? {
+        return Err(EngineError::NoImage { engine: ENGINE, name: name.to_owned() });
+    }
+    let save = podman.args(["save", "--quiet", "--format", "oci-archive", "--output"]).arg(to).arg(name);
+    run(ENGINE, &save, TRANSFER, cancel).map(drop)
+}
+
+/// A layout of one manifest, whose blobs are the other layout's.
+fn single(layout: &Path, manifest: &Descriptor, folder: &Path) -> Result<(), EngineError> {
+    fs::create_dir(folder)?;
+    fs::symlink(fs::canonicalize(layout)?.join("blobs"), folder.join("blobs"))?;
+    fs::write_atomic(&folder.join("oci-layout"), MARKER_TEXT, 0o644)?;
+    let index = to_vec(&json!({ "schemaVersion": 2, "manifests": [manifest] }));
+    fs::write_atomic(&folder.join("index.json"), &index, 0o644)?;
+    Ok(())
+}
+
+/// So that podman does not remark that the image is for another platform than its own.
+fn for_platform(command: Command, platform: &Platform) -> Command {
+    let command = command.args(["--os", platform.os(), "--arch", platform.architecture()]);
+    match platform.variant() {
+        Some(variant) => command.args(["--variant", variant]),
+        None => command,
+    }
+}
+
+/// The random part of a temporary folder's name in digits, which no other folder shares.
+fn lower_case(folder: &Path) -> String {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    hex::encode(name.trim_start_matches(".xbuild-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_names_are_valid_and_differ() {
+        assert_eq!(lower_case(Path::new("/t/.xbuild-aB")), "6142");
+        assert_ne!(lower_case(Path::new("/t/.xbuild-ab")), lower_case(Path::new("/t/.xbuild-aB")));
+    }
+}

@@ -1,0 +1,140 @@
+//! The root filesystem as files in a folder, which belong to whoever writes them.
+//!
+//! Owners, devices, extended attributes and the bits for another user's or group's rights are left out: that takes
+//! root, and a tar archive keeps them. Files appear one by one in a folder that has other files, and all at once in one
+//! that is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tree::{Meta, Node, Tree};
+use super::{Image, RootfsError, contents, prefix, tree_of};
+use crate::platform::Platform;
+use crate::sys::cancel::Cancel;
+use crate::sys::fs::{self, PermissionsExt};
+
+/// Writes the files of some images. Returns the paths that were left out, for they are no files: devices and pipes.
+pub fn write_folder(
+    images: &[Image],
+    split: Option<bool>,
+    folder: &Path,
+    cancel: &Cancel,
+) -> Result<Vec<String>, RootfsError> {
+    let above = folder.parent().unwrap_or_else(|| Path::new("/"));
+    fs::create_dir_all(above)?;
+    let staging = fs::temporary_dir(above)?;
+    let mut skipped = Vec::new();
+    // True for folders, which platforms may share.
+    let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();
+    let mut modes: Vec<(PathBuf, u32)> = Vec::new();
+    for image in images {
+        let prefix = prefix(image, images.len(), split);
+        let tree = tree_of(image, cancel)?;
+        let root = staging.path().join(&prefix);
+        fs::create_dir_all(&root)?;
+        for (path, node) in tree.iter() {
+            cancel.check()?;
+            let to = root.join(path);
+            let folder = matches!(node, Node::Folder(_));
+            match written.get(&format!("{prefix}{path}")) {
+                Some((true, _)) if folder => continue,
+                Some((_, first)) => {
+                    let platforms = Box::new(((*first).clone(), image.platform.clone()));
+                    return Err(RootfsError::SameFile { path: path.to_owned(), platforms });
+                }
+                None => drop(written.insert(format!("{prefix}{path}"), (folder, &image.platform))),
+            }
+            match node {
+                Node::Folder(meta) => {
+                    fs::create_dir(&to)?;
+                    modes.push((to, mode(meta)));
+                }
+                Node::Symlink { target, .. } => fs::symlink(target, &to)?,
+                Node::Special { .. } => skipped.push(format!("{prefix}{path}")),
+                // With their content, below.
+                Node::File { .. } => {}
+            }
+        }
+        write_files(image, &tree, &root, cancel)?;
+    }
+    // At the end and deepest first: a folder may be closed to its owner.
+    for (path, mode) in modes.iter().rev() {
+        fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
+    }
+    appear(&staging, folder, &modes)?;
+    Ok(skipped)
+}
+
+fn write_files(image: &Image, tree: &Tree, root: &Path, cancel: &Cancel) -> Result<(), RootfsError> {
+    contents(image, tree, cancel, &mut |paths, content| {
+        let Some((first, others)) = paths.split_first() else { return Ok(()) };
+        let Some(Node::File { size, meta, .. }) = tree.get(first) else { return Ok(()) };
+        let path = root.join(first);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        if io::copy(content, &mut file)? != *size {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        file.set_permissions(fs::Permissions::from_mode(mode(meta)))?;
+        fs::set_modified(&file, meta.mtime)?;
+        for other in others {
+            fs::hard_link(&path, root.join(other))?;
+        }
+        Ok(())
+    })
+}
+
+/// Permission bits without those that lend another's rights: the owner is another one here.
+fn mode(meta: &Meta) -> u32 {
+    meta.mode & 0o1777
+}
+
+/// Gives the staged files their place: at once where there is none, else one by one, over files of the same name.
+fn appear(staging: &fs::TempDir, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
+    fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o755))?;
+    match fs::rename(staging.path(), folder) {
+        Ok(()) => return Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotADirectory
+            ) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Folders may be closed even to us: opened for the move, and closed again where they end up.
+    let closed: BTreeSet<&Path> =
+        modes.iter().filter(|(_, mode)| mode & 0o700 != 0o700).map(|(path, _)| path.as_path()).collect();
+    for path in &closed {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    merge(staging.path(), folder)?;
+    for (path, mode) in modes.iter().rev().filter(|(path, _)| closed.contains(path.as_path())) {
+        if let Ok(below) = path.strip_prefix(staging.path()) {
+            fs::set_permissions(folder.join(below), fs::Permissions::from_mode(*mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what is in a folder into another one. No link is followed there.
+fn merge(from: &Path, to: &Path) -> Result<(), RootfsError> {
+    match fs::symlink_metadata(to) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(RootfsError::InTheWay(to.to_owned())),
+        Err(_) => return Ok(fs::rename(from, to)?),
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            merge(&entry.path(), &target)?;
+        } else if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(RootfsError::InTheWay(target));
+        } else {
+            fs::rename(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The root filesystem that an image's layers come to: as files in a folder (`type=local`), or as a tar archive
+//! (`type=tar`).
+//!
+//! Layers are read twice, as streams. First their headers, from which [`tree`] learns what is left when all lie on each
+//! other; then their content, of which only that is written. A folder is written without following a link, so that no
+//! layer can write outside of it.
+
+mod folder;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+pub use folder::write_folder;
+pub use stream::write_tar;
+
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::oci::{Descriptor, Digest};
+use crate::platform::Platform;
+use crate::rootfs::{Guard, Guarded, Packing, StreamError};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs;
+use tree::{Change, Inode, Tree};
+
+/// More bytes than this are in no layer that is meant to be used.
+const LAYER_LIMIT: u64 = 64 << 30;
+/// More entries than this neither.
+const MOST_ENTRIES: usize = 1 << 21;
+
+/// A platform's image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The platform.
+    pub platform: Platform,
+    /// The layers, lowest first, each with the file of its blob.
+    pub layers: Vec<(Descriptor, PathBuf)>,
+}
+
+/// Why a root filesystem could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    /// A layer is not one that can be read.
+    #[error("a layer has the media type `{media_type}`")]
+    MediaType {
+        /// Its media type.
+        media_type: String,
+    },
+    /// A layer cannot be read.
+    #[error("the layer {digest} cannot be read: {source}")]
+    Layer {
+        /// The layer.
+        digest: Digest,
+        /// Why.
+        source: StreamError,
+    },
+    /// Without a folder for each platform, two platforms have a file of one name.
+    #[error("{} and {} both have `/{path}`", platforms.0, platforms.1)]
+    SameFile {
+        /// The path in the images.
+        path: String,
+        /// The platforms.
+        platforms: Box<(Platform, Platform)>,
+    },
+    /// Something else is where a file or folder should go.
+    #[error("`{}` is in the way", .0.display())]
+    InTheWay(PathBuf),
+    /// The files could not be written.
+    #[error("cannot write the root filesystem: {0}")]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for RootfsError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::MediaType { .. } | Self::Layer { .. } => ExitCode::CorruptImage,
+            Self::SameFile { .. } => ExitCode::Config,
+            Self::InTheWay(_) => ExitCode::NotALayout,
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::MediaType { .. } => Some("encrypted and foreign layers cannot be unpacked".into()),
+            Self::Layer { .. } => Some("fetch or make the base again".into()),
+            Self::SameFile { .. } => Some("leave `platform-split=false` out, or build one platform".into()),
+            Self::InTheWay(_) => Some("write to another folder, or remove what is there".into()),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// Where an image's files begin: a folder of the platform's own, or nothing.
+fn prefix(image: &Image, images: usize, split: Option<bool>) -> String {
+    if split.unwrap_or(images > 1) { format!("{}/", image.platform.file_name()) } else { String::new() }
+}
+
+/// What is left of all layers.
+fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
+    let mut tree = Tree::default();
+    for (number, (descriptor, _)) in image.layers.iter().enumerate() {
+        let mut changes = Vec::new();
+        read_layer(image, number, cancel, &mut |ordinal, entry| {
+            if ordinal == MOST_ENTRIES {
+                return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: MOST_ENTRIES }));
+            }
+            let inode = Inode { layer: number, ordinal };
+            changes.extend(Change::read(inode, entry).map_err(LayerFault::Stream)?);
+            Ok(())
+        })?;
+        tree.lay(changes)
+            .map_err(|source| RootfsError::Layer { digest: descriptor.digest.clone(), source })?;
+    }
+    Ok(tree)
+}
+
+/// Hands over the content of every file that is left, with the first of its paths, then the others.
+fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -> Result<(), RootfsError> {
+    let wanted: BTreeMap<Inode, Vec<&str>> = tree.files();
+    for number in 0..image.layers.len() {
+        read_layer(image, number, cancel, &mut |ordinal, entry| match wanted
+            .get(&Inode { layer: number, ordinal })
+        {
+            Some(paths) => write(paths, entry).map_err(LayerFault::Other),
+            None => Ok(()),
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes the paths of a file, and its content.
+type WriteFile<'w> = &'w mut dyn FnMut(&[&str], &mut dyn io::Read) -> Result<(), RootfsError>;
+
+/// Why reading a layer ended: the layer's own fault, or that of what is done with it.
+enum LayerFault {
+    Stream(StreamError),
+    Other(RootfsError),
+}
+
+type LayerEntry<'e> = tar::Entry<'e, &'e mut dyn io::Read>;
+
+/// Reads a layer to its end, entry by entry, with each entry's place in it.
+fn read_layer(
+    image: &Image,
+    number: usize,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(usize, &mut LayerEntry<'_>) -> Result<(), LayerFault>,
+) -> Result<(), RootfsError> {
+    let (descriptor, path) = &image.layers[number];
+    let packing = Packing::of(&descriptor.media_type)
+        .ok_or_else(|| RootfsError::MediaType { media_type: descriptor.media_type.clone() })?;
+    let guard = Guard::new(LAYER_LIMIT, cancel);
+    let broken = |source| match source {
+        StreamError::Cancelled(cancelled) => RootfsError::Cancelled(cancelled),
+        source => RootfsError::Layer { digest: descriptor.digest.clone(), source },
+    };
+    let inner = packing.decode(fs::File::open(path)?).map_err(|error| broken(StreamError::Broken(error)))?;
+    let mut stream = Guarded { inner: io::BufReader::new(inner), guard: &guard };
+    let mut tar = tar::Archive::new(&mut stream as &mut dyn io::Read);
+    for (ordinal, entry) in tar.entries().map_err(|error| broken(guard.explain(error)))?.enumerate() {
+        let mut entry = entry.map_err(|error| broken(guard.explain(error)))?;
+        guard.allow(entry.size());
+        match take(ordinal, &mut entry) {
+            Ok(()) => {}
+            Err(LayerFault::Stream(StreamError::Broken(error))) => return Err(broken(guard.explain(error))),
+            Err(LayerFault::Stream(source)) => return Err(broken(source)),
+            Err(LayerFault::Other(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}

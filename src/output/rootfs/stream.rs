@@ -1,0 +1,94 @@
+//! The root filesystem as a tar archive, which keeps owners, devices and extended attributes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use tar::EntryType;
+
+use super::tree::{Meta, Node};
+use super::{Image, RootfsError, contents, prefix, tree_of};
+use crate::layer::tar::{Head, head};
+use crate::platform::Platform;
+use crate::sys::cancel::Cancel;
+
+/// Writes the files of some images: folders, then links and devices, then files in the order of the layers.
+pub fn write_tar(
+    images: &[Image],
+    split: Option<bool>,
+    sink: &mut dyn Write,
+    cancel: &Cancel,
+) -> Result<(), RootfsError> {
+    // True for folders, which platforms may share.
+    let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();
+    for image in images {
+        let prefix = prefix(image, images.len(), split);
+        let tree = tree_of(image, cancel)?;
+        if !prefix.is_empty() {
+            let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() };
+            sink.write_all(&folder_head(&prefix, &meta))?;
+        }
+        for (path, node) in tree.iter() {
+            let folder = matches!(node, Node::Folder(_));
+            let path = format!("{prefix}{path}");
+            match written.get(&path) {
+                Some((true, _)) if folder => continue,
+                Some((_, first)) => {
+                    let platforms = Box::new(((*first).clone(), image.platform.clone()));
+                    return Err(RootfsError::SameFile { path, platforms });
+                }
+                None => {}
+            }
+            if let Node::Folder(meta) = node {
+                sink.write_all(&folder_head(&format!("{path}/"), meta))?;
+            }
+            written.insert(path, (folder, &image.platform));
+        }
+        for (path, node) in tree.iter() {
+            let (entry_type, link, device, meta) = match node {
+                Node::Symlink { target, meta } => (EntryType::Symlink, target.as_str(), None, meta),
+                Node::Special { entry_type, device, meta } => (*entry_type, "", Some(*device), meta),
+                Node::Folder(_) | Node::File { .. } => continue,
+            };
+            let path = format!("{prefix}{path}");
+            sink.write_all(&head(&Head { link, device, ..plain(&path, entry_type, meta) }))?;
+        }
+        contents(image, &tree, cancel, &mut |paths, content| {
+            let Some((first, others)) = paths.split_first() else { return Ok(()) };
+            let Some(Node::File { size, meta, .. }) = tree.get(first) else { return Ok(()) };
+            let first = format!("{prefix}{first}");
+            sink.write_all(&head(&Head { size: *size, ..plain(&first, EntryType::Regular, meta) }))?;
+            let count = io::copy(content, sink)?;
+            if count != *size {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            io::copy(&mut io::Read::take(io::repeat(0), size.next_multiple_of(512) - size), sink)?;
+            for other in others {
+                let other = format!("{prefix}{other}");
+                sink.write_all(&head(&Head { link: &first, ..plain(&other, EntryType::Link, meta) }))?;
+            }
+            Ok(())
+        })?;
+    }
+    sink.write_all(&[0; 1024])?;
+    sink.flush()?;
+    Ok(())
+}
+
+fn folder_head(path: &str, meta: &Meta) -> Vec<u8> {
+    head(&plain(path, EntryType::Directory, meta))
+}
+
+fn plain<'a>(path: &'a str, entry_type: EntryType, meta: &'a Meta) -> Head<'a> {
+    Head {
+        path,
+        entry_type,
+        size: 0,
+        link: "",
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        mtime: meta.mtime,
+        device: None,
+        records: &meta.records,
+    }
+}

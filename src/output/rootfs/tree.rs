@@ -1,0 +1,289 @@
+//! What is left when layers lie on each other. Pure over the entries of layers, whose content stays where it is.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+
+use tar::EntryType;
+
+use super::LayerEntry;
+use crate::rootfs::StreamError;
+
+/// As many symbolic links are followed for one path as Linux follows.
+const MOST_LINKS: usize = 40;
+/// Linux takes no longer path (`PATH_MAX`), in bytes.
+const PATH_LIMIT: usize = 4096;
+/// Whiteouts
+/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
+const WHITEOUT: &str = ".wh.";
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// Where a file's content is: the layer, and the entry in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Inode {
+    pub(super) layer: usize,
+    pub(super) ordinal: usize,
+}
+
+/// What a header says beside the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) mode: u32,
+    pub(super) uid: u64,
+    pub(super) gid: u64,
+    pub(super) mtime: i64,
+    /// Extended attributes, as pax records, sorted.
+    pub(super) records: Vec<(String, Vec<u8>)>,
+}
+
+/// Something at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Folder(Meta),
+    File {
+        inode: Inode,
+        size: u64,
+        meta: Meta,
+    },
+    Symlink {
+        target: String,
+        meta: Meta,
+    },
+    /// A device or a pipe.
+    Special {
+        entry_type: EntryType,
+        device: (u32, u32),
+        meta: Meta,
+    },
+}
+
+/// What an entry of a layer does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Hides what lower layers have in a folder.
+    Opaque(String),
+    /// Removes what lower layers have at a path.
+    Remove(String),
+    Put(String, Node),
+    /// A second name of what is at another path.
+    Link {
+        path: String,
+        target: String,
+    },
+}
+
+fn invalid(reason: &str) -> StreamError {
+    StreamError::Broken(io::Error::new(io::ErrorKind::InvalidData, reason.to_owned()))
+}
+
+impl Change {
+    /// What an entry does; `None` for what is bookkeeping.
+    pub(super) fn read(inode: Inode, entry: &mut LayerEntry<'_>) -> Result<Option<Self>, StreamError> {
+        let kind = entry.header().entry_type();
+        if kind.is_pax_global_extensions() {
+            return Ok(None);
+        }
+        let written = text(&entry.path_bytes())?;
+        let path = clean(&written)?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if name == OPAQUE {
+            return Ok(Some(Self::Opaque(folder.to_owned())));
+        }
+        if name.is_empty() || name.starts_with(".wh..wh.") {
+            return Ok(None);
+        }
+        if let Some(removed) = name.strip_prefix(WHITEOUT) {
+            if matches!(removed, "" | "." | "..") {
+                return Err(StreamError::Escape { path: written });
+            }
+            return Ok(Some(Self::Remove(join(folder, removed))));
+        }
+        let link = entry.link_name_bytes().map(|bytes| text(&bytes)).transpose()?;
+        let link = || link.ok_or_else(|| invalid("a link without a target"));
+        let meta = meta(entry)?;
+        let size = entry.size();
+        let node = if kind.is_dir() || (kind.is_file() && written.ends_with('/')) {
+            Node::Folder(meta)
+        } else if kind.is_symlink() {
+            Node::Symlink { target: link()?, meta }
+        } else if kind.is_hard_link() {
+            return Ok(Some(Self::Link { target: clean(&link()?)?, path }));
+        } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+            Node::File { inode, size, meta }
+        } else {
+            let number = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
+            let header = entry.header();
+            let device = (number(header.device_major()), number(header.device_minor()));
+            Node::Special { entry_type: kind, device, meta }
+        };
+        Ok(Some(Self::Put(path, node)))
+    }
+}
+
+fn meta(entry: &mut LayerEntry<'_>) -> Result<Meta, StreamError> {
+    let mut records: Vec<(String, Vec<u8>)> = Vec::new();
+    if let Some(extensions) = entry.pax_extensions().map_err(StreamError::Broken)? {
+        for extension in extensions {
+            let extension = extension.map_err(StreamError::Broken)?;
+            if let Some(key) = extension.key().ok().filter(|key| key.starts_with("SCHILY.xattr.")) {
+                records.push((key.to_owned(), extension.value_bytes().to_vec()));
+            }
+        }
+    }
+    records.sort();
+    let header = entry.header();
+    // Some writers leave fields empty that are zero.
+    let number = |number: io::Result<u64>| number.unwrap_or(0);
+    Ok(Meta {
+        mode: header.mode().map_err(StreamError::Broken)? & 0o7777,
+        uid: number(header.uid()),
+        gid: number(header.gid()),
+        mtime: i64::try_from(number(header.mtime())).unwrap_or(i64::MAX),
+        records,
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<String, StreamError> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| invalid("a name in it is not UTF-8"))
+}
+
+/// A relative path without empty parts and `.`; one with `..` is refused, as engines do.
+fn clean(path: &str) -> Result<String, StreamError> {
+    if path.len() > PATH_LIMIT {
+        return Err(StreamError::LongPath { length: path.len() });
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return Err(StreamError::Escape { path: path.to_owned() });
+    }
+    Ok(parts.join("/"))
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The files by path. A folder stands before what is in it, and whatever is above an entry is a folder.
+#[derive(Debug, Default)]
+pub(super) struct Tree(BTreeMap<String, Node>);
+
+impl Tree {
+    /// Lays a layer on what is there: its removals are of lower layers alone.
+    pub(super) fn lay(&mut self, changes: Vec<Change>) -> Result<(), StreamError> {
+        for change in &changes {
+            match change {
+                Change::Opaque(path) => {
+                    if let Some(path) = self.walk(path, true)? {
+                        self.clear(&path);
+                    }
+                }
+                Change::Remove(path) => {
+                    if let Some(path) = self.walk(path, false)? {
+                        self.clear(&path);
+                        self.0.remove(&path);
+                    }
+                }
+                Change::Put(..) | Change::Link { .. } => {}
+            }
+        }
+        for change in changes {
+            match change {
+                Change::Put(path, node) => {
+                    if let Some(path) = self.walk(&path, false)? {
+                        self.put(path, node);
+                    }
+                }
+                Change::Link { path, target } => {
+                    let linked = self.walk(&target, false)?.and_then(|target| self.0.get(&target)).cloned();
+                    let linked = linked.filter(|node| !matches!(node, Node::Folder(_)));
+                    let node = linked.ok_or_else(|| invalid(&format!("`{path}` links to nothing")))?;
+                    if let Some(path) = self.walk(&path, false)? {
+                        self.put(path, node);
+                    }
+                }
+                Change::Opaque(_) | Change::Remove(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every path with what is there, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.0.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// What is at a path.
+    pub(super) fn get(&self, path: &str) -> Option<&Node> {
+        self.0.get(path)
+    }
+
+    /// The paths of each file's content.
+    pub(super) fn files(&self) -> BTreeMap<Inode, Vec<&str>> {
+        let mut files: BTreeMap<Inode, Vec<&str>> = BTreeMap::new();
+        for (path, node) in self.iter() {
+            if let Node::File { inode, .. } = node {
+                files.entry(*inode).or_default().push(path);
+            }
+        }
+        files
+    }
+
+    fn put(&mut self, path: String, node: Node) {
+        for (end, _) in path.match_indices('/') {
+            if !matches!(self.0.get(&path[..end]), Some(Node::Folder(_))) {
+                let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() };
+                self.0.insert(path[..end].to_owned(), Node::Folder(meta));
+            }
+        }
+        if !matches!(node, Node::Folder(_)) && matches!(self.0.get(&path), Some(Node::Folder(_))) {
+            self.clear(&path);
+        }
+        self.0.insert(path, node);
+    }
+
+    /// Removes what is below a path.
+    fn clear(&mut self, path: &str) {
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let below = self.0.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+        let below: Vec<String> =
+            below.map(|(path, _)| path).take_while(|path| path.starts_with(&prefix)).cloned().collect();
+        for path in below {
+            self.0.remove(&path);
+        }
+    }
+
+    /// The path without links that a path leads to within the root; the last part is followed if `last`. `None` where
+    /// that is the root itself, and for links in a circle an error.
+    fn walk(&self, path: &str, last: bool) -> Result<Option<String>, StreamError> {
+        let parts = |path: &str| -> Vec<String> {
+            path.split('/').rev().filter(|part| !matches!(*part, "" | ".")).map(ToOwned::to_owned).collect()
+        };
+        let mut pending = parts(path);
+        let mut done = String::new();
+        let mut links = 0;
+        while let Some(part) = pending.pop() {
+            if part == ".." {
+                done.truncate(done.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = join(&done, &part);
+            match self.0.get(&next) {
+                Some(Node::Symlink { target, .. }) if last || !pending.is_empty() => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(invalid(&format!("the links of `{path}` lead in a circle")));
+                    }
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    pending.extend(parts(target));
+                    if pending.len() + done.len() > PATH_LIMIT {
+                        return Err(StreamError::LongPath { length: pending.len() + done.len() });
+                    }
+                }
+                _ => done = next,
+            }
+        }
+        Ok(Some(done).filter(|done| !done.is_empty() || last))
+    }
+}

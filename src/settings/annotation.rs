@@ -1,0 +1,144 @@
+//! `--annotation`: what is annotated, in docker buildx's words. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::Problem;
+use super::platforms::known_platform;
+use super::values;
+use crate::platform::Platform;
+
+/// Annotations by what they are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Annotations {
+    /// Of the index.
+    pub(super) index: BTreeMap<String, String>,
+    /// Of the index's entry in a layout.
+    pub(super) index_descriptor: BTreeMap<String, String>,
+    /// Of manifests: all, or one platform's.
+    manifest: Vec<Scoped>,
+    /// Of the manifests' entries in the index.
+    manifest_descriptor: Vec<Scoped>,
+}
+
+/// An annotation of one platform, or of all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scoped {
+    platform: Option<Platform>,
+    key: String,
+    value: String,
+}
+
+const LEVELS: &[&str] = &["manifest", "index", "manifest-descriptor", "index-descriptor"];
+
+impl Annotations {
+    /// Adds `[LEVEL[PLATFORM],…:]KEY=VALUE`. Without a level it is the manifests'.
+    pub(super) fn add(&mut self, text: &str) -> Result<(), Problem> {
+        let (left, value) = values::key_value(text)?;
+        let (levels, key) = left.split_once(':').unwrap_or(("manifest", &left));
+        if key.is_empty() {
+            return Err(wrong(text));
+        }
+        for level in levels.split(',') {
+            let (level, platform) = match level.trim().split_once('[') {
+                Some((level, rest)) => {
+                    let name = rest.strip_suffix(']').ok_or_else(|| wrong(text))?;
+                    (level, Some(known_platform(name)?))
+                }
+                None => (level.trim(), None),
+            };
+            let scoped = || Scoped { platform: platform.clone(), key: key.to_owned(), value: value.clone() };
+            match level {
+                "manifest" => self.manifest.push(scoped()),
+                "manifest-descriptor" => self.manifest_descriptor.push(scoped()),
+                "index" | "index-descriptor" if platform.is_some() => return Err(wrong(text)),
+                "index" => drop(self.index.insert(key.to_owned(), value.clone())),
+                "index-descriptor" => drop(self.index_descriptor.insert(key.to_owned(), value.clone())),
+                _ => {
+                    let (what, given) = ("level of an annotation", level.to_owned());
+                    return Err(Problem::UnknownWord { what, given, known: LEVELS.to_vec() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The platforms that are named.
+    pub(super) fn platforms(&self) -> BTreeSet<&Platform> {
+        let all = self.manifest.iter().chain(&self.manifest_descriptor);
+        all.filter_map(|scoped| scoped.platform.as_ref()).collect()
+    }
+
+    /// Those of a platform's manifest.
+    pub(super) fn of_manifest(&self, platform: &Platform) -> BTreeMap<String, String> {
+        of(&self.manifest, platform)
+    }
+
+    /// Those of the entry of a platform's manifest in the index.
+    pub(super) fn of_descriptor(&self, platform: &Platform) -> BTreeMap<String, String> {
+        of(&self.manifest_descriptor, platform)
+    }
+}
+
+/// One platform's own win over those of all.
+fn of(all: &[Scoped], platform: &Platform) -> BTreeMap<String, String> {
+    let matching = |own: bool| {
+        all.iter().filter(move |scoped| match &scoped.platform {
+            Some(named) => own && named == platform,
+            None => !own,
+        })
+    };
+    matching(false).chain(matching(true)).map(|scoped| (scoped.key.clone(), scoped.value.clone())).collect()
+}
+
+fn wrong(text: &str) -> Problem {
+    Problem::Form {
+        what: "an annotation",
+        given: text.to_owned(),
+        remedy: "write it as `KEY=VALUE`, `index:KEY=VALUE` or `manifest[linux/amd64]:KEY=VALUE`",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(texts: &[&str]) -> Result<Annotations, Problem> {
+        let mut annotations = Annotations::default();
+        for text in texts {
+            annotations.add(text)?;
+        }
+        Ok(annotations)
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn levels_are_buildxs() {
+        let annotations = parse(&[
+            "a=1",
+            "index,manifest:b=x:y=z",
+            "manifest[linux/arm64]:a=2",
+            "manifest-descriptor[arm64],index-descriptor:c=3",
+        ])
+        .unwrap();
+        let [amd64, arm64]: [Platform; 2] = ["linux/amd64", "linux/arm64"].map(|name| name.parse().unwrap());
+        assert_eq!(annotations.of_manifest(&amd64), map(&[("a", "1"), ("b", "x:y=z")]));
+        assert_eq!(annotations.of_manifest(&arm64), map(&[("a", "2"), ("b", "x:y=z")]));
+        assert_eq!(annotations.index, map(&[("b", "x:y=z")]));
+        assert_eq!(annotations.of_descriptor(&arm64), map(&[("c", "3")]));
+        assert_eq!(annotations.of_descriptor(&amd64), map(&[]));
+        assert_eq!(annotations.index_descriptor, map(&[("c", "3")]));
+        assert_eq!(annotations.platforms(), BTreeSet::from([&arm64]));
+    }
+
+    #[test]
+    fn what_is_no_annotation_is_refused() {
+        for text in ["a", "=b", "index:=b", "index[linux/amd64]:a=b", "manifest[linux/amd64:a=b"] {
+            assert!(matches!(parse(&[text]), Err(Problem::Form { .. })), "{text}");
+        }
+        assert!(matches!(parse(&["org.example:a=b"]), Err(Problem::UnknownWord { .. })));
+        assert!(parse(&["manifest[linux/amd46]:a=b"]).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! What `--output`, `--load`, `--compression` and `--annotation` say together. Pure.
+
+use super::annotation::Annotations;
+use super::error::{Error, Problem};
+use super::origin::Origin;
+use super::output::{self, Parsed};
+use super::resolve::{Found, Sources, parsed};
+use super::{Compression, Output, OutputKind, Sink, values};
+
+/// An output and where it was asked for.
+pub(super) struct Wanted {
+    parsed: Parsed,
+    origin: Origin,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn outputs(&self) -> Result<Vec<Wanted>, Error> {
+        let given = self.flags.outputs.iter().map(|text| self.of_flag("--output", Some(text)));
+        let mut found: Vec<Found<'a>> = given.flatten().collect();
+        if found.is_empty() {
+            found.extend(self.of_environment("XBUILD_OUTPUT"));
+        }
+        let mut outputs = found
+            .into_iter()
+            .map(|found| {
+                let parsed = parsed(&found, |found| output::parse(found.text, found.folder))?;
+                Ok(Wanted { parsed, origin: found.origin })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        if let Some(engine) = self.flags.load {
+            let output = Output::new(OutputKind::Engine { engine });
+            let parsed = Parsed { output, compression: None, annotations: Vec::new() };
+            outputs.push(Wanted { parsed, origin: Origin::Flag("--load") });
+        }
+        Ok(outputs)
+    }
+
+    /// `--annotation`, and those among the fields of outputs.
+    pub(super) fn annotations(&self, outputs: &[Wanted]) -> Result<Annotations, Error> {
+        let mut annotations = Annotations::default();
+        for wanted in outputs {
+            for text in &wanted.parsed.annotations {
+                annotations.add(text).map_err(|problem| problem.at(&wanted.origin))?;
+            }
+        }
+        for text in &self.flags.annotations {
+            annotations.add(text).map_err(|problem| problem.at(&Origin::Flag("--annotation")))?;
+        }
+        Ok(annotations)
+    }
+
+    /// How layers are compressed. An image has one digest wherever it goes, so that all must agree.
+    pub(super) fn compression(&self, outputs: &[Wanted]) -> Result<Compression, Error> {
+        let found = self.of_flag("--compression", self.flags.compression.as_deref());
+        let flag = found.map(|found| parsed(&found, |found| values::compression(found.text))).transpose()?;
+        let mut chosen = flag;
+        for wanted in outputs {
+            match (chosen, wanted.parsed.compression) {
+                (Some(one), Some(other)) if one != other => {
+                    return Err(Problem::Compressions { one, other }.at(&wanted.origin));
+                }
+                (None, Some(other)) => chosen = Some(other),
+                _ => {}
+            }
+        }
+        if let Some(chosen) = chosen {
+            return Ok(chosen);
+        }
+        let found = self
+            .of_environment("XBUILD_COMPRESSION")
+            .or_else(|| self.of_project(|file| file.compression.as_ref()));
+        found.map_or(Ok(Compression::Gzip(None)), |found| {
+            parsed(&found, |found| values::compression(found.text))
+        })
+    }
+}
+
+/// What can be wrong with outputs together.
+pub(super) fn check_outputs(outputs: &[Wanted], platforms: usize) -> Result<(), Error> {
+    let mut streams = 0;
+    for wanted in outputs {
+        let output = &wanted.parsed.output;
+        streams += u32::from(output.sink() == Some(&Sink::Stdout));
+        if streams > 1 {
+            return Err(Problem::TwoStreams.at(&wanted.origin));
+        }
+        if matches!(output.kind, OutputKind::DockerArchive { .. }) && platforms > 1 {
+            return Err(Problem::OnePlatform { platforms }.at(&wanted.origin));
+        }
+        let same = |other: &&Wanted| output.path().is_some() && other.parsed.output.path() == output.path();
+        if let Some(path) = output.path()
+            && outputs.iter().filter(same).any(|other| other.parsed.output != *output)
+        {
+            let (option, what) = ("--output", format!("`{}`", path.display()));
+            return Err(Problem::Twice { option, what }.at(&wanted.origin));
+        }
+    }
+    Ok(())
+}
+
+/// Each output once, in one order.
+pub(super) fn sorted(outputs: Vec<Wanted>) -> Vec<Output> {
+    let mut outputs: Vec<Output> = outputs.into_iter().map(|wanted| wanted.parsed.output).collect();
+    outputs.sort();
+    outputs.dedup();
+    outputs
+}

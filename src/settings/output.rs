@@ -1,0 +1,403 @@
+//! `--output`: where the image goes, in docker buildx's fields. Pure.
+//!
+//! Two things differ from buildx, both said in docs/configuration.md: a path alone is an OCI layout, and one build has
+//! one image, so that compression and annotations of an output are those of all.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::Problem;
+use super::{Compression, values};
+use crate::engine::Engine;
+
+/// A place that the finished image goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Output {
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: OutputKind,
+    /// `name=`: the names that the image gets there; empty for those of the whole run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+/// What an output is. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum OutputKind {
+    /// An OCI image layout, a folder.
+    Layout {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A layout as a tar archive.
+    Archive {
+        /// Where it is written.
+        to: Sink,
+    },
+    /// An archive that `docker load` reads as well, of one platform.
+    DockerArchive {
+        /// Where it is written.
+        to: Sink,
+    },
+    /// The files of the root filesystem.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Whether each platform has a folder of its own in it; by default where there are several.
+        split: Option<bool>,
+    },
+    /// The root filesystem as a tar archive.
+    Tar {
+        /// Where it is written.
+        to: Sink,
+        /// Whether each platform has a folder of its own in it; by default where there are several.
+        split: Option<bool>,
+    },
+    /// The storage of an engine on this machine.
+    Engine {
+        /// Which; by default the one that is found.
+        engine: Option<Engine>,
+    },
+}
+
+/// Where an archive is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sink {
+    /// A file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+impl Output {
+    /// An output without names of its own.
+    #[must_use]
+    pub const fn new(kind: OutputKind) -> Self {
+        Self { kind, names: Vec::new() }
+    }
+
+    /// A layout.
+    #[must_use]
+    pub fn layout(path: impl Into<PathBuf>) -> Self {
+        Self::new(OutputKind::Layout { path: path.into() })
+    }
+
+    /// True if the image itself is written to this machine's disk by it.
+    #[must_use]
+    pub const fn is_stored(&self) -> bool {
+        match &self.kind {
+            OutputKind::Layout { .. }
+            | OutputKind::Archive { .. }
+            | OutputKind::DockerArchive { .. }
+            | OutputKind::Folder { .. }
+            | OutputKind::Tar { .. } => true,
+            OutputKind::Engine { .. } => false,
+        }
+    }
+
+    /// Where an archive of it is written; `None` for what is no archive.
+    #[must_use]
+    pub const fn sink(&self) -> Option<&Sink> {
+        match &self.kind {
+            OutputKind::Archive { to } | OutputKind::DockerArchive { to } | OutputKind::Tar { to, .. } => {
+                Some(to)
+            }
+            OutputKind::Layout { .. } | OutputKind::Folder { .. } | OutputKind::Engine { .. } => None,
+        }
+    }
+
+    /// The path that is written to; `None` for standard output and engines.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.kind {
+            OutputKind::Layout { path } | OutputKind::Folder { path, .. } => Some(path),
+            OutputKind::Archive { .. } | OutputKind::DockerArchive { .. } | OutputKind::Tar { .. } => {
+                match self.sink() {
+                    Some(Sink::File(path)) => Some(path),
+                    Some(Sink::Stdout) | None => None,
+                }
+            }
+            OutputKind::Engine { .. } => None,
+        }
+    }
+}
+
+/// What the text of an output says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) output: Output,
+    /// `compression` and `compression-level`.
+    pub(super) compression: Option<Compression>,
+    /// `annotation-….KEY=VALUE`, each as `--annotation` has it.
+    pub(super) annotations: Vec<String>,
+}
+
+const WHAT: &str = "an output";
+const REMEDY: &str = "write a folder's path, or fields: `type=oci,dest=FILE`";
+const TYPES: &[&str] = &["oci", "docker", "local", "tar"];
+const FIELDS: &[&str] = &[
+    "type",
+    "dest",
+    "name",
+    "tar",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "platform-split",
+    "annotation",
+];
+
+fn form(given: &str, remedy: &'static str) -> Problem {
+    Problem::Form { what: WHAT, given: given.to_owned(), remedy }
+}
+
+/// Reads an output. `folder` is what a relative path starts from.
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Parsed, Problem> {
+    let plain = |kind| Parsed { output: Output::new(kind), compression: None, annotations: Vec::new() };
+    if text == "-" {
+        return Ok(plain(OutputKind::Tar { to: Sink::Stdout, split: None }));
+    }
+    if !text.contains('=') {
+        return match text {
+            "" => Err(form(text, REMEDY)),
+            path => Ok(plain(OutputKind::Layout { path: folder.join(path) })),
+        };
+    }
+    let fields = Fields::parse(text)?;
+    let kind = fields.kind(text, folder)?;
+    Ok(Parsed {
+        compression: fields.compression()?,
+        output: Output { kind, names: fields.names },
+        annotations: fields.annotations,
+    })
+}
+
+#[derive(Default)]
+struct Fields {
+    kind: Option<String>,
+    dest: Option<String>,
+    tar: Option<bool>,
+    split: Option<bool>,
+    names: Vec<String>,
+    codec: Option<String>,
+    level: Option<String>,
+    annotations: Vec<String>,
+}
+
+impl Fields {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let mut fields = Self::default();
+        for field in split(text).ok_or_else(|| form(text, "close the quotation marks"))? {
+            let (key, value) = field.trim().split_once('=').ok_or_else(|| form(text, REMEDY))?;
+            let flag = || truth(value).ok_or_else(|| form(text, "write `true` or `false`"));
+            match key {
+                "type" => fields.kind = Some(value.to_owned()),
+                "dest" if !value.is_empty() => fields.dest = Some(value.to_owned()),
+                "name" => {
+                    for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                        fields.names.push(values::tag(name)?);
+                    }
+                }
+                "tar" => fields.tar = Some(flag()?),
+                "platform-split" => fields.split = Some(flag()?),
+                "compression" => fields.codec = Some(value.to_owned()),
+                "compression-level" => fields.level = Some(value.to_owned()),
+                // What xbuild does anyway is granted; the contrary is refused with its reason.
+                "oci-mediatypes" | "rewrite-timestamp" if flag()? => {}
+                "force-compression" if !flag()? => {}
+                "oci-mediatypes" => return Err(form(text, "xbuild writes OCI's media types only")),
+                "rewrite-timestamp" => {
+                    return Err(form(text, "time stamps always follow SOURCE_DATE_EPOCH or the commit"));
+                }
+                "force-compression" => {
+                    return Err(form(
+                        text,
+                        "layers of the base stay as they are, so that nothing stores them twice",
+                    ));
+                }
+                _ => match annotation(key) {
+                    Some(prefix) => fields.annotations.push(format!("{prefix}={value}")),
+                    None if key == "dest" => return Err(form(text, "add the path: `dest=PATH`")),
+                    None => {
+                        let (what, given) = ("field of an output", key.to_owned());
+                        return Err(Problem::UnknownWord { what, given, known: FIELDS.to_vec() });
+                    }
+                },
+            }
+        }
+        Ok(fields)
+    }
+
+    fn kind(&self, text: &str, folder: &Path) -> Result<OutputKind, Problem> {
+        let sink = || match self.dest.as_deref() {
+            None | Some("-") => Sink::Stdout,
+            Some(path) => Sink::File(folder.join(path)),
+        };
+        let path = || match self.dest.as_deref() {
+            Some(path) if path != "-" => Ok(folder.join(path)),
+            _ => Err(form(text, "add the folder's path: `dest=PATH`")),
+        };
+        let only = |allowed: bool, remedy| if allowed { Ok(()) } else { Err(form(text, remedy)) };
+        let kind = self.kind.as_deref();
+        only(
+            self.split.is_none() || matches!(kind, Some("local" | "tar")),
+            "`platform-split` belongs to `type=local` and `type=tar`",
+        )?;
+        only(self.tar.is_none() || matches!(kind, Some("oci" | "docker")), "`tar` belongs to `type=oci`")?;
+        match kind {
+            Some("oci") if self.tar == Some(false) => Ok(OutputKind::Layout { path: path()? }),
+            Some("oci") => Ok(OutputKind::Archive { to: sink() }),
+            Some("docker") => {
+                only(self.tar != Some(false), "`type=oci,tar=false` is the same folder")?;
+                Ok(match self.dest {
+                    None => OutputKind::Engine { engine: None },
+                    Some(_) => OutputKind::DockerArchive { to: sink() },
+                })
+            }
+            Some("local") => Ok(OutputKind::Folder { path: path()?, split: self.split }),
+            Some("tar") => Ok(OutputKind::Tar { to: sink(), split: self.split }),
+            Some(kind) => Err(Problem::UnknownWord {
+                what: "output type",
+                given: kind.to_owned(),
+                known: TYPES.to_vec(),
+            }),
+            None => Err(form(text, "add the type: `type=oci,dest=PATH`")),
+        }
+    }
+
+    fn compression(&self) -> Result<Option<Compression>, Problem> {
+        let codec = match (&self.codec, &self.level) {
+            (None, None) => return Ok(None),
+            (codec, None) => codec.clone().unwrap_or_default(),
+            (codec, Some(level)) => format!("{}:{level}", codec.as_deref().unwrap_or("gzip")),
+        };
+        values::compression(&codec).map(Some)
+    }
+}
+
+/// Fields between commas. One in double quotes may have commas itself, as Go's CSV reader has it.
+fn split(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let field = fields.last_mut()?;
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                field.push('"');
+            }
+            '"' if quoted || field.is_empty() => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            character => field.push(character),
+        }
+    }
+    (!quoted).then_some(fields)
+}
+
+/// As Go reads a truth value.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// `annotation.KEY`, `annotation-index.KEY`, `annotation-manifest[PLATFORM].KEY` as `--annotation` has it: `KEY`,
+/// `index:KEY`, `manifest[PLATFORM]:KEY`.
+fn annotation(key: &str) -> Option<String> {
+    let rest = key.strip_prefix("annotation")?;
+    if let Some(key) = rest.strip_prefix('.') {
+        return Some(key.to_owned());
+    }
+    // BuildKit also takes a platform without a level.
+    let rest = if rest.starts_with('[') { format!("-manifest{rest}") } else { rest.to_owned() };
+    // The level's platform may have no dot; the key may.
+    let (level, key) = rest.strip_prefix('-')?.split_once('.')?;
+    Some(format!("{level}:{key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Result<OutputKind, Problem> {
+        parse(text, Path::new("/f")).map(|parsed| parsed.output.kind)
+    }
+
+    #[test]
+    fn outputs_are_buildxs_but_for_a_path_alone() {
+        let file = |path: &str| Sink::File(path.into());
+        for (text, meant) in [
+            ("out", OutputKind::Layout { path: "/f/out".into() }),
+            ("-", OutputKind::Tar { to: Sink::Stdout, split: None }),
+            ("type=oci,dest=o,tar=false", OutputKind::Layout { path: "/f/o".into() }),
+            ("type=oci,dest=/o.tar", OutputKind::Archive { to: file("/o.tar") }),
+            ("type=oci", OutputKind::Archive { to: Sink::Stdout }),
+            ("type=oci,dest=-", OutputKind::Archive { to: Sink::Stdout }),
+            ("type=docker", OutputKind::Engine { engine: None }),
+            ("type=docker,dest=d.tar", OutputKind::DockerArchive { to: file("/f/d.tar") }),
+            ("type=local,dest=root", OutputKind::Folder { path: "/f/root".into(), split: None }),
+            (
+                "type=local,dest=root,platform-split=false",
+                OutputKind::Folder { path: "/f/root".into(), split: Some(false) },
+            ),
+            ("type=tar,dest=r.tar", OutputKind::Tar { to: file("/f/r.tar"), split: None }),
+            ("type=tar", OutputKind::Tar { to: Sink::Stdout, split: None }),
+            ("type=oci,oci-mediatypes=true,force-compression=0", OutputKind::Archive { to: Sink::Stdout }),
+        ] {
+            assert_eq!(kind(text), Ok(meant), "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_have_names_compression_and_annotations() {
+        let parsed = parse(
+            "type=oci,dest=o,\"name=a:1,ghcr.io/me/b:2\",compression=zstd,compression-level=9,annotation.k=v=w,\
+             annotation-index.org.x=1,annotation-manifest[linux/arm64].y=2",
+            Path::new("/f"),
+        )
+        .unwrap();
+        assert_eq!(parsed.output.names, ["a:1", "ghcr.io/me/b:2"]);
+        assert_eq!(parsed.compression, Some(Compression::Zstd(Some(9))));
+        assert_eq!(parsed.annotations, ["k=v=w", "index:org.x=1", "manifest[linux/arm64]:y=2"]);
+        let level = parse("type=oci,compression-level=3", Path::new("/f")).unwrap();
+        assert_eq!(level.compression, Some(Compression::Gzip(Some(3))));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "",
+            "dest=o",
+            "type=oci,tar=perhaps",
+            "type=oci,dest=",
+            "type=oci,dest",
+            "type=oci,\"name=a",
+            "type=local",
+            "type=local,dest=-",
+            "type=oci,tar=false",
+            "type=oci,platform-split=true",
+            "type=tar,tar=false",
+            "type=docker,tar=false,dest=x",
+            "type=oci,force-compression=true",
+            "type=oci,oci-mediatypes=false",
+            "type=oci,rewrite-timestamp=false",
+            "type=oci,name=Ab",
+        ] {
+            assert!(matches!(kind(text), Err(Problem::Form { .. })), "{text}: {:?}", kind(text));
+        }
+        for text in
+            ["type=zip,dest=o", "type=oci,dst=o", "type=oci,compression=lzma", "type=oci,annotationx=1"]
+        {
+            assert!(matches!(kind(text), Err(Problem::UnknownWord { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Why an image could not be read from where it is, or written to where it should go.
+
+use std::io;
+
+use super::LocationError;
+use crate::engine::EngineError;
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::layout::{LayoutError, ReadError};
+use crate::output::OutputError;
+use crate::platform::Platform;
+use crate::rootfs::StreamError;
+use crate::sys::cancel::Cancelled;
+
+/// Why an image could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The text does not say where.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// There is nothing.
+    #[error("`{0}` does not exist")]
+    Missing(String),
+    /// What is there holds no images.
+    #[error("`{shown}` is no image: {reason}")]
+    NotAnImage {
+        /// Where.
+        shown: String,
+        /// How one can tell.
+        reason: String,
+    },
+    /// There is no image of this name.
+    #[error("`{shown}` has no image `{wanted}`; it has {}", list(available))]
+    NoName {
+        /// Where.
+        shown: String,
+        /// The name, tag or digest.
+        wanted: String,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// There are several images and none was chosen, or none at all.
+    #[error("`{shown}` has not one image but {}", list(available))]
+    Ambiguous {
+        /// Where.
+        shown: String,
+        /// The names of those that it has.
+        available: Vec<String>,
+    },
+    /// The image lacks a platform.
+    #[error("`{shown}` has no image for {wanted}; it has {}", list(available))]
+    NoPlatform {
+        /// Where.
+        shown: String,
+        /// The platform.
+        wanted: Platform,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// Several platforms where only one can be.
+    #[error("{destination} holds one platform, and `{shown}` has {}", list(available))]
+    OnePlatform {
+        /// Where from.
+        shown: String,
+        /// What cannot hold them, with its article.
+        destination: &'static str,
+        /// The platforms.
+        available: Vec<String>,
+    },
+    /// Several sources have an image for one platform.
+    #[error("`{first}` and `{second}` both have an image for {platform}, and they differ")]
+    PlatformTwice {
+        /// One source.
+        first: String,
+        /// Another one.
+        second: String,
+        /// The platform.
+        platform: Platform,
+    },
+    /// A document or blob is missing, truncated, altered or too large.
+    #[error("`{shown}` is damaged: {source}")]
+    Damaged {
+        /// Where.
+        shown: String,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// A document has not the shape that the specification asks for.
+    #[error("`{shown}` is damaged: {reason}")]
+    Shape {
+        /// Where.
+        shown: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An archive or a layer cannot be read through.
+    #[error("`{shown}` is damaged: {source}")]
+    Stream {
+        /// Where.
+        shown: String,
+        /// What is wrong.
+        source: StreamError,
+    },
+    /// The layout that is written could not be.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Another output could not be written.
+    #[error(transparent)]
+    Output(Box<OutputError>),
+    /// podman or Docker.
+    #[error(transparent)]
+    Engine(Box<EngineError>),
+    /// A file could not be read.
+    #[error("cannot read `{shown}`: {source}")]
+    Io {
+        /// Where.
+        shown: String,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<OutputError> for TransportError {
+    fn from(error: OutputError) -> Self {
+        Self::Output(Box::new(error))
+    }
+}
+
+impl From<EngineError> for TransportError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+impl TransportError {
+    /// A layout's fault, of what the user calls `shown`.
+    pub(super) fn damaged(shown: &str, source: ReadError) -> Self {
+        let shown = shown.to_owned();
+        match source {
+            ReadError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            ReadError::NotALayout { reason, .. } => Self::NotAnImage { shown, reason },
+            ReadError::Io(source) => Self::Io { shown, source },
+            source => Self::Damaged { shown, source },
+        }
+    }
+
+    /// A stream's fault, of what the user calls `shown`.
+    pub(crate) fn stream(shown: &str, source: StreamError) -> Self {
+        match source {
+            StreamError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            source => Self::Stream { shown: shown.to_owned(), source },
+        }
+    }
+}
+
+impl Explain for TransportError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Location(error) => error.exit_code(),
+            Self::Missing(_)
+            | Self::NotAnImage { .. }
+            | Self::NoName { .. }
+            | Self::Ambiguous { .. }
+            | Self::NoPlatform { .. }
+            | Self::OnePlatform { .. }
+            | Self::PlatformTwice { .. } => ExitCode::NoImage,
+            Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => ExitCode::CorruptImage,
+            Self::Layout(error) => error.exit_code(),
+            Self::Output(error) => error.exit_code(),
+            Self::Engine(error) => error.exit_code(),
+            Self::Io { .. } => ExitCode::Io,
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Location(error) => error.hint(),
+            Self::Missing(_) => Some("look at the path; `xbuild ls PATH` lists what a layout has".into()),
+            Self::NotAnImage { .. } => {
+                Some("name an OCI layout, or an archive of one or of `docker save`".into())
+            }
+            Self::NoName { available, .. } | Self::Ambiguous { available, .. } => Some(
+                available
+                    .first()
+                    .map_or("name another image".into(), |name| format!("say which, as in PATH:{name}")),
+            ),
+            Self::NoPlatform { .. } => {
+                Some("choose one that it has, or build it: `xbuild --platform`".into())
+            }
+            Self::OnePlatform { available, .. } => Some(format!(
+                "choose one: --platform {}; or write an archive that holds all: oci-archive:FILE",
+                available.first().map_or("linux/amd64", String::as_str)
+            )),
+            Self::PlatformTwice { .. } => Some("leave one of the two out".into()),
+            Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => {
+                Some("fetch or make the image again".into())
+            }
+            Self::Layout(error) => error.hint(),
+            Self::Output(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Io { source, .. } => io_hint(source),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

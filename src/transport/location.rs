@@ -1,0 +1,313 @@
+//! Where an image is, as people write it: `oci:PATH[:TAG]`, `oci-archive:…`, `docker-archive:…`, `podman:NAME`,
+//! `docker-daemon:NAME`, or a path alone. Pure: whether a path exists is asked of the caller.
+//!
+//! The prefixes are those of skopeo and podman (containers-transports(5)), so that a reference can be taken from one
+//! program to the other.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{ExitCode, Explain};
+use crate::oci::Digest;
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    /// `oci:PATH[:TAG]`: an OCI image layout, a folder.
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// Which of its images.
+        selector: Selector,
+    },
+    /// `oci-archive:PATH[:TAG]`: a layout in a tar file, which may be compressed.
+    OciArchive {
+        /// The file.
+        path: PathBuf,
+        /// Which of its images.
+        selector: Selector,
+    },
+    /// `docker-archive:PATH[:NAME]`: what `docker save` writes.
+    DockerArchive {
+        /// The file.
+        path: PathBuf,
+        /// Which of its images.
+        selector: Selector,
+    },
+    /// A path without a prefix: what is there is looked at when it is opened.
+    Path {
+        /// The folder or file.
+        path: PathBuf,
+        /// Which of its images.
+        selector: Selector,
+    },
+    /// `podman:NAME` or `containers-storage:NAME`: podman's own storage.
+    Podman {
+        /// The image's or manifest list's name or ID.
+        name: String,
+    },
+    /// `docker-daemon:NAME`: Docker's storage.
+    Docker {
+        /// The image's name or ID.
+        name: String,
+    },
+}
+
+/// Which image of a layout or an archive is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Selector {
+    /// The only one.
+    #[default]
+    Only,
+    /// The one of this tag or whole name.
+    Name(String),
+    /// The document of this digest, which an entry leads to.
+    Digest(Digest),
+}
+
+/// A text that is no location.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// No text, or none behind a prefix.
+    #[error("`{0}` does not say where the image is")]
+    Empty(String),
+    /// A digest that is none.
+    #[error("`{given}`: {digest} is not a sha256 or sha512 digest")]
+    Digest {
+        /// The whole text.
+        given: String,
+        /// What follows the `@`.
+        digest: String,
+    },
+    /// A prefix that is not known.
+    #[error("`{given}`: unknown transport `{transport}`")]
+    Transport {
+        /// The whole text.
+        given: String,
+        /// The prefix.
+        transport: String,
+    },
+    /// A text that looks like a path, and nothing is there.
+    #[error("there is no layout or archive `{0}`")]
+    Nothing(String),
+}
+
+/// Every prefix, as hints list them.
+const TRANSPORTS: &str =
+    "oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME], podman:NAME, docker-daemon:NAME";
+
+impl Explain for LocationError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Nothing(_) => ExitCode::NoImage,
+            Self::Empty(_) | Self::Digest { .. } | Self::Transport { .. } => ExitCode::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Empty(_) | Self::Transport { .. } | Self::Nothing(_) => {
+                format!("write a path, or one of {TRANSPORTS}")
+            }
+            Self::Digest { .. } => "write the digest in full, as in oci:PATH@sha256:…".into(),
+        })
+    }
+}
+
+impl Location {
+    /// Reads a location that must be there already. `exists` tells whether there is a file or folder at a path.
+    ///
+    /// Without a prefix, what exists is a path; with a `:TAG` behind it, too.
+    pub fn parse(text: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, LocationError> {
+        if let Some(location) = Self::with_transport(text)? {
+            return Ok(location);
+        }
+        if exists(Path::new(text)) {
+            return Ok(Self::Path { path: text.into(), selector: Selector::Only });
+        }
+        let (path, selector) = path_and_selector(text, text)?;
+        if selector != Selector::Only && exists(&path) {
+            return Ok(Self::Path { path, selector });
+        }
+        Err(LocationError::Nothing(text.to_owned()))
+    }
+
+    /// Reads a location that is to be written to, where nothing need be yet: a path alone is one of a layout.
+    pub fn parse_destination(text: &str) -> Result<Self, LocationError> {
+        if let Some(location) = Self::with_transport(text)? {
+            return Ok(location);
+        }
+        let (path, selector) = path_and_selector(text, text)?;
+        Ok(Self::Layout { path, selector })
+    }
+
+    /// The location that a known prefix tells; `None` where there is no prefix.
+    fn with_transport(text: &str) -> Result<Option<Self>, LocationError> {
+        if text.is_empty() {
+            return Err(LocationError::Empty(text.to_owned()));
+        }
+        let Some((transport, rest)) = text.split_once(':') else { return Ok(None) };
+        let named = |make: fn(String) -> Self| {
+            // As skopeo and Docker write it in URLs.
+            let name = rest.strip_prefix("//").unwrap_or(rest);
+            if name.is_empty() {
+                Err(LocationError::Empty(text.to_owned()))
+            } else {
+                Ok(make(name.to_owned()))
+            }
+        };
+        let location = match transport {
+            "oci" => {
+                let (path, selector) = path_and_selector(rest, text)?;
+                Self::Layout { path, selector }
+            }
+            "oci-archive" => {
+                let (path, selector) = path_and_selector(rest, text)?;
+                Self::OciArchive { path, selector }
+            }
+            "docker-archive" => {
+                let (path, selector) = path_and_selector(rest, text)?;
+                Self::DockerArchive { path, selector }
+            }
+            "podman" | "containers-storage" => named(|name| Self::Podman { name })?,
+            "docker-daemon" => named(|name| Self::Docker { name })?,
+            "dir" | "docker" | "sif" | "ostree" | "tarball" => {
+                return Err(LocationError::Transport {
+                    given: text.to_owned(),
+                    transport: transport.to_owned(),
+                });
+            }
+            _ if rest.starts_with("//") => {
+                return Err(LocationError::Transport {
+                    given: text.to_owned(),
+                    transport: transport.to_owned(),
+                });
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(location))
+    }
+
+    /// The path of a layout or an archive; `None` for an engine's storage.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Layout { path, .. }
+            | Self::OciArchive { path, .. }
+            | Self::DockerArchive { path, .. }
+            | Self::Path { path, .. } => Some(path),
+            Self::Podman { .. } | Self::Docker { .. } => None,
+        }
+    }
+}
+
+/// `PATH`, `PATH:NAME` or `PATH@DIGEST`. As in skopeo's references, a path has no colon.
+fn path_and_selector(text: &str, given: &str) -> Result<(PathBuf, Selector), LocationError> {
+    let (path, selector) = if let Some((path, digest)) = text.split_once('@') {
+        let parsed = digest
+            .parse()
+            .map_err(|_| LocationError::Digest { given: given.to_owned(), digest: digest.to_owned() })?;
+        (path, Selector::Digest(parsed))
+    } else {
+        match text.split_once(':') {
+            Some((path, name)) if !name.is_empty() => (path, Selector::Name(name.to_owned())),
+            Some(_) => return Err(LocationError::Empty(given.to_owned())),
+            None => (text, Selector::Only),
+        }
+    };
+    if path.is_empty() {
+        return Err(LocationError::Empty(given.to_owned()));
+    }
+    Ok((path.into(), selector))
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => Ok(()),
+            Self::Name(name) => write!(formatter, ":{name}"),
+            Self::Digest(digest) => write!(formatter, "@{digest}"),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout { path, selector } => write!(formatter, "oci:{}{selector}", path.display()),
+            Self::OciArchive { path, selector } => {
+                write!(formatter, "oci-archive:{}{selector}", path.display())
+            }
+            Self::DockerArchive { path, selector } => {
+                write!(formatter, "docker-archive:{}{selector}", path.display())
+            }
+            Self::Path { path, selector } => write!(formatter, "{}{selector}", path.display()),
+            Self::Podman { name } => write!(formatter, "podman:{name}"),
+            Self::Docker { name } => write!(formatter, "docker-daemon:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Selector {
+        Selector::Name(name.to_owned())
+    }
+
+    fn parse(text: &str) -> Result<Location, LocationError> {
+        let there = ["image", "out/image.tar", "odd:name"];
+        Location::parse(text, &|path| there.iter().any(|known| Path::new(known) == path))
+    }
+
+    #[test]
+    fn prefixes_are_those_of_skopeo() {
+        let layout = |path: &str, selector| Location::Layout { path: path.into(), selector };
+        let digest = Digest::of(b"x");
+        for (text, meant) in [
+            ("oci:a/b", layout("a/b", Selector::Only)),
+            ("oci:a/b:1.0", layout("a/b", name("1.0"))),
+            ("oci:/a:ghcr.io/me/app:1.0", layout("/a", name("ghcr.io/me/app:1.0"))),
+            (&format!("oci:a@{digest}"), layout("a", Selector::Digest(digest.clone()))),
+            ("oci-archive:a.tar:x", Location::OciArchive { path: "a.tar".into(), selector: name("x") }),
+            (
+                "docker-archive:a.tar",
+                Location::DockerArchive { path: "a.tar".into(), selector: Selector::Only },
+            ),
+            ("podman:app:1", Location::Podman { name: "app:1".into() }),
+            ("containers-storage:app", Location::Podman { name: "app".into() }),
+            ("docker-daemon:app:1", Location::Docker { name: "app:1".into() }),
+        ] {
+            assert_eq!(parse(text), Ok(meant.clone()), "{text}");
+            assert_eq!(parse(&meant.to_string()), Ok(meant), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_alone_is_what_is_there() {
+        let path = |path: &str, selector| Ok(Location::Path { path: path.into(), selector });
+        assert_eq!(parse("image"), path("image", Selector::Only));
+        assert_eq!(parse("image:1.0"), path("image", name("1.0")));
+        assert_eq!(parse("out/image.tar"), path("out/image.tar", Selector::Only));
+        assert_eq!(parse("odd:name"), path("odd:name", Selector::Only));
+        assert_eq!(parse("nowhere"), Err(LocationError::Nothing("nowhere".into())));
+        assert_eq!(
+            Location::parse_destination("new:1"),
+            Ok(Location::Layout { path: "new".into(), selector: name("1") })
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for text in ["", "oci:", "oci::tag", "podman:", "image:"] {
+            assert!(matches!(parse(text), Err(LocationError::Empty(_))), "{text}: {:?}", parse(text));
+        }
+        for text in ["oci:a@sha256:1", "image@latest"] {
+            assert!(matches!(parse(text), Err(LocationError::Digest { .. })), "{text}");
+        }
+        for text in ["dir:a", "ftp://a"] {
+            assert!(matches!(parse(text), Err(LocationError::Transport { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Opening what a location means.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::docker_archive::DockerArchive;
+use super::members::Members;
+use super::source::{Kind, Source, entries_of, is_named, parsed};
+use super::{Location, Selector, TransportError};
+use crate::engine;
+use crate::layout::{Layout, ReadError};
+use crate::oci::{Descriptor, MANIFEST_LIMIT};
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+
+/// What opens an image.
+#[derive(Clone, Copy)]
+pub struct Opener<'a> {
+    /// Where engines are looked for, and what tells them where their storage is.
+    pub environment: &'a Environment,
+    /// Ends every wait.
+    pub cancel: &'a Cancel,
+}
+
+impl Opener<'_> {
+    /// Opens the image that a location means.
+    pub fn open(&self, location: &Location) -> Result<Source, TransportError> {
+        let shown = location.to_string();
+        let (kind, entries, selector) = self.store(location)?;
+        Source::new(shown, kind, &entries, selector)
+    }
+
+    /// The entries of a layout's or archive's index: every image with its names. Without a tag in the location, all.
+    pub fn list(&self, location: &Location) -> Result<Vec<Descriptor>, TransportError> {
+        let (_, entries, selector) = self.store(location)?;
+        Ok(match selector {
+            Selector::Only => entries,
+            Selector::Name(name) => entries.into_iter().filter(|entry| is_named(entry, name)).collect(),
+            Selector::Digest(digest) => entries.into_iter().filter(|entry| entry.digest == *digest).collect(),
+        })
+    }
+
+    fn store<'l>(
+        &self,
+        location: &'l Location,
+    ) -> Result<(Kind, Vec<Descriptor>, &'l Selector), TransportError> {
+        let shown = location.to_string();
+        let (kind, entries) = match location {
+            Location::Layout { path, .. } => layout(path, &shown)?,
+            Location::OciArchive { path, .. } => {
+                let members = self.members(path, &shown)?;
+                if !members.has("oci-layout") {
+                    let reason = "it has no file `oci-layout`".into();
+                    return Err(TransportError::NotAnImage { shown, reason });
+                }
+                oci_archive(path, members, &shown)?
+            }
+            Location::DockerArchive { path, .. } => {
+                let members = self.members(path, &shown)?;
+                if !DockerArchive::is_one(&members) {
+                    let reason = "it has no file `manifest.json`".into();
+                    return Err(TransportError::NotAnImage { shown, reason });
+                }
+                self.docker_archive(path, members, &shown)?
+            }
+            Location::Path { path, .. } => self.at_path(path, &shown)?,
+            Location::Podman { name } => self.exported(engine::podman::export, name, &shown)?,
+            Location::Docker { name } => self.exported(engine::docker::export, name, &shown)?,
+        };
+        let selector = match location {
+            Location::Layout { selector, .. }
+            | Location::OciArchive { selector, .. }
+            | Location::DockerArchive { selector, .. }
+            | Location::Path { selector, .. } => selector,
+            Location::Podman { .. } | Location::Docker { .. } => &Selector::Only,
+        };
+        Ok((kind, entries, selector))
+    }
+
+    /// Whatever is at a path: a layout, or an archive of one or of Docker's.
+    fn at_path(&self, path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => return layout(path, shown),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TransportError::Missing(path.display().to_string()));
+            }
+            Err(source) => return Err(TransportError::Io { shown: shown.to_owned(), source }),
+        }
+        let members = self.members(path, shown)?;
+        if members.has("oci-layout") {
+            oci_archive(path, members, shown)
+        } else if DockerArchive::is_one(&members) {
+            self.docker_archive(path, members, shown)
+        } else {
+            let reason = "it has neither a file `oci-layout` nor `manifest.json`".into();
+            Err(TransportError::NotAnImage { shown: shown.to_owned(), reason })
+        }
+    }
+
+    fn members(&self, path: &Path, shown: &str) -> Result<Members, TransportError> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => {
+                let reason = "an archive is a file".into();
+                return Err(TransportError::NotAnImage { shown: shown.to_owned(), reason });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(TransportError::Missing(path.display().to_string()));
+            }
+            Err(source) => return Err(TransportError::Io { shown: shown.to_owned(), source }),
+        }
+        Members::open(path, self.cancel).map_err(|source| TransportError::stream(shown, source))
+    }
+
+    fn docker_archive(
+        &self,
+        path: &Path,
+        members: Members,
+        shown: &str,
+    ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+        let (archive, entries) = DockerArchive::open(members, shown, self.cancel)?;
+        Ok((Kind::Docker { path: path.to_owned(), archive }, entries))
+    }
+
+    /// An archive that the engine writes into a folder of ours.
+    fn exported(
+        &self,
+        export: fn(&str, &Path, &Environment, &Cancel) -> Result<(), engine::EngineError>,
+        name: &str,
+        shown: &str,
+    ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+        let folder =
+            fs::scratch_dir().map_err(|source| TransportError::Io { shown: shown.to_owned(), source })?;
+        let path = folder.path().join("image.tar");
+        export(name, &path, self.environment, self.cancel)?;
+        let (inner, entries) = self.at_path(&path, shown)?;
+        Ok((Kind::Exported { inner: Box::new(inner), _folder: folder }, entries))
+    }
+}
+
+fn layout(path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+    if !path.exists() {
+        return Err(TransportError::Missing(path.display().to_string()));
+    }
+    let damaged = |source| TransportError::damaged(shown, source);
+    let layout = Layout::open(path).map_err(damaged)?;
+    let entries = layout.entries().map_err(damaged)?;
+    Ok((Kind::Layout(layout), entries))
+}
+
+fn oci_archive(
+    path: &Path,
+    members: Members,
+    shown: &str,
+) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+    const INDEX: &str = "index.json";
+    let size = members.size(INDEX).ok_or_else(|| TransportError::NotAnImage {
+        shown: shown.to_owned(),
+        reason: format!("it has no file `{INDEX}`"),
+    })?;
+    if size > MANIFEST_LIMIT {
+        return Err(TransportError::damaged(shown, ReadError::IndexTooLarge { path: INDEX.into() }));
+    }
+    let mut bytes = Vec::new();
+    if let Some(mut section) = members.read(INDEX) {
+        section
+            .read_to_end(&mut bytes)
+            .map_err(|source| TransportError::Io { shown: shown.to_owned(), source })?;
+    }
+    let index = parsed(&bytes, INDEX, shown)?;
+    let entries = entries_of(&index, INDEX, shown)?;
+    Ok((Kind::Archive { path: path.to_owned(), members }, entries))
+}

@@ -1,0 +1,304 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::EngineError;
+use crate::error::{ExitCode, Explain};
+use crate::image::ImageLayer;
+use crate::layout::LayoutWriter;
+use crate::oci::{Descriptor, Digest, Encoded, media_type};
+use crate::output::archive::{Archive, Flavour};
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs::{self, TempDir};
+
+/// A layout with one image of these platforms under these names.
+pub(super) struct Sample {
+    pub(super) folder: TempDir,
+    index: Encoded,
+    manifests: Vec<Descriptor>,
+}
+
+impl Sample {
+    pub(super) fn new(platforms: &[&str], names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = LayoutWriter::open(&folder.path().join("image"), &Cancel::new()).unwrap();
+        let mut manifests = Vec::new();
+        for platform in platforms {
+            let tar = format!("layer of {platform}").into_bytes();
+            let digest = Digest::of(&tar);
+            let blob = folder.path().join("layer");
+            fs::write_atomic(&blob, &tar, 0o644).unwrap();
+            let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), tar.len() as u64);
+            let layer = ImageLayer { descriptor: descriptor.clone(), diff_id: digest.clone(), blob };
+            writer.add_layer(&layer).unwrap();
+            let mut parts = platform.split('/');
+            let mut fields = json!({ "os": parts.next(), "architecture": parts.next() });
+            if let Some(variant) = parts.next() {
+                fields["variant"] = variant.into();
+            }
+            let mut config = json!({ "rootfs": { "type": "layers", "diff_ids": [digest] } });
+            for (key, value) in fields.as_object().unwrap() {
+                config[key] = value.clone();
+            }
+            let config = Encoded::new(media_type::CONFIG, &config);
+            writer.add_document(&config).unwrap();
+            let manifest = json!({ "schemaVersion": 2, "mediaType": media_type::MANIFEST,
+                "config": config.descriptor, "layers": [descriptor] });
+            let manifest = Encoded::new(media_type::MANIFEST, &manifest);
+            writer.add_document(&manifest).unwrap();
+            let mut entry = manifest.descriptor;
+            entry.platform = serde_json::from_value(fields).unwrap();
+            manifests.push(entry);
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests });
+        let index = Encoded::new(media_type::INDEX, &index);
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        writer.commit(&index, &names).unwrap();
+        Self { folder, index, manifests }
+    }
+
+    pub(super) fn layout(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn archive(&self, flavour: Flavour<'_>, names: &[&str]) -> PathBuf {
+        let path = self.folder.path().join("image.tar");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (layout, root) = (self.layout(), &self.index.descriptor);
+        Archive { layout: &layout, root, names: &names, flavour }.write(&path, &Cancel::new()).unwrap();
+        path
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        crate::layout::blob(&self.layout(), digest)
+    }
+}
+
+fn open(text: &str) -> Result<Source, TransportError> {
+    let (environment, cancel) = (Environment::default(), Cancel::new());
+    let location = Location::parse(text, &Path::exists)?;
+    Opener { environment: &environment, cancel: &cancel }.open(&location)
+}
+
+/// Reads all that an image has; the count of documents and of blobs.
+fn read_all(source: &Source) -> Result<(usize, usize), TransportError> {
+    let items = source.reachable(source.root())?;
+    let mut counts = (0, 0);
+    for item in &items {
+        match item {
+            Item::Document { descriptor, bytes } => {
+                assert_eq!(Digest::of(bytes), descriptor.digest);
+                counts.0 += 1;
+            }
+            Item::Blob(descriptor) => {
+                let mut bytes = Vec::new();
+                let fault = |_| panic!("memory can be written to");
+                source.blob(descriptor)?.copy(&mut bytes, &Cancel::new(), fault)?;
+                assert_eq!(Digest::of(&bytes), descriptor.digest);
+                counts.1 += 1;
+            }
+        }
+    }
+    // A parent comes after what it leads to.
+    assert!(matches!(items.last(), Some(Item::Document { descriptor, .. }) if descriptor == source.root()));
+    Ok(counts)
+}
+
+#[test]
+fn a_layout_and_its_archives_are_the_same_image() {
+    let sample = Sample::new(&["linux/amd64", "linux/arm64"], &["example.com/app:1"]);
+    let layout = sample.layout();
+    let tar = sample.archive(Flavour::Oci, &["example.com/app:1"]);
+    let gzip = sample.folder.path().join("image.tgz");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &fs::read(&tar).unwrap()).unwrap();
+    fs::write_atomic(&gzip, &encoder.finish().unwrap(), 0o644).unwrap();
+    for text in [
+        format!("oci:{}", layout.display()),
+        format!("oci:{}:1", layout.display()),
+        format!("oci:{}:example.com/app:1", layout.display()),
+        format!("oci:{}@{}", layout.display(), sample.index.digest()),
+        layout.display().to_string(),
+        format!("oci-archive:{}:1", tar.display()),
+        tar.display().to_string(),
+        format!("{}:1", gzip.display()),
+    ] {
+        let source = open(&text).unwrap();
+        assert_eq!(source.root().digest, *sample.index.digest(), "{text}");
+        assert_eq!(read_all(&source).unwrap(), (3, 4), "{text}");
+        let platforms: Vec<String> = source
+            .manifests(source.root())
+            .unwrap()
+            .iter()
+            .map(|entry| entry.platform.as_ref().unwrap().to_string())
+            .collect();
+        assert_eq!(platforms, ["linux/amd64", "linux/arm64"], "{text}");
+        let arm = source.manifest_for(&"linux/arm64".parse().unwrap()).unwrap();
+        assert_eq!(arm.digest, sample.manifests[1].digest);
+    }
+    let one = open(&format!("oci:{}@{}", layout.display(), sample.manifests[1].digest)).unwrap();
+    assert_eq!(read_all(&one).unwrap(), (1, 2));
+}
+
+#[test]
+fn an_archive_for_docker_is_read_as_one_image() {
+    let sample = Sample::new(&["linux/arm/v7"], &["hello:1"]);
+    let path = sample.archive(Flavour::Docker(&sample.manifests[0]), &["hello:1", ":v1"]);
+    let source = open(&format!("docker-archive:{}", path.display())).unwrap();
+    assert_eq!(read_all(&source).unwrap(), (1, 2));
+    let entry = &source.manifests(source.root()).unwrap()[0];
+    assert_eq!(entry.platform.as_ref().unwrap().to_string(), "linux/arm/v7");
+    assert_eq!(names_of(source.root()), ["hello:1", "1"]);
+    // The configuration is as it was, and with it Docker's ID of the image.
+    let config = |source: &Source, manifest: &Descriptor| source.json(manifest).unwrap()["config"].clone();
+    let layout = open(&sample.layout().display().to_string()).unwrap();
+    assert_eq!(config(&source, &entry.descriptor), config(&layout, &sample.manifests[0]));
+    // By its path alone it is the layout that it also is.
+    assert_eq!(open(&path.display().to_string()).unwrap().root().digest, *sample.index.digest());
+}
+
+#[test]
+fn what_docker_wrote_long_ago_is_read_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let tar = b"a layer".repeat(200);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let diff_id = Digest::of(&tar);
+    let config = json!({ "os": "linux", "architecture": "amd64",
+        "rootfs": { "type": "layers", "diff_ids": [diff_id, diff_id, diff_id] } })
+    .to_string();
+    let manifest = json!([{ "Config": "c.json", "RepoTags": null,
+        "Layers": ["a/layer.tar", "b/layer.tar", "c/layer.tar"] }])
+    .to_string();
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    };
+    add("a/layer.tar", &tar);
+    add("c/layer.tar", &gzip);
+    add("c.json", config.as_bytes());
+    add("manifest.json", manifest.as_bytes());
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    builder.append_link(&mut header, "b/layer.tar", "../a/layer.tar").unwrap();
+    let path = folder.path().join("old.tar");
+    fs::write_atomic(&path, &builder.into_inner().unwrap(), 0o644).unwrap();
+    let source = open(&path.display().to_string()).unwrap();
+    assert_eq!(read_all(&source).unwrap(), (1, 3));
+    let document = source.json(source.root()).unwrap();
+    let media: Vec<&Value> =
+        document["layers"].as_array().unwrap().iter().map(|layer| &layer["mediaType"]).collect();
+    assert_eq!(media, [media_type::LAYER, media_type::LAYER, media_type::LAYER_GZIP]);
+}
+
+/// Asserts the exit code, and that the message and the hint have these words.
+#[track_caller]
+fn fails(result: Result<impl Sized, TransportError>, code: ExitCode, words: &[&str]) {
+    let Err(error) = result else { panic!("it works") };
+    assert_eq!(error.exit_code(), code, "{error}");
+    let text = format!("{error}\n{}", error.hint().unwrap_or_default());
+    for word in words {
+        assert!(text.contains(word), "`{word}` is missing: {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_found_says_what_there_is() {
+    let sample = Sample::new(&["linux/amd64"], &["a:1", "a:2"]);
+    let layout = sample.layout().display().to_string();
+    let folder = sample.folder.path().display().to_string();
+    let note = sample.folder.path().join("note.txt");
+    fs::write_atomic(&note, b"a note", 0o644).unwrap();
+    let two = Sample::new(&["linux/arm64"], &["b:1"]);
+    let writer = LayoutWriter::open(&sample.layout(), &Cancel::new()).unwrap();
+    let other = Encoded::new(media_type::INDEX, &json!({ "manifests": [] }));
+    writer.commit(&other, &["a:3".to_owned()]).unwrap();
+    fails(open("oci:/nowhere"), ExitCode::NoImage, &["/nowhere", "does not exist"]);
+    fails(open("nowhere"), ExitCode::NoImage, &["nowhere", "oci:PATH"]);
+    fails(open(&format!("oci:{folder}")), ExitCode::NoImage, &["oci-layout"]);
+    fails(open(&format!("oci:{layout}:4")), ExitCode::NoImage, &["`4`", "1, 2, 3"]);
+    fails(open(&layout), ExitCode::NoImage, &["not one image", "1, 2, 3", "PATH:1"]);
+    fails(open(&format!("{layout}@{}", Digest::of(b"x"))), ExitCode::NoImage, &["1, 2, 3"]);
+    fails(open(&note.display().to_string()), ExitCode::CorruptImage, &["note.txt"]);
+    fails(open(&format!("oci-archive:{layout}")), ExitCode::NoImage, &["an archive is a file"]);
+    let source = open(&two.layout().display().to_string()).unwrap();
+    let wanted = "linux/amd64".parse().unwrap();
+    fails(source.manifest_for(&wanted), ExitCode::NoImage, &["linux/amd64", "linux/arm64"]);
+    let error = open("podman:app").unwrap_err();
+    assert!(
+        matches!(&error, TransportError::Engine(error) if matches!(**error, EngineError::Missing { .. }))
+    );
+    assert_eq!(error.exit_code(), ExitCode::Engine);
+}
+
+#[test]
+fn a_damaged_image_is_never_read_as_whole() {
+    let sample = Sample::new(&["linux/amd64"], &["a:1"]);
+    let layout = sample.layout().display().to_string();
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(sample.blob(&sample.manifests[0].digest)).unwrap()).unwrap();
+    let layer: Descriptor = serde_json::from_value(manifest["layers"][0].clone()).unwrap();
+    let read = || open(&layout).and_then(|source| read_all(&source));
+    for digest in [&layer.digest, &sample.manifests[0].digest, sample.index.digest()] {
+        let path = sample.blob(digest);
+        let whole = fs::read(&path).unwrap();
+        let mut altered = whole.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        for (bytes, word) in [(&altered[..], "altered"), (&whole[1..], "bytes instead of")] {
+            fs::write_atomic(&path, bytes, 0o644).unwrap();
+            fails(read(), ExitCode::CorruptImage, &[word, digest.hex(), "again"]);
+        }
+        fs::remove_file(&path).unwrap();
+        fails(read(), ExitCode::CorruptImage, &["missing", digest.hex()]);
+        fs::write_atomic(&path, &whole, 0o644).unwrap();
+        read().unwrap();
+    }
+    // In an archive too.
+    let tar = sample.archive(Flavour::Oci, &[]);
+    let mut bytes = fs::read(&tar).unwrap();
+    let content = b"layer of linux";
+    let at = bytes.windows(content.len()).position(|window| window == content).unwrap();
+    bytes[at] ^= 1;
+    fs::write_atomic(&tar, &bytes, 0o644).unwrap();
+    let source = open(&tar.display().to_string()).unwrap();
+    fails(read_all(&source), ExitCode::CorruptImage, &["altered", layer.digest.hex()]);
+    // Who reads without looking at errors does not take half a blob for a whole one either.
+    let mut blob = source.blob(&layer).unwrap();
+    let mut sink = Vec::new();
+    assert!(blob.read_to_end(&mut sink).is_err() && blob.read_to_end(&mut sink).is_err());
+}
+
+#[test]
+fn documents_that_lead_outside_or_nowhere_are_refused() {
+    let sample = Sample::new(&["linux/amd64"], &["a:1"]);
+    let layout = sample.layout();
+    let index = |text: &str| fs::write_atomic(&layout.join("index.json"), text.as_bytes(), 0o644).unwrap();
+    let shown = layout.display().to_string();
+    index("{");
+    fails(open(&shown), ExitCode::CorruptImage, &["index.json"]);
+    index(r#"{"manifests":[{"mediaType":"x","digest":"sha256:../../etc/passwd","size":1}]}"#);
+    fails(open(&shown), ExitCode::CorruptImage, &["index.json"]);
+    index(&" ".repeat(5 << 20));
+    fails(open(&shown), ExitCode::CorruptImage, &["index.json", "4194304"]);
+    let entry = json!({ "mediaType": media_type::INDEX, "digest": Digest::of(b"x"), "size": 5 << 20 });
+    index(&json!({ "manifests": [entry] }).to_string());
+    let source = open(&shown).unwrap();
+    fails(source.manifests(source.root()), ExitCode::CorruptImage, &["4194304"]);
+    // A configuration that is not JSON.
+    let config =
+        Encoded { descriptor: Descriptor::new(media_type::CONFIG, Digest::of(b"x"), 1), bytes: b"x".into() };
+    let manifest = Encoded::new(media_type::MANIFEST, &json!({ "config": config.descriptor, "layers": [] }));
+    for document in [&config, &manifest] {
+        fs::write_atomic(&sample.blob(document.digest()), &document.bytes, 0o644).unwrap();
+    }
+    index(&json!({ "manifests": [manifest.descriptor] }).to_string());
+    let source = open(&shown).unwrap();
+    fails(source.manifests(source.root()), ExitCode::CorruptImage, &["not a valid document"]);
+}
