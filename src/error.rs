@@ -76,6 +76,11 @@ exit_codes! {
     44 NoImage "no-image" "An image cannot be found, or lacks a platform.";
     45 CorruptImage "corrupt-image" "A document or blob of an image is missing, truncated or altered.";
     46 Engine "engine" "podman or Docker is missing, does not answer or refuses.";
+    50 Unauthorized "unauthorized" "A registry wants credentials, or refuses those it got.";
+    51 Denied "denied" "The credentials for a registry are not good for what was asked.";
+    52 NotFound "not-found" "A registry has no such repository, tag or blob.";
+    53 Refused "refused" "A registry does not take what was pushed, or does not speak the protocol.";
+    54 Tls "tls" "There is no secure connection to a server: its certificate is not trusted.";
     130 Interrupted "interrupted" "Interrupted by Ctrl-C or a signal.";
 }
 

@@ -15,7 +15,7 @@
 //! | [`rootfs`] | what is on the filesystem that layers make together |
 //! | [`linkcheck`] | whether what is there runs |
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
-//! | [`layout`], [`output`], [`engine`] | where those go |
+//! | [`layout`], [`output`], [`engine`], [`registry`] | where those go |
 //! | [`transport`] | images that are there already: copied, looked at, merged |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
 //! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
@@ -47,6 +47,7 @@ pub mod output;
 pub mod payload;
 pub mod plan;
 pub mod platform;
+pub mod registry;
 pub mod report;
 pub mod rootfs;
 pub mod settings;

@@ -69,6 +69,7 @@ const RULES: &[Rule] = &[
                 "tempfile",
                 "rustix",
                 "ureq",
+                "rustls_native_certs",
                 "reflink_copy",
             ];
             if within(source, AMBIENT) { Vec::new() } else { mentions(source, &ambient) }

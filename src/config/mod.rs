@@ -24,7 +24,7 @@ pub use project::{
     DebianTable, FileTable, HealthcheckTable, ImageTable, PayloadTable, PlatformTable, Port, ProjectFile,
 };
 pub use schema::project_schema;
-pub use user::{UserDebianTable, UserFile, UserZigTable};
+pub use user::{UserDebianTable, UserFile, UserRegistryTable, UserZigTable};
 
 /// A text in a configuration file and its place.
 pub type Text = toml::Spanned<String>;

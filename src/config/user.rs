@@ -1,5 +1,7 @@
 //! The user's own file: what belongs to the machine and not to a project.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,6 +25,27 @@ pub struct UserFile {
     pub zig: UserZigTable,
     /// Where Debian's packages come from.
     pub debian: UserDebianTable,
+    /// What is special about registries: `[registry."docker.io"]`. A key may also be the beginning of a repository's
+    /// name, and the longest one counts.
+    #[schemars(with = "BTreeMap<String, UserRegistryTable>")]
+    pub registry: BTreeMap<Text, UserRegistryTable>,
+}
+
+/// `[registry."host"]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct UserRegistryTable {
+    /// Where its images are looked for first, in this order: `mirror.example/path`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub mirrors: Option<Vec<Text>>,
+    /// Where it really is, for reading and writing.
+    #[schemars(with = "Option<String>")]
+    pub rewrite: Option<Text>,
+    /// True if it has no TLS.
+    pub plain_http: Option<bool>,
+    /// A PEM file with certificates that it is trusted by, beside the system's.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<Text>,
 }
 
 /// `[zig]`.

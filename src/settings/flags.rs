@@ -94,5 +94,10 @@ pub const VARIABLES: &[Variable] = &[
         name: "XBUILD_DEBIAN_SNAPSHOT",
         meaning: "the URL of an archive of Debian's snapshots, for pinned packages",
     },
+    Variable { name: "XBUILD_REGISTRY_HOST", meaning: "the registry of the next three; else that of a push" },
+    Variable { name: "XBUILD_REGISTRY_USERNAME", meaning: "the user at the registry" },
+    Variable { name: "XBUILD_REGISTRY_PASSWORD", meaning: "the user's password" },
+    Variable { name: "XBUILD_REGISTRY_TOKEN", meaning: "an identity token, in place of user and password" },
+    Variable { name: "XBUILD_REGISTRY_PLAIN_HTTP", meaning: "registries without TLS, separated by commas" },
     Variable { name: "SOURCE_DATE_EPOCH", meaning: "seconds since 1970, for every time stamp in the image" },
 ];

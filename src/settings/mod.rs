@@ -27,6 +27,7 @@ pub mod nearest;
 pub mod origin;
 mod output;
 mod platforms;
+mod registries;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -334,6 +335,22 @@ pub struct Machine {
     pub zig: ZigSettings,
     /// Where Debian's packages come from.
     pub debian: DebianSettings,
+    /// What is special about registries, by registry or by the beginning of a repository's name.
+    pub registries: BTreeMap<String, RegistrySettings>,
+}
+
+/// What is special about a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistrySettings {
+    /// Where its images are looked for first, `host[:port][/path]` each.
+    pub mirrors: Vec<String>,
+    /// Where it really is, `host[:port][/path]`, for reading and writing.
+    pub rewrite: Option<String>,
+    /// True if it has no TLS, false if it has; `None` for TLS, except on loopback, where it is tried.
+    pub plain_http: Option<bool>,
+    /// A PEM file with certificates that it is trusted by, beside the system's. Absolute.
+    pub ca: Option<PathBuf>,
 }
 
 /// How zig is found.

@@ -18,7 +18,7 @@ use super::platforms::known_platform;
 use super::{
     BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
     LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, image,
-    nearest::nearest, values,
+    nearest::nearest, registries, values,
 };
 
 /// What surrounds the process.
@@ -501,6 +501,7 @@ impl<'a> Sources<'a> {
                     .map(|found| self.home_path(&found))
                     .collect(),
             },
+            registries: registries::registries(environment, self.user)?,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::Problem;
 use super::{BaseSource, Compression, Owner, ToolchainChoice};
 
-fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
+pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what, given: given.to_owned(), remedy }
 }
 

@@ -1,7 +1,7 @@
 //! An HTTP server on loopback for unit tests: each request is answered by a function, byte for byte, so that
 //! a test can cut, stall and lie.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,10 @@ pub(crate) struct Request {
     pub(crate) offset: usize,
     /// How many requests came before this one.
     pub(crate) number: usize,
+    /// The request's line and its header fields as they came.
+    pub(crate) head: String,
+    /// The body, where its length was told.
+    pub(crate) body: Vec<u8>,
 }
 
 /// What the server does about a request.
@@ -30,6 +34,8 @@ pub(crate) enum Reply {
     Stall(Vec<u8>, usize),
     /// A status without a body.
     Status(u16),
+    /// These bytes and nothing else.
+    Raw(String),
 }
 
 /// The server; it serves for as long as the test process lives.
@@ -66,16 +72,24 @@ impl Server {
 }
 
 fn read_request(stream: &TcpStream, number: usize) -> Request {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
-    let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-        line.to_ascii_lowercase().strip_prefix("range: bytes=")?.trim_end_matches('-').parse().ok()
-    });
-    Request { path, offset: range.unwrap_or(0), number }
+    let mut reader = BufReader::new(stream);
+    let head: Vec<String> =
+        reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+    let field = |name: &str| {
+        head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(ToOwned::to_owned))
+    };
+    let range = field("range: bytes=").and_then(|range| range.trim_end_matches('-').parse().ok());
+    let length = field("content-length: ").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    // A client that does not send what it promised is what some tests are about.
+    reader.read_exact(&mut body).ok();
+    Request { path, offset: range.unwrap_or(0), number, head: head.join("\n"), body }
 }
 
 fn write_reply(mut stream: TcpStream, request: &Request, reply: Reply) -> std::io::Result<()> {
     let (body, count, stall) = match reply {
+        Reply::Raw(bytes) => return stream.write_all(bytes.as_bytes()),
         Reply::Status(status) => {
             return write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod download;
 pub mod env;
 pub mod fs;
+pub mod http;
 #[cfg(test)]
 pub(crate) mod loopback;
 pub mod process;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -39,6 +39,8 @@ pub struct Command {
     pub environment: Vec<(OsString, Option<OsString>)>,
     /// The folder to run in; the current one if `None`.
     pub folder: Option<PathBuf>,
+    /// What it reads from its standard input, with [`Command::lines`] and what is made of it.
+    pub input: Vec<u8>,
 }
 
 /// A line that a child wrote, without its line end. Not necessarily UTF-8.
@@ -121,7 +123,13 @@ fn quoted(stderr: &str) -> String {
 impl Command {
     /// A command without arguments, in the current folder, with the inherited environment.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), folder: None }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: None,
+            input: Vec::new(),
+        }
     }
 
     /// Adds an argument.
@@ -156,6 +164,13 @@ impl Command {
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {
         self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Sets what it reads from its standard input: a line or two, which a pipe takes at once.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
         self
     }
 
@@ -200,6 +215,10 @@ impl Command {
     pub fn lines(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
         cancel.check()?;
         let mut child = Running::new(self.spawn()?);
+        if let Some(mut stdin) = child.0.stdin.take() {
+            // A program that does not read it may have ended already; its status says what it thought of that.
+            stdin.write_all(&self.input).ok();
+        }
         let lines = listen(&mut child.0);
         let mut exited: Option<(ExitStatus, Instant)> = None;
         let mut pause = Duration::from_millis(1);
@@ -233,7 +252,8 @@ impl Command {
     fn spawn(&self) -> Result<Child, ProcessError> {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.arguments).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }

@@ -13,6 +13,7 @@ mod killed;
 mod lock;
 mod mirrors;
 mod outputs;
+mod registry;
 mod service;
 mod support;
 mod workspace;

@@ -8,6 +8,8 @@ pub(crate) mod layout;
 pub(crate) mod mirror;
 pub(crate) mod podman;
 pub(crate) mod project;
+pub(crate) mod registry;
+pub(crate) mod token;
 pub(crate) mod tools;
 
 use std::fs;

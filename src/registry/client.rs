@@ -1,0 +1,533 @@
+//! One exchange with a registry: where it is, who we are to it, and what its answer means for trying again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::challenge::Challenge;
+use super::credentials::Keyring;
+use super::error::RegistryError;
+use super::name::RepositoryName;
+use super::repository::Repository;
+use super::retry::{Attempt, Patience, Retry, retry_after};
+use super::token::Tokens;
+use super::url::Url;
+use crate::settings::RegistrySettings;
+use crate::sys::cancel::Cancel;
+use crate::sys::clock;
+use crate::sys::env::Environment;
+use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport};
+
+/// Redirects that are followed for one request.
+const MOST_REDIRECTS: u32 = 10;
+/// An error's document is not read further, in bytes.
+const ERROR_LIMIT: u64 = 64 * 1024;
+/// How long it may take to find out how a server on loopback speaks.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// What a client needs to know beside the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// True if every request is refused.
+    pub offline: bool,
+    /// The user's settings, by registry or the beginning of a repository's name.
+    pub registries: BTreeMap<String, RegistrySettings>,
+    /// When to give up.
+    pub patience: Patience,
+    /// A server that sends and takes nothing for this long is stalled.
+    pub stall: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            registries: BTreeMap::new(),
+            patience: Patience::default(),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is to be done with a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// Read.
+    Pull,
+    /// Read and write.
+    Push,
+}
+
+/// A client for all registries. Cheap to clone; connections, tokens and what was learnt are shared between clones.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    transport: Transport,
+    keyring: Keyring,
+    tokens: Tokens,
+    /// What each server wants of us, once it has said so.
+    challenges: Mutex<BTreeMap<String, Challenge>>,
+    /// Whether a server on loopback speaks TLS, once that is known.
+    secure: Mutex<BTreeMap<String, bool>>,
+}
+
+/// A repository at the place where it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// Its name there. Behind a rewrite or a mirror it is another than the user's.
+    pub(super) name: RepositoryName,
+    /// `https://host/v2/repository`
+    pub(super) base: Url,
+    trust: Option<PathBuf>,
+    access: Access,
+}
+
+/// One request, as often as it takes.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Body,
+    /// What it is about, for messages.
+    pub(super) what: &'a str,
+    /// Repositories whose blobs it also reads.
+    pub(super) also_pull: Vec<String>,
+    /// How long the answer may take; the stall's limit if `None`.
+    pub(super) patience: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, url: Url, what: &'a str) -> Self {
+        let body = if method.is_safe() || method == Method::Delete {
+            Body::None
+        } else {
+            Body::Bytes(Arc::from([]))
+        };
+        Self { method, url, headers: Vec::new(), body, what, also_pull: Vec::new(), patience: None }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+}
+
+impl Client {
+    /// A client that finds credentials and proxies by `environment`.
+    #[must_use]
+    pub fn new(config: Config, environment: &Environment) -> Self {
+        Self(Arc::new(Inner {
+            transport: Transport::new(environment, config.stall),
+            keyring: Keyring::new(environment),
+            tokens: Tokens::default(),
+            challenges: Mutex::default(),
+            secure: Mutex::default(),
+            config,
+        }))
+    }
+
+    /// A repository to read from, or to write to.
+    #[must_use]
+    pub fn repository(&self, name: &RepositoryName, access: Access) -> Repository {
+        Repository::new(self.clone(), name.clone(), access)
+    }
+
+    /// True if every request is refused.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.0.config.offline
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.0.config.patience
+    }
+
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(self.patience())
+    }
+
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+
+    /// The places to ask for a repository, one after the other: to read, its mirrors and then itself.
+    pub(super) fn endpoints(
+        &self,
+        name: &RepositoryName,
+        access: Access,
+        cancel: &Cancel,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
+        if self.0.config.offline {
+            return Err(RegistryError::Offline { what: name.to_string() });
+        }
+        let mut places = Vec::new();
+        let mut own = name.clone();
+        if let Some((key, settings)) = self.settings_of(name) {
+            let moved = |to: &str| {
+                let rest = name.to_string()[key.len()..].trim_start_matches('/').to_owned();
+                format!("{to}/{rest}").parse::<RepositoryName>().map_err(|error| {
+                    RegistryError::Configuration { registry: key.to_owned(), reason: error.to_string() }
+                })
+            };
+            if access == Access::Pull {
+                for mirror in &settings.mirrors {
+                    places.push(moved(mirror)?);
+                }
+            }
+            if let Some(to) = &settings.rewrite {
+                own = moved(to)?;
+            }
+        }
+        places.push(own);
+        places.into_iter().map(|name| self.endpoint(name, access, cancel)).collect()
+    }
+
+    /// The settings with the longest key that a repository lies below.
+    fn settings_of(&self, name: &RepositoryName) -> Option<(&str, &RegistrySettings)> {
+        let whole = name.to_string();
+        let fits = |key: &str| whole.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        let keys = self.0.config.registries.iter().filter(|(key, _)| fits(key));
+        keys.max_by_key(|(key, _)| key.len()).map(|(key, settings)| (key.as_str(), settings))
+    }
+
+    fn endpoint(
+        &self,
+        name: RepositoryName,
+        access: Access,
+        cancel: &Cancel,
+    ) -> Result<Endpoint, RegistryError> {
+        let settings = self.0.config.registries.get(name.registry());
+        let authority = match name.registry() {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        let trust = settings.and_then(|settings| settings.ca.clone());
+        let secure = if let Some(plain) = settings.and_then(|settings| settings.plain_http) {
+            !plain
+        } else {
+            let (host, _) = http::split_port(authority);
+            !http::is_loopback(host) || self.speaks_tls(authority, trust.as_ref(), cancel)?
+        };
+        let scheme = if secure { "https" } else { "http" };
+        let base = Url::parse(&format!("{scheme}://{authority}/v2/{}", name.path())).ok_or_else(|| {
+            RegistryError::Configuration {
+                registry: name.registry().to_owned(),
+                reason: "its name is not a host with an optional port".into(),
+            }
+        })?;
+        Ok(Endpoint { name, base, trust, access })
+    }
+
+    /// Asks a server on loopback once how it speaks, as docker does: there a registry without TLS is usual.
+    fn speaks_tls(
+        &self,
+        authority: &str,
+        trust: Option<&PathBuf>,
+        cancel: &Cancel,
+    ) -> Result<bool, RegistryError> {
+        let mut known = self.0.secure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secure) = known.get(authority) {
+            return Ok(*secure);
+        }
+        let request = Request {
+            method: Method::Get,
+            url: format!("https://{authority}/v2/"),
+            headers: Vec::new(),
+            body: Body::None,
+            trust: trust.cloned(),
+            patience: Some(PROBE),
+        };
+        let secure = match self.0.transport.send(&request, cancel, &mut || ()) {
+            Ok(_) => true,
+            // A certificate that is not trusted is a certificate. Everything else is no TLS.
+            Err(HttpError::Tls(reason)) => reason.contains("certificate"),
+            Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
+            Err(_) => false,
+        };
+        known.insert(authority.to_owned(), secure);
+        Ok(secure)
+    }
+
+    /// Asks until there is an answer that another attempt would not change.
+    pub(super) fn send(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        cancel: &Cancel,
+    ) -> Result<Response, RegistryError> {
+        let mut retry = self.retry();
+        loop {
+            match self.attempt(endpoint, call, cancel, &mut || ()) {
+                Ok(response) => return Ok(response),
+                Err(attempt) => retry.failed(attempt, call.what, cancel)?,
+            }
+        }
+    }
+
+    /// Asks once. Redirects are followed and a challenge is met; an answer that is a failure of the server's is one to
+    /// try again after, and one that denies us is an error. All others are the caller's.
+    pub(super) fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        cancel: &Cancel,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<Response, Attempt> {
+        let scopes = scopes(endpoint, call);
+        let mut url = call.url.clone();
+        let (mut redirects, mut challenged) = (0, 0);
+        let mut refused: Option<String> = None;
+        loop {
+            let mut headers = call.headers.clone();
+            // Only to the registry itself, whatever leads elsewhere.
+            let ours = url.same_origin(&endpoint.base);
+            if ours
+                && let Some(value) =
+                    self.authorization(endpoint, &scopes, call.what, refused.take().as_deref(), cancel)?
+            {
+                headers.push(("authorization", value));
+            }
+            let sent =
+                headers.iter().find(|(name, _)| *name == "authorization").map(|(_, value)| value.clone());
+            let request = Request {
+                method: call.method,
+                url: url.text(),
+                headers,
+                body: call.body.clone(),
+                trust: endpoint.trust.clone().filter(|_| url.host() == endpoint.base.host()),
+                patience: call.patience,
+            };
+            let mut response = self
+                .0
+                .transport
+                .send(&request, cancel, on_wait)
+                .map_err(|error| Attempt::of_http(error, url.authority(), call.what))?;
+            let host = url.authority().to_owned();
+            match response.status {
+                301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
+                    redirects += 1;
+                    url = Self::redirected(endpoint, call, &url, &response, redirects)?;
+                }
+                401 if ours => {
+                    let fields = response.headers.iter().filter(|(name, _)| name == "www-authenticate");
+                    let challenge = Challenge::of(fields.map(|(_, value)| value.as_str()));
+                    let reason = self::reason(&mut response, cancel)?;
+                    challenged += 1;
+                    let Some(challenge) = challenge.filter(|_| challenged <= 2) else {
+                        return Err(self.refusal(endpoint, call, &scopes, None, reason, cancel)?.into());
+                    };
+                    if let Challenge::Bearer { error: Some(error), scope, .. } = &challenge
+                        && error == "insufficient_scope"
+                        && sent.is_some()
+                        && challenged > 1
+                    {
+                        let scope = scope.clone();
+                        return Err(self.refusal(endpoint, call, &scopes, scope, reason, cancel)?.into());
+                    }
+                    self.0
+                        .challenges
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(endpoint.base.authority().to_owned(), challenge);
+                    refused = sent;
+                }
+                401 => {
+                    let reason = self::reason(&mut response, cancel)?;
+                    return Err(Attempt::again(format!("{host} answered 401{}", behind(&reason))));
+                }
+                403 => {
+                    let (what, scope) = (call.what.to_owned(), scopes.join(" "));
+                    let reason = self::reason(&mut response, cancel)?;
+                    return Err(RegistryError::Denied { what, host, scope, reason }.into());
+                }
+                status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
+                    let after =
+                        response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+                    let reason = self::reason(&mut response, cancel)?;
+                    let reason = format!("{host} answered {status}{}", behind(&reason));
+                    return Err(Attempt::Again { reason, after });
+                }
+                _ => return Ok(response),
+            }
+        }
+    }
+
+    /// Where a redirect leads.
+    fn redirected(
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        from: &Url,
+        response: &Response,
+        count: u32,
+    ) -> Result<Url, RegistryError> {
+        let fault = |reason: String| RegistryError::Protocol {
+            what: call.what.to_owned(),
+            host: from.authority().to_owned(),
+            reason,
+        };
+        if count > MOST_REDIRECTS {
+            return Err(fault("it redirects without end".into()));
+        }
+        if !call.method.is_safe() && !matches!(response.status, 307 | 308) {
+            return Err(fault(format!("it redirects an upload with the status {}", response.status)));
+        }
+        let location = response.header("location").unwrap_or_default();
+        let to = from.join(location).ok_or_else(|| fault("it redirects to what is no URL".into()))?;
+        endpoint.allowed(to).ok_or_else(|| fault("it redirects to an address without TLS".into()))
+    }
+
+    /// The value of `Authorization`, where the registry has said that it wants one. `refused` is one that it did not
+    /// take.
+    fn authorization(
+        &self,
+        endpoint: &Endpoint,
+        scopes: &[String],
+        what: &str,
+        refused: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, Attempt> {
+        let challenge = {
+            let known = self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(endpoint.base.authority()).cloned()
+        };
+        let Some(challenge) = challenge else { return Ok(None) };
+        self.0.tokens.authorization(self, endpoint, &challenge, scopes, what, refused, cancel).map(Some)
+    }
+
+    /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.
+    fn refusal(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        scopes: &[String],
+        insufficient: Option<String>,
+        reason: String,
+        cancel: &Cancel,
+    ) -> Result<RegistryError, RegistryError> {
+        let what = call.what.to_owned();
+        let host = endpoint.base.authority().to_owned();
+        let credentials = self.0.keyring.find(&endpoint.name, endpoint.access, cancel)?;
+        if credentials.is_some()
+            && let Some(scope) = insufficient
+        {
+            let scope = if scope.is_empty() { scopes.join(" ") } else { scope };
+            return Ok(RegistryError::Denied { what, host, scope, reason });
+        }
+        let credentials = credentials.map(|credentials| credentials.source);
+        let registry = endpoint.name.registry().to_owned();
+        Ok(RegistryError::Unauthorized { what, host, registry, credentials, reason })
+    }
+}
+
+impl Endpoint {
+    pub(super) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(super) fn trust(&self) -> Option<&PathBuf> {
+        self.trust.as_ref()
+    }
+
+    /// An address that a registry sent us to. Behind a proxy that does its TLS, a registry may think that it has none:
+    /// its own host is then spoken to as before. No other host is spoken to without TLS, save one on this machine.
+    pub(super) fn allowed(&self, to: Url) -> Option<Url> {
+        if to.is_secure() || !self.base.is_secure() || http::is_loopback(to.host()) {
+            return Some(to);
+        }
+        (to.host() == self.base.host()).then(|| to.secured())
+    }
+
+    /// An error unless an answer has one of these statuses.
+    pub(super) fn expect(
+        &self,
+        response: &mut Response,
+        what: &str,
+        statuses: &[u16],
+        cancel: &Cancel,
+    ) -> Result<(), RegistryError> {
+        let status = response.status;
+        if statuses.contains(&status) {
+            return Ok(());
+        }
+        let reason = reason(response, cancel)?;
+        let (what, host) = (what.to_owned(), self.base.authority().to_owned());
+        Err(match status {
+            404 | 410 => RegistryError::NotFound { what, reason },
+            400..=499 => {
+                let reason = if reason.is_empty() { format!("it answers {status}") } else { reason };
+                RegistryError::Refused { what, host, reason }
+            }
+            _ => RegistryError::Protocol { what, host, reason: format!("it answers {status}") },
+        })
+    }
+
+    /// A URL below the repository.
+    pub(super) fn url(&self, below: &str) -> Url {
+        let text = format!("{}/{below}", self.base.text());
+        // Its parts are a repository, which was parsed, and a digest, a tag or a word of ours.
+        Url::parse(&text).unwrap_or_else(|| self.base.clone())
+    }
+}
+
+/// What a token must be good for.
+fn scopes(endpoint: &Endpoint, call: &Call<'_>) -> Vec<String> {
+    let actions = match endpoint.access {
+        Access::Pull => "pull",
+        Access::Push => "pull,push",
+    };
+    let own = format!("repository:{}:{actions}", endpoint.name.path());
+    let also = call.also_pull.iter().map(|path| format!("repository:{path}:pull"));
+    std::iter::once(own).chain(also).collect()
+}
+
+fn behind(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+/// What a server says of its refusal: the specification's error document, else nothing that could be shown.
+pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
+    let bytes = match response.read(ERROR_LIMIT, cancel) {
+        Ok((bytes, _)) => bytes,
+        Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
+        // The status is what counts.
+        Err(_) => Vec::new(),
+    };
+    Ok(words(&bytes))
+}
+
+/// `CODE: message` of each error in an error document.
+pub(super) fn words(bytes: &[u8]) -> String {
+    let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let mut said: Vec<String> = Vec::new();
+    for error in document["errors"].as_array().into_iter().flatten() {
+        let (code, message) = (text(error, "code"), text(error, "message"));
+        said.push(match (code.is_empty(), message.is_empty()) {
+            (false, false) => format!("{code}: {message}"),
+            _ => code + &message,
+        });
+    }
+    if said.is_empty() {
+        // Token services and some registries have forms of their own.
+        let keys = ["details", "error_description", "message", "error"];
+        said.extend(keys.iter().map(|key| text(&document, key)).find(|text| !text.is_empty()));
+    }
+    let line = said.join("; ");
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests;

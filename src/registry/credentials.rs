@@ -1,0 +1,387 @@
+//! Whom we are to a registry: found where docker and podman have put it, never written anywhere.
+//!
+//! In this order: `XBUILD_REGISTRY_…` variables, podman's `REGISTRY_AUTH_FILE` where it is set, docker's
+//! `DOCKER_AUTH_CONFIG` variable, docker's `config.json` with its helpers, podman's `auth.json`. The first that knows
+//! the registry is taken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use serde::Deserialize;
+
+use super::client::Access;
+use super::error::RegistryError;
+use super::name::RepositoryName;
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::{Command, ProcessError};
+
+/// How long a credential helper may take.
+const HELPER_LIMIT: Duration = Duration::from_secs(20);
+/// The user's name by which a helper says that its secret is an identity token.
+const IDENTITY_USER: &str = "<token>";
+/// Under this name docker keeps what it knows of `docker.io`.
+const HUB: &str = "https://index.docker.io/v1/";
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(String);
+
+impl Secret {
+    /// The text, for the one header or form that it belongs in.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// What proves who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// For `Authorization: Basic`, here or at the token service.
+    Password { username: String, password: Secret },
+    /// An `OAuth2` refresh token, which the token service gives access tokens for.
+    Identity(Secret),
+    /// An access token, sent as it is.
+    Bearer(Secret),
+}
+
+/// A login, and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) login: Login,
+    /// For messages.
+    pub(super) source: String,
+}
+
+impl Login {
+    /// The value of `Authorization: Basic`.
+    pub(super) fn basic(username: &str, password: &Secret) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.reveal())))
+    }
+}
+
+/// All logins of this user. Each registry is looked up once.
+#[derive(Debug)]
+pub(super) struct Keyring {
+    environment: Environment,
+    found: Mutex<BTreeMap<(RepositoryName, Access), Option<Credentials>>>,
+    helper_limit: Duration,
+}
+
+impl Keyring {
+    pub(super) fn new(environment: &Environment) -> Self {
+        Self { environment: environment.clone(), found: Mutex::default(), helper_limit: HELPER_LIMIT }
+    }
+
+    /// The login for a repository, if there is one.
+    pub(super) fn find(
+        &self,
+        repository: &RepositoryName,
+        access: Access,
+        cancel: &Cancel,
+    ) -> Result<Option<Credentials>, RegistryError> {
+        let key = (repository.clone(), access);
+        // Held during the search, so that a helper that asks a person asks once.
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = found.get(&key) {
+            return Ok(known.clone());
+        }
+        let credentials = self.search(repository, access, cancel)?;
+        found.insert(key, credentials.clone());
+        Ok(credentials)
+    }
+
+    fn search(
+        &self,
+        repository: &RepositoryName,
+        access: Access,
+        cancel: &Cancel,
+    ) -> Result<Option<Credentials>, RegistryError> {
+        if let Some(credentials) = self.of_variables(repository.registry(), access)? {
+            return Ok(Some(credentials));
+        }
+        for file in self.files()? {
+            let Some(login) = self.in_file(&file, repository, cancel)? else { continue };
+            return Ok(Some(Credentials { login, source: file.source }));
+        }
+        Ok(None)
+    }
+
+    /// `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` they are for what is pushed to: a base's
+    /// registry has no business with them.
+    fn of_variables(&self, registry: &str, access: Access) -> Result<Option<Credentials>, RegistryError> {
+        let var = |name| self.environment.var(name);
+        let meant = match var("XBUILD_REGISTRY_HOST") {
+            Some(host) => canonical(host) == registry,
+            None => access == Access::Push,
+        };
+        let secret = |text: &str| Secret(text.to_owned());
+        let login = match (
+            var("XBUILD_REGISTRY_USERNAME"),
+            var("XBUILD_REGISTRY_PASSWORD"),
+            var("XBUILD_REGISTRY_TOKEN"),
+        ) {
+            (None, None, None) => return Ok(None),
+            (Some(username), Some(password), None) => {
+                Login::Password { username: username.to_owned(), password: secret(password) }
+            }
+            (None, None, Some(token)) => Login::Identity(secret(token)),
+            (_, _, Some(_)) => {
+                return Err(RegistryError::Variables(
+                    "XBUILD_REGISTRY_TOKEN stands for a user and a password, and one of these is set, too",
+                ));
+            }
+            _ => {
+                return Err(RegistryError::Variables(
+                    "XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD belong together, and one is missing",
+                ));
+            }
+        };
+        Ok(meant.then(|| Credentials { login, source: "the XBUILD_REGISTRY_ variables".into() }))
+    }
+
+    /// The files that are there, the one that is looked into first at the beginning.
+    fn files(&self) -> Result<Vec<AuthFile>, RegistryError> {
+        let environment = &self.environment;
+        if let Some(path) = environment.path("REGISTRY_AUTH_FILE") {
+            return Ok(read(&path)?.into_iter().collect());
+        }
+        let mut files = Vec::new();
+        if let Some(text) = environment.var("DOCKER_AUTH_CONFIG") {
+            let path = Path::new("DOCKER_AUTH_CONFIG");
+            files.push(parse(path, text.as_bytes(), "the variable DOCKER_AUTH_CONFIG".into())?);
+        }
+        let home = environment.path("HOME");
+        let docker = environment
+            .path("DOCKER_CONFIG")
+            .or_else(|| home.as_ref().map(|home| home.join(".docker")))
+            .map(|folder| folder.join("config.json"));
+        let runtime = environment.path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+        let configuration = environment
+            .path("XDG_CONFIG_HOME")
+            .or_else(|| home.as_ref().map(|home| home.join(".config")))
+            .map(|folder| folder.join("containers/auth.json"));
+        for path in [docker, runtime, configuration].into_iter().flatten() {
+            files.extend(read(&path)?);
+        }
+        Ok(files)
+    }
+
+    fn in_file(
+        &self,
+        file: &AuthFile,
+        repository: &RepositoryName,
+        cancel: &Cancel,
+    ) -> Result<Option<Login>, RegistryError> {
+        let document = &file.document;
+        let registry = repository.registry();
+        let of_registry = |map: &BTreeMap<String, String>| {
+            map.iter().find(|(key, _)| canonical(key) == registry).map(|(_, v)| v.clone())
+        };
+        // A registry's own helper, then what stands in the file, then the helper for all others: docker leaves an
+        // empty entry for what the latter has.
+        if let Some(helper) = of_registry(&document.cred_helpers) {
+            return self.ask(&helper, registry, cancel);
+        }
+        if let Some(login) =
+            document.entry(repository).map(|entry| entry.login(&file.path)).transpose()?.flatten()
+        {
+            return Ok(Some(login));
+        }
+        match document.creds_store.as_deref().filter(|name| !name.is_empty()) {
+            Some(helper) => self.ask(helper, registry, cancel),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks a credential helper (its protocol: the server's name on stdin, JSON on stdout).
+    fn ask(&self, helper: &str, registry: &str, cancel: &Cancel) -> Result<Option<Login>, RegistryError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            #[serde(default)]
+            username: String,
+            #[serde(default)]
+            secret: String,
+        }
+        let program = format!("docker-credential-{helper}");
+        let failed = |reason: String| RegistryError::Helper {
+            program: program.clone(),
+            registry: registry.to_owned(),
+            reason,
+        };
+        if helper.contains('/') {
+            return Err(failed("its name has a slash".into()));
+        }
+        let server = if registry == "docker.io" { HUB } else { registry };
+        let limited = cancel.within(self.helper_limit, &program);
+        let mut command = Command::new(&program).arg("get").input(format!("{server}\n"));
+        for (name, value) in self.environment.iter() {
+            command = command.env(name, value);
+        }
+        let output = match command.output(&limited) {
+            Ok(output) => output,
+            Err(ProcessError::Cancelled(Cancelled::TimedOut { what, .. })) if what == program => {
+                return Err(RegistryError::HelperTime { program, limit: self.helper_limit });
+            }
+            Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let said = if said.trim().is_empty() { String::from_utf8_lossy(&output.stderr) } else { said };
+            let said = said.trim();
+            if said.contains("credentials not found") || said.contains("no credentials server URL") {
+                return Ok(None);
+            }
+            // Its last line, and not more: what a helper writes may be anything.
+            let line: String = said.lines().last().unwrap_or_default().chars().take(200).collect();
+            return Err(failed(format!("{}: {line}", output.status)));
+        }
+        let answer: Answer = serde_json::from_slice(&output.stdout)
+            .map_err(|_| failed("its answer is not the JSON that it should be".into()))?;
+        Ok(match (answer.username.as_str(), answer.secret) {
+            (_, secret) if secret.is_empty() => None,
+            (IDENTITY_USER, secret) => Some(Login::Identity(Secret(secret))),
+            (username, secret) => {
+                Some(Login::Password { username: username.to_owned(), password: Secret(secret) })
+            }
+        })
+    }
+}
+
+/// A file with credentials.
+struct AuthFile {
+    path: PathBuf,
+    source: String,
+    document: Document,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    #[serde(deserialize_with = "nullable")]
+    auths: BTreeMap<String, Entry>,
+    creds_store: Option<String>,
+    #[serde(deserialize_with = "nullable")]
+    cred_helpers: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
+}
+
+fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Document {
+    /// The entry for a repository: podman also has them for a part of a registry, and the longest one is meant.
+    fn entry(&self, repository: &RepositoryName) -> Option<&Entry> {
+        let whole = repository.to_string();
+        let fits =
+            |key: &str| whole == key || whole.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        let keys = self.auths.iter().map(|(key, entry)| (canonical(key), entry));
+        keys.filter(|(key, _)| fits(key)).max_by_key(|(key, _)| key.len()).map(|(_, entry)| entry)
+    }
+}
+
+impl Entry {
+    fn login(&self, path: &Path) -> Result<Option<Login>, RegistryError> {
+        let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty()).map(Secret);
+        if let Some(token) = some(&self.registrytoken) {
+            return Ok(Some(Login::Bearer(token)));
+        }
+        if let Some(token) = some(&self.identitytoken) {
+            return Ok(Some(Login::Identity(token)));
+        }
+        if let (Some(username), Some(password)) = (&self.username, some(&self.password)) {
+            return Ok(Some(Login::Password { username: username.clone(), password }));
+        }
+        let Some(auth) = some(&self.auth) else { return Ok(None) };
+        let broken = || RegistryError::CredentialFile {
+            path: path.to_owned(),
+            reason: "an `auth` in it is not the base64 of `user:password`".into(),
+        };
+        let text = auth.reveal().trim().trim_end_matches('=');
+        let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| broken())?;
+        let text = String::from_utf8(bytes).map_err(|_| broken())?;
+        let (username, password) = text.split_once(':').ok_or_else(broken)?;
+        // Some tools pad with zero bytes.
+        let password = Secret(password.trim_end_matches('\0').to_owned());
+        Ok(Some(if username == IDENTITY_USER {
+            Login::Identity(password)
+        } else {
+            Login::Password { username: username.to_owned(), password }
+        }))
+    }
+}
+
+/// A registry as credentials' keys name it, in our way: without a scheme, a slash and the version of an old protocol.
+fn canonical(key: &str) -> String {
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let key = key.trim_end_matches('/');
+    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
+    match key.split_once('/') {
+        None if matches!(key, "index.docker.io" | "registry-1.docker.io") => "docker.io".into(),
+        Some(("index.docker.io" | "registry-1.docker.io", rest)) => format!("docker.io/{rest}"),
+        _ => key.to_owned(),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<AuthFile>, RegistryError> {
+    match fs::read(path) {
+        Ok(bytes) => parse(path, &bytes, format!("`{}`", path.display())).map(Some),
+        Err(error)
+            if matches!(
+                error.kind(),
+                // What is another user's is not for us.
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(RegistryError::CredentialFile { path: path.to_owned(), reason: error.to_string() }),
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8], source: String) -> Result<AuthFile, RegistryError> {
+    let fault = |reason: String| RegistryError::CredentialFile { path: path.to_owned(), reason };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(AuthFile { path: path.to_owned(), source, document: Document::default() });
+    }
+    // serde's own message may quote the text.
+    let document = serde_json::from_slice(bytes)
+        .map_err(|error| fault(format!("line {}: it is not the JSON that it should be", error.line())))?;
+    Ok(AuthFile { path: path.to_owned(), source, document })
+}
+
+#[cfg(test)]
+mod tests;

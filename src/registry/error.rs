@@ -1,0 +1,269 @@
+//! What can go wrong with a registry, told apart by what to do about it. No message has a credential in it.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::name::InvalidName;
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::oci::Digest;
+use crate::sys::cancel::{Cancelled, humantime};
+
+/// Why a registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// `--offline`.
+    #[error("`{what}` is needed, and --offline forbids the network")]
+    Offline {
+        /// What was asked for.
+        what: String,
+    },
+    /// A name is none.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The registry has no such repository, tag, manifest or blob.
+    #[error("`{what}` does not exist{}", said(reason))]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// The registry's word.
+        reason: String,
+    },
+    /// The registry or its token service wants credentials, or refuses those it got.
+    #[error("`{what}`: {host} {}{}", of_login(credentials.as_deref()), said(reason))]
+    Unauthorized {
+        /// What was asked for.
+        what: String,
+        /// Who refused.
+        host: String,
+        /// The key under which credentials are looked up.
+        registry: String,
+        /// Where the credentials came from; `None` if there were none.
+        credentials: Option<String>,
+        /// The server's word.
+        reason: String,
+    },
+    /// The credentials are good, but not for this.
+    #[error("`{what}`: {host} denies {scope}{}", said(reason))]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// Who denied.
+        host: String,
+        /// What was denied, as in a token's scope: `repository:a/b:pull,push`.
+        scope: String,
+        /// The server's word.
+        reason: String,
+    },
+    /// No TLS connection: the certificate is not trusted, or the server speaks something else.
+    #[error("no secure connection to {host}: {reason}")]
+    Tls {
+        /// The server.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// The registry could not be reached, or failed, at every attempt.
+    #[error("`{what}`: {reason} (tried {attempts} times)")]
+    Transient {
+        /// What was asked for.
+        what: String,
+        /// The last failure.
+        reason: String,
+        /// How often it was tried without any progress.
+        attempts: u32,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("`{what}` is not what the registry says it is: expected {expected}, got {found}")]
+    Mismatch {
+        /// What was asked for.
+        what: String,
+        /// The digest or size that was expected.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// A manifest or index is larger than any registry may serve.
+    #[error("`{what}` is larger than {limit} bytes, which no manifest may be")]
+    TooLarge {
+        /// What was asked for.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A document is not JSON, or not of the shape that the specification asks for.
+    #[error("`{what}` is not what it should be: {reason}")]
+    Document {
+        /// The document.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The registry will not take what was pushed: a tag, a name or a document that it does not allow.
+    #[error("`{what}`: {host} refuses it{}", said(reason))]
+    Refused {
+        /// What was pushed.
+        what: String,
+        /// The registry.
+        host: String,
+        /// The registry's word.
+        reason: String,
+    },
+    /// An answer that the specification does not allow.
+    #[error("`{what}`: {host} does not speak the registry protocol: {reason}")]
+    Protocol {
+        /// What was asked for.
+        what: String,
+        /// The server.
+        host: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A token service without TLS, although the registry has it: credentials are not sent there.
+    #[error("{host} wants its credentials sent to `{realm}`, which is not secure")]
+    InsecureRealm {
+        /// The registry.
+        host: String,
+        /// The token service.
+        realm: String,
+    },
+    /// A credential helper failed.
+    #[error("the credential helper `{program}` failed for {registry}: {reason}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// The registry.
+        registry: String,
+        /// Why.
+        reason: String,
+    },
+    /// A credential helper took too long.
+    #[error("the credential helper `{program}` did not answer within {}", humantime(*.limit))]
+    HelperTime {
+        /// The program.
+        program: String,
+        /// The limit.
+        limit: std::time::Duration,
+    },
+    /// A file with credentials cannot be read or understood.
+    #[error("cannot read the credentials in `{}`: {reason}", path.display())]
+    CredentialFile {
+        /// The file.
+        path: PathBuf,
+        /// Why; never any of its text.
+        reason: String,
+    },
+    /// `XBUILD_REGISTRY_…` variables that do not fit together.
+    #[error("{0}")]
+    Variables(&'static str),
+    /// What the user's file says of a registry cannot be used.
+    #[error("the configuration of the registry `{registry}`: {reason}")]
+    Configuration {
+        /// The registry.
+        registry: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A local blob that is to be pushed is not what its descriptor says.
+    #[error("`{}` is damaged: its digest is not {digest}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The digest that it should have.
+        digest: Digest,
+    },
+    /// A file could not be read or written.
+    #[error("cannot keep or read a blob: {0}")]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// The server's word behind a colon, if it had one.
+fn said(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+fn of_login(credentials: Option<&str>) -> String {
+    match credentials {
+        Some(source) => format!("refuses the credentials from {source}"),
+        None => "wants credentials, and there are none for it".into(),
+    }
+}
+
+impl RegistryError {
+    /// True if what was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+impl Explain for RegistryError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Offline { .. } => ExitCode::Offline,
+            Self::Name(_) => ExitCode::Usage,
+            Self::NotFound { .. } => ExitCode::NotFound,
+            Self::Unauthorized { .. }
+            | Self::InsecureRealm { .. }
+            | Self::Helper { .. }
+            | Self::HelperTime { .. } => ExitCode::Unauthorized,
+            Self::Denied { .. } => ExitCode::Denied,
+            Self::Tls { .. } => ExitCode::Tls,
+            Self::Transient { .. } => ExitCode::Network,
+            Self::Mismatch { .. } | Self::TooLarge { .. } | Self::Document { .. } => {
+                ExitCode::CorruptDownload
+            }
+            Self::Refused { .. } | Self::Protocol { .. } => ExitCode::Refused,
+            Self::CredentialFile { .. } | Self::Variables(_) | Self::Configuration { .. } => ExitCode::Config,
+            Self::Damaged { .. } => ExitCode::CorruptImage,
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Offline { .. } => Some("run once without --offline to fill the cache".into()),
+            Self::Name(_) => Some("write it as `registry.example/team/app:1.0`".into()),
+            Self::NotFound { .. } => {
+                Some("check the spelling; a private repository may also look like none at all: log in first".into())
+            }
+            Self::Unauthorized { registry, .. } => Some(format!(
+                "log in with `docker login {registry}` or `podman login {registry}`, or set \
+                 XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD"
+            )),
+            Self::Denied { .. } => Some("give the user or token this right on the repository".into()),
+            Self::Tls { .. } => Some(
+                "for a certificate of your own set `ca` for the registry in the user's configuration file; for a \
+                 registry without TLS set `plain-http = true`"
+                    .into(),
+            ),
+            Self::Transient { .. } => Some(
+                "check the connection and the proxy variables, then run again: what has arrived is kept".into(),
+            ),
+            Self::Mismatch { .. } => {
+                Some("run again; if it stays, the registry, a mirror or a proxy alters content".into())
+            }
+            Self::TooLarge { .. } | Self::Document { .. } => {
+                Some("choose another image, or push this one again".into())
+            }
+            Self::Refused { .. } => Some("the registry's rules decide; ask its operator what it allows".into()),
+            Self::Protocol { .. } => Some("check the registry's address: something else may answer there".into()),
+            Self::InsecureRealm { .. } => Some("have the registry's operator give its token service TLS".into()),
+            Self::Helper { program, registry, .. } => {
+                Some(format!("try it: `echo {registry} | {program} get`, or log in again"))
+            }
+            Self::HelperTime { .. } => {
+                Some("it may wait for somebody to unlock a keychain; unlock it, or log in without a helper".into())
+            }
+            Self::CredentialFile { .. } => Some("log in again to write the file anew".into()),
+            Self::Variables(_) => Some("docs/configuration.md has the variables".into()),
+            Self::Configuration { .. } => Some("docs/configuration.md has the keys of a registry".into()),
+            Self::Damaged { .. } => Some("build again: the layout was altered since it was written".into()),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Lists: the tags of a repository, and what refers to a manifest
+//! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#content-discovery)).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::client::{Call, Endpoint};
+use super::error::RegistryError;
+use super::name::Wanted;
+use super::repository::Repository;
+use super::url::Url;
+use crate::oci::{Descriptor, Digest, Encoded, media_type};
+use crate::sys::cancel::Cancel;
+use crate::sys::http::{Method, Response};
+
+/// A page of a list is not read further, in bytes.
+const PAGE: u64 = 16 << 20;
+/// A list of more pages has no end.
+const MOST_PAGES: usize = 10_000;
+
+impl Repository {
+    /// All tags, sorted.
+    pub fn tags(&self, cancel: &Cancel) -> Result<Vec<String>, RegistryError> {
+        let what = self.name().to_string();
+        let mut tags = BTreeSet::new();
+        self.anywhere(cancel, |place| {
+            tags.clear();
+            self.pages(place, place.url("tags/list?n=1000"), &what, cancel, &mut |page, _| {
+                for tag in page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    tags.insert(tag.to_owned());
+                }
+                Ok(())
+            })
+        })?;
+        Ok(tags.into_iter().collect())
+    }
+
+    /// The manifests whose `subject` is `digest`, in the registry's order, of one artifact type or of all. Where the
+    /// registry does not know referrers, they are in an index under a tag made of the digest.
+    pub fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        let what = self.what(Wanted::Digest(digest));
+        let mut found: Vec<Descriptor> = Vec::new();
+        let listed = self.anywhere(cancel, |place| {
+            found.clear();
+            let mut url = place.url(&format!("referrers/{digest}"));
+            if let Some(artifact_type) = artifact_type {
+                url = url.with_query("artifactType", artifact_type);
+            }
+            self.pages(place, url, &what, cancel, &mut |page, what| {
+                found.extend(entries(page, what)?);
+                Ok(())
+            })
+        });
+        match listed {
+            Ok(()) => {}
+            // A registry without the list answers as if there were no such thing.
+            Err(error) if error.is_not_found() || matches!(error, RegistryError::Refused { .. }) => {
+                found = self.fallback(digest, cancel)?.1;
+            }
+            Err(error) => return Err(error),
+        }
+        found.retain(|entry| {
+            artifact_type.is_none_or(|wanted| entry.other.get("artifactType") == Some(&json!(wanted)))
+        });
+        Ok(found)
+    }
+
+    /// Stores a manifest that refers to another, and sees to it that it is found: where the registry does not do so
+    /// itself, by the index under the tag.
+    pub fn put_referrer(
+        &self,
+        subject: &Digest,
+        document: &Encoded,
+        entry: &Descriptor,
+        cancel: &Cancel,
+    ) -> Result<(), RegistryError> {
+        if self.put_manifest(Wanted::Digest(document.digest()), document, cancel)? {
+            return Ok(());
+        }
+        let (mut index, mut known) = self.fallback(subject, cancel)?;
+        if known.iter().any(|known| known.digest == entry.digest) {
+            return Ok(());
+        }
+        known.push(entry.clone());
+        index["manifests"] = json!(known);
+        let index = Encoded::new(media_type::INDEX, &index);
+        self.put_manifest(Wanted::Tag(&tag_of(subject)), &index, cancel).map(drop)
+    }
+
+    /// The index of referrers under a tag, which may not be there.
+    fn fallback(&self, digest: &Digest, cancel: &Cancel) -> Result<(Value, Vec<Descriptor>), RegistryError> {
+        let tag = tag_of(digest);
+        match self.manifest(Wanted::Tag(&tag), cancel) {
+            Ok(document) => {
+                let what = self.what(Wanted::Tag(&tag));
+                let index = parse(&document.bytes, &what)?;
+                let known = entries(&index, &what)?;
+                Ok((index, known))
+            }
+            Err(error) if error.is_not_found() => {
+                let empty = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [] });
+                Ok((empty, Vec::new()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a list page by page; each tells where the next is.
+    fn pages(
+        &self,
+        place: &Endpoint,
+        first: Url,
+        what: &str,
+        cancel: &Cancel,
+        on_page: &mut dyn FnMut(&Value, &str) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        let mut next = Some(first);
+        for _ in 0..MOST_PAGES {
+            let Some(url) = next.take() else { return Ok(()) };
+            let call = Call::new(Method::Get, url, what).header("accept", "*/*");
+            let mut retry = self.client().retry();
+            let bytes = loop {
+                let asked = self.client().attempt(place, &call, cancel, &mut || ());
+                let read = asked.and_then(|mut response| {
+                    place.expect(&mut response, what, &[200], cancel)?;
+                    next = following(&call.url, &response).filter(|url| url.same_origin(&place.base));
+                    let (bytes, more) = response.read(PAGE, cancel).map_err(|error| {
+                        super::retry::Attempt::of_http(error, place.base.authority(), what)
+                    })?;
+                    if more {
+                        return Err(RegistryError::TooLarge { what: what.to_owned(), limit: PAGE }.into());
+                    }
+                    Ok(bytes)
+                });
+                match read {
+                    Ok(bytes) => break bytes,
+                    Err(attempt) => retry.failed(attempt, what, cancel)?,
+                }
+            };
+            on_page(&parse(&bytes, what)?, what)?;
+        }
+        let (what, host) = (what.to_owned(), place.base.authority().to_owned());
+        Err(RegistryError::Protocol { what, host, reason: "its list has no end".into() })
+    }
+}
+
+fn parse(bytes: &[u8], what: &str) -> Result<Value, RegistryError> {
+    serde_json::from_slice(bytes).map_err(|error| RegistryError::Document {
+        what: what.to_owned(),
+        reason: format!("it is no JSON: {error}"),
+    })
+}
+
+/// The descriptors of an index.
+fn entries(index: &Value, what: &str) -> Result<Vec<Descriptor>, RegistryError> {
+    serde_json::from_value(index["manifests"].clone()).map_err(|error| RegistryError::Document {
+        what: what.to_owned(),
+        reason: format!("its `manifests`: {error}"),
+    })
+}
+
+/// `<algorithm>-<hex>`: the tag that stands for a digest's referrers.
+fn tag_of(digest: &Digest) -> String {
+    let hex: String = digest.hex().chars().take(64).collect();
+    format!("{}-{hex}", digest.algorithm().name())
+}
+
+/// The next page in `Link: </v2/…>; rel="next"` (RFC 8288).
+fn following(asked: &Url, response: &Response) -> Option<Url> {
+    let link = response.header("link")?;
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    parameters.replace([' ', '"'], "").contains("rel=next").then(|| asked.join(target))?
+}

@@ -1,0 +1,45 @@
+//! Registries: the one room that speaks HTTP to them. Synchronous, on threads of the caller.
+//!
+//! ```no_run
+//! use xbuild::registry::{Access, Client, Config, ImageName};
+//! use xbuild::sys::{cancel::Cancel, env::Environment};
+//!
+//! let client = Client::new(Config::default(), &Environment::of_process());
+//! let (name, cancel): (ImageName, _) = ("debian:12".parse()?, Cancel::new());
+//! let repository = client.repository(&name.repository, Access::Pull);
+//! let index = repository.manifest(name.wanted(), &cancel)?;
+//! println!("{} {}", index.digest(), index.bytes.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Client`] gives [`Repository`] handles. Reading: [`Repository::manifest`], [`Repository::head`],
+//! [`Repository::has_blob`], [`Repository::small_blob`], [`Repository::blob`] (a stream), [`Repository::fetch_blob`]
+//! (into a file), [`Repository::tags`], [`Repository::referrers`]. Writing: [`Repository::push_blob`] (present, mounted
+//! or uploaded), [`Repository::put_manifest`], [`Repository::put_referrer`].
+//!
+//! What holds for all of them: every byte is verified against its digest and size before it counts; what a server or the
+//! way to it spoils is tried again, with growing pauses, for as long as there is progress; a download goes on where it
+//! broke, an upload where the registry says that it is; every wait checks its `Cancel`. Credentials go to the registry
+//! and the token service that it names, and nowhere else: not along redirects, not into errors or events.
+//!
+//! Deliberately absent: which blobs and in what order (`output::push` and `base::registry` know that), and manifests of
+//! schema version 1.
+
+mod challenge;
+mod client;
+mod credentials;
+mod error;
+mod list;
+mod name;
+mod repository;
+mod retry;
+mod token;
+mod upload;
+mod url;
+
+pub use client::{Access, Client, Config};
+pub use error::RegistryError;
+pub use name::{ImageName, InvalidName, RepositoryName, Wanted};
+pub use repository::Repository;
+pub use retry::Patience;
+pub use upload::Pushed;

@@ -1,0 +1,479 @@
+//! A repository: its manifests and blobs, read and verified
+//! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull)).
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::client::{Access, Call, Client, Endpoint};
+use super::error::RegistryError;
+use super::name::{RepositoryName, Wanted};
+use super::retry::{Attempt, Retry};
+use crate::oci::{Descriptor, Digest, Encoded, Hasher, MANIFEST_LIMIT, media_type};
+use crate::sys::cancel::Cancel;
+use crate::sys::fs;
+use crate::sys::http::{Method, Response};
+
+/// What we take as a manifest, best first.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                      application/vnd.docker.distribution.manifest.list.v2+json, \
+                      application/vnd.docker.distribution.manifest.v2+json, */*";
+
+/// A repository. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    client: Client,
+    name: RepositoryName,
+    access: Access,
+}
+
+impl Repository {
+    pub(super) fn new(client: Client, name: RepositoryName, access: Access) -> Self {
+        Self { client, name, access }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The one place that is written to.
+    pub(super) fn own(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
+        let mut places = self.client.endpoints(&self.name, self.access, cancel)?;
+        places.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
+    }
+
+    /// Asks one place after the other, until one has it. What the last one said is the answer.
+    pub(super) fn anywhere<T>(
+        &self,
+        cancel: &Cancel,
+        mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let places = self.client.endpoints(&self.name, self.access, cancel)?;
+        let last = places.len().saturating_sub(1);
+        for place in &places[..last] {
+            match ask(place) {
+                Err(error @ (RegistryError::Cancelled(_) | RegistryError::Io(_))) => return Err(error),
+                Err(_) => cancel.check()?,
+                found => return found,
+            }
+        }
+        ask(&places[last])
+    }
+
+    /// What a message calls a manifest or blob of this repository.
+    pub(super) fn what(&self, wanted: Wanted<'_>) -> String {
+        format!("{}{}", self.name, wanted.suffix())
+    }
+
+    /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes, and its
+    /// media type is what they say, else what the registry says.
+    pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
+        let what = self.what(wanted);
+        self.anywhere(cancel, |place| {
+            let mut retry = self.client.retry();
+            let mut wrong = None;
+            loop {
+                match self.manifest_once(place, wanted, &what, cancel) {
+                    Ok(document) => return Ok(document),
+                    // Once more, for the way here may be to blame.
+                    Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) if wrong.is_none() => {
+                        wrong = Some(error);
+                    }
+                    Err(attempt) => retry.failed(attempt, &what, cancel)?,
+                }
+            }
+        })
+    }
+
+    fn manifest_once(
+        &self,
+        place: &Endpoint,
+        wanted: Wanted<'_>,
+        what: &str,
+        cancel: &Cancel,
+    ) -> Result<Encoded, Attempt> {
+        let call =
+            Call::new(Method::Get, place.url(&format!("manifests/{wanted}")), what).header("accept", ACCEPT);
+        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
+        place.expect(&mut response, what, &[200], cancel)?;
+        let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit: MANIFEST_LIMIT };
+        if response.length().is_some_and(|length| length > MANIFEST_LIMIT) {
+            return Err(too_large().into());
+        }
+        let (bytes, more) = response
+            .read(MANIFEST_LIMIT, cancel)
+            .map_err(|error| Attempt::of_http(error, place.base.authority(), what))?;
+        if more {
+            return Err(too_large().into());
+        }
+        // What is asked for by its digest must have it; for a tag, what the registry says it is.
+        let told: Option<Digest> = match wanted {
+            Wanted::Digest(digest) => Some(digest.clone()),
+            Wanted::Tag(_) => response.header("docker-content-digest").and_then(|text| text.parse().ok()),
+        };
+        let digest = match &told {
+            Some(told) => {
+                let mut hasher = told.algorithm().hasher();
+                hasher.update(&bytes);
+                hasher.finish()
+            }
+            None => Digest::of(&bytes),
+        };
+        if let Some(told) = told
+            && told != digest
+        {
+            let (expected, found) = (told.to_string(), digest.to_string());
+            return Err(RegistryError::Mismatch { what: what.to_owned(), expected, found }.into());
+        }
+        let media_type = media_type_of(&bytes, response.header("content-type"), what)?;
+        let descriptor = Descriptor::new(&media_type, digest, bytes.len() as u64);
+        Ok(Encoded { descriptor, bytes })
+    }
+
+    /// What a tag or digest leads to, without its content; `None` where there is nothing. The digest is what the
+    /// registry says, or is computed where it does not say it.
+    pub fn head(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Descriptor>, RegistryError> {
+        let what = self.what(wanted);
+        let told = self.anywhere(cancel, |place| {
+            let call = Call::new(Method::Head, place.url(&format!("manifests/{wanted}")), &what);
+            let call = call.header("accept", ACCEPT);
+            let mut response = self.client.send(place, &call, cancel)?;
+            if matches!(response.status, 405 | 501) {
+                return Ok(None);
+            }
+            place.expect(&mut response, &what, &[200], cancel)?;
+            let digest = response.header("docker-content-digest").and_then(|text| text.parse().ok());
+            let (Some(digest), Some(size)) = (digest, response.length()) else { return Ok(None) };
+            let media_type = essence(response.header("content-type").unwrap_or_default());
+            Ok(Some(Descriptor::new(media_type, digest, size)))
+        });
+        match told {
+            Ok(Some(descriptor)) => Ok(Some(descriptor)),
+            Ok(None) => match self.manifest(wanted, cancel) {
+                Ok(document) => Ok(Some(document.descriptor)),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            },
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if the repository has a blob.
+    pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
+        let what = self.what(Wanted::Digest(&blob.digest));
+        let found = self.anywhere(cancel, |place| self.has_blob_at(place, blob, &what, cancel));
+        match found {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn has_blob_at(
+        &self,
+        place: &Endpoint,
+        blob: &Descriptor,
+        what: &str,
+        cancel: &Cancel,
+    ) -> Result<(), RegistryError> {
+        let call = Call::new(Method::Head, place.url(&format!("blobs/{}", blob.digest)), what);
+        let mut response = self.client.send(place, &call, cancel)?;
+        place.expect(&mut response, what, &[200], cancel)?;
+        match response.length() {
+            Some(length) if length != blob.size => Err(RegistryError::Mismatch {
+                what: what.to_owned(),
+                expected: format!("{} bytes", blob.size),
+                found: format!("{length} bytes"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A small blob, such as a configuration, verified. More than [`MANIFEST_LIMIT`] bytes are refused.
+    pub fn small_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>, RegistryError> {
+        if blob.size > MANIFEST_LIMIT {
+            let what = self.what(Wanted::Digest(&blob.digest));
+            return Err(RegistryError::TooLarge { what, limit: MANIFEST_LIMIT });
+        }
+        let mut bytes = Vec::new();
+        self.blob(blob, cancel, &mut |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not
+    /// be believed before this has succeeded, for only at their end it is known whether they are the right ones.
+    pub fn blob(
+        &self,
+        blob: &Descriptor,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), RegistryError> {
+        let mut state = Fetch { done: 0, hasher: blob.digest.algorithm().hasher() };
+        self.fetch(blob, &mut state, cancel, sink)
+    }
+
+    /// Gets a blob into a file, which appears whole and verified. What broke off is resumed, also by a later process.
+    /// A file that is there already is verified and kept. `progress` is told the bytes had so far.
+    pub fn fetch_blob(
+        &self,
+        blob: &Descriptor,
+        path: &Path,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), RegistryError> {
+        let beside = |suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            std::path::PathBuf::from(name)
+        };
+        let _lock = fs::lock(&beside(".lock"), cancel, || ()).map_err(|error| match error {
+            fs::LockError::Io(error) => RegistryError::Io(error),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        })?;
+        if is_whole(path, blob, cancel)? {
+            return Ok(());
+        }
+        let partial = beside(".partial");
+        let mut again = true;
+        loop {
+            let mut file =
+                fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
+            let mut state = resume(&mut file, blob, cancel)?;
+            let mut had = state.done;
+            let resumed = had > 0;
+            let result = self.fetch(blob, &mut state, cancel, &mut |chunk| {
+                file.write_all(chunk)?;
+                had += chunk.len() as u64;
+                progress(had);
+                Ok(())
+            });
+            match result {
+                Ok(()) => {
+                    file.sync_data()?;
+                    fs::rename(&partial, path)?;
+                    fs::remove_file(beside(".lock"))?;
+                    return Ok(());
+                }
+                Err(error @ RegistryError::Mismatch { .. }) => {
+                    fs::remove_file(&partial)?;
+                    // What an earlier process left, or the way here, may be to blame. Once.
+                    if !std::mem::replace(&mut again, false) && !resumed {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads on from where `state` is.
+    fn fetch(
+        &self,
+        blob: &Descriptor,
+        state: &mut Fetch,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), RegistryError> {
+        let what = self.what(Wanted::Digest(&blob.digest));
+        self.anywhere(cancel, |place| {
+            let mut retry = self.client.retry();
+            while state.done < blob.size {
+                let before = state.done;
+                if let Err(attempt) = self.fetch_once(place, blob, state, &what, cancel, sink) {
+                    if state.done > before {
+                        retry.progress();
+                    }
+                    Retry::failed(&mut retry, attempt, &what, cancel)?;
+                }
+            }
+            Ok(())
+        })?;
+        let found = std::mem::replace(&mut state.hasher, blob.digest.algorithm().hasher()).finish();
+        if found == blob.digest {
+            return Ok(());
+        }
+        Err(RegistryError::Mismatch { what, expected: blob.digest.to_string(), found: found.to_string() })
+    }
+
+    /// One request for what is missing of a blob.
+    fn fetch_once(
+        &self,
+        place: &Endpoint,
+        blob: &Descriptor,
+        state: &mut Fetch,
+        what: &str,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Attempt> {
+        let mut call = Call::new(Method::Get, place.url(&format!("blobs/{}", blob.digest)), what);
+        if state.done > 0 {
+            call = call.header("range", format!("bytes={}-", state.done));
+        }
+        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
+        place.expect(&mut response, what, &[200, 206], cancel)?;
+        let longer = |found: String| RegistryError::Mismatch {
+            what: what.to_owned(),
+            expected: format!("{} bytes", blob.size),
+            found,
+        };
+        // A server that does not know ranges starts from the beginning.
+        let start = if response.status == 206 { range_start(&response).unwrap_or(state.done) } else { 0 };
+        if start > state.done {
+            return Err(Attempt::again(format!("the server skipped from byte {} to {start}", state.done)));
+        }
+        if let Some(length) = response.length()
+            && start + length != blob.size
+        {
+            return Err(longer(format!("{} bytes", start + length)).into());
+        }
+        let mut skip = state.done - start;
+        let host = place.base.authority();
+        while let Some(chunk) = response.chunk(cancel).map_err(|error| Attempt::of_http(error, host, what))? {
+            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= skipped as u64;
+            let chunk = &chunk[skipped..];
+            if state.done + chunk.len() as u64 > blob.size {
+                return Err(longer("more".into()).into());
+            }
+            sink(chunk)?;
+            state.hasher.update(chunk);
+            state.done += chunk.len() as u64;
+        }
+        if state.done < blob.size {
+            return Err(Attempt::again(format!(
+                "{host}: the connection ended after {} of {} bytes",
+                state.done, blob.size
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How far a blob has been read.
+struct Fetch {
+    done: u64,
+    hasher: Hasher,
+}
+
+/// True if a file is there and is the blob.
+pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() == blob.size => {}
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let mut hasher = blob.digest.algorithm().hasher();
+    hash(&mut fs::File::open(path)?, &mut hasher, u64::MAX, cancel)?;
+    Ok(hasher.finish() == blob.digest)
+}
+
+/// What is in a file that broke off. More than the blob has cannot be the blob's beginning.
+fn resume(file: &mut fs::File, blob: &Descriptor, cancel: &Cancel) -> Result<Fetch, RegistryError> {
+    let mut hasher = blob.digest.algorithm().hasher();
+    if file.metadata()?.len() > blob.size {
+        file.set_len(0)?;
+    }
+    let done = hash(file, &mut hasher, blob.size, cancel)?;
+    Ok(Fetch { done, hasher })
+}
+
+fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -> Result<u64, RegistryError> {
+    let mut file = file.take(limit);
+    let mut buffer = vec![0; 256 * 1024];
+    let mut done = 0;
+    loop {
+        cancel.check()?;
+        match file.read(&mut buffer)? {
+            0 => return Ok(done),
+            count => {
+                hasher.update(&buffer[..count]);
+                done += count as u64;
+            }
+        }
+    }
+}
+
+/// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
+fn range_start(response: &Response) -> Option<u64> {
+    response.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+/// A media type without its parameters.
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// The media type of a manifest. What could be read as an index by one and as a manifest by another is refused
+/// (CVE-2021-41190).
+fn media_type_of(bytes: &[u8], header: Option<&str>, what: &str) -> Result<String, RegistryError> {
+    let fault = |reason: String| RegistryError::Document { what: what.to_owned(), reason };
+    let document: Value =
+        serde_json::from_slice(bytes).map_err(|error| fault(format!("it is no JSON: {error}")))?;
+    if document["schemaVersion"] == 1 {
+        return Err(fault("it is of schema version 1, which no registry should have any more".into()));
+    }
+    let header = essence(header.unwrap_or_default());
+    let known = |name: &str| media_type::is_index(name) || media_type::is_manifest(name);
+    let own = document["mediaType"].as_str();
+    if let Some(own) = own
+        && known(header)
+        && own != header
+    {
+        return Err(fault(format!("it calls itself `{own}`, and the registry calls it `{header}`")));
+    }
+    let (is_list, is_image) = (document["manifests"].is_array(), document["layers"].is_array());
+    if is_list && is_image {
+        return Err(fault("it is an index and a manifest at once".into()));
+    }
+    let guess = || if is_list { media_type::INDEX } else { media_type::MANIFEST };
+    let name = own.unwrap_or_else(|| if known(header) { header } else { guess() });
+    if media_type::is_index(name) && !is_list || media_type::is_manifest(name) && !is_image {
+        return Err(fault(format!("it is called `{name}` and has not what that has")));
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_what_the_document_says_and_not_what_could_be_meant() {
+        let of = |text: &str, header: &str| media_type_of(text.as_bytes(), Some(header), "x");
+        let is = |result: Result<String, RegistryError>, name: &str| assert_eq!(result.unwrap(), name);
+        is(of(r#"{"manifests":[]}"#, "application/json"), media_type::INDEX);
+        is(
+            of(
+                r#"{"manifests":[]}"#,
+                "application/vnd.docker.distribution.manifest.list.v2+json; charset=utf-8",
+            ),
+            media_type::DOCKER_INDEX,
+        );
+        is(of(r#"{"layers":[]}"#, ""), media_type::MANIFEST);
+        is(
+            of(&format!(r#"{{"mediaType":"{}","layers":[]}}"#, media_type::DOCKER_MANIFEST), "text/plain"),
+            media_type::DOCKER_MANIFEST,
+        );
+        for (text, header) in [
+            ("not json", ""),
+            (r#"{"schemaVersion":1}"#, ""),
+            (r#"{"layers":[],"manifests":[]}"#, ""),
+            (r#"{"layers":[]}"#, media_type::INDEX),
+            (&format!(r#"{{"mediaType":"{}","layers":[]}}"#, media_type::MANIFEST), media_type::INDEX),
+        ] {
+            assert!(matches!(of(text, header), Err(RegistryError::Document { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Tokens: asked for at the service that a registry names, and kept for as long as they are good
+//! ([distribution's token specification](https://distribution.github.io/distribution/spec/auth/token/)).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::challenge::Challenge;
+use super::client::{self, Client, Endpoint};
+use super::credentials::{Credentials, Login, Secret};
+use super::error::RegistryError;
+use super::retry::{Attempt, retry_after};
+use super::url::{Url, escape};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock::{self, Instant};
+use crate::sys::http::{self, Body, Method, Request, Response};
+
+/// A longer answer is not one with a token in it, in bytes.
+const LIMIT: u64 = 1 << 20;
+/// How long a token is good where its service does not say so.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// A token is not used any more when it has less than this left.
+const MARGIN: Duration = Duration::from_secs(5);
+/// What we are called at a token service.
+const CLIENT: &str = "xbuild";
+
+/// A token is for a service, scopes and a person.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    realm: String,
+    service: Option<String>,
+    scopes: BTreeSet<String>,
+    source: Option<String>,
+}
+
+/// The tokens that are good.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<BTreeMap<Key, (Secret, Instant)>>);
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Tokens {
+    /// The value of `Authorization` that meets a challenge. `refused` is a value that the registry did not take.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the one question")]
+    pub(super) fn authorization(
+        &self,
+        client: &Client,
+        endpoint: &Endpoint,
+        challenge: &Challenge,
+        scopes: &[String],
+        what: &str,
+        refused: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<String, Attempt> {
+        let credentials = client.keyring().find(&endpoint.name, endpoint.access(), cancel)?;
+        let unauthorized = |credentials: Option<&Credentials>| RegistryError::Unauthorized {
+            what: what.to_owned(),
+            host: endpoint.base.authority().to_owned(),
+            registry: endpoint.name.registry().to_owned(),
+            credentials: credentials.map(|credentials| credentials.source.clone()),
+            reason: String::new(),
+        };
+        if let Some(Credentials { login: Login::Bearer(token), .. }) = &credentials {
+            return Ok(format!("Bearer {}", token.reveal()));
+        }
+        let Challenge::Bearer { realm, service, scope, .. } = challenge else {
+            return match &credentials {
+                Some(Credentials { login: Login::Password { username, password }, .. }) => {
+                    let value = Login::basic(username, password);
+                    // The same again would be refused again.
+                    if refused == Some(value.as_str()) {
+                        return Err(unauthorized(credentials.as_ref()).into());
+                    }
+                    Ok(value)
+                }
+                other => Err(unauthorized(other.as_ref()).into()),
+            };
+        };
+        let mut scopes: BTreeSet<String> = scopes.iter().cloned().collect();
+        // What the registry wants beyond what we know to be needed.
+        for wanted in scope.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
+            if wanted.split(':').next() != Some("repository") {
+                scopes.insert(wanted.to_owned());
+            }
+        }
+        let source = credentials.as_ref().map(|credentials| credentials.source.clone());
+        let key = Key { realm: realm.clone(), service: service.clone(), scopes, source };
+        // Held while a token is fetched, so that threads that need the same one don't all ask for it.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, until)) = known.get(&key) {
+            let value = format!("Bearer {}", token.reveal());
+            if *until > Instant::now() && refused != Some(value.as_str()) {
+                return Ok(value);
+            }
+        }
+        let (token, life) = fetch(client, endpoint, &key, credentials.as_ref(), what, cancel)?;
+        let value = format!("Bearer {}", token.reveal());
+        known.insert(key, (token, Instant::now() + life.saturating_sub(MARGIN)));
+        Ok(value)
+    }
+}
+
+fn fetch(
+    client: &Client,
+    endpoint: &Endpoint,
+    key: &Key,
+    credentials: Option<&Credentials>,
+    what: &str,
+    cancel: &Cancel,
+) -> Result<(Secret, Duration), Attempt> {
+    let host = endpoint.base.authority().to_owned();
+    let protocol = |reason: &str| RegistryError::Protocol {
+        what: what.to_owned(),
+        host: host.clone(),
+        reason: reason.to_owned(),
+    };
+    let realm = Url::parse(&key.realm).ok_or_else(|| protocol("its token service has no URL"))?;
+    if !realm.is_secure() && endpoint.base.is_secure() && !http::is_loopback(realm.host()) {
+        return Err(RegistryError::InsecureRealm { host, realm: realm.shown() }.into());
+    }
+    let form = |grant: &str, more: &[(&str, &str)]| {
+        let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
+        let service = key.service.clone().unwrap_or_default();
+        let fields = [("grant_type", grant), ("service", &service), ("client_id", CLIENT), ("scope", &scope)];
+        let fields = fields.iter().chain(more).map(|(name, value)| format!("{name}={}", escape(value)));
+        fields.collect::<Vec<_>>().join("&")
+    };
+    let ask = |method, url: &Url, body: Option<String>, authorization: Option<String>| {
+        let mut headers = vec![("accept", "application/json".to_owned())];
+        headers.extend(authorization.map(|value| ("authorization", value)));
+        if body.is_some() {
+            headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
+        }
+        let body = body.map_or(Body::None, |text| Body::Bytes(Arc::from(text.into_bytes())));
+        let trust = endpoint.trust().cloned();
+        let request = Request { method, url: url.text(), headers, body, trust, patience: None };
+        let sent = client.transport().send(&request, cancel, &mut || ());
+        sent.map_err(|error| Attempt::of_http(error, url.authority(), what))
+    };
+    let response = match credentials.map(|credentials| &credentials.login) {
+        Some(Login::Identity(token)) => {
+            let form = form("refresh_token", &[("refresh_token", token.reveal())]);
+            ask(Method::Post, &realm, Some(form), None)?
+        }
+        login => {
+            let mut url = realm.clone();
+            if let Some(service) = &key.service {
+                url = url.with_query("service", service);
+            }
+            for scope in &key.scopes {
+                url = url.with_query("scope", scope);
+            }
+            url = url.with_query("client_id", CLIENT);
+            match login {
+                Some(Login::Password { username, password }) => {
+                    let url = url.with_query("account", username);
+                    let response = ask(Method::Get, &url, None, Some(Login::basic(username, password)))?;
+                    if matches!(response.status, 404 | 405) {
+                        // A service that only speaks OAuth2.
+                        let more = [("username", username.as_str()), ("password", password.reveal())];
+                        ask(Method::Post, &realm, Some(form("password", &more)), None)?
+                    } else {
+                        response
+                    }
+                }
+                _ => ask(Method::Get, &url, None, None)?,
+            }
+        }
+    };
+    read(response, endpoint, &realm, key, what, cancel)
+}
+
+/// The token in a service's answer.
+fn read(
+    mut response: Response,
+    endpoint: &Endpoint,
+    realm: &Url,
+    key: &Key,
+    what: &str,
+    cancel: &Cancel,
+) -> Result<(Secret, Duration), Attempt> {
+    let (what, host) = (what.to_owned(), realm.authority().to_owned());
+    match response.status {
+        200 => {}
+        // OAuth2 tells a wrong identity token by 400 (RFC 6749, section 5.2).
+        400 | 401 => {
+            let reason = client::reason(&mut response, cancel)?;
+            let (registry, credentials) = (endpoint.name.registry().to_owned(), key.source.clone());
+            return Err(RegistryError::Unauthorized { what, host, registry, credentials, reason }.into());
+        }
+        403 => {
+            let reason = client::reason(&mut response, cancel)?;
+            let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
+            return Err(RegistryError::Denied { what, host, scope, reason }.into());
+        }
+        status @ (408 | 425 | 429 | 500..=599) => {
+            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+            return Err(Attempt::Again {
+                reason: format!("the token service {host} answered {status}"),
+                after,
+            });
+        }
+        status => {
+            let reason = format!("its token service answers {status}");
+            return Err(RegistryError::Protocol { what, host, reason }.into());
+        }
+    }
+    let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| Attempt::of_http(error, &host, &what))?;
+    let answer: Option<Answer> = serde_json::from_slice(&bytes).ok();
+    let token = answer.and_then(|answer| Some((answer.token.or(answer.access_token)?, answer.expires_in)));
+    match token {
+        // What could end the header field is no token.
+        Some((token, life)) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok((Secret::from(token), life.map_or(DEFAULT_LIFE, Duration::from_secs)))
+        }
+        _ => {
+            let reason = "its token service's answer has no token in it".into();
+            Err(RegistryError::Protocol { what, host, reason }.into())
+        }
+    }
+}

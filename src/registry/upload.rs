@@ -1,0 +1,346 @@
+//! Writing to a repository: blobs, then the manifests that name them
+//! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#push)).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::client::{Call, Endpoint};
+use super::error::RegistryError;
+use super::name::{RepositoryName, Wanted};
+use super::repository::{Repository, is_whole};
+use super::retry::Attempt;
+use super::url::Url;
+use crate::oci::{Descriptor, Digest, Encoded};
+use crate::sys::cancel::Cancel;
+use crate::sys::http::{Body, Method, Response};
+
+/// A smaller blob is sent in one request; a larger one in a way that can be resumed. In bytes.
+const SMALL: u64 = 4 << 20;
+/// How long a registry may take to put a blob or manifest where it belongs: some copy it.
+const COMMIT: Duration = Duration::from_secs(300);
+
+/// How a blob came to be in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pushed {
+    /// It was there.
+    Present,
+    /// The registry took it from another repository of its own.
+    Mounted,
+    /// Its bytes were sent.
+    Uploaded,
+}
+
+/// Where an upload is, and how far.
+struct Session {
+    url: Url,
+    offset: u64,
+}
+
+impl Repository {
+    /// Makes sure that the repository has a blob: it has it, or takes it from one of the repositories `from`, or gets
+    /// the bytes of the file. `progress` is told the bytes sent so far.
+    pub fn push_blob(
+        &self,
+        blob: &Descriptor,
+        file: &Path,
+        from: &[RepositoryName],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Pushed, RegistryError> {
+        match self.take_blob(blob, from, cancel)? {
+            Taken::Has(how) => Ok(how),
+            Taken::Wants(session) => {
+                self.upload(blob, file, session, cancel, progress)?;
+                Ok(Pushed::Uploaded)
+            }
+        }
+    }
+
+    /// Makes sure that the repository has a blob without its bytes: it has it, or takes it from one of the repositories
+    /// `from`. `None` where it must be uploaded.
+    pub fn adopt_blob(
+        &self,
+        blob: &Descriptor,
+        from: &[RepositoryName],
+        cancel: &Cancel,
+    ) -> Result<Option<Pushed>, RegistryError> {
+        match self.take_blob(blob, from, cancel)? {
+            Taken::Has(how) => Ok(Some(how)),
+            // The registry forgets an upload that nothing comes for.
+            Taken::Wants(_) => Ok(None),
+        }
+    }
+
+    fn take_blob(
+        &self,
+        blob: &Descriptor,
+        from: &[RepositoryName],
+        cancel: &Cancel,
+    ) -> Result<Taken, RegistryError> {
+        let what = self.what(Wanted::Digest(&blob.digest));
+        let place = self.own(cancel)?;
+        match self.has_blob_at(&place, blob, &what, cancel) {
+            Ok(()) => return Ok(Taken::Has(Pushed::Present)),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        for source in from {
+            // By the names that they have at the registry: a rewrite may put them together or apart.
+            let source = self.client().repository(source, super::Access::Push).own(cancel)?;
+            if !source.base.same_origin(&place.base) || source.name == place.name {
+                continue;
+            }
+            let url = place.url("blobs/uploads/");
+            let url =
+                url.with_query("mount", &blob.digest.to_string()).with_query("from", source.name.path());
+            let mut call = Call::new(Method::Post, url, &what);
+            call.also_pull = vec![source.name.path().to_owned()];
+            match self.client().send(&place, &call, cancel) {
+                Ok(response) if response.status == 201 => return Ok(Taken::Has(Pushed::Mounted)),
+                // It does not have it there, or does not know how: this is then the beginning of an upload.
+                Ok(response) if response.status == 202 => {
+                    return Ok(Taken::Wants(Some(opened(&place, &call.url, &response, &what, 0)?)));
+                }
+                Err(error @ (RegistryError::Cancelled(_) | RegistryError::Offline { .. })) => {
+                    return Err(error);
+                }
+                // We may not read there. The upload is what we may, and it tells if not.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(Taken::Wants(None))
+    }
+
+    fn upload(
+        &self,
+        blob: &Descriptor,
+        file: &Path,
+        mut session: Option<Session>,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), RegistryError> {
+        let what = self.what(Wanted::Digest(&blob.digest));
+        let place = self.own(cancel)?;
+        let mut retry = self.client().retry();
+        let mut best = 0;
+        loop {
+            let mut open = match session.take() {
+                Some(open) => open,
+                None => self.begin(&place, &what, cancel)?,
+            };
+            let attempt = match self.upload_once(&place, blob, file, &mut open, &what, cancel, progress) {
+                Ok(()) => return Ok(()),
+                Err(Attempt::Over(RegistryError::Refused { reason, .. })) if is_wrong_digest(&reason) => {
+                    if !is_whole(file, blob, cancel)? {
+                        return Err(RegistryError::Damaged {
+                            path: file.to_owned(),
+                            digest: blob.digest.clone(),
+                        });
+                    }
+                    // The file is right, so the way to the registry was not: from the start.
+                    open.offset = u64::MAX;
+                    Attempt::again(reason)
+                }
+                Err(Attempt::Over(error)) if !error.is_not_found() => return Err(error),
+                Err(Attempt::Over(error)) => {
+                    open.offset = u64::MAX;
+                    Attempt::again(format!("the registry lost the upload ({error})"))
+                }
+                Err(again) => again,
+            };
+            retry.failed(attempt, &what, cancel)?;
+            // The answer alone may have been lost.
+            match self.has_blob_at(&place, blob, &what, cancel) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+            if open.offset != u64::MAX {
+                session = self.ask_offset(&place, &open, &what, cancel)?;
+                if let Some(known) = &session
+                    && known.offset > best
+                {
+                    best = known.offset;
+                    retry.progress();
+                }
+            }
+        }
+    }
+
+    /// Begins an upload.
+    fn begin(&self, place: &Endpoint, what: &str, cancel: &Cancel) -> Result<Session, RegistryError> {
+        let call = Call::new(Method::Post, place.url("blobs/uploads/"), what);
+        let mut response = self.client().send(place, &call, cancel)?;
+        place.expect(&mut response, what, &[202], cancel)?;
+        opened(place, &call.url, &response, what, 0)
+    }
+
+    /// Sends what an upload still lacks, and ends it.
+    #[allow(clippy::too_many_arguments, reason = "what is sent, where, and who is told")]
+    fn upload_once(
+        &self,
+        place: &Endpoint,
+        blob: &Descriptor,
+        file: &Path,
+        session: &mut Session,
+        what: &str,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Attempt> {
+        let digest = blob.digest.to_string();
+        let rest = blob.size.saturating_sub(session.offset);
+        let sent = Arc::new(AtomicU64::new(0));
+        let body = Body::File {
+            path: file.to_owned(),
+            offset: session.offset,
+            length: rest,
+            sent: Arc::clone(&sent),
+        };
+        let offset = session.offset;
+        let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(rest));
+        let mut commit = Call::new(Method::Put, session.url.with_query("digest", &digest), what);
+        commit = commit.header("content-type", "application/octet-stream");
+        commit.patience = Some(COMMIT);
+        if offset == 0 && blob.size <= SMALL {
+            let mut response = self.client().attempt(place, &commit.body(body), cancel, &mut tell)?;
+            tell();
+            return committed(&mut response, place, blob, what, cancel);
+        }
+        if rest > 0 {
+            let mut call = Call::new(Method::Patch, session.url.clone(), what).body(body);
+            call = call.header("content-type", "application/octet-stream");
+            // The whole in one is what every registry takes; a part must say which it is.
+            if offset > 0 {
+                call = call.header("content-range", format!("{offset}-{}", blob.size - 1));
+            }
+            let mut response = self.client().attempt(place, &call, cancel, &mut tell)?;
+            tell();
+            if response.status == 416 {
+                return Err(Attempt::again("the registry has another part of the upload than was thought"));
+            }
+            place.expect(&mut response, what, &[201, 202, 204], cancel)?;
+            *session = opened(place, &call.url, &response, what, blob.size)?;
+            commit.url = session.url.with_query("digest", &digest);
+        }
+        let mut response = self.client().attempt(place, &commit, cancel, &mut || ())?;
+        committed(&mut response, place, blob, what, cancel)
+    }
+
+    /// How far the registry thinks that an upload is; `None` if it does not know it any more.
+    fn ask_offset(
+        &self,
+        place: &Endpoint,
+        session: &Session,
+        what: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<Session>, RegistryError> {
+        let call = Call::new(Method::Get, session.url.clone(), what);
+        let response = self.client().send(place, &call, cancel)?;
+        if !matches!(response.status, 200 | 202 | 204) {
+            return Ok(None);
+        }
+        // `0-99`: a hundred bytes. `0-0` is one byte or none, so that it is begun anew.
+        let end = response.header("range").and_then(|range| {
+            range.trim_start_matches("bytes=").split_once('-')?.1.trim().parse::<u64>().ok()
+        });
+        let Some(end) = end.filter(|end| *end > 0) else { return Ok(None) };
+        if response.header("location").is_none() {
+            return Ok(Some(Session { url: session.url.clone(), offset: end + 1 }));
+        }
+        opened(place, &call.url, &response, what, end + 1).map(Some)
+    }
+
+    /// Stores a manifest or an index under a tag or its digest. Everything that it names must be there. True if the
+    /// registry has entered it among the referrers of its `subject`.
+    pub fn put_manifest(
+        &self,
+        wanted: Wanted<'_>,
+        document: &Encoded,
+        cancel: &Cancel,
+    ) -> Result<bool, RegistryError> {
+        let what = self.what(wanted);
+        let place = self.own(cancel)?;
+        let mut call = Call::new(Method::Put, place.url(&format!("manifests/{wanted}")), &what)
+            .header("content-type", &document.descriptor.media_type)
+            .body(Body::Bytes(Arc::from(document.bytes.as_slice())));
+        call.patience = Some(COMMIT);
+        let mut retry = self.client().retry();
+        loop {
+            let result = self.client().attempt(&place, &call, cancel, &mut || ()).and_then(|mut response| {
+                place.expect(&mut response, &what, &[201, 200, 202, 204], cancel)?;
+                agree(&response, document.digest(), &what)?;
+                Ok(response.header("oci-subject").is_some())
+            });
+            match result {
+                Ok(entered) => return Ok(entered),
+                // What arrived is not what was sent, and may stand under the tag: at once again.
+                Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) => {
+                    retry.failed(Attempt::again(error.to_string()), &what, cancel)?;
+                }
+                Err(Attempt::Over(RegistryError::NotFound { what, reason })) => {
+                    let host = place.base.authority().to_owned();
+                    return Err(RegistryError::Refused { what, host, reason });
+                }
+                Err(attempt) => retry.failed(attempt, &what, cancel)?,
+            }
+        }
+    }
+}
+
+/// The upload that an answer tells the place of.
+fn opened(
+    place: &Endpoint,
+    asked: &Url,
+    response: &Response,
+    what: &str,
+    offset: u64,
+) -> Result<Session, RegistryError> {
+    let url = response.header("location").and_then(|location| asked.join(location));
+    let url = url.and_then(|url| place.allowed(url));
+    let url = url.ok_or_else(|| RegistryError::Protocol {
+        what: what.to_owned(),
+        host: place.base.authority().to_owned(),
+        reason: "it does not say where the bytes of an upload go, or names a place without TLS".into(),
+    })?;
+    Ok(Session { url, offset })
+}
+
+/// Checks the answer to the end of an upload.
+fn committed(
+    response: &mut Response,
+    place: &Endpoint,
+    blob: &Descriptor,
+    what: &str,
+    cancel: &Cancel,
+) -> Result<(), Attempt> {
+    place.expect(response, what, &[201, 204], cancel)?;
+    agree(response, &blob.digest, what)?;
+    Ok(())
+}
+
+/// What is to be done about a blob.
+enum Taken {
+    Has(Pushed),
+    Wants(Option<Session>),
+}
+
+/// Checks the digest that a registry says it has stored, where it says one.
+fn agree(response: &Response, digest: &Digest, what: &str) -> Result<(), RegistryError> {
+    let told = response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
+    match told {
+        Some(told) if told.algorithm() == digest.algorithm() && told != *digest => {
+            Err(RegistryError::Mismatch {
+                what: what.to_owned(),
+                expected: digest.to_string(),
+                found: told.to_string(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_wrong_digest(reason: &str) -> bool {
+    reason.starts_with("DIGEST_INVALID") || reason.starts_with("SIZE_INVALID")
+}

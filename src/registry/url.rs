@@ -1,0 +1,163 @@
+//! The little of URLs that a registry's client needs: joining, origins, and showing one without what is secret in it.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stands unescaped in a query's value: what is unreserved, and what names and digests are made of.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b',');
+
+/// A query value, escaped.
+pub(super) fn escape(text: &str) -> String {
+    utf8_percent_encode(text, QUERY).to_string()
+}
+
+/// An absolute HTTP URL without a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    secure: bool,
+    /// `host[:port]`
+    authority: String,
+    /// From the first slash on, with the query.
+    rest: String,
+}
+
+impl Url {
+    /// Parses an absolute URL. One with a user's name in it is refused: nobody should send such a thing.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let rest = rest.split('#').next()?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if authority.is_empty() || authority.contains('@') || !visible(rest) {
+            return None;
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Some(Self { secure, authority: authority.to_ascii_lowercase(), rest: path })
+    }
+
+    /// What a `Location` field means on an answer to this URL (RFC 3986, section 5).
+    pub(super) fn join(&self, location: &str) -> Option<Self> {
+        if location.contains("://") {
+            return Self::parse(location);
+        }
+        let scheme = if self.secure { "https" } else { "http" };
+        if let Some(rest) = location.strip_prefix("//") {
+            return Self::parse(&format!("{scheme}://{rest}"));
+        }
+        let path = self.rest.split('?').next()?;
+        let rest = if location.starts_with('/') {
+            location.to_owned()
+        } else if location.starts_with('?') {
+            format!("{path}{location}")
+        } else {
+            format!("{}/{location}", path.rsplit_once('/')?.0)
+        };
+        Self::parse(&format!("{scheme}://{}{rest}", self.authority))
+    }
+
+    /// With one more value in its query.
+    pub(super) fn with_query(&self, name: &str, value: &str) -> Self {
+        let separator = if self.rest.contains('?') { '&' } else { '?' };
+        let rest = format!("{}{separator}{name}={}", self.rest, escape(value));
+        Self { rest, ..self.clone() }
+    }
+
+    /// The same place by TLS.
+    pub(super) fn secured(mut self) -> Self {
+        self.secure = true;
+        self
+    }
+
+    /// True for `https`.
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// `host[:port]`, in lower case.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The host alone.
+    pub(super) fn host(&self) -> &str {
+        crate::sys::http::split_port(&self.authority).0
+    }
+
+    /// True if both lead to the same server in the same way: only then may one see the other's credentials.
+    pub(super) fn same_origin(&self, other: &Self) -> bool {
+        let key = |url: &Self| {
+            let (host, port) = crate::sys::http::split_port(&url.authority);
+            let port = port.unwrap_or(if url.secure { "443" } else { "80" });
+            (url.secure, host.to_owned(), port.to_owned())
+        };
+        key(self) == key(other)
+    }
+
+    /// The whole text, for the connection. Its query may have a signature in it: not for people.
+    pub(super) fn text(&self) -> String {
+        format!("{}://{}{}", if self.secure { "https" } else { "http" }, self.authority, self.rest)
+    }
+
+    /// Without its query, for people.
+    pub(super) fn shown(&self) -> String {
+        let text = self.text();
+        text.split('?').next().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn locations_are_joined_as_browsers_do() {
+        let from = url("https://r.example/v2/a/blobs/uploads/?mount=x");
+        for (location, meant) in [
+            ("/v2/a/blobs/uploads/1?_state=s", "https://r.example/v2/a/blobs/uploads/1?_state=s"),
+            ("https://cdn.example/x?sig=1", "https://cdn.example/x?sig=1"),
+            ("//cdn.example/x", "https://cdn.example/x"),
+            ("session", "https://r.example/v2/a/blobs/uploads/session"),
+            ("?x=1", "https://r.example/v2/a/blobs/uploads/?x=1"),
+        ] {
+            assert_eq!(from.join(location).unwrap().text(), meant);
+        }
+        assert_eq!(
+            url("http://h:1/a?b=c").with_query("digest", "sha256:0").text(),
+            "http://h:1/a?b=c&digest=sha256:0"
+        );
+        assert_eq!(url("http://h").with_query("scope", "x y&z").text(), "http://h/?scope=x%20y%26z");
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert!(url("https://H.example/a").same_origin(&url("https://h.example:443/b")));
+        assert!(!url("https://h.example/").same_origin(&url("http://h.example/")));
+        assert!(!url("https://h.example/").same_origin(&url("https://h.example:444/")));
+        assert!(!url("https://h.example/").same_origin(&url("https://h.example.evil/")));
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_and_what_is_secret_not_shown() {
+        for text in ["ftp://a/", "a/b", "https:///x", "https://user:pass@h/", "https://h/a b", "https://h/\n"]
+        {
+            assert!(Url::parse(text).is_none(), "{text}");
+        }
+        assert_eq!(url("https://h/a?X-Signature=secret").shown(), "https://h/a");
+    }
+}

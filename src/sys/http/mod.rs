@@ -1,0 +1,460 @@
+//! HTTP for rooms that speak a protocol (`registry`): one request and one answer at a time, nothing decided.
+//!
+//! Redirects are not followed, statuses are no errors and nothing is tried twice: what each of these means is for the
+//! protocol to say. What is done here is what only `sys` may do, and what must never go wrong: every wait is bounded,
+//! every exchange runs on a thread of its own so that a cancelled one returns at once, bodies are streamed, and proxies
+//! are taken from the environment's value.
+
+mod proxy;
+
+pub use proxy::{is_loopback, split_port};
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ureq::http::{Request as HttpRequest, Response as HttpResponse};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+
+use super::cancel::{Cancel, Cancelled};
+use super::env::Environment;
+use super::fs;
+
+/// Bytes that are read and handed on at once.
+const CHUNK: usize = 64 * 1024;
+/// Chunks of an answer that may wait to be taken: with `CHUNK` the memory of one exchange.
+const WAITING: usize = 8;
+/// How often a waiting caller looks whether it should stop.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// Sends requests. Cheap to clone; connections are shared between clones.
+#[derive(Clone)]
+pub struct Transport {
+    environment: Arc<Environment>,
+    /// A server that sends and takes nothing for this long is stalled.
+    stall: Duration,
+    /// An agent for each proxy and each set of trusted certificates.
+    agents: Arc<Mutex<Agents>>,
+}
+
+/// By the proxy's URL and the file of certificates.
+type Agents = BTreeMap<(Option<String>, Option<PathBuf>), ureq::Agent>;
+
+impl std::fmt::Debug for Transport {
+    // Without the environment, which has secrets.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Transport").field("stall", &self.stall).finish_non_exhaustive()
+    }
+}
+
+/// A request's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "these are HTTP's own names")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    /// Its name in HTTP.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// True if the server may be asked the same again, whatever became of the first time.
+    #[must_use]
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
+    }
+}
+
+/// What a request carries. Each can be sent again from its start.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Nothing, and no length.
+    None,
+    /// These bytes; there may be none of them.
+    Bytes(Arc<[u8]>),
+    /// A part of a file, read while it is sent.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its first byte.
+        offset: u64,
+        /// How many bytes. It is an error if the file has fewer.
+        length: u64,
+        /// Counts the bytes that were handed to the connection.
+        sent: Arc<AtomicU64>,
+    },
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The absolute URL.
+    pub url: String,
+    /// Header fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Body,
+    /// A PEM file with certificates that are trusted beside the system's.
+    pub trust: Option<PathBuf>,
+    /// How long the answer may take to begin; the transport's limit if `None`.
+    pub patience: Option<Duration>,
+}
+
+/// Why there is no answer, or only a part of one.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The server's certificate is not trusted, or it does not speak TLS.
+    #[error("{0}")]
+    Tls(String),
+    /// No connection, a broken or a stalled one.
+    #[error("{0}")]
+    Broken(String),
+    /// The request cannot be sent as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file to be sent, or one with certificates, cannot be read.
+    #[error("{0}")]
+    File(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header fields, with names in lower case.
+    pub headers: Vec<(String, String)>,
+    chunks: Receiver<Result<Option<Vec<u8>>, HttpError>>,
+    _stop: Stop,
+}
+
+/// Ends an exchange's thread when nobody wants its result any more.
+#[derive(Debug)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Response {
+    /// A header field's first value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body's size in bytes, where the server tells it.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+
+    /// The next bytes of the body; `None` at its end. A body that is shorter than its length is an error.
+    pub fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
+        receive(&self.chunks, cancel, &mut || ())?
+    }
+
+    /// The body, of which more than `limit` bytes are left unread; true if there are more.
+    pub fn read(&mut self, limit: u64, cancel: &Cancel) -> Result<(Vec<u8>, bool), HttpError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk(cancel)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > limit {
+                return Ok((bytes, true));
+            }
+        }
+        Ok((bytes, false))
+    }
+}
+
+/// What an exchange's thread sends first.
+struct Head {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+impl Transport {
+    /// A transport that takes a server for stalled after `stall`.
+    #[must_use]
+    pub fn new(environment: &Environment, stall: Duration) -> Self {
+        Self { environment: Arc::new(environment.clone()), stall, agents: Arc::default() }
+    }
+
+    /// Sends one request and waits until the answer begins. `on_wait` is called now and then meanwhile.
+    pub fn send(
+        &self,
+        request: &Request,
+        cancel: &Cancel,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<Response, HttpError> {
+        cancel.check()?;
+        let agent = self.agent(request)?;
+        let stop = Stop(Arc::default());
+        let (head_sender, head) = mpsc::sync_channel(1);
+        let (sender, chunks) = mpsc::sync_channel(WAITING);
+        let (request, stopped, stall) = (request.clone(), Arc::clone(&stop.0), self.stall);
+        thread::Builder::new().name("http".into()).spawn(move || {
+            match exchange(&agent, &request, stall, &stopped) {
+                Err(error) => {
+                    // Nobody listens any more if the caller was cancelled.
+                    head_sender.send(Err(error)).ok();
+                }
+                Ok(response) => {
+                    let head =
+                        Head { status: response.status().as_u16(), headers: headers(response.headers()) };
+                    if head_sender.send(Ok(head)).is_ok() {
+                        pass_on(response.into_body(), &sender);
+                    }
+                }
+            }
+        })?;
+        let Head { status, headers } = receive(&head, cancel, on_wait)??;
+        Ok(Response { status, headers, chunks, _stop: stop })
+    }
+
+    /// The agent for a request's proxy and trust, made when it is first asked for.
+    fn agent(&self, request: &Request) -> Result<ureq::Agent, HttpError> {
+        let proxy = proxy::proxy_for(&request.url, &self.environment);
+        let key = (proxy, request.trust.clone());
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(&key) {
+            return Ok(agent.clone());
+        }
+        let proxy = key.0.as_deref().map(ureq::Proxy::new).transpose();
+        let proxy = proxy.map_err(|_| {
+            HttpError::Invalid("the proxy variable of the environment is not a URL of a proxy".into())
+        })?;
+        let roots = match &request.trust {
+            Some(path) => certificates(path)?,
+            None => RootCerts::PlatformVerifier,
+        };
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .user_agent(concat!("xbuild/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .timeout_connect(Some(CONNECT.min(self.stall)))
+            .timeout_recv_response(Some(self.stall))
+            .timeout_per_read(Some(self.stall))
+            .timeout_per_write(Some(self.stall))
+            .max_idle_connections_per_host(8)
+            .build()
+            .into();
+        agents.insert(key, agent.clone());
+        Ok(agent)
+    }
+}
+
+/// Waits for a message as long as `cancel` allows.
+fn receive<T>(inbox: &Receiver<T>, cancel: &Cancel, on_wait: &mut dyn FnMut()) -> Result<T, HttpError> {
+    loop {
+        match inbox.recv_timeout(TICK) {
+            Ok(message) => return Ok(message),
+            Err(RecvTimeoutError::Timeout) => {
+                cancel.check()?;
+                on_wait();
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(HttpError::Broken("the connection broke".into()));
+            }
+        }
+    }
+}
+
+fn exchange(
+    agent: &ureq::Agent,
+    request: &Request,
+    stall: Duration,
+    stopped: &Arc<AtomicBool>,
+) -> Result<HttpResponse<ureq::Body>, HttpError> {
+    let mut builder = HttpRequest::builder().method(request.method.name()).uri(&request.url);
+    for (name, value) in &request.headers {
+        builder = builder.header(*name, value);
+    }
+    let patience = request.patience.unwrap_or(stall);
+    let secure = request.url.starts_with("https://");
+    let failed = |error| explain(error, secure);
+    match &request.body {
+        Body::None => run(agent, builder, (), patience).map_err(failed),
+        Body::Bytes(bytes) => run(agent, builder, &bytes[..], patience).map_err(failed),
+        Body::File { path, offset, length, sent } => {
+            let mut file = fs::File::open(path)?;
+            file.seek(SeekFrom::Start(*offset))?;
+            let mut reader = Upload {
+                file: file.take(*length),
+                left: *length,
+                sent: Arc::clone(sent),
+                stopped: Arc::clone(stopped),
+                failure: None,
+            };
+            let builder = builder.header("Content-Length", length.to_string());
+            let body = ureq::SendBody::from_reader(&mut reader);
+            let result = run(agent, builder, body, patience);
+            match (result, reader.failure) {
+                (Ok(response), _) => Ok(response),
+                (Err(_), Some(failure)) => Err(HttpError::File(failure)),
+                (Err(error), None) => Err(failed(error)),
+            }
+        }
+    }
+}
+
+/// Sends a request with this body. The answer may take longer to begin than a stall.
+fn run(
+    agent: &ureq::Agent,
+    builder: ureq::http::request::Builder,
+    body: impl ureq::AsSendBody,
+    patience: Duration,
+) -> Result<HttpResponse<ureq::Body>, ureq::Error> {
+    let request = agent.configure_request(builder.body(body)?);
+    let request = request.timeout_recv_response(Some(patience)).timeout_per_read(Some(patience));
+    agent.run(request.build())
+}
+
+/// The part of a file that is sent.
+struct Upload {
+    file: io::Take<fs::File>,
+    left: u64,
+    sent: Arc<AtomicU64>,
+    stopped: Arc<AtomicBool>,
+    /// What the file, and not the connection, failed with.
+    failure: Option<io::Error>,
+}
+
+impl Read for Upload {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(io::Error::other("stopped"));
+        }
+        let result = match self.file.read(buffer) {
+            Ok(0) if self.left > 0 && !buffer.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file to be sent became shorter"))
+            }
+            other => other,
+        };
+        match result {
+            Ok(count) => {
+                self.left -= count as u64;
+                self.sent.fetch_add(count as u64, Ordering::Relaxed);
+                Ok(count)
+            }
+            Err(error) => {
+                self.failure = Some(io::Error::new(error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn headers(map: &ureq::http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+/// Reads a body to its end, or until nobody wants it.
+fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8>>, HttpError>>) {
+    let expected = body.content_length();
+    let mut reader = body.into_reader();
+    let mut received = 0;
+    loop {
+        let mut buffer = vec![0; CHUNK];
+        let message = match reader.read(&mut buffer) {
+            Ok(0) => match expected {
+                Some(expected) if received < expected => Err(HttpError::Broken(format!(
+                    "the connection ended after {received} of {expected} bytes"
+                ))),
+                _ => Ok(None),
+            },
+            Ok(count) => {
+                received += count as u64;
+                buffer.truncate(count);
+                Ok(Some(buffer))
+            }
+            Err(error) => Err(HttpError::Broken(error.to_string())),
+        };
+        let last = !matches!(message, Ok(Some(_)));
+        if sender.send(message).is_err() || last {
+            return;
+        }
+    }
+}
+
+fn explain(error: ureq::Error, secure: bool) -> HttpError {
+    let tls = |reason: String| {
+        HttpError::Tls(match reason {
+            reason if reason.contains("CaUsedAsEndEntity") => {
+                "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's".into()
+            }
+            reason => reason,
+        })
+    };
+    match error {
+        ureq::Error::Tls(reason) => tls(reason.to_owned()),
+        ureq::Error::Rustls(error) => tls(error.to_string()),
+        ureq::Error::Io(error) if secure && error.kind() == io::ErrorKind::InvalidData => {
+            tls(error.to_string())
+        }
+        ureq::Error::Io(error) => HttpError::Broken(error.to_string()),
+        ureq::Error::Timeout(timeout) => HttpError::Broken(match timeout {
+            ureq::Timeout::Connect | ureq::Timeout::Resolve => "no connection within the time limit".into(),
+            _ => "the server stalled".into(),
+        }),
+        ureq::Error::HostNotFound => HttpError::Broken("the host name is not known".into()),
+        ureq::Error::Http(error) => HttpError::Invalid(error.to_string()),
+        ureq::Error::BadUri(_) => HttpError::Invalid("it is not a URL".into()),
+        other => HttpError::Broken(other.to_string()),
+    }
+}
+
+/// The system's certificates and those of a PEM file.
+fn certificates(path: &Path) -> Result<RootCerts, HttpError> {
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(&fs::read(path)?) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(HttpError::Invalid(format!("`{}`: {error}", path.display()))),
+        }
+    }
+    if found.is_empty() {
+        return Err(HttpError::Invalid(format!("`{}` has no certificate in PEM form", path.display())));
+    }
+    // Those of the system that cannot be read are as good as absent: who trusts them is refused, not accepted.
+    let system = rustls_native_certs::load_native_certs().certs;
+    found.extend(system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
+    Ok(RootCerts::new_with_certs(&found))
+}
+
+#[cfg(test)]
+mod tests;
