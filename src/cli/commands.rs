@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
-use super::view::{self, View, print};
+use super::view::{self, View, print, shown_reference};
 use super::{CliError, Failure, diagnose, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
@@ -148,16 +148,6 @@ fn write_reports(options: &BuildOptions, published: &Published) -> Result<(), Ou
         report::write(path, &json_text(&published.metadata()))?;
     }
     Ok(())
-}
-
-/// A path is shown as it is reached from here; a name is a name.
-fn shown_reference(reference: &str) -> String {
-    env::current_dir()
-        .ok()
-        .and_then(|folder| {
-            Path::new(reference).strip_prefix(folder).ok().map(|path| path.display().to_string())
-        })
-        .unwrap_or_else(|| reference.to_owned())
 }
 
 fn plan(context: &Context<'_>, options: &PlanOptions) -> Result<(), Failure> {

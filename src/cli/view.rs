@@ -1,6 +1,7 @@
 //! Which view there is, and where it writes.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use indicatif::ProgressDrawTarget;
@@ -11,7 +12,7 @@ use crate::error::Explain;
 use crate::report::human::{Plain, Terminal, Verbosity};
 use crate::report::json::Json;
 use crate::report::{Event, Reporter};
-use crate::sys::env::Environment;
+use crate::sys::env::{self, Environment};
 
 /// What receives events, and how.
 enum Kind {
@@ -38,19 +39,22 @@ impl View {
         let kind = match progress {
             Progress::Tty => {
                 let target = ProgressDrawTarget::stderr();
-                Kind::Terminal(Terminal::new(target, stderr(), color, details))
+                Kind::Terminal(Terminal::new(target, stderr(), color, details, shown_reference))
             }
-            Progress::Plain | Progress::Auto => Kind::Plain(Plain::new(stderr(), color, verbosity)),
+            Progress::Plain | Progress::Auto => {
+                Kind::Plain(Plain::new(stderr(), color, verbosity, shown_reference))
+            }
             Progress::Json => Kind::Json(Json::new(stderr())),
-            Progress::Quiet => Kind::Plain(Plain::new(stderr(), color, Verbosity::Quiet)),
+            Progress::Quiet => Kind::Plain(Plain::new(stderr(), color, Verbosity::Quiet, shown_reference)),
         };
         Ok(Self { kind, color })
     }
 
     /// A view for failures that happen before there is one.
     pub(super) fn fallback() -> Self {
+        let stderr = Box::new(std::io::stderr());
         Self {
-            kind: Kind::Plain(Plain::new(Box::new(std::io::stderr()), false, Verbosity::Normal)),
+            kind: Kind::Plain(Plain::new(stderr, false, Verbosity::Normal, shown_reference)),
             color: false,
         }
     }
@@ -133,6 +137,16 @@ pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
         return Err(CliError::Terminal);
     }
     Ok(Box::new(stdout))
+}
+
+/// A path is shown as it is reached from here; a name is a name.
+pub(super) fn shown_reference(reference: &str) -> String {
+    env::current_dir()
+        .ok()
+        .and_then(|folder| {
+            Path::new(reference).strip_prefix(folder).ok().map(|path| path.display().to_string())
+        })
+        .unwrap_or_else(|| reference.to_owned())
 }
 
 /// Writes a result to standard output. A reader that has gone away has seen enough.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cargo_metadata::{Message, TargetKind};
 
 use super::prepare::{Batch, Prepared, command};
-use super::stderr::{self, Piece, Pieces};
+use super::stderr::{self, Piece, Pieces, Units};
 use super::wrapper::KeptRemark;
 use super::{Artifact, CompileRequest, Error, Outcome, Unit, UnitError, prime};
 use crate::report::{Event, Level, Reporter};
@@ -83,7 +83,7 @@ pub(super) fn run_all(
         reporter,
         on_artifact,
         missing: Mutex::new(request.units.iter().map(|_| missing.clone()).collect()),
-        crates: 0,
+        before: (0, 0),
         outcome: Outcome::default(),
     };
     for batch in &prepared.batches {
@@ -106,7 +106,8 @@ struct Run<'a> {
     on_artifact: &'a mut dyn FnMut(&Artifact),
     /// The binaries that each unit lacks.
     missing: Mutex<Vec<BTreeSet<String>>>,
-    crates: u64,
+    /// The units of processes that have ended: done, in all.
+    before: (u64, u64),
     outcome: Outcome,
 }
 
@@ -115,7 +116,7 @@ struct Ended {
     success: bool,
     /// The units whose time ran out.
     expired: Vec<usize>,
-    /// What cargo said last that it was doing.
+    /// What cargo was doing last.
     running: Option<String>,
     /// The messages of failures, coloured and plain.
     errors: Vec<(String, String)>,
@@ -232,6 +233,7 @@ impl Run<'_> {
         for piece in log.pieces.end() {
             self.piece(piece, &mut log);
         }
+        self.before = (self.before.0 + log.done, self.before.1 + log.total.unwrap_or(log.done));
         let expired = expired.into_inner().unwrap_or_else(PoisonError::into_inner);
         let success = match result {
             Ok(status) => status.success(),
@@ -260,9 +262,13 @@ impl Run<'_> {
     ) {
         // What is no message of cargo's is what a build script or a wrapper has written to the wrong place.
         let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_slice(bytes) else { return };
-        self.crates += 1;
         log.compiled = true;
-        self.reporter.report(Event::Crates { done: self.crates, total: None });
+        // Its progress lines count better; these are not there where it is told to be quiet.
+        if log.total.is_none() {
+            log.done += 1;
+            let done = self.before.0 + log.done;
+            self.reporter.report(Event::Crates { done, total: None, active: String::new() });
+        }
         let Some(path) = artifact.executable else { return };
         let is_ours = artifact.target.kind.contains(&TargetKind::Bin)
             && self.request.project.binaries.iter().any(|binary| {
@@ -305,6 +311,13 @@ impl Run<'_> {
                 let text = format!("cargo: {verb} {rest}");
                 self.reporter.report(Event::Note { level, platform: None, text });
             }
+            Piece::Progress(Units { done, total, active }) => {
+                log.compiled = true;
+                (log.done, log.total) = (done, Some(total));
+                log.running = Some(active.clone()).filter(|active| !active.is_empty()).or(log.running.take());
+                let (done, total) = (self.before.0 + done, self.before.1 + total);
+                self.reporter.report(Event::Crates { done, total: Some(total), active });
+            }
             Piece::Message { text, plain } => {
                 log.said.push_str(&text);
                 if stderr::is_error(&plain) {
@@ -321,6 +334,9 @@ impl Run<'_> {
 struct Log {
     pieces: Pieces,
     running: Option<String>,
+    /// Units that are done, and in all where cargo says so.
+    done: u64,
+    total: Option<u64>,
     errors: Vec<(String, String)>,
     compiled: bool,
     said: String,

@@ -141,11 +141,11 @@ pub enum UnitError {
         errors: String,
     },
     /// Its time ran out.
-    #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; last was `{what}`")))]
+    #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; it was at {what}")))]
     TimedOut {
         /// The limit.
         cancelled: Cancelled,
-        /// What cargo had begun last.
+        /// What cargo was doing.
         running: Option<String>,
     },
     /// cargo succeeded but did not say where the program is.

@@ -243,6 +243,8 @@ pub(super) fn command(
             command = command.arg(flag);
         }
     }
+    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names.
+    command = command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "240");
     // What the user says for all targets is in each target's flags now, and would hide those.
     for name in GLOBAL_FLAGS {
         command = command.env_remove(name);

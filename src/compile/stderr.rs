@@ -5,6 +5,8 @@
 pub(super) enum Piece {
     /// A status line: its verb, and the rest.
     Status(String, String),
+    /// How far cargo is.
+    Progress(Units),
     /// A message of cargo or the compiler: as it was written, and without colours.
     Message {
         /// With its line ends and its colours.
@@ -12,6 +14,17 @@ pub(super) enum Piece {
         /// Without colours.
         plain: String,
     },
+}
+
+/// What cargo's progress line says of its compilation units, over all targets of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Units {
+    /// Finished, or found fresh.
+    pub(super) done: u64,
+    /// In all.
+    pub(super) total: u64,
+    /// Those in work, as cargo names them: `ring(build), zstd-sys`.
+    pub(super) active: String,
 }
 
 /// cargo's verbs, right-aligned in the first twelve columns of a status line.
@@ -45,7 +58,14 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Takes a line and hands over what is complete with it.
     pub(super) fn line(&mut self, line: &str) -> Vec<Piece> {
+        // A progress line is wiped away by what begins the next one.
+        let line = line.strip_prefix("\u{1b}[K").unwrap_or(line);
         let plain = plain(line);
+        if let Some(units) = progress(&plain) {
+            let mut pieces = self.end();
+            pieces.extend(units.map(Piece::Progress));
+            return pieces;
+        }
         if let Some((verb, rest)) = status(&plain) {
             let mut pieces = self.end();
             pieces.push(Piece::Status(verb.to_owned(), rest.to_owned()));
@@ -81,6 +101,25 @@ fn status(line: &str) -> Option<(&str, &str)> {
     let verb = head.trim_start();
     let rest = rest.strip_prefix(' ')?;
     VERBS.contains(&verb).then_some((verb, rest))
+}
+
+/// A line with a bar in it, which is redrawn: `    Building [==>  ] 28/66: ring(build), zstd-sys`. Those of fetching and
+/// resolving have nothing for us in them, so that the inner value is `None`.
+#[allow(clippy::option_option, reason = "whether it is one, and whether it says something")]
+fn progress(line: &str) -> Option<Option<Units>> {
+    let (verb, rest) = line.split_at_checked(12)?;
+    let verb = verb.trim_start();
+    let is_verb = !verb.is_empty() && verb.chars().all(|character| character.is_ascii_alphabetic());
+    if is_verb && rest.contains(", remaining bytes: ") {
+        return Some(None);
+    }
+    let (_, rest) = rest.strip_prefix(" [").filter(|_| is_verb)?.split_once("] ")?;
+    let units = || {
+        let (count, active) = rest.split_once(':').unwrap_or((rest, ""));
+        let (done, total) = count.trim().split_once('/')?;
+        Some(Units { done: done.parse().ok()?, total: total.parse().ok()?, active: active.trim().to_owned() })
+    };
+    Some(units().filter(|_| verb == "Building"))
 }
 
 /// True for a message that something failed, and that says more than that something did not compile.
@@ -140,6 +179,19 @@ mod tests {
         assert!(
             matches!(&all[1], Piece::Message { text, plain } if text.contains('\u{1b}') && plain == "error: no\n")
         );
+    }
+
+    #[test]
+    fn a_bar_says_how_far_cargo_is() {
+        let units = |done, active: &str| Piece::Progress(Units { done, total: 66, active: active.into() });
+        let said = "\u{1b}[1m\u{1b}[96m    Building\u{1b}[0m [>         ] 3/66: ring(build), b     \n\
+                    \u{1b}[Kerror: no\n    Building [==>       ] 12/66    \n       Fetch [=====>  ] 42.00%, 1.2MiB/s\n \
+                    Downloading 3 crates, remaining bytes: 1.2MiB\n    Building [=>  ] x/y: a\n";
+        let error = message("error: no\n");
+        assert_eq!(pieces(said), [units(3, "ring(build), b"), error, units(12, "")]);
+        // The source in a message may look similar.
+        let text = "error: no\n  12 |     a [0] 1/2: b\n\n";
+        assert_eq!(pieces(text).len(), 1);
     }
 
     #[test]

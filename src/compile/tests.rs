@@ -329,7 +329,7 @@ fn waiting_for_another_cargo_and_crates_are_reported() {
         event,
         Event::Note { level: Level::Info, text, .. } if text.contains("Blocking waiting for file lock")
     )));
-    assert!(events.contains(&Event::Crates { done: 3, total: None }));
+    assert!(events.contains(&Event::Crates { done: 3, total: None, active: String::new() }));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The commit that is built, for the annotations `created` and `revision`.
 //!
 //! git itself is asked, with bounded time. A project outside version control, or a machine without git, is
-//! nothing unusual: there is no revision then.
+//! nothing unusual: there is no revision then. Neither is one in a folder that its repository does not track, such
+//! as a generated project below `target`: the commit around it says nothing about it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub struct Commit {
     pub date: i64,
 }
 
-/// The commit that `folder` is at; `None` outside version control. Only Ctrl-C is an error.
+/// The commit that `folder` is at; `None` where version control has no file of the folder. Only Ctrl-C is an error.
 pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
     let ask = |arguments: &[&str]| match git(folder, arguments).text(&bounded) {
@@ -29,6 +30,9 @@ pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelle
         // git's own limit is no reason to stop; the caller's is.
         Err(_) => cancel.check().map(|()| None),
     };
+    if ask(&["ls-tree", "--name-only", "HEAD", "--", "."])?.is_none_or(|files| files.is_empty()) {
+        return Ok(None);
+    }
     let Some(head) = ask(&["log", "-1", "--format=%H %ct", "HEAD"])? else {
         return Ok(None);
     };
@@ -71,6 +75,11 @@ mod tests {
         assert_eq!((clean.revision.len(), clean.date), (40, 1_700_000_000));
         fs::write_atomic(&folder.path().join("untracked"), b"1", 0o644).unwrap();
         assert_eq!(commit(folder.path(), &Cancel::new()).unwrap().unwrap(), clean);
+        // Another project, in a folder that the repository does not track.
+        let inner = folder.path().join("generated");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write_atomic(&inner.join("a"), b"1", 0o644).unwrap();
+        assert_eq!(commit(&inner, &Cancel::new()), Ok(None));
         fs::write_atomic(&folder.path().join("a"), b"2", 0o644).unwrap();
         let dirty = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!(dirty.revision, format!("{}-dirty", clean.revision));

@@ -46,6 +46,8 @@ pub enum Event {
         done: u64,
         /// Units in all, where known.
         total: Option<u64>,
+        /// Those in work, as cargo names them: `ring(build), zstd-sys`.
+        active: String,
     },
     /// A download.
     Download {

@@ -75,9 +75,9 @@ fn recorded() -> Vec<Event> {
         Event::Note { level: Level::Detail, platform: None, text: "zig is in the cache".into() },
         phase(&amd64, Phase::Compile),
         phase(&arm64, Phase::Compile),
-        Event::Crates { done: 3, total: Some(12) },
+        Event::Crates { done: 3, total: Some(12), active: "ring(build), b".into() },
         Event::Compiler { text: "warning: unused variable: `x`".into() },
-        Event::Crates { done: 12, total: Some(12) },
+        Event::Crates { done: 12, total: Some(12), active: String::new() },
         Event::Note {
             level: Level::Warning,
             platform: Some(arm64.clone()),
@@ -105,7 +105,7 @@ fn recorded() -> Vec<Event> {
 
 fn plain(verbosity: Verbosity, color: bool) -> String {
     let shared = Shared::default();
-    let view = Plain::new(Box::new(shared.clone()), color, verbosity);
+    let view = Plain::new(Box::new(shared.clone()), color, verbosity, str::to_owned);
     for event in recorded() {
         view.report(event);
     }
@@ -169,9 +169,9 @@ hint: see the compiler's messages above
 fn a_reader_that_goes_away_ends_the_output_and_nothing_else() {
     let target = indicatif::ProgressDrawTarget::hidden();
     let views: [Box<dyn Reporter>; 3] = [
-        Box::new(Plain::new(Box::new(Broken), false, Verbosity::Details)),
+        Box::new(Plain::new(Box::new(Broken), false, Verbosity::Details, str::to_owned)),
         Box::new(Json::new(Box::new(Broken))),
-        Box::new(human::Terminal::new(target, Box::new(Broken), true, true)),
+        Box::new(human::Terminal::new(target, Box::new(Broken), true, true, str::to_owned)),
     ];
     for view in &views {
         for event in recorded() {
@@ -184,7 +184,7 @@ fn a_reader_that_goes_away_ends_the_output_and_nothing_else() {
 fn the_terminal_prints_what_scrolls_and_the_table() {
     let shared = Shared::default();
     let target = indicatif::ProgressDrawTarget::hidden();
-    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false);
+    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false, str::to_owned);
     for event in recorded() {
         view.report(event);
     }
@@ -211,7 +211,7 @@ published registry.example/app:1.0 in 1m 05s
 fn what_was_built_is_told_also_where_nothing_was_published() {
     let shared = Shared::default();
     let target = indicatif::ProgressDrawTarget::hidden();
-    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false);
+    let view = human::Terminal::new(target, Box::new(shared.clone()), false, false, str::to_owned);
     view.report(built("linux/amd64", "x86_64-unknown-linux-gnu", 1));
     view.finish();
     view.finish();

@@ -378,24 +378,49 @@ impl Running {
     }
 }
 
-/// Reads both pipes on threads of their own.
+/// Reads both pipes on threads of their own. On standard error a line also ends at a carriage return: so do
+/// those that a program draws over and over.
 fn listen(child: &mut Child) -> Receiver<Line> {
     let (sender, receiver) = mpsc::sync_channel(1024);
-    let start = |pipe: Option<Box<dyn Read + Send>>, wrap: fn(Vec<u8>) -> Line| {
+    let start = |pipe: Option<Box<dyn Read + Send>>, ends: &'static [u8], wrap: fn(Vec<u8>) -> Line| {
         let Some(pipe) = pipe else { return };
         let sender = sender.clone();
         thread::spawn(move || {
-            for line in BufReader::new(pipe).split(b'\n') {
-                let Ok(line) = line else { break };
-                if sender.send(wrap(line)).is_err() {
-                    break;
-                }
-            }
+            // A pipe that cannot be read has ended.
+            split(BufReader::new(pipe), ends, &mut |line| sender.send(wrap(line)).is_ok()).ok();
         });
     };
-    start(child.stdout.take().map(|pipe| Box::new(pipe) as _), Line::Stdout);
-    start(child.stderr.take().map(|pipe| Box::new(pipe) as _), Line::Stderr);
+    start(child.stdout.take().map(|pipe| Box::new(pipe) as _), b"\n", Line::Stdout);
+    start(child.stderr.take().map(|pipe| Box::new(pipe) as _), b"\n\r", Line::Stderr);
     receiver
+}
+
+/// Hands over what stands between line ends, until nobody wants more. `\r\n` is one end, not two.
+fn split(mut pipe: impl BufRead, ends: &[u8], send: &mut dyn FnMut(Vec<u8>) -> bool) -> io::Result<()> {
+    let (mut line, mut after_return) = (Vec::new(), false);
+    loop {
+        let buffer = pipe.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let length = buffer.len();
+        for byte in buffer {
+            let is_end = ends.contains(byte);
+            let had_return = std::mem::replace(&mut after_return, is_end && *byte == b'\r');
+            if !is_end {
+                line.push(*byte);
+            } else if had_return && *byte == b'\n' {
+                // The second half of an end.
+            } else if !send(std::mem::take(&mut line)) {
+                return Ok(());
+            }
+        }
+        pipe.consume(length);
+    }
+    if !line.is_empty() {
+        send(line);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -411,6 +436,21 @@ mod tests {
         let output = shell("echo out; echo err >&2; exit 3").output(&Cancel::new()).unwrap();
         assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
         assert_eq!(output.status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_line_that_is_drawn_again_is_a_line() {
+        let said = |text: &[u8], ends: &[u8]| {
+            let mut lines = Vec::new();
+            let mut keep = |line| {
+                lines.push(String::from_utf8(line).unwrap());
+                true
+            };
+            split(BufReader::with_capacity(1, text), ends, &mut keep).unwrap();
+            lines
+        };
+        assert_eq!(said(b"1/3\r2/3\rdone\r\n\nrest", b"\n\r"), ["1/3", "2/3", "done", "", "rest"]);
+        assert_eq!(said(b"a\rb\r\nc\n", b"\n"), ["a\rb\r", "c"]);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::style::Paint;
 use super::{Event, Level};
 use crate::platform::Platform;
 
+/// How the name of a published image is shown: a path as it is reached from where the person stands.
+pub type Shown = fn(&str) -> String;
+
 /// The lines of a note or a failure; `None` for other events and for details that nobody asked for.
 fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
     let about = |platform: &Option<Platform>| {

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::super::style::{Paint, size, span};
 use super::super::{Event, Phase, Reporter};
-use super::{remark, table::table};
+use super::{Shown, remark, table::table};
 use crate::platform::Platform;
 use crate::sys::clock::Instant;
 
 /// How often the number of compiled crates is worth a line.
 const CRATES: Duration = Duration::from_secs(15);
+/// A download of more bytes than this is worth a line when it begins and one when it ends.
+const LARGE: u64 = 8_000_000;
+/// A smaller one is worth them when it takes longer than this.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,22 +33,37 @@ pub enum Verbosity {
 pub struct Plain {
     paint: Paint,
     verbosity: Verbosity,
+    shown: Shown,
     state: Mutex<State>,
 }
 
 struct State {
     writer: Box<dyn Write + Send>,
-    /// The downloads that have begun, by what is downloaded, and whether they have ended.
-    downloads: BTreeMap<String, bool>,
+    /// The downloads that have begun, by what is downloaded.
+    downloads: BTreeMap<String, Download>,
     phases: BTreeMap<Platform, Phase>,
     built: Vec<Event>,
     crates_told: Instant,
 }
 
+struct Download {
+    since: Instant,
+    state: DownloadState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DownloadState {
+    /// Nothing was said of it.
+    Silent,
+    /// It was said that it began.
+    Told,
+    Ended,
+}
+
 impl Plain {
     /// Writes lines to `writer`, with colours if `color`.
     #[must_use]
-    pub fn new(writer: Box<dyn Write + Send>, color: bool, verbosity: Verbosity) -> Self {
+    pub fn new(writer: Box<dyn Write + Send>, color: bool, verbosity: Verbosity, shown: Shown) -> Self {
         let state = State {
             writer,
             downloads: BTreeMap::new(),
@@ -52,7 +71,7 @@ impl Plain {
             built: Vec::new(),
             crates_told: Instant::now(),
         };
-        Self { paint: Paint(color), verbosity, state: Mutex::new(state) }
+        Self { paint: Paint(color), verbosity, shown, state: Mutex::new(state) }
     }
 
     /// Writes text that is not an event: an error with its source lines.
@@ -68,7 +87,8 @@ impl State {
     }
 
     /// The text of an event, which may be none.
-    fn text(&mut self, event: Event, paint: Paint) -> String {
+    fn text(&mut self, event: Event, view: &Plain) -> String {
+        let paint = view.paint;
         match event {
             Event::Phase { platform, phase } => {
                 // `done` is told by the event that has the digest.
@@ -78,18 +98,18 @@ impl State {
                 }
                 format!("{} {}\n", paint.word(&format!("{:<15}", platform.to_string())), phase.name())
             }
-            Event::Crates { done, total } => {
+            Event::Crates { done, total, active } => {
                 let all = total == Some(done);
                 if !all && self.crates_told.elapsed() < CRATES {
                     return String::new();
                 }
                 self.crates_told = Instant::now();
-                match total {
-                    Some(total) => format!("compiled {done} of {total} crates\n"),
-                    None => format!("compiled {done} crates\n"),
-                }
+                let of = total.map_or_else(String::new, |total| format!(" of {total}"));
+                let noun = if total.unwrap_or(done) == 1 { "crate" } else { "crates" };
+                let now = if active.is_empty() { String::new() } else { format!("; now {active}") };
+                format!("compiled {done}{of} {noun}{now}\n")
             }
-            Event::Download { what, done, total } => self.download(what, done, total),
+            Event::Download { what, done, total } => self.download(&what, done, total, view.verbosity),
             Event::Compiler { text } => with_line_end(text),
             Event::Built { ref platform, ref digest, size: bytes, milliseconds, .. } => {
                 let name = paint.word(&format!("{:<15}", platform.to_string()));
@@ -104,33 +124,41 @@ impl State {
             }
             Event::Published { reference, digest, milliseconds } => {
                 let table = table(&self.built, paint);
-                let published = paint.good("published");
-                format!("\n{table}\n{published} {reference}@{digest} in {}\n", span(milliseconds))
+                let (published, name) = (paint.good("published"), (view.shown)(&reference));
+                format!("\n{table}\n{published} {name}@{digest} in {}\n", span(milliseconds))
             }
             // Bytes of a phase are for live views.
             Event::Progress { .. } | Event::Note { .. } | Event::Failed { .. } => String::new(),
         }
     }
 
-    /// A line when a download begins and one when it ends.
-    fn download(&mut self, what: String, done: u64, total: Option<u64>) -> String {
+    /// A line when a download begins and one when it ends; none for the many small ones of a base's packages.
+    fn download(&mut self, what: &str, done: u64, total: Option<u64>, verbosity: Verbosity) -> String {
         let ended = total.is_some_and(|total| done >= total);
-        match self.downloads.get(&what) {
-            Some(true) => String::new(),
-            Some(false) if !ended => String::new(),
-            Some(false) => {
-                let line = format!("downloaded {what} ({})\n", size(done));
-                self.downloads.insert(what, true);
-                line
+        let begins = || Download { since: Instant::now(), state: DownloadState::Silent };
+        let download = self.downloads.entry(what.to_owned()).or_insert_with(begins);
+        let matters = verbosity == Verbosity::Details
+            || total.is_none_or(|total| total >= LARGE)
+            || download.since.elapsed() >= SLOW;
+        let (state, line) = match download.state {
+            DownloadState::Ended => return String::new(),
+            DownloadState::Told if ended => {
+                (DownloadState::Ended, format!("downloaded {what} ({})\n", size(done)))
             }
-            None => {
-                let verb = if ended { "downloaded" } else { "downloading" };
+            DownloadState::Silent if matters => {
+                let (state, verb) = if ended {
+                    (DownloadState::Ended, "downloaded")
+                } else {
+                    (DownloadState::Told, "downloading")
+                };
                 let bytes = total.map_or_else(String::new, |total| format!(" ({})", size(total)));
-                let line = format!("{verb} {what}{bytes}\n");
-                self.downloads.insert(what, ended);
-                line
+                (state, format!("{verb} {what}{bytes}\n"))
             }
-        }
+            DownloadState::Silent if ended => (DownloadState::Ended, String::new()),
+            state => (state, String::new()),
+        };
+        download.state = state;
+        line
     }
 }
 
@@ -148,7 +176,7 @@ impl Reporter for Plain {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = remark(&event, self.paint, self.verbosity == Verbosity::Details)
-            .unwrap_or_else(|| state.text(event, self.paint));
+            .unwrap_or_else(|| state.text(event, self));
         if !text.is_empty() {
             state.write(&text);
         }

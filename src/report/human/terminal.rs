@@ -1,6 +1,7 @@
 //! The live view: one line a platform and one a download, redrawn in place; all else scrolls above them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, 
 
 use super::super::style::{Paint, size, span};
 use super::super::{Event, Phase, Reporter};
-use super::{remark, table::table};
+use super::{Shown, remark, table::table};
 use crate::platform::Platform;
 use crate::sys::clock::Instant;
 
@@ -20,6 +21,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Terminal {
     paint: Paint,
     details: bool,
+    shown: Shown,
     bars: MultiProgress,
     state: Mutex<State>,
 }
@@ -28,7 +30,7 @@ struct State {
     writer: Box<dyn Write + Send>,
     platforms: BTreeMap<Platform, Line>,
     downloads: BTreeMap<String, ProgressBar>,
-    crates: (u64, Option<u64>),
+    crates: Crates,
     built: Vec<Event>,
 }
 
@@ -47,16 +49,17 @@ impl Terminal {
         writer: Box<dyn Write + Send>,
         color: bool,
         details: bool,
+        shown: Shown,
     ) -> Self {
         let state = State {
             writer,
             platforms: BTreeMap::new(),
             downloads: BTreeMap::new(),
-            crates: (0, None),
+            crates: Crates::default(),
             built: Vec::new(),
         };
         let bars = MultiProgress::with_draw_target(target);
-        Self { paint: Paint(color), details, bars, state: Mutex::new(state) }
+        Self { paint: Paint(color), details, shown, bars, state: Mutex::new(state) }
     }
 
     /// Writes text above the live lines.
@@ -114,7 +117,7 @@ impl Terminal {
     }
 
     fn phase(&self, state: &mut State, platform: &Platform, phase: Phase) {
-        let crates = state.crates;
+        let crates = state.crates.to_string();
         let paint = self.paint;
         let line = self.line(state, platform);
         if line.phase != phase {
@@ -124,7 +127,7 @@ impl Terminal {
         line.show(
             paint,
             &match phase {
-                Phase::Compile => crates_text(crates),
+                Phase::Compile => crates,
                 _ => String::new(),
             },
         );
@@ -177,11 +180,22 @@ impl Line {
     }
 }
 
-fn crates_text((done, total): (u64, Option<u64>)) -> String {
-    match (done, total) {
-        (0, None) => String::new(),
-        (done, Some(total)) => format!("{done}/{total} crates"),
-        (done, None) => format!("{done} crates"),
+/// How far cargo is.
+#[derive(Default)]
+struct Crates {
+    done: u64,
+    total: Option<u64>,
+    active: String,
+}
+
+impl fmt::Display for Crates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.done, self.total) {
+            (0, None) => return Ok(()),
+            (done, Some(total)) => write!(formatter, "{done}/{total} crates")?,
+            (done, None) => write!(formatter, "{done} crates")?,
+        }
+        if self.active.is_empty() { Ok(()) } else { write!(formatter, ": {}", self.active) }
     }
 }
 
@@ -225,9 +239,9 @@ impl Reporter for Terminal {
                 let line = self.line(state, &platform);
                 line.show(paint, &bytes_text(done, total, line.since.elapsed().as_secs_f64()));
             }
-            Event::Crates { done, total } => {
-                state.crates = (done, total);
-                let text = crates_text(state.crates);
+            Event::Crates { done, total, active } => {
+                state.crates = Crates { done, total, active };
+                let text = state.crates.to_string();
                 for line in state.platforms.values().filter(|line| line.phase == Phase::Compile) {
                     line.show(self.paint, &text);
                 }
@@ -249,7 +263,8 @@ impl Reporter for Terminal {
                 self.clear(state);
                 let table = table(&std::mem::take(&mut state.built), self.paint);
                 let published = self.paint.good("published");
-                self.write(state, &format!("{table}\n{published} {reference} in {}\n", span(milliseconds)));
+                let name = (self.shown)(&reference);
+                self.write(state, &format!("{table}\n{published} {name} in {}\n", span(milliseconds)));
             }
             Event::Note { .. } | Event::Failed { .. } => (),
         }
