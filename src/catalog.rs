@@ -53,6 +53,8 @@ pub struct Target {
     pub libc: Libc,
     /// What `uname -m` says there, which is also `CMake`'s name of the processor.
     pub machine_name: String,
+    /// The label of a hosted GitHub runner of this very platform, where there is one.
+    pub runner: Option<String>,
     /// What the ELF header of its programs says.
     pub elf: ElfIdentity,
     /// Debian's port for it, where there is one.

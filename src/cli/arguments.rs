@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::images::{CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, TagOptions};
 use crate::engine::Engine;
 use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
 
@@ -120,6 +121,19 @@ pub(super) enum Command {
     Plan(Box<PlanOptions>),
     /// Pin bases and toolchains in xbuild.lock, so that every build has the same
     Lock(Box<LockOptions>),
+    /// Copy an image between layouts, archives, engines and registries
+    Copy(CopyOptions),
+    /// Show what an image is made of: index, platforms, configurations, layers, and what was added to the base
+    Inspect(InspectOptions),
+    /// List the images of a layout or an archive
+    Ls(ListImages),
+    /// Give an image of a layout more names
+    Tag(TagOptions),
+    /// Make an index of images
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Print the platforms of the project as a CI's matrix
+    Matrix(Box<MatrixOptions>),
     /// List the target triples and their platforms
     Targets(ListOptions),
     /// Find, install and list toolchains

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
 use super::view::{self, View, print, shown_reference};
-use super::{CliError, Failure, diagnose, show};
+use super::{CliError, Failure, diagnose, images, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
@@ -20,11 +20,11 @@ use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
 
 /// What every command gets.
-struct Context<'a> {
-    arguments: &'a Arguments,
-    environment: &'a Environment,
-    view: &'a View,
-    cancel: &'a Cancel,
+pub(super) struct Context<'a> {
+    pub(super) arguments: &'a Arguments,
+    pub(super) environment: &'a Environment,
+    pub(super) view: &'a View,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// Runs the command.
@@ -39,6 +39,12 @@ pub(super) fn run(
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
         Command::Lock(options) => lock(&context, options),
+        Command::Copy(options) => images::copy(&context, options),
+        Command::Inspect(options) => images::inspect_image(&context, options),
+        Command::Ls(options) => images::list(&context, options),
+        Command::Tag(options) => images::tag(&context, options),
+        Command::Index(command) => images::index(&context, command),
+        Command::Matrix(options) => images::matrix(&context, options),
         Command::Targets(options) => targets(options.json),
         Command::Toolchain(command) => {
             let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
@@ -60,7 +66,7 @@ impl Context<'_> {
     }
 
     /// The settings of a build.
-    fn settings(&self, options: &BuildOptions) -> Result<Settings, Failure> {
+    pub(super) fn settings(&self, options: &BuildOptions) -> Result<Settings, Failure> {
         let host = self.host()?;
         if let Some(path) = &options.path {
             not_a_command(&host.folder, path)?;
@@ -83,7 +89,7 @@ impl Context<'_> {
     }
 
     /// The settings of a command that needs no project.
-    fn machine(&self, offline: bool) -> Result<Machine, Failure> {
+    pub(super) fn machine(&self, offline: bool) -> Result<Machine, Failure> {
         let host = self.host()?;
         let user = config::load_user(self.environment, &host.folder)?;
         Ok(settings::resolve_machine(offline, self.environment, user.as_ref(), &host)?)

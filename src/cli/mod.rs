@@ -6,10 +6,12 @@
 mod arguments;
 mod commands;
 mod diagnose;
+mod images;
 mod render;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod view;
 
 use std::ffi::{OsStr, OsString};
@@ -69,6 +71,26 @@ pub(crate) enum CliError {
     /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
+    /// `xbuild tag` of what is in no layout.
+    #[error("`{given}` is not in a layout")]
+    TagElsewhere {
+        /// What was given.
+        given: String,
+    },
+    /// `xbuild index create` without a place.
+    #[error("nothing says where the index goes")]
+    NoDestination,
+    /// `-f` of `xbuild index create`.
+    #[error("cannot read the sources: {0}")]
+    SourceFile(std::io::Error),
+    /// The same with JSON that is no metadata.
+    #[error("`{}` tells no image: {reason}", path.display())]
+    Metadata {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// An archive would go to a terminal.
     #[error("an archive is not for a terminal")]
     Terminal,
@@ -83,9 +105,16 @@ pub(crate) enum CliError {
 impl Explain for CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::CommandAsPath { .. } | Self::NoSuchCommand { .. } | Self::Terminal => ExitCode::Usage,
-            Self::Progress { .. } => ExitCode::Config,
-            Self::Stdout(error) | Self::CurrentFolder(error) => ExitCode::of_io(error),
+            Self::CommandAsPath { .. }
+            | Self::NoSuchCommand { .. }
+            | Self::Terminal
+            | Self::TagElsewhere { .. }
+            | Self::NoDestination => ExitCode::Usage,
+            Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
+            Self::Metadata { .. } | Self::Progress { .. } => ExitCode::Config,
+            Self::SourceFile(error) | Self::Stdout(error) | Self::CurrentFolder(error) => {
+                ExitCode::of_io(error)
+            }
             Self::Signals(_) => ExitCode::Internal,
         }
     }
@@ -98,8 +127,13 @@ impl Explain for CliError {
             Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
+            Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
+            Self::NoDestination => {
+                Some("name a place: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
+            }
+            Self::Metadata { .. } => Some("take what `xbuild --metadata-file` or docker buildx wrote".into()),
             Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
-            Self::Stdout(_) | Self::Signals(_) => None,
+            Self::SourceFile(_) | Self::Stdout(_) | Self::Signals(_) => None,
         }
     }
 }

@@ -44,7 +44,11 @@ pub(super) fn document(entries: &[Value]) -> Vec<u8> {
 }
 
 /// The index that is there, with the new entries in place of those of the same name. Everything else in it stays.
-pub(super) fn merged(path: &Path, mut entries: Vec<Value>) -> Result<Vec<u8>, LayoutError> {
+pub(super) fn merged(
+    path: &Path,
+    mut entries: Vec<Value>,
+    untagged: Untagged,
+) -> Result<Vec<u8>, LayoutError> {
     let fault = |reason: String| LayoutError::Index { path: path.to_owned(), reason };
     let mut document: Value = match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fault(error.to_string()))?,
@@ -54,18 +58,28 @@ pub(super) fn merged(path: &Path, mut entries: Vec<Value>) -> Result<Vec<u8>, La
     let object = document.as_object_mut().ok_or_else(|| fault("it is not an object".into()))?;
     let known = object.entry("manifests").or_insert_with(|| json!([]));
     let known = known.as_array_mut().ok_or_else(|| fault("`manifests` is not a list".into()))?;
-    known.retain(|old| !entries.iter().any(|new| replaces(new, old)));
+    known.retain(|old| !entries.iter().any(|new| replaces(new, old, untagged)));
     known.append(&mut entries);
     Ok(to_vec(&document))
 }
 
+/// What becomes of images without a name when another one comes into their layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untagged {
+    /// An image index without a name can only be an earlier build, and makes room for the next.
+    Replace,
+    /// They stay.
+    Keep,
+}
+
 /// True if the new entry takes the old one's place: it has the same tag and name, or the old one has none and is the
-/// same image or an image index, which can only be an earlier build.
-fn replaces(new: &Value, old: &Value) -> bool {
+/// same image or an earlier build.
+fn replaces(new: &Value, old: &Value, untagged: Untagged) -> bool {
     let name = |entry: &Value, key| entry["annotations"][key].as_str().map(ToOwned::to_owned);
     let (new_tag, old_tag) = (name(new, annotation::REF_NAME), name(old, annotation::REF_NAME));
     if old_tag.is_none() {
-        return old["mediaType"] == media_type::INDEX || old["digest"] == new["digest"];
+        let earlier_build = untagged == Untagged::Replace && old["mediaType"] == media_type::INDEX;
+        return earlier_build || old["digest"] == new["digest"];
     }
     if new_tag != old_tag {
         return false;

@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use fault::ReadError;
+pub use index::Untagged;
 pub use read::Layout;
 
 use crate::error::{ExitCode, Explain, io_hint};
@@ -177,11 +178,16 @@ impl LayoutWriter {
     /// Publishes an index or a manifest under some tags, or without one, in place of what had the same tags before.
     pub fn commit(self, root: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
         self.add_document(root)?;
-        self.commit_root(&root.descriptor, tags)
+        self.commit_root(&root.descriptor, tags, Untagged::Replace)
     }
 
-    /// The same for a document that was added already.
-    pub fn commit_root(self, root: &Descriptor, tags: &[String]) -> Result<(), LayoutError> {
+    /// The same for a document that was added, or is in the layout, already.
+    pub fn commit_root(
+        self,
+        root: &Descriptor,
+        tags: &[String],
+        untagged: Untagged,
+    ) -> Result<(), LayoutError> {
         let entries = index::entries(root, tags)?;
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         self.settle().map_err(io)?;
@@ -197,7 +203,7 @@ impl LayoutWriter {
             fs::LockError::Io(source) => io(source),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
-        let document = index::merged(&self.path.join(INDEX), entries)?;
+        let document = index::merged(&self.path.join(INDEX), entries, untagged)?;
         for folder in blob_folders(self.staging.path()) {
             let name = folder.file_name().unwrap_or_default();
             let blobs = self.path.join("blobs").join(name);

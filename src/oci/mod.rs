@@ -94,4 +94,6 @@ pub mod annotation {
     pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
     /// Marks an index entry that is about another entry (an attestation) and is no image to run.
     pub const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+    /// The digest of the manifest that such an entry is about.
+    pub const DOCKER_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 }

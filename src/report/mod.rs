@@ -9,7 +9,7 @@ use crate::platform::Platform;
 
 pub mod human;
 pub mod json;
-mod style;
+pub(crate) mod style;
 #[cfg(test)]
 mod tests;
 

@@ -36,7 +36,7 @@ impl Paint {
 
 /// A size in decimal units, as disks and networks have them: `1.2 MB`.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for larger in ["kB", "MB", "GB", "TB"] {
         if value < 999.5 {

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::Problem;
+use super::error::{Error, Problem};
+use super::origin::Origin;
 use super::platforms::known_platform;
 use super::values;
 use crate::platform::Platform;
+use crate::transport::IndexAnnotations;
 
 /// Annotations by what they are of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +78,30 @@ impl Annotations {
     /// Those of the entry of a platform's manifest in the index.
     pub(super) fn of_descriptor(&self, platform: &Platform) -> BTreeMap<String, String> {
         of(&self.manifest_descriptor, platform)
+    }
+}
+
+/// `--annotation` of an index that is made of images which are there: without a level it is the index's, and manifests
+/// stay as they are.
+pub fn index_annotations(texts: &[String]) -> Result<IndexAnnotations, Error> {
+    let mut all = Annotations::default();
+    for text in texts {
+        let has_level = text.split('=').next().is_some_and(|left| left.contains(':'));
+        let leveled = if has_level { text.clone() } else { format!("index:{text}") };
+        let added =
+            all.add(&leveled).and_then(|()| if all.manifest.is_empty() { Ok(()) } else { Err(fixed(text)) });
+        added.map_err(|problem| problem.at(&Origin::Flag("--annotation")))?;
+    }
+    let manifests = all.manifest_descriptor;
+    let manifests = manifests.into_iter().map(|scoped| (scoped.platform, scoped.key, scoped.value)).collect();
+    Ok(IndexAnnotations { index: all.index, descriptor: all.index_descriptor, manifests })
+}
+
+fn fixed(text: &str) -> Problem {
+    Problem::Form {
+        what: "an annotation of a new index",
+        given: text.to_owned(),
+        remedy: "the manifests are there already: annotate `index` or `manifest-descriptor`",
     }
 }
 

@@ -33,6 +33,7 @@ mod resolve;
 mod tests;
 mod values;
 
+pub use annotation::index_annotations;
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;

@@ -1,70 +1,129 @@
 //! A blob that is verified while it is read.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use super::TransportError;
 use crate::layout::ReadError;
-use crate::oci::{Digest, Hasher};
+use crate::oci::{Descriptor, Digest, Hasher};
+use crate::registry::{RegistryError, Repository};
 use crate::sys::cancel::Cancel;
+use crate::sys::fs;
 
 const PIECE: usize = 256 * 1024;
 
 /// A blob's bytes. The read that meets their end fails unless their digest is the expected one.
-pub struct Blob {
-    pub(super) inner: Box<dyn Read + Send>,
-    /// `None` once the digest was found right.
-    pub(super) hasher: Option<Hasher>,
-    pub(super) expected: Digest,
-    pub(super) path: PathBuf,
-    pub(super) shown: String,
+///
+/// Those of a registry are fetched into a file without a name before the first of them is read; [`Blob::copy`] passes
+/// them on as they come.
+pub struct Blob(Bytes);
+
+enum Bytes {
+    Local {
+        inner: Box<dyn Read + Send>,
+        /// `None` once the digest was found right.
+        hasher: Option<Hasher>,
+        expected: Digest,
+        path: PathBuf,
+        shown: String,
+    },
+    Remote {
+        repository: Repository,
+        descriptor: Descriptor,
+        cancel: Cancel,
+        fetched: Option<fs::File>,
+    },
 }
 
 impl fmt::Debug for Blob {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Blob").field("expected", &self.expected).finish_non_exhaustive()
+        let digest = match &self.0 {
+            Bytes::Local { expected, .. } => expected,
+            Bytes::Remote { descriptor, .. } => &descriptor.digest,
+        };
+        formatter.debug_tuple("Blob").field(digest).finish()
     }
 }
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        if count == 0
-            && !buffer.is_empty()
-            && let Some(hasher) = &self.hasher
-        {
-            let found = hasher.clone().finish();
-            if found != self.expected {
-                let (expected, path) = (self.expected.clone(), self.path.clone());
-                return Err(io::Error::other(ReadError::WrongDigest { expected, path, found }));
+        match &mut self.0 {
+            Bytes::Local { inner, hasher, expected, path, .. } => {
+                let count = inner.read(buffer)?;
+                if let Some(hasher) = hasher {
+                    hasher.update(&buffer[..count]);
+                }
+                if count == 0
+                    && !buffer.is_empty()
+                    && let Some(done) = &hasher
+                {
+                    let found = done.clone().finish();
+                    if found != *expected {
+                        let (expected, path) = (expected.clone(), path.clone());
+                        return Err(io::Error::other(ReadError::WrongDigest { expected, path, found }));
+                    }
+                    *hasher = None;
+                }
+                Ok(count)
             }
-            self.hasher = None;
+            Bytes::Remote { repository, descriptor, cancel, fetched } => {
+                if fetched.is_none() {
+                    let mut file = fs::unnamed_file(Path::new(&repository.name().to_string()))?;
+                    repository
+                        .blob(descriptor, cancel, &mut |piece| file.write_all(piece))
+                        .map_err(io::Error::other)?;
+                    file.rewind()?;
+                    *fetched = Some(file);
+                }
+                fetched.as_mut().map_or(Ok(0), |file| file.read(buffer))
+            }
         }
-        Ok(count)
     }
 }
 
 impl Blob {
+    /// A blob in a file, or a part of one, at `path`.
+    pub(super) fn local(inner: Box<dyn Read + Send>, digest: &Digest, path: PathBuf, shown: String) -> Self {
+        let hasher = Some(digest.algorithm().hasher());
+        Self(Bytes::Local { inner, hasher, expected: digest.clone(), path, shown })
+    }
+
+    /// A blob of a repository.
+    pub(super) fn remote(repository: Repository, descriptor: Descriptor, cancel: Cancel) -> Self {
+        Self(Bytes::Remote { repository, descriptor, cancel, fetched: None })
+    }
+
     /// Why reading failed.
     #[must_use]
     pub fn explain(&self, error: io::Error) -> TransportError {
+        let shown = match &self.0 {
+            Bytes::Local { shown, .. } => shown.clone(),
+            Bytes::Remote { repository, .. } => repository.name().to_string(),
+        };
         match error.downcast::<ReadError>() {
-            Ok(fault) => TransportError::damaged(&self.shown, fault),
-            Err(source) => TransportError::Io { shown: self.shown.clone(), source },
+            Ok(fault) => TransportError::damaged(&shown, fault),
+            Err(error) => match error.downcast::<RegistryError>() {
+                Ok(fault) => fault.into(),
+                Err(source) => TransportError::Io { shown, source },
+            },
         }
     }
 
-    /// Copies all of it, verified; `write_error` names what cannot be written.
+    /// Copies all of it. What was written must not be believed before this has succeeded. `write_error` names what cannot
+    /// be written.
     pub fn copy(
         mut self,
         sink: &mut dyn Write,
         cancel: &Cancel,
         write_error: impl FnOnce(io::Error) -> TransportError,
     ) -> Result<(), TransportError> {
+        if let Bytes::Remote { repository, descriptor, cancel, fetched: None } = &self.0 {
+            return match repository.blob(descriptor, cancel, &mut |piece| sink.write_all(piece)) {
+                Err(RegistryError::Io(error)) => Err(write_error(error)),
+                result => Ok(result?),
+            };
+        }
         let mut piece = vec![0; PIECE];
         loop {
             cancel.check()?;

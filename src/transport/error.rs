@@ -8,6 +8,7 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::layout::{LayoutError, ReadError};
 use crate::output::OutputError;
 use crate::platform::Platform;
+use crate::registry::RegistryError;
 use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancelled;
 
@@ -75,7 +76,7 @@ pub enum TransportError {
         /// Another one.
         second: String,
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// A document or blob is missing, truncated, altered or too large.
     #[error("`{shown}` is damaged: {source}")]
@@ -110,6 +111,9 @@ pub enum TransportError {
     /// podman or Docker.
     #[error(transparent)]
     Engine(Box<EngineError>),
+    /// A registry.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// A file could not be read.
     #[error("cannot read `{shown}`: {source}")]
     Io {
@@ -126,6 +130,15 @@ pub enum TransportError {
 impl From<OutputError> for TransportError {
     fn from(error: OutputError) -> Self {
         Self::Output(Box::new(error))
+    }
+}
+
+impl From<RegistryError> for TransportError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            error => Self::Registry(Box::new(error)),
+        }
     }
 }
 
@@ -171,6 +184,7 @@ impl Explain for TransportError {
             Self::Layout(error) => error.exit_code(),
             Self::Output(error) => error.exit_code(),
             Self::Engine(error) => error.exit_code(),
+            Self::Registry(error) => error.exit_code(),
             Self::Io { .. } => ExitCode::Io,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -202,6 +216,7 @@ impl Explain for TransportError {
             Self::Layout(error) => error.hint(),
             Self::Output(error) => error.hint(),
             Self::Engine(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
             Self::Io { source, .. } => io_hint(source),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }

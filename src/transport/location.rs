@@ -1,5 +1,5 @@
 //! Where an image is, as people write it: `oci:PATH[:TAG]`, `oci-archive:…`, `docker-archive:…`, `podman:NAME`,
-//! `docker-daemon:NAME`, or a path alone. Pure: whether a path exists is asked of the caller.
+//! `docker-daemon:NAME`, `docker://NAME`, or a path or name alone. Pure: whether a path exists is asked of the caller.
 //!
 //! The prefixes are those of skopeo and podman (containers-transports(5)), so that a reference can be taken from one
 //! program to the other.
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Explain};
 use crate::oci::Digest;
+use crate::registry::{ImageName, InvalidName};
 
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,11 @@ pub enum Location {
         /// The image's name or ID.
         name: String,
     },
+    /// `docker://NAME`: a registry.
+    Registry {
+        /// The repository with a tag or digest.
+        name: ImageName,
+    },
 }
 
 /// Which image of a layout or an archive is meant.
@@ -90,25 +96,36 @@ pub enum LocationError {
     /// A text that looks like a path, and nothing is there.
     #[error("there is no layout or archive `{0}`")]
     Nothing(String),
+    /// A text that is no path that exists, and no image's name.
+    #[error("there is no layout or archive `{given}`, and it is no image's name: {source}")]
+    Neither {
+        /// The text.
+        given: String,
+        /// Why it is no name.
+        source: InvalidName,
+    },
+    /// What follows `docker://` is no image's name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
 }
 
 /// Every prefix, as hints list them.
-const TRANSPORTS: &str =
-    "oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME], podman:NAME, docker-daemon:NAME";
+const TRANSPORTS: &str = "oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME], docker://NAME, podman:NAME, docker-daemon:NAME";
 
 impl Explain for LocationError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Nothing(_) => ExitCode::NoImage,
-            Self::Empty(_) | Self::Digest { .. } | Self::Transport { .. } => ExitCode::Usage,
+            Self::Nothing(_) | Self::Neither { .. } => ExitCode::NoImage,
+            Self::Empty(_) | Self::Digest { .. } | Self::Transport { .. } | Self::Name(_) => ExitCode::Usage,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Empty(_) | Self::Transport { .. } | Self::Nothing(_) => {
+            Self::Empty(_) | Self::Transport { .. } | Self::Nothing(_) | Self::Neither { .. } => {
                 format!("write a path, or one of {TRANSPORTS}")
             }
+            Self::Name(_) => "write it as docker://registry.example/team/app:1.0".into(),
             Self::Digest { .. } => "write the digest in full, as in oci:PATH@sha256:…".into(),
         })
     }
@@ -117,7 +134,8 @@ impl Explain for LocationError {
 impl Location {
     /// Reads a location that must be there already. `exists` tells whether there is a file or folder at a path.
     ///
-    /// Without a prefix, what exists is a path; with a `:TAG` behind it, too.
+    /// Without a prefix, what exists is a path; with a `:TAG` behind it, too. What else can be an image's name is one of
+    /// a registry.
     pub fn parse(text: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, LocationError> {
         if let Some(location) = Self::with_transport(text)? {
             return Ok(location);
@@ -125,17 +143,31 @@ impl Location {
         if exists(Path::new(text)) {
             return Ok(Self::Path { path: text.into(), selector: Selector::Only });
         }
-        let (path, selector) = path_and_selector(text, text)?;
-        if selector != Selector::Only && exists(&path) {
-            return Ok(Self::Path { path, selector });
+        let selected = path_and_selector(text, text);
+        if let Ok((path, selector)) = &selected
+            && *selector != Selector::Only
+            && exists(path)
+        {
+            return Ok(Self::Path { path: path.clone(), selector: selector.clone() });
         }
-        Err(LocationError::Nothing(text.to_owned()))
+        if text.starts_with(['.', '/', '~']) {
+            selected?;
+            return Err(LocationError::Nothing(text.to_owned()));
+        }
+        let name = text.parse();
+        let name = name.map_err(|source| LocationError::Neither { given: text.to_owned(), source })?;
+        Ok(Self::Registry { name })
     }
 
     /// Reads a location that is to be written to, where nothing need be yet: a path alone is one of a layout.
     pub fn parse_destination(text: &str) -> Result<Self, LocationError> {
-        if let Some(location) = Self::with_transport(text)? {
-            return Ok(location);
+        match Self::with_transport(text)? {
+            Some(Self::Registry { .. }) => {
+                let (given, transport) = (text.to_owned(), "docker".to_owned());
+                return Err(LocationError::Transport { given, transport });
+            }
+            Some(location) => return Ok(location),
+            None => {}
         }
         let (path, selector) = path_and_selector(text, text)?;
         Ok(Self::Layout { path, selector })
@@ -171,6 +203,7 @@ impl Location {
             }
             "podman" | "containers-storage" => named(|name| Self::Podman { name })?,
             "docker-daemon" => named(|name| Self::Docker { name })?,
+            "docker" if rest.starts_with("//") => Self::Registry { name: rest[2..].parse()? },
             "dir" | "docker" | "sif" | "ostree" | "tarball" => {
                 return Err(LocationError::Transport {
                     given: text.to_owned(),
@@ -196,7 +229,7 @@ impl Location {
             | Self::OciArchive { path, .. }
             | Self::DockerArchive { path, .. }
             | Self::Path { path, .. } => Some(path),
-            Self::Podman { .. } | Self::Docker { .. } => None,
+            Self::Podman { .. } | Self::Docker { .. } | Self::Registry { .. } => None,
         }
     }
 }
@@ -244,6 +277,7 @@ impl fmt::Display for Location {
             Self::Path { path, selector } => write!(formatter, "{}{selector}", path.display()),
             Self::Podman { name } => write!(formatter, "podman:{name}"),
             Self::Docker { name } => write!(formatter, "docker-daemon:{name}"),
+            Self::Registry { name } => write!(formatter, "docker://{name}"),
         }
     }
 }
@@ -291,7 +325,21 @@ mod tests {
         assert_eq!(parse("image:1.0"), path("image", name("1.0")));
         assert_eq!(parse("out/image.tar"), path("out/image.tar", Selector::Only));
         assert_eq!(parse("odd:name"), path("odd:name", Selector::Only));
-        assert_eq!(parse("nowhere"), Err(LocationError::Nothing("nowhere".into())));
+        for text in ["./nowhere", "/nowhere:1"] {
+            assert_eq!(parse(text), Err(LocationError::Nothing(text.into())));
+        }
+        for (text, name) in [
+            ("nowhere", "docker.io/library/nowhere:latest"),
+            ("docker://me/app:1", "docker.io/me/app:1"),
+            ("ghcr.io/me/app:1", "ghcr.io/me/app:1"),
+            ("localhost:5000/app", "localhost:5000/app:latest"),
+        ] {
+            let location = parse(text).unwrap();
+            assert_eq!(location.to_string(), format!("docker://{name}"), "{text}");
+            assert!(matches!(location, Location::Registry { .. }), "{text}");
+        }
+        assert!(matches!(parse("Nowhere/x y"), Err(LocationError::Neither { .. })));
+        assert!(matches!(parse("docker://a@b"), Err(LocationError::Name(_))));
         assert_eq!(
             Location::parse_destination("new:1"),
             Ok(Location::Layout { path: "new".into(), selector: name("1") })
@@ -300,10 +348,10 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for text in ["", "oci:", "oci::tag", "podman:", "image:"] {
+        for text in ["", "oci:", "oci::tag", "podman:", "./image:"] {
             assert!(matches!(parse(text), Err(LocationError::Empty(_))), "{text}: {:?}", parse(text));
         }
-        for text in ["oci:a@sha256:1", "image@latest"] {
+        for text in ["oci:a@sha256:1", "./image@latest"] {
             assert!(matches!(parse(text), Err(LocationError::Digest { .. })), "{text}");
         }
         for text in ["dir:a", "ftp://a"] {

@@ -1,14 +1,16 @@
-//! Where images are, beside the project that makes them: layouts, archives, engines.
+//! Where images are, beside the project that makes them: layouts, archives, engines, registries.
 //!
 //! A [`Location`] is what a person writes. An [`Opener`] makes a [`Source`] of it, which yields documents and blobs the
 //! same way whatever they come from: each verified against its descriptor, each read at its place, nothing unpacked.
 //!
 //! ```no_run
-//! # use xbuild::{sys::{cancel::Cancel, env::Environment}, transport::{Location, Opener}};
+//! # use xbuild::{registry, sys::{cancel::Cancel, env::Environment}, transport::{Location, Opener}};
 //! # fn example() -> Result<(), xbuild::transport::TransportError> {
 //! let (environment, cancel) = (Environment::of_process(), Cancel::new());
 //! let location = Location::parse("oci:image:1.0", &|path| path.exists())?;
-//! let source = Opener { environment: &environment, cancel: &cancel }.open(&location)?;
+//! let registry = registry::Client::new(registry::Config::default(), &environment);
+//! let opener = Opener { environment: &environment, registry: &registry, cancel: &cancel };
+//! let source = opener.open(&location)?;
 //! for manifest in source.manifests(source.root())? {
 //!     let document = source.json(&manifest.descriptor)?;
 //!     println!("{:?} has {} layers", manifest.platform, document["layers"].as_array().map_or(0, Vec::len));
@@ -18,17 +20,26 @@
 //! ```
 
 mod blob;
+mod copy;
 mod docker_archive;
 mod error;
+mod inspect;
 mod location;
 mod members;
+mod merge;
 mod opener;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use blob::Blob;
+pub use copy::Image;
 pub use error::TransportError;
+pub use inspect::{
+    ArtifactInspection, BaseInspection, FileInspection, ImageInspection, Inspection, LayerInspection,
+    RunInspection, inspect,
+};
 pub use location::{Location, LocationError, Selector};
+pub use merge::{IndexAnnotations, Merged, merge};
 pub use opener::Opener;
 pub use source::{Item, ManifestEntry, Source, names_of};

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::docker_archive::DockerArchive;
 use super::members::Members;
-use super::source::{Kind, Source, entries_of, is_named, parsed};
+use super::source::{Kind, Remote, Source, entries_of, is_named, parsed};
 use super::{Location, Selector, TransportError};
 use crate::engine;
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, MANIFEST_LIMIT};
+use crate::oci::{Descriptor, MANIFEST_LIMIT, annotation};
+use crate::registry::{Access, Client, ImageName};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
@@ -17,8 +18,10 @@ use crate::sys::fs;
 /// What opens an image.
 #[derive(Clone, Copy)]
 pub struct Opener<'a> {
-    /// Where engines are looked for, and what tells them where their storage is.
+    /// Where engines are looked for.
     pub environment: &'a Environment,
+    /// What speaks to registries.
+    pub registry: &'a Client,
     /// Ends every wait.
     pub cancel: &'a Cancel,
 }
@@ -67,13 +70,14 @@ impl Opener<'_> {
             Location::Path { path, .. } => self.at_path(path, &shown)?,
             Location::Podman { name } => self.exported(engine::podman::export, name, &shown)?,
             Location::Docker { name } => self.exported(engine::docker::export, name, &shown)?,
+            Location::Registry { name } => self.remote(name)?,
         };
         let selector = match location {
             Location::Layout { selector, .. }
             | Location::OciArchive { selector, .. }
             | Location::DockerArchive { selector, .. }
             | Location::Path { selector, .. } => selector,
-            Location::Podman { .. } | Location::Docker { .. } => &Selector::Only,
+            Location::Podman { .. } | Location::Docker { .. } | Location::Registry { .. } => &Selector::Only,
         };
         Ok((kind, entries, selector))
     }
@@ -122,6 +126,21 @@ impl Opener<'_> {
     ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
         let (archive, entries) = DockerArchive::open(members, shown, self.cancel)?;
         Ok((Kind::Docker { path: path.to_owned(), archive }, entries))
+    }
+
+    /// What a tag or digest of a registry leads to.
+    fn remote(&self, name: &ImageName) -> Result<(Kind, Vec<Descriptor>), TransportError> {
+        let repository = self.registry.repository(&name.repository, Access::Pull);
+        let document = repository.manifest(name.wanted(), self.cancel)?;
+        let mut entry = document.descriptor.clone();
+        if name.digest.is_none() {
+            let (registry, path) = (name.repository.registry(), name.repository.path());
+            let tag = name.tag.clone().unwrap_or_else(|| "latest".into());
+            entry.annotations.insert(annotation::CONTAINERD_NAME.into(), format!("{registry}/{path}:{tag}"));
+            entry.annotations.insert(annotation::REF_NAME.into(), tag);
+        }
+        let remote = Remote { repository, document, cancel: self.cancel.clone() };
+        Ok((Kind::Registry(Box::new(remote)), vec![entry]))
     }
 
     /// An archive that the engine writes into a folder of ours.

@@ -10,8 +10,10 @@ use super::docker_archive::DockerArchive;
 use super::members::Members;
 use super::{Blob, Selector, TransportError};
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, annotation, media_type};
+use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
+use crate::registry::{Repository, Wanted};
+use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, TempDir};
 
 /// Indexes inside of indexes are followed this deep.
@@ -39,11 +41,22 @@ pub(super) enum Kind {
         path: PathBuf,
         archive: DockerArchive,
     },
+    /// A repository, with the document that the reference means.
+    Registry(Box<Remote>),
     /// An archive that an engine wrote, and the folder that it is in.
     Exported {
         inner: Box<Kind>,
         _folder: TempDir,
     },
+}
+
+/// A repository of a registry.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) repository: Repository,
+    /// What the reference means.
+    pub(super) document: Encoded,
+    pub(super) cancel: Cancel,
 }
 
 /// A manifest that an image leads to.
@@ -104,6 +117,11 @@ impl Source {
         &self.root
     }
 
+    /// Looks at one manifest of the image alone from now on.
+    pub fn narrow(&mut self, manifest: Descriptor) {
+        self.root = manifest;
+    }
+
     /// The reference, for messages.
     #[must_use]
     pub fn shown(&self) -> &str {
@@ -115,6 +133,18 @@ impl Source {
         if descriptor.size > MANIFEST_LIMIT {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             return Err(self.damaged(ReadError::TooLarge { digest, size }));
+        }
+        if let Kind::Registry(remote) = &self.kind {
+            let Remote { repository, document, cancel } = &**remote;
+            let is_manifest = media_type::is_index(&descriptor.media_type)
+                || media_type::is_manifest(&descriptor.media_type);
+            return Ok(if document.descriptor.digest == descriptor.digest {
+                document.bytes.clone()
+            } else if is_manifest {
+                repository.manifest(Wanted::Digest(&descriptor.digest), cancel)?.bytes
+            } else {
+                repository.small_blob(descriptor, cancel)?
+            });
         }
         let mut bytes = Vec::new();
         let mut blob = self.blob(descriptor)?;
@@ -131,6 +161,10 @@ impl Source {
     /// The bytes of a blob. Reading them to the end verifies them: it fails where they are not what the descriptor
     /// says.
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
+        if let Kind::Registry(remote) = &self.kind {
+            let Remote { repository, cancel, .. } = &**remote;
+            return Ok(Blob::remote(repository.clone(), descriptor.clone(), cancel.clone()));
+        }
         let (inner, size, path) = self.kind.read(&descriptor.digest).map_err(|error| self.damaged(error))?;
         if size != descriptor.size {
             return Err(self.damaged(ReadError::WrongSize {
@@ -140,14 +174,7 @@ impl Source {
                 found: size,
             }));
         }
-        let hasher = descriptor.digest.algorithm().hasher();
-        Ok(Blob {
-            inner,
-            hasher: Some(hasher),
-            expected: descriptor.digest.clone(),
-            path,
-            shown: self.shown.clone(),
-        })
+        Ok(Blob::local(inner, &descriptor.digest, path, self.shown.clone()))
     }
 
     /// The file of a blob, where it has one of its own. Nothing of it is verified.
@@ -155,7 +182,16 @@ impl Source {
     pub fn file(&self, digest: &Digest) -> Option<PathBuf> {
         match &self.kind {
             Kind::Layout(layout) => Some(layout.blob(digest)).filter(|path| path.is_file()),
-            Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } => None,
+            Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } | Kind::Registry(_) => None,
+        }
+    }
+
+    /// The repository, where the image is in a registry.
+    #[must_use]
+    pub fn repository(&self) -> Option<&Repository> {
+        match &self.kind {
+            Kind::Registry(remote) => Some(&remote.repository),
+            Kind::Layout(_) | Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } => None,
         }
     }
 
@@ -392,6 +428,8 @@ impl Kind {
                 Ok((bytes, size, path.clone()))
             }
             Self::Exported { inner, .. } => inner.read(digest),
+            // Never asked: what a repository has is not in a file.
+            Self::Registry(remote) => Err(missing(Path::new(&remote.repository.name().to_string()))),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::image::ImageLayer;
 use crate::layout::LayoutWriter;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::output::archive::{Archive, Flavour};
+use crate::registry::{Client, Config};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs::{self, TempDir};
@@ -23,11 +24,15 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn new(platforms: &[&str], names: &[&str]) -> Self {
+        Self::with_content(platforms, names, "layer of")
+    }
+
+    fn with_content(platforms: &[&str], names: &[&str], content: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let writer = LayoutWriter::open(&folder.path().join("image"), &Cancel::new()).unwrap();
         let mut manifests = Vec::new();
         for platform in platforms {
-            let tar = format!("layer of {platform}").into_bytes();
+            let tar = format!("{content} {platform}").into_bytes();
             let digest = Digest::of(&tar);
             let blob = folder.path().join("layer");
             fs::write_atomic(&blob, &tar, 0o644).unwrap();
@@ -77,10 +82,20 @@ impl Sample {
     }
 }
 
-fn open(text: &str) -> Result<Source, TransportError> {
+fn with_opener<T>(run: impl FnOnce(Opener<'_>) -> T) -> T {
     let (environment, cancel) = (Environment::default(), Cancel::new());
+    let registry = Client::new(Config { offline: true, ..Config::default() }, &environment);
+    run(Opener { environment: &environment, registry: &registry, cancel: &cancel })
+}
+
+fn open(text: &str) -> Result<Source, TransportError> {
     let location = Location::parse(text, &Path::exists)?;
-    Opener { environment: &environment, cancel: &cancel }.open(&location)
+    with_opener(|opener| opener.open(&location))
+}
+
+fn write(image: &Image<'_>, to: &str) -> Result<(), TransportError> {
+    let location = Location::parse_destination(to)?;
+    with_opener(|opener| opener.write(image, &location))
 }
 
 /// Reads all that an image has; the count of documents and of blobs.
@@ -221,7 +236,8 @@ fn what_cannot_be_found_says_what_there_is() {
     let other = Encoded::new(media_type::INDEX, &json!({ "manifests": [] }));
     writer.commit(&other, &["a:3".to_owned()]).unwrap();
     fails(open("oci:/nowhere"), ExitCode::NoImage, &["/nowhere", "does not exist"]);
-    fails(open("nowhere"), ExitCode::NoImage, &["nowhere", "oci:PATH"]);
+    fails(open("./nowhere"), ExitCode::NoImage, &["nowhere", "oci:PATH"]);
+    fails(open("nowhere"), ExitCode::Offline, &["docker.io/library/nowhere"]);
     fails(open(&format!("oci:{folder}")), ExitCode::NoImage, &["oci-layout"]);
     fails(open(&format!("oci:{layout}:4")), ExitCode::NoImage, &["`4`", "1, 2, 3"]);
     fails(open(&layout), ExitCode::NoImage, &["not one image", "1, 2, 3", "PATH:1"]);
@@ -301,4 +317,129 @@ fn documents_that_lead_outside_or_nowhere_are_refused() {
     index(&json!({ "manifests": [manifest.descriptor] }).to_string());
     let source = open(&shown).unwrap();
     fails(source.manifests(source.root()), ExitCode::CorruptImage, &["not a valid document"]);
+}
+
+#[test]
+fn an_image_is_the_same_wherever_it_is_copied() {
+    let sample = Sample::new(&["linux/amd64", "linux/arm64"], &["example.com/app:1"]);
+    let at = |name: &str| sample.folder.path().join(name).display().to_string();
+    let first = open(&at("image")).unwrap();
+    write(&Image::whole(&first), &at("copy")).unwrap();
+    write(&Image::whole(&first), &format!("oci-archive:{}", at("copy.tar"))).unwrap();
+    let archive = open(&at("copy.tar")).unwrap();
+    write(&Image::whole(&archive), &format!("oci:{}:again", at("back"))).unwrap();
+    for place in
+        [at("copy"), format!("{}:example.com/app:1", at("copy.tar")), format!("{}:again", at("back"))]
+    {
+        let source = open(&place).unwrap();
+        assert_eq!(source.root().digest, *sample.index.digest(), "{place}");
+        assert_eq!(read_all(&source).unwrap(), (3, 4), "{place}");
+    }
+    // One platform alone fits an archive for Docker.
+    let arm = Image::of_platform(&first, &"linux/arm64".parse().unwrap()).unwrap();
+    write(&arm, &format!("docker-archive:{}", at("arm.tar"))).unwrap();
+    let docker = open(&format!("docker-archive:{}", at("arm.tar"))).unwrap();
+    assert_eq!(
+        docker.manifests(docker.root()).unwrap()[0].platform.as_ref().unwrap().to_string(),
+        "linux/arm64"
+    );
+    assert_eq!(names_of(docker.root())[0], "example.com/app:1");
+    fails(
+        write(&Image::whole(&first), &format!("docker-archive:{}", at("both.tar"))),
+        ExitCode::NoImage,
+        &["one platform", "linux/amd64, linux/arm64", "--platform linux/amd64"],
+    );
+    // What is damaged goes nowhere.
+    let blob = sample.blob(&first.manifests(first.root()).unwrap()[1].descriptor.digest);
+    fs::write_atomic(&blob, b"{}", 0o644).unwrap();
+    fails(write(&Image::whole(&first), &at("spoiled")), ExitCode::CorruptImage, &["again"]);
+    assert!(!Path::new(&at("spoiled")).exists());
+}
+
+#[test]
+fn a_copy_leaves_what_else_is_in_the_layout() {
+    let one = Sample::new(&["linux/amd64"], &[]);
+    let two = Sample::new(&["linux/arm64"], &["b:2"]);
+    let shown = one.layout().display().to_string();
+    let second = open(&two.layout().display().to_string()).unwrap();
+    for _ in 0..2 {
+        write(&Image::whole(&second), &shown).unwrap();
+    }
+    let location = Location::parse(&shown, &Path::exists).unwrap();
+    let entries = with_opener(|opener| opener.list(&location)).unwrap();
+    assert_eq!(entries.iter().map(|entry| names_of(entry).len()).collect::<Vec<_>>(), [0, 2]);
+    let untagged = open(&format!("{shown}@{}", one.index.digest())).unwrap();
+    assert_eq!(read_all(&untagged).unwrap(), (2, 2));
+    let names = ["docker.io/library/b:latest".to_owned(), ":mine".to_owned()];
+    with_opener(|opener| opener.tag(&second, &two.layout(), &names)).unwrap();
+    for name in ["mine", "b:latest", "b:2", "latest"] {
+        assert!(open(&format!("{}:{name}", two.layout().display())).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn runners_images_are_merged_into_one_index() {
+    let open_all = |samples: &[&Sample]| -> Vec<Source> {
+        samples.iter().map(|sample| open(&sample.layout().display().to_string()).unwrap()).collect()
+    };
+    let arm = Sample::new(&["linux/arm64"], &["a:arm"]);
+    let amd = Sample::new(&["linux/amd64", "linux/arm/v7"], &["a:amd"]);
+    let annotations = IndexAnnotations {
+        index: [("k".to_owned(), "v".to_owned())].into(),
+        manifests: vec![(Some("linux/arm64".parse().unwrap()), "p".into(), "q".into())],
+        ..IndexAnnotations::default()
+    };
+    let sources = open_all(&[&arm, &amd]);
+    let merged = merge(None, &sources, &annotations).unwrap();
+    let platforms: Vec<String> =
+        merged.platforms(&Cancel::new()).unwrap().keys().map(ToString::to_string).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm/v7", "linux/arm64"]);
+    let document: Value = serde_json::from_slice(&merged.index.bytes).unwrap();
+    assert_eq!(document["annotations"]["k"], "v");
+    assert_eq!(document["manifests"][2]["annotations"]["p"], "q");
+    // The order of the sources has no say.
+    let reversed = open_all(&[&amd, &arm]);
+    assert_eq!(merge(None, &reversed, &annotations).unwrap().index, merged.index);
+    let to = arm.folder.path().join("merged").display().to_string();
+    write(&merged.image(vec!["a:all".into()]), &to).unwrap();
+    let all = open(&format!("{to}:all")).unwrap();
+    assert_eq!(read_all(&all).unwrap(), (4, 6));
+
+    let other = Sample::new(&["linux/arm64", "linux/s390x"], &["a:new"]);
+    let config = other.blob(&other.manifests[0].digest);
+    assert!(config.exists());
+    // The same bytes twice are no contradiction.
+    let news = open_all(&[&other]);
+    assert!(merge(Some(&all), &news, &IndexAnnotations::default()).is_ok());
+    let changed = Sample::with_content(&["linux/arm64"], &["a:new"], "changed");
+    let both = open_all(&[&arm, &changed]);
+    fails(merge(None, &both, &IndexAnnotations::default()), ExitCode::NoImage, &["linux/arm64", "differ"]);
+    // What is added replaces.
+    let news = open_all(&[&changed]);
+    let appended = merge(Some(&all), &news, &IndexAnnotations::default()).unwrap();
+    let document: Value = serde_json::from_slice(&appended.index.bytes).unwrap();
+    assert_eq!(document["manifests"][2]["digest"], changed.manifests[0].digest.to_string());
+    assert_eq!(document["manifests"].as_array().unwrap().len(), 3);
+    assert_eq!(document["annotations"]["k"], "v");
+}
+
+#[test]
+fn an_inspection_tells_what_an_image_is_made_of() {
+    let sample = Sample::new(&["linux/amd64", "linux/arm/v7"], &["example.com/app:1"]);
+    let source = open(&sample.layout().display().to_string()).unwrap();
+    let found = inspect(&source, &Cancel::new()).unwrap();
+    assert_eq!(found.names, ["example.com/app:1", "1"]);
+    assert_eq!(found.images[1].platform.to_string(), "linux/arm/v7");
+    assert_eq!(found.images[0].digest, sample.manifests[0].digest);
+    assert_eq!(found.images[0].layers.len(), 1);
+    let bytes: u64 = source
+        .reachable(source.root())
+        .unwrap()
+        .iter()
+        .map(|item| match item {
+            Item::Document { descriptor, .. } | Item::Blob(descriptor) => descriptor.size,
+        })
+        .sum();
+    assert_eq!(found.total_size, bytes);
+    assert!(found.artifacts.is_empty());
 }

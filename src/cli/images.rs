@@ -1,0 +1,471 @@
+//! The commands about images that are there already: copy, inspect, list, name and merge them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueHint};
+use serde::Serialize;
+
+use super::commands::{Context, json_text};
+use super::view::{print, print_bytes};
+use super::{CliError, Failure, tree};
+use crate::oci::{Descriptor, Reference};
+use crate::output::report::{self, Published};
+use crate::platform::Platform;
+use crate::registry;
+use crate::settings;
+use crate::sys::fs;
+use crate::transport::{
+    Image, IndexAnnotations, Location, LocationError, Opener, Selector, Source, TransportError, inspect,
+    merge, names_of,
+};
+
+/// How an image's place is written, for every command's help.
+const PLACES: &str = "\
+Images are named as in skopeo and podman:
+  oci:PATH[:TAG]            an OCI image layout, a folder
+  oci-archive:FILE[:TAG]    a layout in a tar file
+  docker-archive:FILE       what `docker save` writes
+  podman:NAME               podman's storage (also containers-storage:NAME)
+  docker-daemon:NAME        Docker's storage
+  docker://NAME             a registry
+  PATH[:TAG]                a layout, or an archive of either kind; a name where no such path exists
+A digest works in place of a tag: oci:PATH@sha256:…";
+
+/// `xbuild copy`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct CopyOptions {
+    /// The image
+    source: String,
+    /// Where it goes
+    destination: String,
+    /// Only this platform [default: all]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+/// `xbuild inspect`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct InspectOptions {
+    /// The image
+    image: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// Print the index or manifest byte for byte
+    #[arg(long)]
+    raw: bool,
+    /// Only this platform
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+/// `xbuild ls`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ListImages {
+    /// A layout or an archive [default: every layout in target/xbuild]
+    #[arg(value_hint = ValueHint::AnyPath)]
+    image: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `xbuild tag`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TagOptions {
+    /// An image of a layout: oci:PATH[:TAG], PATH[:TAG] or PATH@DIGEST
+    image: String,
+    /// Its further names: registry/repository:tag, or :tag alone
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// `xbuild index …`.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// Merge images into one index: those of native runners, or whatever is there
+    Create(CreateOptions),
+}
+
+/// `xbuild index create`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct CreateOptions {
+    /// The images: each a platform's, or an index of several
+    #[arg(value_name = "SOURCE", required_unless_present = "file")]
+    sources: Vec<String>,
+    /// A name of the new index; with --output its name there, else where it goes
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// Where the new index goes [default: where --tag says]
+    #[arg(short, long, value_name = "DESTINATION")]
+    output: Option<String>,
+    /// Read further sources from a file, one a line; or the image of a --metadata-file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Vec<PathBuf>,
+    /// Add to the index that is there, and replace its images of the same platforms
+    #[arg(long)]
+    append: bool,
+    /// An annotation of the index, or of what is named: manifest-descriptor[linux/arm64]:KEY=VALUE
+    #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
+    annotation: Vec<String>,
+    /// Print the index and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the index's digests, names and descriptors to a file, as JSON with docker buildx's keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    metadata_file: Option<PathBuf>,
+}
+
+/// What these commands open images with.
+struct Images<'a> {
+    context: &'a Context<'a>,
+    registry: registry::Client,
+}
+
+impl<'a> Images<'a> {
+    fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
+        let machine = context.machine(false)?;
+        let config = registry::Config {
+            offline: machine.offline,
+            registries: machine.registries,
+            ..registry::Config::default()
+        };
+        Ok(Self { context, registry: registry::Client::new(config, context.environment) })
+    }
+
+    fn opener(&self) -> Opener<'_> {
+        Opener {
+            environment: self.context.environment,
+            registry: &self.registry,
+            cancel: self.context.cancel,
+        }
+    }
+
+    fn open(&self, text: &str) -> Result<Source, TransportError> {
+        self.opener().open(&Location::parse(text, &Path::exists)?)
+    }
+}
+
+/// `xbuild copy`.
+pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    let destination = Location::parse_destination(&options.destination).map_err(TransportError::from)?;
+    let source = images.open(&options.source)?;
+    let image = match &options.platform {
+        Some(platform) => Image::of_platform(&source, platform)?,
+        None => Image::whole(&source),
+    };
+    images.opener().write(&image, &destination)?;
+    context.view.finish();
+    Ok(print(&format!("{}@{}\n", without_selector(&destination), image.root.digest))?)
+}
+
+/// The destination as a digest can follow it.
+fn without_selector(location: &Location) -> String {
+    let mut plain = location.clone();
+    if let Location::Layout { selector, .. }
+    | Location::OciArchive { selector, .. }
+    | Location::DockerArchive { selector, .. }
+    | Location::Path { selector, .. } = &mut plain
+    {
+        *selector = Selector::Only;
+    }
+    plain.to_string()
+}
+
+/// `xbuild inspect`.
+pub(super) fn inspect_image(context: &Context<'_>, options: &InspectOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    let mut source = images.open(&options.image)?;
+    if let Some(platform) = &options.platform {
+        let manifest = source.manifest_for(platform)?;
+        source.narrow(manifest);
+    }
+    if options.raw {
+        let bytes = source.document(source.root())?;
+        context.view.finish();
+        return Ok(print_bytes(&bytes)?);
+    }
+    let found = inspect(&source, context.cancel)?;
+    context.view.finish();
+    Ok(print(&if options.json { json_text(&found) } else { tree::text(&found) })?)
+}
+
+/// A row of `xbuild ls`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    /// The layout or archive.
+    image: String,
+    /// Its names there.
+    names: Vec<String>,
+    digest: String,
+    platforms: Vec<String>,
+    /// The bytes of all documents and blobs, each counted once.
+    total_size: u64,
+}
+
+/// `xbuild ls`.
+pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    let locations = match &options.image {
+        Some(text) => vec![Location::parse(text, &Path::exists).map_err(TransportError::from)?],
+        None => default_layouts()?,
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    for location in locations {
+        let mut by_digest: BTreeMap<String, (Descriptor, Vec<String>)> = BTreeMap::new();
+        for entry in images.opener().list(&location)? {
+            let names = names_of(&entry).into_iter().next();
+            let known = by_digest.entry(entry.digest.to_string()).or_insert((entry, Vec::new()));
+            known.1.extend(names);
+        }
+        for (digest, (entry, names)) in by_digest {
+            let place = match &location {
+                Location::Layout { .. } | Location::Path { .. } | Location::OciArchive { .. } => {
+                    at_digest(&location, &entry)
+                }
+                other => other.clone(),
+            };
+            let found = inspect_sizes(&images.opener().open(&place)?, context)?;
+            rows.push(Row {
+                image: without_selector(&location),
+                names,
+                digest,
+                platforms: found.0,
+                total_size: found.1,
+            });
+        }
+    }
+    rows.sort_by(|a, b| (&a.image, &a.names).cmp(&(&b.image, &b.names)));
+    context.view.finish();
+    Ok(print(&if options.json { json_text(&rows) } else { table(&rows) })?)
+}
+
+fn at_digest(location: &Location, entry: &Descriptor) -> Location {
+    let digest = Selector::Digest(entry.digest.clone());
+    let mut location = location.clone();
+    if let Location::Layout { selector, .. }
+    | Location::Path { selector, .. }
+    | Location::OciArchive { selector, .. } = &mut location
+    {
+        *selector = digest;
+    }
+    location
+}
+
+fn inspect_sizes(source: &Source, context: &Context<'_>) -> Result<(Vec<String>, u64), TransportError> {
+    let found = inspect(source, context.cancel)?;
+    let platforms = found.images.iter().map(|image| image.platform.to_string()).collect();
+    Ok((platforms, found.total_size))
+}
+
+/// The layouts that builds in this folder write.
+fn default_layouts() -> Result<Vec<Location>, TransportError> {
+    let folder = Path::new("target/xbuild");
+    let nothing = || LocationError::Nothing(folder.display().to_string());
+    let entries = fs::read_dir(folder).map_err(|_| nothing())?;
+    let mut layouts = Vec::new();
+    for entry in entries {
+        let path = entry
+            .map_err(|source| TransportError::Io { shown: folder.display().to_string(), source })?
+            .path();
+        if path.join("oci-layout").is_file() {
+            layouts.push(Location::Layout { path, selector: Selector::Only });
+        }
+    }
+    layouts.sort();
+    if layouts.is_empty() { Err(nothing().into()) } else { Ok(layouts) }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut lines = vec![["IMAGE", "NAMES", "DIGEST", "PLATFORMS", "SIZE"].map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        [
+            row.image.clone(),
+            if row.names.is_empty() { "-".into() } else { row.names.join(", ") },
+            row.digest.chars().take(19).collect(),
+            row.platforms.join(", "),
+            crate::report::style::size(row.total_size),
+        ]
+    }));
+    tree::columns(&lines)
+}
+
+/// `xbuild tag`.
+pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    for name in &options.names {
+        name.parse::<Reference>().map_err(|error| TransportError::Layout(error.into()))?;
+    }
+    let location = Location::parse(&options.image, &Path::exists).map_err(TransportError::from)?;
+    let source = images.opener().open(&location)?;
+    let path = match (&location, location.path()) {
+        (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => path,
+        _ => return Err(CliError::TagElsewhere { given: options.image.clone() }.into()),
+    };
+    images.opener().tag(&source, path, &options.names)?;
+    context.view.finish();
+    Ok(print(&format!("{}@{}\n", without_selector(&location), source.root().digest))?)
+}
+
+/// `xbuild index …`.
+pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(), Failure> {
+    match command {
+        IndexCommand::Create(options) => create(context, options),
+    }
+}
+
+fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    if let Some(path) = &options.metadata_file {
+        report::check(path)?;
+    }
+    let annotations = annotations(&options.annotation)?;
+    let (destinations, names) = destinations(options)?;
+    let mut texts = options.sources.clone();
+    for file in &options.file {
+        texts.extend(sources_of(file)?);
+    }
+    let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
+    let base = match (options.append, destinations.first()) {
+        (true, Some(destination)) => Some(images.opener().open(&appended(destination, &names))?),
+        _ => None,
+    };
+    let merged = merge(base.as_ref(), &sources, &annotations)?;
+    let root = merged.index.descriptor.clone();
+    let bytes = merged.index.bytes.clone();
+    if options.dry_run {
+        context.view.finish();
+        return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);
+    }
+    let platforms = merged.platforms(context.cancel)?;
+    let image = merged.image(names.clone());
+    for destination in &destinations {
+        images.opener().write(&image, destination)?;
+    }
+    if let Some(path) = &options.metadata_file {
+        let published = Published { root: root.clone(), platforms, names };
+        report::write(path, &json_text(&published.metadata()))?;
+    }
+    context.view.finish();
+    let lines = destinations.iter().map(|to| format!("{}@{}\n", without_selector(to), root.digest));
+    Ok(print(&lines.collect::<String>())?)
+}
+
+/// Where a new index goes, and its names there.
+fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>), Failure> {
+    if let Some(output) = &options.output {
+        let location = Location::parse_destination(output).map_err(TransportError::from)?;
+        for name in &options.tag {
+            name.parse::<Reference>().map_err(|error| TransportError::Layout(error.into()))?;
+        }
+        return Ok((vec![location], options.tag.clone()));
+    }
+    if options.tag.is_empty() && !options.dry_run {
+        return Err(CliError::NoDestination.into());
+    }
+    let places = options.tag.iter().map(|tag| Location::parse_destination(tag)).collect::<Result<_, _>>();
+    Ok((places.map_err(TransportError::from)?, Vec::new()))
+}
+
+/// The index that is added to: of the destination's own name, else of the first that it gets.
+fn appended(destination: &Location, names: &[String]) -> Location {
+    let mut location = destination.clone();
+    if let Location::Layout { selector, .. } | Location::OciArchive { selector, .. } = &mut location
+        && *selector == Selector::Only
+        && let Some(name) = names.first()
+    {
+        *selector = Selector::Name(name.trim_start_matches(':').to_owned());
+    }
+    location
+}
+
+/// The references in a file: one a line, or what a `--metadata-file` says.
+fn sources_of(file: &Path) -> Result<Vec<String>, CliError> {
+    let text = fs::read_to_string(file).map_err(CliError::SourceFile)?;
+    if text.trim_start().starts_with('{') {
+        let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
+        let document: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
+        let digest = document["containerimage.digest"]
+            .as_str()
+            .ok_or_else(|| wrong("it has no text `containerimage.digest`"))?;
+        let name = document["image.name"].as_str().and_then(|names| names.split(',').next());
+        let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
+        let repository = reference.as_ref().and_then(Reference::repository);
+        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
+        return Ok(vec![format!("docker://{repository}@{digest}")]);
+    }
+    let lines = text.lines().map(str::trim);
+    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+/// `--annotation` of an index: without a level it is the index's, and manifests cannot be annotated any more.
+fn annotations(texts: &[String]) -> Result<IndexAnnotations, Failure> {
+    Ok(settings::index_annotations(texts)?)
+}
+
+/// `xbuild matrix`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct MatrixOptions {
+    /// Print JSON, as `fromJSON` of GitHub Actions takes it
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) build: super::arguments::BuildOptions,
+}
+
+/// A job of the matrix.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Job {
+    /// The platform.
+    platform: String,
+    /// The target triple.
+    triple: String,
+    /// A name for the job's artifact, of characters that every CI takes.
+    artifact: String,
+    /// A GitHub runner that can build it.
+    runner: String,
+    /// True if that runner's machine is of the platform.
+    native: bool,
+}
+
+/// The runner that cross-compiles what no runner is native to.
+const CROSS_RUNNER: &str = "ubuntu-24.04";
+
+/// `xbuild matrix`.
+pub(super) fn matrix(context: &Context<'_>, options: &MatrixOptions) -> Result<(), Failure> {
+    let settings = context.settings(&options.build)?;
+    let jobs: Vec<Job> = settings
+        .platforms
+        .iter()
+        .map(|settings| {
+            let target = settings.target.value;
+            Job {
+                platform: settings.platform.to_string(),
+                triple: target.triple.clone(),
+                artifact: settings.platform.to_string().replace('/', "-"),
+                runner: target.runner.clone().unwrap_or_else(|| CROSS_RUNNER.to_owned()),
+                native: target.runner.is_some(),
+            }
+        })
+        .collect();
+    context.view.finish();
+    if options.json {
+        // On one line: a value of $GITHUB_OUTPUT is.
+        let document = serde_json::json!({ "include": jobs });
+        return Ok(print(&format!("{document}\n"))?);
+    }
+    let mut lines = vec![["PLATFORM", "TRIPLE", "ARTIFACT", "RUNNER"].map(str::to_owned)];
+    lines.extend(jobs.into_iter().map(|job| {
+        let runner = if job.native { job.runner } else { format!("{} (cross)", job.runner) };
+        [job.platform, job.triple, job.artifact, runner]
+    }));
+    Ok(print(&tree::columns(&lines))?)
+}

@@ -1,0 +1,143 @@
+//! An image as a tree, and tables.
+
+use std::fmt::Write as _;
+
+use crate::report::style::size;
+use crate::transport::{ImageInspection, Inspection, LayerInspection};
+
+/// Of an added layer's files a person sees this many.
+const MOST_FILES: usize = 12;
+
+/// A line of a tree with what is below it.
+struct Node {
+    text: String,
+    below: Vec<Self>,
+}
+
+impl Node {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), below: Vec::new() }
+    }
+
+    fn with(text: impl Into<String>, below: Vec<Self>) -> Self {
+        Self { text: text.into(), below }
+    }
+
+    fn write(&self, text: &mut String, indent: &str) {
+        for (number, node) in self.below.iter().enumerate() {
+            let last = number + 1 == self.below.len();
+            let (branch, more) = if last { ("└── ", "    ") } else { ("├── ", "│   ") };
+            // Writing to a string cannot fail.
+            writeln!(text, "{indent}{branch}{}", node.text).ok();
+            node.write(text, &format!("{indent}{more}"));
+        }
+    }
+}
+
+/// The text of `xbuild inspect`.
+pub(super) fn text(found: &Inspection) -> String {
+    let is_index = crate::oci::media_type::is_index(&found.media_type);
+    let kind = if is_index { "index" } else { "manifest" };
+    let mut below: Vec<Node> = found.annotations.iter().map(|(key, value)| pair(key, value)).collect();
+    if !below.is_empty() {
+        below = vec![Node::with("annotations", below)];
+    }
+    below.extend(found.images.iter().map(image));
+    below.extend(found.artifacts.iter().map(|artifact| {
+        let about = artifact.about.as_ref().map_or_else(String::new, |about| format!("  of {about}"));
+        Node::new(format!("{}  {}  {}{about}", artifact.kind, artifact.digest, size(artifact.size)))
+    }));
+    let names =
+        if found.names.is_empty() { String::new() } else { format!("named {}\n", found.names.join(", ")) };
+    let mut text = format!(
+        "{}\n{names}{kind} {}  {}  ({} in all)\n",
+        found.reference,
+        found.digest,
+        size(found.size),
+        size(found.total_size)
+    );
+    Node::with("", below).write(&mut text, "");
+    text
+}
+
+fn pair(key: &str, value: &str) -> Node {
+    Node::new(format!("{key}: {value}"))
+}
+
+fn image(image: &ImageInspection) -> Node {
+    let mut below = vec![config(image)];
+    let (added, base): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.added);
+    let base_name = image.base.as_ref().map_or_else(String::new, |base| {
+        let digest = base.digest.as_ref().map_or_else(String::new, |digest| format!("  {digest}"));
+        format!("  {}{digest}", base.name)
+    });
+    let bytes = |layers: &[&LayerInspection]| size(layers.iter().map(|layer| layer.size).sum());
+    match (base.is_empty(), added.is_empty()) {
+        (true, _) => below.extend(added.iter().map(|node| layer(node))),
+        (false, true) => below.extend(base.iter().map(|node| layer(node))),
+        (false, false) => {
+            let text = format!("base{base_name}  {}", bytes(&base));
+            below.push(Node::with(text, base.iter().map(|node| layer(node)).collect()));
+            let text = format!("added to the base  {}", bytes(&added));
+            below.push(Node::with(text, added.iter().map(|node| layer(node)).collect()));
+        }
+    }
+    Node::with(format!("{}  {}  {}", image.platform, image.digest, size(image.size)), below)
+}
+
+fn config(image: &ImageInspection) -> Node {
+    let run = &image.run;
+    let mut below = Vec::new();
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            below.push(pair(name, &value));
+        }
+    };
+    row("created", run.created.clone().unwrap_or_default());
+    row("entrypoint", shell_words::join(&run.entrypoint));
+    row("cmd", shell_words::join(&run.cmd));
+    row("user", run.user.clone().unwrap_or_default());
+    row("workdir", run.workdir.clone().unwrap_or_default());
+    row("expose", run.expose.join(", "));
+    row("env", shell_words::join(&run.env));
+    for (key, value) in &run.labels {
+        row(&format!("label {key}"), value.clone());
+    }
+    Node::with(format!("config  {}", image.config), below)
+}
+
+fn layer(layer: &LayerInspection) -> Node {
+    let mut below: Vec<Node> = layer
+        .files
+        .iter()
+        .take(MOST_FILES)
+        .map(|file| Node::new(format!("{}  {}", file.path, size(file.size))))
+        .collect();
+    let more = layer.files.len().saturating_sub(MOST_FILES) + layer.more_files;
+    if more > 0 {
+        below.push(Node::new(format!("… and {more} more")));
+    }
+    let made = layer.created_by.as_ref().map_or_else(String::new, |made| format!("  {}", one_line(made)));
+    Node::with(format!("layer  {}  {}{made}", layer.digest, size(layer.size)), below)
+}
+
+/// A history's text may be a whole shell script.
+fn one_line(text: &str) -> String {
+    const MOST: usize = 60;
+    let plain: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if plain.chars().count() <= MOST { plain } else { plain.chars().take(MOST - 1).chain(['…']).collect() }
+}
+
+/// Lines in columns, two blanks apart.
+pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,319 @@
+//! What an image is made of: index, platforms, configurations, layers, and what was added to the base.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Source, TransportError, names_of};
+use crate::oci::{Descriptor, Digest, annotation, media_type};
+use crate::platform::Platform;
+use crate::rootfs::{Guard, Guarded, Packing, StreamError};
+use crate::sys::cancel::Cancel;
+
+/// Of an added layer no more files than this are listed.
+const MOST_FILES: usize = 1000;
+/// An added layer that unpacks to more bytes than this is not looked into.
+const LAYER_LIMIT: u64 = 8 << 30;
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// The reference.
+    pub reference: String,
+    /// The names that it has where it is.
+    pub names: Vec<String>,
+    /// The digest of its index or manifest.
+    pub digest: Digest,
+    /// The media type of that document.
+    pub media_type: String,
+    /// The size of that document in bytes.
+    pub size: u64,
+    /// The bytes of all documents and blobs, each counted once.
+    pub total_size: u64,
+    /// The document's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// The images, in the index's order.
+    pub images: Vec<ImageInspection>,
+    /// Manifests that are no images: attestations and other artifacts.
+    pub artifacts: Vec<ArtifactInspection>,
+}
+
+/// One platform's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageInspection {
+    /// The platform.
+    pub platform: Platform,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The bytes of manifest, configuration and layers.
+    pub size: u64,
+    /// The manifest's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// The configuration's digest: what engines call the image's ID.
+    pub config: Digest,
+    /// The base's name and digest, where annotations tell them.
+    pub base: Option<BaseInspection>,
+    /// What a container starts with.
+    pub run: RunInspection,
+    /// The layers, lowest first.
+    pub layers: Vec<LayerInspection>,
+}
+
+/// What an image is built on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BaseInspection {
+    /// `org.opencontainers.image.base.name`.
+    pub name: String,
+    /// `org.opencontainers.image.base.digest`.
+    pub digest: Option<String>,
+}
+
+/// The execution parameters of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunInspection {
+    /// When it was made.
+    pub created: Option<String>,
+    /// `Entrypoint`.
+    pub entrypoint: Vec<String>,
+    /// `Cmd`.
+    pub cmd: Vec<String>,
+    /// `Env`.
+    pub env: Vec<String>,
+    /// `WorkingDir`.
+    pub workdir: Option<String>,
+    /// `User`.
+    pub user: Option<String>,
+    /// `ExposedPorts`.
+    pub expose: Vec<String>,
+    /// `Labels`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerInspection {
+    /// The blob's digest.
+    pub digest: Digest,
+    /// The blob's media type.
+    pub media_type: String,
+    /// The blob's size in bytes.
+    pub size: u64,
+    /// What the history says of it.
+    pub created_by: Option<String>,
+    /// True if xbuild has put it on the base.
+    pub added: bool,
+    /// The files of an added layer.
+    pub files: Vec<FileInspection>,
+    /// How many more files it has than are listed.
+    pub more_files: usize,
+}
+
+/// A file of an added layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileInspection {
+    /// The path in the image.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A manifest that is no image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactInspection {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest's size in bytes.
+    pub size: u64,
+    /// The kind: `attestation-manifest`, or an artifact's type.
+    pub kind: String,
+    /// What it is about.
+    pub about: Option<String>,
+}
+
+/// Looks at an image. Documents are verified, and of blobs the layers that xbuild added.
+pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, TransportError> {
+    let root = source.root();
+    let document = source.json(root)?;
+    let (mut images, mut artifacts) = (Vec::new(), Vec::new());
+    let mut sizes: BTreeMap<Digest, u64> = BTreeMap::from([(root.digest.clone(), root.size)]);
+    for entry in source.manifests(root)? {
+        cancel.check()?;
+        let manifest = source.json(&entry.descriptor)?;
+        let config: Descriptor = part(source, &entry.descriptor, &manifest, "config")?;
+        let layers: Vec<Descriptor> = part(source, &entry.descriptor, &manifest, "layers")?;
+        for descriptor in layers.iter().chain([&config, &entry.descriptor]) {
+            sizes.insert(descriptor.digest.clone(), descriptor.size);
+        }
+        match entry.platform {
+            Some(platform) => {
+                let parts = Parts { descriptor: &entry.descriptor, manifest: &manifest, config: &config };
+                images.push(image(source, platform, &parts, &layers, cancel)?);
+            }
+            None => artifacts.push(artifact(&entry.descriptor, &manifest, &config)),
+        }
+    }
+    Ok(Inspection {
+        reference: source.shown().to_owned(),
+        names: names_of(root),
+        digest: root.digest.clone(),
+        media_type: root.media_type.clone(),
+        size: root.size,
+        total_size: sizes.values().sum(),
+        annotations: texts(&document["annotations"]),
+        images,
+        artifacts,
+    })
+}
+
+struct Parts<'a> {
+    descriptor: &'a Descriptor,
+    manifest: &'a Value,
+    config: &'a Descriptor,
+}
+
+fn image(
+    source: &Source,
+    platform: Platform,
+    parts: &Parts<'_>,
+    layers: &[Descriptor],
+    cancel: &Cancel,
+) -> Result<ImageInspection, TransportError> {
+    let config = source.json(parts.config)?;
+    let annotations = texts(&parts.manifest["annotations"]);
+    let base = annotations.get(annotation::BASE_NAME).map(|name| BaseInspection {
+        name: name.clone(),
+        digest: annotations.get(annotation::BASE_DIGEST).cloned(),
+    });
+    // Entries of the history that are no layers tell nothing of layers.
+    let history: Vec<&Value> = config["history"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["empty_layer"] != true)
+        .collect();
+    let mut inspected = Vec::new();
+    for (number, layer) in layers.iter().enumerate() {
+        let entry = history.get(number).copied().unwrap_or(&Value::Null);
+        let added = entry["comment"] == "xbuild";
+        let (files, more_files) = if added { files(source, layer, cancel)? } else { (Vec::new(), 0) };
+        inspected.push(LayerInspection {
+            digest: layer.digest.clone(),
+            media_type: layer.media_type.clone(),
+            size: layer.size,
+            created_by: entry["created_by"].as_str().map(str::to_owned),
+            added,
+            files,
+            more_files,
+        });
+    }
+    let blobs: u64 = layers.iter().map(|layer| layer.size).sum();
+    Ok(ImageInspection {
+        platform,
+        digest: parts.descriptor.digest.clone(),
+        size: parts.descriptor.size + parts.config.size + blobs,
+        annotations,
+        config: parts.config.digest.clone(),
+        base,
+        run: run(&config),
+        layers: inspected,
+    })
+}
+
+fn run(config: &Value) -> RunInspection {
+    let run = &config["config"];
+    let list = |key: &str| -> Vec<String> {
+        let items = run[key].as_array().into_iter().flatten();
+        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let ports = run["ExposedPorts"].as_object().into_iter().flatten();
+    RunInspection {
+        created: text(&config["created"]),
+        entrypoint: list("Entrypoint"),
+        cmd: list("Cmd"),
+        env: list("Env"),
+        workdir: text(&run["WorkingDir"]),
+        user: text(&run["User"]),
+        expose: ports.map(|(port, _)| port.clone()).collect(),
+        labels: texts(&run["Labels"]),
+    }
+}
+
+fn artifact(descriptor: &Descriptor, manifest: &Value, config: &Descriptor) -> ArtifactInspection {
+    let kind = descriptor
+        .annotation(annotation::DOCKER_REFERENCE_TYPE)
+        .or_else(|| manifest["artifactType"].as_str())
+        .unwrap_or(&config.media_type);
+    let about = descriptor
+        .annotation(annotation::DOCKER_REFERENCE_DIGEST)
+        .or_else(|| manifest["subject"]["digest"].as_str());
+    ArtifactInspection {
+        digest: descriptor.digest.clone(),
+        size: descriptor.size,
+        kind: kind.to_owned(),
+        about: about.map(str::to_owned),
+    }
+}
+
+/// The files of a layer, and how many more there are.
+fn files(
+    source: &Source,
+    layer: &Descriptor,
+    cancel: &Cancel,
+) -> Result<(Vec<FileInspection>, usize), TransportError> {
+    let Some(packing) = Packing::of(media_type::of_layer(&layer.media_type)) else {
+        return Ok((Vec::new(), 0));
+    };
+    let fault = |error| TransportError::stream(source.shown(), error);
+    let guard = Guard::new(LAYER_LIMIT, cancel);
+    let blob = source.blob(layer)?;
+    let inner = packing.decode(blob).map_err(|error| fault(StreamError::Broken(error)))?;
+    let mut stream = Guarded { inner: io::BufReader::new(inner), guard: &guard };
+    let mut tar = tar::Archive::new(&mut stream);
+    let (mut files, mut more) = (Vec::new(), 0);
+    for entry in tar.entries().map_err(|error| fault(guard.explain(error)))? {
+        let entry = entry.map_err(|error| fault(guard.explain(error)))?;
+        guard.allow(entry.size());
+        if entry.header().entry_type().is_dir() {
+            continue;
+        }
+        if files.len() == MOST_FILES {
+            more += 1;
+            continue;
+        }
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        files
+            .push(FileInspection { path: format!("/{}", path.trim_start_matches("./")), size: entry.size() });
+    }
+    // To its end, where the blob's digest is looked at.
+    guard.allow(u64::MAX);
+    io::copy(&mut stream, &mut io::sink()).map_err(|error| fault(guard.explain(error)))?;
+    Ok((files, more))
+}
+
+fn part<T: serde::de::DeserializeOwned>(
+    source: &Source,
+    descriptor: &Descriptor,
+    manifest: &Value,
+    field: &str,
+) -> Result<T, TransportError> {
+    serde_json::from_value(manifest[field].clone()).map_err(|error| TransportError::Shape {
+        shown: source.shown().to_owned(),
+        reason: format!("`{field}` of {}: {error}", descriptor.digest),
+    })
+}
+
+/// The texts of an object.
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let fields = value.as_object().into_iter().flatten();
+    fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
