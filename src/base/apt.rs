@@ -142,8 +142,17 @@ pub fn pinned(
     settings: &DebianSettings,
 ) -> Result<ResolvedApt, debian::Error> {
     let root = debian::snapshot_root(settings.snapshot.as_deref());
-    let snapshot = pin.snapshot.clone().map(|date| debian::Snapshot { root, date });
-    let places = Places::of(&sources(request, settings)?, snapshot);
+    let snapshot = pin.snapshot.clone().map(|date| debian::Snapshot { root: root.clone(), date });
+    let mut places = Places::of(&sources(request, settings)?, snapshot);
+    if places.snapshot.is_some() {
+        // Where no mirror is known, the snapshots serve: as of the lock's moment then, and of no other.
+        let mirrors = &mut places.mirrors;
+        for mirror in [&mut mirrors.archive, &mut mirrors.security] {
+            mirror.take_if(|mirror| {
+                mirror.strip_prefix(root.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            });
+        }
+    }
     Ok(ResolvedApt { set: pin.set(), places, pinned: true })
 }
 

@@ -451,3 +451,37 @@ fn a_pinned_package_outlives_its_mirror() {
     setup.assemble_from(&places, &resolved).unwrap();
     assert!(setup.archive.requests().contains(&path.to_owned()));
 }
+
+#[test]
+fn a_release_that_moves_on_moves_no_pin() {
+    use crate::lock::{AptPin, Lock, Pin, compare, text};
+    let mut setup = Setup::new();
+    let main = ["main".to_owned()];
+    let pin = |set: &BaseSet| AptPin::of("apt:testing", &"linux/arm64".parse().unwrap(), &main, set);
+    let lock = |pin: AptPin| Lock::default().with(Pin::Apt(Box::new(pin)));
+    let before = setup.choose("arm64", &[]).unwrap();
+    let written = text::render(&lock(pin(&before)));
+    let libc = Published::new("libc6", "2.36-10", "Depends: libgcc-s1\n", |deb| {
+        deb.file("lib/x/libc.so.6", b"new", 0o755)
+    });
+    setup.archive.publish("testing-updates", &["arm64"], &[libc]);
+    setup.suites.push("testing-updates".into());
+    let after = setup.choose("arm64", &[]).unwrap();
+    // What is pinned is laid out as it was, to the byte, and nobody is asked for an index.
+    setup.archive.requests();
+    let pinned = text::parse("xbuild.lock", &written).unwrap().apt[0].set();
+    assert_eq!(pinned.plain().identity(), before.plain().identity());
+    let laid = |set: &BaseSet| format!("{:?}", setup.assemble(&set.plain()).unwrap().entries);
+    let old = laid(&pinned);
+    assert!(setup.archive.requests().iter().all(|path| path.starts_with("pool/")));
+    assert_eq!(old, laid(&before));
+    assert_ne!(old, laid(&after));
+    let moved: Vec<String> =
+        compare::compare(&lock(pin(&before)), &lock(pin(&after))).iter().map(ToString::to_string).collect();
+    let of = "apt:testing for linux/arm64";
+    let expected = [
+        format!("{of}: suites: testing → testing, testing-updates"),
+        format!("{of}: libc6 2.36-9+deb12u1 → 2.36-10"),
+    ];
+    assert_eq!(moved, expected);
+}
