@@ -1,6 +1,6 @@
 //! The cargo process: what it says, what that means for each target, and how it is ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -170,12 +170,21 @@ impl Run<'_> {
         if !ended.success && !ended.compiled {
             return Err(Error::Cargo { reason: ended.said.clone() });
         }
+        // What is wrong with the code is wrong for every target: it is said once.
+        let mut told: BTreeMap<String, String> = BTreeMap::new();
         for unit in open {
             let triple = self.request.units[*unit].target.triple.clone();
             let error = if ended.success {
                 UnitError::Missing { binary: self.lacks(*unit).unwrap_or_default(), triple }
             } else {
-                UnitError::Compiler { errors: self.errors_of(*unit, &ended.errors), triple }
+                let errors = self.errors_of(*unit, &ended.errors);
+                match told.get(&errors) {
+                    Some(other) if !errors.is_empty() => UnitError::Same { triple, other: other.clone() },
+                    _ => {
+                        told.insert(errors.clone(), triple.clone());
+                        UnitError::Compiler { errors, triple }
+                    }
+                }
             };
             self.outcome.failures.push((*unit, error));
         }

@@ -140,6 +140,14 @@ pub enum UnitError {
         /// The messages, as cargo rendered them; each ends with a line end.
         errors: String,
     },
+    /// The compiler refused it for the same reasons as another target.
+    #[error("{triple} does not compile, with the same errors as {other}")]
+    Same {
+        /// The target.
+        triple: String,
+        /// The target whose failure has the messages.
+        other: String,
+    },
     /// Its time ran out.
     #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; it was at {what}")))]
     TimedOut {
@@ -171,7 +179,9 @@ fn shown(errors: &str) -> String {
 impl Explain for UnitError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Compiler { .. } | Self::Missing { .. } | Self::Skipped { .. } => ExitCode::Compile,
+            Self::Compiler { .. } | Self::Same { .. } | Self::Missing { .. } | Self::Skipped { .. } => {
+                ExitCode::Compile
+            }
             Self::TimedOut { cancelled, .. } => cancelled.exit_code(),
         }
     }
@@ -181,7 +191,7 @@ impl Explain for UnitError {
             Self::Compiler { errors, .. } if errors.contains("can't find crate for `std`") => {
                 Some("the standard library of the target is damaged: remove and add it with rustup".into())
             }
-            Self::Compiler { .. } | Self::Skipped { .. } => None,
+            Self::Compiler { .. } | Self::Same { .. } | Self::Skipped { .. } => None,
             Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
         }

@@ -260,6 +260,16 @@ fn a_failure_on_one_target_is_its_own_and_the_others_have_their_programs() {
 }
 
 #[test]
+fn what_is_wrong_for_every_target_is_said_once() {
+    let script = "printf '   Compiling app v1.0.0\\nerror[E0425]: no\\n --> src/a.rs\\n\\n' >&2; exit 101";
+    let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
+    let outcome = fake.run();
+    let texts: Vec<_> = outcome.failures.iter().map(|(_, error)| error.to_string()).collect();
+    assert_eq!(texts[0], format!("{AMD64} does not compile:\nerror[E0425]: no\n --> src/a.rs"));
+    assert_eq!(texts[1], format!("{ARM64} does not compile, with the same errors as {AMD64}"));
+}
+
+#[test]
 fn a_cargo_that_does_not_come_to_compile_is_a_failure_of_the_whole() {
     let script = "printf 'error: the lock file needs to be updated but --locked was passed\\n' >&2; exit 101";
     let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
@@ -330,6 +340,29 @@ fn waiting_for_another_cargo_and_crates_are_reported() {
         Event::Note { level: Level::Info, text, .. } if text.contains("Blocking waiting for file lock")
     )));
     assert!(events.contains(&Event::Crates { done: 3, total: None, active: String::new() }));
+}
+
+#[test]
+fn units_are_counted_over_several_processes() {
+    let script = format!(
+        "printf '    Building [=>   ] 7/9: a(build), b\\r    Building [==>] 9/9: \\r' >&2; sleep 0.1\n\
+         case \"$*\" in *{ARM64}*) artifact {ARM64};; *) artifact {AMD64};; esac"
+    );
+    let built = Unit { standard: Standard::Built, ..unit(ARM64, Linker::Configured) };
+    let fake = Fake::new(&script, vec![unit(AMD64, Linker::Configured), built]);
+    let reporter = Kept::default();
+    let outcome = fake.run_with(&Cancel::new(), &reporter).unwrap();
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    let events = reporter.0.into_inner().unwrap();
+    let crates: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Crates { done, total, active } => Some((*done, *total, active.as_str())),
+            _ => None,
+        })
+        .collect();
+    let at = |done, total, active| (done, Some(total), active);
+    assert_eq!(crates, [at(7, 9, "a(build), b"), at(9, 9, ""), at(16, 18, "a(build), b"), at(18, 18, "")]);
 }
 
 #[test]
