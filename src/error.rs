@@ -60,6 +60,8 @@ exit_codes! {
     23 Toolchain "toolchain" "A toolchain could not be provided.";
     24 TimedOut "timed-out" "A time limit ran out.";
     25 Unrunnable "unrunnable" "The payload cannot run on the base image.";
+    26 NotReproducible "not-reproducible" "Two builds of a project gave different images.";
+    27 Unsound "unsound" "An image is not what it says that it is.";
     30 Network "network" "A server could not be reached, or failed.";
     31 Offline "offline" "The network is needed, but --offline was given.";
     32 CorruptDownload "corrupt-download" "Downloaded bytes do not match their digest or size.";

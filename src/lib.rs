@@ -17,6 +17,7 @@
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
 //! | [`layout`], [`output`], [`engine`], [`registry`] | where those go |
 //! | [`transport`] | images that are there already: copied, looked at, merged |
+//! | [`repro`] | whether a project builds to the same image again |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
 //! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
 //!
@@ -49,6 +50,7 @@ pub mod plan;
 pub mod platform;
 pub mod registry;
 pub mod report;
+pub mod repro;
 pub mod rootfs;
 pub mod settings;
 pub mod sys;

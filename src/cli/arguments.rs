@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::images::{CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, TagOptions};
+use super::repro::ReproOptions;
 use crate::engine::Engine;
 use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
 
@@ -141,6 +142,11 @@ pub(super) enum Command {
     Toolchain(ToolchainCommand),
     /// Check the machine: what is there, what is missing, what to do about it
     Doctor,
+    /// Build twice under different conditions and compare; show what differs, down to the bytes
+    #[command(after_help = "\
+The second build is of a copy of the project in another folder, into an empty target folder, with another umask,
+time zone, locale and number of jobs. The exit code is 26 where the images differ.")]
+    Repro(Box<ReproOptions>),
     /// Print a shell's completion script
     Completions {
         /// The shell

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{ArgMatches, CommandFactory};
 use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
+use super::repro::ReproOptions;
 use super::view::{self, View, print, shown_reference};
 use super::{CliError, Failure, diagnose, images, show};
 use crate::build::{self, Update};
@@ -15,6 +16,7 @@ use crate::output::OutputError;
 use crate::output::report::{self, Published};
 use crate::platform::Platform;
 use crate::report::{Event, Level};
+use crate::repro::ReproError;
 use crate::settings::{self, Host, Machine, Settings, Sink, nearest::nearest};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
@@ -22,6 +24,8 @@ use crate::sys::env::{self, Environment};
 /// What every command gets.
 pub(super) struct Context<'a> {
     pub(super) arguments: &'a Arguments,
+    /// What the arguments were read from.
+    pub(super) matches: &'a ArgMatches,
     pub(super) environment: &'a Environment,
     pub(super) view: &'a View,
     pub(super) cancel: &'a Cancel,
@@ -30,11 +34,12 @@ pub(super) struct Context<'a> {
 /// Runs the command.
 pub(super) fn run(
     arguments: &Arguments,
+    matches: &ArgMatches,
     environment: &Environment,
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let context = Context { arguments, environment, view, cancel };
+    let context = Context { arguments, matches, environment, view, cancel };
     match &arguments.command {
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
@@ -51,6 +56,7 @@ pub(super) fn run(
             diagnose::toolchain(command, &context.machine(offline)?, environment, view, cancel)
         }
         Command::Doctor => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
+        Command::Repro(options) => repro(&context, options),
         Command::Completions { shell } => completions(*shell),
         Command::Man { command } => man(command.as_deref()),
     }
@@ -175,6 +181,19 @@ fn lock(context: &Context<'_>, options: &LockOptions) -> Result<(), Failure> {
         build::lock(&settings, context.environment, &update, context.view.reporter(), context.cancel)?;
     context.view.finish();
     Ok(print(&format!("{}\n", shown_reference(&locked.path.display().to_string())))?)
+}
+
+fn repro(context: &Context<'_>, options: &ReproOptions) -> Result<(), Failure> {
+    let settings = context.settings(&options.build)?;
+    let matches = context.matches.subcommand_matches("repro").unwrap_or(context.matches);
+    let Context { environment, view, cancel, .. } = *context;
+    let comparison = super::repro::repro(options, matches, &settings, environment, view, cancel)?;
+    view.finish();
+    print(&if options.json { json_text(&comparison) } else { super::repro::text(&comparison) })?;
+    if comparison.reproducible {
+        return Ok(());
+    }
+    Err(ReproError::Differs { count: comparison.differences.len() }.into())
 }
 
 /// A row of `xbuild targets`.

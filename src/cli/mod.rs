@@ -8,6 +8,7 @@ mod commands;
 mod diagnose;
 mod images;
 mod render;
+mod repro;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -150,9 +151,9 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     let arguments = normalise(program, arguments);
     let parsed = command(program)
         .try_get_matches_from(arguments)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (arguments, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to standard output, usage errors to standard error; a closed one is no matter.
             error.print().ok();
@@ -167,7 +168,8 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
             return error.exit_code().number();
         }
     };
-    let result = listen().and_then(|cancel| commands::run(&arguments, &environment, &view, &cancel));
+    let result =
+        listen().and_then(|cancel| commands::run(&arguments, &matches, &environment, &view, &cancel));
     match result {
         Ok(()) => {
             view.finish();

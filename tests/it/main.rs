@@ -14,6 +14,7 @@ mod lock;
 mod mirrors;
 mod outputs;
 mod registry;
+mod repro;
 mod service;
 mod support;
 mod workspace;

@@ -22,7 +22,7 @@ const XBUILD_LIMIT: Duration = Duration::from_secs(1500);
 const MARK: &str = "XBUILD_TEST_RUN";
 
 /// A program to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Run {
     program: OsString,
     arguments: Vec<OsString>,

@@ -1,0 +1,110 @@
+//! A copy of a project in another folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sys::cancel::Cancel;
+use crate::sys::fs::{self, MetadataExt as _};
+
+use super::ReproError;
+
+/// cargo marks its target folder with it, and other caches do, too.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// Copies a folder with everything in it, folders that say they are caches apart. Links stay what they are.
+pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), ReproError> {
+    let mut open: Vec<(PathBuf, PathBuf)> = vec![(from.to_owned(), to.to_owned())];
+    while let Some((from, to)) = open.pop() {
+        cancel.check()?;
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            let (path, to) = (entry.path(), to.join(entry.file_name()));
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                if !is_file(&path.join(CACHE_TAG))? {
+                    open.push((path, to));
+                }
+            } else if kind.is_symlink() {
+                fs::symlink(fs::read_link(&path)?, &to)?;
+            } else if kind.is_file() {
+                fs::copy(&path, &to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder that a project is copied with: of its repository where there is one, else of its workspace. `None` where
+/// cargo takes a package from outside of it, so that a copy would lack that.
+pub(super) fn root(workspace: &Path, packages: &[PathBuf]) -> io::Result<Option<PathBuf>> {
+    let mut root = workspace.to_owned();
+    for folder in workspace.ancestors() {
+        // What is in a cache is no part of the repository around it.
+        if is_file(&folder.join(CACHE_TAG))? {
+            break;
+        }
+        match fs::symlink_metadata(folder.join(".git")) {
+            Ok(_) => {
+                folder.clone_into(&mut root);
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // A repository of another file system is not the project's.
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+        if folder.parent().is_some_and(|parent| device(parent).ok() != device(folder).ok()) {
+            break;
+        }
+    }
+    Ok(packages.iter().all(|package| package.starts_with(&root)).then_some(root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_all_but_caches() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for path in ["a/src", "a/target/debug", "a/.git"] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        for path in ["a/src/main.rs", "a/target/CACHEDIR.TAG", "a/target/debug/x", "a/.git/HEAD"] {
+            fs::write_atomic(&at(path), b"text", 0o640).unwrap();
+        }
+        fs::symlink("src/main.rs", at("a/link")).unwrap();
+        copy(&at("a"), &at("b"), &Cancel::new()).unwrap();
+        assert_eq!(fs::read(at("b/src/main.rs")).unwrap(), b"text");
+        assert_eq!(fs::metadata(at("b/src/main.rs")).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_link(at("b/link")).unwrap(), Path::new("src/main.rs"));
+        assert!(is_file(&at("b/.git/HEAD")).unwrap());
+        assert!(!at("b/target").exists());
+    }
+
+    #[test]
+    fn the_root_is_the_repository_and_holds_every_package() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("repo/.git")).unwrap();
+        fs::create_dir_all(at("repo/app")).unwrap();
+        let found = |packages: &[PathBuf]| root(&at("repo/app"), packages).unwrap();
+        assert_eq!(found(&[at("repo/app"), at("repo/lib")]), Some(at("repo")));
+        assert_eq!(found(&[at("elsewhere")]), None);
+        fs::write_atomic(&at("repo/app/CACHEDIR.TAG"), b"", 0o644).unwrap();
+        assert_eq!(found(&[at("repo/app")]), Some(at("repo/app")));
+        fs::remove_file(at("repo/app/CACHEDIR.TAG")).unwrap();
+        fs::remove_dir_all(at("repo/.git")).unwrap();
+        assert_eq!(found(&[at("repo/app")]), Some(at("repo/app")));
+    }
+}

@@ -1,0 +1,237 @@
+//! What two builds of one project differ in, from the index down to the bytes of a file.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::oci::Digest;
+
+/// One of the two builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The build in the project's own folder.
+    First,
+    /// The build in another folder.
+    Second,
+}
+
+/// A difference of two images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "difference", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[non_exhaustive]
+pub enum Difference {
+    /// A platform that only one of them has.
+    Platform {
+        /// The platform.
+        platform: String,
+        /// Which of them.
+        only: Side,
+    },
+    /// A field of a document.
+    Field {
+        /// The platform; none for the index.
+        platform: Option<String>,
+        /// `index`, `manifest` or `config`.
+        document: &'static str,
+        /// The field as a JSON pointer (RFC 6901).
+        pointer: String,
+        /// Its value in the first build, as JSON; none where it is absent.
+        first: Option<String>,
+        /// Its value in the second.
+        second: Option<String>,
+    },
+    /// The platform's images have not equally many layers.
+    Layers {
+        /// The platform.
+        platform: String,
+        /// How many the first has.
+        first: usize,
+        /// How many the second has.
+        second: usize,
+    },
+    /// A layer.
+    Layer {
+        /// The platform.
+        platform: String,
+        /// Its position, 1 for the lowest.
+        number: usize,
+        /// What made it, as the history says.
+        created_by: Option<String>,
+        /// Its digest in the first build.
+        first: Digest,
+        /// Its digest in the second.
+        second: Digest,
+        /// What differs within.
+        changes: Vec<Change>,
+        /// How many more changes there are that are not listed.
+        omitted: usize,
+    },
+}
+
+/// A difference within a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[non_exhaustive]
+pub enum Change {
+    /// The tar archives are the same, and compressed differently.
+    Compression,
+    /// The entries are the same, and the bytes around them are not.
+    Framing,
+    /// A path that only one of them has.
+    Only {
+        /// The path.
+        path: String,
+        /// Which of them.
+        only: Side,
+    },
+    /// The entries stand in another order.
+    Order {
+        /// The first path that stands elsewhere.
+        path: String,
+        /// Its position in the first build.
+        first: usize,
+        /// Its position in the second.
+        second: usize,
+    },
+    /// A field of an entry's header.
+    Field {
+        /// The path.
+        path: String,
+        /// The field's name in tar(5): `mode`, `mtime`, …
+        field: String,
+        /// Its value in the first build.
+        first: String,
+        /// Its value in the second.
+        second: String,
+    },
+    /// A file's content.
+    Content {
+        /// The path.
+        path: String,
+        /// Its size in the first build.
+        first: u64,
+        /// Its size in the second.
+        second: u64,
+        /// The first bytes that differ; none where the file is too large to be looked into.
+        place: Option<Place>,
+        /// The ELF sections that differ, in the file's order; empty for what is no ELF file.
+        sections: Vec<Section>,
+    },
+}
+
+/// Where two contents begin to differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Place {
+    /// The offset in bytes.
+    pub offset: u64,
+    /// What is there in the first build: text where it is text, else hexadecimal.
+    pub first: String,
+    /// What is there in the second.
+    pub second: String,
+}
+
+/// An ELF section that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Section {
+    /// Its name: `.rodata`. `(headers)` is what lies in no section.
+    pub name: String,
+    /// Its size in the first build, in bytes; none where it is absent.
+    pub first: Option<u64>,
+    /// Its size in the second.
+    pub second: Option<u64>,
+    /// The first bytes that differ, from the section's start.
+    pub place: Option<Place>,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::First => "first",
+            Self::Second => "second",
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Platform { platform, only } => {
+                write!(formatter, "{platform}: only the {only} build has it")
+            }
+            Self::Field { platform, document, pointer, first, second } => {
+                if let Some(platform) = platform {
+                    write!(formatter, "{platform}: ")?;
+                }
+                let absent = "absent".to_owned();
+                let (first, second) = (first.as_ref().unwrap_or(&absent), second.as_ref().unwrap_or(&absent));
+                write!(formatter, "{document} {pointer}: {first} / {second}")
+            }
+            Self::Layers { platform, first, second } => {
+                write!(formatter, "{platform}: {first} layers / {second} layers")
+            }
+            Self::Layer { platform, number, created_by, changes, omitted, .. } => {
+                write!(formatter, "{platform}: layer {number}")?;
+                if let Some(created_by) = created_by {
+                    write!(formatter, " ({created_by})")?;
+                }
+                for change in changes {
+                    write!(formatter, "\n  {change}")?;
+                }
+                if *omitted > 0 {
+                    write!(formatter, "\n  and {omitted} more")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compression => formatter.write_str("the same tar archive, compressed to other bytes"),
+            Self::Framing => formatter.write_str("the same entries, with other bytes around them"),
+            Self::Only { path, only } => write!(formatter, "/{path}: only in the {only} build"),
+            Self::Order { path, first, second } => {
+                write!(formatter, "/{path}: entry {first} / entry {second}: another order")
+            }
+            Self::Field { path, field, first, second } => {
+                write!(formatter, "/{path}: tar field {field}: {first} / {second}")
+            }
+            Self::Content { path, first, second, place, sections } => {
+                write!(formatter, "/{path}: ")?;
+                if first == second {
+                    write!(formatter, "{first} bytes, not the same")?;
+                } else {
+                    write!(formatter, "{first} bytes / {second} bytes")?;
+                }
+                if sections.is_empty() {
+                    return place.iter().try_for_each(|place| write!(formatter, "\n    {place}"));
+                }
+                sections.iter().try_for_each(|section| write!(formatter, "\n    {section}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "section {}", self.name)?;
+        match (self.first, self.second) {
+            (Some(first), Some(second)) if first == second => {}
+            (Some(first), Some(second)) => write!(formatter, ": {first} bytes / {second} bytes")?,
+            (Some(_), None) => write!(formatter, ": only in the first build")?,
+            (None, _) => write!(formatter, ": only in the second build")?,
+        }
+        self.place.iter().try_for_each(|place| write!(formatter, ": {place}"))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at {:#x}: {} / {}", self.offset, self.first, self.second)
+    }
+}

@@ -1,0 +1,228 @@
+//! What two layers differ in.
+//!
+//! Each is read once for its entries and their digests, and once more for the content of files that differ. No layer is
+//! kept in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::ReproError;
+use super::content;
+use super::difference::{Change, Side};
+use crate::oci::{Algorithm, Descriptor, Digest};
+use crate::rootfs::Packing;
+use crate::sys::cancel::Cancel;
+use crate::sys::fs;
+
+/// Changes that are listed for a layer; the rest is counted.
+const MOST_CHANGES: usize = 40;
+/// A larger file is not looked into, in bytes.
+const CONTENT_LIMIT: u64 = 256 << 20;
+/// As many entries as a layer may have.
+const MOST_ENTRIES: usize = 1 << 21;
+
+/// A layer's blob.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blob<'a> {
+    pub(super) descriptor: &'a Descriptor,
+    pub(super) path: &'a Path,
+}
+
+/// An entry without its content.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    position: usize,
+    /// The fields of its header by their names in tar(5).
+    fields: BTreeMap<String, String>,
+    size: u64,
+    content: Digest,
+}
+
+/// The changes between two layers whose digests differ, and how many more there are.
+pub(super) fn compare(
+    first: Blob<'_>,
+    second: Blob<'_>,
+    cancel: &Cancel,
+) -> Result<(Vec<Change>, usize), ReproError> {
+    let ((one, one_tar), (other, other_tar)) = (entries(first, cancel)?, entries(second, cancel)?);
+    if one_tar == other_tar {
+        return Ok((vec![Change::Compression], 0));
+    }
+    let mut changes = Vec::new();
+    let mut contents = BTreeSet::new();
+    for path in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
+        match (one.get(path), other.get(path)) {
+            (Some(a), Some(b)) => {
+                let names = a.fields.keys().chain(b.fields.keys()).collect::<BTreeSet<_>>();
+                let value =
+                    |entry: &Entry, field| entry.fields.get(field).cloned().unwrap_or("absent".into());
+                for field in names.into_iter().filter(|field| a.fields.get(*field) != b.fields.get(*field)) {
+                    let (first, second) = (value(a, field), value(b, field));
+                    changes.push(Change::Field { path: path.clone(), field: field.clone(), first, second });
+                }
+                if (a.size, &a.content) != (b.size, &b.content) {
+                    contents.insert(path.clone());
+                    changes.push(Change::Content {
+                        path: path.clone(),
+                        first: a.size,
+                        second: b.size,
+                        place: None,
+                        sections: Vec::new(),
+                    });
+                }
+            }
+            (Some(_), None) => changes.push(Change::Only { path: path.clone(), only: Side::First }),
+            (None, _) => changes.push(Change::Only { path: path.clone(), only: Side::Second }),
+        }
+    }
+    if changes.is_empty() {
+        changes.push(moved(&one, &other).unwrap_or(Change::Framing));
+    }
+    let omitted = changes.len().saturating_sub(MOST_CHANGES);
+    changes.truncate(MOST_CHANGES);
+    look_into(first, second, &contents, &mut changes, cancel)?;
+    Ok((changes, omitted))
+}
+
+/// The first entry that stands elsewhere, where the entries are the same.
+fn moved(one: &BTreeMap<String, Entry>, other: &BTreeMap<String, Entry>) -> Option<Change> {
+    let by_position = one.iter().map(|(path, entry)| (entry.position, path));
+    let mut by_position: Vec<_> = by_position.collect();
+    by_position.sort_unstable();
+    by_position.into_iter().find_map(|(position, path)| {
+        let there = other.get(path)?.position;
+        let change = Change::Order { path: path.clone(), first: position + 1, second: there + 1 };
+        (position != there).then_some(change)
+    })
+}
+
+/// Says of each file that differs where it does.
+fn look_into(
+    first: Blob<'_>,
+    second: Blob<'_>,
+    contents: &BTreeSet<String>,
+    changes: &mut [Change],
+    cancel: &Cancel,
+) -> Result<(), ReproError> {
+    for change in changes {
+        let Change::Content { path, first: size, second: other_size, place, sections } = change else {
+            continue;
+        };
+        if !contents.contains(path) || (*size).max(*other_size) > CONTENT_LIMIT {
+            continue;
+        }
+        let (one, other) = (file(first, path, cancel)?, file(second, path, cancel)?);
+        *place = content::place(&one, &other);
+        *sections = content::sections(&one, &other);
+    }
+    Ok(())
+}
+
+fn tar(blob: Blob<'_>) -> Result<impl Read, ReproError> {
+    let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
+    let packing = Packing::of(&blob.descriptor.media_type)
+        .ok_or_else(|| ReproError::MediaType(blob.descriptor.media_type.clone()))?;
+    let file = BufReader::new(fs::File::open(blob.path)?);
+    packing.decode(file).map_err(broken)
+}
+
+/// Every entry by its path, and the digest of the whole archive. Of several entries of a path the last counts.
+fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, Digest), ReproError> {
+    let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
+    let mut stream = Hashing { inner: tar(blob)?, hasher: Algorithm::Sha256.hasher(), cancel };
+    let mut found = BTreeMap::new();
+    let mut archive = tar::Archive::new(&mut stream);
+    for (position, entry) in archive.entries().map_err(broken)?.enumerate().take(MOST_ENTRIES) {
+        cancel.check()?;
+        let mut entry = entry.map_err(broken)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_matches('/').to_owned();
+        let fields = fields(&mut entry).map_err(broken)?;
+        let mut hasher = Algorithm::Sha256.hasher();
+        let size = copy(&mut entry, &mut |bytes| hasher.update(bytes)).map_err(broken)?;
+        found.insert(path, Entry { position, fields, size, content: hasher.finish() });
+    }
+    copy(&mut stream, &mut |_| {}).map_err(broken)?;
+    Ok((found, stream.hasher.finish()))
+}
+
+/// The fields of an entry's header, its extended ones included.
+fn fields<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<BTreeMap<String, String>> {
+    let mut fields = BTreeMap::new();
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        let key = String::from_utf8_lossy(extension.key_bytes()).into_owned();
+        // These say again what is told with the entry itself.
+        if !matches!(key.as_str(), "path" | "linkpath" | "size") {
+            fields.insert(key, String::from_utf8_lossy(extension.value_bytes()).into_owned());
+        }
+    }
+    let header = entry.header();
+    let name = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let number =
+        |number: io::Result<u64>| number.map_or_else(|_| "no number".into(), |number| number.to_string());
+    let kind = char::from(header.entry_type().as_byte());
+    for (field, value) in [
+        ("mode", header.mode().map_or_else(|_| "no number".into(), |mode| format!("{mode:04o}"))),
+        ("uid", number(header.uid())),
+        ("gid", number(header.gid())),
+        ("mtime", number(header.mtime())),
+        ("uname", name(header.username_bytes())),
+        ("gname", name(header.groupname_bytes())),
+        ("typeflag", kind.to_string()),
+        ("linkname", name(entry.link_name_bytes().as_deref())),
+    ] {
+        // A pax record wins over the header's own field.
+        fields.entry(field.to_owned()).or_insert(value);
+    }
+    Ok(fields)
+}
+
+/// The content of the last entry with this path.
+fn file(blob: Blob<'_>, wanted: &str, cancel: &Cancel) -> Result<Vec<u8>, ReproError> {
+    let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
+    let mut content = Vec::new();
+    let mut archive = tar::Archive::new(tar(blob)?);
+    for entry in archive.entries().map_err(broken)? {
+        cancel.check()?;
+        let entry = entry.map_err(broken)?;
+        if String::from_utf8_lossy(&entry.path_bytes()).trim_matches('/') == wanted {
+            content.clear();
+            entry.take(CONTENT_LIMIT).read_to_end(&mut content).map_err(broken)?;
+        }
+    }
+    Ok(content)
+}
+
+/// Reads to the end; how many bytes there were.
+fn copy(reader: &mut impl Read, with: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
+    let mut piece = vec![0; 64 << 10];
+    let mut total = 0;
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(total),
+            Ok(count) => {
+                with(&piece[..count]);
+                total += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Hashes what passes.
+struct Hashing<'a, R> {
+    inner: R,
+    hasher: crate::oci::Hasher,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Hashing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,215 @@
+//! Builds a project twice, with everything around the second build changed that can be changed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::{Comparison, ReproError, compare, copy};
+use crate::error::ExitCode;
+use crate::facts::metadata;
+use crate::layout::Layout;
+use crate::oci::Digest;
+use crate::report::{Event, Level, Reporter};
+use crate::settings::Settings;
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::sys::process::{Command, Line};
+use crate::toolchain::rust;
+
+/// Of the errors that a build tells, this many lines are kept.
+const LINES: usize = 40;
+
+/// What to build, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The program to build with: xbuild itself.
+    pub program: &'a Path,
+    /// What a build of the project comes to.
+    pub settings: &'a Settings,
+    /// Where the project's toolchain is looked for.
+    pub environment: &'a Environment,
+    /// The configuration that was named, absolute.
+    pub config: Option<&'a Path>,
+    /// The options of `xbuild build`, without those that say where the project, its configuration, the output and the
+    /// target folder are and how many jobs there may be.
+    pub options: &'a [OsString],
+    /// Where both images are kept; nowhere if it is `None`.
+    pub keep: Option<&'a Path>,
+}
+
+impl Request<'_> {
+    fn manifest_path(&self) -> &Path {
+        &self.settings.manifest_path
+    }
+}
+
+/// Builds twice and compares.
+pub fn twice(
+    request: &Request<'_>,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Comparison, ReproError> {
+    if let Some(keep) = request.keep
+        && fs::symlink_metadata(keep).is_ok()
+    {
+        return Err(ReproError::Exists(keep.to_owned()));
+    }
+    let folder_for_all = request.settings.machine.cache.join("repro");
+    fs::create_dir_all(&folder_for_all)?;
+    let scratch = fs::temporary_dir(&folder_for_all)?;
+    let images = match request.keep {
+        Some(keep) => {
+            fs::create_dir_all(keep)?;
+            keep.to_owned()
+        }
+        None => scratch.path().to_owned(),
+    };
+    let note = |text: String| reporter.report(Event::Note { level: Level::Info, platform: None, text });
+
+    let manifest_path = request.manifest_path();
+    let cargo = &request.settings.cargo;
+    note(format!("first build: in {}", folder(manifest_path).display()));
+    let mut first = base(request, manifest_path, request.config, "022");
+    if let Some(target_dir) = &cargo.target_dir {
+        first = first.arg("--target-dir").arg(target_dir);
+    }
+    if let Some(jobs) = cargo.jobs {
+        first = first.arg(format!("--jobs={jobs}"));
+    }
+    let one = build("first", &first, &images.join("first"), reporter, cancel)?;
+
+    let place = Place::of(request, scratch.path(), reporter, cancel)?;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = if cargo.jobs == Some(1) || processors == 1 { 2 } else { 1 };
+    let mut varied = place.varied.clone();
+    varied.extend([
+        "an empty target folder".into(),
+        "umask 077".into(),
+        "TZ=Pacific/Kiritimati".into(),
+        "LC_ALL=tr_TR.UTF-8".into(),
+        format!("--jobs {jobs}"),
+    ]);
+    note(format!("second build: with {}", varied.join(", ")));
+    let second = base(request, &place.manifest_path, place.config.as_deref(), "077")
+        .arg("--target-dir")
+        .arg(scratch.path().join("target"))
+        .arg(format!("--jobs={jobs}"))
+        .env("TZ", "Pacific/Kiritimati")
+        .env("LC_ALL", "tr_TR.UTF-8")
+        .env("LANG", "tr_TR.UTF-8");
+    let two = build("second", &second, &images.join("second"), reporter, cancel)?;
+
+    let (layout_one, layout_two) =
+        (Layout::open(&images.join("first"))?, Layout::open(&images.join("second"))?);
+    let differences = compare((&layout_one, &one), (&layout_two, &two), cancel)?;
+    Ok(Comparison { reproducible: one == two, first: one, second: two, varied, differences })
+}
+
+/// Where the second build is.
+struct Place {
+    manifest_path: PathBuf,
+    config: Option<PathBuf>,
+    varied: Vec<String>,
+}
+
+impl Place {
+    /// A copy of the project, or the project itself where a copy would lack a part.
+    fn of(
+        request: &Request<'_>,
+        scratch: &Path,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<Self, ReproError> {
+        let (workspace, packages) = project(request, reporter, cancel)?;
+        let Some(root) = copy::root(&workspace, &packages)? else {
+            let outside = packages.iter().find(|package| !package.starts_with(&workspace));
+            reporter.report(Event::Note {
+                level: Level::Warning,
+                platform: None,
+                text: format!(
+                    "the project is built twice in its own folder, and not in another one too, because it takes `{}` \
+                     from outside",
+                    outside.map_or_else(|| workspace.display(), |package| package.display())
+                ),
+            });
+            return Ok(Self {
+                manifest_path: request.manifest_path().to_owned(),
+                config: request.config.map(ToOwned::to_owned),
+                varied: Vec::new(),
+            });
+        };
+        // Another length, too: a path that is cut off or padded is of another size then.
+        let copied =
+            scratch.join("another").join("place").join(root.file_name().unwrap_or("project".as_ref()));
+        copy::copy(&root, &copied, cancel)?;
+        let moved = |path: &Path| path.strip_prefix(&root).map(|rest| copied.join(rest)).ok();
+        let manifest_path =
+            moved(request.manifest_path()).unwrap_or_else(|| request.manifest_path().to_owned());
+        let config = request.config.map(|path| moved(path).unwrap_or_else(|| path.to_owned()));
+        Ok(Self { manifest_path, config, varied: vec!["another folder".into()] })
+    }
+}
+
+/// The workspace's folder, and that of every package which cargo takes from a path.
+fn project(
+    request: &Request<'_>,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<(PathBuf, Vec<PathBuf>), ReproError> {
+    let manifest_path = request.manifest_path();
+    let rust = rust::detect(folder(manifest_path), request.environment, cancel)?;
+    let metadata = metadata::metadata(&rust.cargo, manifest_path, &request.settings.cargo, cancel, reporter)?;
+    let local = metadata.packages.iter().filter(|package| package.source.is_none());
+    let packages = local.filter_map(|package| Some(package.manifest_path.parent()?.into())).collect();
+    Ok((metadata.workspace_root.into(), packages))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// `xbuild build` of a project with the options that both builds have.
+fn base(request: &Request<'_>, manifest_path: &Path, config: Option<&Path>, umask: &str) -> Command {
+    let command = Command::new("sh")
+        .args(["-c", &format!("umask {umask}; exec \"$@\""), "xbuild"])
+        .arg(request.program)
+        .arg("build")
+        .args(request.options.iter().cloned())
+        .arg("--manifest-path")
+        .arg(manifest_path)
+        .folder(folder(manifest_path));
+    match config {
+        Some(config) => command.arg("--config").arg(config),
+        None => command,
+    }
+}
+
+/// Runs a build; the digest that it prints. What it tells is passed on.
+fn build(
+    which: &'static str,
+    command: &Command,
+    output: &Path,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Digest, ReproError> {
+    let command = command.clone().arg("--output").arg(output).args(["--progress", "plain"]);
+    let (mut printed, mut told) = (String::new(), Vec::new());
+    let status = command.lines(cancel, |line| match line {
+        Line::Stdout(bytes) => printed.push_str(&String::from_utf8_lossy(&bytes)),
+        Line::Stderr(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if (!told.is_empty() || text.starts_with("error")) && told.len() < LINES {
+                told.push(text.clone());
+            }
+            reporter.report(Event::Compiler { text });
+        }
+    })?;
+    if !status.success() {
+        let number = status.code().unwrap_or(1);
+        let known = ExitCode::ALL.iter().find(|code| i32::from(code.number()) == number);
+        let code = known.copied().unwrap_or(ExitCode::Internal);
+        return Err(ReproError::Build { which, code, told });
+    }
+    let digest = printed.trim().rsplit_once('@').and_then(|(_, digest)| digest.parse().ok());
+    digest.ok_or(ReproError::NoReference { which, printed })
+}
