@@ -295,3 +295,24 @@ fn the_published_schema_is_the_types() {
         "docs/xbuild.lock.schema.json is stale: run XBUILD_BLESS=1 cargo test"
     );
 }
+
+proptest::proptest! {
+    /// Whatever becomes of a lock's bytes, it is a lock still or an error with a code of its own.
+    #[test]
+    fn a_spoilt_lock_is_never_more_than_an_error(
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        byte in proptest::prelude::any::<u8>(),
+        cut in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        let mut bytes = text::render(&lock()).into_bytes();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        let end = cut.index(bytes.len());
+        for bytes in [&bytes[..], &bytes[..end]] {
+            let text = String::from_utf8_lossy(bytes);
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert_eq!(error.exit_code(), ExitCode::LockFile);
+            }
+        }
+    }
+}

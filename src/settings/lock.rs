@@ -28,3 +28,39 @@ impl LockSettings {
         Self { path, locked: flags.locked || flags.frozen }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, ProjectFile, parse_project};
+    use crate::settings::origin::Source;
+
+    fn document(path: &str) -> Document<ProjectFile> {
+        parse_project(Source { path: path.into(), shown: path.into(), text: String::new() }).unwrap()
+    }
+
+    #[test]
+    fn the_lock_lies_beside_what_configures_the_project() {
+        let path = |documents: &[&str]| {
+            let documents = documents.iter().map(|path| document(path)).collect();
+            let project = Project { manifest_path: "/w/a/Cargo.toml".into(), documents };
+            LockSettings::of(&project, &Flags::default()).path.display().to_string()
+        };
+        assert_eq!(path(&[]), "/w/a/xbuild.lock");
+        assert_eq!(path(&["/w/a/xbuild.toml", "/w/xbuild.toml"]), "/w/a/xbuild.lock");
+        assert_eq!(path(&["/w/xbuild.toml"]), "/w/xbuild.lock");
+        // Never cargo's own.
+        assert_eq!(path(&["/w/Cargo.toml"]), "/w/xbuild.lock");
+        assert_eq!(path(&["/etc/prod.toml"]), "/etc/prod.lock");
+    }
+
+    #[test]
+    fn only_the_command_line_says_that_it_must_not_change() {
+        let project = Project { manifest_path: "/p/Cargo.toml".into(), documents: Vec::new() };
+        let locked = |flags: Flags| LockSettings::of(&project, &flags).locked;
+        assert!(!locked(Flags::default()));
+        assert!(locked(Flags { locked: true, ..Flags::default() }));
+        assert!(locked(Flags { frozen: true, ..Flags::default() }));
+        assert!(!locked(Flags { offline: true, ..Flags::default() }));
+    }
+}
