@@ -7,6 +7,7 @@
 
 mod error;
 mod locking;
+mod place;
 mod prepare;
 mod publish;
 mod run;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::Duration;
 
-use super::{BuildError, Failures};
+use super::{BuildError, Failures, place};
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
 use crate::compile::{self, Artifact, CompileRequest, Unit, UnitError};
 use crate::facts::Probe;
@@ -300,7 +300,8 @@ impl Work<'_> {
         let plan = self.platform_plan(platform).ok_or_else(|| BuildError::Lost(platform.to_string()))?;
         self.phase(platform, Phase::Layer);
         let files = self.files.get(platform).cloned().unwrap_or_default();
-        let programs = payload.entries();
+        let (files, programs) =
+            (place::on_base(files, &base.root), place::on_base(payload.entries(), &base.root));
         let meter = Meter::new(self.reporter, platform, files.iter().chain(&programs));
         let mut layers = Vec::new();
         let parts = [("xbuild: files".to_owned(), files), (payload.describe(), programs)];

@@ -1,0 +1,111 @@
+//! Where entries come to lie on a base: behind its symbolic links to folders, and without touching the folders that it
+//! has. Pure.
+//!
+//! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the folder `lib` would put a folder in
+//! the link's place and hide every library of the base; one for `tmp` would take away its sticky bit.
+
+use crate::layer::{Entry, EntryKind};
+use crate::rootfs::{Node, Root};
+
+/// The entries as they are to stand in a layer on top of `root`.
+pub(super) fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
+    entries.into_iter().filter_map(|entry| placed(entry, root)).collect()
+}
+
+fn placed(entry: Entry, root: &Root) -> Option<Entry> {
+    // A path whose links go in a circle, or that is no plain path, stays for the layer's own checks to refuse.
+    let real = |path: &str| root.real_path(path).unwrap_or_else(|| path.to_owned());
+    let is_plain = |path: &str| !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+    if !is_plain(&entry.path) {
+        return Some(entry);
+    }
+    if matches!(entry.kind, EntryKind::Directory) {
+        let path = real(&entry.path);
+        let exists = path.is_empty() || root.lookup(&path).is_some_and(Node::is_folder);
+        return (!exists).then_some(Entry { path, ..entry });
+    }
+    let Some((folder, name)) = entry.path.rsplit_once('/') else { return Some(entry) };
+    let folder = real(folder);
+    let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let kind = match entry.kind {
+        // The other name of a hard link moves with the file that it names.
+        EntryKind::HardLink(target) => EntryKind::HardLink(match target.rsplit_once('/') {
+            Some((folder, name)) if is_plain(&target) => {
+                format!("{}/{name}", real(folder)).trim_start_matches('/').to_owned()
+            }
+            _ => target,
+        }),
+        kind => kind,
+    };
+    Some(Entry { path, kind, ..entry })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Content;
+    use crate::oci::Digest;
+    use crate::rootfs::{Change, Kind, LayerIndex};
+    use crate::sys::cancel::Cancel;
+
+    fn root() -> Root {
+        let put = |path: &str, node| (path.to_owned(), Change::Put(node));
+        let link = |target: &str| Node { kind: Kind::Symlink(target.into()), ..Node::folder() };
+        let entries = vec![
+            put("usr/lib/x86_64-linux-gnu", Node::folder()),
+            put("usr/bin", Node::folder()),
+            put("tmp", Node::folder()),
+            put("lib", link("usr/lib")),
+            put("bin", link("/usr/bin")),
+            put("opt", link("../srv")),
+            put("a", link("b")),
+            put("b", link("a")),
+        ];
+        let mut root = Root::default();
+        let (opaque, whiteouts) = (Vec::new(), Vec::new());
+        let index = LayerIndex { diff_id: Digest::of(b""), size: 0, opaque, whiteouts, entries };
+        root.lay(&index, &Cancel::new()).unwrap();
+        root
+    }
+
+    fn entry(path: &str, kind: EntryKind) -> Entry {
+        Entry { path: path.into(), kind, mode: 0o700, uid: 7, gid: 7 }
+    }
+
+    fn file(path: &str) -> Entry {
+        entry(path, EntryKind::File(Content::Bytes(b"x"[..].into())))
+    }
+
+    fn paths(entries: Vec<Entry>) -> Vec<String> {
+        on_base(entries, &root()).into_iter().map(|entry| entry.path).collect()
+    }
+
+    #[test]
+    fn files_go_behind_the_bases_links() {
+        let files = ["lib/x86_64-linux-gnu/a.so", "lib/new/a", "bin/a", "opt/a", "etc/a", "top", "lib"];
+        assert_eq!(
+            paths(files.map(file).to_vec()),
+            ["usr/lib/x86_64-linux-gnu/a.so", "usr/lib/new/a", "usr/bin/a", "srv/a", "etc/a", "top", "lib"]
+        );
+    }
+
+    #[test]
+    fn a_folder_that_the_base_has_stays_as_it_is() {
+        let folders = ["lib", "lib/x86_64-linux-gnu", "tmp", "bin", "lib/new", "opt", "etc"];
+        let folders = folders.map(|path| entry(path, EntryKind::Directory)).to_vec();
+        assert_eq!(paths(folders), ["usr/lib/new", "srv", "etc"]);
+    }
+
+    #[test]
+    fn a_hard_link_and_its_file_move_together() {
+        let link = entry("lib/b", EntryKind::HardLink("lib/a".into()));
+        let placed = on_base(vec![file("lib/a"), link], &root());
+        assert_eq!(placed[1].path, "usr/lib/b");
+        assert!(matches!(&placed[1].kind, EntryKind::HardLink(target) if *target == placed[0].path));
+    }
+
+    #[test]
+    fn what_is_no_plain_path_is_left_to_the_layers_checks() {
+        assert_eq!(paths(vec![file("a/x"), file("../x"), file("lib//x")]), ["a/x", "../x", "lib//x"]);
+    }
+}
