@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::platform::Platform;
+use crate::registry::RepositoryName;
 use crate::settings::{Healthcheck, ImageSettings};
 
 /// The `PATH` of an image whose base has none: what container engines assume.
@@ -23,8 +24,10 @@ pub struct ImageLayer {
     pub descriptor: Descriptor,
     /// The digest of the uncompressed bytes.
     pub diff_id: Digest,
-    /// The blob on disk.
+    /// The blob on disk. Where it has an origin, it may not be there yet.
     pub blob: PathBuf,
+    /// The repository that has the blob, from which it is fetched when something needs its bytes.
+    pub origin: Option<RepositoryName>,
 }
 
 /// A layer that is put on top of the base.
@@ -295,6 +298,7 @@ mod tests {
             descriptor: Descriptor::new(media_type, Digest::of(name.as_bytes()), 10),
             diff_id: Digest::of(format!("{name} diff").as_bytes()),
             blob: format!("/blobs/{name}").into(),
+            origin: None,
         }
     }
 

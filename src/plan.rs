@@ -13,7 +13,9 @@ use crate::compile::Linker;
 use crate::error::{ExitCode, Explain};
 use crate::facts::project::Binary;
 use crate::facts::{BaseFacts, Facts, StandardLibrary};
+use crate::output::archive;
 use crate::platform::Platform;
+use crate::registry::ImageName;
 use crate::settings::{
     BaseSource, Compression, FileSettings, ImageSettings, Output, PlatformSettings, Settings, ToolchainChoice,
 };
@@ -356,9 +358,16 @@ fn choose_glibc(
     }))
 }
 
-/// What the image is called: its first tag, else the path of its first output.
+/// What the image is called: the repository that it is pushed to, else its first tag, else the path of its first output.
 #[must_use]
 pub fn reference(plan: &Plan) -> String {
+    let pushed = plan.outputs.iter().find(|output| !output.has_content());
+    if let Some(output) = pushed {
+        let names = if output.names.is_empty() { &plan.tags } else { &output.names };
+        if let Some(name) = names.first().and_then(|name| name.parse::<ImageName>().ok()) {
+            return archive::familiar(&name.repository.to_string());
+        }
+    }
     plan.tags.first().cloned().unwrap_or_else(|| {
         let path = plan.outputs.iter().find_map(Output::path);
         path.map_or_else(|| plan.package.clone(), |path| path.display().to_string())

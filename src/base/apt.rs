@@ -221,6 +221,7 @@ pub fn fetch(
         blob: folder.join(kept.descriptor.digest.hex()),
         descriptor: kept.descriptor,
         diff_id: kept.diff_id,
+        origin: None,
     };
     let mut root = Root::default();
     root.lay(&rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?, cancel)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::BaseImage;
+use super::select::{self, Choice};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::BaseFacts;
@@ -207,29 +208,14 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
         (name.map(ToOwned::to_owned), index, manifest)
     };
     let document = layout.json(&manifest).map_err(damaged)?;
-    let config: Descriptor = serde_json::from_value(document["config"].clone())
-        .map_err(|error| shape(&format!("the manifest's `config`: {error}")))?;
-    let layers: Vec<Descriptor> = serde_json::from_value(document["layers"].clone())
-        .map_err(|error| shape(&format!("the manifest's `layers`: {error}")))?;
+    let config = select::config(&document).map_err(|reason| shape(&reason))?;
     let config = layout.json(&config).map_err(damaged)?;
-    if request.pin.is_some() {
-        let text = |key: &str| config[key].as_str();
-        let offered = Platform::new(
-            text("os").unwrap_or_default(),
-            text("architecture").unwrap_or_default(),
-            text("variant"),
-        );
-        if request.platform.rank(&offered).is_none() {
-            let pinned = format!("the manifest {}, which is pinned, is one for {offered}", manifest.digest);
-            return Err(shape(&pinned));
-        }
+    if request.pin.is_some()
+        && let Some(reason) = select::of_another_platform(&manifest.digest, &config, request.platform)
+    {
+        return Err(shape(&reason));
     }
-    let diff_ids: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
-        .map_err(|error| shape(&format!("the configuration's `diff_ids`: {error}")))?;
-    if diff_ids.len() != layers.len() {
-        return Err(shape(&format!("{} layers, but {} `diff_ids`", layers.len(), diff_ids.len())));
-    }
-    let layers: Vec<(Descriptor, Digest)> = layers.into_iter().zip(diff_ids).collect();
+    let layers = select::layers(&document, &config).map_err(|reason| shape(&reason))?;
     let mut root = Root::default();
     for (descriptor, diff_id) in &layers {
         let blob = layout.verify(descriptor, cancel).map_err(damaged)?;
@@ -296,46 +282,15 @@ fn choose_manifest(
     request: &LayoutRequest<'_>,
     damaged: &dyn Fn(ReadError) -> LayoutBaseError,
 ) -> Result<Descriptor, LayoutBaseError> {
-    let mut best: Option<(u8, Descriptor)> = None;
-    let mut available = Vec::new();
-    for manifest in layout.manifests(entry).map_err(damaged)? {
-        // An attestation is about an image and is none.
-        if manifest.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some() {
-            continue;
+    let path = request.path.to_owned();
+    let chosen = select::manifest(entry, request.platform, &mut |descriptor| layout.json(descriptor));
+    match chosen.map_err(damaged)? {
+        Choice::Manifest(manifest) => Ok(manifest),
+        Choice::Lacking(available) => {
+            Err(LayoutBaseError::PlatformNotInBase { path, wanted: request.platform.clone(), available })
         }
-        let fields = match &manifest.platform {
-            Some(fields) => (fields.os.clone(), fields.architecture.clone(), fields.variant.clone()),
-            None => platform_of_config(layout, &manifest).map_err(damaged)?,
-        };
-        if fields.0 == "unknown" {
-            continue;
-        }
-        let offered = Platform::new(&fields.0, &fields.1, fields.2.as_deref());
-        available.push(offered.to_string());
-        if let Some(rank) = request.platform.rank(&offered)
-            && best.as_ref().is_none_or(|(known, _)| rank < *known)
-        {
-            best = Some((rank, manifest));
-        }
+        Choice::Shape(reason) => Err(LayoutBaseError::Shape { path, reason }),
     }
-    best.map(|(_, manifest)| manifest).ok_or_else(|| LayoutBaseError::PlatformNotInBase {
-        path: request.path.to_owned(),
-        wanted: request.platform.clone(),
-        available,
-    })
-}
-
-/// Where a descriptor does not tell its platform, the configuration does.
-fn platform_of_config(
-    layout: &Layout,
-    manifest: &Descriptor,
-) -> Result<(String, String, Option<String>), ReadError> {
-    let invalid = |source| ReadError::Document { what: manifest.digest.to_string(), source };
-    let document = layout.json(manifest)?;
-    let config: Descriptor = serde_json::from_value(document["config"].clone()).map_err(invalid)?;
-    let config = layout.json(&config)?;
-    let text = |key: &str| config[key].as_str().map(ToOwned::to_owned);
-    Ok((text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant")))
 }
 
 /// What a layer does to the root filesystem.
@@ -453,7 +408,12 @@ impl ResolvedLayout {
                 ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
                 source => LayoutBaseError::Damaged { path: self.path.clone(), source },
             })?;
-            layers.push(ImageLayer { descriptor: descriptor.clone(), diff_id: diff_id.clone(), blob });
+            layers.push(ImageLayer {
+                descriptor: descriptor.clone(),
+                diff_id: diff_id.clone(),
+                blob,
+                origin: None,
+            });
         }
         Ok(BaseImage {
             name: self.name.clone(),

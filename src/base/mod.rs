@@ -5,6 +5,8 @@
 
 pub mod apt;
 pub mod layout;
+pub mod registry;
+mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +22,13 @@ use crate::layer::Compression;
 use crate::lock::{AptPin, Pin, Pins};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
+use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
 use crate::report::Reporter;
 use crate::rootfs::Root;
 use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
+use crate::sys::env::Environment;
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +87,9 @@ pub enum BaseError {
     /// A layout.
     #[error(transparent)]
     Layout(#[from] layout::LayoutBaseError),
+    /// An image in a registry.
+    #[error(transparent)]
+    Registry(Box<registry::RegistryBaseError>),
     /// `--locked`, and the lock does not have it as it is configured.
     #[error(
         "the base of {platform} is not pinned as it is configured, and --locked forbids to choose it anew"
@@ -104,6 +111,12 @@ pub enum BaseError {
     Cancelled(#[from] Cancelled),
 }
 
+impl From<registry::RegistryBaseError> for BaseError {
+    fn from(error: registry::RegistryBaseError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
 impl Explain for BaseError {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -111,6 +124,7 @@ impl Explain for BaseError {
             Self::Release { code, .. } => *code,
             Self::Apt(error) => error.exit_code(),
             Self::Layout(error) => error.exit_code(),
+            Self::Registry(error) => error.exit_code(),
             Self::NotPinned { .. } => ExitCode::Locked,
             Self::NoPort { .. } => ExitCode::NotInBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -123,6 +137,7 @@ impl Explain for BaseError {
             Self::Release { hint, .. } => hint.clone(),
             Self::Apt(error) => error.hint(),
             Self::Layout(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
             Self::NoPort { platform, .. } => {
                 Some(format!("choose another base for it: --base {platform}=scratch"))
@@ -141,6 +156,8 @@ pub enum ResolvedBase {
     Apt(Box<apt::ResolvedApt>),
     /// An image in a layout.
     Layout(Box<layout::ResolvedLayout>),
+    /// An image in a registry.
+    Registry(Box<registry::ResolvedImage>),
 }
 
 impl ResolvedBase {
@@ -152,6 +169,7 @@ impl ResolvedBase {
                 BaseFacts { name: "scratch".into(), digest: None, content: "nothing".into(), glibc: None }
             }
             Self::Layout(resolved) => resolved.facts(),
+            Self::Registry(resolved) => resolved.facts(),
             Self::Apt(resolved) => resolved.facts(),
         }
     }
@@ -167,6 +185,7 @@ impl ResolvedBase {
                 Some(Pin::Apt(Box::new(pin)))
             }
             (Self::Layout(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
+            (Self::Registry(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
             _ => None,
         }
     }
@@ -176,18 +195,36 @@ impl ResolvedBase {
     pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
             Self::Apt(resolved) => resolved.set.obtainable(needed),
-            Self::Scratch | Self::Layout(_) => BTreeSet::new(),
+            Self::Scratch | Self::Layout(_) | Self::Registry(_) => BTreeSet::new(),
         }
     }
 }
 
-/// The releases that a run has opened, each once for all its platforms.
-#[derive(Debug, Default)]
+/// What a run has opened to get bases from: releases, each once for all its platforms, and registries.
+#[derive(Debug)]
 pub struct Bases {
     releases: Mutex<BTreeMap<BaseSource, Arc<Archive>>>,
+    registries: RegistryClient,
 }
 
 impl Bases {
+    /// Nothing opened yet; registries are asked as the machine's settings say.
+    #[must_use]
+    pub fn new(machine: &Machine, environment: &Environment) -> Self {
+        let config = RegistryConfig {
+            offline: machine.offline,
+            registries: machine.registries.clone(),
+            ..RegistryConfig::default()
+        };
+        Self { releases: Mutex::default(), registries: RegistryClient::new(config, environment) }
+    }
+
+    /// The client for registries: what it has learnt of them serves the outputs, too.
+    #[must_use]
+    pub fn registries(&self) -> &RegistryClient {
+        &self.registries
+    }
+
     /// Resolves the base of every platform, all at once. What is pinned is taken as it is.
     pub fn resolve_all(
         &self,
@@ -299,6 +336,20 @@ impl Bases {
                 };
                 Ok(ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?)))
             }
+            BaseSource::Registry { name } => {
+                let request = registry::ImageRequest {
+                    name,
+                    platform: &wanted.platform,
+                    target: wanted.target.value,
+                    cache: &machine.cache,
+                    pin: match pin {
+                        Some(Pin::Image(pin)) => Some(pin),
+                        _ => None,
+                    },
+                };
+                let resolved = registry::resolve(&request, &self.registries, cancel, reporter)?;
+                Ok(ResolvedBase::Registry(Box::new(resolved)))
+            }
         }
     }
 }
@@ -310,6 +361,8 @@ pub struct FetchRequest<'a> {
     pub platform: &'a Platform,
     /// Libraries that the payload needs and the base can get.
     pub libraries: &'a BTreeSet<String>,
+    /// Whether something needs the bytes of its layers.
+    pub content: bool,
     /// How an assembled base is compressed.
     pub compression: Compression,
     /// What belongs to the machine.
@@ -325,10 +378,11 @@ pub fn fetch(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<BaseImage, BaseError> {
-    let FetchRequest { platform, libraries, compression, machine, client } = *request;
+    let FetchRequest { platform, libraries, content, compression, machine, client } = *request;
     match resolved {
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
         ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
+        ResolvedBase::Registry(resolved) => Ok(resolved.fetch(content, platform, cancel, reporter)?),
         ResolvedBase::Apt(resolved) => {
             let (packages, cache) = (resolved.set.base(libraries)?, &machine.cache);
             let places = &resolved.places;

@@ -13,6 +13,7 @@ use crate::lock::LockError;
 use crate::output::OutputError;
 use crate::payload::PayloadError;
 use crate::plan::PlanError;
+use crate::registry::RegistryError;
 use crate::sys::cancel::Cancelled;
 use crate::toolchain;
 
@@ -119,6 +120,8 @@ build_error! {
     Output(OutputError),
     /// podman or Docker.
     Engine(EngineError),
+    /// A registry.
+    Registry(RegistryError),
     /// The run was stopped.
     Cancelled(Cancelled),
 }

@@ -138,7 +138,7 @@ pub fn run(
         conclude(settings, &failures, reporter)?;
     }
     // A place that cannot be written to is known before an hour of compiling, not after.
-    let outputs = publish::Publisher::open(&plan, environment, reporter, &cancel)?;
+    let outputs = publish::Publisher::open(&plan, environment, probe.bases.registries(), reporter, &cancel)?;
     let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
     failures.extend(prepared.failures);
     let work = run::Work {

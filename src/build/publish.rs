@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use crate::engine::{self, Engine, Loadable};
-use crate::image::Image;
+use crate::image::{Image, ImageLayer};
 use crate::index;
-use crate::layout::{self, LayoutWriter};
-use crate::oci::{Descriptor, Encoded, annotation};
+use crate::layout::{self, Layout, LayoutWriter};
+use crate::oci::{Descriptor, Digest, Encoded, annotation};
 use crate::output::archive::{self, Archive, Flavour};
+use crate::output::push::{self, Push};
 use crate::output::report::Published;
 use crate::output::{OutputError, rootfs};
 use crate::plan::Plan;
 use crate::platform::Platform;
+use crate::registry::{Access, Client, ImageName, RegistryError, RepositoryName};
 use crate::report::{Event, Level, Reporter};
 use crate::settings::{Output, OutputKind, Sink};
 use crate::sys::cancel::Cancel;
@@ -25,6 +27,7 @@ use crate::sys::fs;
 pub(super) struct Publisher<'a> {
     plan: &'a Plan,
     environment: &'a Environment,
+    registries: &'a Client,
     reporter: &'a dyn Reporter,
     layouts: Vec<(LayoutWriter, Vec<String>)>,
     /// What is made of a layout, with the engine that was found.
@@ -38,6 +41,7 @@ impl<'a> Publisher<'a> {
     pub(super) fn open(
         plan: &'a Plan,
         environment: &'a Environment,
+        registries: &'a Client,
         reporter: &'a dyn Reporter,
         cancel: &Cancel,
     ) -> Result<Self, BuildError> {
@@ -59,6 +63,8 @@ impl<'a> Publisher<'a> {
                     let writable = fs::create_dir_all(above).and_then(|()| fs::temporary_file(above));
                     writable.map_err(OutputError::from)?;
                 }
+                // Whether it lets us in is known from the base, or when there is something to push.
+                OutputKind::Registry { .. } => {}
                 OutputKind::Engine { engine: wanted } => {
                     engine = Some(engine::find(*wanted, environment, cancel)?);
                 }
@@ -73,7 +79,7 @@ impl<'a> Publisher<'a> {
             layouts.push((LayoutWriter::open(&folder.path().join("layout"), cancel)?, plan.tags.clone()));
             temporary = Some(folder);
         }
-        Ok(Self { plan, environment, reporter, layouts, others, _temporary: temporary })
+        Ok(Self { plan, environment, registries, reporter, layouts, others, _temporary: temporary })
     }
 
     /// The folder that layers are written into.
@@ -90,12 +96,16 @@ impl<'a> Publisher<'a> {
     ) -> Result<Published, BuildError> {
         let mut index = index::assemble(images, &annotations(self.plan, images));
         index.descriptor.annotations.clone_from(&self.plan.index_descriptor_annotations);
+        let content = self.plan.outputs.iter().any(Output::has_content);
         // All are filled before the first is published: its blobs are what the others are filled from.
         for (layout, _) in &self.layouts {
             for image in images {
                 for layer in &image.layers {
                     cancel.check()?;
-                    layout.add_layer(layer)?;
+                    // What only a registry wants may be there already.
+                    if layer.origin.is_none() || content {
+                        layout.add_layer(layer)?;
+                    }
                 }
                 layout.add_document(&image.config)?;
                 layout.add_document(&image.manifest)?;
@@ -109,7 +119,12 @@ impl<'a> Publisher<'a> {
         }
         let from = Finished { plan: self.plan, layout: first.as_deref(), index: &index.descriptor, images };
         for (output, engine) in &self.others {
-            from.write(output, *engine, self.environment, self.reporter, stdout, cancel)?;
+            match output.kind {
+                OutputKind::Registry { by_digest } => {
+                    from.push(output, by_digest, self.registries, self.reporter, cancel)?;
+                }
+                _ => from.write(output, *engine, self.environment, self.reporter, stdout, cancel)?,
+            }
         }
         let platforms = images.iter().map(|image| {
             let manifest = entry(image);
@@ -149,8 +164,8 @@ impl Finished<'_> {
         let mut names = names(self.plan, output);
         let note = |text| reporter.report(Event::Note { level: Level::Info, platform: None, text });
         match &output.kind {
-            // Written already.
-            OutputKind::Layout { .. } => {}
+            // Written already, or pushed.
+            OutputKind::Layout { .. } | OutputKind::Registry { .. } => {}
             OutputKind::Archive { to } => {
                 let archive = Archive { layout, root: self.index, names: &names, flavour: Flavour::Oci };
                 match to {
@@ -206,6 +221,50 @@ impl Finished<'_> {
                 let (engine, names) = (engine.program(), loaded.names.join(", "));
                 note(format!("loaded {names} into {engine}: {}", platforms.join(", ")));
             }
+        }
+        Ok(())
+    }
+
+    /// Pushes the image, blobs that are not in the layout from where the base has them.
+    fn push(
+        &self,
+        output: &Output,
+        by_digest: bool,
+        registries: &Client,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
+        let Some(layout) = self.layout else { return Ok(()) };
+        let names = names(self.plan, output);
+        let names = names.iter().map(|name| name.parse::<ImageName>()).collect::<Result<Vec<_>, _>>();
+        let names = names.map_err(RegistryError::from)?;
+        let opened = Layout::open(layout);
+        let documents = opened.and_then(|layout| push::documents(&layout, self.index));
+        let documents = documents.map_err(OutputError::from)?;
+        let layers: BTreeMap<&Digest, &ImageLayer> = self
+            .images
+            .iter()
+            .flat_map(|image| &image.layers)
+            .map(|layer| (&layer.descriptor.digest, layer))
+            .collect();
+        let origins =
+            layers.iter().filter_map(|(digest, layer)| Some(((*digest).clone(), layer.origin.clone()?)));
+        let origins: BTreeMap<Digest, RepositoryName> = origins.collect();
+        let file = |blob: &Descriptor, cancel: &Cancel| {
+            let path = layout::blob(layout, &blob.digest);
+            match layers.get(&blob.digest) {
+                Some(ImageLayer { origin: Some(origin), blob: kept, .. }) if !path.exists() => {
+                    let repository = registries.repository(origin, Access::Pull);
+                    repository.fetch_blob(blob, kept, cancel, &mut |_| ())?;
+                    Ok(kept.clone())
+                }
+                _ => Ok(path),
+            }
+        };
+        let push =
+            Push { client: registries, documents: &documents, file: &file, origins: &origins, reporter };
+        for (repository, tags) in push::destinations(&names, by_digest) {
+            push.run(&repository, &tags, cancel)?;
         }
         Ok(())
     }

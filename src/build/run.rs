@@ -19,7 +19,7 @@ use crate::payload::{self, BuiltBinary, Ground, Payload, PayloadError};
 use crate::plan::{Plan, PlatformPlan};
 use crate::platform::Platform;
 use crate::report::{Event, Phase, Reporter};
-use crate::settings::{self, BaseSource, OnFailure, Settings};
+use crate::settings::{self, BaseSource, OnFailure, Output, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::download::Client;
@@ -272,6 +272,7 @@ impl Work<'_> {
             let request = FetchRequest {
                 platform: &platform,
                 libraries: &libraries,
+                content: self.plan.outputs.iter().any(Output::has_content),
                 compression: compression(self.plan.compression),
                 machine: &self.settings.machine,
                 client: self.client,
@@ -321,7 +322,12 @@ impl Work<'_> {
             meter.next();
             layers.push(AddedLayer {
                 created_by: layer.created_by.clone(),
-                layer: ImageLayer { descriptor: layer.descriptor, diff_id: layer.diff_id, blob: layer.path },
+                layer: ImageLayer {
+                    descriptor: layer.descriptor,
+                    diff_id: layer.diff_id,
+                    blob: layer.path,
+                    origin: None,
+                },
             });
         }
         let mut annotations = self.plan.annotations.clone();

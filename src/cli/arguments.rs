@@ -243,7 +243,7 @@ pub(super) struct BuildOptions {
     /// [default: linux/amd64,linux/arm64,linux/arm/v7]
     #[arg(long, value_name = "PLATFORM", help_heading = IMAGE)]
     platform: Vec<String>,
-    /// The base image: apt:SUITE, scratch or oci:PATH[:TAG] [default: apt:bookworm]
+    /// The base image: apt:SUITE, scratch, oci:PATH[:TAG] or registry/repository:tag [default: apt:bookworm]
     ///
     /// `linux/arm64=apt:trixie` sets it for one platform.
     #[arg(long, value_name = "[PLATFORM=]BASE", help_heading = IMAGE)]
@@ -255,8 +255,9 @@ pub(super) struct BuildOptions {
     ///
     /// A path is an OCI image layout, a folder; `-` is the root filesystem as a tar on standard output.
     /// Otherwise fields, as docker buildx has them: type=oci (an archive; a folder with tar=false),
-    /// type=docker (an archive that Docker loads), type=local (the files, in a folder), type=tar;
-    /// dest=PATH or `-`, name, compression, compression-level, annotation.KEY, platform-split.
+    /// type=docker (an archive that Docker loads), type=local (the files, in a folder), type=tar,
+    /// type=registry; dest=PATH or `-`, name, compression, compression-level, annotation.KEY,
+    /// platform-split, push-by-digest.
     #[arg(short, long, value_name = "PATH|type=TYPE,dest=PATH", help_heading = IMAGE)]
     output: Vec<String>,
     /// Load the image into Docker or podman, whichever is found, with all platforms that it can hold
@@ -270,6 +271,9 @@ pub(super) struct BuildOptions {
         help_heading = IMAGE
     )]
     load: Option<LoadEngine>,
+    /// Push the image to the registries of its names, as --output type=registry does
+    #[arg(long, help_heading = IMAGE)]
+    push: bool,
     /// A label of the image's configuration
     #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
     label: Vec<String>,
@@ -390,6 +394,7 @@ impl BuildOptions {
             labels: self.label.clone(),
             annotations: self.annotation.clone(),
             load: self.load.map(LoadEngine::engine),
+            push: self.push,
             on_failure: match (self.keep_going, self.fail_fast) {
                 (true, _) => Some(OnFailure::KeepGoing),
                 (false, true) => Some(OnFailure::FailFast),

@@ -48,6 +48,12 @@ fn output_text(output: &Output) -> String {
         OutputKind::DockerArchive { .. } => "archive for Docker",
         OutputKind::Folder { .. } => "root filesystem",
         OutputKind::Tar { .. } => "archive of the root filesystem",
+        OutputKind::Registry { by_digest } => {
+            let names =
+                if output.names.is_empty() { "its names".to_owned() } else { output.names.join(", ") };
+            let how = if *by_digest { "registry, by digest" } else { "registry" };
+            return format!("{names} ({how})");
+        }
         OutputKind::Engine { engine } => {
             return format!("{} (container engine)", engine.map_or("Docker or podman", Engine::program));
         }

@@ -158,7 +158,7 @@ pub fn gather(
     for wanted in &settings.platforms {
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
-    let bases = Bases::default();
+    let bases = Bases::new(&settings.machine, environment);
     // Bases wait for the network, the rest for cargo and git.
     thread::scope(|scope| {
         let resolving = scope.spawn(|| bases.resolve_all(settings, pins, client, cancel, reporter));

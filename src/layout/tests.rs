@@ -20,7 +20,12 @@ impl Setup {
         fs::write_atomic(&blob, content.as_bytes(), 0o600).unwrap();
         let digest = Digest::of(content.as_bytes());
         let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), content.len() as u64);
-        writer.add_layer(&ImageLayer { descriptor: descriptor.clone(), diff_id: digest, blob })?;
+        writer.add_layer(&ImageLayer {
+            descriptor: descriptor.clone(),
+            diff_id: digest,
+            blob,
+            origin: None,
+        })?;
         let index = Encoded::new(media_type::INDEX, &json!({ "manifests": [descriptor] }));
         let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
         writer.commit(&index, &tags)

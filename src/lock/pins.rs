@@ -127,6 +127,7 @@ pub fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
                 None => format!("oci:{}", path.display()),
             })
         }
+        BaseSource::Registry { name } => Some(name.to_string()),
     }
 }
 

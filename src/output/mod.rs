@@ -1,6 +1,7 @@
 //! Where a finished layout goes besides staying where it is.
 
 pub mod archive;
+pub mod push;
 pub mod report;
 pub mod rootfs;
 
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer;
-use crate::layout::LayoutError;
+use crate::layout::{LayoutError, ReadError};
 use crate::oci::Digest;
 
 /// Why an output could not be written.
@@ -21,6 +22,9 @@ pub enum OutputError {
     /// The layout that is read could not be.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// A document of the layout that is read is damaged.
+    #[error("the layout is damaged: {0}")]
+    Damaged(#[from] ReadError),
     /// The archive could not be written.
     #[error(transparent)]
     Archive(#[from] layer::Error),
@@ -47,7 +51,7 @@ impl Explain for OutputError {
             Self::Layout(error) => error.exit_code(),
             Self::Archive(error) => error.exit_code(),
             Self::Rootfs(error) => error.exit_code(),
-            Self::Document { .. } => ExitCode::CorruptImage,
+            Self::Damaged(_) | Self::Document { .. } => ExitCode::CorruptImage,
             Self::Io(error) => ExitCode::of_io(error),
         }
     }
@@ -60,7 +64,9 @@ impl Explain for OutputError {
             Self::Layout(error) => error.hint(),
             Self::Archive(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
-            Self::Document { .. } => Some("run again when nothing writes to the layout".into()),
+            Self::Damaged(_) | Self::Document { .. } => {
+                Some("run again when nothing writes to the layout".into())
+            }
             Self::Io(error) => io_hint(error),
         }
     }

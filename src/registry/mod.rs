@@ -31,6 +31,7 @@ mod credentials;
 mod error;
 mod list;
 mod name;
+pub mod parallel;
 mod repository;
 mod retry;
 mod token;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use crate::oci::{Digest, InvalidDigest, InvalidReference, Reference};
 
 /// A repository and the registry that has it, in full: `docker.io/library/debian`.
@@ -86,6 +88,12 @@ impl ImageName {
             (None, Some(tag)) => Wanted::Tag(tag),
             (None, None) => Wanted::Tag("latest"),
         }
+    }
+}
+
+impl Serialize for ImageName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

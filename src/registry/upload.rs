@@ -1,7 +1,7 @@
 //! Writing to a repository: blobs, then the manifests that name them
 //! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#push)).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,10 +49,22 @@ impl Repository {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Pushed, RegistryError> {
+        self.push_blob_of(blob, from, cancel, || Ok(file.to_owned()), progress)
+    }
+
+    /// The same, where the file need not be there before it is known that its bytes must be sent.
+    pub fn push_blob_of(
+        &self,
+        blob: &Descriptor,
+        from: &[RepositoryName],
+        cancel: &Cancel,
+        file: impl FnOnce() -> Result<PathBuf, RegistryError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Pushed, RegistryError> {
         match self.take_blob(blob, from, cancel)? {
             Taken::Has(how) => Ok(how),
             Taken::Wants(session) => {
-                self.upload(blob, file, session, cancel, progress)?;
+                self.upload(blob, &file()?, session, cancel, progress)?;
                 Ok(Pushed::Uploaded)
             }
         }

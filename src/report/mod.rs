@@ -58,6 +58,15 @@ pub enum Event {
         /// Bytes in all, where known.
         total: Option<u64>,
     },
+    /// An upload to a registry.
+    Upload {
+        /// The repository: `registry.example/team/app`.
+        what: String,
+        /// Bytes so far; what the registry had already counts.
+        done: u64,
+        /// Bytes in all, where known.
+        total: Option<u64>,
+    },
     /// A message of the compiler, as cargo rendered it (colours included where they were asked for).
     Compiler {
         /// The text, with its line ends.

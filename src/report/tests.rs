@@ -95,6 +95,8 @@ fn recorded() -> Vec<Event> {
             message: "`app` does not compile\n  caused by: 1 error".into(),
             hint: Some("see the compiler's messages above".into()),
         },
+        Event::Upload { what: "registry.example/app".into(), done: 30_000_000, total: Some(34_567_890) },
+        Event::Upload { what: "registry.example/app".into(), done: 34_567_890, total: Some(34_567_890) },
         Event::Published {
             reference: "registry.example/app:1.0".into(),
             digest: format!("sha256:{:064x}", 7),
@@ -133,6 +135,8 @@ linux/amd64     done sha256:0000000000000000000000000000000000000000000000000000
 error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
+uploading to registry.example/app (34.6 MB)
+uploaded to registry.example/app (34.6 MB)
 
 PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  DIGEST        TIME
 linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
@@ -227,6 +231,7 @@ fn one_of_each() -> Vec<Event> {
             | Event::Progress { .. }
             | Event::Crates { .. }
             | Event::Download { .. }
+            | Event::Upload { .. }
             | Event::Compiler { .. }
             | Event::Note { .. }
             | Event::Built { .. }
@@ -237,7 +242,7 @@ fn one_of_each() -> Vec<Event> {
             seen.push(event);
         }
     }
-    assert_eq!(seen.len(), 9, "the recorded run has every variant");
+    assert_eq!(seen.len(), 10, "the recorded run has every variant");
     seen
 }
 
@@ -250,7 +255,7 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
         view.report(event);
     }
     let text = shared.text();
-    assert_eq!(text.lines().count(), 9);
+    assert_eq!(text.lines().count(), 10);
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = value["event"].as_str().unwrap();

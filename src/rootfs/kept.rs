@@ -50,6 +50,11 @@ pub fn index_of(
     Ok(index)
 }
 
+/// The same, if it is kept from an earlier run: the layer's bytes are not needed then.
+pub fn known_index(layer: &Descriptor, cache: &Path) -> Result<Option<LayerIndex>, IndexError> {
+    Ok(recall(&cache.join("rootfs").join(file_name(&layer.digest, packing(layer)?.name())))?)
+}
+
 impl LayerIndex {
     /// Reads a layer's blob without keeping anything, for one that will not be asked for again.
     pub fn read(blob: &Path, layer: &Descriptor, cancel: &Cancel) -> Result<Self, IndexError> {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
-pub use kept::{IndexError, index_of};
+pub use kept::{IndexError, index_of, known_index};
 pub use root::{Identity, Permission, Reach, Root};
 pub use scan::{Limits, Packing, scan};
 

@@ -1,5 +1,7 @@
 //! What `--output`, `--load`, `--compression` and `--annotation` say together. Pure.
 
+use crate::registry::ImageName;
+
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
 use super::origin::Origin;
@@ -31,6 +33,11 @@ impl<'a> Sources<'a> {
             let output = Output::new(OutputKind::Engine { engine });
             let parsed = Parsed { output, compression: None, annotations: Vec::new() };
             outputs.push(Wanted { parsed, origin: Origin::Flag("--load") });
+        }
+        if self.flags.push {
+            let output = Output::new(OutputKind::Registry { by_digest: false });
+            let parsed = Parsed { output, compression: None, annotations: Vec::new() };
+            outputs.push(Wanted { parsed, origin: Origin::Flag("--push") });
         }
         Ok(outputs)
     }
@@ -76,10 +83,14 @@ impl<'a> Sources<'a> {
 }
 
 /// What can be wrong with outputs together.
-pub(super) fn check_outputs(outputs: &[Wanted], platforms: usize) -> Result<(), Error> {
+pub(super) fn check_outputs(outputs: &[Wanted], tags: &[String], platforms: usize) -> Result<(), Error> {
     let mut streams = 0;
     for wanted in outputs {
         let output = &wanted.parsed.output;
+        if let OutputKind::Registry { by_digest } = output.kind {
+            let names = if output.names.is_empty() { tags } else { &output.names };
+            check_push(names, by_digest).map_err(|problem| problem.at(&wanted.origin))?;
+        }
         streams += u32::from(output.sink() == Some(&Sink::Stdout));
         if streams > 1 {
             return Err(Problem::TwoStreams.at(&wanted.origin));
@@ -93,6 +104,29 @@ pub(super) fn check_outputs(outputs: &[Wanted], platforms: usize) -> Result<(), 
         {
             let (option, what) = ("--output", format!("`{}`", path.display()));
             return Err(Problem::Twice { option, what }.at(&wanted.origin));
+        }
+    }
+    Ok(())
+}
+
+/// That there is a repository to push to, and no tag where there is to be none.
+fn check_push(names: &[String], by_digest: bool) -> Result<(), Problem> {
+    let wrong = |given: &str, remedy| values::form("a place to push to", given, remedy);
+    if names.is_empty() {
+        return Err(Problem::NoName);
+    }
+    for name in names {
+        match name.parse::<ImageName>() {
+            Ok(image) if by_digest && image.tag.is_some() => {
+                return Err(wrong(name, "leave the tag out: `push-by-digest` is for an image without one"));
+            }
+            Ok(_) => {}
+            Err(_) => {
+                return Err(wrong(
+                    name,
+                    "write the registry and the repository: `registry.example/team/app:1.0`",
+                ));
+            }
         }
     }
     Ok(())

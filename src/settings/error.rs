@@ -3,6 +3,7 @@
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::platform::{ParseError, Platform};
+use crate::registry::InvalidName;
 
 use super::Compression;
 use super::origin::Origin;
@@ -103,6 +104,15 @@ pub enum Problem {
         /// The words.
         known: Vec<&'static str>,
     },
+    /// A push without a name.
+    #[error("there is no name to push the image under")]
+    NoName,
+    /// A text that names no image.
+    #[error("{error}")]
+    Name {
+        /// What is wrong with it.
+        error: Box<InvalidName>,
+    },
     /// A text that does not have its form.
     #[error("`{given}` is not {what}")]
     Form {
@@ -197,6 +207,10 @@ impl Problem {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("known: {}", known.join(", ")),
             },
+            Self::NoName => "give it one: --tag registry.example/team/app:1.0".into(),
+            Self::Name { .. } => {
+                "an image is `registry/repository:tag`; other bases are `apt:SUITE`, `scratch`, `oci:PATH[:TAG]`".into()
+            }
             Self::Form { remedy, .. } | Self::NotYet { remedy, .. } => (*remedy).to_owned(),
             Self::Compressions { .. } => {
                 "an image has one digest wherever it goes: ask for one compression, or build twice".into()

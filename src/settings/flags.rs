@@ -50,6 +50,8 @@ pub struct Flags {
     pub outputs: Vec<String>,
     /// `--compression`.
     pub compression: Option<String>,
+    /// `--push`.
+    pub push: bool,
     /// `--label KEY=VALUE`.
     pub labels: Vec<String>,
     /// `--annotation [LEVEL:]KEY=VALUE`.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::catalog::Target;
 use crate::platform::Platform;
+use crate::registry::ImageName;
 
 mod annotation;
 mod destinations;
@@ -169,6 +170,11 @@ pub enum BaseSource {
         path: PathBuf,
         /// The `org.opencontainers.image.ref.name`; `None` where the layout has only one.
         tag: Option<String>,
+    },
+    /// `registry/repository[:tag][@digest]`: an image in a registry.
+    Registry {
+        /// The image.
+        name: ImageName,
     },
 }
 

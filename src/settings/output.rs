@@ -56,6 +56,11 @@ pub enum OutputKind {
         /// Whether each platform has a folder of its own in it; by default where there are several.
         split: Option<bool>,
     },
+    /// The registries of its names.
+    Registry {
+        /// Whether it is pushed under its digest alone.
+        by_digest: bool,
+    },
     /// The storage of an engine on this machine.
     Engine {
         /// Which; by default the one that is found.
@@ -86,7 +91,7 @@ impl Output {
         Self::new(OutputKind::Layout { path: path.into() })
     }
 
-    /// True if the image itself is written to this machine's disk by it.
+    /// True if the image itself is kept by it, on this machine's disk or in a registry.
     #[must_use]
     pub const fn is_stored(&self) -> bool {
         match &self.kind {
@@ -94,9 +99,16 @@ impl Output {
             | OutputKind::Archive { .. }
             | OutputKind::DockerArchive { .. }
             | OutputKind::Folder { .. }
-            | OutputKind::Tar { .. } => true,
+            | OutputKind::Tar { .. }
+            | OutputKind::Registry { .. } => true,
             OutputKind::Engine { .. } => false,
         }
+    }
+
+    /// True if it needs the bytes of every layer. A registry may have some already.
+    #[must_use]
+    pub const fn has_content(&self) -> bool {
+        !matches!(self.kind, OutputKind::Registry { .. })
     }
 
     /// Where an archive of it is written; `None` for what is no archive.
@@ -106,7 +118,10 @@ impl Output {
             OutputKind::Archive { to } | OutputKind::DockerArchive { to } | OutputKind::Tar { to, .. } => {
                 Some(to)
             }
-            OutputKind::Layout { .. } | OutputKind::Folder { .. } | OutputKind::Engine { .. } => None,
+            OutputKind::Layout { .. }
+            | OutputKind::Folder { .. }
+            | OutputKind::Registry { .. }
+            | OutputKind::Engine { .. } => None,
         }
     }
 
@@ -121,7 +136,7 @@ impl Output {
                     Some(Sink::Stdout) | None => None,
                 }
             }
-            OutputKind::Engine { .. } => None,
+            OutputKind::Registry { .. } | OutputKind::Engine { .. } => None,
         }
     }
 }
@@ -138,7 +153,7 @@ pub(super) struct Parsed {
 
 const WHAT: &str = "an output";
 const REMEDY: &str = "write a folder's path, or fields: `type=oci,dest=FILE`";
-const TYPES: &[&str] = &["oci", "docker", "local", "tar"];
+const TYPES: &[&str] = &["oci", "docker", "image", "registry", "local", "tar"];
 const FIELDS: &[&str] = &[
     "type",
     "dest",
@@ -150,6 +165,8 @@ const FIELDS: &[&str] = &[
     "oci-mediatypes",
     "rewrite-timestamp",
     "platform-split",
+    "push",
+    "push-by-digest",
     "annotation",
 ];
 
@@ -184,6 +201,8 @@ struct Fields {
     dest: Option<String>,
     tar: Option<bool>,
     split: Option<bool>,
+    push: Option<bool>,
+    by_digest: Option<bool>,
     names: Vec<String>,
     codec: Option<String>,
     level: Option<String>,
@@ -206,6 +225,8 @@ impl Fields {
                 }
                 "tar" => fields.tar = Some(flag()?),
                 "platform-split" => fields.split = Some(flag()?),
+                "push" => fields.push = Some(flag()?),
+                "push-by-digest" => fields.by_digest = Some(flag()?),
                 "compression" => fields.codec = Some(value.to_owned()),
                 "compression-level" => fields.level = Some(value.to_owned()),
                 // What xbuild does anyway is granted; the contrary is refused with its reason.
@@ -250,7 +271,24 @@ impl Fields {
             "`platform-split` belongs to `type=local` and `type=tar`",
         )?;
         only(self.tar.is_none() || matches!(kind, Some("oci" | "docker")), "`tar` belongs to `type=oci`")?;
+        let pushes = matches!(kind, Some("image" | "registry"));
+        only(
+            pushes || (self.push.is_none() && self.by_digest.is_none()),
+            "`push` and `push-by-digest` belong to `type=image` and `type=registry`",
+        )?;
+        only(self.dest.is_none() || !pushes, "a registry is where `name` says, and has no `dest`")?;
         match kind {
+            Some("registry") => {
+                only(self.push != Some(false), "`type=registry` pushes; leave `push` out")?;
+                Ok(OutputKind::Registry { by_digest: self.by_digest == Some(true) })
+            }
+            Some("image") => {
+                only(
+                    self.push == Some(true),
+                    "add `push=true`: there is no engine whose storage an image could stay in; `--load` is for those",
+                )?;
+                Ok(OutputKind::Registry { by_digest: self.by_digest == Some(true) })
+            }
             Some("oci") if self.tar == Some(false) => Ok(OutputKind::Layout { path: path()? }),
             Some("oci") => Ok(OutputKind::Archive { to: sink() }),
             Some("docker") => {
@@ -344,6 +382,9 @@ mod tests {
             ("type=oci,dest=-", OutputKind::Archive { to: Sink::Stdout }),
             ("type=docker", OutputKind::Engine { engine: None }),
             ("type=docker,dest=d.tar", OutputKind::DockerArchive { to: file("/f/d.tar") }),
+            ("type=registry", OutputKind::Registry { by_digest: false }),
+            ("type=image,push=true", OutputKind::Registry { by_digest: false }),
+            ("type=image,push=true,push-by-digest=true", OutputKind::Registry { by_digest: true }),
             ("type=local,dest=root", OutputKind::Folder { path: "/f/root".into(), split: None }),
             (
                 "type=local,dest=root,platform-split=false",
@@ -381,6 +422,12 @@ mod tests {
             "type=oci,dest=",
             "type=oci,dest",
             "type=oci,\"name=a",
+            "type=image",
+            "type=image,push=false",
+            "type=registry,push=false",
+            "type=registry,dest=o",
+            "type=oci,push=true",
+            "type=oci,push-by-digest=true",
             "type=local",
             "type=local,dest=-",
             "type=oci,tar=false",

@@ -99,16 +99,17 @@ pub fn resolve(
     let files = project.documents.iter().map(|document| &document.source);
     let files = files.chain(user.map(|document| &document.source)).map(|source| source.path.clone());
     let outputs = sources.outputs()?;
+    let tags = sources.tags()?;
     let annotations = sources.annotations(&outputs)?;
     let (platforms, platforms_origin) = sources.platforms(&annotations)?;
-    check_outputs(&outputs, platforms.len())?;
+    check_outputs(&outputs, &tags, platforms.len())?;
     let timeout = ScopedFlag::parse("--timeout", &flags.timeout)?;
     Ok(Settings {
         manifest_path: project.manifest_path.clone(),
         cargo: sources.cargo(),
         platforms,
         platforms_origin,
-        tags: sources.tags()?,
+        tags,
         compression: sources.compression(&outputs)?,
         outputs: sorted(outputs),
         index_annotations: annotations.index,

@@ -408,7 +408,16 @@ fn bases_have_their_forms() {
         |path: &str, tag: Option<&str>| BaseSource::Layout { path: path.into(), tag: tag.map(str::to_owned) };
     assert_eq!(values::base("oci:../b:1.0", folder), Ok(layout("/f/../b", Some("1.0"))));
     assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", None)));
-    assert!(matches!(values::base("debian:bookworm", folder), Err(Problem::NotYet { .. })));
+    for (text, meant) in [
+        ("debian:bookworm", "docker.io/library/debian:bookworm"),
+        ("ghcr.io/team/base", "ghcr.io/team/base:latest"),
+        ("localhost:5000/base:1", "localhost:5000/base:1"),
+    ] {
+        let Ok(BaseSource::Registry { name }) = values::base(text, folder) else { panic!("{text}") };
+        assert_eq!(name.to_string(), meant);
+    }
+    assert!(matches!(values::base("Debian", folder), Err(Problem::Name { .. })));
+    assert!(matches!(values::base("scrach", folder), Err(Problem::Form { .. })));
     assert!(matches!(values::base("apt:", folder), Err(Problem::Form { .. })));
 }
 

@@ -14,7 +14,8 @@ pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Pro
 /// A base. `folder` is what a relative path starts from.
 pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
     const WHAT: &str = "a base";
-    const REMEDY: &str = "write `apt:bookworm`, `scratch` or `oci:PATH[:TAG]`";
+    const REMEDY: &str =
+        "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]` or an image: `registry/repository:tag`";
     let some = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
     match text.split_once(':') {
         None if text == "scratch" => Ok(BaseSource::Scratch),
@@ -37,12 +38,20 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
             Ok(BaseSource::Layout { path: folder.join(path), tag })
         }
         _ if text.is_empty() => Err(form(WHAT, text, REMEDY)),
-        _ => Err(Problem::NotYet {
-            what: "the registry base",
-            given: text.to_owned(),
-            remedy: "take `apt:bookworm`, or copy the image first: `skopeo copy --all docker://IMAGE \
-                     oci:base:latest` and `--base oci:base:latest`",
-        }),
+        // A word alone is more likely a slip than an image of Docker's own, though it is one.
+        None if !text.contains('/') => match super::nearest::nearest(text, &["scratch"]) {
+            Some(_) => Err(form(WHAT, text, "did you mean `scratch`?")),
+            None => registry_base(text),
+        },
+        _ => registry_base(text),
+    }
+}
+
+/// An image in a registry.
+fn registry_base(text: &str) -> Result<BaseSource, Problem> {
+    match text.parse() {
+        Ok(name) => Ok(BaseSource::Registry { name }),
+        Err(error) => Err(Problem::Name { error: Box::new(error) }),
     }
 }
 

@@ -37,7 +37,8 @@ impl Sample {
             let blob = folder.path().join("layer");
             fs::write_atomic(&blob, &tar, 0o644).unwrap();
             let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), tar.len() as u64);
-            let layer = ImageLayer { descriptor: descriptor.clone(), diff_id: digest.clone(), blob };
+            let layer =
+                ImageLayer { descriptor: descriptor.clone(), diff_id: digest.clone(), blob, origin: None };
             writer.add_layer(&layer).unwrap();
             let mut parts = platform.split('/');
             let mut fields = json!({ "os": parts.next(), "architecture": parts.next() });

@@ -13,6 +13,7 @@ mod killed;
 mod lock;
 mod mirrors;
 mod outputs;
+mod publish;
 mod registry;
 mod repro;
 mod service;

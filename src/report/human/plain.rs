@@ -109,7 +109,12 @@ impl State {
                 let now = if active.is_empty() { String::new() } else { format!("; now {active}") };
                 format!("compiled {done}{of} {noun}{now}\n")
             }
-            Event::Download { what, done, total } => self.download(&what, done, total, view.verbosity),
+            Event::Download { what, done, total } => {
+                self.transfer(&what, ["downloading", "downloaded"], done, total, view.verbosity)
+            }
+            Event::Upload { what, done, total } => {
+                self.transfer(&what, ["uploading to", "uploaded to"], done, total, view.verbosity)
+            }
             Event::Compiler { text } => with_line_end(text),
             Event::Built { ref platform, ref digest, size: bytes, milliseconds, .. } => {
                 let name = paint.word(&format!("{:<15}", platform.to_string()));
@@ -133,7 +138,16 @@ impl State {
     }
 
     /// A line when a download begins and one when it ends; none for the many small ones of a base's packages.
-    fn download(&mut self, what: &str, done: u64, total: Option<u64>, verbosity: Verbosity) -> String {
+    /// `verbs` are that it goes on, and that it is done.
+    fn transfer(
+        &mut self,
+        what: &str,
+        verbs: [&str; 2],
+        done: u64,
+        total: Option<u64>,
+        verbosity: Verbosity,
+    ) -> String {
+        let [goes_on, is_done] = verbs;
         let ended = total.is_some_and(|total| done >= total);
         let begins = || Download { since: Instant::now(), state: DownloadState::Silent };
         let download = self.downloads.entry(what.to_owned()).or_insert_with(begins);
@@ -143,14 +157,11 @@ impl State {
         let (state, line) = match download.state {
             DownloadState::Ended => return String::new(),
             DownloadState::Told if ended => {
-                (DownloadState::Ended, format!("downloaded {what} ({})\n", size(done)))
+                (DownloadState::Ended, format!("{is_done} {what} ({})\n", size(done)))
             }
             DownloadState::Silent if matters => {
-                let (state, verb) = if ended {
-                    (DownloadState::Ended, "downloaded")
-                } else {
-                    (DownloadState::Told, "downloading")
-                };
+                let (state, verb) =
+                    if ended { (DownloadState::Ended, is_done) } else { (DownloadState::Told, goes_on) };
                 let bytes = total.map_or_else(String::new, |total| format!(" ({})", size(total)));
                 (state, format!("{verb} {what}{bytes}\n"))
             }

@@ -246,7 +246,9 @@ impl Reporter for Terminal {
                     line.show(self.paint, &text);
                 }
             }
-            Event::Download { what, done, total } => self.download(state, &what, done, total),
+            Event::Download { what, done, total } | Event::Upload { what, done, total } => {
+                self.download(state, &what, done, total);
+            }
             Event::Compiler { text } => {
                 let end = if text.ends_with('\n') { "" } else { "\n" };
                 self.write(state, &format!("{text}{end}"));

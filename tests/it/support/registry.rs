@@ -8,8 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::command::{Run, tool};
 use super::http::free_port;
+use super::layout::digest_of;
 use super::token::TokenService;
 
 pub(crate) const USER: &str = "tester";
@@ -136,6 +139,17 @@ impl Registry {
             };
         }
         run
+    }
+
+    /// Stores a manifest as it is; its descriptor.
+    #[track_caller]
+    pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, text: &str) -> Value {
+        let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host());
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let answer =
+            agent.put(&url).header("Content-Type", media_type).send(text).expect("the registry answers");
+        assert_eq!(answer.status().as_u16(), 201, "{text}");
+        json!({ "mediaType": media_type, "digest": digest_of(text.as_bytes()), "size": text.len() })
     }
 
     /// Has skopeo copy an image with all its platforms into the registry.

@@ -1,0 +1,437 @@
+//! `registry/repository[:tag][@digest]`: a base from a registry.
+//!
+//! Documents and layers are kept in the cache under their digests, and verified whenever they are taken from there.
+//! A layer is fetched when something needs its bytes: its index, which is kept and made once, or an output that holds
+//! them. A registry that has the layer already is told where, and takes it from there.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+
+use super::BaseImage;
+use super::select::{self, Choice};
+use crate::catalog::Target;
+use crate::error::{ExitCode, Explain};
+use crate::facts::BaseFacts;
+use crate::image::ImageLayer;
+use crate::lock::ImagePin;
+use crate::oci::{Descriptor, Digest, media_type};
+use crate::plan::GlibcVersion;
+use crate::platform::Platform;
+use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
+use crate::report::{Event, Reporter};
+use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs;
+
+/// How many layers of a base are fetched at once.
+const AT_ONCE: usize = 4;
+
+/// Why an image in a registry is no base.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryBaseError {
+    /// The registry.
+    #[error("the base {0}")]
+    Registry(#[from] RegistryError),
+    /// The image lacks the platform.
+    #[error("the base `{name}` has no image for {wanted}; it has {}", list(available))]
+    PlatformNotInBase {
+        /// The base.
+        name: String,
+        /// The platform.
+        wanted: Platform,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// A document has not the shape that the specification asks for, or leads to what is not there.
+    #[error("the base `{name}` is damaged: {reason}")]
+    Shape {
+        /// The base.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A layer cannot be read.
+    #[error("the layer {digest} of the base `{name}` cannot be read: {source}")]
+    Layer {
+        /// The base.
+        name: String,
+        /// The layer.
+        digest: Digest,
+        /// Why.
+        source: StreamError,
+    },
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<io::Error> for RegistryBaseError {
+    fn from(error: io::Error) -> Self {
+        Self::Registry(error.into())
+    }
+}
+
+impl Explain for RegistryBaseError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Registry(RegistryError::NotFound { .. }) => ExitCode::NoBase,
+            Self::Registry(RegistryError::Document { .. } | RegistryError::TooLarge { .. }) => {
+                ExitCode::CorruptBase
+            }
+            Self::Registry(error) => error.exit_code(),
+            Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
+            Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::PlatformNotInBase { wanted, .. } => {
+                Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
+            }
+            Self::Shape { .. } | Self::Layer { .. } => {
+                Some("choose another base, or have this one pushed again".into())
+            }
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// A platform's image in a registry, with what its root filesystem tells.
+#[derive(Clone, Debug)]
+pub struct ResolvedImage {
+    store: Store,
+    name: ImageName,
+    /// What the name leads to, where that is an index.
+    index: Option<Digest>,
+    manifest: Descriptor,
+    config: Value,
+    layers: Vec<(Descriptor, Digest)>,
+    root: Arc<Root>,
+    folders: Arc<BTreeSet<String>>,
+    glibc: Option<GlibcVersion>,
+}
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRequest<'a> {
+    /// The image.
+    pub name: &'a ImageName,
+    /// The platform.
+    pub platform: &'a Platform,
+    /// The target whose glibc is looked for.
+    pub target: &'a Target,
+    /// xbuild's cache folder.
+    pub cache: &'a Path,
+    /// The manifest that is pinned; what the tag leads to now does not matter then.
+    pub pin: Option<&'a ImagePin>,
+}
+
+/// A repository, and what of it is in the cache.
+#[derive(Clone, Debug)]
+struct Store {
+    repository: Repository,
+    folder: PathBuf,
+    offline: bool,
+}
+
+/// Finds a platform's image and reads its root filesystem's index.
+pub fn resolve(
+    request: &ImageRequest<'_>,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<ResolvedImage, RegistryBaseError> {
+    let name = request.name;
+    let shape = |reason: String| RegistryBaseError::Shape { name: name.to_string(), reason };
+    let store = Store {
+        repository: client.repository(&name.repository, Access::Pull),
+        folder: request.cache.join("registry"),
+        offline: client.is_offline(),
+    };
+    fs::create_dir_all(store.folder.join("blobs/sha256"))?;
+    let (index, manifest) = if let Some(pin) = request.pin {
+        (pin.index.clone(), pin.descriptor())
+    } else {
+        let root = store.root(name, cancel)?;
+        let chosen =
+            select::manifest(&root, request.platform, &mut |entry| store.json(entry, &root, name, cancel))?;
+        let manifest = match chosen {
+            Choice::Manifest(manifest) => manifest,
+            Choice::Lacking(available) => {
+                let (name, wanted) = (name.to_string(), request.platform.clone());
+                return Err(RegistryBaseError::PlatformNotInBase { name, wanted, available });
+            }
+            Choice::Shape(reason) => return Err(shape(reason)),
+        };
+        ((root.digest != manifest.digest).then_some(root.digest), manifest)
+    };
+    let document = store.json(&manifest, &manifest, name, cancel)?;
+    let config = select::config(&document).map_err(shape)?;
+    let config = store.json(&config, &manifest, name, cancel)?;
+    if request.pin.is_some()
+        && let Some(reason) = select::of_another_platform(&manifest.digest, &config, request.platform)
+    {
+        return Err(shape(reason));
+    }
+    let layers = select::layers(&document, &config).map_err(shape)?;
+    let mut missing = Vec::new();
+    for (layer, _) in &layers {
+        let known = rootfs::known_index(layer, request.cache).map_err(|error| explain(error, layer, name))?;
+        if known.is_none() {
+            missing.push(layer.clone());
+        }
+    }
+    store.fetch(&missing, request.platform, name, cancel, reporter)?;
+    let mut root = Root::default();
+    for (layer, diff_id) in &layers {
+        let index = store.index_of(layer, name, request.cache, cancel)?;
+        if index.diff_id != *diff_id {
+            return Err(shape(format!(
+                "the layer {} unpacks to {}, and the configuration says {diff_id}",
+                layer.digest, index.diff_id
+            )));
+        }
+        root.lay(&index, cancel)?;
+    }
+    let folders = Arc::new(root.folders(cancel)?);
+    let glibc = root.glibc(request.target);
+    let (name, root) = (name.clone(), Arc::new(root));
+    Ok(ResolvedImage { store, name, index, manifest, config, layers, root, folders, glibc })
+}
+
+fn explain(error: IndexError, layer: &Descriptor, name: &ImageName) -> RegistryBaseError {
+    match error {
+        IndexError::MediaType(_) => {
+            RegistryBaseError::Shape { name: name.to_string(), reason: error.to_string() }
+        }
+        IndexError::Stream(StreamError::Cancelled(cancelled)) => cancelled.into(),
+        IndexError::Stream(source) => {
+            RegistryBaseError::Layer { name: name.to_string(), digest: layer.digest.clone(), source }
+        }
+        IndexError::Io(error) => error.into(),
+    }
+}
+
+impl Store {
+    /// Where a blob is kept.
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// What a name leads to. Off the network, what it led to when it was last asked for.
+    fn root(&self, name: &ImageName, cancel: &Cancel) -> Result<Descriptor, RegistryBaseError> {
+        let (folder, key) = (self.folder.join("names"), Digest::of(name.to_string().as_bytes()));
+        let known = folder.join(key.hex());
+        if let Some(digest) = &name.digest
+            && let Some(bytes) = self.kept(digest, None)?
+            && let Ok(document) = serde_json::from_slice::<Value>(&bytes)
+            && let Some(media_type) = document["mediaType"].as_str()
+        {
+            return Ok(Descriptor::new(media_type, digest.clone(), bytes.len() as u64));
+        }
+        if self.offline {
+            let absent = RegistryError::Offline { what: name.to_string() };
+            let bytes = fs::read(&known).map_err(|_| absent)?;
+            let known: Option<Descriptor> = serde_json::from_slice(&bytes).ok();
+            return known.ok_or_else(|| RegistryError::Offline { what: name.to_string() }.into());
+        }
+        let document = self.repository.manifest(name.wanted(), cancel)?;
+        self.keep(document.digest(), &document.bytes)?;
+        fs::create_dir_all(&folder)?;
+        fs::write_atomic(&known, &crate::oci::to_vec(&document.descriptor), 0o644)?;
+        Ok(document.descriptor)
+    }
+
+    /// A document that is in the cache and whole.
+    fn kept(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, RegistryBaseError> {
+        let path = self.path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > crate::oci::MANIFEST_LIMIT || !metadata.is_file() => {
+                return Ok(None);
+            }
+            Ok(metadata) if size.is_some_and(|size| size != metadata.len()) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let bytes = fs::read(&path)?;
+        let mut hasher = digest.algorithm().hasher();
+        hasher.update(&bytes);
+        Ok((hasher.finish() == *digest).then_some(bytes))
+    }
+
+    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryBaseError> {
+        let path = self.path(digest);
+        fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+        Ok(fs::write_atomic(&path, bytes, 0o644)?)
+    }
+
+    /// A manifest, an index or a configuration from the registry.
+    fn document(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>, RegistryError> {
+        let media = &descriptor.media_type;
+        if media_type::is_index(media) || media_type::is_manifest(media) {
+            return Ok(self.repository.manifest(Wanted::Digest(&descriptor.digest), cancel)?.bytes);
+        }
+        self.repository.small_blob(descriptor, cancel)
+    }
+
+    /// A document that `from` leads to, verified and parsed; from the cache if it is there.
+    fn json(
+        &self,
+        descriptor: &Descriptor,
+        from: &Descriptor,
+        name: &ImageName,
+        cancel: &Cancel,
+    ) -> Result<Value, RegistryBaseError> {
+        let shape = |reason: String| RegistryBaseError::Shape { name: name.to_string(), reason };
+        let bytes = if let Some(bytes) = self.kept(&descriptor.digest, Some(descriptor.size))? {
+            bytes
+        } else {
+            let bytes = self.document(descriptor, cancel).map_err(|error| match error {
+                // Not the name is wrong then, but what it leads to.
+                RegistryError::NotFound { what, .. } if descriptor.digest != from.digest => {
+                    shape(format!("{} leads to `{what}`, which the repository does not have", from.digest))
+                }
+                error => error.into(),
+            })?;
+            if bytes.len() as u64 != descriptor.size {
+                let (digest, size, found) = (&descriptor.digest, descriptor.size, bytes.len());
+                return Err(shape(format!("{digest} has {found} bytes, and what leads to it says {size}")));
+            }
+            self.keep(&descriptor.digest, &bytes)?;
+            bytes
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|error| shape(format!("{} is no JSON: {error}", descriptor.digest)))
+    }
+
+    /// What a layer does to the root filesystem. What is in the cache may have come from a run that was killed, so that
+    /// it is verified before it is read.
+    fn index_of(
+        &self,
+        layer: &Descriptor,
+        name: &ImageName,
+        cache: &Path,
+        cancel: &Cancel,
+    ) -> Result<LayerIndex, RegistryBaseError> {
+        let failed = |error| explain(error, layer, name);
+        if let Some(index) = rootfs::known_index(layer, cache).map_err(failed)? {
+            return Ok(index);
+        }
+        rootfs::index_of(&self.path(&layer.digest), layer, cache, cancel).map_err(failed)
+    }
+
+    /// Gets layers into the cache, several at once; those that are there are verified.
+    fn fetch(
+        &self,
+        layers: &[Descriptor],
+        platform: &Platform,
+        name: &ImageName,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<(), RegistryBaseError> {
+        let distinct: BTreeSet<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+        let mut wanted: Vec<&Descriptor> = Vec::new();
+        for digest in distinct {
+            wanted.extend(layers.iter().find(|layer| layer.digest == *digest));
+        }
+        let total = wanted.iter().map(|layer| layer.size).sum();
+        let (done, what) = (AtomicU64::new(0), format!("{name} ({platform})"));
+        parallel::each(&wanted, AT_ONCE, cancel, |layer, cancel| {
+            let path = self.path(&layer.digest);
+            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+            let mut before = 0;
+            let mut progress = |now: u64| {
+                let more = now.saturating_sub(before);
+                before = before.max(now);
+                let done = done.fetch_add(more, Ordering::Relaxed) + more;
+                reporter.report(Event::Download { what: what.clone(), done, total: Some(total) });
+            };
+            self.repository.fetch_blob(layer, &path, cancel, &mut progress).map_err(|error| match error {
+                RegistryError::NotFound { what, .. } => RegistryBaseError::Shape {
+                    name: name.to_string(),
+                    reason: format!("it leads to `{what}`, which the repository does not have"),
+                },
+                error => error.into(),
+            })
+        })
+        .map(drop)
+    }
+}
+
+impl ResolvedImage {
+    /// What `plan` wants to know.
+    #[must_use]
+    pub fn facts(&self) -> BaseFacts {
+        let size: u64 = self.layers.iter().map(|(layer, _)| layer.size).sum();
+        BaseFacts {
+            name: self.name.to_string(),
+            digest: Some(self.manifest.digest.to_string()),
+            content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
+            glibc: self.glibc,
+        }
+    }
+
+    /// The same for a lock.
+    #[must_use]
+    pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
+        ImagePin {
+            base: base.to_owned(),
+            platform: platform.clone(),
+            name: Some(self.shown()),
+            index: self.index.clone(),
+            digest: self.manifest.digest.clone(),
+            size: self.manifest.size,
+            media_type: self.manifest.media_type.clone(),
+        }
+    }
+
+    /// The name in full, without a digest where it has a tag: that has an annotation of its own.
+    fn shown(&self) -> String {
+        match (&self.name.tag, &self.name.digest) {
+            (Some(_), Some(_)) => ImageName { digest: None, ..self.name.clone() }.to_string(),
+            _ => self.name.to_string(),
+        }
+    }
+
+    /// The image. Its layers are here and verified if something needs their bytes, else only their place is known.
+    pub fn fetch(
+        &self,
+        content: bool,
+        platform: &Platform,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<BaseImage, RegistryBaseError> {
+        if content {
+            let layers: Vec<Descriptor> = self.layers.iter().map(|(layer, _)| layer.clone()).collect();
+            self.store.fetch(&layers, platform, &self.name, cancel, reporter)?;
+        }
+        let layers = self.layers.iter().map(|(descriptor, diff_id)| ImageLayer {
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+            blob: self.store.path(&descriptor.digest),
+            origin: Some(self.name.repository.clone()),
+        });
+        Ok(BaseImage {
+            name: Some(self.shown()),
+            digest: Some(self.manifest.digest.to_string()),
+            config: self.config.clone(),
+            layers: layers.collect(),
+            root: Arc::clone(&self.root),
+            folders: Arc::clone(&self.folders),
+            glibc: self.glibc,
+        })
+    }
+}

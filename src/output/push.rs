@@ -1,0 +1,278 @@
+//! To a registry: what it lacks and nothing else, blobs first and names last, so that a reader never finds a name whose
+//! content is incomplete. Run again after any failure it goes on with what is missing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+
+use crate::layout::{Layout, ReadError};
+use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
+use crate::registry::{
+    Access, Client, ImageName, Pushed, RegistryError, Repository, RepositoryName, Wanted, parallel,
+};
+use crate::report::{Event, Level, Reporter};
+use crate::sys::cancel::Cancel;
+
+/// How many blobs or manifests are on their way at once.
+const AT_ONCE: usize = 6;
+/// Index documents inside of index documents are followed this deep.
+const MOST_NESTED: usize = 8;
+
+/// An image that is pushed, wherever it comes from.
+pub struct Push<'a> {
+    /// The registries.
+    pub client: &'a Client,
+    /// Its indexes and manifests, children before their parents; the last one is what names lead to.
+    pub documents: &'a [Encoded],
+    /// The file with a blob's bytes, asked for only when they must be sent.
+    pub file: &'a (dyn Fn(&Descriptor, &Cancel) -> Result<PathBuf, RegistryError> + Sync),
+    /// Repositories that have a blob, which a registry can take it from.
+    pub origins: &'a BTreeMap<Digest, RepositoryName>,
+    /// Who is told.
+    pub reporter: &'a dyn Reporter,
+}
+
+/// What a push has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Blobs that were there.
+    pub present: usize,
+    /// Blobs that the registry took from another repository.
+    pub mounted: usize,
+    /// Blobs that were sent.
+    pub uploaded: usize,
+    /// The bytes of the latter.
+    pub bytes: u64,
+}
+
+/// A manifest that is to be pushed, with the blobs that it names.
+struct Manifest<'a> {
+    document: &'a Encoded,
+    blobs: Vec<Descriptor>,
+    /// The repository of its base, by its annotation.
+    base: Option<RepositoryName>,
+}
+
+/// The documents of an image in a layout, verified, children before their parents.
+pub fn documents(layout: &Layout, root: &Descriptor) -> Result<Vec<Encoded>, ReadError> {
+    let mut found: Vec<Encoded> = Vec::new();
+    collect(layout, root, 0, &mut found)?;
+    Ok(found)
+}
+
+fn collect(
+    layout: &Layout,
+    entry: &Descriptor,
+    depth: usize,
+    found: &mut Vec<Encoded>,
+) -> Result<(), ReadError> {
+    if depth > MOST_NESTED {
+        return Err(ReadError::TooDeep { digest: entry.digest.clone() });
+    }
+    if found.iter().any(|known| *known.digest() == entry.digest) {
+        return Ok(());
+    }
+    let bytes = layout.document(entry)?;
+    if media_type::is_index(&entry.media_type) {
+        let children = children(&bytes, "manifests")
+            .map_err(|source| ReadError::Document { what: entry.digest.to_string(), source })?;
+        for child in children {
+            collect(layout, &child, depth + 1, found)?;
+        }
+    }
+    let descriptor = Descriptor::new(&entry.media_type, entry.digest.clone(), entry.size);
+    found.push(Encoded { descriptor, bytes });
+    Ok(())
+}
+
+fn children(bytes: &[u8], field: &str) -> Result<Vec<Descriptor>, serde_json::Error> {
+    let mut document: Value = serde_json::from_slice(bytes)?;
+    serde_json::from_value(document.get_mut(field).map_or(Value::Null, Value::take))
+}
+
+/// Names by their repository: where one image is pushed to, and under which tags. A name without a tag is one of the
+/// digest alone where `by_digest` says so, else of `latest`.
+#[must_use]
+pub fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<RepositoryName, Vec<String>> {
+    let mut found: BTreeMap<RepositoryName, Vec<String>> = BTreeMap::new();
+    for name in names {
+        let tags = found.entry(name.repository.clone()).or_default();
+        match &name.tag {
+            _ if by_digest => {}
+            Some(tag) => tags.push(tag.clone()),
+            None => tags.push("latest".into()),
+        }
+    }
+    for tags in found.values_mut() {
+        tags.sort();
+        tags.dedup();
+    }
+    found
+}
+
+impl Push<'_> {
+    /// Pushes the image to a repository, under these tags or, with none, its digest.
+    pub fn run(
+        &self,
+        to: &RepositoryName,
+        tags: &[String],
+        cancel: &Cancel,
+    ) -> Result<Summary, RegistryError> {
+        let Some((root, below)) = self.documents.split_last() else { return Ok(Summary::default()) };
+        let repository = self.client.repository(to, Access::Push);
+        let mut summary = Summary::default();
+        // A registry takes no document before all that it names, so that what has it has everything.
+        let complete = repository.head(Wanted::Digest(root.digest()), cancel)?.is_some();
+        if !complete {
+            summary = self.content(&repository, root, below, cancel)?;
+        }
+        for tag in tags {
+            if complete {
+                let now = repository.head(Wanted::Tag(tag), cancel)?;
+                if now.is_some_and(|now| now.digest == *root.digest()) {
+                    continue;
+                }
+            }
+            repository.put_manifest(Wanted::Tag(tag), root, cancel)?;
+        }
+        if tags.is_empty() && !complete {
+            repository.put_manifest(Wanted::Digest(root.digest()), root, cancel)?;
+        }
+        self.tell(to, tags, complete, summary);
+        Ok(summary)
+    }
+
+    /// Makes sure that a repository has everything but the root.
+    fn content(
+        &self,
+        repository: &Repository,
+        root: &Encoded,
+        below: &[Encoded],
+        cancel: &Cancel,
+    ) -> Result<Summary, RegistryError> {
+        let is_index = |document: &&Encoded| media_type::is_index(&document.descriptor.media_type);
+        let manifests: Vec<&Encoded> = self.documents.iter().filter(|document| !is_index(document)).collect();
+        let missing = parallel::each(&manifests, AT_ONCE, cancel, |document, cancel| {
+            // Of the root itself it is known.
+            if document.digest() == root.digest() {
+                return Ok(true);
+            }
+            Ok::<bool, RegistryError>(repository.head(Wanted::Digest(document.digest()), cancel)?.is_none())
+        })?;
+        let mut wanted = Vec::new();
+        for (document, missing) in manifests.into_iter().zip(missing) {
+            if missing {
+                wanted.push(manifest(document, repository.name())?);
+            }
+        }
+        // Each blob once, the largest first, so that none of them is begun when all others are done.
+        let mut blobs: BTreeMap<&Digest, (&Descriptor, Vec<RepositoryName>)> = BTreeMap::new();
+        for manifest in &wanted {
+            for blob in &manifest.blobs {
+                let (_, from) = blobs.entry(&blob.digest).or_insert((blob, Vec::new()));
+                let origin = self.origins.get(&blob.digest).into_iter().chain(&manifest.base);
+                for origin in origin {
+                    if !from.contains(origin) {
+                        from.push(origin.clone());
+                    }
+                }
+            }
+        }
+        let mut blobs: Vec<(&Descriptor, Vec<RepositoryName>)> = blobs.into_values().collect();
+        blobs.sort_by(|a, b| b.0.size.cmp(&a.0.size).then_with(|| a.0.digest.cmp(&b.0.digest)));
+        let total: u64 = blobs.iter().map(|(blob, _)| blob.size).sum();
+        let sent = AtomicU64::new(0);
+        let what = repository.name().to_string();
+        let pushed = parallel::each(&blobs, AT_ONCE, cancel, |(blob, from), cancel| {
+            let mut before = 0;
+            let mut progress = |now: u64| {
+                let more = now.saturating_sub(before);
+                before = before.max(now);
+                let done = sent.fetch_add(more, Ordering::Relaxed) + more;
+                self.reporter.report(Event::Upload { what: what.clone(), done, total: Some(total) });
+            };
+            let provide = || (self.file)(blob, cancel);
+            let how = repository.push_blob_of(blob, from, cancel, provide, &mut progress)?;
+            progress(blob.size);
+            Ok::<Pushed, RegistryError>(how)
+        })?;
+        let mut summary = Summary::default();
+        for (how, (blob, _)) in pushed.into_iter().zip(&blobs) {
+            match how {
+                Pushed::Present => summary.present += 1,
+                Pushed::Mounted => summary.mounted += 1,
+                Pushed::Uploaded => {
+                    summary.uploaded += 1;
+                    summary.bytes += blob.size;
+                }
+            }
+        }
+        let put = |document: &Encoded, cancel: &Cancel| {
+            repository.put_manifest(Wanted::Digest(document.digest()), document, cancel).map(drop)
+        };
+        let documents: Vec<&Encoded> = wanted
+            .iter()
+            .map(|manifest| manifest.document)
+            .filter(|document| document.digest() != root.digest())
+            .collect();
+        parallel::each(&documents, AT_ONCE, cancel, |document, cancel| put(document, cancel))?;
+        for index in below.iter().filter(is_index) {
+            put(index, cancel)?;
+        }
+        Ok(summary)
+    }
+
+    fn tell(&self, to: &RepositoryName, tags: &[String], complete: bool, summary: Summary) {
+        let names = if tags.is_empty() { String::new() } else { format!(":{}", tags.join(", :")) };
+        let content = if complete {
+            "it had everything".to_owned()
+        } else {
+            let megabytes = summary.bytes.div_ceil(1_000_000);
+            let Summary { present, mounted, uploaded, .. } = summary;
+            format!("{uploaded} blobs sent ({megabytes} MB), {mounted} mounted, {present} there")
+        };
+        let text = format!("pushed {to}{names}: {content}");
+        self.reporter.report(Event::Note { level: Level::Info, platform: None, text });
+    }
+}
+
+/// What a manifest names.
+fn manifest<'a>(document: &'a Encoded, to: &RepositoryName) -> Result<Manifest<'a>, RegistryError> {
+    let shape =
+        |reason: String| RegistryError::Document { what: format!("{to}@{}", document.digest()), reason };
+    let value: Value =
+        serde_json::from_slice(&document.bytes).map_err(|error| shape(format!("it is no JSON: {error}")))?;
+    let config: Descriptor = serde_json::from_value(value["config"].clone())
+        .map_err(|error| shape(format!("its `config`: {error}")))?;
+    let mut blobs: Vec<Descriptor> = serde_json::from_value(value["layers"].clone())
+        .map_err(|error| shape(format!("its `layers`: {error}")))?;
+    blobs.insert(0, config);
+    // A layer that may not be passed on is where its `urls` say.
+    blobs.retain(|blob| {
+        !(blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign"))
+    });
+    let base = value["annotations"][annotation::BASE_NAME].as_str();
+    let base = base.and_then(|name| name.parse::<ImageName>().ok()).map(|name| name.repository);
+    Ok(Manifest { document, blobs, base })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_put_together_by_their_repository() {
+        let names: Vec<ImageName> = ["r.example/a:2", "r.example/a:1", "r.example/b", "r.example/a:1"]
+            .map(|name| name.parse().unwrap())
+            .into();
+        let found = destinations(&names, false);
+        let of = |name: &str| found[&name.parse::<RepositoryName>().unwrap()].clone();
+        assert_eq!(
+            (of("r.example/a"), of("r.example/b")),
+            (vec!["1".into(), "2".into()], vec!["latest".into()])
+        );
+        assert!(destinations(&names, true).values().all(Vec::is_empty));
+    }
+}
