@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::images::{CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, TagOptions};
+use super::images::{
+    CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, PullOptions, PushOptions,
+    TagOptions,
+};
 use super::repro::ReproOptions;
 use crate::engine::Engine;
 use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
@@ -122,6 +125,10 @@ pub(super) enum Command {
     Plan(Box<PlanOptions>),
     /// Pin bases and toolchains in xbuild.lock, so that every build has the same
     Lock(Box<LockOptions>),
+    /// Push an image that is there already to registries
+    Push(PushOptions),
+    /// Pull an image from a registry
+    Pull(PullOptions),
     /// Copy an image between layouts, archives, engines and registries
     Copy(CopyOptions),
     /// Show what an image is made of: index, platforms, configurations, layers, and what was added to the base

@@ -44,6 +44,8 @@ pub(super) fn run(
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
         Command::Lock(options) => lock(&context, options),
+        Command::Push(options) => images::push(&context, options),
+        Command::Pull(options) => images::pull(&context, options),
         Command::Copy(options) => images::copy(&context, options),
         Command::Inspect(options) => images::inspect_image(&context, options),
         Command::Ls(options) => images::list(&context, options),

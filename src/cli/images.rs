@@ -12,7 +12,7 @@ use super::{CliError, Failure, tree};
 use crate::oci::{Descriptor, Reference};
 use crate::output::report::{self, Published};
 use crate::platform::Platform;
-use crate::registry;
+use crate::registry::{self, ImageName};
 use crate::settings;
 use crate::sys::fs;
 use crate::transport::{
@@ -40,6 +40,34 @@ pub(super) struct CopyOptions {
     source: String,
     /// Where it goes
     destination: String,
+    /// Only this platform [default: all]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+/// `xbuild push`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct PushOptions {
+    /// The image: of a layout, an archive or an engine
+    image: String,
+    /// Where it goes: registry/repository:tag [default: the names that it has]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only this platform [default: all]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+}
+
+/// `xbuild pull`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct PullOptions {
+    /// The image's name: registry/repository:tag or …@sha256:digest
+    name: String,
+    /// Where it goes [default: a layout named by the repository's last part]
+    #[arg(short, long, value_name = "DESTINATION")]
+    output: Option<String>,
     /// Only this platform [default: all]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
@@ -161,7 +189,67 @@ pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), F
     };
     images.opener().write(&image, &destination)?;
     context.view.finish();
-    Ok(print(&format!("{}@{}\n", without_selector(&destination), image.root.digest))?)
+    Ok(print(&pushed_line(&destination, &image.root))?)
+}
+
+/// `xbuild push`.
+pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    let remote = |text: &str| -> Result<Location, TransportError> {
+        let name = text.strip_prefix("docker://").unwrap_or(text);
+        let name: ImageName = name.parse().map_err(LocationError::Name)?;
+        Ok(Location::Registry { name })
+    };
+    // Before anything is opened: a slip in a name is known at once.
+    let mut destinations: Vec<Location> =
+        options.names.iter().map(|name| remote(name)).collect::<Result<_, _>>()?;
+    let source = images.open(&options.image)?;
+    if destinations.is_empty() {
+        let own = names_of(source.root()).into_iter().filter(|name| name.contains('/'));
+        destinations = own.map(|name| remote(&name)).collect::<Result<_, _>>()?;
+    }
+    if destinations.is_empty() {
+        return Err(CliError::NoName { given: options.image.clone() }.into());
+    }
+    let image = match &options.platform {
+        Some(platform) => Image::of_platform(&source, platform)?,
+        None => Image::whole(&source),
+    };
+    for destination in &destinations {
+        images.opener().write(&image, destination)?;
+    }
+    context.view.finish();
+    let lines = destinations.iter().map(|to| pushed_line(to, &image.root));
+    Ok(print(&lines.collect::<String>())?)
+}
+
+/// A reference by digest that `docker run` takes.
+fn pushed_line(location: &Location, root: &Descriptor) -> String {
+    match location {
+        Location::Registry { name } => format!("{}@{}\n", name.repository, root.digest),
+        other => format!("{}@{}\n", without_selector(other), root.digest),
+    }
+}
+
+/// `xbuild pull`.
+pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    let name = options.name.strip_prefix("docker://").unwrap_or(&options.name);
+    let name: ImageName = name.parse().map_err(|error| TransportError::from(LocationError::Name(error)))?;
+    let destination = if let Some(output) = &options.output {
+        Location::parse_destination(output).map_err(TransportError::from)?
+    } else {
+        let last = name.repository.path().rsplit('/').next().unwrap_or("image");
+        Location::Layout { path: last.into(), selector: Selector::Only }
+    };
+    let source = images.opener().open(&Location::Registry { name })?;
+    let image = match &options.platform {
+        Some(platform) => Image::of_platform(&source, platform)?,
+        None => Image::whole(&source),
+    };
+    images.opener().write(&image, &destination)?;
+    context.view.finish();
+    Ok(print(&pushed_line(&destination, &image.root))?)
 }
 
 /// The destination as a digest can follow it.
@@ -353,7 +441,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
         report::write(path, &json_text(&published.metadata()))?;
     }
     context.view.finish();
-    let lines = destinations.iter().map(|to| format!("{}@{}\n", without_selector(to), root.digest));
+    let lines = destinations.iter().map(|to| pushed_line(to, &root));
     Ok(print(&lines.collect::<String>())?)
 }
 

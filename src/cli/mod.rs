@@ -78,6 +78,12 @@ pub(crate) enum CliError {
         /// What was given.
         given: String,
     },
+    /// `xbuild push` of what has no name.
+    #[error("`{given}` has no name that says where to push it")]
+    NoName {
+        /// What was given.
+        given: String,
+    },
     /// `xbuild index create` without a place.
     #[error("nothing says where the index goes")]
     NoDestination,
@@ -110,6 +116,7 @@ impl Explain for CliError {
             | Self::NoSuchCommand { .. }
             | Self::Terminal
             | Self::TagElsewhere { .. }
+            | Self::NoName { .. }
             | Self::NoDestination => ExitCode::Usage,
             Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
             Self::Metadata { .. } | Self::Progress { .. } => ExitCode::Config,
@@ -129,6 +136,7 @@ impl Explain for CliError {
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
             Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
+            Self::NoName { .. } => Some("add it: xbuild push IMAGE registry.example/team/app:1.0".into()),
             Self::NoDestination => {
                 Some("name a place: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
             }

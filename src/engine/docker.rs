@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
 use crate::output::archive::{Archive, Flavour};
 use crate::platform::Platform;
-use crate::sys::cancel::Cancel;
+use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
@@ -35,7 +35,8 @@ pub(super) fn server(environment: &Environment, cancel: &Cancel) -> Result<Serve
             let reason = stderr.lines().next().unwrap_or("`docker info` fails").to_owned();
             return Err(EngineError::Unreachable { reason });
         }
-        Err(EngineError::Cancelled(crate::sys::cancel::Cancelled::TimedOut { .. })) => {
+        // Our own limit, not that of the run.
+        Err(EngineError::Cancelled(Cancelled::TimedOut { what, .. })) if what == ENGINE.program() => {
             let reason = format!("`docker info` took more than {} seconds", ASK.as_secs());
             return Err(EngineError::Unreachable { reason });
         }

@@ -70,14 +70,16 @@ pub struct Loaded {
     pub names: Vec<String>,
 }
 
-/// Finds the engine that an image is loaded into: the wanted one, else Docker if its daemon answers, else podman.
+/// Finds the engine that an image is loaded into: the wanted one, which must be there and answer, else Docker if its daemon answers, else podman.
 pub fn find(
     wanted: Option<Engine>,
     environment: &Environment,
     cancel: &Cancel,
 ) -> Result<Engine, EngineError> {
-    if let Some(engine) = wanted {
-        return program(engine, environment).map(|_| engine);
+    match wanted {
+        Some(Engine::Docker) => return docker::server(environment, cancel).map(|_| Engine::Docker),
+        Some(Engine::Podman) => return program(Engine::Podman, environment).map(|_| Engine::Podman),
+        None => {}
     }
     let docker = program(Engine::Docker, environment).and_then(|_| docker::server(environment, cancel));
     match (docker, program(Engine::Podman, environment)) {

@@ -109,8 +109,7 @@ impl Opener<'_> {
                 let archive = staged.archive(&image.root, &names, Flavour::Docker(manifest));
                 Ok(archive.write(&absolute(path), self.cancel)?)
             }
-            // A destination is never parsed to be one.
-            Location::Registry { name } => Err(TransportError::Missing(name.to_string())),
+            Location::Registry { name } => self.push(image, name),
             Location::Podman { .. } => self.load(image, Engine::Podman, &names),
             Location::Docker { .. } => self.load(image, Engine::Docker, &names),
         }

@@ -159,15 +159,15 @@ impl Location {
         Ok(Self::Registry { name })
     }
 
-    /// Reads a location that is to be written to, where nothing need be yet: a path alone is one of a layout.
+    /// Reads a location that is to be written to, where nothing need be yet. Without a prefix it is an image's name if it
+    /// begins with a registry's host, `ghcr.io/` or `localhost:5000/`, and otherwise the path of a layout.
     pub fn parse_destination(text: &str) -> Result<Self, LocationError> {
-        match Self::with_transport(text)? {
-            Some(Self::Registry { .. }) => {
-                let (given, transport) = (text.to_owned(), "docker".to_owned());
-                return Err(LocationError::Transport { given, transport });
-            }
-            Some(location) => return Ok(location),
-            None => {}
+        if let Some(location) = Self::with_transport(text)? {
+            return Ok(location);
+        }
+        let host = text.split_once('/').map_or("", |(host, _)| host);
+        if !host.starts_with('.') && (host.contains(['.', ':']) || host == "localhost") {
+            return Ok(Self::Registry { name: text.parse()? });
         }
         let (path, selector) = path_and_selector(text, text)?;
         Ok(Self::Layout { path, selector })
@@ -344,6 +344,23 @@ mod tests {
             Location::parse_destination("new:1"),
             Ok(Location::Layout { path: "new".into(), selector: name("1") })
         );
+    }
+
+    #[test]
+    fn a_destination_without_a_prefix_is_a_layout_or_has_a_host() {
+        for (text, shown) in [
+            ("out", "oci:out"),
+            ("out/app:1", "oci:out/app:1"),
+            ("./a.b/c", "oci:./a.b/c"),
+            ("../x", "oci:../x"),
+            ("/a.b/c", "oci:/a.b/c"),
+            ("ghcr.io/me/app:1", "docker://ghcr.io/me/app:1"),
+            ("localhost:5000/app", "docker://localhost:5000/app:latest"),
+            ("localhost/app", "docker://localhost/app:latest"),
+            ("docker://me/app", "docker://docker.io/me/app:latest"),
+        ] {
+            assert_eq!(Location::parse_destination(text).unwrap().to_string(), shown, "{text}");
+        }
     }
 
     #[test]

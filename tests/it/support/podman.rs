@@ -118,3 +118,14 @@ impl Drop for Container {
         podman().words("rm --force --volumes --time 0").arg(&self.0).run();
     }
 }
+
+/// A script that is `podman` with our storage, for programs that look for it on `PATH`.
+pub(crate) fn script() -> String {
+    let folder = STORE.display();
+    let program = which::which("podman").expect("tests/run installs podman");
+    format!(
+        "#!/bin/sh\nexport CONTAINERS_CONF='{folder}/containers.conf'\nexec '{}' --runtime runc --cgroup-manager \
+         cgroupfs --events-backend none --storage-driver vfs --root '{folder}/root' --runroot '{folder}/run' \"$@\"\n",
+        program.display()
+    )
+}

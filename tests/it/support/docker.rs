@@ -1,0 +1,135 @@
+//! Docker: a daemon of the test's own, with storage that is gone with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::command::{Run, Running, tool};
+
+/// How long a daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon. It takes root, as Docker's own does, or sudo.
+pub(crate) struct Daemon {
+    folder: tempfile::TempDir,
+    process: Option<Running>,
+}
+
+impl Daemon {
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        // Sockets need a short path.
+        let folder = tempfile::Builder::new().prefix("xbuild-docker-").tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let process = as_root("dockerd")
+            .arg("--data-root")
+            .arg(at("data"))
+            .arg("--exec-root")
+            .arg(at("exec"))
+            .arg("--pidfile")
+            .arg(at("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", at("socket").display()))
+            .args(["--group".to_owned(), rustix::process::getegid().as_raw().to_string()])
+            .words("--storage-driver vfs --bridge none --iptables=false --ip6tables=false")
+            .start();
+        let daemon = Self { folder, process: Some(process) };
+        let start = Instant::now();
+        while !daemon.docker().arg("version").run().status.success() {
+            let log = daemon.process.as_ref().map(Running::stderr).unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "dockerd does not answer; it takes root:\n{log}");
+            thread::sleep(Duration::from_millis(200));
+        }
+        daemon
+    }
+
+    /// What `DOCKER_HOST` is to be.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.folder.path().join("socket").display())
+    }
+
+    /// `docker`, speaking to this daemon.
+    pub(crate) fn docker(&self) -> Run {
+        tool("docker").env("DOCKER_HOST", self.host()).env_remove("DOCKER_CONTEXT")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        stop(self.process.take(), self.folder.path());
+    }
+}
+
+/// Root starts it, or sudo does.
+fn as_root(program: &str) -> Run {
+    if rustix::process::geteuid().is_root() { tool(program) } else { tool("sudo").args(["-n", program]) }
+}
+
+/// Asks a daemon to end, waits for that, and removes what root has written.
+fn stop(process: Option<Running>, folder: &Path) {
+    let Some(mut process) = process else { return };
+    process.signal(rustix::process::Signal::TERM);
+    let start = Instant::now();
+    while !process.has_ended() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(50));
+    }
+    as_root("rm").arg("-rf").arg(folder).run();
+}
+
+/// containerd alone, whose image store Docker's newer versions use; with the tool that speaks to it.
+pub(crate) struct Containerd {
+    folder: tempfile::TempDir,
+    process: Option<Running>,
+}
+
+impl Containerd {
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("xbuild-ctr-").tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let configuration = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n",
+            at("root").display(),
+            at("state").display(),
+            at("socket").display(),
+            at("ttrpc").display()
+        );
+        fs::write(at("config.toml"), configuration).expect("a temporary folder");
+        let process = as_root("containerd").arg("--config").arg(at("config.toml")).start();
+        let containerd = Self { folder, process: Some(process) };
+        let start = Instant::now();
+        while !containerd.ctr().words("version").run().status.success() {
+            let log = containerd.process.as_ref().map(Running::stderr).unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "containerd does not answer; it takes root:\n{log}");
+            thread::sleep(Duration::from_millis(200));
+        }
+        containerd
+    }
+
+    /// `ctr`, speaking to it.
+    pub(crate) fn ctr(&self) -> Run {
+        as_root("ctr").arg("--address").arg(self.folder.path().join("socket"))
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        stop(self.process.take(), self.folder.path());
+    }
+}
+
+/// A `PATH` on which engines are only what the test puts there: scripts of these names, before everything else.
+pub(crate) fn path_with(folder: &Path, scripts: &[(&str, &str)]) -> std::ffi::OsString {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(folder).expect("a folder of the test");
+    for (name, text) in scripts {
+        let path: PathBuf = folder.join(name);
+        fs::write(&path, text).expect("a folder of the test");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+    }
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&own));
+    std::env::join_paths(folders).expect("paths without a colon")
+}
