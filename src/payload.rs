@@ -217,21 +217,24 @@ impl Payload {
     }
 }
 
-/// An error if a program is the same file on two platforms: whatever its header says, it was not compiled for
-/// both.
-pub fn distinct<'a>(
+/// The platforms of which a program is the same file as on another one: whatever its header says, it was not
+/// compiled for both.
+pub fn same<'a>(
     payloads: impl IntoIterator<Item = (&'a Platform, &'a Payload)>,
-) -> Result<(), PayloadError> {
+) -> BTreeMap<Platform, PayloadError> {
     let mut seen: BTreeMap<(&str, [u8; 32]), Vec<Platform>> = BTreeMap::new();
     for (platform, payload) in payloads {
         for program in &payload.programs {
             seen.entry((&program.name, program.sha256)).or_default().push(platform.clone());
         }
     }
-    match seen.into_iter().find(|(_, platforms)| platforms.len() > 1) {
-        Some(((name, _), platforms)) => Err(PayloadError::Same { name: name.to_owned(), platforms }),
-        None => Ok(()),
-    }
+    let shared = seen.into_iter().filter(|(_, platforms)| platforms.len() > 1);
+    shared
+        .flat_map(|((name, _), platforms)| {
+            let error = || PayloadError::Same { name: name.to_owned(), platforms: platforms.clone() };
+            platforms.iter().map(|platform| (platform.clone(), error())).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -272,11 +275,15 @@ mod tests {
     fn the_same_bytes_on_two_platforms_are_refused() {
         let payload = verify(vec![host()], &ground("x86_64-unknown-linux-gnu")).unwrap();
         let platforms: Vec<Platform> = ["arm64", "amd64"].iter().map(|text| text.parse().unwrap()).collect();
-        let error = distinct(platforms.iter().map(|platform| (platform, &payload))).unwrap_err();
+        let errors = same(platforms.iter().map(|platform| (platform, &payload)));
         assert_eq!(
-            error.to_string(),
+            errors.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            ["linux/amd64", "linux/arm64"]
+        );
+        assert_eq!(
+            errors[&platforms[0]].to_string(),
             "`sh` is the same file on linux/arm64 and linux/amd64: it cannot be a program for each of them"
         );
-        assert!(distinct([(&platforms[0], &payload)]).is_ok());
+        assert!(same([(&platforms[0], &payload)]).is_empty());
     }
 }

@@ -177,7 +177,10 @@ impl Work<'_> {
             let error = BuildError::Lost(platform.to_string());
             failures.entry(platform).or_insert(error);
         }
-        payload::distinct(payloads.iter())?;
+        for (platform, error) in payload::same(&payloads) {
+            images.remove(&platform);
+            failures.entry(platform).or_insert(error.into());
+        }
         Ok((images, failures))
     }
 

@@ -214,7 +214,10 @@ impl LayoutWriter {
                 fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
             }
         }
-        fs::write_atomic(&self.path.join(INDEX), &document, 0o644).map_err(io)?;
+        // Written where a killed run's leavings are looked for, and not in the layout itself.
+        let staged = self.staging.path().join(INDEX);
+        fs::write_atomic(&staged, &document, 0o644).map_err(io)?;
+        fs::rename(&staged, self.path.join(INDEX)).map_err(io)?;
         reach::remove_unreachable(&self.path).map_err(io)
     }
 

@@ -1,11 +1,14 @@
 //! Images on a base from a layout that we did not make.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::support::base;
 use crate::support::command::tool;
 use crate::support::layout::Layout;
 use crate::support::project::Project;
+use crate::support::tools::unpack;
 
 const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
     [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
@@ -86,4 +89,24 @@ fn our_own_image_is_a_base() {
         let has = |name: &str| layers.iter().any(|layer| layout.files(layer).contains_key(name));
         assert!(has("usr/local/bin/below") && has("usr/local/bin/above"), "{}", image.platform);
     }
+}
+
+#[test]
+fn files_leave_the_bases_links_and_folders_as_they_are() {
+    let project = project();
+    project.write("xbuild.toml", &format!("{STATIC}[[files]]\nfrom = \"rootfs\"\nto = \"/\"\n"));
+    for path in ["lib/data/a", "tmp/b", "srv/c"] {
+        project.write(&format!("rootfs/{path}"), path);
+    }
+    let digest = project.build().run().success().digest();
+    let layout = Layout::valid(&project.default_layout("app"));
+    for image in layout.images(&digest) {
+        let files = layout.files(&image.manifest["layers"][1]);
+        let paths: Vec<&String> = files.keys().collect();
+        assert_eq!(paths, ["srv/c", "tmp/b", "usr/lib/data/a"], "{}", image.platform);
+    }
+    // As an engine sees it.
+    let root = unpack(&project.default_layout("app"), "linux/amd64", project.folder());
+    assert!(root.join("lib").is_symlink() && root.join("lib/data/a").is_file());
+    assert_eq!(std::fs::metadata(root.join("tmp")).expect("a folder").permissions().mode() & 0o7777, 0o1777);
 }

@@ -11,7 +11,7 @@ use super::layout::{REF_NAME, digest_of};
 /// The reference name of the image.
 pub(crate) const TAG: &str = "base";
 
-/// Writes the layout. Every image has one file, `/etc/base`, some configuration, and fields that no
+/// Writes the layout. Every image has one file, `/etc/base`, `/lib` as a link to `/usr/lib`, a sticky `/tmp`, some configuration, and fields that no
 /// specification knows.
 pub(crate) fn write(layout: &Path, platforms: &[&str]) {
     write_as(layout, platforms, "the base");
@@ -71,6 +71,21 @@ fn image(layout: &Path, platform: &str, text: &str) -> Value {
 /// A layer's tar, and the same compressed.
 fn layer(text: &str) -> (Vec<u8>, Vec<u8>) {
     let mut builder = tar::Builder::new(Vec::new());
+    // A merged /usr, and a folder whose mode matters.
+    let mut add = |path: &str, mode, kind, link: &str| {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(mode);
+        header.set_size(0);
+        header.set_entry_type(kind);
+        if link.is_empty() {
+            builder.append_data(&mut header, path, std::io::empty()).expect("in memory");
+        } else {
+            builder.append_link(&mut header, path, link).expect("in memory");
+        }
+    };
+    add("usr/lib", 0o755, tar::EntryType::Directory, "");
+    add("lib", 0o777, tar::EntryType::Symlink, "usr/lib");
+    add("tmp", 0o1777, tar::EntryType::Directory, "");
     let mut header = tar::Header::new_ustar();
     header.set_mode(0o644);
     header.set_size(text.len() as u64);
