@@ -52,7 +52,7 @@ pub enum Difference {
         base: String,
         /// The platform.
         platform: Platform,
-        /// `suites`, `components` or `recipe`.
+        /// `architecture`, `suites`, `components` or `recipe`.
         what: &'static str,
         /// What is pinned.
         from: String,
@@ -208,6 +208,7 @@ fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Differenc
 fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
     let (base, platform) = (&old.base, &old.platform);
     let parts = [
+        ("architecture", old.architecture.clone(), new.architecture.clone()),
         ("suites", old.suites.join(", "), new.suites.join(", ")),
         ("components", old.components.join(", "), new.components.join(", ")),
         ("recipe", old.recipe.to_string(), new.recipe.to_string()),

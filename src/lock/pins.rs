@@ -66,7 +66,8 @@ impl Pins {
             let unmet = match &wanted.base.value {
                 BaseSource::Apt { suite, suites, components } => match lock.apt(&base, platform) {
                     Some(pin) => {
-                        let differences = configured_otherwise(pin, suite, suites, components);
+                        let port = wanted.target.value.debian.as_ref().map_or("", |port| &port.architecture);
+                        let differences = configured_otherwise(pin, port, suite, suites, components);
                         if differences.is_empty() {
                             pins.bases.insert(platform.clone(), Pin::Apt(Box::new(pin.clone())));
                         }
@@ -92,12 +93,14 @@ impl Pins {
 /// What of an entry is not as it is configured now.
 fn configured_otherwise(
     pin: &AptPin,
+    architecture: &str,
     release: &str,
     suites: &[String],
     components: &[String],
 ) -> Vec<Difference> {
     let (suites, components) = debian::suites_of(release, suites, components);
     let parts = [
+        ("architecture", pin.architecture.clone(), architecture.to_owned()),
         ("suites", pin.suites.join(", "), suites.join(", ")),
         ("components", pin.components.join(", "), components.join(", ")),
         ("recipe", pin.recipe.to_string(), debian::recipe_digest()),

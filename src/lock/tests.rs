@@ -254,6 +254,12 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
     let settings = platforms(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
     let unmet = Pins::of(&other, &settings, folder, true).unmet;
     assert!(matches!(&unmet[..], [Difference::Setting { what: "recipe", .. }]), "{unmet:?}");
+    // Packages of one machine are not for another, whatever an edited lock says.
+    other = lock();
+    other.apt[0].platform = platform("amd64");
+    let settings = platforms(&format!("platforms = [\"linux/amd64\"]\n{suites}"));
+    let unmet = Pins::of(&other, &settings, folder, true).unmet;
+    assert_eq!(unmet[0].to_string(), "apt:bookworm for linux/amd64: architecture: arm64 → amd64");
 }
 
 #[test]
