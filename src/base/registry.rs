@@ -37,6 +37,14 @@ pub enum RegistryBaseError {
     /// The registry.
     #[error("the base {0}")]
     Registry(#[from] RegistryError),
+    /// The pinned image is not there any more.
+    #[error("the base `{name}` has no manifest {pinned} any more, which is pinned")]
+    NotPinned {
+        /// The base.
+        name: String,
+        /// The pinned manifest.
+        pinned: Digest,
+    },
     /// The image lacks the platform.
     #[error("the base `{name}` has no image for {wanted}; it has {}", list(available))]
     PlatformNotInBase {
@@ -79,7 +87,7 @@ impl From<io::Error> for RegistryBaseError {
 impl Explain for RegistryBaseError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Registry(RegistryError::NotFound { .. }) => ExitCode::NoBase,
+            Self::Registry(RegistryError::NotFound { .. }) | Self::NotPinned { .. } => ExitCode::NoBase,
             Self::Registry(RegistryError::Document { .. } | RegistryError::TooLarge { .. }) => {
                 ExitCode::CorruptBase
             }
@@ -93,6 +101,9 @@ impl Explain for RegistryBaseError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
+            Self::NotPinned { .. } => Some(
+                "have it pushed again by its digest, or pin what the name leads to now: `xbuild lock --update`".into(),
+            ),
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
             }
@@ -177,7 +188,12 @@ pub fn resolve(
         };
         ((root.digest != manifest.digest).then_some(root.digest), manifest)
     };
-    let document = store.json(&manifest, &manifest, name, cancel)?;
+    let document = store.json(&manifest, &manifest, name, cancel).map_err(|error| match error {
+        RegistryBaseError::Registry(RegistryError::NotFound { .. }) if request.pin.is_some() => {
+            RegistryBaseError::NotPinned { name: name.to_string(), pinned: manifest.digest.clone() }
+        }
+        error => error,
+    })?;
     let config = select::config(&document).map_err(shape)?;
     let config = store.json(&config, &manifest, name, cancel)?;
     if request.pin.is_some()

@@ -10,6 +10,7 @@ use crate::support::command::{Finished, Run};
 use crate::support::layout::Layout;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
+use crate::support::registry::Registry;
 use crate::support::{copy_folder, scratch};
 
 const LOCK: &str = "xbuild.lock";
@@ -249,6 +250,55 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
     edit(&project, &now[1], &now[0]);
     edit(&project, "X", &now[1]);
     project.build().run().fails(ExitCode::CorruptBase, &["pinned", "linux/a"]);
+}
+
+#[test]
+fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
+    let (registry, project) = (Registry::open(), on_layout());
+    let (name, layout) = (registry.name("team/base:1"), project.path("base"));
+    let fill = || registry.fill(&format!("oci:{}:base", layout.display()), "team/base:1");
+    fill();
+    let on_registry = |text: &str| text.replace("oci:base:base", &name);
+    project
+        .write("xbuild.toml", &on_registry(&fs::read_to_string(project.path("xbuild.toml")).expect("ours")));
+    let with = |run: Run, cache: &Path| run.env("XBUILD_CACHE_DIR", cache);
+    let (warm, cold) = (scratch(), scratch());
+    with(project.xbuild().arg("lock"), warm.path()).run().success();
+    let before = with(project.build().arg("--locked"), warm.path()).run().success();
+    let pinned = grounds(&project, &before);
+    assert!(text(&project).contains(&format!("base = \"{name}\"")), "{}", text(&project));
+    assert!(value(&text(&project), "index").starts_with("sha256:"));
+
+    // The tag moves on. Another machine builds what is pinned and does not even ask for the tag.
+    base::write_as(&layout, &["linux/amd64", "linux/arm64"], "another base");
+    fill();
+    let copy = elsewhere(&project);
+    with(copy.build(), cold.path())
+        .words("--locked --offline")
+        .run()
+        .fails(ExitCode::Offline, &["team/base", "hint"]);
+    let asked = registry.requests().len();
+    let there = with(copy.build(), cold.path()).arg("--locked").run().success();
+    assert_eq!(there.digest(), before.digest());
+    let requests = registry.requests().split_off(asked);
+    assert!(requests.iter().all(|request| !request.contains("/manifests/1")), "{requests:?}");
+    assert!(requests.iter().any(|request| request.contains(&pinned[0])), "{requests:?}");
+    let offline = with(copy.build(), cold.path()).words("--locked --offline").run().success();
+    assert_eq!(offline.digest(), before.digest());
+
+    // What has moved is said, and taken when it is asked for.
+    let said = with(project.xbuild().words("lock --update --locked"), warm.path()).run();
+    said.fails(
+        ExitCode::Locked,
+        &[&format!("{name} for linux/amd64"), &pinned[0], "→", "linux/arm64", &pinned[1]],
+    );
+    let reference = format!("docker://{}@{}", registry.name("team/base"), pinned[1]);
+    registry.skopeo("delete").arg(&reference).run().success();
+    let gone = with(copy.build(), scratch().path()).arg("--locked").run();
+    gone.fails(ExitCode::NoBase, &["linux/arm64", &pinned[1], "pinned", "hint", "xbuild lock --update"]);
+    with(project.xbuild().args(["lock", "--update", &name]), warm.path()).run().success();
+    let now = grounds(&project, &with(project.build().arg("--locked"), warm.path()).run().success());
+    assert!(now.iter().all(|digest| !pinned.contains(digest)), "{now:?}");
 }
 
 #[test]
