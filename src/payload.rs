@@ -11,7 +11,7 @@ use crate::catalog::Target;
 use crate::elf::{self, Elf};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer::{Content, Entry, EntryKind};
-use crate::plan::{GlibcVersion, PROGRAM_FOLDER};
+use crate::plan::PROGRAM_FOLDER;
 use crate::platform::Platform;
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
@@ -66,28 +66,6 @@ pub enum PayloadError {
         /// What differs.
         source: elf::Mismatch,
     },
-    /// It needs a dynamic loader, and the image has nothing.
-    #[error("`{name}` needs {}, and the base `scratch` has nothing", needs.join(", "))]
-    DynamicOnScratch {
-        /// The program.
-        name: String,
-        /// Its loader and libraries.
-        needs: Vec<String>,
-    },
-    /// It needs a newer glibc than the base has.
-    #[error("`{name}` needs glibc {}.{} ({symbols}), and the base `{base}` has glibc {}.{}", needs.0, needs.1, has.0, has.1)]
-    GlibcTooNew {
-        /// The program.
-        name: String,
-        /// What it needs.
-        needs: GlibcVersion,
-        /// The libraries that it needs that version of.
-        symbols: String,
-        /// What the base has.
-        has: GlibcVersion,
-        /// The base's name.
-        base: String,
-    },
     /// The same bytes as on another platform.
     #[error("`{name}` is the same file on {}: it cannot be a program for each of them",
         platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
@@ -107,7 +85,6 @@ impl Explain for PayloadError {
         match self {
             Self::Parse { source, .. } => source.exit_code(),
             Self::Mismatch { source, .. } => source.exit_code(),
-            Self::DynamicOnScratch { .. } | Self::GlibcTooNew { .. } => ExitCode::Unrunnable,
             Self::Same { .. } => ExitCode::SamePayload,
             Self::Io(error) => ExitCode::of_io(error),
         }
@@ -117,13 +94,6 @@ impl Explain for PayloadError {
         match self {
             Self::Parse { source, .. } => source.hint(),
             Self::Mismatch { source, .. } => source.hint(),
-            Self::DynamicOnScratch { .. } => {
-                Some("build for a musl triple, or use a base with a C library, such as apt:bookworm".into())
-            }
-            Self::GlibcTooNew { has, .. } => Some(format!(
-                "let zig link it (--toolchain zig), which keeps to glibc {}.{}, or use a newer base",
-                has.0, has.1
-            )),
             Self::Same { .. } => {
                 Some("look for a build script or wrapper that ignores the target it is asked for".into())
             }
@@ -132,55 +102,21 @@ impl Explain for PayloadError {
     }
 }
 
-/// What a program is to run on.
-#[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
-    /// The target it was compiled for.
-    pub target: &'a Target,
-    /// The base image's name.
-    pub base: &'a str,
-    /// True if the base has no files at all.
-    pub empty: bool,
-    /// The base's glibc.
-    pub glibc: Option<GlibcVersion>,
-}
-
 /// Verifies the artifacts of one platform.
-pub fn verify(binaries: Vec<BuiltBinary>, ground: &Ground<'_>) -> Result<Payload, PayloadError> {
-    let programs = binaries.into_iter().map(|binary| verify_one(binary, ground)).collect::<Result<_, _>>()?;
+pub fn verify(binaries: Vec<BuiltBinary>, target: &Target) -> Result<Payload, PayloadError> {
+    let programs = binaries.into_iter().map(|binary| verify_one(binary, target)).collect::<Result<_, _>>()?;
     Ok(Payload { programs })
 }
 
-fn verify_one(binary: BuiltBinary, ground: &Ground<'_>) -> Result<Program, PayloadError> {
+fn verify_one(binary: BuiltBinary, target: &Target) -> Result<Program, PayloadError> {
     let BuiltBinary { name, path } = binary;
     let bytes = fs::read(&path)?;
     let elf = match Elf::parse(&bytes) {
         Ok(elf) => elf,
         Err(source) => return Err(PayloadError::Parse { name, source }),
     };
-    if let Err(source) = elf::verify(&elf, ground.target) {
+    if let Err(source) = elf::verify(&elf, target) {
         return Err(PayloadError::Mismatch { name, source });
-    }
-    if ground.empty && !elf.is_static() {
-        let needs = elf.interpreter.iter().chain(&elf.needed).cloned().collect();
-        return Err(PayloadError::DynamicOnScratch { name, needs });
-    }
-    if let (Some(needs), Some(has)) = (elf.newest_glibc_needed(), ground.glibc)
-        && needs > has
-    {
-        let libraries: Vec<_> = elf
-            .versions_needed
-            .iter()
-            .filter(|need| elf::glibc_version(&need.version) == Some(needs))
-            .map(|need| format!("{} of {}", need.version, need.library))
-            .collect();
-        return Err(PayloadError::GlibcTooNew {
-            name,
-            needs,
-            symbols: libraries.join(", "),
-            has,
-            base: ground.base.to_owned(),
-        });
     }
     let size = bytes.len() as u64;
     drop(bytes);
@@ -245,35 +181,24 @@ mod tests {
         BuiltBinary { name: "sh".into(), path: "/bin/sh".into() }
     }
 
-    fn ground(triple: &str) -> Ground<'static> {
-        let target = Target::by_triple(triple).unwrap();
-        Ground { target, base: "a-base", empty: false, glibc: None }
+    fn target(triple: &str) -> &'static Target {
+        Target::by_triple(triple).unwrap()
     }
 
     #[test]
     fn a_program_of_this_host_is_one_for_amd64_only() {
-        let payload = verify(vec![host()], &ground("x86_64-unknown-linux-gnu")).unwrap();
+        let payload = verify(vec![host()], target("x86_64-unknown-linux-gnu")).unwrap();
         assert!(payload.needed().contains("libc.so.6"));
         assert_eq!(payload.entries()[0].path, "usr/local/bin/sh");
-        let error = verify(vec![host()], &ground("aarch64-unknown-linux-gnu")).unwrap_err();
+        let error = verify(vec![host()], target("aarch64-unknown-linux-gnu")).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::WrongBinary);
-        let error = verify(vec![host()], &ground("x86_64-unknown-linux-musl")).unwrap_err();
+        let error = verify(vec![host()], target("x86_64-unknown-linux-musl")).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::WrongBinary);
-    }
-
-    #[test]
-    fn the_ground_must_have_what_it_needs() {
-        let gnu = ground("x86_64-unknown-linux-gnu");
-        let error = verify(vec![host()], &Ground { empty: true, base: "scratch", ..gnu }).unwrap_err();
-        assert!(error.to_string().contains("libc.so.6"), "{error}");
-        let error = verify(vec![host()], &Ground { glibc: Some((2, 3)), ..gnu }).unwrap_err();
-        assert!(error.to_string().contains("of libc.so.6), and the base `a-base` has glibc 2.3"), "{error}");
-        assert_eq!(error.exit_code(), ExitCode::Unrunnable);
     }
 
     #[test]
     fn the_same_bytes_on_two_platforms_are_refused() {
-        let payload = verify(vec![host()], &ground("x86_64-unknown-linux-gnu")).unwrap();
+        let payload = verify(vec![host()], target("x86_64-unknown-linux-gnu")).unwrap();
         let platforms: Vec<Platform> = ["arm64", "amd64"].iter().map(|text| text.parse().unwrap()).collect();
         let errors = same(platforms.iter().map(|platform| (platform, &payload)));
         assert_eq!(

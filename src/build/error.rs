@@ -1,5 +1,6 @@
 //! Why a build failed: any room's error, told apart by platform.
 
+use super::check::CheckError;
 use crate::base::BaseError;
 use crate::compile;
 use crate::engine::EngineError;
@@ -114,6 +115,8 @@ build_error! {
     Layer(layer::Error),
     /// The image.
     Image(ImageError),
+    /// The link check.
+    Check(CheckError),
     /// The layout.
     Layout(LayoutError),
     /// Another output.

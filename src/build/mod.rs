@@ -5,6 +5,7 @@
 //! others still compile. A platform that fails leaves the others alone; at the end every failure is reported, in
 //! platform order, and nothing is published unless all succeeded or a partial image was asked for.
 
+mod check;
 mod error;
 mod locking;
 mod place;
@@ -14,6 +15,7 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::Explain;
 use crate::facts::{self, Probe};
@@ -30,6 +32,7 @@ use crate::sys::env::Environment;
 
 use locking::Locking;
 
+pub use check::CheckError;
 pub use error::BuildError;
 pub use locking::{Locked, Update, lock};
 
@@ -153,9 +156,12 @@ pub fn run(
         blobs: outputs.blobs(),
         reporter,
         start,
+        checks: Mutex::default(),
     };
     let (images, more) = work.execute(&cancel)?;
     failures.extend(more);
+    let checks = work.checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    check::tell(&settings.check, &checks, reporter);
     cancel.check()?;
     let failed = conclude(settings, &failures, reporter)?;
     let images: Vec<Image> = images.into_values().collect();

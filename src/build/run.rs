@@ -2,24 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
-use super::{BuildError, Failures, place};
+use super::{BuildError, CheckError, Failures, check, place};
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
 use crate::compile::{self, Artifact, CompileRequest, Unit, UnitError};
 use crate::facts::Probe;
 use crate::image::{AddedLayer, Image, ImageLayer, Parts};
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
+use crate::linkcheck::Report;
 use crate::oci::annotation;
-use crate::payload::{self, BuiltBinary, Ground, Payload, PayloadError};
+use crate::payload::{self, BuiltBinary, Payload, PayloadError};
 use crate::plan::{Plan, PlatformPlan};
 use crate::platform::Platform;
 use crate::report::{Event, Phase, Reporter};
-use crate::settings::{self, BaseSource, OnFailure, Output, Settings};
+use crate::settings::{self, CheckMode, OnFailure, Output, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::download::Client;
@@ -43,6 +44,8 @@ pub(super) struct Work<'a> {
     pub(super) blobs: &'a Path,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) start: Instant,
+    /// What the link check found; told when the run ends, in platform order.
+    pub(super) checks: Mutex<BTreeMap<Platform, Report>>,
 }
 
 /// What comes to the coordinator.
@@ -251,13 +254,7 @@ impl Work<'_> {
         let Some(plan) = self.platform_plan(platform) else {
             return Ok(Payload { programs: Vec::new() });
         };
-        let ground = Ground {
-            target: plan.target,
-            base: &plan.base.name,
-            empty: plan.base_source == BaseSource::Scratch,
-            glibc: plan.base.glibc,
-        };
-        payload::verify(binaries, &ground)
+        payload::verify(binaries, plan.target)
     }
 
     /// Fetches a platform's base on a thread of its own.
@@ -346,6 +343,7 @@ impl Work<'_> {
             created: self.plan.created.seconds,
             annotations: &annotations,
         })?;
+        self.check(plan, base, &layers, &image, cancel)?;
         self.phase(platform, Phase::Done);
         self.reporter.report(Event::Built {
             platform: platform.clone(),
@@ -357,6 +355,26 @@ impl Work<'_> {
             milliseconds: milliseconds(self.start),
         });
         Ok(image)
+    }
+
+    /// Checks whether an image will run.
+    fn check(
+        &self,
+        plan: &PlatformPlan,
+        base: &BaseImage,
+        layers: &[AddedLayer],
+        image: &Image,
+        cancel: &Cancel,
+    ) -> Result<(), CheckError> {
+        let settings = &self.settings.check;
+        if settings.mode != CheckMode::Off {
+            self.phase(&plan.platform, Phase::Check);
+        }
+        let Some(report) = check::check(settings, plan, base, layers, image, cancel)? else { return Ok(()) };
+        let verdict = check::verdict(settings.mode, &report);
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.insert(plan.platform.clone(), report);
+        verdict
     }
 
     /// The toolchain that compiled and linked, for people.

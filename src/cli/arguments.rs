@@ -313,6 +313,12 @@ pub(super) struct BuildOptions {
     /// The oldest glibc that the programs must run with: 2.28 [default: the base's own]
     #[arg(long, value_name = "[PLATFORM=]VERSION", help_heading = RUN)]
     glibc: Vec<String>,
+    /// What the link check's errors do: error, warn or off [default: error]
+    ///
+    /// Every finished image is checked for whether it will run: loader, libraries, symbols, scripts, users.
+    /// Nothing is published that will not.
+    #[arg(long, value_name = "MODE", help_heading = RUN)]
+    check: Option<String>,
     /// When a platform fails, finish the others and report every failure [this is the default]
     #[arg(long, overrides_with = "fail_fast", help_heading = RUN)]
     keep_going: bool,
@@ -402,6 +408,7 @@ impl BuildOptions {
             annotations: self.annotation.clone(),
             load: self.load.map(LoadEngine::engine),
             push: self.push,
+            check: self.check.clone(),
             on_failure: match (self.keep_going, self.fail_fast) {
                 (true, _) => Some(OnFailure::KeepGoing),
                 (false, true) => Some(OnFailure::FailFast),

@@ -21,7 +21,8 @@ pub use document::{Document, parse_project, parse_user};
 pub use error::{Error, Fault};
 pub use locate::{Project, find_project, load_user, user_file_path};
 pub use project::{
-    DebianTable, FileTable, HealthcheckTable, ImageTable, PayloadTable, PlatformTable, Port, ProjectFile,
+    AllowTable, CheckTable, DebianTable, FileTable, HealthcheckTable, ImageTable, PayloadTable,
+    PlatformTable, Port, ProjectFile,
 };
 pub use schema::project_schema;
 pub use user::{UserDebianTable, UserFile, UserRegistryTable, UserZigTable};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Text;
-use crate::settings::{OnFailure, ToolchainChoice};
+use crate::settings::{CheckMode, OnFailure, ToolchainChoice};
 
 /// `xbuild.toml`, `[package.metadata.xbuild]` or `[workspace.metadata.xbuild]`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -52,6 +52,8 @@ pub struct ProjectFile {
     pub image: ImageTable,
     /// Files that go into the image beside the programs.
     pub files: Option<Vec<FileTable>>,
+    /// The check of every finished image, before it is published, for whether it will run.
+    pub check: CheckTable,
     /// Which of Debian's packages `apt:` bases take.
     pub debian: DebianTable,
     /// What is different on one platform: `[platform."linux/arm/v7"]`.
@@ -170,6 +172,38 @@ pub struct FileTable {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub exclude: Vec<Text>,
+}
+
+/// `[check]`: the link check of every finished image.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CheckTable {
+    /// What its errors do: `error` (the platform fails), `warn` or `off` (nothing is checked). Default: `error`.
+    #[schemars(with = "Option<CheckMode>")]
+    pub mode: Option<Text>,
+    /// What is known and right.
+    pub allow: Vec<AllowTable>,
+}
+
+/// An element of `allow`: findings that are known and right. All that is given must fit.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AllowTable {
+    /// The kind of finding, as messages have it in brackets: `missing-library`.
+    #[serde(default)]
+    pub check: Option<String>,
+    /// The file that was checked: its path in the image. `*` stands for any characters.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// What is missing or wrong: `libcuda.so.1`. `*` stands for any characters.
+    #[serde(default)]
+    pub missing: Option<String>,
+    /// The platform. Default: all.
+    #[serde(default)]
+    pub platform: Option<String>,
+    /// Why it is right as it is.
+    #[schemars(with = "String")]
+    pub reason: Text,
 }
 
 /// `[debian]`: which packages `apt:` bases take. Where they come from belongs to the machine, see the user's

@@ -10,6 +10,7 @@
 //! that a processor may lack where no note tells of them.
 
 mod advice;
+mod allow;
 mod cache;
 mod closure;
 mod execution;
@@ -33,6 +34,7 @@ use crate::platform::Platform;
 use crate::rootfs::{Content, Identity, Node, Permission, Reach, Root};
 use crate::sys::cancel::{Cancel, Cancelled};
 
+pub use allow::{Allowance, allow};
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::error::{ExitCode, Explain, describe};
+use crate::linkcheck::Finding;
 use crate::platform::Platform;
 
 pub mod human;
@@ -81,6 +82,14 @@ pub enum Event {
         /// One sentence or more, without a full stop at its end.
         text: String,
     },
+    /// The link check found something that keeps an image from running, or may.
+    Finding {
+        /// What was found.
+        #[serde(flatten)]
+        finding: Box<Finding>,
+        /// What is wrong, in words.
+        message: String,
+    },
     /// A platform's image is complete.
     Built {
         /// The platform.
@@ -140,6 +149,8 @@ pub enum Phase {
     Verify,
     /// Layers are written.
     Layer,
+    /// Its image is checked for whether it will run.
+    Check,
     /// Its image is complete.
     Done,
 }
@@ -153,6 +164,7 @@ impl Phase {
             Self::Compile => "compile",
             Self::Verify => "verify",
             Self::Layer => "layer",
+            Self::Check => "check",
             Self::Done => "done",
         }
     }

@@ -9,6 +9,7 @@ use snapbox::{assert_data_eq, str};
 use super::human::{Plain, Verbosity};
 use super::json::Json;
 use super::*;
+use crate::linkcheck::{Finding, Problem, Severity};
 
 /// A writer whose text can be read afterwards.
 #[derive(Clone, Default)]
@@ -60,6 +61,26 @@ fn built(name: &str, triple: &str, size: u64) -> Event {
     }
 }
 
+fn finding(platform: &Platform, severity: Severity, allowed: Option<&str>) -> Event {
+    let problem = Problem::MissingLibrary {
+        library: "libcuda.so.1".into(),
+        needed_by: "/usr/local/bin/app".into(),
+        searched: vec!["/lib".into(), "/usr/lib".into()],
+        skipped: Vec::new(),
+        elsewhere: Vec::new(),
+    };
+    let message = problem.to_string();
+    let finding = Finding {
+        platform: platform.clone(),
+        severity,
+        file: "/usr/local/bin/app".into(),
+        problem,
+        remedy: "take a base that has it".into(),
+        allowed: allowed.map(ToOwned::to_owned),
+    };
+    Event::Finding { finding: Box::new(finding), message }
+}
+
 /// A run in which one platform fails.
 fn recorded() -> Vec<Event> {
     let (amd64, arm64) = (platform("linux/amd64"), platform("linux/arm64"));
@@ -87,8 +108,12 @@ fn recorded() -> Vec<Event> {
         phase(&amd64, Phase::Layer),
         Event::Progress { platform: amd64.clone(), done: 10, total: Some(20) },
         built("linux/arm/v7", "armv7-unknown-linux-gnueabihf", 31_000_000),
+        phase(&amd64, Phase::Check),
         phase(&amd64, Phase::Done),
         built("linux/amd64", "x86_64-unknown-linux-gnu", 34_567_890),
+        finding(&amd64, Severity::Warning, None),
+        finding(&arm64, Severity::Error, None),
+        finding(&arm64, Severity::Error, Some("the driver brings it")),
         Event::Failed {
             platform: Some(arm64),
             code: ExitCode::Compile,
@@ -131,7 +156,12 @@ warning: linux/arm64: the linker argument `--icf=all` was left out
 linux/amd64     verify
 linux/amd64     layer
 linux/arm/v7    done sha256:0000000000000000000000000000000000000000000000000000000001d905c0 31.0 MB in 12s
+linux/amd64     check
 linux/amd64     done sha256:00000000000000000000000000000000000000000000000000000000020f76d2 34.6 MB in 12s
+warning[missing-library]: linux/amd64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
+hint: take a base that has it
+error[missing-library]: linux/arm64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
+hint: take a base that has it
 error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
@@ -161,6 +191,8 @@ fn quiet_shows_failures_only() {
     assert_data_eq!(
         plain(Verbosity::Quiet, false),
         str![[r#"
+error[missing-library]: linux/arm64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
+hint: take a base that has it
 error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
@@ -198,6 +230,10 @@ fn the_terminal_prints_what_scrolls_and_the_table() {
         str![[r#"
 warning: unused variable: `x`
 warning: linux/arm64: the linker argument `--icf=all` was left out
+warning[missing-library]: linux/amd64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
+hint: take a base that has it
+error[missing-library]: linux/arm64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
+hint: take a base that has it
 error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
@@ -234,6 +270,7 @@ fn one_of_each() -> Vec<Event> {
             | Event::Upload { .. }
             | Event::Compiler { .. }
             | Event::Note { .. }
+            | Event::Finding { .. }
             | Event::Built { .. }
             | Event::Failed { .. }
             | Event::Published { .. } => (),
@@ -242,7 +279,7 @@ fn one_of_each() -> Vec<Event> {
             seen.push(event);
         }
     }
-    assert_eq!(seen.len(), 10, "the recorded run has every variant");
+    assert_eq!(seen.len(), 11, "the recorded run has every variant");
     seen
 }
 
@@ -255,7 +292,7 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
         view.report(event);
     }
     let text = shared.text();
-    assert_eq!(text.lines().count(), 10);
+    assert_eq!(text.lines().count(), 11);
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = value["event"].as_str().unwrap();
@@ -265,7 +302,8 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
             assert!(section.contains(&format!("| `{key}` |")), "{name}: {key}");
         }
     }
-    for phase in [Phase::Resolve, Phase::Compile, Phase::Verify, Phase::Layer, Phase::Done] {
+    let phases = [Phase::Resolve, Phase::Compile, Phase::Verify, Phase::Layer, Phase::Check, Phase::Done];
+    for phase in phases {
         assert_eq!(serde_json::to_value(phase).unwrap(), phase.name());
         assert!(manual.contains(&format!("`{}`", phase.name())));
     }

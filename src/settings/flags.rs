@@ -58,6 +58,8 @@ pub struct Flags {
     pub annotations: Vec<String>,
     /// `--load[=ENGINE]`: the engine, or the one that is found.
     pub load: Option<Option<Engine>>,
+    /// `--check`.
+    pub check: Option<String>,
     /// `--keep-going` or `--fail-fast`.
     pub on_failure: Option<OnFailure>,
     /// `--allow-partial`.
@@ -82,6 +84,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "XBUILD_TAG", meaning: "the image's names, as --tag, separated by commas" },
     Variable { name: "XBUILD_OUTPUT", meaning: "where the image goes, as --output" },
     Variable { name: "XBUILD_COMPRESSION", meaning: "how layers are compressed, as --compression" },
+    Variable { name: "XBUILD_CHECK", meaning: "what the link check's errors do, as --check" },
     Variable { name: "XBUILD_TIMEOUT", meaning: "the time limit of the run, as --timeout" },
     Variable { name: "XBUILD_CONFIG", meaning: "the project's configuration file, as --config" },
     Variable { name: "XBUILD_PROGRESS", meaning: "how progress is shown, as --progress" },

@@ -19,6 +19,7 @@ use crate::platform::Platform;
 use crate::registry::ImageName;
 
 mod annotation;
+mod check;
 mod destinations;
 mod error;
 mod flags;
@@ -35,6 +36,7 @@ mod tests;
 mod values;
 
 pub use annotation::index_annotations;
+pub use check::{CheckMode, CheckSettings};
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub on_failure: OnFailure,
     /// Whether an image without the platforms that failed may be published.
     pub partial: Partial,
+    /// The link check.
+    pub check: CheckSettings,
     /// How long the whole run may take. Always finite.
     pub timeout: Duration,
     /// What belongs to the machine and not to the project.

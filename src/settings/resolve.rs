@@ -17,7 +17,7 @@ use super::origin::{Origin, Sourced};
 use super::platforms::known_platform;
 use super::{
     BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
-    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, image,
+    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, check, image,
     nearest::nearest, registries, values,
 };
 
@@ -116,6 +116,7 @@ pub fn resolve(
         index_descriptor_annotations: annotations.index_descriptor,
         on_failure: flags.on_failure.or(sources.project_value(|file| file.on_failure)).unwrap_or_default(),
         partial: flags.partial,
+        check: check::check(&project.documents, flags, environment)?,
         timeout: sources.total_timeout(&timeout)?,
         machine: sources.machine()?,
         source_date_epoch: sources.source_date_epoch()?,

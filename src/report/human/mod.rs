@@ -12,6 +12,7 @@ pub use terminal::Terminal;
 
 use super::style::Paint;
 use super::{Event, Level};
+use crate::linkcheck::Severity;
 use crate::platform::Platform;
 
 /// How the name of a published image is shown: a path as it is reached from where the person stands.
@@ -31,6 +32,25 @@ fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
                 Level::Warning => paint.warning("warning:"),
             };
             Some(format!("{kind} {}{text}\n", about(platform)))
+        }
+        Event::Finding { finding, message } => {
+            let check = finding.problem.check();
+            let (kind, last) = match (&finding.allowed, finding.severity) {
+                (Some(_), _) if !details => return None,
+                (Some(reason), _) => (format!("allowed[{check}]:"), format!("reason: {reason}")),
+                (None, Severity::Error) => (
+                    paint.error(&format!("error[{check}]:")),
+                    format!("{} {}", paint.word("hint:"), finding.remedy),
+                ),
+                (None, Severity::Warning) => {
+                    let kind = paint.warning(&format!("warning[{check}]:"));
+                    (kind, format!("{} {}", paint.word("hint:"), finding.remedy))
+                }
+            };
+            // Most problems name the file themselves.
+            let file =
+                if message.contains(&finding.file) { String::new() } else { format!("{}: ", finding.file) };
+            Some(format!("{kind} {}: {file}{message}\n{last}\n", finding.platform))
         }
         Event::Failed { platform, message, hint, code: _ } => {
             let message = message.trim_end();

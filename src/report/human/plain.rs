@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::style::{Paint, size, span};
 use super::super::{Event, Phase, Reporter};
 use super::{Shown, remark, table::table};
+use crate::linkcheck::Severity;
 use crate::platform::Platform;
 use crate::sys::clock::Instant;
 
@@ -133,7 +134,9 @@ impl State {
                 format!("\n{table}\n{published} {name}@{digest} in {}\n", span(milliseconds))
             }
             // Bytes of a phase are for live views.
-            Event::Progress { .. } | Event::Note { .. } | Event::Failed { .. } => String::new(),
+            Event::Progress { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => {
+                String::new()
+            }
         }
     }
 
@@ -182,7 +185,14 @@ fn with_line_end(mut text: String) -> String {
 
 impl Reporter for Plain {
     fn report(&self, event: Event) {
-        if self.verbosity == Verbosity::Quiet && !matches!(event, Event::Failed { .. }) {
+        let is_failure = match &event {
+            Event::Failed { .. } => true,
+            Event::Finding { finding, .. } => {
+                finding.severity == Severity::Error && finding.allowed.is_none()
+            }
+            _ => false,
+        };
+        if self.verbosity == Verbosity::Quiet && !is_failure {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -268,7 +268,7 @@ impl Reporter for Terminal {
                 let name = (self.shown)(&reference);
                 self.write(state, &format!("{table}\n{published} {name} in {}\n", span(milliseconds)));
             }
-            Event::Note { .. } | Event::Failed { .. } => (),
+            Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => (),
         }
     }
 }
