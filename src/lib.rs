@@ -17,6 +17,7 @@
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
 //! | [`layout`], [`output`], [`engine`], [`registry`] | where those go |
 //! | [`transport`] | images that are there already: copied, looked at, merged |
+//! | [`verify`] | whether any image is what it says, and runs |
 //! | [`repro`] | whether a project builds to the same image again |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
 //! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
@@ -56,3 +57,4 @@ pub mod settings;
 pub mod sys;
 pub mod toolchain;
 pub mod transport;
+pub mod verify;

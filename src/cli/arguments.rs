@@ -10,6 +10,7 @@ use super::images::{
     TagOptions,
 };
 use super::repro::ReproOptions;
+use super::verify::VerifyOptions;
 use crate::engine::Engine;
 use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
 
@@ -149,6 +150,8 @@ pub(super) enum Command {
     Toolchain(ToolchainCommand),
     /// Check the machine: what is there, what is missing, what to do about it
     Doctor,
+    /// Check an image, whoever built it: every blob and document, and whether each platform runs
+    Verify(VerifyOptions),
     /// Build twice under different conditions and compare; show what differs, down to the bytes
     #[command(after_help = "\
 The second build is of a copy of the project in another folder, into an empty target folder, with another umask,

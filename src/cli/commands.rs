@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOptions, ToolchainCommand};
 use super::repro::ReproOptions;
+use super::verify::VerifyOptions;
 use super::view::{self, View, print, shown_reference};
 use super::{CliError, Failure, diagnose, images, show};
 use crate::build::{self, Update};
@@ -20,6 +21,7 @@ use crate::repro::ReproError;
 use crate::settings::{self, Host, Machine, Settings, Sink, nearest::nearest};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
+use crate::verify;
 
 /// What every command gets.
 pub(super) struct Context<'a> {
@@ -58,6 +60,7 @@ pub(super) fn run(
             diagnose::toolchain(command, &context.machine(offline)?, environment, view, cancel)
         }
         Command::Doctor => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
+        Command::Verify(options) => verify(&context, options),
         Command::Repro(options) => repro(&context, options),
         Command::Completions { shell } => completions(*shell),
         Command::Man { command } => man(command.as_deref()),
@@ -183,6 +186,15 @@ fn lock(context: &Context<'_>, options: &LockOptions) -> Result<(), Failure> {
         build::lock(&settings, context.environment, &update, context.view.reporter(), context.cancel)?;
     context.view.finish();
     Ok(print(&format!("{}\n", shown_reference(&locked.path.display().to_string())))?)
+}
+
+fn verify(context: &Context<'_>, options: &VerifyOptions) -> Result<(), Failure> {
+    let source = images::open(context, &options.image)?;
+    let wanted = verify::Options { platforms: options.platform.clone(), strict: options.strict };
+    let report = verify::verify(&source, &wanted, context.cancel)?;
+    context.view.finish();
+    print(&if options.json { json_text(&report) } else { super::verify::text(&report) })?;
+    Ok(super::verify::verdict(&report, options.strict)?)
 }
 
 fn repro(context: &Context<'_>, options: &ReproOptions) -> Result<(), Failure> {

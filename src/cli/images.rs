@@ -148,6 +148,11 @@ pub(super) struct CreateOptions {
     metadata_file: Option<PathBuf>,
 }
 
+/// Opens the image that a text means, for other commands.
+pub(super) fn open(context: &Context<'_>, text: &str) -> Result<Source, Failure> {
+    Ok(Images::new(context)?.open(text)?)
+}
+
 /// What these commands open images with.
 struct Images<'a> {
     context: &'a Context<'a>,
@@ -173,6 +178,7 @@ impl<'a> Images<'a> {
         }
     }
 
+    /// Opens the image that a text means.
     fn open(&self, text: &str) -> Result<Source, TransportError> {
         self.opener().open(&Location::parse(text, &Path::exists)?)
     }

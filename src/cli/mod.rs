@@ -13,6 +13,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 mod view;
 
 use std::ffi::{OsStr, OsString};

@@ -210,9 +210,14 @@ impl Closure {
         for symbol in file.object.symbols.undefined.iter().filter(|symbol| wanted(symbol)) {
             let Undefined(name, version) = symbol;
             let version = version.and_then(|version| elf.versions_needed.get(usize::from(version)));
+            // The library that the version is needed of. glibc's loader gives up where it is the one that has the
+            // symbol, and has lost all its versions.
+            let of = version.filter(|_| !self.musl).and_then(|need| self.known(&need.library));
             let asked = version.map(|version| version.version.as_str()).filter(|_| !self.musl);
-            let mut scope = self.files.iter().zip(&self.scope).filter(|(_, in_scope)| **in_scope);
-            if scope.any(|(file, _)| file.object.symbols.defines(name, asked)) {
+            let scope =
+                self.files.iter().zip(&self.scope).enumerate().filter(|(_, (_, in_scope))| **in_scope);
+            let mut found = scope.filter(|(_, (file, _))| file.object.symbols.defines(name, asked));
+            if found.next().is_some_and(|(at, (file, _))| Some(at) != of || file.object.symbols.versioned) {
                 continue;
             }
             // Where the version itself is missing, that says it.

@@ -23,7 +23,7 @@ pub(super) fn describe(machine: u16, class: u8, endianness: Endianness) -> Strin
 }
 
 /// As [`describe`] for a file.
-pub(super) fn describe_elf(elf: &Elf) -> String {
+pub(crate) fn describe_elf(elf: &Elf) -> String {
     describe(elf.machine, elf.class, elf.endianness)
 }
 
@@ -33,7 +33,7 @@ pub(super) fn is_compatible(platform: &Platform, elf: &Elf) -> bool {
 }
 
 /// What keeps a file from running on the platform's processors, whatever else is in the image.
-pub(super) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
+pub(crate) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
     let path = || path.to_owned();
     if let Some((machine, class, endianness)) = identity(platform)
         && (elf.machine, elf.class, elf.endianness) != (machine, class, endianness)

@@ -38,6 +38,7 @@ pub use allow::{Allowance, allow};
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};
+pub(crate) use fit::{describe_elf, problems as unfit};
 pub use remedy::{Origin, package_of_library};
 
 /// An interpreter may be a script again, as deep as Linux follows.

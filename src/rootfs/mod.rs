@@ -25,7 +25,7 @@ pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, index_of, known_index};
 pub use root::{Identity, Permission, Reach, Root};
-pub use scan::{Limits, Packing, scan};
+pub use scan::{Ending, Limits, Packing, scan, scan_to_end};
 
 use crate::oci::Digest;
 use crate::sys::cancel::Cancelled;

@@ -109,6 +109,47 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
+/// Adds what the last block of an archive lacks: some writers leave out the padding of its last file, and engines do
+/// not mind.
+struct Padded<R> {
+    inner: R,
+    /// The bytes that there were.
+    count: u64,
+    /// What is still to be added, once the end was met.
+    padding: Option<usize>,
+}
+
+impl<R: Read> Read for Padded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = if let Some(left) = self.padding {
+            left
+        } else {
+            let read = self.inner.read(buffer)?;
+            self.count += read as u64;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            // At most 511.
+            usize::try_from(self.count.wrapping_neg() % 512).unwrap_or(0)
+        };
+        let zeros = left.min(buffer.len());
+        buffer[..zeros].fill(0);
+        self.padding = Some(left - zeros);
+        Ok(zeros)
+    }
+}
+
+/// How a layer's archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With two blocks of zeros or more, as POSIX has it.
+    Whole,
+    /// With less, as if it was cut short between two entries.
+    Open,
+    /// With something behind its end: how many bytes follow the end's first block.
+    Followed(u64),
+}
+
 /// Reads a layer to its end. `algorithm` is that of the `diff_id`.
 pub fn scan(
     blob: impl Read,
@@ -117,12 +158,25 @@ pub fn scan(
     limits: Limits,
     cancel: &Cancel,
 ) -> Result<LayerIndex, StreamError> {
+    Ok(scan_to_end(blob, packing, algorithm, limits, cancel)?.0)
+}
+
+/// As [`scan`], and looks at how the archive ends.
+pub fn scan_to_end(
+    blob: impl Read,
+    packing: Packing,
+    algorithm: Algorithm,
+    limits: Limits,
+    cancel: &Cancel,
+) -> Result<(LayerIndex, Ending), StreamError> {
     let guard = Guard::new(limits.bytes, cancel);
     let inner = packing.decode(blob).map_err(StreamError::Broken)?;
     let hashing = Hashing { inner, hasher: algorithm.hasher() };
     let mut stream = Guarded { inner: BufReader::with_capacity(CHUNK, hashing), guard: &guard };
     let mut found = Found::default();
-    let mut tar = tar::Archive::new(&mut stream);
+    let mut end = 0;
+    let mut padded = Padded { inner: &mut stream, count: 0, padding: None };
+    let mut tar = tar::Archive::new(&mut padded);
     for entry in tar.entries().map_err(|error| guard.explain(error))? {
         let mut entry = entry.map_err(|error| guard.explain(error))?;
         // The size of a sparse file is the one that it unpacks to, and holes may be without end.
@@ -132,6 +186,7 @@ pub fn scan(
             entry.size()
         };
         guard.allow(stored);
+        end = entry.raw_file_position().saturating_add(stored);
         if found.count == limits.entries {
             return Err(StreamError::TooManyEntries { limit: limits.entries });
         }
@@ -141,12 +196,38 @@ pub fn scan(
             return Err(StreamError::LongNames { limit: limits.names });
         }
     }
+    // Padding stands for padding only, and not for what a file lacks.
+    if padded.count < end {
+        return Err(StreamError::Broken(io::ErrorKind::UnexpectedEof.into()));
+    }
     // To the end, so that the diff_id is of all bytes and the compressed stream's own checksum is looked at.
     guard.allow(u64::MAX);
-    io::copy(&mut stream, &mut io::sink()).map_err(|error| guard.explain(error))?;
+    let ending = ending(&mut stream).map_err(|error| guard.explain(error))?;
     let size = guard.spent();
     let diff_id = stream.inner.into_inner().hasher.finish();
-    Ok(LayerIndex { diff_id, size, opaque: found.opaque, whiteouts: found.whiteouts, entries: found.entries })
+    let Found { opaque, whiteouts, entries, .. } = found;
+    Ok((LayerIndex { diff_id, size, opaque, whiteouts, entries }, ending))
+}
+
+/// Reads what is behind the first block of an archive's end.
+fn ending(rest: &mut impl Read) -> io::Result<Ending> {
+    let (mut piece, mut count, mut zeros) = (vec![0; CHUNK], 0, true);
+    loop {
+        match rest.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => {
+                count += read as u64;
+                zeros &= piece[..read].iter().all(|byte| *byte == 0);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(match count {
+        _ if !zeros => Ending::Followed(count),
+        0..512 => Ending::Open,
+        _ => Ending::Whole,
+    })
 }
 
 #[derive(Default)]

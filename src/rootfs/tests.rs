@@ -118,3 +118,31 @@ fn a_kept_index_is_read_again_only_if_it_is_whole() {
     crate::sys::fs::write_atomic(&path, &bytes, 0o644).unwrap();
     assert_eq!(recall(&path).unwrap(), None);
 }
+
+#[test]
+fn the_end_of_an_archive_is_looked_at() {
+    let ending = |bytes: &[u8]| {
+        let scanned =
+            scan_to_end(bytes, Packing::Plain, crate::oci::Algorithm::Sha256, Limits::LAYER, &Cancel::new());
+        scanned.map(|(index, ending)| (index.size, ending))
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(700);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "a", [b'x'; 700].as_slice()).unwrap();
+    let whole = tar.into_inner().unwrap();
+    assert_eq!(whole.len(), 512 + 1024 + 1024);
+    assert_eq!(ending(&whole).unwrap(), (2560, Ending::Whole));
+    // Two blocks of the end are missing, one of them, and the padding of the file, too.
+    for cut in [1536, 2048, 512 + 700] {
+        assert_eq!(ending(&whole[..cut]).unwrap(), (cut as u64, Ending::Open), "{cut}");
+    }
+    // A byte of the file, and half of the header.
+    for cut in [512 + 699, 700, 300] {
+        assert!(matches!(ending(&whole[..cut]), Err(StreamError::Broken(_))), "{cut}");
+    }
+    let mut followed = whole;
+    followed.push(b'x');
+    assert_eq!(ending(&followed).unwrap(), (2561, Ending::Followed(513)));
+}

@@ -128,6 +128,15 @@ impl Source {
         &self.shown
     }
 
+    /// The folder of the layout that it is in, if it is in one.
+    #[must_use]
+    pub fn layout(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Layout(layout) => Some(layout.root()),
+            _ => None,
+        }
+    }
+
     /// The document, verified.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransportError> {
         if descriptor.size > MANIFEST_LIMIT {

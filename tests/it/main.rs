@@ -20,4 +20,5 @@ mod repro;
 mod service;
 mod support;
 mod transports;
+mod verify;
 mod workspace;

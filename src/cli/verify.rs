@@ -1,0 +1,93 @@
+//! `xbuild verify`: is an image what it says, and will it run?
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use crate::linkcheck::Severity;
+use crate::platform::Platform;
+use crate::verify::{Finding, Report, VerifyError};
+
+/// `xbuild verify`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub(super) struct VerifyOptions {
+    /// The image
+    pub(super) image: String,
+    /// Only these platforms, separated by commas [default: all]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(super) platform: Vec<Platform>,
+    /// Let warnings fail, too, and look for blobs of a layout that nothing leads to
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const VERIFY_HELP: &str = "\
+Every blob is read once and held to its digest, size and diff_id, every document to the specification, and what
+each platform starts to what the kernel and the dynamic loader would say. Nothing is executed.
+
+Images are named as for `xbuild inspect`: a layout or an archive, podman:NAME, docker-daemon:NAME, docker://NAME.
+
+Exit codes: 0 where no error was found; 27 where a blob or document is not what it says; 25 where all are, and some
+platform will not run; with --strict both for warnings, too.";
+
+/// The report for a person.
+pub(super) fn text(report: &Report) -> String {
+    let mut text = format!("{}  {}\n", report.reference, report.digest);
+    findings(&mut text, &report.findings, "");
+    for platform in &report.platforms {
+        let verdict = match platform.runs {
+            _ if platform.findings.iter().any(|finding| finding.severity == Severity::Error) => "fails",
+            Some(_) => "ok",
+            None => "not known",
+        };
+        // Writing to a string cannot fail.
+        writeln!(
+            text,
+            "{:<15} {verdict:<9} {} layers, {:.1} MB, {} files checked",
+            platform.platform,
+            platform.layers,
+            megabytes(platform.size),
+            platform.checked.len()
+        )
+        .ok();
+        findings(&mut text, &platform.findings, "  ");
+        for unseen in &platform.unseen {
+            writeln!(text, "  not seen: {unseen}").ok();
+        }
+    }
+    text
+}
+
+#[allow(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+fn megabytes(size: u64) -> f64 {
+    size as f64 / 1e6
+}
+
+fn findings(text: &mut String, findings: &[Finding], indent: &str) {
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let file = finding.file.as_ref().map_or_else(String::new, |file| format!("{file}: "));
+        writeln!(text, "{indent}{severity}[{}]: {file}{}", finding.what.check(), finding.message).ok();
+        if let Some(remedy) = &finding.remedy {
+            writeln!(text, "{indent}  hint: {remedy}").ok();
+        }
+    }
+}
+
+/// The failure that a report comes to.
+pub(super) fn verdict(report: &Report, strict: bool) -> Result<(), VerifyError> {
+    let warnings = if strict { report.warnings } else { 0 };
+    if report.errors + warnings == 0 {
+        return Ok(());
+    }
+    let unsound = report.is_unsound() || (report.errors == 0 && report.is_doubtful());
+    let (reference, errors) = (report.reference.clone(), report.errors);
+    Err(VerifyError::Failed { reference, errors, warnings, unsound })
+}

@@ -1,0 +1,474 @@
+//! Is an image what it says, and will it run? For any image, whoever built it.
+//!
+//! [`verify`] reads every document and every blob that an image leads to, each once, and holds them to their digests,
+//! sizes and the specification ([`documents`] is pure). What the layers make is then given to [`crate::linkcheck`], as
+//! a build does. Everything that is wrong is found, not only the first; all platforms are looked at in parallel, and
+//! the report is in platform order.
+//!
+//! Which files somebody added to a base cannot be known of every image. Those of xbuild's own layers are checked as a
+//! build does. Of the programs in the layers of other builders' `COPY` and `ADD`, what is wrong is a warning, since
+//! nobody may ever start them; what the image starts is checked in any case.
+
+pub mod documents;
+mod error;
+mod fault;
+mod layers;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+pub use error::VerifyError;
+pub use fault::Fault;
+pub use report::{Finding, PlatformReport, Report, What};
+
+use self::layers::{Layer, fault_of};
+use crate::layout::{Layout, reach};
+use crate::linkcheck::{self, Execution, Origin, Severity};
+use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type};
+use crate::platform::Platform;
+use crate::rootfs::{Change, Kind, LayerIndex, Root};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs;
+use crate::transport::{Source, TransportError};
+
+/// Index documents inside of index documents are followed this deep.
+const MOST_NESTED: usize = 8;
+/// No image has as many manifests.
+const MOST_MANIFESTS: usize = 4096;
+/// What the history of layers that xbuild made says of them.
+const OWN: &str = "xbuild";
+
+/// What is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only these platforms; all if it is empty.
+    pub platforms: Vec<Platform>,
+    /// Look for blobs that nothing leads to, too, where the image is in a layout.
+    pub strict: bool,
+}
+
+/// Verifies an image.
+pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Report, VerifyError> {
+    let mut walk = Walk { source, seen: BTreeSet::new(), faults: Vec::new(), manifests: Vec::new() };
+    walk.document(source.root(), 0, cancel)?;
+    let Walk { mut faults, manifests, .. } = walk;
+    let mut images = manifests
+        .par_iter()
+        .map(|descriptor| Image::read(source, descriptor, cancel))
+        .collect::<Result<Vec<Image>, VerifyError>>()?;
+    chosen(&mut images, options, source.shown())?;
+    if !images.iter().any(|image| image.runnable) && faults.is_empty() {
+        faults.push(Fault::NoImage {});
+    }
+    let layers = read_layers(source, &images, cancel)?;
+    faults.extend(same_layers(&images, &layers));
+    if options.strict {
+        faults.extend(unreachable(source, cancel)?);
+    }
+    // An attestation is only as good as its bytes.
+    let (images, others): (Vec<Image>, Vec<Image>) = images.into_iter().partition(|image| image.runnable);
+    for other in others {
+        faults.extend(other.faults);
+        faults.extend(other.layers.iter().filter_map(|layer| layers.get(&layer.digest)).flat_map(|layer| {
+            let unknown = |fault: &&Fault| !matches!(fault, Fault::UnknownMediaType { .. });
+            layer.faults.iter().filter(unknown).cloned().collect::<Vec<_>>()
+        }));
+    }
+    let mut platforms = images
+        .par_iter()
+        .map(|image| image.report(&layers, cancel))
+        .collect::<Result<Vec<PlatformReport>, Cancelled>>()?;
+    platforms.sort_by(|a, b| a.platform.cmp(&b.platform));
+    let mut report = Report {
+        reference: source.shown().to_owned(),
+        digest: source.root().digest.clone(),
+        errors: 0,
+        warnings: 0,
+        findings: faults.into_iter().map(Finding::from).collect(),
+        platforms,
+    };
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    report.errors = report.all().filter(|finding| finding.severity == Severity::Error).count();
+    report.warnings = report.all().count() - report.errors;
+    Ok(report)
+}
+
+/// Leaves the platforms that were asked for, each of which must be there.
+fn chosen(images: &mut Vec<Image>, options: &Options, shown: &str) -> Result<(), VerifyError> {
+    if options.platforms.is_empty() {
+        return Ok(());
+    }
+    let offered: Vec<Platform> = images.iter().filter_map(|image| image.platform().cloned()).collect();
+    let mut wanted = BTreeSet::new();
+    for platform in &options.platforms {
+        let rank = |offered: &&Platform| platform.rank(offered);
+        let best = offered.iter().filter(|offered| rank(offered).is_some()).min_by_key(rank);
+        wanted.insert(best.ok_or_else(|| TransportError::NoPlatform {
+            shown: shown.to_owned(),
+            wanted: platform.clone(),
+            available: offered.iter().map(ToString::to_string).collect(),
+        })?);
+    }
+    images.retain(|image| image.platform().is_some_and(|platform| wanted.contains(platform)));
+    Ok(())
+}
+
+/// The way from the root to every manifest.
+struct Walk<'a> {
+    source: &'a Source,
+    seen: BTreeSet<Digest>,
+    faults: Vec<Fault>,
+    manifests: Vec<Descriptor>,
+}
+
+impl Walk<'_> {
+    fn document(
+        &mut self,
+        descriptor: &Descriptor,
+        depth: usize,
+        cancel: &Cancel,
+    ) -> Result<(), VerifyError> {
+        cancel.check()?;
+        if !self.seen.insert(descriptor.digest.clone()) || self.manifests.len() == MOST_MANIFESTS {
+            return Ok(());
+        }
+        if !media_type::is_index(&descriptor.media_type) {
+            self.manifests.push(descriptor.clone());
+            return Ok(());
+        }
+        if depth == MOST_NESTED {
+            self.faults.push(Fault::NestedIndex { digest: descriptor.digest.clone() });
+            return Ok(());
+        }
+        let bytes = match self.source.document(descriptor) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.faults.push(fault_of(error, &descriptor.digest)?);
+                return Ok(());
+            }
+        };
+        let (index, faults) = documents::index(&bytes, descriptor);
+        self.faults.extend(faults);
+        for entry in &index.entries {
+            self.document(entry, depth + 1, cancel)?;
+        }
+        Ok(())
+    }
+}
+
+/// A manifest with its configuration, as far as they could be read.
+#[derive(Debug)]
+struct Image {
+    descriptor: Descriptor,
+    /// False for an attestation and for whatever else is no image.
+    runnable: bool,
+    /// The manifest itself.
+    manifest: Value,
+    /// The platform of the index's entry.
+    in_index: Option<Platform>,
+    config: documents::Config,
+    layers: Vec<Descriptor>,
+    faults: Vec<Fault>,
+}
+
+impl Image {
+    fn read(source: &Source, descriptor: &Descriptor, cancel: &Cancel) -> Result<Self, VerifyError> {
+        let mut image = Self {
+            descriptor: descriptor.clone(),
+            runnable: descriptor.annotation(annotation::DOCKER_REFERENCE_TYPE).is_none(),
+            manifest: Value::Null,
+            in_index: descriptor.platform.as_ref().and_then(documents::platform),
+            config: documents::Config::default(),
+            layers: Vec::new(),
+            faults: Vec::new(),
+        };
+        let digest = &descriptor.digest;
+        if !media_type::is_manifest(&descriptor.media_type) {
+            image.runnable = false;
+            let (digest, media_type) = (digest.clone(), descriptor.media_type.clone());
+            image.faults.push(Fault::UnknownMediaType { what: "manifest", digest, media_type });
+            image.faults.extend(layers::blob(source, descriptor, cancel)?);
+            return Ok(image);
+        }
+        let bytes = match source.document(descriptor) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                image.faults.push(fault_of(error, digest)?);
+                return Ok(image);
+            }
+        };
+        let (manifest, faults) = documents::manifest(&bytes, descriptor);
+        image.manifest = serde_json::from_slice(&bytes).unwrap_or_default();
+        image.faults.extend(faults);
+        image.layers = manifest.layers;
+        let Some(config) = manifest.config else { return Ok(image) };
+        if !matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
+            // An artifact (image specification, "Guidelines for Artifact Usage").
+            image.runnable = false;
+            image.faults.extend(layers::blob(source, &config, cancel)?);
+            return Ok(image);
+        }
+        match source.document(&config) {
+            Ok(bytes) if image.runnable => {
+                let (read, faults) = documents::config(&bytes, &config.digest, image.layers.len());
+                image.config = read;
+                image.faults.extend(faults);
+            }
+            // What an attestation's configuration says is nobody's business.
+            Ok(_) => {}
+            Err(error) => image.faults.push(fault_of(error, &config.digest)?),
+        }
+        if let (Some(index), Some(config)) = (&image.in_index, &image.config.platform)
+            && index != config
+        {
+            let (index, config) = (index.to_string(), config.to_string());
+            image.faults.push(Fault::PlatformMismatch { index, config });
+        }
+        Ok(image)
+    }
+
+    /// The platform that engines choose it for.
+    fn platform(&self) -> Option<&Platform> {
+        self.in_index.as_ref().or(self.config.platform.as_ref())
+    }
+
+    fn shown_platform(&self) -> String {
+        self.platform().map_or_else(|| "unknown".into(), ToString::to_string)
+    }
+
+    /// Everything about this platform's image.
+    fn report(&self, layers: &BTreeMap<Digest, Layer>, cancel: &Cancel) -> Result<PlatformReport, Cancelled> {
+        let mut faults = self.faults.clone();
+        let mut indexes = Vec::new();
+        for (at, descriptor) in self.layers.iter().enumerate() {
+            let Some(layer) = layers.get(&descriptor.digest) else { continue };
+            faults.extend(layer.faults.iter().cloned());
+            let Some(index) = &layer.index else { continue };
+            if let Some(expected) =
+                self.config.diff_ids.get(at).filter(|expected| **expected != index.diff_id)
+            {
+                let (layer, expected) = (descriptor.digest.clone(), expected.clone());
+                faults.push(Fault::WrongDiffId { layer, expected, found: index.diff_id.clone() });
+            }
+            indexes.push((at, index));
+        }
+        let mut report = PlatformReport {
+            platform: self.shown_platform(),
+            digest: self.descriptor.digest.clone(),
+            layers: self.layers.len(),
+            size: self.layers.iter().map(|layer| layer.size).sum::<u64>() + self.descriptor.size,
+            runs: None,
+            findings: Vec::new(),
+            unseen: Vec::new(),
+            checked: Vec::new(),
+        };
+        // What is on a root filesystem is known only if all of it is.
+        let known = self.config.document.is_object() && indexes.len() == self.layers.len();
+        if let Some(platform) = self.platform().filter(|_| known) {
+            let (linked, foreign) = self.run(platform, &indexes, cancel)?;
+            faults.extend(foreign);
+            report.runs = Some(!linked.fails());
+            report.findings = linked.findings.into_iter().map(Finding::from).collect();
+            report.unseen = linked.unseen;
+            report.checked = linked.checked;
+        }
+        report.findings.extend(faults.into_iter().map(Finding::from));
+        report.findings.sort_by_key(|finding| {
+            (std::cmp::Reverse(finding.severity), matches!(finding.what, What::Link(_)))
+        });
+        Ok(report)
+    }
+
+    /// The link check, and whether the programs of the image are for its platform at all.
+    fn run(
+        &self,
+        platform: &Platform,
+        indexes: &[(usize, &LayerIndex)],
+        cancel: &Cancel,
+    ) -> Result<(linkcheck::Report, Option<Fault>), Cancelled> {
+        let mut root = Root::default();
+        for (_, index) in indexes {
+            root.lay(index, cancel)?;
+        }
+        let history = self.history();
+        let files = |wanted: &dyn Fn(usize, &Made) -> bool| {
+            let made =
+                indexes.iter().filter(|(at, _)| history.get(*at).is_some_and(|made| wanted(*at, made)));
+            let added = made.flat_map(|(_, index)| &index.entries).filter(|(_, change)| {
+                matches!(change, Change::Link(_))
+                    || matches!(change, Change::Put(node) if matches!(node.kind, Kind::File(_)))
+            });
+            added.map(|(path, _)| path.clone()).collect::<BTreeSet<String>>()
+        };
+        let own = files(&|_, made| *made == Made::Xbuild);
+        let (execution, origin) = (Execution::of_config(&self.config.document), self.origin());
+        let check = |added: &BTreeSet<String>| {
+            let (root, execution, origin) = (&root, &execution, &origin);
+            linkcheck::check(&linkcheck::Request { platform, root, execution, added, origin }, cancel)
+        };
+        let mut report = check(&own)?;
+        // The lowest layer is a base's, whatever it was made with.
+        let copied = files(&|at, made| at > 0 && *made == Made::Copied);
+        if own.is_empty() && !copied.is_empty() {
+            for mut finding in check(&copied)?.findings {
+                if !report.findings.iter().any(|known| known.problem == finding.problem) {
+                    finding.severity = Severity::Warning;
+                    report.findings.push(finding);
+                }
+            }
+        }
+        Ok((report, foreign(platform, &root)))
+    }
+
+    /// What made each layer, as the history says.
+    fn history(&self) -> Vec<Made> {
+        let entries = self.config.document["history"].as_array().cloned().unwrap_or_default();
+        let filled = entries.iter().filter(|entry| entry["empty_layer"] != true);
+        filled
+            .map(|entry| {
+                let created_by = entry["created_by"].as_str().unwrap_or_default();
+                let copied = created_by.trim_start_matches("/bin/sh -c #(nop) ");
+                if entry["comment"] == OWN {
+                    Made::Xbuild
+                } else if ["COPY ", "ADD ", "ko "].iter().any(|word| copied.starts_with(word)) {
+                    Made::Copied
+                } else {
+                    Made::Else
+                }
+            })
+            .collect()
+    }
+
+    /// What the base is, as the manifest's annotation says.
+    fn origin(&self) -> Origin {
+        let name = self.manifest["annotations"][annotation::BASE_NAME].as_str();
+        match name.and_then(|name| name.strip_prefix("apt:")) {
+            Some(release) => Origin::Apt { release: release.to_owned() },
+            None if name.is_none() && self.history().iter().all(|made| *made == Made::Xbuild) => {
+                Origin::Scratch
+            }
+            None => Origin::Image,
+        }
+    }
+}
+
+/// What made a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// xbuild, on top of a base.
+    Xbuild,
+    /// Another builder, with files from outside.
+    Copied,
+    /// Anything else.
+    Else,
+}
+
+/// That an image has programs, and none for its platform.
+fn foreign(platform: &Platform, root: &Root) -> Option<Fault> {
+    let mut first = None;
+    let mut count = 0;
+    for (path, node) in root.nodes() {
+        let Some(object) = node.file().and_then(|file| file.elf()) else { continue };
+        if linkcheck::unfit(platform, path, &object.elf).is_empty() {
+            return None;
+        }
+        count += 1;
+        first.get_or_insert_with(|| (path.to_owned(), linkcheck::describe_elf(&object.elf)));
+    }
+    first.map(|(example, found)| Fault::ForeignPrograms { count, example, found })
+}
+
+/// Reads each layer once, however many platforms have it.
+fn read_layers(
+    source: &Source,
+    images: &[Image],
+    cancel: &Cancel,
+) -> Result<BTreeMap<Digest, Layer>, VerifyError> {
+    let mut wanted: BTreeMap<&Digest, (&Descriptor, Algorithm)> = BTreeMap::new();
+    for image in images {
+        for (at, layer) in image.layers.iter().enumerate() {
+            let algorithm = image.config.diff_ids.get(at).map_or(Algorithm::Sha256, Digest::algorithm);
+            wanted.entry(&layer.digest).or_insert((layer, algorithm));
+        }
+    }
+    let mut wanted: Vec<(&Descriptor, Algorithm)> = wanted.into_values().collect();
+    // The largest first, one at a time: nobody waits long for the last.
+    wanted.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size));
+    wanted
+        .par_iter()
+        .with_max_len(1)
+        .map(|(layer, algorithm)| {
+            Ok((layer.digest.clone(), layers::read(source, layer, *algorithm, cancel)?))
+        })
+        .collect()
+}
+
+/// The layers with programs that platforms share although the programs are not for all of them.
+fn same_layers(images: &[Image], layers: &BTreeMap<Digest, Layer>) -> Vec<Fault> {
+    let mut users: BTreeMap<&Digest, Vec<&Image>> = BTreeMap::new();
+    for image in images.iter().filter(|image| image.runnable) {
+        for layer in &image.layers {
+            let users = users.entry(&layer.digest).or_default();
+            if !users.iter().any(|known| known.descriptor.digest == image.descriptor.digest) {
+                users.push(image);
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    for (digest, users) in users.into_iter().filter(|(_, users)| users.len() > 1) {
+        let Some(index) = layers.get(digest).and_then(|layer| layer.index.as_ref()) else { continue };
+        let programs = index.entries.iter().filter_map(|(path, change)| match change {
+            Change::Put(node) => Some((path, node.file()?.elf()?)),
+            Change::Link(_) => None,
+        });
+        let wrong = programs.into_iter().find(|(path, object)| {
+            let unfit = |image: &&Image| {
+                image
+                    .platform()
+                    .is_some_and(|platform| !linkcheck::unfit(platform, path, &object.elf).is_empty())
+            };
+            users.iter().any(unfit)
+        });
+        if let Some((example, object)) = wrong {
+            let mut platforms: Vec<String> = users.iter().map(|image| image.shown_platform()).collect();
+            platforms.sort();
+            faults.push(Fault::SameLayer {
+                digest: digest.clone(),
+                platforms,
+                example: example.clone(),
+                found: linkcheck::describe_elf(&object.elf),
+            });
+        }
+    }
+    faults
+}
+
+/// The blobs of a layout to which none of its images leads.
+fn unreachable(source: &Source, cancel: &Cancel) -> Result<Vec<Fault>, VerifyError> {
+    let Some(root) = source.layout() else { return Ok(Vec::new()) };
+    let index = Layout::open(root).and_then(|layout| layout.index());
+    let Ok(index) = index else { return Ok(Vec::new()) };
+    // A document that cannot be read is a finding already, and what it leads to is not known.
+    let Ok(reached) = reach::reachable(root, &index) else { return Ok(Vec::new()) };
+    let mut faults = Vec::new();
+    for algorithm in Algorithm::ALL {
+        let folder = root.join("blobs").join(algorithm.name());
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            cancel.check()?;
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = format!("{}:{}", algorithm.name(), name.to_string_lossy()).parse::<Digest>();
+            if let Ok(digest) = digest
+                && !reached.contains(&digest)
+            {
+                faults.push(Fault::UnreachableBlob { digest, size: entry.metadata()?.len() });
+            }
+        }
+    }
+    faults.sort_by_key(ToString::to_string);
+    Ok(faults)
+}

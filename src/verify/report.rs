@@ -1,0 +1,133 @@
+//! What a verification found.
+
+use serde::Serialize;
+
+use super::fault::Fault;
+use crate::linkcheck::{self, Problem, Severity, Unseen};
+use crate::oci::Digest;
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// The image as it was named.
+    pub reference: String,
+    /// The digest of the document that the name means.
+    pub digest: Digest,
+    /// How many findings are errors.
+    pub errors: usize,
+    /// How many are warnings.
+    pub warnings: usize,
+    /// What is wrong with the image as a whole.
+    pub findings: Vec<Finding>,
+    /// Its platforms, in platform order.
+    pub platforms: Vec<PlatformReport>,
+}
+
+/// What was found out about one platform's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlatformReport {
+    /// The platform; `unknown` where neither index nor configuration says.
+    pub platform: String,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// How many layers it has.
+    pub layers: usize,
+    /// The size of its blobs in bytes, as their descriptors have it.
+    pub size: u64,
+    /// True if what it starts will run, false if it will not; `null` where its layers could not be read.
+    pub runs: Option<bool>,
+    /// What is wrong, errors first.
+    pub findings: Vec<Finding>,
+    /// What could not be seen.
+    pub unseen: Vec<Unseen>,
+    /// The programs and libraries that were checked, absolute, sorted.
+    pub checked: Vec<String>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// One sentence, without a full stop at its end.
+    pub message: String,
+    /// The next step, likewise.
+    pub remedy: Option<String>,
+    /// The file in the image that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The kind (`check`) and its data.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What is wrong, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum What {
+    /// With the documents and blobs.
+    Image(Fault),
+    /// With what runs.
+    Link(Problem),
+}
+
+impl What {
+    /// The name of the kind, stable across releases.
+    #[must_use]
+    pub const fn check(&self) -> &'static str {
+        match self {
+            Self::Image(fault) => fault.check(),
+            Self::Link(problem) => problem.check(),
+        }
+    }
+}
+
+impl From<Fault> for Finding {
+    fn from(fault: Fault) -> Self {
+        Self {
+            severity: fault.severity(),
+            message: fault.to_string(),
+            remedy: fault.remedy().map(ToOwned::to_owned),
+            file: None,
+            what: What::Image(fault),
+        }
+    }
+}
+
+impl From<linkcheck::Finding> for Finding {
+    fn from(finding: linkcheck::Finding) -> Self {
+        Self {
+            severity: finding.severity,
+            message: finding.problem.to_string(),
+            remedy: Some(finding.remedy),
+            file: Some(finding.file),
+            what: What::Link(finding.problem),
+        }
+    }
+}
+
+impl Report {
+    /// Every finding, the image's own first.
+    pub fn all(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().chain(self.platforms.iter().flat_map(|platform| &platform.findings))
+    }
+
+    /// True if some document or blob is not what it says.
+    #[must_use]
+    pub fn is_unsound(&self) -> bool {
+        self.has(Severity::Error)
+    }
+
+    /// True if some document or blob may not be what it says.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.has(Severity::Warning)
+    }
+
+    fn has(&self, severity: Severity) -> bool {
+        self.all().any(|finding| finding.severity == severity && matches!(finding.what, What::Image(_)))
+    }
+}
