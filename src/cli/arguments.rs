@@ -222,9 +222,9 @@ pub(super) struct PlanOptions {
 /// `xbuild lock`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-xbuild.lock stands beside the project's configuration and is meant to be committed. What it pins already stays
-as it is; what the project needs beyond that is added, what it does not need any more goes. Builds follow it
-where it is there, and add to it what it lacks; with --locked they refuse to.
+xbuild.lock stands beside the project's configuration and is meant to be committed. What it pins
+already stays as it is; what the project needs beyond that is added, what it does not need any more
+goes. Builds follow it where it is there, and add to it what it lacks; with --locked they refuse to.
 
 Examples:
   xbuild lock                          write xbuild.lock, or complete it

@@ -135,6 +135,9 @@ impl Explain for LockError {
                 "`{given}` is a package of {base}; the packages of a base are chosen together: `xbuild lock --update \
                  {base}`"
             )),
+            Self::UnknownName { given, .. } if given.starts_with(['.', '/']) => {
+                Some(format!("the folder of a project comes first: `xbuild lock {given} --update`"))
+            }
             Self::UnknownName { given, known, .. } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 Some(match nearest(given, &known) {

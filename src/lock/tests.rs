@@ -286,6 +286,8 @@ fn an_unknown_name_leads_to_what_was_meant() {
     let error =
         LockError::UnknownName { given: "x".into(), of_base: None, known: vec!["rust".into(), "zig".into()] };
     assert_eq!(error.hint().unwrap(), "there are rust, zig");
+    let error = LockError::UnknownName { given: "./app".into(), of_base: None, known: Vec::new() };
+    assert!(error.hint().unwrap().contains("`xbuild lock ./app --update`"));
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
 
