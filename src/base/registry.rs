@@ -172,8 +172,8 @@ pub fn resolve(
         offline: client.is_offline(),
     };
     fs::create_dir_all(store.folder.join("blobs/sha256"))?;
-    let (index, manifest) = if let Some(pin) = request.pin {
-        (pin.index.clone(), pin.descriptor())
+    let (index, manifest, from) = if let Some(pin) = request.pin {
+        (pin.index.clone(), pin.descriptor(), pin.descriptor())
     } else {
         let root = store.root(name, cancel)?;
         let chosen =
@@ -186,9 +186,9 @@ pub fn resolve(
             }
             Choice::Shape(reason) => return Err(shape(reason)),
         };
-        ((root.digest != manifest.digest).then_some(root.digest), manifest)
+        ((root.digest != manifest.digest).then(|| root.digest.clone()), manifest, root)
     };
-    let document = store.json(&manifest, &manifest, name, cancel).map_err(|error| match error {
+    let document = store.json(&manifest, &from, name, cancel).map_err(|error| match error {
         RegistryBaseError::Registry(RegistryError::NotFound { .. }) if request.pin.is_some() => {
             RegistryBaseError::NotPinned { name: name.to_string(), pinned: manifest.digest.clone() }
         }

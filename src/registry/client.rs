@@ -37,6 +37,8 @@ pub struct Config {
     pub patience: Patience,
     /// A server that sends and takes nothing for this long is stalled.
     pub stall: Duration,
+    /// A blob of at most so many bytes is sent in one request; a larger one in a way that can be resumed.
+    pub single: u64,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             registries: BTreeMap::new(),
             patience: Patience::default(),
             stall: Duration::from_secs(30),
+            single: 4 << 20,
         }
     }
 }
@@ -149,6 +152,10 @@ impl Client {
 
     pub(super) fn patience(&self) -> Patience {
         self.0.config.patience
+    }
+
+    pub(super) fn single(&self) -> u64 {
+        self.0.config.single
     }
 
     pub(super) fn retry(&self) -> Retry {

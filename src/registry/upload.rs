@@ -16,8 +16,6 @@ use crate::oci::{Descriptor, Digest, Encoded};
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Body, Method, Response};
 
-/// A smaller blob is sent in one request; a larger one in a way that can be resumed. In bytes.
-const SMALL: u64 = 4 << 20;
 /// How long a registry may take to put a blob or manifest where it belongs: some copy it.
 const COMMIT: Duration = Duration::from_secs(300);
 
@@ -215,7 +213,7 @@ impl Repository {
         let mut commit = Call::new(Method::Put, session.url.with_query("digest", &digest), what);
         commit = commit.header("content-type", "application/octet-stream");
         commit.patience = Some(COMMIT);
-        if offset == 0 && blob.size <= SMALL {
+        if offset == 0 && blob.size <= self.client().single() {
             let mut response = self.client().attempt(place, &commit.body(body), cancel, &mut tell)?;
             tell();
             return committed(&mut response, place, blob, what, cancel);

@@ -16,6 +16,8 @@ mod mirrors;
 mod outputs;
 mod publish;
 mod registry;
+mod registry_faults;
+mod registry_input;
 mod repro;
 mod service;
 mod support;

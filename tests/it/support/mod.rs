@@ -4,6 +4,7 @@ pub(crate) mod base;
 pub(crate) mod command;
 pub(crate) mod docker;
 pub(crate) mod example;
+pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod layout;
 pub(crate) mod mirror;

@@ -141,6 +141,19 @@ impl Registry {
         run
     }
 
+    /// Stores a blob; its descriptor.
+    #[track_caller]
+    pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8], media_type: &str) -> Value {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://{}/v2/{repository}/blobs/uploads/", self.host());
+        let answer = agent.post(&url).send_empty().expect("the registry answers");
+        let digest = digest_of(bytes);
+        let place = answer.headers()["location"].to_str().expect("a text");
+        let answer = agent.put(format!("{place}&digest={digest}")).send(bytes).expect("the registry answers");
+        assert_eq!(answer.status().as_u16(), 201);
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    }
+
     /// Stores a manifest as it is; its descriptor.
     #[track_caller]
     pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, text: &str) -> Value {
