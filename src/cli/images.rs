@@ -193,7 +193,7 @@ pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), F
         Some(platform) => Image::of_platform(&source, platform)?,
         None => Image::whole(&source),
     };
-    images.opener().write(&image, &destination)?;
+    images.opener().write(&image, &destination, context.view.reporter())?;
     context.view.finish();
     Ok(print(&pushed_line(&destination, &image.root))?)
 }
@@ -222,7 +222,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
         None => Image::whole(&source),
     };
     for destination in &destinations {
-        images.opener().write(&image, destination)?;
+        images.opener().write(&image, destination, context.view.reporter())?;
     }
     context.view.finish();
     let lines = destinations.iter().map(|to| pushed_line(to, &image.root));
@@ -253,7 +253,7 @@ pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), F
         Some(platform) => Image::of_platform(&source, platform)?,
         None => Image::whole(&source),
     };
-    images.opener().write(&image, &destination)?;
+    images.opener().write(&image, &destination, context.view.reporter())?;
     context.view.finish();
     Ok(print(&pushed_line(&destination, &image.root))?)
 }
@@ -440,7 +440,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
     let platforms = merged.platforms(context.cancel)?;
     let image = merged.image(names.clone());
     for destination in &destinations {
-        images.opener().write(&image, destination)?;
+        images.opener().write(&image, destination, context.view.reporter())?;
     }
     if let Some(path) = &options.metadata_file {
         let published = Published { root: root.clone(), platforms, names };

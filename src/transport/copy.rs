@@ -9,6 +9,7 @@ use crate::layout::{LayoutWriter, Untagged};
 use crate::oci::{Descriptor, Encoded, Reference, annotation};
 use crate::output::archive::{self, Archive, Flavour};
 use crate::platform::Platform;
+use crate::report::Reporter;
 use crate::sys::fs::{self, TempDir};
 
 /// An image that goes somewhere: documents and blobs of one source, or of several with an index of our own.
@@ -74,7 +75,12 @@ fn as_name(text: &str) -> String {
 
 impl Opener<'_> {
     /// Writes an image. A name in the destination wins over the image's own.
-    pub fn write(&self, image: &Image<'_>, to: &Location) -> Result<(), TransportError> {
+    pub fn write(
+        &self,
+        image: &Image<'_>,
+        to: &Location,
+        reporter: &dyn Reporter,
+    ) -> Result<(), TransportError> {
         let names = match to {
             Location::Layout { selector: Selector::Name(name), .. }
             | Location::OciArchive { selector: Selector::Name(name), .. } => vec![as_name(name)],
@@ -109,7 +115,7 @@ impl Opener<'_> {
                 let archive = staged.archive(&image.root, &names, Flavour::Docker(manifest));
                 Ok(archive.write(&absolute(path), self.cancel)?)
             }
-            Location::Registry { name } => self.push(image, name),
+            Location::Registry { name } => self.push(image, name, reporter),
             Location::Podman { .. } => self.load(image, Engine::Podman, &names),
             Location::Docker { .. } => self.load(image, Engine::Docker, &names),
         }

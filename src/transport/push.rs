@@ -1,108 +1,88 @@
-//! Writing an image to a registry: blobs side by side, then documents, the one with the name last, so that whoever reads
-//! the name finds everything that it leads to.
+//! Writing an image to a registry, from wherever it is.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Image, Item, Opener, Source, TransportError};
 use crate::layout::LayoutError;
-use crate::oci::{Descriptor, Encoded};
-use crate::registry::{Access, ImageName, Repository, RepositoryName, Wanted};
+use crate::oci::{Descriptor, Digest, Encoded};
+use crate::output::push::{self, Push};
+use crate::registry::{ImageName, RegistryError, RepositoryName};
+use crate::report::Reporter;
+use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// Blobs on their way at once.
-const LANES: usize = 4;
-
 impl Opener<'_> {
-    /// Writes an image to a repository, under a tag unless the name is a digest alone.
-    pub(super) fn push(&self, image: &Image<'_>, name: &ImageName) -> Result<(), TransportError> {
-        let repository = self.registry.repository(&name.repository, Access::Push);
-        let (mut blobs, mut documents) = (Vec::new(), Vec::new());
+    /// Writes an image to a repository, under a tag unless the name is a digest alone. What the repository has is not
+    /// even read.
+    pub(super) fn push(
+        &self,
+        image: &Image<'_>,
+        name: &ImageName,
+        reporter: &dyn Reporter,
+    ) -> Result<(), TransportError> {
+        let mut blobs: BTreeMap<Digest, &Source> = BTreeMap::new();
+        let mut documents: Vec<Encoded> = Vec::new();
         for (source, wanted) in &image.parts {
             for root in wanted {
                 for item in source.reachable(root)? {
                     match item {
-                        Item::Blob(descriptor) => blobs.push((*source, descriptor)),
-                        Item::Document { descriptor, bytes } => documents.push(Encoded { descriptor, bytes }),
-                    }
-                }
-            }
-        }
-        self.push_blobs(&repository, &blobs)?;
-        let root = match &image.document {
-            Some(document) => document.clone(),
-            None => {
-                match documents.iter().position(|document| document.descriptor.digest == image.root.digest) {
-                    Some(at) => documents.remove(at),
-                    None => return Err(TransportError::Missing(image.root.digest.to_string())),
-                }
-            }
-        };
-        for document in &documents {
-            repository.put_manifest(Wanted::Digest(document.digest()), document, self.cancel)?;
-        }
-        let wanted = match (&name.tag, &name.digest) {
-            (None, Some(_)) => Wanted::Digest(root.digest()),
-            (Some(tag), _) => Wanted::Tag(tag),
-            (None, None) => Wanted::Tag("latest"),
-        };
-        repository.put_manifest(wanted, &root, self.cancel)?;
-        Ok(())
-    }
-
-    /// Makes sure that the repository has every blob. The first failure stops the others.
-    fn push_blobs(
-        &self,
-        repository: &Repository,
-        blobs: &[(&Source, Descriptor)],
-    ) -> Result<(), TransportError> {
-        let work = self.cancel.child();
-        let next = AtomicUsize::new(0);
-        let failure: Mutex<Option<TransportError>> = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..LANES.min(blobs.len()) {
-                scope.spawn(|| {
-                    let opener = Opener { cancel: &work, ..*self };
-                    while let Some((source, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = opener.push_blob(repository, source, blob) {
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                            work.interrupt();
-                            break;
+                        Item::Blob(descriptor) => drop(blobs.insert(descriptor.digest, source)),
+                        Item::Document { descriptor, bytes } => {
+                            let known = |known: &Encoded| *known.digest() == descriptor.digest;
+                            if !documents.iter().any(known) {
+                                documents.push(Encoded { descriptor, bytes });
+                            }
                         }
                     }
-                });
+                }
             }
-        });
-        self.cancel.check()?;
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    fn push_blob(
-        &self,
-        repository: &Repository,
-        source: &Source,
-        blob: &Descriptor,
-    ) -> Result<(), TransportError> {
-        let from: Vec<RepositoryName> =
-            source.repository().map(|repository| repository.name().clone()).into_iter().collect();
-        if let Some(file) = source.file(&blob.digest) {
-            repository.push_blob(blob, &file, &from, self.cancel, &mut |_| ())?;
-            return Ok(());
         }
-        if repository.adopt_blob(blob, &from, self.cancel)?.is_some() {
-            return Ok(());
+        documents.extend(image.document.clone());
+        let origins: BTreeMap<Digest, RepositoryName> = blobs
+            .iter()
+            .filter_map(|(digest, source)| Some((digest.clone(), source.repository()?.name().clone())))
+            .collect();
+        let scratch =
+            fs::scratch_dir().map_err(|source| TransportError::Io { shown: name.to_string(), source })?;
+        // Why a blob could not be had, in our own words.
+        let failure: Mutex<Option<TransportError>> = Mutex::new(None);
+        let file = |blob: &Descriptor, cancel: &Cancel| {
+            let source = blobs.get(&blob.digest).copied();
+            let path = scratch.path().join(blob.digest.hex());
+            in_a_file(source, blob, path, cancel).map_err(|error| {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                RegistryError::Io(io::Error::other("a blob cannot be read"))
+            })
+        };
+        let push =
+            Push { client: self.registry, documents: &documents, file: &file, origins: &origins, reporter };
+        let by_digest = name.tag.is_none() && name.digest.is_some();
+        for (repository, tags) in push::destinations(std::slice::from_ref(name), by_digest) {
+            if let Err(error) = push.run(&repository, &tags, self.cancel) {
+                let own = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return Err(own.unwrap_or_else(|| error.into()));
+            }
         }
-        // What is in no file of its own gets one for as long as it takes.
-        let folder = fs::scratch_dir()
-            .map_err(|source| TransportError::Io { shown: blob.digest.to_string(), source })?;
-        let path: PathBuf = folder.path().join("blob");
-        let failed = |source| TransportError::Layout(LayoutError::Io { path: path.clone(), source });
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-        source.blob(blob)?.copy(&mut file, self.cancel, failed)?;
-        drop(file);
-        repository.push_blob(blob, &path, &[], self.cancel, &mut |_| ())?;
         Ok(())
     }
+}
+
+/// The file with a blob's bytes: its own, or one that is made.
+fn in_a_file(
+    source: Option<&Source>,
+    blob: &Descriptor,
+    path: PathBuf,
+    cancel: &Cancel,
+) -> Result<PathBuf, TransportError> {
+    let source = source.ok_or_else(|| TransportError::Missing(blob.digest.to_string()))?;
+    if let Some(own) = source.file(&blob.digest) {
+        return Ok(own);
+    }
+    let failed = |source| TransportError::Layout(LayoutError::Io { path: path.clone(), source });
+    let mut file = fs::File::create(&path).map_err(failed)?;
+    source.blob(blob)?.copy(&mut file, cancel, failed)?;
+    Ok(path)
 }

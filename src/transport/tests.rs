@@ -96,7 +96,7 @@ fn open(text: &str) -> Result<Source, TransportError> {
 
 fn write(image: &Image<'_>, to: &str) -> Result<(), TransportError> {
     let location = Location::parse_destination(to)?;
-    with_opener(|opener| opener.write(image, &location))
+    with_opener(|opener| opener.write(image, &location, &crate::report::Silent))
 }
 
 /// Reads all that an image has; the count of documents and of blobs.
