@@ -16,6 +16,7 @@
 //! | [`linkcheck`] | whether what is there runs |
 //! | [`files`], [`layer`], [`image`], [`index`], [`oci`] | from programs to documents and blobs |
 //! | [`layout`], [`output`], [`engine`], [`registry`] | where those go |
+//! | [`kubernetes`] | references to projects in manifests |
 //! | [`transport`] | images that are there already: copied, looked at, merged |
 //! | [`verify`] | whether any image is what it says, and runs |
 //! | [`repro`] | whether a project builds to the same image again |
@@ -40,6 +41,7 @@ pub mod facts;
 pub mod files;
 pub mod image;
 pub mod index;
+pub mod kubernetes;
 pub mod layer;
 pub mod layout;
 pub mod linkcheck;

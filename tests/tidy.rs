@@ -35,7 +35,8 @@ const AMBIENT: &[&str] = &["src/sys/", "src/bin/"];
 /// The only place that writes to the terminal, with the views of the event stream.
 const PRINTING: &[&str] = &["src/cli/", "src/bin/", "src/report/"];
 /// The rooms that compute and do nothing else.
-const PURE: &[&str] = &["elf", "linkcheck", "plan", "image", "index", "lock", "platform", "catalog", "oci"];
+const PURE: &[&str] =
+    &["elf", "kubernetes", "linkcheck", "plan", "image", "index", "lock", "platform", "catalog", "oci"];
 
 const RULES: &[Rule] = &[
     Rule {

@@ -1,6 +1,6 @@
 //! The command line's types. Their documentation is the help text, so it is written for the person who types.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -9,6 +9,7 @@ use super::images::{
     CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, PullOptions, PushOptions,
     TagOptions,
 };
+use super::manifests::{ApplyOptions, ResolveOptions};
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use crate::engine::Engine;
@@ -141,6 +142,10 @@ pub(super) enum Command {
     /// Make an index of images
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Build and push what Kubernetes manifests name as `xbuild://PATH`, and print them with its digests
+    Resolve(Box<ResolveOptions>),
+    /// The same, and have kubectl apply them
+    Apply(Box<ApplyOptions>),
     /// Print the platforms of the project as a CI's matrix
     Matrix(Box<MatrixOptions>),
     /// List the target triples and their platforms
@@ -383,6 +388,22 @@ pub(super) struct BuildOptions {
 }
 
 impl BuildOptions {
+    /// `--tag`.
+    pub(super) fn tags(&self) -> Vec<String> {
+        self.tag.iter().flat_map(|tag| tag.split(',')).map(str::to_owned).collect()
+    }
+
+    /// The same for the project at `path`, whose image gets these names, or its own.
+    pub(super) fn for_project(&self, path: &Path, names: Option<Vec<String>>) -> Self {
+        let tag = names.unwrap_or_else(|| self.tag.clone());
+        Self { path: Some(path.to_owned()), tag, ..self.clone() }
+    }
+
+    /// The same, and pushed.
+    pub(super) fn pushed(self) -> Self {
+        Self { push: true, ..self }
+    }
+
     /// The options as `settings` takes them.
     pub(super) fn flags(&self, view: &ViewOptions) -> Flags {
         Flags {

@@ -9,7 +9,7 @@ use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOption
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use super::view::{self, View, print, shown_reference};
-use super::{CliError, Failure, diagnose, images, show};
+use super::{CliError, Failure, diagnose, images, manifests, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
@@ -48,6 +48,8 @@ pub(super) fn run(
         Command::Lock(options) => lock(&context, options),
         Command::Push(options) => images::push(&context, options),
         Command::Pull(options) => images::pull(&context, options),
+        Command::Resolve(options) => manifests::resolve(&context, options),
+        Command::Apply(options) => manifests::apply(&context, options),
         Command::Copy(options) => images::copy(&context, options),
         Command::Inspect(options) => images::inspect_image(&context, options),
         Command::Ls(options) => images::list(&context, options),

@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 mod diagnose;
 mod images;
+mod manifests;
 mod render;
 mod repro;
 mod show;

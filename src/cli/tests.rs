@@ -125,6 +125,7 @@ fn help_reads_well() {
     assert_data_eq!(help(&["ls"], "-h"), file!["snapshots/ls-short.txt"].raw());
     assert_data_eq!(help(&["pull"], "-h"), file!["snapshots/pull-short.txt"].raw());
     assert_data_eq!(help(&["push"], "-h"), file!["snapshots/push-short.txt"].raw());
+    assert_data_eq!(help(&["resolve"], "-h"), file!["snapshots/resolve-short.txt"].raw());
     assert_data_eq!(help(&["tag"], "-h"), file!["snapshots/tag-short.txt"].raw());
     assert_data_eq!(help(&["toolchain"], "-h"), file!["snapshots/toolchain-short.txt"].raw());
 }

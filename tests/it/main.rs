@@ -12,6 +12,7 @@ mod hello;
 mod interrupt;
 mod killed;
 mod lock;
+mod manifests;
 mod mirrors;
 mod outputs;
 mod publish;

@@ -1,0 +1,232 @@
+//! `xbuild resolve` and `apply`: Kubernetes manifests whose `xbuild://PATH` becomes the image that was just pushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+
+use super::Failure;
+use super::arguments::BuildOptions;
+use super::commands::Context;
+use super::view::print;
+use crate::build;
+use crate::error::{ExitCode, Explain};
+use crate::kubernetes;
+use crate::oci::Reference;
+use crate::sys::fs;
+use crate::sys::process::{Command, ProcessError};
+
+/// How long kubectl may take.
+const KUBECTL: Duration = Duration::from_secs(10 * 60);
+/// What a manifest's file is called.
+const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
+
+/// Where manifests are, and what is built of them.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ResolveOptions {
+    /// A manifest, a folder of them, or `-` for standard input; repeatable and separated by commas
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_delimiter = ',', value_hint = ValueHint::AnyPath)]
+    filenames: Vec<PathBuf>,
+    /// Look into folders inside of folders too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Where images are pushed: each to REPOSITORY/<name of the project's folder>
+    ///
+    /// Tags are then those of --tag, as `-t v1`, or `latest`. Without it each project's own tags say where.
+    #[arg(long, value_name = "REPOSITORY")]
+    repository: Option<String>,
+    #[command(flatten)]
+    build: BuildOptions,
+}
+
+/// `xbuild apply`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ApplyOptions {
+    #[command(flatten)]
+    resolve: ResolveOptions,
+    /// Arguments of `kubectl apply`
+    #[arg(last = true, value_name = "KUBECTL ARGUMENTS")]
+    kubectl: Vec<String>,
+}
+
+/// Why manifests could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ManifestError {
+    /// A file could not be read.
+    #[error("cannot read `{shown}`: {source}")]
+    Read {
+        /// The file.
+        shown: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A folder has nothing that looks like a manifest.
+    #[error("`{}` has no file that ends in .yaml, .yml or .json", .0.display())]
+    NoManifests(PathBuf),
+    /// A path beside `-f`.
+    #[error("`{}` is not a manifest that -f names", .0.display())]
+    Path(PathBuf),
+    /// Nothing says where a project's image goes.
+    #[error("nothing says where the image of `{path}` is pushed")]
+    NoRepository {
+        /// The project.
+        path: String,
+    },
+    /// kubectl is missing, or refuses.
+    #[error("kubectl has not applied the manifests: {0}")]
+    Kubectl(#[source] ProcessError),
+    /// The manifests for kubectl could not be written.
+    #[error("cannot pass the manifests to kubectl: {0}")]
+    Io(#[source] std::io::Error),
+}
+
+impl Explain for ManifestError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ExitCode::MissingFile
+            }
+            Self::Read { source, .. } | Self::Io(source) => ExitCode::of_io(source),
+            Self::NoManifests(_) => ExitCode::MissingFile,
+            Self::Path(_) => ExitCode::Usage,
+            Self::NoRepository { .. } => ExitCode::Config,
+            Self::Kubectl(ProcessError::Cancelled(cancelled)) => cancelled.exit_code(),
+            Self::Kubectl(_) => ExitCode::Kubectl,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } | Self::Io(_) => None,
+            Self::NoManifests(_) => Some("name the files, or add -R for folders inside of it".into()),
+            Self::Path(path) => Some(format!("write -f {}; projects are named in the manifests", path.display())),
+            Self::NoRepository { .. } => Some(
+                "add --repository registry.example/team, or `tags = [\"registry.example/team/app\"]` to its xbuild.toml"
+                    .into(),
+            ),
+            Self::Kubectl(error) if error.is_not_found() => Some("install kubectl, or pipe `xbuild resolve` to it".into()),
+            Self::Kubectl(_) => Some("the images are pushed; run it again once kubectl can".into()),
+        }
+    }
+}
+
+/// `xbuild resolve`.
+pub(super) fn resolve(context: &Context<'_>, options: &ResolveOptions) -> Result<(), Failure> {
+    let text = resolved(context, options)?;
+    context.view.finish();
+    Ok(print(&text)?)
+}
+
+/// `xbuild apply`.
+pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(), Failure> {
+    let text = resolved(context, &options.resolve)?;
+    // A file and not a pipe, so that kubectl may read it more than once. It may have secrets in it.
+    let mut file = fs::scratch_dir()
+        .and_then(|folder| Ok((fs::temporary_file(folder.path())?, folder)))
+        .map_err(ManifestError::Io)?;
+    file.0.write_all(text.as_bytes()).and_then(|()| file.0.flush()).map_err(ManifestError::Io)?;
+    let cancel = context.cancel.within(KUBECTL, "kubectl");
+    let kubectl = Command::new("kubectl").args(["apply", "-f"]).arg(file.0.path()).args(&options.kubectl);
+    let said = kubectl.text(&cancel).map_err(ManifestError::Kubectl)?;
+    context.view.finish();
+    Ok(print(&said)?)
+}
+
+/// The manifests with every reference replaced. Nothing is printed or applied unless all could be.
+fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, Failure> {
+    if let Some(path) = &options.build.path {
+        return Err(ManifestError::Path(path.clone()).into());
+    }
+    let mut documents = Vec::new();
+    for path in &options.filenames {
+        for file in files(path, options.recursive)? {
+            documents.push(read(&file)?);
+        }
+    }
+    let projects: BTreeSet<String> = documents.iter().flat_map(|text| kubernetes::projects(text)).collect();
+    let mut images = BTreeMap::new();
+    for path in projects {
+        let image = build_and_push(context, options, &path)?;
+        images.insert(path, image);
+    }
+    let mut all = String::new();
+    for document in &documents {
+        let text = kubernetes::replaced(document, &images);
+        if !all.is_empty() {
+            if !all.ends_with('\n') {
+                all.push('\n');
+            }
+            if !text.starts_with("---") {
+                all += "---\n";
+            }
+        }
+        all += &text;
+    }
+    Ok(all)
+}
+
+/// Builds a project and pushes its image; the image's name with its digest.
+fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -> Result<String, Failure> {
+    let names = options.repository.as_ref().map(|repository| {
+        let folder = fs::canonicalize(Path::new(path)).unwrap_or_else(|_| PathBuf::from(path));
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let tags = options.build.tags();
+        let tags = if tags.is_empty() { vec!["latest".to_owned()] } else { tags };
+        let named = |tag: &String| {
+            format!("{}/{name}:{}", repository.trim_end_matches('/'), tag.trim_start_matches(':'))
+        };
+        tags.iter().map(named).collect::<Vec<String>>()
+    });
+    let build = options.build.for_project(Path::new(path), names);
+    if context.settings(&build)?.tags.is_empty() {
+        return Err(ManifestError::NoRepository { path: path.to_owned() }.into());
+    }
+    let settings = context.settings(&build.pushed())?;
+    let reporter = context.view.reporter();
+    let outcome = build::run(&settings, context.environment, reporter, context.cancel, &mut std::io::sink())?;
+    if let Some(failed) = outcome.failed {
+        return Err(failed.error().into());
+    }
+    let reference: Option<Reference> = settings.tags.first().and_then(|tag| tag.parse().ok());
+    let repository = reference.as_ref().and_then(Reference::repository).map(str::to_owned);
+    let repository = repository.ok_or_else(|| ManifestError::NoRepository { path: path.to_owned() })?;
+    Ok(format!("{repository}@{}", outcome.digest))
+}
+
+/// The manifests at a path: a file, or those of a folder in the order of their names.
+fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, ManifestError> {
+    let fault = |source| ManifestError::Read { shown: path.display().to_string(), source };
+    if path == Path::new("-") || !fs::metadata(path).map_err(fault)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (mut folders, mut found) = (vec![path.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            let path = entry.path();
+            if entry.file_type().map_err(fault)?.is_dir() {
+                if recursive {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(ManifestError::NoManifests(path.to_owned())) } else { Ok(found) }
+}
+
+fn read(path: &Path) -> Result<String, ManifestError> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        let read = std::io::stdin().lock().read_to_string(&mut text);
+        return read
+            .map(|_| text)
+            .map_err(|source| ManifestError::Read { shown: "standard input".into(), source });
+    }
+    fs::read_to_string(path)
+        .map_err(|source| ManifestError::Read { shown: path.display().to_string(), source })
+}
