@@ -12,6 +12,8 @@ mod image;
 mod object;
 mod parse;
 mod property;
+#[cfg(test)]
+pub(crate) mod sample;
 mod strings;
 mod symbols;
 mod verify;

@@ -293,14 +293,15 @@ impl Found {
     }
 }
 
-/// A node with the mode and owner of its header. A number that cannot be read is none that grants anything.
+/// A node with the mode and owner of its header. A field that is left empty is 0, as other readers of tar take it.
 fn with_owner(kind: Kind, header: &tar::Header) -> Node {
-    let number = |number: io::Result<u64>| number.ok().and_then(|number| u32::try_from(number).ok());
+    let number =
+        |number: io::Result<u64>| number.map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX));
     Node {
         kind,
         mode: header.mode().map_or(0, |mode| mode & 0o7777),
-        uid: number(header.uid()).unwrap_or(u32::MAX),
-        gid: number(header.gid()).unwrap_or(u32::MAX),
+        uid: number(header.uid()),
+        gid: number(header.gid()),
     }
 }
 

@@ -11,6 +11,7 @@ mod harness;
 mod hello;
 mod interrupt;
 mod killed;
+mod linkcheck;
 mod lock;
 mod manifests;
 mod mirrors;
