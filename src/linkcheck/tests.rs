@@ -222,10 +222,12 @@ fn versions_and_symbols_must_be_there() {
     assert_eq!(Image::glibc().elf("app", &packed).checks(), ["packed-relocations"]);
     let elsewhere = app(&["libc.so.6"]).referring("x@V_1", "libx.so.1");
     assert_eq!(Image::glibc().elf("app", &elsewhere).checks()[0], "version-of-nothing");
-    // A library without any versions serves everybody.
-    let image = Image::glibc().elf("lib64/libx.so.1", &Sample::library("libx.so.1").defining(&["x"]));
-    let image = image.elf("app", &app(&["libx.so.1"]).referring("x@V_1", "libx.so.1"));
-    assert_eq!(image.checks(), [""; 0]);
+    // A library without any versions serves those who need none of it, and is passed over by who needs one.
+    let image = || Image::glibc().elf("lib64/libx.so.1", &Sample::library("libx.so.1").defining(&["x"]));
+    let unversioned = app(&["libx.so.1"]).referring("x", "");
+    assert_eq!(image().elf("app", &unversioned).checks(), [""; 0]);
+    let versioned = app(&["libx.so.1"]).referring("x@V_1", "libx.so.1");
+    assert_eq!(image().elf("app", &versioned).checks(), ["missing-symbol"]);
 }
 
 #[test]
