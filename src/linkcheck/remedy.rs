@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Request;
 use super::finding::Problem;
-use crate::catalog::Libc;
+use crate::catalog::{Libc, Target};
 
 static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
     toml::from_str(include_str!("packages.toml")).expect("packages.toml is part of the program and tested")
@@ -91,7 +91,7 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         }
         Problem::FloatAbi { .. } => "take program and base of the same float ABI, such as Debian's armhf".into(),
         Problem::Processor { needs, promised, .. } => {
-            format!("build for {promised}, or name the platform for what it needs ({needs}), as in linux/amd64/v3")
+            format!("build for {promised}: look for `target-cpu` or `-march` in the flags that ask for {needs}")
         }
         Problem::Neon { .. } => "nothing is to be done if the code asks the processor first, as most does".into(),
         Problem::BrokenElf { .. } => "build or copy the file again".into(),
@@ -169,11 +169,19 @@ fn look_there(path: &str) -> String {
     format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{folder}\" }}` under [image]")
 }
 
-/// How a package gets into the image.
+/// How what a package has gets into the image. A base of ours is made of what the recipe says.
 fn package(request: &Request<'_>, name: &str) -> String {
+    let architecture = Target::all()
+        .iter()
+        .filter(|target| target.platform == *request.platform)
+        .find_map(|target| Some(target.debian.as_ref()?.architecture.as_str()))
+        .map_or_else(String::new, |architecture| format!(":{architecture}"));
     match request.origin {
-        Origin::Apt { .. } => format!("add Debian's package: `packages = [\"{name}\"]` under [debian]"),
-        _ => format!("install the package {name} in the base image"),
+        Origin::Apt { .. } => format!(
+            "Debian's package {name}{architecture} has it: bring its files with [[files]], or take a base image in which \
+             it is installed (oci:PATH, or one of a registry)"
+        ),
+        _ => format!("install Debian's package {name}{architecture} in the base image"),
     }
 }
 
@@ -198,10 +206,9 @@ fn missing_library(request: &Request<'_>, library: &str, elsewhere: &[String], s
         Origin::Scratch => {
             "link it statically, or take a base with its libraries, such as apt:bookworm".into()
         }
-        Origin::Apt { .. } => format!(
-            "name the package that has it: `packages = [\"…\"]` under [debian], or bring {library} with [[files]]"
-        ),
-        Origin::Image => format!("take a base that has {library}, or bring it with [[files]]"),
+        Origin::Apt { .. } | Origin::Image => {
+            format!("take a base that has {library}, or bring it with [[files]]")
+        }
     }
 }
 
