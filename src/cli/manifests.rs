@@ -25,6 +25,7 @@ const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 
 /// Where manifests are, and what is built of them.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("path", |path| path.hide(true)))]
 pub(super) struct ResolveOptions {
     /// A manifest, a folder of them, or `-` for standard input; repeatable and separated by commas
     #[arg(short, long = "filename", value_name = "FILE", required = true, value_delimiter = ',', value_hint = ValueHint::AnyPath)]

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bases;
+mod buildx;
 mod commands;
 mod determinism;
 mod engines;
