@@ -6,6 +6,7 @@ mod bad_input;
 mod bases;
 mod buildx;
 mod commands;
+mod corpus;
 mod determinism;
 mod engines;
 mod harness;

@@ -1,0 +1,29 @@
+//! ELF files: whatever the bytes, they are read or refused, and what was read can be judged for every target.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xbuild::catalog::Target;
+use xbuild::elf::{Elf, Object, extent, verify};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(elf) = Elf::parse(bytes) {
+        for target in Target::all() {
+            if let Err(mismatch) = verify(&elf, target) {
+                assert!(!mismatch.differences.is_empty());
+            }
+        }
+    }
+    // What the link check keeps of a file, whole and as much of it as is read of a layer.
+    let start = &bytes[..bytes.len().min(4096)];
+    if let Some(extent) = extent(start, bytes.len() as u64) {
+        assert!(extent <= bytes.len() as u64);
+    }
+    if let Ok(object) = Object::parse(bytes) {
+        assert!(object.weight() < 64 << 20);
+        std::hint::black_box(object.glibc());
+        for symbol in object.symbols.undefined.iter().take(100) {
+            std::hint::black_box(object.symbols.defines(&symbol.0, None));
+        }
+    }
+});

@@ -1,0 +1,56 @@
+//! Layers: decompressors, tar, whiteouts and opaque folders, and the merged root filesystem that the link check walks.
+//! The first byte says how the rest is compressed; where a mark stands in it, it is two layers.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use xbuild::linkcheck::{Execution, Origin, Request, check};
+use xbuild::oci::Algorithm;
+use xbuild::platform::Platform;
+use xbuild::rootfs::{Limits, Packing, Root, scan_to_end};
+use xbuild::sys::cancel::Cancel;
+
+const MARK: &[u8] = b"--next layer--";
+/// As a layer's own limits, for inputs of 1 MB: a decompressor makes a thousand times as much of them.
+const LIMITS: Limits = Limits { bytes: 64 << 20, entries: 1 << 14, names: 16 << 20 };
+
+fuzz_target!(|input: &[u8]| {
+    let Some((kind, bytes)) = input.split_first() else { return };
+    let packing = match kind % 3 {
+        0 => Packing::Plain,
+        1 => Packing::Gzip,
+        _ => Packing::Zstd,
+    };
+    let cancel = Cancel::new();
+    let middle = bytes.windows(MARK.len()).position(|window| window == MARK);
+    let parts = match middle {
+        Some(at) => vec![&bytes[..at], &bytes[at + MARK.len()..]],
+        None => vec![bytes],
+    };
+    let mut root = Root::default();
+    for part in parts {
+        let Ok((layer, _)) = scan_to_end(part, packing, Algorithm::Sha256, LIMITS, &cancel) else { continue };
+        for (path, _) in &layer.entries {
+            assert!(!path.starts_with('/') && !path.split('/').any(|part| matches!(part, "" | "." | "..")));
+        }
+        root.lay(&layer, &cancel).expect("nobody cancels");
+    }
+    for (path, node) in root.nodes() {
+        assert_eq!(root.entry(path), Some(node));
+        // Every folder above is a folder.
+        assert!(path.match_indices('/').all(|(at, _)| root.entry(&path[..at]).is_some_and(|node| node.is_folder())));
+    }
+    let execution = Execution {
+        entrypoint: vec!["a".into(), "b".into()],
+        env: vec!["PATH=/bin:/:/a".into(), "LD_LIBRARY_PATH=/lib:$ORIGIN".into()],
+        user: "a".into(),
+        workdir: "/a".into(),
+        ..Execution::default()
+    };
+    let added: BTreeSet<String> = root.nodes().take(16).map(|(path, _)| path.to_owned()).collect();
+    let platform: Platform = "linux/amd64".parse().expect("a platform");
+    let (root, execution, added, origin) = (&root, &execution, &added, &Origin::Image);
+    check(&Request { platform: &platform, root, execution, added, origin }, &cancel).expect("nobody cancels");
+});

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Puts something to begin with into a target's corpus: what is on this machine, and a few lines.
+set -euo pipefail
+cd "$(dirname "$0")/corpus/$1"
+
+small() { [ -f "$1" ] && [ "$(stat -L -c %s "$1")" -lt 100000 ] && cp -L "$1" "seed-${1##*/}"; return 0; }
+
+case $1 in
+    elf) for file in /usr/bin/true /usr/bin/env /lib/*-linux-gnu/libdl.so.2 /lib/*-linux-gnu/libanl.so.1; do small "$file"; done ;;
+    cache) small /etc/ld.so.cache ;;
+    documents)
+        digest="sha256:$(printf '%064d' 0)"
+        printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":1,"platform":{"os":"linux","architecture":"arm64","variant":"v8"}}]}' "$digest" >seed-index
+        printf '{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":1},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":1}]}' "$digest" "$digest" >seed-manifest
+        printf '{"os":"linux","architecture":"arm","variant":"v7","created":"2026-01-01T00:00:00Z","config":{"Env":["A=1"],"Entrypoint":["/a"],"Cmd":["b"]},"rootfs":{"type":"layers","diff_ids":["%s"]},"history":[{"created_by":"x"},{"empty_layer":true}]}' "$digest" >seed-config
+        ;;
+    layers)
+        work=$(mktemp -d)
+        trap 'rm -rf "$work"' EXIT
+        mkdir -p "$work/a/etc" "$work/a/bin" "$work/b/etc"
+        echo 'a:x:1:1::/:/bin/a' >"$work/a/etc/passwd"
+        printf '#!/bin/b -x\n' >"$work/a/bin/a"
+        chmod 755 "$work/a/bin/a"
+        ln -s a "$work/a/bin/b"
+        ln "$work/a/bin/a" "$work/a/bin/c"
+        cp -L /usr/bin/true "$work/a/bin/true"
+        : >"$work/b/etc/.wh.passwd"
+        : >"$work/b/etc/.wh..wh..opq"
+        tar -C "$work/a" -cf "$work/a.tar" . && tar -C "$work/b" -cf "$work/b.tar" .
+        { printf '\0'; cat "$work/a.tar"; printf -- '--next layer--'; cat "$work/b.tar"; } >seed-plain
+        { printf '\1'; gzip -c "$work/a.tar"; printf -- '--next layer--'; gzip -c "$work/b.tar"; } >seed-gzip
+        ;;
+    names)
+        printf linux/arm/v7 >seed-platform
+        printf 'registry.example:5000/a/b:1.0@sha256:%064d' 0 >seed-reference
+        ;;
+    config) cp ../../../docs/xbuild.example.toml seed-example ;;
+    index)
+        printf 'Package: libc6\nVersion: 2.36-9\nArchitecture: amd64\nDepends: libgcc-s1 (>= 3) | a, b:any\nProvides: x (= 1)\nFilename: pool/a.deb\nSize: 10\nSHA256: %064d\n\n' 0 >seed-index
+        ;;
+    deb)
+        command -v dpkg-deb >/dev/null || exit 0
+        work=$(mktemp -d)
+        trap 'rm -rf "$work"' EXIT
+        mkdir -p "$work/hello/DEBIAN" "$work/hello/usr/bin"
+        printf 'Package: hello\nVersion: 1.0\nArchitecture: all\nMaintainer: a\nDescription: a\n' >"$work/hello/DEBIAN/control"
+        echo hello >"$work/hello/usr/bin/hello"
+        for kind in none gzip xz; do
+            dpkg-deb --root-owner-group -Z$kind -b "$work/hello" "seed-$kind" >/dev/null
+        done
+        ;;
+esac

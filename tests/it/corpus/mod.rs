@@ -1,0 +1,187 @@
+//! The link check against the real loader: images made of Debian's packages and of small programs, each looked at by
+//! `xbuild verify` and each started, natively or under qemu-user. Where xbuild says that an image runs, it must run.
+
+mod debian;
+mod entrypoints;
+mod image;
+mod libraries;
+mod loader;
+mod musl;
+mod packages;
+mod programs;
+mod world;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use self::image::{Item, write_layer};
+use self::world::{Case, World};
+use crate::support::command::xbuild;
+use crate::support::{repository, scratch};
+
+/// As few images as the corpus may have.
+const FEWEST: usize = 60;
+/// The part of the images that run and of which xbuild may say that they do not, in percent.
+const MOST_WRONG_REFUSALS: usize = 1;
+const BEGIN: &str = "<!-- corpus: written by its test with XBUILD_BLESS=1 -->";
+const END: &str = "<!-- /corpus -->";
+
+/// What was found out about an image.
+struct Verdict {
+    name: String,
+    platform: &'static str,
+    about: &'static str,
+    /// The real loader ran it.
+    runs: bool,
+    /// What the loader wrote.
+    said: String,
+    /// The errors that xbuild found.
+    errors: Vec<(String, String)>,
+}
+
+#[test]
+fn xbuild_and_the_real_loader_agree() {
+    let world = World::new();
+    let cases: Vec<Case> = debian::cases(&world)
+        .into_iter()
+        .chain(libraries::cases(&world))
+        .chain(entrypoints::cases(&world))
+        .chain(musl::cases(&world))
+        .collect();
+    let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), cases.len(), "two cases have one name");
+
+    let only = std::env::var("XBUILD_CORPUS").unwrap_or_default();
+    let chosen: Vec<&Case> = cases.iter().filter(|case| case.name.contains(&only)).collect();
+    let verdicts: Vec<Verdict> = chosen.par_iter().map(|case| judge(case)).collect();
+    let table = table(&verdicts);
+    println!("{table}");
+
+    let wrong = |runs: bool| {
+        let wrong =
+            verdicts.iter().filter(|verdict| verdict.runs != runs && verdict.errors.is_empty() == runs);
+        wrong.map(Verdict::describe).collect::<Vec<String>>()
+    };
+    let (wrong_runs, wrong_refusals) = (wrong(true), wrong(false));
+    assert!(wrong_runs.is_empty(), "xbuild lets these pass, and they do not run:\n{}", wrong_runs.join("\n"));
+    assert!(
+        wrong_refusals.len() * 100 <= verdicts.len() * MOST_WRONG_REFUSALS,
+        "xbuild refuses these, and they run:\n{}",
+        wrong_refusals.join("\n")
+    );
+    if only.is_empty() {
+        let fail = verdicts.iter().filter(|verdict| !verdict.runs).count();
+        assert!(verdicts.len() >= FEWEST && fail >= FEWEST / 3, "{} images, {fail} broken", verdicts.len());
+        keep(&table);
+    }
+}
+
+impl Verdict {
+    fn describe(&self) -> String {
+        format!("{} ({})\n  the loader: {}\n  xbuild: {:?}", self.name, self.about, self.said, self.errors)
+    }
+}
+
+/// Has an image judged by both.
+fn judge(case: &Case) -> Verdict {
+    let folder = scratch();
+    let mut image = case.image.clone();
+    for (number, items) in case.top.iter().enumerate() {
+        image.layers.push(write_layer(folder.path(), number, items));
+    }
+    if case.ldconfig {
+        let (layout, root) = (folder.path().join("without-cache"), folder.path().join("before"));
+        image.write(&layout);
+        loader::unpack(&layout, &root);
+        loader::tool_of(image.platform, &root, &["/usr/sbin/ldconfig"]);
+        let cache = fs::read(root.join("etc/ld.so.cache")).expect("ldconfig writes it");
+        let items = [Item::File("etc/ld.so.cache".into(), 0o644, cache)];
+        image.layers.push(write_layer(folder.path(), case.top.len(), &items));
+    }
+    if !case.late.is_empty() {
+        image.layers.push(write_layer(folder.path(), case.top.len() + 1, &case.late));
+    }
+    let layout = folder.path().join("layout");
+    image.write(&layout);
+    let root = folder.path().join("root");
+    loader::unpack(&layout, &root);
+    let run = loader::runs(&image, &root, case.cpu);
+    let said = run.stderr.lines().chain(run.stdout.lines()).next().unwrap_or_default().to_owned();
+    Verdict {
+        name: case.name.clone(),
+        platform: image.platform,
+        about: case.about,
+        runs: run.status.success(),
+        said: format!("{} {said}", run.status),
+        errors: errors(&layout),
+    }
+}
+
+/// The errors that `xbuild verify` finds: code and message of each.
+fn errors(layout: &Path) -> Vec<(String, String)> {
+    let finished = xbuild().words("verify --json --quiet").arg(layout).run();
+    let report: Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("no report ({error}): {}", finished.describe()));
+    let platforms = report["platforms"].as_array().expect("a list of platforms");
+    assert_eq!(platforms.len(), 1, "{report}");
+    let lists = [&report["findings"], &platforms[0]["findings"]];
+    let findings = lists.into_iter().flat_map(|list| list.as_array().expect("a list of findings"));
+    let errors: Vec<(String, String)> = findings
+        .filter(|finding| finding["severity"] == "error")
+        .map(|finding| {
+            let text = |key: &str| finding[key].as_str().unwrap_or_else(|| panic!("{finding}")).to_owned();
+            (text("check"), text("message"))
+        })
+        .collect();
+    assert_eq!(finished.status.success(), errors.is_empty(), "{}", finished.describe());
+    errors
+}
+
+/// The verdicts as a table of Markdown.
+fn table(verdicts: &[Verdict]) -> String {
+    let word = |runs: bool| if runs { "runs" } else { "does not run" };
+    let mut text =
+        "| Image | Platform | What it is | The loader | xbuild |\n|---|---|---|---|---|\n".to_owned();
+    for verdict in verdicts {
+        let mut codes: Vec<&str> = verdict.errors.iter().map(|(code, _)| code.as_str()).collect();
+        codes.dedup();
+        let ours = match codes.as_slice() {
+            [] => "runs".to_owned(),
+            codes => codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(" "),
+        };
+        let Verdict { name, platform, about, runs, .. } = verdict;
+        writeln!(text, "| {name} | {platform} | {about} | {} | {ours} |", word(*runs)).expect("in memory");
+    }
+    let count = |runs: bool, ours: bool| {
+        verdicts.iter().filter(|verdict| verdict.runs == runs && verdict.errors.is_empty() == ours).count()
+    };
+    format!(
+        "{} images. Both say that it runs: {}; both that it does not: {}; xbuild alone that it runs: {}; xbuild alone \
+         that it does not: {}.\n\n{text}",
+        verdicts.len(),
+        count(true, true),
+        count(false, false),
+        count(false, true),
+        count(true, false)
+    )
+}
+
+/// Holds `docs/linkcheck.md` to the table.
+fn keep(table: &str) {
+    let path = repository().join("docs/linkcheck.md");
+    let text = fs::read_to_string(&path).expect("a page of the manual");
+    let (head, rest) = text.split_once(BEGIN).expect("the page has a place for the table");
+    let (_, tail) = rest.split_once(END).expect("the place for the table has an end");
+    let wanted = format!("{head}{BEGIN}\n\n{table}\n{END}{tail}");
+    if std::env::var_os("XBUILD_BLESS").is_some() {
+        fs::write(&path, &wanted).expect("the repository is ours");
+    }
+    let stale = "docs/linkcheck.md has another table: run XBUILD_BLESS=1 cargo test --test it corpus";
+    assert!(fs::read_to_string(&path).expect("a page of the manual") == wanted, "{stale}");
+}
