@@ -205,6 +205,7 @@ impl ResolvedBase {
 pub struct Bases {
     releases: Mutex<BTreeMap<BaseSource, Arc<Archive>>>,
     registries: RegistryClient,
+    roots: registry::Roots,
 }
 
 impl Bases {
@@ -216,7 +217,11 @@ impl Bases {
             registries: machine.registries.clone(),
             ..RegistryConfig::default()
         };
-        Self { releases: Mutex::default(), registries: RegistryClient::new(config, environment) }
+        Self {
+            releases: Mutex::default(),
+            registries: RegistryClient::new(config, environment),
+            roots: Mutex::default(),
+        }
     }
 
     /// The client for registries: what it has learnt of them serves the outputs, too.
@@ -347,7 +352,7 @@ impl Bases {
                         _ => None,
                     },
                 };
-                let resolved = registry::resolve(&request, &self.registries, cancel, reporter)?;
+                let resolved = registry::resolve(&request, &self.registries, &self.roots, cancel, reporter)?;
                 Ok(ResolvedBase::Registry(Box::new(resolved)))
             }
         }

@@ -4,11 +4,11 @@
 //! A layer is fetched when something needs its bytes: its index, which is kept and made once, or an output that holds
 //! them. A registry that has the layer already is told where, and takes it from there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -149,6 +149,9 @@ pub struct ImageRequest<'a> {
     pub pin: Option<&'a ImagePin>,
 }
 
+/// What names have led to in a run: a tag that moves while its platforms are looked up is one image for all of them.
+pub type Roots = Mutex<BTreeMap<ImageName, Descriptor>>;
+
 /// A repository, and what of it is in the cache.
 #[derive(Clone, Debug)]
 struct Store {
@@ -161,6 +164,7 @@ struct Store {
 pub fn resolve(
     request: &ImageRequest<'_>,
     client: &Client,
+    roots: &Roots,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<ResolvedImage, RegistryBaseError> {
@@ -175,7 +179,14 @@ pub fn resolve(
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())
     } else {
-        let root = store.root(name, cancel)?;
+        let root = {
+            // Held while it is asked for, so that the other platforms wait for the answer.
+            let mut roots = roots.lock().unwrap_or_else(PoisonError::into_inner);
+            match roots.get(name) {
+                Some(root) => root.clone(),
+                None => roots.entry(name.clone()).insert_entry(store.root(name, cancel)?).get().clone(),
+            }
+        };
         let chosen =
             select::manifest(&root, request.platform, &mut |entry| store.json(entry, &root, name, cancel))?;
         let manifest = match chosen {
