@@ -182,9 +182,12 @@ pub fn resolve(
         let root = {
             // Held while it is asked for, so that the other platforms wait for the answer.
             let mut roots = roots.lock().unwrap_or_else(PoisonError::into_inner);
-            match roots.get(name) {
-                Some(root) => root.clone(),
-                None => roots.entry(name.clone()).insert_entry(store.root(name, cancel)?).get().clone(),
+            if let Some(root) = roots.get(name) {
+                root.clone()
+            } else {
+                let root = store.root(name, cancel)?;
+                roots.insert(name.clone(), root.clone());
+                root
             }
         };
         let chosen =

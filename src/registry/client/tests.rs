@@ -146,6 +146,40 @@ fn a_blob_goes_on_where_it_broke_and_one_of_another_size_is_refused() {
 }
 
 #[test]
+fn a_token_that_has_expired_is_replaced_and_one_that_is_good_is_kept() {
+    let (descriptor, text) = blob();
+    let tokens = Server::start(|request| {
+        answer(200, "", &format!(r#"{{"token":"token-{}","expires_in":300}}"#, request.number))
+    });
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"{}/token\",service=\"s\"\r\n", tokens.url);
+    let used = std::sync::atomic::AtomicUsize::new(0);
+    let registry = Server::start(move |request| {
+        let has = |token: &str| {
+            request.head.ends_with(&format!("Bearer {token}"))
+                || request.head.contains(&format!("Bearer {token}\n"))
+        };
+        // The first token is good twice, and then no more.
+        let good = if has("token-0") {
+            used.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2
+        } else {
+            has("token-1")
+        };
+        if good { answer(200, "", &text) } else { answer(401, &challenge, "") }
+    });
+    let repository = repository(&registry);
+    for _ in 0..4 {
+        repository.small_blob(&descriptor, &Cancel::new()).unwrap();
+    }
+    let asked = spoken(&tokens);
+    assert_eq!(asked.len(), 2, "{asked:#?}");
+    assert!(
+        asked[0].contains("scope=repository:a/b:pull,push") && asked[0].contains("service=s"),
+        "{}",
+        asked[0]
+    );
+}
+
+#[test]
 fn a_token_service_without_tls_gets_no_credentials_of_a_registry_with_it() {
     let endpoint = Endpoint {
         name: "r.example/a".parse().unwrap(),
