@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::docker_archive::DockerArchive;
 use super::members::Members;
-use super::source::{Kind, Remote, Source, entries_of, is_named, parsed};
+use super::source::{Kind, Remote, Source, entries_of, is_named, names_of, parsed};
 use super::{Location, Selector, TransportError};
 use crate::engine;
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, MANIFEST_LIMIT, annotation};
+use crate::oci::{Descriptor, MANIFEST_LIMIT, Reference, annotation};
 use crate::registry::{Access, Client, ImageName};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -154,7 +154,15 @@ impl Opener<'_> {
             fs::scratch_dir().map_err(|source| TransportError::Io { shown: shown.to_owned(), source })?;
         let path = folder.path().join("image.tar");
         export(name, &path, self.environment, self.cancel)?;
-        let (inner, entries) = self.at_path(&path, shown)?;
+        let (inner, mut entries) = self.at_path(&path, shown)?;
+        // podman's archive of a list has no name; an ID is none.
+        let named = entries.iter().any(|entry| !names_of(entry).is_empty());
+        let is_id = name.bytes().all(|byte| byte.is_ascii_hexdigit()) && name.len() >= 12;
+        if let ([entry], false, false) = (entries.as_mut_slice(), named, is_id)
+            && let Some(full) = name.parse::<Reference>().ok().and_then(|reference| reference.name())
+        {
+            entry.annotations.insert(annotation::CONTAINERD_NAME.into(), full);
+        }
         Ok((Kind::Exported { inner: Box::new(inner), _folder: folder }, entries))
     }
 }
