@@ -80,11 +80,17 @@ impl Login {
 }
 
 /// All logins of this user. Each registry is looked up once.
-#[derive(Debug)]
 pub(super) struct Keyring {
     environment: Environment,
     found: Mutex<BTreeMap<(RepositoryName, Access), Option<Credentials>>>,
     helper_limit: Duration,
+}
+
+impl fmt::Debug for Keyring {
+    // Without the environment, which has secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Keyring").finish_non_exhaustive()
+    }
 }
 
 impl Keyring {

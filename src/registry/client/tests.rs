@@ -75,6 +75,12 @@ fn what_a_redirect_leads_to_is_not_asked_for_credentials_either() {
 }
 
 #[test]
+fn a_client_shows_nothing_that_it_knows_of_us() {
+    let text = format!("{:?}", client());
+    assert!(!text.contains("hunter2") && text.contains("Client"), "{text}");
+}
+
+#[test]
 fn redirects_end() {
     let (descriptor, _) = blob();
     let registry = Server::start(|_| answer(302, "Location: /again\r\n", ""));

@@ -107,8 +107,8 @@ pub enum Body {
     },
 }
 
-/// A request.
-#[derive(Clone, Debug)]
+/// A request. It cannot be shown, for its header fields may have secrets.
+#[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
