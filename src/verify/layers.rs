@@ -1,6 +1,8 @@
 //! A layer, read once: its bytes against its digest, its archive to the end, and what it does to the root filesystem.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read};
+use std::sync::mpsc;
+use std::thread;
 
 use super::VerifyError;
 use super::fault::Fault;
@@ -8,7 +10,12 @@ use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::rootfs::{Ending, LayerIndex, Limits, Packing, StreamError, scan_to_end};
 use crate::sys::cancel::Cancel;
-use crate::transport::{Source, TransportError};
+use crate::transport::{Blob, Source, TransportError};
+
+/// How many bytes are handed over at once.
+const PIECE: usize = 256 << 10;
+/// How many pieces may wait.
+const QUEUE: usize = 4;
 
 /// What was learned of a layer.
 #[derive(Debug)]
@@ -36,7 +43,9 @@ pub(super) fn read(
         Ok(blob) => blob,
         Err(error) => return Ok(Layer { index: None, faults: vec![fault_of(error, &descriptor.digest)?] }),
     };
-    let scanned = scan_to_end(&mut bytes, packing, algorithm, Limits::LAYER, cancel);
+    let scanned = decoded(&mut bytes, packing, |tar| {
+        scan_to_end(tar, Packing::Plain, algorithm, Limits::LAYER, cancel)
+    });
     // An archive that is broken because its bytes are others is told of as these. The decoder need not have read all.
     let rest = io::copy(&mut bytes, &mut io::sink());
     cancel.check()?;
@@ -71,6 +80,52 @@ pub(super) fn read(
         index = None;
     }
     Ok(Layer { index, faults })
+}
+
+/// Decompresses a blob on a thread of its own, while `with` reads what comes out: decompressing takes as long as all the
+/// rest, and an image may have one large layer and little else.
+fn decoded<T>(blob: &mut Blob, packing: Packing, with: impl FnOnce(Pieces) -> T) -> T {
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(QUEUE);
+        scope.spawn(move || {
+            let outcome = packing.decode(blob).and_then(|mut tar| {
+                loop {
+                    let mut piece = Vec::with_capacity(PIECE);
+                    let count = tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+                    // Nobody listens any more where reading has failed.
+                    if count == 0 || send.send(Ok(piece)).is_err() {
+                        return Ok(());
+                    }
+                }
+            });
+            if let Err(error) = outcome {
+                send.send(Err(error)).ok();
+            }
+        });
+        with(Pieces { receive, piece: Vec::new(), at: 0 })
+    })
+}
+
+/// The decompressed bytes, as they come from the other thread.
+struct Pieces {
+    receive: mpsc::Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            match self.receive.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Err(mpsc::RecvError) => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len() - self.at);
+        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
 }
 
 /// Reads a blob of which only its bytes matter.
