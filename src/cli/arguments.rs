@@ -135,7 +135,7 @@ pub(super) enum Command {
     Copy(CopyOptions),
     /// Show what an image is made of: index, platforms, configurations, layers, and what was added to the base
     Inspect(InspectOptions),
-    /// List the images of a layout or an archive
+    /// List the images of a layout, an archive or a repository
     Ls(ListImages),
     /// Give an image of a layout more names
     Tag(TagOptions),

@@ -17,7 +17,7 @@ use crate::settings;
 use crate::sys::fs;
 use crate::transport::{
     Image, IndexAnnotations, Location, LocationError, Opener, Selector, Source, TransportError, inspect,
-    merge, names_of,
+    merge, names_of, summary,
 };
 
 /// How an image's place is written, for every command's help.
@@ -93,7 +93,7 @@ pub(super) struct InspectOptions {
 /// `xbuild ls`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ListImages {
-    /// A layout or an archive [default: every layout in target/xbuild]
+    /// A layout, an archive, or a repository for all its tags [default: every layout in target/xbuild]
     #[arg(value_hint = ValueHint::AnyPath)]
     image: Option<String>,
     /// Print JSON
@@ -179,6 +179,24 @@ impl<'a> Images<'a> {
     }
 
     /// Opens the image that a text means.
+    /// A repository without a tag is all its tags.
+    fn with_tags(&self, locations: Vec<Location>) -> Result<Vec<Location>, TransportError> {
+        let mut found = Vec::new();
+        for location in locations {
+            match location {
+                Location::Registry { name } if name.tag.is_none() && name.digest.is_none() => {
+                    let repository = self.registry.repository(&name.repository, registry::Access::Pull);
+                    for tag in repository.tags(self.context.cancel)? {
+                        let name = ImageName { tag: Some(tag), ..name.clone() };
+                        found.push(Location::Registry { name });
+                    }
+                }
+                other => found.push(other),
+            }
+        }
+        Ok(found)
+    }
+
     fn open(&self, text: &str) -> Result<Source, TransportError> {
         self.opener().open(&Location::parse(text, &Path::exists)?)
     }
@@ -310,6 +328,7 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
         Some(text) => vec![Location::parse(text, &Path::exists).map_err(TransportError::from)?],
         None => default_layouts()?,
     };
+    let locations = images.with_tags(locations)?;
     let mut rows: Vec<Row> = Vec::new();
     for location in locations {
         let mut by_digest: BTreeMap<String, (Descriptor, Vec<String>)> = BTreeMap::new();
@@ -325,13 +344,13 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
                 }
                 other => other.clone(),
             };
-            let found = inspect_sizes(&images.opener().open(&place)?, context)?;
+            let (platforms, total_size) = summary(&images.opener().open(&place)?, context.cancel)?;
             rows.push(Row {
                 image: without_selector(&location),
                 names,
                 digest,
-                platforms: found.0,
-                total_size: found.1,
+                platforms: platforms.iter().map(ToString::to_string).collect(),
+                total_size,
             });
         }
     }
@@ -350,12 +369,6 @@ fn at_digest(location: &Location, entry: &Descriptor) -> Location {
         *selector = digest;
     }
     location
-}
-
-fn inspect_sizes(source: &Source, context: &Context<'_>) -> Result<(Vec<String>, u64), TransportError> {
-    let found = inspect(source, context.cancel)?;
-    let platforms = found.images.iter().map(|image| image.platform.to_string()).collect();
-    Ok((platforms, found.total_size))
 }
 
 /// The layouts that builds in this folder write.

@@ -139,7 +139,26 @@ pub struct ArtifactInspection {
     pub about: Option<String>,
 }
 
-/// Looks at an image. Documents are verified, and of blobs the layers that xbuild added.
+/// The platforms of an image, and the bytes of all its documents and blobs, each counted once.
+pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64), TransportError> {
+    let root = source.root();
+    let mut platforms = Vec::new();
+    let mut sizes: BTreeMap<Digest, u64> = BTreeMap::from([(root.digest.clone(), root.size)]);
+    for entry in source.manifests(root)? {
+        cancel.check()?;
+        let manifest = source.json(&entry.descriptor)?;
+        let config: Descriptor = part(source, &entry.descriptor, &manifest, "config")?;
+        let layers: Vec<Descriptor> = part(source, &entry.descriptor, &manifest, "layers")?;
+        for descriptor in layers.iter().chain([&config, &entry.descriptor]) {
+            sizes.insert(descriptor.digest.clone(), descriptor.size);
+        }
+        platforms.extend(entry.platform);
+    }
+    Ok((platforms, sizes.values().sum()))
+}
+
+/// Looks at an image. Documents are verified, and of blobs the layers that xbuild added; those of a registry are not
+/// fetched.
 pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, TransportError> {
     let root = source.root();
     let document = source.json(root)?;
@@ -204,7 +223,9 @@ fn image(
     for (number, layer) in layers.iter().enumerate() {
         let entry = history.get(number).copied().unwrap_or(&Value::Null);
         let added = entry["comment"] == "xbuild";
-        let (files, more_files) = if added { files(source, layer, cancel)? } else { (Vec::new(), 0) };
+        // What is in a registry is not fetched for it.
+        let look = added && source.repository().is_none();
+        let (files, more_files) = if look { files(source, layer, cancel)? } else { (Vec::new(), 0) };
         inspected.push(LayerInspection {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),

@@ -38,7 +38,7 @@ pub use copy::Image;
 pub use error::TransportError;
 pub use inspect::{
     ArtifactInspection, BaseInspection, FileInspection, ImageInspection, Inspection, LayerInspection,
-    RunInspection, inspect,
+    RunInspection, inspect, summary,
 };
 pub use location::{Location, LocationError, Selector};
 pub use merge::{IndexAnnotations, Merged, merge};

@@ -135,6 +135,9 @@ fn images_go_to_a_registry_and_come_back() {
     let requests = registry.requests();
     assert!(!requests[before..].iter().any(|request| request.starts_with("PATCH")), "{requests:?}");
     assert_eq!(manifests(folder.path(), &registry.name("other/app:2")), manifests(folder.path(), "base"));
+    let list = tools::json(&run(&format!("ls --json {}", registry.name("team/app"))).success().stdout);
+    let names: Vec<&Value> = list.as_array().expect("a list").iter().map(|row| &row["names"][0]).collect();
+    assert_eq!(names, [&registry.name("team/app:1"), &registry.name("team/app:latest")]);
     run(&format!("inspect {}", registry.name("team/none:1")))
         .fails(ExitCode::NotFound, &["team/none", "hint"]);
     run("push base").fails(ExitCode::Usage, &["no name", "hint", "xbuild push"]);
