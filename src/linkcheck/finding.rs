@@ -89,11 +89,6 @@ problems! {
         /// What the platform promises.
         promised: String,
     }
-    /// It has NEON code, and the platform does not promise NEON.
-    "neon" Neon {
-        /// The file.
-        path: String,
-    }
     /// It begins as an ELF file, and cannot be read as one.
     "broken-elf" BrokenElf {
         /// The file.
@@ -295,10 +290,6 @@ impl fmt::Display for Problem {
             Self::Processor { path, needs, promised } => {
                 write!(formatter, "{path} was built for {needs}, and the platform promises {promised}")
             }
-            Self::Neon { path } => write!(
-                formatter,
-                "{path} has NEON code, which processors of the platform may lack; whether it asks first cannot be seen"
-            ),
             Self::BrokenElf { path, reason } => write!(formatter, "{path} cannot be run: {reason}"),
             Self::MissingLoader { loader, leads_to: Some(to), .. } => {
                 write!(formatter, "its dynamic loader {loader} is a link to {to}, which is not there")
@@ -436,7 +427,6 @@ impl Problem {
             Self::WrongArchitecture { path, .. }
             | Self::FloatAbi { path, .. }
             | Self::Processor { path, .. }
-            | Self::Neon { path }
             | Self::BrokenElf { path, .. }
             | Self::PackedRelocations { path, .. }
             | Self::NoInterpreter { path }
@@ -454,8 +444,7 @@ impl Problem {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Neon { .. }
-            | Self::UnknownLoader { .. }
+            Self::UnknownLoader { .. }
             | Self::MissingPreload { .. }
             | Self::PrivateVersion { .. }
             | Self::NoCommand {}

@@ -69,13 +69,10 @@ fn processor(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
         ("arm", variant) => {
             let Some(arm) = elf.arm else { return Vec::new() };
             match variant {
-                Some("v8") => Vec::new(),
+                // What is 32-bit on an Armv8 has all there is.
                 Some("v7") | None if arm.is_v8() => vec![processor("Armv8", "Armv7")],
                 Some("v5" | "v6") if arm.is_v8() => vec![processor("Armv8", "an older Arm")],
                 Some("v5" | "v6") if arm.is_v7() => vec![processor("Armv7", "an older Arm")],
-                _ if arm.has_neon() && elf.interpreter.is_some() => {
-                    vec![Problem::Neon { path: path.to_owned() }]
-                }
                 _ => Vec::new(),
             }
         }

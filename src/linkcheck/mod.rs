@@ -94,6 +94,11 @@ pub enum Unseen {
         /// The program.
         file: String,
     },
+    /// It says that NEON code is in it, which not all processors of its platform have.
+    Neon {
+        /// The program.
+        file: String,
+    },
     /// It starts a shell, whose words are not read.
     Shell {
         /// The shell.
@@ -111,6 +116,12 @@ impl std::fmt::Display for Unseen {
                 write!(
                     formatter,
                     "{file} asks the name service switch, whose modules are loaded when it runs"
+                )
+            }
+            Self::Neon { file } => {
+                write!(
+                    formatter,
+                    "{file} may have NEON code; whether it asks the processor first is not looked into"
                 )
             }
             Self::Shell { file } => write!(formatter, "what {file} is told to run is not looked into"),

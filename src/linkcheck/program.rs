@@ -245,6 +245,10 @@ impl Run<'_> {
         let calls =
             |names: &[&str]| object.symbols.undefined.iter().any(|symbol| names.contains(&symbol.0.as_str()));
         let file = path.to_owned();
+        let promised = self.platform.architecture() != "arm" || self.platform.variant() == Some("v8");
+        if !promised && object.elf.arm.is_some_and(|arm| arm.has_neon()) {
+            self.unseen.insert(Unseen::Neon { file: file.clone() });
+        }
         if calls(&OPENERS) {
             self.unseen.insert(Unseen::Dlopen { file: file.clone() });
         }

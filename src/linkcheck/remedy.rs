@@ -93,7 +93,6 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         Problem::Processor { needs, promised, .. } => {
             format!("build for {promised}: look for `target-cpu` or `-march` in the flags that ask for {needs}")
         }
-        Problem::Neon { .. } => "nothing is to be done if the code asks the processor first, as most does".into(),
         Problem::BrokenElf { .. } => "build or copy the file again".into(),
         Problem::MissingLoader { libc: Some(Libc::Gnu), .. } | Problem::OtherLibc { program: Libc::Gnu, .. } => {
             gnu_loader(request)
