@@ -27,8 +27,11 @@ pub(super) fn open_end(stream: &mut Vec<u8>) -> Result<(), NotDeflate> {
         return Err(NotDeflate);
     }
     stream[header / 8] &= !(1 << (header % 8));
-    // The empty stored block: three zero bits (not final, type 0), zeros up to a byte, LEN, NLEN. The bits
-    // after the end are zero already, and there are enough of them unless fewer than three are left.
+    // The empty stored block: three zero bits (not final, type 0), zeros up to a byte, LEN, NLEN. A stream may
+    // have anything in the bits after its end; there are enough of them unless fewer than three are left.
+    if end % 8 > 0 {
+        stream[end / 8] &= (1 << (end % 8)) - 1;
+    }
     if !(1..=5).contains(&(end % 8)) {
         stream.push(0);
     }
@@ -393,6 +396,21 @@ mod tests {
             open_end(&mut stream).unwrap();
             stream.extend(by_zlib(&two, level));
             assert!(inflate(&stream) == [&one[..], &two].concat(), "zlib {level}");
+        }
+    }
+
+    #[test]
+    fn bits_after_the_end_do_not_matter() {
+        for length in 1..40 {
+            let bytes = skewed(4, length);
+            let mut stream = by_libdeflate(&bytes, 6);
+            let (_, end) = last_block(&stream).unwrap();
+            if end % 8 > 0 {
+                stream[end / 8] |= 0xFF << (end % 8);
+            }
+            open_end(&mut stream).unwrap();
+            stream.extend(by_libdeflate(b"", 6));
+            assert_eq!(inflate(&stream), bytes, "{length}");
         }
     }
 
