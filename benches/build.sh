@@ -26,7 +26,7 @@ cat >"$scratch/bin/cargo" <<'SCRIPT'
 #!/usr/bin/env bash
 case " $* " in
 *" build "* | *" rustc "*)
-    folder=$(mktemp -d "$RECORD/XXXXXX")
+    folder=$(mktemp -d -p "$RECORD")
     pwd >"$folder/folder"
     printf '%s\0' "$@" >"$folder/arguments"
     env -0 >"$folder/environment"

@@ -1,7 +1,7 @@
 # What the benchmarks share. Sourced, not run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/xbuild-bench.XXXXXX")
+scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 need() {

@@ -123,7 +123,7 @@ impl Snapshots {
 
 impl Source {
     /// True if the mirror serves the past on purpose, so that an expired release is what was asked for: a
-    /// path component is a timestamp such as `20260801T000000Z`, as on snapshot.debian.org.
+    /// path component is a timestamp such as `20260801T000000Z`, as in Debian's snapshot archive.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.snapshot_date().is_some()

@@ -34,7 +34,7 @@ impl Given<'_> {
             self.user.map(|text| parse_user(source("/home/me/.config/xbuild", "config.toml", text)).unwrap());
         let home = [("HOME", "/home/me")];
         let environment: Environment = home.iter().chain(self.environment).copied().collect();
-        let host = Host { platform: "linux/amd64".parse().unwrap(), folder: "/work".into(), color: false };
+        let host = Host { platform: "linux/amd64".parse().unwrap(), folder: "/folder".into(), color: false };
         resolve(&self.flags, &environment, &project, user.as_ref(), &host)
     }
 
@@ -456,7 +456,7 @@ fn outputs_agree_with_each_other_and_with_the_platforms() {
     };
     let settings = resolved("b a a type=oci,dest=x,compression=zstd,annotation-index.k=v load|").unwrap();
     assert_eq!(settings.outputs.len(), 4, "each once: {:?}", settings.outputs);
-    assert_eq!(settings.outputs[0], Output::layout("/work/a"));
+    assert_eq!(settings.outputs[0], Output::layout("/folder/a"));
     assert!(matches!(settings.outputs[3].kind, OutputKind::Engine { engine: None }));
     assert_eq!(settings.compression, Compression::Zstd(None));
     assert_eq!(settings.index_annotations.get("k").map(String::as_str), Some("v"));

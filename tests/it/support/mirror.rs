@@ -81,9 +81,15 @@ fn upstream() -> String {
         .split_whitespace()
         .filter(|_| listed("/etc/os-release").lines().any(|line| line == "ID=debian"))
         .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
-        .unwrap_or("http://snapshot.debian.org/archive/debian/20260801T000000Z")
-        .trim_end_matches('/')
-        .to_owned()
+        .map_or_else(snapshot, |word| word.trim_end_matches('/').to_owned())
+}
+
+/// Where xbuild itself would look then.
+fn snapshot() -> String {
+    let data = include_str!("../../../src/debian/snapshot.toml");
+    let data: toml::Table = data.parse().expect("a data file of ours");
+    let text = |value: &toml::Value| value.as_str().expect("a text").to_owned();
+    format!("{}/debian/{}", text(&data["root"]), text(&data["releases"]["bookworm"]))
 }
 
 fn serve(
