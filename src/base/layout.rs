@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::BaseImage;
-use super::select::{self, Choice};
+use super::select::{self, Choice, list};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::BaseFacts;
@@ -143,10 +143,6 @@ impl Explain for LayoutBaseError {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 /// A platform's image in a layout, with what its root filesystem tells.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::BaseImage;
-use super::select::{self, Choice};
+use super::select::{self, Choice, list};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
@@ -113,10 +113,6 @@ impl Explain for RegistryBaseError {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 /// A platform's image in a registry, with what its root filesystem tells.

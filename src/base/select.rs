@@ -9,6 +9,11 @@ use crate::platform::Platform;
 /// Index documents inside of index documents are followed this deep.
 const MOST_NESTED: usize = 8;
 
+/// Names in a message.
+pub(super) fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
 /// What was found for a platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {

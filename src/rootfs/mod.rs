@@ -26,6 +26,7 @@ pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, index_of, known_index};
 pub use root::{Identity, Permission, Reach, Root};
 pub use scan::{Ending, Limits, Packing, scan, scan_to_end};
+pub(crate) use scan::{PATH_LIMIT, clean};
 
 use crate::oci::Digest;
 use crate::sys::cancel::Cancelled;

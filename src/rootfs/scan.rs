@@ -19,7 +19,7 @@ const SCRIPT_LINE: usize = 256;
 /// A larger file is not kept whole, in bytes. A loader's cache with ten thousand libraries takes about one million.
 const WHOLE_LIMIT: u64 = 4 << 20;
 /// Linux takes no longer path (`PATH_MAX`), in bytes.
-const PATH_LIMIT: usize = 4096;
+pub(crate) const PATH_LIMIT: usize = 4096;
 /// A name with this in front removes the file without it
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
@@ -384,7 +384,7 @@ fn target<R: Read>(entry: &tar::Entry<'_, R>) -> Result<String, StreamError> {
 }
 
 /// A path as the index has it: relative, without empty parts and `.`. One with `..` is refused, as engines do.
-fn clean(path: &str) -> Result<String, StreamError> {
+pub(crate) fn clean(path: &str) -> Result<String, StreamError> {
     if path.len() > PATH_LIMIT {
         return Err(StreamError::LongPath { length: path.len() });
     }

@@ -141,20 +141,12 @@ pub struct ArtifactInspection {
 
 /// The platforms of an image, and the bytes of all its documents and blobs, each counted once.
 pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64), TransportError> {
-    let root = source.root();
     let mut platforms = Vec::new();
-    let mut sizes: BTreeMap<Digest, u64> = BTreeMap::from([(root.digest.clone(), root.size)]);
-    for entry in source.manifests(root)? {
-        cancel.check()?;
-        let manifest = source.json(&entry.descriptor)?;
-        let config: Descriptor = part(source, &entry.descriptor, &manifest, "config")?;
-        let layers: Vec<Descriptor> = part(source, &entry.descriptor, &manifest, "layers")?;
-        for descriptor in layers.iter().chain([&config, &entry.descriptor]) {
-            sizes.insert(descriptor.digest.clone(), descriptor.size);
-        }
-        platforms.extend(entry.platform);
-    }
-    Ok((platforms, sizes.values().sum()))
+    let size = walk(source, cancel, &mut |parts| {
+        platforms.extend(parts.platform.cloned());
+        Ok(())
+    })?;
+    Ok((platforms, size))
 }
 
 /// Looks at an image. Documents are verified, and of blobs the layers that xbuild added; those of a registry are not
@@ -163,6 +155,33 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
     let root = source.root();
     let document = source.json(root)?;
     let (mut images, mut artifacts) = (Vec::new(), Vec::new());
+    let total_size = walk(source, cancel, &mut |parts| {
+        match parts.platform {
+            Some(platform) => images.push(image(source, platform.clone(), parts, cancel)?),
+            None => artifacts.push(artifact(parts.descriptor, parts.manifest, parts.config)),
+        }
+        Ok(())
+    })?;
+    Ok(Inspection {
+        reference: source.shown().to_owned(),
+        names: names_of(root),
+        digest: root.digest.clone(),
+        media_type: root.media_type.clone(),
+        size: root.size,
+        total_size,
+        annotations: texts(&document["annotations"]),
+        images,
+        artifacts,
+    })
+}
+
+/// Hands over every manifest with its layers. Returns the bytes of all documents and blobs, each counted once.
+fn walk(
+    source: &Source,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(&Parts<'_>) -> Result<(), TransportError>,
+) -> Result<u64, TransportError> {
+    let root = source.root();
     let mut sizes: BTreeMap<Digest, u64> = BTreeMap::from([(root.digest.clone(), root.size)]);
     for entry in source.manifests(root)? {
         cancel.check()?;
@@ -172,38 +191,30 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
         for descriptor in layers.iter().chain([&config, &entry.descriptor]) {
             sizes.insert(descriptor.digest.clone(), descriptor.size);
         }
-        match entry.platform {
-            Some(platform) => {
-                let parts = Parts { descriptor: &entry.descriptor, manifest: &manifest, config: &config };
-                images.push(image(source, platform, &parts, &layers, cancel)?);
-            }
-            None => artifacts.push(artifact(&entry.descriptor, &manifest, &config)),
-        }
+        let parts = Parts {
+            platform: entry.platform.as_ref(),
+            descriptor: &entry.descriptor,
+            manifest: &manifest,
+            config: &config,
+            layers: &layers,
+        };
+        each(&parts)?;
     }
-    Ok(Inspection {
-        reference: source.shown().to_owned(),
-        names: names_of(root),
-        digest: root.digest.clone(),
-        media_type: root.media_type.clone(),
-        size: root.size,
-        total_size: sizes.values().sum(),
-        annotations: texts(&document["annotations"]),
-        images,
-        artifacts,
-    })
+    Ok(sizes.values().sum())
 }
 
 struct Parts<'a> {
+    platform: Option<&'a Platform>,
     descriptor: &'a Descriptor,
     manifest: &'a Value,
     config: &'a Descriptor,
+    layers: &'a [Descriptor],
 }
 
 fn image(
     source: &Source,
     platform: Platform,
     parts: &Parts<'_>,
-    layers: &[Descriptor],
     cancel: &Cancel,
 ) -> Result<ImageInspection, TransportError> {
     let config = source.json(parts.config)?;
@@ -220,7 +231,7 @@ fn image(
         .filter(|entry| entry["empty_layer"] != true)
         .collect();
     let mut inspected = Vec::new();
-    for (number, layer) in layers.iter().enumerate() {
+    for (number, layer) in parts.layers.iter().enumerate() {
         let entry = history.get(number).copied().unwrap_or(&Value::Null);
         let added = entry["comment"] == "xbuild";
         // What is in a registry is not fetched for it.
@@ -236,7 +247,7 @@ fn image(
             more_files,
         });
     }
-    let blobs: u64 = layers.iter().map(|layer| layer.size).sum();
+    let blobs: u64 = parts.layers.iter().map(|layer| layer.size).sum();
     Ok(ImageInspection {
         platform,
         digest: parts.descriptor.digest.clone(),

@@ -7,12 +7,10 @@ use std::ops::Bound;
 use tar::EntryType;
 
 use super::LayerEntry;
-use crate::rootfs::StreamError;
+use crate::rootfs::{PATH_LIMIT, StreamError, clean};
 
 /// As many symbolic links are followed for one path as Linux follows.
 const MOST_LINKS: usize = 40;
-/// Linux takes no longer path (`PATH_MAX`), in bytes.
-const PATH_LIMIT: usize = 4096;
 /// Whiteouts
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
@@ -145,18 +143,6 @@ fn meta(entry: &mut LayerEntry<'_>) -> Result<Meta, StreamError> {
 
 fn text(bytes: &[u8]) -> Result<String, StreamError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| invalid("a name in it is not UTF-8"))
-}
-
-/// A relative path without empty parts and `.`; one with `..` is refused, as engines do.
-fn clean(path: &str) -> Result<String, StreamError> {
-    if path.len() > PATH_LIMIT {
-        return Err(StreamError::LongPath { length: path.len() });
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if parts.contains(&"..") {
-        return Err(StreamError::Escape { path: path.to_owned() });
-    }
-    Ok(parts.join("/"))
 }
 
 fn join(folder: &str, name: &str) -> String {
