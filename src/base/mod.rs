@@ -334,10 +334,7 @@ impl Bases {
                     platform: &wanted.platform,
                     target: wanted.target.value,
                     cache: &machine.cache,
-                    pin: match pin {
-                        Some(Pin::Image(pin)) => Some(pin),
-                        _ => None,
-                    },
+                    pin: pin.and_then(Pin::image),
                 };
                 Ok(ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?)))
             }
@@ -347,10 +344,7 @@ impl Bases {
                     platform: &wanted.platform,
                     target: wanted.target.value,
                     cache: &machine.cache,
-                    pin: match pin {
-                        Some(Pin::Image(pin)) => Some(pin),
-                        _ => None,
-                    },
+                    pin: pin.and_then(Pin::image),
                 };
                 let resolved = registry::resolve(&request, &self.registries, &self.roots, cancel, reporter)?;
                 Ok(ResolvedBase::Registry(Box::new(resolved)))

@@ -200,6 +200,25 @@ impl<'a> Images<'a> {
     fn open(&self, text: &str) -> Result<Source, TransportError> {
         self.opener().open(&Location::parse(text, &Path::exists)?)
     }
+
+    /// Copies an image, or one platform of it, and prints its reference at each destination.
+    fn write(
+        &self,
+        source: &Source,
+        platform: Option<&Platform>,
+        destinations: &[Location],
+    ) -> Result<(), Failure> {
+        let image = match platform {
+            Some(platform) => Image::of_platform(source, platform)?,
+            None => Image::whole(source),
+        };
+        for destination in destinations {
+            self.opener().write(&image, destination, self.context.view.reporter())?;
+        }
+        self.context.view.finish();
+        let lines = destinations.iter().map(|to| pushed_line(to, &image.root));
+        Ok(print(&lines.collect::<String>())?)
+    }
 }
 
 /// `xbuild copy`.
@@ -207,13 +226,7 @@ pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), F
     let images = Images::new(context)?;
     let destination = Location::parse_destination(&options.destination).map_err(TransportError::from)?;
     let source = images.open(&options.source)?;
-    let image = match &options.platform {
-        Some(platform) => Image::of_platform(&source, platform)?,
-        None => Image::whole(&source),
-    };
-    images.opener().write(&image, &destination, context.view.reporter())?;
-    context.view.finish();
-    Ok(print(&pushed_line(&destination, &image.root))?)
+    images.write(&source, options.platform.as_ref(), &[destination])
 }
 
 /// `xbuild push`.
@@ -235,16 +248,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
     if destinations.is_empty() {
         return Err(CliError::NoName { given: options.image.clone() }.into());
     }
-    let image = match &options.platform {
-        Some(platform) => Image::of_platform(&source, platform)?,
-        None => Image::whole(&source),
-    };
-    for destination in &destinations {
-        images.opener().write(&image, destination, context.view.reporter())?;
-    }
-    context.view.finish();
-    let lines = destinations.iter().map(|to| pushed_line(to, &image.root));
-    Ok(print(&lines.collect::<String>())?)
+    images.write(&source, options.platform.as_ref(), &destinations)
 }
 
 /// A reference by digest that `docker run` takes.
@@ -267,13 +271,7 @@ pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), F
         Location::Layout { path: last.into(), selector: Selector::Only }
     };
     let source = images.opener().open(&Location::Registry { name })?;
-    let image = match &options.platform {
-        Some(platform) => Image::of_platform(&source, platform)?,
-        None => Image::whole(&source),
-    };
-    images.opener().write(&image, &destination, context.view.reporter())?;
-    context.view.finish();
-    Ok(print(&pushed_line(&destination, &image.root))?)
+    images.write(&source, options.platform.as_ref(), &[destination])
 }
 
 /// The destination as a digest can follow it.

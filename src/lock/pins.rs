@@ -24,6 +24,15 @@ pub enum Pin {
 }
 
 impl Pin {
+    /// The image that is pinned, if it is one.
+    #[must_use]
+    pub fn image(&self) -> Option<&ImagePin> {
+        match self {
+            Self::Apt(_) => None,
+            Self::Image(pin) => Some(pin),
+        }
+    }
+
     /// Its base and platform.
     #[must_use]
     pub fn key(&self) -> (&str, &Platform) {
