@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::command::{Run, tool};
 use super::tools::{emulator, json, reference};
@@ -42,6 +42,10 @@ impl Pulled {
     /// Has podman read a platform's image from a layout.
     #[track_caller]
     pub(crate) fn from_layout(layout: &Path, platform: &str) -> Self {
+        // podman names the image by the layout's path, moves that name with each pull and answers with what it leads
+        // to: beside a pull of another platform that may be the other image.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _pull = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = platform.split('/');
         let mut run = podman().words("pull --quiet");
         for option in ["--os", "--arch", "--variant"] {
