@@ -5,5 +5,6 @@
 //! the system and nothing needs root. Deliberately absent: clang with a sysroot, which has its own room to
 //! come beside these two.
 
+pub mod objcopy;
 pub mod rust;
 pub mod zig;

@@ -20,6 +20,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
+use crate::toolchain::objcopy::Objcopy;
 
 /// `toolchains/rust.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -289,8 +290,9 @@ impl Rust {
 
     /// LLVM's objcopy, which knows every target, where the toolchain brings it.
     #[must_use]
-    pub fn objcopy(&self) -> Option<PathBuf> {
-        self.tool("rust-objcopy")
+    pub fn objcopy(&self) -> Option<Objcopy> {
+        let program = self.tool("rust-objcopy")?;
+        Some(Objcopy { program, libraries: self.sysroot.join("lib") })
     }
 
     /// LLVM's linker, where the toolchain brings it.

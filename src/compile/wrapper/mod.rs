@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Target;
 use crate::sys::fs;
+use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 use crate::toolchain::zig::data::ZigData;
 
@@ -56,7 +57,7 @@ pub struct Spec {
     /// zig's `-mcpu`, where its baseline is not rustc's.
     cpu: Option<String>,
     /// The program that takes debug information out, where there is one.
-    objcopy: Option<PathBuf>,
+    objcopy: Option<Objcopy>,
     /// The folder for zig's caches.
     cache: PathBuf,
 }
@@ -69,7 +70,7 @@ impl Spec {
         zig: &Zig,
         target: &Target,
         glibc: Option<(u32, u32)>,
-        objcopy: Option<PathBuf>,
+        objcopy: Option<Objcopy>,
         cache: &Path,
     ) -> Self {
         // Without a suffix zig takes a glibc of its own choice, which differs between its versions.

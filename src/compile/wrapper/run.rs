@@ -100,7 +100,8 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
             }
             match &spec.objcopy {
                 Some(objcopy) if translation.strip_debug => {
-                    let status = Command::new(objcopy).arg("--strip-debug").arg(&output).inherit()?;
+                    let search = environment.var_os("LD_LIBRARY_PATH");
+                    let status = objcopy.strip_debug(&output, search).inherit()?;
                     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
                 }
                 _ => Ok(0),
@@ -197,6 +198,7 @@ mod tests {
     use super::*;
     use crate::compile::wrapper::Wrapper;
     use crate::settings::ZigWay;
+    use crate::toolchain::objcopy::Objcopy;
     use crate::toolchain::zig::Zig;
 
     /// A wrapper around a shell script in zig's place.
@@ -215,7 +217,10 @@ mod tests {
             };
             let zig =
                 Zig { program: program("zig", script), version: Version::new(0, 17, 1), way: ZigWay::Cache };
-            let objcopy = program("objcopy", "echo stripped >> \"$2\"");
+            let objcopy = Objcopy {
+                program: program("objcopy", "echo stripped with $LD_LIBRARY_PATH >> \"$2\""),
+                libraries: PathBuf::from("/rust/lib"),
+            };
             let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
             let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), folder.path());
             let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), folder.path()).unwrap();
@@ -235,12 +240,14 @@ mod tests {
         let fake = Fake::new("while [ \"$1\" != -o ]; do echo \"$1\" >&2; shift; done; echo linked > \"$2\"");
         let output = fake.folder.path().join("out");
         let remarks = fake.folder.path().join("remarks");
-        let environment = [(REMARKS_VARIABLE, remarks.as_os_str())].into_iter().collect();
+        let environment = [(REMARKS_VARIABLE, remarks.as_os_str()), ("LD_LIBRARY_PATH", OsStr::new("/own"))]
+            .into_iter()
+            .collect();
         let arguments = ["a.o", "-Wl,--strip-debug", "-Wl,-O1", "-o", output.to_str().unwrap()];
         let (code, said) = fake.run(&arguments, &environment);
         assert_eq!(code, 0, "{said}");
         assert_eq!(said, "cc\n-target\naarch64-linux-gnu.2.36\n-fno-sanitize=all\n-g\na.o\n");
-        assert_eq!(fs::read_to_string(&output).unwrap(), "linked\nstripped\n");
+        assert_eq!(fs::read_to_string(&output).unwrap(), "linked\nstripped with /rust/lib:/own\n");
         let kept = fs::read_to_string(&remarks).unwrap();
         let kept: Vec<KeptRemark> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(kept.len(), 2);
