@@ -1,11 +1,14 @@
 //! Kubernetes manifests: references to projects become the digests of pushed images.
 
 use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Value, json};
 use xbuild::error::ExitCode;
 
 use crate::support::command::Run;
 use crate::support::docker::path_with;
+use crate::support::http;
 use crate::support::project::Project;
 use crate::support::registry::Registry;
 use crate::support::tools;
@@ -86,6 +89,62 @@ fn kubectl_gets_what_was_resolved() {
     assert!(read("manifest").contains("team/back@sha256:"), "{}", read("manifest"));
     let refuses = "#!/bin/sh\necho 'no cluster' >&2\nexit 1\n";
     apply(refuses).fails(ExitCode::Kubectl, &["kubectl", "no cluster", "hint"]);
+}
+
+/// As much of a cluster's API as an empty one that `kubectl apply` makes pods in; what was made, as JSON.
+fn cluster() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let made: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = Arc::clone(&made);
+    let address = http::serve_bodies(move |method, path, body| {
+        let pods = json!({
+            "name": "pods", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["create", "get", "patch"],
+        });
+        let answer = match (method, path.split('?').next().unwrap_or_default()) {
+            ("GET", "/version") => json!({ "major": "1", "minor": "32", "gitVersion": "v1.32.0" }),
+            ("GET", "/api") => json!({ "kind": "APIVersions", "versions": ["v1"] }),
+            ("GET", "/apis") => json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [] }),
+            ("GET", "/api/v1") => {
+                json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": [pods] })
+            }
+            ("POST", "/api/v1/namespaces/team/pods") => {
+                let pod: Value = serde_json::from_slice(body).expect("kubectl sends JSON");
+                log.lock().unwrap_or_else(PoisonError::into_inner).push(pod.clone());
+                return (201, pod.to_string().into_bytes());
+            }
+            _ => {
+                let none = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+                });
+                return (404, none.to_string().into_bytes());
+            }
+        };
+        (200, answer.to_string().into_bytes())
+    });
+    (address, made)
+}
+
+#[test]
+fn kubectl_itself_makes_what_runs_the_pushed_image() {
+    let (project, registry) = (projects(), Registry::open());
+    let (address, made) = cluster();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: front\nspec:\n  containers:\n    - name: front\n      image: \
+               xbuild://front  # ours\n";
+    project.write("pod.yaml", pod);
+    let repository = registry.name("team");
+    let words = format!(
+        "apply -f pod.yaml --repository {repository} -- --server http://{address} --namespace team --validate=false"
+    );
+    // kubectl keeps what it learned of a cluster in its home.
+    let text = run(&project, &words).env("HOME", project.path("home")).text();
+    assert_eq!(text, "pod/front created\n");
+    let made = made.lock().unwrap_or_else(PoisonError::into_inner);
+    let [pod] = &made[..] else { panic!("one pod was applied: {made:?}") };
+    let image = pod["spec"]["containers"][0]["image"].as_str().expect("a name");
+    let (name, digest) = image.split_once('@').expect("a digest");
+    assert_eq!(name, format!("{repository}/front"));
+    let raw = tools::skopeo("linux/amd64").words("inspect --tls-verify=false --raw");
+    let raw = raw.arg(format!("docker://{image}")).text();
+    assert_eq!(crate::support::layout::digest_of(raw.as_bytes()), digest);
 }
 
 #[test]

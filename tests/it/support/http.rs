@@ -31,21 +31,30 @@ pub(crate) fn request(port: u16, method: &str, path: &str, body: &str) -> std::i
 /// A server for as long as the test's process lives, which answers each method and path with a status and a body;
 /// `127.0.0.1:PORT`.
 pub(crate) fn serve_with(answer: impl Fn(&str, &str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> String {
-    serve_typed(move |method, path| {
-        let (status, body) = answer(method, path);
+    serve_bodies(move |method, path, _| answer(method, path))
+}
+
+/// The same for one that takes bodies, too.
+pub(crate) fn serve_bodies(
+    answer: impl Fn(&str, &str, &[u8]) -> (u16, Vec<u8>) + Send + Sync + 'static,
+) -> String {
+    serve_typed(move |method, path, body| {
+        let (status, body) = answer(method, path, body);
         (status, "application/json".to_owned(), body)
     })
 }
 
 /// The same for paths alone: the media type and the content, or 404.
 pub(crate) fn serve(answer: impl Fn(&str) -> Option<(String, Vec<u8>)> + Send + Sync + 'static) -> String {
-    serve_typed(move |_, path| match answer(path) {
+    serve_typed(move |_, path, _| match answer(path) {
         Some((media_type, body)) => (200, media_type, body),
         None => (404, "text/plain".to_owned(), Vec::new()),
     })
 }
 
-fn serve_typed(answer: impl Fn(&str, &str) -> (u16, String, Vec<u8>) + Send + Sync + 'static) -> String {
+fn serve_typed(
+    answer: impl Fn(&str, &str, &[u8]) -> (u16, String, Vec<u8>) + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
     let address = listener.local_addr().expect("a bound socket").to_string();
     std::thread::spawn(move || {
@@ -67,7 +76,7 @@ fn serve_typed(answer: impl Fn(&str, &str) -> (u16, String, Vec<u8>) + Send + Sy
             let mut body = vec![0; length.unwrap_or(0)];
             // A client that hangs up is none of our business.
             reader.read_exact(&mut body).ok();
-            let (status, media_type, body) = answer(method, path);
+            let (status, media_type, body) = answer(method, path, &body);
             // What a GET would have is not known here.
             let length =
                 if method == "HEAD" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
