@@ -79,7 +79,7 @@ exit_codes! {
     45 CorruptImage "corrupt-image" "A document or blob of an image is missing, truncated or altered.";
     46 Engine "engine" "podman or Docker is missing, does not answer or refuses.";
     47 Kubectl "kubectl" "kubectl is missing, or has not applied the manifests.";
-    50 Unauthorized "unauthorized" "A registry wants credentials, or refuses those it got.";
+    50 Unauthorized "unauthorized" "A registry or a proxy wants credentials, or refuses those it got.";
     51 Denied "denied" "The credentials for a registry are not good for what was asked.";
     52 NotFound "not-found" "A registry has no such repository, tag or blob.";
     53 Refused "refused" "A registry does not take what was pushed, or does not speak the protocol.";

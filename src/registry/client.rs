@@ -17,7 +17,7 @@ use crate::settings::RegistrySettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport};
+use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport};
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
@@ -355,6 +355,22 @@ impl Client {
                     let reason = self::reason(&mut response, cancel)?;
                     return Err(Attempt::again(format!("{host} answered 401{}", behind(&reason))));
                 }
+                // With a document of its own it is the registry's word, else it may be a proxy's.
+                403 if response.proxy.is_some()
+                    && response.header("docker-distribution-api-version").is_none() =>
+                {
+                    let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
+                    let reason = self::reason(&mut response, cancel)?;
+                    let scope = scopes.join(" ");
+                    return Err(match proxy.filter(|_| reason.is_empty()) {
+                        Some(proxy) => {
+                            let reason = ProxyError::Refuses { proxy, host, status: 403 };
+                            RegistryError::Proxy { what, reason }
+                        }
+                        None => RegistryError::Denied { what, host, scope, reason },
+                    }
+                    .into());
+                }
                 403 => {
                     let (what, scope) = (call.what.to_owned(), scopes.join(" "));
                     let reason = self::reason(&mut response, cancel)?;
@@ -364,7 +380,9 @@ impl Client {
                     let after =
                         response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
                     let reason = self::reason(&mut response, cancel)?;
-                    let reason = format!("{host} answered {status}{}", behind(&reason));
+                    let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
+                    let through = through.unwrap_or_default();
+                    let reason = format!("{host} answered {status}{through}{}", behind(&reason));
                     return Err(Attempt::Again { reason, after });
                 }
                 _ => return Ok(response),

@@ -7,6 +7,7 @@ use super::name::InvalidName;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
 use crate::sys::cancel::{Cancelled, humantime};
+use crate::sys::http::ProxyError;
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,14 @@ pub enum RegistryError {
         host: String,
         /// Why.
         reason: String,
+    },
+    /// A proxy on the way to the registry does not let us through.
+    #[error("`{what}`: {reason}")]
+    Proxy {
+        /// What was asked for.
+        what: String,
+        /// Why.
+        reason: ProxyError,
     },
     /// The registry could not be reached, or failed, at every attempt.
     #[error("`{what}`: {reason} (tried {attempts} times)")]
@@ -211,6 +220,7 @@ impl Explain for RegistryError {
             | Self::HelperTime { .. } => ExitCode::Unauthorized,
             Self::Denied { .. } => ExitCode::Denied,
             Self::Tls { .. } => ExitCode::Tls,
+            Self::Proxy { reason, .. } => reason.exit_code(),
             Self::Transient { .. } => ExitCode::Network,
             Self::Mismatch { .. } | Self::TooLarge { .. } | Self::Document { .. } => {
                 ExitCode::CorruptDownload
@@ -240,6 +250,7 @@ impl Explain for RegistryError {
                  registry without TLS set `plain-http = true`"
                     .into(),
             ),
+            Self::Proxy { reason, .. } => reason.hint(),
             Self::Transient { .. } => Some(
                 "check the connection and the proxy variables, then run again: what has arrived is kept".into(),
             ),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::RegistryError;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
-use crate::sys::http::HttpError;
+use crate::sys::http::{HttpError, ProxyError};
 
 /// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -59,6 +59,11 @@ impl Attempt {
         match error {
             HttpError::Broken(reason) => Self::again(format!("{host}: {reason}")),
             HttpError::Tls(reason) => Self::Over(RegistryError::Tls { host: host.to_owned(), reason }),
+            // What lies behind a proxy may come back; that we may not go there stays.
+            HttpError::Proxy(ProxyError::Refuses { proxy, host, status: status @ (502..=504) }) => {
+                Self::again(format!("{proxy} cannot reach {host}: it answers {status}"))
+            }
+            HttpError::Proxy(reason) => Self::Over(RegistryError::Proxy { what: what.to_owned(), reason }),
             HttpError::Invalid(reason) => {
                 Self::Over(RegistryError::Protocol { what: what.to_owned(), host: host.to_owned(), reason })
             }

@@ -18,6 +18,7 @@ mod lock;
 mod manifests;
 mod mirrors;
 mod outputs;
+mod proxies;
 mod publish;
 mod registry;
 mod registry_faults;

@@ -183,7 +183,7 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
         writable: ["mine/app".to_owned()].into(),
         public: ["open/base".to_owned()].into(),
         refuses,
-        life: None,
+        ..Rules::default()
     };
     let folder = scratch();
     for registry in [Registry::with_password(), Registry::with_tokens(TokenService::start(rules(false)))] {

@@ -5,9 +5,10 @@
 //! every exchange runs on a thread of its own so that a cancelled one returns at once, bodies are streamed, and proxies
 //! are taken from the environment's value.
 
+mod forward;
 mod proxy;
 
-pub use proxy::{is_loopback, split_port};
+pub use proxy::{ProxyError, ProxyName, is_loopback, split_port};
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 use ureq::http::{Request as HttpRequest, Response as HttpResponse};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+
+use proxy::{Proxy, Setting};
 
 use super::cancel::{Cancel, Cancelled};
 use super::env::Environment;
@@ -44,8 +47,17 @@ pub struct Transport {
     agents: Arc<Mutex<Agents>>,
 }
 
-/// By the proxy's URL and the file of certificates.
-type Agents = BTreeMap<(Option<String>, Option<PathBuf>), ureq::Agent>;
+/// By the proxy, whether a tunnel through it is needed, and the file of certificates.
+type Agents = BTreeMap<(Option<Setting>, bool, Option<PathBuf>), Route>;
+
+/// How a request gets to its server.
+#[derive(Clone)]
+struct Route {
+    agent: ureq::Agent,
+    proxy: Option<Proxy>,
+    /// The value of `Proxy-Authorization`, where requests themselves and not tunnels have it.
+    authorization: Option<String>,
+}
 
 impl std::fmt::Debug for Transport {
     // Without the environment, which has secrets.
@@ -133,6 +145,9 @@ pub enum HttpError {
     /// No connection, a broken or a stalled one.
     #[error("{0}")]
     Broken(String),
+    /// A proxy on the way does not let the request through.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The request cannot be sent as it is.
     #[error("{0}")]
     Invalid(String),
@@ -151,6 +166,8 @@ pub struct Response {
     pub status: u16,
     /// Header fields, with names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The proxy that may have given this answer in its server's place.
+    pub proxy: Option<ProxyName>,
     chunks: Receiver<Result<Option<Vec<u8>>, HttpError>>,
     _stop: Stop,
 }
@@ -217,13 +234,16 @@ impl Transport {
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, HttpError> {
         cancel.check()?;
-        let agent = self.agent(request)?;
+        let route = self.route(request)?;
+        // What a tunnel brings is the server's own word.
+        let forwards = !request.url.starts_with("https://");
+        let (proxy, given) = (route.proxy.clone(), route.authorization.is_some());
         let stop = Stop(Arc::default());
         let (head_sender, head) = mpsc::sync_channel(1);
         let (sender, chunks) = mpsc::sync_channel(WAITING);
         let (request, stopped, stall) = (request.clone(), Arc::clone(&stop.0), self.stall);
         thread::Builder::new().name("http".into()).spawn(move || {
-            match exchange(&agent, &request, stall, &stopped) {
+            match exchange(&route, &request, stall, &stopped) {
                 Err(error) => {
                     // Nobody listens any more if the caller was cancelled.
                     head_sender.send(Err(error)).ok();
@@ -238,41 +258,50 @@ impl Transport {
             }
         })?;
         let Head { status, headers } = receive(&head, cancel, on_wait)??;
-        Ok(Response { status, headers, chunks, _stop: stop })
+        let proxy = proxy.filter(|_| forwards).map(|proxy| proxy.name().clone());
+        match proxy {
+            Some(proxy) if status == 407 => Err(ProxyError::Credentials { proxy, given }.into()),
+            proxy => Ok(Response { status, headers, proxy, chunks, _stop: stop }),
+        }
     }
 
-    /// The agent for a request's proxy and trust, made when it is first asked for.
-    fn agent(&self, request: &Request) -> Result<ureq::Agent, HttpError> {
-        let proxy = proxy::proxy_for(&request.url, &self.environment);
-        let key = (proxy, request.trust.clone());
+    /// The way of a request by its proxy and trust, made when it is first asked for.
+    fn route(&self, request: &Request) -> Result<Route, HttpError> {
+        let tunnel = request.url.starts_with("https://");
+        let key = (proxy::proxy_for(&request.url, &self.environment), tunnel, request.trust.clone());
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = agents.get(&key) {
-            return Ok(agent.clone());
+        if let Some(route) = agents.get(&key) {
+            return Ok(route.clone());
         }
-        let proxy = key.0.as_deref().map(ureq::Proxy::new).transpose();
-        let proxy = proxy.map_err(|_| {
-            HttpError::Invalid("the proxy variable of the environment is not a URL of a proxy".into())
-        })?;
+        let proxy = key.0.as_ref().map(Setting::proxy).transpose()?;
         let roots = match &request.trust {
             Some(path) => certificates(path)?,
             None => RootCerts::PlatformVerifier,
         };
-        let agent: ureq::Agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("xbuild/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy)
             .timeout_connect(Some(CONNECT.min(self.stall)))
             .timeout_recv_response(Some(self.stall))
             .timeout_per_read(Some(self.stall))
-            .timeout_per_write(Some(self.stall))
-            .max_idle_connections_per_host(8)
-            .build()
-            .into();
-        agents.insert(key, agent.clone());
-        Ok(agent)
+            .timeout_per_write(Some(self.stall));
+        let route = match proxy {
+            // To a proxy with TLS there is only the tunnel.
+            Some(proxy) if !tunnel && proxy.is_plain() => {
+                let config = config.proxy(None).max_idle_connections(0).build();
+                let agent = forward::agent(config, &proxy.tunnel());
+                Route { agent, authorization: proxy.authorization(), proxy: Some(proxy) }
+            }
+            proxy => {
+                let config = config.proxy(proxy.as_ref().map(Proxy::tunnel)).max_idle_connections_per_host(8);
+                Route { agent: config.build().into(), authorization: None, proxy }
+            }
+        };
+        agents.insert(key, route.clone());
+        Ok(route)
     }
 }
 
@@ -293,7 +322,7 @@ fn receive<T>(inbox: &Receiver<T>, cancel: &Cancel, on_wait: &mut dyn FnMut()) -
 }
 
 fn exchange(
-    agent: &ureq::Agent,
+    route: &Route,
     request: &Request,
     stall: Duration,
     stopped: &Arc<AtomicBool>,
@@ -302,9 +331,12 @@ fn exchange(
     for (name, value) in &request.headers {
         builder = builder.header(*name, value);
     }
+    if let Some(value) = &route.authorization {
+        builder = builder.header("Proxy-Authorization", value);
+    }
     let patience = request.patience.unwrap_or(stall);
-    let secure = request.url.starts_with("https://");
-    let failed = |error| explain(error, secure);
+    let agent = &route.agent;
+    let failed = |error| explain(error, &request.url, route.proxy.as_ref());
     match &request.body {
         Body::None => run(agent, builder, (), patience).map_err(failed),
         Body::Bytes(bytes) => run(agent, builder, &bytes[..], patience).map_err(failed),
@@ -410,14 +442,26 @@ fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8>>, HttpErr
     }
 }
 
-fn explain(error: ureq::Error, secure: bool) -> HttpError {
+/// What a failure means. Where there is a proxy, it is the proxy that a connection is made to.
+fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
+    let secure = url.starts_with("https://");
+    let through = |reason: String| match proxy {
+        Some(proxy) => format!("{reason} (through {})", proxy.name()),
+        None => reason,
+    };
+    let unreachable = |reason: String| {
+        HttpError::Broken(match proxy {
+            Some(proxy) => format!("{} cannot be reached: {reason}", proxy.name()),
+            None => reason,
+        })
+    };
     let tls = |reason: String| {
-        HttpError::Tls(match reason {
+        HttpError::Tls(through(match reason {
             reason if reason.contains("CaUsedAsEndEntity") => {
                 "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's".into()
             }
             reason => reason,
-        })
+        }))
     };
     match error {
         ureq::Error::Tls(reason) => tls(reason.to_owned()),
@@ -425,16 +469,38 @@ fn explain(error: ureq::Error, secure: bool) -> HttpError {
         ureq::Error::Io(error) if secure && error.kind() == io::ErrorKind::InvalidData => {
             tls(error.to_string())
         }
-        ureq::Error::Io(error) => HttpError::Broken(error.to_string()),
-        ureq::Error::Timeout(timeout) => HttpError::Broken(match timeout {
-            ureq::Timeout::Connect | ureq::Timeout::Resolve => "no connection within the time limit".into(),
-            _ => "the server stalled".into(),
-        }),
-        ureq::Error::HostNotFound => HttpError::Broken("the host name is not known".into()),
+        ureq::Error::Io(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => unreachable(error.to_string()),
+            _ => HttpError::Broken(through(error.to_string())),
+        },
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            unreachable("no connection within the time limit".into())
+        }
+        ureq::Error::Timeout(_) => HttpError::Broken(through("the server stalled".into())),
+        ureq::Error::HostNotFound => unreachable("the host name is not known".into()),
+        ureq::Error::ConnectProxyFailed(reason) => match (proxy, refusal(&reason)) {
+            (Some(proxy), Some(407)) => {
+                let given = proxy.has_credentials();
+                ProxyError::Credentials { proxy: proxy.name().clone(), given }.into()
+            }
+            (Some(proxy), Some(status)) => {
+                let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next());
+                let host = host.unwrap_or_default().to_owned();
+                ProxyError::Refuses { proxy: proxy.name().clone(), host, status }.into()
+            }
+            _ => unreachable(reason),
+        },
         ureq::Error::Http(error) => HttpError::Invalid(error.to_string()),
         ureq::Error::BadUri(_) => HttpError::Invalid("it is not a URL".into()),
-        other => HttpError::Broken(other.to_string()),
+        other => HttpError::Broken(through(other.to_string())),
     }
+}
+
+/// The status in ureq's words for a `CONNECT` that was answered: `proxy server responded 407/407`.
+fn refusal(reason: &str) -> Option<u16> {
+    reason.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
 }
 
 /// The system's certificates and those of a PEM file.

@@ -1,11 +1,155 @@
 //! Which proxy a URL is asked through, by the variables that curl, Go and everybody else read.
 
+use std::fmt;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ureq::ProxyProtocol;
+
+use crate::error::{ExitCode, Explain};
 use crate::sys::env::Environment;
 
-/// The proxy's URL; `None` for a direct connection. Loopback is never asked through a proxy.
-pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<String> {
+/// What a variable of the environment says of a proxy: never shown, for it may have a password in it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Setting {
+    /// The variable's name.
+    pub(super) variable: &'static str,
+    /// Its value.
+    value: String,
+}
+
+/// A proxy that a request goes through.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    /// For messages.
+    name: ProxyName,
+    /// With its user and password.
+    proxy: ureq::Proxy,
+}
+
+/// A proxy as messages have it: without its user and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyName {
+    /// `http://proxy.example:3128`
+    pub url: String,
+    /// The variable that names it.
+    pub variable: &'static str,
+}
+
+impl fmt::Display for ProxyName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the proxy {} of {}", self.url, self.variable)
+    }
+}
+
+/// What keeps a proxy from being used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The variable's value names no proxy that we can use.
+    #[error("the variable {variable} names no proxy: {reason}")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// It wants to be told who asks (407).
+    #[error("{proxy} {}", if *.given { "refuses the user and password that the variable has" } else { "wants a user and a password" })]
+    Credentials {
+        /// The proxy.
+        proxy: ProxyName,
+        /// True if it was told.
+        given: bool,
+    },
+    /// It does not lead to this server.
+    #[error("{proxy} refuses to connect to {host}: it answers {status}")]
+    Refuses {
+        /// The proxy.
+        proxy: ProxyName,
+        /// The server, with its port.
+        host: String,
+        /// Its answer's status.
+        status: u16,
+    },
+}
+
+impl Explain for ProxyError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Setting { .. } => ExitCode::Config,
+            Self::Credentials { .. } => ExitCode::Unauthorized,
+            Self::Refuses { .. } => ExitCode::Network,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Setting { variable, .. } => format!("correct or unset {variable}"),
+            Self::Credentials { proxy, .. } => {
+                let (scheme, host) = proxy.url.split_once("://").unwrap_or(("http", &proxy.url));
+                format!(
+                    "set {}={scheme}://USER:PASSWORD@{host} with special characters as %XX, or name the server in \
+                     NO_PROXY where it can be reached directly",
+                    proxy.variable
+                )
+            }
+            Self::Refuses { host, .. } => {
+                format!(
+                    "have the proxy allow {host}, or name it in NO_PROXY where it can be reached directly"
+                )
+            }
+        })
+    }
+}
+
+impl Setting {
+    /// The proxy that is meant.
+    pub(super) fn proxy(&self) -> Result<Proxy, ProxyError> {
+        let fault = |reason| ProxyError::Setting { variable: self.variable, reason };
+        let proxy = ureq::Proxy::new(&self.value).map_err(|_| {
+            fault("write it as http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128")
+        })?;
+        let scheme = match proxy.protocol() {
+            ProxyProtocol::Http => "http",
+            ProxyProtocol::Https => "https",
+            _ => return Err(fault("only proxies that speak HTTP are known, and this one is of SOCKS")),
+        };
+        let url = format!("{scheme}://{}:{}", proxy.host(), proxy.port());
+        Ok(Proxy { name: ProxyName { url, variable: self.variable }, proxy })
+    }
+}
+
+impl Proxy {
+    pub(super) const fn name(&self) -> &ProxyName {
+        &self.name
+    }
+
+    /// As ureq takes it, for connections by `CONNECT`.
+    pub(super) fn tunnel(&self) -> ureq::Proxy {
+        self.proxy.clone()
+    }
+
+    /// True if it speaks without TLS itself.
+    pub(super) fn is_plain(&self) -> bool {
+        self.proxy.protocol() == ProxyProtocol::Http
+    }
+
+    /// True if the variable says who we are to it.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.proxy.username().is_some() || self.proxy.password().is_some()
+    }
+
+    /// The value of `Proxy-Authorization`.
+    pub(super) fn authorization(&self) -> Option<String> {
+        let (user, password) = (self.proxy.username(), self.proxy.password());
+        let text = format!("{}:{}", user.unwrap_or_default(), password.unwrap_or_default());
+        self.has_credentials().then(|| format!("Basic {}", STANDARD.encode(text)))
+    }
+}
+
+/// The proxy's variable; `None` for a direct connection. Loopback is never asked through a proxy.
+pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<Setting> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;
     let (host, port) = split_port(authority.rsplit('@').next()?);
@@ -13,15 +157,18 @@ pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<String> 
         return None;
     }
     let port = port.unwrap_or(if scheme == "https" { "443" } else { "80" });
-    let either = |names: [&str; 2]| names.iter().find_map(|name| environment.var(name));
+    let either = |names: [&'static str; 2]| {
+        let found = names.iter().find_map(|name| Some((*name, environment.var(name)?)));
+        found.map(|(variable, value)| Setting { variable, value: value.to_owned() })
+    };
     if either(["NO_PROXY", "no_proxy"])
-        .is_some_and(|list| list.split(',').any(|rule| excludes(rule.trim(), host, port)))
+        .is_some_and(|list| list.value.split(',').any(|rule| excludes(rule.trim(), host, port)))
     {
         return None;
     }
     // `HTTP_PROXY` in capitals is what a web server makes of a request's `Proxy` header, but only in CGI programs.
     let own = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["http_proxy", "HTTP_PROXY"] };
-    either(own).or_else(|| either(["ALL_PROXY", "all_proxy"])).map(ToOwned::to_owned)
+    either(own).or_else(|| either(["ALL_PROXY", "all_proxy"]))
 }
 
 /// True for what never leaves this machine: `localhost`, names below it, 127.0.0.0/8 and `::1`.
@@ -94,7 +241,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let proxy = |url: &str| proxy_for(url, &environment);
+        let proxy = |url: &str| Some(proxy_for(url, &environment)?.value);
         assert_eq!(proxy("https://ghcr.io/v2/").as_deref(), Some("http://secure:1"));
         assert_eq!(proxy("http://ghcr.io/v2/").as_deref(), Some("http://plain:2"));
         assert_eq!(proxy("https://exact.example/").as_deref(), Some("http://secure:1"));
@@ -114,8 +261,23 @@ mod tests {
             assert_eq!(proxy(direct), None, "{direct}");
         }
         let all: Environment = [("ALL_PROXY", "http://all:3"), ("NO_PROXY", "")].into_iter().collect();
-        assert_eq!(proxy_for("https://ghcr.io/", &all).as_deref(), Some("http://all:3"));
+        let found = proxy_for("https://ghcr.io/", &all).unwrap();
+        assert_eq!((found.variable, found.value.as_str()), ("ALL_PROXY", "http://all:3"));
         let none: Environment = [("ALL_PROXY", "http://all:3"), ("NO_PROXY", "*")].into_iter().collect();
-        assert_eq!(proxy_for("https://ghcr.io/", &none), None);
+        assert!(proxy_for("https://ghcr.io/", &none).is_none());
+    }
+
+    #[test]
+    fn a_proxy_is_shown_without_its_password() {
+        let of = |value: &str| Setting { variable: "HTTPS_PROXY", value: value.to_owned() }.proxy();
+        let proxy = of("http://me:hunt%40er2@proxy.example:3128/").unwrap();
+        assert_eq!(proxy.name().to_string(), "the proxy http://proxy.example:3128 of HTTPS_PROXY");
+        assert_eq!(proxy.authorization().unwrap(), format!("Basic {}", STANDARD.encode("me:hunt@er2")));
+        assert_eq!(of("proxy.example:3128").unwrap().name().url, "http://proxy.example:3128");
+        assert_eq!(of("https://[fd00::1]").unwrap().name().url, "https://[fd00::1]:443");
+        for wrong in ["socks5h://me:hunter2@proxy.example", "http://me:hunter2@", "hunter2 proxy"] {
+            let error = of(wrong).err().expect(wrong);
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
     }
 }

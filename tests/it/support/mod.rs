@@ -10,6 +10,7 @@ pub(crate) mod layout;
 pub(crate) mod mirror;
 pub(crate) mod podman;
 pub(crate) mod project;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod token;
 pub(crate) mod tools;

@@ -30,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) public: BTreeSet<String>,
     /// How long a token is good, in seconds, and what the service says of it.
     pub(crate) life: Option<u64>,
+    /// The host that the registry names it by, where that is not its address.
+    pub(crate) host: Option<String>,
     /// Answers 403 where something is not allowed, instead of a token without it.
     pub(crate) refuses: bool,
 }
@@ -38,6 +40,7 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct TokenService {
     address: SocketAddr,
+    host: String,
     folder: tempfile::TempDir,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -48,6 +51,7 @@ impl TokenService {
         certificate(folder.path(), "tokens");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         let address = listener.local_addr().expect("a bound socket");
+        let host = rules.host.clone().unwrap_or_else(|| address.to_string());
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (log, key) = (Arc::clone(&asked), folder.path().to_owned());
         thread::spawn(move || {
@@ -56,7 +60,12 @@ impl TokenService {
                 serve(&stream, &rules, &key, &log).ok();
             }
         });
-        Self { address, folder, asked }
+        Self { address, host, folder, asked }
+    }
+
+    /// The port on loopback that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Every request: its line and, of a form, the body.
@@ -68,7 +77,7 @@ impl TokenService {
         format!(
             "auth:\n  token:\n    realm: http://{}/token\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
              rootcertbundle: {}\n",
-            self.address,
+            self.host,
             self.folder.path().join("tokens.pem").display()
         )
     }
@@ -84,10 +93,16 @@ fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 
 /// Makes an authority, and a certificate of it for a server on loopback with its key.
 pub(crate) fn authority(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    authority_for(folder, "IP:127.0.0.1")
+}
+
+/// The same for a server of this name, `DNS:…` or `IP:…`.
+pub(crate) fn authority_for(folder: &Path, name: &str) -> (PathBuf, PathBuf, PathBuf) {
     let (authority, signing) = certificate(folder, "authority");
     let (pem, key) = (folder.join("server.pem"), folder.join("server.key"));
     let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=server -batch");
-    let run = run.words("-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE");
+    let run = run.arg("-addext").arg(format!("subjectAltName={name}"));
+    let run = run.words("-addext basicConstraints=critical,CA:FALSE");
     let run = run.arg("-CA").arg(&authority).arg("-CAkey").arg(signing);
     run.arg("-keyout").arg(&key).arg("-out").arg(&pem).run().success();
     (authority, pem, key)
