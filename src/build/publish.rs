@@ -118,12 +118,17 @@ impl<'a> Publisher<'a> {
             first.get_or_insert(path);
         }
         let from = Finished { plan: self.plan, layout: first.as_deref(), index: &index.descriptor, images };
+        let mut loaded = None;
         for (output, engine) in &self.others {
-            match output.kind {
-                OutputKind::Registry { by_digest } => {
-                    from.push(output, by_digest, self.registries, self.reporter, cancel)?;
+            match (&output.kind, engine) {
+                (OutputKind::Registry { by_digest }, _) => {
+                    from.push(output, *by_digest, self.registries, self.reporter, cancel)?;
                 }
-                _ => from.write(output, *engine, self.environment, self.reporter, stdout, cancel)?,
+                (OutputKind::Engine { .. }, Some(engine)) => {
+                    let id = from.load(output, *engine, self.environment, self.reporter, cancel)?;
+                    loaded = loaded.or(id);
+                }
+                _ => from.write(output, self.reporter, stdout, cancel)?,
             }
         }
         let platforms = images.iter().map(|image| {
@@ -133,7 +138,7 @@ impl<'a> Publisher<'a> {
         let mut names = self.plan.tags.clone();
         names.extend(self.plan.outputs.iter().flat_map(|output| output.names.iter().cloned()));
         names.dedup();
-        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names })
+        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names, loaded })
     }
 }
 
@@ -154,18 +159,15 @@ impl Finished<'_> {
     fn write(
         &self,
         output: &Output,
-        engine: Option<Engine>,
-        environment: &Environment,
         reporter: &dyn Reporter,
         stdout: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<(), BuildError> {
         let Some(layout) = self.layout else { return Ok(()) };
-        let mut names = names(self.plan, output);
-        let note = |text| reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        let names = names(self.plan, output);
         match &output.kind {
-            // Written already, or pushed.
-            OutputKind::Layout { .. } | OutputKind::Registry { .. } => {}
+            // Written already, pushed, or loaded.
+            OutputKind::Layout { .. } | OutputKind::Registry { .. } | OutputKind::Engine { .. } => {}
             OutputKind::Archive { to } => {
                 let archive = Archive { layout, root: self.index, names: &names, flavour: Flavour::Oci };
                 match to {
@@ -207,22 +209,34 @@ impl Finished<'_> {
                 }
                 .map_err(OutputError::from)?;
             }
-            OutputKind::Engine { .. } => {
-                let Some(engine) = engine else { return Ok(()) };
-                if names.is_empty() {
-                    names.push(self.plan.package.to_lowercase());
-                }
-                let manifests: Vec<(Platform, Descriptor)> =
-                    self.images.iter().map(|image| (image.platform.clone(), entry(image))).collect();
-                let image = Loadable { layout, root: self.index, manifests: &manifests, names: &names };
-                let work = layout.parent().unwrap_or_else(|| Path::new("/"));
-                let loaded = engine::load(engine, &image, work, environment, cancel)?;
-                let platforms: Vec<String> = loaded.platforms.iter().map(ToString::to_string).collect();
-                let (engine, names) = (engine.program(), loaded.names.join(", "));
-                note(format!("loaded {names} into {engine}: {}", platforms.join(", ")));
-            }
         }
         Ok(())
+    }
+
+    /// Loads the image into an engine; its ID there.
+    fn load(
+        &self,
+        output: &Output,
+        engine: Engine,
+        environment: &Environment,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<Option<Digest>, BuildError> {
+        let Some(layout) = self.layout else { return Ok(None) };
+        let mut names = names(self.plan, output);
+        if names.is_empty() {
+            names.push(self.plan.package.to_lowercase());
+        }
+        let manifests: Vec<(Platform, Descriptor)> =
+            self.images.iter().map(|image| (image.platform.clone(), entry(image))).collect();
+        let image = Loadable { layout, root: self.index, manifests: &manifests, names: &names };
+        let work = layout.parent().unwrap_or_else(|| Path::new("/"));
+        let loaded = engine::load(engine, &image, work, environment, cancel)?;
+        let platforms: Vec<String> = loaded.platforms.iter().map(ToString::to_string).collect();
+        let text =
+            format!("loaded {} into {}: {}", loaded.names.join(", "), engine.program(), platforms.join(", "));
+        reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        Ok(loaded.id)
     }
 
     /// Pushes the image, blobs that are not in the layout from where the base has them.

@@ -13,6 +13,7 @@ use crate::oci::{Descriptor, Reference};
 use crate::output::report::{self, Published};
 use crate::platform::Platform;
 use crate::registry::{self, ImageName};
+use crate::report::{Event, Level};
 use crate::settings;
 use crate::sys::fs;
 use crate::transport::{
@@ -178,7 +179,6 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Opens the image that a text means.
     /// A repository without a tag is all its tags.
     fn with_tags(&self, locations: Vec<Location>) -> Result<Vec<Location>, TransportError> {
         let mut found = Vec::new();
@@ -197,8 +197,14 @@ impl<'a> Images<'a> {
         Ok(found)
     }
 
+    /// Opens the image that a text means.
     fn open(&self, text: &str) -> Result<Source, TransportError> {
-        self.opener().open(&Location::parse(text, &Path::exists)?)
+        let source = self.opener().open(&Location::parse(text, &Path::exists)?)?;
+        if let Some(remark) = source.remark() {
+            let text = format!("{}: {remark}", source.shown());
+            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+        }
+        Ok(source)
     }
 
     /// Copies an image, or one platform of it, and prints its reference at each destination.
@@ -454,7 +460,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
         images.opener().write(&image, destination, context.view.reporter())?;
     }
     if let Some(path) = &options.metadata_file {
-        let published = Published { root: root.clone(), platforms, names };
+        let published = Published { root: root.clone(), platforms, names, loaded: None };
         report::write(path, &json_text(&published.metadata()))?;
     }
     context.view.finish();

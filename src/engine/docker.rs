@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
-use crate::output::archive::{Archive, Flavour};
+use crate::oci::{Descriptor, Digest};
+use crate::output::archive::{Archive, Flavour, config_of};
 use crate::platform::Platform;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
@@ -103,7 +104,14 @@ pub(super) fn load(
     archive.write(&file, cancel)?;
     let docker = Command::new(program(ENGINE, environment)?);
     run(ENGINE, &docker.args(["load", "--quiet", "--input"]).arg(file), TRANSFER, cancel)?;
-    Ok(Loaded { engine: ENGINE, platforms, names: image.names.to_vec() })
+    let id = id(image, if server.multi_platform { None } else { own })?;
+    Ok(Loaded { engine: ENGINE, platforms, names: image.names.to_vec(), id: Some(id) })
+}
+
+/// containerd's store knows an image by the digest of its index or manifest, the classic store by that of its
+/// configuration.
+fn id(image: &Loadable<'_>, classic: Option<&Descriptor>) -> Result<Digest, EngineError> {
+    classic.map_or_else(|| Ok(image.root.digest.clone()), |manifest| Ok(config_of(image.layout, manifest)?))
 }
 
 /// Writes an image as an archive.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use error::EngineError;
 
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -68,6 +68,8 @@ pub struct Loaded {
     pub platforms: Vec<Platform>,
     /// The names.
     pub names: Vec<String>,
+    /// The ID that it has there, with which `run` starts it; `None` where the engine has none to run.
+    pub id: Option<Digest>,
 }
 
 /// Finds the engine that an image is loaded into: the wanted one, which must be there and answer, else Docker if its daemon answers, else podman.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
 use crate::layout::MARKER_TEXT;
-use crate::oci::{Descriptor, to_vec};
+use crate::oci::{Descriptor, Digest, to_vec};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -43,13 +43,30 @@ pub(super) fn load(
     }
     if ids.len() > 1 {
         // Takes the temporary name away; the list stays under the others.
-        run(ENGINE, &podman.args(["manifest", "rm", &named]), ASK, cancel)?;
+        run(ENGINE, &podman.clone().args(["manifest", "rm", &named]), ASK, cancel)?;
     }
+    let id = match image.names.first() {
+        Some(name) => own(&podman, name, cancel)?,
+        None => None,
+    };
     Ok(Loaded {
         engine: ENGINE,
         platforms: image.manifests.iter().map(|(platform, _)| platform.clone()).collect(),
         names: image.names.to_vec(),
+        id,
     })
+}
+
+/// The ID of what podman starts under a name: of a list, its own platform's image. It has none if the list has none for
+/// its platform.
+fn own(podman: &Command, name: &str, cancel: &Cancel) -> Result<Option<Digest>, EngineError> {
+    let ask = podman.clone().args(["image", "inspect", "--format", "{{.Id}}", name]);
+    let answer = match run(ENGINE, &ask, ASK, cancel) {
+        Ok(answer) => answer,
+        Err(EngineError::Failed { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(format!("sha256:{}", answer.trim().trim_start_matches("sha256:")).parse().ok())
 }
 
 /// Makes a manifest list of images; its name.

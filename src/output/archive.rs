@@ -60,7 +60,7 @@ impl Archive<'_> {
 
     /// Writes the archive's bytes.
     pub fn stream(&self, sink: &mut dyn Write, cancel: &Cancel) -> Result<(), OutputError> {
-        let document = self.document(&self.root.digest)?;
+        let document = document(self.layout, &self.root.digest)?;
         let mut digests = reach::reachable(self.layout, &document)?;
         digests.insert(self.root.digest.clone());
         let entry = |path: &str, kind| {
@@ -86,13 +86,7 @@ impl Archive<'_> {
 
     /// `manifest.json` (Docker image specification 1.2, "Combined Image JSON + Filesystem Changeset Format").
     fn docker_manifest(&self, manifest: &Descriptor) -> Result<Vec<u8>, OutputError> {
-        #[derive(serde::Deserialize)]
-        struct Manifest {
-            config: Descriptor,
-            layers: Vec<Descriptor>,
-        }
-        let manifest: Manifest = serde_json::from_value(self.document(&manifest.digest)?)
-            .map_err(|source| OutputError::Document { digest: manifest.digest.clone(), source })?;
+        let manifest = manifest_of(self.layout, manifest)?;
         let layers: Vec<String> = manifest.layers.iter().map(|layer| member(&layer.digest)).collect();
         let mut names = Vec::new();
         for name in self.names {
@@ -103,12 +97,27 @@ impl Archive<'_> {
         let item = json!({ "Config": member(&manifest.config.digest), "RepoTags": names, "Layers": layers });
         Ok(to_vec(&json!([item])))
     }
+}
 
-    fn document(&self, digest: &Digest) -> Result<Value, OutputError> {
-        let bytes = fs::read(layout::blob(self.layout, digest))?;
-        serde_json::from_slice(&bytes)
-            .map_err(|source| OutputError::Document { digest: digest.clone(), source })
-    }
+#[derive(serde::Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+/// The digest of the configuration that a manifest of a layout names.
+pub(crate) fn config_of(layout: &Path, manifest: &Descriptor) -> Result<Digest, OutputError> {
+    Ok(manifest_of(layout, manifest)?.config.digest)
+}
+
+fn manifest_of(layout: &Path, manifest: &Descriptor) -> Result<Manifest, OutputError> {
+    serde_json::from_value(document(layout, &manifest.digest)?)
+        .map_err(|source| OutputError::Document { digest: manifest.digest.clone(), source })
+}
+
+fn document(layout: &Path, digest: &Digest) -> Result<Value, OutputError> {
+    let bytes = fs::read(layout::blob(layout, digest))?;
+    serde_json::from_slice(&bytes).map_err(|source| OutputError::Document { digest: digest.clone(), source })
 }
 
 /// Where a blob is in the archive.

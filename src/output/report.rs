@@ -21,13 +21,18 @@ pub struct Published {
     pub platforms: BTreeMap<Platform, (Descriptor, Digest)>,
     /// The names that it has, as they were given.
     pub names: Vec<String>,
+    /// The ID that it has in the engine that it was loaded into, if it was.
+    pub loaded: Option<Digest>,
 }
 
 impl Published {
-    /// The image's ID as docker build prints it: its configuration's digest if there is one platform, else the
-    /// index's.
+    /// The image's ID as docker build prints it: that of the engine which has it, so that `docker run` takes it; else
+    /// its configuration's digest if there is one platform, or the index's.
     #[must_use]
     pub fn id(&self) -> &Digest {
+        if let Some(id) = &self.loaded {
+            return id;
+        }
         let mut configs = self.platforms.values().map(|(_, config)| config);
         match (configs.next(), configs.next()) {
             (Some(config), None) => config,
@@ -116,7 +121,7 @@ mod tests {
             .map(|name| (name.parse().unwrap(), (of(name), Digest::of(format!("config {name}").as_bytes()))))
             .collect();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Published { root: of("index"), platforms, names }
+        Published { root: of("index"), platforms, names, loaded: None }
     }
 
     #[test]
@@ -124,8 +129,10 @@ mod tests {
         let one = published(&["linux/amd64"], &["a"]);
         assert_eq!(*one.id(), Digest::of(b"config linux/amd64"));
         assert_eq!(one.metadata()["containerimage.config.digest"], json!(one.id()));
-        let two = published(&["linux/amd64", "linux/arm/v7"], &["a:1", "ghcr.io/me/b:2", ":v3"]);
+        let mut two = published(&["linux/amd64", "linux/arm/v7"], &["a:1", "ghcr.io/me/b:2", ":v3"]);
         assert_eq!(*two.id(), two.root.digest);
+        two.loaded = Some(Digest::of(b"as the engine has it"));
+        assert_eq!(Some(two.id()), two.loaded.as_ref());
         let metadata = two.metadata();
         assert_eq!(metadata.get("containerimage.config.digest"), None);
         assert_eq!(metadata["containerimage.digest"], json!(two.root.digest));

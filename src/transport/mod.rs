@@ -28,6 +28,7 @@ mod location;
 mod members;
 mod merge;
 mod opener;
+mod partial;
 mod push;
 mod source;
 #[cfg(test)]

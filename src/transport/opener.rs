@@ -31,7 +31,12 @@ impl Opener<'_> {
     pub fn open(&self, location: &Location) -> Result<Source, TransportError> {
         let shown = location.to_string();
         let (kind, entries, selector) = self.store(location)?;
-        Source::new(shown, kind, &entries, selector)
+        let exported = matches!(kind, Kind::Exported { .. });
+        let mut source = Source::new(shown, kind, &entries, selector)?;
+        if exported {
+            source.keep_what_is_there()?;
+        }
+        Ok(source)
     }
 
     /// The entries of a layout's or archive's index: every image with its names. Without a tag in the location, all.
@@ -157,14 +162,19 @@ impl Opener<'_> {
         let (inner, mut entries) = self.at_path(&path, shown)?;
         // podman's archive of a list has no name; an ID is none.
         let named = entries.iter().any(|entry| !names_of(entry).is_empty());
-        let is_id = name.bytes().all(|byte| byte.is_ascii_hexdigit()) && name.len() >= 12;
-        if let ([entry], false, false) = (entries.as_mut_slice(), named, is_id)
+        if let ([entry], false, false) = (entries.as_mut_slice(), named, is_id(name))
             && let Some(full) = name.parse::<Reference>().ok().and_then(|reference| reference.name())
         {
             entry.annotations.insert(annotation::CONTAINERD_NAME.into(), full);
         }
         Ok((Kind::Exported { inner: Box::new(inner), _folder: folder }, entries))
     }
+}
+
+/// True for an engine's ID of an image, which gives it no name: hexadecimal digits, with or without the algorithm.
+fn is_id(name: &str) -> bool {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn layout(path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), TransportError> {
@@ -199,4 +209,21 @@ fn oci_archive(
     let index = parsed(&bytes, INDEX, shown)?;
     let entries = entries_of(&index, INDEX, shown)?;
     Ok((Kind::Archive { path: path.to_owned(), members }, entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+
+    #[test]
+    fn ids_are_no_names() {
+        let id = Digest::of(b"an image").to_string();
+        for text in [&*id, &id[7..], &id[7..19]] {
+            assert!(is_id(text), "{text}");
+        }
+        for text in ["app:1", "app", "cafe", "sha256:1", "example.com/deadbeefcafe"] {
+            assert!(!is_id(text), "{text}");
+        }
+    }
 }

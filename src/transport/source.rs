@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::docker_archive::DockerArchive;
 use super::members::Members;
-use super::{Blob, Selector, TransportError};
+use super::{Blob, Selector, TransportError, partial};
 use crate::layout::{Layout, ReadError};
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
@@ -27,6 +27,9 @@ pub struct Source {
     shown: String,
     kind: Kind,
     root: Descriptor,
+    /// The root's bytes, where they were made here.
+    made: Option<Encoded>,
+    remark: Option<String>,
 }
 
 /// What the image is in.
@@ -106,7 +109,7 @@ impl Source {
         selector: &Selector,
     ) -> Result<Self, TransportError> {
         let root = Descriptor::new("", Digest::of(b""), 0);
-        let mut source = Self { shown, kind, root };
+        let mut source = Self { shown, kind, root, made: None, remark: None };
         source.root = source.choose(entries, selector)?;
         Ok(source)
     }
@@ -120,6 +123,21 @@ impl Source {
     /// Looks at one manifest of the image alone from now on.
     pub fn narrow(&mut self, manifest: Descriptor) {
         self.root = manifest;
+    }
+
+    /// Of an image that an engine wrote, looks from now on at what the engine has of it.
+    pub(super) fn keep_what_is_there(&mut self) -> Result<(), TransportError> {
+        if let Some(present) = partial::present(self)? {
+            self.remark = present.remark();
+            (self.root, self.made) = (present.root, present.index);
+        }
+        Ok(())
+    }
+
+    /// What a person should know of the image besides what is in it: which of its platforms an engine lacks.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
     }
 
     /// The reference, for messages.
@@ -139,6 +157,9 @@ impl Source {
 
     /// The document, verified.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransportError> {
+        if let Some(made) = self.made.as_ref().filter(|made| *made.digest() == descriptor.digest) {
+            return Ok(made.bytes.clone());
+        }
         if descriptor.size > MANIFEST_LIMIT {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             return Err(self.damaged(ReadError::TooLarge { digest, size }));
@@ -184,6 +205,11 @@ impl Source {
             }));
         }
         Ok(Blob::local(inner, &descriptor.digest, path, self.shown.clone()))
+    }
+
+    /// True if there is a file for a blob, whatever is in it. Registries are not asked.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        !matches!(self.kind.read(digest), Err(ReadError::Missing { .. }))
     }
 
     /// The file of a blob, where it has one of its own. Nothing of it is verified.

@@ -444,3 +444,66 @@ fn an_inspection_tells_what_an_image_is_made_of() {
     assert_eq!(found.total_size, bytes);
     assert!(found.artifacts.is_empty());
 }
+
+/// What an engine leaves out of an archive, on purpose.
+#[test]
+fn an_engine_may_have_some_platforms_only() {
+    let sample = Sample::new(&["linux/amd64", "linux/arm/v7", "linux/arm64"], &["example.com/app:1"]);
+    let opened = || {
+        let mut source = open(&sample.layout().display().to_string()).unwrap();
+        source.keep_what_is_there().unwrap();
+        source
+    };
+    let platforms = |source: &Source| -> Vec<String> {
+        let entries = source.manifests(source.root()).unwrap();
+        entries.into_iter().map(|entry| entry.platform.unwrap().to_string()).collect()
+    };
+    let named = |source: &Source| names_of(source.root()).contains(&"example.com/app:1".to_owned());
+    let whole = opened();
+    assert_eq!((whole.root().digest.clone(), whole.remark()), (sample.index.digest().clone(), None));
+    // The manifest is there, and nothing that it leads to.
+    let parts = |at: usize| {
+        let source = open(&sample.layout().display().to_string()).unwrap();
+        let manifest = source.json(&sample.manifests[at]).unwrap();
+        [&manifest["config"], &manifest["layers"][0]].map(|blob| {
+            let digest: Digest = blob["digest"].as_str().unwrap().parse().unwrap();
+            sample.blob(&digest)
+        })
+    };
+    let ([config, layer], [_, other]) = (parts(1), parts(2));
+    for blob in [&config, &layer] {
+        fs::remove_file(blob).unwrap();
+    }
+    let two = opened();
+    assert_eq!(platforms(&two), ["linux/amd64", "linux/arm64"]);
+    assert_eq!(
+        two.remark(),
+        Some("the engine has linux/amd64, linux/arm64 of the image, and not linux/arm/v7")
+    );
+    assert!(named(&two));
+    assert_eq!(read_all(&two).unwrap(), (3, 4));
+    let copy = sample.folder.path().join("copy");
+    write(&Image::whole(&two), &copy.display().to_string()).unwrap();
+    assert_eq!(read_all(&open(&copy.display().to_string()).unwrap()).unwrap(), (3, 4));
+    let wanted = "linux/arm/v7".parse().unwrap();
+    let error = two.manifest_for(&wanted).unwrap_err().to_string();
+    assert!(error.contains("linux/arm/v7") && error.contains("linux/amd64, linux/arm64"), "{error}");
+    // One is left: it is the image.
+    fs::remove_file(sample.blob(&sample.manifests[1].digest)).unwrap();
+    fs::remove_file(sample.blob(&sample.manifests[0].digest)).unwrap();
+    let one = opened();
+    assert_eq!(one.root().digest, sample.manifests[2].digest);
+    assert_eq!(platforms(&one), ["linux/arm64"]);
+    assert!(named(&one));
+    // A part of it is missing: that is damage.
+    fs::remove_file(other).unwrap();
+    let damaged = opened();
+    assert_eq!(damaged.root().digest, sample.manifests[2].digest);
+    assert!(matches!(
+        read_all(&damaged),
+        Err(TransportError::Damaged { source: crate::layout::ReadError::Missing { .. }, .. })
+    ));
+    // And nothing at all is no image of fewer platforms.
+    fs::remove_file(sample.blob(&sample.manifests[2].digest)).unwrap();
+    assert_eq!(opened().root().digest, *sample.index.digest());
+}

@@ -1,0 +1,95 @@
+//! Images of which an engine has some platforms only.
+//!
+//! containerd's image store keeps the whole index of an image that was pulled for one platform, and `docker save` writes
+//! it with what is there. The image that can be read is then that of the platforms which are there: the only one's
+//! manifest, or an index of those that are left, which is made here. That is no damage, and it is what `docker push` sends
+//! of such an image, too.
+
+use super::TransportError;
+use super::source::{Source, entries_of};
+use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
+
+/// What is left of an image.
+#[derive(Debug)]
+pub(super) struct Present {
+    /// In place of the index of all platforms, with its names.
+    pub(super) root: Descriptor,
+    /// Its bytes, where an index had to be made.
+    pub(super) index: Option<Encoded>,
+    /// The platforms that are there, as the index calls them.
+    platforms: Vec<String>,
+    /// Those that are not.
+    missing: Vec<String>,
+}
+
+impl Present {
+    /// What a person should know; nothing if only attestations are missing.
+    pub(super) fn remark(&self) -> Option<String> {
+        let (there, missing) = (self.platforms.join(", "), self.missing.join(", "));
+        (!missing.is_empty()).then(|| format!("the engine has {there} of the image, and not {missing}"))
+    }
+}
+
+/// What is there of an image; `None` if that is all, or nothing.
+pub(super) fn present(source: &Source) -> Result<Option<Present>, TransportError> {
+    let root = source.root();
+    if !media_type::is_index(&root.media_type) || !source.has(&root.digest) {
+        return Ok(None);
+    }
+    let mut index = source.json(root)?;
+    let entries = entries_of(&index, &root.digest.to_string(), source.shown())?;
+    let there: Vec<bool> = entries.iter().map(|entry| is_there(source, entry)).collect();
+    let images = || entries.iter().zip(&there).filter(|(entry, _)| is_image(entry));
+    let named = |wanted: bool| -> Vec<String> {
+        images().filter(|(_, there)| **there == wanted).map(|(entry, _)| name(entry)).collect()
+    };
+    let (platforms, missing) = (named(true), named(false));
+    if platforms.is_empty() || there.iter().all(|there| *there) {
+        return Ok(None);
+    }
+    let mut left = images().filter(|(_, there)| **there).map(|(entry, _)| entry);
+    if let (Some(only), None) = (left.next(), left.next()) {
+        let mut root = only.clone();
+        root.annotations.extend(source.root().annotations.clone());
+        return Ok(Some(Present { root, index: None, platforms, missing }));
+    }
+    let mut kept = there.iter();
+    if let Some(manifests) = index["manifests"].as_array_mut() {
+        manifests.retain(|_| kept.next().is_some_and(|there| *there));
+    }
+    let index = Encoded::new(&root.media_type, &index);
+    let mut root = index.descriptor.clone();
+    root.annotations.clone_from(&source.root().annotations);
+    Ok(Some(Present { root, index: Some(index), platforms, missing }))
+}
+
+/// False for an attestation and the like.
+fn is_image(entry: &Descriptor) -> bool {
+    entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_none()
+        && entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
+}
+
+fn name(entry: &Descriptor) -> String {
+    entry.platform.as_ref().map_or_else(
+        || entry.digest.to_string(),
+        |platform| {
+            let variant = platform.variant.iter().map(String::as_str);
+            [&*platform.os, &*platform.architecture].into_iter().chain(variant).collect::<Vec<_>>().join("/")
+        },
+    )
+}
+
+/// True if a manifest and anything of what it names is there. Where an image is there in part, what is missing is for
+/// its reader to say, and so is what is damaged.
+fn is_there(source: &Source, entry: &Descriptor) -> bool {
+    if !source.has(&entry.digest) {
+        return false;
+    }
+    let manifest = if media_type::is_manifest(&entry.media_type) { source.json(entry).ok() } else { None };
+    let Some(manifest) = manifest else { return true };
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let blobs = std::iter::once(&manifest["config"]).chain(layers);
+    let digests: Vec<Digest> =
+        blobs.filter_map(|blob| blob["digest"].as_str().and_then(|digest| digest.parse().ok())).collect();
+    digests.is_empty() || digests.iter().any(|digest| source.has(digest))
+}
