@@ -301,7 +301,9 @@ pub(super) struct BuildOptions {
     /// Write the image's digests, names and descriptors to a file, as JSON with docker buildx's keys
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
     pub(super) metadata_file: Option<PathBuf>,
-    /// Write the image's ID to a file: its configuration's digest, or the index's of several platforms
+    /// Write the image's ID to a file, as an engine that it is loaded into has it
+    ///
+    /// Without --load it is its configuration's digest, or the index's of several platforms.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
     pub(super) iidfile: Option<PathBuf>,
     /// Write a line NAME@DIGEST for the index and each platform's manifest to a file

@@ -127,12 +127,40 @@ pub(crate) fn export(
     if !succeeds(ENGINE, &inspect, cancel)? {
         return Err(EngineError::NoImage { engine: ENGINE, name: name.to_owned() });
     }
-    run(ENGINE, &docker.args(["save", "--output"]).arg(to).arg(name), TRANSFER, cancel).map(drop)
+    let save = docker.clone().args(["save", "--output"]).arg(to);
+    match run(ENGINE, &save.clone().arg(name), TRANSFER, cancel) {
+        Err(EngineError::Failed { source: ProcessError::Failed { stderr, .. }, .. })
+            if lacks_its_own(&stderr) => {}
+        outcome => return outcome.map(drop),
+    }
+    // Docker 28 and newer write another platform's image when they are asked for it.
+    let format = "{{.Os}}/{{.Architecture}}{{with .Variant}}/{{.}}{{end}}";
+    let ask = docker.args(["image", "inspect", "--format", format, name]);
+    let platform = run(ENGINE, &ask, ASK, cancel)?.trim().to_owned();
+    match run(ENGINE, &save.args(["--platform", &platform, name]), TRANSFER, cancel) {
+        Err(EngineError::Failed { .. }) => Err(EngineError::Foreign { name: name.to_owned(), platform }),
+        outcome => outcome.map(drop),
+    }
+}
+
+/// `docker save` wants its own platform of an image in containerd's store, and fails where only others were pulled
+/// (docker/cli#5476).
+fn lacks_its_own(stderr: &str) -> bool {
+    stderr.contains("content digest") && stderr.contains("not found")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_platform_is_told_from_other_failures() {
+        let told = "Error response from daemon: unable to create manifests file: NotFound: content digest \
+                    sha256:ab9ee099: not found";
+        assert!(lacks_its_own(told));
+        assert!(!lacks_its_own("Error response from daemon: No such image: app:1"));
+        assert!(!lacks_its_own("write image.tar: no space left on device"));
+    }
 
     #[test]
     fn a_daemon_tells_what_it_is() {

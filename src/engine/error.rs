@@ -43,6 +43,14 @@ pub enum EngineError {
         /// What the image has.
         available: Vec<String>,
     },
+    /// Docker before 28 does not write out an image of which it has other platforms than its own.
+    #[error("this Docker does not write out `{name}`: it has {platform} of it, and not its own platform")]
+    Foreign {
+        /// The image.
+        name: String,
+        /// The platform that it has.
+        platform: String,
+    },
     /// A command of the engine failed.
     #[error("{} has refused: {source}", engine.program())]
     Failed {
@@ -65,9 +73,11 @@ pub enum EngineError {
 impl Explain for EngineError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Missing { .. } | Self::None | Self::Unreachable { .. } | Self::Failed { .. } => {
-                ExitCode::Engine
-            }
+            Self::Missing { .. }
+            | Self::None
+            | Self::Unreachable { .. }
+            | Self::Foreign { .. }
+            | Self::Failed { .. } => ExitCode::Engine,
             Self::NoImage { .. } | Self::NoPlatform { .. } => ExitCode::NoImage,
             Self::Output(error) => error.exit_code(),
             Self::Io(error) => ExitCode::of_io(error),
@@ -86,6 +96,9 @@ impl Explain for EngineError {
             }
             Self::NoImage { engine, .. } => Some(format!("`{} images` lists what it has", engine.program())),
             Self::NoPlatform { wanted, .. } => Some(format!("add it to the build: --platform {wanted}")),
+            Self::Foreign { name, .. } => {
+                Some(format!("name it where it was pulled from, docker://{name}; Docker 28 and newer can"))
+            }
             Self::Failed { .. } => None,
             Self::Output(error) => error.hint(),
             Self::Io(error) => io_hint(error),

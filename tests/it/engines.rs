@@ -41,6 +41,10 @@ fn podman_gets_every_platform_and_runs_its_own() {
     assert_eq!(found, expected, "podman has other images than the layout");
     let said = podman().args(["run", "--rm", "--network", "none", name]).text();
     assert_eq!(said, "loaded on x86_64\n");
+    // What `-q` prints can be run: the image of podman's own platform.
+    let quiet = with_podman(&project, project.build().args(["--load=podman", "--quiet", "--tag", name]));
+    let id = quiet.text();
+    assert_eq!(podman().words("run --rm --network none").arg(id.trim()).text(), "loaded on x86_64\n");
     // Once more, changed: the name moves, and nothing of ours stays under another.
     project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
     load().run().success();
@@ -62,8 +66,8 @@ fn docker_gets_its_own_platform_and_runs_it() {
     let daemon = Daemon::start();
     let project = Project::quick("loaded");
     let build = |words: &str| project.build().words(words).env("DOCKER_HOST", daemon.host());
-    build("--load=docker --tag team/loaded:1 --tag loaded:2").run().success();
-    for name in ["team/loaded:1", "loaded:2"] {
+    let id = build("--load=docker --tag team/loaded:1 --tag loaded:2 --quiet").text();
+    for name in ["team/loaded:1", "loaded:2", id.trim()] {
         let said = daemon.docker().args(["run", "--rm", "--network", "none", name]).text();
         assert_eq!(said, "loaded on x86_64\n");
     }

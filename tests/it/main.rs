@@ -11,6 +11,7 @@ mod determinism;
 mod engines;
 mod harness;
 mod hello;
+mod image_stores;
 mod interrupt;
 mod killed;
 mod linkcheck;

@@ -7,7 +7,7 @@ mod image;
 mod libraries;
 mod loader;
 mod musl;
-mod packages;
+pub(crate) mod packages;
 mod programs;
 mod world;
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,7 +28,7 @@ pub(super) const SPLIT: &str = "dash";
 
 /// Some packages of a release for an architecture, with all that they depend on.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Userland {
+pub(crate) struct Userland {
     packages: BTreeMap<String, Package>,
 }
 
@@ -49,7 +50,7 @@ impl Reporter for Silent {
 
 impl Userland {
     /// The packages and their dependencies; from the network only the first time.
-    pub(super) fn get(suite: &str, architecture: &str, names: &[&str]) -> Self {
+    pub(crate) fn get(suite: &str, architecture: &str, names: &[&str]) -> Self {
         let here = scratch_root();
         let question = format!("{FORMAT} {} {suite} {architecture} {}", here.display(), names.join(" "));
         let key = &crate::support::layout::digest_of(question.as_bytes())["sha256:".len()..][..16];
@@ -78,6 +79,18 @@ impl Userland {
             if merged { package.merged.clone() } else { package.split.clone().expect("a package of `SPLIT`") }
         };
         wanted.iter().map(blob).collect()
+    }
+
+    /// Unpacks some packages and all that they depend on below a merged `/usr`, owned by whoever runs this.
+    pub(crate) fn unpack(&self, names: &[&str], root: &Path) {
+        for folder in MERGED {
+            fs::create_dir_all(root.join("usr").join(folder)).expect("the cache is ours");
+            symlink(Path::new("usr").join(folder), root.join(folder)).expect("the cache is ours");
+        }
+        for layer in self.layers(names, true) {
+            let file = fs::File::open(&layer.path).expect("a layer of the cache");
+            tar::Archive::new(file).unpack(root).expect("the cache is ours");
+        }
     }
 
     /// The bytes of a file of a package, by its path with a merged `/usr`.

@@ -17,22 +17,32 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// The machine's own.
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::start_with(|folder| {
+            let at = |name: &str| folder.join(name);
+            as_root("dockerd")
+                .arg("--data-root")
+                .arg(at("data"))
+                .arg("--exec-root")
+                .arg(at("exec"))
+                .arg("--pidfile")
+                .arg(at("pid"))
+                .arg("--host")
+                .arg(format!("unix://{}", at("socket").display()))
+                .words("--storage-driver vfs")
+        })
+    }
+
+    /// Starts a daemon whose socket appears as `socket` in the folder that `command` is given.
+    #[track_caller]
+    pub(crate) fn start_with(command: impl FnOnce(&Path) -> Run) -> Self {
         // Sockets need a short path.
         let folder = tempfile::Builder::new().prefix("xbuild-docker-").tempdir().expect("a temporary folder");
-        let at = |name: &str| folder.path().join(name);
-        let process = as_root("dockerd")
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("exec"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .arg("--host")
-            .arg(format!("unix://{}", at("socket").display()))
+        let process = command(folder.path())
             .args(["--group".to_owned(), rustix::process::getegid().as_raw().to_string()])
-            .words("--storage-driver vfs --bridge none --iptables=false --ip6tables=false")
+            .words("--bridge none --iptables=false --ip6tables=false")
             .start();
         let daemon = Self { folder, process: Some(process) };
         let start = Instant::now();
@@ -42,6 +52,11 @@ impl Daemon {
             thread::sleep(Duration::from_millis(200));
         }
         daemon
+    }
+
+    /// The folder that the daemon has for itself.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What `DOCKER_HOST` is to be.
@@ -62,7 +77,7 @@ impl Drop for Daemon {
 }
 
 /// Root starts it, or sudo does.
-fn as_root(program: &str) -> Run {
+pub(crate) fn as_root(program: &str) -> Run {
     if rustix::process::geteuid().is_root() { tool(program) } else { tool("sudo").args(["-n", program]) }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod base;
 pub(crate) mod command;
 pub(crate) mod docker;
+pub(crate) mod docker26;
 pub(crate) mod example;
 pub(crate) mod fault;
 pub(crate) mod http;
