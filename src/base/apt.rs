@@ -13,13 +13,13 @@ use serde_json::json;
 use super::BaseImage;
 use crate::debian::{self, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::BaseFacts;
+use crate::facts::{AddedPackage, BaseFacts};
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::lock::AptPin;
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
-use crate::report::Reporter;
+use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::DebianSettings;
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -123,13 +123,12 @@ pub fn open(
 /// Chooses the packages that a base can be made of, from an opened release.
 pub fn resolve(
     archive: &Archive,
-    architecture: &str,
+    request: &BaseRequest<'_>,
     client: &Client,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
-    let request = BaseRequest { architecture, extra: &[] };
-    let set = archive.resolve_base(&request, client, cancel, reporter)?;
+    let set = archive.resolve_base(request, client, cancel, reporter)?;
     let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
     Ok(ResolvedApt { set, places: Places::of(&sources, None), pinned: false })
 }
@@ -182,6 +181,7 @@ impl ResolvedApt {
                 if self.pinned { ", pinned" } else { "" }
             ),
             glibc: packages.glibc(),
+            added: self.set.added().map(AddedPackage::of).collect(),
         }
     }
 }
@@ -194,6 +194,8 @@ struct Kept {
     diff_id: Digest,
     environment: Vec<String>,
     folders: BTreeSet<String>,
+    #[serde(default)]
+    unrun: Vec<debian::Unrun>,
 }
 
 /// The image of a resolved base: from the cache if it is there and whole, else assembled.
@@ -217,6 +219,7 @@ pub fn fetch(
         Some(kept) => kept,
         None => assemble(resolved, places, &folder, compression, cache, client, cancel, reporter)?,
     };
+    tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
         blob: folder.join(kept.descriptor.digest.hex()),
         descriptor: kept.descriptor,
@@ -243,6 +246,15 @@ pub fn fetch(
         folders: Arc::new(kept.folders),
         glibc: resolved.glibc(),
     })
+}
+
+/// Tells what scripts would have done: loudly where something may be missing for it.
+fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Reporter) {
+    for unrun in unrun {
+        let level = if unrun.effects.is_empty() { Level::Detail } else { Level::Warning };
+        let (platform, text) = (Some(platform.clone()), unrun.to_string());
+        reporter.report(Event::Note { level, platform, text });
+    }
 }
 
 fn suffix(compression: Compression) -> String {
@@ -323,6 +335,7 @@ fn assemble(
         diff_id: layer.diff_id,
         environment: assembled.environment,
         folders,
+        unrun: assembled.unrun,
     };
     let bytes = serde_json::to_vec(&kept).map_err(std::io::Error::other)?;
     fs::write_atomic(&record(folder), &bytes, 0o644)?;

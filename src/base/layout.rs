@@ -379,6 +379,7 @@ impl ResolvedLayout {
             digest: Some(self.manifest.digest.to_string()),
             content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
             glibc: self.glibc,
+            added: Vec::new(),
         }
     }
 

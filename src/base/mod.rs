@@ -98,6 +98,14 @@ pub enum BaseError {
         /// The platform.
         platform: Platform,
     },
+    /// Debian's packages for an image that is not assembled from them.
+    #[error("Debian's packages ({}) cannot be added to the base image of {platform}", packages.join(", "))]
+    PackagesOnImage {
+        /// The platform.
+        platform: Platform,
+        /// The packages.
+        packages: Vec<String>,
+    },
     /// Debian has no port for the platform.
     #[error("Debian has no port for {platform} ({triple})")]
     NoPort {
@@ -126,6 +134,7 @@ impl Explain for BaseError {
             Self::Layout(error) => error.exit_code(),
             Self::Registry(error) => error.exit_code(),
             Self::NotPinned { .. } => ExitCode::Locked,
+            Self::PackagesOnImage { .. } => ExitCode::Package,
             Self::NoPort { .. } => ExitCode::NotInBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -139,6 +148,9 @@ impl Explain for BaseError {
             Self::Layout(error) => error.hint(),
             Self::Registry(error) => error.hint(),
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
+            Self::PackagesOnImage { platform, .. } => {
+                Some(format!("take a base of Debian's packages: --base {platform}=apt:bookworm"))
+            }
             Self::NoPort { platform, .. } => {
                 Some(format!("choose another base for it: --base {platform}=scratch"))
             }
@@ -165,9 +177,13 @@ impl ResolvedBase {
     #[must_use]
     pub fn facts(&self) -> BaseFacts {
         match self {
-            Self::Scratch => {
-                BaseFacts { name: "scratch".into(), digest: None, content: "nothing".into(), glibc: None }
-            }
+            Self::Scratch => BaseFacts {
+                name: "scratch".into(),
+                digest: None,
+                content: "nothing".into(),
+                glibc: None,
+                added: Vec::new(),
+            },
             Self::Layout(resolved) => resolved.facts(),
             Self::Registry(resolved) => resolved.facts(),
             Self::Apt(resolved) => resolved.facts(),
@@ -181,7 +197,7 @@ impl ResolvedBase {
         match (self, &wanted.base.value) {
             (Self::Apt(resolved), BaseSource::Apt { suite, suites, components }) => {
                 let (_, components) = debian::suites_of(suite, suites, components);
-                let pin = AptPin::of(base, platform, &components, &resolved.set);
+                let pin = AptPin::of(base, platform, &components, &wanted.packages, &resolved.set);
                 Some(Pin::Apt(Box::new(pin)))
             }
             (Self::Layout(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
@@ -306,6 +322,10 @@ impl Bases {
         if pin.is_none() && pins.strict && wanted.base.value != BaseSource::Scratch {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         }
+        if !wanted.packages.is_empty() && !matches!(wanted.base.value, BaseSource::Apt { .. }) {
+            let (platform, packages) = (wanted.platform.clone(), wanted.packages.clone());
+            return Err(BaseError::PackagesOnImage { platform, packages });
+        }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
             source @ BaseSource::Apt { suite, suites, components } => {
@@ -324,7 +344,9 @@ impl Bases {
                 let Some(archive) = archive else {
                     return Err(Cancelled::Stopped.into());
                 };
-                let resolved = apt::resolve(&archive, &port.architecture, client, cancel, reporter)?;
+                let request =
+                    debian::BaseRequest { architecture: &port.architecture, extra: &wanted.packages };
+                let resolved = apt::resolve(&archive, &request, client, cancel, reporter)?;
                 Ok(ResolvedBase::Apt(Box::new(resolved)))
             }
             BaseSource::Layout { path, tag } => {

@@ -407,6 +407,7 @@ impl ResolvedImage {
             digest: Some(self.manifest.digest.to_string()),
             content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
             glibc: self.glibc,
+            added: Vec::new(),
         }
     }
 

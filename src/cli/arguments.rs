@@ -263,6 +263,11 @@ pub(super) struct BuildOptions {
     /// `linux/arm64=apt:trixie` sets it for one platform.
     #[arg(long, value_name = "[PLATFORM=]BASE", help_heading = IMAGE)]
     base: Vec<String>,
+    /// A Debian package to install in the image beside the configured ones, with what it depends on
+    ///
+    /// For bases that are Debian. `linux/arm64=libsqlite3-0` installs it for one platform.
+    #[arg(long, value_name = "[PLATFORM=]NAME", help_heading = IMAGE)]
+    debian_package: Vec<String>,
     /// A name of the image: registry/repository:tag
     #[arg(short, long, value_name = "NAME", help_heading = IMAGE)]
     tag: Vec<String>,
@@ -424,6 +429,7 @@ impl BuildOptions {
             verbose: view.verbose.saturating_sub(1),
             platforms: self.platform.clone(),
             base: self.base.clone(),
+            debian_packages: self.debian_package.clone(),
             toolchain: self.toolchain.clone(),
             glibc: self.glibc.clone(),
             timeout: self.timeout.clone(),

@@ -83,6 +83,10 @@ fn platform_text(plan: &PlatformPlan) -> String {
     if let Some(digest) = &plan.base.digest {
         row(&mut text, 2, "", digest);
     }
+    for (at, package) in plan.base.added.iter().enumerate() {
+        let name = if at == 0 { "packages" } else { "" };
+        row(&mut text, 2, name, &format!("{} {}  ({})", package.name, package.version, package.why));
+    }
     for layer in &plan.layers {
         row(&mut text, 2, "layer", &layer.paths.join(", "));
     }

@@ -54,7 +54,7 @@ pub struct ProjectFile {
     pub files: Option<Vec<FileTable>>,
     /// The check of every finished image, before it is published, for whether it will run.
     pub check: CheckTable,
-    /// Which of Debian's packages `apt:` bases take.
+    /// Which of Debian's packages go into the image.
     pub debian: DebianTable,
     /// What is different on one platform: `[platform."linux/arm/v7"]`.
     #[schemars(with = "BTreeMap<String, PlatformTable>")]
@@ -206,8 +206,8 @@ pub struct AllowTable {
     pub reason: Text,
 }
 
-/// `[debian]`: which packages `apt:` bases take. Where they come from belongs to the machine, see the user's
-/// own file.
+/// `[debian]`: which of Debian's packages go into the image. Where they come from belongs to the machine, see the
+/// user's own file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DebianTable {
@@ -217,6 +217,9 @@ pub struct DebianTable {
     pub suites: Option<Vec<Text>>,
     /// The components. Default: `["main"]`.
     pub components: Option<Vec<String>>,
+    /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub packages: Option<Vec<Text>>,
 }
 
 /// `[platform."os/architecture"]`: what is different on one platform.
@@ -240,6 +243,9 @@ pub struct PlatformTable {
     pub timeout: Option<Text>,
     /// Replaces values of the general `image`; maps are merged key by key.
     pub image: ImageTable,
+    /// Debian's packages that only this platform gets, beside those of `[debian]`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub packages: Option<Vec<Text>>,
     /// Files that only this platform gets, after the general ones.
     pub files: Option<Vec<FileTable>>,
 }

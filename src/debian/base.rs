@@ -1,8 +1,8 @@
 //! Laying out a base image: packages are fetched, unpacked and laid on each other, and what is missing is added.
 //!
 //! It is made as distroless images are made: a program's libraries, certificates, time zones and users, and nothing
-//! that runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`; a package whose
-//! scripts the recipe does not account for is refused.
+//! that runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`; a package of the
+//! base whose scripts the recipe does not account for is refused. Of a package that somebody asks for it is told.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +18,7 @@ use super::fetch::{Access, PackageFault, Wanted};
 use super::places::Places;
 use super::recipe::{Recipe, RecipeDirectory, RecipeFile, RecipeSymlink};
 use super::relation::parse_groups;
+use super::scripts::{Unrun, unrun};
 use super::tree::{Owner, Tree, TreeError};
 use super::unpack::{UnpackError, Unpacked, unpack};
 use crate::layer::{Content, Entry, EntryKind};
@@ -34,6 +35,8 @@ pub struct AssembledBase {
     pub os_release: BTreeMap<String, String>,
     /// What the image's configuration should have as its environment: `NAME=value`.
     pub environment: Vec<String>,
+    /// The packages that were asked for and whose scripts would have done something.
+    pub unrun: Vec<Unrun>,
 }
 
 /// Downloads the packages of a base from `places` into `cache` and lays out its root filesystem.
@@ -91,12 +94,17 @@ pub fn assemble_base(
     for (package, unpacked) in &controls {
         add_metadata(&mut tree, package, unpacked).map_err(own)?;
     }
+    let unrun = controls.iter().filter(|(package, _)| package.added).filter_map(|(package, unpacked)| {
+        unrun((&package.name, &package.version), unpacked.scripts.get("postinst")?)
+    });
+    let unrun = unrun.collect();
     let os_release =
         tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
     Ok(AssembledBase {
         entries: tree.into_entries(),
         os_release,
         environment: Recipe::get().environment.clone(),
+        unrun,
     })
 }
 
@@ -128,11 +136,11 @@ fn unpack_package(
         },
     })?;
     let accounted = Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
-    match unpacked.scripts.first() {
-        Some(script) if !accounted => Err(Error::Script {
+    match unpacked.scripts.keys().next() {
+        Some(script) if !accounted && !package.added => Err(Error::Script {
             architecture: architecture.to_owned(),
             package: package.name.clone(),
-            script: script.clone(),
+            script: (*script).to_owned(),
         }),
         _ => Ok(unpacked),
     }

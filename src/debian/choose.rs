@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::archive::{Archive, Index};
-use super::error::{Error, Unsatisfied};
+use super::error::{Error, Unknown, Unsatisfied};
 use super::fetch::Access;
 use super::index::Universe;
 use super::places::Pool;
 use super::recipe::{ASSEMBLY, RECIPE, Recipe};
-use super::resolve::{self, Chosen, resolve};
+use super::resolve::{self, Chosen, Installed, resolve};
 use crate::report::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -25,7 +25,7 @@ use crate::sys::fs;
 pub struct BaseRequest<'a> {
     /// Debian's name of the architecture: `amd64`, `arm64`, `armhf`, …
     pub architecture: &'a str,
-    /// Packages beyond the recipe's. Order and repetition do not matter.
+    /// Packages beyond the recipe's, as somebody asks for them. Order and repetition do not matter.
     pub extra: &'a [String],
 }
 
@@ -92,6 +92,9 @@ pub struct Package {
     pub why: String,
     /// The libraries that it is taken for, sorted; empty if it is in the base whatever the payload needs.
     pub libraries: Vec<String>,
+    /// True if it is here because somebody asked for it, or for one that needs it.
+    #[serde(default)]
+    pub added: bool,
 }
 
 impl BaseSet {
@@ -120,6 +123,11 @@ impl BaseSet {
             release: self.release.clone(),
             packages: self.packages.iter().filter(|package| package.libraries.is_empty()).cloned().collect(),
         }
+    }
+
+    /// The packages that are here because they, or what needs them, were asked for.
+    pub fn added(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.added)
     }
 
     /// The libraries among `needed` that [`BaseSet::base`] adds a package for, or says why it cannot.
@@ -232,31 +240,35 @@ impl Archive {
         extra: &BTreeSet<&String>,
     ) -> Result<Answer, Error> {
         let recipe = Recipe::get();
-        let plain: Vec<String> = recipe
-            .packages
-            .iter()
-            .map(|package| &package.name)
-            .chain(extra.iter().copied())
-            .cloned()
-            .collect();
-        let choose = |packages: &[String]| {
+        let choose = |packages: &[String], installed: &[Installed]| {
             let without = recipe
                 .packages
                 .iter()
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
                 .collect();
-            let chosen =
-                resolve(universe, &resolve::Request { architecture, packages, without, installed: &[] })?;
-            Ok::<Vec<Package>, Error>(chosen.iter().map(|chosen| self.package(universe, chosen)).collect())
+            resolve(universe, &resolve::Request { architecture, packages, without, installed })
         };
+        // One after the other: what is asked for joins the base and changes nothing of it.
+        let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();
+        let base = choose(&plain, &[])?;
+        let mut installed: Vec<Installed> = base.iter().map(Installed::of).collect();
+        let asked = self.asked_for(universe, architecture, extra)?;
+        let added = choose(&asked, &installed)?;
+        installed.extend(added.iter().map(Installed::of));
+        let base = base.iter().map(|chosen| self.package(universe, chosen));
+        let added = added.iter().map(|chosen| {
+            let package = self.package(universe, chosen);
+            let why =
+                if chosen.because.is_empty() { "it is asked for".to_owned() } else { package.why.clone() };
+            Package { why, added: true, ..package }
+        });
         let mut packages: BTreeMap<String, Package> =
-            choose(&plain)?.into_iter().map(|package| (package.name.clone(), package)).collect();
+            base.chain(added).map(|package| (package.name.clone(), package)).collect();
         let mut lacking = BTreeMap::new();
         for (library, name) in &recipe.libraries {
-            let more: Vec<String> = plain.iter().chain([name]).cloned().collect();
-            match choose(&more) {
+            match choose(std::slice::from_ref(name), &installed) {
                 Ok(chosen) => {
-                    for package in chosen {
+                    for package in chosen.iter().map(|chosen| self.package(universe, chosen)) {
                         let known = packages.entry(package.name.clone());
                         let package = known.or_insert_with(|| Package {
                             // What the library's own package is here for; others are needed by it.
@@ -285,6 +297,39 @@ impl Archive {
         Ok(Answer { packages, lacking })
     }
 
+    /// The packages that are meant by what was asked for: a name that one package provides stands for that package, as
+    /// for apt.
+    fn asked_for(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        extra: &BTreeSet<&String>,
+    ) -> Result<Vec<String>, Error> {
+        let (mut names, mut unknown) = (Vec::new(), Vec::new());
+        for name in extra {
+            if universe.candidate(name).is_some() {
+                names.push((*name).clone());
+                continue;
+            }
+            match universe.providers(name).as_slice() {
+                [(only, _)] => names.push(only.name.to_string()),
+                [] => {
+                    let nearest = universe.nearest(name);
+                    unknown.push(Unknown { name: (*name).clone(), nearest, providers: Vec::new() });
+                }
+                several => {
+                    let providers = several.iter().map(|(record, _)| record.name.to_string()).collect();
+                    unknown.push(Unknown { name: (*name).clone(), nearest: Vec::new(), providers });
+                }
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(names);
+        }
+        let suites = self.suites().iter().map(|suite| suite.source.suite.clone()).collect();
+        Err(Error::UnknownPackages { architecture: architecture.to_owned(), suites, unknown })
+    }
+
     fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
         let record = chosen.record;
         let (mirror, path) = universe.place(record);
@@ -302,6 +347,7 @@ impl Archive {
             replaces: record.replaces.to_string(),
             why: why(chosen),
             libraries: Vec::new(),
+            added: false,
         }
     }
 }

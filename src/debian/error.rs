@@ -102,6 +102,16 @@ pub enum Error {
     /// A dependency that nothing satisfies.
     #[error(transparent)]
     Unsatisfied(#[from] Unsatisfied),
+    /// Packages that were asked for by names that no package has.
+    #[error("{}", unknown_packages(architecture, suites, unknown))]
+    UnknownPackages {
+        /// The architecture.
+        architecture: String,
+        /// The suites that were looked at.
+        suites: Vec<String>,
+        /// The names, sorted; never empty.
+        unknown: Vec<Unknown>,
+    },
     /// A package with a script whose effect is not known.
     #[error(
         "{architecture}: {package} runs a script when it is installed ({script}), and scripts are not run"
@@ -227,6 +237,54 @@ pub struct Unsatisfied {
     pub reason: String,
 }
 
+/// A name that no package has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The name.
+    pub name: String,
+    /// What may be meant, the nearest first.
+    pub nearest: Vec<String>,
+    /// The packages that provide it, where there are several.
+    pub providers: Vec<String>,
+}
+
+fn unknown_packages(architecture: &str, suites: &[String], unknown: &[Unknown]) -> String {
+    let place = format!("for {architecture} in {}", suites.join(", "));
+    let one = |Unknown { name, providers, .. }: &Unknown| {
+        if providers.is_empty() {
+            format!("Debian has no package `{name}` {place}")
+        } else {
+            format!("`{name}` is no package {place}, but what several provide: {}", providers.join(", "))
+        }
+    };
+    unknown.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn unknown_hint(unknown: &[Unknown]) -> String {
+    let quoted =
+        |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+    let several = unknown.len() > 1;
+    let meant: Vec<String> = unknown
+        .iter()
+        .filter(|one| !one.nearest.is_empty() || !one.providers.is_empty())
+        .map(|one| {
+            let what = if several { format!("`{}`: ", one.name) } else { String::new() };
+            if one.providers.is_empty() {
+                format!("{what}did you mean {}?", quoted(&one.nearest))
+            } else {
+                format!("{what}name one of them")
+            }
+        })
+        .collect();
+    if meant.is_empty() {
+        "look it up with `apt-cache search` on a Debian machine; a package of another component takes `components` \
+         under [debian], and one that only some architectures have belongs under [platform.\"…\"]"
+            .into()
+    } else {
+        meant.join("; ")
+    }
+}
+
 /// What is wrong with a signed release.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFault {
@@ -305,6 +363,7 @@ impl Explain for Error {
             | Self::NoComponent { .. }
             | Self::BadIndex { .. }
             | Self::Unsatisfied(_)
+            | Self::UnknownPackages { .. }
             | Self::Script { .. }
             | Self::Unpack { .. }
             | Self::Tree { .. }
@@ -346,6 +405,7 @@ impl Explain for Error {
             }
             Self::NoComponent { .. } => Some("correct `components` in the configuration".into()),
             Self::Script { .. } => Some("leave the package out, or start from a base image that has it".into()),
+            Self::UnknownPackages { unknown, .. } => Some(unknown_hint(unknown)),
             Self::Unsatisfied(_) => {
                 Some("add the suite or component that has it, or check the package's name".into())
             }

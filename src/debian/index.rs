@@ -151,6 +151,26 @@ impl Universe {
         found
     }
 
+    /// The names that are most likely meant by one that no package has, the nearest first; three at most. Where some
+    /// begin with it, it is a name that lacks its end (`libsqlite3` for `libsqlite3-0`), and no slip.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> Vec<String> {
+        let slips = name.len().div_ceil(3);
+        let mut found: Vec<(usize, &str)> = self
+            .by_name
+            .keys()
+            .map(AsRef::as_ref)
+            .filter(|known: &&str| known.len().abs_diff(name.len()) <= slips)
+            .map(|known| (strsim::osa_distance(name, known), known))
+            .filter(|(distance, _)| *distance <= slips)
+            .collect();
+        found.sort_unstable();
+        if found.iter().any(|(_, known)| known.starts_with(name)) {
+            found.retain(|(_, known)| known.starts_with(name));
+        }
+        found.into_iter().take(3).map(|(_, known)| known.to_owned()).collect()
+    }
+
     /// The mirror that has a package, and its path there.
     #[must_use]
     pub fn place<'a>(&'a self, record: &'a Record) -> (&'a str, &'a str) {

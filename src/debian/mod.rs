@@ -14,6 +14,7 @@
 //! | [`choose`], `recipe` | which packages a base is made of |
 //! | [`places`] | where a package's file is looked for |
 //! | [`base`], [`certificates`] | laying a base out, and what maintainer scripts would have made |
+//! | [`scripts`] | what the scripts of other packages would have done |
 //!
 //! Trust goes one way: a key that is embedded or configured signs the release, the release has the digest of each
 //! index, an index has the digest of each package. A link that does not hold ends the build; nothing falls back to
@@ -35,6 +36,7 @@ mod recipe;
 pub mod relation;
 pub mod release;
 pub mod resolve;
+pub mod scripts;
 pub mod sources;
 #[cfg(test)]
 mod testing;
@@ -49,6 +51,7 @@ pub use choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_
 pub use error::Error;
 pub use places::{Places, Pool, Snapshot};
 pub use recipe::{package_for_library, recipe_digest};
+pub use scripts::Unrun;
 pub use sources::{
     Mirrors, Source, Wanted, host_mirrors, is_snapshot_date, select, snapshot_root, suites_of,
 };

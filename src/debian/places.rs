@@ -86,6 +86,7 @@ mod tests {
             replaces: String::new(),
             why: String::new(),
             libraries: Vec::new(),
+            added: false,
         }
     }
 

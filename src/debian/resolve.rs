@@ -38,11 +38,27 @@ pub struct Installed {
     pub conflicts: String,
 }
 
+impl Installed {
+    /// A chosen package as one that is there.
+    #[must_use]
+    pub fn of(chosen: &Chosen<'_>) -> Self {
+        let record = chosen.record;
+        Self {
+            name: record.name.to_string(),
+            version: chosen.version.clone(),
+            provides: record.provides.to_string(),
+            conflicts: record.conflicts.to_string(),
+        }
+    }
+}
+
 /// A package that was chosen.
 #[derive(Clone, Debug)]
 pub struct Chosen<'a> {
     /// The package.
     pub record: &'a Record,
+    /// Its version.
+    pub version: Version,
     /// The packages that led to it, the first asked for first; empty if it was asked for itself.
     pub because: Vec<String>,
 }
@@ -67,7 +83,7 @@ pub fn resolve<'a>(universe: &'a Universe, request: &Request<'_>) -> Result<Vec<
         }
     }
     while let Some(at) = queue.pop_front() {
-        let Chosen { record, because } = &resolver.chosen[at];
+        let Chosen { record, because, .. } = &resolver.chosen[at];
         let mut chain = because.clone();
         chain.push(record.name.to_string());
         let left_out = request.without.get(&*record.name).map_or(&[][..], Vec::as_slice);
@@ -190,9 +206,10 @@ impl<'a> Resolver<'a, '_> {
 
     fn choose(&mut self, record: &'a Record, version: Version, chain: &[String]) -> Result<usize, Error> {
         let conflicts = self.relations(&record.conflicts, chain)?;
-        let present = Present { version, provides: record.provisions(), conflicts, installed: false };
+        let provides = record.provisions();
+        let present = Present { version: version.clone(), provides, conflicts, installed: false };
         self.present.insert(record.name.to_string(), present);
-        self.chosen.push(Chosen { record, because: chain.to_vec() });
+        self.chosen.push(Chosen { record, version, because: chain.to_vec() });
         Ok(self.chosen.len() - 1)
     }
 

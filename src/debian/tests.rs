@@ -372,12 +372,69 @@ fn a_missing_architecture_lists_what_there_is() {
 
 #[test]
 fn a_script_that_the_recipe_does_not_know_is_refused() {
-    let more = vec![Published::new("daemon", "1", "", |deb| deb.control("postinst", "#!/bin/sh\n"))];
-    let setup = Setup::with(more);
-    let error = setup.assemble(&setup.resolve("arm64", &["daemon"]).unwrap()).unwrap_err();
-    assert!(matches!(error, Error::Script { ref package, .. } if package == "daemon"), "{error}");
-    let error = setup.resolve("arm64", &["nothing"]).unwrap_err();
+    let daemon = Published::new("daemon", "1", "Depends: library\n", |deb| {
+        deb.control("postinst", "#!/bin/sh\nadduser --system daemon\n")
+    });
+    let library = Published::new("library", "2", "", |deb| deb.control("postinst", "#!/bin/sh\nexit 0\n"));
+    let gomp = Published::new("libgomp1", "1", "", |deb| deb.control("postinst", "#!/bin/sh\n"));
+    let setup = Setup::with(vec![daemon, library, gomp]);
+    let set = setup.choose("arm64", &["daemon"]).unwrap();
+    let needed = ["libgomp.so.1".to_owned()].into();
+    let error = setup.assemble(&set.base(&needed).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Script { ref package, .. } if package == "libgomp1"), "{error}");
+    // What somebody asks for is told instead.
+    let unrun = setup.assemble(&set.plain()).unwrap().unrun;
+    assert_eq!(unrun.len(), 1);
+    assert_eq!(
+        (unrun[0].package.as_str(), unrun[0].effects.as_slice()),
+        ("daemon", &["make users or groups (adduser)".to_owned()][..])
+    );
+}
+
+#[test]
+fn what_is_asked_for_joins_the_base_and_changes_nothing_of_it() {
+    let setup = Setup::with(vec![
+        // One that the base needs, if it was chosen together with it.
+        Published::new("debconf", "1", "", |deb| deb),
+        Published::new("tool", "1", "Depends: libtool (>= 1), libc6, awk\n", |deb| deb),
+        Published::new("libtool", "2", "Provides: libtool-abi (= 2)\n", |deb| deb),
+        Published::new("gawk", "1", "Provides: awk\n", |deb| deb),
+        Published::new("mawk", "1", "Provides: awk\nPriority: required\n", |deb| deb),
+        Published::new("rival", "1", "Conflicts: libc6\n", |deb| deb),
+    ]);
+    let plain = setup.choose("arm64", &[]).unwrap();
+    let set = setup.choose("arm64", &["tool", "tzdata", "libtool-abi"]).unwrap();
+    let added: Vec<(&str, &str)> =
+        set.added().map(|package| (package.name.as_str(), package.why.as_str())).collect();
+    assert_eq!(
+        added,
+        [("libtool", "it is asked for"), ("mawk", "needed by tool"), ("tool", "it is asked for")]
+    );
+    let of_base: Vec<_> = set.packages.iter().filter(|package| !package.added).cloned().collect();
+    assert_eq!(of_base, plain.packages);
+    assert_eq!(plain.added().count(), 0);
+    let error = setup.choose("arm64", &["rival"]).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Package);
+    assert!(error.to_string().contains("rival 1 conflicts with libc6 2.36-9+deb12u1"), "{error}");
+}
+
+#[test]
+fn unknown_packages_are_told_all_at_once_with_what_is_meant() {
+    let setup = Setup::with(vec![
+        Published::new("libsqlite3-0", "1", "", |deb| deb),
+        Published::new("gawk", "1", "Provides: awk\n", |deb| deb),
+        Published::new("mawk", "1", "Provides: awk\n", |deb| deb),
+    ]);
+    let error = setup.choose("arm64", &["libsqlite3", "awk", "tzdata"]).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Package);
+    assert_eq!(
+        error.to_string(),
+        "`awk` is no package for arm64 in testing, but what several provide: gawk, mawk; Debian has no package \
+         `libsqlite3` for arm64 in testing"
+    );
+    assert_eq!(error.hint().unwrap(), "`awk`: name one of them; `libsqlite3`: did you mean `libsqlite3-0`?");
+    let error = setup.choose("arm64", &["nothing-like-it"]).unwrap_err();
+    assert!(error.hint().unwrap().contains("apt-cache search"));
 }
 
 #[test]
@@ -457,7 +514,7 @@ fn a_release_that_moves_on_moves_no_pin() {
     use crate::lock::{AptPin, Lock, Pin, compare, text};
     let mut setup = Setup::new();
     let main = ["main".to_owned()];
-    let pin = |set: &BaseSet| AptPin::of("apt:testing", &"linux/arm64".parse().unwrap(), &main, set);
+    let pin = |set: &BaseSet| AptPin::of("apt:testing", &"linux/arm64".parse().unwrap(), &main, &[], set);
     let lock = |pin: AptPin| Lock::default().with(Pin::Apt(Box::new(pin)));
     let before = setup.choose("arm64", &[]).unwrap();
     let written = text::render(&lock(pin(&before)));

@@ -4,6 +4,7 @@
 //! checked here, and `tree` decides how packages lie on each other. Devices, pipes and sparse files are refused;
 //! no package of Debian's main archive has them.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 
 use deb822_fast::Deb822;
@@ -26,8 +27,8 @@ const SLACK: u64 = 64 << 20;
 pub struct Unpacked {
     /// The control file's text.
     pub control: String,
-    /// Which of `preinst` and `postinst` it has.
-    pub scripts: Vec<String>,
+    /// The texts of `preinst` and `postinst`, where it has them.
+    pub scripts: BTreeMap<&'static str, String>,
     /// Files marked as configuration, relative.
     pub conffiles: Vec<String>,
     /// Its files in the archive's order; paths are relative and clean, and not yet moved for a merged `/usr`. A
@@ -172,20 +173,23 @@ fn each_entry(
 }
 
 fn read_control(suffix: &str, bytes: &[u8], cancel: &Cancel) -> Result<Unpacked, UnpackError> {
-    let (mut control, mut conffiles, mut scripts) = (None, String::new(), Vec::new());
+    let (mut control, mut conffiles, mut scripts) = (None, String::new(), BTreeMap::new());
     each_entry("control", (suffix, bytes), CONTROL_LIMIT, cancel, &mut |entry| {
         let path = entry.path_bytes().into_owned();
         match path.strip_prefix(b"./").unwrap_or(&path) {
             b"control" => control = Some(read_text(entry)?),
             b"conffiles" => conffiles = read_text(entry)?,
-            b"preinst" => scripts.push("preinst".to_owned()),
-            b"postinst" => scripts.push("postinst".to_owned()),
+            b"preinst" => {
+                scripts.insert("preinst", read_script(entry)?);
+            }
+            b"postinst" => {
+                scripts.insert("postinst", read_script(entry)?);
+            }
             _ => {}
         }
         Ok(())
     })?;
     let control = control.ok_or_else(|| UnpackError::NotAPackage("it has no control file".into()))?;
-    scripts.sort();
     // A line may begin with a flag such as `remove-on-upgrade` (deb-conffiles(5)).
     let conffiles =
         conffiles.lines().filter_map(|line| line.trim().strip_prefix('/').map(ToOwned::to_owned)).collect();
@@ -196,6 +200,13 @@ fn read_text(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
     let mut text = String::new();
     entry.read_to_string(&mut text).map_err(|source| UnpackError::Broken { archive: "control", source })?;
     Ok(text)
+}
+
+/// A script's text. Some are programs, and nothing is looked for in those.
+fn read_script(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|source| UnpackError::Broken { archive: "control", source })?;
+    Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
 fn check_identity(control: &str, name: &str, version: &str) -> Result<(), UnpackError> {
@@ -300,7 +311,7 @@ mod tests {
             .control("prerm", "#!/bin/sh\n")
             .control("conffiles", "/etc/a.conf\nremove-on-upgrade /etc/b\n");
         let unpacked = unpack_it(&deb).unwrap();
-        assert_eq!(unpacked.scripts, ["postinst"]);
+        assert_eq!(unpacked.scripts, [("postinst", "#!/bin/sh\n".to_owned())].into());
         assert_eq!(unpacked.conffiles, ["etc/a.conf"]);
     }
 

@@ -13,6 +13,7 @@ use crate::base::{BaseError, Bases, ResolvedBase};
 use crate::compile::configuration::Configuration;
 use crate::compile::graph::Graph;
 use crate::compile::{self, Linker};
+use crate::debian::Package;
 use crate::error::{ExitCode, Explain};
 use crate::lock::Pins;
 use crate::platform::Platform;
@@ -83,6 +84,29 @@ pub struct BaseFacts {
     pub content: String,
     /// The newest glibc version that its `libc.so.6` provides, as (2, minor).
     pub glibc: Option<(u32, u32)>,
+    /// Debian's packages that were asked for beside what it has, and those that they need, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<AddedPackage>,
+}
+
+/// A Debian package that goes into the image beside those of the base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AddedPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Why it is added.
+    pub why: String,
+}
+
+impl AddedPackage {
+    /// What is told of a package.
+    #[must_use]
+    pub fn of(package: &Package) -> Self {
+        Self { name: package.name.clone(), version: package.version.clone(), why: package.why.clone() }
+    }
 }
 
 /// Why the facts could not be gathered.

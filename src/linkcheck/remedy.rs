@@ -168,20 +168,17 @@ fn look_there(path: &str) -> String {
     format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{folder}\" }}` under [image]")
 }
 
-/// How what a package has gets into the image. A base of ours is made of what the recipe says.
+/// How what a package has gets into the image.
 fn package(request: &Request<'_>, name: &str) -> String {
+    if matches!(request.origin, Origin::Apt { .. }) {
+        return format!("Debian's {name} has it: add it with `packages = [\"{name}\"]` under [debian]");
+    }
     let architecture = Target::all()
         .iter()
         .filter(|target| target.platform == *request.platform)
         .find_map(|target| Some(target.debian.as_ref()?.architecture.as_str()))
         .map_or_else(String::new, |architecture| format!(":{architecture}"));
-    match request.origin {
-        Origin::Apt { .. } => format!(
-            "Debian's package {name}{architecture} has it: bring its files with [[files]], or take a base image in which \
-             it is installed (oci:PATH, or one of a registry)"
-        ),
-        _ => format!("install Debian's package {name}{architecture} in the base image"),
-    }
+    format!("install Debian's package {name}{architecture} in the base image")
 }
 
 fn missing_library(request: &Request<'_>, library: &str, elsewhere: &[String], skipped: &[String]) -> String {

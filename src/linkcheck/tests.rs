@@ -135,7 +135,8 @@ fn what_is_missing_is_said_with_who_needs_it_where_it_was_looked_for_and_what_he
             elsewhere: Vec::new(),
         }
     );
-    assert!(finding.remedy.starts_with("Debian's package libssl3:amd64 has it"), "{}", finding.remedy);
+    let remedy = "Debian's libssl3 has it: add it with `packages = [\"libssl3\"]` under [debian]";
+    assert_eq!(finding.remedy, remedy);
     assert_eq!(
         finding.problem.to_string(),
         "libssl.so.3, which /app needs, is not found; looked for in /lib64, /usr/lib64"

@@ -52,11 +52,11 @@ pub enum Difference {
         base: String,
         /// The platform.
         platform: Platform,
-        /// `architecture`, `suites`, `components` or `recipe`.
+        /// `architecture`, `suites`, `components`, `packages` or `recipe`.
         what: &'static str,
-        /// What is pinned.
+        /// What is pinned; empty for an empty list.
         from: String,
-        /// What is configured.
+        /// What is configured; empty for an empty list.
         to: String,
     },
     /// A Debian package.
@@ -108,7 +108,8 @@ impl fmt::Display for Difference {
             }
             Self::Setting { base, platform, what, from, to } => {
                 write!(formatter, "{base} for {platform}: {what}: ")?;
-                moved(formatter, Some(from), Some(to))
+                let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+                moved(formatter, some(from).as_deref(), some(to).as_deref())
             }
             Self::Package { base, platform, package, from, to } => {
                 write!(formatter, "{base} for {platform}: {package} ")?;
@@ -211,6 +212,7 @@ fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
         ("architecture", old.architecture.clone(), new.architecture.clone()),
         ("suites", old.suites.join(", "), new.suites.join(", ")),
         ("components", old.components.join(", "), new.components.join(", ")),
+        ("packages", old.packages.join(", "), new.packages.join(", ")),
         ("recipe", old.recipe.to_string(), new.recipe.to_string()),
     ];
     for (what, from, to) in parts.into_iter().filter(|(_, from, to)| from != to) {

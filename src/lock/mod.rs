@@ -141,6 +141,9 @@ pub struct AptPin {
     pub suites: Vec<String>,
     /// The components.
     pub components: Vec<String>,
+    /// The packages that were asked for beside those of the base, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
     /// The signed releases that vouch for the packages, one a suite.
     #[serde(default)]
     pub index: Vec<IndexPin>,
@@ -192,6 +195,9 @@ pub struct PackagePin {
     /// The libraries that it is taken for; absent if it is in the base whatever the payload needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<String>,
+    /// True if it is here because it was asked for, or because one that was asked for needs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub added: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]

@@ -76,7 +76,14 @@ impl Pins {
                 BaseSource::Apt { suite, suites, components } => match lock.apt(&base, platform) {
                     Some(pin) => {
                         let port = wanted.target.value.debian.as_ref().map_or("", |port| &port.architecture);
-                        let differences = configured_otherwise(pin, port, suite, suites, components);
+                        let configured = Configured {
+                            architecture: port,
+                            release: suite,
+                            suites,
+                            components,
+                            packages: &wanted.packages,
+                        };
+                        let differences = configured.differences(pin);
                         if differences.is_empty() {
                             pins.bases.insert(platform.clone(), Pin::Apt(Box::new(pin.clone())));
                         }
@@ -99,31 +106,37 @@ impl Pins {
     }
 }
 
-/// What of an entry is not as it is configured now.
-fn configured_otherwise(
-    pin: &AptPin,
-    architecture: &str,
-    release: &str,
-    suites: &[String],
-    components: &[String],
-) -> Vec<Difference> {
-    let (suites, components) = debian::suites_of(release, suites, components);
-    let parts = [
-        ("architecture", pin.architecture.clone(), architecture.to_owned()),
-        ("suites", pin.suites.join(", "), suites.join(", ")),
-        ("components", pin.components.join(", "), components.join(", ")),
-        ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
-    ];
-    let differs = parts.into_iter().filter(|(_, from, to)| from != to);
-    differs
-        .map(|(what, from, to)| Difference::Setting {
-            base: pin.base.clone(),
-            platform: pin.platform.clone(),
-            what,
-            from,
-            to,
-        })
-        .collect()
+/// How an assembled base is configured now.
+struct Configured<'a> {
+    architecture: &'a str,
+    release: &'a str,
+    suites: &'a [String],
+    components: &'a [String],
+    packages: &'a [String],
+}
+
+impl Configured<'_> {
+    /// What of an entry is not so.
+    fn differences(&self, pin: &AptPin) -> Vec<Difference> {
+        let (suites, components) = debian::suites_of(self.release, self.suites, self.components);
+        let parts = [
+            ("architecture", pin.architecture.clone(), self.architecture.to_owned()),
+            ("suites", pin.suites.join(", "), suites.join(", ")),
+            ("components", pin.components.join(", "), components.join(", ")),
+            ("packages", pin.packages.join(", "), self.packages.join(", ")),
+            ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
+        ];
+        let differs = parts.into_iter().filter(|(_, from, to)| from != to);
+        differs
+            .map(|(what, from, to)| Difference::Setting {
+                base: pin.base.clone(),
+                platform: pin.platform.clone(),
+                what,
+                from,
+                to,
+            })
+            .collect()
+    }
 }
 
 /// The name of a base in a lock that lies in `folder`; none for `scratch`, in which there is nothing to pin.
@@ -169,12 +182,18 @@ fn plain(path: &Path) -> Vec<PathBuf> {
 }
 
 impl AptPin {
-    /// Pins the packages of a base.
+    /// Pins the packages of a base. `packages` are those that were asked for beside the base's, sorted.
     #[must_use]
-    pub fn of(base: &str, platform: &Platform, components: &[String], set: &BaseSet) -> Self {
+    pub fn of(
+        base: &str,
+        platform: &Platform,
+        components: &[String],
+        packages: &[String],
+        set: &BaseSet,
+    ) -> Self {
         let plain = set.plain();
-        let mut packages: Vec<PackagePin> = set.packages.iter().map(PackagePin::of).collect();
-        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut package: Vec<PackagePin> = set.packages.iter().map(PackagePin::of).collect();
+        package.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
             base: base.to_owned(),
             platform: platform.clone(),
@@ -185,8 +204,9 @@ impl AptPin {
             snapshot: snapshot(&set.suites),
             suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
             components: components.to_vec(),
+            packages: packages.to_vec(),
             index: set.suites.iter().map(IndexPin::of).collect(),
-            package: packages,
+            package,
         }
     }
 
@@ -244,6 +264,7 @@ impl PackagePin {
             replaces: package.replaces.clone(),
             why: package.why.clone(),
             libraries: package.libraries.clone(),
+            added: package.added,
         }
     }
 
@@ -259,6 +280,7 @@ impl PackagePin {
             replaces: self.replaces.clone(),
             why: self.why.clone(),
             libraries: self.libraries.clone(),
+            added: self.added,
         }
     }
 }

@@ -24,6 +24,7 @@ fn package(name: &str, version: &str) -> Package {
         replaces: String::new(),
         why: format!("for {name}"),
         libraries: Vec::new(),
+        added: false,
     }
 }
 
@@ -55,7 +56,7 @@ fn platform(text: &str) -> Platform {
 }
 
 fn apt(on: &str, libc: &str) -> Pin {
-    Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform(on), &["main".into()], &set(libc))))
+    Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform(on), &["main".into()], &[], &set(libc))))
 }
 
 fn image(on: &str, seed: &str) -> Pin {
@@ -116,7 +117,7 @@ fn what_is_pinned_is_what_was_chosen() {
     assert_eq!(pin.index[0].signers, ["A", "B"]);
     let mut dated = set("1");
     dated.suites[1].snapshot = Some("20260101T000000Z".into());
-    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &[], &dated);
+    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &[], &[], &dated);
     assert_eq!(pin.snapshot.as_deref(), Some("20260101T000000Z"));
 }
 
@@ -191,7 +192,7 @@ fn differences_say_what_moved_from_what_to_what() {
     moved.suites[1].date = Some(1_784_000_000);
     moved.packages.retain(|package| package.name != "gcc-base");
     moved.packages.push(package("new", "1"));
-    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &["main".into(), "contrib".into()], &moved);
+    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &["main".into(), "contrib".into()], &[], &moved);
     let new = new.with(Pin::Apt(Box::new(pin)));
     let lines: Vec<String> = compare::compare(&old, &new).iter().map(ToString::to_string).collect();
     let digests = format!("{} → {}", Digest::of(b"manifest"), Digest::of(b"moved"));

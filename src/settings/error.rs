@@ -166,6 +166,14 @@ pub enum Problem {
         /// The release.
         release: String,
     },
+    /// Debian's packages for an empty base.
+    #[error("the base `scratch` of {platform} is empty, and `{package}` needs Debian below it")]
+    PackageOnScratch {
+        /// The platform.
+        platform: Platform,
+        /// The first package.
+        package: String,
+    },
     /// `--timeout` for the whole run was given twice, and the like.
     #[error("{option} is given twice for {what}")]
     Twice {
@@ -226,6 +234,10 @@ impl Problem {
             Self::ForeignSuite { release, .. } => {
                 format!("name suites like `{release}` and `{release}-security`, or change the base")
             }
+            Self::PackageOnScratch { platform, .. } => format!(
+                "take a base with Debian's packages (--base {platform}=apt:bookworm), or name the package only for platforms \
+                 that have one: `packages` under [platform.\"…\"]"
+            ),
             Self::Twice { .. } => "keep one of them".into(),
         }
     }

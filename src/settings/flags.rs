@@ -38,6 +38,8 @@ pub struct Flags {
     pub platforms: Vec<String>,
     /// `--base [PLATFORM=]BASE`.
     pub base: Vec<String>,
+    /// `--debian-package [PLATFORM=]NAME`.
+    pub debian_packages: Vec<String>,
     /// `--toolchain [PLATFORM=]TOOLCHAIN`.
     pub toolchain: Vec<String>,
     /// `--glibc [PLATFORM=]VERSION`.

@@ -28,6 +28,7 @@ mod lock;
 pub mod nearest;
 pub mod origin;
 mod output;
+mod packages;
 mod platforms;
 mod registries;
 mod resolve;
@@ -144,6 +145,8 @@ pub struct PlatformSettings {
     pub glibc: Sourced<Option<(u32, u32)>>,
     /// What compiles and links.
     pub toolchain: Sourced<ToolchainChoice>,
+    /// Debian's packages that are installed beside those of the base: their names, sorted, each once.
+    pub packages: Vec<String>,
     /// The image's configuration.
     pub image: ImageSettings,
     /// Files beside the programs, in the order of the configuration.

@@ -18,7 +18,7 @@ use super::platforms::known_platform;
 use super::{
     BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
     LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, check, image,
-    nearest::nearest, registries, values,
+    nearest::nearest, packages, registries, values,
 };
 
 /// What surrounds the process.
@@ -273,8 +273,10 @@ impl<'a> Sources<'a> {
         }
         let flags = [&base, &toolchain, &glibc, &timeout];
         let scoped = flags.iter().flat_map(|flag| flag.by_platform.keys().map(|name| (name, flag.option)));
-        for (name, option) in
-            scoped.chain(annotations.platforms().into_iter().map(|name| (name, "--annotation")))
+        let of_packages = packages::flag_platforms(self.flags)?;
+        for (name, option) in scoped
+            .chain(of_packages.iter().map(|name| (name, packages::OPTION)))
+            .chain(annotations.platforms().into_iter().map(|name| (name, "--annotation")))
         {
             if !platforms.iter().any(|settings| settings.platform == *name) {
                 return Err(Problem::NotBuilt { platform: name.clone() }.at(&Origin::Flag(option)));
@@ -317,6 +319,7 @@ impl<'a> Sources<'a> {
             .transpose()?;
         Ok(PlatformSettings {
             target: self.target(platform, &base)?,
+            packages: packages::packages(self, platform, &base.value)?,
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
             toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),

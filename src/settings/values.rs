@@ -55,6 +55,30 @@ fn registry_base(text: &str) -> Result<BaseSource, Problem> {
     }
 }
 
+/// The name of a Debian package (Policy, section 5.6.1).
+pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
+    const WHAT: &str = "the name of a Debian package";
+    let remedy = if text.contains(['=', '(']) {
+        "write the name alone: the base's release decides the version, and `xbuild lock` pins it"
+    } else if text.contains('|') {
+        "choose one of them: write the name alone"
+    } else if text.contains(':') {
+        "write the name alone: packages are those of the platform's own architecture"
+    } else if text.ends_with('-') {
+        "no package can be taken away from a base: write the names of those to add"
+    } else if text.contains('/') {
+        "write the name alone: `suites` under [debian] says where packages are taken from"
+    } else {
+        "write its name as Debian has it, in lower case: `libsqlite3-0`"
+    };
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let whole = text.len() > 1
+        && text.starts_with(letter)
+        && !text.ends_with('-')
+        && text.chars().all(|c| letter(c) || matches!(c, '+' | '-' | '.'));
+    if whole { Ok(text.to_owned()) } else { Err(form(WHAT, text, remedy)) }
+}
+
 /// A glibc version, `2.28`.
 pub(super) fn glibc(text: &str) -> Result<(u32, u32), Problem> {
     let parts = text.split_once('.').and_then(|(major, minor)| {

@@ -19,6 +19,7 @@ mod lock;
 mod manifests;
 mod mirrors;
 mod outputs;
+mod packages;
 mod proxies;
 mod publish;
 mod registry;

@@ -74,7 +74,7 @@ impl Mirror {
 }
 
 /// The archive that this machine's own apt uses, else Debian's.
-fn upstream() -> String {
+pub(crate) fn upstream() -> String {
     let listed = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let sources = listed("/etc/apt/sources.list") + &listed("/etc/apt/sources.list.d/debian.sources");
     sources
