@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::images::{
-    CopyOptions, IndexCommand, InspectOptions, ListImages, MatrixOptions, PullOptions, PushOptions,
-    TagOptions,
-};
+use super::images::{CopyOptions, InspectOptions, ListImages, PullOptions, PushOptions, TagOptions};
 use super::manifests::{ApplyOptions, ResolveOptions};
+use super::matrix::MatrixOptions;
+use super::merge::IndexCommand;
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use crate::engine::Engine;
@@ -137,7 +136,7 @@ pub(super) enum Command {
     Inspect(InspectOptions),
     /// List the images of a layout, an archive or a repository
     Ls(ListImages),
-    /// Give an image of a layout more names
+    /// Give an image of a layout or a registry more names
     Tag(TagOptions),
     /// Make an index of images
     #[command(subcommand)]

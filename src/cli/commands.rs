@@ -9,7 +9,7 @@ use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOption
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use super::view::{self, View, print, shown_reference};
-use super::{CliError, Failure, diagnose, images, manifests, show};
+use super::{CliError, Failure, diagnose, images, manifests, matrix, merge, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
@@ -54,8 +54,8 @@ pub(super) fn run(
         Command::Inspect(options) => images::inspect_image(&context, options),
         Command::Ls(options) => images::list(&context, options),
         Command::Tag(options) => images::tag(&context, options),
-        Command::Index(command) => images::index(&context, command),
-        Command::Matrix(options) => images::matrix(&context, options),
+        Command::Index(command) => merge::index(&context, command),
+        Command::Matrix(options) => matrix::matrix(&context, options),
         Command::Targets(options) => targets(options.json),
         Command::Toolchain(command) => {
             let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });

@@ -1,28 +1,25 @@
-//! The commands about images that are there already: copy, inspect, list, name and merge them.
+//! The commands about images that are there already: copy, inspect, list and name them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::commands::{Context, json_text};
 use super::view::{print, print_bytes};
 use super::{CliError, Failure, tree};
 use crate::oci::{Descriptor, Reference};
-use crate::output::report::{self, Published};
 use crate::platform::Platform;
 use crate::registry::{self, ImageName};
 use crate::report::{Event, Level};
-use crate::settings;
 use crate::sys::fs;
 use crate::transport::{
-    Image, IndexAnnotations, Location, LocationError, Opener, Selector, Source, TransportError, inspect,
-    merge, names_of, summary,
+    Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, names_of, summary,
 };
 
 /// How an image's place is written, for every command's help.
-const PLACES: &str = "\
+pub(super) const PLACES: &str = "\
 Images are named as in skopeo and podman:
   oci:PATH[:TAG]            an OCI image layout, a folder
   oci-archive:FILE[:TAG]    a layout in a tar file
@@ -105,48 +102,11 @@ pub(super) struct ListImages {
 /// `xbuild tag`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TagOptions {
-    /// An image of a layout: oci:PATH[:TAG], PATH[:TAG] or PATH@DIGEST
+    /// An image of a layout or a registry: PATH[:TAG], PATH@DIGEST, registry/repository:tag
     image: String,
-    /// Its further names: registry/repository:tag, or :tag alone
+    /// Its further names: registry/repository:tag, or :tag alone; in a registry, of the same repository
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-}
-
-/// `xbuild index …`.
-#[derive(Clone, Debug, Subcommand)]
-pub(super) enum IndexCommand {
-    /// Merge images into one index: those of native runners, or whatever is there
-    Create(CreateOptions),
-}
-
-/// `xbuild index create`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = PLACES)]
-pub(super) struct CreateOptions {
-    /// The images: each a platform's, or an index of several
-    #[arg(value_name = "SOURCE", required_unless_present = "file")]
-    sources: Vec<String>,
-    /// A name of the new index; with --output its name there, else where it goes
-    #[arg(short, long, value_name = "NAME")]
-    tag: Vec<String>,
-    /// Where the new index goes [default: where --tag says]
-    #[arg(short, long, value_name = "DESTINATION")]
-    output: Option<String>,
-    /// Read further sources from a file, one a line; or the image of a --metadata-file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: Vec<PathBuf>,
-    /// Add to the index that is there, and replace its images of the same platforms
-    #[arg(long)]
-    append: bool,
-    /// An annotation of the index, or of what is named: manifest-descriptor[linux/arm64]:KEY=VALUE
-    #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
-    annotation: Vec<String>,
-    /// Print the index and write nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Write the index's digests, names and descriptors to a file, as JSON with docker buildx's keys
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    metadata_file: Option<PathBuf>,
 }
 
 /// Opens the image that a text means, for other commands.
@@ -155,13 +115,13 @@ pub(super) fn open(context: &Context<'_>, text: &str) -> Result<Source, Failure>
 }
 
 /// What these commands open images with.
-struct Images<'a> {
+pub(super) struct Images<'a> {
     context: &'a Context<'a>,
     registry: registry::Client,
 }
 
 impl<'a> Images<'a> {
-    fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
+    pub(super) fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
         let machine = context.machine(false)?;
         let config = registry::Config {
             offline: machine.offline,
@@ -171,7 +131,7 @@ impl<'a> Images<'a> {
         Ok(Self { context, registry: registry::Client::new(config, context.environment) })
     }
 
-    fn opener(&self) -> Opener<'_> {
+    pub(super) fn opener(&self) -> Opener<'_> {
         Opener {
             environment: self.context.environment,
             registry: &self.registry,
@@ -198,7 +158,7 @@ impl<'a> Images<'a> {
     }
 
     /// Opens the image that a text means.
-    fn open(&self, text: &str) -> Result<Source, TransportError> {
+    pub(super) fn open(&self, text: &str) -> Result<Source, TransportError> {
         let source = self.opener().open(&Location::parse(text, &Path::exists)?)?;
         if let Some(remark) = source.remark() {
             let text = format!("{}: {remark}", source.shown());
@@ -258,7 +218,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
 }
 
 /// A reference by digest that `docker run` takes.
-fn pushed_line(location: &Location, root: &Descriptor) -> String {
+pub(super) fn pushed_line(location: &Location, root: &Descriptor) -> String {
     match location {
         Location::Registry { name } => format!("{}@{}\n", name.repository, root.digest),
         other => format!("{}@{}\n", without_selector(other), root.digest),
@@ -410,173 +370,38 @@ fn table(rows: &[Row]) -> String {
 /// `xbuild tag`.
 pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Failure> {
     let images = Images::new(context)?;
-    for name in &options.names {
-        name.parse::<Reference>().map_err(|error| TransportError::Layout(error.into()))?;
-    }
+    let names = options.names.iter().map(|name| name.parse::<Reference>());
+    let names: Vec<Reference> =
+        names.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
     let location = Location::parse(&options.image, &Path::exists).map_err(TransportError::from)?;
-    let source = images.opener().open(&location)?;
-    let path = match (&location, location.path()) {
-        (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => path,
+    let digest = match (&location, location.path()) {
+        (Location::Registry { name }, _) => {
+            let tags = tags_in(name, &names)?;
+            images.opener().tag_in_registry(name, &tags, context.view.reporter())?
+        }
+        (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => {
+            let source = images.opener().open(&location)?;
+            images.opener().tag(&source, path, &options.names)?;
+            source.root().digest.clone()
+        }
         _ => return Err(CliError::TagElsewhere { given: options.image.clone() }.into()),
     };
-    images.opener().tag(&source, path, &options.names)?;
     context.view.finish();
-    Ok(print(&format!("{}@{}\n", without_selector(&location), source.root().digest))?)
-}
-
-/// `xbuild index …`.
-pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(), Failure> {
-    match command {
-        IndexCommand::Create(options) => create(context, options),
-    }
-}
-
-fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
-    if let Some(path) = &options.metadata_file {
-        report::check(path)?;
-    }
-    let annotations = annotations(&options.annotation)?;
-    let (destinations, names) = destinations(options)?;
-    let mut texts = options.sources.clone();
-    for file in &options.file {
-        texts.extend(sources_of(file)?);
-    }
-    let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
-    let base = match (options.append, destinations.first()) {
-        (true, Some(destination)) => Some(images.opener().open(&appended(destination, &names))?),
-        _ => None,
+    let line = match &location {
+        Location::Registry { name } => format!("{}@{digest}\n", name.repository),
+        other => format!("{}@{digest}\n", without_selector(other)),
     };
-    let merged = merge(base.as_ref(), &sources, &annotations)?;
-    let root = merged.index.descriptor.clone();
-    let bytes = merged.index.bytes.clone();
-    if options.dry_run {
-        context.view.finish();
-        return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);
-    }
-    let platforms = merged.platforms(context.cancel)?;
-    let image = merged.image(names.clone());
-    for destination in &destinations {
-        images.opener().write(&image, destination, context.view.reporter())?;
-    }
-    if let Some(path) = &options.metadata_file {
-        let published = Published { root: root.clone(), platforms, names, loaded: None };
-        report::write(path, &json_text(&published.metadata()))?;
-    }
-    context.view.finish();
-    let lines = destinations.iter().map(|to| pushed_line(to, &root));
-    Ok(print(&lines.collect::<String>())?)
+    Ok(print(&line)?)
 }
 
-/// Where a new index goes, and its names there.
-fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>), Failure> {
-    if let Some(output) = &options.output {
-        let location = Location::parse_destination(output).map_err(TransportError::from)?;
-        for name in &options.tag {
-            name.parse::<Reference>().map_err(|error| TransportError::Layout(error.into()))?;
+/// The tags that names mean in an image's repository. Another repository needs the image's content, and not a name alone.
+fn tags_in(image: &ImageName, names: &[Reference]) -> Result<Vec<String>, CliError> {
+    let own = image.repository.to_string();
+    let tag = |name: &Reference| match name.repository() {
+        Some(other) if other != own => {
+            Err(CliError::TagAcross { image: image.to_string(), name: name.to_string() })
         }
-        return Ok((vec![location], options.tag.clone()));
-    }
-    if options.tag.is_empty() && !options.dry_run {
-        return Err(CliError::NoDestination.into());
-    }
-    let places = options.tag.iter().map(|tag| Location::parse_destination(tag)).collect::<Result<_, _>>();
-    Ok((places.map_err(TransportError::from)?, Vec::new()))
-}
-
-/// The index that is added to: of the destination's own name, else of the first that it gets.
-fn appended(destination: &Location, names: &[String]) -> Location {
-    let mut location = destination.clone();
-    if let Location::Layout { selector, .. } | Location::OciArchive { selector, .. } = &mut location
-        && *selector == Selector::Only
-        && let Some(name) = names.first()
-    {
-        *selector = Selector::Name(name.trim_start_matches(':').to_owned());
-    }
-    location
-}
-
-/// The references in a file: one a line, or what a `--metadata-file` says.
-fn sources_of(file: &Path) -> Result<Vec<String>, CliError> {
-    let text = fs::read_to_string(file).map_err(CliError::SourceFile)?;
-    if text.trim_start().starts_with('{') {
-        let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
-        let document: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
-        let digest = document["containerimage.digest"]
-            .as_str()
-            .ok_or_else(|| wrong("it has no text `containerimage.digest`"))?;
-        let name = document["image.name"].as_str().and_then(|names| names.split(',').next());
-        let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
-        let repository = reference.as_ref().and_then(Reference::repository);
-        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
-        return Ok(vec![format!("docker://{repository}@{digest}")]);
-    }
-    let lines = text.lines().map(str::trim);
-    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
-}
-
-/// `--annotation` of an index: without a level it is the index's, and manifests cannot be annotated any more.
-fn annotations(texts: &[String]) -> Result<IndexAnnotations, Failure> {
-    Ok(settings::index_annotations(texts)?)
-}
-
-/// `xbuild matrix`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct MatrixOptions {
-    /// Print JSON, as `fromJSON` of GitHub Actions takes it
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) build: super::arguments::BuildOptions,
-}
-
-/// A job of the matrix.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Job {
-    /// The platform.
-    platform: String,
-    /// The target triple.
-    triple: String,
-    /// A name for the job's artifact, of characters that every CI takes.
-    artifact: String,
-    /// A GitHub runner that can build it.
-    runner: String,
-    /// True if that runner's machine is of the platform.
-    native: bool,
-}
-
-/// The runner that cross-compiles what no runner is native to.
-const CROSS_RUNNER: &str = "ubuntu-24.04";
-
-/// `xbuild matrix`.
-pub(super) fn matrix(context: &Context<'_>, options: &MatrixOptions) -> Result<(), Failure> {
-    let settings = context.settings(&options.build)?;
-    let jobs: Vec<Job> = settings
-        .platforms
-        .iter()
-        .map(|settings| {
-            let target = settings.target.value;
-            Job {
-                platform: settings.platform.to_string(),
-                triple: target.triple.clone(),
-                artifact: settings.platform.to_string().replace('/', "-"),
-                runner: target.runner.clone().unwrap_or_else(|| CROSS_RUNNER.to_owned()),
-                native: target.runner.is_some(),
-            }
-        })
-        .collect();
-    context.view.finish();
-    if options.json {
-        // On one line: a value of $GITHUB_OUTPUT is.
-        let document = serde_json::json!({ "include": jobs });
-        return Ok(print(&format!("{document}\n"))?);
-    }
-    let mut lines = vec![["PLATFORM", "TRIPLE", "ARTIFACT", "RUNNER"].map(str::to_owned)];
-    lines.extend(jobs.into_iter().map(|job| {
-        let runner = if job.native { job.runner } else { format!("{} (cross)", job.runner) };
-        [job.platform, job.triple, job.artifact, runner]
-    }));
-    Ok(print(&tree::columns(&lines))?)
+        _ => Ok(name.tag().to_owned()),
+    };
+    names.iter().map(tag).collect()
 }

@@ -8,6 +8,8 @@ mod commands;
 mod diagnose;
 mod images;
 mod manifests;
+mod matrix;
+mod merge;
 mod render;
 mod repro;
 mod show;
@@ -74,11 +76,19 @@ pub(crate) enum CliError {
     /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
-    /// `xbuild tag` of what is in no layout.
-    #[error("`{given}` is not in a layout")]
+    /// `xbuild tag` of what is in no layout and no registry.
+    #[error("`{given}` is not in a layout or a registry")]
     TagElsewhere {
         /// What was given.
         given: String,
+    },
+    /// `xbuild tag` with a name in another repository.
+    #[error("`{name}` is in another repository than `{image}`, which a name alone does not lead to")]
+    TagAcross {
+        /// The image.
+        image: String,
+        /// The name that it should get.
+        name: String,
     },
     /// `xbuild push` of what has no name.
     #[error("`{given}` has no name that says where to push it")]
@@ -118,6 +128,7 @@ impl Explain for CliError {
             | Self::NoSuchCommand { .. }
             | Self::Terminal
             | Self::TagElsewhere { .. }
+            | Self::TagAcross { .. }
             | Self::NoName { .. }
             | Self::NoDestination => ExitCode::Usage,
             Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
@@ -138,6 +149,9 @@ impl Explain for CliError {
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
             Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
+            Self::TagAcross { image, name } => Some(format!(
+                "copy it there; within a registry no layer is sent: xbuild copy docker://{image} docker://{name}"
+            )),
             Self::NoName { .. } => Some("add it: xbuild push IMAGE registry.example/team/app:1.0".into()),
             Self::NoDestination => {
                 Some("name a place: --output oci:PATH, or --tag registry.example/team/app:1.0".into())

@@ -9,8 +9,8 @@ use super::{Image, Item, Opener, Source, TransportError};
 use crate::layout::LayoutError;
 use crate::oci::{Descriptor, Digest, Encoded};
 use crate::output::push::{self, Push};
-use crate::registry::{ImageName, RegistryError, RepositoryName};
-use crate::report::Reporter;
+use crate::registry::{Access, ImageName, RegistryError, RepositoryName, Wanted};
+use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -67,6 +67,35 @@ impl Opener<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Opener<'_> {
+    /// Gives an image that is in a registry further tags in its repository: its document's own bytes are stored under
+    /// them, and what has one already is left alone. The image's digest.
+    pub fn tag_in_registry(
+        &self,
+        name: &ImageName,
+        tags: &[String],
+        reporter: &dyn Reporter,
+    ) -> Result<Digest, TransportError> {
+        // Asked for where it is written to, and not in a mirror, which may have another.
+        let repository = self.registry.repository(&name.repository, Access::Push);
+        let document = repository.manifest(name.wanted(), self.cancel)?;
+        for tag in tags {
+            let now = repository.head(Wanted::Tag(tag), self.cancel)?.map(|now| now.digest);
+            let how = match &now {
+                Some(now) if now == document.digest() => "was it already".to_owned(),
+                Some(other) => format!("was {other} before"),
+                None => "is new".to_owned(),
+            };
+            if now.as_ref() != Some(document.digest()) {
+                repository.put_manifest(Wanted::Tag(tag), &document, self.cancel)?;
+            }
+            let text = format!("{}:{tag} {how}", name.repository);
+            reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        }
+        Ok(document.digest().clone())
     }
 }
 

@@ -25,6 +25,7 @@ mod publish;
 mod registry;
 mod registry_faults;
 mod registry_input;
+mod remote_images;
 mod repro;
 mod service;
 mod support;

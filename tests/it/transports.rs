@@ -204,7 +204,7 @@ fn names_are_added_and_listed() {
     }
     run("tag base a:b:c").fails(ExitCode::Config, &["a:b:c"]);
     skopeo_in(folder.path()).words("copy --quiet oci:base:mine oci-archive:a.tar").run().success();
-    run("tag a.tar x:1").fails(ExitCode::Usage, &["not in a layout", "xbuild copy"]);
+    run("tag a.tar x:1").fails(ExitCode::Usage, &["not in a layout or a registry", "xbuild copy"]);
 }
 
 #[test]

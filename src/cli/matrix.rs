@@ -1,0 +1,68 @@
+//! `xbuild matrix`: the platforms of a project as jobs of a CI.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::commands::Context;
+use super::view::print;
+use super::{Failure, tree};
+
+/// `xbuild matrix`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct MatrixOptions {
+    /// Print JSON, as `fromJSON` of GitHub Actions takes it
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) build: super::arguments::BuildOptions,
+}
+
+/// A job of the matrix.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Job {
+    /// The platform.
+    platform: String,
+    /// The target triple.
+    triple: String,
+    /// A name for the job's artifact, of characters that every CI takes.
+    artifact: String,
+    /// A GitHub runner that can build it.
+    runner: String,
+    /// True if that runner's machine is of the platform.
+    native: bool,
+}
+
+/// The runner that cross-compiles what no runner is native to.
+const CROSS_RUNNER: &str = "ubuntu-24.04";
+
+/// `xbuild matrix`.
+pub(super) fn matrix(context: &Context<'_>, options: &MatrixOptions) -> Result<(), Failure> {
+    let settings = context.settings(&options.build)?;
+    let jobs: Vec<Job> = settings
+        .platforms
+        .iter()
+        .map(|settings| {
+            let target = settings.target.value;
+            Job {
+                platform: settings.platform.to_string(),
+                triple: target.triple.clone(),
+                artifact: settings.platform.to_string().replace('/', "-"),
+                runner: target.runner.clone().unwrap_or_else(|| CROSS_RUNNER.to_owned()),
+                native: target.runner.is_some(),
+            }
+        })
+        .collect();
+    context.view.finish();
+    if options.json {
+        // On one line: a value of $GITHUB_OUTPUT is.
+        let document = serde_json::json!({ "include": jobs });
+        return Ok(print(&format!("{document}\n"))?);
+    }
+    let mut lines = vec![["PLATFORM", "TRIPLE", "ARTIFACT", "RUNNER"].map(str::to_owned)];
+    lines.extend(jobs.into_iter().map(|job| {
+        let runner = if job.native { job.runner } else { format!("{} (cross)", job.runner) };
+        [job.platform, job.triple, job.artifact, runner]
+    }));
+    Ok(print(&tree::columns(&lines))?)
+}

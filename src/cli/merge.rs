@@ -1,0 +1,149 @@
+//! `xbuild index create`: one index of images that are there already.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::commands::{Context, json_text};
+use super::images::{Images, PLACES, pushed_line};
+use super::view::print;
+use super::{CliError, Failure};
+use crate::oci::Reference;
+use crate::output::report::{self, Published};
+use crate::settings;
+use crate::sys::fs;
+use crate::transport::{IndexAnnotations, Location, Selector, Source, TransportError, merge};
+
+/// `xbuild index …`.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// Merge images into one index: those of native runners, or whatever is there
+    Create(CreateOptions),
+}
+
+/// `xbuild index create`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(super) struct CreateOptions {
+    /// The images: each a platform's, or an index of several
+    #[arg(value_name = "SOURCE", required_unless_present = "file")]
+    sources: Vec<String>,
+    /// A name of the new index; with --output its name there, else where it goes
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// Where the new index goes [default: where --tag says]
+    #[arg(short, long, value_name = "DESTINATION")]
+    output: Option<String>,
+    /// Read further sources from a file, one a line; or the image of a --metadata-file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Vec<PathBuf>,
+    /// Add to the index that is there, and replace its images of the same platforms
+    #[arg(long)]
+    append: bool,
+    /// An annotation of the index, or of what is named: manifest-descriptor[linux/arm64]:KEY=VALUE
+    #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
+    annotation: Vec<String>,
+    /// Print the index and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the index's digests, names and descriptors to a file, as JSON with docker buildx's keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    metadata_file: Option<PathBuf>,
+}
+
+/// `xbuild index …`.
+pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(), Failure> {
+    match command {
+        IndexCommand::Create(options) => create(context, options),
+    }
+}
+
+fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure> {
+    let images = Images::new(context)?;
+    if let Some(path) = &options.metadata_file {
+        report::check(path)?;
+    }
+    let annotations = annotations(&options.annotation)?;
+    let (destinations, names) = destinations(options)?;
+    let mut texts = options.sources.clone();
+    for file in &options.file {
+        texts.extend(sources_of(file)?);
+    }
+    let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
+    let base = match (options.append, destinations.first()) {
+        (true, Some(destination)) => Some(images.opener().open(&appended(destination, &names))?),
+        _ => None,
+    };
+    let merged = merge(base.as_ref(), &sources, &annotations)?;
+    let root = merged.index.descriptor.clone();
+    let bytes = merged.index.bytes.clone();
+    if options.dry_run {
+        context.view.finish();
+        return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);
+    }
+    let platforms = merged.platforms(context.cancel)?;
+    let image = merged.image(names.clone());
+    for destination in &destinations {
+        images.opener().write(&image, destination, context.view.reporter())?;
+    }
+    if let Some(path) = &options.metadata_file {
+        let published = Published { root: root.clone(), platforms, names, loaded: None };
+        report::write(path, &json_text(&published.metadata()))?;
+    }
+    context.view.finish();
+    let lines = destinations.iter().map(|to| pushed_line(to, &root));
+    Ok(print(&lines.collect::<String>())?)
+}
+
+/// Where a new index goes, and its names there.
+fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>), Failure> {
+    if let Some(output) = &options.output {
+        let location = Location::parse_destination(output).map_err(TransportError::from)?;
+        for name in &options.tag {
+            name.parse::<Reference>().map_err(|error| TransportError::Layout(error.into()))?;
+        }
+        return Ok((vec![location], options.tag.clone()));
+    }
+    if options.tag.is_empty() && !options.dry_run {
+        return Err(CliError::NoDestination.into());
+    }
+    let places = options.tag.iter().map(|tag| Location::parse_destination(tag)).collect::<Result<_, _>>();
+    Ok((places.map_err(TransportError::from)?, Vec::new()))
+}
+
+/// The index that is added to: of the destination's own name, else of the first that it gets.
+fn appended(destination: &Location, names: &[String]) -> Location {
+    let mut location = destination.clone();
+    if let Location::Layout { selector, .. } | Location::OciArchive { selector, .. } = &mut location
+        && *selector == Selector::Only
+        && let Some(name) = names.first()
+    {
+        *selector = Selector::Name(name.trim_start_matches(':').to_owned());
+    }
+    location
+}
+
+/// The references in a file: one a line, or what a `--metadata-file` says.
+fn sources_of(file: &Path) -> Result<Vec<String>, CliError> {
+    let text = fs::read_to_string(file).map_err(CliError::SourceFile)?;
+    if text.trim_start().starts_with('{') {
+        let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
+        let document: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
+        let digest = document["containerimage.digest"]
+            .as_str()
+            .ok_or_else(|| wrong("it has no text `containerimage.digest`"))?;
+        let name = document["image.name"].as_str().and_then(|names| names.split(',').next());
+        let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
+        let repository = reference.as_ref().and_then(Reference::repository);
+        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
+        return Ok(vec![format!("docker://{repository}@{digest}")]);
+    }
+    let lines = text.lines().map(str::trim);
+    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+/// `--annotation` of an index: without a level it is the index's, and manifests cannot be annotated any more.
+fn annotations(texts: &[String]) -> Result<IndexAnnotations, Failure> {
+    Ok(settings::index_annotations(texts)?)
+}
