@@ -38,9 +38,12 @@ pub(super) struct CopyOptions {
     source: String,
     /// Where it goes
     destination: String,
-    /// Only this platform [default: all]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// Only these platforms, separated by commas [default: all]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<Platform>,
+    /// Take along what refers to the image: signatures, SBOMs and other manifests with a `subject`
+    #[arg(long)]
+    referrers: bool,
 }
 
 /// `xbuild push`.
@@ -52,9 +55,9 @@ pub(super) struct PushOptions {
     /// Where it goes: registry/repository:tag [default: the names that it has]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Only this platform [default: all]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// Only these platforms, separated by commas [default: all]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<Platform>,
 }
 
 /// `xbuild pull`.
@@ -66,9 +69,9 @@ pub(super) struct PullOptions {
     /// Where it goes [default: a layout named by the repository's last part]
     #[arg(short, long, value_name = "DESTINATION")]
     output: Option<String>,
-    /// Only this platform [default: all]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// Only these platforms, separated by commas [default: all]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<Platform>,
 }
 
 /// `xbuild inspect`.
@@ -167,17 +170,23 @@ impl<'a> Images<'a> {
         Ok(source)
     }
 
-    /// Copies an image, or one platform of it, and prints its reference at each destination.
+    /// Copies an image, or some platforms of it, and prints its reference at each destination.
     fn write(
         &self,
         source: &Source,
-        platform: Option<&Platform>,
+        platforms: &[Platform],
+        referrers: bool,
         destinations: &[Location],
     ) -> Result<(), Failure> {
-        let image = match platform {
-            Some(platform) => Image::of_platform(source, platform)?,
-            None => Image::whole(source),
+        let mut image = match platforms {
+            [] => Image::whole(source),
+            platforms => Image::of_platforms(source, platforms)?,
         };
+        if referrers {
+            image = image.with_referrers()?;
+            let text = format!("{} referrers go along", image.referrers.len());
+            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+        }
         for destination in destinations {
             self.opener().write(&image, destination, self.context.view.reporter())?;
         }
@@ -192,7 +201,7 @@ pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), F
     let images = Images::new(context)?;
     let destination = Location::parse_destination(&options.destination).map_err(TransportError::from)?;
     let source = images.open(&options.source)?;
-    images.write(&source, options.platform.as_ref(), &[destination])
+    images.write(&source, &options.platform, options.referrers, &[destination])
 }
 
 /// `xbuild push`.
@@ -214,7 +223,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
     if destinations.is_empty() {
         return Err(CliError::NoName { given: options.image.clone() }.into());
     }
-    images.write(&source, options.platform.as_ref(), &destinations)
+    images.write(&source, &options.platform, false, &destinations)
 }
 
 /// A reference by digest that `docker run` takes.
@@ -237,7 +246,7 @@ pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), F
         Location::Layout { path: last.into(), selector: Selector::Only }
     };
     let source = images.opener().open(&Location::Registry { name })?;
-    images.write(&source, options.platform.as_ref(), &[destination])
+    images.write(&source, &options.platform, false, &[destination])
 }
 
 /// The destination as a digest can follow it.

@@ -188,7 +188,21 @@ impl LayoutWriter {
         tags: &[String],
         untagged: Untagged,
     ) -> Result<(), LayoutError> {
-        let entries = index::entries(root, tags)?;
+        self.commit_with(root, tags, untagged, &[])
+    }
+
+    /// The same with entries without a name for what refers to the document.
+    pub fn commit_with(
+        self,
+        root: &Descriptor,
+        tags: &[String],
+        untagged: Untagged,
+        referrers: &[Descriptor],
+    ) -> Result<(), LayoutError> {
+        let mut entries = index::entries(root, tags)?;
+        for referrer in referrers {
+            entries.extend(index::entries(referrer, &[])?);
+        }
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         self.settle().map_err(io)?;
         // Only now, since another run may have made the layout in the meantime.

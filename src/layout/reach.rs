@@ -46,7 +46,8 @@ fn collect(value: &Value, found: &mut Vec<(String, Digest)>) {
             {
                 found.push((media.clone(), digest));
             }
-            map.values().for_each(|value| collect(value, found));
+            // A `subject` is what a manifest is about and may be elsewhere; where it is here, its own entry leads to it.
+            map.iter().filter(|(key, _)| *key != "subject").for_each(|(_, value)| collect(value, found));
         }
         Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
         _ => {}

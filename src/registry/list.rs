@@ -90,12 +90,12 @@ impl Repository {
         known.push(entry.clone());
         index["manifests"] = json!(known);
         let index = Encoded::new(media_type::INDEX, &index);
-        self.put_manifest(Wanted::Tag(&tag_of(subject)), &index, cancel).map(drop)
+        self.put_manifest(Wanted::Tag(&referrers_tag(subject)), &index, cancel).map(drop)
     }
 
     /// The index of referrers under a tag, which may not be there.
     fn fallback(&self, digest: &Digest, cancel: &Cancel) -> Result<(Value, Vec<Descriptor>), RegistryError> {
-        let tag = tag_of(digest);
+        let tag = referrers_tag(digest);
         match self.manifest(Wanted::Tag(&tag), cancel) {
             Ok(document) => {
                 let what = self.what(Wanted::Tag(&tag));
@@ -166,7 +166,8 @@ fn entries(index: &Value, what: &str) -> Result<Vec<Descriptor>, RegistryError> 
 }
 
 /// `<algorithm>-<hex>`: the tag that stands for a digest's referrers.
-fn tag_of(digest: &Digest) -> String {
+#[must_use]
+pub fn referrers_tag(digest: &Digest) -> String {
     let hex: String = digest.hex().chars().take(64).collect();
     format!("{}-{hex}", digest.algorithm().name())
 }

@@ -40,6 +40,7 @@ mod url;
 
 pub use client::{Access, Client, Config};
 pub use error::RegistryError;
+pub use list::referrers_tag;
 pub use name::{ImageName, InvalidName, RepositoryName, Wanted};
 pub use repository::Repository;
 pub use retry::Patience;

@@ -1,12 +1,15 @@
 //! Writing an image to where it should go: every document and blob is verified on its way.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Item, Location, Opener, Selector, Source, TransportError};
+use serde_json::json;
+
+use super::{Item, Location, Opener, Referrer, Selector, Source, TransportError};
 use crate::engine::{self, Engine, Loadable};
 use crate::layout::{LayoutWriter, Untagged};
-use crate::oci::{Descriptor, Encoded, Reference, annotation};
+use crate::oci::{Descriptor, Digest, Encoded, Reference, annotation};
 use crate::output::archive::{self, Archive, Flavour};
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -23,6 +26,8 @@ pub struct Image<'a> {
     pub parts: Vec<(&'a Source, Vec<Descriptor>)>,
     /// The names it gets where the destination says none.
     pub names: Vec<String>,
+    /// What refers to it and goes along, see [`Image::with_referrers`].
+    pub referrers: Vec<Referrer<'a>>,
 }
 
 impl<'a> Image<'a> {
@@ -31,14 +36,48 @@ impl<'a> Image<'a> {
     pub fn whole(source: &'a Source) -> Self {
         let root = source.root().clone();
         let names = own_name(&root).into_iter().collect();
-        Self { document: None, parts: vec![(source, vec![root.clone()])], root, names }
+        Self { document: None, parts: vec![(source, vec![root.clone()])], root, names, referrers: Vec::new() }
     }
 
-    /// One platform of a source's image.
-    pub fn of_platform(source: &'a Source, platform: &Platform) -> Result<Self, TransportError> {
-        let root = source.manifest_for(platform)?;
+    /// Some platforms of a source's image: of one its manifest, of several an index of those and their attestations,
+    /// which is otherwise the source's own. All that it has is the image as it is.
+    pub fn of_platforms(source: &'a Source, platforms: &[Platform]) -> Result<Self, TransportError> {
         let names = own_name(source.root()).into_iter().collect();
-        Ok(Self { document: None, parts: vec![(source, vec![root.clone()])], root, names })
+        let mut wanted: BTreeSet<Digest> = BTreeSet::new();
+        for platform in platforms {
+            wanted.insert(source.manifest_for(platform)?.digest);
+        }
+        if let ([platform, ..], 1) = (platforms, wanted.len()) {
+            let root = source.manifest_for(platform)?;
+            return Ok(Self {
+                document: None,
+                parts: vec![(source, vec![root.clone()])],
+                root,
+                names,
+                referrers: Vec::new(),
+            });
+        }
+        let all = source.manifests(source.root())?;
+        let kept = |entry: &Descriptor| {
+            let about = entry.annotation(annotation::DOCKER_REFERENCE_DIGEST);
+            wanted.iter().any(|digest| *digest == entry.digest || about == Some(digest.to_string().as_str()))
+        };
+        let entries: Vec<Descriptor> =
+            all.iter().map(|entry| entry.descriptor.clone()).filter(|entry| kept(entry)).collect();
+        if entries.len() == all.len() {
+            return Ok(Self::whole(source));
+        }
+        let mut index = source.json(source.root())?;
+        index["manifests"] = json!(entries);
+        let document = Encoded::new(&source.root().media_type, &index);
+        let root = document.descriptor.clone();
+        Ok(Self {
+            document: Some(document),
+            parts: vec![(source, entries)],
+            root,
+            names,
+            referrers: Vec::new(),
+        })
     }
 
     /// Each platform's manifest.
@@ -93,7 +132,15 @@ impl Opener<'_> {
             Location::Layout { path, .. } | Location::Path { path, .. } => {
                 let writer = LayoutWriter::open(&absolute(path), self.cancel)?;
                 self.fill(image, &writer)?;
-                Ok(writer.commit_root(&image.root, &names, Untagged::Keep)?)
+                for referrer in &image.referrers {
+                    self.fill_from(referrer.source, &referrer.document.descriptor, &writer)?;
+                }
+                let entry = |referrer: &Referrer<'_>| referrer.document.descriptor.clone();
+                let referrers: Vec<Descriptor> = image.referrers.iter().map(entry).collect();
+                Ok(writer.commit_with(&image.root, &names, Untagged::Keep, &referrers)?)
+            }
+            _ if !image.referrers.is_empty() && !matches!(to, Location::Registry { .. }) => {
+                Err(TransportError::NoReferrers { destination: to.to_string(), count: image.referrers.len() })
             }
             Location::OciArchive { path, .. } => {
                 archive::check(&absolute(path))?;
@@ -150,19 +197,28 @@ impl Opener<'_> {
     fn fill(&self, image: &Image<'_>, writer: &LayoutWriter) -> Result<(), TransportError> {
         for (source, wanted) in &image.parts {
             for root in wanted {
-                for item in source.reachable(root)? {
-                    self.cancel.check()?;
-                    match item {
-                        Item::Document { descriptor, bytes } => {
-                            writer.add_bytes(&descriptor.digest, &bytes)?;
-                        }
-                        Item::Blob(descriptor) => self.add_blob(source, &descriptor, writer)?,
-                    }
-                }
+                self.fill_from(source, root, writer)?;
             }
         }
         if let Some(document) = &image.document {
             writer.add_document(document)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a layout everything that a document leads to.
+    fn fill_from(
+        &self,
+        source: &Source,
+        root: &Descriptor,
+        writer: &LayoutWriter,
+    ) -> Result<(), TransportError> {
+        for item in source.reachable(root)? {
+            self.cancel.check()?;
+            match item {
+                Item::Document { descriptor, bytes } => writer.add_bytes(&descriptor.digest, &bytes)?,
+                Item::Blob(descriptor) => self.add_blob(source, &descriptor, writer)?,
+            }
         }
         Ok(())
     }

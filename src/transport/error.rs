@@ -68,6 +68,14 @@ pub enum TransportError {
         /// The platforms.
         available: Vec<String>,
     },
+    /// Referrers where none can be.
+    #[error("`{destination}` cannot hold what refers to an image, and there are {count} of these")]
+    NoReferrers {
+        /// Where to.
+        destination: String,
+        /// How many there are.
+        count: usize,
+    },
     /// Several sources have an image for one platform.
     #[error("`{first}` and `{second}` both have an image for {platform}, and they differ")]
     PlatformTwice {
@@ -179,6 +187,7 @@ impl Explain for TransportError {
             | Self::Ambiguous { .. }
             | Self::NoPlatform { .. }
             | Self::OnePlatform { .. }
+            | Self::NoReferrers { .. }
             | Self::PlatformTwice { .. } => ExitCode::NoImage,
             Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => ExitCode::CorruptImage,
             Self::Layout(error) => error.exit_code(),
@@ -209,6 +218,9 @@ impl Explain for TransportError {
                 "choose one: --platform {}; or write an archive that holds all: oci-archive:FILE",
                 available.first().map_or("linux/amd64", String::as_str)
             )),
+            Self::NoReferrers { .. } => {
+                Some("copy to a layout or a registry, or leave --referrers out".into())
+            }
             Self::PlatformTwice { .. } => Some("leave one of the two out".into()),
             Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => {
                 Some("fetch or make the image again".into())

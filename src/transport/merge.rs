@@ -35,7 +35,7 @@ impl<'a> Merged<'a> {
     #[must_use]
     pub fn image(self, names: Vec<String>) -> Image<'a> {
         let root = self.index.descriptor.clone();
-        Image { root, document: Some(self.index), parts: self.parts, names }
+        Image { root, document: Some(self.index), parts: self.parts, names, referrers: Vec::new() }
     }
 
     /// Each platform's manifest and the digest of its configuration.

@@ -30,6 +30,7 @@ mod merge;
 mod opener;
 mod partial;
 mod push;
+mod referrers;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -44,4 +45,5 @@ pub use inspect::{
 pub use location::{Location, LocationError, Selector};
 pub use merge::{IndexAnnotations, Merged, merge};
 pub use opener::Opener;
+pub use referrers::Referrer;
 pub use source::{Item, ManifestEntry, Source, names_of};

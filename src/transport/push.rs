@@ -16,16 +16,39 @@ use crate::sys::fs;
 
 impl Opener<'_> {
     /// Writes an image to a repository, under a tag unless the name is a digest alone. What the repository has is not
-    /// even read.
+    /// even read. What refers to the image comes first: who finds the tag finds the signature, too.
     pub(super) fn push(
         &self,
         image: &Image<'_>,
         name: &ImageName,
         reporter: &dyn Reporter,
     ) -> Result<(), TransportError> {
+        for referrer in &image.referrers {
+            let entry = &referrer.document.descriptor;
+            let parts = [(referrer.source, vec![entry.clone()])];
+            self.send(&parts, None, &name.repository, &[], reporter)?;
+            let repository = self.registry.repository(&name.repository, Access::Push);
+            repository.put_referrer(&referrer.subject, &referrer.document, entry, self.cancel)?;
+        }
+        let by_digest = name.tag.is_none() && name.digest.is_some();
+        for (repository, tags) in push::destinations(std::slice::from_ref(name), by_digest) {
+            self.send(&image.parts, image.document.as_ref(), &repository, &tags, reporter)?;
+        }
+        Ok(())
+    }
+
+    /// Sends documents of some sources, and one of our own that leads to them.
+    fn send(
+        &self,
+        parts: &[(&Source, Vec<Descriptor>)],
+        own: Option<&Encoded>,
+        to: &RepositoryName,
+        tags: &[String],
+        reporter: &dyn Reporter,
+    ) -> Result<(), TransportError> {
         let mut blobs: BTreeMap<Digest, &Source> = BTreeMap::new();
         let mut documents: Vec<Encoded> = Vec::new();
-        for (source, wanted) in &image.parts {
+        for (source, wanted) in parts {
             for root in wanted {
                 for item in source.reachable(root)? {
                     match item {
@@ -40,13 +63,13 @@ impl Opener<'_> {
                 }
             }
         }
-        documents.extend(image.document.clone());
+        documents.extend(own.cloned());
         let origins: BTreeMap<Digest, RepositoryName> = blobs
             .iter()
             .filter_map(|(digest, source)| Some((digest.clone(), source.repository()?.name().clone())))
             .collect();
         let scratch =
-            fs::scratch_dir().map_err(|source| TransportError::Io { shown: name.to_string(), source })?;
+            fs::scratch_dir().map_err(|source| TransportError::Io { shown: to.to_string(), source })?;
         // Why a blob could not be had, in our own words.
         let failure: Mutex<Option<TransportError>> = Mutex::new(None);
         let file = |blob: &Descriptor, cancel: &Cancel| {
@@ -59,12 +82,9 @@ impl Opener<'_> {
         };
         let push =
             Push { client: self.registry, documents: &documents, file: &file, origins: &origins, reporter };
-        let by_digest = name.tag.is_none() && name.digest.is_some();
-        for (repository, tags) in push::destinations(std::slice::from_ref(name), by_digest) {
-            if let Err(error) = push.run(&repository, &tags, self.cancel) {
-                let own = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return Err(own.unwrap_or_else(|| error.into()));
-            }
+        if let Err(error) = push.run(to, tags, self.cancel) {
+            let own = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(own.unwrap_or_else(|| error.into()));
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ pub struct Source {
     /// The root's bytes, where they were made here.
     made: Option<Encoded>,
     remark: Option<String>,
+    /// Of a layout's or archive's index: every image with its names.
+    entries: Vec<Descriptor>,
 }
 
 /// What the image is in.
@@ -109,7 +111,7 @@ impl Source {
         selector: &Selector,
     ) -> Result<Self, TransportError> {
         let root = Descriptor::new("", Digest::of(b""), 0);
-        let mut source = Self { shown, kind, root, made: None, remark: None };
+        let mut source = Self { shown, kind, root, entries: entries.to_vec(), made: None, remark: None };
         source.root = source.choose(entries, selector)?;
         Ok(source)
     }
@@ -118,6 +120,11 @@ impl Source {
     #[must_use]
     pub const fn root(&self) -> &Descriptor {
         &self.root
+    }
+
+    /// The entries of the layout or archive that it is in.
+    pub(super) fn entries(&self) -> &[Descriptor] {
+        &self.entries
     }
 
     /// Looks at one manifest of the image alone from now on.
@@ -226,6 +233,14 @@ impl Source {
     pub fn repository(&self) -> Option<&Repository> {
         match &self.kind {
             Kind::Registry(remote) => Some(&remote.repository),
+            Kind::Layout(_) | Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } => None,
+        }
+    }
+
+    /// The same with what ends its waits.
+    pub(super) fn repository_and_cancel(&self) -> Option<(&Repository, &Cancel)> {
+        match &self.kind {
+            Kind::Registry(remote) => Some((&remote.repository, &remote.cancel)),
             Kind::Layout(_) | Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } => None,
         }
     }
@@ -388,7 +403,20 @@ impl Source {
                 [first, rest @ ..] if rest.iter().all(|entry| entry.digest == first.digest) => {
                     Ok(first.clone())
                 }
-                _ => Err(TransportError::Ambiguous { shown, available: available() }),
+                _ => {
+                    // What refers to the image is not the image.
+                    let mut images: Vec<&Descriptor> = Vec::new();
+                    for entry in entries {
+                        let referrer = names_of(entry).is_empty() && self.subject_of(entry)?.is_some();
+                        if !referrer && !images.iter().any(|known| known.digest == entry.digest) {
+                            images.push(entry);
+                        }
+                    }
+                    match images.as_slice() {
+                        [image] => Ok((*image).clone()),
+                        _ => Err(TransportError::Ambiguous { shown, available: available() }),
+                    }
+                }
             },
             Selector::Name(wanted) => {
                 entries.iter().find(|entry| is_named(entry, wanted)).cloned().ok_or_else(|| {
@@ -418,7 +446,7 @@ impl Source {
         TransportError::damaged(&self.shown, source)
     }
 
-    fn shape(&self, reason: &str) -> TransportError {
+    pub(super) fn shape(&self, reason: &str) -> TransportError {
         TransportError::Shape { shown: self.shown.clone(), reason: reason.to_owned() }
     }
 }

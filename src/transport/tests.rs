@@ -337,7 +337,7 @@ fn an_image_is_the_same_wherever_it_is_copied() {
         assert_eq!(read_all(&source).unwrap(), (3, 4), "{place}");
     }
     // One platform alone fits an archive for Docker.
-    let arm = Image::of_platform(&first, &"linux/arm64".parse().unwrap()).unwrap();
+    let arm = Image::of_platforms(&first, &["linux/arm64".parse().unwrap()]).unwrap();
     write(&arm, &format!("docker-archive:{}", at("arm.tar"))).unwrap();
     let docker = open(&format!("docker-archive:{}", at("arm.tar"))).unwrap();
     assert_eq!(

@@ -1,12 +1,19 @@
 //! Images in registries: named, thinned out, and copied with what refers to them.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use xbuild::error::ExitCode;
+use xbuild::oci::Digest;
+use xbuild::registry::{Access, Client, Config, ImageName};
+use xbuild::sys::cancel::Cancel;
+use xbuild::sys::env::Environment;
 
 use crate::support::command::{Finished, xbuild};
+use crate::support::layout::{Layout, REF_NAME, digest_of};
 use crate::support::registry::Registry;
-use crate::support::{base, scratch, tools};
+use crate::support::{base, names, scratch, tools};
 
 /// A folder with a layout of three platforms, `base:base`.
 fn with_base() -> tempfile::TempDir {
@@ -62,4 +69,183 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     run(&format!("tag {name}:none :x")).fails(ExitCode::NotFound, &["team/app:none"]);
     run(&format!("tag {name}:1 :not:a:tag")).fails(ExitCode::Config, &["not:a:tag"]);
     assert!(tools::json(&raw(&registry, "team/app:1"))["manifests"].is_array());
+}
+
+/// A layout that has more than images: `Layout` would refuse it. Its blobs have the digests that they are named by.
+struct Stored {
+    folder: PathBuf,
+    entries: Vec<Value>,
+}
+
+impl Stored {
+    fn open(folder: PathBuf) -> Self {
+        for name in names(&folder.join("blobs/sha256")) {
+            let bytes = fs::read(folder.join("blobs/sha256").join(&name)).expect("a blob");
+            assert_eq!(digest_of(&bytes), format!("sha256:{name}"));
+        }
+        let text = fs::read_to_string(folder.join("index.json")).expect("an index");
+        let entries = tools::json(&text)["manifests"].as_array().expect("a list").clone();
+        Self { folder, entries }
+    }
+
+    /// The digest of the entry with this tag.
+    fn tagged(&self, tag: &str) -> String {
+        let found = self.entries.iter().find(|entry| entry["annotations"][REF_NAME] == tag);
+        found.expect("a tag")["digest"].as_str().expect("a digest").to_owned()
+    }
+
+    fn document(&self, digest: &str) -> Value {
+        let path = self.folder.join("blobs").join(digest.replace(':', "/"));
+        tools::json(&fs::read_to_string(path).expect("a blob"))
+    }
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Stores a manifest that is no image: an attestation, or with a `subject` a referrer. Its descriptor.
+fn put_artifact(registry: &Registry, repository: &str, kind: &str, subject: Option<&Value>) -> Value {
+    let empty = registry.put_blob(repository, b"{}", "application/vnd.oci.empty.v1+json");
+    let text =
+        format!("{kind} of {}", subject.map_or("", |subject| subject["digest"].as_str().expect("a digest")));
+    let layer = registry.put_blob(repository, text.as_bytes(), "text/plain");
+    let mut document = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "config": empty, "layers": [layer],
+        "annotations": { "made": "by the test" },
+    });
+    if let Some(subject) = subject {
+        document["subject"] = json!({
+            "mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"],
+        });
+    }
+    let text = document.to_string();
+    let digest = digest_of(text.as_bytes());
+    let mut entry = registry.put_manifest(repository, &digest, MANIFEST, &text);
+    entry["artifactType"] = kind.into();
+    entry
+}
+
+/// Lists referrers of a document where the registry keeps no list.
+fn put_referrers(registry: &Registry, repository: &str, subject: &Value, entries: &[&Value]) {
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
+    let tag = subject["digest"].as_str().expect("a digest").replace(':', "-");
+    registry.put_manifest(repository, &tag, INDEX, &index.to_string());
+}
+
+#[test]
+fn some_platforms_are_an_index_of_those_and_their_attestations() {
+    let (folder, registry) = (with_base(), Registry::open());
+    let run = |words: &str| run_in(folder.path(), words);
+    registry.fill(&format!("oci:{}:base", folder.path().join("base").display()), "team/app:plain");
+    let mut index = tools::json(&raw(&registry, "team/app:plain"));
+    let images = index["manifests"].as_array().expect("a list").clone();
+    for image in &images[..2] {
+        let mut entry = put_artifact(&registry, "team/app", "attestation", None);
+        entry["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+        entry["annotations"] = json!({
+            "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image["digest"],
+        });
+        // One for each, which only its entry tells apart.
+        index["manifests"].as_array_mut().expect("a list").push(entry);
+    }
+    index["annotations"] = json!({ "kept": "yes" });
+    registry.put_manifest("team/app", "1", INDEX, &index.to_string());
+    let name = registry.name("team/app:1");
+    run(&format!("copy docker://{name} oci:two:x --platform amd64 --platform linux/arm64")).success();
+    let layout = Stored::open(folder.path().join("two"));
+    let two = layout.document(&layout.tagged("x"));
+    let digests = |index: &Value| -> Vec<String> {
+        let entries = index["manifests"].as_array().expect("a list").iter();
+        entries.map(|entry| entry["digest"].as_str().expect("a digest").to_owned()).collect()
+    };
+    let all = digests(&index);
+    // amd64, arm64 and the attestation of the first; that of arm/v7 is about what is not there.
+    assert_eq!(digests(&two), [&all[0], &all[2], &all[3]].map(String::clone));
+    assert_eq!(two["annotations"]["kept"], "yes");
+    assert_eq!(two["manifests"][2]["annotations"]["vnd.docker.reference.digest"], images[0]["digest"]);
+    // Into a registry the same bytes, and all platforms are the image as it is.
+    let other = registry.name("team/app:two");
+    run(&format!("copy docker://{name} docker://{other} --platform amd64,arm64")).success();
+    assert_eq!(digest_of(raw(&registry, "team/app:two").as_bytes()), layout.tagged("x"));
+    let plain = registry.name("team/app:plain");
+    run(&format!("copy docker://{plain} all --platform arm64,amd64,linux/arm/v7")).success();
+    let copied = Layout::valid(&folder.path().join("all"));
+    assert_eq!(copied.tags()["plain"], digest_of(raw(&registry, "team/app:plain").as_bytes()));
+    run(&format!("pull {name} -o none --platform amd64,s390x"))
+        .fails(ExitCode::NoImage, &["linux/s390x", "linux/arm/v7"]);
+    assert!(!folder.path().join("none").exists());
+}
+
+#[test]
+fn what_refers_to_an_image_goes_along() {
+    let (folder, from, to) = (with_base(), Registry::open(), Registry::open());
+    let run = |words: &str| run_in(folder.path(), words);
+    from.fill(&format!("oci:{}:base", folder.path().join("base").display()), "team/app:1");
+    let text = raw(&from, "team/app:1");
+    let index = json!({ "mediaType": INDEX, "digest": digest_of(text.as_bytes()), "size": text.len() });
+    let arm = tools::json(&text)["manifests"][2].clone();
+    let signature = put_artifact(&from, "team/app", "test/signature", Some(&index));
+    let sbom = put_artifact(&from, "team/app", "test/sbom", Some(&arm));
+    let signed = put_artifact(&from, "team/app", "test/signature", Some(&sbom));
+    for (subject, referrer) in [(&index, &signature), (&arm, &sbom), (&sbom, &signed)] {
+        put_referrers(&from, "team/app", subject, &[referrer]);
+    }
+    let name = from.name("team/app:1");
+    // Without being asked for, nothing of it goes along.
+    run(&format!("copy docker://{name} oci:plain:1")).success();
+    assert_eq!(Layout::valid(&folder.path().join("plain")).entries.len(), 1);
+    run(&format!("copy docker://{name} oci:image:1 --referrers")).success().tells(&["3 referrers go along"]);
+    let layout = Stored::open(folder.path().join("image"));
+    let kinds: Vec<&Value> = layout.entries.iter().map(|entry| &entry["artifactType"]).collect();
+    assert_eq!(kinds.iter().filter(|kind| kind.is_string()).count(), 3, "{kinds:?}");
+    for entry in [&signature, &sbom, &signed] {
+        let digest = entry["digest"].as_str().expect("a digest");
+        assert!(layout.document(digest)["subject"]["digest"].is_string());
+    }
+    // The layout has one image still, for us without and for others with its tag.
+    assert_eq!(run("inspect --raw image").success().stdout, text);
+    tools::skopeo("linux/arm64")
+        .folder(folder.path())
+        .words("copy --quiet --all oci:image:1 oci:other:1")
+        .run()
+        .success();
+    // And on into another registry, where they are found as the specification says: the tag last.
+    let before = to.requests().len();
+    run(&format!("copy image docker://{} --referrers", to.name("new/app:1"))).success();
+    let puts: Vec<String> = to
+        .requests()
+        .split_off(before)
+        .into_iter()
+        .filter(|line| line.starts_with("PUT /v2/new/app/manifests/"))
+        .collect();
+    assert!(puts.last().expect("a tag").starts_with("PUT /v2/new/app/manifests/1 "), "{puts:#?}");
+    let client = Client::new(Config::default(), &Environment::default());
+    let repository: ImageName = to.name("new/app").parse().expect("a name");
+    let repository = client.repository(&repository.repository, Access::Pull);
+    for (subject, referrer) in [(&index, &signature), (&arm, &sbom), (&sbom, &signed)] {
+        let digest: Digest = subject["digest"].as_str().expect("a digest").parse().expect("a digest");
+        let found = repository.referrers(&digest, None, &Cancel::new()).expect("a list");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].digest.to_string().as_str(), &found[0].other["artifactType"]),
+            (referrer["digest"].as_str().expect("a digest"), &referrer["artifactType"])
+        );
+        assert_eq!(found[0].annotation("made"), Some("by the test"));
+    }
+    // Again: no document is sent anew but the referrers' own entries, and no list grows.
+    run(&format!("copy image docker://{} --referrers", to.name("new/app:1"))).success();
+    let digest: Digest = index["digest"].as_str().expect("a digest").parse().expect("a digest");
+    assert_eq!(repository.referrers(&digest, None, &Cancel::new()).expect("a list").len(), 1);
+    // One platform has what refers to it alone.
+    run(&format!("copy docker://{name} oci:arm:1 --referrers --platform arm64"))
+        .success()
+        .tells(&["2 referrers go along"]);
+    run("copy image oci-archive:image.tar --referrers")
+        .fails(ExitCode::NoImage, &["image.tar` cannot hold what refers", "3 of these", "hint"]);
+    // A referrer alone, without what it is about.
+    let digest = signature["digest"].as_str().expect("a digest");
+    run(&format!("copy docker://{}@{digest} oci-archive:signature.tar", from.name("team/app"))).success();
+    run(&format!("copy image@{digest} oci:alone")).success();
+    assert_eq!(Stored::open(folder.path().join("alone")).entries[0]["digest"], digest);
+    assert_eq!(names(&folder.path().join("alone/blobs/sha256")).len(), 3);
 }

@@ -1,0 +1,137 @@
+//! What refers to an image: signatures, SBOMs and other manifests whose `subject` is one of the image's documents
+//! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers)).
+//!
+//! A registry lists them, or has an index of them under a tag made of the subject's digest. In a layout or an archive they
+//! are entries of `index.json` without a name, or an index under that same tag.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::source::entries_of;
+use super::{Image, Item, Source, TransportError, names_of};
+use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
+use crate::registry::referrers_tag;
+
+/// No image has as many.
+const MOST: usize = 4096;
+
+/// A manifest that refers to a document of an image.
+#[derive(Clone, Debug)]
+pub struct Referrer<'a> {
+    /// What it is read from.
+    pub source: &'a Source,
+    /// The document that it refers to.
+    pub subject: Digest,
+    /// The manifest. Its descriptor is the entry of a list of referrers, with artifact type and annotations.
+    pub document: Encoded,
+}
+
+impl Image<'_> {
+    /// With everything that refers to one of its documents, and what refers to that.
+    pub fn with_referrers(mut self) -> Result<Self, TransportError> {
+        let mut found: Vec<Referrer<'_>> = Vec::new();
+        for (source, wanted) in &self.parts {
+            let mut open: Vec<Digest> = Vec::new();
+            // An index that was thinned out is another one, and nothing refers to it yet.
+            for root in wanted {
+                for item in source.reachable(root)? {
+                    if let Item::Document { descriptor, .. } = item {
+                        open.push(descriptor.digest);
+                    }
+                }
+            }
+            let listed = source.listed_referrers()?;
+            let mut seen: BTreeSet<Digest> = open.iter().cloned().collect();
+            while let Some(subject) = open.pop() {
+                for descriptor in source.referrers_of(&subject, &listed)? {
+                    if !seen.insert(descriptor.digest.clone()) {
+                        continue;
+                    }
+                    open.push(descriptor.digest.clone());
+                    if found.len() == MOST {
+                        return Err(source.shape(&format!("it has more than {MOST} referrers")));
+                    }
+                    found.push(source.referrer(&descriptor, &subject)?);
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.subject, a.document.digest()).cmp(&(&b.subject, b.document.digest())));
+        self.referrers = found;
+        Ok(self)
+    }
+}
+
+impl Source {
+    /// The entries of a layout or archive that refer to something, by what they refer to.
+    fn listed_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, TransportError> {
+        let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+        for entry in self.entries() {
+            if let Some(subject) = self.subject_of(entry)? {
+                found.entry(subject).or_default().push(entry.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a document refers to.
+    pub(super) fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>, TransportError> {
+        if self.repository().is_some() || !is_document(entry) {
+            return Ok(None);
+        }
+        Ok(subject(&self.json(entry)?))
+    }
+
+    fn referrers_of(
+        &self,
+        subject: &Digest,
+        listed: &BTreeMap<Digest, Vec<Descriptor>>,
+    ) -> Result<Vec<Descriptor>, TransportError> {
+        if let Some((repository, cancel)) = self.repository_and_cancel() {
+            return Ok(repository.referrers(subject, None, cancel)?);
+        }
+        let mut found = listed.get(subject).cloned().unwrap_or_default();
+        let tag = referrers_tag(subject);
+        for entry in self.entries().iter().filter(|entry| media_type::is_index(&entry.media_type)) {
+            if names_of(entry).contains(&tag) {
+                found.extend(entries_of(&self.json(entry)?, &entry.digest.to_string(), self.shown())?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifest that a list has, which must say itself that it refers to this.
+    fn referrer(&self, entry: &Descriptor, about: &Digest) -> Result<Referrer<'_>, TransportError> {
+        if !is_document(entry) {
+            return Err(self.shape(&format!("{} refers to it and is a `{}`", entry.digest, entry.media_type)));
+        }
+        let bytes = self.document(entry)?;
+        let document: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| self.shape(&format!("{} is no JSON: {error}", entry.digest)))?;
+        if subject(&document).as_ref() != Some(about) {
+            return Err(
+                self.shape(&format!("{} is listed as a referrer of {about} and is none", entry.digest))
+            );
+        }
+        let mut descriptor = Descriptor::new(&entry.media_type, entry.digest.clone(), entry.size);
+        let own = document["artifactType"].as_str().filter(|own| !own.is_empty());
+        if let Some(kind) = own.or_else(|| document["config"]["mediaType"].as_str()) {
+            descriptor.other.insert("artifactType".into(), json!(kind));
+        }
+        if let Ok(annotations) = serde_json::from_value(document["annotations"].clone()) {
+            descriptor.annotations = annotations;
+        }
+        // As an entry of a layout's index it would get a name by these.
+        descriptor.annotations.remove(annotation::REF_NAME);
+        descriptor.annotations.remove(annotation::CONTAINERD_NAME);
+        Ok(Referrer { source: self, subject: about.clone(), document: Encoded { descriptor, bytes } })
+    }
+}
+
+fn subject(document: &Value) -> Option<Digest> {
+    document["subject"]["digest"].as_str()?.parse().ok()
+}
+
+fn is_document(entry: &Descriptor) -> bool {
+    media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
+}
