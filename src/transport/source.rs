@@ -404,10 +404,11 @@ impl Source {
                     Ok(first.clone())
                 }
                 _ => {
-                    // What refers to the image is not the image.
+                    // What refers to the image is not the image; what cannot be read may be one.
                     let mut images: Vec<&Descriptor> = Vec::new();
                     for entry in entries {
-                        let referrer = names_of(entry).is_empty() && self.subject_of(entry)?.is_some();
+                        let referrer =
+                            names_of(entry).is_empty() && matches!(self.subject_of(entry), Ok(Some(_)));
                         if !referrer && !images.iter().any(|known| known.digest == entry.digest) {
                             images.push(entry);
                         }
