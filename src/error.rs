@@ -53,7 +53,7 @@ exit_codes! {
     16 MissingFile "missing-file" "A file that the configuration names does not exist.";
     17 PathEscape "path-escape" "A path leads out of the project or out of the image.";
     18 LockFile "lock-file" "xbuild.lock is damaged, left with merge conflicts or of a newer format.";
-    19 Locked "locked" "xbuild.lock would have to change, and --locked forbids it.";
+    19 Locked "locked" "xbuild.lock is missing or would have to change, and --locked forbids it.";
     20 Compile "compile" "The compiler or linker failed.";
     21 WrongBinary "wrong-binary" "An artifact is not a program for its platform.";
     22 SamePayload "same-payload" "Two platforms have the same payload bytes.";

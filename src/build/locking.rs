@@ -51,8 +51,9 @@ pub(super) struct Locking {
 }
 
 impl Locking {
-    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` is cargo's alone, which is said.
-    pub(super) fn open(settings: &Settings, reporter: &dyn Reporter) -> Result<Self, LockError> {
+    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` has nothing to hold a build to: as
+    /// for cargo, that is an error.
+    pub(super) fn open(settings: &Settings) -> Result<Self, LockError> {
         let (path, strict) = (&settings.lock.path, settings.lock.locked);
         let shown = shown(path);
         let lock = match read(path)? {
@@ -60,13 +61,7 @@ impl Locking {
             None => None,
         };
         if lock.is_none() && strict {
-            note(
-                reporter,
-                Level::Warning,
-                format!(
-                    "there is no `{shown}`, so --locked holds Cargo.lock alone; `xbuild lock` pins the rest"
-                ),
-            );
+            return Err(LockError::Missing { path: shown });
         }
         let pins = match &lock {
             Some(lock) => Pins::of(lock, &settings.platforms, folder(path), strict),

@@ -76,7 +76,7 @@ pub fn plan_only(
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
     let client = Client::new(settings.machine.offline);
-    let locking = Locking::open(settings, reporter)?;
+    let locking = Locking::open(settings)?;
     let probe = facts::gather(settings, locking.pins(), environment, &client, cancel, reporter)?;
     locking.check(&probe, reporter)?;
     let (plan, failures, _) = planned(settings, probe);
@@ -131,7 +131,7 @@ pub fn run(
     let start = Instant::now();
     let cancel = cancel.within(settings.timeout, "the build");
     let client = Client::new(settings.machine.offline);
-    let locking = Locking::open(settings, reporter)?;
+    let locking = Locking::open(settings)?;
     let probe = facts::gather(settings, locking.pins(), environment, &client, &cancel, reporter)?;
     locking.check(&probe, reporter)?;
     locking.complete(settings, &probe, reporter)?;

@@ -373,7 +373,7 @@ pub(super) struct BuildOptions {
     /// Build with the release profile [this is the default]
     #[arg(short, long, conflicts_with = "profile", help_heading = CARGO)]
     release: bool,
-    /// Fail where Cargo.lock or xbuild.lock would have to change
+    /// Fail where Cargo.lock or xbuild.lock is missing or would have to change
     #[arg(long, help_heading = CARGO)]
     locked: bool,
     /// Don't use the network, neither for crates nor for toolchains nor for packages

@@ -57,7 +57,7 @@ pub enum LockError {
         differences: Vec<Difference>,
     },
     /// `--locked`, and there is none.
-    #[error("there is no `{path}`, and --locked forbids to write it")]
+    #[error("there is no `{path}`, and --locked takes nothing but what it pins")]
     Missing {
         /// The file.
         path: String,
@@ -130,7 +130,11 @@ impl Explain for LockError {
                     None => "run `xbuild lock` and commit the file".into(),
                 })
             }
-            Self::Missing { .. } => Some("run `xbuild lock` and commit the file".into()),
+            Self::Missing { .. } => Some(
+                "run `xbuild lock` and commit the file; to hold nothing but Cargo.lock, leave the option out and set `locked = \
+                 true` under [payload]"
+                    .into(),
+            ),
             Self::UnknownName { of_base: Some(base), given, .. } => Some(format!(
                 "`{given}` is a package of {base}; the packages of a base are chosen together: `xbuild lock --update \
                  {base}`"

@@ -152,10 +152,20 @@ fn a_lock_that_cannot_be_read() {
 #[test]
 fn toolchains_are_pinned() {
     let project = Project::quick("app");
-    // Without a lock there is nothing to hold to but Cargo.lock, which is said.
-    project.xbuild().words("lock --locked").run().fails(ExitCode::Locked, &["no `xbuild.lock`", "hint"]);
+    // Without a lock there is nothing to hold to.
+    for command in ["lock --locked", "build --locked", "build --frozen", "plan --locked"] {
+        let words = ["no `xbuild.lock`", "hint: run `xbuild lock`", "`locked = true` under [payload]"];
+        project.xbuild().words(command).run().fails(ExitCode::Locked, &words);
+    }
     project.build().run().success();
-    project.build().arg("--locked").run().success().tells(&["no `xbuild.lock`", "Cargo.lock alone"]);
+    // Cargo.lock can be held alone.
+    let text_before = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
+    project.write("xbuild.toml", &format!("{text_before}[payload]\nlocked = true\n"));
+    project.build().run().success();
+    let cargo = fs::read_to_string(project.path("Cargo.lock")).expect("cargo has made it");
+    project.write("Cargo.lock", &cargo.replace("1.2.3", "1.2.2"));
+    project.build().run().fails(ExitCode::Compile, &["Cargo.lock", "--locked"]);
+    project.write("Cargo.lock", &cargo);
     assert!(!project.path(LOCK).exists());
     project.xbuild().arg("lock").run().success();
     let locked = text(&project);
