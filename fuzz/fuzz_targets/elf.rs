@@ -22,6 +22,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(object) = Object::parse(bytes) {
         assert!(object.weight() < 64 << 20);
         std::hint::black_box(object.glibc());
+        // The code of Arm's: what is said of it is short, whatever the names in the file.
+        if let Some(code) = &object.code {
+            assert!(code.neon.is_some() || code.high_registers.is_some());
+            assert!([&code.neon, &code.high_registers].into_iter().flatten().all(|name| name.len() <= 1000));
+        }
         for symbol in object.symbols.undefined.iter().take(100) {
             std::hint::black_box(object.symbols.defines(&symbol.0, None));
         }

@@ -113,3 +113,59 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
         shift += 7;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READER: Reader = Reader { big: false, wide: false };
+
+    /// A section with these attributes of the whole file, behind those of somebody else.
+    fn section(attributes: &[u8]) -> Vec<u8> {
+        let sized =
+            |content: &[u8]| [&u32::try_from(content.len() + 4).unwrap().to_le_bytes()[..], content].concat();
+        let of_file =
+            [&[1][..], &u32::try_from(attributes.len() + 5).unwrap().to_le_bytes(), attributes].concat();
+        let of_symbols = [&[3][..], &7_u32.to_le_bytes(), &[1, 0]].concat();
+        let ours = [&b"aeabi\0"[..], &of_symbols, &of_file].concat();
+        [&b"A"[..], &sized(b"gnu\0\x01\x05\0\0\0"), &sized(&ours)].concat()
+    }
+
+    #[test]
+    fn attributes_are_read_behind_texts_and_unknown_ones() {
+        // CPU_name "7-A", CPU_arch v7, profile A, FP_arch VFPv3-D16, SIMD, VFP_args, compatibility, unknown ones.
+        let attributes = [
+            &b"\x05\x37-A\0"[..],
+            &[6, 10, 7, b'A', 10, 4, 12, 1],
+            b"\x20\x01toolchain\0\x43\x32.09\0",
+            &[0xc8, 0x01, 0x85, 0x01, 28, 1],
+        ]
+        .concat();
+        let found = parse(READER, &section(&attributes)).unwrap();
+        let expected =
+            ArmAttributes { architecture: 10, profile: b'A', floating_point: 4, simd: 1, float_arguments: 1 };
+        assert_eq!(found, expected);
+        assert!(found.is_v7() && !found.is_v8() && found.has_neon());
+        let v8 = parse(READER, &section(&[6, 14, 7, b'A'])).unwrap();
+        assert!(v8.is_v8() && v8.is_v7() && !v8.has_neon());
+        let controller = parse(READER, &section(&[6, 17, 7, b'M'])).unwrap();
+        assert!(!controller.is_v8() && !controller.is_v7());
+        assert_eq!(parse(READER, &section(&[])), Some(ArmAttributes::default()));
+    }
+
+    #[test]
+    fn what_is_cut_or_has_no_end_is_none_or_what_was_read() {
+        let whole = section(&[6, 10, 7, b'A', 5, b'x', 0, 12, 1]);
+        assert!(parse(READER, &whole).unwrap().has_neon());
+        for length in 0..whole.len() {
+            assert_eq!(parse(READER, &whole[..length]), None, "{length}");
+        }
+        assert_eq!(parse(READER, b"B"), None);
+        // A size of nothing, a text and a number without their ends.
+        assert_eq!(parse(READER, b"A\0\0\0\0aeabi\0"), None);
+        assert_eq!(parse(READER, &section(b"\x06\x0a\x05xx")).unwrap().architecture, 10);
+        assert_eq!(parse(READER, &section(&[6, 10, 0xff, 0xff])).unwrap().architecture, 10);
+        let long = [0xff; 30];
+        assert_eq!(parse(READER, &section(&long)), Some(ArmAttributes::default()));
+    }
+}

@@ -15,6 +15,7 @@ pub(super) fn broken(what: impl std::fmt::Display) -> ParseError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load<'a> {
     pub(super) address: u64,
+    pub(super) executable: bool,
     pub(super) bytes: &'a [u8],
 }
 
@@ -67,6 +68,11 @@ impl<'a> Image<'a> {
             return Err(broken(format_args!("it has {} loadable segments", loads.len())));
         }
         Ok(Self { reader, loads })
+    }
+
+    /// The loadable segments, in the file's order.
+    pub(super) fn loads(&self) -> impl Iterator<Item = &Load<'a>> {
+        self.loads.iter()
     }
 
     /// What is mapped from an address to the end of its segment.

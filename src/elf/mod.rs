@@ -7,7 +7,9 @@
 //!
 //! Whatever the bytes, nothing here panics, and what is kept of a file is bounded.
 
+mod arm;
 mod attributes;
+mod code;
 mod image;
 mod object;
 mod parse;
@@ -27,6 +29,7 @@ use crate::catalog::Endianness;
 use crate::error::{ExitCode, Explain};
 
 pub use attributes::ArmAttributes;
+pub use code::{ArmCode, Asks};
 pub use object::{Loader, Object, StaticGlibc, Traits, extent};
 pub use symbols::{Symbols, Undefined};
 pub(crate) use verify::machine_name;

@@ -5,7 +5,7 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
 use serde::{Deserialize, Serialize};
 
-use super::{Elf, Kind, ParseError, Symbols, parse, strings, symbols};
+use super::{ArmCode, Elf, Kind, ParseError, Symbols, code, parse, strings, symbols};
 
 /// An ELF file: headers, dynamic symbols and what its texts tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Object {
     /// What it is going to need that no header says.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
+    /// What its instructions tell, if it is Arm's and there is something to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ArmCode>,
 }
 
 /// A dynamic loader.
@@ -108,10 +111,11 @@ impl Object {
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let parsed = parse::parse(bytes)?;
         let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };
+        let code = code::look(&parsed, bytes);
         let elf = parsed.elf;
         let loader = loader(&elf, &symbols, bytes);
         let traits = traits(&elf, bytes);
-        Ok(Self { elf, symbols, loader, traits })
+        Ok(Self { elf, symbols, loader, traits, code })
     }
 
     /// What it takes in memory in bytes, about.

@@ -23,6 +23,21 @@ pub(super) struct Parsed<'a> {
     pub(super) defined: Vec<Defined>,
 }
 
+impl Parsed<'_> {
+    /// True if functions are chosen when the program is loaded, by the processor that there is (`R_ARM_IRELATIVE`).
+    pub(super) fn resolves(&self) -> bool {
+        let tables = [(elf::DT_JMPREL, elf::DT_PLTRELSZ), (elf::DT_REL, elf::DT_RELSZ)];
+        tables.iter().any(|(address, size)| {
+            let (Some(address), Some(size)) = (self.dynamic.value(*address), self.dynamic.value(*size))
+            else {
+                return false;
+            };
+            let entries = self.image.at(address, size).unwrap_or_default().chunks_exact(8);
+            entries.filter_map(|entry| self.image.reader.u32(entry, 4)).any(|info| info & 0xff == 160)
+        })
+    }
+}
+
 /// The dynamic segment: tags and values, in the file's order.
 #[derive(Debug, Default)]
 pub(super) struct Dynamic(Vec<(i64, u64)>);
@@ -74,7 +89,8 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
                 let from = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
                 let to = usize::try_from(range.0.saturating_add(range.1)).unwrap_or(usize::MAX);
                 let bytes = &bytes[from..to.min(bytes.len()).max(from)];
-                loads.push(Load { address: segment.p_vaddr(endian).into(), bytes });
+                let executable = segment.p_flags(endian).0 & elf::PF_X.0 != 0;
+                loads.push(Load { address: segment.p_vaddr(endian).into(), executable, bytes });
             }
             elf::PT_INTERP => interpreter = Some(text(data()?)?),
             elf::PT_DYNAMIC => table = Some(data()?),

@@ -24,6 +24,8 @@ pub(crate) struct Sample {
     pub(crate) relr: bool,
     /// What stands at the end.
     pub(crate) tail: Vec<u8>,
+    /// True if execution begins with what stands at the end.
+    pub(crate) starts_at_tail: bool,
 }
 
 impl Sample {
@@ -44,6 +46,7 @@ impl Sample {
             program: false,
             relr: false,
             tail: Vec::new(),
+            starts_at_tail: false,
         }
     }
 
@@ -185,7 +188,8 @@ impl Sample {
         let table: Vec<u8> =
             dynamic.iter().flat_map(|(tag, value)| [word(wide, *tag), word(wide, *value)].concat()).collect();
         let dynamic_at = place(&table);
-        place(&self.tail);
+        let tail_at = place(&self.tail);
+        let (start, flags) = if self.starts_at_tail { (tail_at, 5_u32) } else { (0, 4) };
 
         let size = out.len() as u64;
         let mut head = Vec::from(*b"\x7fELF");
@@ -194,7 +198,7 @@ impl Sample {
         put(&mut head, &[&3_u16.to_le_bytes(), &self.machine.to_le_bytes(), &1_u32.to_le_bytes()]);
         put(
             &mut head,
-            &[&word(wide, 0), &word(wide, header as u64), &word(wide, 0), &self.flags.to_le_bytes()],
+            &[&word(wide, start), &word(wide, header as u64), &word(wide, 0), &self.flags.to_le_bytes()],
         );
         for number in [header, segment, 3, 0, 0, 0] {
             head.extend(u16::try_from(number).unwrap().to_le_bytes());
@@ -207,13 +211,13 @@ impl Sample {
         ] {
             head.extend(kind.to_le_bytes());
             if wide {
-                head.extend(4_u32.to_le_bytes());
+                head.extend(flags.to_le_bytes());
             }
             for number in [at, at, at, size, size] {
                 head.extend(word(wide, number));
             }
             if !wide {
-                head.extend(4_u32.to_le_bytes());
+                head.extend(flags.to_le_bytes());
             }
             head.extend(word(wide, 8));
         }

@@ -89,6 +89,13 @@ problems! {
         /// What the platform promises.
         promised: String,
     }
+    /// It calculates with registers that the platform's least floating point unit lacks.
+    "registers" Registers {
+        /// The file.
+        path: String,
+        /// Where it does first: a function's name, or an address.
+        function: String,
+    }
     /// It begins as an ELF file, and cannot be read as one.
     "broken-elf" BrokenElf {
         /// The file.
@@ -290,6 +297,10 @@ impl fmt::Display for Problem {
             Self::Processor { path, needs, promised } => {
                 write!(formatter, "{path} was built for {needs}, and the platform promises {promised}")
             }
+            Self::Registers { path, function } => write!(
+                formatter,
+                "{path} calculates with registers of d16 to d31 (in {function}), which VFPv3-D16 lacks"
+            ),
             Self::BrokenElf { path, reason } => write!(formatter, "{path} cannot be run: {reason}"),
             Self::MissingLoader { loader, leads_to: Some(to), .. } => {
                 write!(formatter, "its dynamic loader {loader} is a link to {to}, which is not there")
@@ -427,6 +438,7 @@ impl Problem {
             Self::WrongArchitecture { path, .. }
             | Self::FloatAbi { path, .. }
             | Self::Processor { path, .. }
+            | Self::Registers { path, .. }
             | Self::BrokenElf { path, .. }
             | Self::PackedRelocations { path, .. }
             | Self::NoInterpreter { path }
@@ -444,7 +456,8 @@ impl Problem {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Self::UnknownLoader { .. }
+            Self::Registers { .. }
+            | Self::UnknownLoader { .. }
             | Self::MissingPreload { .. }
             | Self::PrivateVersion { .. }
             | Self::NoCommand {}

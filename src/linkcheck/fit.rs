@@ -2,7 +2,7 @@
 
 use super::finding::Problem;
 use crate::catalog::{Endianness, Target};
-use crate::elf::{Elf, machine_name};
+use crate::elf::{Asks, Elf, Object, machine_name};
 use crate::platform::Platform;
 
 /// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
@@ -80,6 +80,38 @@ fn processor(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
     }
 }
 
+/// True if the processors of a platform may lack NEON: it is an option of Armv7's, and older ones have none.
+fn may_lack_neon(platform: &Platform) -> bool {
+    platform.architecture() == "arm" && matches!(platform.variant(), Some("v5" | "v6" | "v7") | None)
+}
+
+/// What a file's instructions need and the platform does not promise, where the file does not ask the processor
+/// first.
+pub(super) fn instructions(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
+    let Some(code) = object.code.as_ref().filter(|code| may_lack_neon(platform) && code.asks == Asks::No)
+    else {
+        return Vec::new();
+    };
+    let v7 = matches!(platform.variant(), Some("v7") | None);
+    match (&code.neon, &code.high_registers) {
+        (Some(function), _) => {
+            let promised = if v7 { "VFPv3-D16" } else { "an older Arm" };
+            let needs = format!("NEON (in {function}, and it does not ask whether it is there)");
+            vec![Problem::Processor { path: path.to_owned(), needs, promised: promised.to_owned() }]
+        }
+        (None, Some(function)) if v7 => {
+            vec![Problem::Registers { path: path.to_owned(), function: function.clone() }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// True if a file has NEON code that is not for all processors of the platform, and asks first, or may.
+pub(super) fn chooses(platform: &Platform, object: &Object) -> bool {
+    let choice = |code: &crate::elf::ArmCode| code.neon.is_some() && code.asks != Asks::No;
+    may_lack_neon(platform) && object.code.as_ref().is_some_and(choice)
+}
+
 /// The level of an amd64 variant.
 fn level(variant: Option<&str>) -> u32 {
     match variant {
@@ -125,5 +157,90 @@ pub(super) fn float_abi(elf: &Elf) -> Option<&'static str> {
             _ => "quad-precision",
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::sample::Sample;
+    use crate::elf::{ArmAttributes, ArmCode};
+
+    fn platform(text: &str) -> Platform {
+        text.parse().unwrap()
+    }
+
+    fn object(machine: u16) -> Object {
+        let class = if machine == 40 { 32 } else { 64 };
+        let sample = Sample { class, machine, flags: 0x0500_0400, ..Sample::program("/lib/ld.so", &[]) };
+        Object::parse(&sample.bytes()).unwrap()
+    }
+
+    /// What a file needs and what the platform promises, of each finding.
+    fn short(problems: Vec<Problem>) -> Vec<(String, String)> {
+        let pair = |problem| match problem {
+            Problem::Processor { needs, promised, .. } => (needs, promised),
+            other => (other.check().to_owned(), String::new()),
+        };
+        problems.into_iter().map(pair).collect()
+    }
+
+    #[test]
+    fn levels_of_x86_are_compared() {
+        for (text, levels, found) in [
+            ("linux/amd64", 0, None),
+            ("linux/amd64", 0b1, None),
+            ("linux/amd64", 0b11, Some(("x86-64-v2", "x86-64"))),
+            ("linux/amd64", 0b100, Some(("x86-64-v3", "x86-64"))),
+            ("linux/amd64/v2", 0b10, None),
+            ("linux/amd64/v2", 0b1000, Some(("x86-64-v4", "x86-64-v2"))),
+            ("linux/amd64/v3", 0b111, None),
+            ("linux/amd64/v4", 0b1111, None),
+        ] {
+            let mut elf = object(62).elf;
+            elf.x86_levels = levels;
+            let found: Vec<_> =
+                found.into_iter().map(|(needs, has): (&str, &str)| (needs.into(), has.into())).collect();
+            assert_eq!(short(problems(&platform(text), "/app", &elf)), found, "{text} {levels:#b}");
+        }
+    }
+
+    #[test]
+    fn architectures_of_arm_are_compared() {
+        let v8 = ("Armv8", "Armv7");
+        for (text, architecture, found) in [
+            ("linux/arm/v7", 10, None),
+            ("linux/arm/v7", 14, Some(v8)),
+            ("linux/arm/v7", 22, Some(v8)),
+            ("linux/arm/v8", 14, None),
+            ("linux/arm/v6", 6, None),
+            ("linux/arm/v6", 10, Some(("Armv7", "an older Arm"))),
+            ("linux/arm/v5", 14, Some(("Armv8", "an older Arm"))),
+        ] {
+            let mut elf = object(40).elf;
+            elf.arm = Some(ArmAttributes { architecture, profile: b'A', ..ArmAttributes::default() });
+            let found: Vec<_> =
+                found.into_iter().map(|(needs, has): (&str, &str)| (needs.into(), has.into())).collect();
+            assert_eq!(short(problems(&platform(text), "/app", &elf)), found, "{text} {architecture}");
+        }
+    }
+
+    #[test]
+    fn neon_is_for_those_who_ask() {
+        let found = |text: &str, neon: Option<&str>, registers: Option<&str>, asks| {
+            let code =
+                ArmCode { neon: neon.map(Into::into), high_registers: registers.map(Into::into), asks };
+            let object = Object { code: Some(code), ..object(40) };
+            let kinds: Vec<_> =
+                instructions(&platform(text), "/app", &object).iter().map(Problem::check).collect();
+            (kinds, chooses(&platform(text), &object))
+        };
+        for text in ["linux/arm/v7", "linux/arm", "linux/arm/v6"] {
+            assert_eq!(found(text, Some("sum"), None, Asks::No), (vec!["processor"], false), "{text}");
+            assert_eq!(found(text, Some("sum"), Some("f"), Asks::Yes), (vec![], true), "{text}");
+            assert_eq!(found(text, Some("sum"), None, Asks::Unknown), (vec![], true), "{text}");
+        }
+        assert_eq!(found("linux/arm/v7", None, Some("f"), Asks::No), (vec!["registers"], false));
+        assert_eq!(found("linux/arm/v8", Some("sum"), Some("f"), Asks::No), (vec![], false));
     }
 }

@@ -94,9 +94,9 @@ pub enum Unseen {
         /// The program.
         file: String,
     },
-    /// It says that NEON code is in it, which not all processors of its platform have.
+    /// NEON code is in it, which not all processors of its platform have, and it asks the processor first, or may.
     Neon {
-        /// The program.
+        /// The program or library.
         file: String,
     },
     /// It starts a shell, whose words are not read.
@@ -121,7 +121,7 @@ impl std::fmt::Display for Unseen {
             Self::Neon { file } => {
                 write!(
                     formatter,
-                    "{file} may have NEON code; whether it asks the processor first is not looked into"
+                    "{file} has NEON code for processors that have it; whether it asks for all of it is not looked into"
                 )
             }
             Self::Shell { file } => write!(formatter, "what {file} is told to run is not looked into"),
@@ -359,8 +359,11 @@ impl Run<'_> {
                 }
                 Content::Elf(object) if object.elf.is_program() => {
                     // Whoever wants to run it must change its mode first.
-                    for problem in fit::problems(self.platform, &format!("/{path}"), &object.elf) {
-                        self.report(&format!("/{path}"), problem, Some(Severity::Warning));
+                    let path = format!("/{path}");
+                    let problems = fit::problems(self.platform, &path, &object.elf);
+                    for problem in problems.into_iter().chain(fit::instructions(self.platform, &path, object))
+                    {
+                        self.report(&path, problem, Some(Severity::Warning));
                     }
                 }
                 _ => {}

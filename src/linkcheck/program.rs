@@ -35,6 +35,12 @@ impl Run<'_> {
             foreign |= matches!(problem, Problem::WrongArchitecture { .. }) && !compatible;
             self.report(path, problem, compatible.then_some(Severity::Warning));
         }
+        for problem in fit::instructions(self.platform, path, object) {
+            self.report(path, problem, None);
+        }
+        if fit::chooses(self.platform, object) {
+            self.unseen.insert(Unseen::Neon { file: path.to_owned() });
+        }
         if !elf.is_program() {
             let reason = format!("it is {} and no program", elf.kind);
             self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
@@ -116,8 +122,12 @@ impl Run<'_> {
                 let (path, found) = (file.path.clone(), found.to_owned());
                 closure.problems.push(Problem::FloatAbi { path, found, wanted: wanted.to_owned() });
             }
+            if hardware != fit::hardware(self.platform) {
+                continue;
+            }
+            closure.problems.extend(fit::instructions(self.platform, &file.path, &file.object));
             // Arm's attributes of a library are those of all code in it, also of what asks the processor first.
-            if hardware == fit::hardware(self.platform) && file.object.elf.machine != 40 {
+            if file.object.elf.machine != 40 {
                 closure.problems.extend(fit::problems(self.platform, &file.path, &file.object.elf));
             }
         }
@@ -245,10 +255,6 @@ impl Run<'_> {
         let calls =
             |names: &[&str]| object.symbols.undefined.iter().any(|symbol| names.contains(&symbol.0.as_str()));
         let file = path.to_owned();
-        let promised = self.platform.architecture() != "arm" || self.platform.variant() == Some("v8");
-        if !promised && object.elf.arm.is_some_and(|arm| arm.has_neon()) {
-            self.unseen.insert(Unseen::Neon { file: file.clone() });
-        }
         if calls(&OPENERS) {
             self.unseen.insert(Unseen::Dlopen { file: file.clone() });
         }
@@ -264,6 +270,12 @@ impl Run<'_> {
         for problem in fit::problems(self.platform, &path, &object.elf) {
             foreign |= matches!(problem, Problem::WrongArchitecture { .. });
             self.report(&path, problem, None);
+        }
+        for problem in fit::instructions(self.platform, &path, object) {
+            self.report(&path, problem, None);
+        }
+        if fit::chooses(self.platform, object) {
+            self.unseen.insert(Unseen::Neon { file: path.clone() });
         }
         self.checked.insert(path.clone());
         if foreign || self.loaded.contains(real) {

@@ -90,6 +90,14 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             format!("take a base whose {} image is really one", request.platform)
         }
         Problem::FloatAbi { .. } => "take program and base of the same float ABI, such as Debian's armhf".into(),
+        Problem::Processor { needs, promised, .. } if needs.starts_with("NEON") => format!(
+            "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature=+neon` and `-mfpu=neon`, or with \
+             `-mfpu=vfpv3-d16`; or ask for NEON before it is used (`is_arm_feature_detected!`, `getauxval`)"
+        ),
+        Problem::Registers { .. } => {
+            "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it is to run where there is NEON"
+                .into()
+        }
         Problem::Processor { needs, promised, .. } => {
             format!("build for {promised}: look for `target-cpu` or `-march` in the flags that ask for {needs}")
         }

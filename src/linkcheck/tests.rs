@@ -274,6 +274,34 @@ fn files_are_for_the_platform() {
 }
 
 #[test]
+fn neon_code_is_found_and_said_where_it_is() {
+    // vld1.32 {d0-d1}, [r0]; vadd.i32 q0, q0, q0; vst1.32 {d0-d1}, [r0]; bx lr
+    let code = [0xf420_0a8f_u32, 0xf220_0840, 0xf400_0a8f, 0xe12f_ff1e];
+    let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let neon = Sample {
+        class: 32,
+        machine: 40,
+        flags: 0x0500_0400,
+        interpreter: None,
+        tail: code,
+        starts_at_tail: true,
+        ..app(&["libc.so.6"])
+    };
+    let on = |platform| Image { platform, ..Image::new() }.elf("app", &neon);
+    // Of a static program without symbols it cannot be known whether it asks.
+    let alone = Sample { needed: Vec::new(), ..neon.clone() };
+    let report = Image { platform: "linux/arm/v7", ..Image::new() }.elf("app", &alone).report();
+    assert_eq!((report.fails(), report.unseen), (false, vec![Unseen::Neon { file: "/app".into() }]));
+    let report = on("linux/arm/v7").report();
+    assert!(report.fails());
+    let text = report.findings[0].problem.to_string();
+    assert!(text.starts_with("/app was built for NEON (in 0x"), "{text}");
+    assert!(text.ends_with("and the platform promises VFPv3-D16"), "{text}");
+    assert!(report.findings[0].remedy.contains("-mfpu=vfpv3-d16"), "{}", report.findings[0].remedy);
+    assert_eq!(on("linux/arm/v8").checks(), [""; 0]);
+}
+
+#[test]
 fn scripts_need_their_interpreters() {
     let with = |line: &str| {
         Image::glibc().elf("bin/python3", &app(&[])).elf("usr/bin/env", &app(&[])).text("app", line)

@@ -7,6 +7,7 @@ mod image;
 mod libraries;
 mod loader;
 mod musl;
+mod neon;
 pub(crate) mod packages;
 mod programs;
 mod world;
@@ -14,6 +15,7 @@ mod world;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -43,14 +45,21 @@ struct Verdict {
     errors: Vec<(String, String)>,
 }
 
+/// What all tests of the corpus are made of.
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(World::new)
+}
+
 #[test]
 fn xbuild_and_the_real_loader_agree() {
-    let world = World::new();
-    let cases: Vec<Case> = debian::cases(&world)
+    let world = world();
+    let cases: Vec<Case> = debian::cases(world)
         .into_iter()
-        .chain(libraries::cases(&world))
-        .chain(entrypoints::cases(&world))
-        .chain(musl::cases(&world))
+        .chain(libraries::cases(world))
+        .chain(entrypoints::cases(world))
+        .chain(musl::cases(world))
+        .chain(neon::cases(world))
         .collect();
     let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     names.sort_unstable();

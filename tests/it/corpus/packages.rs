@@ -93,6 +93,22 @@ impl Userland {
         }
     }
 
+    /// All regular files of all packages.
+    pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let of = |package: &Package| {
+            let mut archive =
+                tar::Archive::new(fs::File::open(&package.merged.path).expect("a layer of the cache"));
+            let entries = archive.entries().expect("a tar of ours").map(|entry| {
+                let mut entry = entry.expect("a tar of ours");
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).expect("a tar of ours");
+                (entry.path().expect("a tar of ours").display().to_string(), bytes)
+            });
+            entries.collect::<Vec<_>>()
+        };
+        self.packages.values().flat_map(of).collect()
+    }
+
     /// The bytes of a file of a package, by its path with a merged `/usr`.
     pub(super) fn file(&self, package: &str, path: &str) -> Vec<u8> {
         let file = fs::File::open(&self.packages[package].merged.path).expect("a layer of the cache");

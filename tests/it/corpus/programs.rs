@@ -17,6 +17,7 @@ pub(super) const AMD64: Abi = Abi("x86_64-linux-gnu.2.31", &[]);
 pub(super) const ARM64: Abi = Abi("aarch64-linux-gnu.2.31", &[]);
 pub(super) const ARMHF: Abi = Abi("arm-linux-gnueabihf.2.34", &["-mcpu=generic+v7a+vfp3-d32+thumb2-neon"]);
 pub(super) const ARMEL: Abi = Abi("arm-linux-gnueabi.2.34", &["-mcpu=generic+v7a+soft_float-neon-vfp2"]);
+pub(super) const ARMHF_NEON: Abi = Abi("arm-linux-gnueabihf.2.34", &["-mcpu=generic+v7a+vfp3+thumb2+neon"]);
 pub(super) const ARMHF_V8: Abi = Abi("arm-linux-gnueabihf.2.34", &["-mcpu=cortex_a53"]);
 /// Newer than bookworm's.
 pub(super) const AMD64_NEW: Abi = Abi("x86_64-linux-gnu.2.39", &[]);

@@ -1,0 +1,538 @@
+//! What a program's or library's own instructions tell of the processor that it needs: Arm's, where linkers' notes do
+//! not (LLD takes over the attributes of one object file only, GNU's linker the highest of all).
+//!
+//! Where the file still has its mapping symbols (`$a`, `$t`, `$d`: ABI for the Arm Architecture, "Mapping symbols"),
+//! they say what is code. In a stripped one execution is followed from what is known to be a function's start, so that
+//! constants between functions are not taken for code; what only a register leads to is not seen then, unless it is in
+//! the table for unwinding.
+
+use std::collections::BTreeSet;
+
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use serde::{Deserialize, Serialize};
+
+use super::arm::{self, Flow, Instruction, Mode};
+use super::image::{Image, Reader};
+use super::parse::Parsed;
+use super::strings;
+
+type Header = elf::FileHeader32<object::Endianness>;
+
+/// So many NEON instructions must be found where it is not certain what is code.
+const FEWEST: usize = 3;
+/// In more sections with code than this nothing is followed; linkers make a handful.
+const MOST_SECTIONS: usize = 64;
+/// As many instructions may be between a function's first argument and its call.
+const NEAR: u8 = 6;
+/// The kernel's answers about the processor.
+const ASKED: [&[u8]; 2] = [b"getauxval", b"__getauxval"];
+/// Texts and names that only stand where a program looks what its processor has. Behind `/proc/cpuinfo` it must look
+/// for the word, too.
+const SIGNS: [&[u8]; 8] = [
+    b"/proc/self/auxv",
+    b"OPENSSL_armcap",
+    b"neon_available",
+    b"has_neon",
+    b"HasNEON",
+    b"cpu_features",
+    b"get_cpu_flags",
+    b"orc_target_neon",
+];
+
+/// What the instructions of a 32-bit Arm file are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ArmCode {
+    /// Where the first instruction of Advanced SIMD (NEON) is: a function's name, or an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neon: Option<String>,
+    /// The same for the first that calculates with one of the registers d16 to d31.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_registers: Option<String>,
+    /// Whether it asks the processor what it has.
+    pub asks: Asks,
+}
+
+/// Whether code asks the processor, or the kernel, before it relies on what not all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asks {
+    /// There is no sign of it.
+    #[default]
+    No,
+    /// It does.
+    Yes,
+    /// It cannot be seen: a static program without symbols.
+    Unknown,
+}
+
+/// Looks through the code of a file; `None` if it has nothing of interest.
+pub(super) fn look(parsed: &Parsed<'_>, bytes: &[u8]) -> Option<ArmCode> {
+    if parsed.elf.machine != elf::EM_ARM.0 || parsed.image.reader.big || parsed.image.reader.wide {
+        return None;
+    }
+    let tables = Tables::read(bytes).unwrap_or_default();
+    let mut scan = Scan {
+        image: &parsed.image,
+        budget: bytes.len().saturating_mul(2),
+        answers: tables.answers.clone(),
+        slots: slots(parsed, &tables),
+        ..Scan::new(&parsed.image)
+    };
+    let mapped = tables.mapping.iter().any(|(_, kind)| kind.is_some());
+    if mapped {
+        scan.mapped(&tables);
+    } else {
+        scan.followed(&tables);
+    }
+    let fewest = if mapped { 1 } else { FEWEST };
+    let neon = scan.neon.filter(|_| scan.count >= fewest);
+    let found = ArmCode {
+        neon: neon.map(|at| tables.name(bytes, at)),
+        high_registers: scan.high.map(|at| tables.name(bytes, at)),
+        asks: if neon.is_none() && scan.high.is_none() {
+            Asks::No
+        } else if scan.asks || tables.resolves || parsed.resolves() || signs(parsed, bytes) {
+            Asks::Yes
+        } else if parsed.elf.is_static() && tables.symbols == 0 {
+            Asks::Unknown
+        } else {
+            Asks::No
+        },
+    };
+    (found != ArmCode::default()).then_some(found)
+}
+
+/// True if a text or name of [`SIGNS`] is in what is loaded, or among the names of symbols.
+fn signs(parsed: &Parsed<'_>, bytes: &[u8]) -> bool {
+    let names = Tables::names(bytes).unwrap_or_default();
+    let places: Vec<&[u8]> = parsed.image.loads().map(|load| load.bytes).take(64).chain([names]).collect();
+    let has = |text: &[u8]| places.iter().any(|place| strings::has(place, text));
+    SIGNS.iter().any(|text| has(text)) || has(b"/proc/cpuinfo") && has(b"neon")
+}
+
+/// The slots that hold the address of what the kernel is asked by.
+fn slots(parsed: &Parsed<'_>, tables: &Tables) -> BTreeSet<u32> {
+    let (image, dynamic) = (&parsed.image, &parsed.dynamic);
+    let mut found = BTreeSet::new();
+    for (address, size) in [(elf::DT_JMPREL, elf::DT_PLTRELSZ), (elf::DT_REL, elf::DT_RELSZ)] {
+        let (Some(address), Some(size)) = (dynamic.value(address), dynamic.value(size)) else { continue };
+        for entry in image.at(address, size).unwrap_or_default().chunks_exact(8) {
+            let (Some(place), Some(info)) = (image.reader.u32(entry, 0), image.reader.u32(entry, 4)) else {
+                break;
+            };
+            if tables.imports.contains(&(info >> 8)) {
+                found.insert(place);
+            }
+        }
+    }
+    found
+}
+
+/// What the tables of sections and segments tell.
+#[derive(Debug, Default)]
+struct Tables {
+    /// The sections with code: where each begins and ends, in order.
+    code: Vec<(u32, u32)>,
+    /// Mapping symbols in order: where code of a mode begins, or data.
+    mapping: Vec<(u32, Option<Mode>)>,
+    /// Where functions begin, with the lowest bit for their mode.
+    functions: Vec<u32>,
+    /// Where functions begin of which the mode is not known.
+    unwound: Vec<u32>,
+    /// The functions that ask the kernel, if they are in the file.
+    answers: BTreeSet<u32>,
+    /// The numbers of the same as symbols of others.
+    imports: BTreeSet<u32>,
+    /// True if functions are chosen when they are bound (`STT_GNU_IFUNC`).
+    resolves: bool,
+    /// How many symbols linking left.
+    symbols: usize,
+}
+
+impl Tables {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let header = Header::parse(bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let mut tables = Self::default();
+        // A library has none.
+        tables.functions.extend(Some(header.e_entry(endian)).filter(|entry| *entry != 0));
+        for segment in header.program_headers(endian, bytes).ok()? {
+            if segment.p_type(endian).0 == 0x7000_0001 {
+                tables.unwind(segment.p_vaddr(endian), segment.data(endian, bytes).unwrap_or_default());
+            }
+        }
+        let Ok(sections) = header.sections(endian, bytes) else { return Some(tables) };
+        for section in sections.iter() {
+            let (address, size) = (section.sh_addr(endian), section.sh_size(endian));
+            let code = section.sh_flags(endian).0 & 4 != 0 && section.sh_type(endian).0 == 1;
+            if code && address != 0 {
+                tables.code.push((address, address.saturating_add(size)));
+            }
+        }
+        tables.code.sort_unstable();
+        tables.code.dedup();
+        for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
+            let Ok(symbols) = sections.symbols(endian, bytes, kind) else { continue };
+            if kind == elf::SHT_SYMTAB {
+                tables.symbols = symbols.len();
+            }
+            for (index, symbol) in (0_u32..).zip(symbols.iter()) {
+                let name = symbol.name(endian, symbols.strings()).unwrap_or_default();
+                tables.symbol(
+                    index,
+                    name,
+                    symbol.st_info().0 & 15,
+                    symbol.st_value(endian),
+                    symbol.st_shndx(endian).0,
+                    kind == elf::SHT_DYNSYM,
+                );
+            }
+        }
+        tables.mapping.sort_unstable_by_key(|(address, _)| *address);
+        Some(tables)
+    }
+
+    fn symbol(&mut self, index: u32, name: &[u8], kind: u8, address: u32, section: u16, dynamic: bool) {
+        let asks = ASKED.contains(&name);
+        if section == 0 {
+            if asks && dynamic {
+                self.imports.insert(index);
+            }
+            return;
+        }
+        match (kind, name) {
+            (0, [b'$', mode @ (b'a' | b't' | b'd')] | [b'$', mode @ (b'a' | b't' | b'd'), b'.', ..]) => {
+                let mode = match mode {
+                    b'a' => Some(Mode::Arm),
+                    b't' => Some(Mode::Thumb),
+                    _ => None,
+                };
+                self.mapping.push((address, mode));
+            }
+            (2, _) => {
+                self.functions.push(address);
+                if asks {
+                    self.answers.insert(address & !1);
+                }
+            }
+            (10, _) => self.resolves = true,
+            _ => {}
+        }
+    }
+
+    /// The functions in the table for unwinding (Exception Handling ABI, "The top-level exception handling
+    /// architecture"): pairs of words, of which the first is an address relative to itself.
+    fn unwind(&mut self, address: u32, table: &[u8]) {
+        let reader = Reader { big: false, wide: false };
+        for (index, entry) in (0_u32..).zip(table.chunks_exact(8)) {
+            let Some(word) = reader.u32(entry, 0) else { break };
+            let offset = (word << 1).cast_signed() >> 1;
+            self.unwound.push(address.wrapping_add(index * 8).wrapping_add(offset.cast_unsigned()));
+        }
+    }
+
+    /// The texts of the names of all symbols.
+    fn names(bytes: &[u8]) -> Option<&[u8]> {
+        let header = Header::parse(bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, bytes).ok()?;
+        let (_, symbols) =
+            sections.iter().enumerate().find(|(_, section)| section.sh_type(endian) == elf::SHT_SYMTAB)?;
+        let names = sections.iter().nth(usize::try_from(symbols.sh_link(endian)).ok()?)?;
+        names.data(endian, bytes).ok()
+    }
+
+    /// What people call a place in the code.
+    fn name(&self, bytes: &[u8], at: u32) -> String {
+        self.function(bytes, at).unwrap_or_else(|| format!("{at:#x}"))
+    }
+
+    fn function(&self, bytes: &[u8], at: u32) -> Option<String> {
+        let start = self.functions.iter().map(|start| start & !1).filter(|start| *start <= at).max()?;
+        let header = Header::parse(bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, bytes).ok()?;
+        for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
+            let Ok(symbols) = sections.symbols(endian, bytes, kind) else { continue };
+            let here = symbols.iter().find(|symbol| {
+                let (from, size) = (symbol.st_value(endian) & !1, symbol.st_size(endian));
+                // A function of an assembler's may be without its size.
+                symbol.st_info().0 & 15 == 2
+                    && symbol.st_shndx(endian).0 != 0
+                    && from == start
+                    && (size == 0 || at - from < size)
+            });
+            if let Some(symbol) = here {
+                let name = symbol.name(endian, symbols.strings()).ok()?;
+                let name = String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned();
+                return Some(name).filter(|name| !name.is_empty());
+            }
+        }
+        None
+    }
+}
+
+/// What was found so far.
+struct Scan<'a> {
+    image: &'a Image<'a>,
+    /// How many bytes may still be looked at: segments may overlap.
+    budget: usize,
+    answers: BTreeSet<u32>,
+    slots: BTreeSet<u32>,
+    neon: Option<u32>,
+    count: usize,
+    high: Option<u32>,
+    asks: bool,
+    /// How long ago the first argument became `AT_HWCAP`, counted down.
+    near: u8,
+}
+
+impl<'a> Scan<'a> {
+    fn new(image: &'a Image<'a>) -> Self {
+        let (answers, slots) = (BTreeSet::new(), BTreeSet::new());
+        Self { image, budget: 0, answers, slots, neon: None, count: 0, high: None, asks: false, near: 0 }
+    }
+
+    fn visit(&mut self, address: u32, found: &Instruction) {
+        if found.neon {
+            self.count += 1;
+            self.neon.get_or_insert(address);
+        }
+        if found.high {
+            self.high.get_or_insert(address);
+        }
+        if found.sixteen {
+            self.near = NEAR;
+            return;
+        }
+        let Some(near) = self.near.checked_sub(1) else { return };
+        self.near = near;
+        self.asks |= match found.flow {
+            Flow::Call(target, mode) => self.asks_at(target, mode),
+            Flow::Jump(target) => self.asks_at(target, Mode::Arm) || self.asks_at(target, Mode::Thumb),
+            Flow::CallRegister => !self.slots.is_empty() || !self.answers.is_empty(),
+            _ => false,
+        };
+    }
+
+    /// True if what is called asks the kernel: the function itself, or the linker's step to it.
+    fn asks_at(&self, target: u32, mode: Mode) -> bool {
+        if self.answers.contains(&target) {
+            return true;
+        }
+        if self.slots.is_empty() {
+            return false;
+        }
+        // bx pc; nop
+        let enters = self.half(target) == Some(0x4778);
+        let mut at = if mode == Mode::Thumb && enters { target.wrapping_add(4) } else { target };
+        // add ip, pc, #a; add ip, ip, #b; ldr pc, [ip, #c]!
+        let mut base = 0_u32;
+        for _ in 0..4 {
+            let Some(word) = self.word(at) else { return false };
+            let rotated = (word & 0xff).rotate_right((word >> 8 & 15) * 2);
+            match word & 0xffff_f000 {
+                0xe28f_c000 => base = at.wrapping_add(8).wrapping_add(rotated),
+                0xe28c_c000 => base = base.wrapping_add(rotated),
+                0xe5bc_f000 => return self.slots.contains(&base.wrapping_add(word & 0xfff)),
+                _ => return false,
+            }
+            at = at.wrapping_add(4);
+        }
+        false
+    }
+
+    fn half(&self, address: u32) -> Option<u16> {
+        self.image.reader.u16(self.image.tail(address.into())?, 0)
+    }
+
+    fn word(&self, address: u32) -> Option<u32> {
+        self.image.reader.u32(self.image.tail(address.into())?, 0)
+    }
+
+    /// Looks at what mapping symbols say is code.
+    fn mapped(&mut self, tables: &Tables) {
+        for (index, (start, mode)) in tables.mapping.iter().enumerate() {
+            let Some(mode) = *mode else { continue };
+            let before = tables.code.partition_point(|(from, _)| from <= start);
+            let Some((_, end)) = before.checked_sub(1).map(|index| tables.code[index]) else { continue };
+            let next = tables.mapping.get(index + 1).map_or(end, |(next, _)| *next).min(end);
+            let Some(bytes) = self.image.tail((*start).into()) else { continue };
+            let size =
+                usize::try_from(next.saturating_sub(*start)).unwrap_or(0).min(bytes.len()).min(self.budget);
+            self.budget -= size;
+            let (mut at, bytes) = (0, &bytes[..size]);
+            while let Some(found) = decode(self.image.reader, bytes, at, start.wrapping_add(at), mode) {
+                self.visit(start.wrapping_add(at), &found);
+                at += found.size;
+            }
+            self.near = 0;
+        }
+    }
+
+    /// Follows execution from where it may begin.
+    fn followed(&mut self, tables: &Tables) {
+        let mut regions = Vec::new();
+        for load in self.image.loads().filter(|load| load.executable) {
+            let Ok(address) = u32::try_from(load.address) else { continue };
+            // The sections with code, where they are known: the segment has constants, too.
+            let all = [(address, u32::MAX)];
+            let known = &tables.code[..tables.code.len().min(MOST_SECTIONS)];
+            for (from, to) in if known.is_empty() { &all[..] } else { known } {
+                let Some(start) = from.checked_sub(address).and_then(|at| usize::try_from(at).ok()) else {
+                    continue;
+                };
+                let size = usize::try_from(to.saturating_sub(*from)).unwrap_or(usize::MAX);
+                let bytes = load.bytes.get(start..).unwrap_or_default();
+                let size = size.min(bytes.len()).min(self.budget);
+                self.budget -= size;
+                if size > 0 {
+                    regions.push(Region::new(*from, &bytes[..size]));
+                }
+            }
+        }
+        for region in &mut regions {
+            for function in &tables.functions {
+                region.seed(*function & !1, if function & 1 == 1 { Mode::Thumb } else { Mode::Arm });
+            }
+            region.follow(self.image.reader);
+            for function in &tables.unwound {
+                let mode = region.guess(self.image.reader, *function);
+                region.seed(function & !1, mode);
+            }
+            region.follow(self.image.reader);
+        }
+        for region in &regions {
+            for half in 0..region.bytes.len() / 2 {
+                if !region.visited.has(half) || region.literals.has(half) {
+                    continue;
+                }
+                let mode = if region.thumb.has(half) { Mode::Thumb } else { Mode::Arm };
+                let Ok(at) = u32::try_from(half * 2) else { break };
+                let address = region.address.wrapping_add(at);
+                if let Some(found) = decode(self.image.reader, region.bytes, at, address, mode) {
+                    self.visit(address, &found);
+                }
+            }
+        }
+    }
+}
+
+/// The instruction at an offset.
+fn decode(reader: Reader, bytes: &[u8], at: u32, address: u32, mode: Mode) -> Option<Instruction> {
+    let at = usize::try_from(at).ok()?;
+    match mode {
+        Mode::Arm => Some(arm::a32(reader.u32(bytes, at)?, address)),
+        Mode::Thumb => {
+            let first = reader.u16(bytes, at)?;
+            let second = reader.u16(bytes, at + 2);
+            // One of two halfwords is not cut.
+            if first >> 11 >= 0b11101 && second.is_none() {
+                return None;
+            }
+            Some(arm::t32(first, second.unwrap_or(0), address))
+        }
+    }
+}
+
+/// A bit for every halfword.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn has(&self, index: usize) -> bool {
+        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
+    }
+
+    fn set(&mut self, index: usize) {
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word |= 1 << (index % 64);
+        }
+    }
+}
+
+/// A segment in which execution is followed.
+struct Region<'a> {
+    address: u32,
+    bytes: &'a [u8],
+    open: Vec<(u32, Mode)>,
+    visited: Bits,
+    thumb: Bits,
+    literals: Bits,
+}
+
+impl<'a> Region<'a> {
+    fn new(address: u32, bytes: &'a [u8]) -> Self {
+        let bits = || Bits(vec![0; bytes.len() / 128 + 1]);
+        Self { address, bytes, open: Vec::new(), visited: bits(), thumb: bits(), literals: bits() }
+    }
+
+    /// The number of the halfword at an address, if it is here.
+    fn half(&self, address: u32) -> Option<usize> {
+        let at = usize::try_from(address.checked_sub(self.address)?).ok()?;
+        (at < self.bytes.len()).then_some(at / 2)
+    }
+
+    fn seed(&mut self, address: u32, mode: Mode) {
+        if self.half(address).is_some_and(|half| !self.visited.has(half))
+            && (mode == Mode::Thumb || address.is_multiple_of(4))
+        {
+            self.open.push((address, mode));
+        }
+    }
+
+    /// Follows execution until all that it leads to is known.
+    fn follow(&mut self, reader: Reader) {
+        while let Some((mut address, mode)) = self.open.pop() {
+            let mut conditional = 0_u8;
+            while let Some(half) = self.half(address) {
+                if self.visited.has(half) || self.literals.has(half) {
+                    break;
+                }
+                let at = address - self.address;
+                let Some(found) = decode(reader, self.bytes, at, address, mode) else { break };
+                self.visited.set(half);
+                if mode == Mode::Thumb {
+                    self.thumb.set(half);
+                }
+                if let Some((literal, size)) = found.literal
+                    && let Some(half) = self.half(literal & !3)
+                {
+                    (half..half + size as usize / 2).for_each(|half| self.literals.set(half));
+                }
+                let certain = conditional == 0;
+                conditional =
+                    if found.conditional > 0 { found.conditional } else { conditional.saturating_sub(1) };
+                match found.flow {
+                    Flow::Away if certain => break,
+                    Flow::Next | Flow::CallRegister | Flow::Away => {}
+                    Flow::Jump(target) => {
+                        self.seed(target, mode);
+                        if certain {
+                            break;
+                        }
+                    }
+                    Flow::Branch(target) => self.seed(target, mode),
+                    Flow::Call(target, mode) => self.seed(target, mode),
+                }
+                address = address.wrapping_add(found.size);
+            }
+        }
+    }
+
+    /// The likely mode of a function: most A32 instructions are unconditional, which their highest bits say.
+    fn guess(&self, reader: Reader, address: u32) -> Mode {
+        if !address.is_multiple_of(4) {
+            return Mode::Thumb;
+        }
+        let Some(half) = self.half(address) else { return Mode::Thumb };
+        let words = (0..8).map_while(|word| reader.u32(self.bytes, half * 2 + word * 4));
+        let (mut always, mut all) = (0, 0);
+        for word in words {
+            all += 1;
+            always += u32::from(word >> 28 == 14);
+        }
+        if always * 10 >= all * 6 { Mode::Arm } else { Mode::Thumb }
+    }
+}
