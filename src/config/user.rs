@@ -46,6 +46,12 @@ pub struct UserRegistryTable {
     /// A PEM file with certificates that it is trusted by, beside the system's.
     #[schemars(with = "Option<String>")]
     pub ca: Option<Text>,
+    /// A PEM file with the certificate that tells it who we are; its key is in `client-key`.
+    #[schemars(with = "Option<String>")]
+    pub client_cert: Option<Text>,
+    /// A PEM file with the private key of `client-cert`.
+    #[schemars(with = "Option<String>")]
+    pub client_key: Option<Text>,
 }
 
 /// `[zig]`.

@@ -1,23 +1,25 @@
 //! One exchange with a registry: where it is, who we are to it, and what its answer means for trying again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::credentials::Keyring;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::RepositoryName;
 use super::repository::Repository;
 use super::retry::{Attempt, Patience, Retry, retry_after};
 use super::token::Tokens;
+use super::trust::{self, Found};
 use super::url::Url;
 use crate::settings::RegistrySettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport};
+use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust};
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
@@ -66,27 +68,18 @@ pub enum Access {
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     config: Config,
+    environment: Environment,
     transport: Transport,
     keyring: Keyring,
     tokens: Tokens,
     /// What each server wants of us, once it has said so.
     challenges: Mutex<BTreeMap<String, Challenge>>,
+    /// The certificates for each registry, once they were looked for.
+    trust: Mutex<BTreeMap<String, Found>>,
     /// Whether a server on loopback speaks TLS, once that is known.
     secure: Mutex<BTreeMap<String, bool>>,
-}
-
-/// A repository at the place where it is asked for.
-#[derive(Clone, Debug)]
-pub(super) struct Endpoint {
-    /// Its name there. Behind a rewrite or a mirror it is another than the user's.
-    pub(super) name: RepositoryName,
-    /// `https://host/v2/repository`
-    pub(super) base: Url,
-    trust: Option<PathBuf>,
-    access: Access,
 }
 
 /// One request, as often as it takes.
@@ -124,6 +117,13 @@ impl<'a> Call<'a> {
     }
 }
 
+impl fmt::Debug for Inner {
+    // Without what is known of the user.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// A client that finds credentials and proxies by `environment`.
     #[must_use]
@@ -134,6 +134,8 @@ impl Client {
             tokens: Tokens::default(),
             challenges: Mutex::default(),
             secure: Mutex::default(),
+            trust: Mutex::default(),
+            environment: environment.clone(),
             config,
         }))
     }
@@ -221,12 +223,14 @@ impl Client {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
-        let trust = settings.and_then(|settings| settings.ca.clone());
+        let trust = self.trust(name.registry(), settings)?;
         let secure = if let Some(plain) = settings.and_then(|settings| settings.plain_http) {
             !plain
         } else {
             let (host, _) = http::split_port(authority);
-            !http::is_loopback(host) || self.speaks_tls(authority, trust.as_ref(), cancel)?
+            // Who has certificates for it knows that it speaks TLS.
+            let known = trust != Found::default() || !http::is_loopback(host);
+            known || self.speaks_tls(authority, cancel)?
         };
         let scheme = if secure { "https" } else { "http" };
         let base = Url::parse(&format!("{scheme}://{authority}/v2/{}", name.path())).ok_or_else(|| {
@@ -238,13 +242,19 @@ impl Client {
         Ok(Endpoint { name, base, trust, access })
     }
 
+    /// The certificates for a registry.
+    fn trust(&self, registry: &str, settings: Option<&RegistrySettings>) -> Result<Found, RegistryError> {
+        let mut known = self.0.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(registry) {
+            return Ok(found.clone());
+        }
+        let found = trust::of_registry(registry, settings, &self.0.environment)?;
+        known.insert(registry.to_owned(), found.clone());
+        Ok(found)
+    }
+
     /// Asks a server on loopback once how it speaks, as docker does: there a registry without TLS is usual.
-    fn speaks_tls(
-        &self,
-        authority: &str,
-        trust: Option<&PathBuf>,
-        cancel: &Cancel,
-    ) -> Result<bool, RegistryError> {
+    fn speaks_tls(&self, authority: &str, cancel: &Cancel) -> Result<bool, RegistryError> {
         let mut known = self.0.secure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secure) = known.get(authority) {
             return Ok(*secure);
@@ -254,11 +264,11 @@ impl Client {
             url: format!("https://{authority}/v2/"),
             headers: Vec::new(),
             body: Body::None,
-            trust: trust.cloned(),
+            trust: Trust::default(),
             patience: Some(PROBE),
         };
         let secure = match self.0.transport.send(&request, cancel, &mut || ()) {
-            Ok(_) => true,
+            Ok(_) | Err(HttpError::Identity(_)) => true,
             // A certificate that is not trusted is a certificate. Everything else is no TLS.
             Err(HttpError::Tls(reason)) => reason.contains("certificate"),
             Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
@@ -314,15 +324,14 @@ impl Client {
                 url: url.text(),
                 headers,
                 body: call.body.clone(),
-                trust: endpoint.trust.clone().filter(|_| url.host() == endpoint.base.host()),
+                trust: endpoint.trust_at(&url),
                 patience: call.patience,
             };
             let mut response = self
                 .0
                 .transport
                 .send(&request, cancel, on_wait)
-                .map_err(|error| Attempt::of_http(error, url.authority(), call.what))?;
-            let host = url.authority().to_owned();
+                .map_err(|error| endpoint.failed(error, &url, call.what))?;
             match response.status {
                 301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
                     redirects += 1;
@@ -351,41 +360,7 @@ impl Client {
                         .insert(endpoint.base.authority().to_owned(), challenge);
                     refused = sent;
                 }
-                401 => {
-                    let reason = self::reason(&mut response, cancel)?;
-                    return Err(Attempt::again(format!("{host} answered 401{}", behind(&reason))));
-                }
-                // With a document of its own it is the registry's word, else it may be a proxy's.
-                403 if response.proxy.is_some()
-                    && response.header("docker-distribution-api-version").is_none() =>
-                {
-                    let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
-                    let reason = self::reason(&mut response, cancel)?;
-                    let scope = scopes.join(" ");
-                    return Err(match proxy.filter(|_| reason.is_empty()) {
-                        Some(proxy) => {
-                            let reason = ProxyError::Refuses { proxy, host, status: 403 };
-                            RegistryError::Proxy { what, reason }
-                        }
-                        None => RegistryError::Denied { what, host, scope, reason },
-                    }
-                    .into());
-                }
-                403 => {
-                    let (what, scope) = (call.what.to_owned(), scopes.join(" "));
-                    let reason = self::reason(&mut response, cancel)?;
-                    return Err(RegistryError::Denied { what, host, scope, reason }.into());
-                }
-                status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
-                    let after =
-                        response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
-                    let reason = self::reason(&mut response, cancel)?;
-                    let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
-                    let through = through.unwrap_or_default();
-                    let reason = format!("{host} answered {status}{through}{}", behind(&reason));
-                    return Err(Attempt::Again { reason, after });
-                }
-                _ => return Ok(response),
+                _ => return settled(endpoint, call, &url, &scopes, response, cancel),
             }
         }
     }
@@ -457,53 +432,60 @@ impl Client {
     }
 }
 
-impl Endpoint {
-    pub(super) fn access(&self) -> Access {
-        self.access
-    }
-
-    pub(super) fn trust(&self) -> Option<&PathBuf> {
-        self.trust.as_ref()
-    }
-
-    /// An address that a registry sent us to. Behind a proxy that does its TLS, a registry may think that it has none:
-    /// its own host is then spoken to as before. No other host is spoken to without TLS, save one on this machine.
-    pub(super) fn allowed(&self, to: Url) -> Option<Url> {
-        if to.is_secure() || !self.base.is_secure() || http::is_loopback(to.host()) {
-            return Some(to);
+/// What an answer that asks for nothing more means for trying again.
+fn settled(
+    endpoint: &Endpoint,
+    call: &Call<'_>,
+    url: &Url,
+    scopes: &[String],
+    mut response: Response,
+    cancel: &Cancel,
+) -> Result<Response, Attempt> {
+    let host = url.authority().to_owned();
+    match response.status {
+        // Where a redirect leads, credentials of ours are no use: its address was good for a while, and a new one may be.
+        status @ (401 | 403) if !url.same_origin(&endpoint.base) => {
+            let reason = self::reason(&mut response, cancel)?;
+            Err(Attempt::again(format!("{host} answered {status}{}", behind(&reason))))
         }
-        (to.host() == self.base.host()).then(|| to.secured())
-    }
-
-    /// An error unless an answer has one of these statuses.
-    pub(super) fn expect(
-        &self,
-        response: &mut Response,
-        what: &str,
-        statuses: &[u16],
-        cancel: &Cancel,
-    ) -> Result<(), RegistryError> {
-        let status = response.status;
-        if statuses.contains(&status) {
-            return Ok(());
-        }
-        let reason = reason(response, cancel)?;
-        let (what, host) = (what.to_owned(), self.base.authority().to_owned());
-        Err(match status {
-            404 | 410 => RegistryError::NotFound { what, reason },
-            400..=499 => {
-                let reason = if reason.is_empty() { format!("it answers {status}") } else { reason };
-                RegistryError::Refused { what, host, reason }
+        // With a document of its own it is the registry's word, else it may be a proxy's.
+        403 if response.proxy.is_some() && response.header("docker-distribution-api-version").is_none() => {
+            let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
+            let reason = self::reason(&mut response, cancel)?;
+            let scope = scopes.join(" ");
+            Err(match proxy.filter(|_| reason.is_empty()) {
+                Some(proxy) => {
+                    let reason = ProxyError::Refuses { proxy, host, status: 403 };
+                    RegistryError::Proxy { what, reason }
+                }
+                None => RegistryError::Denied { what, host, scope, reason },
             }
-            _ => RegistryError::Protocol { what, host, reason: format!("it answers {status}") },
-        })
-    }
-
-    /// A URL below the repository.
-    pub(super) fn url(&self, below: &str) -> Url {
-        let text = format!("{}/{below}", self.base.text());
-        // Its parts are a repository, which was parsed, and a digest, a tag or a word of ours.
-        Url::parse(&text).unwrap_or_else(|| self.base.clone())
+            .into())
+        }
+        403 => {
+            let (what, scope) = (call.what.to_owned(), scopes.join(" "));
+            let reason = self::reason(&mut response, cancel)?;
+            Err(RegistryError::Denied { what, host, scope, reason }.into())
+        }
+        // nginx tells in a page what others tell by an alert.
+        400 if response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) => {
+            let page = self::page(&mut response, cancel)?;
+            let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
+            Err(if page.contains("SSL certificate") {
+                endpoint.failed(HttpError::Identity(reason), url, call.what)
+            } else {
+                RegistryError::Refused { what, host, reason }.into()
+            })
+        }
+        status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
+            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+            let reason = self::reason(&mut response, cancel)?;
+            let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
+            let through = through.unwrap_or_default();
+            let reason = format!("{host} answered {status}{through}{}", behind(&reason));
+            Err(Attempt::Again { reason, after })
+        }
+        _ => Ok(response),
     }
 }
 
@@ -524,13 +506,17 @@ fn behind(reason: &str) -> String {
 
 /// What a server says of its refusal: the specification's error document, else nothing that could be shown.
 pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
-    let bytes = match response.read(ERROR_LIMIT, cancel) {
-        Ok((bytes, _)) => bytes,
-        Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
+    Ok(words(page(response, cancel)?.as_bytes()))
+}
+
+/// The text of an answer that tells of a failure.
+fn page(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
+    match response.read(ERROR_LIMIT, cancel) {
+        Ok((bytes, _)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(HttpError::Cancelled(cancelled)) => Err(cancelled.into()),
         // The status is what counts.
-        Err(_) => Vec::new(),
-    };
-    Ok(words(&bytes))
+        Err(_) => Ok(String::new()),
+    }
 }
 
 /// `CODE: message` of each error in an error document.

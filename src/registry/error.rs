@@ -71,6 +71,18 @@ pub enum RegistryError {
         /// Why.
         reason: ProxyError,
     },
+    /// The registry wants a client certificate, or does not take the one it got.
+    #[error("{host} {}: {reason}", of_certificate(given.as_deref()))]
+    Identity {
+        /// The server.
+        host: String,
+        /// The file of the certificate; `None` if there was none.
+        given: Option<PathBuf>,
+        /// A key that is there and cannot be read.
+        hidden: Option<PathBuf>,
+        /// The server's word.
+        reason: String,
+    },
     /// The registry could not be reached, or failed, at every attempt.
     #[error("`{what}`: {reason} (tried {attempts} times)")]
     Transient {
@@ -193,6 +205,13 @@ fn said(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
+fn of_certificate(given: Option<&std::path::Path>) -> String {
+    match given {
+        Some(path) => format!("refuses the client certificate `{}`", path.display()),
+        None => "wants a client certificate, and there is none for it".into(),
+    }
+}
+
 fn of_login(credentials: Option<&str>) -> String {
     match credentials {
         Some(source) => format!("refuses the credentials from {source}"),
@@ -215,6 +234,7 @@ impl Explain for RegistryError {
             Self::Name(_) => ExitCode::Usage,
             Self::NotFound { .. } => ExitCode::NotFound,
             Self::Unauthorized { .. }
+            | Self::Identity { .. }
             | Self::InsecureRealm { .. }
             | Self::Helper { .. }
             | Self::HelperTime { .. } => ExitCode::Unauthorized,
@@ -243,6 +263,13 @@ impl Explain for RegistryError {
             Self::Unauthorized { registry, .. } => Some(format!(
                 "log in with `docker login {registry}` or `podman login {registry}`, or set \
                  XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD"
+            )),
+            Self::Identity { hidden: Some(path), .. } => {
+                Some(format!("`{}` is there and not yours to read: have a copy of your own", path.display()))
+            }
+            Self::Identity { host, .. } => Some(format!(
+                "set `client-cert` and `client-key` of registry.\"{host}\" in the user's configuration file, or put them \
+                 where docker has them: ~/.config/docker/certs.d/{host}/client.cert and client.key"
             )),
             Self::Denied { .. } => Some("give the user or token this right on the repository".into()),
             Self::Tls { .. } => Some(

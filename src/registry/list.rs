@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::client::{Call, Endpoint};
+use super::client::Call;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::Wanted;
 use super::repository::Repository;

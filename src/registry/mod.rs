@@ -28,6 +28,7 @@
 mod challenge;
 mod client;
 mod credentials;
+mod endpoint;
 mod error;
 mod list;
 mod name;
@@ -35,6 +36,7 @@ pub mod parallel;
 mod repository;
 mod retry;
 mod token;
+mod trust;
 mod upload;
 mod url;
 

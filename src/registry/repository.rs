@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::client::{Access, Call, Client, Endpoint};
+use super::client::{Access, Call, Client};
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::{RepositoryName, Wanted};
 use super::retry::{Attempt, Retry};

@@ -67,6 +67,16 @@ impl Attempt {
             HttpError::Invalid(reason) => {
                 Self::Over(RegistryError::Protocol { what: what.to_owned(), host: host.to_owned(), reason })
             }
+            HttpError::Identity(reason) => Self::Over(RegistryError::Identity {
+                host: host.to_owned(),
+                given: None,
+                hidden: None,
+                reason,
+            }),
+            HttpError::Trust(reason) => Self::Over(RegistryError::Configuration {
+                registry: host.to_owned(),
+                reason: reason.to_string(),
+            }),
             HttpError::File(error) => Self::Over(error.into()),
             HttpError::Cancelled(cancelled) => Self::Over(cancelled.into()),
         }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::challenge::Challenge;
-use super::client::{self, Client, Endpoint};
+use super::client::{self, Client};
 use super::credentials::{Credentials, Login, Secret};
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::retry::{Attempt, retry_after};
 use super::url::{Url, escape};
@@ -139,10 +140,10 @@ fn fetch(
             headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
         }
         let body = body.map_or(Body::None, |text| Body::Bytes(Arc::from(text.into_bytes())));
-        let trust = endpoint.trust().cloned();
+        let trust = endpoint.trust_for_tokens(url);
         let request = Request { method, url: url.text(), headers, body, trust, patience: None };
         let sent = client.transport().send(&request, cancel, &mut || ());
-        sent.map_err(|error| Attempt::of_http(error, url.authority(), what))
+        sent.map_err(|error| endpoint.failed(error, url, what))
     };
     let response = match credentials.map(|credentials| &credentials.login) {
         Some(Login::Identity(token)) => {

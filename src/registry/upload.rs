@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::client::{Call, Endpoint};
+use super::client::Call;
+use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::{RepositoryName, Wanted};
 use super::repository::{Repository, is_whole};

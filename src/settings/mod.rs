@@ -365,6 +365,10 @@ pub struct RegistrySettings {
     pub plain_http: Option<bool>,
     /// A PEM file with certificates that it is trusted by, beside the system's. Absolute.
     pub ca: Option<PathBuf>,
+    /// A PEM file with the certificate that tells it who we are. Absolute; only with its key.
+    pub client_cert: Option<PathBuf>,
+    /// A PEM file with the key of this certificate. Absolute.
+    pub client_key: Option<PathBuf>,
 }
 
 /// How zig is found.

@@ -24,18 +24,26 @@ pub(super) fn registries(
             let origin = Origin::User(document.location(text.span()));
             self::place(text.get_ref()).map_err(|problem| problem.at(&origin))
         };
+        let file = |path: &crate::config::Text| {
+            let home = environment.path("HOME");
+            match (path.get_ref().strip_prefix("~/"), home) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => document.source.folder().join(path.get_ref()),
+            }
+        };
         let settings = RegistrySettings {
             mirrors: table.mirrors.iter().flatten().map(place).collect::<Result<_, _>>()?,
             rewrite: table.rewrite.as_ref().map(place).transpose()?,
             plain_http: table.plain_http,
-            ca: table.ca.as_ref().map(|path| {
-                let home = environment.path("HOME");
-                match (path.get_ref().strip_prefix("~/"), home) {
-                    (Some(rest), Some(home)) => home.join(rest),
-                    _ => document.source.folder().join(path.get_ref()),
-                }
-            }),
+            ca: table.ca.as_ref().map(file),
+            client_cert: table.client_cert.as_ref().map(file),
+            client_key: table.client_key.as_ref().map(file),
         };
+        if let (Some(alone), None) | (None, Some(alone)) = (&table.client_cert, &table.client_key) {
+            let origin = Origin::User(document.location(alone.span()));
+            let fix = "give both: the certificate in client-cert, and its key in client-key";
+            return Err(values::form("a client certificate with its key", alone.get_ref(), fix).at(&origin));
+        }
         registries.insert(place(key)?, settings);
     }
     let name = "XBUILD_REGISTRY_PLAIN_HTTP";
@@ -91,6 +99,22 @@ mod tests {
         assert_eq!(own.ca.as_deref(), Some(std::path::Path::new("/home/me/.config/xbuild/ca.pem")));
         assert_eq!((own.rewrite.as_deref(), own.plain_http), (Some("localhost:1"), Some(true)));
         assert_eq!(found["10.0.0.1:5000"].plain_http, Some(true));
+    }
+
+    #[test]
+    fn a_client_certificate_has_a_key() {
+        let text = "[registry.\"r.example\"]\nclient-cert = \"~/me.pem\"\nclient-key = \"me.key\"\n";
+        let found = resolved(text, &[("HOME", "/home/me")]).unwrap();
+        let own = &found["r.example"];
+        assert_eq!(own.client_cert.as_deref(), Some(std::path::Path::new("/home/me/me.pem")));
+        assert_eq!(own.client_key.as_deref(), Some(std::path::Path::new("/home/me/.config/xbuild/me.key")));
+        for text in ["client-cert = \"me.pem\"\n", "client-key = \"me.pem\"\n"] {
+            let error = resolved(&format!("[registry.\"r.example\"]\n{text}"), &[]).unwrap_err();
+            assert!(
+                error.to_string().contains("`me.pem` is not a client certificate with its key"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bases;
 mod buildx;
+mod client_certificates;
 mod commands;
 mod corpus;
 mod determinism;

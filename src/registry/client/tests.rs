@@ -190,7 +190,7 @@ fn a_token_service_without_tls_gets_no_credentials_of_a_registry_with_it() {
     let endpoint = Endpoint {
         name: "r.example/a".parse().unwrap(),
         base: Url::parse("https://r.example/v2/a").unwrap(),
-        trust: None,
+        trust: Found::default(),
         access: Access::Push,
     };
     let challenge =
@@ -206,7 +206,7 @@ fn an_upload_is_not_led_to_an_address_without_tls() {
     let endpoint = Endpoint {
         name: "r.example/a".parse().unwrap(),
         base: Url::parse("https://r.example/v2/a").unwrap(),
-        trust: None,
+        trust: Found::default(),
         access: Access::Push,
     };
     let allowed = |text: &str| endpoint.allowed(Url::parse(text).unwrap()).map(|url| url.text());

@@ -7,12 +7,14 @@
 
 mod forward;
 mod proxy;
+mod trust;
 
 pub use proxy::{ProxyError, ProxyName, is_loopback, split_port};
+pub use trust::{Identity, Trust, TrustError};
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +22,6 @@ use std::thread;
 use std::time::Duration;
 
 use ureq::http::{Request as HttpRequest, Response as HttpResponse};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 
 use proxy::{Proxy, Setting};
 
@@ -47,8 +48,8 @@ pub struct Transport {
     agents: Arc<Mutex<Agents>>,
 }
 
-/// By the proxy, whether a tunnel through it is needed, and the file of certificates.
-type Agents = BTreeMap<(Option<Setting>, bool, Option<PathBuf>), Route>;
+/// By the proxy, whether a tunnel through it is needed, and certificates.
+type Agents = BTreeMap<(Option<Setting>, bool, Trust), Route>;
 
 /// How a request gets to its server.
 #[derive(Clone)]
@@ -130,8 +131,8 @@ pub struct Request {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Body,
-    /// A PEM file with certificates that are trusted beside the system's.
-    pub trust: Option<PathBuf>,
+    /// Whom the server is trusted by, and who we are to it.
+    pub trust: Trust,
     /// How long the answer may take to begin; the transport's limit if `None`.
     pub patience: Option<Duration>,
 }
@@ -142,6 +143,12 @@ pub enum HttpError {
     /// The server's certificate is not trusted, or it does not speak TLS.
     #[error("{0}")]
     Tls(String),
+    /// The server wants a client certificate, or does not take ours.
+    #[error("{0}")]
+    Identity(String),
+    /// A file with certificates or a key cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// No connection, a broken or a stalled one.
     #[error("{0}")]
     Broken(String),
@@ -151,7 +158,7 @@ pub enum HttpError {
     /// The request cannot be sent as it is.
     #[error("{0}")]
     Invalid(String),
-    /// A file to be sent, or one with certificates, cannot be read.
+    /// A file to be sent cannot be read.
     #[error("{0}")]
     File(#[from] io::Error),
     /// The work was stopped.
@@ -274,12 +281,8 @@ impl Transport {
             return Ok(route.clone());
         }
         let proxy = key.0.as_ref().map(Setting::proxy).transpose()?;
-        let roots = match &request.trust {
-            Some(path) => certificates(path)?,
-            None => RootCerts::PlatformVerifier,
-        };
         let config = ureq::Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(trust::configuration(&request.trust)?)
             .user_agent(concat!("xbuild/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(0)
@@ -456,6 +459,9 @@ fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
         })
     };
     let tls = |reason: String| {
+        if is_about_us(&reason) {
+            return HttpError::Identity(reason);
+        }
         HttpError::Tls(through(match reason {
             reason if reason.contains("CaUsedAsEndEntity") => {
                 "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's".into()
@@ -498,28 +504,26 @@ fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
     }
 }
 
+/// True for the alerts of a server that looks at a client certificate (RFC 8446, section 6.2).
+fn is_about_us(reason: &str) -> bool {
+    const ALERTS: [&str; 9] = [
+        "CertificateRequired",
+        "BadCertificate",
+        "UnsupportedCertificate",
+        "CertificateRevoked",
+        "CertificateExpired",
+        "CertificateUnknown",
+        "UnknownCA",
+        "UnknownCa",
+        "AccessDenied",
+    ];
+    let alert = reason.split("fatal alert: ").nth(1);
+    alert.is_some_and(|alert| ALERTS.iter().any(|known| alert.starts_with(known)))
+}
+
 /// The status in ureq's words for a `CONNECT` that was answered: `proxy server responded 407/407`.
 fn refusal(reason: &str) -> Option<u16> {
     reason.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
-}
-
-/// The system's certificates and those of a PEM file.
-fn certificates(path: &Path) -> Result<RootCerts, HttpError> {
-    let mut found = Vec::new();
-    for item in ureq::tls::parse_pem(&fs::read(path)?) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(HttpError::Invalid(format!("`{}`: {error}", path.display()))),
-        }
-    }
-    if found.is_empty() {
-        return Err(HttpError::Invalid(format!("`{}` has no certificate in PEM form", path.display())));
-    }
-    // Those of the system that cannot be read are as good as absent: who trusts them is refused, not accepted.
-    let system = rustls_native_certs::load_native_certs().certs;
-    found.extend(system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
-    Ok(RootCerts::new_with_certs(&found))
 }
 
 #[cfg(test)]

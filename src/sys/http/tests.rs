@@ -10,7 +10,7 @@ fn transport() -> Transport {
 
 fn get(url: &str) -> Request {
     let (url, headers) = (url.to_owned(), vec![("x-test", "yes".to_owned())]);
-    Request { method: Method::Get, url, headers, body: Body::None, trust: None, patience: None }
+    Request { method: Method::Get, url, headers, body: Body::None, trust: Trust::default(), patience: None }
 }
 
 fn ask(request: &Request) -> Result<(u16, Vec<u8>), HttpError> {

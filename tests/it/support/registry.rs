@@ -27,6 +27,8 @@ pub(crate) enum Guard {
     Open,
     /// One user, by `Authorization: Basic`.
     Password,
+    /// Those who have a client certificate of this authority.
+    Certificate(PathBuf),
     /// Those that a token service lets in.
     Token(TokenService),
 }
@@ -56,6 +58,11 @@ impl Registry {
     /// With TLS, by this certificate and key.
     pub(crate) fn with_tls(certificate: &Path, key: &Path) -> Self {
         Self::start(Guard::Open, Some((certificate, key)))
+    }
+
+    /// With TLS, and only for those who have a certificate of this authority.
+    pub(crate) fn with_client_certificates(authority: &Path, certificate: &Path, key: &Path) -> Self {
+        Self::start(Guard::Certificate(authority.to_owned()), Some((certificate, key)))
     }
 
     fn start(guard: Guard, tls: Option<(&Path, &Path)>) -> Self {
@@ -200,6 +207,10 @@ fn configuration(folder: &Path, port: u16, guard: &Guard, tls: Option<(&Path, &P
     }
     match guard {
         Guard::Open => {}
+        // Behind what tells of TLS.
+        Guard::Certificate(authority) => {
+            write!(text, "    clientcas:\n      - {}\n", authority.display()).expect("a text");
+        }
         Guard::Password => {
             let path = folder.join("htpasswd");
             fs::write(&path, format!("{USER}:{HASH}\n")).expect("a folder of the test");

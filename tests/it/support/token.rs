@@ -98,14 +98,21 @@ pub(crate) fn authority(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
 
 /// The same for a server of this name, `DNS:…` or `IP:…`.
 pub(crate) fn authority_for(folder: &Path, name: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let (authority, signing) = certificate(folder, "authority");
-    let (pem, key) = (folder.join("server.pem"), folder.join("server.key"));
-    let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=server -batch");
-    let run = run.arg("-addext").arg(format!("subjectAltName={name}"));
-    let run = run.words("-addext basicConstraints=critical,CA:FALSE");
-    let run = run.arg("-CA").arg(&authority).arg("-CAkey").arg(signing);
-    run.arg("-keyout").arg(&key).arg("-out").arg(&pem).run().success();
+    let (authority, _) = certificate(folder, "authority");
+    let (pem, key) = issue(folder, "server", &format!("subjectAltName={name}"));
     (authority, pem, key)
+}
+
+/// A certificate of the folder's authority with this extension, and its key: `NAME.pem`, `NAME.key`.
+pub(crate) fn issue(folder: &Path, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+    let (pem, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -batch");
+    let run = run.arg("-subj").arg(format!("/CN={name}")).arg("-addext").arg(extension);
+    let run = run.words("-addext basicConstraints=critical,CA:FALSE");
+    let run =
+        run.arg("-CA").arg(folder.join("authority.pem")).arg("-CAkey").arg(folder.join("authority.key"));
+    run.arg("-keyout").arg(&key).arg("-out").arg(&pem).run().success();
+    (pem, key)
 }
 
 fn serve(
