@@ -17,6 +17,7 @@ mod interrupt;
 mod killed;
 mod linkcheck;
 mod lock;
+mod machines;
 mod manifests;
 mod mirrors;
 mod outputs;
