@@ -135,10 +135,15 @@ impl<'a> Publisher<'a> {
             let manifest = entry(image);
             (image.platform.clone(), (manifest, image.config.digest().clone()))
         });
+        let by_digest = |output: &&Output| output.kind == OutputKind::Registry { by_digest: true };
+        let untagged: Vec<String> =
+            self.plan.outputs.iter().filter(by_digest).flat_map(|output| names(self.plan, output)).collect();
         let mut names = self.plan.tags.clone();
         names.extend(self.plan.outputs.iter().flat_map(|output| output.names.iter().cloned()));
+        // A repository that has the digest alone has no tag `latest`.
+        names.retain(|name| !untagged.contains(name));
         names.dedup();
-        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names, loaded })
+        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names, untagged, loaded })
     }
 }
 

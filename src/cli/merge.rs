@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueHint};
+use serde_json::Value;
 
 use super::commands::{Context, json_text};
 use super::images::{Images, PLACES, pushed_line};
@@ -34,7 +35,7 @@ pub(super) struct CreateOptions {
     /// Where the new index goes [default: where --tag says]
     #[arg(short, long, value_name = "DESTINATION")]
     output: Option<String>,
-    /// Read further sources from a file, one a line; or the image of a --metadata-file
+    /// Read further sources from a file: one a line, a --metadata-file of a build, or descriptors
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Vec<PathBuf>,
     /// Add to the index that is there, and replace its images of the same platforms
@@ -66,8 +67,10 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
     let annotations = annotations(&options.annotation)?;
     let (destinations, names) = destinations(options)?;
     let mut texts = options.sources.clone();
+    let tagged: Vec<Reference> = options.tag.iter().filter_map(|tag| tag.parse().ok()).collect();
+    let tagged = tagged.iter().find_map(Reference::repository);
     for file in &options.file {
-        texts.extend(sources_of(file)?);
+        texts.extend(sources_of(file, tagged)?);
     }
     let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
     let base = match (options.append, destinations.first()) {
@@ -87,7 +90,8 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
         images.opener().write(&image, destination, context.view.reporter())?;
     }
     if let Some(path) = &options.metadata_file {
-        let published = Published { root: root.clone(), platforms, names, loaded: None };
+        let published =
+            Published { root: root.clone(), platforms, names, untagged: Vec::new(), loaded: None };
         report::write(path, &json_text(&published.metadata()))?;
     }
     context.view.finish();
@@ -123,24 +127,42 @@ fn appended(destination: &Location, names: &[String]) -> Location {
     location
 }
 
-/// The references in a file: one a line, or what a `--metadata-file` says.
-fn sources_of(file: &Path) -> Result<Vec<String>, CliError> {
+/// The references in a file: one a line; or in JSON the images of a `--metadata-file`, of docker buildx's or its bake's as
+/// well as ours, or descriptors as `docker buildx imagetools` takes them. What names no repository is in `tagged`, that of
+/// the new index.
+fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError> {
     let text = fs::read_to_string(file).map_err(CliError::SourceFile)?;
-    if text.trim_start().starts_with('{') {
-        let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
-        let document: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
-        let digest = document["containerimage.digest"]
-            .as_str()
-            .ok_or_else(|| wrong("it has no text `containerimage.digest`"))?;
-        let name = document["image.name"].as_str().and_then(|names| names.split(',').next());
-        let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
-        let repository = reference.as_ref().and_then(Reference::repository);
-        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
-        return Ok(vec![format!("docker://{repository}@{digest}")]);
+    if !text.trim_start().starts_with(['{', '[']) {
+        let lines = text.lines().map(str::trim);
+        return Ok(lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect());
     }
-    let lines = text.lines().map(str::trim);
-    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+    let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
+    let document: Value = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
+    let tells = |value: &Value| value["containerimage.digest"].is_string() || value["digest"].is_string();
+    let told: Vec<&Value> = match &document {
+        Value::Array(list) => list.iter().collect(),
+        // A target's metadata each.
+        Value::Object(targets) if !tells(&document) => {
+            targets.values().filter(|value| tells(value)).collect()
+        }
+        one => vec![one],
+    };
+    if told.is_empty() {
+        return Err(wrong("it has no text `containerimage.digest`"));
+    }
+    let source = |value: &Value| {
+        let digest = value["containerimage.digest"].as_str().or_else(|| value["digest"].as_str());
+        let digest = digest.ok_or_else(|| wrong("an entry of it has no digest"))?;
+        let name = value["image.name"].as_str().and_then(|names| names.split(',').next());
+        let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
+        let repository = reference.as_ref().and_then(Reference::repository).or(tagged);
+        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
+        Ok(format!("docker://{repository}@{digest}"))
+    };
+    told.into_iter().map(source).collect()
 }
 
 /// `--annotation` of an index: without a level it is the index's, and manifests cannot be annotated any more.

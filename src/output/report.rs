@@ -21,6 +21,8 @@ pub struct Published {
     pub platforms: BTreeMap<Platform, (Descriptor, Digest)>,
     /// The names that it has, as they were given.
     pub names: Vec<String>,
+    /// Repositories that have it by its digest alone.
+    pub untagged: Vec<String>,
     /// The ID that it has in the engine that it was loaded into, if it was.
     pub loaded: Option<Digest>,
 }
@@ -56,7 +58,7 @@ impl Published {
                 insert("containerimage.config.digest".into(), json!(config));
             }
         }
-        if !self.names.is_empty() {
+        if !self.names.is_empty() || !self.untagged.is_empty() {
             insert("image.name".into(), json!(self.full_names().join(",")));
         }
         document.into()
@@ -66,7 +68,9 @@ impl Published {
     #[must_use]
     pub fn references(&self) -> String {
         let mut repositories: Vec<String> = Vec::new();
-        for reference in self.names.iter().filter_map(|name| name.parse::<Reference>().ok()) {
+        for reference in
+            self.names.iter().chain(&self.untagged).filter_map(|name| name.parse::<Reference>().ok())
+        {
             repositories.extend(reference.repository().map(familiar));
         }
         repositories.dedup();
@@ -82,15 +86,17 @@ impl Published {
         text
     }
 
-    /// The names in full, `registry/repository:tag`; a tag alone stays one.
+    /// The names in full, `registry/repository:tag`, then the repositories of digests; a tag alone stays one.
     fn full_names(&self) -> Vec<String> {
-        self.names
-            .iter()
-            .map(|name| {
-                let full = name.parse::<Reference>().ok().and_then(|reference| reference.name());
-                full.unwrap_or_else(|| name.clone())
-            })
-            .collect()
+        let tagged = self.names.iter().map(|name| {
+            let full = name.parse::<Reference>().ok().and_then(|reference| reference.name());
+            full.unwrap_or_else(|| name.clone())
+        });
+        let untagged = self.untagged.iter().map(|name| {
+            let reference = name.parse::<Reference>().ok();
+            reference.as_ref().and_then(Reference::repository).unwrap_or(name).to_owned()
+        });
+        tagged.chain(untagged).collect()
     }
 }
 
@@ -121,7 +127,7 @@ mod tests {
             .map(|name| (name.parse().unwrap(), (of(name), Digest::of(format!("config {name}").as_bytes()))))
             .collect();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Published { root: of("index"), platforms, names, loaded: None }
+        Published { root: of("index"), platforms, names, untagged: Vec::new(), loaded: None }
     }
 
     #[test]
@@ -140,6 +146,8 @@ mod tests {
         assert_eq!(metadata["containerimage.descriptor"]["size"], 3);
         assert_eq!(metadata["image.name"], "docker.io/library/a:1,ghcr.io/me/b:2,:v3");
         assert!(metadata.as_object().unwrap().values().all(|value| !value.is_null()));
+        two.untagged = vec!["me/c".into()];
+        assert_eq!(two.metadata()["image.name"], "docker.io/library/a:1,ghcr.io/me/b:2,:v3,docker.io/me/c");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod linkcheck;
 mod lock;
 mod machines;
 mod manifests;
+mod merging;
 mod mirrors;
 mod outputs;
 mod packages;

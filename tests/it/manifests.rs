@@ -58,8 +58,14 @@ fn references_become_digests_and_all_else_stays() {
          \"{repository}/front@{front}\"\n---\n{{\"image\":\"{repository}/back@{back}\"}}\n"
     );
     assert_eq!(text, expected);
-    // From standard input, of which there is none here.
-    assert_eq!(run(&project, &format!("resolve -f - --repository {repository}")).text(), "");
+    // From standard input the same: here a file, and none.
+    let from = |file: &str, words: &str| {
+        let shell = ["sh".to_owned(), "-c".to_owned(), format!("exec \"$@\" <{file}"), "sh".to_owned()];
+        run(&project, &format!("resolve {words} --repository {repository} -t v1,v2")).wrapped(shell).text()
+    };
+    assert_eq!(from("k8s/a.yaml", "-f - -f k8s/more"), expected);
+    assert_eq!(from("k8s/more/b.json", "-f -"), format!("{{\"image\":\"{repository}/back@{back}\"}}\n"));
+    assert_eq!(from("/dev/null", "-f -"), "");
     // A project that says itself where it goes.
     let own = format!(
         "tags = [\"{}\"]\nplatforms = [\"linux/amd64\"]\nbase = \"scratch\"\n",
