@@ -1,5 +1,6 @@
 //! Merging what CI runners have pushed, by the files in which builds tell what they have made.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ fn what_runners_pushed_is_merged_by_their_metadata() {
         let mut words = format!("-t {name}:{tag}");
         for (at, document) in documents.iter().enumerate() {
             project.write(&format!("{tag}-{at}.json"), &document.to_string());
-            words += &format!(" -f {tag}-{at}.json");
+            write!(words, " -f {tag}-{at}.json").expect("a text");
         }
         create(&project, &words).run().success();
         assert_eq!(index(&registry, tag), ours, "{tag}");
