@@ -18,6 +18,9 @@ use crate::transport::{
     Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, names_of, summary,
 };
 
+/// The registry of names that tell none.
+const DOCKER_HUB: &str = "docker.io";
+
 /// How an image's place is written, for every command's help.
 pub(super) const PLACES: &str = "\
 Images are named as in skopeo and podman:
@@ -160,9 +163,23 @@ impl<'a> Images<'a> {
         Ok(found)
     }
 
+    /// Where the image is that a text means. A name without a registry is said in full: it may have been meant as a path.
+    fn locate(&self, text: &str) -> Result<Location, TransportError> {
+        let location = Location::parse(text, &Path::exists)?;
+        if let Location::Registry { name } = &location
+            && name.repository.registry() == DOCKER_HUB
+            && !text.contains(DOCKER_HUB)
+            && !text.starts_with("docker:")
+        {
+            let text = format!("there is no file or folder `{text}`, so that it is the image {name}");
+            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+        }
+        Ok(location)
+    }
+
     /// Opens the image that a text means.
     pub(super) fn open(&self, text: &str) -> Result<Source, TransportError> {
-        let source = self.opener().open(&Location::parse(text, &Path::exists)?)?;
+        let source = self.opener().open(&self.locate(text)?)?;
         if let Some(remark) = source.remark() {
             let text = format!("{}: {remark}", source.shown());
             self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
@@ -298,7 +315,7 @@ struct Row {
 pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Failure> {
     let images = Images::new(context)?;
     let locations = match &options.image {
-        Some(text) => vec![Location::parse(text, &Path::exists).map_err(TransportError::from)?],
+        Some(text) => vec![images.locate(text)?],
         None => default_layouts()?,
     };
     let locations = images.with_tags(locations)?;
@@ -382,7 +399,7 @@ pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Fai
     let names = options.names.iter().map(|name| name.parse::<Reference>());
     let names: Vec<Reference> =
         names.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
-    let location = Location::parse(&options.image, &Path::exists).map_err(TransportError::from)?;
+    let location = images.locate(&options.image)?;
     let digest = match (&location, location.path()) {
         (Location::Registry { name }, _) => {
             let tags = tags_in(name, &names)?;

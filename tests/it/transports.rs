@@ -239,3 +239,22 @@ fn images_that_are_not_there_or_are_damaged() {
     }
     assert!(!folder.path().join("out").exists() && !folder.path().join("out.tar").exists());
 }
+
+#[test]
+fn a_name_without_a_registry_is_docker_hubs_and_that_is_said() {
+    let (folder, registry) = (with_base(), Registry::open());
+    let configuration = format!("[registry.\"docker.io\"]\nrewrite = \"{}\"\n", registry.name("hub"));
+    fs::create_dir_all(folder.path().join("config/xbuild")).expect("a folder of the test");
+    fs::write(folder.path().join("config/xbuild/config.toml"), configuration).expect("a folder of the test");
+    let run = |words: &str| {
+        xbuild_in(folder.path()).env("XDG_CONFIG_HOME", folder.path().join("config")).words(words).run()
+    };
+    run("push base docker.io/library/app:1").success();
+    let taken =
+        run("inspect --raw app:1").success().tells(&["no file or folder `app:1`", "docker.io/library/app:1"]);
+    assert_eq!(taken.stdout, run("inspect --raw base").success().stdout);
+    let in_full = run("inspect --raw docker.io/library/app:1").success();
+    assert!(!in_full.stderr.contains("no file or folder"), "{}", in_full.describe());
+    let missing = run("verify nowhere");
+    missing.fails(ExitCode::NotFound, &["no file or folder `nowhere`", "docker.io/library/nowhere:latest"]);
+}
