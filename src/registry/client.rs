@@ -467,8 +467,13 @@ fn settled(
             let reason = self::reason(&mut response, cancel)?;
             Err(RegistryError::Denied { what, host, scope, reason }.into())
         }
+        // A registry has no pages: a portal that wants a login answers everything with one, and nothing was done then.
+        200..=299 if is_page(&response) && !(call.method == Method::Get && call.url.is_blob()) => {
+            let (what, reason) = (call.what.to_owned(), "it answers with a web page".to_owned());
+            Err(RegistryError::Protocol { what, host, reason }.into())
+        }
         // nginx tells in a page what others tell by an alert.
-        400 if response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) => {
+        400 if is_page(&response) => {
             let page = self::page(&mut response, cancel)?;
             let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
             Err(if page.contains("SSL certificate") {
@@ -487,6 +492,10 @@ fn settled(
         }
         _ => Ok(response),
     }
+}
+
+fn is_page(response: &Response) -> bool {
+    response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// What a token must be good for.

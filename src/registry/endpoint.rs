@@ -49,12 +49,12 @@ impl Endpoint {
     }
 
     /// An address that a registry sent us to. Behind a proxy that does its TLS, a registry may think that it has none:
-    /// its own host is then spoken to as before. No other host is spoken to without TLS, save one on this machine.
+    /// its own host is then spoken to as before, at the same port. No other host is spoken to without TLS, save one on this machine.
     pub(super) fn allowed(&self, to: Url) -> Option<Url> {
         if to.is_secure() || !self.base.is_secure() || http::is_loopback(to.host()) {
             return Some(to);
         }
-        (to.host() == self.base.host()).then(|| to.secured())
+        (to.host() == self.base.host()).then(|| to.at(&self.base))
     }
 
     /// An error unless an answer has one of these statuses.

@@ -13,7 +13,7 @@ use super::repository::Repository;
 use super::url::Url;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Method, Response};
+use crate::sys::http::Method;
 
 /// A page of a list is not read further, in bytes.
 const PAGE: u64 = 16 << 20;
@@ -121,16 +121,31 @@ impl Repository {
         cancel: &Cancel,
         on_page: &mut dyn FnMut(&Value, &str) -> Result<(), RegistryError>,
     ) -> Result<(), RegistryError> {
+        let fault = |reason: &str| RegistryError::Protocol {
+            what: what.to_owned(),
+            host: place.base.authority().to_owned(),
+            reason: reason.to_owned(),
+        };
         let mut next = Some(first);
+        let mut seen = BTreeSet::new();
         for _ in 0..MOST_PAGES {
             let Some(url) = next.take() else { return Ok(()) };
+            if !seen.insert(url.text()) {
+                return Err(fault("its list leads back to a page that was there before"));
+            }
             let call = Call::new(Method::Get, url, what).header("accept", "*/*");
             let mut retry = self.client().retry();
             let bytes = loop {
                 let asked = self.client().attempt(place, &call, cancel, &mut || ());
                 let read = asked.and_then(|mut response| {
                     place.expect(&mut response, what, &[200], cancel)?;
-                    next = following(&call.url, &response).filter(|url| url.same_origin(&place.base));
+                    let links = response.headers.iter().filter(|(name, _)| name == "link");
+                    if let Some(link) = following(links.map(|(_, value)| value.as_str())) {
+                        let url = call.url.join(link).and_then(|url| place.allowed(url));
+                        let url = url.filter(|url| url.same_origin(&place.base));
+                        // Without the rest the list would be taken for whole.
+                        next = Some(url.ok_or_else(|| fault("its list goes on at another server"))?);
+                    }
                     let (bytes, more) = response.read(PAGE, cancel).map_err(|error| {
                         super::retry::Attempt::of_http(error, place.base.authority(), what)
                     })?;
@@ -146,8 +161,7 @@ impl Repository {
             };
             on_page(&parse(&bytes, what)?, what)?;
         }
-        let (what, host) = (what.to_owned(), place.base.authority().to_owned());
-        Err(RegistryError::Protocol { what, host, reason: "its list has no end".into() })
+        Err(fault("its list has no end"))
     }
 }
 
@@ -173,9 +187,45 @@ pub fn referrers_tag(digest: &Digest) -> String {
     format!("{}-{hex}", digest.algorithm().name())
 }
 
-/// The next page in `Link: </v2/…>; rel="next"` (RFC 8288).
-fn following(asked: &Url, response: &Response) -> Option<Url> {
-    let link = response.header("link")?;
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    parameters.replace([' ', '"'], "").contains("rel=next").then(|| asked.join(target))?
+/// The next page in `Link: </v2/…>; rel="next"` (RFC 8288), among other links or alone.
+fn following<'a>(fields: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    for field in fields {
+        let mut rest = field;
+        while let Some((target, more)) = rest.split_once('<').and_then(|(_, link)| link.split_once('>')) {
+            // Up to the next target: no parameter of ours has such a bracket.
+            let (parameters, next) = more.find('<').map_or((more, ""), |at| more.split_at(at));
+            let is_next = parameters.split([';', ',']).any(|parameter| {
+                let (name, value) = parameter.split_once('=').unwrap_or_default();
+                let value = value.trim().trim_matches('"').to_ascii_lowercase();
+                name.trim().eq_ignore_ascii_case("rel") && value.split_whitespace().any(|kind| kind == "next")
+            });
+            if is_next {
+                return Some(target.trim());
+            }
+            rest = next;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_other_links() {
+        for (field, next) in [
+            (r#"</v2/a/tags/list?last=b&n=2>; rel="next""#, Some("/v2/a/tags/list?last=b&n=2")),
+            ("</next>;rel=next", Some("/next")),
+            (r#"</first>; rel="prev first", </next?a=1,2>; title="x, y"; REL="Next""#, Some("/next?a=1,2")),
+            (r#"</next>; rel="last next"; type="x""#, Some("/next")),
+            (r#"</nextdoor>; rel="nextdoor""#, None),
+            ("</next>", None),
+            ("next", None),
+            ("<", None),
+        ] {
+            assert_eq!(following(std::iter::once(field)), next, "{field}");
+        }
+        assert_eq!(following([r#"</a>; rel="prev""#, r#"</b>; rel="next""#].into_iter()), Some("/b"));
+    }
 }

@@ -150,8 +150,16 @@ impl Repository {
                 return Ok(None);
             }
             place.expect(&mut response, &what, &[200], cancel)?;
-            let digest = response.header("docker-content-digest").and_then(|text| text.parse().ok());
+            let told = response.header("docker-content-digest");
+            let digest: Option<Digest> = told.and_then(|text| text.parse().ok());
             let (Some(digest), Some(size)) = (digest, response.length()) else { return Ok(None) };
+            if let Wanted::Digest(expected) = wanted
+                && digest != *expected
+                && digest.algorithm() == expected.algorithm()
+            {
+                let (expected, found) = (expected.to_string(), digest.to_string());
+                return Err(RegistryError::Mismatch { what: what.clone(), expected, found });
+            }
             let media_type = essence(response.header("content-type").unwrap_or_default());
             Ok(Some(Descriptor::new(media_type, digest, size)))
         });
@@ -322,12 +330,15 @@ impl Repository {
             call = call.header("range", format!("bytes={}-", state.done));
         }
         let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        place.expect(&mut response, what, &[200, 206], cancel)?;
-        let longer = |found: String| RegistryError::Mismatch {
+        let other = |found: String| RegistryError::Mismatch {
             what: what.to_owned(),
             expected: format!("{} bytes", blob.size),
             found,
         };
+        if response.status == 416 {
+            return Err(other(format!("no more than {} bytes", state.done)).into());
+        }
+        place.expect(&mut response, what, &[200, 206], cancel)?;
         // A server that does not know ranges starts from the beginning.
         let start = if response.status == 206 { range_start(&response).unwrap_or(state.done) } else { 0 };
         if start > state.done {
@@ -336,7 +347,7 @@ impl Repository {
         if let Some(length) = response.length()
             && start + length != blob.size
         {
-            return Err(longer(format!("{} bytes", start + length)).into());
+            return Err(other(format!("{} bytes", start + length)).into());
         }
         let mut skip = state.done - start;
         let host = place.base.authority();
@@ -345,7 +356,7 @@ impl Repository {
             skip -= skipped as u64;
             let chunk = &chunk[skipped..];
             if state.done + chunk.len() as u64 > blob.size {
-                return Err(longer("more".into()).into());
+                return Err(other("more".into()).into());
             }
             sink(chunk)?;
             state.hasher.update(chunk);

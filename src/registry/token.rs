@@ -22,6 +22,8 @@ use crate::sys::http::{self, Body, Method, Request, Response};
 const LIMIT: u64 = 1 << 20;
 /// How long a token is good where its service does not say so.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// No token is kept longer, whatever its service says.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A token is not used any more when it has less than this left.
 const MARGIN: Duration = Duration::from_secs(5);
 /// What we are called at a token service.
@@ -44,7 +46,24 @@ pub(super) struct Tokens(Mutex<BTreeMap<Key, (Secret, Instant)>>);
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// Seconds; some services write it as a text or with a fraction.
+    expires_in: Option<serde_json::Value>,
+}
+
+impl Answer {
+    /// The token, under either of its names, and how long it is good.
+    fn token(self) -> Option<(String, Duration)> {
+        let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
+        let token = filled(self.token).or(filled(self.access_token))?;
+        let life = self.expires_in.and_then(|life| match &life {
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            other => other.as_f64(),
+        });
+        let life = life.filter(|life| *life >= 0.0).map_or(DEFAULT_LIFE, |life| {
+            Duration::try_from_secs_f64(life).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE)
+        });
+        Some((token, life))
+    }
 }
 
 impl Tokens {
@@ -215,11 +234,10 @@ fn read(
     }
     let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| Attempt::of_http(error, &host, &what))?;
     let answer: Option<Answer> = serde_json::from_slice(&bytes).ok();
-    let token = answer.and_then(|answer| Some((answer.token.or(answer.access_token)?, answer.expires_in)));
-    match token {
+    match answer.and_then(Answer::token) {
         // What could end the header field is no token.
-        Some((token, life)) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok((Secret::from(token), life.map_or(DEFAULT_LIFE, Duration::from_secs)))
+        Some((token, life)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok((Secret::from(token), life))
         }
         _ => {
             let reason = "its token service's answer has no token in it".into();

@@ -169,7 +169,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
             if open.offset != u64::MAX {
-                session = self.ask_offset(&place, &open, &what, cancel)?;
+                session = self.ask_offset(&place, &open, blob, &what, cancel)?;
                 if let Some(known) = &session
                     && known.offset > best
                 {
@@ -244,6 +244,7 @@ impl Repository {
         &self,
         place: &Endpoint,
         session: &Session,
+        blob: &Descriptor,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Option<Session>, RegistryError> {
@@ -256,7 +257,8 @@ impl Repository {
         let end = response.header("range").and_then(|range| {
             range.trim_start_matches("bytes=").split_once('-')?.1.trim().parse::<u64>().ok()
         });
-        let Some(end) = end.filter(|end| *end > 0) else { return Ok(None) };
+        // More than the blob has is not of this blob.
+        let Some(end) = end.filter(|end| *end > 0 && *end < blob.size) else { return Ok(None) };
         if response.header("location").is_none() {
             return Ok(Some(Session { url: session.url.clone(), offset: end + 1 }));
         }

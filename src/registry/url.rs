@@ -49,7 +49,9 @@ impl Url {
 
     /// What a `Location` field means on an answer to this URL (RFC 3986, section 5).
     pub(super) fn join(&self, location: &str) -> Option<Self> {
-        if location.contains("://") {
+        // A query may have a URL in it.
+        let scheme = location.split_once("://").map(|(scheme, _)| scheme);
+        if scheme.is_some_and(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             return Self::parse(location);
         }
         let scheme = if self.secure { "https" } else { "http" };
@@ -74,10 +76,15 @@ impl Url {
         Self { rest, ..self.clone() }
     }
 
-    /// The same place by TLS.
-    pub(super) fn secured(mut self) -> Self {
-        self.secure = true;
-        self
+    /// The same path at another's server.
+    pub(super) fn at(self, server: &Self) -> Self {
+        Self { rest: self.rest, ..server.clone() }
+    }
+
+    /// True below a repository's blobs, but for uploads.
+    pub(super) fn is_blob(&self) -> bool {
+        let path = self.rest.split('?').next().unwrap_or_default();
+        path.contains("/blobs/") && !path.contains("/blobs/uploads/")
     }
 
     /// True for `https`.
@@ -134,6 +141,12 @@ mod tests {
             ("//cdn.example/x", "https://cdn.example/x"),
             ("session", "https://r.example/v2/a/blobs/uploads/session"),
             ("?x=1", "https://r.example/v2/a/blobs/uploads/?x=1"),
+            ("/up/1?back=https://else.example/", "https://r.example/up/1?back=https://else.example/"),
+            (
+                "1?back=https://else.example/",
+                "https://r.example/v2/a/blobs/uploads/1?back=https://else.example/",
+            ),
+            ("HTTPS://R.example:444/x", "https://r.example:444/x"),
         ] {
             assert_eq!(from.join(location).unwrap().text(), meant);
         }

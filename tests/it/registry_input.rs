@@ -200,3 +200,19 @@ fn a_base_that_may_not_be_read_and_a_server_that_is_not_there_are_told_apart() {
     assert!(!denied.stderr.contains("secret-word-7"));
     build("127.0.0.1:1/a:1").fails(ExitCode::Network, &["127.0.0.1:1/a:1", "tried 6 times", "run again"]);
 }
+
+#[test]
+fn a_portal_that_answers_everything_with_a_page_is_told() {
+    let setup = Setup::new();
+    let page = b"<!doctype html><title>Log in to the network</title>".to_vec();
+    let server = crate::support::http::serve(move |_| Some(("text/html".to_owned(), page.clone())));
+    let name = format!("{server}/team/app:1.0");
+    let words = [
+        "does not speak the registry protocol: it answers with a web page",
+        "something else may answer there",
+    ];
+    for command in [format!("push base {name}"), format!("pull {name} -o pulled"), format!("tag {name} :x")] {
+        setup.project.xbuild().words(&command).run().fails(ExitCode::Refused, &words);
+    }
+    assert!(!setup.project.path("pulled").exists());
+}

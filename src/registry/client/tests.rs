@@ -1,5 +1,7 @@
 //! What must hold against servers that misbehave, each answered byte by byte.
 
+mod distrust;
+
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::oci::{Descriptor, Digest};
