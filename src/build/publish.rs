@@ -21,7 +21,7 @@ use crate::report::{Event, Level, Reporter};
 use crate::settings::{Output, OutputKind, Sink};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
-use crate::sys::fs;
+use crate::sys::staging::{self, Staging};
 
 /// The opened outputs. The first layout also takes the blobs while they are made.
 pub(super) struct Publisher<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Publisher<'a> {
     /// What is made of a layout, with the engine that was found.
     others: Vec<(&'a Output, Option<Engine>)>,
     /// A layout that only others are made of, gone with this value.
-    _temporary: Option<fs::TempDir>,
+    _temporary: Option<Staging>,
 }
 
 impl<'a> Publisher<'a> {
@@ -55,13 +55,11 @@ impl<'a> Publisher<'a> {
                 }
                 OutputKind::Archive { .. } | OutputKind::DockerArchive { .. } | OutputKind::Tar { .. } => {
                     if let Some(Sink::File(path)) = output.sink() {
-                        archive::check(path)?;
+                        archive::check(path, cancel)?;
                     }
                 }
                 OutputKind::Folder { path, .. } => {
-                    let above = path.parent().unwrap_or_else(|| Path::new("/"));
-                    let writable = fs::create_dir_all(above).and_then(|()| fs::temporary_file(above));
-                    writable.map_err(OutputError::from)?;
+                    Staging::beside(path, cancel).map_err(OutputError::from)?;
                 }
                 // Whether it lets us in is known from the base, or when there is something to push.
                 OutputKind::Registry { .. } => {}
@@ -73,9 +71,7 @@ impl<'a> Publisher<'a> {
         }
         if layouts.is_empty() {
             let path = others.iter().find_map(|(output, _)| output.path()).unwrap_or(&plan.default_layout);
-            let folder = path.parent().unwrap_or_else(|| Path::new("."));
-            let made = fs::create_dir_all(folder).and_then(|()| fs::temporary_dir(folder));
-            let folder = made.map_err(OutputError::from)?;
+            let folder = Staging::beside(path, cancel).map_err(OutputError::from)?;
             layouts.push((LayoutWriter::open(&folder.path().join("layout"), cancel)?, plan.tags.clone()));
             temporary = Some(folder);
         }
@@ -202,15 +198,9 @@ impl Finished<'_> {
                 let images = self.filesystems(layout);
                 match to {
                     Sink::Stdout => rootfs::write_tar(&images, *split, stdout, cancel),
-                    Sink::File(path) => {
-                        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-                        let mut file = fs::temporary_file(folder).map_err(OutputError::from)?;
-                        let written = {
-                            let mut buffer = std::io::BufWriter::new(&mut file);
-                            rootfs::write_tar(&images, *split, &mut buffer, cancel)
-                        };
-                        written.and_then(|()| Ok(fs::publish(file, path, 0o644)?))
-                    }
+                    Sink::File(path) => staging::write(path, 0o644, cancel, |file| {
+                        rootfs::write_tar(&images, *split, &mut std::io::BufWriter::new(file), cancel)
+                    }),
                 }
                 .map_err(OutputError::from)?;
             }

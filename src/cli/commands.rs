@@ -132,10 +132,10 @@ fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
     let mut stdout = view::stdout(streamed)?;
     let reports = [&options.metadata_file, &options.iidfile, &options.image_refs];
     for path in reports.into_iter().flatten() {
-        report::check(path)?;
+        report::check(path, context.cancel)?;
     }
     let outcome = build::run(&settings, context.environment, reporter, context.cancel, &mut *stdout)?;
-    write_reports(options, &outcome.published)?;
+    write_reports(options, &outcome.published, context.cancel)?;
     context.view.finish();
     if !streamed {
         print(&result_line(context, &outcome))?;
@@ -155,16 +155,16 @@ fn result_line(context: &Context<'_>, outcome: &build::Outcome) -> String {
 }
 
 /// `--metadata-file`, `--iidfile` and `--image-refs`.
-fn write_reports(options: &BuildOptions, published: &Published) -> Result<(), OutputError> {
+fn write_reports(options: &BuildOptions, published: &Published, cancel: &Cancel) -> Result<(), OutputError> {
     if let Some(path) = &options.iidfile {
         // Without a line end, as docker build writes it.
-        report::write(path, &published.id().to_string())?;
+        report::write(path, &published.id().to_string(), cancel)?;
     }
     if let Some(path) = &options.image_refs {
-        report::write(path, &published.references())?;
+        report::write(path, &published.references(), cancel)?;
     }
     if let Some(path) = &options.metadata_file {
-        report::write(path, &json_text(&published.metadata()))?;
+        report::write(path, &json_text(&published.metadata()), cancel)?;
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(),
 fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure> {
     let images = Images::new(context)?;
     if let Some(path) = &options.metadata_file {
-        report::check(path)?;
+        report::check(path, context.cancel)?;
     }
     let annotations = annotations(&options.annotation)?;
     let (destinations, names) = destinations(options)?;
@@ -92,7 +92,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
     if let Some(path) = &options.metadata_file {
         let published =
             Published { root: root.clone(), platforms, names, untagged: Vec::new(), loaded: None };
-        report::write(path, &json_text(&published.metadata()))?;
+        report::write(path, &json_text(&published.metadata()), context.cancel)?;
     }
     context.view.finish();
     let lines = destinations.iter().map(|to| pushed_line(to, &root));

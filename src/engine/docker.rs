@@ -12,8 +12,8 @@ use crate::output::archive::{Archive, Flavour, config_of};
 use crate::platform::Platform;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
-use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
+use crate::sys::staging::Staging;
 
 const ENGINE: Engine = Engine::Docker;
 
@@ -99,7 +99,7 @@ pub(super) fn load(
         names: image.names,
         flavour: own.map_or(Flavour::Oci, Flavour::Docker),
     };
-    let folder = fs::temporary_dir(work)?;
+    let folder = Staging::beside(&work.join("load"), cancel)?;
     let file = folder.path().join("image.tar");
     archive.write(&file, cancel)?;
     let docker = Command::new(program(ENGINE, environment)?);

@@ -7,6 +7,7 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::output::OutputError;
 use crate::platform::Platform;
 use crate::sys::cancel::Cancelled;
+use crate::sys::fs::LockError;
 use crate::sys::process::ProcessError;
 
 /// Why an engine has not taken or given an image.
@@ -103,6 +104,15 @@ impl Explain for EngineError {
             Self::Output(error) => error.hint(),
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+impl From<LockError> for EngineError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io(error) => Self::Io(error),
+            LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
         }
     }
 }

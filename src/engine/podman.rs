@@ -12,6 +12,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::Command;
+use crate::sys::staging::Staging;
 
 const ENGINE: Engine = Engine::Podman;
 
@@ -23,9 +24,9 @@ pub(super) fn load(
     cancel: &Cancel,
 ) -> Result<Loaded, EngineError> {
     let podman = Command::new(program(ENGINE, environment)?);
-    let folder = fs::temporary_dir(work)?;
+    let folder = Staging::beside(&work.join("load"), cancel)?;
     // podman names an image by the relative path that it is read from, and names are in lower case.
-    let unique = format!("xbuild-load-{}", lower_case(folder.path()));
+    let unique = format!("xbuild-load-{}", lower_case(&folder.unique()));
     let mut ids = Vec::new();
     for (number, (platform, manifest)) in image.manifests.iter().enumerate() {
         let name = format!("{unique}-{number}");
@@ -119,10 +120,9 @@ fn for_platform(command: Command, platform: &Platform) -> Command {
     }
 }
 
-/// The random part of a temporary folder's name in digits, which no other folder shares.
-fn lower_case(folder: &Path) -> String {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    hex::encode(name.trim_start_matches(".xbuild-"))
+/// A text in digits, which no other text shares.
+fn lower_case(text: &str) -> String {
+    hex::encode(text)
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn temporary_names_are_valid_and_differ() {
-        assert_eq!(lower_case(Path::new("/t/.xbuild-aB")), "6142");
-        assert_ne!(lower_case(Path::new("/t/.xbuild-ab")), lower_case(Path::new("/t/.xbuild-aB")));
+        assert_eq!(lower_case("aB"), "6142");
+        assert_ne!(lower_case("ab"), lower_case("aB"));
     }
 }

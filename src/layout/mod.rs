@@ -10,7 +10,6 @@ mod index;
 pub mod reach;
 mod read;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +21,8 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::image::ImageLayer;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, InvalidReference};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::fs::{self, Lock, NamedTempFile, PermissionsExt, TempDir};
+use crate::sys::fs::{self, NamedTempFile, PermissionsExt};
+use crate::sys::staging::Staging;
 
 /// The file that says that a folder is a layout (image-layout.md, "oci-layout file").
 const MARKER: &str = "oci-layout";
@@ -92,9 +92,8 @@ impl Explain for LayoutError {
 #[derive(Debug)]
 pub struct LayoutWriter {
     path: PathBuf,
-    staging: TempDir,
+    staging: Staging,
     blobs: PathBuf,
-    _lock: Lock,
 }
 
 impl LayoutWriter {
@@ -103,21 +102,13 @@ impl LayoutWriter {
         let io = |source| LayoutError::Io { path: path.to_owned(), source };
         let existing = inspect(path)?;
         let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
-        fs::create_dir_all(folder).map_err(io)?;
-        let prefix = staging_prefix(path);
-        let unlocked = |error| match error {
+        let staging = Staging::within(folder, path, cancel).map_err(|error| match error {
             fs::LockError::Io(source) => io(source),
             fs::LockError::Cancelled(cancelled) => LayoutError::Cancelled(cancelled),
-        };
-        // While a folder is made and not yet locked, nobody else may look for dead ones.
-        let looking = fs::lock(folder, cancel, || ()).map_err(unlocked)?;
-        remove_stale(folder, &prefix).map_err(io)?;
-        let staging = fs::temporary_dir_named(folder, &prefix).map_err(io)?;
-        let lock = fs::lock(staging.path(), cancel, || ()).map_err(unlocked)?;
-        drop(looking);
+        })?;
         let blobs = staging.path().join(BLOBS);
         fs::create_dir_all(&blobs).map_err(io)?;
-        Ok(Self { path: path.to_owned(), staging, blobs, _lock: lock })
+        Ok(Self { path: path.to_owned(), staging, blobs })
     }
 
     /// The layout's path.
@@ -331,28 +322,6 @@ fn blob_folders(layout: &Path) -> Vec<PathBuf> {
 /// The `index.json` of a layout that has nothing but this index or manifest.
 pub(crate) fn index_document(root: &Descriptor, tags: &[String]) -> Result<Vec<u8>, LayoutError> {
     Ok(index::document(&index::entries(root, tags)?))
-}
-
-fn staging_prefix(path: &Path) -> String {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    format!(".{name}.xbuild-")
-}
-
-/// Removes staging folders whose runs are dead.
-fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
-    let mut stale = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir() {
-            stale.insert(entry.path());
-        }
-    }
-    for path in stale {
-        if let Some(_lock) = fs::try_lock(&path)? {
-            fs::remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

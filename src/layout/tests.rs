@@ -2,7 +2,7 @@ use super::*;
 use crate::oci::{Descriptor, media_type};
 use serde_json::{Value, json};
 
-struct Setup(TempDir);
+struct Setup(fs::TempDir);
 
 impl Setup {
     fn new() -> Self {

@@ -14,7 +14,7 @@ use crate::layer::{Content, Entry, EntryKind, tar};
 use crate::layout::{self, reach};
 use crate::oci::{Descriptor, Digest, Reference, to_vec};
 use crate::sys::cancel::Cancel;
-use crate::sys::fs;
+use crate::sys::{fs, staging};
 
 /// What is written.
 #[derive(Clone, Copy, Debug)]
@@ -39,23 +39,17 @@ pub enum Flavour<'a> {
 }
 
 /// Checks that an archive may be written to `path`.
-pub fn check(path: &Path) -> Result<(), OutputError> {
+pub fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(OutputError::Folder(path.to_owned()));
     }
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(folder)?;
-    fs::temporary_file(folder)?;
-    Ok(())
+    Ok(staging::check(path, cancel)?)
 }
 
 impl Archive<'_> {
     /// Writes the archive to a file.
     pub fn write(&self, path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
-        let mut file = fs::temporary_file(path.parent().unwrap_or_else(|| Path::new("/")))?;
-        self.stream(&mut file, cancel)?;
-        fs::publish(file, path, 0o644)?;
-        Ok(())
+        staging::write(path, 0o644, cancel, |file| self.stream(file, cancel))
     }
 
     /// Writes the archive's bytes.

@@ -12,6 +12,8 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer;
 use crate::layout::{LayoutError, ReadError};
 use crate::oci::Digest;
+use crate::sys::cancel::Cancelled;
+use crate::sys::fs::LockError;
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,18 @@ pub enum OutputError {
     /// A file could not be read or written.
     #[error("cannot write the output: {0}")]
     Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<LockError> for OutputError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io(error) => Self::Io(error),
+            LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+        }
+    }
 }
 
 impl Explain for OutputError {
@@ -53,6 +67,7 @@ impl Explain for OutputError {
             Self::Rootfs(error) => error.exit_code(),
             Self::Damaged(_) | Self::Document { .. } => ExitCode::CorruptImage,
             Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
     }
 
@@ -68,6 +83,7 @@ impl Explain for OutputError {
                 Some("run again when nothing writes to the layout".into())
             }
             Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
 }

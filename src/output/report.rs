@@ -10,7 +10,8 @@ use super::OutputError;
 use super::archive::familiar;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::platform::Platform;
-use crate::sys::fs;
+use crate::sys::cancel::Cancel;
+use crate::sys::{fs, staging};
 
 /// An image that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,19 +102,20 @@ impl Published {
 }
 
 /// Writes a report whole or not at all.
-pub fn write(path: &Path, text: &str) -> Result<(), OutputError> {
-    fs::write_atomic(path, text.as_bytes(), 0o644)?;
-    Ok(())
+pub fn write(path: &Path, text: &str, cancel: &Cancel) -> Result<(), OutputError> {
+    staging::write(path, 0o644, cancel, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
 /// Checks that a report may be written, before there is anything to report.
-pub fn check(path: &Path) -> Result<(), OutputError> {
+pub fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(OutputError::Folder(path.to_owned()));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    fs::temporary_file(folder.unwrap_or_else(|| Path::new(".")))?;
-    Ok(())
+    // As in docker buildx, its folder is not made: a slip in a path is known at once.
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::metadata(folder)?;
+    }
+    Ok(staging::check(path, cancel)?)
 }
 
 #[cfg(test)]

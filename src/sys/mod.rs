@@ -12,3 +12,4 @@ pub mod http;
 #[cfg(test)]
 pub(crate) mod loopback;
 pub mod process;
+pub mod staging;

@@ -10,10 +10,12 @@ use super::{Item, Location, Opener, Referrer, Selector, Source, TransportError};
 use crate::engine::{self, Engine, Loadable};
 use crate::layout::{LayoutWriter, Untagged};
 use crate::oci::{Descriptor, Digest, Encoded, Reference, annotation};
+use crate::output::OutputError;
 use crate::output::archive::{self, Archive, Flavour};
 use crate::platform::Platform;
 use crate::report::Reporter;
-use crate::sys::fs::{self, TempDir};
+use crate::sys::fs;
+use crate::sys::staging::Staging;
 
 /// An image that goes somewhere: documents and blobs of one source, or of several with an index of our own.
 #[derive(Debug)]
@@ -143,13 +145,13 @@ impl Opener<'_> {
                 Err(TransportError::NoReferrers { destination: to.to_string(), count: image.referrers.len() })
             }
             Location::OciArchive { path, .. } => {
-                archive::check(&absolute(path))?;
+                archive::check(&absolute(path), self.cancel)?;
                 let staged = self.staged(image, &absolute(path))?;
                 let archive = staged.archive(&image.root, &names, Flavour::Oci);
                 Ok(archive.write(&absolute(path), self.cancel)?)
             }
             Location::DockerArchive { path, .. } => {
-                archive::check(&absolute(path))?;
+                archive::check(&absolute(path), self.cancel)?;
                 let manifests = image.manifests()?;
                 let [(_, manifest)] = manifests.as_slice() else {
                     return Err(TransportError::OnePlatform {
@@ -181,11 +183,7 @@ impl Opener<'_> {
 
     /// A layout of the image beside a path, gone with the value.
     fn staged(&self, image: &Image<'_>, beside: &Path) -> Result<Staged, TransportError> {
-        let above = beside.parent().unwrap_or_else(|| Path::new("/"));
-        let folder = fs::create_dir_all(above).and_then(|()| fs::temporary_dir(above));
-        let folder = folder.map_err(|source| {
-            TransportError::Layout(crate::layout::LayoutError::Io { path: above.into(), source })
-        })?;
+        let folder = Staging::beside(beside, self.cancel).map_err(OutputError::from)?;
         let path = folder.path().join("layout");
         let writer = LayoutWriter::open(&path, self.cancel)?;
         self.fill(image, &writer)?;
@@ -263,7 +261,7 @@ impl Opener<'_> {
 
 struct Staged {
     path: PathBuf,
-    _folder: TempDir,
+    _folder: Staging,
 }
 
 impl Staged {

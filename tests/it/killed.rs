@@ -155,3 +155,48 @@ fn over_no_layout() {
     assert!(killed >= KILLS / 2, "only {killed} of {KILLS} runs were killed in time");
     assert!(absent > 0, "no kill came before the layout was there");
 }
+
+/// Archives, reports and files beside a destination: what is there is whole, and the next run leaves nothing of a dead one.
+#[test]
+fn over_archives_and_files() {
+    let project = project();
+    let images = project.path("images");
+    fs::create_dir(&images).expect("a folder of the test");
+    let words = "--output type=oci,dest=images/out.tar --output type=tar,dest=images/root.tar --output \
+                 type=local,dest=images/files --metadata-file images/metadata.json --label variant=";
+    let build = |variant: &str| project.build().words(&format!("{words}{variant}"));
+    let content = || {
+        let read = |name: &str| fs::read(images.join(name)).ok();
+        [read("out.tar"), read("metadata.json")]
+    };
+    let mut expected = Vec::new();
+    let mut duration = Duration::ZERO;
+    for variant in ["a", "b", "b"] {
+        duration = build(variant).run().success().elapsed;
+        expected.push(content());
+    }
+    let mut rest = names(&images);
+    let (mut numbers, mut killed) = (Numbers(4), 0);
+    for round in 0..KILLS / 2 {
+        let variant = ["a", "b"][round as usize % 2];
+        let mut running = build(variant).start();
+        let end = Instant::now() + duration.mul_f64(moment(&mut numbers, round));
+        while Instant::now() < end && !running.has_ended() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if !running.has_ended() {
+            running.signal(Signal::KILL);
+        }
+        killed += u32::from(running.wait().was_killed());
+        for (at, found) in content().into_iter().enumerate() {
+            let whole = expected.iter().any(|expected| expected[at] == found);
+            assert!(whole, "round {round}: a part of an image is there");
+        }
+        let finished = build(variant).run().success();
+        duration = finished.elapsed;
+        assert_eq!(content(), expected[round as usize % 2], "round {round}");
+        rest.sort();
+        assert_eq!(names(&images), rest, "round {round}");
+    }
+    assert!(killed >= KILLS / 8, "only {killed} of {} runs were killed in time", KILLS / 2);
+}

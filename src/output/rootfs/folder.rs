@@ -12,7 +12,8 @@ use super::tree::{Meta, Node, Tree};
 use super::{Image, RootfsError, contents, prefix, tree_of};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
-use crate::sys::fs::{self, PermissionsExt};
+use crate::sys::fs::{self, LockError, PermissionsExt};
+use crate::sys::staging::Staging;
 
 /// Writes the files of some images. Returns the paths that were left out, for they are no files: devices and pipes.
 pub fn write_folder(
@@ -21,9 +22,10 @@ pub fn write_folder(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<Vec<String>, RootfsError> {
-    let above = folder.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(above)?;
-    let staging = fs::temporary_dir(above)?;
+    let staging = Staging::beside(folder, cancel).map_err(|error| match error {
+        LockError::Io(error) => RootfsError::Io(error),
+        LockError::Cancelled(cancelled) => RootfsError::Cancelled(cancelled),
+    })?;
     let mut skipped = Vec::new();
     // True for folders, which platforms may share.
     let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();
@@ -90,7 +92,7 @@ fn mode(meta: &Meta) -> u32 {
 }
 
 /// Gives the staged files their place: at once where there is none, else one by one, over files of the same name.
-fn appear(staging: &fs::TempDir, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
+fn appear(staging: &Staging, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
     fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o755))?;
     match fs::rename(staging.path(), folder) {
         Ok(()) => return Ok(()),

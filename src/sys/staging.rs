@@ -1,0 +1,241 @@
+//! Where what will be at a path is made until it is whole: a folder beside the path, named after it and locked.
+//!
+//! A run that was killed leaves its folder behind, without the lock, and whoever writes to the same path next removes it.
+//! Devices and pipes are written to as they are: they are nothing to rename over.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+
+use super::cancel::{Cancel, Cancelled};
+use super::clock;
+use super::fs::{self, Lock, LockError, TempDir};
+
+/// How often a pipe is looked at for its reader.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A folder for what will take a path's place; gone with the value.
+#[derive(Debug)]
+pub struct Staging {
+    /// In the locked one, so that what is in it may be staged and locked in its turn.
+    content: PathBuf,
+    // In this order: the folder is removed under its lock.
+    folder: TempDir,
+    _lock: Lock,
+}
+
+impl Staging {
+    /// A folder in the folder that `path` is in, which is made where it is missing.
+    pub fn beside(path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
+        Self::within(folder_of(path), path, cancel)
+    }
+
+    /// A folder in `folder`, named after `path`. Those of dead runs are removed.
+    pub fn within(folder: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
+        fs::create_dir_all(folder)?;
+        let prefix = prefix(path);
+        // While a folder is made and not yet locked, nobody else may look for dead ones.
+        let looking = fs::lock(folder, cancel, || ())?;
+        remove_stale(folder, &prefix)?;
+        let made = fs::temporary_dir_named(folder, &prefix)?;
+        let lock = fs::lock(made.path(), cancel, || ())?;
+        drop(looking);
+        let content = made.path().join("content");
+        fs::create_dir(&content)?;
+        Ok(Self { content, folder: made, _lock: lock })
+    }
+
+    /// The folder, which may be renamed to what it is for.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.content
+    }
+
+    /// A text of letters and digits that no other such folder beside it has.
+    #[must_use]
+    pub fn unique(&self) -> String {
+        let name = self.folder.path().file_name().unwrap_or_default().to_string_lossy();
+        name.rsplit('-').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// What the names of a path's staging folders begin with.
+fn prefix(path: &Path) -> String {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    format!(".{name}.xbuild-")
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    }
+}
+
+/// Removes folders whose runs are dead.
+fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
+    let mut stale = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir() {
+            stale.insert(entry.path());
+        }
+    }
+    for path in stale {
+        // Another user's, in a folder that is everybody's, is not for us to remove.
+        match fs::try_lock(&path) {
+            Ok(Some(_lock)) => fs::remove_dir_all(&path)?,
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// True for what cannot be renamed over: a device, a pipe, and whatever stands for an open file.
+fn is_special(path: &Path) -> bool {
+    path.starts_with("/dev")
+        || path.starts_with("/proc")
+        || fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Checks that a file may be written to `path`, whose folder is made where it is missing.
+pub fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
+    if !is_special(path) {
+        Staging::beside(path, cancel)?;
+    }
+    Ok(())
+}
+
+/// Has `write` write a file that appears at `path` whole or not at all, with these permissions whatever the umask.
+pub fn write<E>(
+    path: &Path,
+    mode: u32,
+    cancel: &Cancel,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E>
+where
+    E: From<io::Error> + From<Cancelled>,
+{
+    if is_special(path) {
+        let mut file = open_special(path, cancel).map_err(explained::<E>)?;
+        write(&mut file)?;
+        return Ok(file.flush()?);
+    }
+    let staging = Staging::beside(path, cancel).map_err(explained::<E>)?;
+    let mut file = fs::temporary_file(staging.path())?;
+    write(&mut file)?;
+    Ok(fs::publish(file, path, mode)?)
+}
+
+/// As whichever error the caller has.
+fn explained<E: From<io::Error> + From<Cancelled>>(error: LockError) -> E {
+    match error {
+        LockError::Io(error) => error.into(),
+        LockError::Cancelled(cancelled) => cancelled.into(),
+    }
+}
+
+/// Opens a device or a pipe. A pipe without a reader is waited for.
+fn open_special(path: &Path, cancel: &Cancel) -> Result<fs::File, LockError> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    loop {
+        match open(path, flags | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(file) => {
+                let blocking = fcntl_getfl(&file).map_err(io::Error::from)?.difference(OFlags::NONBLOCK);
+                fcntl_setfl(&file, blocking).map_err(io::Error::from)?;
+                return Ok(fs::File::from_parts(file.into(), path));
+            }
+            Err(rustix::io::Errno::NXIO) => {
+                cancel.check()?;
+                clock::sleep(LOOK);
+            }
+            Err(error) => {
+                let text = format!("failed to open `{}`: {error}", path.display());
+                return Err(io::Error::new(io::Error::from(error).kind(), text).into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+        write::<LockError>(path, 0o644, &Cancel::new(), |file| Ok(file.write_all(text)?)).map_err(|error| {
+            match error {
+                LockError::Io(error) => error,
+                LockError::Cancelled(cancelled) => panic!("{cancelled}"),
+            }
+        })
+    }
+
+    #[test]
+    fn what_dead_runs_left_is_removed_and_what_others_make_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/image.tar");
+        put(&path, b"one").unwrap();
+        assert_eq!(names(path.parent().unwrap()), ["image.tar"]);
+        // As a killed run leaves it.
+        let dead = path.parent().unwrap().join(".image.tar.xbuild-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write_atomic(&dead.join(".xbuild-part"), b"half", 0o600).unwrap();
+        let others = path.parent().unwrap().join(".other.tar.xbuild-dead");
+        fs::create_dir(&others).unwrap();
+        let alive = Staging::beside(&path, &Cancel::new()).unwrap();
+        assert!(!dead.exists() && others.exists());
+        put(&path, b"two").unwrap();
+        // In one of these there can be others.
+        put(&alive.path().join("inner"), b"inner").unwrap();
+        assert_eq!(names(alive.path()), ["inner"]);
+        drop(alive);
+        assert_eq!(names(path.parent().unwrap()), [".other.tar.xbuild-dead", "image.tar"]);
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        // What fails leaves what was there.
+        let failed = write::<LockError>(&path, 0o644, &Cancel::new(), |file| {
+            file.write_all(b"th")?;
+            Err(io::Error::other("no").into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(path.parent().unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn devices_and_pipes_are_written_to_where_they_are() {
+        put(Path::new("/dev/null"), b"x").unwrap();
+        check(Path::new("/dev/null"), &Cancel::new()).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+        // Without a reader the wait ends with the run.
+        let cancel = Cancel::new().within(Duration::from_millis(50), "the pipe");
+        let waited = write::<LockError>(&pipe, 0o644, &cancel, |_| Ok(()));
+        assert!(matches!(waited, Err(LockError::Cancelled(_))));
+        std::thread::scope(|scope| {
+            scope.spawn(|| put(&pipe, b"through the pipe").unwrap());
+            let mut text = String::new();
+            fs::File::open(&pipe).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through the pipe");
+        });
+        assert_eq!(names(folder.path()), ["pipe"]);
+    }
+}
