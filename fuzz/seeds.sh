@@ -6,7 +6,16 @@ cd "$(dirname "$0")/corpus/$1"
 small() { [ -f "$1" ] && [ "$(stat -L -c %s "$1")" -lt 100000 ] && cp -L "$1" "seed-${1##*/}"; return 0; }
 
 case $1 in
-    elf) for file in /usr/bin/true /usr/bin/env /lib/*-linux-gnu/libdl.so.2 /lib/*-linux-gnu/libanl.so.1; do small "$file"; done ;;
+    elf)
+        for file in /usr/bin/true /usr/bin/env /lib/*-linux-gnu/libdl.so.2 /lib/*-linux-gnu/libanl.so.1; do small "$file"; done
+        # Code for Arm, with symbols and without: what the tests have linked, if they ran.
+        for file in ../../../target/tmp/cache/corpus/programs/*; do
+            [ "$(ls seed-arm-* 2>/dev/null | wc -l)" -lt 8 ] || break
+            [ -f "$file" ] && [ "$(stat -c %s "$file")" -lt 100000 ] || continue
+            # The machine in the header is 40.
+            [ "$(od -An -tu1 -j18 -N1 "$file" | tr -d ' ')" != 40 ] || cp "$file" "seed-arm-${file##*/}"
+        done
+        ;;
     cache) small /etc/ld.so.cache ;;
     documents)
         digest="sha256:$(printf '%064d' 0)"

@@ -67,6 +67,10 @@ pub struct Elf {
     pub pie_flag: bool,
     /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: its libraries are not looked for in the loader's own folders.
     pub no_default_folders: bool,
+    /// `DT_FILTER`: libraries whose definitions take the place of its own; glibc's loader gives up without them.
+    pub filters: Vec<String>,
+    /// `DT_AUXILIARY`: the same, and they may be missing.
+    pub auxiliaries: Vec<String>,
     /// True if it has compact relative relocations (`DT_RELR`), which glibc knows since 2.36 and musl since 1.2.4.
     pub relr: bool,
     /// The x86-64 levels that its code needs (`GNU_PROPERTY_X86_ISA_1_NEEDED`): bit 0 is the baseline, bit 1 v2, and

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArmCode, Elf, Kind, ParseError, Symbols, code, parse, strings, symbols};
 
+/// In more segments than this no texts are looked for; linkers make a handful.
+const MOST_LOADS: usize = 64;
+
 /// An ELF file: headers, dynamic symbols and what its texts tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -36,9 +39,16 @@ pub enum Loader {
         folders: Vec<String>,
         /// The path of its cache, without a leading slash.
         cache: Option<String>,
+        /// True if it knows the folders `glibc-hwcaps` (since 2.33).
+        hwcaps: bool,
+        /// True if it knows the older ones: `tls`, and those named after processors and what they have (until 2.36).
+        legacy: bool,
     },
     /// musl's, which is its C library too.
-    Musl,
+    Musl {
+        /// Its version, where it was found: 1.2.3 is (1, 2, 3).
+        version: Option<(u32, u32, u32)>,
+    },
 }
 
 /// What a program is going to need that no header says: known from the texts in it, or from its symbols.
@@ -112,16 +122,17 @@ impl Object {
         let parsed = parse::parse(bytes)?;
         let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };
         let code = code::look(&parsed, bytes);
+        let traits = traits(&parsed, bytes);
         let elf = parsed.elf;
         let loader = loader(&elf, &symbols, bytes);
-        let traits = traits(&elf, bytes);
         Ok(Self { elf, symbols, loader, traits, code })
     }
 
     /// What it takes in memory in bytes, about.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let texts = self.elf.needed.iter().chain(&self.elf.versions_defined).map(|text| text.len() + 24);
+        let names = self.elf.needed.iter().chain(&self.elf.filters).chain(&self.elf.auxiliaries);
+        let texts = names.chain(&self.elf.versions_defined).map(|text| text.len() + 24);
         let needs = self.elf.versions_needed.iter().map(|need| need.library.len() + need.version.len() + 56);
         let undefined = self.symbols.undefined.iter().map(|symbol| symbol.0.len() + 32);
         texts.chain(needs).chain(undefined).sum::<usize>() + 8 * self.symbols.count() + 512
@@ -142,33 +153,40 @@ fn loader(elf: &Elf, symbols: &Symbols, bytes: &[u8]) -> Option<Loader> {
     // As musl recognises itself, where it meets a second C library.
     let is_libc = symbols.defines("__libc_start_main", None) && symbols.defines("stdin", None);
     if is_libc && elf.versions_defined.is_empty() && elf.needed.is_empty() {
-        return Some(Loader::Musl);
+        return Some(Loader::Musl { version: strings::musl(bytes) });
     }
     let name = elf.soname.as_deref()?;
     let glibcs_own = name.starts_with("ld")
         && name.contains(".so")
         && symbols.defines("_dl_signal_error", None)
         || elf.versions_defined.iter().any(|version| version == "GLIBC_PRIVATE") && name.starts_with("ld");
-    glibcs_own.then(|| Loader::Glibc { folders: strings::folders(bytes), cache: strings::cache(bytes) })
+    glibcs_own.then(|| Loader::Glibc {
+        folders: strings::folders(bytes),
+        cache: strings::cache(bytes),
+        hwcaps: strings::has(bytes, b"glibc-hwcaps"),
+        legacy: strings::glibc(bytes).is_none_or(|version| version < (2, 37)),
+    })
 }
 
-fn traits(elf: &Elf, bytes: &[u8]) -> Traits {
-    if !elf.is_program() {
+fn traits(parsed: &parse::Parsed<'_>, bytes: &[u8]) -> Traits {
+    if !parsed.elf.is_program() {
         return Traits::default();
     }
+    // What is loaded: debugging information has the names of all that a compiler has seen. Segments may overlap.
+    let loads = || parsed.image.loads().take(MOST_LOADS);
+    let has = |text: &[u8]| loads().any(|load| strings::has(load.bytes, text));
+    // The names of what can be tuned, and what the startup code says.
+    let glibc = parsed.elf.is_static() && (has(b"glibc.malloc.") || has(b"FATAL: kernel too old"));
     Traits {
-        certificates: strings::has(bytes, b"SSL_CERT_FILE"),
-        time_zones: strings::has(bytes, b"/usr/share/zoneinfo"),
-        static_glibc: if elf.is_static() { static_glibc(bytes) } else { None },
+        certificates: has(b"SSL_CERT_FILE"),
+        time_zones: has(b"/usr/share/zoneinfo"),
+        static_glibc: if glibc { static_glibc(bytes) } else { None },
     }
 }
 
 /// What a static glibc in a program can do. Told by the program's own symbols; where these were stripped, by texts
 /// that only stand there with the functions.
 fn static_glibc(bytes: &[u8]) -> Option<StaticGlibc> {
-    if !strings::has(bytes, b"glibc") {
-        return None;
-    }
     let found = match FileKind::parse(bytes) {
         Ok(FileKind::Elf32) => functions::<elf::FileHeader32<object::Endianness>>(bytes),
         Ok(FileKind::Elf64) => functions::<elf::FileHeader64<object::Endianness>>(bytes),

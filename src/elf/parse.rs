@@ -118,6 +118,8 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
         runpath: None,
         pie_flag: false,
         no_default_folders: false,
+        filters: Vec::new(),
+        auxiliaries: Vec::new(),
         relr: false,
         x86_levels: if matches!(machine, 3 | 62) { x86_levels } else { 0 },
         arm: None,
@@ -179,11 +181,17 @@ fn read_dynamic(parsed: &mut Parsed<'_>, table: &[u8]) -> Result<(), ParseError>
     };
     let strings = Strings::new(strings, NAMES);
     let named = |tag: elf::DynamicTag| dynamic.value(tag).map(|offset| strings.name(offset)).transpose();
-    for (_, offset) in dynamic.0.iter().filter(|(tag, _)| *tag == elf::DT_NEEDED.0) {
-        if elf.needed.len() == MOST_NEEDED {
-            return Err(broken("it needs more libraries than can be meant"));
+    for (tag, names) in [
+        (elf::DT_NEEDED, &mut elf.needed),
+        (elf::DT_FILTER, &mut elf.filters),
+        (elf::DT_AUXILIARY, &mut elf.auxiliaries),
+    ] {
+        for (_, offset) in dynamic.0.iter().filter(|(known, _)| *known == tag.0) {
+            if names.len() == MOST_NEEDED {
+                return Err(broken("it needs more libraries than can be meant"));
+            }
+            names.push(strings.name(*offset)?);
         }
-        elf.needed.push(strings.name(*offset)?);
     }
     elf.soname = named(elf::DT_SONAME)?;
     elf.rpath = named(elf::DT_RPATH)?;

@@ -53,7 +53,63 @@ pub(super) fn cache(bytes: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&path[start + 1..]).into_owned())
 }
 
+/// The version of a glibc's loader; those before 2.33 do not have it in them.
+pub(super) fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
+    const BEFORE: &[u8] = b" release version ";
+    let start = memmem::find(bytes, BEFORE)? + BEFORE.len();
+    let [major, minor] = numbers(&bytes[start..])?;
+    Some((major, minor))
+}
+
+/// The version of a musl: a text of its own of three numbers, the first of which is 0 or 1.
+pub(super) fn musl(bytes: &[u8]) -> Option<(u32, u32, u32)> {
+    let mut starts = memmem::find_iter(bytes, b"\0");
+    starts.find_map(|start| {
+        let text = &bytes[start + 1..bytes.len().min(start + 17)];
+        let end = text.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
+        // A version between releases goes on with `-git-`.
+        if end < 5 || !matches!(text[end], 0 | b'-') || !matches!(text[0], b'0' | b'1') {
+            return None;
+        }
+        let [major, minor, patch] = numbers(text)?;
+        // A fourth number makes it an address.
+        (memchr::memchr_iter(b'.', &text[..end]).count() == 2).then_some((major, minor, patch))
+    })
+}
+
+/// The numbers that some bytes begin with, with a dot between each two.
+fn numbers<const N: usize>(bytes: &[u8]) -> Option<[u32; N]> {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.').unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..end.min(32)]).ok()?;
+    let mut parts = text.split('.');
+    let mut found = [0; N];
+    for number in &mut found {
+        *number = parts.next()?.parse().ok()?;
+    }
+    Some(found)
+}
+
 /// True if a text is somewhere in a file.
 pub(super) fn has(bytes: &[u8], text: &[u8]) -> bool {
     memmem::find(bytes, text).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        let loader = b"\0ld.so (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36.\n\0";
+        assert_eq!(glibc(loader), Some((2, 36)));
+        assert_eq!(glibc(b"ld.so (GNU libc) development release version 2.40.9000.\n"), Some((2, 40)));
+        assert_eq!(glibc(b"\x002.31\0"), None);
+        assert_eq!(musl(b"x\x001.2.3\0/etc\0"), Some((1, 2, 3)));
+        assert_eq!(musl(b"\x00127.0.0.1\x001.1.24\0"), Some((1, 1, 24)));
+        assert_eq!(musl(b"\x001.2.5-git-4-g0123\0"), Some((1, 2, 5)));
+        for none in [&b"\x00127.0.0.1\0"[..], b"\x001.2\0", b"\x002.2.3\0", b"\x001.2.3", b"\x001..3.\0", b""]
+        {
+            assert_eq!(musl(none), None, "{none:?}");
+        }
+    }
 }

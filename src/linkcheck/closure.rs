@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::finding::Problem;
 use super::search::{Found, Loaded, Search};
-use crate::elf::{Elf, Loader, Undefined};
+use crate::elf::{Elf, Loader, Object, Undefined};
 use crate::sys::cancel::{Cancel, Cancelled};
 
 /// More libraries than this are nonsense.
@@ -14,6 +14,10 @@ const MOST: usize = 4096;
 const MOST_SYMBOLS: usize = 100;
 /// What a file with packed relocations must need of its glibc.
 const PACKED: &str = "GLIBC_ABI_DT_RELR";
+/// The library that the kernel maps into every program, by its names.
+const VDSO: [&str; 3] = ["linux-vdso.so.1", "linux-vdso64.so.1", "linux-gate.so.1"];
+/// The first musl that knows packed relocations.
+const PACKED_MUSL: (u32, u32, u32) = (1, 2, 4);
 /// The version of what glibc keeps for itself.
 const PRIVATE: &str = "GLIBC_PRIVATE";
 
@@ -53,7 +57,8 @@ pub(super) fn load(
     closure.names.insert(interpreter, 1);
     let mut queue = VecDeque::from([0]);
     for name in preloaded {
-        match closure.add(search, name, Some(0)) {
+        // glibc looks for these as for what the program needs.
+        match closure.add(search, name, (!search.musl).then_some(0)) {
             Ok(Some(index)) => queue.push_back(index),
             Ok(None) => {}
             Err(_) => closure.problems.push(Problem::MissingPreload { library: name.clone() }),
@@ -62,7 +67,15 @@ pub(super) fn load(
     while let Some(index) = queue.pop_front() {
         cancel.check()?;
         let object = Arc::clone(&closure.files[index].object);
-        for name in &object.elf.needed {
+        if !search.musl {
+            for name in &object.elf.auxiliaries {
+                if let Ok(Some(new)) = closure.add(search, name, Some(index)) {
+                    queue.push_back(new);
+                }
+            }
+        }
+        let filters = object.elf.filters.iter().filter(|_| !search.musl);
+        for name in filters.chain(&object.elf.needed) {
             match closure.add(search, name, Some(index)) {
                 Ok(Some(new)) if closure.files.len() < MOST => queue.push_back(new),
                 Ok(_) => {}
@@ -79,6 +92,10 @@ pub(super) fn load(
 impl Closure {
     /// Loads a library that a file needs; its index if it was not loaded before.
     fn add(&mut self, search: &Search<'_>, name: &str, by: Option<usize>) -> Result<Option<usize>, Problem> {
+        // The kernel has loaded it, and glibc takes it over.
+        if !self.musl && VDSO.contains(&name) {
+            return Ok(None);
+        }
         if let Some(known) = self.known(name) {
             self.scope[known] = true;
             return Ok(None);
@@ -103,7 +120,7 @@ impl Closure {
         // The same file under another name, be it a link of either kind, is not loaded twice; nor is a second musl.
         let same = |file: &Loaded| file.real == real || Arc::ptr_eq(&file.object, &object);
         let again = self.files.iter().position(same);
-        let again = again.or((self.musl && object.loader == Some(Loader::Musl)).then_some(1));
+        let again = again.or((self.musl && matches!(object.loader, Some(Loader::Musl { .. }))).then_some(1));
         if let Some(known) = again {
             self.names.insert(name.to_owned(), known);
             self.scope[known] = true;
@@ -138,6 +155,7 @@ impl Closure {
             if !self.musl {
                 self.versions(index);
             }
+            self.packed(index);
             // What a missing library would define is missing too, and goes without saying.
             if self.complete && index != 1 {
                 self.symbols(index, |_| true);
@@ -152,6 +170,7 @@ impl Closure {
         if !self.musl {
             self.versions(0);
         }
+        self.packed(0);
         if self.complete {
             self.symbols(0, |symbol| symbol.1.is_some());
         }
@@ -163,6 +182,9 @@ impl Closure {
         let needed_by = || file.path.clone();
         let mut private = BTreeSet::new();
         for need in &elf.versions_needed {
+            if VDSO.contains(&need.library.as_str()) {
+                continue;
+            }
             let Some(library) = self.known(&need.library) else {
                 // Where a library is missing that is said, and nothing of what it has.
                 if self.complete {
@@ -189,18 +211,29 @@ impl Closure {
                 });
             }
         }
-        let says_so = elf.versions_needed.iter().any(|need| need.version == PACKED);
-        if elf.relr
-            && !says_so
-            && index != 1
-            && let Some(libc) = self.known("libc.so.6").map(|libc| &self.files[libc])
-            && let Some((major, minor)) = libc.object.glibc()
-            && !libc.object.elf.versions_defined.iter().any(|version| version == PACKED)
-        {
-            let libc = format!("glibc {major}.{minor}");
-            found.push(Problem::PackedRelocations { path: file.path.clone(), libc });
-        }
         self.problems.extend(found);
+    }
+
+    /// Looks whether the loader knows the file's packed relocations; one that does not passes over them in silence,
+    /// unless they come with a version that it lacks.
+    fn packed(&mut self, index: usize) {
+        let file = &self.files[index];
+        let elf = &file.object.elf;
+        if !elf.relr || index == 1 || elf.versions_needed.iter().any(|need| need.version == PACKED) {
+            return;
+        }
+        let libc = if let Some(Loader::Musl { version }) = &self.files[1].object.loader {
+            let old = version.filter(|version| *version < PACKED_MUSL);
+            old.map(|(major, minor, patch)| format!("musl {major}.{minor}.{patch}"))
+        } else {
+            let libc = self.known("libc.so.6").map(|libc| &self.files[libc].object);
+            let knows = |libc: &Object| libc.elf.versions_defined.iter().any(|version| version == PACKED);
+            let old = libc.filter(|libc| !knows(libc)).and_then(|libc| libc.glibc());
+            old.map(|(major, minor)| format!("glibc {major}.{minor}"))
+        };
+        if let Some(libc) = libc {
+            self.problems.push(Problem::PackedRelocations { path: file.path.clone(), libc });
+        }
     }
 
     fn symbols(&mut self, index: usize, wanted: impl Fn(&Undefined) -> bool) {

@@ -122,23 +122,69 @@ fn level(variant: Option<&str>) -> u32 {
     }
 }
 
-/// The folders below `glibc-hwcaps` that every processor of a platform takes libraries from, best first.
-pub(super) fn hardware(platform: &Platform) -> &'static [&'static str] {
-    match (platform.architecture(), platform.variant()) {
-        ("amd64", Some("v2")) => &LEVELS[2..],
-        ("amd64", Some("v3")) => &LEVELS[1..],
-        ("amd64", Some("v4")) => LEVELS,
-        _ => &[],
-    }
+/// The folders that glibc takes libraries from on certain processors only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Processor {
+    /// Those below `glibc-hwcaps`, best first.
+    pub(super) hwcaps: &'static [&'static str],
+    /// Until glibc 2.36: the names that every combination makes a folder of, in their order. After `tls` comes the
+    /// platform's name, then what the processor has, as far as glibc thinks it important.
+    pub(super) legacy: &'static [&'static str],
+    /// What the legacy names are in a cache's entries.
+    pub(super) bits: u64,
 }
 
-/// The same for the newest processors.
-pub(super) fn newest_hardware(platform: &Platform) -> &'static [&'static str] {
-    match platform.architecture() {
-        "amd64" => LEVELS,
-        "ppc64le" => &["power10", "power9"],
-        "s390x" => &["z16", "z15", "z14", "z13"],
-        _ => &[],
+/// In a cache's entry: the library is in a folder `tls`.
+const TLS: u64 = 1 << 63;
+
+/// What every processor of a platform has.
+pub(super) fn hardware(platform: &Platform) -> Processor {
+    let (hwcaps, legacy, bits): (&[&str], &[&str], u64) = match (platform.architecture(), platform.variant())
+    {
+        ("amd64", Some("v2")) => (&LEVELS[2..], &["tls", "x86_64"], 0b10),
+        ("amd64", Some("v3")) => (&LEVELS[1..], &["tls", "x86_64"], 0b10),
+        ("amd64", Some("v4")) => (LEVELS, &["tls", "x86_64"], 0b10),
+        ("amd64", _) => (&[], &["tls", "x86_64"], 0b10),
+        ("arm", Some("v7") | None) => (&[], &["tls", "v7l", "vfp"], 1 << 6),
+        ("arm64", _) => (&[], &["tls", "aarch64"], 0),
+        ("386", _) => (&[], &["tls", "i686"], 0),
+        _ => (&[], &["tls"], 0),
+    };
+    Processor { hwcaps, legacy, bits: bits | TLS }
+}
+
+/// What the newest have.
+pub(super) fn newest_hardware(platform: &Platform) -> Processor {
+    let least = hardware(platform);
+    let (hwcaps, legacy, bits): (&[&str], &[&str], u64) = match platform.architecture() {
+        "amd64" => (LEVELS, &["tls", "haswell", "avx512_1", "x86_64"], 0b110),
+        "arm" => (&[], &["tls", "v7l", "neon", "vfp"], 1 << 12 | 1 << 6),
+        "arm64" => (&[], &["tls", "aarch64", "atomics"], 1 << 8),
+        "386" => (&[], &["tls", "i686", "sse2"], 1 << 26),
+        "ppc64le" => (&["power10", "power9"], least.legacy, 0),
+        "s390x" => (&["z16", "z15", "z14", "z13"], least.legacy, 0),
+        _ => (least.hwcaps, least.legacy, 0),
+    };
+    Processor { hwcaps, legacy, bits: bits | least.bits }
+}
+
+impl Processor {
+    /// The folders that a glibc before 2.37 looks in before each of its own, in their order.
+    pub(super) fn legacy_folders(self) -> Vec<String> {
+        let count = self.legacy.len();
+        let folder = |mask: usize| {
+            let names = self.legacy.iter().enumerate().filter(|(at, _)| mask >> (count - 1 - at) & 1 != 0);
+            names.map(|(_, name)| *name).collect::<Vec<_>>().join("/")
+        };
+        (1..1_usize << count).rev().map(folder).collect()
+    }
+
+    /// The names that a better processor takes folders of, beside those of this one.
+    pub(super) fn names_beyond(self, least: Self) -> Vec<&'static str> {
+        let new = |list: &'static [&'static str], old: &'static [&'static str]| {
+            list.iter().copied().filter(move |name| !old.contains(name))
+        };
+        new(self.hwcaps, least.hwcaps).chain(new(self.legacy, least.legacy)).collect()
     }
 }
 
@@ -183,6 +229,16 @@ mod tests {
             other => (other.check().to_owned(), String::new()),
         };
         problems.into_iter().map(pair).collect()
+    }
+
+    #[test]
+    fn legacy_folders_come_in_glibcs_order() {
+        // What `LD_DEBUG=libs` of glibc 2.36 says on a Cortex-A15.
+        let expected = "tls/v7l/neon/vfp tls/v7l/neon tls/v7l/vfp tls/v7l tls/neon/vfp tls/neon tls/vfp tls v7l/neon/vfp \
+                        v7l/neon v7l/vfp v7l neon/vfp neon vfp";
+        assert_eq!(newest_hardware(&platform("linux/arm/v7")).legacy_folders().join(" "), expected);
+        let arm64 = newest_hardware(&platform("linux/arm64")).legacy_folders().join(" ");
+        assert_eq!(arm64, "tls/aarch64/atomics tls/aarch64 tls/atomics tls aarch64/atomics aarch64 atomics");
     }
 
     #[test]

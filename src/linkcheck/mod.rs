@@ -174,7 +174,7 @@ fn image_libc(request: &Request<'_>) -> Option<Libc> {
         let loader = object.loader.as_ref()?;
         fit::problems(request.platform, "", &object.elf).is_empty().then_some(loader)
     });
-    loaders.map(|loader| if *loader == Loader::Musl { Libc::Musl } else { Libc::Gnu }).next()
+    loaders.map(|loader| if matches!(loader, Loader::Musl { .. }) { Libc::Musl } else { Libc::Gnu }).next()
 }
 
 /// One check while it runs.

@@ -61,7 +61,7 @@ impl Run<'_> {
         let interpreter = self.execution.absolute(interpreter);
         // The kernel tells a loader by the mode alone; whoever runs as the owner already changes nothing.
         let secure = node.mode & 0o4000 != 0 && node.uid != self.who.uid
-            || node.mode & 0o2000 != 0 && !self.who.gids.contains(&node.gid);
+            || node.mode & 0o2010 == 0o2010 && !self.who.gids.contains(&node.gid);
         let folder = real.rsplit_once('/').map_or("/".to_owned(), |(folder, _)| format!("/{folder}"));
         let program = Loaded {
             path: path.to_owned(),
@@ -85,7 +85,7 @@ impl Run<'_> {
             self.report(path, problem, None);
         }
         // A newer processor takes other files, if the image has some for it.
-        if newest.len() > baseline.len() && self.has_hardware_folders() {
+        if newest != baseline && self.has_folders_of(&newest.names_beyond(baseline)) {
             for problem in self.load(&program, &loader, newest, secure)? {
                 if !known.contains(&problem) {
                     self.report(path, problem, None);
@@ -100,11 +100,11 @@ impl Run<'_> {
         &mut self,
         program: &Loaded,
         loader: &Loaded,
-        hardware: &[&str],
+        hardware: fit::Processor,
         secure: bool,
     ) -> Result<Vec<Problem>, Cancelled> {
         let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
-        let search = Search::new(root, who, execution, &loader.object, &loader.path, hardware, secure);
+        let search = Search::new(root, who, execution, loader, &program.origin, hardware, secure);
         let preloaded = self.preloaded(search.musl, secure);
         let mut closure = closure::load(&search, program.clone(), loader.clone(), &preloaded, self.cancel)?;
         closure.bind(self.cancel)?;
@@ -168,7 +168,10 @@ impl Run<'_> {
     fn preloaded(&self, musl: bool, secure: bool) -> Vec<String> {
         let variable = self.execution.variable("LD_PRELOAD").filter(|_| !secure).unwrap_or_default();
         let file = self.root.file("etc/ld.so.preload").and_then(rootfs::File::bytes).filter(|_| !musl);
-        let file = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
+        // In the file there may be comments.
+        let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let file = lines.collect::<Vec<_>>().join(" ");
         let words = |text: &str| -> Vec<String> {
             let parts = text.split(|c: char| c == ':' || c.is_whitespace());
             parts.filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
@@ -176,8 +179,10 @@ impl Run<'_> {
         words(variable).into_iter().chain(words(&file)).collect()
     }
 
-    fn has_hardware_folders(&self) -> bool {
-        self.root.nodes().any(|(path, node)| node.is_folder() && path.ends_with("/glibc-hwcaps"))
+    /// True if the image has folders of libraries for certain processors.
+    fn has_folders_of(&self, names: &[&str]) -> bool {
+        let name = |path: &str| path.rsplit('/').next().is_some_and(|name| names.contains(&name));
+        self.root.nodes().any(|(path, node)| node.is_folder() && name(path))
     }
 
     /// The loader that a program asks for, if it is one, with its path without links.
@@ -284,8 +289,8 @@ impl Run<'_> {
         let Some(loader) = self.loader_of(object) else { return Ok(()) };
         let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
         let hardware = fit::hardware(self.platform);
-        let search = Search::new(root, who, execution, &loader.object, &loader.path, hardware, false);
         let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+        let search = Search::new(root, who, execution, &loader, &origin, hardware, false);
         let file = Loaded {
             path: path.clone(),
             real: real.to_owned(),

@@ -118,7 +118,7 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         Problem::MissingPreload { .. } => "correct LD_PRELOAD or /etc/ld.so.preload".into(),
         Problem::VersionOfNothing { .. } => "link the program again: its list of libraries was altered".into(),
         Problem::PackedRelocations { .. } => {
-            "link it without `-z pack-relative-relocs`, or take a base with glibc 2.36 or later".into()
+            "link it without `-z pack-relative-relocs`, or take a base with glibc 2.36 or musl 1.2.4 or later".into()
         }
         Problem::MissingSymbol { .. } => {
             "take the library's version that the program was built with, or build with the image's".into()

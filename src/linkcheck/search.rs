@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Hardware};
 use super::execution::Execution;
+use super::fit::Processor;
 use crate::elf::{Elf, Kind, Loader, Object};
 use crate::rootfs::{self, Content, Identity, Permission, Reach, Root};
 
@@ -53,24 +54,28 @@ pub(super) struct Search<'a> {
     library_path: Vec<String>,
     cache: Option<(String, Cache)>,
     folders: Vec<String>,
-    /// The hardware folders that the processor takes libraries from, best first.
-    hardware: &'a [&'a str],
+    processor: Processor,
+    /// The folders that are looked in before each other, by the processor that there is, in their order.
+    before: Vec<String>,
+    /// True if the program changes its user when it starts.
+    secure: bool,
     platform: &'static str,
 }
 
 impl<'a> Search<'a> {
-    /// `secure` is true for a program that changes its user when it starts: variables do not count then. `path` is
-    /// the loader's own path, absolute.
+    /// `secure` is true for a program that changes its user when it starts: variables do not count then. `origin` is
+    /// the program's folder.
     pub(super) fn new(
         root: &'a Root,
         who: &'a Identity,
         execution: &'a Execution,
-        loader: &Arc<Object>,
-        path: &str,
-        hardware: &'a [&'a str],
+        loader: &Loaded,
+        origin: &str,
+        processor: Processor,
         secure: bool,
     ) -> Self {
         let variable = execution.variable("LD_LIBRARY_PATH").filter(|_| !secure).unwrap_or_default();
+        let (path, loader) = (loader.path.as_str(), &loader.object);
         let musl = !matches!(loader.loader, Some(Loader::Glibc { .. }));
         let separators: &[char] = if musl { &[':', '\n'] } else { &[':', ';'] };
         let mut search = Self {
@@ -82,11 +87,20 @@ impl<'a> Search<'a> {
             library_path: Vec::new(),
             cache: None,
             folders: Vec::new(),
-            hardware,
+            processor,
+            before: Vec::new(),
+            secure,
             platform: platform(&loader.elf),
         };
         match &loader.loader {
-            Some(Loader::Glibc { folders, cache }) => {
+            Some(Loader::Glibc { folders, cache, hwcaps, legacy }) => {
+                if *hwcaps {
+                    let folder = |name: &&str| format!("glibc-hwcaps/{name}");
+                    search.before.extend(processor.hwcaps.iter().map(folder));
+                }
+                if *legacy {
+                    search.before.extend(processor.legacy_folders());
+                }
                 let known = folders.iter().map(|folder| format!("/{folder}"));
                 search.folders = known.collect();
                 if search.folders.is_empty() {
@@ -101,9 +115,14 @@ impl<'a> Search<'a> {
             _ => search.folders = musl_folders(root, path),
         }
         if !variable.is_empty() {
-            // An empty part is the folder that the program starts in.
             let parts = variable.split(separators);
-            search.library_path = parts.filter_map(|part| search.expand(part, "/")).collect();
+            search.library_path = if musl {
+                // musl passes over empty parts, and takes the others as they are.
+                parts.filter(|part| !part.is_empty()).map(|part| execution.absolute(part)).collect()
+            } else {
+                // An empty part is the folder that the program starts in.
+                parts.filter_map(|part| search.expand(part, origin)).collect()
+            };
         }
         search
     }
@@ -123,7 +142,8 @@ impl<'a> Search<'a> {
         let mut attempt = Attempt { search: self, searched: Vec::new(), skipped: Vec::new() };
         let found = if name.contains('/') {
             let origin = by.map_or("/", |by| loaded[by].origin.as_str());
-            let path = self.expand(name, origin).unwrap_or_else(|| name.to_owned());
+            let expanded = if self.musl { None } else { self.expand(name, origin) };
+            let path = expanded.unwrap_or_else(|| self.execution.absolute(name));
             let found = attempt.file(&path);
             if found.is_none() {
                 attempt.searched.push(path);
@@ -137,9 +157,37 @@ impl<'a> Search<'a> {
         found.unwrap_or(Found::Nowhere { searched: attempt.searched, skipped: attempt.skipped })
     }
 
-    /// The folders of an `RPATH` or `RUNPATH`.
-    fn run_path(&self, path: &str, origin: &str) -> Vec<String> {
-        path.split(':').filter_map(|part| self.expand(part, origin)).collect()
+    /// The folders of a file's `RPATH` or `RUNPATH`.
+    fn run_path(&self, path: &str, file: &Loaded) -> Vec<String> {
+        if self.musl {
+            // One part that it does not understand spoils all of them.
+            let parts = path.split([':', '\n']).filter(|part| !part.is_empty());
+            return parts
+                .map(|part| self.expand(part, &file.origin))
+                .collect::<Option<_>>()
+                .unwrap_or_default();
+        }
+        // In a program that changes its user, its own folder counts only if it is one of the loader's.
+        let program = file.parent.is_none() && file.object.elf.is_program();
+        let trusted = |part: &&str| {
+            !(self.secure && program && part.contains("ORIGIN"))
+                || self.expand(part, &file.origin).is_some_and(|folder| self.is_own(&folder))
+        };
+        path.split(':').filter(trusted).filter_map(|part| self.expand(part, &file.origin)).collect()
+    }
+
+    /// True if a folder is one of the loader's own, or below one.
+    fn is_own(&self, folder: &str) -> bool {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in folder.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            if part == ".." {
+                parts.pop();
+            } else {
+                parts.push(part);
+            }
+        }
+        let folder = format!("/{}/", parts.join("/"));
+        self.folders.iter().any(|own| folder.starts_with(&format!("{}/", own.trim_end_matches('/'))))
     }
 
     /// A path with `$ORIGIN`, `$LIB` and `$PLATFORM` filled in, absolute; `None` if musl does not understand it.
@@ -156,6 +204,11 @@ impl<'a> Search<'a> {
             });
             match name {
                 "ORIGIN" => text.push_str(origin),
+                // musl looks at the beginning of the name alone.
+                name if self.musl && name.starts_with("ORIGIN") && braced.is_none() => {
+                    text.push_str(origin);
+                    text.push_str(&name["ORIGIN".len()..]);
+                }
                 "LIB" if !self.musl => text.push_str(&self.lib()),
                 "PLATFORM" if !self.musl => text.push_str(self.platform),
                 _ if self.musl => return None,
@@ -243,7 +296,7 @@ impl Attempt<'_, '_> {
         if let Some(file) = asking
             && let Some(runpath) = &file.object.elf.runpath
         {
-            let folders = search.run_path(runpath, &file.origin);
+            let folders = search.run_path(runpath, file);
             if let Some(found) = self.folders(name, &folders) {
                 return Some(found);
             }
@@ -251,22 +304,22 @@ impl Attempt<'_, '_> {
         let no_defaults = asking.is_some_and(|file| file.object.elf.no_default_folders);
         if let Some((path, cache)) = &search.cache {
             self.searched.push(path.clone());
+            let legacy = matches!(search.loader.loader, Some(Loader::Glibc { legacy: true, .. }));
             let entry = cache.find(name).iter().filter(|entry| {
                 let here = match &entry.hardware {
                     Hardware::Any => true,
-                    Hardware::Folder(folder) => search.hardware.contains(&folder.as_str()),
-                    Hardware::Features(_) => false,
+                    Hardware::Folder(folder) => search.processor.hwcaps.contains(&folder.as_str()),
+                    Hardware::Features(bits) => legacy && bits & !search.processor.bits == 0,
                 };
                 here && cache_flags(&search.loader.elf).is_none_or(|flags| flags == entry.flags)
             });
             let best = entry.min_by_key(|entry| match &entry.hardware {
-                Hardware::Folder(folder) => search.hardware.iter().position(|known| known == folder),
-                _ => Some(usize::MAX),
+                Hardware::Folder(folder) => search.processor.hwcaps.iter().position(|known| known == folder),
+                Hardware::Features(_) => Some(usize::MAX - 1),
+                Hardware::Any => Some(usize::MAX),
             });
-            let in_defaults =
-                |path: &str| search.folders.iter().any(|folder| path.starts_with(folder.as_str()));
             if let Some(entry) = best
-                && !(no_defaults && in_defaults(&entry.path))
+                && !(no_defaults && search.is_own(&entry.path))
                 && let Some(found) = self.file(&entry.path)
             {
                 return Some(found);
@@ -278,7 +331,7 @@ impl Attempt<'_, '_> {
     fn rpath(&mut self, name: &str, file: &Loaded) -> Option<Found> {
         let elf = &file.object.elf;
         let rpath = elf.rpath.as_ref().filter(|_| elf.runpath.is_none())?;
-        let folders = self.search.run_path(rpath, &file.origin);
+        let folders = self.search.run_path(rpath, file);
         self.folders(name, &folders)
     }
 
@@ -293,7 +346,7 @@ impl Attempt<'_, '_> {
             let file = &loaded[index];
             let elf = &file.object.elf;
             if let Some(path) = elf.runpath.as_ref().or(elf.rpath.as_ref()) {
-                let folders = search.run_path(path, &file.origin);
+                let folders = search.run_path(path, file);
                 if let Some(found) = self.folders(name, &folders) {
                     return Some(found);
                 }
@@ -306,12 +359,9 @@ impl Attempt<'_, '_> {
     fn folders(&mut self, name: &str, folders: &[String]) -> Option<Found> {
         for folder in folders {
             let base = if folder == "/" { "" } else { folder };
-            if !self.search.musl {
-                for hardware in self.search.hardware {
-                    let path = format!("{base}/glibc-hwcaps/{hardware}/{name}");
-                    if let Some(found) = self.file(&path) {
-                        return Some(found);
-                    }
+            for before in &self.search.before {
+                if let Some(found) = self.file(&format!("{base}/{before}/{name}")) {
+                    return Some(found);
                 }
             }
             if let Some(found) = self.file(&format!("{base}/{name}")) {

@@ -25,7 +25,8 @@ impl Image {
 
     /// With a glibc: its loader, which looks in `/lib64` and `/usr/lib64`, and its library.
     fn glibc() -> Self {
-        let folders = b"\0\x01\x02/lib64/\0/usr/lib64/\0\0/etc/ld.so.cache\0";
+        let folders =
+            b"\0\x01\x02/lib64/\0/usr/lib64/\0\0/etc/ld.so.cache\0glibc-hwcaps\0 release version 2.38.\0";
         let loader = Sample { tail: folders.to_vec(), ..Sample::library("ld-linux-x86-64.so.2") };
         let loader = loader.defining(&["_dl_signal_error@GLIBC_PRIVATE", "__tls_get_addr@GLIBC_2.3"]);
         let libc = Sample::library("libc.so.6").needs(&["ld-linux-x86-64.so.2"]);
@@ -438,4 +439,113 @@ fn every_kind_of_finding_is_in_the_manual() {
     }
     assert_eq!(package_of_library("libssl.so.3", "trixie"), Some("libssl3t64"));
     assert_eq!(package_of_library("libunistring.so.5", "bookworm"), None);
+}
+
+#[test]
+fn older_loaders_look_in_other_folders() {
+    let glibc = |version: &str| {
+        let texts = format!("\0\x01/lib64/\0/usr/lib64/\0{version}\0");
+        let loader = Sample { tail: texts.into_bytes(), ..Sample::library("ld-linux-x86-64.so.2") };
+        Image::new().elf(GLIBC, &loader.defining(&["_dl_signal_error@GLIBC_PRIVATE"]))
+    };
+    let in_folder = |version: &str, folder: &str| {
+        let image = glibc(version).elf(&format!("lib64/{folder}/liba.so"), &Sample::library("liba.so"));
+        image.elf("app", &app(&["liba.so"])).checks()
+    };
+    let (old, between, new) = (
+        "2.31",
+        "glibc-hwcaps/\0ld.so (GNU libc) stable release version 2.36.",
+        "glibc-hwcaps/\0ld.so (GNU libc) stable release version 2.37.",
+    );
+    for folder in ["tls", "tls/x86_64", "x86_64"] {
+        assert_eq!(in_folder(old, folder), [""; 0], "{folder}");
+        assert_eq!(in_folder(between, folder), [""; 0], "{folder}");
+        assert_eq!(in_folder(new, folder), ["missing-library"], "{folder}");
+    }
+    // Not all processors look there.
+    for folder in ["haswell", "tls/haswell/x86_64", "avx512_1", "glibc-hwcaps/x86-64-v2"] {
+        assert_eq!(in_folder(between, folder), ["missing-library"], "{folder}");
+    }
+    let broken = Sample::library("liba.so").needs(&["libnothing.so"]);
+    let image = |version: &str, folder: &str| {
+        let image = glibc(version).elf("lib64/liba.so", &Sample::library("liba.so"));
+        image.elf(&format!("lib64/{folder}/liba.so"), &broken).elf("app", &app(&["liba.so"])).checks()
+    };
+    for (version, folder, found) in [
+        (old, "haswell", true),
+        (between, "tls/haswell", true),
+        (new, "haswell", false),
+        (old, "glibc-hwcaps/x86-64-v3", false),
+        (new, "glibc-hwcaps/x86-64-v3", true),
+    ] {
+        let expected: &[&str] = if found { &["missing-library"] } else { &[] };
+        assert_eq!(image(version, folder), expected, "{version} {folder}");
+    }
+}
+
+#[test]
+fn an_older_musl_does_not_relocate_what_is_packed() {
+    let image = |version: &str| {
+        let libc = Sample::library("libc.musl-x86_64.so.1").defining(&["__libc_start_main", "stdin"]);
+        let libc = Sample { tail: format!("\0{version}\0").into_bytes(), ..libc };
+        let packed = Sample { relr: true, ..Sample::library("liba.so") };
+        Image::new().elf(MUSL, &libc).elf("lib/liba.so", &packed).elf("app", &musl_app(&["liba.so"]))
+    };
+    let report = image("1.2.3").report();
+    let text = report.findings[0].problem.to_string();
+    assert_eq!(text, "/lib/liba.so has packed relocations (DT_RELR), which musl 1.2.3 does not know");
+    assert_eq!(image("1.2.4").checks(), [""; 0]);
+    assert_eq!(image("1.2.5").checks(), [""; 0]);
+    assert_eq!(image("nothing").checks(), [""; 0]);
+}
+
+#[test]
+fn programs_that_change_their_user_trust_less() {
+    let set_user = |sample: Sample| {
+        let image = Image::glibc().put("app", 0o4755, &sample.bytes());
+        let image = image.elf("opt/liba.so", &Sample::library("liba.so"));
+        let execution = Execution { user: "65532".into(), ..image.execution.clone() };
+        Image { execution, ..image }
+    };
+    let runpath = |path: &str| set_user(Sample { runpath: Some(path.into()), ..app(&["liba.so"]) });
+    assert_eq!(runpath("/opt").checks(), [""; 0]);
+    assert_eq!(runpath("$ORIGIN/opt").checks(), ["missing-library"]);
+    assert_eq!(set_user(app(&["liba.so"])).env("LD_LIBRARY_PATH=/opt").checks(), ["missing-library"]);
+    // Who runs it as its owner changes nothing.
+    let image = runpath("$ORIGIN/opt");
+    let execution = Execution { user: String::new(), ..image.execution.clone() };
+    assert_eq!(Image { execution, ..image }.checks(), [""; 0]);
+    // One of the loader's own folders is trusted.
+    let image = runpath("$ORIGIN/usr/../usr/lib64/x").elf("usr/lib64/x/liba.so", &Sample::library("liba.so"));
+    assert_eq!(image.checks(), [""; 0]);
+}
+
+#[test]
+fn what_is_special_to_one_loader_is_known() {
+    // Comments in the file of what is loaded first, the library of the kernel, an empty part of a path.
+    let image = Image::glibc().text("etc/ld.so.preload", "# nothing\n/lib64/liba.so # this\n");
+    let image = image.elf("lib64/liba.so", &Sample::library("liba.so"));
+    assert_eq!(image.elf("app", &app(&["linux-vdso.so.1"])).checks(), [""; 0]);
+    assert_eq!(Image::musl().elf("app", &musl_app(&["linux-vdso.so.1"])).checks(), ["missing-library"]);
+    let here = |image: Image, sample: &Sample| {
+        let image = image.elf("srv/liba.so", &Sample::library("liba.so")).elf("app", sample);
+        let execution = Execution { workdir: "/srv".into(), ..image.execution.clone() };
+        Image { execution, ..image }.env("LD_LIBRARY_PATH=/x:").checks()
+    };
+    assert_eq!(here(Image::glibc(), &app(&["liba.so"])), [""; 0]);
+    assert_eq!(here(Image::musl(), &musl_app(&["liba.so"])), ["missing-library"]);
+    // $ORIGIN in the variable is the program's folder, for glibc.
+    let at = |image: Image, sample: &Sample| {
+        let image = image.elf("opt/liba.so", &Sample::library("liba.so")).elf("app", sample);
+        image.env("LD_LIBRARY_PATH=${ORIGIN}/opt").checks()
+    };
+    assert_eq!(at(Image::glibc(), &app(&["liba.so"])), [""; 0]);
+    assert_eq!(at(Image::musl(), &musl_app(&["liba.so"])), ["missing-library"]);
+    // One part that musl does not understand spoils the others.
+    let spoiled = |path: &str| {
+        let sample = Sample { runpath: Some(path.into()), ..musl_app(&["liba.so"]) };
+        Image::musl().elf("opt/liba.so", &Sample::library("liba.so")).elf("app", &sample).checks()
+    };
+    assert_eq!(spoiled("/opt:/x"), [""; 0]);
+    assert_eq!(spoiled("/opt:$LIB"), ["missing-library"]);
 }

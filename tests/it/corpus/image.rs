@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use xbuild::oci::Descriptor;
+
 use super::packages::MERGED;
 use crate::support::layout::digest_of;
 
@@ -18,6 +20,11 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    pub(super) fn descriptor(&self) -> Descriptor {
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        Descriptor::new(media_type, self.digest.parse().expect("a digest of ours"), self.size)
+    }
+
     pub(super) fn of_file(path: &Path) -> Self {
         let bytes = fs::read(path).expect("a layer of the corpus");
         Self { path: path.to_owned(), digest: digest_of(&bytes), size: bytes.len() as u64 }
@@ -68,6 +75,7 @@ pub(super) struct Image {
     pub(super) entrypoint: Vec<String>,
     pub(super) env: Vec<String>,
     pub(super) user: Option<&'static str>,
+    pub(super) workdir: Option<&'static str>,
 }
 
 /// The name of the image in its layout.
@@ -150,6 +158,9 @@ impl Image {
         });
         if let Some(user) = self.user {
             config["config"]["User"] = user.into();
+        }
+        if let Some(workdir) = self.workdir {
+            config["config"]["WorkingDir"] = workdir.into();
         }
         for (key, value) in identity.as_object().expect("an object") {
             config[key] = value.clone();

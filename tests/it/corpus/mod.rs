@@ -10,6 +10,8 @@ mod musl;
 mod neon;
 pub(crate) mod packages;
 mod programs;
+mod rare;
+mod warnings;
 mod world;
 
 use std::fmt::Write as _;
@@ -43,6 +45,10 @@ struct Verdict {
     said: String,
     /// The errors that xbuild found.
     errors: Vec<(String, String)>,
+    /// The kinds of what it warned about.
+    warnings: Vec<String>,
+    /// What it was to warn about, if the case is about that.
+    expected: Option<&'static [&'static str]>,
 }
 
 /// What all tests of the corpus are made of.
@@ -60,6 +66,8 @@ fn xbuild_and_the_real_loader_agree() {
         .chain(entrypoints::cases(world))
         .chain(musl::cases(world))
         .chain(neon::cases(world))
+        .chain(rare::cases(world))
+        .chain(warnings::cases(world))
         .collect();
     let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     names.sort_unstable();
@@ -84,7 +92,22 @@ fn xbuild_and_the_real_loader_agree() {
         "xbuild refuses these, and they run:\n{}",
         wrong_refusals.join("\n")
     );
+    for verdict in &verdicts {
+        let expected = verdict.expected.unwrap_or_default();
+        assert!(
+            verdict.expected.is_none() || verdict.warnings == expected,
+            "{}: warnings of {:?} instead of {expected:?}",
+            verdict.name,
+            verdict.warnings
+        );
+    }
     if only.is_empty() {
+        let mut kinds = warnings::kinds_without_running(world);
+        for verdict in &verdicts {
+            let errors = verdict.errors.iter().map(|(kind, _)| kind.as_str());
+            kinds.extend(errors.chain(verdict.warnings.iter().map(String::as_str)));
+        }
+        warnings::all_kinds_are_among(&kinds);
         let fail = verdicts.iter().filter(|verdict| !verdict.runs).count();
         assert!(verdicts.len() >= FEWEST && fail >= FEWEST / 3, "{} images, {fail} broken", verdicts.len());
         keep(&table);
@@ -121,6 +144,7 @@ fn judge(case: &Case) -> Verdict {
     let root = folder.path().join("root");
     loader::unpack(&layout, &root);
     let run = loader::runs(&image, &root, case.cpu);
+    let (errors, warnings) = findings(&layout);
     let said = run.stderr.lines().chain(run.stdout.lines()).next().unwrap_or_default().to_owned();
     Verdict {
         name: case.name.clone(),
@@ -128,12 +152,14 @@ fn judge(case: &Case) -> Verdict {
         about: case.about,
         runs: run.status.success(),
         said: format!("{} {said}", run.status),
-        errors: errors(&layout),
+        errors,
+        warnings,
+        expected: case.warnings,
     }
 }
 
-/// The errors that `xbuild verify` finds: code and message of each.
-fn errors(layout: &Path) -> Vec<(String, String)> {
+/// What `xbuild verify` finds: code and message of each error, and the codes of warnings.
+fn findings(layout: &Path) -> (Vec<(String, String)>, Vec<String>) {
     let finished = xbuild().words("verify --json --quiet").arg(layout).run();
     let report: Value = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("no report ({error}): {}", finished.describe()));
@@ -141,15 +167,17 @@ fn errors(layout: &Path) -> Vec<(String, String)> {
     assert_eq!(platforms.len(), 1, "{report}");
     let lists = [&report["findings"], &platforms[0]["findings"]];
     let findings = lists.into_iter().flat_map(|list| list.as_array().expect("a list of findings"));
-    let errors: Vec<(String, String)> = findings
-        .filter(|finding| finding["severity"] == "error")
-        .map(|finding| {
-            let text = |key: &str| finding[key].as_str().unwrap_or_else(|| panic!("{finding}")).to_owned();
-            (text("check"), text("message"))
-        })
-        .collect();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for finding in findings {
+        let text = |key: &str| finding[key].as_str().unwrap_or_else(|| panic!("{finding}")).to_owned();
+        if finding["severity"] == "error" {
+            errors.push((text("check"), text("message")));
+        } else {
+            warnings.push(text("check"));
+        }
+    }
     assert_eq!(finished.status.success(), errors.is_empty(), "{}", finished.describe());
-    errors
+    (errors, warnings)
 }
 
 /// The verdicts as a table of Markdown.

@@ -135,16 +135,20 @@ impl Programs {
 
     /// A program by the host's own compiler.
     pub(super) fn native(&self, source: &str, flags: &[&str]) -> Vec<u8> {
+        self.native_with(source, flags, &[])
+    }
+
+    /// The same with libraries.
+    pub(super) fn native_with(&self, source: &str, flags: &[&str], with: &[(&str, &[u8])]) -> Vec<u8> {
         let work = tempfile::tempdir_in(&self.folder).expect("the cache is ours");
         let at = |name: &str| work.path().join(name);
         fs::write(at("source.c"), source).expect("the cache is ours");
-        tool("cc")
-            .args(flags.iter().copied())
-            .arg(at("source.c"))
-            .arg("-o")
-            .arg(at("result"))
-            .run()
-            .success();
+        let mut run = tool("cc").args(flags.iter().copied()).arg(at("source.c"));
+        for (name, bytes) in with {
+            fs::write(at(name), bytes).expect("the cache is ours");
+            run = run.arg(at(name));
+        }
+        run.arg("-o").arg(at("result")).run().success();
         fs::read(at("result")).expect("the cache is ours")
     }
 }
@@ -213,7 +217,12 @@ pub(super) fn patch(program: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 /// A program with `DT_RPATH` in place of `DT_RUNPATH`, as older linkers write it.
 pub(super) fn to_rpath(program: &[u8]) -> Vec<u8> {
-    let mut bytes = program.to_vec();
+    retag(program, 29, "", 15)
+}
+
+/// A file with another tag in place of one of its dynamic segment, whose value is a text that ends so.
+pub(super) fn retag(file: &[u8], from: usize, end: &str, to: u8) -> Vec<u8> {
+    let mut bytes = file.to_vec();
     let wide = bytes[4] == 2;
     let number = |bytes: &[u8], at: usize, width: usize| {
         let mut number = [0; 8];
@@ -228,11 +237,25 @@ pub(super) fn to_rpath(program: &[u8]) -> Vec<u8> {
         .find(|at| number(&bytes, *at, 4) == 2)
         .expect("a dynamic program");
     let start = number(&bytes, dynamic + if wide { 8 } else { 4 }, word);
-    let runpath = (start..)
-        .step_by(2 * word)
-        .take_while(|at| number(&bytes, *at, word) != 0)
-        .find(|at| number(&bytes, *at, word) == 29)
-        .expect("a program with a RUNPATH");
-    bytes[runpath] = 15;
+    let entries = (start..).step_by(2 * word).take_while(|at| number(&bytes, *at, word) != 0);
+    let entries: Vec<usize> = entries.collect();
+    let value = |tag: usize| {
+        let at = entries.iter().find(|at| number(&bytes, **at, word) == tag).expect("an entry");
+        number(&bytes, at + word, word)
+    };
+    // The string table is in the first segment, which begins with the file.
+    let first = (0..count).map(|i| headers + i * size).find(|at| number(&bytes, *at, 4) == 1);
+    let address = number(&bytes, first.expect("a segment") + 2 * word, word);
+    let strings = value(5) - address;
+    let text = |at: usize| {
+        let text = &bytes[strings + number(&bytes, at + word, word)..];
+        &text[..text.iter().position(|byte| *byte == 0).expect("an end")]
+    };
+    let found = entries
+        .iter()
+        .copied()
+        .find(|at| number(&bytes, *at, word) == from && text(*at).ends_with(end.as_bytes()));
+    let found = found.expect("an entry of the dynamic segment");
+    bytes[found] = to;
     bytes
 }

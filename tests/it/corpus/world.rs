@@ -55,6 +55,8 @@ pub(super) struct Case {
     pub(super) ldconfig: bool,
     /// A layer above the cache.
     pub(super) late: Vec<Item>,
+    /// What is warned about, where a case is about that.
+    pub(super) warnings: Option<&'static [&'static str]>,
 }
 
 impl Case {
@@ -78,6 +80,16 @@ impl Case {
     pub(super) fn cpu(mut self, platform: &'static str, cpu: &'static str) -> Self {
         self.image.platform = platform;
         self.cpu = Some(cpu);
+        self
+    }
+
+    pub(super) fn workdir(mut self, workdir: &'static str) -> Self {
+        self.image.workdir = Some(workdir);
+        self
+    }
+
+    pub(super) fn warns(mut self, kinds: &'static [&'static str]) -> Self {
+        self.warnings = Some(kinds);
         self
     }
 
@@ -171,11 +183,13 @@ impl World {
                 entrypoint: line.iter().map(|word| (*word).to_owned()).collect(),
                 env: vec![PATH.to_owned()],
                 user: None,
+                workdir: None,
             },
             top: Vec::new(),
             cpu: None,
             ldconfig: false,
             late: Vec::new(),
+            warnings: None,
         }
     }
 }
