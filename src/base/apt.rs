@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::BaseImage;
-use crate::debian::{self, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
+use crate::debian::{self, AdditionsRequest, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::{AddedPackage, BaseFacts};
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
-use crate::lock::AptPin;
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
@@ -129,19 +128,35 @@ pub fn resolve(
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
     let set = archive.resolve_base(request, client, cancel, reporter)?;
-    let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
-    Ok(ResolvedApt { set, places: Places::of(&sources, None), pinned: false })
+    Ok(ResolvedApt { set, places: places_of(archive), pinned: false })
 }
 
-/// The packages that are pinned. Asks nobody: they are known to the byte, and only where to get them is a matter of this
+/// Chooses packages to add to an image, from an opened release.
+pub fn resolve_additions(
+    archive: &Archive,
+    request: &AdditionsRequest<'_>,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<ResolvedApt, debian::Error> {
+    let set = archive.resolve_additions(request, client, cancel, reporter)?;
+    Ok(ResolvedApt { set, places: places_of(archive), pinned: false })
+}
+
+fn places_of(archive: &Archive) -> Places {
+    let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
+    Places::of(&sources, None)
+}
+
+/// The packages that are pinned, with the moment of a snapshot that has them. Asks nobody: they are known to the byte, and only where to get them is a matter of this
 /// machine.
 pub fn pinned(
-    pin: &AptPin,
+    (set, snapshot): (BaseSet, Option<String>),
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
 ) -> Result<ResolvedApt, debian::Error> {
     let root = debian::snapshot_root(settings.snapshot.as_deref());
-    let snapshot = pin.snapshot.clone().map(|date| debian::Snapshot { root: root.clone(), date });
+    let snapshot = snapshot.map(|date| debian::Snapshot { root: root.clone(), date });
     let mut places = Places::of(&sources(request, settings)?, snapshot);
     if places.snapshot.is_some() {
         // Where no mirror is known, the snapshots serve: as of the lock's moment then, and of no other.
@@ -152,7 +167,7 @@ pub fn pinned(
             });
         }
     }
-    Ok(ResolvedApt { set: pin.set(), places, pinned: true })
+    Ok(ResolvedApt { set, places, pinned: true })
 }
 
 /// The packages that a base can be made of, and where they are looked for.
@@ -186,16 +201,16 @@ impl ResolvedApt {
     }
 }
 
-/// What is kept of an assembled base beside its layer.
+/// What is kept of an assembled base, or of packages added to an image, beside its layer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Kept {
-    descriptor: Descriptor,
-    diff_id: Digest,
-    environment: Vec<String>,
-    folders: BTreeSet<String>,
+pub(super) struct Kept {
+    pub(super) descriptor: Descriptor,
+    pub(super) diff_id: Digest,
+    pub(super) environment: Vec<String>,
+    pub(super) folders: BTreeSet<String>,
     #[serde(default)]
-    unrun: Vec<debian::Unrun>,
+    pub(super) unrun: Vec<debian::Unrun>,
 }
 
 /// The image of a resolved base: from the cache if it is there and whole, else assembled.
@@ -245,11 +260,12 @@ pub fn fetch(
         root: Arc::new(root),
         folders: Arc::new(kept.folders),
         glibc: resolved.glibc(),
+        added: Vec::new(),
     })
 }
 
 /// Tells what scripts would have done: loudly where something may be missing for it.
-fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Reporter) {
+pub(super) fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Reporter) {
     for unrun in unrun {
         let level = if unrun.effects.is_empty() { Level::Detail } else { Level::Warning };
         let (platform, text) = (Some(platform.clone()), unrun.to_string());
@@ -257,7 +273,7 @@ fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Repor
     }
 }
 
-fn suffix(compression: Compression) -> String {
+pub(super) fn suffix(compression: Compression) -> String {
     match compression {
         Compression::Gzip { level } => format!("gzip{level}"),
         Compression::Zstd { level } => format!("zstd{level}"),
@@ -270,7 +286,7 @@ fn record(folder: &Path) -> PathBuf {
 }
 
 /// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
-fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
+pub(super) fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
     let bytes = match fs::read(record(folder)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -337,9 +353,14 @@ fn assemble(
         folders,
         unrun: assembled.unrun,
     };
-    let bytes = serde_json::to_vec(&kept).map_err(std::io::Error::other)?;
-    fs::write_atomic(&record(folder), &bytes, 0o644)?;
+    keep(&kept, folder)?;
     Ok(kept)
+}
+
+/// Keeps what is known of a layer beside it.
+pub(super) fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
+    let bytes = serde_json::to_vec(kept).map_err(std::io::Error::other)?;
+    Ok(fs::write_atomic(&record(folder), &bytes, 0o644)?)
 }
 
 #[cfg(test)]

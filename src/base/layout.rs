@@ -383,7 +383,13 @@ impl ResolvedLayout {
         }
     }
 
-    /// The same for a lock.
+    /// What is on its root filesystem.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// What a lock has of it.
     #[must_use]
     pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
@@ -394,6 +400,7 @@ impl ResolvedLayout {
             digest: self.manifest.digest.clone(),
             size: self.manifest.size,
             media_type: self.manifest.media_type.clone(),
+            debian: None,
         }
     }
 
@@ -420,6 +427,7 @@ impl ResolvedLayout {
             root: Arc::clone(&self.root),
             folders: Arc::clone(&self.folders),
             glibc: self.glibc,
+            added: Vec::new(),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A base is first resolved, which tells what `plan` needs to know of it (its identity, its glibc) and takes little,
 //! and then fetched, which makes sure that every blob of it is on this disk and whole.
 
+pub mod additions;
 pub mod apt;
 pub mod layout;
 pub mod registry;
@@ -14,12 +15,14 @@ use std::thread;
 
 use serde_json::Value;
 
+use additions::{AdditionsError, Examined, Extended};
+
 use crate::debian::{self, Archive};
 use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
-use crate::image::ImageLayer;
+use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
-use crate::lock::{AptPin, Pin, Pins};
+use crate::lock::{AptPin, DebianPin, ImagePin, Pin, Pins};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
@@ -47,6 +50,8 @@ pub struct BaseImage {
     pub folders: Arc<BTreeSet<String>>,
     /// The newest glibc version that its `libc.so.6` provides.
     pub glibc: Option<GlibcVersion>,
+    /// What we lay on it before anything of the project, lowest first; the root and the folders have it.
+    pub added: Vec<AddedLayer>,
 }
 
 impl BaseImage {
@@ -61,6 +66,7 @@ impl BaseImage {
             root: Arc::default(),
             folders: Arc::default(),
             glibc: None,
+            added: Vec::new(),
         }
     }
 }
@@ -98,14 +104,9 @@ pub enum BaseError {
         /// The platform.
         platform: Platform,
     },
-    /// Debian's packages for an image that is not assembled from them.
-    #[error("Debian's packages ({}) cannot be added to the base image of {platform}", packages.join(", "))]
-    PackagesOnImage {
-        /// The platform.
-        platform: Platform,
-        /// The packages.
-        packages: Vec<String>,
-    },
+    /// Debian's packages cannot be added to an image.
+    #[error(transparent)]
+    Additions(#[from] AdditionsError),
     /// Debian has no port for the platform.
     #[error("Debian has no port for {platform} ({triple})")]
     NoPort {
@@ -134,7 +135,7 @@ impl Explain for BaseError {
             Self::Layout(error) => error.exit_code(),
             Self::Registry(error) => error.exit_code(),
             Self::NotPinned { .. } => ExitCode::Locked,
-            Self::PackagesOnImage { .. } => ExitCode::Package,
+            Self::Additions(error) => error.exit_code(),
             Self::NoPort { .. } => ExitCode::NotInBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -148,9 +149,7 @@ impl Explain for BaseError {
             Self::Layout(error) => error.hint(),
             Self::Registry(error) => error.hint(),
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
-            Self::PackagesOnImage { platform, .. } => {
-                Some(format!("take a base of Debian's packages: --base {platform}=apt:bookworm"))
-            }
+            Self::Additions(error) => error.hint(),
             Self::NoPort { platform, .. } => {
                 Some(format!("choose another base for it: --base {platform}=scratch"))
             }
@@ -170,6 +169,8 @@ pub enum ResolvedBase {
     Layout(Box<layout::ResolvedLayout>),
     /// An image in a registry.
     Registry(Box<registry::ResolvedImage>),
+    /// An image with Debian's packages laid on it.
+    Extended(Box<Extended>),
 }
 
 impl ResolvedBase {
@@ -187,6 +188,7 @@ impl ResolvedBase {
             Self::Layout(resolved) => resolved.facts(),
             Self::Registry(resolved) => resolved.facts(),
             Self::Apt(resolved) => resolved.facts(),
+            Self::Extended(extended) => extended.facts(),
         }
     }
 
@@ -202,6 +204,14 @@ impl ResolvedBase {
             }
             (Self::Layout(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
             (Self::Registry(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
+            (Self::Extended(extended), _) => match extended.image.pin(base, wanted)? {
+                Pin::Image(pin) => {
+                    let added =
+                        DebianPin::of(&wanted.sources.components, &wanted.packages, &extended.apt.set);
+                    Some(Pin::Image(Box::new(ImagePin { debian: Some(Box::new(added)), ..*pin })))
+                }
+                pin @ Pin::Apt(_) => Some(pin),
+            },
             _ => None,
         }
     }
@@ -211,7 +221,16 @@ impl ResolvedBase {
     pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
             Self::Apt(resolved) => resolved.set.obtainable(needed),
-            Self::Scratch | Self::Layout(_) | Self::Registry(_) => BTreeSet::new(),
+            Self::Scratch | Self::Layout(_) | Self::Registry(_) | Self::Extended(_) => BTreeSet::new(),
+        }
+    }
+
+    /// What is on an image's root filesystem; `None` for what is no image yet.
+    fn root(&self) -> Option<&Root> {
+        match self {
+            Self::Layout(resolved) => Some(resolved.root()),
+            Self::Registry(resolved) => Some(resolved.root()),
+            Self::Scratch | Self::Apt(_) | Self::Extended(_) => None,
         }
     }
 }
@@ -322,10 +341,6 @@ impl Bases {
         if pin.is_none() && pins.strict && wanted.base.value != BaseSource::Scratch {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         }
-        if !wanted.packages.is_empty() && !matches!(wanted.base.value, BaseSource::Apt { .. }) {
-            let (platform, packages) = (wanted.platform.clone(), wanted.packages.clone());
-            return Err(BaseError::PackagesOnImage { platform, packages });
-        }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
             source @ BaseSource::Apt { suite, suites, components } => {
@@ -336,7 +351,8 @@ impl Bases {
                 })?;
                 if let Some(Pin::Apt(pin)) = pin {
                     let request = apt::ReleaseRequest { release: suite, suites, components };
-                    let resolved = apt::pinned(pin, &request, &machine.debian)?;
+                    let pinned = (pin.set(), pin.snapshot.clone());
+                    let resolved = apt::pinned(pinned, &request, &machine.debian)?;
                     return Ok(ResolvedBase::Apt(Box::new(resolved)));
                 }
                 let archive =
@@ -358,7 +374,8 @@ impl Bases {
                     cache: &machine.cache,
                     pin: pin.and_then(Pin::image),
                 };
-                Ok(ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?)))
+                let image = ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?));
+                self.extend(image, wanted, pins, machine, client, cancel, reporter)
             }
             BaseSource::Registry { name } => {
                 let request = registry::ImageRequest {
@@ -369,9 +386,60 @@ impl Bases {
                     pin: pin.and_then(Pin::image),
                 };
                 let resolved = registry::resolve(&request, &self.registries, &self.roots, cancel, reporter)?;
-                Ok(ResolvedBase::Registry(Box::new(resolved)))
+                let image = ResolvedBase::Registry(Box::new(resolved));
+                self.extend(image, wanted, pins, machine, client, cancel, reporter)
             }
         }
+    }
+
+    /// The image with the packages that are asked for; itself if none are.
+    #[allow(clippy::too_many_arguments, reason = "what its caller has")]
+    fn extend(
+        &self,
+        image: ResolvedBase,
+        wanted: &PlatformSettings,
+        pins: &Pins,
+        machine: &Machine,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<ResolvedBase, BaseError> {
+        let Some(root) = image.root().filter(|_| !wanted.packages.is_empty()) else { return Ok(image) };
+        let examined = additions::examine(root, &image.facts().name, wanted)?;
+        let target = wanted.target.value;
+        let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
+            platform: wanted.platform.clone(),
+            triple: target.triple.clone(),
+        })?;
+        let Examined { release, database, suites } = examined;
+        let components = &wanted.sources.components;
+        let request = apt::ReleaseRequest { release: &release, suites: &suites, components };
+        let pin = pins.bases.get(&wanted.platform).and_then(Pin::image).and_then(|pin| pin.debian.as_ref());
+        let apt = if let Some(pin) = pin {
+            apt::pinned((pin.set(), pin.snapshot.clone()), &request, &machine.debian)?
+        } else if pins.strict {
+            return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
+        } else {
+            let archive = {
+                let (suite, suites, components) = (release.clone(), suites.clone(), components.clone());
+                let source = BaseSource::Apt { suite, suites, components };
+                // Held while it is opened, so that the other platforms wait for it.
+                let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(archive) = releases.get(&source) {
+                    Arc::clone(archive)
+                } else {
+                    let (debian, cache) = (&machine.debian, &machine.cache);
+                    let archive = Arc::new(apt::open(&request, debian, cache, client, cancel, reporter)?);
+                    releases.insert(source, Arc::clone(&archive));
+                    archive
+                }
+            };
+            let (architecture, packages) = (port.architecture.as_str(), wanted.packages.as_slice());
+            let request = debian::AdditionsRequest { architecture, packages, database: &database };
+            apt::resolve_additions(&archive, &request, client, cancel, reporter)?
+        };
+        let database = Arc::new(database);
+        Ok(ResolvedBase::Extended(Box::new(Extended { image, apt, database })))
     }
 }
 
@@ -401,6 +469,10 @@ pub fn fetch(
 ) -> Result<BaseImage, BaseError> {
     let FetchRequest { platform, libraries, content, compression, machine, client } = *request;
     match resolved {
+        ResolvedBase::Extended(extended) => {
+            let (image, cache) = (fetch(&extended.image, request, cancel, reporter)?, &machine.cache);
+            Ok(additions::lay(extended, image, platform, compression, cache, client, cancel, reporter)?)
+        }
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
         ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
         ResolvedBase::Registry(resolved) => Ok(resolved.fetch(content, platform, cancel, reporter)?),

@@ -411,7 +411,13 @@ impl ResolvedImage {
         }
     }
 
-    /// The same for a lock.
+    /// What is on its root filesystem.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// What a lock has of it.
     #[must_use]
     pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
@@ -422,6 +428,7 @@ impl ResolvedImage {
             digest: self.manifest.digest.clone(),
             size: self.manifest.size,
             media_type: self.manifest.media_type.clone(),
+            debian: None,
         }
     }
 
@@ -459,6 +466,7 @@ impl ResolvedImage {
             root: Arc::clone(&self.root),
             folders: Arc::clone(&self.folders),
             glibc: self.glibc,
+            added: Vec::new(),
         })
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn check(
     } else if plan.base_source == BaseSource::Scratch {
         linkcheck::Origin::Scratch
     } else {
-        linkcheck::Origin::Image
+        linkcheck::Origin::Base
     };
     let request = linkcheck::Request {
         platform: &plan.platform,

@@ -216,6 +216,21 @@ fn keep_what_is_the_same(old: &Lock, new: &mut Lock) {
             }
         }
     }
+    for pin in &mut new.image {
+        let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.debian.as_ref()) else {
+            continue;
+        };
+        if let Some(debian) = &mut pin.debian {
+            let same = crate::lock::DebianPin {
+                index: known.index.clone(),
+                snapshot: known.snapshot.clone(),
+                ..(**debian).clone()
+            };
+            if same == **known {
+                **debian = same;
+            }
+        }
+    }
 }
 
 /// An error unless there is nothing that differs.
@@ -247,7 +262,9 @@ fn failed(probe: &mut Probe) -> Failures {
 fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
     let folder = folder(&settings.lock.path);
     let found = settings.platforms.iter().filter_map(|wanted| {
-        if let Some(pin) = known.bases.get(&wanted.platform) {
+        if let Some(pin) = known.bases.get(&wanted.platform)
+            && known.is_complete(pin, wanted)
+        {
             return Some(pin.clone());
         }
         let base = base_name(&wanted.base.value, folder)?;

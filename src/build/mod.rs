@@ -8,7 +8,6 @@
 mod check;
 mod error;
 mod locking;
-mod place;
 mod prepare;
 mod publish;
 mod run;

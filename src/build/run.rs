@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
-use super::{BuildError, CheckError, Failures, check, place};
+use super::{BuildError, CheckError, Failures, check};
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
 use crate::compile::{self, Artifact, CompileRequest, Unit, UnitError};
 use crate::facts::Probe;
@@ -20,6 +20,7 @@ use crate::payload::{self, BuiltBinary, Payload, PayloadError};
 use crate::plan::{Plan, PlatformPlan};
 use crate::platform::Platform;
 use crate::report::{Event, Phase, Reporter};
+use crate::rootfs::on_base;
 use crate::settings::{self, CheckMode, OnFailure, Output, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
@@ -301,8 +302,7 @@ impl Work<'_> {
         let plan = self.platform_plan(platform).ok_or_else(|| BuildError::Lost(platform.to_string()))?;
         self.phase(platform, Phase::Layer);
         let files = self.files.get(platform).cloned().unwrap_or_default();
-        let (files, programs) =
-            (place::on_base(files, &base.root), place::on_base(payload.entries(), &base.root));
+        let (files, programs) = (on_base(files, &base.root), on_base(payload.entries(), &base.root));
         let meter = Meter::new(self.reporter, platform, files.iter().chain(&programs));
         let mut layers = Vec::new();
         let parts = [("xbuild: files".to_owned(), files), (payload.describe(), programs)];
@@ -334,11 +334,12 @@ impl Work<'_> {
         annotations.extend(base.name.iter().map(|name| (annotation::BASE_NAME.to_owned(), name.clone())));
         annotations
             .extend(base.digest.iter().map(|digest| (annotation::BASE_DIGEST.to_owned(), digest.clone())));
+        let above: Vec<AddedLayer> = base.added.iter().chain(&layers).cloned().collect();
         let image = Image::assemble(&Parts {
             platform,
             base_config: &base.config,
             base_layers: &base.layers,
-            layers: &layers,
+            layers: &above,
             settings: &plan.image,
             created: self.plan.created.seconds,
             annotations: &annotations,

@@ -217,7 +217,8 @@ pub struct DebianTable {
     pub suites: Option<Vec<Text>>,
     /// The components. Default: `["main"]`.
     pub components: Option<Vec<String>>,
-    /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`.
+    /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`. The base
+    /// is `apt:SUITE` or an image that is Debian.
     #[schemars(with = "Option<Vec<String>>")]
     pub packages: Option<Vec<Text>>,
 }

@@ -52,6 +52,33 @@ pub fn assemble_base(
     reporter: &dyn Reporter,
 ) -> Result<AssembledBase, Error> {
     let access = Access { cache, client, cancel, reporter };
+    let architecture = || resolved.architecture.clone();
+    let mut tree = Tree::merged();
+    let controls = lay(resolved, places, &access, &mut tree)?;
+    add_certificates(&mut tree, &resolved.architecture)?;
+    let own = |source| Error::Tree { architecture: architecture(), source };
+    add_recipe(&mut tree).map_err(own)?;
+    for (package, unpacked) in &controls {
+        add_metadata(&mut tree, package, unpacked).map_err(own)?;
+    }
+    let unrun = unrun_of(&controls);
+    let os_release =
+        tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
+    Ok(AssembledBase {
+        entries: tree.into_entries(),
+        os_release,
+        environment: Recipe::get().environment.clone(),
+        unrun,
+    })
+}
+
+/// Downloads packages, lays them into `tree` in their order, and gives what else is in them.
+pub(super) fn lay<'a>(
+    resolved: &'a ResolvedBase,
+    places: &Places,
+    access: &Access<'_>,
+    tree: &mut Tree,
+) -> Result<Vec<(&'a Package, Unpacked)>, Error> {
     let wanted: Vec<Wanted> = resolved
         .packages
         .iter()
@@ -77,35 +104,30 @@ pub fn assemble_base(
         }
     };
     access.packages(&wanted).map_err(|(at, fault)| undelivered(&resolved.packages[at], fault))?;
-    let mut tree = Tree::merged();
     let mut controls = Vec::new();
     for (package, wanted) in resolved.packages.iter().zip(&wanted) {
         let deb = access.package(wanted).map_err(|source| undelivered(package, source.into()))?;
-        let mut unpacked = unpack_package(package, &deb, cancel, &resolved.architecture)?;
+        let mut unpacked = unpack_package(package, &deb, access.cancel, &resolved.architecture)?;
         drop_documentation(&mut unpacked.entries);
         let entries = std::mem::take(&mut unpacked.entries);
         tree.add(owner(package), entries)
             .map_err(|source| Error::Tree { architecture: architecture(), source })?;
         controls.push((package, unpacked));
     }
-    add_certificates(&mut tree, &resolved.architecture)?;
-    let own = |source| Error::Tree { architecture: architecture(), source };
-    add_recipe(&mut tree).map_err(own)?;
-    for (package, unpacked) in &controls {
-        add_metadata(&mut tree, package, unpacked).map_err(own)?;
-    }
-    let unrun = controls.iter().filter(|(package, _)| package.added).filter_map(|(package, unpacked)| {
-        unrun((&package.name, &package.version), unpacked.scripts.get("postinst")?)
-    });
-    let unrun = unrun.collect();
-    let os_release =
-        tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
-    Ok(AssembledBase {
-        entries: tree.into_entries(),
-        os_release,
-        environment: Recipe::get().environment.clone(),
-        unrun,
-    })
+    Ok(controls)
+}
+
+/// The packages that were asked for and whose scripts would have done something.
+pub(super) fn unrun_of(controls: &[(&Package, Unpacked)]) -> Vec<Unrun> {
+    let accounted =
+        |package: &Package| Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
+    controls
+        .iter()
+        .filter(|(package, _)| package.added && !accounted(package))
+        .filter_map(|(package, unpacked)| {
+            unrun((&package.name, &package.version), unpacked.scripts.get("postinst")?)
+        })
+        .collect()
 }
 
 fn owner(package: &Package) -> Owner {
@@ -195,16 +217,16 @@ fn add_recipe(tree: &mut Tree) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn own(path: &str, kind: EntryKind, mode: u32) -> Entry {
+pub(super) fn own(path: &str, kind: EntryKind, mode: u32) -> Entry {
     Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }
 }
 
-fn file(path: &str, bytes: Arc<[u8]>) -> Entry {
+pub(super) fn file(path: &str, bytes: Arc<[u8]>) -> Entry {
     own(path, EntryKind::File(Content::Bytes(bytes)), 0o644)
 }
 
 /// The bundle and links that ca-certificates' script would have made.
-fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
+pub(super) fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
     const FOLDER: &str = "usr/share/ca-certificates";
     let files: Vec<CertificateFile> = tree
         .entries_below(FOLDER)
@@ -241,7 +263,15 @@ fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
 
 /// What scanners read where there is no dpkg: the package's control paragraph, and the digests of its files. They are of
 /// the files that are in the image, so that nothing is said of what was left out.
-fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Result<(), TreeError> {
+pub(super) fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Result<(), TreeError> {
+    let stem = format!("var/lib/dpkg/status.d/{}", package.name);
+    let sums = sums(tree, package, unpacked);
+    tree.add_own(file(&stem, paragraph(unpacked).into_bytes().into()))?;
+    tree.add_own(file(&format!("{stem}.md5sums"), sums.into_bytes().into()))
+}
+
+/// A package's control paragraph as dpkg keeps it of one that is installed.
+pub(super) fn paragraph(unpacked: &Unpacked) -> String {
     let mut status = String::new();
     for line in unpacked.control.trim_end().lines() {
         status.push_str(line);
@@ -250,6 +280,11 @@ fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Resu
             status.push_str("Status: install ok installed\n");
         }
     }
+    status
+}
+
+/// The digests of a package's files that are there, as dpkg keeps them.
+pub(super) fn sums(tree: &Tree, package: &Package, unpacked: &Unpacked) -> String {
     let mut sums = String::new();
     for path in tree.files_of(&package.name) {
         // As in Debian's own lists, configuration is not in it, for it may change.
@@ -259,9 +294,7 @@ fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Resu
             sums.extend([hex::encode(Md5::digest(&content)).as_str(), "  ", path, "\n"]);
         }
     }
-    let stem = format!("var/lib/dpkg/status.d/{}", package.name);
-    tree.add_own(file(&stem, status.into_bytes().into()))?;
-    tree.add_own(file(&format!("{stem}.md5sums"), sums.into_bytes().into()))
+    sums
 }
 
 /// `NAME="value"` lines (os-release(5)), without the shell's escapes, which Debian does not use.

@@ -190,9 +190,9 @@ pub fn sort_packages(packages: &mut [Package]) {
 
 /// What is kept of a resolution: all but what changes with every release.
 #[derive(Debug, Serialize, Deserialize)]
-struct Answer {
-    packages: Vec<Package>,
-    lacking: BTreeMap<String, Unsatisfied>,
+pub(super) struct Answer {
+    pub(super) packages: Vec<Package>,
+    pub(super) lacking: BTreeMap<String, Unsatisfied>,
 }
 
 impl Archive {
@@ -208,7 +208,7 @@ impl Archive {
         let access = Access { cache: self.cache(), client, cancel, reporter };
         let indexes = self.indexes(request.architecture, reporter)?;
         let extra: BTreeSet<&String> = request.extra.iter().collect();
-        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra));
+        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra, None));
         let answer = if let Some(known) = recall(&kept)? {
             known
         } else {
@@ -218,19 +218,24 @@ impl Archive {
             remember(&kept, &answer)?;
             answer
         };
+        Ok(self.set(request.architecture, answer))
+    }
+
+    /// What was chosen, with what vouches for it.
+    pub(super) fn set(&self, architecture: &str, answer: Answer) -> BaseSet {
         let origins = self.suites().iter().map(|suite| SuiteOrigin {
             suite: suite.source.suite.clone(),
             date: suite.release.date,
             signers: suite.release.signers.clone(),
             snapshot: suite.source.snapshot_date().map(ToOwned::to_owned),
         });
-        Ok(BaseSet {
-            architecture: request.architecture.to_owned(),
+        BaseSet {
+            architecture: architecture.to_owned(),
             release: self.suites().first().map(|suite| suite.release.codename.clone()).unwrap_or_default(),
             suites: origins.collect(),
             packages: answer.packages,
             lacking: answer.lacking,
-        })
+        }
     }
 
     fn answer(
@@ -256,12 +261,7 @@ impl Archive {
         let added = choose(&asked, &installed)?;
         installed.extend(added.iter().map(Installed::of));
         let base = base.iter().map(|chosen| self.package(universe, chosen));
-        let added = added.iter().map(|chosen| {
-            let package = self.package(universe, chosen);
-            let why =
-                if chosen.because.is_empty() { "it is asked for".to_owned() } else { package.why.clone() };
-            Package { why, added: true, ..package }
-        });
+        let added = added.iter().map(|chosen| self.added(universe, chosen));
         let mut packages: BTreeMap<String, Package> =
             base.chain(added).map(|package| (package.name.clone(), package)).collect();
         let mut lacking = BTreeMap::new();
@@ -297,9 +297,16 @@ impl Archive {
         Ok(Answer { packages, lacking })
     }
 
+    /// A package that was asked for, or that one needs which was.
+    pub(super) fn added(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
+        let package = self.package(universe, chosen);
+        let why = if chosen.because.is_empty() { "it is asked for".to_owned() } else { package.why.clone() };
+        Package { why, added: true, ..package }
+    }
+
     /// The packages that are meant by what was asked for: a name that one package provides stands for that package, as
     /// for apt.
-    fn asked_for(
+    pub(super) fn asked_for(
         &self,
         universe: &Universe,
         architecture: &str,
@@ -330,7 +337,7 @@ impl Archive {
         Err(Error::UnknownPackages { architecture: architecture.to_owned(), suites, unknown })
     }
 
-    fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
+    pub(super) fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
         let record = chosen.record;
         let (mirror, path) = universe.place(record);
         // Where both archives are at one address, it does not matter which of them a package is said to be from.
@@ -361,8 +368,13 @@ fn why(chosen: &Chosen<'_>) -> String {
     }
 }
 
-/// The name of a kept answer: a digest of all that decides it.
-fn question(indexes: &[Index<'_>], architecture: &str, extra: &BTreeSet<&String>) -> String {
+/// The name of a kept answer: a digest of all that decides it. `installed` is a digest of what is there already.
+pub(super) fn question(
+    indexes: &[Index<'_>],
+    architecture: &str,
+    extra: &BTreeSet<&String>,
+    installed: Option<&str>,
+) -> String {
     let indexes: Vec<_> = indexes
         .iter()
         .map(|index| {
@@ -376,12 +388,12 @@ fn question(indexes: &[Index<'_>], architecture: &str, extra: &BTreeSet<&String>
         })
         .collect();
     let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY, "set");
-    let question = serde_json::json!([version, RECIPE, architecture, extra, indexes]);
+    let question = serde_json::json!([version, RECIPE, architecture, extra, installed, indexes]);
     hex::encode(Sha256::digest(question.to_string()))
 }
 
 /// Keeps an answer: its digest, a line end, and the answer as JSON.
-fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
+pub(super) fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
     let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
     let digest = hex::encode(Sha256::digest(&text));
     Ok(fs::write_atomic(path, format!("{digest}\n{text}").as_bytes(), 0o644)?)
@@ -389,7 +401,7 @@ fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
 
 /// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
 /// is the user's own; the packages that it names are still verified by their digests.
-fn recall(path: &Path) -> Result<Option<Answer>, Error> {
+pub(super) fn recall(path: &Path) -> Result<Option<Answer>, Error> {
     let text = match fs::read(path) {
         Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -235,6 +235,9 @@ pub struct Unsatisfied {
     pub wanted: String,
     /// Why each alternative failed.
     pub reason: String,
+    /// Packages of the base that stand in the way because they are older or newer than what is wanted.
+    #[serde(default)]
+    pub installed: Box<[String]>,
 }
 
 /// A name that no package has.
@@ -406,6 +409,10 @@ impl Explain for Error {
             Self::NoComponent { .. } => Some("correct `components` in the configuration".into()),
             Self::Script { .. } => Some("leave the package out, or start from a base image that has it".into()),
             Self::UnknownPackages { unknown, .. } => Some(unknown_hint(unknown)),
+            Self::Unsatisfied(Unsatisfied { installed, .. }) if !installed.is_empty() => Some(format!(
+                "take a base image of another date, in which {} fits; what a base has is never replaced",
+                installed.join(", ")
+            )),
             Self::Unsatisfied(_) => {
                 Some("add the suite or component that has it, or check the package's name".into())
             }

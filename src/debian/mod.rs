@@ -1,8 +1,8 @@
 //! A client of Debian's archive: signed release → package index → resolve → fetch → unpack.
 //!
-//! One client with three uses. Now: base images assembled from signed packages ([`Archive::resolve_base`],
-//! [`assemble_base`]), so that no registry is needed. Later, by the same parts: packages added to an image, and the
-//! packages that a toolchain or its sysroot is made of.
+//! One client with two uses, and more to come: base images assembled from signed packages ([`Archive::resolve_base`],
+//! [`assemble_base`]), so that no registry is needed, and packages added to an image that is Debian already
+//! ([`Archive::resolve_additions`], [`assemble_additions`]).
 //!
 //! | Module | What it knows |
 //! |---|---|
@@ -14,19 +14,22 @@
 //! | [`choose`], `recipe` | which packages a base is made of |
 //! | [`places`] | where a package's file is looked for |
 //! | [`base`], [`certificates`] | laying a base out, and what maintainer scripts would have made |
+//! | [`database`], [`additions`] | what is installed somewhere, and laying packages on it |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
 //! Trust goes one way: a key that is embedded or configured signs the release, the release has the digest of each
 //! index, an index has the digest of each package. A link that does not hold ends the build; nothing falls back to
 //! something unverified. A pinned package (`lock`) has its digest from such a chain of an earlier day: the bytes are as
 //! sure as they were then, and only that they are current is given up, on purpose. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
-//! one root, and writing to dpkg's own database, since such an image has no dpkg.
+//! one root, and upgrading what a base has.
 
+pub mod additions;
 pub mod archive;
 pub mod base;
 mod bounded;
 pub mod certificates;
 pub mod choose;
+pub mod database;
 pub mod error;
 mod fetch;
 pub mod index;
@@ -45,9 +48,11 @@ mod tests;
 pub mod tree;
 pub mod unpack;
 
+pub use additions::{Additions, AdditionsRequest, assemble_additions};
 pub use archive::{Archive, Suite};
 pub use base::{AssembledBase, assemble_base};
 pub use choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_packages};
+pub use database::Database;
 pub use error::Error;
 pub use places::{Places, Pool, Snapshot};
 pub use recipe::{package_for_library, recipe_digest};

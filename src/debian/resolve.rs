@@ -157,11 +157,15 @@ impl<'a> Resolver<'a, '_> {
                 }
             }
         }
+        let installed = group
+            .iter()
+            .filter(|relation| self.present.get(&relation.name).is_some_and(|present| present.installed));
         Err(Unsatisfied {
             architecture: self.request.architecture.to_owned(),
             chain: chain.to_vec(),
             wanted: written(group),
             reason: reasons.join("; "),
+            installed: installed.map(|relation| relation.name.clone()).collect(),
         }
         .into())
     }
@@ -169,7 +173,7 @@ impl<'a> Resolver<'a, '_> {
     /// The package of that very name, if it can be added, or why it cannot.
     fn concrete(&self, relation: &Relation) -> Result<(&'a Record, Version), String> {
         if let Some(present) = self.present.get(&relation.name) {
-            let whose = if present.installed { "the base image has" } else { "chosen is" };
+            let whose = if present.installed { "the base has" } else { "chosen is" };
             return Err(format!("{whose} {} {}", relation.name, present.version));
         }
         let Some((record, version)) = self.universe.candidate(&relation.name) else {
@@ -220,6 +224,7 @@ impl<'a> Resolver<'a, '_> {
                 chain: chain.to_vec(),
                 wanted: text.to_owned(),
                 reason: error.to_string(),
+                installed: Box::default(),
             })
         })
     }
@@ -349,7 +354,7 @@ mod tests {
         ];
         assert_eq!(with(&stanzas, &["a"], BTreeMap::new(), &installed).unwrap(), ["a"]);
         let error = with(&stanzas, &["b"], BTreeMap::new(), &installed).unwrap_err().to_string();
-        assert!(error.contains("the base image has libc6 2.36"), "{error}");
+        assert!(error.contains("the base has libc6 2.36"), "{error}");
         let error = with(&stanzas, &["old"], BTreeMap::new(), &installed).unwrap_err().to_string();
         assert!(error.contains("old 1 conflicts with libc6 2.36"), "{error}");
     }

@@ -85,6 +85,8 @@ struct Node {
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
     owners: Vec<Owner>,
+    /// True if paths stay as packages have them: whether `/usr` is merged is then a matter of what lies below.
+    plain: bool,
 }
 
 impl Tree {
@@ -97,6 +99,12 @@ impl Tree {
             tree.merge(name);
         }
         tree
+    }
+
+    /// An empty root whose paths stay as packages have them, for a layer on another root.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { plain: true, ..Self::default() }
     }
 
     fn merge(&mut self, name: &str) {
@@ -213,7 +221,7 @@ impl Tree {
                     walked.push('/');
                 }
                 walked.push_str(part);
-                if MERGED.contains(&walked.as_str()) && !self.nodes.contains_key(&walked) {
+                if !self.plain && MERGED.contains(&walked.as_str()) && !self.nodes.contains_key(&walked) {
                     self.merge(&walked);
                 }
                 match self.nodes.get(&walked).map(|node| (&node.entry.kind, node.owner)) {
@@ -233,7 +241,7 @@ impl Tree {
                 }
                 rest = behind;
             }
-            if MERGED.contains(&wanted.as_str()) && !self.nodes.contains_key(&wanted) {
+            if !self.plain && MERGED.contains(&wanted.as_str()) && !self.nodes.contains_key(&wanted) {
                 let name = wanted.clone();
                 self.merge(&name);
             }
@@ -294,6 +302,17 @@ impl Tree {
             node.owner == Some(at) && matches!(node.entry.kind, EntryKind::File(_) | EntryKind::HardLink(_))
         };
         self.nodes.values().filter(file).map(|node| node.entry.path.as_str()).collect()
+    }
+
+    /// Everything that is a package's, sorted.
+    #[must_use]
+    pub fn paths_of(&self, name: &str) -> Vec<&str> {
+        let Some(at) = self.owners.iter().position(|owner| owner.name == name) else { return Vec::new() };
+        self.nodes
+            .values()
+            .filter(|node| node.owner == Some(at))
+            .map(|node| node.entry.path.as_str())
+            .collect()
     }
 
     /// All entries sorted by path. Of several names of one file the first is the file and the others are hard

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Request;
 use super::finding::Problem;
 use crate::catalog::{Libc, Target};
+use crate::rootfs::System;
 
 static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
     toml::from_str(include_str!("packages.toml")).expect("packages.toml is part of the program and tested")
@@ -23,6 +24,8 @@ pub enum Origin {
     },
     /// Nothing.
     Scratch,
+    /// An image that the project is built on, so that packages can be laid on it if it is Debian.
+    Base,
     /// Another image, or not known.
     #[default]
     Image,
@@ -53,23 +56,10 @@ pub fn package_of_library(library: &str, release: &str) -> Option<&'static str> 
     }
 }
 
-/// The system that a root filesystem says it is (`os-release`).
-struct System {
-    id: String,
-    codename: String,
-}
-
-fn system(request: &Request<'_>) -> System {
-    let file =
-        ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| request.root.file(path)?.bytes());
-    let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
-    let field = |name: &str| {
-        let fields = text.lines().filter_map(|line| line.split_once('='));
-        let value =
-            fields.filter(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('"')).next();
-        value.unwrap_or_default().to_owned()
-    };
-    System { id: field("ID"), codename: field("VERSION_CODENAME") }
+/// True if the root filesystem is Debian's.
+fn is_debian(request: &Request<'_>) -> bool {
+    matches!(request.origin, Origin::Apt { .. })
+        || request.root.system().is_some_and(|system| system.is_debian())
 }
 
 /// The next step.
@@ -155,6 +145,8 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         }
         Problem::UnreachableLibrary { path } => look_there(path),
         Problem::StaticGlibc { .. } => "link it with musl (a musl triple), or dynamically".into(),
+        Problem::NoCertificates {} if takes_packages(request) => package(request, "ca-certificates"),
+        Problem::NoTimeZones {} if takes_packages(request) => package(request, "tzdata"),
         Problem::NoCertificates {} => {
             "take a base with ca-certificates, bring a bundle to /etc/ssl/certs/ca-certificates.crt with [[files]], or \
              build the certificates in (webpki-roots)"
@@ -176,9 +168,14 @@ fn look_there(path: &str) -> String {
     format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{folder}\" }}` under [image]")
 }
 
+/// True where the project can have packages laid on its base.
+fn takes_packages(request: &Request<'_>) -> bool {
+    matches!(request.origin, Origin::Apt { .. } | Origin::Base) && is_debian(request)
+}
+
 /// How what a package has gets into the image.
 fn package(request: &Request<'_>, name: &str) -> String {
-    if matches!(request.origin, Origin::Apt { .. }) {
+    if matches!(request.origin, Origin::Apt { .. } | Origin::Base) {
         return format!("Debian's {name} has it: add it with `packages = [\"{name}\"]` under [debian]");
     }
     let architecture = Target::all()
@@ -196,21 +193,18 @@ fn missing_library(request: &Request<'_>, library: &str, elsewhere: &[String], s
     if skipped.iter().any(|skipped| skipped.contains("the user may not")) {
         return "give the library or its folder a mode that the user may read".into();
     }
-    let system = system(request);
-    let (id, release) = match request.origin {
-        Origin::Apt { release } => ("debian", release.as_str()),
-        _ => (system.id.as_str(), system.codename.as_str()),
+    let release = match request.origin {
+        Origin::Apt { release } => Some(release.clone()),
+        _ => request.root.system().filter(System::is_debian).and_then(|system| system.codename),
     };
-    if id == "debian"
-        && let Some(name) = package_of_library(library, release)
-    {
+    if let Some(name) = release.and_then(|release| package_of_library(library, &release)) {
         return package(request, name);
     }
     match request.origin {
         Origin::Scratch => {
             "link it statically, or take a base with its libraries, such as apt:bookworm".into()
         }
-        Origin::Apt { .. } | Origin::Image => {
+        Origin::Apt { .. } | Origin::Base | Origin::Image => {
             format!("take a base that has {library}, or bring it with [[files]]")
         }
     }
@@ -238,7 +232,7 @@ fn gnu_loader(request: &Request<'_>) -> String {
             "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
                 .into()
         }
-        _ if system(request).id == "debian" => package(request, "libc6"),
+        _ if is_debian(request) => package(request, "libc6"),
         _ => {
             "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
                 .into()
@@ -247,8 +241,7 @@ fn gnu_loader(request: &Request<'_>) -> String {
 }
 
 fn program(request: &Request<'_>, name: &str) -> String {
-    let debian = matches!(request.origin, Origin::Apt { .. }) || system(request).id == "debian";
-    match PACKAGES.programs.get(name).filter(|_| debian) {
+    match PACKAGES.programs.get(name).filter(|_| is_debian(request)) {
         Some(known) => package(request, known),
         None => format!("take a base that has {name}, or bring it with [[files]]"),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AptPin, ImagePin, Lock, PackagePin, RustPin, ZigPin};
+use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
 use crate::oci::Digest;
 use crate::platform::Platform;
 
@@ -191,38 +191,73 @@ fn entries<T>(
 }
 
 fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Difference>) {
-    if old != new {
+    let image = |pin: &ImagePin| ImagePin { debian: None, ..pin.clone() };
+    let (base, platform) = (&old.base, &old.platform);
+    if image(old) != image(new) {
         let said = |pin: &ImagePin| match &pin.name {
             // Only what is told of it differs.
             Some(name) if old.digest == new.digest => format!("{} ({name})", pin.digest),
             _ => pin.digest.to_string(),
         };
         differences.push(Difference::Digest {
-            base: old.base.clone(),
-            platform: old.platform.clone(),
+            base: base.clone(),
+            platform: platform.clone(),
             from: said(old),
             to: said(new),
         });
+    }
+    let parts = |pin: &ImagePin| {
+        pin.debian.as_deref().map_or_else(Default::default, |debian| {
+            let texts = [debian.suites.join(", "), debian.components.join(", "), debian.packages.join(", ")];
+            (texts, debian.package.clone(), debian.index.clone())
+        })
+    };
+    let (before, after): ((_, Vec<_>, Vec<_>), (_, _, _)) = (parts(old), parts(new));
+    compare_settings(base, platform, ["suites", "components", "packages"], before.0, after.0, differences);
+    compare_packages(base, platform, &before.1, &after.1, differences);
+    compare_indexes(base, platform, &before.2, &after.2, differences);
+}
+
+fn compare_settings<const N: usize>(
+    base: &str,
+    platform: &Platform,
+    names: [&'static str; N],
+    before: [String; N],
+    after: [String; N],
+    differences: &mut Vec<Difference>,
+) {
+    for (what, (from, to)) in names.into_iter().zip(before.into_iter().zip(after)) {
+        if from != to {
+            let (base, platform) = (base.to_owned(), platform.clone());
+            differences.push(Difference::Setting { base, platform, what, from, to });
+        }
     }
 }
 
 fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
     let (base, platform) = (&old.base, &old.platform);
-    let parts = [
-        ("architecture", old.architecture.clone(), new.architecture.clone()),
-        ("suites", old.suites.join(", "), new.suites.join(", ")),
-        ("components", old.components.join(", "), new.components.join(", ")),
-        ("packages", old.packages.join(", "), new.packages.join(", ")),
-        ("recipe", old.recipe.to_string(), new.recipe.to_string()),
-    ];
-    for (what, from, to) in parts.into_iter().filter(|(_, from, to)| from != to) {
-        let (base, platform) = (base.clone(), platform.clone());
-        differences.push(Difference::Setting { base, platform, what, from, to });
-    }
+    let texts = |pin: &AptPin| {
+        let lists = [&pin.suites, &pin.components, &pin.packages].map(|list| list.join(", "));
+        let [suites, components, packages] = lists;
+        [pin.architecture.clone(), suites, components, packages, pin.recipe.to_string()]
+    };
+    let names = ["architecture", "suites", "components", "packages", "recipe"];
+    compare_settings(base, platform, names, texts(old), texts(new), differences);
+    compare_packages(base, platform, &old.package, &new.package, differences);
+    compare_indexes(base, platform, &old.index, &new.index, differences);
+}
+
+fn compare_packages(
+    base: &str,
+    platform: &Platform,
+    before: &[PackagePin],
+    after: &[PackagePin],
+    differences: &mut Vec<Difference>,
+) {
     let named = |packages: &[PackagePin]| -> BTreeMap<String, PackagePin> {
         packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
     };
-    let (before, after) = (named(&old.package), named(&new.package));
+    let (before, after) = (named(before), named(after));
     for (name, package) in &before {
         let now = after.get(name);
         if now != Some(package) {
@@ -233,26 +268,35 @@ fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
                 from = format!("{from} ({})", hex::encode(package.sha256));
                 to = Some(format!("{} ({})", now.version, hex::encode(now.sha256)));
             }
-            let (base, platform, package) = (base.clone(), platform.clone(), name.clone());
+            let (base, platform, package) = (base.to_owned(), platform.clone(), name.clone());
             differences.push(Difference::Package { base, platform, package, from: Some(from), to });
         }
     }
     for (name, package) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
         differences.push(Difference::Package {
-            base: base.clone(),
+            base: base.to_owned(),
             platform: platform.clone(),
             package: name.clone(),
             from: None,
             to: Some(package.version.clone()),
         });
     }
-    let dates = |pin: &AptPin| -> BTreeMap<String, Option<String>> {
-        pin.index.iter().map(|index| (index.suite.clone(), index.date.clone())).collect()
+}
+
+fn compare_indexes(
+    base: &str,
+    platform: &Platform,
+    before: &[IndexPin],
+    after: &[IndexPin],
+    differences: &mut Vec<Difference>,
+) {
+    let dates = |indexes: &[IndexPin]| -> BTreeMap<String, Option<String>> {
+        indexes.iter().map(|index| (index.suite.clone(), index.date.clone())).collect()
     };
-    let (before, after) = (dates(old), dates(new));
+    let (before, after) = (dates(before), dates(after));
     for (suite, from) in &before {
         if let Some(to) = after.get(suite).filter(|to| *to != from) {
-            let (base, platform, suite) = (base.clone(), platform.clone(), suite.clone());
+            let (base, platform, suite) = (base.to_owned(), platform.clone(), suite.clone());
             differences.push(Difference::Index { base, platform, suite, from: from.clone(), to: to.clone() });
         }
     }

@@ -112,6 +112,34 @@ pub struct ImagePin {
     pub size: u64,
     /// The manifest's media type.
     pub media_type: String,
+    /// Debian's packages that are laid on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debian: Option<Box<DebianPin>>,
+}
+
+/// Debian's packages on an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DebianPin {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The image's release, by its codename.
+    pub release: String,
+    /// A moment at which the archive of snapshots has every package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The suites, in the order in which they were asked.
+    pub suites: Vec<String>,
+    /// The components.
+    pub components: Vec<String>,
+    /// The packages that were asked for, sorted.
+    pub packages: Vec<String>,
+    /// The signed releases that vouch for the packages, one a suite.
+    #[serde(default)]
+    pub index: Vec<IndexPin>,
+    /// The packages that the image lacks, sorted by name.
+    #[serde(default)]
+    pub package: Vec<PackagePin>,
 }
 
 /// Debian's packages for one platform.
@@ -263,6 +291,9 @@ impl Lock {
         self.apt.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
         for pin in &mut self.apt {
             pin.package.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        for debian in self.image.iter_mut().filter_map(|pin| pin.debian.as_mut()) {
+            debian.package.sort_by(|a, b| a.name.cmp(&b.name));
         }
         self
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
-use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
+use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
 use crate::debian::{self, BaseSet, Package, SuiteOrigin};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
@@ -93,8 +93,12 @@ impl Pins {
                 },
                 _ => match lock.image(&base, platform) {
                     Some(pin) => {
-                        pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin.clone())));
-                        Vec::new()
+                        let differences = added_otherwise(pin, wanted);
+                        // The image stays what it is, whatever is laid on it.
+                        let debian = pin.debian.clone().filter(|_| differences.is_empty());
+                        let pin = ImagePin { debian, ..pin.clone() };
+                        pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin)));
+                        differences
                     }
                     None => vec![Difference::Missing { base, platform: platform.clone(), to: None }],
                 },
@@ -104,6 +108,51 @@ impl Pins {
         pins.unmet.sort();
         pins
     }
+}
+
+impl Pins {
+    /// True if a pin has all that a platform needs: an image may be pinned, and packages that are to be laid on it not.
+    #[must_use]
+    pub fn is_complete(&self, pin: &Pin, wanted: &PlatformSettings) -> bool {
+        pin.image().is_none_or(|image| image.debian.is_some() || wanted.packages.is_empty())
+    }
+}
+
+/// What of the packages on an image is not as it is configured now.
+fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference> {
+    let nothing = DebianPin {
+        architecture: String::new(),
+        release: String::new(),
+        snapshot: None,
+        suites: Vec::new(),
+        components: Vec::new(),
+        packages: Vec::new(),
+        index: Vec::new(),
+        package: Vec::new(),
+    };
+    let pinned = pin.debian.as_deref().unwrap_or(&nothing);
+    let mut parts = vec![("packages", pinned.packages.join(", "), wanted.packages.join(", "))];
+    if pin.debian.is_some() && !wanted.packages.is_empty() {
+        let sources = &wanted.sources;
+        let belongs = |suite: &&String| {
+            suite.strip_prefix(&pinned.release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let suites = if sources.project.is_empty() { &sources.user } else { &sources.project };
+        let suites: Vec<String> = suites.iter().filter(belongs).cloned().collect();
+        let (suites, components) = debian::suites_of(&pinned.release, &suites, &sources.components);
+        parts.push(("suites", pinned.suites.join(", "), suites.join(", ")));
+        parts.push(("components", pinned.components.join(", "), components.join(", ")));
+    }
+    let differs = parts.into_iter().filter(|(_, from, to)| from != to);
+    differs
+        .map(|(what, from, to)| Difference::Setting {
+            base: pin.base.clone(),
+            platform: pin.platform.clone(),
+            what,
+            from,
+            to,
+        })
+        .collect()
 }
 
 /// How an assembled base is configured now.
@@ -281,6 +330,38 @@ impl PackagePin {
             why: self.why.clone(),
             libraries: self.libraries.clone(),
             added: self.added,
+        }
+    }
+}
+
+impl DebianPin {
+    /// Pins the packages on an image. `packages` are those that were asked for, sorted.
+    #[must_use]
+    pub fn of(components: &[String], packages: &[String], set: &BaseSet) -> Self {
+        let (_, components) = debian::suites_of(&set.release, &[], components);
+        let mut package: Vec<PackagePin> = set.packages.iter().map(PackagePin::of).collect();
+        package.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            architecture: set.architecture.clone(),
+            release: set.release.clone(),
+            snapshot: snapshot(&set.suites),
+            suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
+            components,
+            packages: packages.to_vec(),
+            index: set.suites.iter().map(IndexPin::of).collect(),
+            package,
+        }
+    }
+
+    /// The packages that are pinned.
+    #[must_use]
+    pub fn set(&self) -> BaseSet {
+        BaseSet {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            suites: Vec::new(),
+            packages: self.package.iter().map(PackagePin::package).collect(),
+            lacking: BTreeMap::new(),
         }
     }
 }

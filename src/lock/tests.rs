@@ -68,6 +68,7 @@ fn image(on: &str, seed: &str) -> Pin {
         digest: Digest::of(seed.as_bytes()),
         size: 400,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+        debian: None,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::{AptPin, Lock, LockError, VERSION};
+use super::{AptPin, Lock, LockError, PackagePin, VERSION};
 use crate::debian;
 
 const HEADER: &str = "\
@@ -64,13 +64,18 @@ fn check(lock: &Lock) -> Result<(), String> {
             return Err(format!("it has {base} for {platform} twice"));
         }
     }
+    for pin in &lock.image {
+        if let Some(debian) = &pin.debian {
+            let of = format!("{} for {}", pin.base, pin.platform);
+            check_packages(&of, &debian.package, debian.snapshot.as_deref())?;
+        }
+    }
     lock.apt.iter().try_for_each(check_apt)
 }
 
-fn check_apt(pin: &AptPin) -> Result<(), String> {
-    let of = format!("{} for {}", pin.base, pin.platform);
+fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> Result<(), String> {
     let mut names = BTreeSet::new();
-    for package in &pin.package {
+    for package in packages {
         let name = &package.name;
         if !names.insert(name) {
             return Err(format!("{of} has the package {name} twice"));
@@ -82,9 +87,15 @@ fn check_apt(pin: &AptPin) -> Result<(), String> {
             return Err(format!("the path `{}` of {name}, {of}, is none in an archive", package.path));
         }
     }
-    if let Some(date) = pin.snapshot.as_deref().filter(|date| !debian::is_snapshot_date(date)) {
+    if let Some(date) = snapshot.filter(|date| !debian::is_snapshot_date(date)) {
         return Err(format!("the snapshot `{date}` of {of} is no moment like 20260801T000000Z"));
     }
+    Ok(())
+}
+
+fn check_apt(pin: &AptPin) -> Result<(), String> {
+    let of = format!("{} for {}", pin.base, pin.platform);
+    check_packages(&of, &pin.package, pin.snapshot.as_deref())?;
     // Another recipe gives other digests, which this one cannot check.
     if pin.recipe.to_string() == debian::recipe_digest() {
         let digest = pin.set().plain().identity();

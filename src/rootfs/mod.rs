@@ -12,8 +12,10 @@
 mod content;
 mod guard;
 mod kept;
+mod place;
 mod root;
 mod scan;
+mod system;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +26,11 @@ use serde::{Deserialize, Serialize};
 pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, index_of, known_index};
+pub use place::on_base;
 pub use root::{Identity, Permission, Reach, Root};
 pub use scan::{Ending, Limits, Packing, scan, scan_to_end};
 pub(crate) use scan::{PATH_LIMIT, clean};
+pub use system::System;
 
 use crate::oci::Digest;
 use crate::sys::cancel::Cancelled;

@@ -340,9 +340,9 @@ fn content(path: &str, entry: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -
     Ok(Content::Plain)
 }
 
-/// True for the files that decide how libraries and users are found.
+/// True for the files that decide how libraries and users are found, and those that tell which packages are installed.
 fn is_kept(path: &str) -> bool {
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 9] = [
         "etc/passwd",
         "etc/group",
         "etc/ld.so.cache",
@@ -351,10 +351,12 @@ fn is_kept(path: &str) -> bool {
         "etc/os-release",
         "usr/lib/os-release",
         "etc/nsswitch.conf",
+        "var/lib/dpkg/status",
     ];
     let name = path.strip_prefix("etc/").unwrap_or("");
     FILES.contains(&path)
         || name.starts_with("ld.so.conf.d/")
+        || path.strip_prefix("var/lib/dpkg/status.d/").is_some_and(|name| !name.ends_with(".md5sums"))
         || name
             .strip_prefix("ld-musl-")
             .is_some_and(|name| name.split_once('.').is_some_and(|(_, end)| end == "path"))

@@ -147,12 +147,25 @@ pub struct PlatformSettings {
     pub toolchain: Sourced<ToolchainChoice>,
     /// Debian's packages that are installed beside those of the base: their names, sorted, each once.
     pub packages: Vec<String>,
+    /// Where these are taken from where the base is an image. What belongs to its release is known only then.
+    pub sources: DebianSources,
     /// The image's configuration.
     pub image: ImageSettings,
     /// Files beside the programs, in the order of the configuration.
     pub files: Vec<FileSettings>,
     /// How long this platform may take; `None` for the time that is left of the whole run's.
     pub timeout: Option<Duration>,
+}
+
+/// The suites and components of packages for an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebianSources {
+    /// The project's suites; all must be of the image's release.
+    pub project: Vec<String>,
+    /// The user's suites; those of other releases are passed over.
+    pub user: Vec<String>,
+    /// The components; empty for `main`.
+    pub components: Vec<String>,
 }
 
 /// Where a base image comes from.

@@ -17,8 +17,8 @@ use super::origin::{Origin, Sourced};
 use super::platforms::known_platform;
 use super::{
     BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
-    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, check, image,
-    nearest::nearest, packages, registries, values,
+    DebianSources, LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay,
+    check, image, nearest::nearest, packages, registries, values,
 };
 
 /// What surrounds the process.
@@ -320,6 +320,7 @@ impl<'a> Sources<'a> {
         Ok(PlatformSettings {
             target: self.target(platform, &base)?,
             packages: packages::packages(self, platform, &base.value)?,
+            sources: self.debian_sources(),
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
             toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),
@@ -343,6 +344,18 @@ impl<'a> Sources<'a> {
             *components = self.project_value(|file| file.debian.components.clone()).unwrap_or_default();
         }
         Ok(base)
+    }
+
+    /// What is configured of the packages for an image.
+    fn debian_sources(&self) -> DebianSources {
+        let texts = |list: Option<&Vec<Text>>| -> Vec<String> {
+            list.into_iter().flatten().map(|text| text.get_ref().clone()).collect()
+        };
+        DebianSources {
+            project: texts(self.project_value(|file| file.debian.suites.as_ref())),
+            user: texts(self.user.and_then(|document| document.value.debian.suites.as_ref())),
+            components: self.project_value(|file| file.debian.components.clone()).unwrap_or_default(),
+        }
     }
 
     /// The configured suites of a release. The project names them for its own base, so that a foreign one is a

@@ -23,6 +23,7 @@ mod merging;
 mod mirrors;
 mod outputs;
 mod packages;
+mod packages_on_images;
 mod proxies;
 mod publish;
 mod registry;

@@ -179,7 +179,7 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
 
 /// A program that is linked to `SQLite` as if the library's headers were installed for every target: what it is linked to
 /// is an empty library with the real one's name.
-fn linked_to_sqlite(configuration: &str) -> Project {
+pub(crate) fn linked_to_sqlite(configuration: &str) -> Project {
     const BUILD: &str = r#"
 use std::{env, fs, path::PathBuf, process::Command};
 

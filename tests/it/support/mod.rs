@@ -27,10 +27,13 @@ pub(crate) fn scratch_root() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// A new folder in it, gone with the value.
+/// A new folder in it, gone with the value. Its name is in lower case, for podman names an image that it reads from a
+/// layout by the layout's path.
 pub(crate) fn scratch() -> tempfile::TempDir {
     fs::create_dir_all(scratch_root()).expect("the target folder is ours");
-    tempfile::Builder::new().prefix("t-").tempdir_in(scratch_root()).expect("the target folder is ours")
+    let name = format!("t-{:016x}", rand::random::<u64>());
+    let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(scratch_root());
+    folder.expect("the target folder is ours")
 }
 
 /// The project's own folder.

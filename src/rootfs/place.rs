@@ -4,11 +4,12 @@
 //! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the folder `lib` would put a folder in
 //! the link's place and hide every library of the base; one for `tmp` would take away its sticky bit.
 
+use super::{Node, Root};
 use crate::layer::{Entry, EntryKind};
-use crate::rootfs::{Node, Root};
 
 /// The entries as they are to stand in a layer on top of `root`.
-pub(super) fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
+#[must_use]
+pub fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
     entries.into_iter().filter_map(|entry| placed(entry, root)).collect()
 }
 

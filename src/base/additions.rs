@@ -1,0 +1,269 @@
+//! Debian's packages on a base image that is Debian: one layer of their own above the image's.
+//!
+//! What the image has installed is read from its own database, and its release from its own `os-release`. Nothing of
+//! it is replaced but the database, where that is one file: it then has the added packages, too, for apt and scanners.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::apt::{self, AptError, Kept, ResolvedApt};
+use super::{BaseImage, ResolvedBase};
+use crate::debian::{self, Database};
+use crate::error::{ExitCode, Explain};
+use crate::facts::{AddedPackage, BaseFacts};
+use crate::image::{AddedLayer, ImageLayer};
+use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
+use crate::platform::Platform;
+use crate::report::Reporter;
+use crate::rootfs::{self, Kind, Node, Root};
+use crate::settings::PlatformSettings;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::fs;
+
+/// Why packages cannot be added to an image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdditionsError {
+    /// It is another distribution, or none.
+    #[error("Debian's packages ({}) cannot be added to the base `{base}`: {found}", packages.join(", "))]
+    NotDebian {
+        /// The base.
+        base: String,
+        /// What it is instead.
+        found: String,
+        /// The packages.
+        packages: Vec<String>,
+    },
+    /// It does not say which release it is.
+    #[error("the base `{base}` is Debian, and its os-release does not say which release")]
+    NoRelease {
+        /// The base.
+        base: String,
+    },
+    /// It has no database of packages.
+    #[error(
+        "the base `{base}` is Debian {release}, but has neither /var/lib/dpkg/status nor /var/lib/dpkg/status.d, so that \
+         nobody can tell what is installed in it"
+    )]
+    NoDatabase {
+        /// The base.
+        base: String,
+        /// Its release.
+        release: String,
+    },
+    /// The project's suites are those of another release.
+    #[error("the base `{base}` is Debian {release}, and the suite `{suite}` does not belong to that release")]
+    ForeignSuite {
+        /// The base.
+        base: String,
+        /// Its release.
+        release: String,
+        /// The suite.
+        suite: String,
+    },
+}
+
+impl Explain for AdditionsError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::ForeignSuite { .. } => ExitCode::Config,
+            Self::NotDebian { .. } | Self::NoRelease { .. } | Self::NoDatabase { .. } => ExitCode::Package,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotDebian { .. } => "take a base that is Debian, such as apt:bookworm, or install in the base image what its \
+                                       own distribution calls them; a package for some platforms only belongs under \
+                                       [platform.\"…\"]"
+                .into(),
+            Self::NoRelease { .. } | Self::NoDatabase { .. } => {
+                "take a base image that has them, or apt:SUITE".into()
+            }
+            Self::ForeignSuite { release, .. } => {
+                format!("name suites like `{release}` and `{release}-security`, or none")
+            }
+        })
+    }
+}
+
+/// An image with packages to be laid on it.
+#[derive(Clone, Debug)]
+pub struct Extended {
+    /// The image.
+    pub image: ResolvedBase,
+    /// The packages, and where they are looked for.
+    pub apt: ResolvedApt,
+    /// What is installed in the image.
+    pub database: Arc<Database>,
+}
+
+impl Extended {
+    /// What `plan` wants to know.
+    #[must_use]
+    pub fn facts(&self) -> BaseFacts {
+        let (facts, packages) = (self.image.facts(), self.apt.set.plain());
+        let content = match packages.packages.len() {
+            0 => format!("{}, and every package is installed", facts.content),
+            count => format!(
+                "{}, and {count} packages above, {} MB to download{}",
+                facts.content,
+                packages.download_size().div_ceil(1_000_000),
+                if self.apt.pinned { ", pinned" } else { "" }
+            ),
+        };
+        let added = self.apt.set.added().map(AddedPackage::of).collect();
+        BaseFacts { content, added, ..facts }
+    }
+}
+
+/// What an image says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Examined {
+    /// The release's codename.
+    pub(super) release: String,
+    /// What is installed.
+    pub(super) database: Database,
+    /// The suites to take packages from; empty for the default.
+    pub(super) suites: Vec<String>,
+}
+
+/// Finds out which Debian a root filesystem is.
+pub(super) fn examine(
+    root: &Root,
+    base: &str,
+    wanted: &PlatformSettings,
+) -> Result<Examined, AdditionsError> {
+    let base = base.to_owned();
+    let system = root.system();
+    let Some(system) = system.as_ref().filter(|system| system.is_debian()) else {
+        let found = system
+            .map_or_else(|| "it has no /etc/os-release".into(), |system| format!("it is {}", system.name));
+        return Err(AdditionsError::NotDebian { base, found, packages: wanted.packages.clone() });
+    };
+    let Some(release) = system.codename.clone() else { return Err(AdditionsError::NoRelease { base }) };
+    let Some(database) = database(root) else { return Err(AdditionsError::NoDatabase { base, release }) };
+    let belongs = |suite: &&String| {
+        suite.strip_prefix(&release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let sources = &wanted.sources;
+    if let Some(suite) = sources.project.iter().find(|suite| !belongs(suite)) {
+        return Err(AdditionsError::ForeignSuite { base, release, suite: suite.clone() });
+    }
+    let suites = if sources.project.is_empty() { &sources.user } else { &sources.project };
+    let suites = suites.iter().filter(belongs).cloned().collect();
+    Ok(Examined { release, database, suites })
+}
+
+/// What is installed in a root filesystem; `None` where it does not say.
+fn database(root: &Root) -> Option<Database> {
+    if let Some(bytes) = root.file("var/lib/dpkg/status").and_then(rootfs::File::bytes) {
+        // The first format has no such file.
+        let qualified = root.lookup("var/lib/dpkg/info/format").is_some();
+        return Some(Database::of_status(&String::from_utf8_lossy(bytes), qualified));
+    }
+    let folder = root.real_path("var/lib/dpkg/status.d")?;
+    let parts: Vec<String> = root
+        .below(&folder)
+        .filter_map(|(_, node)| Some(String::from_utf8_lossy(node.file()?.bytes()?).into_owned()))
+        .collect();
+    (!parts.is_empty()).then(|| Database::of_parts(parts.iter().map(String::as_str)))
+}
+
+/// Lays packages on an image: from the cache if the layer is there and whole, else it is made.
+#[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+pub(super) fn lay(
+    extended: &Extended,
+    base: BaseImage,
+    platform: &Platform,
+    compression: Compression,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<BaseImage, AptError> {
+    let packages = extended.apt.set.plain();
+    if packages.packages.is_empty() {
+        return Ok(base);
+    }
+    let identity = identity(&packages, &base);
+    let folder = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
+    fs::create_dir_all(&folder)?;
+    let _lock = fs::lock(&folder, cancel, || ())?;
+    let kept = if let Some(kept) = apt::recall(&folder)? {
+        kept
+    } else {
+        let (places, cache) = (&extended.apt.places, cache.join("debian"));
+        let added = debian::assemble_additions(
+            &packages,
+            &extended.database,
+            places,
+            &cache,
+            client,
+            cancel,
+            reporter,
+        )?;
+        let spec = LayerSpec {
+            entries: on_image(added.entries, &base.root),
+            present: Arc::clone(&base.folders),
+            mtime: 0,
+            compression,
+            ..LayerSpec::default()
+        };
+        let layer = layer::write(&spec, &folder, cancel, &|_| ())?;
+        let kept = Kept {
+            descriptor: layer.descriptor,
+            diff_id: layer.diff_id,
+            environment: Vec::new(),
+            folders: std::collections::BTreeSet::new(),
+            unrun: added.unrun,
+        };
+        apt::keep(&kept, &folder)?;
+        kept
+    };
+    apt::tell_unrun(&kept.unrun, platform, reporter);
+    let layer = ImageLayer {
+        blob: folder.join(kept.descriptor.digest.hex()),
+        descriptor: kept.descriptor,
+        diff_id: kept.diff_id,
+        origin: None,
+    };
+    let mut root = (*base.root).clone();
+    root.lay(&rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?, cancel)?;
+    let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();
+    let created_by = format!("xbuild: Debian's packages {}", names.join(", "));
+    let mut added = base.added.clone();
+    added.push(AddedLayer { layer, created_by });
+    Ok(BaseImage { added, folders: Arc::new(root.folders(cancel)?), root: Arc::new(root), ..base })
+}
+
+/// All that decides the layer's bytes.
+fn identity(packages: &debian::ResolvedBase, base: &BaseImage) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(debian::additions::LAYOUT.to_le_bytes());
+    hasher.update(packages.identity());
+    for layer in &base.layers {
+        hasher.update(layer.diff_id.to_string());
+    }
+    hex::encode(hasher.finalize())
+}
+
+/// The entries as they are to stand on the image: behind its links to folders, each path once, and without what would
+/// hide a folder of it.
+fn on_image(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
+    let hides = |entry: &Entry| match (&entry.kind, root.entry(&entry.path)) {
+        (EntryKind::Directory, _) | (_, None) => false,
+        // As dpkg has it: a folder stays one.
+        (_, Some(node)) if node.is_folder() => true,
+        (EntryKind::Symlink(target), Some(Node { kind: Kind::Symlink(there), .. })) => target == there,
+        _ => false,
+    };
+    let mut placed: BTreeMap<String, Entry> = BTreeMap::new();
+    for entry in rootfs::on_base(entries, root).into_iter().filter(|entry| !hides(entry)) {
+        placed.entry(entry.path.clone()).or_insert(entry);
+    }
+    placed.into_values().collect()
+}
