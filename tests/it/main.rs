@@ -35,4 +35,5 @@ mod service;
 mod support;
 mod transports;
 mod verify;
+mod verify_places;
 mod workspace;

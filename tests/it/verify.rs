@@ -28,26 +28,26 @@ static GOOD: LazyLock<(Project, PathBuf)> = LazyLock::new(|| {
 });
 
 /// A copy of the good image, to be altered.
-struct Copy {
+pub(crate) struct Copy {
     folder: tempfile::TempDir,
 }
 
 /// Which document is altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Document {
+pub(crate) enum Document {
     Config,
     Manifest,
     Index,
 }
 
 impl Copy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let copy = Self { folder: scratch() };
         copy_folder(&GOOD.1, &copy.path());
         copy
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("layout")
     }
 
@@ -68,7 +68,7 @@ impl Copy {
     }
 
     /// Alters documents; their digests stay right. The platform is the one in the index, empty for the index itself.
-    fn edit(&self, alter: impl Fn(Document, &str, &mut Value)) -> &Self {
+    pub(crate) fn edit(&self, alter: impl Fn(Document, &str, &mut Value)) -> &Self {
         let mut root = json(&fs::read_to_string(self.path().join("index.json")).expect("a layout"));
         let mut index = self.read(&root["manifests"][0]);
         for entry in index["manifests"].as_array_mut().expect("manifests") {

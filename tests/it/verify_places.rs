@@ -1,0 +1,163 @@
+//! `xbuild verify` finds the same in an image wherever it is, and in whatever form others have written it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use xbuild::error::ExitCode;
+
+use crate::support::command::{Run, xbuild};
+use crate::support::docker::{Daemon, path_with};
+use crate::support::docker26::{self, Store};
+use crate::support::layout::Layout;
+use crate::support::podman::{self, podman};
+use crate::support::registry::Registry;
+use crate::support::tools::{json, reference, skopeo};
+use crate::verify::{Copy, Document};
+
+/// Kind, severity and text of each finding, by platform.
+type Findings = BTreeMap<String, Vec<[String; 3]>>;
+
+/// What is there to put images into, started once for all of them.
+struct Places {
+    registry: Registry,
+    classic: Daemon,
+    containerd: Daemon,
+}
+
+/// A good image, one whose program is not where it says, and one with the program of another platform.
+fn images() -> [(&'static str, Copy, Option<ExitCode>); 3] {
+    let (lost, foreign) = (Copy::new(), Copy::new());
+    lost.edit(|document, _, value| {
+        if document == Document::Config {
+            value["config"]["Entrypoint"] = serde_json::json!(["/usr/local/bin/ap"]);
+        }
+    });
+    let layout = Layout::valid(&foreign.path());
+    let amd64 = layout.image(layout.entries[0]["digest"].as_str().expect("a digest"), "linux/amd64");
+    foreign.edit(|document, platform, value| match (document, platform) {
+        (Document::Config, "arm64") => value["rootfs"] = amd64.config["rootfs"].clone(),
+        (Document::Manifest, "arm64") => value["layers"] = amd64.manifest["layers"].clone(),
+        _ => {}
+    });
+    [
+        ("good", Copy::new(), None),
+        ("lost", lost, Some(ExitCode::Unrunnable)),
+        ("foreign", foreign, Some(ExitCode::Unsound)),
+    ]
+}
+
+/// What is found, after the exit code was seen to fit it: that of the whole image where a faulty platform is there.
+#[track_caller]
+fn findings(run: Run, code: Option<ExitCode>) -> Findings {
+    let finished = run.run();
+    assert!(!finished.stdout.is_empty(), "{}", finished.describe());
+    let report = json(&finished.stdout);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut found = Findings::new();
+    for platform in report["platforms"].as_array().expect("platforms") {
+        let list = platform["findings"].as_array().expect("findings").iter();
+        let list = list.map(|finding| ["check", "severity", "message"].map(|key| text(&finding[key])));
+        found.insert(text(&platform["platform"]), list.collect());
+    }
+    let faulty = found.values().any(|list| !list.is_empty());
+    let expected = code.filter(|_| faulty).map_or(0, |code| i32::from(code.number()));
+    assert_eq!(finished.status.code(), Some(expected), "{}", finished.describe());
+    found
+}
+
+fn verify(image: &str) -> Run {
+    xbuild().args(["verify", "--json", image])
+}
+
+#[test]
+fn an_image_is_the_same_in_every_place_and_form() {
+    let places = Places {
+        registry: Registry::open(),
+        classic: Daemon::start(),
+        containerd: docker26::start(Store::Containerd),
+    };
+    for (name, copy, code) in images() {
+        let layout = copy.path();
+        let expected = findings(verify(&layout.display().to_string()), code);
+        assert_eq!(expected.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"], "{name}");
+        let faults: Vec<&str> = expected.values().flatten().map(|finding| &*finding[0]).collect();
+        let known: &[&str] = match name {
+            "good" => &[],
+            "lost" => &["not-found", "not-found"],
+            _ => &["foreign-programs", "wrong-architecture"],
+        };
+        assert_eq!(faults, known, "{name}");
+        let work = crate::support::scratch();
+        for (place, run, platforms) in places.all(name, &layout, work.path()) {
+            let found = findings(run, code);
+            assert_eq!(found.keys().collect::<Vec<_>>(), platforms, "{name} in {place}");
+            for (platform, found) in found {
+                assert_eq!(found, expected[&platform], "{name} in {place}");
+            }
+        }
+    }
+}
+
+impl Places {
+    /// Puts the image everywhere: each place's name, how it is verified there, and the platforms that it has.
+    fn all(
+        &self,
+        name: &str,
+        layout: &Path,
+        work: &Path,
+    ) -> Vec<(&'static str, Run, &'static [&'static str])> {
+        const BOTH: &[&str] = &["linux/amd64", "linux/arm64"];
+        const OWN: &[&str] = &["linux/amd64"];
+        let at = |file: &str| work.join(file).display().to_string();
+        let mut all = vec![("a layout", verify(&reference(layout)), BOTH)];
+        // Written by skopeo.
+        let archive = format!("oci-archive:{}", at("oci.tar"));
+        skopeo("linux/amd64")
+            .words("copy --quiet --all")
+            .args([&reference(layout), &archive])
+            .run()
+            .success();
+        all.push(("an archive of skopeo's", verify(&archive), BOTH));
+        let archive = format!("docker-archive:{}", at("docker.tar"));
+        skopeo("linux/arm64").words("copy --quiet").args([&reference(layout), &archive]).run().success();
+        all.push(("an archive for Docker of skopeo's", verify(&archive), &["linux/arm64"]));
+        let remote = format!("docker://{}", self.registry.name(&format!("verified/{name}:1")));
+        skopeo("linux/amd64")
+            .words("copy --quiet --all --dest-tls-verify=false")
+            .args([&reference(layout), &remote])
+            .run()
+            .success();
+        all.push(("a registry", verify(&remote), BOTH));
+        // podman.
+        let image = format!("example.com/xbuild-tests/verified-{name}:1");
+        let path = path_with(&work.join("podman"), &[("podman", &podman::script())]);
+        let with_podman = |run: Run| run.env("PATH", &path);
+        let stored = format!("podman:{image}");
+        with_podman(xbuild().arg("copy").args([&reference(layout), &stored])).run().success();
+        all.push(("podman", with_podman(verify(&stored)), BOTH));
+        for (place, format) in
+            [("podman save, OCI", "oci-archive"), ("podman save, Docker", "docker-archive")]
+        {
+            let file = at(&format!("podman-{format}.tar"));
+            podman().words("save --quiet --format").args([format, "--output", &file, &image]).run().success();
+            all.push((place, verify(&file), OWN));
+        }
+        // Docker 20.10, and 26 with containerd's store.
+        let image = format!("verified-{name}:1");
+        let stored = format!("docker-daemon:{image}");
+        let classic = |run: Run| run.env("DOCKER_HOST", self.classic.host());
+        classic(xbuild().arg("copy").args([&reference(layout), &stored])).run().success();
+        all.push(("Docker", classic(verify(&stored)), OWN));
+        let file = at("saved.tar");
+        self.classic.docker().args(["save", "--output", &file, &image]).run().success();
+        all.push(("docker save", verify(&file), OWN));
+        let containerd = |run: Run| docker26::with(&self.containerd, run);
+        containerd(xbuild().arg("copy").args([&reference(layout), &stored])).run().success();
+        all.push(("Docker with containerd's store", containerd(verify(&stored)), BOTH));
+        let file = at("saved26.tar");
+        docker26::docker(&self.containerd).args(["save", "--output", &file, &image]).run().success();
+        all.push(("docker save of containerd's store", verify(&file), BOTH));
+        all
+    }
+}
