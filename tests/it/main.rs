@@ -2,6 +2,7 @@
 //!
 //! `tests/run` installs those tools. Nothing is skipped where one is missing: the test fails and says so.
 
+mod action;
 mod bad_input;
 mod bases;
 mod buildx;

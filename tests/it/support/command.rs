@@ -77,7 +77,8 @@ pub(crate) fn cargo_xbuild() -> Run {
     xbuild_at(Path::new(env!("CARGO_BIN_EXE_cargo-xbuild")))
 }
 
-fn xbuild_at(program: &Path) -> Run {
+/// A program in the environment that xbuild itself gets.
+pub(crate) fn xbuild_at(program: &Path) -> Run {
     let mut run = tool(program);
     run.limit = XBUILD_LIMIT;
     for (name, _) in std::env::vars_os() {

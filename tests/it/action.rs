@@ -1,0 +1,249 @@
+//! `action.yml`: its shell step, run as GitHub's runner would, with a stand-in for xbuild and with xbuild itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use xbuild::error::ExitCode;
+
+use crate::support::command::{Finished, xbuild_at};
+use crate::support::layout::Layout;
+use crate::support::project::Project;
+use crate::support::{repository, scratch, tools};
+
+/// A step's folder, as `RUNNER_TEMP`.
+struct Step {
+    folder: tempfile::TempDir,
+}
+
+fn action() -> String {
+    fs::read_to_string(repository().join("action.yml")).expect("the action")
+}
+
+/// The lines below a key, as far as they are indented deeper.
+fn block<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    let mut lines = text.lines().skip_while(|line| line.trim_end() != key);
+    let first = lines.next().unwrap_or_else(|| panic!("action.yml has no line `{key}`"));
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    lines.take_while(|line| line.is_empty() || indent(line) > indent(first)).collect()
+}
+
+/// Every input with its default.
+fn inputs() -> BTreeMap<String, String> {
+    let text = action();
+    let mut inputs = BTreeMap::new();
+    let mut name = String::new();
+    for line in block(&text, "inputs:") {
+        if let Some(default) = line.strip_prefix("    default: ") {
+            inputs.insert(name.clone(), default.trim_matches('"').to_owned());
+        } else if !line.starts_with("   ") {
+            line.trim().trim_end_matches(':').clone_into(&mut name);
+        }
+    }
+    inputs
+}
+
+/// The script of the step that builds.
+fn script() -> String {
+    let text = action();
+    let lines = block(&text, "      run: |");
+    let lines: Vec<&str> = lines.iter().map(|line| line.strip_prefix("        ").unwrap_or(line)).collect();
+    lines.join("\n") + "\n"
+}
+
+impl Step {
+    fn new() -> Self {
+        let step = Self { folder: scratch() };
+        fs::create_dir_all(step.path("xbuild/bin")).expect("a folder of the test");
+        fs::write(step.path("script"), script()).expect("a folder of the test");
+        step
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// xbuild that notes its arguments and writes what it would.
+    fn stand_in() -> Self {
+        let step = Self::new();
+        let program = "#!/bin/sh\nprintf '%s\\0' \"$@\" >\"$RUNNER_TEMP/arguments\"\n\
+                       while [ $# -gt 0 ]; do\n  case $1 in\n\
+                       --metadata-file) printf '{\\n  \"a\": \"b=c\"\\n}' >\"$2\" ;;\n\
+                       --iidfile) printf sha256:0 >\"$2\" ;;\n  esac\n  shift\ndone\n\
+                       echo example.com/app@sha256:1\n";
+        let path = step.path("xbuild/bin/xbuild");
+        fs::write(&path, program).expect("a folder of the test");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        step
+    }
+
+    /// Runs the script as GitHub does, in a folder, with these inputs and the defaults of all others.
+    fn run(&self, folder: &Path, given: &[(&str, &str)]) -> Finished {
+        let mut inputs = inputs();
+        for (name, value) in given {
+            let known = inputs.insert((*name).to_owned(), (*value).to_owned());
+            assert!(known.is_some(), "the action has no input `{name}`");
+        }
+        fs::write(self.path("output"), "").expect("a folder of the test");
+        // With the environment of xbuild's own runs: nothing of this test's reaches the step.
+        let mut run =
+            xbuild_at(Path::new("bash")).words("--noprofile --norc -e -o pipefail").arg(self.path("script"));
+        run = run.folder(folder);
+        for (name, value) in inputs {
+            run = run.env(format!("INPUT_{}", name.to_uppercase()), value);
+        }
+        run.env("RUNNER_TEMP", self.folder.path()).env("GITHUB_OUTPUT", self.path("output")).run()
+    }
+
+    /// The arguments that the stand-in was given, without those of the reports.
+    fn arguments(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("arguments")).expect("the stand-in ran");
+        let mut arguments: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
+        for option in ["--metadata-file", "--iidfile"] {
+            let at = arguments.iter().position(|argument| argument == option).expect("a report");
+            arguments.drain(at..at + 2);
+        }
+        arguments
+    }
+
+    /// What the step tells the ones behind it.
+    fn outputs(&self) -> BTreeMap<String, String> {
+        let text = fs::read_to_string(self.path("output")).expect("the step's file");
+        let mut outputs = BTreeMap::new();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some((name, delimiter)) = line.split_once("<<") {
+                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != delimiter).collect();
+                outputs.insert(name.to_owned(), value.join("\n"));
+            } else {
+                let (name, value) = line.split_once('=').expect("a name and a value");
+                outputs.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        outputs
+    }
+}
+
+#[test]
+fn every_input_reaches_the_script_and_every_output_leaves_it() {
+    let text = action();
+    let environment = block(&text, "      env:").join("\n") + &text;
+    for name in inputs().keys() {
+        let line = format!("INPUT_{}: ${{{{ inputs.{name} }}}}", name.to_uppercase());
+        assert!(environment.contains(&line), "no line `{line}`");
+        assert!(script().contains(&format!("$INPUT_{}", name.to_uppercase())), "`{name}` is not used");
+    }
+    assert!(!script().contains("${{"), "an input's text would be a part of the script");
+    let step = Step::stand_in();
+    step.run(repository(), &[]).success();
+    assert_eq!(step.arguments(), ["build", "."]);
+    let outputs = step.outputs();
+    let told: Vec<&str> = outputs.keys().map(String::as_str).collect();
+    let mut declared: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split_once("steps.build.outputs."))
+        .map(|(_, rest)| rest.trim_end_matches(" }}").to_owned())
+        .collect();
+    declared.sort();
+    assert_eq!(told, declared);
+    assert_eq!(outputs["reference"], "example.com/app@sha256:1");
+    assert_eq!(outputs["digest"], "sha256:1");
+    assert_eq!(outputs["imageid"], "sha256:0");
+    assert_eq!(outputs["metadata"].lines().collect::<String>(), "{  \"a\": \"b=c\"}");
+    let left: Vec<String> = crate::support::names(step.folder.path());
+    assert!(!left.iter().any(|name| name.starts_with("xbuild-")), "{left:?}");
+}
+
+#[test]
+fn lists_and_text_arrive_as_they_were_written() {
+    let step = Step::stand_in();
+    let inputs = [
+        ("path", "a b"),
+        ("platforms", "linux/amd64, linux/arm64\nlinux/arm/v7\n"),
+        ("tags", "ghcr.io/me/app:1\r\n  ghcr.io/me/app:latest  \n\n"),
+        ("labels", "text=one, two $(touch pwned) `id` \"quoted\" 'single' \\ *\nother=x"),
+        ("annotations", "index:key=a value\nmanifest[linux/arm64]:key=b"),
+        ("push", "true"),
+        ("load", "podman"),
+        ("outputs", "type=oci,dest=a.tar\ntype=local,dest=files"),
+        ("output", "type=tar,dest=b.tar"),
+        ("locked", "true"),
+        ("check", "warn"),
+        ("arguments", "--timeout\n30m"),
+    ];
+    step.run(repository(), &inputs).success();
+    let expected = [
+        "build",
+        "--platform",
+        "linux/amd64",
+        "--platform",
+        "linux/arm64",
+        "--platform",
+        "linux/arm/v7",
+        "--tag",
+        "ghcr.io/me/app:1",
+        "--tag",
+        "ghcr.io/me/app:latest",
+        "--label",
+        "text=one, two $(touch pwned) `id` \"quoted\" 'single' \\ *",
+        "--label",
+        "other=x",
+        "--annotation",
+        "index:key=a value",
+        "--annotation",
+        "manifest[linux/arm64]:key=b",
+        "--push",
+        "--load=podman",
+        "--output",
+        "type=oci,dest=a.tar",
+        "--output",
+        "type=local,dest=files",
+        "--output",
+        "type=tar,dest=b.tar",
+        "--locked",
+        "--check",
+        "warn",
+        "--timeout",
+        "30m",
+        "a b",
+    ];
+    assert_eq!(step.arguments(), expected);
+    let wrong = step.run(repository(), &[("push", "yes")]);
+    assert_eq!(wrong.status.code(), Some(2));
+    wrong.tells(&["::error::", "`push`", "`yes`"]);
+}
+
+#[test]
+fn the_step_builds_an_image() {
+    let (step, project) = (Step::new(), Project::quick("acted"));
+    symlink(env!("CARGO_BIN_EXE_xbuild"), step.path("xbuild/bin/xbuild")).expect("a folder of the test");
+    let inputs = [
+        ("tags", "example.com/team/acted:1"),
+        ("labels", "org.example.text=one, two"),
+        ("outputs", "image\ntype=oci,dest=image.tar"),
+    ];
+    step.run(project.folder(), &inputs).success();
+    let outputs = step.outputs();
+    let layout = Layout::valid(&project.path("image"));
+    assert_eq!(layout.tags().get("1"), Some(&outputs["digest"]));
+    assert!(project.path("image.tar").is_file());
+    assert_eq!(outputs["reference"], format!("example.com/team/acted:1@{}", outputs["digest"]));
+    assert_eq!(outputs["imageid"], outputs["digest"]);
+    let metadata = tools::json(&outputs["metadata"]);
+    assert_eq!(metadata["containerimage.digest"], outputs["digest"].as_str());
+    assert!(metadata["containerimage.digest/linux/arm64"].is_string());
+    let labels = layout.image(&outputs["digest"], "linux/arm64").config["config"]["Labels"].clone();
+    assert_eq!(labels["org.example.text"], "one, two");
+    // Its failure is the step's.
+    let failed = step.run(project.folder(), &[("path", "nowhere")]);
+    assert_ne!(failed.status.code(), Some(0), "{}", failed.describe());
+    assert!(step.outputs().is_empty());
+    let failed = step.run(project.folder(), &[("platforms", "linux/pdp11")]);
+    assert_eq!(
+        failed.status.code(),
+        Some(i32::from(ExitCode::UnknownPlatform.number())),
+        "{}",
+        failed.describe()
+    );
+}
