@@ -19,7 +19,7 @@ use crate::support::layout::Layout;
 use crate::support::podman::Pulled;
 use crate::support::project::Project;
 use crate::support::tools::architecture;
-use crate::support::{mirror, scratch_root};
+use crate::support::{mirror, repository, scratch_root};
 
 /// What people install in images, and what has virtual packages, alternatives and long chains of dependencies.
 const PACKAGES: [&str; 14] = [
@@ -86,14 +86,18 @@ impl Apt {
             .expect("a text");
         }
         fs::write(path("status"), status).expect("the target folder is ours");
-        let source = format!("deb {} bookworm main\n", mirror::upstream());
+        // By Debian's keys as they are part of this project, whatever system this is.
+        let keys = ["automatic", "stable"].map(|name| {
+            repository().join(format!("keys/debian-archive-bookworm-{name}.asc")).display().to_string()
+        });
+        let source = format!("deb [signed-by={}] {} bookworm main\n", keys.join(","), mirror::upstream());
         fs::write(path("etc/sources.list"), source).expect("the target folder is ours");
         let folder_text = folder.display();
         let configuration = format!(
             "Dir \"{folder_text}\";\nDir::State \"{folder_text}\";\nDir::State::Lists \"lists\";\n\
              Dir::State::status \"{folder_text}/status\";\nDir::Cache \"{folder_text}\";\n\
              Dir::Etc \"{folder_text}/etc\";\nDir::Etc::sourceparts \"-\";\nDir::Etc::parts \"-\";\n\
-             Dir::Etc::trustedparts \"/etc/apt/trusted.gpg.d\";\nAPT::Architecture \"{architecture}\";\n\
+             APT::Architecture \"{architecture}\";\n\
              APT::Architectures {{ \"{architecture}\"; }};\nAcquire::Languages \"none\";\n\
              APT::Sandbox::User \"root\";\nDebug::NoLocking \"true\";\n"
         );
