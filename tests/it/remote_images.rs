@@ -204,6 +204,11 @@ fn what_refers_to_an_image_goes_along() {
     }
     // The layout has one image still, for us without and for others with its tag.
     assert_eq!(run("inspect --raw image").success().stdout, text);
+    let list = tools::json(&run("ls --json image").success().stdout);
+    assert_eq!(list.as_array().map(Vec::len), Some(4), "{list}");
+    let tree =
+        run(&format!("inspect image@{}", signature["digest"].as_str().expect("a digest"))).success().stdout;
+    assert!(tree.contains("test/signature"), "{tree}");
     tools::skopeo("linux/arm64")
         .folder(folder.path())
         .words("copy --quiet --all oci:image:1 oci:other:1")
