@@ -14,12 +14,11 @@ use super::repository::Repository;
 use super::retry::{Attempt, Patience, Retry, retry_after};
 use super::token::Tokens;
 use super::trust::{self, Found};
-use super::url::Url;
 use crate::settings::RegistrySettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust};
+use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust, Url};
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
@@ -468,7 +467,7 @@ fn settled(
             Err(RegistryError::Denied { what, host, scope, reason }.into())
         }
         // A registry has no pages: a portal that wants a login answers everything with one, and nothing was done then.
-        200..=299 if is_page(&response) && !(call.method == Method::Get && call.url.is_blob()) => {
+        200..=299 if is_page(&response) && !(call.method == Method::Get && is_blob(&call.url)) => {
             let (what, reason) = (call.what.to_owned(), "it answers with a web page".to_owned());
             Err(RegistryError::Protocol { what, host, reason }.into())
         }
@@ -492,6 +491,11 @@ fn settled(
         }
         _ => Ok(response),
     }
+}
+
+/// True for what lies below a repository's blobs, but for uploads.
+fn is_blob(url: &Url) -> bool {
+    url.path().contains("/blobs/") && !url.path().contains("/blobs/uploads/")
 }
 
 fn is_page(response: &Response) -> bool {

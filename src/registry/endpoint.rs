@@ -5,9 +5,8 @@ use super::error::RegistryError;
 use super::name::RepositoryName;
 use super::retry::Attempt;
 use super::trust::Found;
-use super::url::Url;
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{self, HttpError, Response, Trust};
+use crate::sys::http::{self, HttpError, Response, Trust, Url};
 
 /// A repository at the place where it is asked for.
 #[derive(Clone, Debug)]

@@ -10,10 +10,9 @@ use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::Wanted;
 use super::repository::Repository;
-use super::url::Url;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::sys::cancel::Cancel;
-use crate::sys::http::Method;
+use crate::sys::http::{Method, Url};
 
 /// A page of a list is not read further, in bytes.
 const PAGE: u64 = 16 << 20;

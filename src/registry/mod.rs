@@ -38,7 +38,6 @@ mod retry;
 mod token;
 mod trust;
 mod upload;
-mod url;
 
 pub use client::{Access, Client, Config};
 pub use error::RegistryError;

@@ -13,10 +13,9 @@ use super::credentials::{Credentials, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::retry::{Attempt, retry_after};
-use super::url::{Url, escape};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::{self, Instant};
-use crate::sys::http::{self, Body, Method, Request, Response};
+use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};
 
 /// A longer answer is not one with a token in it, in bytes.
 const LIMIT: u64 = 1 << 20;

@@ -12,10 +12,9 @@ use super::error::RegistryError;
 use super::name::{RepositoryName, Wanted};
 use super::repository::{Repository, is_whole};
 use super::retry::Attempt;
-use super::url::Url;
 use crate::oci::{Descriptor, Digest, Encoded};
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Body, Method, Response};
+use crate::sys::http::{Body, Method, Response, Url};
 
 /// How long a registry may take to put a blob or manifest where it belongs: some copy it.
 const COMMIT: Duration = Duration::from_secs(300);

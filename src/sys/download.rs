@@ -5,14 +5,13 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use ureq::tls::{RootCerts, TlsConfig};
 
 use super::cancel::{Cancel, Cancelled};
+use super::env::Environment;
+use super::http::{Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust, Url};
 use super::{clock, fs};
 use crate::error::{ExitCode, Explain, io_hint};
 
@@ -22,12 +21,14 @@ const STALL: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 4;
 /// The wait before the second attempt; it doubles each time.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// Redirects that are followed for one request.
+const MOST_REDIRECTS: u32 = 10;
 const CHUNK: usize = 64 * 1024;
 
 /// An HTTP client. Cheap to clone; connections are shared between clones.
 #[derive(Clone, Debug)]
 pub struct Client {
-    agent: ureq::Agent,
+    transport: Transport,
     offline: bool,
 }
 
@@ -73,6 +74,14 @@ pub enum DownloadError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// A proxy on the way does not let us through.
+    #[error("`{url}`: {reason}")]
+    Proxy {
+        /// Where from.
+        url: String,
+        /// Why.
+        reason: Box<ProxyError>,
+    },
     /// The bytes are not those that were asked for.
     #[error("`{url}` is corrupt: expected {expected}, got {found}")]
     Corrupt {
@@ -104,6 +113,7 @@ impl Explain for DownloadError {
         match self {
             Self::Offline { .. } => ExitCode::Offline,
             Self::Status { .. } | Self::Network { .. } => ExitCode::Network,
+            Self::Proxy { reason, .. } => reason.exit_code(),
             Self::Corrupt { .. } => ExitCode::CorruptDownload,
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -117,6 +127,7 @@ impl Explain for DownloadError {
             Self::Network { .. } => {
                 Some("check the connection and the proxy variables, then run again".into())
             }
+            Self::Proxy { reason, .. } => reason.hint(),
             Self::Corrupt { .. } => Some("run again; if it stays, a proxy or the mirror alters files".into()),
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
@@ -130,6 +141,22 @@ enum Attempt {
     Over(DownloadError),
 }
 
+impl Attempt {
+    fn of_http(error: HttpError, url: &str) -> Self {
+        match error {
+            HttpError::Proxy(ProxyError::Refuses { proxy, host, status: status @ (502..=504) }) => {
+                Self::Again(format!("{proxy} cannot reach {host}: it answers {status}"))
+            }
+            HttpError::Proxy(reason) => {
+                Self::Over(DownloadError::Proxy { url: url.to_owned(), reason: Box::new(reason) })
+            }
+            HttpError::File(error) => Self::Over(error.into()),
+            HttpError::Cancelled(cancelled) => Self::Over(cancelled.into()),
+            other => Self::Again(other.to_string()),
+        }
+    }
+}
+
 impl From<io::Error> for Attempt {
     fn from(error: io::Error) -> Self {
         Self::Over(error.into())
@@ -137,20 +164,17 @@ impl From<io::Error> for Attempt {
 }
 
 impl Client {
-    /// A client that trusts the system's certificates and takes the proxy variables. With `offline` every
-    /// request is refused.
+    /// A client that trusts the system's certificates and takes the proxy variables of this process. With `offline`
+    /// every request is refused.
     #[must_use]
     pub fn new(offline: bool) -> Self {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .user_agent(concat!("xbuild/", env!("CARGO_PKG_VERSION")))
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(STALL))
-            .timeout_per_read(Some(STALL))
-            .build();
-        Self { agent: config.into(), offline }
+        Self::with(&Environment::of_process(), offline)
+    }
+
+    /// The same with other variables.
+    #[must_use]
+    pub fn with(environment: &Environment, offline: bool) -> Self {
+        Self { transport: Transport::new(environment, STALL), offline }
     }
 
     /// True if every request is refused.
@@ -281,8 +305,7 @@ impl Client {
         }
     }
 
-    /// Sends one GET and hands over what comes. The connection is read on a thread of its own, so that a
-    /// cancelled download returns at once although the read in progress does not.
+    /// Sends one GET, follows where it leads, and hands over what comes.
     fn receive(
         &self,
         url: &str,
@@ -290,27 +313,46 @@ impl Client {
         cancel: &Cancel,
         on_part: &mut dyn FnMut(Part<'_>) -> Result<(), Attempt>,
     ) -> Result<(), Attempt> {
-        let (sender, receiver) = mpsc::sync_channel::<Result<Message, Attempt>>(16);
-        let (agent, url) = (self.agent.clone(), url.to_owned());
-        thread::spawn(move || {
-            let sent = |message| sender.send(message).is_ok();
-            if let Err(error) = read_response(&agent, &url, offset, &mut |message| sent(Ok(message))) {
-                sent(Err(error));
+        let mut at = Url::parse(url).ok_or_else(|| Attempt::Again("it is not a URL".into()))?;
+        for _ in 0..MOST_REDIRECTS {
+            let range = (offset > 0).then(|| ("range", format!("bytes={offset}-")));
+            let request = Request {
+                method: Method::Get,
+                url: at.text(),
+                headers: range.into_iter().collect(),
+                body: Body::None,
+                trust: Trust::default(),
+                patience: None,
+            };
+            let failed = |error| Attempt::of_http(error, url);
+            let mut response = self.transport.send(&request, cancel, &mut || ()).map_err(failed)?;
+            if matches!(response.status, 301 | 302 | 303 | 307 | 308)
+                && let Some(location) = response.header("location")
+            {
+                let to = at.join(location);
+                at = to.ok_or_else(|| Attempt::Again("it leads to what is no URL".into()))?;
+                continue;
             }
-        });
-        loop {
-            cancel.check().map_err(|cancelled| Attempt::Over(cancelled.into()))?;
-            match receiver.recv_timeout(Duration::from_millis(50)) {
-                Ok(Ok(Message::Start { offset, length })) => on_part(Part::Start { offset, length })?,
-                Ok(Ok(Message::Bytes(bytes))) => on_part(Part::Bytes(&bytes))?,
-                Ok(Ok(Message::End)) => return Ok(()),
-                Ok(Err(error)) => return Err(error),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Attempt::Again("the connection broke".into()));
+            let start = match response.status {
+                200 => 0,
+                206 => range_start(&response).unwrap_or(offset),
+                // Nothing behind `offset`: what is on disk is whole or wrong, and the digest tells which.
+                416 if offset > 0 => return Ok(()),
+                status @ (408 | 425 | 429 | 500..=599) => {
+                    return Err(Attempt::Again(format!("the server answered {status}")));
                 }
+                status => return Err(Attempt::Over(DownloadError::Status { url: url.to_owned(), status })),
+            };
+            if start > offset {
+                return Err(Attempt::Again(format!("the server skipped from byte {offset} to byte {start}")));
             }
+            on_part(Part::Start { offset: start, length: response.length() })?;
+            while let Some(bytes) = response.chunk(cancel).map_err(failed)? {
+                on_part(Part::Bytes(&bytes))?;
+            }
+            return Ok(());
         }
+        Err(Attempt::Again("the server redirects without end".into()))
     }
 }
 
@@ -320,68 +362,9 @@ enum Part<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The same, between threads.
-enum Message {
-    Start { offset: u64, length: Option<u64> },
-    Bytes(Vec<u8>),
-    End,
-}
-
-fn read_response(
-    agent: &ureq::Agent,
-    url: &str,
-    offset: u64,
-    send: &mut dyn FnMut(Message) -> bool,
-) -> Result<(), Attempt> {
-    let mut request = agent.get(url);
-    if offset > 0 {
-        request = request.header("Range", format!("bytes={offset}-"));
-    }
-    let response = request.call().map_err(|error| Attempt::Again(error.to_string()))?;
-    let status = response.status().as_u16();
-    let start = match status {
-        200 => 0,
-        206 => range_start(response.headers()).unwrap_or(offset),
-        // Nothing behind `offset`: what is on disk is whole or wrong, and the digest tells which.
-        416 if offset > 0 => {
-            send(Message::End);
-            return Ok(());
-        }
-        408 | 425 | 429 | 500..=599 => return Err(Attempt::Again(format!("the server answered {status}"))),
-        _ => return Err(Attempt::Over(DownloadError::Status { url: url.to_owned(), status })),
-    };
-    if start > offset {
-        return Err(Attempt::Again(format!("the server skipped from byte {offset} to byte {start}")));
-    }
-    let length = response.body().content_length();
-    if !send(Message::Start { offset: start, length }) {
-        return Ok(());
-    }
-    let mut body = response.into_body().into_reader();
-    let mut received = 0;
-    loop {
-        let mut buffer = vec![0; CHUNK];
-        let count = body.read(&mut buffer).map_err(|error| Attempt::Again(error.to_string()))?;
-        if count == 0 {
-            break;
-        }
-        received += count as u64;
-        buffer.truncate(count);
-        if !send(Message::Bytes(buffer)) {
-            return Ok(());
-        }
-    }
-    if length.is_some_and(|length| received < length) {
-        return Err(Attempt::Again(format!("the connection ended after {received} bytes")));
-    }
-    send(Message::End);
-    Ok(())
-}
-
 /// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
-fn range_start(headers: &ureq::http::HeaderMap) -> Option<u64> {
-    let value = headers.get("content-range")?.to_str().ok()?;
-    value.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+fn range_start(response: &Response) -> Option<u64> {
+    response.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 fn too_large(url: &str, had: u64, limit: u64) -> Result<(), Attempt> {
@@ -538,6 +521,23 @@ mod tests {
         let server = Server::start(|_| Reply::Whole(body()));
         let error = Client::new(false).small(&server.url, 1000, &Cancel::new()).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
+    }
+
+    #[test]
+    fn redirects_are_followed_and_end() {
+        let other = Server::start(|_| Reply::Whole(body()));
+        let to = format!("{}/moved", other.url);
+        let moved = |to: &str| {
+            Reply::Raw(format!(
+                "HTTP/1.1 302 x\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ))
+        };
+        let server = Server::start(move |_| moved(&to));
+        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
+        assert_eq!(other.requests()[0].path, "/moved");
+        let server = Server::start(move |_| moved("/again"));
+        let error = Setup::new(&server).get(&Cancel::new()).unwrap_err();
+        assert!(error.to_string().contains("without end"), "{error}");
     }
 
     #[test]

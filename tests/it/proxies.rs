@@ -8,6 +8,7 @@ use xbuild::error::{ExitCode, Explain};
 use xbuild::registry::{Access, Client, Config, ImageName, Patience};
 use xbuild::settings::RegistrySettings;
 use xbuild::sys::cancel::Cancel;
+use xbuild::sys::download;
 
 use crate::support::command::{Run, xbuild};
 use crate::support::layout::Layout;
@@ -235,4 +236,29 @@ fn a_proxy_that_may_come_back_is_asked_again() {
     assert_eq!(proxy.heads().len(), 0);
     let found = ask(false, &[("http_proxy", &value), ("no_proxy", "other.test,registry.test:5001")]);
     assert!(found.is_not_found(), "{found}");
+}
+
+#[test]
+fn files_of_mirrors_come_the_same_way() {
+    let mirror = crate::support::http::serve(|path| {
+        (path == "/debian/file").then(|| ("text/plain".to_owned(), b"a release".to_vec()))
+    });
+    let port = mirror.rsplit_once(':').expect("a port").1.parse().expect("a port");
+    let names = [("mirror.test:80".to_owned(), port)].into();
+    let proxy = Proxy::start(Rules { names, login: Some("me:hunter2".into()), ..Rules::default() });
+    let get = |login: &str, url: &str| {
+        let variables = [("http_proxy", format!("http://{login}{}", proxy.host()))];
+        let environment = variables.into_iter().collect();
+        download::Client::with(&environment, false).small(url, 1000, &Cancel::new())
+    };
+    assert_eq!(get("me:hunter2@", "http://mirror.test/debian/file").expect("it is there"), b"a release");
+    assert_eq!(lines(&proxy), ["GET http://mirror.test/debian/file HTTP/1.1"]);
+    assert!(get("me:hunter2@", "http://mirror.test/none").unwrap_err().is_not_found());
+    let error = get("me:hunter3@", "http://mirror.test/debian/file").unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Unauthorized);
+    let text = format!("{error} {error:?} {:?}", error.hint());
+    assert!(
+        text.contains("of http_proxy refuses the user and password") && !text.contains("hunter3"),
+        "{text}"
+    );
 }

@@ -8,9 +8,11 @@
 mod forward;
 mod proxy;
 mod trust;
+mod url;
 
 pub use proxy::{ProxyError, ProxyName, is_loopback, split_port};
 pub use trust::{Identity, Trust, TrustError};
+pub use url::{Url, escape};
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};

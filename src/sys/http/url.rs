@@ -1,4 +1,4 @@
-//! The little of URLs that a registry's client needs: joining, origins, and showing one without what is secret in it.
+//! The little of URLs that clients need: joining, origins, and showing one without what is secret in it.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -13,13 +13,14 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b',');
 
 /// A query value, escaped.
-pub(super) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
 /// An absolute HTTP URL without a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url {
+pub struct Url {
     secure: bool,
     /// `host[:port]`
     authority: String,
@@ -29,7 +30,8 @@ pub(super) struct Url {
 
 impl Url {
     /// Parses an absolute URL. One with a user's name in it is refused: nobody should send such a thing.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let secure = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
@@ -48,7 +50,8 @@ impl Url {
     }
 
     /// What a `Location` field means on an answer to this URL (RFC 3986, section 5).
-    pub(super) fn join(&self, location: &str) -> Option<Self> {
+    #[must_use]
+    pub fn join(&self, location: &str) -> Option<Self> {
         // A query may have a URL in it.
         let scheme = location.split_once("://").map(|(scheme, _)| scheme);
         if scheme.is_some_and(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
@@ -70,42 +73,48 @@ impl Url {
     }
 
     /// With one more value in its query.
-    pub(super) fn with_query(&self, name: &str, value: &str) -> Self {
+    #[must_use]
+    pub fn with_query(&self, name: &str, value: &str) -> Self {
         let separator = if self.rest.contains('?') { '&' } else { '?' };
         let rest = format!("{}{separator}{name}={}", self.rest, escape(value));
         Self { rest, ..self.clone() }
     }
 
     /// The same path at another's server.
-    pub(super) fn at(self, server: &Self) -> Self {
+    #[must_use]
+    pub fn at(self, server: &Self) -> Self {
         Self { rest: self.rest, ..server.clone() }
     }
 
-    /// True below a repository's blobs, but for uploads.
-    pub(super) fn is_blob(&self) -> bool {
-        let path = self.rest.split('?').next().unwrap_or_default();
-        path.contains("/blobs/") && !path.contains("/blobs/uploads/")
+    /// The path without its query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.rest.split('?').next().unwrap_or_default()
     }
 
     /// True for `https`.
-    pub(super) fn is_secure(&self) -> bool {
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
         self.secure
     }
 
     /// `host[:port]`, in lower case.
-    pub(super) fn authority(&self) -> &str {
+    #[must_use]
+    pub fn authority(&self) -> &str {
         &self.authority
     }
 
     /// The host alone.
-    pub(super) fn host(&self) -> &str {
-        crate::sys::http::split_port(&self.authority).0
+    #[must_use]
+    pub fn host(&self) -> &str {
+        super::split_port(&self.authority).0
     }
 
     /// True if both lead to the same server in the same way: only then may one see the other's credentials.
-    pub(super) fn same_origin(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn same_origin(&self, other: &Self) -> bool {
         let key = |url: &Self| {
-            let (host, port) = crate::sys::http::split_port(&url.authority);
+            let (host, port) = super::split_port(&url.authority);
             let port = port.unwrap_or(if url.secure { "443" } else { "80" });
             (url.secure, host.to_owned(), port.to_owned())
         };
@@ -113,12 +122,14 @@ impl Url {
     }
 
     /// The whole text, for the connection. Its query may have a signature in it: not for people.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         format!("{}://{}{}", if self.secure { "https" } else { "http" }, self.authority, self.rest)
     }
 
     /// Without its query, for people.
-    pub(super) fn shown(&self) -> String {
+    #[must_use]
+    pub fn shown(&self) -> String {
         let text = self.text();
         text.split('?').next().unwrap_or_default().to_owned()
     }
