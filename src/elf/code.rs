@@ -23,6 +23,10 @@ type Header = elf::FileHeader32<object::Endianness>;
 const FEWEST: usize = 3;
 /// In more sections with code than this nothing is followed; linkers make a handful.
 const MOST_SECTIONS: usize = 64;
+/// The names of symbols that matter are shorter, in bytes.
+const LONGEST: usize = 32;
+/// Of more different calls it is not looked whom they call.
+const MOST_CALLS: usize = 1 << 16;
 /// As many instructions may be between a function's first argument and its call.
 const NEAR: u8 = 6;
 /// The kernel's answers about the processor.
@@ -106,7 +110,7 @@ pub(super) fn look(parsed: &Parsed<'_>, bytes: &[u8]) -> Option<ArmCode> {
 
 /// True if a text or name of [`SIGNS`] is in what is loaded, or among the names of symbols.
 fn signs(parsed: &Parsed<'_>, bytes: &[u8]) -> bool {
-    let names = Tables::names(bytes).unwrap_or_default();
+    let names = Tables::names(bytes, elf::SHT_SYMTAB).unwrap_or_default();
     let places: Vec<&[u8]> = parsed.image.loads().map(|load| load.bytes).take(64).chain([names]).collect();
     let has = |text: &[u8]| places.iter().any(|place| strings::has(place, text));
     SIGNS.iter().any(|text| has(text)) || has(b"/proc/cpuinfo") && has(b"neon")
@@ -178,8 +182,13 @@ impl Tables {
             if kind == elf::SHT_SYMTAB {
                 tables.symbols = symbols.len();
             }
+            let names = Self::names(bytes, kind).unwrap_or_default();
             for (index, symbol) in (0_u32..).zip(symbols.iter()) {
-                let name = symbol.name(endian, symbols.strings()).unwrap_or_default();
+                // Only short names matter, and long ones may overlap without end.
+                let at = usize::try_from(symbol.st_name(endian)).unwrap_or(usize::MAX);
+                let name = names.get(at..).unwrap_or_default();
+                let name = &name[..name.len().min(LONGEST)];
+                let name = memchr::memchr(0, name).map_or(&[][..], |end| &name[..end]);
                 tables.symbol(
                     index,
                     name,
@@ -233,13 +242,13 @@ impl Tables {
         }
     }
 
-    /// The texts of the names of all symbols.
-    fn names(bytes: &[u8]) -> Option<&[u8]> {
+    /// The texts of the names of all symbols of a table.
+    fn names(bytes: &[u8], kind: elf::SectionType) -> Option<&[u8]> {
         let header = Header::parse(bytes).ok()?;
         let endian = header.endian().ok()?;
         let sections = header.sections(endian, bytes).ok()?;
         let (_, symbols) =
-            sections.iter().enumerate().find(|(_, section)| section.sh_type(endian) == elf::SHT_SYMTAB)?;
+            sections.iter().enumerate().find(|(_, section)| section.sh_type(endian) == kind)?;
         let names = sections.iter().nth(usize::try_from(symbols.sh_link(endian)).ok()?)?;
         names.data(endian, bytes).ok()
     }
@@ -285,6 +294,8 @@ struct Scan<'a> {
     count: usize,
     high: Option<u32>,
     asks: bool,
+    /// The called addresses that were looked at.
+    called: BTreeSet<(u32, bool)>,
     /// How long ago the first argument became `AT_HWCAP`, counted down.
     near: u8,
 }
@@ -292,7 +303,18 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn new(image: &'a Image<'a>) -> Self {
         let (answers, slots) = (BTreeSet::new(), BTreeSet::new());
-        Self { image, budget: 0, answers, slots, neon: None, count: 0, high: None, asks: false, near: 0 }
+        Self {
+            image,
+            budget: 0,
+            answers,
+            slots,
+            neon: None,
+            count: 0,
+            high: None,
+            asks: false,
+            called: BTreeSet::new(),
+            near: 0,
+        }
     }
 
     fn visit(&mut self, address: u32, found: &Instruction) {
@@ -318,11 +340,14 @@ impl<'a> Scan<'a> {
     }
 
     /// True if what is called asks the kernel: the function itself, or the linker's step to it.
-    fn asks_at(&self, target: u32, mode: Mode) -> bool {
+    fn asks_at(&mut self, target: u32, mode: Mode) -> bool {
         if self.answers.contains(&target) {
             return true;
         }
-        if self.slots.is_empty() {
+        if self.slots.is_empty()
+            || self.called.len() == MOST_CALLS
+            || !self.called.insert((target, mode == Mode::Thumb))
+        {
             return false;
         }
         // bx pc; nop
@@ -388,7 +413,7 @@ impl<'a> Scan<'a> {
                 let bytes = load.bytes.get(start..).unwrap_or_default();
                 let size = size.min(bytes.len()).min(self.budget);
                 self.budget -= size;
-                if size > 0 {
+                if size > 0 && regions.len() < MOST_SECTIONS {
                     regions.push(Region::new(*from, &bytes[..size]));
                 }
             }
