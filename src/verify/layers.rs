@@ -8,6 +8,7 @@ use super::VerifyError;
 use super::fault::Fault;
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest};
+use crate::registry::RegistryError;
 use crate::rootfs::{Ending, LayerIndex, Limits, Packing, StreamError, scan_to_end};
 use crate::sys::cancel::Cancel;
 use crate::transport::{Blob, Source, TransportError};
@@ -154,6 +155,17 @@ pub(super) fn blob(
 pub(super) fn fault_of(error: TransportError, digest: &Digest) -> Result<Fault, VerifyError> {
     match error {
         TransportError::Damaged { source, .. } => fault(source, digest),
+        // The root was read: what it leads to is not in its repository.
+        TransportError::Registry(error) if error.is_not_found() => {
+            Ok(Fault::MissingBlob { digest: digest.clone() })
+        }
+        TransportError::Registry(error) => match &*error {
+            RegistryError::Mismatch { expected, found, .. } => match (expected.parse(), found.parse()) {
+                (Ok(expected), Ok(found)) => Ok(Fault::WrongDigest { expected, found }),
+                _ => Err(TransportError::Registry(error).into()),
+            },
+            _ => Err(TransportError::Registry(error).into()),
+        },
         other => Err(other.into()),
     }
 }

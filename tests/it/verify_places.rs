@@ -1,12 +1,13 @@
 //! `xbuild verify` finds the same in an image wherever it is, and in whatever form others have written it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use xbuild::error::ExitCode;
 
-use crate::support::command::{Run, xbuild};
+use crate::support::command::{Run, tool, xbuild};
 use crate::support::docker::{Daemon, path_with};
 use crate::support::docker26::{self, Store};
 use crate::support::layout::Layout;
@@ -160,4 +161,58 @@ impl Places {
         all.push(("docker save of containerd's store", verify(&file), BOTH));
         all
     }
+}
+
+/// Bytes that are missing or altered, in a layout, an archive of it, and a registry.
+#[test]
+fn damage_is_the_same_in_every_place() {
+    let registry = Registry::open();
+    let layer = |copy: &Copy| {
+        let layout = Layout::valid(&copy.path());
+        let digest = layout.entries[0]["digest"].as_str().expect("a digest").to_owned();
+        let manifest = layout.image(&digest, "linux/arm64").manifest;
+        manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned()
+    };
+    let archive = |copy: &Copy| {
+        let file = copy.path().with_extension("tar");
+        tool("tar").arg("-C").arg(copy.path()).arg("-cf").arg(&file).arg(".").run().success();
+        format!("oci-archive:{}", file.display())
+    };
+    // The layer may be that of both platforms.
+    let kinds = |image: &str| -> Vec<String> {
+        let found = findings(verify(image), Some(ExitCode::Unsound));
+        let kinds: BTreeSet<String> = found.into_values().flatten().map(|[kind, ..]| kind).collect();
+        kinds.into_iter().collect()
+    };
+    for (kind, damage) in [("missing-blob", None), ("wrong-digest", Some(1)), ("wrong-size", Some(0))] {
+        let copy = Copy::new();
+        let digest = layer(&copy);
+        let blob = copy.path().join("blobs").join(digest.replace(':', "/"));
+        let mut bytes = fs::read(&blob).expect("a layer");
+        match damage {
+            None => fs::remove_file(&blob).expect("a layer"),
+            Some(keep) => {
+                let last = bytes.pop().expect("a byte");
+                bytes.extend(std::iter::repeat_n(!last, keep));
+                fs::write(&blob, &bytes).expect("a layer");
+            }
+        }
+        assert_eq!(kinds(&copy.path().display().to_string()), [kind]);
+        assert_eq!(kinds(&archive(&copy)), [kind]);
+    }
+    let copy = Copy::new();
+    let remote = format!("docker://{}", registry.name("damaged:1"));
+    skopeo("linux/amd64")
+        .words("copy --quiet --all --dest-tls-verify=false")
+        .args([&reference(&copy.path()), &remote])
+        .run()
+        .success();
+    assert_eq!(kinds(&remote), [""; 0]);
+    let stored = registry.blob(&layer(&copy));
+    let mut bytes = fs::read(&stored).expect("a blob that was pushed");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&stored, bytes).expect("the registry's storage");
+    assert_eq!(kinds(&remote), ["wrong-digest"]);
+    fs::remove_file(stored).expect("the registry's storage");
+    assert_eq!(kinds(&remote), ["missing-blob"]);
 }

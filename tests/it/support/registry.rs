@@ -100,6 +100,13 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The file with a blob's bytes in the registry's storage.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = self.folder.path().join("storage/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
     /// The name of an image in it.
     pub(crate) fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.host())
