@@ -4,24 +4,21 @@
 //! it is replaced but the database, where that is one file: it then has the added packages, too, for apt and scanners.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::apt::{self, AptError, Kept, ResolvedApt};
-use super::{BaseImage, ResolvedBase};
+use super::{BaseImage, FetchRequest, ResolvedBase};
 use crate::debian::{self, Database};
 use crate::error::{ExitCode, Explain};
 use crate::facts::{AddedPackage, BaseFacts};
 use crate::image::{AddedLayer, ImageLayer};
-use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
-use crate::platform::Platform;
+use crate::layer::{self, Entry, EntryKind, LayerSpec};
 use crate::report::Reporter;
 use crate::rootfs::{self, Kind, Node, Root};
-use crate::settings::PlatformSettings;
+use crate::settings::{Machine, PlatformSettings};
 use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
 use crate::sys::fs;
 
 /// Why packages cannot be added to an image.
@@ -174,17 +171,14 @@ fn database(root: &Root) -> Option<Database> {
 }
 
 /// Lays packages on an image: from the cache if the layer is there and whole, else it is made.
-#[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
 pub(super) fn lay(
     extended: &Extended,
     base: BaseImage,
-    platform: &Platform,
-    compression: Compression,
-    cache: &Path,
-    client: &Client,
+    request: &FetchRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<BaseImage, AptError> {
+    let FetchRequest { platform, compression, machine: Machine { cache, .. }, client, .. } = *request;
     let packages = extended.apt.set.plain();
     if packages.packages.is_empty() {
         return Ok(base);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::BaseImage;
+use super::{BaseImage, FetchRequest};
 use crate::debian::{self, AdditionsRequest, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::{AddedPackage, BaseFacts};
@@ -20,7 +20,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Root, StreamError};
-use crate::settings::DebianSettings;
+use crate::settings::{DebianSettings, Machine};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, sha256_of};
 use crate::sys::fs;
@@ -214,17 +214,14 @@ pub(super) struct Kept {
 }
 
 /// The image of a resolved base: from the cache if it is there and whole, else assembled.
-#[allow(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
 pub fn fetch(
     resolved: &ResolvedBase,
     places: &Places,
-    platform: &Platform,
-    compression: Compression,
-    cache: &Path,
-    client: &Client,
+    request: &FetchRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<BaseImage, AptError> {
+    let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
     let identity = resolved.identity();
     let name = format!("{}-{}", identity.trim_start_matches("sha256:"), suffix(compression));
     let folder = cache.join("bases").join(name);
@@ -232,7 +229,7 @@ pub fn fetch(
     let _lock = fs::lock(&folder, cancel, || ())?;
     let kept = match recall(&folder)? {
         Some(kept) => kept,
-        None => assemble(resolved, places, &folder, compression, cache, client, cancel, reporter)?,
+        None => assemble(resolved, places, &folder, request, cancel, reporter)?,
     };
     tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
@@ -325,24 +322,22 @@ fn folders(entries: &[Entry]) -> BTreeSet<String> {
     folders
 }
 
-#[allow(clippy::too_many_arguments, reason = "as for the only caller")]
 fn assemble(
     resolved: &ResolvedBase,
     places: &Places,
     folder: &Path,
-    compression: Compression,
-    cache: &Path,
-    client: &Client,
+    request: &FetchRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Kept, AptError> {
-    let assembled = debian::assemble_base(resolved, places, &cache.join("debian"), client, cancel, reporter)?;
+    let cache = request.machine.cache.join("debian");
+    let assembled = debian::assemble_base(resolved, places, &cache, request.client, cancel, reporter)?;
     let folders = folders(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
         // One for all, so that the same packages give the same layer on any day.
         mtime: 0,
-        compression,
+        compression: request.compression,
         ..LayerSpec::default()
     };
     let layer = layer::write(&spec, folder, cancel, &|_| ())?;

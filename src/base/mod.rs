@@ -274,13 +274,15 @@ impl Bases {
         cancel: &Cancel,
         reporter: &dyn Reporter,
     ) -> BTreeMap<Platform, Result<ResolvedBase, BaseError>> {
-        let machine = &settings.machine;
+        let resolver = Resolver { bases: self, pins, machine: &settings.machine, client, cancel, reporter };
         let open = |wanted: &&PlatformSettings| !pins.strict && !pins.bases.contains_key(&wanted.platform);
         let sources: BTreeSet<&BaseSource> =
             settings.platforms.iter().filter(open).map(|wanted| &wanted.base.value).collect();
         let mut failed = BTreeMap::new();
         for source in sources {
-            if let Err(error) = self.open(source, machine, client, cancel, reporter) {
+            let BaseSource::Apt { suite, suites, components } = source else { continue };
+            let request = apt::ReleaseRequest { release: suite, suites, components };
+            if let Err(error) = resolver.archive(&request) {
                 failed.insert(source, error);
             }
         }
@@ -296,7 +298,7 @@ impl Bases {
                             code: error.exit_code(),
                             hint: error.hint(),
                         }),
-                        None => self.resolve(wanted, pins, machine, client, cancel, reporter),
+                        None => resolver.resolve(wanted),
                     };
                     (wanted.platform.clone(), scope.spawn(resolve))
                 })
@@ -309,60 +311,55 @@ impl Bases {
                 .collect()
         })
     }
+}
 
-    fn open(
-        &self,
-        source: &BaseSource,
-        machine: &Machine,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<(), BaseError> {
-        let BaseSource::Apt { suite, suites, components } = source else { return Ok(()) };
-        let request = apt::ReleaseRequest { release: suite, suites, components };
-        let archive = apt::open(&request, &machine.debian, &machine.cache, client, cancel, reporter)?;
-        self.releases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(source.clone(), Arc::new(archive));
-        Ok(())
+/// Resolves the bases of a run.
+#[derive(Clone, Copy)]
+struct Resolver<'a> {
+    bases: &'a Bases,
+    pins: &'a Pins,
+    machine: &'a Machine,
+    client: &'a Client,
+    cancel: &'a Cancel,
+    reporter: &'a dyn Reporter,
+}
+
+impl Resolver<'_> {
+    /// A release's archive, opened once for all who ask.
+    fn archive(&self, request: &apt::ReleaseRequest<'_>) -> Result<Arc<Archive>, BaseError> {
+        let source = BaseSource::Apt {
+            suite: request.release.to_owned(),
+            suites: request.suites.to_vec(),
+            components: request.components.to_vec(),
+        };
+        // Held while it is opened, so that the other platforms wait for it.
+        let mut releases = self.bases.releases.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(archive) = releases.get(&source) {
+            return Ok(Arc::clone(archive));
+        }
+        let Machine { debian, cache, .. } = self.machine;
+        let archive = Arc::new(apt::open(request, debian, cache, self.client, self.cancel, self.reporter)?);
+        releases.insert(source, Arc::clone(&archive));
+        Ok(archive)
     }
 
-    fn resolve(
-        &self,
-        wanted: &PlatformSettings,
-        pins: &Pins,
-        machine: &Machine,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<ResolvedBase, BaseError> {
-        let pin = pins.bases.get(&wanted.platform);
-        if pin.is_none() && pins.strict && wanted.base.value != BaseSource::Scratch {
+    fn resolve(&self, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
+        let pin = self.pins.bases.get(&wanted.platform);
+        if pin.is_none() && self.pins.strict && wanted.base.value != BaseSource::Scratch {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
-            source @ BaseSource::Apt { suite, suites, components } => {
-                let target = wanted.target.value;
-                let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
-                    platform: wanted.platform.clone(),
-                    triple: target.triple.clone(),
-                })?;
-                if let Some(Pin::Apt(pin)) = pin {
-                    let request = apt::ReleaseRequest { release: suite, suites, components };
-                    let pinned = (pin.set(), pin.snapshot.clone());
-                    let resolved = apt::pinned(pinned, &request, &machine.debian)?;
-                    return Ok(ResolvedBase::Apt(Box::new(resolved)));
-                }
-                let archive =
-                    self.releases.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
-                let Some(archive) = archive else {
-                    return Err(Cancelled::Stopped.into());
+            BaseSource::Apt { suite, suites, components } => {
+                let architecture = architecture(wanted)?;
+                let request = apt::ReleaseRequest { release: suite, suites, components };
+                let resolved = if let Some(Pin::Apt(pin)) = pin {
+                    apt::pinned((pin.set(), pin.snapshot.clone()), &request, &self.machine.debian)?
+                } else {
+                    let archive = self.archive(&request)?;
+                    let request = debian::BaseRequest { architecture, extra: &wanted.packages };
+                    apt::resolve(&archive, &request, self.client, self.cancel, self.reporter)?
                 };
-                let request =
-                    debian::BaseRequest { architecture: &port.architecture, extra: &wanted.packages };
-                let resolved = apt::resolve(&archive, &request, client, cancel, reporter)?;
                 Ok(ResolvedBase::Apt(Box::new(resolved)))
             }
             BaseSource::Layout { path, tag } => {
@@ -371,76 +368,58 @@ impl Bases {
                     tag: tag.as_deref(),
                     platform: &wanted.platform,
                     target: wanted.target.value,
-                    cache: &machine.cache,
+                    cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
                 };
-                let image = ResolvedBase::Layout(Box::new(layout::resolve(&request, cancel)?));
-                self.extend(image, wanted, pins, machine, client, cancel, reporter)
+                let resolved = layout::resolve(&request, self.cancel)?;
+                self.extend(ResolvedBase::Layout(Box::new(resolved)), wanted)
             }
             BaseSource::Registry { name } => {
                 let request = registry::ImageRequest {
                     name,
                     platform: &wanted.platform,
                     target: wanted.target.value,
-                    cache: &machine.cache,
+                    cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
                 };
-                let resolved = registry::resolve(&request, &self.registries, &self.roots, cancel, reporter)?;
-                let image = ResolvedBase::Registry(Box::new(resolved));
-                self.extend(image, wanted, pins, machine, client, cancel, reporter)
+                let Bases { registries, roots, .. } = self.bases;
+                let resolved = registry::resolve(&request, registries, roots, self.cancel, self.reporter)?;
+                self.extend(ResolvedBase::Registry(Box::new(resolved)), wanted)
             }
         }
     }
 
     /// The image with the packages that are asked for; itself if none are.
-    #[allow(clippy::too_many_arguments, reason = "what its caller has")]
-    fn extend(
-        &self,
-        image: ResolvedBase,
-        wanted: &PlatformSettings,
-        pins: &Pins,
-        machine: &Machine,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<ResolvedBase, BaseError> {
+    fn extend(&self, image: ResolvedBase, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
         let Some(root) = image.root().filter(|_| !wanted.packages.is_empty()) else { return Ok(image) };
-        let examined = additions::examine(root, &image.facts().name, wanted)?;
-        let target = wanted.target.value;
-        let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
-            platform: wanted.platform.clone(),
-            triple: target.triple.clone(),
-        })?;
-        let Examined { release, database, suites } = examined;
+        let Examined { release, database, suites } = additions::examine(root, &image.facts().name, wanted)?;
+        let architecture = architecture(wanted)?;
         let components = &wanted.sources.components;
         let request = apt::ReleaseRequest { release: &release, suites: &suites, components };
-        let pin = pins.bases.get(&wanted.platform).and_then(Pin::image).and_then(|pin| pin.debian.as_ref());
-        let apt = if let Some(pin) = pin {
-            apt::pinned((pin.set(), pin.snapshot.clone()), &request, &machine.debian)?
-        } else if pins.strict {
+        let pin = self.pins.bases.get(&wanted.platform).and_then(Pin::image);
+        let apt = if let Some(pin) = pin.and_then(|pin| pin.debian.as_ref()) {
+            apt::pinned((pin.set(), pin.snapshot.clone()), &request, &self.machine.debian)?
+        } else if self.pins.strict {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         } else {
-            let archive = {
-                let (suite, suites, components) = (release.clone(), suites.clone(), components.clone());
-                let source = BaseSource::Apt { suite, suites, components };
-                // Held while it is opened, so that the other platforms wait for it.
-                let mut releases = self.releases.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(archive) = releases.get(&source) {
-                    Arc::clone(archive)
-                } else {
-                    let (debian, cache) = (&machine.debian, &machine.cache);
-                    let archive = Arc::new(apt::open(&request, debian, cache, client, cancel, reporter)?);
-                    releases.insert(source, Arc::clone(&archive));
-                    archive
-                }
-            };
-            let (architecture, packages) = (port.architecture.as_str(), wanted.packages.as_slice());
+            let archive = self.archive(&request)?;
+            let packages = wanted.packages.as_slice();
             let request = debian::AdditionsRequest { architecture, packages, database: &database };
-            apt::resolve_additions(&archive, &request, client, cancel, reporter)?
+            apt::resolve_additions(&archive, &request, self.client, self.cancel, self.reporter)?
         };
         let database = Arc::new(database);
         Ok(ResolvedBase::Extended(Box::new(Extended { image, apt, database })))
     }
+}
+
+/// Debian's name of a platform's architecture.
+fn architecture(wanted: &PlatformSettings) -> Result<&'static str, BaseError> {
+    let target = wanted.target.value;
+    let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
+        platform: wanted.platform.clone(),
+        triple: target.triple.clone(),
+    })?;
+    Ok(&port.architecture)
 }
 
 /// What [`fetch`] needs beside the base.
@@ -467,19 +446,19 @@ pub fn fetch(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<BaseImage, BaseError> {
-    let FetchRequest { platform, libraries, content, compression, machine, client } = *request;
     match resolved {
         ResolvedBase::Extended(extended) => {
-            let (image, cache) = (fetch(&extended.image, request, cancel, reporter)?, &machine.cache);
-            Ok(additions::lay(extended, image, platform, compression, cache, client, cancel, reporter)?)
+            let image = fetch(&extended.image, request, cancel, reporter)?;
+            Ok(additions::lay(extended, image, request, cancel, reporter)?)
         }
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
         ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
-        ResolvedBase::Registry(resolved) => Ok(resolved.fetch(content, platform, cancel, reporter)?),
+        ResolvedBase::Registry(resolved) => {
+            Ok(resolved.fetch(request.content, request.platform, cancel, reporter)?)
+        }
         ResolvedBase::Apt(resolved) => {
-            let (packages, cache) = (resolved.set.base(libraries)?, &machine.cache);
-            let places = &resolved.places;
-            Ok(apt::fetch(&packages, places, platform, compression, cache, client, cancel, reporter)?)
+            let packages = resolved.set.base(request.libraries)?;
+            Ok(apt::fetch(&packages, &resolved.places, request, cancel, reporter)?)
         }
     }
 }

@@ -143,14 +143,21 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
         parts.push(("suites", pinned.suites.join(", "), suites.join(", ")));
         parts.push(("components", pinned.components.join(", "), components.join(", ")));
     }
+    settings(&pin.base, &pin.platform, parts)
+}
+
+/// What is configured otherwise now than when it was pinned: what it is, as it was, and as it is.
+fn settings(
+    base: &str,
+    platform: &Platform,
+    parts: impl IntoIterator<Item = (&'static str, String, String)>,
+) -> Vec<Difference> {
     let differs = parts.into_iter().filter(|(_, from, to)| from != to);
+    let (base, platform) = (base.to_owned(), platform.clone());
     differs
-        .map(|(what, from, to)| Difference::Setting {
-            base: pin.base.clone(),
-            platform: pin.platform.clone(),
-            what,
-            from,
-            to,
+        .map(|(what, from, to)| {
+            let (base, platform) = (base.clone(), platform.clone());
+            Difference::Setting { base, platform, what, from, to }
         })
         .collect()
 }
@@ -175,16 +182,7 @@ impl Configured<'_> {
             ("packages", pin.packages.join(", "), self.packages.join(", ")),
             ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
         ];
-        let differs = parts.into_iter().filter(|(_, from, to)| from != to);
-        differs
-            .map(|(what, from, to)| Difference::Setting {
-                base: pin.base.clone(),
-                platform: pin.platform.clone(),
-                what,
-                from,
-                to,
-            })
-            .collect()
+        settings(&pin.base, &pin.platform, parts)
     }
 }
 
