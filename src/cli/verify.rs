@@ -47,11 +47,11 @@ pub(super) fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         writeln!(
             text,
-            "{:<15} {verdict:<9} {} layers, {:.1} MB, {} files checked",
+            "{:<15} {verdict:<9} {}, {:.1} MB, {} checked",
             platform.platform,
-            platform.layers,
+            counted(platform.layers, "layer"),
             megabytes(platform.size),
-            platform.checked.len()
+            counted(platform.checked.len(), "file")
         )
         .ok();
         findings(&mut text, &platform.findings, "  ");
@@ -60,6 +60,10 @@ pub(super) fn text(report: &Report) -> String {
         }
     }
     text
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
