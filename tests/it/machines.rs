@@ -1,4 +1,4 @@
-//! Another machine: the root filesystem of another release of Debian, with another user, home, umask, time zone and number
+//! Another machine: the root filesystem of another release of Debian, with another home, folder, umask, time zone and number
 //! of jobs, and with nothing of ours but the toolchains. xbuild makes that root filesystem itself.
 
 use std::fs;
@@ -14,7 +14,7 @@ const MACHINE: &str = "platforms = [\"linux/amd64\"]\nbase = \"apt:trixie\"\n\n[
 
 const PROJECT: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\n\n[debian]\nsuites = [\"bookworm\"]\n";
 
-/// Mounts the toolchains where they are not at home, and becomes somebody else there.
+/// Mounts the toolchains where they are not at home, and builds there with nothing of this environment.
 const ENTER: &str = "set -e
 mount --bind \"$RUST\" \"$ROOT/opt/rust\"
 mount --bind \"$ZIG\" \"$ROOT/opt/zig\"
