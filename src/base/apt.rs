@@ -47,10 +47,7 @@ pub enum AptError {
 
 impl From<fs::LockError> for AptError {
     fn from(error: fs::LockError) -> Self {
-        match error {
-            fs::LockError::Io(error) => error.into(),
-            fs::LockError::Cancelled(cancelled) => cancelled.into(),
-        }
+        error.into_error()
     }
 }
 

@@ -110,10 +110,7 @@ impl Explain for EngineError {
 
 impl From<LockError> for EngineError {
     fn from(error: LockError) -> Self {
-        match error {
-            LockError::Io(error) => Self::Io(error),
-            LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-        }
+        error.into_error()
     }
 }
 

@@ -51,10 +51,7 @@ pub enum OutputError {
 
 impl From<LockError> for OutputError {
     fn from(error: LockError) -> Self {
-        match error {
-            LockError::Io(error) => Self::Io(error),
-            LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-        }
+        error.into_error()
     }
 }
 

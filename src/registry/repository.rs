@@ -246,10 +246,8 @@ impl Repository {
             name.push(suffix);
             std::path::PathBuf::from(name)
         };
-        let _lock = fs::lock(&beside(".lock"), cancel, || ()).map_err(|error| match error {
-            fs::LockError::Io(error) => RegistryError::Io(error),
-            fs::LockError::Cancelled(cancelled) => cancelled.into(),
-        })?;
+        let _lock =
+            fs::lock(&beside(".lock"), cancel, || ()).map_err(fs::LockError::into_error::<RegistryError>)?;
         if is_whole(path, blob, cancel)? {
             return Ok(());
         }

@@ -208,10 +208,8 @@ impl Client {
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
         let partial = partial_path(download.path);
-        let _lock = fs::lock(&lock_path(download.path), cancel, || ()).map_err(|error| match error {
-            fs::LockError::Io(error) => DownloadError::Io(error),
-            fs::LockError::Cancelled(cancelled) => cancelled.into(),
-        })?;
+        let _lock = fs::lock(&lock_path(download.path), cancel, || ())
+            .map_err(fs::LockError::into_error::<DownloadError>)?;
         // Another process may have finished it while we waited for the lock.
         if download.sha256.is_some() && download.path.exists() && check(download, download.path).is_ok() {
             return Ok(());

@@ -136,6 +136,17 @@ pub enum LockError {
     Cancelled(#[from] Cancelled),
 }
 
+impl LockError {
+    /// As the caller's error.
+    #[must_use]
+    pub fn into_error<E: From<io::Error> + From<Cancelled>>(self) -> E {
+        match self {
+            Self::Io(error) => error.into(),
+            Self::Cancelled(cancelled) => cancelled.into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,22 +123,14 @@ where
     E: From<io::Error> + From<Cancelled>,
 {
     if is_special(path) {
-        let mut file = open_special(path, cancel).map_err(explained::<E>)?;
+        let mut file = open_special(path, cancel).map_err(LockError::into_error::<E>)?;
         write(&mut file)?;
         return Ok(file.flush()?);
     }
-    let staging = Staging::beside(path, cancel).map_err(explained::<E>)?;
+    let staging = Staging::beside(path, cancel).map_err(LockError::into_error::<E>)?;
     let mut file = fs::temporary_file(staging.path())?;
     write(&mut file)?;
     Ok(fs::publish(file, path, mode)?)
-}
-
-/// As whichever error the caller has.
-fn explained<E: From<io::Error> + From<Cancelled>>(error: LockError) -> E {
-    match error {
-        LockError::Io(error) => error.into(),
-        LockError::Cancelled(cancelled) => cancelled.into(),
-    }
 }
 
 /// Opens a device or a pipe. A pipe without a reader is waited for.

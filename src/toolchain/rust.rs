@@ -161,10 +161,7 @@ pub enum Error {
 
 impl From<fs::LockError> for Error {
     fn from(error: fs::LockError) -> Self {
-        match error {
-            fs::LockError::Io(error) => Self::Io(error),
-            fs::LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-        }
+        error.into_error()
     }
 }
 

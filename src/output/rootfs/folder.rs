@@ -22,10 +22,7 @@ pub fn write_folder(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<Vec<String>, RootfsError> {
-    let staging = Staging::beside(folder, cancel).map_err(|error| match error {
-        LockError::Io(error) => RootfsError::Io(error),
-        LockError::Cancelled(cancelled) => RootfsError::Cancelled(cancelled),
-    })?;
+    let staging = Staging::beside(folder, cancel).map_err(LockError::into_error::<RootfsError>)?;
     let mut skipped = Vec::new();
     // True for folders, which platforms may share.
     let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();

@@ -196,10 +196,7 @@ pub enum WayError {
 
 impl From<fs::LockError> for WayError {
     fn from(error: fs::LockError) -> Self {
-        match error {
-            fs::LockError::Io(error) => Self::Io(error),
-            fs::LockError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-        }
+        error.into_error()
     }
 }
 

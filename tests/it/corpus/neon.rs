@@ -25,20 +25,22 @@ const SUM_LIBRARY: &str =
 const NEEDS_SUM: &str = "#include <stdio.h>\nint sum(const int *, int);\n\
      int main(int n, char **v) { int a[64]; for (int i = 0; i < 64; i++) a[i] = i * n;\n\
      printf(\"it runs %d\\n\", sum(a, 64)); return 0; }\n";
-/// The same for processors that have it, chosen when it runs.
-const ASKS: &str = "#include <stdio.h>\nunsigned long getauxval(unsigned long);\n\
-     __attribute__((noinline)) int with_neon(const int *a) { int r; __asm__ volatile(\".fpu neon\\n\"\n\
-     \"vld1.32 {d0-d1}, [%1]\\nvadd.i32 q0, q0, q0\\nvadd.i32 q0, q0, q0\\nvmov.32 %0, d0[0]\\n.fpu vfpv3-d16\"\n\
-     : \"=r\"(r) : \"r\"(a) : \"memory\"); return r; }\n\
-     int main(int n, char **v) { int a[4] = { n, n, n, n };\n\
-     printf(\"it runs %d\\n\", getauxval(16) & 4096 ? with_neon(a) : 4 * n); return 0; }\n";
-/// It asks the kernel for something else.
-const ASKS_ELSE: &str = "#include <stdio.h>\nunsigned long getauxval(unsigned long);\n\
-     __attribute__((noinline)) int with_neon(const int *a) { int r; __asm__ volatile(\".fpu neon\\n\"\n\
-     \"vld1.32 {d0-d1}, [%1]\\nvadd.i32 q0, q0, q0\\nvadd.i32 q0, q0, q0\\nvmov.32 %0, d0[0]\\n.fpu vfpv3-d16\"\n\
-     : \"=r\"(r) : \"r\"(a) : \"memory\"); return r; }\n\
-     int main(int n, char **v) { int a[4] = { n, n, n, n };\n\
-     printf(\"it runs %d\\n\", getauxval(6) == 4096 ? with_neon(a) : 4 * n); return 0; }\n";
+/// The same for processors of which what the kernel is asked for says that they have it.
+fn asking(question: &str) -> String {
+    format!(
+        "#include <stdio.h>\nunsigned long getauxval(unsigned long);\n\
+         __attribute__((noinline)) int with_neon(const int *a) {{ int r; __asm__ volatile(\".fpu neon\\n\"\n\
+         \"vld1.32 {{d0-d1}}, [%1]\\nvadd.i32 q0, q0, q0\\nvadd.i32 q0, q0, q0\\nvmov.32 %0, d0[0]\\n.fpu vfpv3-d16\"\n\
+         : \"=r\"(r) : \"r\"(a) : \"memory\"); return r; }}\n\
+         int main(int n, char **v) {{ int a[4] = {{ n, n, n, n }};\n\
+         printf(\"it runs %d\\n\", {question} ? with_neon(a) : 4 * n); return 0; }}\n"
+    )
+}
+/// Whether there is NEON: `AT_HWCAP` and `HWCAP_NEON`.
+const FOR_NEON: &str = "getauxval(16) & 4096";
+/// Something else: `AT_PAGESZ`.
+const FOR_PAGES: &str = "getauxval(6) == 4096";
+
 /// Floating point with more registers than `VFPv3-D16` has.
 const REGISTERS: &str = "#include <stdio.h>\nint main(int n, char **v) { double r = n;\n\
      __asm__ volatile(\".fpu vfpv3\\nvmov.f64 d20, %P0\\nvadd.f64 d20, d20, d20\\nvmov.f64 %P0, d20\\n.fpu vfpv3-d16\"\n\
@@ -77,13 +79,22 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
             vec![],
         ),
         on("neon-on-v8", "the same on a processor that has it", &neon, vec![]).cpu("linux/arm/v8", "max"),
-        on("neon-asks", "it asks whether there is NEON", &make(ARMHF, ASKS, &[]), vec![]),
-        on("neon-asks-stripped", "the same without symbols", &make(ARMHF, ASKS, &["-s"]), vec![]),
-        on("neon-asks-thumb", "the same in T32", &make(ARMHF, ASKS, &["-mthumb"]), vec![]),
+        on("neon-asks", "it asks whether there is NEON", &make(ARMHF, &asking(FOR_NEON), &[]), vec![]),
+        on(
+            "neon-asks-stripped",
+            "the same without symbols",
+            &make(ARMHF, &asking(FOR_NEON), &["-s"]),
+            vec![],
+        ),
+        on("neon-asks-thumb", "the same in T32", &make(ARMHF, &asking(FOR_NEON), &["-mthumb"]), vec![]),
         on("neon-library-none", "a library without NEON", &needs, at(&plain)),
         on("neon-library", "the compiler may use NEON in a library", &needs, at(&library(ARMHF_NEON))),
         alone("neon-static", "a static program with NEON", &make(ARMHF_MUSL_NEON, SUM, &["-O3", "-static"])),
-        alone("neon-static-asks", "a static program that asks", &make(ARMHF_MUSL, ASKS, &["-static"])),
+        alone(
+            "neon-static-asks",
+            "a static program that asks",
+            &make(ARMHF_MUSL, &asking(FOR_NEON), &["-static"]),
+        ),
         on(
             "neon-registers",
             "floating point with 32 registers, as most have",
@@ -110,12 +121,12 @@ fn code_is_looked_at_and_not_what_linkers_note() {
     assert_eq!(hello.code, None);
     let code = of(ARMHF_NEON, SUM, &["-O3"]).code.expect("NEON");
     assert_eq!((code.neon.is_some(), code.asks), (true, Asks::No));
-    let code = of(ARMHF, ASKS, &[]).code.expect("NEON");
+    let code = of(ARMHF, &asking(FOR_NEON), &[]).code.expect("NEON");
     assert_eq!((code.neon.as_deref(), code.asks), (Some("with_neon"), Asks::Yes));
     // Asking for the size of a page is not asking for NEON.
-    let code = of(ARMHF, ASKS_ELSE, &[]).code.expect("NEON");
+    let code = of(ARMHF, &asking(FOR_PAGES), &[]).code.expect("NEON");
     assert_eq!((code.neon.as_deref(), code.asks), (Some("with_neon"), Asks::No));
-    let code = of(ARMHF_MUSL, ASKS, &["-static", "-s"]).code.expect("NEON");
+    let code = of(ARMHF_MUSL, &asking(FOR_NEON), &["-static", "-s"]).code.expect("NEON");
     assert_eq!((code.neon.is_some(), code.asks), (true, Asks::Unknown));
     let code = of(ARMHF, REGISTERS, &[]).code.expect("registers");
     assert_eq!((code.neon, code.high_registers.as_deref()), (None, Some("main")));
