@@ -1,6 +1,7 @@
 //! `xbuild toolchain` and `xbuild doctor`: what is there, what is missing, what to do about it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -63,8 +64,12 @@ pub(super) fn toolchain(
     }
 }
 
+/// The toolchain of the project that one stands in, else that of the machine: outside of a project, files beside us say neither
+/// which rustc is run nor where it is.
 fn detect(environment: &Environment, cancel: &Cancel) -> Result<Rust, rust::Error> {
-    rust::detect(&env::current_dir()?, environment, cancel)
+    let current = env::current_dir()?;
+    let project = current.ancestors().find(|directory| directory.join("Cargo.toml").is_file());
+    rust::detect(project.unwrap_or(Path::new("/")), environment, cancel)
 }
 
 fn zig_row(request: &ZigRequest<'_>, cancel: &Cancel) -> ToolchainRow {

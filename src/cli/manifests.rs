@@ -129,7 +129,9 @@ pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(),
         .map_err(ManifestError::Io)?;
     file.0.write_all(text.as_bytes()).and_then(|()| file.0.flush()).map_err(ManifestError::Io)?;
     let cancel = context.cancel.within(KUBECTL, "kubectl");
-    let kubectl = Command::new("kubectl").args(["apply", "-f"]).arg(file.0.path()).args(&options.kubectl);
+    // What the user says to kubectl may be paths.
+    let kubectl =
+        Command::new("kubectl").here().args(["apply", "-f"]).arg(file.0.path()).args(&options.kubectl);
     let said = kubectl.text(&cancel).map_err(ManifestError::Kubectl)?;
     context.view.finish();
     Ok(print(&said)?)

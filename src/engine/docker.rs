@@ -28,7 +28,7 @@ pub(super) struct Server {
 
 /// Asks the daemon what it is.
 pub(super) fn server(environment: &Environment, cancel: &Cancel) -> Result<Server, EngineError> {
-    let docker = Command::new(program(ENGINE, environment)?);
+    let docker = Command::new(program(ENGINE, environment)?).here();
     let ask = docker.args(["info", "--format", "{{.OSType}} {{.Architecture}} {{json .DriverStatus}}"]);
     let answer = match run(ENGINE, &ask, ASK, cancel) {
         Ok(answer) => answer,
@@ -102,7 +102,7 @@ pub(super) fn load(
     let folder = Staging::beside(&work.join("load"), cancel)?;
     let file = folder.path().join("image.tar");
     archive.write(&file, cancel)?;
-    let docker = Command::new(program(ENGINE, environment)?);
+    let docker = Command::new(program(ENGINE, environment)?).here();
     run(ENGINE, &docker.args(["load", "--quiet", "--input"]).arg(file), TRANSFER, cancel)?;
     let id = id(image, if server.multi_platform { None } else { own })?;
     Ok(Loaded { engine: ENGINE, platforms, names: image.names.to_vec(), id: Some(id) })
@@ -122,7 +122,7 @@ pub(crate) fn export(
     cancel: &Cancel,
 ) -> Result<(), EngineError> {
     server(environment, cancel)?;
-    let docker = Command::new(program(ENGINE, environment)?);
+    let docker = Command::new(program(ENGINE, environment)?).here();
     let inspect = docker.clone().args(["image", "inspect", "--format", "{{.Id}}", name]);
     if !succeeds(ENGINE, &inspect, cancel)? {
         return Err(EngineError::NoImage { engine: ENGINE, name: name.to_owned() });

@@ -18,7 +18,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
-use crate::sys::process::{Command, ProcessError};
+use crate::sys::process::{self, Command, ProcessError};
 
 /// How long a question may take.
 const ASK: Duration = Duration::from_secs(20);
@@ -109,8 +109,8 @@ pub fn load(
 
 /// The engine's program on `PATH`.
 fn program(engine: Engine, environment: &Environment) -> Result<PathBuf, EngineError> {
-    which::which_in(engine.program(), environment.var_os("PATH"), "/")
-        .map_err(|_| EngineError::Missing { engine })
+    process::find(Path::new(engine.program()), environment.var_os("PATH"))
+        .ok_or(EngineError::Missing { engine })
 }
 
 /// Runs a command of the engine to success and returns what it printed.

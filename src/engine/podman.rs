@@ -23,7 +23,7 @@ pub(super) fn load(
     environment: &Environment,
     cancel: &Cancel,
 ) -> Result<Loaded, EngineError> {
-    let podman = Command::new(program(ENGINE, environment)?);
+    let podman = Command::new(program(ENGINE, environment)?).here();
     let folder = Staging::beside(&work.join("load"), cancel)?;
     // podman names an image by the relative path that it is read from, and names are in lower case.
     let unique = format!("xbuild-load-{}", lower_case(&folder.unique()));
@@ -88,7 +88,7 @@ pub(crate) fn export(
     environment: &Environment,
     cancel: &Cancel,
 ) -> Result<(), EngineError> {
-    let podman = Command::new(program(ENGINE, environment)?);
+    let podman = Command::new(program(ENGINE, environment)?).here();
     if succeeds(ENGINE, &podman.clone().args(["manifest", "exists", name]), cancel)? {
         let to = format!("oci-archive:{}", to.display());
         let push = podman.args(["manifest", "push", "--quiet", "--all", name, &to]);

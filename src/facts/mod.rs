@@ -233,24 +233,31 @@ fn gather_local(
             if rust.has(&target.triple) { StandardLibrary::Installed } else { StandardLibrary::Rustup };
         standard_libraries.insert(target.triple.clone(), library);
     }
+    let needs_zig = linkers.values().any(|linker| *linker == Linker::Zig);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
         c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
         linkers,
         standard_libraries,
-        zig: zig_facts(settings, pins, environment, cancel),
+        zig: zig_facts(settings, pins, environment, needs_zig, cancel),
         bases: BTreeMap::new(),
         project,
     };
     Ok((rust, configuration, graph, facts))
 }
 
-/// The zig that is there, else the one that would be provided.
-fn zig_facts(settings: &Settings, pins: &Pins, environment: &Environment, cancel: &Cancel) -> ZigFacts {
+/// The zig that is there, else the one that would be provided. Where nothing needs it, nobody looks.
+fn zig_facts(
+    settings: &Settings,
+    pins: &Pins,
+    environment: &Environment,
+    needed: bool,
+    cancel: &Cancel,
+) -> ZigFacts {
     let machine = &settings.machine;
     let pinned = pins.zig.as_ref().map(|pin| &pin.version);
     let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned };
-    if let Ok(zig) = zig::find(&request, cancel) {
+    if needed && let Ok(zig) = zig::find(&request, cancel) {
         let from = zig.program.display().to_string();
         return ZigFacts { version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
     }

@@ -3,6 +3,9 @@
 //! git itself is asked, with bounded time. A project outside version control, or a machine without git, is
 //! nothing unusual: there is no revision then. Neither is one in a folder that its repository does not track, such
 //! as a generated project below `target`: the commit around it says nothing about it.
+//!
+//! A repository's own configuration may name programs, and looking at a project must not run them: those that git would run
+//! for these three questions are turned off. What the user's own configuration says still counts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,11 +28,14 @@ pub struct Commit {
 /// The commit that `folder` is at; `None` where version control has no file of the folder. Only Ctrl-C is an error.
 pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
-    let ask = |arguments: &[&str]| match git(folder, arguments).text(&bounded) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        // git's own limit is no reason to stop; the caller's is.
-        Err(_) => cancel.check().map(|()| None),
+    let ask_with = |options: &[String], arguments: &[&str]| {
+        match git(folder, options).args(arguments.iter().copied()).text(&bounded) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            // git's own limit is no reason to stop; the caller's is.
+            Err(_) => cancel.check().map(|()| None),
+        }
     };
+    let ask = |arguments: &[&str]| ask_with(&[], arguments);
     if ask(&["ls-tree", "--name-only", "HEAD", "--", "."])?.is_none_or(|files| files.is_empty()) {
         return Ok(None);
     }
@@ -41,14 +47,55 @@ pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelle
     else {
         return Ok(None);
     };
-    let changed = ask(&["status", "--porcelain", "--untracked-files=no", "--", "."])?;
+    // Where a file's time has changed, git compares its content, and asks the filters that its attributes name.
+    let filters = ask(&[
+        "config",
+        "--show-scope",
+        "--name-only",
+        "--get-regexp",
+        r"^filter\..*\.(clean|smudge|process|required)$",
+    ])?;
+    let filters = without_filters(&filters.unwrap_or_default());
+    let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty", "--", "."];
+    let changed = ask_with(&filters, &status)?;
     let dirty = if changed.is_none_or(|files| files.is_empty()) { "" } else { "-dirty" };
     Ok(Some(Commit { revision: format!("{revision}{dirty}"), date }))
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> Command {
-    // No lock on the index: a build must not disturb a git command that runs at the same time.
-    Command::new("git").arg("-C").arg(folder).arg("--no-optional-locks").args(arguments.iter().copied())
+/// git with what the repository may not decide, and with options before the command's name.
+fn git(folder: &Path, options: &[String]) -> Command {
+    const OFF: [&str; 6] = [
+        // A program that is asked which files have changed.
+        "core.fsmonitor=false",
+        "core.hooksPath=/dev/null",
+        // `git log` would ask a program, named by the repository, about each commit's signature.
+        "log.showSignature=false",
+        // A repository inside of the project that was checked in with it.
+        "safe.bareRepository=explicit",
+        // Objects that are missing are not fetched, in whatever way the repository says.
+        "protocol.allow=never",
+        "submodule.recurse=false",
+    ];
+    Command::new("git")
+        .folder(folder)
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        // No lock on the index: a build must not disturb a git command that runs at the same time.
+        .arg("--no-optional-locks")
+        .args(OFF.iter().flat_map(|setting| ["-c", setting]))
+        .args(options.iter().cloned())
+}
+
+/// Options that turn off the filters of the repository's own configuration, by what `git config --show-scope` says of all.
+/// Filters of the user and of the machine, such as that of Git LFS, stay.
+fn without_filters(listed: &str) -> Vec<String> {
+    let own = listed.lines().filter_map(|line| line.split_once('\t'));
+    own.filter(|(scope, _)| matches!(*scope, "local" | "worktree"))
+        .flat_map(|(_, key)| {
+            let nothing = if key.ends_with(".required") { "false" } else { "" };
+            ["-c".to_owned(), format!("{key}={nothing}")]
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -61,7 +108,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(commit(folder.path(), &Cancel::new()), Ok(None));
         let run = |arguments: &[&str]| {
-            git(folder.path(), arguments)
+            git(folder.path(), &[])
+                .args(arguments.iter().copied())
                 .env("GIT_COMMITTER_DATE", "1700000000 +0100")
                 .text(&Cancel::new())
                 .unwrap()
@@ -83,5 +131,39 @@ mod tests {
         fs::write_atomic(&folder.path().join("a"), b"2", 0o644).unwrap();
         let dirty = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!(dirty.revision, format!("{}-dirty", clean.revision));
+    }
+
+    #[test]
+    fn programs_that_the_repository_names_are_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| {
+            Command::new("git")
+                .folder(folder.path())
+                .args(arguments.iter().copied())
+                .text(&Cancel::new())
+                .unwrap()
+        };
+        let write = |name: &str, text: &str| {
+            fs::write_atomic(&folder.path().join(name), text.as_bytes(), 0o755).unwrap();
+        };
+        run(&["init", "-q"]);
+        write("a", "1");
+        write(".gitattributes", "a filter=trap\n");
+        run(&["add", "."]);
+        run(&["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qm", "one"]);
+        let mark = folder.path().join("executed");
+        write("trap", &format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\ncat\n", mark.display()));
+        let trap = folder.path().join("trap").display().to_string();
+        for key in ["core.fsmonitor", "filter.trap.clean", "filter.trap.process", "gpg.program", "core.pager"]
+        {
+            run(&["config", key, &trap]);
+        }
+        run(&["config", "filter.trap.required", "true"]);
+        run(&["config", "log.showSignature", "true"]);
+        // Another file of the same content, so that git has to look into it.
+        write("a", "1");
+        let found = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        assert_eq!(found.revision.len(), 40, "{}", found.revision);
+        assert!(!mark.exists(), "{}", fs::read_to_string(&mark).unwrap());
     }
 }

@@ -177,6 +177,7 @@ fn base(request: &Request<'_>, manifest_path: &Path, config: Option<&Path>, umas
         .args(request.options.iter().cloned())
         .arg("--manifest-path")
         .arg(manifest_path)
+        .with_credentials()
         .folder(folder(manifest_path));
     match config {
         Some(config) => command.arg("--config").arg(config),

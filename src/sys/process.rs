@@ -25,22 +25,55 @@ use crate::error::{ExitCode, Explain};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a program is started that is busy being written.
 const BUSY_TRIES: u32 = 20;
+/// A directory that is always there and holds no files of anybody's project.
+const NEUTRAL: &str = "/";
 /// How long we listen to pipes after the child itself has exited.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program to run, its arguments and what is different in its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program: a path, or a name that is looked up on `PATH`.
+    /// The program: a path, or a name that is looked up with [`find`].
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
     /// Variables to set (`Some`) or to remove (`None`); all others are inherited.
     pub environment: Vec<(OsString, Option<OsString>)>,
-    /// The folder to run in; the current one if `None`.
-    pub folder: Option<PathBuf>,
+    /// Where it runs.
+    pub directory: Directory,
+    /// True if it sees the variables of [`CREDENTIALS`].
+    pub credentials: bool,
     /// What it reads from its standard input, with [`Command::lines`] and what is made of it.
     pub input: Vec<u8>,
+}
+
+/// Where a program runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Directory {
+    /// In `/`: Python, uv and others read modules and settings from the current directory, and whoever has written what
+    /// lies there has not been asked for anything.
+    #[default]
+    Neutral,
+    /// Where xbuild itself was started: for paths that the user has given to the program.
+    Current,
+    /// In this directory, because what lies there is what the program is about.
+    At(PathBuf),
+}
+
+/// Variables with secrets that only xbuild itself needs. Programs that it starts do not see them: cargo would hand them
+/// on to every build script and procedural macro.
+pub const CREDENTIALS: [&str; 3] =
+    ["XBUILD_REGISTRY_PASSWORD", "XBUILD_REGISTRY_TOKEN", "DOCKER_AUTH_CONFIG"];
+
+/// A program by its name, in the absolute directories of `PATH`: `.` and an empty entry stand for the current directory, in
+/// which anybody's files may lie. A path with a slash is taken as it is, from the current directory on.
+#[must_use]
+pub fn find(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+    let path = path.unwrap_or_default();
+    let absolute = std::env::split_paths(path).filter(|directory| directory.is_absolute());
+    let path = std::env::join_paths(absolute).ok()?;
+    let current = super::env::current_dir().unwrap_or_else(|_| NEUTRAL.into());
+    which::which_in(program, Some(path), current).ok()
 }
 
 /// A line that a child wrote, without its line end. Not necessarily UTF-8.
@@ -121,13 +154,14 @@ fn quoted(stderr: &str) -> String {
 }
 
 impl Command {
-    /// A command without arguments, in the current folder, with the inherited environment.
+    /// A command without arguments, in a neutral directory, with the inherited environment less what is secret.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            folder: None,
+            directory: Directory::Neutral,
+            credentials: false,
             input: Vec::new(),
         }
     }
@@ -160,10 +194,24 @@ impl Command {
         self
     }
 
-    /// Sets the folder to run in.
+    /// Sets the directory to run in.
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {
-        self.folder = Some(folder.to_owned());
+        self.directory = Directory::At(folder.to_owned());
+        self
+    }
+
+    /// Runs it in the current directory, for paths that the user has given to it.
+    #[must_use]
+    pub fn here(mut self) -> Self {
+        self.directory = Directory::Current;
+        self
+    }
+
+    /// Lets it see the variables of [`CREDENTIALS`].
+    #[must_use]
+    pub fn with_credentials(mut self) -> Self {
+        self.credentials = true;
         self
     }
 
@@ -250,19 +298,15 @@ impl Command {
     }
 
     fn spawn(&self) -> Result<Child, ProcessError> {
-        let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments).process_group(0);
+        let mut command = self.standard()?;
+        command.process_group(0);
         command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(folder) = &self.folder {
-            command.current_dir(folder);
-        }
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        match &self.directory {
+            Directory::Neutral => command.current_dir(NEUTRAL),
+            Directory::Current => &mut command,
+            Directory::At(directory) => command.current_dir(directory),
+        };
         // A program that was written a moment ago is busy while a child that another thread is starting
         // still holds our descriptor of it: between its fork and its exec.
         for _ in 0..BUSY_TRIES {
@@ -283,32 +327,48 @@ impl Command {
     /// Replaces this process by the program. Returns only if that fails.
     #[must_use]
     pub fn exec(&self) -> ProcessError {
-        self.not_started(self.in_this_group().exec())
+        match self.standard() {
+            Ok(mut command) => self.not_started(command.exec()),
+            Err(error) => error,
+        }
     }
 
     /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a
     /// signal to the group reaches it without us.
     pub fn inherit(&self) -> Result<ExitStatus, ProcessError> {
-        self.in_this_group().status().map_err(|source| self.not_started(source))
+        self.standard()?.status().map_err(|source| self.not_started(source))
     }
 
     /// The same, but keeps what it wrote to its standard error.
     pub fn inherit_stdout(&self) -> Result<(ExitStatus, Vec<u8>), ProcessError> {
-        let child = self.in_this_group().stderr(Stdio::piped()).spawn();
+        let child = self.standard()?.stderr(Stdio::piped()).spawn();
         let output = child.and_then(Child::wait_with_output).map_err(|source| self.not_started(source))?;
         Ok((output.status, output.stderr))
     }
 
-    fn in_this_group(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments);
+    /// Program, arguments and environment, as the standard library takes them.
+    fn standard(&self) -> Result<std::process::Command, ProcessError> {
+        let own = self.environment.iter().rev().find(|(name, _)| name == "PATH");
+        let path = own.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
+        // Not left to the standard library, for which `.` on PATH is the current directory.
+        let program = find(&self.program, path.as_deref())
+            .or_else(|| self.program.is_absolute().then(|| self.program.clone()))
+            .ok_or_else(|| self.not_started(io::ErrorKind::NotFound.into()))?;
+        let mut command = std::process::Command::new(program);
+        // rustup's and busybox's programs are told apart by the name that they were started by.
+        command.arg0(&self.program).args(&self.arguments);
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        command
+        if !self.credentials {
+            for name in CREDENTIALS {
+                command.env_remove(name);
+            }
+        }
+        Ok(command)
     }
 }
 
@@ -486,6 +546,30 @@ mod tests {
             })
             .unwrap();
         assert!(id > 0 && !groups().contains(&id));
+    }
+
+    #[test]
+    fn programs_of_the_current_directory_are_not_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("tool-of-this-test");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let find = |path: &str| find(Path::new("tool-of-this-test"), Some(OsStr::new(path)));
+        let here = super::super::env::current_dir().unwrap();
+        let up = "../".repeat(here.components().count());
+        let relative = format!("{up}{}", directory.path().display());
+        assert_eq!(find(&format!(".::{relative}")), None);
+        assert_eq!(find(&format!(".:{}", directory.path().display())), Some(program));
+    }
+
+    #[test]
+    fn a_program_runs_in_a_neutral_directory_without_secrets() {
+        let seen = shell("pwd; echo \"$XBUILD_REGISTRY_PASSWORD$DOCKER_AUTH_CONFIG$OTHER\"");
+        let seen = seen.env("XBUILD_REGISTRY_PASSWORD", "p").env("DOCKER_AUTH_CONFIG", "d").env("OTHER", "o");
+        assert_eq!(seen.text(&Cancel::new()).unwrap(), "/\no\n");
+        let trusted = seen.clone().with_credentials().here().text(&Cancel::new()).unwrap();
+        let here = super::super::env::current_dir().unwrap();
+        assert_eq!(trusted, format!("{}\npdo\n", here.display()));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::fs;
-use crate::sys::process::{Command, ProcessError};
+use crate::sys::process::{self, Command, ProcessError};
 use crate::toolchain::objcopy::Objcopy;
 
 /// `toolchains/rust.toml`.
@@ -253,7 +253,9 @@ fn parse_version(text: &str) -> Option<(Version, String, Option<String>)> {
 /// rustup, if it says that its toolchain of the sysroot's name is this one.
 fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<Option<Rustup>, Error> {
     let Some(toolchain) = sysroot.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
-    let Ok(program) = which::which_in("rustup", environment.var_os("PATH"), "/") else { return Ok(None) };
+    let Some(program) = process::find(Path::new("rustup"), environment.var_os("PATH")) else {
+        return Ok(None);
+    };
     let command = Command::new(&program).args(["which", "--toolchain", toolchain, "rustc"]);
     // Without this, rustup would install a toolchain of that name.
     let output = command.env("RUSTUP_AUTO_INSTALL", "0").output(cancel)?;

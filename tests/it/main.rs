@@ -35,6 +35,7 @@ mod repro;
 mod service;
 mod support;
 mod transports;
+mod traps;
 mod verify;
 mod verify_places;
 mod workspace;

@@ -25,11 +25,18 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
 use crate::sys::env::Environment;
 use crate::sys::fs;
-use crate::sys::process::{Command, ProcessError};
+use crate::sys::process::{self, Command, ProcessError};
 use data::ZigData;
 
 /// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
 const MARKER: &str = ".complete";
+
+/// Tells where Python has the package. Isolated (`-I`), Python looks neither in the current directory nor where variables
+/// say, and passes over the user's own packages, which are asked for by themselves. Nothing of the package is run.
+const WHERE: &str = "import importlib.util, os, site, sys
+sys.path.append(site.getusersitepackages())
+found = importlib.util.find_spec('ziglang')
+if found and found.origin: print(os.path.join(os.path.dirname(found.origin), 'zig'))";
 
 /// What is needed to look for zig.
 #[derive(Clone, Copy, Debug)]
@@ -365,8 +372,7 @@ fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError>
     if let Some(python) = lookup(Path::new("python3"), environment) {
         // The module only replaces itself by the program beside it. Its path is asked for, so that not every
         // compiler call starts a Python first.
-        let script = "import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), 'zig'))";
-        let output = Command::new(python).args(["-c", script]).output(cancel)?;
+        let output = Command::new(python).args(["-I", "-c", WHERE]).output(cancel)?;
         let path = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         if output.status.success() && Path::new(&path).is_absolute() {
             match check(path.into(), ZigWay::Installed, pinned, cancel) {
@@ -380,8 +386,7 @@ fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError>
 
 /// A program by its path, or by its name on `PATH`.
 fn lookup(program: &Path, environment: &Environment) -> Option<PathBuf> {
-    let folder = crate::sys::env::current_dir().ok()?;
-    which::which_in(program, environment.var_os("PATH"), folder).ok()
+    process::find(program, environment.var_os("PATH"))
 }
 
 /// Asks a program for its version.

@@ -55,7 +55,8 @@ fn finish(work: &Work<'_>) -> Result<(), WayError> {
 
 /// The first pip that there is: that of `python3`, else one on `PATH`.
 fn pip(environment: &Environment, cancel: &Cancel) -> Result<Option<Command>, WayError> {
-    for (program, arguments) in [("python3", &["-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
+    // Isolated: neither the current directory nor a variable says where Python finds its modules.
+    for (program, arguments) in [("python3", &["-I", "-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
         let Some(program) = lookup(Path::new(program), environment) else { continue };
         let command = Command::new(program).args(arguments.iter().copied());
         if command.clone().arg("--version").output(cancel)?.status.success() {
