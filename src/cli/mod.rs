@@ -169,8 +169,9 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     let environment = Environment::of_process();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // cargo calls us back as a compiler and linker, many times a build: that comes before everything else.
-    if arguments.get(1).is_some_and(|argument| argument == wrapper::COMMAND) {
-        return wrapper::run(arguments.into_iter().skip(2), &environment, &mut std::io::stderr());
+    let rest = arguments.get(1..).unwrap_or_default();
+    if let Some(code) = wrapper::called(rest, &environment, &mut std::io::stderr()) {
+        return code;
     }
     let arguments = normalise(program, arguments);
     let parsed = command(program)

@@ -12,7 +12,10 @@ use cargo_metadata::{Message, TargetKind};
 use super::prepare::{Batch, Prepared, command};
 use super::stderr::{self, Piece, Pieces, Units};
 use super::wrapper::KeptRemark;
-use super::{Artifact, CompileRequest, Error, Outcome, Unit, UnitError, prime};
+use super::{
+    Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Unit, UnitError, configuration, prime,
+};
+use crate::catalog::Target;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -60,7 +63,7 @@ pub(super) fn report_remarks(
         reporter.report(Event::Note {
             level: Level::Detail,
             platform: unit.map(|unit| unit.target.platform.clone()),
-            text: format!("zig is not told `{}`: {}", remark.argument, remark.reason),
+            text: format!("{} is not told `{}`: {}", remark.tool, remark.argument, remark.reason),
         });
     }
     Ok(())
@@ -182,13 +185,27 @@ impl Run<'_> {
                     Some(other) if !errors.is_empty() => UnitError::Same { triple, other: other.clone() },
                     _ => {
                         told.insert(errors.clone(), triple.clone());
-                        UnitError::Compiler { errors, triple }
+                        UnitError::Compiler { errors, triple, linker: self.named_linker(*unit) }
                     }
                 }
             };
             self.outcome.failures.push((*unit, error));
         }
         Ok(())
+    }
+
+    /// The linker that cargo's configuration names for the unit's programs, or else for build scripts.
+    fn named_linker(&self, unit: usize) -> Option<Box<NamedLinker>> {
+        let unit = &self.request.units[unit];
+        let configuration = self.request.configuration;
+        if unit.linker == Linker::Configured {
+            return configuration
+                .linker_place(unit.target)
+                .map(|place| Box::new(NamedLinker::OfTarget(place)));
+        }
+        let host = Target::by_triple(&self.request.rust.host)?;
+        let variable = configuration::linker_variable(host);
+        configuration.host_linker_place(host).map(|place| Box::new(NamedLinker::OfHost { place, variable }))
     }
 
     /// cargo does not say which target a message is about. A linker's message shows paths of its target; one of

@@ -5,11 +5,13 @@
 //! `CARGO_ENCODED_RUSTFLAGS`, `RUSTFLAGS`, the target's own flags and the build's flags that is there counts,
 //! and the others do not.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cargo_config2::{Config, Flags, PathAndArgs, ResolveOptions};
 
+use super::places::{Place, Places};
 use crate::catalog::Target;
 use crate::sys::env::Environment;
 use crate::toolchain::rust::Rust;
@@ -25,6 +27,8 @@ pub struct Configuration {
     config: Mutex<Config>,
     /// What [`GLOBAL_FLAGS`] say, if one of them is set.
     global: Option<Vec<String>>,
+    /// Where it all stands.
+    places: Places,
 }
 
 /// A user's flags for a target.
@@ -68,7 +72,35 @@ impl Configuration {
             .rustc(PathAndArgs::new(&rust.rustc))
             .cargo(rust.cargo.clone());
         let config = Mutex::new(Config::load_with_options(folder, options)?);
-        Ok(Self { config, global: global.map(|flags| flags.flags) })
+        let places = Places::load(folder, Self::cargo_home(environment), environment);
+        Ok(Self { config, global: global.map(|flags| flags.flags), places })
+    }
+
+    /// The value of a variable in `[env]`, which cargo gives to compilers and build scripts that have not
+    /// got it from the environment.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        self.config().env.get(name).map(|variable| variable.value.clone())
+    }
+
+    /// What names the target's linker, where something does.
+    #[must_use]
+    pub fn linker_place(&self, target: &Target) -> Option<Place> {
+        self.places.linker(target)
+    }
+
+    /// What names the linker of build scripts and procedural macros, where something does; `host` is the host's target.
+    #[must_use]
+    pub fn host_linker_place(&self, host: &Target) -> Option<Place> {
+        self.places.linker_of_host(host)
+    }
+
+    /// The triples that cargo would build for if it were not told any, and what says so.
+    #[must_use]
+    pub fn build_targets(&self) -> Option<(Vec<String>, String)> {
+        let config = self.config();
+        let triples = config.build.target.as_ref()?.iter().map(|triple| triple.triple().to_owned()).collect();
+        let place = self.places.build_target();
+        Some((triples, place.map_or_else(|| "cargo's configuration".to_owned(), |place| place.to_string())))
     }
 
     /// The linker that is configured for the target, by name or path, in `target.<triple>.linker` or among the
@@ -110,6 +142,16 @@ impl Configuration {
     pub fn cargo_home(environment: &Environment) -> Option<PathBuf> {
         environment.path("CARGO_HOME").or_else(|| Some(environment.path("HOME")?.join(".cargo")))
     }
+}
+
+/// The variable with a target's flags. cargo takes them beside those in files.
+pub(super) fn flags_variable(target: &Target) -> String {
+    format!("CARGO_TARGET_{}_RUSTFLAGS", target.underscored().to_uppercase())
+}
+
+/// The variable with a target's linker.
+pub(super) fn linker_variable(target: &Target) -> String {
+    format!("CARGO_TARGET_{}_LINKER", target.underscored().to_uppercase())
 }
 
 /// The last `-Clinker=…` or `-C linker=…`.

@@ -1,23 +1,27 @@
 //! Variables by which build scripts find a target's C compiler, and no library of the host's. Pure.
 //!
 //! cc-rs, the `cmake` and `pkg-config` crates and bindgen all look for a variable with the target's triple first.
-//! What the user has set for a target is left alone.
+//! What the user has set for a target is left alone, in the environment as in `[env]` of cargo's configuration.
+//!
+//! Where the host has the target's triple, build scripts that compile for the host look for the same names. So
+//! these name programs and files there that find out for whom they are asked.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use super::wrapper::Wrapper;
 use crate::catalog::Target;
-use crate::sys::env::Environment;
 
 /// The variables for one target. `bindgen` are Clang's arguments for its headers, where some crate uses bindgen.
+/// `is_set` tells whether the user has set a variable.
 pub(super) fn for_target(
     target: &Target,
     wrapper: &Wrapper,
     bindgen: Option<&str>,
-    environment: &Environment,
+    is_set: &dyn Fn(&str) -> bool,
 ) -> Vec<(OsString, OsString)> {
-    let scope = Scope { target, environment };
+    let on_host = wrapper.pkg_config.is_some();
+    let scope = Scope { target, is_set, on_host };
     let mut variables: Vec<(String, OsString)> = Vec::new();
     let tools: [(&str, &Path); 5] = [
         ("CC", &wrapper.cc),
@@ -38,21 +42,32 @@ pub(super) fn for_target(
     }
     // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any
     // other. With an empty folder it looks, finds nothing, and crates fall back to what they bring.
-    let pkg_config =
-        ["PKG_CONFIG_ALLOW_CROSS", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_PATH", "PKG_CONFIG_SYSROOT_DIR"];
+    let pkg_config = [
+        "PKG_CONFIG",
+        "PKG_CONFIG_ALLOW_CROSS",
+        "PKG_CONFIG_LIBDIR",
+        "PKG_CONFIG_PATH",
+        "PKG_CONFIG_SYSROOT_DIR",
+    ];
     if !pkg_config.iter().any(|name| scope.is_set(name)) {
-        variables.push((scope.name("PKG_CONFIG_ALLOW_CROSS"), "1".into()));
-        variables.push((scope.name("PKG_CONFIG_LIBDIR"), wrapper.empty.clone().into()));
-        variables.push((scope.name("PKG_CONFIG_PATH"), OsString::new()));
+        if let Some(program) = &wrapper.pkg_config {
+            variables.push((scope.name("PKG_CONFIG"), program.into()));
+        } else {
+            variables.push((scope.name("PKG_CONFIG_ALLOW_CROSS"), "1".into()));
+            variables.push((scope.name("PKG_CONFIG_LIBDIR"), wrapper.empty.clone().into()));
+            variables.push((scope.name("PKG_CONFIG_PATH"), OsString::new()));
+        }
     }
-    let data = target.environment.iter().filter(|(name, _)| environment.var_os(name).is_none());
+    let data = target.environment.iter().filter(|(name, _)| !is_set(name));
     variables.extend(data.map(|(name, value)| (name.clone(), value.into())));
     variables.into_iter().map(|(name, value)| (name.into(), value)).collect()
 }
 
 struct Scope<'a> {
     target: &'a Target,
-    environment: &'a Environment,
+    is_set: &'a dyn Fn(&str) -> bool,
+    /// True if the host has the target's triple.
+    on_host: bool,
 }
 
 impl Scope<'_> {
@@ -64,9 +79,10 @@ impl Scope<'_> {
     /// True if the user has set it for this target or for all targets that are not the host. The bare name does
     /// not count: it is what people set for the host.
     fn is_set(&self, variable: &str) -> bool {
-        [format!("{variable}_{}", self.target.triple), self.name(variable), format!("TARGET_{variable}")]
-            .iter()
-            .any(|name| self.environment.var_os(name).is_some())
+        let own = [format!("{variable}_{}", self.target.triple), self.name(variable)];
+        // Nothing looks for it where the target's triple is the host's.
+        let all = format!("TARGET_{variable}");
+        own.iter().any(|name| (self.is_set)(name)) || !self.on_host && (self.is_set)(&all)
     }
 }
 
@@ -93,15 +109,17 @@ mod tests {
     use crate::settings::ZigWay;
     use crate::toolchain::zig::Zig;
 
+    const HOST: &str = "x86_64-unknown-linux-gnu";
+
     fn variables(triple: &str, set: &[(&str, &str)]) -> Vec<(String, String)> {
         let folder = tempfile::tempdir().unwrap();
         let target = Target::by_triple(triple).unwrap();
         let zig =
             Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
-        let spec = Spec::new(&zig, target, Some((2, 36)), None, folder.path());
+        let spec = Spec::new(&zig, target, Some((2, 36)), None, folder.path()).on(HOST);
         let wrapper = Wrapper::install(spec, target, Path::new("/x"), folder.path()).unwrap();
-        let environment = set.iter().copied().collect();
-        for_target(target, &wrapper, Some("-nostdinc"), &environment)
+        let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
+        for_target(target, &wrapper, Some("-nostdinc"), &is_set)
             .into_iter()
             .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
             .collect()
@@ -132,6 +150,19 @@ mod tests {
         }
         let names = names(triple, &[(&format!("PKG_CONFIG_PATH_{under}"), "/mine")]);
         assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{names:?}");
+    }
+
+    #[test]
+    fn what_the_host_looks_for_too_is_named_by_programs_only() {
+        let all = variables(HOST, &[("TARGET_CC", "for others")]);
+        let value = |name: &str| all.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert!(value("CC_x86_64_unknown_linux_gnu").unwrap().ends_with("/zig-cc"));
+        assert!(value("PKG_CONFIG_x86_64_unknown_linux_gnu").unwrap().ends_with("/pkg-config"));
+        assert!(!all.iter().any(|(name, _)| name.contains("LIBDIR") || name.contains("PKG_CONFIG_PATH")));
+        for own in ["PKG_CONFIG_x86_64_unknown_linux_gnu", "PKG_CONFIG_LIBDIR_x86_64-unknown-linux-gnu"] {
+            let names = names(HOST, &[(own, "mine")]);
+            assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{own}: {names:?}");
+        }
     }
 
     #[test]

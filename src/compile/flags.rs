@@ -1,11 +1,13 @@
 //! rustc's flags for a target, and the paths that are kept out of programs. Pure.
 //!
-//! The linker is set by a flag and not by `target.<triple>.linker`: cargo links build scripts and procedural
-//! macros with the latter, too, where the host's triple is the target, while flags of a target never reach them.
+//! Who is told which matters. What cargo is told reaches a target's build scripts, too, and whatever a cargo compiles
+//! that one of them starts: that is right for the user's flags and for prefixes of paths, and wrong for the linker,
+//! which only rustc is told ([`super::wrapper::rustc`]).
 
 use std::path::{Path, PathBuf};
 
 use super::configuration::{FlagSource, UserFlags};
+use super::wrapper::rustc;
 
 /// A prefix of paths, and what programs have in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,25 +37,51 @@ pub(super) fn sorted(mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
     prefixes
 }
 
-/// What to give to cargo as `target.<triple>.rustflags`, which it adds to those that the target has.
-pub(super) fn for_target(user: &UserFlags, linker: &[String], prefixes: &[Prefix]) -> Vec<String> {
-    let mut flags = Vec::new();
-    // Whoever remaps paths means to have theirs, and rustc takes the last that fits.
-    if !user.flags.iter().any(|flag| flag.starts_with("--remap-path-prefix")) {
-        flags.extend(prefixes.iter().map(|prefix| format!("--remap-path-prefix={}", prefix.text())));
-    }
-    if user.source != FlagSource::Target {
-        flags.extend(user.flags.iter().cloned());
-    }
-    // Last, for the last linker counts.
-    flags.extend(linker.iter().cloned());
-    flags
+/// A target's flags, beside those that cargo itself finds for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    /// For cargo, by a variable: white space divides them.
+    pub(super) cargo: Vec<String>,
+    /// For rustc, after all others.
+    pub(super) rustc: Vec<String>,
 }
 
-/// The value of cargo's `--config` that sets a target's flags.
-pub(super) fn config_argument(triple: &str, flags: &[String]) -> String {
-    let flags: Vec<_> = flags.iter().cloned().map(toml::Value::String).collect();
-    format!("target.{triple}.rustflags={}", toml::Value::Array(flags))
+/// What to add to the flags that cargo finds for a target.
+pub(super) fn for_target(user: &UserFlags, linker: &[String], prefixes: &[Prefix]) -> Flags {
+    let mut cargo: Vec<String> =
+        prefixes.iter().map(|prefix| format!("--remap-path-prefix={}", prefix.text())).collect();
+    if user.source == FlagSource::Target {
+        // cargo puts ours behind the user's, and rustc takes the last prefix that fits.
+        cargo.extend(remaps(&user.flags));
+    } else {
+        cargo.extend(user.flags.iter().cloned());
+    }
+    let mut rustc = Vec::new();
+    if cargo.iter().any(|flag| flag.is_empty() || flag.contains(char::is_whitespace)) {
+        // A variable cannot say them, and an array in `--config` would not fit a text in the user's file.
+        rustc = std::mem::take(&mut cargo);
+    }
+    // Last, for the last linker counts.
+    rustc.extend(linker.iter().cloned());
+    if !rustc.is_empty() {
+        cargo.push(rustc::marker(&rustc));
+    }
+    Flags { cargo, rustc }
+}
+
+/// The user's own prefixes among flags, in both forms.
+fn remaps(flags: &[String]) -> Vec<String> {
+    const OPTION: &str = "--remap-path-prefix";
+    let mut found = Vec::new();
+    let mut rest = flags.iter();
+    while let Some(flag) = rest.next() {
+        if flag == OPTION {
+            found.extend(rest.next().map(|value| format!("{OPTION}={value}")));
+        } else if flag.strip_prefix(OPTION).is_some_and(|rest| rest.starts_with('=')) {
+            found.push(flag.clone());
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -65,17 +93,52 @@ mod tests {
         UserFlags { flags, source, overridden: Vec::new() }
     }
 
+    fn of(flags: &UserFlags, prefix: &str) -> (Vec<String>, Vec<String>) {
+        let linker = ["-Clinker=zig-cc".to_owned()];
+        let flags = for_target(flags, &linker, &[Prefix::new(Path::new(prefix), "/workspace")]);
+        let mut cargo = flags.cargo;
+        assert_eq!(cargo.pop().unwrap(), rustc::marker(&flags.rustc));
+        (cargo, flags.rustc)
+    }
+
     #[test]
     fn flags_that_cargo_would_forget_are_folded_in() {
-        let prefixes = [Prefix::new(Path::new("/w"), "/workspace")];
-        let linker = ["-Clinker=zig-cc".to_owned()];
-        let flags = |user: UserFlags| for_target(&user, &linker, &prefixes);
         let remap = "--remap-path-prefix=/w=/workspace";
-        assert_eq!(flags(user(&["-Cx"], FlagSource::Environment)), [remap, "-Cx", "-Clinker=zig-cc"]);
-        assert_eq!(flags(user(&["-Cx"], FlagSource::Build)), [remap, "-Cx", "-Clinker=zig-cc"]);
-        assert_eq!(flags(user(&["-Cx"], FlagSource::Target)), [remap, "-Clinker=zig-cc"]);
-        let own = user(&["--remap-path-prefix=/w=/mine"], FlagSource::Build);
-        assert_eq!(flags(own), ["--remap-path-prefix=/w=/mine", "-Clinker=zig-cc"]);
+        let cargo = |flags: &[&str], source: FlagSource| of(&user(flags, source), "/w").0;
+        assert_eq!(cargo(&["-Cx"], FlagSource::Environment), [remap, "-Cx"]);
+        assert_eq!(cargo(&["-Cx"], FlagSource::Build), [remap, "-Cx"]);
+        assert_eq!(cargo(&["-Cx"], FlagSource::Target), [remap]);
+    }
+
+    #[test]
+    fn the_linker_is_rustcs_business_and_comes_last() {
+        assert_eq!(of(&user(&["-Clinker=x"], FlagSource::Build), "/w").1, ["-Clinker=zig-cc"]);
+        let none = for_target(&user(&[], FlagSource::Build), &[], &[]);
+        assert_eq!(none, Flags::default());
+    }
+
+    #[test]
+    fn the_users_prefixes_come_after_ours_wherever_they_stand() {
+        let remap = "--remap-path-prefix=/w=/workspace";
+        let own = "--remap-path-prefix=/w=/mine";
+        for source in [FlagSource::Build, FlagSource::Environment, FlagSource::Target] {
+            assert_eq!(of(&user(&[own], source), "/w").0, [remap, own], "{source:?}");
+        }
+        let apart = user(&["-Cx", "--remap-path-prefix", "/w=/mine"], FlagSource::Target);
+        assert_eq!(of(&apart, "/w").0, [remap, own]);
+    }
+
+    #[test]
+    fn what_a_variable_cannot_say_rustc_is_told() {
+        let own = user(&["-Cx", "-Clink-arg=a b"], FlagSource::Build);
+        let remap = "--remap-path-prefix=/w=/workspace".to_owned();
+        let expected = [remap.as_str(), "-Cx", "-Clink-arg=a b", "-Clinker=zig-cc"];
+        let (cargo, rustc) = of(&own, "/w");
+        assert!(cargo.is_empty());
+        assert_eq!(rustc, expected);
+        let (cargo, rustc) = of(&user(&[], FlagSource::Build), "/my project");
+        assert!(cargo.is_empty());
+        assert_eq!(rustc, ["--remap-path-prefix=/my project=/workspace", "-Clinker=zig-cc"]);
     }
 
     #[test]
@@ -91,13 +154,5 @@ mod tests {
         let from: Vec<_> = prefixes.iter().map(|prefix| prefix.from.to_str().unwrap()).collect();
         assert_eq!(from, ["/w", "/w/.cargo", "/w/target"]);
         assert_eq!(prefixes[0].to, "/workspace");
-    }
-
-    #[test]
-    fn odd_characters_survive_cargos_parser() {
-        let flags = vec!["-Clinker=/a b/\"c\\d'".to_owned()];
-        let argument = config_argument("x-y-z", &flags);
-        let parsed: toml::Table = argument.parse().unwrap();
-        assert_eq!(parsed["target"]["x-y-z"]["rustflags"][0].as_str(), Some(flags[0].as_str()));
     }
 }

@@ -21,6 +21,8 @@ pub struct Graph {
     pub c_code: Option<CCode>,
     /// True if a build script uses bindgen.
     pub bindgen: bool,
+    /// True if one does that runs for what the host needs: other build scripts and procedural macros.
+    pub bindgen_on_host: bool,
     /// The folders of packages that are neither from a registry nor below the workspace's root, by the
     /// package's name.
     pub outside: BTreeMap<String, PathBuf>,
@@ -44,6 +46,7 @@ impl Graph {
             metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes: BTreeMap<&PackageId, &Node> =
             metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).map(|node| (&node.id, node)).collect();
+        let mut on_host: Vec<&PackageId> = Vec::new();
         let mut open: Vec<&PackageId> = packages
             .keys()
             .copied()
@@ -60,6 +63,7 @@ impl Graph {
                     .iter()
                     .filter(move |dependency| dependency.dep_kinds.iter().any(|info| info.kind == kind))
             };
+            on_host.extend(of_kind(DependencyKind::Build).map(|dependency| &dependency.pkg));
             for dependency in of_kind(DependencyKind::Build) {
                 let Some(build) = packages.get(&dependency.pkg) else { continue };
                 graph.bindgen |= build.name.as_str() == "bindgen";
@@ -75,15 +79,42 @@ impl Graph {
             }
             for dependency in of_kind(DependencyKind::Normal) {
                 let is_macro = packages.get(&dependency.pkg).is_some_and(|package| is_macro(package));
-                if !is_macro && seen.insert(&dependency.pkg) {
+                if is_macro {
+                    on_host.push(&dependency.pkg);
+                } else if seen.insert(&dependency.pkg) {
                     open.push(&dependency.pkg);
                 }
             }
         }
+        graph.bindgen_on_host = uses_bindgen(on_host, &packages, &nodes);
         graph.c_code = signs.into_iter().next();
         graph.outside = outside(metadata);
         graph
     }
+}
+
+/// True if one of the packages, or one that they need in any way but for tests, has bindgen in its build script.
+fn uses_bindgen<'a>(
+    mut open: Vec<&'a PackageId>,
+    packages: &BTreeMap<&'a PackageId, &'a Package>,
+    nodes: &BTreeMap<&'a PackageId, &'a Node>,
+) -> bool {
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        let Some(node) = nodes.get(id).filter(|_| seen.insert(id)) else { continue };
+        for dependency in &node.deps {
+            let is = |kind: DependencyKind| dependency.dep_kinds.iter().any(|info| info.kind == kind);
+            let is_bindgen =
+                packages.get(&dependency.pkg).is_some_and(|package| package.name.as_str() == "bindgen");
+            if is(DependencyKind::Build) && is_bindgen {
+                return true;
+            }
+            if is(DependencyKind::Build) || is(DependencyKind::Normal) {
+                open.push(&dependency.pkg);
+            }
+        }
+    }
+    false
 }
 
 fn is_macro(package: &Package) -> bool {
@@ -195,6 +226,25 @@ mod tests {
             ("cc", None, &[]),
         ]);
         assert_eq!(graph.c_code, None);
+    }
+
+    #[test]
+    fn bindgen_counts_for_whom_it_is_run() {
+        let on_host = |build: &str, normal: &str| {
+            let graph = graph(&[
+                ("app", None, &[("tool", Some("build")), ("x-sys", None), ("a-macro", None)]),
+                ("tool", None, &[("y-sys", None)]),
+                ("a-macro", None, &[]),
+                ("y-sys", Some("y"), &[(build, Some("build"))]),
+                ("x-sys", Some("x"), &[(normal, Some("build"))]),
+                ("bindgen", None, &[]),
+                ("cc", None, &[]),
+            ]);
+            (graph.bindgen, graph.bindgen_on_host)
+        };
+        assert_eq!(on_host("cc", "bindgen"), (true, false));
+        assert_eq!(on_host("bindgen", "cc"), (false, true));
+        assert_eq!(on_host("bindgen", "bindgen"), (true, true));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod configuration;
 mod environment;
 mod flags;
 pub mod graph;
+pub mod places;
 mod prepare;
 pub mod prime;
 mod stderr;
@@ -40,6 +41,7 @@ use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
 use configuration::Configuration;
 use graph::Graph;
+use places::Place;
 
 /// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
 const DEFAULT_GLIBC: (u32, u32) = (2, 28);
@@ -67,7 +69,7 @@ pub struct CompileRequest<'a> {
     pub zig: Option<&'a Zig>,
     /// xbuild's cache folder.
     pub cache: &'a Path,
-    /// The path of a program that passes calls with [`wrapper::COMMAND`] to [`wrapper::run`].
+    /// The path of a program that passes calls on to [`wrapper::called`].
     pub program: &'a Path,
     /// True if the network must not be used.
     pub offline: bool,
@@ -139,6 +141,8 @@ pub enum UnitError {
         triple: String,
         /// The messages, as cargo rendered them; each ends with a line end.
         errors: String,
+        /// The linker that cargo's configuration names, where it may be what failed.
+        linker: Option<Box<NamedLinker>>,
     },
     /// The compiler refused it for the same reasons as another target.
     #[error("{triple} does not compile, with the same errors as {other}")]
@@ -172,6 +176,11 @@ pub enum UnitError {
     },
 }
 
+/// True for rustc's messages that the linker failed, or is not there.
+fn says_linker(errors: &str) -> bool {
+    errors.contains("error: linking with `") || errors.contains("error: linker `")
+}
+
 fn shown(errors: &str) -> String {
     if errors.is_empty() { String::new() } else { format!(":\n{}", errors.trim_end()) }
 }
@@ -191,9 +200,39 @@ impl Explain for UnitError {
             Self::Compiler { errors, .. } if errors.contains("can't find crate for `std`") => {
                 Some("the standard library of the target is damaged: remove and add it with rustup".into())
             }
+            Self::Compiler { linker: Some(linker), errors, .. } if says_linker(errors) => Some(linker.hint()),
             Self::Compiler { .. } | Self::Same { .. } | Self::Skipped { .. } => None,
             Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
+        }
+    }
+}
+
+/// A linker that cargo's configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedLinker {
+    /// It links the programs.
+    OfTarget(Place),
+    /// zig links the programs; this links build scripts and procedural macros.
+    OfHost {
+        /// Where it is named.
+        place: Place,
+        /// The variable that would name another.
+        variable: String,
+    },
+}
+
+impl NamedLinker {
+    fn hint(&self) -> String {
+        match self {
+            Self::OfTarget(place) => format!(
+                "what links is named by {place}; `--toolchain zig` links with zig instead, whatever cargo's \
+                 configuration says"
+            ),
+            Self::OfHost { place, variable } => format!(
+                "cargo links build scripts and procedural macros with what {place} names: install it, or set \
+                 {variable}=cc in the environment"
+            ),
         }
     }
 }

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::configuration::{Configuration, GLOBAL_FLAGS};
-use super::flags::{self, Prefix};
-use super::wrapper::{PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper};
-use super::{CompileRequest, Error, Linker, Unit, effective_glibc, environment};
+use super::flags::{self, Flags, Prefix};
+use super::wrapper::rustc::{self, Rustc};
+use super::wrapper::{
+    FOLDER_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
+    host_variables, lld,
+};
+use super::{CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment};
 use crate::catalog::Libc;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
@@ -21,8 +26,8 @@ use crate::toolchain::rust::{RustData, Standard};
 pub(super) struct PreparedUnit {
     /// The wrapper, where zig links.
     pub(super) wrapper: Option<Wrapper>,
-    /// `target.<triple>.rustflags`.
-    flags: Vec<String>,
+    /// rustc's flags.
+    flags: Flags,
     /// Variables for build scripts.
     variables: Vec<(OsString, OsString)>,
 }
@@ -73,8 +78,13 @@ pub(super) fn prepare(
         (REMARKS_VARIABLE.into(), remarks.into()),
         (PREFIXES_VARIABLE.into(), text.join(&SEPARATOR.to_string()).into()),
     ];
+    let says = |name: &str| request.configuration.variable(name);
+    variables.extend(host_variables(&|name| {
+        request.environment.var_os(name).map(Into::into).or_else(|| says(name))
+    }));
     if let Some(seconds) = request.source_date_epoch
         && request.environment.var("SOURCE_DATE_EPOCH").is_none()
+        && says("SOURCE_DATE_EPOCH").is_none()
     {
         variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
     }
@@ -82,9 +92,28 @@ pub(super) fn prepare(
         .units
         .iter()
         .map(|unit| prepare_unit(request, unit, &prefixes, cancel, reporter))
-        .collect::<Result<_, Error>>()?;
+        .collect::<Result<Vec<_>, Error>>()?;
+    if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
+        variables.extend(rustc_variables(request, &units)?);
+    }
     let batches = batches(request, &target_dir);
     Ok(Prepared { units, batches, variables, started: Instant::now() })
+}
+
+/// The variables by which cargo calls us as rustc.
+fn rustc_variables(
+    request: &CompileRequest<'_>,
+    units: &[PreparedUnit],
+) -> Result<Vec<(OsString, OsString)>, Error> {
+    // A proxy of rustup's would choose anew, in each folder that it is called in. One that the user names stays.
+    let own = request.rust.sysroot.join("bin/rustc");
+    let is_default = request.rust.rustc == Path::new("rustc");
+    let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
+    let triples = request.units.iter().map(|unit| unit.target.triple.clone());
+    let targets = triples.zip(units.iter().map(|unit| unit.flags.rustc.clone())).collect();
+    let rustc = serde_json::to_string(&Rustc { program, targets }).map_err(io::Error::from)?;
+    let script = rustc::install(request.program, request.cache)?;
+    Ok(vec![("RUSTC".into(), script.into()), (rustc::VARIABLE.into(), rustc.into())])
 }
 
 fn prepare_unit(
@@ -113,19 +142,31 @@ fn prepare_unit(
     let mut variables = Vec::new();
     match unit.linker {
         Linker::Configured => {}
-        Linker::RustLld => linker_flags.push("-Clinker=rust-lld".to_owned()),
+        Linker::RustLld => {
+            let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
+            let linker = lld::install(&lld, &target.triple, request.program, request.cache)?;
+            linker_flags.push(format!("-Clinker={}", linker.display()));
+        }
         Linker::Zig => {
             let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
             let glibc = effective_glibc(target, unit.glibc, zig)?;
-            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache);
+            let spec =
+                Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache).on(&request.rust.host);
             let installed = Wrapper::install(spec, target, request.program, request.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.cc.display()));
             if target.libc == Libc::Musl {
                 // zig brings musl and its start-up files; with rustc's own there would be two of each.
                 linker_flags.push("-Clink-self-contained=no".to_owned());
             }
-            let bindgen = if request.graph.bindgen { bindgen(request, &installed, cancel)? } else { None };
-            variables = environment::for_target(target, &installed, bindgen.as_deref(), request.environment);
+            // One text is for both kinds of build scripts where the host has the triple, and what is for the host
+            // needs the host's own headers.
+            let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
+            let bindgen =
+                if request.graph.bindgen && alone { bindgen(request, &installed, cancel)? } else { None };
+            let is_set = |name: &str| {
+                request.environment.var_os(name).is_some() || request.configuration.variable(name).is_some()
+            };
+            variables = environment::for_target(target, &installed, bindgen.as_deref(), &is_set);
             wrapper = Some(installed);
         }
     }
@@ -245,6 +286,9 @@ pub(super) fn command(
     }
     // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names.
     command = command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "240");
+    for (name, path) in &settings.variables {
+        command = command.env(name, path);
+    }
     // What the user says for all targets is in each target's flags now, and would hide those.
     for name in GLOBAL_FLAGS {
         command = command.env_remove(name);
@@ -256,12 +300,16 @@ pub(super) fn command(
     for (name, value) in &prepared.variables {
         command = command.env(name, value);
     }
+    command = command.env(FOLDER_VARIABLE, &batch.target_dir);
     for index in units {
         let (unit, prepared) = (&request.units[*index], &prepared.units[*index]);
         command = command.args(["--target", &unit.target.triple]);
-        if !prepared.flags.is_empty() {
-            command =
-                command.arg("--config").arg(flags::config_argument(&unit.target.triple, &prepared.flags));
+        if !prepared.flags.cargo.is_empty() {
+            // cargo adds what is in the variable to what it finds in files, be that a text or an array.
+            let name = configuration::flags_variable(unit.target);
+            let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
+            flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
+            command = command.env(name, flags.trim_start());
         }
         for (name, value) in &prepared.variables {
             command = command.env(name, value);

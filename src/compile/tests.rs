@@ -17,6 +17,7 @@ const ARMV7_MUSL: &str = "armv7-unknown-linux-musleabihf";
 const FUNCTIONS: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
+env > "$here/variables"
 message() {
     echo '{"reason":"compiler-artifact","package_id":"path+file:///w#app@1.0.0","manifest_path":"/w/Cargo.toml",'\
 '"target":{"kind":["'$1'"],"crate_types":["'$1'"],"name":"app","src_path":"/w/x.rs","edition":"2024",'\
@@ -121,6 +122,13 @@ impl Fake {
         self.run_with(&Cancel::new(), &Kept::default()).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// A variable that the last cargo was given.
+    fn variable(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.folder.path().join("variables")).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+    }
+
     /// cargo's command lines.
     fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.path().join("calls")).unwrap();
@@ -148,14 +156,56 @@ fn one_cargo_process_compiles_all_and_artifacts_are_told_apart_by_their_paths() 
         "--package app --bin app",
         "--profile release",
         "--keep-going",
-        "--target x86_64-unknown-linux-gnu --config target.x86_64-unknown-linux-gnu.rustflags=[",
-        "-Clinker=",
-        "--remap-path-prefix=/w=/workspace",
+        "--target x86_64-unknown-linux-gnu",
+        "--target aarch64-unknown-linux-gnu",
     ] {
         assert!(calls[0].contains(expected), "{expected} is not in {}", calls[0]);
     }
-    let own = calls[0].split("--target aarch64").nth(1).unwrap();
-    assert!(!own.contains("-Clinker"), "the configured linker stays: {own}");
+    for triple in ["X86_64", "AARCH64"] {
+        let flags = fake.variable(&format!("CARGO_TARGET_{triple}_UNKNOWN_LINUX_GNU_RUSTFLAGS"));
+        assert!(flags.contains("--remap-path-prefix=/w=/workspace"), "{flags}");
+        assert!(!flags.contains("-Clinker"), "build scripts are told of a linker: {flags}");
+    }
+    let rustc: wrapper::rustc::Rustc = serde_json::from_str(&fake.variable("XBUILD_RUSTC")).unwrap();
+    assert!(rustc.targets[AMD64].last().unwrap().starts_with("-Clinker="), "{rustc:?}");
+    assert!(rustc.targets[ARM64].is_empty(), "the configured linker stays: {rustc:?}");
+    assert!(fake.variable("RUSTC").ends_with("/wrappers/rustc/rustc"));
+}
+
+#[test]
+fn a_cargo_whose_configuration_links_is_left_alone() {
+    let fake = Fake::new(&format!("artifact {ARM64}"), vec![unit(ARM64, Linker::Configured)]);
+    fake.run();
+    let variables = fs::read_to_string(fake.folder.path().join("variables")).unwrap();
+    assert!(!variables.contains("XBUILD_RUSTC=") && !variables.contains("/wrappers/"), "{variables}");
+}
+
+#[test]
+fn variables_of_cargos_configuration_are_the_users_word() {
+    let fake = Fake::new(&format!("artifact {AMD64}"), vec![unit(AMD64, Linker::Zig)]);
+    fs::create_dir(fake.folder.path().join(".cargo")).unwrap();
+    let config = "[env]\nCC_x86_64_unknown_linux_gnu = { value = 'tools/cc', relative = true }\n\
+        SOURCE_DATE_EPOCH = { value = '1', force = true }\n";
+    fs::write_atomic(&fake.folder.path().join(".cargo/config.toml"), config.as_bytes(), 0o644).unwrap();
+    fake.run();
+    let variables = fs::read_to_string(fake.folder.path().join("variables")).unwrap();
+    assert!(!variables.contains("\nCC_x86_64_unknown_linux_gnu="), "{variables}");
+    assert!(variables.contains("\nCXX_x86_64_unknown_linux_gnu="), "{variables}");
+}
+
+#[test]
+fn a_linker_that_fails_is_told_where_it_is_named() {
+    let script = "printf '   Compiling app v1.0.0\\nerror: linker `clang` not found\\n\\n' >&2; exit 101";
+    let config = format!("\n[target.{AMD64}]\nlinker = 'clang'\n");
+    for (linker, expected) in [(Linker::Configured, "--toolchain zig"), (Linker::Zig, "build scripts")] {
+        let fake = Fake::new(script, vec![unit(AMD64, linker)]);
+        fs::create_dir(fake.folder.path().join(".cargo")).unwrap();
+        let path = fake.folder.path().join(".cargo/config.toml");
+        fs::write_atomic(&path, config.as_bytes(), 0o644).unwrap();
+        let hint = fake.run().failures[0].1.hint().unwrap();
+        let place = format!("`target.{AMD64}.linker` in {}:3", path.display());
+        assert!(hint.contains(&place) && hint.contains(expected), "{hint}");
+    }
 }
 
 #[test]
@@ -221,8 +271,9 @@ fn flags_of_the_environment_are_folded_into_every_target() {
     fake.environment = [("RUSTFLAGS", "-Ctarget-cpu=neoverse-n1 --cfg x")].into_iter().collect();
     fake.run();
     let calls = fake.calls();
-    assert!(calls[0].contains("\"-Ctarget-cpu=neoverse-n1\", \"--cfg\", \"x\", \"-Clinker="), "{}", calls[0]);
     assert_eq!(calls[1], "RUSTFLAGS=unset");
+    let flags = fake.variable("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS");
+    assert!(flags.contains(" -Ctarget-cpu=neoverse-n1 --cfg x "), "{flags}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod image;
 mod object;
 mod parse;
 mod property;
+mod rpath;
 #[cfg(test)]
 pub(crate) mod sample;
 mod strings;
@@ -31,6 +32,7 @@ use crate::error::{ExitCode, Explain};
 pub use attributes::ArmAttributes;
 pub use code::{ArmCode, Asks};
 pub use object::{Loader, Object, StaticGlibc, Traits, extent};
+pub use rpath::runpath_to_rpath;
 pub use symbols::{Symbols, Undefined};
 pub(crate) use verify::machine_name;
 pub use verify::{Difference, Mismatch, verify};

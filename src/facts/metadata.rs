@@ -76,6 +76,9 @@ pub fn metadata(
     if let Some(folder) = manifest.parent() {
         command = command.folder(folder);
     }
+    for (name, path) in &settings.variables {
+        command = command.env(name, path);
+    }
     for (name, given) in [
         ("--locked", settings.locked),
         ("--offline", settings.offline),

@@ -10,6 +10,7 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::base::{BaseError, Bases, ResolvedBase};
+use crate::catalog::Target;
 use crate::compile::configuration::Configuration;
 use crate::compile::graph::Graph;
 use crate::compile::{self, Linker};
@@ -17,7 +18,7 @@ use crate::debian::Package;
 use crate::error::{ExitCode, Explain};
 use crate::lock::Pins;
 use crate::platform::Platform;
-use crate::report::{Event, Phase, Reporter};
+use crate::report::{Event, Level, Phase, Reporter};
 use crate::settings::Settings;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
@@ -234,6 +235,7 @@ fn gather_local(
         standard_libraries.insert(target.triple.clone(), library);
     }
     let needs_zig = linkers.values().any(|linker| *linker == Linker::Zig);
+    tell_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
         c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
@@ -244,6 +246,35 @@ fn gather_local(
         project,
     };
     Ok((rust, configuration, graph, facts))
+}
+
+/// Says that cargo's configuration wants another target than what is built.
+fn tell_passed_over(settings: &Settings, configuration: &Configuration, reporter: &dyn Reporter) {
+    let Some((triples, place)) = configuration.build_targets() else { return };
+    for triple in &triples {
+        let is_built = settings.platforms.iter().any(|wanted| wanted.target.value.triple == *triple);
+        if is_built {
+            continue;
+        }
+        let platform = Target::by_triple(triple).map(|target| &target.platform);
+        let instead = settings.platforms.iter().find(|wanted| Some(&wanted.platform) == platform);
+        let (level, text) = match instead {
+            Some(wanted) => (
+                Level::Warning,
+                format!(
+                    "{place} asks for {triple}, and {} is built; `triple = \"{triple}\"` in \
+                     `[platform.\"{}\"]` of xbuild.toml chooses it here, too",
+                    wanted.target.value.triple, wanted.platform
+                ),
+            ),
+            None => (
+                Level::Detail,
+                format!("{place} asks for {triple}, which is none of the platforms that are built"),
+            ),
+        };
+        let platform = instead.map(|wanted| wanted.platform.clone());
+        reporter.report(Event::Note { level, platform, text });
+    }
 }
 
 /// The zig that is there, else the one that would be provided. Where nothing needs it, nobody looks.

@@ -125,6 +125,9 @@ pub struct CargoSettings {
     pub frozen: bool,
     /// `--target-dir`, absolute; `None` for cargo's own choice.
     pub target_dir: Option<PathBuf>,
+    /// cargo's own variables with relative paths, made absolute: cargo runs in the project's folder, and these count
+    /// from the folder that the user stands in.
+    pub variables: Vec<(String, PathBuf)>,
     /// `--jobs`; negative counts back from the number of processors, as cargo has it.
     pub jobs: Option<i32>,
     /// cargo's own verbosity: none, `-v` or `-vv`.

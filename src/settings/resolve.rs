@@ -441,10 +441,42 @@ impl<'a> Sources<'a> {
             locked: set(flags.locked, |file| file.payload.locked),
             offline: flags.offline,
             frozen: flags.frozen,
-            target_dir: flags.target_dir.as_ref().map(|path| self.host.folder.join(path)),
+            target_dir: self.target_dir(),
+            variables: self.cargo_variables(),
             jobs: flags.jobs,
             verbose: flags.verbose,
         }
+    }
+
+    /// Where cargo builds, if that is said where relative paths count from the folder that the user stands in.
+    fn target_dir(&self) -> Option<PathBuf> {
+        let variable = || {
+            ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().find_map(|name| self.environment.path(name))
+        };
+        self.flags.target_dir.clone().or_else(variable).map(|path| self.host.folder.join(path))
+    }
+
+    /// See [`CargoSettings::variables`].
+    fn cargo_variables(&self) -> Vec<(String, PathBuf)> {
+        let names_path = |name: &str, value: &Path| match name {
+            // It may begin with `{workspace-root}`.
+            "CARGO_BUILD_BUILD_DIR" => !value.to_string_lossy().starts_with('{'),
+            "RUSTC_WRAPPER"
+            | "RUSTC_WORKSPACE_WRAPPER"
+            | "CARGO_BUILD_RUSTC_WRAPPER"
+            | "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER" => value.components().count() > 1,
+            _ => {
+                name.starts_with("CARGO_TARGET_")
+                    && name.ends_with("_LINKER")
+                    && value.components().count() > 1
+            }
+        };
+        let found = self.environment.iter().filter_map(|(name, value)| {
+            let (name, path) = (name.to_str()?, Path::new(value));
+            let counts = !value.is_empty() && path.is_relative() && names_path(name, path);
+            counts.then(|| (name.to_owned(), self.host.folder.join(path)))
+        });
+        found.collect()
     }
 
     fn tags(&self) -> Result<Vec<String>, Error> {

@@ -525,3 +525,36 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
     assert!(message.contains("base `scratch` of linux/amd64 is empty, and `jq` needs Debian"), "{message}");
     assert!(hint.contains("--base linux/amd64=apt:bookworm"), "{hint}");
 }
+
+#[test]
+fn paths_in_cargos_variables_count_from_where_the_user_stands() {
+    let cargo = |environment: &[(&str, &str)]| {
+        let given = Given { environment, ..Given::default() };
+        given.settings().cargo
+    };
+    let folder = |environment: &[(&str, &str)]| cargo(environment).target_dir;
+    assert_eq!(folder(&[]), None);
+    assert_eq!(folder(&[("CARGO_TARGET_DIR", "out")]), Some("/folder/out".into()));
+    assert_eq!(folder(&[("CARGO_TARGET_DIR", "/out")]), Some("/out".into()));
+    let both = [("CARGO_BUILD_TARGET_DIR", "a"), ("CARGO_TARGET_DIR", "b")];
+    assert_eq!(folder(&both), Some("/folder/b".into()));
+    assert_eq!(folder(&both[..1]), Some("/folder/a".into()));
+    let given = Given {
+        environment: &both,
+        flags: flags(|flags| flags.target_dir = Some("c".into())),
+        ..Given::default()
+    };
+    assert_eq!(given.settings().cargo.target_dir, Some("/folder/c".into()));
+    let variables = [
+        ("CARGO_BUILD_BUILD_DIR", "build"),
+        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "./cc"),
+        ("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", "cc"),
+        ("RUSTC_WRAPPER", "sccache"),
+    ];
+    let absolute = [
+        ("CARGO_BUILD_BUILD_DIR".to_owned(), "/folder/build".into()),
+        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), "/folder/./cc".into()),
+    ];
+    assert_eq!(cargo(&variables).variables, absolute);
+    assert!(cargo(&[("CARGO_BUILD_BUILD_DIR", "{workspace-root}/b")]).variables.is_empty());
+}

@@ -13,6 +13,7 @@ mod determinism;
 mod engines;
 mod harness;
 mod hello;
+mod host_builds;
 mod image_stores;
 mod interrupt;
 mod killed;

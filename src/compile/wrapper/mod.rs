@@ -6,12 +6,15 @@
 //! path and not for new content. Hence it is named by a hash of the wrapper's parameters. The path of the
 //! xbuild program is none of them: it may move without anything having to be rebuilt.
 
+pub(super) mod lld;
 mod response;
 mod run;
+pub(super) mod rustc;
+mod side;
 pub mod translate;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use semver::Version;
@@ -19,17 +22,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Target;
+use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 use crate::toolchain::zig::data::ZigData;
 
 pub(super) use run::KeptRemark;
-pub use run::{COMMAND, run};
+use run::{COMMAND, run};
+pub(super) use side::{FOLDER_VARIABLE, host_variables};
 
 /// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
 /// anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The variable that tells the scripts which xbuild to call.
 pub(super) const PROGRAM_VARIABLE: &str = "XBUILD_PROGRAM";
@@ -60,6 +65,8 @@ pub struct Spec {
     objcopy: Option<Objcopy>,
     /// The folder for zig's caches.
     cache: PathBuf,
+    /// True if the triple is the host's too, so that build scripts which compile for the host call this as well.
+    host: bool,
 }
 
 impl Spec {
@@ -84,7 +91,15 @@ impl Spec {
             cpu: target.zig.cpu.clone(),
             objcopy,
             cache: cache.join("zig"),
+            host: false,
         }
+    }
+
+    /// The same, for a compiler whose host's triple is `host`.
+    #[must_use]
+    pub fn on(mut self, host: &str) -> Self {
+        self.host = self.triple == host;
+        self
     }
 
     /// zig's `-target`: `aarch64-linux-gnu.2.36`.
@@ -117,6 +132,8 @@ pub struct Wrapper {
     pub cmake: PathBuf,
     /// An empty folder: what pkg-config and `CMake` find in place of the host's libraries.
     pub empty: PathBuf,
+    /// What tells the host's pkg-config for whom it is asked, where the host has the target's triple.
+    pub pkg_config: Option<PathBuf>,
 }
 
 impl Wrapper {
@@ -142,11 +159,28 @@ impl Wrapper {
             ar: script("zig-ar", "ar")?,
             ranlib: script("zig-ranlib", "ranlib")?,
             cmake: folder.join("toolchain.cmake"),
+            pkg_config: if spec.host { Some(script("pkg-config", run::PKG_CONFIG)?) } else { None },
             empty,
             spec,
         };
+        if wrapper.spec.host {
+            script("side", run::SIDE)?;
+        }
         write_if_different(&wrapper.cmake, cmake(&wrapper, target).as_bytes(), 0o644)?;
         Ok(wrapper)
+    }
+}
+
+/// Runs what the process was called for, if `arguments` begin with one of the hidden commands by which cargo, rustc
+/// and build scripts call us back. Returns the exit code.
+pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dyn Write) -> Option<u8> {
+    let (command, rest) = arguments.split_first()?;
+    let rest = rest.to_vec();
+    match command.to_str()? {
+        COMMAND => Some(run(rest, environment, stderr)),
+        rustc::COMMAND => Some(run::ended(rustc::run(rest, environment), stderr)),
+        lld::COMMAND => Some(run::ended(lld::run(rest, environment), stderr)),
+        _ => None,
     }
 }
 
@@ -169,13 +203,37 @@ fn script(program: &Path, spec: &Path, tool: &str) -> String {
 }
 
 /// `CMake`'s toolchain file. Without a root path to find things in, `CMake` finds the host's headers and
-/// libraries.
+/// libraries. What is for the host needs only the compilers, which find out for whom they are called, or the
+/// toolchain file that the user has for the host.
 fn cmake(wrapper: &Wrapper, target: &Target) -> String {
     let quote = |path: &Path| format!("[==[{}]==]", path.display());
     let multiarch =
         target.debian.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
+    let (cc, cxx) = (quote(&wrapper.cc), quote(&wrapper.cxx));
+    let for_host = if wrapper.spec.host {
+        let side = quote(&wrapper.cc.with_file_name("side"));
+        format!(
+            "execute_process(COMMAND {side} RESULT_VARIABLE xbuild_is_for_host)\n\
+             if(NOT xbuild_is_for_host EQUAL 0)\n\
+             \x20 if(DEFINED ENV{{HOST_CMAKE_TOOLCHAIN_FILE}})\n\
+             \x20   include(\"$ENV{{HOST_CMAKE_TOOLCHAIN_FILE}}\")\n\
+             \x20 elseif(DEFINED ENV{{CMAKE_TOOLCHAIN_FILE}} AND NOT \
+             \"$ENV{{CMAKE_TOOLCHAIN_FILE}}\" STREQUAL CMAKE_CURRENT_LIST_FILE)\n\
+             \x20   include(\"$ENV{{CMAKE_TOOLCHAIN_FILE}}\")\n\
+             \x20 else()\n\
+             \x20   set(CMAKE_C_COMPILER {cc})\n\
+             \x20   set(CMAKE_CXX_COMPILER {cxx})\n\
+             \x20   set(CMAKE_ASM_COMPILER {cc})\n\
+             \x20 endif()\n\
+             \x20 return()\n\
+             endif()\n"
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "set(CMAKE_SYSTEM_NAME Linux)\n\
+        "{for_host}\
+         set(CMAKE_SYSTEM_NAME Linux)\n\
          set(CMAKE_SYSTEM_PROCESSOR {machine})\n\
          set(CMAKE_C_COMPILER {cc})\n\
          set(CMAKE_CXX_COMPILER {cxx})\n\
@@ -189,8 +247,6 @@ fn cmake(wrapper: &Wrapper, target: &Target) -> String {
          set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\n\
          set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
         machine = target.machine_name,
-        cc = quote(&wrapper.cc),
-        cxx = quote(&wrapper.cxx),
         ar = quote(&wrapper.ar),
         ranlib = quote(&wrapper.ranlib),
         empty = quote(&wrapper.empty),

@@ -78,8 +78,23 @@ fn split(text: &[u8]) -> Vec<OsString> {
 
 /// The text of a response file for zig, if the arguments are too many for a command line.
 pub(super) fn for_zig(arguments: &[OsString]) -> Option<Vec<u8>> {
+    written(arguments, quoted)
+}
+
+/// The same for LLVM's linker, which reads it by GCC's rules.
+pub(super) fn for_lld(arguments: &[OsString]) -> Option<Vec<u8>> {
+    written(arguments, |argument| {
+        let escaped = argument.as_bytes().iter().flat_map(|byte| match byte {
+            b'\\' | b'"' => vec![b'\\', *byte],
+            _ => vec![*byte],
+        });
+        std::iter::once(b'"').chain(escaped).chain(*b"\"\n").collect()
+    })
+}
+
+fn written(arguments: &[OsString], quote: impl Fn(&OsStr) -> Vec<u8>) -> Option<Vec<u8>> {
     let size: usize = arguments.iter().map(|argument| argument.len() + 1).sum();
-    (size > LIMIT).then(|| arguments.iter().flat_map(|argument| quoted(argument)).collect())
+    (size > LIMIT).then(|| arguments.iter().flat_map(|argument| quote(argument)).collect())
 }
 
 /// By zig's rules a backslash protects only a quote, and itself only before one.
@@ -135,5 +150,7 @@ mod tests {
         assert_eq!(for_zig(&["a".into()]), None);
         let many = vec![OsString::from("x".repeat(1000)); 600];
         assert_eq!(for_zig(&many).unwrap().split(|byte| *byte == b'\n').count(), 601);
+        let many = vec![OsString::from(r#"a b\"c"#.repeat(100_000)); 2];
+        assert_eq!(split(&for_lld(&many).unwrap()), many);
     }
 }

@@ -5,34 +5,43 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::translate::{Remark, Task, translate};
-use super::{PREFIXES_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, leading, pinned, response};
+use super::{PREFIXES_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, leading, pinned, response, side};
 use crate::catalog::Target;
+use crate::elf::{ParseError, runpath_to_rpath};
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
 /// The hidden command, by which the programs know that they are called as a wrapper.
-pub const COMMAND: &str = "__zig";
+pub(super) const COMMAND: &str = "__zig";
+/// The tool that stands for the host's pkg-config.
+pub(super) const PKG_CONFIG: &str = "pkg-config";
+/// The tool that does nothing but say for whom it is called: its exit code is 0 for the target.
+pub(super) const SIDE: &str = "side";
 
 /// The exit code when zig did not come to run.
 const FAILED: u8 = 1;
 
-/// Why a wrapper fails before or beside zig.
+/// Why a wrapper fails before or beside what it calls.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("the wrapper was called without a specification and a tool")]
     Usage,
+    #[error("neither pkg-config nor pkgconf is installed")]
+    NoPkgConfig,
     #[error("the wrapper's specification is wrong: {0}")]
     Spec(#[from] serde_json::Error),
     #[error("the wrapper's target `{0}` is not known to this version")]
     Target(String),
     #[error(transparent)]
     Refused(#[from] super::translate::Refused),
+    #[error("what zig has linked cannot be read: {0}")]
+    Linked(#[from] ParseError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -42,6 +51,8 @@ enum Error {
 /// A remark as it is kept for the xbuild that runs the build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct KeptRemark {
+    /// The linker or compiler that is not told.
+    pub(crate) tool: String,
     pub(crate) triple: String,
     pub(crate) argument: String,
     pub(crate) reason: String,
@@ -49,12 +60,17 @@ pub(crate) struct KeptRemark {
 
 /// Runs a tool of zig as another compiler would run. `arguments` are those after [`COMMAND`]; what zig and the
 /// wrapper have to say goes to `stderr`. Returns the exit code.
-pub fn run(
+pub(super) fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment,
     stderr: &mut dyn Write,
 ) -> u8 {
-    match call(arguments.into_iter().collect(), environment, stderr) {
+    ended(call(arguments.into_iter().collect(), environment, stderr), stderr)
+}
+
+/// The exit code of a call, whose error goes to `stderr`.
+pub(super) fn ended(result: Result<u8, Error>, stderr: &mut dyn Write) -> u8 {
+    match result {
         Ok(code) => code,
         Err(error) => {
             // Whoever called a compiler and has closed its stderr wants no explanation.
@@ -66,8 +82,14 @@ pub fn run(
 
 fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Write) -> Result<u8, Error> {
     let mut arguments = arguments.into_iter();
-    let (Some(spec), Some(tool)) = (arguments.next(), arguments.next()) else { return Err(Error::Usage) };
-    let spec: Spec = serde_json::from_slice(&fs::read(Path::new(&spec))?)?;
+    let (Some(path), Some(tool)) = (arguments.next(), arguments.next()) else { return Err(Error::Usage) };
+    let path = PathBuf::from(path);
+    let spec: Spec = serde_json::from_slice(&fs::read(&path)?)?;
+    if spec.host
+        && let Some(result) = on_host(&spec, &path, &tool, arguments.as_slice(), environment)
+    {
+        return result;
+    }
     let read = |path: &OsStr| fs::read(Path::new(path));
     let mut zig = Command::new(&spec.zig).arg(&tool);
     for name in ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"] {
@@ -79,7 +101,7 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     let target = Target::by_triple(&spec.triple).ok_or_else(|| Error::Target(spec.triple.clone()))?;
     let arguments = response::expand(arguments, &read)?;
     let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
-    keep(&translation.remarks, &spec, environment)?;
+    keep(&translation.remarks, "zig", &spec.triple, environment)?;
     match translation.task {
         Task::Ask => Err(zig.args(leading(&spec)).args(translation.arguments).exec().into()),
         Task::Compile => {
@@ -92,22 +114,64 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
             all.push("-g".into());
             all.extend(translation.arguments);
             let folder = output.parent().unwrap_or(Path::new("."));
-            let (code, said) = link(zig, &all, folder)?;
+            let (exit, said) = link(zig, &all, folder)?;
             stderr.write_all(&said)?;
-            if code != 0 {
+            if exit != 0 {
                 explain(&String::from_utf8_lossy(&said), &spec, target, stderr)?;
-                return Ok(code);
+                return Ok(exit);
+            }
+            if translation.rpath {
+                let mut bytes = fs::read(&output)?;
+                if runpath_to_rpath(&mut bytes)? {
+                    fs::write_atomic(&output, &bytes, 0o755)?;
+                }
             }
             match &spec.objcopy {
                 Some(objcopy) if translation.strip_debug => {
                     let search = environment.var_os("LD_LIBRARY_PATH");
-                    let status = objcopy.strip_debug(&output, search).inherit()?;
-                    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+                    Ok(code(objcopy.strip_debug(&output, search).inherit()?.code()))
                 }
                 _ => Ok(0),
             }
         }
     }
+}
+
+/// What is called for the host, and what is asked for and no tool of zig's. `None` for all else.
+fn on_host(
+    spec: &Spec,
+    path: &Path,
+    tool: &OsStr,
+    arguments: &[OsString],
+    environment: &Environment,
+) -> Option<Result<u8, Error>> {
+    let for_host = side::is_for_host(&spec.triple, environment);
+    let tool = tool.to_str().filter(|tool| for_host || [SIDE, PKG_CONFIG].contains(tool))?;
+    if tool == SIDE {
+        return Some(Ok(u8::from(for_host)));
+    }
+    let wrappers = path.parent().and_then(Path::parent).unwrap_or(path);
+    let (program, first) = side::host_tool(tool, wrappers, environment);
+    let command = |program: PathBuf| {
+        let command = Command::new(program).args(first.clone()).args(arguments.iter().cloned());
+        if for_host {
+            return command;
+        }
+        // It finds nothing then, and crates fall back to what they bring.
+        let empty = path.with_file_name("empty");
+        command
+            .env("PKG_CONFIG_LIBDIR", empty)
+            .env("PKG_CONFIG_PATH", "")
+            .env_remove("PKG_CONFIG_SYSROOT_DIR")
+    };
+    let mut error = command(program).exec();
+    if tool == PKG_CONFIG && error.is_not_found() {
+        error = command("pkgconf".into()).exec();
+        if error.is_not_found() {
+            return Some(Err(Error::NoPkgConfig));
+        }
+    }
+    Some(Err(error.into()))
 }
 
 fn link(zig: Command, arguments: &[OsString], folder: &Path) -> Result<(u8, Vec<u8>), Error> {
@@ -121,7 +185,12 @@ fn link(zig: Command, arguments: &[OsString], folder: &Path) -> Result<(u8, Vec<
         }
         None => zig.args(arguments.iter().cloned()).inherit_stdout()?,
     };
-    Ok((status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED), said))
+    Ok((code(status.code()), said))
+}
+
+/// A program's exit code.
+pub(super) fn code(status: Option<i32>) -> u8 {
+    status.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
 }
 
 /// Arguments that keep the paths of this machine out of C objects (`__FILE__`, debug information).
@@ -136,12 +205,18 @@ fn prefix_maps(environment: &Environment) -> Vec<OsString> {
 
 /// Keeps remarks for the xbuild that runs the build, which reports them. One short write to a file that is
 /// opened for appending, so that wrappers that do this at once don't mix their lines.
-fn keep(remarks: &[Remark], spec: &Spec, environment: &Environment) -> io::Result<()> {
+pub(super) fn keep(
+    remarks: &[Remark],
+    tool: &str,
+    triple: &str,
+    environment: &Environment,
+) -> io::Result<()> {
     let Some(path) = environment.path(REMARKS_VARIABLE) else { return Ok(()) };
     let mut lines = Vec::new();
     for remark in remarks {
         let kept = KeptRemark {
-            triple: spec.triple.clone(),
+            tool: tool.to_owned(),
+            triple: triple.to_owned(),
             argument: remark.argument.clone(),
             reason: remark.reason.clone(),
         };
@@ -191,8 +266,6 @@ fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use semver::Version;
 
     use super::*;

@@ -21,6 +21,8 @@ pub struct Translation {
     pub arguments: Vec<OsString>,
     /// True if the debug information is to be taken out of what was linked.
     pub strip_debug: bool,
+    /// True if what was linked is to have RPATH and not RUNPATH.
+    pub rpath: bool,
     /// What was left out or said differently.
     pub remarks: Vec<Remark>,
 }
@@ -82,8 +84,12 @@ pub fn translate(
         instead_of: Vec::new(),
         strip_debug: false,
         strip_all: false,
+        rpath: false,
+        version_script: false,
+        undefined_versions: None,
     };
     state.driver(arguments)?;
+    state.tolerate_undefined_versions();
     let task = task(arguments);
     if matches!(task, Task::Link(_)) && target.libc == Libc::Gnu && state.says_static() {
         return Err(Refused {
@@ -96,6 +102,7 @@ pub fn translate(
     }
     Ok(Translation {
         strip_debug: state.strip_debug && !state.strip_all,
+        rpath: state.rpath,
         arguments: state.written(),
         remarks: state.remarks,
         task,
@@ -145,6 +152,11 @@ struct State<'a> {
     instead_of: Vec<&'a str>,
     strip_debug: bool,
     strip_all: bool,
+    rpath: bool,
+    /// True if a version script is among the arguments.
+    version_script: bool,
+    /// Whether such a script may name what is not defined, where that is said.
+    undefined_versions: Option<bool>,
 }
 
 impl State<'_> {
@@ -227,9 +239,10 @@ impl State<'_> {
             } else if let Some(word) = option.strip_prefix("-z").filter(|word| !word.is_empty()) {
                 option = format!("-z {word}");
             }
-            if self.strip(&option) {
+            if self.strip(&option) || self.dynamic_tags(&option) {
                 continue;
             }
+            self.look_at_versions(&option);
             let data = self.data;
             let found =
                 data.linker.argument.iter().find_map(|rule| Some((rule, self.matches(rule, &option)?)));
@@ -275,6 +288,38 @@ impl State<'_> {
             },
         );
         self.can_strip
+    }
+
+    /// Notes which of the two tags the run path is to have. True if zig is not to be told.
+    fn dynamic_tags(&mut self, option: &str) -> bool {
+        match bare(option) {
+            "enable-new-dtags" => self.rpath = false,
+            "disable-new-dtags" => {
+                self.rpath = true;
+                self.remark(option, "zig always writes RUNPATH; it is made RPATH afterwards");
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn look_at_versions(&mut self, option: &str) {
+        let name = option.split_once('=').map_or(option, |(name, _)| name);
+        match bare(name) {
+            "version-script" => self.version_script = true,
+            "undefined-version" => self.undefined_versions = Some(true),
+            "no-undefined-version" => self.undefined_versions = Some(false),
+            _ => {}
+        }
+    }
+
+    /// GNU ld lets a version script name what is not there, as scripts for several configurations do; zig's
+    /// linker must be told to.
+    fn tolerate_undefined_versions(&mut self) {
+        if self.version_script && self.undefined_versions.is_none() {
+            self.out.push(Out::Linker(vec!["--undefined-version".to_owned()]));
+        }
     }
 
     fn has_separate_value(&self, option: &str) -> bool {
@@ -385,207 +430,4 @@ fn same_option(name: &str, word: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(text: &str) -> Vec<OsString> {
-        text.split(' ').filter(|word| !word.is_empty()).map(OsString::from).collect()
-    }
-
-    fn translated(text: &str, triple: &str) -> Result<Translation, Refused> {
-        translate(&words(text), Target::by_triple(triple).unwrap(), &ZigData::get().version, true)
-    }
-
-    /// What zig is told on aarch64-gnu, as one text.
-    fn said(text: &str) -> String {
-        said_on("aarch64-unknown-linux-gnu", text)
-    }
-
-    fn said_on(triple: &str, text: &str) -> String {
-        let translation = translated(text, triple).unwrap_or_else(|refused| panic!("{refused}"));
-        let words: Vec<_> =
-            translation.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        words.join(" ")
-    }
-
-    #[test]
-    fn linker_arguments_that_zig_refuses_are_left_out_or_said_differently() {
-        // Each of these ends zig 0.15 to 0.17 with "unsupported linker arg" or "extension flag".
-        for (given, expected) in [
-            ("-Wl,-O1", ""),
-            ("-Wl,-znostart-stop-gc", "-Wl,--no-gc-sections"),
-            ("-Wl,-z,nostart-stop-gc -Wl,--gc-sections", "-Wl,--no-gc-sections"),
-            ("-Wl,--no-rosegment", ""),
-            ("-Wl,-plugin-opt=O2", ""),
-            ("-Wl,-plugin-opt=mcpu=generic", ""),
-            ("-Wl,--dynamic-list,/x/dyn.list", "-Wl,--export-dynamic"),
-            ("-Wl,--dynamic-list=/x/dyn.list", "-Wl,--export-dynamic"),
-            ("-Wl,--undefined=main", "-Wl,-u,main"),
-            ("-Wl,--undefined -Wl,main", "-Wl,-u,main"),
-            ("-Wl,--exclude-libs,ALL", ""),
-            ("-Wl,--allow-multiple-definition", ""),
-            ("-Wl,--icf=all", ""),
-            ("-Wl,--threads=2", ""),
-            ("-Wl,--unresolved-symbols=ignore-all", ""),
-            ("-Wl,-Map=/x/x.map", ""),
-            ("-Wl,-Map,/x/x.map", ""),
-            ("-Wl,--warn-common", ""),
-            ("-Wl,-z,pack-relative-relocs", ""),
-            ("-Wl,--package-metadata=x", ""),
-            ("-Wl,-eSTART", "-Wl,--entry,START"),
-            ("-Wl,main.o", "main.o"),
-            ("-Wl,-z,separate-code,-z,now", "-Wl,-z,now"),
-        ] {
-            assert_eq!(said(given), expected, "{given}");
-        }
-    }
-
-    #[test]
-    fn linker_arguments_that_zig_takes_are_passed_on() {
-        for given in [
-            "-Wl,--as-needed",
-            "-Wl,--no-undefined-version",
-            "-Wl,-u,main",
-            "-Wl,--version-script=/x/v.map",
-            "-Wl,--eh-frame-hdr",
-            "-Wl,-eh-frame-hdr",
-            "-Wl,-z,noexecstack",
-            "-Wl,--gc-sections",
-            "-Wl,--build-id=sha1",
-            "-Wl,-T,/dev/null",
-            "-Wl,-Bstatic",
-            "-Wl,--start-group",
-            "-Wl,-rpath,/x",
-            "-Wl,--dynamic-linker=/lib/x",
-            "-Wl,-soname,x",
-            "-Wl,--wrap=malloc",
-            "-Wl,-z,max-page-size=65536",
-            "-Wl,-e,main",
-            "-Wl,--entry=main",
-            "-Wl,--export-dynamic",
-            "-Wl,-export-dynamic",
-            "-Wl,--whole-archive",
-            "-Wl,--never-heard-of=this",
-            "-lgcc_s",
-            "-pie",
-            "-nodefaultlibs",
-            "-rdynamic",
-            "-B/x",
-        ] {
-            assert_eq!(said(given), given);
-        }
-        assert_eq!(said("-Wl,-z,relro,-z,now"), "-Wl,-z,relro -Wl,-z,now");
-        assert_eq!(said("-Wl,-z -Wl,now"), "-Wl,-z,now");
-        assert_eq!(said("-Xlinker -rpath -Xlinker /a,b"), "-Xlinker -rpath -Xlinker /a,b");
-        assert_eq!(said("-Xlinker --icf=all -o --target=x main.o"), "-o --target=x main.o");
-    }
-
-    #[test]
-    fn what_would_change_the_program_is_refused() {
-        for given in [
-            "-Wl,--defsym=foo=1",
-            "-Wl,--defsym,foo=1",
-            "-Wl,--emit-relocs",
-            "-Wl,--push-state",
-            "-Wl,--fix-cortex-a53-843419",
-            "-Xlinker --pop-state",
-        ] {
-            let refused = translated(given, "aarch64-unknown-linux-gnu").unwrap_err();
-            assert!(given.contains(&refused.argument), "{refused}");
-        }
-        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-        let wrap = words("-Wl,--wrap=malloc");
-        assert!(translate(&wrap, target, &Version::new(0, 16, 0), true).is_err());
-        assert!(translate(&wrap, target, &Version::new(0, 17, 0), true).is_ok());
-    }
-
-    #[test]
-    fn nothing_is_left_out_without_a_remark() {
-        let translation = translated(
-            "--target=aarch64-unknown-linux-gnu -Wl,-O1,--icf=all -mtune=native x.o -o x",
-            "aarch64-unknown-linux-gnu",
-        )
-        .unwrap();
-        let remarked: Vec<_> = translation.remarks.iter().map(|remark| remark.argument.as_str()).collect();
-        assert_eq!(
-            remarked,
-            ["--target=aarch64-unknown-linux-gnu", "-O1", "--icf=all", "-mtune=native"].map(|word| word)
-        );
-        assert_eq!(translation.arguments, words("x.o -o x"));
-    }
-
-    #[test]
-    fn the_target_is_the_wrappers_business() {
-        assert_eq!(said("--target=aarch64-unknown-linux-gnu -c x.c"), "-c x.c");
-        assert_eq!(said("--target aarch64-unknown-linux-gnu -c x.c"), "-c x.c");
-        assert_eq!(said("-target aarch64-linux-gnu -c x.c"), "-c x.c");
-    }
-
-    #[test]
-    fn processors_get_zigs_names() {
-        let arm64 = "aarch64-unknown-linux-gnu";
-        for (triple, given, expected) in [
-            (arm64, "-march=armv8-a", "-mcpu=generic+v8a"),
-            (arm64, "-march=armv8.2-a+fp16+crypto", "-mcpu=generic+v8_2a+fullfp16+crypto"),
-            (arm64, "-march=armv8-a+nosimd", "-mcpu=generic+v8a-neon"),
-            (arm64, "-mcpu=cortex-a53", "-mcpu=cortex_a53"),
-            (arm64, "-mcpu=cortex_a53", "-mcpu=cortex_a53"),
-            ("x86_64-unknown-linux-gnu", "-march=x86-64-v3", "-mcpu=x86_64_v3"),
-            ("x86_64-unknown-linux-gnu", "-march=skylake-avx512", "-mcpu=skylake_avx512"),
-            ("x86_64-unknown-linux-gnu", "-mavx2", "-mavx2"),
-            (
-                "armv7-unknown-linux-gnueabihf",
-                "-march=armv7-a -mfpu=vfpv3-d16",
-                "-mcpu=generic+v7a+vfp3-d32+thumb2-neon -mfpu=vfpv3-d16",
-            ),
-            ("armv7-unknown-linux-gnueabihf", "-mfpu=neon", "-mcpu=generic+v7a+vfp3+thumb2+neon"),
-            ("riscv64gc-unknown-linux-gnu", "-march=rv64gc", "-mcpu=generic_rv64+m+a+f+d+c"),
-            ("powerpc64le-unknown-linux-gnu", "-mcpu=power9", "-mcpu=pwr9"),
-        ] {
-            assert_eq!(said_on(triple, given), expected, "{triple} {given}");
-        }
-    }
-
-    #[test]
-    fn macros_of_the_preprocessor_are_the_drivers() {
-        assert_eq!(said("-Wp,-U_FORTIFY_SOURCE -c x.c"), "-U_FORTIFY_SOURCE -c x.c");
-        assert_eq!(said("-Wp,-D_FORTIFY_SOURCE=2 -c x.c"), "-D_FORTIFY_SOURCE=2 -c x.c");
-        assert_eq!(said("-Wp,-MD,x.d -c x.c"), "-Wp,-MD,x.d -c x.c");
-    }
-
-    #[test]
-    fn only_debug_information_is_stripped_where_only_that_was_asked_for() {
-        let strip = |text: &str, can_strip: bool| {
-            let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-            let translation = translate(&words(text), target, &ZigData::get().version, can_strip).unwrap();
-            (translation.strip_debug, translation.arguments)
-        };
-        assert_eq!(strip("x.o -Wl,--strip-debug", true), (true, words("x.o")));
-        assert_eq!(strip("x.o -Wl,-S", true), (true, words("x.o")));
-        assert_eq!(strip("x.o -Wl,--strip-debug", false), (false, words("x.o -Wl,--strip-debug")));
-        assert_eq!(strip("x.o -Wl,--strip-all", true), (false, words("x.o -Wl,--strip-all")));
-        assert_eq!(strip("x.o -s -Wl,-S", true), (false, words("x.o -s")));
-    }
-
-    #[test]
-    fn static_programs_are_for_musl() {
-        let refused = translated("x.o -static-pie", "x86_64-unknown-linux-gnu").unwrap_err();
-        assert!(refused.reason.contains("musl"), "{refused}");
-        assert_eq!(said_on("x86_64-unknown-linux-musl", "x.o -static-pie"), "x.o -static -pie");
-        assert_eq!(said("-static -c x.c"), "-static -c x.c");
-    }
-
-    #[test]
-    fn tells_linking_from_compiling_and_asking() {
-        let task = |text: &str| task(&words(text));
-        assert_eq!(task("a.o b.o -o /x/y"), Task::Link("/x/y".into()));
-        assert_eq!(task("a.o -oy"), Task::Link("y".into()));
-        assert_eq!(task("a.c"), Task::Link("a.out".into()));
-        assert_eq!(task("-c a.c -o a.o"), Task::Compile);
-        assert_eq!(task("-E a.c"), Task::Compile);
-        assert_eq!(task("--version"), Task::Ask);
-        assert_eq!(task("-v"), Task::Ask);
-        assert_eq!(task("-print-search-dirs"), Task::Ask);
-        assert_eq!(task("-dumpmachine"), Task::Ask);
-    }
-}
+mod tests;
