@@ -1,17 +1,20 @@
-//! A platform, `os/architecture[/variant]`: parsed, normalised as containerd does, and matched.
+//! A platform, `os[(version[+feature…])]/architecture[/variant]`: parsed, normalised as containerd does, and matched.
 //!
 //! Parsing normalises, so two `Platform`s are equal exactly when they mean the same machine:
-//! `arm64/v8` is `arm64`, `armhf` is `arm/v7`, `amd64/v1` is `amd64`. Pure; knows nothing of target
-//! triples (that is `catalog`).
+//! `arm64/v8` is `arm64`, `armhf` is `arm/v7`, `amd64/v1` is `amd64`. The version of the operating system and the
+//! features that an image wants are part of it: an index has an image for each build of Windows, and nothing but
+//! `os.version` tells them apart. Pure; knows nothing of target triples (that is `catalog`).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use crate::error::{ExitCode, Explain};
+use crate::oci::PlatformFields;
 
-/// An operating system, an architecture and, where it matters, a variant.
+/// An operating system, an architecture and, where they matter, a variant, the system's version and features.
 ///
 /// The names are Go's (`GOOS`, `GOARCH`), as the OCI image index specification asks
 /// ([`platform` of a descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
@@ -19,7 +22,16 @@ use crate::error::{ExitCode, Explain};
 pub struct Platform {
     os: String,
     architecture: String,
+    /// What most platforms do not have; `None` where there is nothing of it. Errors carry platforms, and are to be small.
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Rest {
     variant: Option<String>,
+    os_version: Option<String>,
+    /// Sorted, each once.
+    features: Vec<String>,
 }
 
 /// A text that is not a platform.
@@ -45,7 +57,11 @@ impl Explain for ParseError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("write it as os/architecture[/variant], for example linux/arm64 or linux/arm/v7".into())
+        Some(
+            "write it as os/architecture[/variant], for example linux/arm64 or linux/arm/v7; a version of the system \
+             as in windows(10.0.17763.1)/amd64"
+                .into(),
+        )
     }
 }
 
@@ -83,7 +99,77 @@ impl Platform {
             other => other.to_owned(),
         };
         let (architecture, variant) = normalise(architecture, variant.unwrap_or_default());
-        Self { os, architecture, variant: (!variant.is_empty()).then_some(variant) }
+        let rest = Rest { variant: (!variant.is_empty()).then_some(variant), ..Rest::default() };
+        Self { os, architecture, rest: rest.boxed() }
+    }
+
+    /// The same for one version of the operating system, and for machines with these features.
+    #[must_use]
+    fn on(mut self, version: Option<&str>, features: impl IntoIterator<Item = String>) -> Self {
+        let mut rest = self.rest.map(|rest| *rest).unwrap_or_default();
+        rest.os_version = version.filter(|version| !version.is_empty()).map(ToOwned::to_owned);
+        rest.features = features.into_iter().filter(|feature| !feature.is_empty()).collect();
+        rest.features.sort();
+        rest.features.dedup();
+        self.rest = rest.boxed();
+        self
+    }
+
+    /// The platform that an entry of an index tells; `None` where it has no operating system or no architecture, as
+    /// entries have that are no images.
+    #[must_use]
+    pub fn of_fields(fields: &PlatformFields) -> Option<Self> {
+        Self::of_parts(&fields.os, &fields.architecture, fields.variant.as_deref(), &fields.other)
+    }
+
+    /// The platform that an image's configuration tells, likewise.
+    #[must_use]
+    pub fn of_config(config: &Value) -> Option<Self> {
+        let text = |key: &str| config[key].as_str();
+        let (os, architecture) = (text("os").unwrap_or_default(), text("architecture").unwrap_or_default());
+        Self::of_parts(os, architecture, text("variant"), config.as_object()?)
+    }
+
+    fn of_parts(
+        os: &str,
+        architecture: &str,
+        variant: Option<&str>,
+        other: &Map<String, Value>,
+    ) -> Option<Self> {
+        if os.is_empty() || architecture.is_empty() {
+            return None;
+        }
+        let version = other.get(OS_VERSION).and_then(Value::as_str);
+        // Docker's lists have processors' features beside those of the system.
+        let features = [OS_FEATURES, "features"].into_iter().filter_map(|key| other.get(key)?.as_array());
+        let features = features.flatten().filter_map(Value::as_str).map(ToOwned::to_owned);
+        Some(Self::new(os, architecture, variant).on(version, features))
+    }
+
+    /// As an entry of an index has it.
+    #[must_use]
+    pub fn fields(&self) -> PlatformFields {
+        let mut other = Map::new();
+        if let Some(version) = self.os_version() {
+            other.insert(OS_VERSION.into(), json!(version));
+        }
+        if !self.features().is_empty() {
+            other.insert(OS_FEATURES.into(), json!(self.features()));
+        }
+        let (os, architecture, variant) =
+            (self.os.clone(), self.architecture.clone(), self.variant().map(ToOwned::to_owned));
+        PlatformFields { architecture, os, variant, other }
+    }
+
+    /// False where both tell a version or features and these are others, or where the machine is another.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        let machine = |platform: &Self| (platform.os.clone(), platform.architecture.clone());
+        let features = !self.features().is_empty() && !other.features().is_empty();
+        machine(self) == machine(other)
+            && self.variant() == other.variant()
+            && self.os_version().zip(other.os_version()).is_none_or(|(own, other)| own == other)
+            && (!features || self.features() == other.features())
     }
 
     /// The operating system, `linux` for all that xbuild builds.
@@ -101,19 +187,50 @@ impl Platform {
     /// The variant: `v7` in `linux/arm/v7`; `None` in `linux/arm64`.
     #[must_use]
     pub fn variant(&self) -> Option<&str> {
-        self.variant.as_deref()
+        self.rest.as_ref()?.variant.as_deref()
+    }
+
+    /// The version of the operating system, `10.0.17763.1`, where it matters.
+    #[must_use]
+    pub fn os_version(&self) -> Option<&str> {
+        self.rest.as_ref()?.os_version.as_deref()
+    }
+
+    fn features(&self) -> &[String] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.features)
+    }
+
+    /// True if an image for `offered` is for this platform, of whatever version and features where this tells none.
+    #[must_use]
+    pub fn covers(&self, offered: &Self) -> bool {
+        self.older(offered) == Some(0)
     }
 
     /// How well an image for `offered` serves this platform: `None` if it does not run here, else a rank
-    /// in which the lower is the better (0 is the very platform).
+    /// in which the lower is the better (0 is the very platform). Of equal ranks neither is better.
     ///
-    /// Older Arm and x86-64 variants run on newer ones, as containerd's `Only` matcher has it.
+    /// Older Arm and x86-64 variants run on newer ones, as containerd's `Only` matcher has it. A version stands for
+    /// all that it is the beginning of, and none for every one; so do features.
     #[must_use]
     pub fn rank(&self, offered: &Self) -> Option<u8> {
-        if self.os != offered.os || self.architecture != offered.architecture {
+        let exact = self.os_version() == offered.os_version() && self.features() == offered.features();
+        Some(self.older(offered)?.saturating_mul(2).saturating_add(u8::from(!exact)))
+    }
+
+    /// By how many variants the platform of an image is older than this one, which it runs on.
+    fn older(&self, offered: &Self) -> Option<u8> {
+        let begins = |wanted: &str| {
+            let rest = offered.os_version().and_then(|version| version.strip_prefix(wanted));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if self.os != offered.os
+            || self.architecture != offered.architecture
+            || !self.os_version().is_none_or(begins)
+            || !self.features().iter().all(|feature| offered.features().contains(feature))
+        {
             return None;
         }
-        if self.variant == offered.variant {
+        if self.variant() == offered.variant() {
             return Some(0);
         }
         let level = |platform: &Self| -> Option<u8> {
@@ -129,12 +246,38 @@ impl Platform {
         wanted.checked_sub(offered)
     }
 
+    /// The positions of the platforms that serve this one best: one, or several that serve it equally well.
+    pub fn best<'a>(&self, offered: impl Iterator<Item = &'a Self> + Clone) -> Vec<usize> {
+        Self::lowest(offered.map(|offered| self.rank(offered)))
+    }
+
+    /// The positions of all images that are for this platform, whatever version and features they are for.
+    pub fn every<'a>(&self, offered: impl Iterator<Item = &'a Self> + Clone) -> Vec<usize> {
+        Self::lowest(offered.map(|offered| self.older(offered)))
+    }
+
+    fn lowest(ranks: impl Iterator<Item = Option<u8>> + Clone) -> Vec<usize> {
+        let lowest = ranks.clone().flatten().min();
+        let at = ranks.enumerate().filter(|(_, rank)| rank.is_some() && *rank == lowest);
+        at.map(|(position, _)| position).collect()
+    }
+
     /// The name of a folder or file for this platform, as buildx writes them: `linux_arm_v7`.
     #[must_use]
     pub fn file_name(&self) -> String {
-        self.to_string().replace('/', "_")
+        self.to_string().replace(['/', '(', ')', '+'], "_")
     }
 }
+
+impl Rest {
+    fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+/// Keys of a platform in documents.
+const OS_VERSION: &str = "os.version";
+const OS_FEATURES: &str = "os.features";
 
 /// containerd's `normalizeArch`, arm by arm.
 #[allow(clippy::match_same_arms, reason = "a table reads best in its order")]
@@ -161,17 +304,44 @@ impl FromStr for Platform {
     type Err = ParseError;
 
     /// Parses `os`, `architecture`, `os/architecture` or `os/architecture/variant`. A single
-    /// component is an operating system or an architecture of Linux, whichever is known by that name.
+    /// component is an operating system or an architecture of Linux, whichever is known by that name. A version of
+    /// the operating system stands behind it in parentheses, as containerd writes it, or behind a colon at the end,
+    /// as crane does.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let parts: Vec<&str> = text.trim().split('/').collect();
-        if parts.iter().any(|part| part.is_empty()) {
+        let bad = || ParseError::BadCharacter(text.to_owned());
+        let (names, mut version) = match text.trim().rsplit_once(':') {
+            Some((names, version)) => (names, Some(version)),
+            None => (text.trim(), None),
+        };
+        let mut parts: Vec<&str> = names.split('/').collect();
+        let mut features = Vec::new();
+        if let Some(first) = parts.first_mut()
+            && let Some((os, within)) = first.strip_suffix(')').and_then(|first| first.split_once('('))
+        {
+            *first = os;
+            let mut within = within.split('+');
+            let told = within.next().filter(|told| !told.is_empty());
+            if told.is_some() && version.is_some() {
+                return Err(bad());
+            }
+            version = version.or(told);
+            features.extend(within);
+        }
+        if parts.iter().chain(&version).chain(&features).any(|part| part.is_empty()) {
             return Err(ParseError::Empty(text.to_owned()));
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        if !parts.iter().all(|part| part.chars().all(allowed)) {
-            return Err(ParseError::BadCharacter(text.to_owned()));
+        if !parts.iter().chain(&version).chain(&features).all(|part| part.chars().all(allowed)) {
+            return Err(bad());
         }
-        match parts[..] {
+        Ok(Self::of_names(&parts, text)?.on(version, features.into_iter().map(ToOwned::to_owned)))
+    }
+}
+
+impl Platform {
+    /// One to three names.
+    fn of_names(parts: &[&str], text: &str) -> Result<Self, ParseError> {
+        match *parts {
             [one] => {
                 let os = Self::new(one, "amd64", None);
                 let architecture = Self::new("linux", one, None);
@@ -192,8 +362,16 @@ impl FromStr for Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
+        formatter.write_str(&self.os)?;
+        if self.os_version().is_some() || !self.features().is_empty() {
+            write!(formatter, "({}", self.os_version().unwrap_or_default())?;
+            for feature in self.features() {
+                write!(formatter, "+{feature}")?;
+            }
+            formatter.write_str(")")?;
+        }
+        write!(formatter, "/{}", self.architecture)?;
+        match self.variant() {
             Some(variant) => write!(formatter, "/{variant}"),
             None => Ok(()),
         }
@@ -260,7 +438,72 @@ mod tests {
         assert!(v7.rank(&v6) < v7.rank(&v5));
         assert_eq!(v6.rank(&v7), None);
         assert_eq!(platform("arm64").rank(&v7), None);
-        assert_eq!(platform("linux/amd64/v3").rank(&platform("amd64")), Some(2));
+        assert_eq!(platform("linux/amd64/v3").rank(&platform("amd64")), Some(4));
         assert_eq!(platform("amd64").rank(&platform("linux/amd64/v3")), None);
+    }
+
+    #[test]
+    fn a_version_and_features_are_part_of_a_platform() {
+        for (given, meant) in [
+            ("windows(10.0.17763.1)/amd64", "windows(10.0.17763.1)/amd64"),
+            ("windows/amd64:10.0.17763.1", "windows(10.0.17763.1)/amd64"),
+            ("linux(+b+a+b)/arm/v7", "linux(+a+b)/arm/v7"),
+            ("Windows(1+x)", "windows(1+x)/amd64"),
+        ] {
+            assert_eq!(platform(given).to_string(), meant, "{given}");
+            assert_eq!(platform(meant), platform(given));
+            assert_eq!(Platform::of_fields(&platform(given).fields()), Some(platform(given)));
+        }
+        assert_eq!(platform("windows(10.0.17763.1)/amd64").file_name(), "windows_10.0.17763.1__amd64");
+        for text in ["windows(1)/amd64:2", "linux/(1)", "linux(1/amd64", "linux)/amd64", "linux(1 2)/amd64"] {
+            assert!(matches!(text.parse::<Platform>(), Err(ParseError::BadCharacter(_))), "{text}");
+        }
+        for text in ["windows/amd64:", "linux(+)/amd64", "(1)/amd64"] {
+            assert!(matches!(text.parse::<Platform>(), Err(ParseError::Empty(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_tell_all_of_it_or_nothing() {
+        let of = |document: Value| Platform::of_config(&document).map(|platform| platform.to_string());
+        let windows = json!({ "os": "windows", "architecture": "amd64", "os.version": "10.0.1" });
+        assert_eq!(of(windows.clone()).as_deref(), Some("windows(10.0.1)/amd64"));
+        let fields: PlatformFields = serde_json::from_value(windows).unwrap();
+        assert_eq!(Platform::of_fields(&fields), Some(platform("windows(10.0.1)/amd64")));
+        let features = json!({
+            "os": "linux", "architecture": "amd64", "os.version": "", "os.features": ["b"], "features": ["sse4", 1],
+        });
+        assert_eq!(of(features).as_deref(), Some("linux(+b+sse4)/amd64"));
+        for document in [
+            json!({ "os": "linux" }),
+            json!({ "os": "linux", "architecture": "" }),
+            json!({ "os": "", "architecture": "amd64" }),
+            json!({ "os": 1, "architecture": "amd64" }),
+            json!([]),
+        ] {
+            assert_eq!(of(document), None);
+        }
+    }
+
+    #[test]
+    fn several_may_serve_a_platform_equally_well() {
+        let offered =
+            ["windows(10.0.17763.1)/amd64", "linux/amd64", "windows(10.0.20348.1)/amd64"].map(platform);
+        let best = |text: &str| platform(text).best(offered.iter());
+        assert_eq!(best("windows/amd64"), [0, 2]);
+        assert_eq!(best("windows(10.0.20348.1)/amd64"), [2]);
+        assert_eq!(best("windows(10.0.17763)/amd64"), [0]);
+        assert_eq!(best("windows(10.0.1)/amd64"), Vec::<usize>::new());
+        assert_eq!(best("linux(+x)/amd64"), Vec::<usize>::new());
+        // Who wants no version in particular gets what is for none in particular; a copy takes all.
+        let offered = ["linux(+sse4)/amd64", "linux/amd64"].map(platform);
+        assert_eq!(platform("amd64").best(offered.iter()), [1]);
+        assert_eq!(platform("amd64").every(offered.iter()), [0, 1]);
+        assert_eq!(platform("linux(+sse4)/amd64").best(offered.iter()), [0]);
+        let (old, new, any) =
+            (platform("windows(1)/amd64"), platform("windows(2)/amd64"), platform("windows/amd64"));
+        assert!(old.agrees(&any) && any.agrees(&new) && !old.agrees(&new));
+        assert!(!any.agrees(&platform("linux/amd64")));
+        assert!(any.covers(&old) && !old.covers(&any) && !platform("arm").covers(&platform("linux/arm/v6")));
     }
 }

@@ -11,16 +11,18 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::BaseImage;
-use super::select::{self, Choice, list};
+use super::select::{self, Choice, list, list_all};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
-use crate::layout::{Layout, ReadError};
+use crate::layout::choose::{self, names_of};
+use crate::layout::{Layout, ReadError, Selector};
 use crate::lock::ImagePin;
-use crate::oci::{Descriptor, Digest, annotation};
+use crate::oci::{Descriptor, Digest};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
+use crate::report::style::counted;
 use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
@@ -35,23 +37,35 @@ pub enum LayoutBaseError {
     /// There is nothing at the path.
     #[error("the base `{}` does not exist", .0.display())]
     Missing(PathBuf),
-    /// The layout has no such tag.
-    #[error("the base `{}` has no tag `{wanted}`; it has {}", path.display(), list(available))]
+    /// The layout has no such image.
+    #[error("the base `{}` has no image `{wanted}`; it has {}", path.display(), ways_of(ways))]
     NoTag {
         /// The layout.
         path: PathBuf,
-        /// What was asked for.
+        /// The tag, name or digest that was asked for.
         wanted: String,
-        /// What it has.
-        available: Vec<String>,
+        /// What it has, each as it can be told from all others.
+        ways: Vec<Selector>,
     },
     /// The layout has several images and none was chosen, or none at all.
-    #[error("the base `{}` has not one image but {}: say which, as in oci:PATH:TAG", path.display(), list(available))]
+    #[error("the base `{}{selector}` has not one image but {}", path.display(), ways_of(ways))]
     Ambiguous {
         /// The layout.
         path: PathBuf,
-        /// Its tags.
-        available: Vec<String>,
+        /// What was asked for.
+        selector: Selector,
+        /// What it can mean, likewise.
+        ways: Vec<Selector>,
+    },
+    /// Several images of it serve the platform equally well.
+    #[error("the base `{}` has {} images for {wanted}: {}", path.display(), found.len(), list_all(found))]
+    SeveralForPlatform {
+        /// The base.
+        path: PathBuf,
+        /// The platform.
+        wanted: Platform,
+        /// What serves it.
+        found: Vec<(Platform, Digest)>,
     },
     /// The pinned image is not there any more.
     #[error("the base `{}` has no manifest {pinned}, which is pinned; it has {}", path.display(), list(available))]
@@ -114,6 +128,7 @@ impl Explain for LayoutBaseError {
             | Self::NotPinned { .. }
             | Self::NoTag { .. }
             | Self::Ambiguous { .. }
+            | Self::SeveralForPlatform { .. }
             | Self::Damaged { source: ReadError::NotALayout { .. }, .. } => ExitCode::NoBase,
             Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
             Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
@@ -125,11 +140,14 @@ impl Explain for LayoutBaseError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Missing(_) => Some("write the path of an OCI layout, as in --base oci:PATH[:TAG]".into()),
-            Self::NoTag { available, .. } | Self::Ambiguous { available, .. } => Some(
-                available
-                    .first()
-                    .map_or("choose another base".into(), |tag| format!("for example oci:PATH:{tag}")),
-            ),
+            Self::NoTag { path, ways, .. } | Self::Ambiguous { path, ways, .. } => {
+                Some(ways.first().map_or("choose another base".into(), |way| {
+                    format!("say which, as in oci:{}{way}", path.display())
+                }))
+            }
+            Self::SeveralForPlatform { path, found, .. } => found
+                .first()
+                .map(|(_, digest)| format!("choose one by its digest: oci:{}@{digest}", path.display())),
             Self::NotPinned { .. } => {
                 Some("bring the pinned image back, or pin what is there now: `xbuild lock --update`".into())
             }
@@ -166,8 +184,8 @@ pub struct ResolvedLayout {
 pub struct LayoutRequest<'a> {
     /// The layout's folder or archive.
     pub path: &'a Path,
-    /// Its tag, if one was given.
-    pub tag: Option<&'a str>,
+    /// Which of its images.
+    pub selector: &'a Selector,
     /// The platform.
     pub platform: &'a Platform,
     /// The target whose glibc is looked for.
@@ -196,12 +214,15 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
     let (name, index, manifest) = if let Some(pin) = request.pin {
         (pin.name.clone(), pin.index.clone(), pinned(&layout, request, pin)?)
     } else {
-        let entry = choose_entry(&layout.entries().map_err(damaged)?, request)?;
-        let name =
-            entry.annotation(annotation::CONTAINERD_NAME).or_else(|| entry.annotation(annotation::REF_NAME));
-        let manifest = choose_manifest(&layout, &entry, request, &damaged)?;
-        let index = (entry.digest != manifest.digest).then_some(entry.digest.clone());
-        (name.map(ToOwned::to_owned), index, manifest)
+        let roots = choose_entry(&layout, request, &damaged)?;
+        let name = roots.first().and_then(|entry| names_of(entry).into_iter().next());
+        let manifest = choose_manifest(&layout, &roots, request, &damaged)?;
+        // Where the list of the platforms is the layout's own, no document has it.
+        let index = match roots.as_slice() {
+            [entry] if entry.digest != manifest.digest => Some(entry.digest.clone()),
+            _ => None,
+        };
+        (name, index, manifest)
     };
     let document = layout.json(&manifest).map_err(damaged)?;
     let config = select::config(&document).map_err(|reason| shape(&reason))?;
@@ -241,8 +262,8 @@ fn pinned(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let path = request.path.to_owned();
             let damaged = |source| LayoutBaseError::Damaged { path: path.clone(), source };
-            let now = choose_entry(&layout.entries().map_err(damaged)?, request)
-                .and_then(|entry| choose_manifest(layout, &entry, request, &damaged));
+            let now = choose_entry(layout, request, &damaged)
+                .and_then(|roots| choose_manifest(layout, &roots, request, &damaged));
             let available = now.map(|manifest| manifest.digest.to_string()).into_iter().collect();
             Err(LayoutBaseError::NotPinned { path, pinned: pin.digest.clone(), available })
         }
@@ -250,40 +271,55 @@ fn pinned(
     }
 }
 
-/// The entry of `index.json` that is meant.
-fn choose_entry(entries: &[Descriptor], request: &LayoutRequest<'_>) -> Result<Descriptor, LayoutBaseError> {
-    let names = |entry: &Descriptor| {
-        [annotation::REF_NAME, annotation::CONTAINERD_NAME]
-            .iter()
-            .filter_map(|key| entry.annotation(key).map(ToOwned::to_owned))
-            .collect::<Vec<_>>()
-    };
-    let available = || entries.iter().filter_map(|entry| names(entry).into_iter().next()).collect();
-    let path = request.path.to_owned();
-    match (request.tag, entries) {
-        (Some(wanted), _) => {
-            entries.iter().find(|entry| names(entry).iter().any(|name| name == wanted)).cloned().ok_or_else(
-                || LayoutBaseError::NoTag { path, wanted: wanted.to_owned(), available: available() },
-            )
+/// The entry of `index.json` that is meant, or the entries of an image whose platforms are a list there.
+fn choose_entry(
+    layout: &Layout,
+    request: &LayoutRequest<'_>,
+    damaged: &dyn Fn(ReadError) -> LayoutBaseError,
+) -> Result<Vec<Descriptor>, LayoutBaseError> {
+    let entries = layout.entries().map_err(damaged)?;
+    let mut read = |entry: &Descriptor| layout.json(entry).ok();
+    let (path, selector) = (request.path.to_owned(), request.selector.clone());
+    let several = match choose::choose(&entries, &selector, &mut read) {
+        choose::Choice::Entry(entry) => return Ok(vec![entry]),
+        choose::Choice::Platforms(list) => return Ok(list),
+        choose::Choice::Several(several) => several,
+        choose::Choice::Nothing => {
+            let ways = choose::ways(&entries, &entries, &mut read);
+            let wanted = match &selector {
+                Selector::Only => return Err(LayoutBaseError::Ambiguous { path, selector, ways }),
+                Selector::Name(name) => name.clone(),
+                Selector::Digest(digest) => digest.to_string(),
+            };
+            return Err(LayoutBaseError::NoTag { path, wanted, ways });
         }
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => Err(LayoutBaseError::Ambiguous { path, available: available() }),
-    }
+    };
+    let ways = choose::ways(&entries, &several, &mut read);
+    Err(LayoutBaseError::Ambiguous { path, selector, ways })
+}
+
+/// Images in a message, by what tells them apart.
+fn ways_of(ways: &[Selector]) -> String {
+    let name = |way: &Selector| way.to_string().trim_start_matches([':', '@']).to_owned();
+    list(&ways.iter().map(name).collect::<Vec<_>>())
 }
 
 /// The manifest that serves the platform best.
 fn choose_manifest(
     layout: &Layout,
-    entry: &Descriptor,
+    roots: &[Descriptor],
     request: &LayoutRequest<'_>,
     damaged: &dyn Fn(ReadError) -> LayoutBaseError,
 ) -> Result<Descriptor, LayoutBaseError> {
     let path = request.path.to_owned();
-    let chosen = select::manifest(entry, request.platform, &mut |descriptor| layout.json(descriptor));
+    let chosen = select::manifest(roots, request.platform, &mut |descriptor| layout.json(descriptor));
     match chosen.map_err(damaged)? {
         Choice::Manifest(manifest) => Ok(manifest),
         Choice::Lacking(available) => {
             Err(LayoutBaseError::PlatformNotInBase { path, wanted: request.platform.clone(), available })
+        }
+        Choice::Several(found) => {
+            Err(LayoutBaseError::SeveralForPlatform { path, wanted: request.platform.clone(), found })
         }
         Choice::Shape(reason) => Err(LayoutBaseError::Shape { path, reason }),
     }
@@ -377,7 +413,7 @@ impl ResolvedLayout {
                 None => format!("oci:{file}"),
             },
             digest: Some(self.manifest.digest.to_string()),
-            content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
+            content: format!("{}, {} MB", counted(self.layers.len(), "layer"), size.div_ceil(1_000_000)),
             glibc: self.glibc,
             added: Vec::new(),
         }

@@ -362,10 +362,10 @@ impl Resolver<'_> {
                 };
                 Ok(ResolvedBase::Apt(Box::new(resolved)))
             }
-            BaseSource::Layout { path, tag } => {
+            BaseSource::Layout { path, selector } => {
                 let request = layout::LayoutRequest {
                     path,
-                    tag: tag.as_deref(),
+                    selector,
                     platform: &wanted.platform,
                     target: wanted.target.value,
                     cache: &self.machine.cache,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::BaseImage;
-use super::select::{self, Choice, list};
+use super::select::{self, Choice, list, list_all};
 use crate::catalog::Target;
 use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
@@ -23,6 +23,7 @@ use crate::oci::{Descriptor, Digest, media_type};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
+use crate::report::style::counted;
 use crate::report::{Event, Reporter};
 use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -54,6 +55,16 @@ pub enum RegistryBaseError {
         wanted: Platform,
         /// What it has.
         available: Vec<String>,
+    },
+    /// Several images of it serve the platform equally well.
+    #[error("the base `{name}` has {} images for {wanted}: {}", found.len(), list_all(found))]
+    SeveralForPlatform {
+        /// The base.
+        name: String,
+        /// The platform.
+        wanted: Platform,
+        /// What serves it.
+        found: Vec<(Platform, Digest)>,
     },
     /// A document has not the shape that the specification asks for, or leads to what is not there.
     #[error("the base `{name}` is damaged: {reason}")]
@@ -87,7 +98,9 @@ impl From<io::Error> for RegistryBaseError {
 impl Explain for RegistryBaseError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Registry(RegistryError::NotFound { .. }) | Self::NotPinned { .. } => ExitCode::NoBase,
+            Self::Registry(RegistryError::NotFound { .. })
+            | Self::NotPinned { .. }
+            | Self::SeveralForPlatform { .. } => ExitCode::NoBase,
             Self::Registry(RegistryError::Document { .. } | RegistryError::TooLarge { .. }) => {
                 ExitCode::CorruptBase
             }
@@ -106,6 +119,9 @@ impl Explain for RegistryBaseError {
             ),
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
+            }
+            Self::SeveralForPlatform { found, .. } => {
+                found.first().map(|(_, digest)| format!("choose one by its digest: NAME@{digest}"))
             }
             Self::Shape { .. } | Self::Layer { .. } => {
                 Some("choose another base, or have this one pushed again".into())
@@ -186,13 +202,18 @@ pub fn resolve(
                 root
             }
         };
-        let chosen =
-            select::manifest(&root, request.platform, &mut |entry| store.json(entry, &root, name, cancel))?;
+        let chosen = select::manifest(std::slice::from_ref(&root), request.platform, &mut |entry| {
+            store.json(entry, &root, name, cancel)
+        })?;
         let manifest = match chosen {
             Choice::Manifest(manifest) => manifest,
             Choice::Lacking(available) => {
                 let (name, wanted) = (name.to_string(), request.platform.clone());
                 return Err(RegistryBaseError::PlatformNotInBase { name, wanted, available });
+            }
+            Choice::Several(found) => {
+                let (name, wanted) = (name.to_string(), request.platform.clone());
+                return Err(RegistryBaseError::SeveralForPlatform { name, wanted, found });
             }
             Choice::Shape(reason) => return Err(shape(reason)),
         };
@@ -405,7 +426,7 @@ impl ResolvedImage {
         BaseFacts {
             name: self.name.to_string(),
             digest: Some(self.manifest.digest.to_string()),
-            content: format!("{} layers, {} MB", self.layers.len(), size.div_ceil(1_000_000)),
+            content: format!("{}, {} MB", counted(self.layers.len(), "layer"), size.div_ceil(1_000_000)),
             glibc: self.glibc,
             added: Vec::new(),
         }

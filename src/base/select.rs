@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::oci::{Descriptor, Digest, annotation, media_type};
+use crate::layout::entry::platform_of;
+use crate::oci::{Descriptor, Digest, media_type};
 use crate::platform::Platform;
 
 /// Index documents inside of index documents are followed this deep.
@@ -21,19 +22,27 @@ pub(super) enum Choice {
     Manifest(Descriptor),
     /// None; the platforms that there are.
     Lacking(Vec<String>),
+    /// Several that serve it equally well.
+    Several(Vec<(Platform, Digest)>),
     /// A document is not of its shape.
     Shape(String),
 }
 
-/// Chooses the manifest that serves a platform best: `root` itself, or one that it leads to. Attestations and the like
-/// are passed over. `read` gets a document, verified and parsed.
+/// Several images in a message.
+pub(super) fn list_all(found: &[(Platform, Digest)]) -> String {
+    let each = found.iter().map(|(platform, digest)| format!("{platform} ({digest})"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Chooses the manifest that serves a platform best: one of `roots`, or one that they lead to. Attestations, artifacts and
+/// what is not known are passed over. `read` gets a document, verified and parsed.
 pub(super) fn manifest<E>(
-    root: &Descriptor,
+    roots: &[Descriptor],
     platform: &Platform,
     read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
 ) -> Result<Choice, E> {
-    let (mut best, mut available): (Option<(u8, Descriptor)>, Vec<String>) = (None, Vec::new());
-    let mut open = vec![(root.clone(), 0)];
+    let mut offered: Vec<(Platform, Descriptor)> = Vec::new();
+    let mut open: Vec<(Descriptor, usize)> = roots.iter().rev().map(|root| (root.clone(), 0)).collect();
     while let Some((entry, depth)) = open.pop() {
         if media_type::is_index(&entry.media_type) {
             if depth == MOST_NESTED {
@@ -48,49 +57,25 @@ pub(super) fn manifest<E>(
             }
             continue;
         }
-        // An attestation is about an image and is none.
-        if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some() {
-            continue;
-        }
-        let fields = match &entry.platform {
-            Some(fields) => (fields.os.clone(), fields.architecture.clone(), fields.variant.clone()),
-            None => match platform_of(&entry, read)? {
-                Ok(fields) => fields,
-                Err(reason) => return Ok(Choice::Shape(reason)),
-            },
-        };
-        if fields.0 == "unknown" {
-            continue;
-        }
-        let offered = Platform::new(&fields.0, &fields.1, fields.2.as_deref());
-        available.push(offered.to_string());
-        if let Some(rank) = platform.rank(&offered)
-            && best.as_ref().is_none_or(|(known, _)| rank < *known)
-        {
-            best = Some((rank, entry));
+        match platform_of(&entry, read)? {
+            Ok(Some(platform))
+                if offered.iter().any(|known| known.0 == platform && known.1.digest == entry.digest) => {}
+            Ok(Some(platform)) => offered.push((platform, entry)),
+            Ok(None) => {}
+            Err(reason) => return Ok(Choice::Shape(reason)),
         }
     }
-    Ok(match best {
-        Some((_, manifest)) => Choice::Manifest(manifest),
-        None => Choice::Lacking(available),
+    let best = platform.best(offered.iter().map(|(platform, _)| platform));
+    Ok(match best.as_slice() {
+        [] => Choice::Lacking(offered.iter().map(|(platform, _)| platform.to_string()).collect()),
+        [first, rest @ ..] if rest.iter().all(|at| offered[*at].1.digest == offered[*first].1.digest) => {
+            Choice::Manifest(offered.swap_remove(*first).1)
+        }
+        several => {
+            let found = several.iter().map(|at| (offered[*at].0.clone(), offered[*at].1.digest.clone()));
+            Choice::Several(found.collect())
+        }
     })
-}
-
-type Fields = (String, String, Option<String>);
-
-/// Where a descriptor does not tell its platform, the configuration does.
-fn platform_of<E>(
-    manifest: &Descriptor,
-    read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
-) -> Result<Result<Fields, String>, E> {
-    let document = read(manifest)?;
-    let config = match serde_json::from_value(document["config"].clone()) {
-        Ok(config) => config,
-        Err(error) => return Ok(Err(format!("`config` of {}: {error}", manifest.digest))),
-    };
-    let config = read(&config)?;
-    let text = |key: &str| config[key].as_str().map(ToOwned::to_owned);
-    Ok(Ok((text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))))
 }
 
 /// The configuration's descriptor in a manifest.
@@ -113,12 +98,8 @@ pub(super) fn layers(manifest: &Value, config: &Value) -> Result<Vec<(Descriptor
 
 /// That a pinned manifest is one for another platform than the one that is built, if it is.
 pub(super) fn of_another_platform(manifest: &Digest, config: &Value, platform: &Platform) -> Option<String> {
-    let text = |key: &str| config[key].as_str();
-    let offered = Platform::new(
-        text("os").unwrap_or_default(),
-        text("architecture").unwrap_or_default(),
-        text("variant"),
-    );
-    let wrong = platform.rank(&offered).is_none();
+    let offered = Platform::of_config(config);
+    let wrong = offered.as_ref().is_none_or(|offered| platform.rank(offered).is_none());
+    let offered = offered.map_or_else(|| "no platform".to_owned(), |offered| offered.to_string());
     wrong.then(|| format!("the manifest {manifest}, which is pinned, is one for {offered}"))
 }

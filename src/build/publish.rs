@@ -1,6 +1,6 @@
 //! Where images go: layouts first, then whatever is made of a layout, each complete or not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -270,8 +270,15 @@ impl Finished<'_> {
                 _ => Ok(path),
             }
         };
-        let push =
-            Push { client: registries, documents: &documents, file: &file, origins: &origins, reporter };
+        let push = Push {
+            client: registries,
+            documents: &documents,
+            others: &[],
+            elsewhere: &BTreeSet::new(),
+            file: &file,
+            origins: &origins,
+            reporter,
+        };
         for (repository, tags) in push::destinations(&names, by_digest) {
             push.run(&repository, &tags, cancel)?;
         }

@@ -1,6 +1,5 @@
 //! The commands about images that are there already: copy, inspect, list and name them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::{Args, ValueHint};
@@ -9,13 +8,15 @@ use serde::Serialize;
 use super::commands::{Context, json_text};
 use super::view::{print, print_bytes};
 use super::{CliError, Failure, tree};
+use crate::layout::choose::names_of;
 use crate::oci::{Descriptor, Reference};
 use crate::platform::Platform;
 use crate::registry::{self, ImageName};
+use crate::report::style::counted;
 use crate::report::{Event, Level};
 use crate::sys::fs;
 use crate::transport::{
-    Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, names_of, summary,
+    Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, summary,
 };
 
 /// The registry of names that tell none.
@@ -172,7 +173,7 @@ impl<'a> Images<'a> {
             && !text.starts_with("docker:")
         {
             let text = format!("there is no file or folder `{text}`, so that it is the image {name}");
-            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+            self.note(Level::Info, text);
         }
         Ok(location)
     }
@@ -182,9 +183,13 @@ impl<'a> Images<'a> {
         let source = self.opener().open(&self.locate(text)?)?;
         if let Some(remark) = source.remark() {
             let text = format!("{}: {remark}", source.shown());
-            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+            self.note(Level::Info, text);
         }
         Ok(source)
+    }
+
+    fn note(&self, level: Level, text: String) {
+        self.context.view.reporter().report(Event::Note { level, platform: None, text });
     }
 
     /// Copies an image, or some platforms of it, and prints its reference at each destination.
@@ -201,8 +206,26 @@ impl<'a> Images<'a> {
         };
         if referrers {
             image = image.with_referrers()?;
-            let text = format!("{} referrers go along", image.referrers.len());
-            self.context.view.reporter().report(Event::Note { level: Level::Info, platform: None, text });
+            let goes = if image.referrers.len() == 1 { "goes" } else { "go" };
+            self.note(Level::Info, format!("{} {goes} along", counted(image.referrers.len(), "referrer")));
+        }
+        // Before the first is written.
+        for destination in destinations {
+            destination.check_digest(&image.root.digest)?;
+        }
+        // podman is given one platform at a time.
+        let as_it_is = |to: &Location| !matches!(to, Location::Podman { .. } | Location::Docker { .. });
+        if image.root.digest == source.root().digest
+            && destinations.iter().any(as_it_is)
+            && source.has_nested_index()?
+        {
+            let text = format!(
+                "{} has an index inside of its index, which podman and skopeo neither load nor copy; `xbuild index create \
+                 {} -o DESTINATION` makes one index of all its platforms",
+                source.shown(),
+                source.shown()
+            );
+            self.note(Level::Warning, text);
         }
         for destination in destinations {
             self.opener().write(&image, destination, self.context.view.reporter())?;
@@ -234,7 +257,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
         options.names.iter().map(|name| remote(name)).collect::<Result<_, _>>()?;
     let source = images.open(&options.image)?;
     if destinations.is_empty() {
-        let own = names_of(source.root()).into_iter().filter(|name| name.contains('/'));
+        let own = source.names().into_iter().filter(|name| name.contains('/'));
         destinations = own.map(|name| remote(&name)).collect::<Result<_, _>>()?;
     }
     if destinations.is_empty() {
@@ -247,7 +270,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
 pub(super) fn pushed_line(location: &Location, root: &Descriptor) -> String {
     match location {
         Location::Registry { name } => format!("{}@{}\n", name.repository, root.digest),
-        other => format!("{}@{}\n", without_selector(other), root.digest),
+        other => format!("{}@{}\n", other.place(), root.digest),
     }
 }
 
@@ -264,19 +287,6 @@ pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), F
     };
     let source = images.opener().open(&Location::Registry { name })?;
     images.write(&source, &options.platform, false, &[destination])
-}
-
-/// The destination as a digest can follow it.
-fn without_selector(location: &Location) -> String {
-    let mut plain = location.clone();
-    if let Location::Layout { selector, .. }
-    | Location::OciArchive { selector, .. }
-    | Location::DockerArchive { selector, .. }
-    | Location::Path { selector, .. } = &mut plain
-    {
-        *selector = Selector::Only;
-    }
-    plain.to_string()
 }
 
 /// `xbuild inspect`.
@@ -321,44 +331,28 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
     let locations = images.with_tags(locations)?;
     let mut rows: Vec<Row> = Vec::new();
     for location in locations {
-        let mut by_digest: BTreeMap<String, (Descriptor, Vec<String>)> = BTreeMap::new();
-        for entry in images.opener().list(&location)? {
-            let names = names_of(&entry).into_iter().next();
-            let known = by_digest.entry(entry.digest.to_string()).or_insert((entry, Vec::new()));
-            known.1.extend(names);
-        }
-        for (digest, (entry, names)) in by_digest {
-            let place = match &location {
-                Location::Layout { .. } | Location::Path { .. } | Location::OciArchive { .. } => {
-                    at_digest(&location, &entry)
+        images.opener().each(&location, &mut |source| {
+            let (platforms, total_size) = summary(source, context.cancel)?;
+            let mut names = Vec::new();
+            // Of a whole name and its tag the whole one.
+            for name in source.named().iter().filter_map(|entry| names_of(entry).into_iter().next()) {
+                if !names.contains(&name) {
+                    names.push(name);
                 }
-                other => other.clone(),
-            };
-            let (platforms, total_size) = summary(&images.opener().open(&place)?, context.cancel)?;
+            }
             rows.push(Row {
-                image: without_selector(&location),
+                image: location.place().to_string(),
                 names,
-                digest,
+                digest: source.root().digest.to_string(),
                 platforms: platforms.iter().map(ToString::to_string).collect(),
                 total_size,
             });
-        }
+            Ok(())
+        })?;
     }
     rows.sort_by(|a, b| (&a.image, &a.names).cmp(&(&b.image, &b.names)));
     context.view.finish();
     Ok(print(&if options.json { json_text(&rows) } else { table(&rows) })?)
-}
-
-fn at_digest(location: &Location, entry: &Descriptor) -> Location {
-    let digest = Selector::Digest(entry.digest.clone());
-    let mut location = location.clone();
-    if let Location::Layout { selector, .. }
-    | Location::Path { selector, .. }
-    | Location::OciArchive { selector, .. } = &mut location
-    {
-        *selector = digest;
-    }
-    location
 }
 
 /// The layouts that builds in this folder write.
@@ -415,7 +409,7 @@ pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Fai
     context.view.finish();
     let line = match &location {
         Location::Registry { name } => format!("{}@{digest}\n", name.repository),
-        other => format!("{}@{digest}\n", without_selector(other)),
+        other => format!("{}@{digest}\n", other.place()),
     };
     Ok(print(&line)?)
 }

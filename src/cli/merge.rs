@@ -80,6 +80,10 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
     let merged = merge(base.as_ref(), &sources, &annotations)?;
     let root = merged.index.descriptor.clone();
     let bytes = merged.index.bytes.clone();
+    // Before the first is written.
+    for destination in &destinations {
+        destination.check_digest(&root.digest)?;
+    }
     if options.dry_run {
         context.view.finish();
         return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);

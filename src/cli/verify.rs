@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
+use crate::report::style::counted;
 use crate::verify::{Finding, Report, VerifyError};
 
 /// `xbuild verify`.
@@ -38,6 +39,7 @@ platform will not run; with --strict both for warnings, too.";
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!("{}  {}\n", report.reference, report.digest);
     findings(&mut text, &report.findings, "");
+    let width = report.platforms.iter().map(|platform| platform.platform.len()).max().unwrap_or(0).max(15);
     for platform in &report.platforms {
         let verdict = match platform.runs {
             _ if platform.findings.iter().any(|finding| finding.severity == Severity::Error) => "fails",
@@ -47,7 +49,7 @@ pub(super) fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         writeln!(
             text,
-            "{:<15} {verdict:<9} {}, {:.1} MB, {} checked",
+            "{:<width$} {verdict:<9} {}, {:.1} MB, {} checked",
             platform.platform,
             counted(platform.layers, "layer"),
             megabytes(platform.size),
@@ -55,15 +57,15 @@ pub(super) fn text(report: &Report) -> String {
         )
         .ok();
         findings(&mut text, &platform.findings, "  ");
+        for layer in &platform.elsewhere {
+            writeln!(text, "  not here: the layer {}, which is at {}", layer.digest, layer.urls.join(", "))
+                .ok();
+        }
         for unseen in &platform.unseen {
             writeln!(text, "  not seen: {unseen}").ok();
         }
     }
     text
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]

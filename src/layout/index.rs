@@ -58,9 +58,23 @@ pub(super) fn merged(
     let object = document.as_object_mut().ok_or_else(|| fault("it is not an object".into()))?;
     let known = object.entry("manifests").or_insert_with(|| json!([]));
     let known = known.as_array_mut().ok_or_else(|| fault("`manifests` is not a list".into()))?;
+    for new in &mut entries {
+        inherit_referrers(new, known);
+    }
     known.retain(|old| !entries.iter().any(|new| replaces(new, old, untagged)));
     known.append(&mut entries);
     Ok(to_vec(&document))
+}
+
+/// What refers to an image stays with it where the same image is written again.
+fn inherit_referrers(new: &mut Value, known: &[Value]) {
+    let list = |entry: &Value| entry["annotations"].get(annotation::REFERRERS).cloned();
+    let same = |old: &&Value| old["digest"] == new["digest"];
+    if list(new).is_none()
+        && let Some(list) = known.iter().filter(same).find_map(list)
+    {
+        new["annotations"][annotation::REFERRERS] = list;
+    }
 }
 
 /// What becomes of images without a name when another one comes into their layout.

@@ -5,6 +5,8 @@
 //! stay. What no entry leads to any more is then removed. Staging folders that killed runs have left are removed
 //! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
 
+pub mod choose;
+pub mod entry;
 mod fault;
 mod index;
 pub mod reach;
@@ -13,6 +15,7 @@ mod read;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use choose::{Choice, Selector};
 pub use fault::ReadError;
 pub use index::Untagged;
 pub use read::Layout;
@@ -179,21 +182,7 @@ impl LayoutWriter {
         tags: &[String],
         untagged: Untagged,
     ) -> Result<(), LayoutError> {
-        self.commit_with(root, tags, untagged, &[])
-    }
-
-    /// The same with entries without a name for what refers to the document.
-    pub fn commit_with(
-        self,
-        root: &Descriptor,
-        tags: &[String],
-        untagged: Untagged,
-        referrers: &[Descriptor],
-    ) -> Result<(), LayoutError> {
-        let mut entries = index::entries(root, tags)?;
-        for referrer in referrers {
-            entries.extend(index::entries(referrer, &[])?);
-        }
+        let entries = index::entries(root, tags)?;
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         self.settle().map_err(io)?;
         // Only now, since another run may have made the layout in the meantime.

@@ -7,8 +7,17 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{INDEX, blob_folders};
-use crate::oci::{Digest, MANIFEST_LIMIT, media_type};
+use crate::oci::{Digest, MANIFEST_LIMIT, annotation, media_type};
 use crate::sys::fs;
+
+/// A descriptor in a document.
+struct Found {
+    media: String,
+    digest: Digest,
+    /// It need not be there: a layer is where its `urls` say, and who tidies a layout without knowing of lists of
+    /// referrers takes them away.
+    optional: bool,
+}
 
 /// The digests of all blobs that `document` leads to within the layout. Every descriptor counts, of whatever kind,
 /// so that nothing is overlooked that a later specification adds.
@@ -16,11 +25,11 @@ pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>
     let mut found = BTreeSet::new();
     let mut open = Vec::new();
     collect(document, &mut open);
-    while let Some((media, digest)) = open.pop() {
-        if !found.insert(digest.clone()) || !is_document(&media) {
+    while let Some(Found { media, digest, optional }) = open.pop() {
+        let path = super::blob(layout, &digest);
+        if optional && !path.exists() || !found.insert(digest.clone()) || !is_document(&media) {
             continue;
         }
-        let path = super::blob(layout, &digest);
         if fs::metadata(&path)?.len() > MANIFEST_LIMIT {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -36,15 +45,20 @@ fn is_document(media: &str) -> bool {
     media_type::is_index(media) || media_type::is_manifest(media)
 }
 
-/// The media type and digest of every descriptor in a document.
-fn collect(value: &Value, found: &mut Vec<(String, Digest)>) {
+/// Every descriptor in a document.
+fn collect(value: &Value, found: &mut Vec<Found>) {
     match value {
         Value::Object(map) => {
             if let (Some(Value::String(media)), Some(Value::String(digest))) =
                 (map.get("mediaType"), map.get("digest"))
                 && let Ok(digest) = digest.parse()
             {
-                found.push((media.clone(), digest));
+                let optional = map.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());
+                found.push(Found { media: media.clone(), digest, optional });
+            }
+            let list = map.get("annotations").and_then(|notes| notes[annotation::REFERRERS].as_str());
+            if let Some(digest) = list.and_then(|digest| digest.parse().ok()) {
+                found.push(Found { media: media_type::INDEX.into(), digest, optional: true });
             }
             // A `subject` is what a manifest is about and may be elsewhere; where it is here, its own entry leads to it.
             map.iter().filter(|(key, _)| *key != "subject").for_each(|(_, value)| collect(value, found));

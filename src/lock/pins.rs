@@ -192,12 +192,8 @@ pub fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
     match base {
         BaseSource::Scratch => None,
         BaseSource::Apt { suite, .. } => Some(format!("apt:{suite}")),
-        BaseSource::Layout { path, tag } => {
-            let path = relative(folder, path);
-            Some(match tag {
-                Some(tag) => format!("oci:{}:{tag}", path.display()),
-                None => format!("oci:{}", path.display()),
-            })
+        BaseSource::Layout { path, selector } => {
+            Some(format!("oci:{}{selector}", relative(folder, path).display()))
         }
         BaseSource::Registry { name } => Some(name.to_string()),
     }

@@ -8,6 +8,7 @@ use super::*;
 use crate::config::{Project, parse_project};
 use crate::debian::{BaseSet, Package, SuiteOrigin};
 use crate::error::{ExitCode, Explain};
+use crate::layout::Selector;
 use crate::settings::origin::Source;
 use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
 use crate::sys::env::Environment;
@@ -267,7 +268,7 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
 #[test]
 fn a_path_is_named_as_the_lock_sees_it() {
     let name = |path: &str, folder: &str| {
-        let base = BaseSource::Layout { path: path.into(), tag: None };
+        let base = BaseSource::Layout { path: path.into(), selector: Selector::Only };
         base_name(&base, Path::new(folder)).unwrap()
     };
     assert_eq!(name("/p/images/base", "/p"), "oci:images/base");
@@ -275,6 +276,14 @@ fn a_path_is_named_as_the_lock_sees_it() {
     assert_eq!(name("/p/base", "/p/deep/folder"), "oci:../../base");
     assert_eq!(name("/elsewhere", "/p"), "oci:../elsewhere");
     assert_eq!(name("/p", "/p"), "oci:.");
+    let digest = crate::oci::Digest::of(b"x");
+    for (selector, shown) in [
+        (Selector::Name("1".into()), "oci:b:1".to_owned()),
+        (Selector::Digest(digest.clone()), format!("oci:b@{digest}")),
+    ] {
+        let base = BaseSource::Layout { path: "/p/b".into(), selector };
+        assert_eq!(base_name(&base, Path::new("/p")), Some(shown));
+    }
 }
 
 #[test]

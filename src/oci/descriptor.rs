@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::digest::Digest;
-use super::json;
+use super::{annotation, json};
 
 /// What a document says of another blob
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md)).
@@ -59,6 +59,33 @@ impl Descriptor {
             platform: None,
             annotations: BTreeMap::new(),
             other: Map::new(),
+        }
+    }
+
+    /// True for a blob that need not be where the document is that names it: it is where its `urls` say.
+    #[must_use]
+    pub fn has_urls(&self) -> bool {
+        self.urls().next().is_some()
+    }
+
+    /// Where the blob can be had besides the usual place.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let urls = self.other.get("urls").and_then(Value::as_array).into_iter().flatten();
+        urls.filter_map(Value::as_str).filter(|url| !url.is_empty())
+    }
+
+    /// True for a layer that may not be passed on, and is where its `urls` say. One of that kind without any is only
+    /// where it is.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        (self.media_type.contains("nondistributable") || self.media_type.contains(".foreign."))
+            && self.has_urls()
+    }
+
+    /// Takes away the annotations that are about an entry of a layout's index and not about the image.
+    pub fn forget_entry(&mut self) {
+        for key in [annotation::REF_NAME, annotation::CONTAINERD_NAME, annotation::REFERRERS] {
+            self.annotations.remove(key);
         }
     }
 
@@ -116,6 +143,22 @@ mod tests {
         let descriptor: Descriptor = serde_json::from_str(&text).unwrap();
         assert_eq!(descriptor.annotation("a"), Some("1"));
         assert_eq!(String::from_utf8(json::to_vec(&descriptor)).unwrap(), text);
+    }
+
+    #[test]
+    fn a_layer_is_elsewhere_only_where_urls_say_so() {
+        let layer = |media_type: &str, urls: Value| {
+            let mut layer = Descriptor::new(media_type, Digest::of(b"abc"), 3);
+            layer.other.insert("urls".into(), urls);
+            (layer.has_urls(), layer.is_foreign())
+        };
+        let urls = || serde_json::json!(["", "https://example.com/layer"]);
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        assert_eq!(layer(foreign, urls()), (true, true));
+        assert_eq!(layer("application/vnd.oci.image.layer.nondistributable.v1.tar", urls()), (true, true));
+        assert_eq!(layer("application/vnd.oci.image.layer.v1.tar", urls()), (true, false));
+        assert_eq!(layer(foreign, serde_json::json!([])), (false, false));
+        assert_eq!(layer(foreign, Value::Null), (false, false));
     }
 
     #[test]

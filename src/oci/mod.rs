@@ -80,6 +80,9 @@ pub mod annotation {
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// The whole name with its registry, on the same entry; containerd and Docker load images under it.
     pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+    /// The digest of an index of what refers to the image, on the same entry. A reader that takes the only entry of
+    /// `index.json` would not know which is the image if they were entries beside it.
+    pub const REFERRERS: &str = "vnd.xbuild.referrers";
     /// When the image was made, in RFC 3339.
     pub const CREATED: &str = "org.opencontainers.image.created";
     /// The version of the packaged software.

@@ -1,19 +1,21 @@
 //! To a registry: what it lacks and nothing else, blobs first and names last, so that a reader never finds a name whose
 //! content is incomplete. Run again after any failure it goes on with what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
+use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::registry::{
     Access, Client, ImageName, Pushed, RegistryError, Repository, RepositoryName, Wanted, parallel,
 };
+use crate::report::style::{self, counted};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
+use crate::sys::fs;
 
 /// How many blobs or manifests are on their way at once.
 const AT_ONCE: usize = 6;
@@ -26,6 +28,10 @@ pub struct Push<'a> {
     pub client: &'a Client,
     /// Its indexes and manifests, children before their parents; the last one is what names lead to.
     pub documents: &'a [Encoded],
+    /// Entries of the indexes that are no documents that we know.
+    pub others: &'a [Descriptor],
+    /// Layers that are not to be had, since they are where their `urls` say.
+    pub elsewhere: &'a BTreeSet<Digest>,
     /// The file with a blob's bytes, asked for only when they must be sent.
     pub file: &'a (dyn Fn(&Descriptor, &Cancel) -> Result<PathBuf, RegistryError> + Sync),
     /// Repositories that have a blob, which a registry can take it from.
@@ -170,7 +176,7 @@ impl Push<'_> {
         // Each blob once, the largest first, so that none of them is begun when all others are done.
         let mut blobs: BTreeMap<&Digest, (&Descriptor, Vec<RepositoryName>)> = BTreeMap::new();
         for manifest in &wanted {
-            for blob in &manifest.blobs {
+            for blob in manifest.blobs.iter().filter(|blob| !self.elsewhere.contains(&blob.digest)) {
                 let (_, from) = blobs.entry(&blob.digest).or_insert((blob, Vec::new()));
                 let origin = self.origins.get(&blob.digest).into_iter().chain(&manifest.base);
                 for origin in origin {
@@ -218,10 +224,67 @@ impl Push<'_> {
             .filter(|document| document.digest() != root.digest())
             .collect();
         parallel::each(&documents, AT_ONCE, cancel, |document, cancel| put(document, cancel))?;
+        for entry in self.others {
+            self.other(repository, entry, &mut summary, cancel)?;
+        }
         for index in below.iter().filter(is_index) {
             put(index, cancel)?;
         }
         Ok(summary)
+    }
+
+    /// Makes sure that a repository has an entry of an index which is no document that we know. A registry that holds an
+    /// index to its entries wants them as manifests, and one that takes no manifest of such a type may take it as a blob.
+    fn other(
+        &self,
+        repository: &Repository,
+        entry: &Descriptor,
+        summary: &mut Summary,
+        cancel: &Cancel,
+    ) -> Result<(), RegistryError> {
+        if repository.head(Wanted::Digest(&entry.digest), cancel)?.is_some() {
+            summary.present += 1;
+            return Ok(());
+        }
+        let file = (self.file)(entry, cancel)?;
+        if entry.size <= MANIFEST_LIMIT {
+            let bytes = fs::read(&file)?;
+            let mut hasher = entry.digest.algorithm().hasher();
+            hasher.update(&bytes);
+            if hasher.finish() != entry.digest {
+                return Err(RegistryError::Damaged { path: file, digest: entry.digest.clone() });
+            }
+            // What is no JSON is no manifest to anybody, and could not be had as one.
+            let is_json = serde_json::from_slice::<Value>(&bytes).is_ok_and(|document| document.is_object());
+            let document = Encoded { descriptor: entry.clone(), bytes };
+            let put = || repository.put_manifest(Wanted::Digest(&entry.digest), &document, cancel);
+            match if is_json { put().map(Some) } else { Ok(None) } {
+                Ok(Some(_)) => {
+                    summary.uploaded += 1;
+                    summary.bytes += entry.size;
+                    return Ok(());
+                }
+                Ok(None) | Err(RegistryError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match repository.push_blob_of(entry, &[], cancel, || Ok(file), &mut |_| ())? {
+            Pushed::Present => summary.present += 1,
+            Pushed::Mounted => summary.mounted += 1,
+            Pushed::Uploaded => {
+                summary.uploaded += 1;
+                summary.bytes += entry.size;
+            }
+        }
+        let text = format!(
+            "{}: the index's entry {} (`{}`) is stored as a blob and not as a manifest; where the index is then refused, \
+             --platform leaves it out",
+            repository.name(),
+            entry.digest,
+            entry.media_type
+        );
+        self.reporter.report(Event::Note { level: Level::Warning, platform: None, text });
+        Ok(())
     }
 
     fn tell(&self, to: &RepositoryName, tags: &[String], complete: bool, summary: Summary) {
@@ -229,9 +292,9 @@ impl Push<'_> {
         let content = if complete {
             "it had everything".to_owned()
         } else {
-            let megabytes = summary.bytes.div_ceil(1_000_000);
-            let Summary { present, mounted, uploaded, .. } = summary;
-            format!("{uploaded} blobs sent ({megabytes} MB), {mounted} mounted, {present} there")
+            let Summary { present, mounted, uploaded, bytes } = summary;
+            let sent = counted(uploaded, "blob");
+            format!("{sent} sent ({}), {mounted} mounted, {present} there", style::size(bytes))
         };
         let text = format!("pushed {to}{names}: {content}");
         self.reporter.report(Event::Note { level: Level::Info, platform: None, text });
@@ -250,9 +313,7 @@ fn manifest<'a>(document: &'a Encoded, to: &RepositoryName) -> Result<Manifest<'
         .map_err(|error| shape(format!("its `layers`: {error}")))?;
     blobs.insert(0, config);
     // A layer that may not be passed on is where its `urls` say.
-    blobs.retain(|blob| {
-        !(blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign"))
-    });
+    blobs.retain(|blob| !blob.is_foreign());
     let base = value["annotations"][annotation::BASE_NAME].as_str();
     let base = base.and_then(|name| name.parse::<ImageName>().ok()).map(|name| name.repository);
     Ok(Manifest { document, blobs, base })

@@ -52,6 +52,11 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// A number with its noun: `1 blob`, `3 blobs`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A time span in seconds: `0.8 s`, `12 s`, `3m 20s`.
 pub(super) fn span(milliseconds: u64) -> String {
     let duration = Duration::from_millis(milliseconds);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::Target;
+use crate::layout::Selector;
 use crate::platform::Platform;
 use crate::registry::ImageName;
 
@@ -187,12 +188,13 @@ pub enum BaseSource {
     },
     /// `scratch`: nothing. Programs must be static.
     Scratch,
-    /// `oci:PATH[:TAG]`: an OCI image layout, a folder or a tar archive of one.
+    /// `oci:PATH[:TAG]` or `oci:PATH@DIGEST`: an OCI image layout, a folder or a tar archive of one.
     Layout {
         /// The absolute path.
         path: PathBuf,
-        /// The `org.opencontainers.image.ref.name`; `None` where the layout has only one.
-        tag: Option<String>,
+        /// Which of its images.
+        #[serde(rename = "tag")]
+        selector: Selector,
     },
     /// `registry/repository[:tag][@digest]`: an image in a registry.
     Registry {

@@ -190,7 +190,7 @@ fn a_platforms_table_wins_over_the_general_values_and_an_option_over_both() {
     assert_eq!((amd64.glibc.value, v7.glibc.value), (Some((2, 31)), Some((2, 28))));
     assert_eq!(
         v7.base.value,
-        BaseSource::Layout { path: "/project/bases/arm".into(), tag: Some("v1".into()) }
+        BaseSource::Layout { path: "/project/bases/arm".into(), selector: Selector::Name("v1".into()) }
     );
     assert_eq!((amd64.timeout, v7.timeout), (None, Some(Duration::from_secs(1200))));
     assert_eq!(v7.image.env, [("A", "special"), ("B", "general")].map(|(a, b)| (a.into(), b.into())).into());
@@ -404,10 +404,16 @@ fn the_users_paths_start_from_the_file_or_the_home() {
 #[test]
 fn bases_have_their_forms() {
     let folder = Path::new("/f");
-    let layout =
-        |path: &str, tag: Option<&str>| BaseSource::Layout { path: path.into(), tag: tag.map(str::to_owned) };
-    assert_eq!(values::base("oci:../b:1.0", folder), Ok(layout("/f/../b", Some("1.0"))));
-    assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", None)));
+    let layout = |path: &str, selector| BaseSource::Layout { path: path.into(), selector };
+    let tag = Selector::Name("1.0".into());
+    assert_eq!(values::base("oci:../b:1.0", folder), Ok(layout("/f/../b", tag)));
+    assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", Selector::Only)));
+    let digest = crate::oci::Digest::of(b"x");
+    let one = Selector::Digest(digest.clone());
+    assert_eq!(values::base(&format!("oci:b@{digest}"), folder), Ok(layout("/f/b", one)));
+    for text in ["oci:", "oci:b:", "oci::1", "oci:b@1", "oci:@sha256:0"] {
+        assert!(matches!(values::base(text, folder), Err(Problem::Form { .. })), "{text}");
+    }
     for (text, meant) in [
         ("debian:bookworm", "docker.io/library/debian:bookworm"),
         ("ghcr.io/team/base", "ghcr.io/team/base:latest"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::Problem;
 use super::{BaseSource, Compression, Owner, ToolchainChoice};
+use crate::layout::Selector;
 
 pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what, given: given.to_owned(), remedy }
@@ -16,7 +17,6 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
     const WHAT: &str = "a base";
     const REMEDY: &str =
         "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]` or an image: `registry/repository:tag`";
-    let some = |text: &str| if text.is_empty() { None } else { Some(text.to_owned()) };
     match text.split_once(':') {
         None if text == "scratch" => Ok(BaseSource::Scratch),
         Some(("apt", suite)) => {
@@ -27,15 +27,9 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
             Ok(BaseSource::Apt { suite: suite.to_owned(), suites: Vec::new(), components: Vec::new() })
         }
         Some(("oci", rest)) => {
-            // As in skopeo's `oci:PATH:TAG`, a path has no colon.
-            let (path, tag) = match rest.split_once(':') {
-                Some((path, tag)) => (path, Some(some(tag).ok_or_else(|| form(WHAT, text, REMEDY))?)),
-                None => (rest, None),
-            };
-            if path.is_empty() {
-                return Err(form(WHAT, text, REMEDY));
-            }
-            Ok(BaseSource::Layout { path: folder.join(path), tag })
+            let selected = Selector::split(rest).filter(|(path, _)| !path.is_empty());
+            let (path, selector) = selected.ok_or_else(|| form(WHAT, text, REMEDY))?;
+            Ok(BaseSource::Layout { path: folder.join(path), selector })
         }
         _ if text.is_empty() => Err(form(WHAT, text, REMEDY)),
         // A word alone is more likely a slip than an image of Docker's own, though it is one.

@@ -1,15 +1,14 @@
 //! Writing an image to where it should go: every document and blob is verified on its way.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Item, Location, Opener, Referrer, Selector, Source, TransportError};
+use super::{Blob, Item, Location, Opener, Referrer, Selector, Source, TransportError};
 use crate::engine::{self, Engine, Loadable};
 use crate::layout::{LayoutWriter, Untagged};
-use crate::oci::{Descriptor, Digest, Encoded, Reference, annotation};
+use crate::oci::{Descriptor, Encoded, Reference, annotation};
 use crate::output::OutputError;
 use crate::output::archive::{self, Archive, Flavour};
 use crate::platform::Platform;
@@ -33,36 +32,48 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// A source's image as it is, under its own name.
+    /// A source's image as it is, under its own names.
     #[must_use]
     pub fn whole(source: &'a Source) -> Self {
-        let root = source.root().clone();
-        let names = own_name(&root).into_iter().collect();
-        Self { document: None, parts: vec![(source, vec![root.clone()])], root, names, referrers: Vec::new() }
+        Self::of_root(source, source.root().clone())
+    }
+
+    /// A document of a source.
+    fn of_root(source: &'a Source, mut root: Descriptor) -> Self {
+        let parts = vec![(source, vec![root.clone()])];
+        root.forget_entry();
+        Self { root, document: None, parts, names: own_names(source), referrers: Vec::new() }
     }
 
     /// Some platforms of a source's image: of one its manifest, of several an index of those and their attestations,
-    /// which is otherwise the source's own. All that it has is the image as it is.
+    /// which is otherwise the source's own. All that it has is the image as it is. A platform that several images are
+    /// for, told apart by the version of their system, is all of them.
     pub fn of_platforms(source: &'a Source, platforms: &[Platform]) -> Result<Self, TransportError> {
-        let names = own_name(source.root()).into_iter().collect();
-        let mut wanted: BTreeSet<Digest> = BTreeSet::new();
-        for platform in platforms {
-            wanted.insert(source.manifest_for(platform)?.digest);
-        }
-        if let ([platform, ..], 1) = (platforms, wanted.len()) {
-            let root = source.manifest_for(platform)?;
-            return Ok(Self {
-                document: None,
-                parts: vec![(source, vec![root.clone()])],
-                root,
-                names,
-                referrers: Vec::new(),
-            });
-        }
         let all = source.manifests(source.root())?;
+        let offered: Vec<(&Platform, &Descriptor)> =
+            all.iter().filter_map(|entry| Some((entry.platform.as_ref()?, &entry.descriptor))).collect();
+        let mut wanted: Vec<&Descriptor> = Vec::new();
+        for platform in platforms {
+            let found = platform.every(offered.iter().map(|(platform, _)| *platform));
+            if found.is_empty() {
+                return Err(TransportError::NoPlatform {
+                    shown: source.shown().to_owned(),
+                    wanted: platform.clone(),
+                    available: offered.iter().map(|(platform, _)| platform.to_string()).collect(),
+                });
+            }
+            wanted.extend(found.into_iter().map(|at| offered[at].1));
+        }
+        if let [root, rest @ ..] = wanted.as_slice()
+            && rest.iter().all(|other| other.digest == root.digest)
+        {
+            return Ok(Self::of_root(source, (*root).clone()));
+        }
+        // Of one manifest for several platforms the entries are what differs.
         let kept = |entry: &Descriptor| {
             let about = entry.annotation(annotation::DOCKER_REFERENCE_DIGEST);
-            wanted.iter().any(|digest| *digest == entry.digest || about == Some(digest.to_string().as_str()))
+            wanted.contains(&entry)
+                || wanted.iter().any(|wanted| about == Some(wanted.digest.to_string().as_str()))
         };
         let entries: Vec<Descriptor> =
             all.iter().map(|entry| entry.descriptor.clone()).filter(|entry| kept(entry)).collect();
@@ -72,7 +83,7 @@ impl<'a> Image<'a> {
         let mut index = source.json(source.root())?;
         index["manifests"] = json!(entries);
         let document = Encoded::new(&source.root().media_type, &index);
-        let root = document.descriptor.clone();
+        let (root, names) = (document.descriptor.clone(), own_names(source));
         Ok(Self {
             document: Some(document),
             parts: vec![(source, entries)],
@@ -80,6 +91,27 @@ impl<'a> Image<'a> {
             names,
             referrers: Vec::new(),
         })
+    }
+
+    /// Whether all layers are there, for a destination that cannot do without one.
+    fn check_layers(&self, destination: &'static str) -> Result<(), TransportError> {
+        for (source, wanted) in &self.parts {
+            for root in wanted {
+                for entry in source.manifests(root)?.into_iter().filter(|entry| entry.platform.is_some()) {
+                    let manifest = source.json(&entry.descriptor)?;
+                    let layers: Vec<Descriptor> =
+                        serde_json::from_value(manifest["layers"].clone()).unwrap_or_default();
+                    for layer in layers {
+                        if source.lies_elsewhere(&layer)? {
+                            let url = layer.urls().next().unwrap_or_default().to_owned();
+                            let (shown, layer) = (self.shown(), layer.digest);
+                            return Err(TransportError::LayerElsewhere { shown, destination, layer, url });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Each platform's manifest.
@@ -99,14 +131,22 @@ impl<'a> Image<'a> {
     }
 }
 
-/// The name that an entry of a layout's or archive's index has, as `--tag` takes it.
-fn own_name(entry: &Descriptor) -> Option<String> {
-    if let Some(name) = entry.annotation(annotation::CONTAINERD_NAME) {
-        return Some(name.to_owned());
+/// The names that an image has where it is, as `--tag` takes them.
+fn own_names(source: &Source) -> Vec<String> {
+    let mut names = Vec::new();
+    for name in source.named().iter().filter_map(own_name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    let name = as_name(entry.annotation(annotation::REF_NAME)?);
-    // Others may have written what is no tag.
-    name.parse::<Reference>().is_ok().then_some(name)
+    names
+}
+
+/// The name of an entry. Others may have written what is no name at all.
+fn own_name(entry: &Descriptor) -> Option<String> {
+    let whole = entry.annotation(annotation::CONTAINERD_NAME).map(ToOwned::to_owned);
+    let tag = entry.annotation(annotation::REF_NAME).map(as_name);
+    whole.into_iter().chain(tag).find(|name| name.parse::<Reference>().is_ok())
 }
 
 /// A tag alone, or a whole name, as people write either behind a path.
@@ -122,6 +162,7 @@ impl Opener<'_> {
         to: &Location,
         reporter: &dyn Reporter,
     ) -> Result<(), TransportError> {
+        to.check_digest(&image.root.digest)?;
         let names = match to {
             Location::Layout { selector: Selector::Name(name), .. }
             | Location::OciArchive { selector: Selector::Name(name), .. } => vec![as_name(name)],
@@ -134,12 +175,17 @@ impl Opener<'_> {
             Location::Layout { path, .. } | Location::Path { path, .. } => {
                 let writer = LayoutWriter::open(&absolute(path), self.cancel)?;
                 self.fill(image, &writer)?;
-                for referrer in &image.referrers {
-                    self.fill_from(referrer.source, &referrer.document.descriptor, &writer)?;
+                let mut root = image.root.clone();
+                if !image.referrers.is_empty() {
+                    for referrer in &image.referrers {
+                        self.fill_from(referrer.source, &referrer.document.descriptor, &writer)?;
+                    }
+                    if let Some(list) = image.list_of_referrers(self.referrers_at(path, &root)) {
+                        writer.add_document(&list)?;
+                        root.annotations.insert(annotation::REFERRERS.into(), list.digest().to_string());
+                    }
                 }
-                let entry = |referrer: &Referrer<'_>| referrer.document.descriptor.clone();
-                let referrers: Vec<Descriptor> = image.referrers.iter().map(entry).collect();
-                Ok(writer.commit_with(&image.root, &names, Untagged::Keep, &referrers)?)
+                Ok(writer.commit_root(&root, &names, Untagged::Keep)?)
             }
             _ if !image.referrers.is_empty() && !matches!(to, Location::Registry { .. }) => {
                 Err(TransportError::NoReferrers { destination: to.to_string(), count: image.referrers.len() })
@@ -160,6 +206,7 @@ impl Opener<'_> {
                         available: manifests.iter().map(|(platform, _)| platform.to_string()).collect(),
                     });
                 };
+                image.check_layers("an archive for Docker")?;
                 let staged = self.staged(image, &absolute(path))?;
                 let archive = staged.archive(&image.root, &names, Flavour::Docker(manifest));
                 Ok(archive.write(&absolute(path), self.cancel)?)
@@ -170,11 +217,23 @@ impl Opener<'_> {
         }
     }
 
+    /// What a layout has already of what refers to an image. One that cannot be read is for the writer to refuse.
+    fn referrers_at(&self, path: &Path, root: &Descriptor) -> Vec<Descriptor> {
+        let selector = Selector::Digest(root.digest.clone());
+        let known = self.open(&Location::Layout { path: path.to_owned(), selector });
+        let lists = known.and_then(|source| {
+            let named = source.named().iter();
+            named.map(|entry| source.list_at(entry)).collect::<Result<Vec<_>, _>>()
+        });
+        lists.unwrap_or_default().into_iter().flatten().collect()
+    }
+
     fn load(&self, image: &Image<'_>, engine: Engine, names: &[String]) -> Result<(), TransportError> {
         engine::find(Some(engine), self.environment, self.cancel)?;
         let scratch =
             fs::scratch_dir().map_err(|source| TransportError::Io { shown: image.shown(), source })?;
         let staged = self.staged(image, &scratch.path().join("image"))?;
+        image.check_layers("an engine")?;
         let manifests = image.manifests()?;
         let loadable = Loadable { layout: &staged.path, root: &image.root, manifests: &manifests, names };
         engine::load(engine, &loadable, scratch.path(), self.environment, self.cancel)?;
@@ -215,7 +274,8 @@ impl Opener<'_> {
             self.cancel.check()?;
             match item {
                 Item::Document { descriptor, bytes } => writer.add_bytes(&descriptor.digest, &bytes)?,
-                Item::Blob(descriptor) => self.add_blob(source, &descriptor, writer)?,
+                Item::Blob(descriptor) => self.add_blob(source, &descriptor, Source::blob, writer)?,
+                Item::Entry(descriptor) => self.add_blob(source, &descriptor, Source::entry, writer)?,
             }
         }
         Ok(())
@@ -226,12 +286,13 @@ impl Opener<'_> {
         &self,
         source: &Source,
         descriptor: &Descriptor,
+        read: fn(&Source, &Descriptor) -> Result<Blob, TransportError>,
         writer: &LayoutWriter,
     ) -> Result<(), TransportError> {
         if writer.has(&descriptor.digest) {
             return Ok(());
         }
-        let blob = source.blob(descriptor)?;
+        let blob = read(source, descriptor)?;
         let failed = |source| {
             TransportError::Layout(crate::layout::LayoutError::Io { path: writer.path().to_owned(), source })
         };
@@ -248,13 +309,16 @@ impl Opener<'_> {
     pub fn tag(&self, source: &Source, path: &Path, names: &[String]) -> Result<(), TransportError> {
         // What gets a name is whole.
         for item in source.reachable(source.root())? {
-            if let Item::Blob(descriptor) = item {
+            if let Item::Blob(descriptor) | Item::Entry(descriptor) = item {
                 let mut start = [0; 1];
-                let mut blob = source.blob(&descriptor)?;
+                let mut blob = source.entry(&descriptor)?;
                 blob.read(&mut start).map_err(|error| blob.explain(error))?;
             }
         }
         let writer = LayoutWriter::open(&absolute(path), self.cancel)?;
+        if let Some(made) = source.made() {
+            writer.add_document(made)?;
+        }
         Ok(writer.commit_root(source.root(), names, Untagged::Keep)?)
     }
 }

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::TransportError;
 use super::members::Members;
 use crate::layout::ReadError;
-use crate::oci::{
-    Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, PlatformFields, annotation, media_type,
-};
+use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
+use crate::platform::Platform;
 use crate::rootfs::Packing;
 use crate::sys::cancel::Cancel;
 
@@ -109,14 +108,8 @@ impl DockerArchive {
                 "layers": layers,
             }),
         );
-        let text = |key: &str| config[key].as_str().map(ToOwned::to_owned);
         let mut descriptor = manifest.descriptor.clone();
-        descriptor.platform = Some(PlatformFields {
-            os: text("os").unwrap_or_default(),
-            architecture: text("architecture").unwrap_or_default(),
-            variant: text("variant").filter(|variant| !variant.is_empty()),
-            ..PlatformFields::default()
-        });
+        descriptor.platform = Platform::of_config(&config).map(|platform| platform.fields());
         self.documents.insert(manifest.descriptor.digest, manifest.bytes);
         Ok(descriptor)
     }

@@ -5,7 +5,8 @@ use std::io;
 use super::LocationError;
 use crate::engine::EngineError;
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::layout::{LayoutError, ReadError};
+use crate::layout::{LayoutError, ReadError, Selector};
+use crate::oci::Digest;
 use crate::output::OutputError;
 use crate::platform::Platform;
 use crate::registry::RegistryError;
@@ -31,22 +32,26 @@ pub enum TransportError {
         reason: String,
     },
     /// There is no image of this name.
-    #[error("`{shown}` has no image `{wanted}`; it has {}", list(available))]
+    #[error("`{shown}` has no image `{wanted}`; it has {}", names(ways))]
     NoName {
-        /// Where.
+        /// The reference.
         shown: String,
+        /// The same without a name.
+        place: String,
         /// The name, tag or digest.
         wanted: String,
-        /// What it has.
-        available: Vec<String>,
+        /// What it has, each as it can be told from all others.
+        ways: Vec<Selector>,
     },
     /// There are several images and none was chosen, or none at all.
-    #[error("`{shown}` has not one image but {}", list(available))]
+    #[error("`{shown}` has not one image but {}", names(ways))]
     Ambiguous {
-        /// Where.
+        /// The reference.
         shown: String,
-        /// The names of those that it has.
-        available: Vec<String>,
+        /// The same without a name.
+        place: String,
+        /// Those that it can mean, likewise.
+        ways: Vec<Selector>,
     },
     /// The image lacks a platform.
     #[error("`{shown}` has no image for {wanted}; it has {}", list(available))]
@@ -57,6 +62,38 @@ pub enum TransportError {
         wanted: Platform,
         /// What it has.
         available: Vec<String>,
+    },
+    /// Several images serve the platform equally well.
+    #[error("`{shown}` has {} images for {wanted}: {}", found.len(), both(found))]
+    SeveralForPlatform {
+        /// Where.
+        shown: String,
+        /// The platform.
+        wanted: Platform,
+        /// What serves it.
+        found: Vec<(Platform, Digest)>,
+    },
+    /// A destination is named by another digest than that of the image.
+    #[error("`{destination}` says {wanted}, and what would be written is {found}")]
+    OtherDigest {
+        /// Where to.
+        destination: String,
+        /// The digest in its name.
+        wanted: Digest,
+        /// The image's.
+        found: Digest,
+    },
+    /// A layer that is only where its `urls` say, where all of an image must be.
+    #[error("{destination} holds all layers, and {layer} is not in `{shown}` but at {url}")]
+    LayerElsewhere {
+        /// Where from.
+        shown: String,
+        /// What cannot do without it, with its article.
+        destination: &'static str,
+        /// The layer.
+        layer: Digest,
+        /// Where it is.
+        url: String,
     },
     /// Several platforms where only one can be.
     #[error("{destination} holds one platform, and `{shown}` has {}", list(available))]
@@ -188,6 +225,9 @@ impl Explain for TransportError {
             | Self::NoPlatform { .. }
             | Self::OnePlatform { .. }
             | Self::NoReferrers { .. }
+            | Self::SeveralForPlatform { .. }
+            | Self::OtherDigest { .. }
+            | Self::LayerElsewhere { .. }
             | Self::PlatformTwice { .. } => ExitCode::NoImage,
             Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => ExitCode::CorruptImage,
             Self::Layout(error) => error.exit_code(),
@@ -206,11 +246,23 @@ impl Explain for TransportError {
             Self::NotAnImage { .. } => {
                 Some("name an OCI layout, or an archive of one or of `docker save`".into())
             }
-            Self::NoName { available, .. } | Self::Ambiguous { available, .. } => Some(
-                available
-                    .first()
-                    .map_or("name another image".into(), |name| format!("say which, as in PATH:{name}")),
+            Self::NoName { place, ways, .. } | Self::Ambiguous { place, ways, .. } => Some(
+                ways.first()
+                    .map_or("name another image".into(), |way| format!("say which, as in {place}{way}")),
             ),
+            Self::SeveralForPlatform { wanted, found, .. } => Some(match found.first() {
+                Some((platform, _)) if platform != wanted => {
+                    format!("choose one, as in --platform '{platform}'")
+                }
+                Some((_, digest)) => format!("choose one by its digest, as in PATH@{digest}"),
+                None => "choose another platform".into(),
+            }),
+            Self::OtherDigest { found, .. } => {
+                Some(format!("nothing was written; leave the digest out, or name {found}"))
+            }
+            Self::LayerElsewhere { .. } => {
+                Some("leave its platform out with --platform, or write to a layout, which names it".into())
+            }
             Self::NoPlatform { .. } => {
                 Some("choose one that it has, or build it: `xbuild --platform`".into())
             }
@@ -233,6 +285,16 @@ impl Explain for TransportError {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
+}
+
+fn both(found: &[(Platform, Digest)]) -> String {
+    let each = found.iter().map(|(platform, digest)| format!("{platform} ({digest})"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn names(ways: &[Selector]) -> String {
+    let name = |way: &Selector| way.to_string().trim_start_matches([':', '@']).to_owned();
+    list(&ways.iter().map(name).collect::<Vec<_>>())
 }
 
 fn list(names: &[String]) -> String {

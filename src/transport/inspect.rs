@@ -6,7 +6,8 @@ use std::io;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Source, TransportError, names_of};
+use super::{Referrer, Source, TransportError};
+use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, annotation, media_type};
 use crate::platform::Platform;
 use crate::rootfs::{Guard, Guarded, Packing, StreamError};
@@ -37,7 +38,8 @@ pub struct Inspection {
     pub annotations: BTreeMap<String, String>,
     /// The images, in the index's order.
     pub images: Vec<ImageInspection>,
-    /// Manifests that are no images: attestations and other artifacts.
+    /// What is no image: attestations and other artifacts, entries of kinds that are not known, and in a layout what refers
+    /// to the image.
     pub artifacts: Vec<ArtifactInspection>,
 }
 
@@ -142,10 +144,11 @@ pub struct ArtifactInspection {
 /// The platforms of an image, and the bytes of all its documents and blobs, each counted once.
 pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64), TransportError> {
     let mut platforms = Vec::new();
-    let size = walk(source, cancel, &mut |parts| {
+    let mut each = |parts: &Parts<'_>| {
         platforms.extend(parts.platform.cloned());
         Ok(())
-    })?;
+    };
+    let size = walk(source, cancel, &mut each, &mut |_| ())?;
     Ok((platforms, size))
 }
 
@@ -154,17 +157,26 @@ pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64),
 pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, TransportError> {
     let root = source.root();
     let document = source.json(root)?;
-    let (mut images, mut artifacts) = (Vec::new(), Vec::new());
-    let total_size = walk(source, cancel, &mut |parts| {
+    let (mut images, mut artifacts, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut each = |parts: &Parts<'_>| {
         match parts.platform {
             Some(platform) => images.push(image(source, platform.clone(), parts, cancel)?),
-            None => artifacts.push(artifact(parts.descriptor, parts.manifest, parts.config)),
+            None => artifacts.push(artifact(parts.descriptor, parts.manifest, &parts.config.media_type)),
         }
         Ok(())
+    };
+    let total_size = walk(source, cancel, &mut each, &mut |entry| {
+        let kind = entry.other.get("artifactType").and_then(Value::as_str);
+        others.push(artifact(entry, &Value::Null, kind.unwrap_or(&entry.media_type)));
     })?;
+    artifacts.extend(others);
+    // Whatever is wrong with other images of the same place is not this one's.
+    if let Ok(image) = super::Image::whole(source).with_listed_referrers() {
+        artifacts.extend(image.referrers.iter().map(Referrer::inspected));
+    }
     Ok(Inspection {
         reference: source.shown().to_owned(),
-        names: names_of(root),
+        names: source.names(),
         digest: root.digest.clone(),
         media_type: root.media_type.clone(),
         size: root.size,
@@ -175,16 +187,24 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
     })
 }
 
-/// Hands over every manifest with its layers. Returns the bytes of all documents and blobs, each counted once.
+/// Hands over every manifest with its layers, and every entry that is no document that we know. Returns the bytes of all
+/// documents and blobs, each counted once.
 fn walk(
     source: &Source,
     cancel: &Cancel,
     each: &mut dyn FnMut(&Parts<'_>) -> Result<(), TransportError>,
+    other: &mut dyn FnMut(&Descriptor),
 ) -> Result<u64, TransportError> {
     let root = source.root();
     let mut sizes: BTreeMap<Digest, u64> = BTreeMap::from([(root.digest.clone(), root.size)]);
     for entry in source.manifests(root)? {
         cancel.check()?;
+        if !is_document(&entry.descriptor) && entry.platform.is_none() {
+            let (digest, size) = (entry.descriptor.digest.clone(), entry.descriptor.size);
+            sizes.insert(digest, size);
+            other(&entry.descriptor);
+            continue;
+        }
         let manifest = source.json(&entry.descriptor)?;
         let config: Descriptor = part(source, &entry.descriptor, &manifest, "config")?;
         let layers: Vec<Descriptor> = part(source, &entry.descriptor, &manifest, "layers")?;
@@ -235,7 +255,7 @@ fn image(
         let entry = history.get(number).copied().unwrap_or(&Value::Null);
         let added = entry["comment"] == "xbuild";
         // What is in a registry is not fetched for it.
-        let look = added && source.repository().is_none();
+        let look = added && source.repository().is_none() && !source.lies_elsewhere(layer)?;
         let (files, more_files) = if look { files(source, layer, cancel)? } else { (Vec::new(), 0) };
         inspected.push(LayerInspection {
             digest: layer.digest.clone(),
@@ -280,11 +300,12 @@ fn run(config: &Value) -> RunInspection {
     }
 }
 
-fn artifact(descriptor: &Descriptor, manifest: &Value, config: &Descriptor) -> ArtifactInspection {
+/// `fallback` is its kind where neither entry nor manifest tells it.
+pub(super) fn artifact(descriptor: &Descriptor, manifest: &Value, fallback: &str) -> ArtifactInspection {
     let kind = descriptor
         .annotation(annotation::DOCKER_REFERENCE_TYPE)
-        .or_else(|| manifest["artifactType"].as_str())
-        .unwrap_or(&config.media_type);
+        .or_else(|| manifest["artifactType"].as_str().filter(|kind| !kind.is_empty()))
+        .unwrap_or(fallback);
     let about = descriptor
         .annotation(annotation::DOCKER_REFERENCE_DIGEST)
         .or_else(|| manifest["subject"]["digest"].as_str());

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::TransportError;
 use crate::error::{ExitCode, Explain};
+use crate::layout::Selector;
 use crate::oci::Digest;
 use crate::registry::{ImageName, InvalidName};
 
@@ -57,18 +59,6 @@ pub enum Location {
         /// The repository with a tag or digest.
         name: ImageName,
     },
-}
-
-/// Which image of a layout or an archive is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Selector {
-    /// The only one.
-    #[default]
-    Only,
-    /// The one of this tag or whole name.
-    Name(String),
-    /// The document of this digest, which an entry leads to.
-    Digest(Digest),
 }
 
 /// A text that is no location.
@@ -221,6 +211,43 @@ impl Location {
         Ok(Some(location))
     }
 
+    /// The same without the choice of an image.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        let mut place = self.clone();
+        if let Self::Layout { selector, .. }
+        | Self::OciArchive { selector, .. }
+        | Self::DockerArchive { selector, .. }
+        | Self::Path { selector, .. } = &mut place
+        {
+            *selector = Selector::Only;
+        }
+        place
+    }
+
+    /// Whether a destination's name tells no digest or this one, which is held to before anything is written.
+    pub fn check_digest(&self, found: &Digest) -> Result<(), TransportError> {
+        match self.digest() {
+            Some(wanted) if wanted != found => Err(TransportError::OtherDigest {
+                destination: self.to_string(),
+                wanted: wanted.clone(),
+                found: found.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Layout { selector: Selector::Digest(digest), .. }
+            | Self::OciArchive { selector: Selector::Digest(digest), .. }
+            | Self::DockerArchive { selector: Selector::Digest(digest), .. }
+            | Self::Path { selector: Selector::Digest(digest), .. } => Some(digest),
+            Self::Registry { name } => name.digest.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The path of a layout or an archive; `None` for an engine's storage.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -252,16 +279,6 @@ fn path_and_selector(text: &str, given: &str) -> Result<(PathBuf, Selector), Loc
         return Err(LocationError::Empty(given.to_owned()));
     }
     Ok((path.into(), selector))
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Only => Ok(()),
-            Self::Name(name) => write!(formatter, ":{name}"),
-            Self::Digest(digest) => write!(formatter, "@{digest}"),
-        }
-    }
 }
 
 impl fmt::Display for Location {

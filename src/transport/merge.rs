@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Image, Source, TransportError};
-use crate::oci::{Descriptor, Digest, Encoded, PlatformFields, annotation, media_type};
+use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 
@@ -72,7 +72,8 @@ struct Entry<'a> {
 }
 
 /// Merges the manifests of some sources in platform order. Where two differ for one platform, that is an error, but
-/// manifests of `base`, the index that is added to, are replaced. An attestation goes with its image.
+/// manifests of `base`, the index that is added to, are replaced. An attestation goes with its image. What one source
+/// has several times is its own affair, and stays.
 pub fn merge<'a>(
     base: Option<&'a Source>,
     sources: &'a [Source],
@@ -82,33 +83,15 @@ pub fn merge<'a>(
     let mut entries: Vec<Entry<'a>> = Vec::new();
     for (number, source) in all.iter().enumerate() {
         for manifest in source.manifests(source.root())? {
-            let mut descriptor = manifest.descriptor;
+            let mut descriptor = manifest.descriptor.clone();
             if let (Some(platform), None) = (&manifest.platform, &descriptor.platform) {
-                descriptor.platform = Some(fields(platform));
+                descriptor.platform = Some(platform.fields());
             }
             // Names are of entries in a layout's index.
-            descriptor.annotations.remove(annotation::REF_NAME);
-            descriptor.annotations.remove(annotation::CONTAINERD_NAME);
-            let same = entries.iter().position(|known| {
-                manifest.platform.is_some() && known.platform == manifest.platform
-                    || known.descriptor.digest == descriptor.digest
-            });
-            let entry =
-                Entry { descriptor, platform: manifest.platform, source: number, shown: source.shown() };
-            match same {
-                None => entries.push(entry),
-                Some(at) if entries[at].descriptor.digest == entry.descriptor.digest => {}
-                Some(at) if base.is_some() && entries[at].source == 0 => entries[at] = entry,
-                Some(at) => {
-                    return Err(TransportError::PlatformTwice {
-                        first: entries[at].shown.to_owned(),
-                        second: entry.shown.to_owned(),
-                        platform: Box::new(
-                            entry.platform.unwrap_or_else(|| Platform::new("linux", "unknown", None)),
-                        ),
-                    });
-                }
-            }
+            descriptor.forget_entry();
+            let platform = source.identity(&manifest)?;
+            let entry = Entry { descriptor, platform, source: number, shown: source.shown() };
+            add(&mut entries, entry, base.is_some())?;
         }
     }
     keep_attestations_of_known(&mut entries);
@@ -116,7 +99,8 @@ pub fn merge<'a>(
     entries.sort_by(|a, b| (a.platform.is_none(), &a.platform).cmp(&(b.platform.is_none(), &b.platform)));
     for entry in &mut entries {
         for (platform, key, value) in &annotations.manifests {
-            if platform.is_none() || *platform == entry.platform {
+            let is_for = |wanted: &Platform| entry.platform.as_ref().is_some_and(|own| wanted.covers(own));
+            if platform.as_ref().is_none_or(is_for) {
                 entry.descriptor.annotations.insert(key.clone(), value.clone());
             }
         }
@@ -145,6 +129,29 @@ pub fn merge<'a>(
     Ok(Merged { parts: parts.collect(), index })
 }
 
+/// Adds an entry to those that are there; with `append` those of the first source make room.
+fn add<'a>(entries: &mut Vec<Entry<'a>>, entry: Entry<'a>, append: bool) -> Result<(), TransportError> {
+    if entries
+        .iter()
+        .any(|known| known.platform == entry.platform && known.descriptor.digest == entry.descriptor.digest)
+    {
+        return Ok(());
+    }
+    let Some(platform) = &entry.platform else {
+        entries.push(entry);
+        return Ok(());
+    };
+    let rival = |known: &Entry<'_>| known.platform.as_ref() == Some(platform) && known.source != entry.source;
+    if let Some(known) = entries.iter().find(|known| rival(known) && !(append && known.source == 0)) {
+        let platform = Box::new(platform.clone());
+        let (first, second) = (known.shown.to_owned(), entry.shown.to_owned());
+        return Err(TransportError::PlatformTwice { first, second, platform });
+    }
+    entries.retain(|known| !rival(known));
+    entries.push(entry);
+    Ok(())
+}
+
 /// An attestation of an image that another one has replaced is about nothing.
 fn keep_attestations_of_known(entries: &mut Vec<Entry<'_>>) {
     let known: Vec<String> = entries.iter().map(|entry| entry.descriptor.digest.to_string()).collect();
@@ -169,14 +176,4 @@ fn common_annotations(sources: &[&Source]) -> Result<Map<String, Value>, Transpo
         });
     }
     Ok(common.unwrap_or_default())
-}
-
-/// A platform as a descriptor has it.
-fn fields(platform: &Platform) -> PlatformFields {
-    PlatformFields {
-        os: platform.os().to_owned(),
-        architecture: platform.architecture().to_owned(),
-        variant: platform.variant().map(str::to_owned),
-        ..PlatformFields::default()
-    }
 }

@@ -23,7 +23,10 @@ mod blob;
 mod copy;
 mod docker_archive;
 mod error;
+#[cfg(test)]
+mod index_tests;
 mod inspect;
+mod kind;
 mod location;
 mod members;
 mod merge;
@@ -42,8 +45,10 @@ pub use inspect::{
     ArtifactInspection, BaseInspection, FileInspection, ImageInspection, Inspection, LayerInspection,
     RunInspection, inspect, summary,
 };
-pub use location::{Location, LocationError, Selector};
+pub use location::{Location, LocationError};
 pub use merge::{IndexAnnotations, Merged, merge};
 pub use opener::Opener;
 pub use referrers::Referrer;
-pub use source::{Item, ManifestEntry, Source, names_of};
+pub use source::{Item, ManifestEntry, Source};
+
+pub use crate::layout::Selector;

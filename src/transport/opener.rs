@@ -4,10 +4,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::docker_archive::DockerArchive;
+use super::kind::{Kind, Remote};
 use super::members::Members;
-use super::source::{Kind, Remote, Source, entries_of, is_named, names_of, parsed};
-use super::{Location, Selector, TransportError};
+use super::source::{Source, entries_of, parsed};
+use super::{Location, TransportError};
 use crate::engine;
+use crate::layout::Selector;
+use crate::layout::choose::names_of;
 use crate::layout::{Layout, ReadError};
 use crate::oci::{Descriptor, MANIFEST_LIMIT, Reference, annotation};
 use crate::registry::{Access, Client, ImageName};
@@ -32,21 +35,30 @@ impl Opener<'_> {
         let shown = location.to_string();
         let (kind, entries, selector) = self.store(location)?;
         let exported = matches!(kind, Kind::Exported { .. });
-        let mut source = Source::new(shown, kind, &entries, selector)?;
+        let place = location.place().to_string();
+        let mut source = Source::new(shown, &place, kind, &entries, selector)?;
         if exported {
             source.keep_what_is_there()?;
         }
         Ok(source)
     }
 
-    /// The entries of a layout's or archive's index: every image with its names. Without a tag in the location, all.
-    pub fn list(&self, location: &Location) -> Result<Vec<Descriptor>, TransportError> {
-        let (_, entries, selector) = self.store(location)?;
-        Ok(match selector {
-            Selector::Only => entries,
-            Selector::Name(name) => entries.into_iter().filter(|entry| is_named(entry, name)).collect(),
-            Selector::Digest(digest) => entries.into_iter().filter(|entry| entry.digest == *digest).collect(),
-        })
+    /// Opens each image that is somewhere. Where the location chooses one, that alone.
+    pub fn each(
+        &self,
+        location: &Location,
+        look: &mut dyn FnMut(&Source) -> Result<(), TransportError>,
+    ) -> Result<(), TransportError> {
+        if location.place() != *location || location.path().is_none() {
+            return look(&self.open(location)?);
+        }
+        let (kind, entries, _) = self.store(location)?;
+        let mut source = Source::of_all(location.to_string(), kind, &entries);
+        for image in source.images() {
+            source.turn_to(image);
+            look(&source)?;
+        }
+        Ok(())
     }
 
     fn store<'l>(

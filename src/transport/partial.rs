@@ -7,7 +7,9 @@
 
 use super::TransportError;
 use super::source::{Source, entries_of};
+use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
+use crate::platform::Platform;
 
 /// What is left of an image.
 #[derive(Debug)]
@@ -65,18 +67,14 @@ pub(super) fn present(source: &Source) -> Result<Option<Present>, TransportError
 
 /// False for an attestation and the like.
 fn is_image(entry: &Descriptor) -> bool {
-    entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_none()
+    (is_document(entry) || entry.media_type.is_empty())
+        && entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_none()
         && entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
 }
 
 fn name(entry: &Descriptor) -> String {
-    entry.platform.as_ref().map_or_else(
-        || entry.digest.to_string(),
-        |platform| {
-            let variant = platform.variant.iter().map(String::as_str);
-            [&*platform.os, &*platform.architecture].into_iter().chain(variant).collect::<Vec<_>>().join("/")
-        },
-    )
+    let platform = entry.platform.as_ref().and_then(Platform::of_fields);
+    platform.map_or_else(|| entry.digest.to_string(), |platform| platform.to_string())
 }
 
 /// True if a manifest and anything of what it names is there. Where an image is there in part, what is missing is for

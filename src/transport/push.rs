@@ -1,11 +1,13 @@
 //! Writing an image to a registry, from wherever it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Image, Item, Opener, Source, TransportError};
+use serde_json::Value;
+
+use super::{Blob, Image, Item, Opener, Source, TransportError};
 use crate::layout::LayoutError;
 use crate::oci::{Descriptor, Digest, Encoded};
 use crate::output::push::{self, Push};
@@ -46,13 +48,19 @@ impl Opener<'_> {
         tags: &[String],
         reporter: &dyn Reporter,
     ) -> Result<(), TransportError> {
-        let mut blobs: BTreeMap<Digest, &Source> = BTreeMap::new();
-        let mut documents: Vec<Encoded> = Vec::new();
+        let mut blobs: BTreeMap<Digest, (&Source, Read)> = BTreeMap::new();
+        let (mut documents, mut others): (Vec<Encoded>, Vec<Descriptor>) = (Vec::new(), Vec::new());
         for (source, wanted) in parts {
             for root in wanted {
                 for item in source.reachable(root)? {
                     match item {
-                        Item::Blob(descriptor) => drop(blobs.insert(descriptor.digest, source)),
+                        Item::Blob(descriptor) => {
+                            blobs.insert(descriptor.digest, (source, Source::blob));
+                        }
+                        Item::Entry(descriptor) => {
+                            blobs.insert(descriptor.digest.clone(), (source, Source::entry));
+                            others.push(descriptor);
+                        }
                         Item::Document { descriptor, bytes } => {
                             let known = |known: &Encoded| *known.digest() == descriptor.digest;
                             if !documents.iter().any(known) {
@@ -64,9 +72,10 @@ impl Opener<'_> {
             }
         }
         documents.extend(own.cloned());
+        let elsewhere = elsewhere(&documents, &blobs);
         let origins: BTreeMap<Digest, RepositoryName> = blobs
             .iter()
-            .filter_map(|(digest, source)| Some((digest.clone(), source.repository()?.name().clone())))
+            .filter_map(|(digest, (source, _))| Some((digest.clone(), source.repository()?.name().clone())))
             .collect();
         let scratch =
             fs::scratch_dir().map_err(|source| TransportError::Io { shown: to.to_string(), source })?;
@@ -80,8 +89,15 @@ impl Opener<'_> {
                 RegistryError::Io(io::Error::other("a blob cannot be read"))
             })
         };
-        let push =
-            Push { client: self.registry, documents: &documents, file: &file, origins: &origins, reporter };
+        let push = Push {
+            client: self.registry,
+            documents: &documents,
+            others: &others,
+            elsewhere: &elsewhere,
+            file: &file,
+            origins: &origins,
+            reporter,
+        };
         if let Err(error) = push.run(to, tags, self.cancel) {
             let own = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
             return Err(own.unwrap_or_else(|| error.into()));
@@ -119,19 +135,35 @@ impl Opener<'_> {
     }
 }
 
+/// The layers that no source has, since they are where their `urls` say.
+fn elsewhere<T>(documents: &[Encoded], blobs: &BTreeMap<Digest, T>) -> BTreeSet<Digest> {
+    let manifests =
+        documents.iter().filter_map(|document| serde_json::from_slice::<Value>(&document.bytes).ok());
+    let layers = manifests.flat_map(|mut manifest| {
+        serde_json::from_value::<Vec<Descriptor>>(manifest["layers"].take()).unwrap_or_default()
+    });
+    layers
+        .filter(|layer| layer.has_urls() && !blobs.contains_key(&layer.digest))
+        .map(|layer| layer.digest)
+        .collect()
+}
+
+/// How a blob of a source is read.
+type Read = fn(&Source, &Descriptor) -> Result<Blob, TransportError>;
+
 /// The file with a blob's bytes: its own, or one that is made.
 fn in_a_file(
-    source: Option<&Source>,
+    source: Option<(&Source, Read)>,
     blob: &Descriptor,
     path: PathBuf,
     cancel: &Cancel,
 ) -> Result<PathBuf, TransportError> {
-    let source = source.ok_or_else(|| TransportError::Missing(blob.digest.to_string()))?;
+    let (source, read) = source.ok_or_else(|| TransportError::Missing(blob.digest.to_string()))?;
     if let Some(own) = source.file(&blob.digest) {
         return Ok(own);
     }
     let failed = |source| TransportError::Layout(LayoutError::Io { path: path.clone(), source });
     let mut file = fs::File::create(&path).map_err(failed)?;
-    source.blob(blob)?.copy(&mut file, cancel, failed)?;
+    read(source, blob)?.copy(&mut file, cancel, failed)?;
     Ok(path)
 }

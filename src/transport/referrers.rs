@@ -1,15 +1,20 @@
 //! What refers to an image: signatures, SBOMs and other manifests whose `subject` is one of the image's documents
 //! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers)).
 //!
-//! A registry lists them, or has an index of them under a tag made of the subject's digest. In a layout or an archive they
-//! are entries of `index.json` without a name, or an index under that same tag.
+//! A registry lists them, or has an index of them under a tag made of the subject's digest. In a layout that we write the
+//! image's entry names an index of them by an annotation: podman and skopeo take the only entry of `index.json` for the
+//! image and refuse to choose among several. Others write them as entries without a name, or an index under that same tag;
+//! these are read, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::inspect::artifact;
 use super::source::entries_of;
-use super::{Image, Item, Source, TransportError, names_of};
+use super::{ArtifactInspection, Image, Item, Source, TransportError};
+use crate::layout::choose::names_of;
+use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::registry::referrers_tag;
 
@@ -28,6 +33,14 @@ pub struct Referrer<'a> {
 }
 
 impl Image<'_> {
+    /// With what refers to it in the layout or archive that it is in; registries are not asked.
+    pub(super) fn with_listed_referrers(self) -> Result<Self, TransportError> {
+        if self.parts.iter().any(|(source, _)| source.repository().is_some()) {
+            return Ok(self);
+        }
+        self.with_referrers()
+    }
+
     /// With everything that refers to one of its documents, and what refers to that.
     pub fn with_referrers(mut self) -> Result<Self, TransportError> {
         let mut found: Vec<Referrer<'_>> = Vec::new();
@@ -60,18 +73,63 @@ impl Image<'_> {
         self.referrers = found;
         Ok(self)
     }
+
+    /// The list of what goes along, for the image's entry.
+    pub(super) fn list_of_referrers(&self, known: Vec<Descriptor>) -> Option<Encoded> {
+        let mut entries = known;
+        for referrer in &self.referrers {
+            let entry = &referrer.document.descriptor;
+            entries.retain(|known| known.digest != entry.digest);
+            entries.push(entry.clone());
+        }
+        entries.sort_by(|a, b| a.digest.cmp(&b.digest));
+        let list = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries });
+        (!entries.is_empty()).then(|| Encoded::new(media_type::INDEX, &list))
+    }
+}
+
+impl Referrer<'_> {
+    /// What a person wants to know of it.
+    pub(super) fn inspected(&self) -> ArtifactInspection {
+        let document = serde_json::from_slice(&self.document.bytes).unwrap_or_default();
+        let entry = &self.document.descriptor;
+        let kind = entry.other.get("artifactType").and_then(Value::as_str).unwrap_or_default();
+        artifact(entry, &document, kind)
+    }
 }
 
 impl Source {
-    /// The entries of a layout or archive that refer to something, by what they refer to.
-    fn listed_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, TransportError> {
+    /// The entries of a layout or archive that refer to something, and those of lists, by what they refer to.
+    pub(super) fn listed_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, TransportError> {
         let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
-        for entry in self.entries() {
+        let mut add = |entry: &Descriptor| -> Result<(), TransportError> {
             if let Some(subject) = self.subject_of(entry)? {
-                found.entry(subject).or_default().push(entry.clone());
+                let known = found.entry(subject).or_default();
+                if !known.iter().any(|known| known.digest == entry.digest) {
+                    known.push(entry.clone());
+                }
+            }
+            Ok(())
+        };
+        for entry in self.entries() {
+            add(entry)?;
+            for listed in self.list_at(entry)? {
+                add(&listed)?;
             }
         }
         Ok(found)
+    }
+
+    /// The list of referrers that an entry names. Who tidies a layout without knowing of it takes it away.
+    pub(super) fn list_at(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, TransportError> {
+        let list = entry.annotation(annotation::REFERRERS).and_then(|digest| digest.parse().ok());
+        let Some((digest, size)) =
+            list.and_then(|digest: Digest| Some((digest.clone(), self.size_of(&digest)?)))
+        else {
+            return Ok(Vec::new());
+        };
+        let list = self.json(&Descriptor::new(media_type::INDEX, digest.clone(), size))?;
+        entries_of(&list, &digest.to_string(), self.shown())
     }
 
     /// What a document refers to.
@@ -130,8 +188,4 @@ impl Source {
 
 fn subject(document: &Value) -> Option<Digest> {
     document["subject"]["digest"].as_str()?.parse().ok()
-}
-
-fn is_document(entry: &Descriptor) -> bool {
-    media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
 }

@@ -1,20 +1,20 @@
 //! Reading an image, wherever it is: documents and blobs that were verified, and nothing unpacked.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::docker_archive::DockerArchive;
-use super::members::Members;
-use super::{Blob, Selector, TransportError, partial};
-use crate::layout::{Layout, ReadError};
+use super::kind::{Kind, Remote};
+use super::{Blob, TransportError, partial};
+use crate::layout::ReadError;
+use crate::layout::choose::{self, Choice, Selector};
+use crate::layout::entry::{is_document, platform_of};
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
 use crate::registry::{Repository, Wanted};
 use crate::sys::cancel::Cancel;
-use crate::sys::fs::{self, TempDir};
 
 /// Indexes inside of indexes are followed this deep.
 const MOST_NESTED: usize = 8;
@@ -32,36 +32,8 @@ pub struct Source {
     remark: Option<String>,
     /// Of a layout's or archive's index: every image with its names.
     entries: Vec<Descriptor>,
-}
-
-/// What the image is in.
-#[derive(Debug)]
-pub(super) enum Kind {
-    Layout(Layout),
-    Archive {
-        path: PathBuf,
-        members: Members,
-    },
-    Docker {
-        path: PathBuf,
-        archive: DockerArchive,
-    },
-    /// A repository, with the document that the reference means.
-    Registry(Box<Remote>),
-    /// An archive that an engine wrote, and the folder that it is in.
-    Exported {
-        inner: Box<Kind>,
-        _folder: TempDir,
-    },
-}
-
-/// A repository of a registry.
-#[derive(Debug)]
-pub(super) struct Remote {
-    pub(super) repository: Repository,
-    /// What the reference means.
-    pub(super) document: Encoded,
-    pub(super) cancel: Cancel,
+    /// Those of them that are the image.
+    named: Vec<Descriptor>,
 }
 
 /// A manifest that an image leads to.
@@ -71,22 +43,6 @@ pub struct ManifestEntry {
     pub descriptor: Descriptor,
     /// Its platform, from the entry or the configuration; `None` for what is no image to run, such as an attestation.
     pub platform: Option<Platform>,
-}
-
-/// The names of an entry: its tag, and its whole name.
-#[must_use]
-pub fn names_of(entry: &Descriptor) -> Vec<String> {
-    [annotation::CONTAINERD_NAME, annotation::REF_NAME]
-        .iter()
-        .filter_map(|key| entry.annotation(key).map(ToOwned::to_owned))
-        .collect()
-}
-
-/// True if an entry has this tag or whole name. A name that Docker completes is the completed one.
-pub(super) fn is_named(entry: &Descriptor, wanted: &str) -> bool {
-    let names = names_of(entry);
-    let full = wanted.parse::<crate::oci::Reference>().ok().and_then(|reference| reference.name());
-    names.iter().any(|name| name == wanted || Some(name) == full.as_ref())
 }
 
 pub(super) fn parsed(bytes: &[u8], what: &str, shown: &str) -> Result<Value, TransportError> {
@@ -103,23 +59,169 @@ pub(super) fn entries_of(index: &Value, what: &str, shown: &str) -> Result<Vec<D
 }
 
 impl Source {
-    /// The image of these entries that is meant.
+    /// The image of these entries that is meant. `place` is where they are, without a selector.
     pub(super) fn new(
         shown: String,
+        place: &str,
         kind: Kind,
         entries: &[Descriptor],
         selector: &Selector,
     ) -> Result<Self, TransportError> {
-        let root = Descriptor::new("", Digest::of(b""), 0);
-        let mut source = Self { shown, kind, root, entries: entries.to_vec(), made: None, remark: None };
-        source.root = source.choose(entries, selector)?;
+        let mut source = Self::of_all(shown, kind, entries);
+        match choose::choose(entries, selector, &mut |entry| source.json(entry).ok()) {
+            Choice::Several(several) => {
+                let ways = source.ways(&several);
+                return Err(TransportError::Ambiguous { shown: source.shown, place: place.to_owned(), ways });
+            }
+            Choice::Nothing => source.root = source.referrer_of(place, selector)?,
+            choice => source.turn_to(choice),
+        }
+        if let Selector::Name(wanted) = selector {
+            source.named.retain(|entry| choose::is_named(entry, wanted));
+        }
         Ok(source)
+    }
+
+    /// All that is somewhere, of which nothing is looked at yet.
+    pub(super) fn of_all(shown: String, kind: Kind, entries: &[Descriptor]) -> Self {
+        let root = Descriptor::new("", Digest::of(b""), 0);
+        let (entries, named) = (entries.to_vec(), Vec::new());
+        Self { shown, kind, root, entries, named, made: None, remark: None }
+    }
+
+    /// Looks at this image from now on.
+    pub(super) fn turn_to(&mut self, choice: Choice) {
+        let list = match choice {
+            Choice::Entry(entry) => {
+                (self.root, self.made) = (entry.clone(), None);
+                vec![entry]
+            }
+            Choice::Platforms(list) => {
+                let bare = |entry: &Descriptor| {
+                    let mut entry = entry.clone();
+                    entry.forget_entry();
+                    entry
+                };
+                let index = Encoded::new(
+                    media_type::INDEX,
+                    &json!({
+                        "schemaVersion": 2,
+                        "mediaType": media_type::INDEX,
+                        "manifests": list.iter().map(bare).collect::<Vec<_>>(),
+                    }),
+                );
+                self.root = index.descriptor.clone();
+                for key in [annotation::REF_NAME, annotation::CONTAINERD_NAME] {
+                    if let Some(name) = list.first().and_then(|entry| entry.annotation(key)) {
+                        self.root.annotations.insert(key.into(), name.to_owned());
+                    }
+                }
+                self.made = Some(index);
+                list
+            }
+            Choice::Nothing | Choice::Several(_) => return,
+        };
+        let is_one = |entry: &&Descriptor| list.iter().any(|known| known.digest == entry.digest);
+        self.named = self.entries.iter().filter(is_one).cloned().collect();
+    }
+
+    /// The images that are there.
+    pub(super) fn images(&self) -> Vec<Choice> {
+        choose::images(&self.entries, &mut |entry| self.json(entry).ok())
+    }
+
+    fn ways(&self, several: &[Descriptor]) -> Vec<Selector> {
+        choose::ways(&self.entries, several, &mut |entry| self.json(entry).ok())
+    }
+
+    /// What no entry leads to may refer to an image.
+    fn referrer_of(&self, place: &str, selector: &Selector) -> Result<Descriptor, TransportError> {
+        let wanted = match selector {
+            Selector::Digest(digest) => {
+                let known = self.listed_referrers()?.into_values().flatten();
+                if let Some(entry) = known.into_iter().find(|entry| entry.digest == *digest) {
+                    return Ok(entry);
+                }
+                digest.to_string()
+            }
+            Selector::Name(name) => name.clone(),
+            Selector::Only => String::new(),
+        };
+        let (shown, place, ways) = (self.shown.clone(), place.to_owned(), self.ways(&self.entries));
+        Err(if wanted.is_empty() {
+            TransportError::Ambiguous { shown, place, ways }
+        } else {
+            TransportError::NoName { shown, place, wanted, ways }
+        })
+    }
+
+    /// The entries that are the image: one for each of its names, or several platforms'.
+    #[must_use]
+    pub fn named(&self) -> &[Descriptor] {
+        &self.named
+    }
+
+    /// All names that the image has, whole ones and tags.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for name in self.named.iter().flat_map(choose::names_of) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// True if an index of the image is inside of another, which podman and skopeo neither load nor copy.
+    pub fn has_nested_index(&self) -> Result<bool, TransportError> {
+        if !media_type::is_index(&self.root.media_type) {
+            return Ok(false);
+        }
+        let index = self.json(&self.root)?;
+        let entries = entries_of(&index, &self.root.digest.to_string(), &self.shown)?;
+        Ok(entries.iter().any(|entry| media_type::is_index(&entry.media_type)))
+    }
+
+    /// True for a blob that is not here but where its `urls` say. A layer that may not be passed on is not asked for in
+    /// a registry.
+    pub fn lies_elsewhere(&self, blob: &Descriptor) -> Result<bool, TransportError> {
+        if !blob.has_urls() {
+            return Ok(false);
+        }
+        match self.repository_and_cancel() {
+            Some((repository, cancel)) => Ok(blob.is_foreign() || !repository.has_blob(blob, cancel)?),
+            None => Ok(!self.has(&blob.digest)),
+        }
+    }
+
+    /// The bytes of an entry that is no document that we know: in a registry it may be a blob, or a manifest to it.
+    pub fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
+        if let Some((repository, cancel)) = self.repository_and_cancel()
+            && !repository.has_blob(descriptor, cancel)?
+        {
+            let document = repository.manifest(Wanted::Digest(&descriptor.digest), cancel)?;
+            let place = PathBuf::from(repository.name().to_string());
+            if document.descriptor.size != descriptor.size {
+                let (digest, expected, found) =
+                    (descriptor.digest.clone(), descriptor.size, document.descriptor.size);
+                return Err(self.damaged(ReadError::WrongSize { digest, path: place, expected, found }));
+            }
+            let bytes = Box::new(io::Cursor::new(document.bytes));
+            return Ok(Blob::local(bytes, &descriptor.digest, place, self.shown.clone()));
+        }
+        self.blob(descriptor)
     }
 
     /// The document that the reference means: an index or a manifest.
     #[must_use]
     pub const fn root(&self) -> &Descriptor {
         &self.root
+    }
+
+    /// The root, where it is in no document but was made of those that are there.
+    pub(super) const fn made(&self) -> Option<&Encoded> {
+        self.made.as_ref()
     }
 
     /// The entries of the layout or archive that it is in.
@@ -219,6 +321,11 @@ impl Source {
         !matches!(self.kind.read(digest), Err(ReadError::Missing { .. }))
     }
 
+    /// How large the file for a blob is. Registries are not asked.
+    pub(super) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        self.kind.read(digest).ok().map(|(_, size, _)| size)
+    }
+
     /// The file of a blob, where it has one of its own. Nothing of it is verified.
     #[must_use]
     pub fn file(&self, digest: &Digest) -> Option<PathBuf> {
@@ -263,45 +370,56 @@ impl Source {
         Ok(found)
     }
 
-    /// The manifest of the root that serves a platform best.
+    /// The manifest of the root that serves a platform best. Where several serve it equally well, none is chosen.
     pub fn manifest_for(&self, platform: &Platform) -> Result<Descriptor, TransportError> {
         let manifests = self.manifests(&self.root)?;
-        let offered =
-            manifests.iter().filter_map(|entry| Some((entry.platform.as_ref()?, &entry.descriptor)));
-        let best = offered
-            .clone()
-            .filter_map(|(offered, descriptor)| Some((platform.rank(offered)?, descriptor)))
-            .min_by_key(|(rank, _)| *rank);
-        best.map(|(_, descriptor)| descriptor.clone()).ok_or_else(|| TransportError::NoPlatform {
-            shown: self.shown.clone(),
-            wanted: platform.clone(),
-            available: offered.map(|(platform, _)| platform.to_string()).collect(),
-        })
+        let offered: Vec<(&Platform, &Descriptor)> = manifests
+            .iter()
+            .filter_map(|entry| Some((entry.platform.as_ref()?, &entry.descriptor)))
+            .collect();
+        let best = platform.best(offered.iter().map(|(platform, _)| *platform));
+        let mut found: Vec<(&Platform, &Descriptor)> = Vec::new();
+        for (platform, descriptor) in best.into_iter().map(|at| offered[at]) {
+            if !found.iter().any(|(_, known)| known.digest == descriptor.digest) {
+                found.push((platform, descriptor));
+            }
+        }
+        match found.as_slice() {
+            [] => Err(TransportError::NoPlatform {
+                shown: self.shown.clone(),
+                wanted: platform.clone(),
+                available: offered.iter().map(|(platform, _)| platform.to_string()).collect(),
+            }),
+            [(_, only)] => Ok((*only).clone()),
+            several => Err(TransportError::SeveralForPlatform {
+                shown: self.shown.clone(),
+                wanted: platform.clone(),
+                found: several
+                    .iter()
+                    .map(|(platform, descriptor)| ((*platform).clone(), descriptor.digest.clone()))
+                    .collect(),
+            }),
+        }
     }
 
     /// The platform that an entry tells, else its configuration; `None` for an attestation and the like.
     fn platform_of(&self, entry: &Descriptor) -> Result<Option<Platform>, TransportError> {
-        if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some() {
-            return Ok(None);
+        platform_of(entry, &mut |descriptor| self.json(descriptor))?.map_err(|reason| self.shape(&reason))
+    }
+
+    /// The platform that tells an image from others. Older tools leave the version of Windows out of an index, and only the
+    /// configuration has it.
+    pub(super) fn identity(&self, entry: &ManifestEntry) -> Result<Option<Platform>, TransportError> {
+        let Some(platform) = &entry.platform else { return Ok(None) };
+        if platform.os() != "windows" || platform.os_version().is_some() {
+            return Ok(Some(platform.clone()));
         }
-        let known = entry.platform.as_ref().filter(|platform| !platform.os.is_empty());
-        let (os, architecture, variant) = if let Some(platform) = known {
-            (platform.os.clone(), platform.architecture.clone(), platform.variant.clone())
-        } else {
-            let manifest = self.json(entry)?;
-            let config: Descriptor = serde_json::from_value(manifest["config"].clone())
-                .map_err(|error| self.shape(&format!("`config` of {}: {error}", entry.digest)))?;
-            if !matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
-                return Ok(None);
-            }
-            let config = self.json(&config)?;
-            let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-            (text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
+        let manifest = self.json(&entry.descriptor)?;
+        let Ok(config) = serde_json::from_value::<Descriptor>(manifest["config"].clone()) else {
+            return Ok(Some(platform.clone()));
         };
-        if os.is_empty() || os == "unknown" {
-            return Ok(None);
-        }
-        Ok(Some(Platform::new(&os, &architecture, variant.as_deref())))
+        let told = Platform::of_config(&self.json(&config)?).filter(|told| told.agrees(platform));
+        Ok(Some(told.unwrap_or_else(|| platform.clone())))
     }
 
     /// Every document and blob that is reachable from a document, each once, children before their parents, so that
@@ -324,8 +442,8 @@ impl Source {
             return Ok(());
         }
         let is_index = media_type::is_index(&descriptor.media_type);
-        if !is_index && !media_type::is_manifest(&descriptor.media_type) {
-            items.push(Item::Blob(descriptor.clone()));
+        if !is_document(descriptor) {
+            items.push(Item::Entry(descriptor.clone()));
             return Ok(());
         }
         if depth > MOST_NESTED {
@@ -334,7 +452,11 @@ impl Source {
         let bytes = self.document(descriptor)?;
         let document = parsed(&bytes, &descriptor.digest.to_string(), &self.shown)?;
         for child in self.children(&document, descriptor, is_index)? {
-            self.collect(&child, depth + 1, seen, items)?;
+            if is_index {
+                self.collect(&child, depth + 1, seen, items)?;
+            } else if seen.insert(child.digest.clone()) && !self.lies_elsewhere(&child)? {
+                items.push(Item::Blob(child));
+            }
         }
         items.push(Item::Document { descriptor: descriptor.clone(), bytes });
         Ok(())
@@ -383,66 +505,6 @@ impl Source {
         Ok(())
     }
 
-    /// The entry that is meant.
-    pub(super) fn choose(
-        &self,
-        entries: &[Descriptor],
-        selector: &Selector,
-    ) -> Result<Descriptor, TransportError> {
-        let available = || {
-            let mut names: Vec<String> = entries
-                .iter()
-                .map(|entry| names_of(entry).pop().unwrap_or_else(|| entry.digest.to_string()))
-                .collect();
-            names.dedup();
-            names
-        };
-        let shown = self.shown.clone();
-        match selector {
-            Selector::Only => match entries {
-                [first, rest @ ..] if rest.iter().all(|entry| entry.digest == first.digest) => {
-                    Ok(first.clone())
-                }
-                _ => {
-                    // What refers to the image is not the image; what cannot be read may be one.
-                    let mut images: Vec<&Descriptor> = Vec::new();
-                    for entry in entries {
-                        let referrer =
-                            names_of(entry).is_empty() && matches!(self.subject_of(entry), Ok(Some(_)));
-                        if !referrer && !images.iter().any(|known| known.digest == entry.digest) {
-                            images.push(entry);
-                        }
-                    }
-                    match images.as_slice() {
-                        [image] => Ok((*image).clone()),
-                        _ => Err(TransportError::Ambiguous { shown, available: available() }),
-                    }
-                }
-            },
-            Selector::Name(wanted) => {
-                entries.iter().find(|entry| is_named(entry, wanted)).cloned().ok_or_else(|| {
-                    TransportError::NoName { shown, wanted: wanted.clone(), available: available() }
-                })
-            }
-            Selector::Digest(wanted) => {
-                let mut found = None;
-                for entry in entries {
-                    self.walk(entry, 0, &mut |entry| {
-                        if found.is_none() && entry.digest == *wanted {
-                            found = Some(entry.clone());
-                        }
-                        Ok(())
-                    })?;
-                }
-                found.ok_or_else(|| TransportError::NoName {
-                    shown,
-                    wanted: wanted.to_string(),
-                    available: available(),
-                })
-            }
-        }
-    }
-
     fn damaged(&self, source: ReadError) -> TransportError {
         TransportError::damaged(&self.shown, source)
     }
@@ -464,36 +526,6 @@ pub enum Item {
     },
     /// A configuration, a layer or whatever else a manifest names; [`Source::blob`] reads it.
     Blob(Descriptor),
-}
-
-impl Kind {
-    /// A blob's bytes, their count, and the file that they are in.
-    fn read(&self, digest: &Digest) -> Result<(Box<dyn Read + Send>, u64, PathBuf), ReadError> {
-        let missing = |path: &Path| ReadError::Missing { digest: digest.clone(), path: path.to_owned() };
-        match self {
-            Self::Layout(layout) => {
-                let path = layout.blob(digest);
-                let metadata = fs::metadata(&path).map_err(|_| missing(&path))?;
-                // Also what is no regular file: opening a pipe would wait for its other end.
-                if !metadata.is_file() {
-                    return Err(missing(&path));
-                }
-                let file = fs::File::open(&path)?;
-                Ok((Box::new(file), metadata.len(), path))
-            }
-            Self::Archive { path, members } => {
-                let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
-                let (section, size) =
-                    members.read(&name).zip(members.size(&name)).ok_or_else(|| missing(path))?;
-                Ok((Box::new(section), size, path.clone()))
-            }
-            Self::Docker { path, archive } => {
-                let (bytes, size) = archive.read(digest).ok_or_else(|| missing(path))?;
-                Ok((bytes, size, path.clone()))
-            }
-            Self::Exported { inner, .. } => inner.read(digest),
-            // Never asked: what a repository has is not in a file.
-            Self::Registry(remote) => Err(missing(Path::new(&remote.repository.name().to_string()))),
-        }
-    }
+    /// An entry of an index that is no document that we know; [`Source::entry`] reads it.
+    Entry(Descriptor),
 }

@@ -8,7 +8,7 @@ use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 use serde_json::Value;
 
 use super::fault::Fault;
-use crate::oci::{Descriptor, Digest, PlatformFields, media_type};
+use crate::oci::{Descriptor, Digest, media_type};
 use crate::platform::Platform;
 
 /// What an index leads to.
@@ -122,8 +122,8 @@ pub fn index(bytes: &[u8], descriptor: &Descriptor) -> (Index, Vec<Fault>) {
 fn twice(entries: &[Descriptor]) -> Vec<Fault> {
     let (mut faults, mut known) = (Vec::new(), BTreeMap::<Platform, Vec<Digest>>::new());
     for entry in entries.iter().filter(|entry| media_type::is_manifest(&entry.media_type)) {
-        // An attestation says that it is for `unknown`.
-        match entry.platform.as_ref().and_then(platform) {
+        // An attestation says that it is for `unknown`, and an artifact is for no platform.
+        match entry.platform.as_ref().and_then(Platform::of_fields) {
             Some(platform) if platform.os() == "unknown" => {}
             Some(platform) => {
                 let digests = known.entry(platform).or_default();
@@ -132,7 +132,7 @@ fn twice(entries: &[Descriptor]) -> Vec<Fault> {
                 }
             }
             // The only one needs no platform to be told apart by.
-            None if entries.len() == 1 => {}
+            None if entries.len() == 1 || entry.other.contains_key("artifactType") => {}
             None => faults.push(Fault::NoPlatform { digest: entry.digest.clone() }),
         }
     }
@@ -142,14 +142,6 @@ fn twice(entries: &[Descriptor]) -> Vec<Fault> {
         Fault::PlatformTwice { platform, digests }
     }));
     faults
-}
-
-/// A platform, normalised; `None` if its fields are empty.
-#[must_use]
-pub fn platform(fields: &PlatformFields) -> Option<Platform> {
-    let variant = fields.variant.as_deref().filter(|variant| !variant.is_empty());
-    (!fields.os.is_empty() && !fields.architecture.is_empty())
-        .then(|| Platform::new(&fields.os, &fields.architecture, variant))
 }
 
 /// Reads a manifest. `descriptor` is the one that leads to it.
@@ -181,8 +173,7 @@ pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Faul
     let document = Document { kind: "config", digest };
     let mut faults = Vec::new();
     let Some(value) = document.object(bytes, &mut faults) else { return (Config::default(), faults) };
-    let fields = serde_json::from_value::<PlatformFields>(value.clone()).ok();
-    let platform = fields.as_ref().and_then(platform);
+    let platform = Platform::of_config(&value);
     if platform.is_none() {
         faults.push(document.fault(&"it does not say for which `os` and `architecture` it is"));
     }
@@ -298,6 +289,17 @@ mod tests {
         assert!(of(json!([entry(arm(""), b"a"), entry(arm(""), b"a")])).is_empty());
         assert!(of(json!([entry(Value::Null, b"a")])).is_empty());
         assert_eq!(of(json!([entry(Value::Null, b"a"), entry(arm("v8"), b"b")])), ["no-platform"]);
+        // Each build of Windows is a platform of its own, and an artifact is for none.
+        let windows =
+            |version: &str| json!({ "os": "windows", "architecture": "amd64", "os.version": version });
+        assert!(of(json!([entry(windows("10.0.1"), b"a"), entry(windows("10.0.2"), b"b")])).is_empty());
+        assert_eq!(
+            of(json!([entry(windows("10.0.1"), b"a"), entry(windows("10.0.1"), b"b")])),
+            ["platform-twice"]
+        );
+        let mut artifact = entry(Value::Null, b"a");
+        artifact["artifactType"] = "application/vnd.example.sbom".into();
+        assert!(of(json!([artifact, entry(arm("v8"), b"b")])).is_empty());
         assert_eq!(of(json!([{ "digest": "sha256:1", "size": 1, "mediaType": "x" }])), ["invalid-document"]);
         assert_eq!(of(json!({})), ["invalid-document"]);
     }

@@ -79,15 +79,20 @@ faults! {
     } "{digest} says that it is `{document}`, and its descriptor that it is `{descriptor}`";
     /// A media type that is none of an image's.
     "unknown-media-type" UnknownMediaType {
-        /// `manifest`, `config` or `layer`.
+        /// `config` or `layer`.
         what: &'static str,
         /// The blob.
         digest: Digest,
         /// The media type.
         media_type: String,
     } "the {what} {digest} is of the unknown media type `{media_type}`, so that it was not looked into";
-    /// Indexes lead to indexes, and so on.
+    /// An index is inside of another.
     "nested-index" NestedIndex {
+        /// The inner one, or the first of them.
+        digest: Digest,
+    } "the index {digest} is inside of another, and podman and skopeo can neither load nor copy that";
+    /// Indexes lead to indexes, and so on.
+    "too-deep" TooDeep {
         /// The index that was not read any more.
         digest: Digest,
     } "the index {digest} is nested deeper than readers follow";
@@ -192,9 +197,17 @@ impl Fault {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::NoEnd { .. } | Self::NoPlatform { .. } | Self::UnreachableBlob { .. } => Severity::Warning,
+            Self::NoEnd { .. }
+            | Self::NoPlatform { .. }
+            | Self::NestedIndex { .. }
+            | Self::UnreachableBlob { .. } => Severity::Warning,
             _ => Severity::Error,
         }
+    }
+
+    /// True where an image may be behind it that could not be read.
+    pub(super) const fn hides_images(&self) -> bool {
+        !matches!(self, Self::NestedIndex { .. } | Self::NoPlatform { .. })
     }
 
     /// The next step, as one sentence without a full stop at its end.
@@ -214,7 +227,9 @@ impl Fault {
             | Self::WrongDiffId { .. }
             | Self::History { .. } => "build the image again; the tool that wrote its documents is wrong",
             Self::UnknownMediaType { .. } => "see that all engines that shall run it know this media type",
-            Self::NestedIndex { .. } => "make one index that names all manifests: `xbuild index create`",
+            Self::NestedIndex { .. } | Self::TooDeep { .. } => {
+                "make one index that names all manifests: `xbuild index create IMAGE -o DESTINATION`"
+            }
             Self::NoImage {} => "look at what the reference means with `xbuild inspect`",
             Self::NoPlatform { .. } => "write the index again with the platform of each entry",
             Self::PlatformTwice { .. } => "leave all but one of them out of the index",

@@ -37,7 +37,7 @@ pub(super) fn read(
     let Some(packing) = Packing::of(&descriptor.media_type) else {
         let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
         faults.push(Fault::UnknownMediaType { what: "layer", digest, media_type });
-        faults.extend(blob(source, descriptor, cancel)?);
+        faults.extend(blob(source, descriptor, Source::blob, cancel)?);
         return Ok(Layer { index: None, faults });
     };
     let mut bytes = match source.blob(descriptor) {
@@ -133,9 +133,10 @@ impl Read for Pieces {
 pub(super) fn blob(
     source: &Source,
     descriptor: &Descriptor,
+    read: fn(&Source, &Descriptor) -> Result<Blob, TransportError>,
     cancel: &Cancel,
 ) -> Result<Option<Fault>, VerifyError> {
-    let mut bytes = match source.blob(descriptor) {
+    let mut bytes = match read(source, descriptor) {
         Ok(blob) => blob,
         Err(error) => return fault_of(error, &descriptor.digest).map(Some),
     };
@@ -176,7 +177,7 @@ fn fault(error: ReadError, digest: &Digest) -> Result<Fault, VerifyError> {
         ReadError::WrongSize { digest, expected, found, .. } => Fault::WrongSize { digest, expected, found },
         ReadError::WrongDigest { expected, found, .. } => Fault::WrongDigest { expected, found },
         ReadError::TooLarge { digest, size } => Fault::DocumentTooLarge { digest, size },
-        ReadError::TooDeep { digest } => Fault::NestedIndex { digest },
+        ReadError::TooDeep { digest } => Fault::TooDeep { digest },
         ReadError::Io(error) => return Err(VerifyError::Io(error)),
         ReadError::Cancelled(cancelled) => return Err(cancelled.into()),
         other => {

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub use error::VerifyError;
 pub use fault::Fault;
-pub use report::{Finding, PlatformReport, Report, What};
+pub use report::{Elsewhere, Finding, PlatformReport, Report, What};
 
 use self::layers::{Layer, fault_of};
 use crate::layout::{Layout, reach};
@@ -59,8 +59,9 @@ pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Rep
         .par_iter()
         .map(|descriptor| Image::read(source, descriptor, cancel))
         .collect::<Result<Vec<Image>, VerifyError>>()?;
+    faults.retain(|fault| is_about_images(fault, &images));
     chosen(&mut images, options, source.shown())?;
-    if !images.iter().any(|image| image.runnable) && faults.is_empty() {
+    if !images.iter().any(|image| image.runnable) && !faults.iter().any(Fault::hides_images) {
         faults.push(Fault::NoImage {});
     }
     let layers = read_layers(source, &images, cancel)?;
@@ -96,21 +97,36 @@ pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Rep
     Ok(report)
 }
 
+/// False where a fault is about platforms of what turned out to be no image: it needs none, and takes none away.
+fn is_about_images(fault: &Fault, images: &[Image]) -> bool {
+    let is_image =
+        |digest: &Digest| images.iter().all(|image| image.runnable || image.descriptor.digest != *digest);
+    match fault {
+        Fault::NoPlatform { digest } => is_image(digest),
+        Fault::PlatformTwice { digests, .. } => digests.iter().filter(|digest| is_image(digest)).count() > 1,
+        _ => true,
+    }
+}
+
 /// Leaves the platforms that were asked for, each of which must be there.
 fn chosen(images: &mut Vec<Image>, options: &Options, shown: &str) -> Result<(), VerifyError> {
     if options.platforms.is_empty() {
         return Ok(());
     }
-    let offered: Vec<Platform> = images.iter().filter_map(|image| image.platform().cloned()).collect();
+    let runnable = images.iter().filter(|image| image.runnable);
+    let offered: Vec<Platform> = runnable.filter_map(|image| image.platform().cloned()).collect();
     let mut wanted = BTreeSet::new();
     for platform in &options.platforms {
-        let rank = |offered: &&Platform| platform.rank(offered);
-        let best = offered.iter().filter(|offered| rank(offered).is_some()).min_by_key(rank);
-        wanted.insert(best.ok_or_else(|| TransportError::NoPlatform {
-            shown: shown.to_owned(),
-            wanted: platform.clone(),
-            available: offered.iter().map(ToString::to_string).collect(),
-        })?);
+        let found = platform.every(offered.iter());
+        if found.is_empty() {
+            return Err(TransportError::NoPlatform {
+                shown: shown.to_owned(),
+                wanted: platform.clone(),
+                available: offered.iter().map(ToString::to_string).collect(),
+            }
+            .into());
+        }
+        wanted.extend(found.into_iter().map(|at| &offered[at]));
     }
     images.retain(|image| image.platform().is_some_and(|platform| wanted.contains(platform)));
     Ok(())
@@ -140,8 +156,12 @@ impl Walk<'_> {
             return Ok(());
         }
         if depth == MOST_NESTED {
-            self.faults.push(Fault::NestedIndex { digest: descriptor.digest.clone() });
+            self.faults.push(Fault::TooDeep { digest: descriptor.digest.clone() });
             return Ok(());
+        }
+        // Once: what is below the first is no worse.
+        if depth > 0 && !self.faults.iter().any(|fault| matches!(fault, Fault::NestedIndex { .. })) {
+            self.faults.push(Fault::NestedIndex { digest: descriptor.digest.clone() });
         }
         let bytes = match self.source.document(descriptor) {
             Ok(bytes) => bytes,
@@ -171,6 +191,8 @@ struct Image {
     in_index: Option<Platform>,
     config: documents::Config,
     layers: Vec<Descriptor>,
+    /// Those of them that are where their `urls` say.
+    elsewhere: Vec<Elsewhere>,
     faults: Vec<Fault>,
 }
 
@@ -180,17 +202,17 @@ impl Image {
             descriptor: descriptor.clone(),
             runnable: descriptor.annotation(annotation::DOCKER_REFERENCE_TYPE).is_none(),
             manifest: Value::Null,
-            in_index: descriptor.platform.as_ref().and_then(documents::platform),
+            in_index: descriptor.platform.as_ref().and_then(Platform::of_fields),
             config: documents::Config::default(),
             layers: Vec::new(),
+            elsewhere: Vec::new(),
             faults: Vec::new(),
         };
         let digest = &descriptor.digest;
         if !media_type::is_manifest(&descriptor.media_type) {
+            // Readers pass over a kind that they do not know (image specification, "Image Index").
             image.runnable = false;
-            let (digest, media_type) = (digest.clone(), descriptor.media_type.clone());
-            image.faults.push(Fault::UnknownMediaType { what: "manifest", digest, media_type });
-            image.faults.extend(layers::blob(source, descriptor, cancel)?);
+            image.faults.extend(layers::blob(source, descriptor, Source::entry, cancel)?);
             return Ok(image);
         }
         let bytes = match source.document(descriptor) {
@@ -204,11 +226,17 @@ impl Image {
         image.manifest = serde_json::from_slice(&bytes).unwrap_or_default();
         image.faults.extend(faults);
         image.layers = manifest.layers;
+        for layer in &image.layers {
+            if source.lies_elsewhere(layer)? {
+                let urls = layer.urls().map(ToOwned::to_owned).collect();
+                image.elsewhere.push(Elsewhere { digest: layer.digest.clone(), urls });
+            }
+        }
         let Some(config) = manifest.config else { return Ok(image) };
         if !matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
             // An artifact (image specification, "Guidelines for Artifact Usage").
             image.runnable = false;
-            image.faults.extend(layers::blob(source, &config, cancel)?);
+            image.faults.extend(layers::blob(source, &config, Source::blob, cancel)?);
             return Ok(image);
         }
         match source.document(&config) {
@@ -222,7 +250,7 @@ impl Image {
             Err(error) => image.faults.push(fault_of(error, &config.digest)?),
         }
         if let (Some(index), Some(config)) = (&image.in_index, &image.config.platform)
-            && index != config
+            && !index.agrees(config)
         {
             let (index, config) = (index.to_string(), config.to_string());
             image.faults.push(Fault::PlatformMismatch { index, config });
@@ -261,6 +289,7 @@ impl Image {
             layers: self.layers.len(),
             size: self.layers.iter().map(|layer| layer.size).sum::<u64>() + self.descriptor.size,
             runs: None,
+            elsewhere: self.elsewhere.clone(),
             findings: Vec::new(),
             unseen: Vec::new(),
             checked: Vec::new(),
@@ -389,7 +418,8 @@ fn read_layers(
 ) -> Result<BTreeMap<Digest, Layer>, VerifyError> {
     let mut wanted: BTreeMap<&Digest, (&Descriptor, Algorithm)> = BTreeMap::new();
     for image in images {
-        for (at, layer) in image.layers.iter().enumerate() {
+        let here = |layer: &Descriptor| !image.elsewhere.iter().any(|known| known.digest == layer.digest);
+        for (at, layer) in image.layers.iter().enumerate().filter(|(_, layer)| here(layer)) {
             let algorithm = image.config.diff_ids.get(at).map_or(Algorithm::Sha256, Digest::algorithm);
             wanted.entry(&layer.digest).or_insert((layer, algorithm));
         }

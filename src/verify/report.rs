@@ -40,10 +40,22 @@ pub struct PlatformReport {
     pub runs: Option<bool>,
     /// What is wrong, errors first.
     pub findings: Vec<Finding>,
+    /// The layers that are not here, since they are where their `urls` say.
+    pub elsewhere: Vec<Elsewhere>,
     /// What could not be seen.
     pub unseen: Vec<Unseen>,
     /// The programs and libraries that were checked, absolute, sorted.
     pub checked: Vec<String>,
+}
+
+/// A layer that is not here. Nothing is wrong with that, and nothing is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Elsewhere {
+    /// The layer.
+    pub digest: Digest,
+    /// Where it can be had.
+    pub urls: Vec<String>,
 }
 
 /// Something that is wrong.

@@ -1,7 +1,7 @@
 //! Pushes and pulls through a proxy that spoils what passes: each ends with the whole image or a clear error, and
 //! nothing is half there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -72,7 +72,16 @@ impl Image {
         let file = |blob: &Descriptor, _: &Cancel| Ok(folder.join(blob.digest.hex()));
         let documents = [self.manifest.clone()];
         let origins = BTreeMap::new();
-        let push = Push { client, documents: &documents, file: &file, origins: &origins, reporter: &Silent };
+        let elsewhere = BTreeSet::new();
+        let push = Push {
+            client,
+            documents: &documents,
+            others: &[],
+            elsewhere: &elsewhere,
+            file: &file,
+            origins: &origins,
+            reporter: &Silent,
+        };
         push.run(&name.repository, &[name.tag.clone().expect("a tag")], &Cancel::new()).map(drop)
     }
 }

@@ -196,22 +196,25 @@ fn what_refers_to_an_image_goes_along() {
     assert_eq!(Layout::valid(&folder.path().join("plain")).entries.len(), 1);
     run(&format!("copy docker://{name} oci:image:1 --referrers")).success().tells(&["3 referrers go along"]);
     let layout = Stored::open(folder.path().join("image"));
-    let kinds: Vec<&Value> = layout.entries.iter().map(|entry| &entry["artifactType"]).collect();
-    assert_eq!(kinds.iter().filter(|kind| kind.is_string()).count(), 3, "{kinds:?}");
+    assert_eq!(layout.entries.len(), 1, "{:?}", layout.entries);
     for entry in [&signature, &sbom, &signed] {
         let digest = entry["digest"].as_str().expect("a digest");
         assert!(layout.document(digest)["subject"]["digest"].is_string());
     }
-    // The layout has one image still, for us without and for others with its tag.
+    // The layout has one image still, for others too, who take the only entry for it.
     assert_eq!(run("inspect --raw image").success().stdout, text);
     let list = tools::json(&run("ls --json image").success().stdout);
-    assert_eq!(list.as_array().map(Vec::len), Some(4), "{list}");
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    let report = run("verify image --strict --json");
+    assert!(!report.stdout.contains("unreachable-blob"), "{}", report.describe());
+    let artifacts = tools::json(&run("inspect --json image").success().stdout)["artifacts"].clone();
+    assert_eq!(artifacts.as_array().map(Vec::len), Some(3), "{artifacts}");
     let tree =
         run(&format!("inspect image@{}", signature["digest"].as_str().expect("a digest"))).success().stdout;
     assert!(tree.contains("test/signature"), "{tree}");
     tools::skopeo("linux/arm64")
         .folder(folder.path())
-        .words("copy --quiet --all oci:image:1 oci:other:1")
+        .words("copy --quiet --all oci:image oci:other:1")
         .run()
         .success();
     // And on into another registry, where they are found as the specification says: the tag last.
@@ -253,4 +256,54 @@ fn what_refers_to_an_image_goes_along() {
     run(&format!("copy image@{digest} oci:alone")).success();
     assert_eq!(Stored::open(folder.path().join("alone")).entries[0]["digest"], digest);
     assert_eq!(names(&folder.path().join("alone/blobs/sha256")).len(), 3);
+}
+
+#[test]
+fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
+    let (folder, registry) = (with_base(), Registry::open());
+    let run = |words: &str| run_in(folder.path(), words);
+    let base = Stored::open(folder.path().join("base"));
+    let (own, other) = (base.tagged("base"), digest_of(b"other"));
+    // A digest that is another one: nothing is asked of the registry, let alone written.
+    let before = registry.requests().len();
+    for name in [format!("team/app@{other}"), format!("team/app:1@{other}")] {
+        run(&format!("push base {} {}", registry.name("team/app:2"), registry.name(&name)))
+            .fails(ExitCode::NoImage, &[&format!("says {other}"), &own, "nothing was written"]);
+        let output = format!("index create -t {} base", registry.name(&name));
+        run(&output).fails(ExitCode::NoImage, &[&format!("says {other}")]);
+    }
+    assert_eq!(registry.requests().len(), before);
+    run(&format!("push base {}", registry.name(&format!("team/app:1@{own}")))).success();
+    assert_eq!(digest_of(raw(&registry, "team/app:1").as_bytes()), own);
+    // An entry of a kind that nobody knows goes along, and comes back.
+    let unknown = folder.path().join("base/blobs/sha256").join(&digest_of(b"no JSON")["sha256:".len()..]);
+    fs::write(unknown, "no JSON").expect("a folder of the test");
+    let mut index = base.document(&own);
+    let entry = json!({ "mediaType": "text/plain", "digest": digest_of(b"no JSON"), "size": 7 });
+    index["manifests"].as_array_mut().expect("a list").push(entry);
+    let text = index.to_string();
+    let digest = digest_of(text.as_bytes());
+    fs::write(folder.path().join("base/blobs/sha256").join(&digest["sha256:".len()..]), &text)
+        .expect("a folder of the test");
+    let entry = json!({ "mediaType": INDEX, "digest": digest, "size": text.len() });
+    fs::write(
+        folder.path().join("base/index.json"),
+        json!({ "schemaVersion": 2, "manifests": [entry] }).to_string(),
+    )
+    .expect("a folder of the test");
+    let odd = registry.name("team/odd:1");
+    run(&format!("push base {odd}")).success().tells(&[
+        "text/plain",
+        "stored as a blob",
+        "--platform leaves it out",
+    ]);
+    run(&format!("pull {odd} -o back")).success();
+    let back = Stored::open(folder.path().join("back"));
+    assert_eq!(back.entries[0]["digest"], digest);
+    assert!(
+        names(&folder.path().join("back/blobs/sha256"))
+            .contains(&digest_of(b"no JSON")["sha256:".len()..].to_owned())
+    );
+    run(&format!("inspect {odd}")).success();
+    run(&format!("pull {odd} -o one --platform amd64")).success();
 }

@@ -1,0 +1,378 @@
+//! Which image of `index.json` is meant. Pure but for the reading of documents, which the caller does.
+//!
+//! Nothing is chosen silently: what a reference means is one document, or the platforms of one image that lie side by
+//! side in the list, or it is not clear, and then every way to say it is told.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::entry::{is_document, platform_of};
+use crate::oci::{Descriptor, Digest, Reference, annotation, media_type};
+use crate::platform::Platform;
+
+/// Indexes inside of indexes are followed this deep.
+const MOST_NESTED: usize = 8;
+
+/// Which image of a layout or an archive is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Selector {
+    /// The only one.
+    #[default]
+    Only,
+    /// The one of this tag or whole name.
+    Name(String),
+    /// The document of this digest, which an entry leads to.
+    Digest(Digest),
+}
+
+impl Selector {
+    /// `PATH`, `PATH:NAME` or `PATH@DIGEST`; as in skopeo's references, a path has no colon. `None` where a digest is none,
+    /// or nothing follows.
+    #[must_use]
+    pub fn split(text: &str) -> Option<(&str, Self)> {
+        if let Some((path, digest)) = text.split_once('@') {
+            return Some((path, Self::Digest(digest.parse().ok()?)));
+        }
+        match text.split_once(':') {
+            Some((path, name)) => (!name.is_empty()).then(|| (path, Self::Name(name.to_owned()))),
+            None => Some((text, Self::Only)),
+        }
+    }
+}
+
+/// A name or a digest, which no name can be taken for; `null` where none was given.
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Only => serializer.serialize_none(),
+            Self::Name(name) => serializer.serialize_str(name),
+            Self::Digest(digest) => digest.serialize(serializer),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => Ok(()),
+            Self::Name(name) => write!(formatter, ":{name}"),
+            Self::Digest(digest) => write!(formatter, "@{digest}"),
+        }
+    }
+}
+
+/// What is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One index or manifest.
+    Entry(Descriptor),
+    /// The manifests of an image whose index is `index.json` itself.
+    Platforms(Vec<Descriptor>),
+    /// Nothing has the name or digest, or there is nothing at all.
+    Nothing,
+    /// More than one image.
+    Several(Vec<Descriptor>),
+}
+
+/// Gets a document; `None` where it cannot be read.
+pub type Read<'a> = dyn FnMut(&Descriptor) -> Option<Value> + 'a;
+
+/// The names of an entry: its whole name, and its tag.
+#[must_use]
+pub fn names_of(entry: &Descriptor) -> Vec<String> {
+    [annotation::CONTAINERD_NAME, annotation::REF_NAME]
+        .iter()
+        .filter_map(|key| entry.annotation(key).map(ToOwned::to_owned))
+        .collect()
+}
+
+/// A name in full; as it is where it is a tag alone, or no name at all.
+fn in_full(name: &str) -> String {
+    let full = name.contains(['/', ':']).then(|| name.parse::<Reference>().ok()?.name()).flatten();
+    full.unwrap_or_else(|| name.to_owned())
+}
+
+/// True if an entry has this tag or whole name. Names are compared whole, each completed as Docker completes it.
+#[must_use]
+pub fn is_named(entry: &Descriptor, wanted: &str) -> bool {
+    let full = wanted.parse::<Reference>().ok().and_then(|reference| reference.name());
+    names_of(entry).iter().any(|name| name == wanted || Some(in_full(name)) == full)
+}
+
+/// The name that tells an entry's image from others of the same tag.
+fn whole_name(entry: &Descriptor) -> Option<String> {
+    let names = names_of(entry).into_iter();
+    names.map(|name| in_full(&name)).find(|name| name.contains('/'))
+}
+
+/// Which image is meant.
+pub fn choose(entries: &[Descriptor], selector: &Selector, read: &mut Read<'_>) -> Choice {
+    match selector {
+        Selector::Only => {
+            if let [only] = distinct(entries.iter()).as_slice() {
+                return Choice::Entry((*only).clone());
+            }
+            // What refers to the image is not the image; what cannot be read may be one.
+            let images: Vec<&Descriptor> = entries.iter().filter(|entry| !is_referrer(entry, read)).collect();
+            among(&images, &|entry| names_of(entry), read)
+        }
+        Selector::Name(wanted) => {
+            let named: Vec<&Descriptor> = entries.iter().filter(|entry| is_named(entry, wanted)).collect();
+            among(&named, &|entry| whole_name(entry).into_iter().collect(), read)
+        }
+        Selector::Digest(wanted) => entries
+            .iter()
+            .find_map(|entry| below(entry, wanted, 0, read))
+            .map_or(Choice::Nothing, Choice::Entry),
+    }
+}
+
+/// The images of a list: one document each, or the platforms that are one image.
+pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
+    let mut left: Vec<&Descriptor> = distinct(entries.iter());
+    if left.len() > 1 {
+        left.retain(|entry| !is_referrer(entry, read));
+    }
+    let names = |digest: &Digest| -> BTreeSet<String> {
+        entries.iter().filter(|entry| entry.digest == *digest).flat_map(names_of).collect()
+    };
+    let mut found = Vec::new();
+    while let Some(first) = left.first().copied() {
+        let own = names(&first.digest);
+        let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|entry| names(&entry.digest) == own);
+        left = rest;
+        match among(&group, &|_| Vec::new(), read) {
+            Choice::Several(_) => {
+                found.extend(group.into_iter().map(|entry| Choice::Entry(entry.clone())));
+            }
+            choice => found.push(choice),
+        }
+    }
+    found
+}
+
+/// How each of some entries can be named so that it is meant and nothing else: by its tag, else its whole name, else its
+/// digest.
+pub fn ways(entries: &[Descriptor], several: &[Descriptor], read: &mut Read<'_>) -> Vec<Selector> {
+    let mut ways: Vec<Selector> = Vec::new();
+    for wanted in several {
+        let names = names_of(wanted).into_iter().rev().map(Selector::Name);
+        let meant = |way: &Selector, read: &mut Read<'_>| match choose(entries, way, read) {
+            Choice::Entry(found) => found.digest == wanted.digest,
+            Choice::Platforms(found) => found.iter().any(|found| found.digest == wanted.digest),
+            Choice::Nothing | Choice::Several(_) => false,
+        };
+        let mut names = names.filter(|way| meant(way, read));
+        let way = names.next().unwrap_or_else(|| Selector::Digest(wanted.digest.clone()));
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
+}
+
+/// The image that some entries make. What `called` says of entries that are one image is the same.
+fn among(
+    candidates: &[&Descriptor],
+    called: &dyn Fn(&Descriptor) -> Vec<String>,
+    read: &mut Read<'_>,
+) -> Choice {
+    let mut left = distinct(candidates.iter().copied());
+    let several = |left: &[&Descriptor]| Choice::Several(left.iter().copied().cloned().collect());
+    match left.as_slice() {
+        [] => return Choice::Nothing,
+        [only] => return Choice::Entry((*only).clone()),
+        _ => {}
+    }
+    let indexes: Vec<&Descriptor> =
+        left.iter().copied().filter(|entry| media_type::is_index(&entry.media_type)).collect();
+    if !indexes.is_empty() {
+        // A member that has the name, too, is in its index.
+        left.retain(|entry| {
+            let mut others = indexes.iter().filter(|index| index.digest != entry.digest);
+            !others.any(|index| below(index, &entry.digest, 0, read).is_some())
+        });
+        return match left.as_slice() {
+            [only] => Choice::Entry((*only).clone()),
+            _ => several(&left),
+        };
+    }
+    let named = |digest: &Digest| -> BTreeSet<String> {
+        let entries = candidates.iter().filter(|entry| entry.digest == *digest);
+        entries.flat_map(|entry| called(entry)).collect()
+    };
+    let (mut platforms, own) = (BTreeSet::new(), named(&left[0].digest));
+    for entry in &left {
+        let platform = platform_of(entry, &mut |descriptor| read(descriptor).ok_or(()));
+        let fits = match platform {
+            Ok(Ok(Some(platform))) => platforms.insert(platform),
+            _ => entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some(),
+        };
+        if !fits || named(&entry.digest) != own {
+            return several(&left);
+        }
+    }
+    if platforms.is_empty() { several(&left) } else { Choice::Platforms(left.into_iter().cloned().collect()) }
+}
+
+/// Entries of which no other is the same; the first of each. One manifest may be there for several platforms.
+fn distinct<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descriptor> {
+    let mut found: Vec<&Descriptor> = Vec::new();
+    for entry in entries {
+        let platform = |entry: &Descriptor| entry.platform.as_ref().and_then(Platform::of_fields);
+        let same = |known: &&&Descriptor| match (platform(known), platform(entry)) {
+            (Some(known), Some(own)) if known != own => false,
+            _ => known.digest == entry.digest,
+        };
+        if !found.iter().any(|known| same(&known)) {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+/// True for an entry without a name that is about another document.
+pub fn is_referrer(entry: &Descriptor, read: &mut Read<'_>) -> bool {
+    names_of(entry).is_empty()
+        && is_document(entry)
+        && read(entry).is_some_and(|document| document["subject"]["digest"].is_string())
+}
+
+/// The entry of a digest: itself, or below an index.
+fn below(entry: &Descriptor, wanted: &Digest, depth: usize, read: &mut Read<'_>) -> Option<Descriptor> {
+    if entry.digest == *wanted {
+        return Some(entry.clone());
+    }
+    if !media_type::is_index(&entry.media_type) || depth == MOST_NESTED {
+        return None;
+    }
+    let index = read(entry)?;
+    let entries: Vec<Descriptor> = serde_json::from_value(index["manifests"].clone()).ok()?;
+    entries.iter().find_map(|entry| below(entry, wanted, depth + 1, read))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::Encoded;
+
+    fn image(text: &str, platform: &str, names: &[&str]) -> Descriptor {
+        let mut entry = Descriptor::new(media_type::MANIFEST, Digest::of(text.as_bytes()), 1);
+        entry.platform = Some(platform.parse::<crate::platform::Platform>().unwrap().fields());
+        named(entry, names)
+    }
+
+    /// A tag, or a tag and a whole name.
+    fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
+        for (key, name) in [annotation::REF_NAME, annotation::CONTAINERD_NAME].into_iter().zip(names) {
+            entry.annotations.insert(key.into(), (*name).into());
+        }
+        entry
+    }
+
+    fn of(entries: &[Descriptor], selector: &Selector) -> Choice {
+        choose(entries, selector, &mut |_| None)
+    }
+
+    fn name(text: &str) -> Selector {
+        Selector::Name(text.to_owned())
+    }
+
+    #[test]
+    fn a_list_of_platforms_is_one_image() {
+        let flat = [image("a", "amd64", &[]), image("b", "arm64", &[])];
+        assert_eq!(of(&flat, &Selector::Only), Choice::Platforms(flat.to_vec()));
+        assert_eq!(images(&flat, &mut |_| None), [Choice::Platforms(flat.to_vec())]);
+        let tagged = flat.clone().map(|entry| named(entry, &["1.0"]));
+        for selector in [Selector::Only, name("1.0")] {
+            assert_eq!(of(&tagged, &selector), Choice::Platforms(tagged.to_vec()));
+        }
+        assert_eq!(of(&tagged, &name("2.0")), Choice::Nothing);
+        assert_eq!(of(&flat, &Selector::Digest(flat[1].digest.clone())), Choice::Entry(flat[1].clone()));
+        // Each with a name of its own is an image of its own.
+        let own = [named(flat[0].clone(), &["amd64"]), named(flat[1].clone(), &["arm64"])];
+        assert_eq!(of(&own, &Selector::Only), Choice::Several(own.to_vec()));
+        assert_eq!(images(&own, &mut |_| None).len(), 2);
+        // Two for one platform are not one image.
+        let twice = [image("a", "amd64", &["1"]), image("b", "amd64", &["1"])];
+        assert_eq!(of(&twice, &name("1")), Choice::Several(twice.to_vec()));
+        let ways = ways(&twice, &twice, &mut |_| None);
+        assert_eq!(ways, twice.each_ref().map(|entry| Selector::Digest(entry.digest.clone())));
+        // The same one twice is.
+        let same = [image("a", "amd64", &["1"]), image("a", "amd64", &["1"])];
+        assert_eq!(of(&same, &name("1")), Choice::Entry(same[0].clone()));
+        // One manifest for two platforms is two of them.
+        let mut any = image("a", "arm64", &["1"]);
+        any.digest = same[0].digest.clone();
+        let both = [same[0].clone(), any];
+        assert_eq!(of(&both, &Selector::Only), Choice::Platforms(both.to_vec()));
+        // With an attestation of one.
+        let mut about = Descriptor::new(media_type::MANIFEST, Digest::of(b"about"), 1);
+        about.annotations.insert(annotation::DOCKER_REFERENCE_TYPE.into(), "attestation-manifest".into());
+        let attested = [flat[0].clone(), flat[1].clone(), about];
+        assert_eq!(of(&attested, &Selector::Only), Choice::Platforms(attested.to_vec()));
+    }
+
+    #[test]
+    fn names_are_compared_whole() {
+        let entries = [
+            image("a", "amd64", &["latest", "docker.io/team/one:latest"]),
+            image("b", "arm64", &["latest", "team/two:latest"]),
+            image("c", "amd64", &["team/three:1"]),
+        ];
+        assert_eq!(of(&entries, &name("latest")), Choice::Several(entries[..2].to_vec()));
+        for (text, at) in [
+            ("docker.io/team/one", 0),
+            ("team/one:latest", 0),
+            ("docker.io/team/two", 1),
+            ("docker.io/team/two:latest", 1),
+            ("docker.io/team/three:1", 2),
+        ] {
+            assert_eq!(of(&entries, &name(text)), Choice::Entry(entries[at].clone()), "{text}");
+        }
+        for text in ["one", "team/one:1", "example.com/team/one", "three", "1"] {
+            assert_eq!(of(&entries, &name(text)), Choice::Nothing, "{text}");
+        }
+        let ways: Vec<String> =
+            ways(&entries, &entries, &mut |_| None).iter().map(ToString::to_string).collect();
+        assert_eq!(ways, [":docker.io/team/one:latest", ":team/two:latest", ":team/three:1"]);
+        // A tag that looks like an image is a tag.
+        let tag = [image("a", "amd64", &["1.0"])];
+        assert_eq!(of(&tag, &name("docker.io/library/1.0")), Choice::Nothing);
+    }
+
+    #[test]
+    fn a_member_with_its_indexs_name_is_in_it() {
+        let member = image("a", "amd64", &[]);
+        let document = json!({ "manifests": [member] });
+        let index = Encoded::new(media_type::INDEX, &document).descriptor;
+        let read = &mut |wanted: &Descriptor| (wanted.digest == index.digest).then(|| document.clone());
+        let both = [named(index.clone(), &["1"]), named(member.clone(), &["1"])];
+        for entries in [both.to_vec(), both.iter().rev().cloned().collect()] {
+            assert_eq!(choose(&entries, &name("1"), read), Choice::Entry(both[0].clone()));
+        }
+        let digest = Selector::Digest(member.digest.clone());
+        assert_eq!(choose(&both[..1], &digest, read), Choice::Entry(member));
+        // One that is not in it is another image.
+        let other = [both[0].clone(), image("b", "arm64", &["1"])];
+        assert_eq!(choose(&other, &name("1"), read), Choice::Several(other.to_vec()));
+    }
+
+    #[test]
+    fn what_refers_to_an_image_is_no_image() {
+        let image = image("a", "amd64", &[]);
+        let document = json!({ "subject": image });
+        let referrer = Encoded::new(media_type::MANIFEST, &document).descriptor;
+        let read = &mut |wanted: &Descriptor| (wanted.digest == referrer.digest).then(|| document.clone());
+        let entries = [referrer.clone(), image.clone()];
+        assert_eq!(choose(&entries, &Selector::Only, read), Choice::Entry(image.clone()));
+        assert_eq!(images(&entries, read), [Choice::Entry(image)]);
+        // Alone it is what is meant.
+        assert_eq!(choose(&entries[..1], &Selector::Only, read), Choice::Entry(referrer));
+    }
+}

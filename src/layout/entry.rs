@@ -1,0 +1,125 @@
+//! What an entry of an index is: an image for a platform, or something else that readers pass over. Pure but for the
+//! reading of documents, which the caller does.
+
+use serde_json::Value;
+
+use crate::oci::{Descriptor, annotation, media_type};
+use crate::platform::Platform;
+
+/// True for what can lead to other documents. A media type that is not known says nothing of what the bytes are: the
+/// specification wants such entries carried along and never read as images
+/// ([image index](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
+#[must_use]
+pub fn is_document(entry: &Descriptor) -> bool {
+    media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
+}
+
+/// The platform of an image: what its entry tells, else its configuration. `None` for attestations, for other artifacts
+/// and for whatever is not known. The inner error says what of a document has not its shape.
+pub fn platform_of<E>(
+    entry: &Descriptor,
+    read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
+) -> Result<Result<Option<Platform>, String>, E> {
+    // Some documents leave the media type out, which tells images' manifests from nothing.
+    let unnamed = entry.media_type.is_empty();
+    if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some()
+        || !unnamed && !media_type::is_manifest(&entry.media_type)
+    {
+        return Ok(Ok(None));
+    }
+    let known = |platform: &Platform| platform.os() != "unknown";
+    let told = entry.platform.as_ref().and_then(Platform::of_fields);
+    // An artifact may be for a platform, too.
+    if told.is_some() && !entry.other.contains_key("artifactType") {
+        return Ok(Ok(told.filter(known)));
+    }
+    let manifest = read(entry)?;
+    let config: Descriptor = match serde_json::from_value(manifest["config"].clone()) {
+        Ok(config) => config,
+        Err(_) if unnamed => return Ok(Ok(None)),
+        Err(error) => return Ok(Err(format!("`config` of {}: {error}", entry.digest))),
+    };
+    if !matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG | "") {
+        return Ok(Ok(None));
+    }
+    if told.is_some() {
+        return Ok(Ok(told.filter(known)));
+    }
+    Ok(Ok(Platform::of_config(&read(&config)?).filter(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::{Digest, Encoded};
+
+    #[derive(Default)]
+    struct Documents(BTreeMap<Digest, Value>);
+
+    impl Documents {
+        fn put(&mut self, media_type: &str, document: &Value) -> Descriptor {
+            let encoded = Encoded::new(media_type, document);
+            self.0.insert(encoded.digest().clone(), document.clone());
+            encoded.descriptor
+        }
+
+        fn manifest(&mut self, config_type: &str, config: &Value) -> Descriptor {
+            let config = self.put(config_type, config);
+            self.put(media_type::MANIFEST, &json!({ "config": config, "layers": [] }))
+        }
+
+        fn platform_of(&self, entry: &Descriptor) -> Result<Option<String>, String> {
+            let read = &mut |wanted: &Descriptor| self.0.get(&wanted.digest).cloned().ok_or(());
+            let found = platform_of(entry, read).expect("every document is there");
+            found.map(|platform| platform.map(|platform| platform.to_string()))
+        }
+    }
+
+    fn with(mut entry: Descriptor, platform: &Value) -> Descriptor {
+        entry.platform = serde_json::from_value(platform.clone()).unwrap();
+        entry
+    }
+
+    #[test]
+    fn what_is_no_image_has_no_platform() {
+        let mut documents = Documents::default();
+        let arm = json!({ "os": "linux", "architecture": "arm64" });
+        let image = documents.manifest(media_type::CONFIG, &arm);
+        let artifact = documents.manifest("application/vnd.oci.empty.v1+json", &json!({}));
+        let is = |entry: &Descriptor, platform: Option<&str>| {
+            assert_eq!(documents.platform_of(entry).unwrap().as_deref(), platform, "{entry:?}");
+        };
+        is(&image, Some("linux/arm64"));
+        is(&with(image.clone(), &json!({ "os": "linux", "architecture": "386" })), Some("linux/386"));
+        // An operating system alone is no platform, and the configuration is asked.
+        is(&with(image.clone(), &json!({ "os": "linux" })), Some("linux/arm64"));
+        is(&with(artifact.clone(), &json!({ "os": "linux", "architecture": "" })), None);
+        is(&with(image.clone(), &json!({ "os": "unknown", "architecture": "unknown" })), None);
+        is(&artifact, None);
+        let mut typed = with(artifact, &arm);
+        typed.other.insert("artifactType".into(), "application/vnd.example.sbom".into());
+        is(&typed, None);
+        let mut typed = with(image.clone(), &arm);
+        typed.other.insert("artifactType".into(), media_type::CONFIG.into());
+        is(&typed, Some("linux/arm64"));
+        let mut about = image.clone();
+        about.annotations.insert(annotation::DOCKER_REFERENCE_TYPE.into(), "attestation-manifest".into());
+        is(&about, None);
+        let mut unnamed = image.clone();
+        unnamed.media_type.clear();
+        is(&unnamed, Some("linux/arm64"));
+        // Nothing of it is read.
+        is(&with(Descriptor::new("text/plain", Digest::of(b"x"), 1), &arm), None);
+    }
+
+    #[test]
+    fn a_manifest_without_a_configuration_is_damaged() {
+        let mut documents = Documents::default();
+        let entry = documents.put(media_type::MANIFEST, &json!({ "layers": [] }));
+        assert!(documents.platform_of(&entry).unwrap_err().contains("`config`"));
+    }
+}

@@ -1,0 +1,74 @@
+//! What an image can be in, and how a blob of it is read there.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::docker_archive::DockerArchive;
+use super::members::Members;
+use crate::layout::{Layout, ReadError};
+use crate::oci::{Digest, Encoded};
+use crate::registry::Repository;
+use crate::sys::cancel::Cancel;
+use crate::sys::fs::{self, TempDir};
+
+/// What the image is in.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Layout(Layout),
+    Archive {
+        path: PathBuf,
+        members: Members,
+    },
+    Docker {
+        path: PathBuf,
+        archive: DockerArchive,
+    },
+    /// A repository, with the document that the reference means.
+    Registry(Box<Remote>),
+    /// An archive that an engine wrote, and the folder that it is in.
+    Exported {
+        inner: Box<Kind>,
+        _folder: TempDir,
+    },
+}
+
+/// A repository of a registry.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) repository: Repository,
+    /// What the reference means.
+    pub(super) document: Encoded,
+    pub(super) cancel: Cancel,
+}
+
+impl Kind {
+    /// A blob's bytes, their count, and the file that they are in.
+    pub(super) fn read(&self, digest: &Digest) -> Result<(Box<dyn Read + Send>, u64, PathBuf), ReadError> {
+        let missing = |path: &Path| ReadError::Missing { digest: digest.clone(), path: path.to_owned() };
+        match self {
+            Self::Layout(layout) => {
+                let path = layout.blob(digest);
+                let metadata = fs::metadata(&path).map_err(|_| missing(&path))?;
+                // Also what is no regular file: opening a pipe would wait for its other end.
+                if !metadata.is_file() {
+                    return Err(missing(&path));
+                }
+                let file = fs::File::open(&path)?;
+                Ok((Box::new(file), metadata.len(), path))
+            }
+            Self::Archive { path, members } => {
+                let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+                let (section, size) =
+                    members.read(&name).zip(members.size(&name)).ok_or_else(|| missing(path))?;
+                Ok((Box::new(section), size, path.clone()))
+            }
+            Self::Docker { path, archive } => {
+                let (bytes, size) = archive.read(digest).ok_or_else(|| missing(path))?;
+                Ok((bytes, size, path.clone()))
+            }
+            Self::Exported { inner, .. } => inner.read(digest),
+            // Never asked: what a repository has is not in a file.
+            Self::Registry(remote) => Err(missing(Path::new(&remote.repository.name().to_string()))),
+        }
+    }
+}
