@@ -368,6 +368,9 @@ fn why(chosen: &Chosen<'_>) -> String {
     }
 }
 
+/// Raised when the same indexes come to give other packages.
+const RESOLUTION: u32 = 2;
+
 /// The name of a kept answer: a digest of all that decides it. `installed` is a digest of what is there already.
 pub(super) fn question(
     indexes: &[Index<'_>],
@@ -387,7 +390,7 @@ pub(super) fn question(
             )
         })
         .collect();
-    let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY, "set");
+    let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY, RESOLUTION, "set");
     let question = serde_json::json!([version, RECIPE, architecture, extra, installed, indexes]);
     hex::encode(Sha256::digest(question.to_string()))
 }

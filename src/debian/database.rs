@@ -40,8 +40,8 @@ impl Database {
     pub(super) fn identity(&self) -> String {
         let mut hasher = Sha256::new();
         hasher.update([u8::from(self.status.is_some())]);
-        for Installed { name, version, provides, conflicts } in &self.installed {
-            hasher.update(format!("{name}\0{version}\0{provides}\0{conflicts}\0"));
+        for Installed { name, version, provides, conflicts, allowed } in &self.installed {
+            hasher.update(format!("{name}\0{version}\0{provides}\0{conflicts}\0{allowed}\0"));
         }
         hex::encode(hasher.finalize())
     }
@@ -93,6 +93,7 @@ fn installed(paragraph: &str) -> Option<Installed> {
         version: Version::parse_lenient(&value("Version")).ok()?,
         provides: value("Provides"),
         conflicts: both.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", "),
+        allowed: value("Multi-Arch") == "allowed",
     })
 }
 

@@ -3,7 +3,7 @@
 //! An index is read as a stream, since its text is 50 MB where the few fields that matter are a third of that. Relations are
 //! kept as text and parsed for the handful of packages that a resolution looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
 use deb822_fast::borrowed::{BorrowedField, BorrowedParser};
@@ -31,6 +31,8 @@ pub struct Record {
     pub installed_size: Option<u64>,
     /// `Priority`: `required`, `important`, `standard`, `optional`, `extra`.
     pub priority: Priority,
+    /// `Essential: yes`, `Protected: yes`, `Multi-Arch`.
+    pub marks: Marks,
     /// `Pre-Depends` and `Depends`.
     pub depends: Box<str>,
     /// `Conflicts` and `Breaks`.
@@ -39,6 +41,23 @@ pub struct Record {
     pub replaces: Box<str>,
     /// `Provides`.
     pub provides: Box<str>,
+    /// `Recommends`. Nothing is taken for it; what was taken for something else may stay for it.
+    pub recommends: Box<str>,
+    /// `Suggests`, likewise.
+    pub suggests: Box<str>,
+    /// How many relations there are that bind nobody: the groups of `Recommends`, `Suggests`, `Replaces` and `Enhances`.
+    pub optional: u16,
+}
+
+/// What is said of a package besides its relations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `Essential: yes`.
+    pub essential: bool,
+    /// `Protected: yes`, formerly `Important: yes`.
+    pub protected: bool,
+    /// `Multi-Arch: allowed`: it satisfies `name:any`.
+    pub allowed: bool,
 }
 
 /// How much a system needs a package (Policy, section 2.5), the most needed first.
@@ -50,8 +69,10 @@ pub enum Priority {
     Important,
     /// `standard`
     Standard,
-    /// `optional`, `extra`, or nothing.
+    /// `optional`.
     Optional,
+    /// `extra`, or nothing.
+    Extra,
 }
 
 /// Why an index cannot be read.
@@ -82,6 +103,8 @@ pub struct Universe {
     records: Vec<Record>,
     by_name: BTreeMap<Box<str>, Vec<usize>>,
     providers: BTreeMap<Box<str>, Vec<usize>>,
+    /// When a name was first seen, be it a package's own or one in a relation. apt numbers packages so.
+    seen: HashMap<Box<str>, u32>,
 }
 
 impl Universe {
@@ -104,12 +127,24 @@ impl Universe {
                 if number % 1024 == 1 {
                     cancel.check()?;
                 }
-                self.add(parse_record(&paragraph, mirror, number)?);
+                let record = parse_record(&paragraph, mirror, number, |names| self.see(names))?;
+                self.add(record);
             }
             if ended {
                 return Ok(());
             }
             paragraph.clear();
+        }
+    }
+
+    /// Numbers the names in a field in their order.
+    fn see(&mut self, field: &str) {
+        for relation in field.split([',', '|']) {
+            let name = relation.trim_start().split([' ', '(', ':', '\n']).next().unwrap_or_default();
+            if !name.is_empty() && !self.seen.contains_key(name) {
+                let number = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
+                self.seen.insert(name.into(), number);
+            }
         }
     }
 
@@ -143,12 +178,30 @@ impl Universe {
             let record = &self.records[at];
             if let Some(candidate) = self.candidate(&record.name)
                 && std::ptr::eq(candidate.0, record)
+                && !found.iter().any(|(known, _)| std::ptr::eq(*known, record))
             {
                 found.push(candidate);
             }
         }
         found.sort_by(|(a, _), (b, _)| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         found
+    }
+
+    /// True if any version of any package provides a name.
+    #[must_use]
+    pub fn is_provided(&self, name: &str) -> bool {
+        self.providers.contains_key(name)
+    }
+
+    /// The names of the packages of which some version provides a name.
+    pub fn provider_names(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.providers.get(name).into_iter().flatten().map(|&at| &*self.records[at].name)
+    }
+
+    /// When a name was first seen in the indexes, counted in names.
+    #[must_use]
+    pub fn seen(&self, name: &str) -> Option<u32> {
+        self.seen.get(name).copied()
     }
 
     /// The names that are most likely meant by one that no package has, the nearest first; three at most. Where some
@@ -204,7 +257,29 @@ impl Record {
     }
 }
 
-fn parse_record(text: &str, mirror: usize, number: usize) -> Result<Record, IndexError> {
+/// The fields that have names of packages, in the order in which apt reads them.
+const NAMING: [&str; 9] = [
+    "Pre-Depends",
+    "Depends",
+    "Conflicts",
+    "Breaks",
+    "Recommends",
+    "Suggests",
+    "Replaces",
+    "Enhances",
+    "Provides",
+];
+
+/// Those of them that bind nobody.
+const OPTIONAL: [&str; 4] = ["Recommends", "Suggests", "Replaces", "Enhances"];
+
+/// Reads a paragraph. `see` is given the fields that have names of packages, in the order in which apt reads them.
+fn parse_record(
+    text: &str,
+    mirror: usize,
+    number: usize,
+    mut see: impl FnMut(&str),
+) -> Result<Record, IndexError> {
     let fault = |name: &str, reason: String| IndexError::Paragraph { number, name: name.to_owned(), reason };
     let mut paragraphs =
         BorrowedParser::new(text).parse_all().map_err(|error| fault("?", error.to_string()))?;
@@ -220,6 +295,21 @@ fn parse_record(text: &str, mirror: usize, number: usize) -> Result<Record, Inde
     let joined = |first: &str, second: &str| -> Box<str> {
         [optional(first), optional(second)].into_iter().flatten().collect::<Vec<_>>().join(", ").into()
     };
+    see(&name);
+    let mut groups = 0;
+    for field in NAMING {
+        let Some(text) = optional(field) else { continue };
+        see(&text);
+        if OPTIONAL.contains(&field) {
+            groups += text.split(',').filter(|group| !group.trim().is_empty()).count();
+        }
+    }
+    let yes = |field: &str| optional(field).is_some_and(|value| value.trim() == "yes");
+    let marks = Marks {
+        essential: yes("Essential"),
+        protected: yes("Protected") || yes("Important"),
+        allowed: optional("Multi-Arch").is_some_and(|value| value.trim() == "allowed"),
+    };
     let mut sha256 = [0; 32];
     hex::decode_to_slice(required("SHA256")?.trim(), &mut sha256)
         .map_err(|_| fault(&name, "its SHA256 is not a digest".into()))?;
@@ -234,12 +324,17 @@ fn parse_record(text: &str, mirror: usize, number: usize) -> Result<Record, Inde
             Some("required") => Priority::Required,
             Some("important") => Priority::Important,
             Some("standard") => Priority::Standard,
-            _ => Priority::Optional,
+            Some("optional") => Priority::Optional,
+            _ => Priority::Extra,
         },
+        marks,
         depends: joined("Pre-Depends", "Depends"),
         conflicts: joined("Conflicts", "Breaks"),
         replaces: optional("Replaces").unwrap_or_default().into(),
         provides: optional("Provides").unwrap_or_default().into(),
+        recommends: optional("Recommends").unwrap_or_default().into(),
+        suggests: optional("Suggests").unwrap_or_default().into(),
+        optional: u16::try_from(groups).unwrap_or(u16::MAX),
         name: required("Package")?.into(),
     })
 }

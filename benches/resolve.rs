@@ -1,0 +1,43 @@
+//! Chooses packages as xbuild does, for `benches/apt.sh` to compare with apt:
+//! `cargo bench --bench resolve -- ARCHITECTURE STATUS PACKAGES... < SETS`.
+//!
+//! STATUS is dpkg's database of what is installed, PACKAGES are package indexes in the order of the sources, and each
+//! line of SETS is a set of packages to add. For each it prints a line: `name=version` of all that is added, sorted, or
+//! `!` and why there is no answer.
+
+use std::io::{BufReader, Write as _};
+
+use xbuild::debian::Database;
+use xbuild::debian::index::Universe;
+use xbuild::debian::resolve::{Request, resolve};
+use xbuild::sys::cancel::Cancel;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // cargo adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [architecture, status, indexes @ ..] = arguments.as_slice() else {
+        eprintln!("usage: cargo bench --bench resolve -- ARCHITECTURE STATUS PACKAGES... < SETS");
+        return Ok(());
+    };
+    let database = Database::of_status(&std::fs::read_to_string(status)?, true);
+    let mut universe = Universe::default();
+    for index in indexes {
+        universe.read("mirror", BufReader::new(std::fs::File::open(index)?), &Cancel::new())?;
+    }
+    for set in std::io::stdin().lines() {
+        let packages: Vec<String> = set?.split_whitespace().map(ToOwned::to_owned).collect();
+        let installed = database.installed.as_slice();
+        let request = Request { architecture, packages: &packages, installed, ..Request::default() };
+        let line = match resolve(&universe, &request) {
+            Ok(chosen) => {
+                let mut names: Vec<String> =
+                    chosen.iter().map(|one| format!("{}={}", one.record.name, one.record.version)).collect();
+                names.sort();
+                names.join(" ")
+            }
+            Err(error) => format!("! {error}"),
+        };
+        writeln!(std::io::stdout(), "{line}")?;
+    }
+    Ok(())
+}

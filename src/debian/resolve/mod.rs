@@ -1,0 +1,162 @@
+//! Which packages a list of packages needs, chosen as the release's own apt chooses. Pure.
+//!
+//! | Module | What it knows |
+//! |---|---|
+//! | `graph` | all packages that could be needed, and which satisfies what |
+//! | `classic` | apt's way: depth first, the first alternative that can be had |
+//! | `repair` | what apt does about what that leaves broken |
+//! | `solver` | the way of newer apts where that one leads nowhere: decisions are taken back |
+//! | `sweep` | what is needed by nothing in the end |
+//! | `explain` | why there is no answer |
+//!
+//! Recommended packages are never taken, and what is installed is never upgraded or removed.
+//! `benches/apt.py` compares the answers with those of apt.
+
+mod classic;
+mod explain;
+mod graph;
+mod repair;
+mod solver;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use debversion::Version;
+
+use self::graph::{Graph, Id};
+use self::sweep::sweep;
+use super::error::Error;
+use super::index::{Record, Universe};
+
+/// What to resolve.
+#[derive(Clone, Debug, Default)]
+pub struct Request<'a> {
+    /// Debian's name of the architecture.
+    pub architecture: &'a str,
+    /// The packages asked for.
+    pub packages: &'a [String],
+    /// For a package, dependencies to leave out: a group with one of these names is passed over.
+    pub without: BTreeMap<&'a str, Vec<&'a str>>,
+    /// What the image has already.
+    pub installed: &'a [Installed],
+}
+
+/// A package that is there already.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// `Provides`.
+    pub provides: String,
+    /// `Conflicts` and `Breaks`.
+    pub conflicts: String,
+    /// `Multi-Arch: allowed`.
+    pub allowed: bool,
+}
+
+impl Installed {
+    /// A chosen package as one that is there.
+    #[must_use]
+    pub fn of(chosen: &Chosen<'_>) -> Self {
+        let record = chosen.record;
+        Self {
+            name: record.name.to_string(),
+            version: chosen.version.clone(),
+            provides: record.provides.to_string(),
+            conflicts: record.conflicts.to_string(),
+            allowed: record.marks.allowed,
+        }
+    }
+}
+
+/// A package that was chosen.
+#[derive(Clone, Debug)]
+pub struct Chosen<'a> {
+    /// The package.
+    pub record: &'a Record,
+    /// Its version.
+    pub version: Version,
+    /// The packages that led to it, the first asked for first; empty if it was asked for itself.
+    pub because: Vec<String>,
+}
+
+/// The packages to add, in the order in which they are needed: those asked for first, each one's dependencies
+/// after it.
+pub fn resolve<'a>(universe: &'a Universe, request: &Request<'_>) -> Result<Vec<Chosen<'a>>, Error> {
+    let graph = Graph::new(universe, request);
+    let mut asked = Vec::new();
+    for name in request.packages {
+        let id = graph.named(name).ok_or_else(|| explain::unknown(&graph, name))?;
+        if !asked.contains(&id) {
+            asked.push(id);
+        }
+    }
+    let outcome = classic::choose(&graph, &asked);
+    let mut there = if outcome.whole {
+        outcome.there
+    } else {
+        let found = if steps_back(universe) { solver::solve(&graph, &asked) } else { None };
+        found.ok_or_else(|| explain::explain(&graph, &asked, &outcome.before))?
+    };
+    sweep(&graph, &asked, &mut there);
+    Ok(in_order(&graph, &asked, &there))
+}
+
+/// True if the release's own apt asks its new solver where the classic way leads nowhere, or if the sources have no apt
+/// that would say so.
+fn steps_back(universe: &Universe) -> bool {
+    let first = Version { epoch: None, upstream_version: "2.9.33".into(), debian_revision: None };
+    universe.candidate("apt").is_none_or(|(_, version)| version >= first)
+}
+
+/// What is there and was not, each with what led to it.
+fn in_order<'a>(graph: &Graph<'a, '_>, asked: &[Id], there: &[bool]) -> Vec<Chosen<'a>> {
+    let mut chosen: Vec<Chosen<'a>> = Vec::new();
+    let mut seen = vec![false; there.len()];
+    let mut queue: VecDeque<(Id, Vec<String>)> = asked.iter().map(|&id| (id, Vec::new())).collect();
+    let mut reached = Vec::new();
+    loop {
+        while let Some((id, because)) = queue.pop_front() {
+            let package = &graph.packages[id];
+            let Some(record) = package.record.filter(|_| there[id]) else { continue };
+            if std::mem::replace(&mut seen[id], true) {
+                continue;
+            }
+            let mut chain = because.clone();
+            chain.push(package.name.to_string());
+            let needs = package.needs.iter().flat_map(graph::Need::all).filter(|&need| !seen[need]);
+            queue.extend(needs.map(|need| (need, chain.clone())));
+            chosen.push(Chosen { record, version: package.version.clone(), because });
+            reached.push((id, chain));
+        }
+        // What stays only because it is recommended comes last.
+        let recommended = reached.iter().flat_map(|(id, chain)| {
+            let all = sweep::recommendations(graph, *id, there).into_iter();
+            all.map(move |recommended| (recommended, chain.clone()))
+        });
+        if chosen.len() == there.iter().enumerate().filter(|&(id, there)| *there && is_new(graph, id)).count()
+        {
+            return chosen;
+        }
+        queue.extend(recommended.filter(|(id, _)| !seen[*id] && is_new(graph, *id)));
+        if queue.is_empty() {
+            return chosen;
+        }
+    }
+}
+
+fn is_new(graph: &Graph<'_, '_>, id: Id) -> bool {
+    !graph.packages[id].is_installed()
+}
+
+/// Where apt's hash table of names has a name: it goes through packages in this order.
+fn bucket(name: &str) -> u32 {
+    const SIZE: u32 = 196_613;
+    name.bytes()
+        .fold(5381_u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(byte.to_ascii_lowercase())))
+        % SIZE
+}
