@@ -36,7 +36,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryBaseError {
     /// The registry.
-    #[error("the base {0}")]
+    #[error("cannot get the base: {0}")]
     Registry(#[from] RegistryError),
     /// The pinned image is not there any more.
     #[error("the base `{name}` has no manifest {pinned} any more, which is pinned")]

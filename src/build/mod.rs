@@ -164,7 +164,9 @@ pub fn run(
     cancel.check()?;
     let failed = conclude(settings, &failures, reporter)?;
     let images: Vec<Image> = images.into_values().collect();
-    let published = outputs.publish(&images, stdout, &cancel)?;
+    let published = outputs.publish(&images, stdout, &cancel);
+    probe.bases.registries().tell(reporter);
+    let published = published?;
     let digest = published.root.digest.to_string();
     let reference = plan::reference(&plan);
     reporter.report(Event::Published {

@@ -127,6 +127,13 @@ pub(super) struct Images<'a> {
     registry: registry::Client,
 }
 
+impl Drop for Images<'_> {
+    /// What registries had to remark is told whatever became of the rest.
+    fn drop(&mut self) {
+        self.registry.tell(self.context.view.reporter());
+    }
+}
+
 impl<'a> Images<'a> {
     pub(super) fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
         let machine = context.machine(false)?;

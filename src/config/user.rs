@@ -52,6 +52,9 @@ pub struct UserRegistryTable {
     /// A PEM file with the private key of `client-cert`.
     #[schemars(with = "Option<String>")]
     pub client_key: Option<Text>,
+    /// The most of a blob that one request may carry to it, where a proxy before it has a limit: `100MB`.
+    #[schemars(with = "Option<String>")]
+    pub chunk_size: Option<Text>,
 }
 
 /// `[zig]`.

@@ -189,6 +189,7 @@ pub fn gather(
         let resolving = scope.spawn(|| bases.resolve_all(settings, pins, client, cancel, reporter));
         let local = gather_local(settings, pins, environment, cancel, reporter);
         let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        bases.registries().tell(reporter);
         let (rust, configuration, graph, mut facts) = local?;
         for (platform, base) in &resolved {
             if let Ok(base) = base {

@@ -1,29 +1,28 @@
 //! One exchange with a registry: where it is, who we are to it, and what its answer means for trying again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::answer::{reason, settled};
 use super::challenge::Challenge;
-use super::credentials::Keyring;
+use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::RepositoryName;
 use super::repository::Repository;
-use super::retry::{Attempt, Patience, Retry, retry_after};
+use super::retry::{Attempt, Patience, Retry};
 use super::token::Tokens;
-use super::trust::{self, Found};
+use super::trust::{self, Found as Certificates};
+use crate::report::{Event, Level, Reporter};
 use crate::settings::RegistrySettings;
 use crate::sys::cancel::Cancel;
-use crate::sys::clock;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust, Url};
+use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport, Trust, Url};
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
-/// An error's document is not read further, in bytes.
-const ERROR_LIMIT: u64 = 64 * 1024;
 /// How long it may take to find out how a server on loopback speaks.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -76,9 +75,20 @@ struct Inner {
     /// What each server wants of us, once it has said so.
     challenges: Mutex<BTreeMap<String, Challenge>>,
     /// The certificates for each registry, once they were looked for.
-    trust: Mutex<BTreeMap<String, Found>>,
+    trust: Mutex<BTreeMap<String, Certificates>>,
     /// Whether a server on loopback speaks TLS, once that is known.
     secure: Mutex<BTreeMap<String, bool>>,
+    /// The most bytes that one request to a server may carry, where it was learnt.
+    parts: Mutex<BTreeMap<String, u64>>,
+    /// What is to be told of registries, each once.
+    remarks: Mutex<Remarks>,
+}
+
+/// What was learnt on the way and is worth knowing, though nothing has failed.
+#[derive(Default)]
+struct Remarks {
+    known: BTreeSet<String>,
+    new: Vec<(Level, String)>,
 }
 
 /// One request, as often as it takes.
@@ -134,9 +144,61 @@ impl Client {
             challenges: Mutex::default(),
             secure: Mutex::default(),
             trust: Mutex::default(),
+            parts: Mutex::default(),
+            remarks: Mutex::default(),
             environment: environment.clone(),
             config,
         }))
+    }
+
+    /// Reports what was remarked since the last time.
+    pub fn tell(&self, reporter: &dyn Reporter) {
+        let remarks = {
+            let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut remarks.new)
+        };
+        for (level, text) in remarks {
+            reporter.report(Event::Note { level, platform: None, text });
+        }
+    }
+
+    pub(super) fn remark(&self, level: Level, text: String) {
+        let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if remarks.known.insert(text.clone()) {
+            remarks.new.push((level, text));
+        }
+    }
+
+    /// Whom we are to a place. That a helper was of no use is remarked.
+    pub(super) fn login(&self, place: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
+        let found = self.0.keyring.find(&place.name, place.access, cancel)?;
+        if let Some(trouble) = found.lacking() {
+            let registry = place.name.registry();
+            let text = format!("{trouble}; {registry} is read without a login ({})", trouble.hint());
+            self.remark(Level::Warning, text);
+        }
+        if let Some(program) = &found.noisy {
+            let text = format!(
+                "the credential helper `{program}` writes other text beside its answer, which docker does not take; \
+                 the login in it is used"
+            );
+            self.remark(Level::Warning, text);
+        }
+        Ok(found)
+    }
+
+    /// The most bytes that one request to a place may carry; `None` where there is no limit.
+    pub(super) fn part(&self, place: &Endpoint) -> Option<u64> {
+        let parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let learnt = parts.get(place.base.authority()).copied();
+        learnt.into_iter().chain(place.part).min()
+    }
+
+    /// From now on no request to a place carries more than `part` bytes.
+    pub(super) fn limit_part(&self, place: &Endpoint, part: u64) {
+        let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = parts.entry(place.base.authority().to_owned()).or_insert(part);
+        *known = part.min(*known);
     }
 
     /// A repository to read from, or to write to.
@@ -161,10 +223,6 @@ impl Client {
 
     pub(super) fn retry(&self) -> Retry {
         Retry::new(self.patience())
-    }
-
-    pub(super) fn keyring(&self) -> &Keyring {
-        &self.0.keyring
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -228,7 +286,7 @@ impl Client {
         } else {
             let (host, _) = http::split_port(authority);
             // Who has certificates for it knows that it speaks TLS.
-            let known = trust != Found::default() || !http::is_loopback(host);
+            let known = trust != Certificates::default() || !http::is_loopback(host);
             known || self.speaks_tls(authority, cancel)?
         };
         let scheme = if secure { "https" } else { "http" };
@@ -238,11 +296,16 @@ impl Client {
                 reason: "its name is not a host with an optional port".into(),
             }
         })?;
-        Ok(Endpoint { name, base, trust, access })
+        let part = settings.and_then(|settings| settings.chunk_size);
+        Ok(Endpoint { name, base, trust, access, part })
     }
 
     /// The certificates for a registry.
-    fn trust(&self, registry: &str, settings: Option<&RegistrySettings>) -> Result<Found, RegistryError> {
+    fn trust(
+        &self,
+        registry: &str,
+        settings: Option<&RegistrySettings>,
+    ) -> Result<Certificates, RegistryError> {
         let mut known = self.0.trust.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(registry) {
             return Ok(found.clone());
@@ -339,7 +402,7 @@ impl Client {
                 401 if ours => {
                     let fields = response.headers.iter().filter(|(name, _)| name == "www-authenticate");
                     let challenge = Challenge::of(fields.map(|(_, value)| value.as_str()));
-                    let reason = self::reason(&mut response, cancel)?;
+                    let reason = reason(&mut response, cancel)?;
                     challenged += 1;
                     let Some(challenge) = challenge.filter(|_| challenged <= 2) else {
                         return Err(self.refusal(endpoint, call, &scopes, None, reason, cancel)?.into());
@@ -359,7 +422,11 @@ impl Client {
                         .insert(endpoint.base.authority().to_owned(), challenge);
                     refused = sent;
                 }
-                _ => return settled(endpoint, call, &url, &scopes, response, cancel),
+                _ => {
+                    let settled = settled(endpoint, call, &url, &scopes, response, cancel);
+                    let known = || self.0.keyring.has(&endpoint.name, endpoint.access);
+                    return settled.map_err(|attempt| attempt.limited(known));
+                }
             }
         }
     }
@@ -418,88 +485,17 @@ impl Client {
     ) -> Result<RegistryError, RegistryError> {
         let what = call.what.to_owned();
         let host = endpoint.base.authority().to_owned();
-        let credentials = self.0.keyring.find(&endpoint.name, endpoint.access, cancel)?;
-        if credentials.is_some()
+        let found = self.login(endpoint, cancel)?;
+        if found.credentials.is_some()
             && let Some(scope) = insufficient
         {
             let scope = if scope.is_empty() { scopes.join(" ") } else { scope };
             return Ok(RegistryError::Denied { what, host, scope, reason });
         }
-        let credentials = credentials.map(|credentials| credentials.source);
+        let (credentials, helper) = (found.source(), found.lacking().cloned().map(Box::new));
         let registry = endpoint.name.registry().to_owned();
-        Ok(RegistryError::Unauthorized { what, host, registry, credentials, reason })
+        Ok(RegistryError::Unauthorized { what, host, registry, credentials, helper, reason })
     }
-}
-
-/// What an answer that asks for nothing more means for trying again.
-fn settled(
-    endpoint: &Endpoint,
-    call: &Call<'_>,
-    url: &Url,
-    scopes: &[String],
-    mut response: Response,
-    cancel: &Cancel,
-) -> Result<Response, Attempt> {
-    let host = url.authority().to_owned();
-    match response.status {
-        // Where a redirect leads, credentials of ours are no use: its address was good for a while, and a new one may be.
-        status @ (401 | 403) if !url.same_origin(&endpoint.base) => {
-            let reason = self::reason(&mut response, cancel)?;
-            Err(Attempt::again(format!("{host} answered {status}{}", behind(&reason))))
-        }
-        // With a document of its own it is the registry's word, else it may be a proxy's.
-        403 if response.proxy.is_some() && response.header("docker-distribution-api-version").is_none() => {
-            let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
-            let reason = self::reason(&mut response, cancel)?;
-            let scope = scopes.join(" ");
-            Err(match proxy.filter(|_| reason.is_empty()) {
-                Some(proxy) => {
-                    let reason = ProxyError::Refuses { proxy, host, status: 403 };
-                    RegistryError::Proxy { what, reason }
-                }
-                None => RegistryError::Denied { what, host, scope, reason },
-            }
-            .into())
-        }
-        403 => {
-            let (what, scope) = (call.what.to_owned(), scopes.join(" "));
-            let reason = self::reason(&mut response, cancel)?;
-            Err(RegistryError::Denied { what, host, scope, reason }.into())
-        }
-        // A registry has no pages: a portal that wants a login answers everything with one, and nothing was done then.
-        200..=299 if is_page(&response) && !(call.method == Method::Get && is_blob(&call.url)) => {
-            let (what, reason) = (call.what.to_owned(), "it answers with a web page".to_owned());
-            Err(RegistryError::Protocol { what, host, reason }.into())
-        }
-        // nginx tells in a page what others tell by an alert.
-        400 if is_page(&response) => {
-            let page = self::page(&mut response, cancel)?;
-            let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
-            Err(if page.contains("SSL certificate") {
-                endpoint.failed(HttpError::Identity(reason), url, call.what)
-            } else {
-                RegistryError::Refused { what, host, reason }.into()
-            })
-        }
-        status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
-            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
-            let reason = self::reason(&mut response, cancel)?;
-            let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
-            let through = through.unwrap_or_default();
-            let reason = format!("{host} answered {status}{through}{}", behind(&reason));
-            Err(Attempt::Again { reason, after })
-        }
-        _ => Ok(response),
-    }
-}
-
-/// True for what lies below a repository's blobs, but for uploads.
-fn is_blob(url: &Url) -> bool {
-    url.path().contains("/blobs/") && !url.path().contains("/blobs/uploads/")
-}
-
-fn is_page(response: &Response) -> bool {
-    response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// What a token must be good for.
@@ -511,46 +507,6 @@ fn scopes(endpoint: &Endpoint, call: &Call<'_>) -> Vec<String> {
     let own = format!("repository:{}:{actions}", endpoint.name.path());
     let also = call.also_pull.iter().map(|path| format!("repository:{path}:pull"));
     std::iter::once(own).chain(also).collect()
-}
-
-fn behind(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
-}
-
-/// What a server says of its refusal: the specification's error document, else nothing that could be shown.
-pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
-    Ok(words(page(response, cancel)?.as_bytes()))
-}
-
-/// The text of an answer that tells of a failure.
-fn page(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
-    match response.read(ERROR_LIMIT, cancel) {
-        Ok((bytes, _)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(HttpError::Cancelled(cancelled)) => Err(cancelled.into()),
-        // The status is what counts.
-        Err(_) => Ok(String::new()),
-    }
-}
-
-/// `CODE: message` of each error in an error document.
-pub(super) fn words(bytes: &[u8]) -> String {
-    let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let mut said: Vec<String> = Vec::new();
-    for error in document["errors"].as_array().into_iter().flatten() {
-        let (code, message) = (text(error, "code"), text(error, "message"));
-        said.push(match (code.is_empty(), message.is_empty()) {
-            (false, false) => format!("{code}: {message}"),
-            _ => code + &message,
-        });
-    }
-    if said.is_empty() {
-        // Token services and some registries have forms of their own.
-        let keys = ["details", "error_description", "message", "error"];
-        said.extend(keys.iter().map(|key| text(&document, key)).find(|text| !text.is_empty()));
-    }
-    let line = said.join("; ");
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
 #[cfg(test)]

@@ -17,18 +17,11 @@ use serde::Deserialize;
 
 use super::client::Access;
 use super::error::RegistryError;
+use super::helper::{self, Answer, Helper, HelperTrouble, IDENTITY_USER};
 use super::name::RepositoryName;
-use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
-use crate::sys::process::{Command, ProcessError};
-
-/// How long a credential helper may take.
-const HELPER_LIMIT: Duration = Duration::from_secs(20);
-/// The user's name by which a helper says that its secret is an identity token.
-const IDENTITY_USER: &str = "<token>";
-/// Under this name docker keeps what it knows of `docker.io`.
-const HUB: &str = "https://index.docker.io/v1/";
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,10 +72,34 @@ impl Login {
     }
 }
 
+/// What is known of the user for a repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) credentials: Option<Credentials>,
+    /// The first helper that should have had a login and was of no use. Others may have had one all the same.
+    pub(super) trouble: Option<HelperTrouble>,
+    /// A helper that writes more than its answer.
+    pub(super) noisy: Option<String>,
+}
+
+impl Found {
+    /// Where the login was found, for messages.
+    pub(super) fn source(&self) -> Option<String> {
+        self.credentials.as_ref().map(|credentials| credentials.source.clone())
+    }
+
+    /// The helper that should have had a login, where there is none.
+    pub(super) fn lacking(&self) -> Option<&HelperTrouble> {
+        self.trouble.as_ref().filter(|_| self.credentials.is_none())
+    }
+}
+
 /// All logins of this user. Each registry is looked up once.
 pub(super) struct Keyring {
     environment: Environment,
-    found: Mutex<BTreeMap<(RepositoryName, Access), Option<Credentials>>>,
+    found: Mutex<BTreeMap<(RepositoryName, Access), Found>>,
+    /// What helpers have said, by the helper and the registry.
+    answers: Mutex<BTreeMap<(String, String), Answer>>,
     helper_limit: Duration,
 }
 
@@ -95,25 +112,50 @@ impl fmt::Debug for Keyring {
 
 impl Keyring {
     pub(super) fn new(environment: &Environment) -> Self {
-        Self { environment: environment.clone(), found: Mutex::default(), helper_limit: HELPER_LIMIT }
+        Self {
+            environment: environment.clone(),
+            found: Mutex::default(),
+            answers: Mutex::default(),
+            helper_limit: helper::LIMIT,
+        }
     }
 
-    /// The login for a repository, if there is one.
+    /// The login for a repository, if there is one, and what stood in the way of one. Who writes without a login that
+    /// should be there is stopped: whatever was done then would be done in nobody's name.
     pub(super) fn find(
         &self,
         repository: &RepositoryName,
         access: Access,
         cancel: &Cancel,
-    ) -> Result<Option<Credentials>, RegistryError> {
+    ) -> Result<Found, RegistryError> {
+        let found = self.look_up(repository, access, cancel)?;
+        match found.lacking() {
+            Some(trouble) if access == Access::Push => Err(RegistryError::Helper(Box::new(trouble.clone()))),
+            _ => Ok(found),
+        }
+    }
+
+    /// True if a login was found for a repository. Looks for none.
+    pub(super) fn has(&self, repository: &RepositoryName, access: Access) -> bool {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(&(repository.clone(), access)).is_some_and(|found| found.credentials.is_some())
+    }
+
+    fn look_up(
+        &self,
+        repository: &RepositoryName,
+        access: Access,
+        cancel: &Cancel,
+    ) -> Result<Found, RegistryError> {
         let key = (repository.clone(), access);
         // Held during the search, so that a helper that asks a person asks once.
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = found.get(&key) {
             return Ok(known.clone());
         }
-        let credentials = self.search(repository, access, cancel)?;
-        found.insert(key, credentials.clone());
-        Ok(credentials)
+        let searched = self.search(repository, access, cancel)?;
+        found.insert(key, searched.clone());
+        Ok(searched)
     }
 
     fn search(
@@ -121,15 +163,19 @@ impl Keyring {
         repository: &RepositoryName,
         access: Access,
         cancel: &Cancel,
-    ) -> Result<Option<Credentials>, RegistryError> {
-        if let Some(credentials) = self.of_variables(repository.registry(), access)? {
-            return Ok(Some(credentials));
+    ) -> Result<Found, RegistryError> {
+        let mut found = Found::default();
+        found.credentials = self.of_variables(repository.registry(), access)?;
+        if found.credentials.is_some() {
+            return Ok(found);
         }
         for file in self.files()? {
-            let Some(login) = self.in_file(&file, repository, cancel)? else { continue };
-            return Ok(Some(Credentials { login, source: file.source }));
+            if let Some(login) = self.in_file(&file, repository, &mut found, cancel)? {
+                found.credentials = Some(Credentials { login, source: file.source });
+                break;
+            }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` they are for what is pushed to: a base's
@@ -196,6 +242,7 @@ impl Keyring {
         &self,
         file: &AuthFile,
         repository: &RepositoryName,
+        found: &mut Found,
         cancel: &Cancel,
     ) -> Result<Option<Login>, RegistryError> {
         let document = &file.document;
@@ -206,7 +253,7 @@ impl Keyring {
         // A registry's own helper, then what stands in the file, then the helper for all others: docker leaves an
         // empty entry for what the latter has.
         if let Some(helper) = of_registry(&document.cred_helpers) {
-            return self.ask(&helper, registry, cancel);
+            return self.ask(&helper, registry, &file.source, found, cancel);
         }
         if let Some(login) =
             document.entry(repository).map(|entry| entry.login(&file.path)).transpose()?.flatten()
@@ -214,62 +261,39 @@ impl Keyring {
             return Ok(Some(login));
         }
         match document.creds_store.as_deref().filter(|name| !name.is_empty()) {
-            Some(helper) => self.ask(helper, registry, cancel),
+            Some(helper) => self.ask(helper, registry, &file.source, found, cancel),
             None => Ok(None),
         }
     }
 
-    /// Asks a credential helper (its protocol: the server's name on stdin, JSON on stdout).
-    fn ask(&self, helper: &str, registry: &str, cancel: &Cancel) -> Result<Option<Login>, RegistryError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            #[serde(default)]
-            username: String,
-            #[serde(default)]
-            secret: String,
-        }
-        let program = format!("docker-credential-{helper}");
-        let failed = |reason: String| RegistryError::Helper {
-            program: program.clone(),
-            registry: registry.to_owned(),
-            reason,
+    /// Asks a credential helper, once for each registry.
+    fn ask(
+        &self,
+        name: &str,
+        registry: &str,
+        source: &str,
+        found: &mut Found,
+        cancel: &Cancel,
+    ) -> Result<Option<Login>, RegistryError> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_owned(), registry.to_owned());
+        let answer = if let Some(known) = answers.get(&key) {
+            known.clone()
+        } else {
+            let helper = Helper { name, registry, source, limit: self.helper_limit };
+            let answer = helper.ask(&self.environment, cancel)?;
+            answers.insert(key, answer.clone());
+            answer
         };
-        if helper.contains('/') {
-            return Err(failed("its name has a slash".into()));
-        }
-        let server = if registry == "docker.io" { HUB } else { registry };
-        let limited = cancel.within(self.helper_limit, &program);
-        let mut command = Command::new(&program).arg("get").input(format!("{server}\n"));
-        for (name, value) in self.environment.iter() {
-            command = command.env(name, value);
-        }
-        let output = match command.output(&limited) {
-            Ok(output) => output,
-            Err(ProcessError::Cancelled(Cancelled::TimedOut { what, .. })) if what == program => {
-                return Err(RegistryError::HelperTime { program, limit: self.helper_limit });
+        Ok(match answer {
+            Answer::Login(login, noisy) => {
+                found.noisy = noisy.then(|| format!("docker-credential-{name}"));
+                Some(login)
             }
-            Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stdout);
-            let said = if said.trim().is_empty() { String::from_utf8_lossy(&output.stderr) } else { said };
-            let said = said.trim();
-            if said.contains("credentials not found") || said.contains("no credentials server URL") {
-                return Ok(None);
-            }
-            // Its last line, and not more: what a helper writes may be anything.
-            let line: String = said.lines().last().unwrap_or_default().chars().take(200).collect();
-            return Err(failed(format!("{}: {line}", output.status)));
-        }
-        let answer: Answer = serde_json::from_slice(&output.stdout)
-            .map_err(|_| failed("its answer is not the JSON that it should be".into()))?;
-        Ok(match (answer.username.as_str(), answer.secret) {
-            (_, secret) if secret.is_empty() => None,
-            (IDENTITY_USER, secret) => Some(Login::Identity(Secret(secret))),
-            (username, secret) => {
-                Some(Login::Password { username: username.to_owned(), password: Secret(secret) })
+            Answer::Nothing => None,
+            Answer::Trouble(trouble) => {
+                found.trouble.get_or_insert(trouble);
+                None
             }
         })
     }

@@ -1,7 +1,8 @@
 //! A place that is asked: a registry as it is, one behind a rewrite, or a mirror.
 
-use super::client::{Access, reason};
-use super::error::RegistryError;
+use super::answer::reason;
+use super::client::Access;
+use super::error::{Limited, RegistryError};
 use super::name::RepositoryName;
 use super::retry::Attempt;
 use super::trust::Found;
@@ -17,11 +18,23 @@ pub(super) struct Endpoint {
     pub(super) base: Url,
     pub(super) trust: Found,
     pub(super) access: Access,
+    /// The most bytes that one request to it may carry, where the user has said so.
+    pub(super) part: Option<u64>,
 }
 
 impl Endpoint {
-    pub(super) fn access(&self) -> Access {
-        self.access
+    /// That `host` takes no more requests.
+    pub(super) fn limit(&self, host: &str, reason: &str, known: bool) -> Box<Limited> {
+        Box::new(Limited {
+            what: String::new(),
+            host: host.to_owned(),
+            registry: self.name.registry().to_owned(),
+            known,
+            reading: self.access == Access::Pull,
+            reason: reason.to_owned(),
+            after: None,
+            attempts: 0,
+        })
     }
 
     /// The certificates for an address: those of the registry are for its own host, whatever its port.

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::helper::HelperTrouble;
 use super::name::InvalidName;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
+use crate::report::style::size;
 use crate::sys::cancel::{Cancelled, humantime};
 use crate::sys::http::ProxyError;
 
@@ -30,7 +33,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The registry or its token service wants credentials, or refuses those it got.
-    #[error("`{what}`: {host} {}{}", of_login(credentials.as_deref()), said(reason))]
+    #[error("`{what}`: {host} {}{}", of_login(credentials.as_deref(), helper.as_deref()), said(reason))]
     Unauthorized {
         /// What was asked for.
         what: String,
@@ -40,6 +43,8 @@ pub enum RegistryError {
         registry: String,
         /// Where the credentials came from; `None` if there were none.
         credentials: Option<String>,
+        /// A credential helper that should have had some.
+        helper: Option<Box<HelperTrouble>>,
         /// The server's word.
         reason: String,
     },
@@ -93,6 +98,9 @@ pub enum RegistryError {
         /// How often it was tried without any progress.
         attempts: u32,
     },
+    /// The registry has had more requests than it allows.
+    #[error(transparent)]
+    Limited(Box<Limited>),
     /// The bytes are not those that were asked for.
     #[error("`{what}` is not what the registry says it is: expected {expected}, got {found}")]
     Mismatch {
@@ -129,6 +137,18 @@ pub enum RegistryError {
         /// The registry's word.
         reason: String,
     },
+    /// A request's body is more than the registry, or a proxy before it, takes.
+    #[error("`{what}`: {host} takes no request of {} (it answers 413){}", bytes(*.sent), of_whole(*.sent, *.size))]
+    BodyTooLarge {
+        /// What was pushed.
+        what: String,
+        /// Who refused it.
+        host: String,
+        /// The bytes of the request that was refused.
+        sent: u64,
+        /// The bytes of the blob or the document.
+        size: u64,
+    },
     /// An answer that the specification does not allow.
     #[error("`{what}`: {host} does not speak the registry protocol: {reason}")]
     Protocol {
@@ -147,24 +167,9 @@ pub enum RegistryError {
         /// The token service.
         realm: String,
     },
-    /// A credential helper failed.
-    #[error("the credential helper `{program}` failed for {registry}: {reason}")]
-    Helper {
-        /// The program.
-        program: String,
-        /// The registry.
-        registry: String,
-        /// Why.
-        reason: String,
-    },
-    /// A credential helper took too long.
-    #[error("the credential helper `{program}` did not answer within {}", humantime(*.limit))]
-    HelperTime {
-        /// The program.
-        program: String,
-        /// The limit.
-        limit: std::time::Duration,
-    },
+    /// A credential helper has no answer, and a login is needed.
+    #[error(transparent)]
+    Helper(Box<HelperTrouble>),
     /// A file with credentials cannot be read or understood.
     #[error("cannot read the credentials in `{}`: {reason}", path.display())]
     CredentialFile {
@@ -212,10 +217,70 @@ fn of_certificate(given: Option<&std::path::Path>) -> String {
     }
 }
 
-fn of_login(credentials: Option<&str>) -> String {
-    match credentials {
-        Some(source) => format!("refuses the credentials from {source}"),
-        None => "wants credentials, and there are none for it".into(),
+fn of_login(credentials: Option<&str>, helper: Option<&HelperTrouble>) -> String {
+    match (credentials, helper) {
+        (Some(source), _) => format!("refuses the credentials from {source}"),
+        (None, Some(trouble)) => format!("wants credentials, and {trouble}"),
+        (None, None) => "wants credentials, and there are none for it".into(),
+    }
+}
+
+/// A number of bytes as people read it, and exactly.
+fn bytes(count: u64) -> String {
+    if count < 1_000_000 { format!("{count} bytes") } else { format!("{} ({count} bytes)", size(count)) }
+}
+
+fn of_whole(sent: u64, whole: u64) -> String {
+    if sent < whole { format!("; the whole has {}", bytes(whole)) } else { String::new() }
+}
+
+/// A registry that has had more requests than it allows, which is what public ones do to limit what is pulled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{what}`: {host} has had too many requests and takes no more for now (429){} (tried {attempts} {})", said(reason), times(*attempts))]
+pub struct Limited {
+    /// What was asked for.
+    pub what: String,
+    /// Who refused.
+    pub host: String,
+    /// The key under which credentials are looked up.
+    pub registry: String,
+    /// True if it knows who asks.
+    pub known: bool,
+    /// True if it was only asked to read.
+    pub reading: bool,
+    /// The server's word.
+    pub reason: String,
+    /// How long the server asks to wait.
+    pub after: Option<Duration>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+fn times(attempts: u32) -> &'static str {
+    if attempts == 1 { "time" } else { "times" }
+}
+
+impl Limited {
+    fn hint(&self) -> String {
+        let wait = match self.after {
+            // Nobody waits for the second.
+            Some(after) => {
+                format!("wait {}, as it asks", humantime(Duration::from_secs(after.as_secs().max(1))))
+            }
+            None => "wait".into(),
+        };
+        let mut ways = vec![wait];
+        if !self.known {
+            let registry = &self.registry;
+            ways.push(format!("log in with `docker login {registry}` or `podman login {registry}`, for those whom it knows it allows more"));
+        }
+        if self.reading {
+            ways.push(format!(
+                "name a mirror of it in the user's configuration file: `mirrors` of registry.\"{}\"",
+                self.registry
+            ));
+        }
+        ways.join("; or ")
     }
 }
 
@@ -236,16 +301,15 @@ impl Explain for RegistryError {
             Self::Unauthorized { .. }
             | Self::Identity { .. }
             | Self::InsecureRealm { .. }
-            | Self::Helper { .. }
-            | Self::HelperTime { .. } => ExitCode::Unauthorized,
+            | Self::Helper(_) => ExitCode::Unauthorized,
             Self::Denied { .. } => ExitCode::Denied,
             Self::Tls { .. } => ExitCode::Tls,
             Self::Proxy { reason, .. } => reason.exit_code(),
-            Self::Transient { .. } => ExitCode::Network,
+            Self::Transient { .. } | Self::Limited(_) => ExitCode::Network,
             Self::Mismatch { .. } | Self::TooLarge { .. } | Self::Document { .. } => {
                 ExitCode::CorruptDownload
             }
-            Self::Refused { .. } | Self::Protocol { .. } => ExitCode::Refused,
+            Self::Refused { .. } | Self::BodyTooLarge { .. } | Self::Protocol { .. } => ExitCode::Refused,
             Self::CredentialFile { .. } | Self::Variables(_) | Self::Configuration { .. } => ExitCode::Config,
             Self::Damaged { .. } => ExitCode::CorruptImage,
             Self::Io(error) => ExitCode::of_io(error),
@@ -260,10 +324,19 @@ impl Explain for RegistryError {
             Self::NotFound { .. } => {
                 Some("check the spelling; a private repository may also look like none at all: log in first".into())
             }
-            Self::Unauthorized { registry, .. } => Some(format!(
-                "log in with `docker login {registry}` or `podman login {registry}`, or set \
-                 XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD"
-            )),
+            Self::Unauthorized { helper: Some(trouble), credentials: None, .. } => Some(trouble.hint()),
+            Self::Unauthorized { registry, credentials, .. } => {
+                let also = if credentials.is_some() {
+                    ""
+                } else {
+                    "; and check the spelling, for some registries say the same of what is not there"
+                };
+                Some(format!(
+                    "log in with `docker login {registry}` or `podman login {registry}`, or set \
+                     XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD{also}"
+                ))
+            }
+            Self::Limited(limited) => Some(limited.hint()),
             Self::Identity { hidden: Some(path), .. } => {
                 Some(format!("`{}` is there and not yours to read: have a copy of your own", path.display()))
             }
@@ -288,14 +361,14 @@ impl Explain for RegistryError {
                 Some("choose another image, or push this one again".into())
             }
             Self::Refused { .. } => Some("the registry's rules decide; ask its operator what it allows".into()),
+            Self::BodyTooLarge { host, .. } => Some(format!(
+                "a proxy before the registry may limit what a request carries: have its limit raised (nginx calls it \
+                 client_max_body_size), or set `chunk-size` of registry.\"{host}\" in the user's configuration file \
+                 to what it allows"
+            )),
             Self::Protocol { .. } => Some("check the registry's address: something else may answer there".into()),
             Self::InsecureRealm { .. } => Some("have the registry's operator give its token service TLS".into()),
-            Self::Helper { program, registry, .. } => {
-                Some(format!("try it: `echo {registry} | {program} get`, or log in again"))
-            }
-            Self::HelperTime { .. } => {
-                Some("it may wait for somebody to unlock a keychain; unlock it, or log in without a helper".into())
-            }
+            Self::Helper(trouble) => Some(trouble.hint()),
             Self::CredentialFile { .. } => Some("log in again to write the file anew".into()),
             Self::Variables(_) => Some("docs/configuration.md has the variables".into()),
             Self::Configuration { .. } => Some("docs/configuration.md has the keys of a registry".into()),

@@ -16,6 +16,8 @@ use crate::sys::http::{Method, Url};
 
 /// A page of a list is not read further, in bytes.
 const PAGE: u64 = 16 << 20;
+/// So many tags are asked for at once.
+const TAGS: usize = 1000;
 /// A list of more pages has no end.
 const MOST_PAGES: usize = 10_000;
 
@@ -26,11 +28,16 @@ impl Repository {
         let mut tags = BTreeSet::new();
         self.anywhere(cancel, |place| {
             tags.clear();
-            self.pages(place, place.url("tags/list?n=1000"), &what, cancel, &mut |page, _| {
+            let first = place.url(&format!("tags/list?n={TAGS}"));
+            self.pages(place, first.clone(), &what, cancel, &mut |page, _| {
+                let (before, mut count, mut last) = (tags.len(), 0, None);
                 for tag in page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                     tags.insert(tag.to_owned());
+                    (count, last) = (count + 1, Some(tag));
                 }
-                Ok(())
+                // A page as full as we asked for may be one of several, also where it does not say so.
+                let full = count >= TAGS && tags.len() > before;
+                Ok(last.filter(|_| full).map(|last| first.with_query("last", last)))
             })
         })?;
         Ok(tags.into_iter().collect())
@@ -54,7 +61,7 @@ impl Repository {
             }
             self.pages(place, url, &what, cancel, &mut |page, what| {
                 found.extend(entries(page, what)?);
-                Ok(())
+                Ok(None)
             })
         });
         match listed {
@@ -111,14 +118,14 @@ impl Repository {
         }
     }
 
-    /// Reads a list page by page; each tells where the next is.
+    /// Reads a list page by page; each tells where the next is, else `on_page` may.
     fn pages(
         &self,
         place: &Endpoint,
         first: Url,
         what: &str,
         cancel: &Cancel,
-        on_page: &mut dyn FnMut(&Value, &str) -> Result<(), RegistryError>,
+        on_page: &mut dyn FnMut(&Value, &str) -> Result<Option<Url>, RegistryError>,
     ) -> Result<(), RegistryError> {
         let fault = |reason: &str| RegistryError::Protocol {
             what: what.to_owned(),
@@ -158,7 +165,8 @@ impl Repository {
                     Err(attempt) => retry.failed(attempt, what, cancel)?,
                 }
             };
-            on_page(&parse(&bytes, what)?, what)?;
+            let more = on_page(&parse(&bytes, what)?, what)?;
+            next = next.or(more);
         }
         Err(fault("its list has no end"))
     }

@@ -25,14 +25,18 @@
 //! Deliberately absent: which blobs and in what order (`output::push` and `base::registry` know that), and manifests of
 //! schema version 1.
 
+mod answer;
 mod challenge;
 mod client;
 mod credentials;
 mod endpoint;
 mod error;
+mod helper;
 mod list;
 mod name;
 pub mod parallel;
+mod parts;
+mod presence;
 mod repository;
 mod retry;
 mod token;
@@ -40,7 +44,8 @@ mod trust;
 mod upload;
 
 pub use client::{Access, Client, Config};
-pub use error::RegistryError;
+pub use error::{Limited, RegistryError};
+pub use helper::{HelperFault, HelperTrouble};
 pub use list::referrers_tag;
 pub use name::{ImageName, InvalidName, RepositoryName, Wanted};
 pub use repository::Repository;

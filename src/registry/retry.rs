@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::error::RegistryError;
+use super::error::{Limited, RegistryError};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::http::{HttpError, ProxyError};
@@ -36,6 +36,8 @@ pub(super) enum Attempt {
         reason: String,
         /// How long the server asked us to wait.
         after: Option<Duration>,
+        /// Where the server takes no more requests than so many: whose limit it is.
+        limit: Option<Box<Limited>>,
     },
     /// It is of no use.
     Over(RegistryError),
@@ -43,7 +45,7 @@ pub(super) enum Attempt {
 
 impl Attempt {
     pub(super) fn again(reason: impl Into<String>) -> Self {
-        Self::Again { reason: reason.into(), after: None }
+        Self::Again { reason: reason.into(), after: None, limit: None }
     }
 }
 
@@ -54,6 +56,14 @@ impl<E: Into<RegistryError>> From<E> for Attempt {
 }
 
 impl Attempt {
+    /// Where the server limits what is asked of it: whether it knows who asks.
+    pub(super) fn limited(mut self, known: impl FnOnce() -> bool) -> Self {
+        if let Self::Again { limit: Some(limit), .. } = &mut self {
+            limit.known = known();
+        }
+        self
+    }
+
     /// What became of a request to `host`.
     pub(super) fn of_http(error: HttpError, host: &str, what: &str) -> Self {
         match error {
@@ -107,14 +117,18 @@ impl Retry {
         what: &str,
         cancel: &Cancel,
     ) -> Result<(), RegistryError> {
-        let (reason, after) = match attempt {
+        let (reason, after, limit) = match attempt {
             Attempt::Over(error) => return Err(error),
-            Attempt::Again { reason, after } => (reason, after),
+            Attempt::Again { reason, after, limit } => (reason, after, limit),
         };
         self.failures += 1;
         let too_long = after.is_some_and(|after| after > LONGEST_ASKED);
         if self.failures >= self.patience.attempts || too_long {
-            return Err(RegistryError::Transient { what: what.to_owned(), reason, attempts: self.failures });
+            let (what, attempts) = (what.to_owned(), self.failures);
+            return Err(match limit {
+                Some(limit) => RegistryError::Limited(Box::new(Limited { what, after, attempts, ..*limit })),
+                None => RegistryError::Transient { what, reason, attempts },
+            });
         }
         let longest = (self.patience.back_off * 2_u32.saturating_pow(self.failures - 1)).min(LONGEST);
         // Between half of it and all of it, so that clients that failed together don't come back together.
@@ -170,10 +184,12 @@ mod tests {
     #[test]
     fn a_server_that_wants_to_be_left_alone_is() {
         let mut retry = Retry::new(Patience::default());
-        let hour = Attempt::Again { reason: "429".into(), after: Some(Duration::from_secs(3600)) };
+        let hour =
+            Attempt::Again { reason: "429".into(), after: Some(Duration::from_secs(3600)), limit: None };
         assert!(matches!(retry.failed(hour, "it", &Cancel::new()), Err(RegistryError::Transient { .. })));
         let start = clock::Instant::now();
-        let second = Attempt::Again { reason: "429".into(), after: Some(Duration::from_millis(700)) };
+        let second =
+            Attempt::Again { reason: "429".into(), after: Some(Duration::from_millis(700)), limit: None };
         let mut retry = Retry::new(Patience { attempts: 3, back_off: Duration::from_millis(1) });
         retry.failed(second, "it", &Cancel::new()).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(700));

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::answer::{self, behind};
 use super::challenge::Challenge;
-use super::client::{self, Client};
-use super::credentials::{Credentials, Login, Secret};
+use super::client::Client;
+use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::retry::{Attempt, retry_after};
@@ -78,28 +79,30 @@ impl Tokens {
         refused: Option<&str>,
         cancel: &Cancel,
     ) -> Result<String, Attempt> {
-        let credentials = client.keyring().find(&endpoint.name, endpoint.access(), cancel)?;
-        let unauthorized = |credentials: Option<&Credentials>| RegistryError::Unauthorized {
+        let found = client.login(endpoint, cancel)?;
+        let unauthorized = || RegistryError::Unauthorized {
             what: what.to_owned(),
             host: endpoint.base.authority().to_owned(),
             registry: endpoint.name.registry().to_owned(),
-            credentials: credentials.map(|credentials| credentials.source.clone()),
+            credentials: found.source(),
+            helper: found.lacking().cloned().map(Box::new),
             reason: String::new(),
         };
-        if let Some(Credentials { login: Login::Bearer(token), .. }) = &credentials {
+        let credentials = &found.credentials;
+        if let Some(Credentials { login: Login::Bearer(token), .. }) = credentials {
             return Ok(format!("Bearer {}", token.reveal()));
         }
         let Challenge::Bearer { realm, service, scope, .. } = challenge else {
-            return match &credentials {
+            return match credentials {
                 Some(Credentials { login: Login::Password { username, password }, .. }) => {
                     let value = Login::basic(username, password);
                     // The same again would be refused again.
                     if refused == Some(value.as_str()) {
-                        return Err(unauthorized(credentials.as_ref()).into());
+                        return Err(unauthorized().into());
                     }
                     Ok(value)
                 }
-                other => Err(unauthorized(other.as_ref()).into()),
+                _ => Err(unauthorized().into()),
             };
         };
         let mut scopes: BTreeSet<String> = scopes.iter().cloned().collect();
@@ -109,8 +112,7 @@ impl Tokens {
                 scopes.insert(wanted.to_owned());
             }
         }
-        let source = credentials.as_ref().map(|credentials| credentials.source.clone());
-        let key = Key { realm: realm.clone(), service: service.clone(), scopes, source };
+        let key = Key { realm: realm.clone(), service: service.clone(), scopes, source: found.source() };
         // Held while a token is fetched, so that threads that need the same one don't all ask for it.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, until)) = known.get(&key) {
@@ -119,7 +121,7 @@ impl Tokens {
                 return Ok(value);
             }
         }
-        let (token, life) = fetch(client, endpoint, &key, credentials.as_ref(), what, cancel)?;
+        let (token, life) = fetch(client, endpoint, &key, &found, what, cancel)?;
         let value = format!("Bearer {}", token.reveal());
         known.insert(key, (token, Instant::now() + life.saturating_sub(MARGIN)));
         Ok(value)
@@ -130,7 +132,7 @@ fn fetch(
     client: &Client,
     endpoint: &Endpoint,
     key: &Key,
-    credentials: Option<&Credentials>,
+    found: &Found,
     what: &str,
     cancel: &Cancel,
 ) -> Result<(Secret, Duration), Attempt> {
@@ -140,7 +142,9 @@ fn fetch(
         host: host.clone(),
         reason: reason.to_owned(),
     };
-    let realm = Url::parse(&key.realm).ok_or_else(|| protocol("its token service has no URL"))?;
+    // Some leave out what is the same for the registry itself.
+    let realm = Url::parse(&key.realm).or_else(|| endpoint.base.join(&key.realm));
+    let realm = realm.ok_or_else(|| protocol("its token service has no URL"))?;
     if !realm.is_secure() && endpoint.base.is_secure() && !http::is_loopback(realm.host()) {
         return Err(RegistryError::InsecureRealm { host, realm: realm.shown() }.into());
     }
@@ -163,7 +167,7 @@ fn fetch(
         let sent = client.transport().send(&request, cancel, &mut || ());
         sent.map_err(|error| endpoint.failed(error, url, what))
     };
-    let response = match credentials.map(|credentials| &credentials.login) {
+    let response = match found.credentials.as_ref().map(|credentials| &credentials.login) {
         Some(Login::Identity(token)) => {
             let form = form("refresh_token", &[("refresh_token", token.reveal())]);
             ask(Method::Post, &realm, Some(form), None)?
@@ -193,7 +197,7 @@ fn fetch(
             }
         }
     };
-    read(response, endpoint, &realm, key, what, cancel)
+    read(response, endpoint, &realm, (key, found), what, cancel)
 }
 
 /// The token in a service's answer.
@@ -201,7 +205,7 @@ fn read(
     mut response: Response,
     endpoint: &Endpoint,
     realm: &Url,
-    key: &Key,
+    (key, found): (&Key, &Found),
     what: &str,
     cancel: &Cancel,
 ) -> Result<(Secret, Duration), Attempt> {
@@ -210,21 +214,25 @@ fn read(
         200 => {}
         // OAuth2 tells a wrong identity token by 400 (RFC 6749, section 5.2).
         400 | 401 => {
-            let reason = client::reason(&mut response, cancel)?;
+            let reason = answer::reason(&mut response, cancel)?;
             let (registry, credentials) = (endpoint.name.registry().to_owned(), key.source.clone());
-            return Err(RegistryError::Unauthorized { what, host, registry, credentials, reason }.into());
+            let helper = found.lacking().cloned().map(Box::new);
+            return Err(
+                RegistryError::Unauthorized { what, host, registry, credentials, helper, reason }.into()
+            );
         }
         403 => {
-            let reason = client::reason(&mut response, cancel)?;
+            let reason = answer::reason(&mut response, cancel)?;
             let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
             return Err(RegistryError::Denied { what, host, scope, reason }.into());
         }
         status @ (408 | 425 | 429 | 500..=599) => {
             let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
-            return Err(Attempt::Again {
-                reason: format!("the token service {host} answered {status}"),
-                after,
-            });
+            let said = answer::reason(&mut response, cancel)?;
+            let known = found.credentials.is_some();
+            let limit = (status == 429).then(|| endpoint.limit(&host, &said, known));
+            let reason = format!("the token service {host} answered {status}{}", behind(&said));
+            return Err(Attempt::Again { reason, after, limit });
         }
         status => {
             let reason = format!("its token service answers {status}");

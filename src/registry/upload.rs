@@ -10,9 +10,12 @@ use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::{RepositoryName, Wanted};
+use super::parts::below;
+use super::presence::Presence;
 use super::repository::{Repository, is_whole};
 use super::retry::Attempt;
 use crate::oci::{Descriptor, Digest, Encoded};
+use crate::report::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Body, Method, Response, Url};
 
@@ -30,10 +33,25 @@ pub enum Pushed {
     Uploaded,
 }
 
+/// From so many bytes on a server is asked first whether it takes them. One that does not say anything is given a second.
+const ASK_FIRST: u64 = 4 << 20;
+/// The header field in which a registry tells the least that a part other than the last must have.
+const LEAST: &str = "oci-chunk-min-length";
+
 /// Where an upload is, and how far.
 struct Session {
     url: Url,
     offset: u64,
+    /// The bytes that a part other than the last must have at least.
+    least: u64,
+}
+
+/// A blob, the file that has it, and what messages call it.
+#[derive(Clone, Copy)]
+struct Cargo<'a> {
+    blob: &'a Descriptor,
+    file: &'a Path,
+    what: &'a str,
 }
 
 impl Repository {
@@ -91,10 +109,10 @@ impl Repository {
     ) -> Result<Taken, RegistryError> {
         let what = self.what(Wanted::Digest(&blob.digest));
         let place = self.own(cancel)?;
-        match self.has_blob_at(&place, blob, &what, cancel) {
-            Ok(()) => return Ok(Taken::Has(Pushed::Present)),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+        match self.presence(&place, blob, &what, cancel)? {
+            Presence::There => return Ok(Taken::Has(Pushed::Present)),
+            // Who may not look may write all the same. The upload is what we want, and it tells if not.
+            Presence::Absent(_) | Presence::Unknown(_) => {}
         }
         for source in from {
             // By the names that they have at the registry: a rewrite may put them together or apart.
@@ -132,6 +150,7 @@ impl Repository {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RegistryError> {
         let what = self.what(Wanted::Digest(&blob.digest));
+        let cargo = Cargo { blob, file, what: &what };
         let place = self.own(cancel)?;
         let mut retry = self.client().retry();
         let mut best = 0;
@@ -140,8 +159,13 @@ impl Repository {
                 Some(open) => open,
                 None => self.begin(&place, &what, cancel)?,
             };
-            let attempt = match self.upload_once(&place, blob, file, &mut open, &what, cancel, progress) {
+            let attempt = match self.upload_once(&place, cargo, &mut open, cancel, progress) {
                 Ok(()) => return Ok(()),
+                Err(Attempt::Over(error @ RegistryError::BodyTooLarge { .. })) => {
+                    // In smaller parts, from the start: what becomes of an upload that was refused nobody says.
+                    self.smaller(&place, &open, error)?;
+                    continue;
+                }
                 Err(Attempt::Over(RegistryError::Refused { reason, .. })) if is_wrong_digest(&reason) => {
                     if !is_whole(file, blob, cancel)? {
                         return Err(RegistryError::Damaged {
@@ -162,10 +186,8 @@ impl Repository {
             };
             retry.failed(attempt, &what, cancel)?;
             // The answer alone may have been lost.
-            match self.has_blob_at(&place, blob, &what, cancel) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+            if let Presence::There = self.presence(&place, blob, &what, cancel)? {
+                return Ok(());
             }
             if open.offset != u64::MAX {
                 session = self.ask_offset(&place, &open, blob, &what, cancel)?;
@@ -187,55 +209,128 @@ impl Repository {
         opened(place, &call.url, &response, what, 0)
     }
 
+    /// Has less in one request from now on; the error where that is of no use.
+    fn smaller(
+        &self,
+        place: &Endpoint,
+        session: &Session,
+        error: RegistryError,
+    ) -> Result<(), RegistryError> {
+        let RegistryError::BodyTooLarge { sent, .. } = &error else { return Err(error) };
+        // Another thread may have learnt more meanwhile.
+        let known = self.client().part(place).filter(|part| part < sent);
+        let Some(part) = known.or_else(|| below(*sent)).filter(|_| session.least < *sent) else {
+            return Err(error);
+        };
+        self.client().limit_part(place, part);
+        let text = format!(
+            "{} takes no request of {sent} bytes (413): it gets parts of at most {part} bytes (`chunk-size` of \
+             registry.\"{}\" says so from the start)",
+            place.base.authority(),
+            place.name.registry()
+        );
+        self.client().remark(Level::Detail, text);
+        Ok(())
+    }
+
     /// Sends what an upload still lacks, and ends it.
-    #[allow(clippy::too_many_arguments, reason = "what is sent, where, and who is told")]
     fn upload_once(
         &self,
         place: &Endpoint,
-        blob: &Descriptor,
-        file: &Path,
+        cargo: Cargo<'_>,
         session: &mut Session,
-        what: &str,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Attempt> {
+        let Cargo { blob, what, .. } = cargo;
+        let part = self.client().part(place).unwrap_or(u64::MAX);
         let digest = blob.digest.to_string();
-        let rest = blob.size.saturating_sub(session.offset);
-        let sent = Arc::new(AtomicU64::new(0));
-        let body = Body::File {
-            path: file.to_owned(),
-            offset: session.offset,
-            length: rest,
-            sent: Arc::clone(&sent),
-        };
-        let offset = session.offset;
-        let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(rest));
-        let mut commit = Call::new(Method::Put, session.url.with_query("digest", &digest), what);
-        commit = commit.header("content-type", "application/octet-stream");
-        commit.patience = Some(COMMIT);
-        if offset == 0 && blob.size <= self.client().single() {
-            let mut response = self.client().attempt(place, &commit.body(body), cancel, &mut tell)?;
-            tell();
-            return committed(&mut response, place, blob, what, cancel);
+        let mut url = session.url.with_query("digest", &digest);
+        if session.offset == 0 && blob.size <= self.client().single().min(part) {
+            let call = Call::new(Method::Put, url, what);
+            let response = self.send_part(place, cargo, call, (0, blob.size), cancel, progress)?;
+            return self.committed(response, place, cargo, cancel);
         }
-        if rest > 0 {
-            let mut call = Call::new(Method::Patch, session.url.clone(), what).body(body);
-            call = call.header("content-type", "application/octet-stream");
+        while session.offset < blob.size {
+            let left = blob.size - session.offset;
+            let length = left.min(part.max(session.least));
+            let mut call = Call::new(Method::Patch, session.url.clone(), what);
             // The whole in one is what every registry takes; a part must say which it is.
-            if offset > 0 {
-                call = call.header("content-range", format!("{offset}-{}", blob.size - 1));
+            if length < blob.size {
+                let last = session.offset + length - 1;
+                call = call.header("content-range", format!("{}-{last}", session.offset));
             }
-            let mut response = self.client().attempt(place, &call, cancel, &mut tell)?;
-            tell();
+            let asked = call.url.clone();
+            let range = (session.offset, length);
+            let mut response = self.send_part(place, cargo, call, range, cancel, progress)?;
             if response.status == 416 {
                 return Err(Attempt::again("the registry has another part of the upload than was thought"));
             }
-            place.expect(&mut response, what, &[201, 202, 204], cancel)?;
-            *session = opened(place, &call.url, &response, what, blob.size)?;
-            commit.url = session.url.with_query("digest", &digest);
+            place.expect(&mut response, what, &[200, 201, 202, 204], cancel)?;
+            let least = session.least;
+            *session = opened(place, &asked, &response, what, session.offset + length)?;
+            session.least = session.least.max(least);
+            url = session.url.with_query("digest", &digest);
         }
-        let mut response = self.client().attempt(place, &commit, cancel, &mut || ())?;
-        committed(&mut response, place, blob, what, cancel)
+        let mut commit = Call::new(Method::Put, url, what).header("content-type", "application/octet-stream");
+        commit.patience = Some(COMMIT);
+        let response = self.client().attempt(place, &commit, cancel, &mut || ())?;
+        self.committed(response, place, cargo, cancel)
+    }
+
+    /// Sends a part of a blob: its first byte, and how many.
+    fn send_part(
+        &self,
+        place: &Endpoint,
+        cargo: Cargo<'_>,
+        mut call: Call<'_>,
+        (offset, length): (u64, u64),
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Response, Attempt> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let (path, counter) = (cargo.file.to_owned(), Arc::clone(&sent));
+        call = call.header("content-type", "application/octet-stream");
+        call = call.body(Body::File { path, offset, length, sent: counter });
+        if call.method == Method::Put {
+            call.patience = Some(COMMIT);
+        }
+        if length > ASK_FIRST {
+            // Who refuses it says so before all of it has come, and hangs up: nobody would hear that while sending.
+            call = call.header("expect", "100-continue");
+        }
+        let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(length));
+        let mut response = self.client().attempt(place, &call, cancel, &mut tell)?;
+        if response.status == 417 {
+            call.headers.retain(|(name, _)| *name != "expect");
+            response = self.client().attempt(place, &call, cancel, &mut tell)?;
+        }
+        if response.status == 413 {
+            return Err(too_large(place, cargo.what, length, cargo.blob.size).into());
+        }
+        tell();
+        Ok(response)
+    }
+
+    /// Checks the answer to the end of an upload. Who only says that it was accepted is asked.
+    fn committed(
+        &self,
+        mut response: Response,
+        place: &Endpoint,
+        Cargo { blob, what, .. }: Cargo<'_>,
+        cancel: &Cancel,
+    ) -> Result<(), Attempt> {
+        place.expect(&mut response, what, &[201, 204, 200, 202], cancel)?;
+        agree(&response, &blob.digest, what)?;
+        if matches!(response.status, 201 | 204) {
+            return Ok(());
+        }
+        match self.presence(place, blob, what, cancel)? {
+            Presence::There | Presence::Unknown(_) => Ok(()),
+            Presence::Absent(error) => {
+                Err(Attempt::again(format!("the registry took the upload and has it not ({error})")))
+            }
+        }
     }
 
     /// How far the registry thinks that an upload is; `None` if it does not know it any more.
@@ -254,14 +349,18 @@ impl Repository {
         }
         // `0-99`: a hundred bytes. `0-0` is one byte or none, so that it is begun anew.
         let end = response.header("range").and_then(|range| {
-            range.trim_start_matches("bytes=").split_once('-')?.1.trim().parse::<u64>().ok()
+            let range = range.trim_start_matches("bytes").trim_start_matches(['=', ' ']);
+            let end = range.split_once('-')?.1;
+            end.split('/').next()?.trim().parse::<u64>().ok()
         });
         // More than the blob has is not of this blob.
         let Some(end) = end.filter(|end| *end > 0 && *end < blob.size) else { return Ok(None) };
         if response.header("location").is_none() {
-            return Ok(Some(Session { url: session.url.clone(), offset: end + 1 }));
+            let (url, least) = (session.url.clone(), session.least);
+            return Ok(Some(Session { url, offset: end + 1, least }));
         }
-        opened(place, &call.url, &response, what, end + 1).map(Some)
+        let known = opened(place, &call.url, &response, what, end + 1)?;
+        Ok(Some(Session { least: known.least.max(session.least), ..known }))
     }
 
     /// Stores a manifest or an index under a tag or its digest. Everything that it names must be there. True if the
@@ -281,6 +380,10 @@ impl Repository {
         let mut retry = self.client().retry();
         loop {
             let result = self.client().attempt(&place, &call, cancel, &mut || ()).and_then(|mut response| {
+                if response.status == 413 {
+                    let size = document.bytes.len() as u64;
+                    return Err(too_large(&place, &what, size, size).into());
+                }
                 place.expect(&mut response, &what, &[201, 200, 202, 204], cancel)?;
                 agree(&response, document.digest(), &what)?;
                 Ok(response.header("oci-subject").is_some())
@@ -316,20 +419,14 @@ fn opened(
         host: place.base.authority().to_owned(),
         reason: "it does not say where the bytes of an upload go, or names a place without TLS".into(),
     })?;
-    Ok(Session { url, offset })
+    let least = response.header(LEAST).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Ok(Session { url, offset, least })
 }
 
-/// Checks the answer to the end of an upload.
-fn committed(
-    response: &mut Response,
-    place: &Endpoint,
-    blob: &Descriptor,
-    what: &str,
-    cancel: &Cancel,
-) -> Result<(), Attempt> {
-    place.expect(response, what, &[201, 204], cancel)?;
-    agree(response, &blob.digest, what)?;
-    Ok(())
+/// That a request with so many bytes of a whole is more than the registry takes.
+fn too_large(place: &Endpoint, what: &str, sent: u64, size: u64) -> RegistryError {
+    let host = place.name.registry().to_owned();
+    RegistryError::BodyTooLarge { what: what.to_owned(), host, sent, size }
 }
 
 /// What is to be done about a blob.

@@ -387,6 +387,8 @@ pub struct RegistrySettings {
     pub client_cert: Option<PathBuf>,
     /// A PEM file with the key of this certificate. Absolute.
     pub client_key: Option<PathBuf>,
+    /// The most bytes of a blob that one request may carry to it.
+    pub chunk_size: Option<u64>,
 }
 
 /// How zig is found.

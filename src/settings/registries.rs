@@ -38,6 +38,14 @@ pub(super) fn registries(
             ca: table.ca.as_ref().map(file),
             client_cert: table.client_cert.as_ref().map(file),
             client_key: table.client_key.as_ref().map(file),
+            chunk_size: table
+                .chunk_size
+                .as_ref()
+                .map(|size| {
+                    let origin = Origin::User(document.location(size.span()));
+                    values::size(size.get_ref()).map_err(|problem| problem.at(&origin))
+                })
+                .transpose()?,
         };
         if let (Some(alone), None) | (None, Some(alone)) = (&table.client_cert, &table.client_key) {
             let origin = Origin::User(document.location(alone.span()));
@@ -114,6 +122,21 @@ mod tests {
                 error.to_string().contains("`me.pem` is not a client certificate with its key"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn the_size_of_parts_has_a_unit() {
+        for (text, size) in [("5MB", 5_000_000), ("1 MiB", 1 << 20), ("100m", 100 << 20), ("512k", 512 << 10)]
+        {
+            let found =
+                resolved(&format!("[registry.\"r.example\"]\nchunk-size = \"{text}\"\n"), &[]).unwrap();
+            assert_eq!(found["r.example"].chunk_size, Some(size), "{text}");
+        }
+        for text in ["", "0", "5", "-1MB", "much", "5 elephants", "99999999999GB", "1kB"] {
+            let error =
+                resolved(&format!("[registry.\"r.example\"]\nchunk-size = \"{text}\"\n"), &[]).unwrap_err();
+            assert!(error.to_string().contains("a size"), "{error}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! What must hold against servers that misbehave, each answered byte by byte.
 
 mod distrust;
+mod habits;
 
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::oci::{Descriptor, Digest};
 use crate::registry::Wanted;
+use crate::registry::answer::words;
+use crate::sys::clock;
 use crate::sys::loopback::{Reply, Server};
 
 /// A client that logs in everywhere.
@@ -192,7 +195,8 @@ fn a_token_service_without_tls_gets_no_credentials_of_a_registry_with_it() {
     let endpoint = Endpoint {
         name: "r.example/a".parse().unwrap(),
         base: Url::parse("https://r.example/v2/a").unwrap(),
-        trust: Found::default(),
+        trust: Certificates::default(),
+        part: None,
         access: Access::Push,
     };
     let challenge =
@@ -208,7 +212,8 @@ fn an_upload_is_not_led_to_an_address_without_tls() {
     let endpoint = Endpoint {
         name: "r.example/a".parse().unwrap(),
         base: Url::parse("https://r.example/v2/a").unwrap(),
-        trust: Found::default(),
+        trust: Certificates::default(),
+        part: None,
         access: Access::Push,
     };
     let allowed = |text: &str| endpoint.allowed(Url::parse(text).unwrap()).map(|url| url.text());

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::*;
-use crate::error::Explain;
+use crate::error::{ExitCode, Explain};
 
 /// A home folder and what is set beside it.
 struct Home {
@@ -53,7 +53,7 @@ impl Home {
 
     fn find(&self, repository: &str) -> Result<Option<Login>, RegistryError> {
         let found = self.keyring().find(&repository.parse().unwrap(), Access::Pull, &Cancel::new())?;
-        Ok(found.map(|credentials| credentials.login))
+        Ok(found.credentials.map(|credentials| credentials.login))
     }
 }
 
@@ -138,7 +138,7 @@ fn helpers_are_asked_as_docker_asks_them() {
     let asked = || fs::read_to_string(home.folder.path().join("asked")).unwrap();
     let find = |repository: &str| {
         let found = home.keyring().find(&repository.parse().unwrap(), Access::Pull, &Cancel::new());
-        found.map(|found| found.map(|credentials| credentials.login))
+        found.map(|found| found.credentials.map(|credentials| credentials.login))
     };
     assert_eq!(find("r.example/a").unwrap(), password("u", "s"));
     assert_eq!(asked(), "r.example\n");
@@ -146,12 +146,68 @@ fn helpers_are_asked_as_docker_asks_them() {
     assert_eq!(asked(), "https://index.docker.io/v1/\n");
     assert_eq!(find("store.example/a").unwrap(), password("stored", "s"));
     assert_eq!(find("none.example/a").unwrap(), None);
-    let error = find("broken.example/a").unwrap_err();
-    assert!(
-        error.to_string().contains("docker-credential-broken") && error.to_string().contains("locked"),
-        "{error}"
+    assert_eq!(find("broken.example/a").unwrap(), None);
+}
+
+#[test]
+fn what_is_read_needs_no_helper_and_what_is_written_does() {
+    let home = Home::new()
+        .docker(&json!({
+            "credHelpers": {
+                "broken.example": "broken", "absent.example": "absent", "noise.example": "noise",
+                "chatty.example": "chatty", "away.example": "away", "none.example": "none",
+            },
+        }))
+        .helper("broken", "echo 'the keychain is locked' >&2; exit 1")
+        .helper("noise", "echo 'Hello'")
+        .helper("none", "echo 'credentials not found in native keychain' >&2; exit 1")
+        .helper("away", "echo once >> \"$HOME/count\"; exit 1")
+        .helper("chatty", r#"echo 'level=error msg="no log"'; echo '{"Username":"u","Secret":"s"}'"#);
+    let home = home.set("PATH", &format!("~/bin:{}", std::env::var("PATH").unwrap()));
+    let keyring = home.keyring();
+    let find = |repository: &str, access| keyring.find(&repository.parse().unwrap(), access, &Cancel::new());
+    for (registry, fault) in [
+        ("broken.example", "gives no login (exit status: 1: the keychain is locked)"),
+        ("absent.example", "is not installed"),
+        ("noise.example", "answers with something else than JSON"),
+    ] {
+        let name = format!("{registry}/a");
+        let found = find(&name, Access::Pull).unwrap();
+        let trouble = found.lacking().unwrap().clone();
+        assert!(found.credentials.is_none());
+        let program = format!("docker-credential-{}", registry.split('.').next().unwrap());
+        for word in [program.as_str(), registry, fault, "config.json"] {
+            assert!(trouble.to_string().contains(word), "{trouble}");
+        }
+        let error = find(&name, Access::Push).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string()), (ExitCode::Unauthorized, trouble.to_string()));
+        assert_eq!(error.hint(), Some(trouble.hint()));
+    }
+    // That there is no login is no trouble, also where it is said aside.
+    for access in [Access::Pull, Access::Push] {
+        assert_eq!(find("none.example/a", access).unwrap(), super::Found::default());
+    }
+    let found = find("chatty.example/a", Access::Push).unwrap();
+    assert_eq!(found.noisy.as_deref(), Some("docker-credential-chatty"));
+    assert_eq!(found.credentials.map(|credentials| credentials.login), password("u", "s"));
+    // Whoever it is asked for, it is asked once.
+    for name in ["away.example/a", "away.example/b"] {
+        assert!(find(name, Access::Pull).unwrap().lacking().is_some());
+        assert!(find(name, Access::Push).is_err());
+    }
+    assert_eq!(fs::read_to_string(home.folder.path().join("count")).unwrap(), "once\n");
+}
+
+#[test]
+fn behind_a_helper_that_is_of_no_use_another_file_may_know_the_registry() {
+    let home = Home::new().docker(&json!({ "credsStore": "absent" })).file(
+        ".config/containers/auth.json",
+        &json!({ "auths": { "r.example": auth("podman:1") } }).to_string(),
     );
-    assert!(matches!(find("absent.example/a"), Err(RegistryError::Helper { .. })));
+    let keyring = home.keyring();
+    let found = keyring.find(&"r.example/a".parse().unwrap(), Access::Push, &Cancel::new()).unwrap();
+    assert!(found.lacking().is_none());
+    assert_eq!(found.credentials.map(|credentials| credentials.login), password("podman", "1"));
 }
 
 #[test]
@@ -161,8 +217,8 @@ fn a_helper_that_waits_for_somebody_is_given_up() {
     let home = home.set("PATH", &format!("~/bin:{}", std::env::var("PATH").unwrap()));
     let mut keyring = home.keyring();
     keyring.helper_limit = Duration::from_millis(200);
-    let error = keyring.find(&"r.example/a".parse().unwrap(), Access::Pull, &Cancel::new()).unwrap_err();
-    assert!(matches!(error, RegistryError::HelperTime { .. }), "{error}");
+    let error = keyring.find(&"r.example/a".parse().unwrap(), Access::Push, &Cancel::new()).unwrap_err();
+    assert!(error.to_string().contains("did not answer within 200ms"), "{error}");
     assert!(error.hint().unwrap().contains("keychain"));
 }
 
@@ -171,7 +227,7 @@ fn variables_without_a_host_are_for_what_is_pushed_to() {
     let home = Home::new().set("XBUILD_REGISTRY_USERNAME", "u").set("XBUILD_REGISTRY_PASSWORD", "p");
     let find = |home: &Home, access| {
         let found = home.keyring().find(&"r.example/a".parse().unwrap(), access, &Cancel::new()).unwrap();
-        found.map(|credentials| credentials.login)
+        found.credentials.map(|credentials| credentials.login)
     };
     assert_eq!(find(&home, Access::Push), password("u", "p"));
     assert_eq!(find(&home, Access::Pull), None);

@@ -176,7 +176,8 @@ fn endpoint(base: &str) -> Endpoint {
     Endpoint {
         name: "r.example/a".parse().unwrap(),
         base: Url::parse(base).unwrap(),
-        trust: Found::default(),
+        trust: Certificates::default(),
+        part: None,
         access: Access::Push,
     }
 }

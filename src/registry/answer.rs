@@ -1,0 +1,126 @@
+//! What an answer means: whether another attempt may help, who has given it, and what it says.
+
+use super::client::Call;
+use super::endpoint::Endpoint;
+use super::error::RegistryError;
+use super::retry::{Attempt, retry_after};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock;
+use crate::sys::http::{HttpError, Method, ProxyError, Response, Url};
+
+/// An error's document is not read further, in bytes.
+const ERROR_LIMIT: u64 = 64 * 1024;
+
+/// What an answer that asks for nothing more means for trying again.
+pub(super) fn settled(
+    endpoint: &Endpoint,
+    call: &Call<'_>,
+    url: &Url,
+    scopes: &[String],
+    mut response: Response,
+    cancel: &Cancel,
+) -> Result<Response, Attempt> {
+    let host = url.authority().to_owned();
+    match response.status {
+        // Signed links and gateways are often good for GET alone: what such an answer means is for the caller to find out.
+        401 | 403 if call.method == Method::Head => Ok(response),
+        // Where a redirect leads, credentials of ours are no use: its address was good for a while, and a new one may be.
+        status @ (401 | 403) if !url.same_origin(&endpoint.base) => {
+            let reason = reason(&mut response, cancel)?;
+            Err(Attempt::again(format!("{host} answered {status}{}", behind(&reason))))
+        }
+        // With a document of its own it is the registry's word, else it may be a proxy's.
+        403 if response.proxy.is_some() && response.header("docker-distribution-api-version").is_none() => {
+            let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
+            let reason = reason(&mut response, cancel)?;
+            let scope = scopes.join(" ");
+            Err(match proxy.filter(|_| reason.is_empty()) {
+                Some(proxy) => {
+                    let reason = ProxyError::Refuses { proxy, host, status: 403 };
+                    RegistryError::Proxy { what, reason }
+                }
+                None => RegistryError::Denied { what, host, scope, reason },
+            }
+            .into())
+        }
+        403 => {
+            let (what, scope) = (call.what.to_owned(), scopes.join(" "));
+            let reason = reason(&mut response, cancel)?;
+            Err(RegistryError::Denied { what, host, scope, reason }.into())
+        }
+        // A registry has no pages: a portal that wants a login answers everything with one, and nothing was done then.
+        200..=299 if is_page(&response) && !(call.method == Method::Get && is_blob(&call.url)) => {
+            let (what, reason) = (call.what.to_owned(), "it answers with a web page".to_owned());
+            Err(RegistryError::Protocol { what, host, reason }.into())
+        }
+        // nginx tells in a page what others tell by an alert.
+        400 if is_page(&response) => {
+            let page = page(&mut response, cancel)?;
+            let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
+            Err(if page.contains("SSL certificate") {
+                endpoint.failed(HttpError::Identity(reason), url, call.what)
+            } else {
+                RegistryError::Refused { what, host, reason }.into()
+            })
+        }
+        status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
+            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+            let reason = reason(&mut response, cancel)?;
+            let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
+            let through = through.unwrap_or_default();
+            let limit = (status == 429).then(|| endpoint.limit(&host, &reason, false));
+            let reason = format!("{host} answered {status}{through}{}", behind(&reason));
+            Err(Attempt::Again { reason, after, limit })
+        }
+        _ => Ok(response),
+    }
+}
+
+/// True for what lies below a repository's blobs, but for uploads.
+fn is_blob(url: &Url) -> bool {
+    url.path().contains("/blobs/") && !url.path().contains("/blobs/uploads/")
+}
+
+fn is_page(response: &Response) -> bool {
+    response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
+}
+
+pub(super) fn behind(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+/// What a server says of its refusal: the specification's error document, else nothing that could be shown.
+pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
+    Ok(words(page(response, cancel)?.as_bytes()))
+}
+
+/// The text of an answer that tells of a failure.
+fn page(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
+    match response.read(ERROR_LIMIT, cancel) {
+        Ok((bytes, _)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(HttpError::Cancelled(cancelled)) => Err(cancelled.into()),
+        // The status is what counts.
+        Err(_) => Ok(String::new()),
+    }
+}
+
+/// `CODE: message` of each error in an error document.
+pub(super) fn words(bytes: &[u8]) -> String {
+    let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let mut said: Vec<String> = Vec::new();
+    for error in document["errors"].as_array().into_iter().flatten() {
+        let (code, message) = (text(error, "code"), text(error, "message"));
+        said.push(match (code.is_empty(), message.is_empty()) {
+            (false, false) => format!("{code}: {message}"),
+            _ => code + &message,
+        });
+    }
+    if said.is_empty() {
+        // Token services and some registries have forms of their own.
+        let keys = ["details", "error_description", "message", "error"];
+        said.extend(keys.iter().map(|key| text(&document, key)).find(|text| !text.is_empty()));
+    }
+    let line = said.join("; ");
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}

@@ -1,0 +1,240 @@
+//! Credential helpers: programs that keep logins for docker, asked as docker asks them. Why one was of no use is data, for
+//! what may be read without a login is read all the same.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::credentials::{Login, Secret};
+use super::error::RegistryError;
+use crate::sys::cancel::{Cancel, Cancelled, humantime};
+use crate::sys::env::Environment;
+use crate::sys::process::{Command, ProcessError};
+
+/// How long a credential helper may take.
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+/// The user's name by which a helper says that its secret is an identity token.
+pub(super) const IDENTITY_USER: &str = "<token>";
+/// Under this name docker keeps what it knows of `docker.io`.
+const HUB: &str = "https://index.docker.io/v1/";
+/// What helpers say where there is no login, which is no fault of theirs: docker's own library of helpers compares with
+/// these texts, too.
+const NOTHING: [&str; 2] = ["credentials not found", "no credentials server URL"];
+
+/// A credential helper that has no answer for a registry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credential helper `{program}`, which {named_in} names for {registry}, {fault}")]
+pub struct HelperTrouble {
+    /// The program.
+    pub program: String,
+    /// The registry.
+    pub registry: String,
+    /// The file that names the program, for messages.
+    pub named_in: String,
+    /// What is wrong with it.
+    pub fault: HelperFault,
+}
+
+/// Why a credential helper was of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelperFault {
+    /// Its name leads elsewhere.
+    #[error("has a name with a slash in it")]
+    Name,
+    /// There is no such program.
+    #[error("is not installed")]
+    Missing,
+    /// It could not be started.
+    #[error("cannot be started: {0}")]
+    NotStarted(String),
+    /// It ended with an error.
+    #[error("gives no login ({0})")]
+    Failed(String),
+    /// What it answers is something else.
+    #[error("answers with something else than JSON")]
+    NoAnswer,
+    /// It took too long.
+    #[error("did not answer within {}", humantime(*.0))]
+    Slow(Duration),
+}
+
+impl HelperTrouble {
+    /// The next step.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { program, registry, named_in, fault } = self;
+        match fault {
+            HelperFault::Missing | HelperFault::Name => format!(
+                "put `{program}` on PATH, or take it out of {named_in} and log in with `docker login {registry}`"
+            ),
+            HelperFault::Slow(_) => {
+                "it may wait for somebody to unlock a keychain; unlock it, or log in without a helper".into()
+            }
+            _ => format!("try it: `echo {registry} | {program} get`, or log in again"),
+        }
+    }
+}
+
+/// A helper, and whom it is asked for.
+pub(super) struct Helper<'a> {
+    pub(super) name: &'a str,
+    pub(super) registry: &'a str,
+    pub(super) source: &'a str,
+    pub(super) limit: Duration,
+}
+
+/// What a helper has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A login; true if other text stood around it.
+    Login(Login, bool),
+    /// That it has none.
+    Nothing,
+    /// Nothing of use.
+    Trouble(HelperTrouble),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+impl Helper<'_> {
+    fn program(&self) -> String {
+        format!("docker-credential-{}", self.name)
+    }
+
+    fn trouble(&self, fault: HelperFault) -> Answer {
+        Answer::Trouble(HelperTrouble {
+            program: self.program(),
+            registry: self.registry.to_owned(),
+            named_in: self.source.to_owned(),
+            fault,
+        })
+    }
+
+    /// Asks it (its protocol: the server's name on stdin, JSON on stdout).
+    pub(super) fn ask(&self, environment: &Environment, cancel: &Cancel) -> Result<Answer, RegistryError> {
+        if self.name.contains('/') {
+            return Ok(self.trouble(HelperFault::Name));
+        }
+        let program = self.program();
+        let server = if self.registry == "docker.io" { HUB } else { self.registry };
+        let limited = cancel.within(self.limit, &program);
+        let mut command = Command::new(&program).arg("get").input(format!("{server}\n"));
+        for (name, value) in environment.iter() {
+            command = command.env(name, value);
+        }
+        let output = match command.output(&limited) {
+            Ok(output) => output,
+            Err(ProcessError::Cancelled(Cancelled::TimedOut { what, .. })) if what == program => {
+                return Ok(self.trouble(HelperFault::Slow(self.limit)));
+            }
+            Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
+            Err(error) if error.is_not_found() => return Ok(self.trouble(HelperFault::Missing)),
+            Err(error) => return Ok(self.trouble(HelperFault::NotStarted(error.to_string()))),
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (said, aside) = (text(&output.stdout), text(&output.stderr));
+        if !output.status.success() {
+            if NOTHING.iter().any(|nothing| said.contains(nothing) || aside.contains(nothing)) {
+                return Ok(Answer::Nothing);
+            }
+            let told = [&said, &aside].into_iter().find(|text| !text.trim().is_empty());
+            // Its last line, and not more: what a helper writes may be anything.
+            let line: String = told
+                .and_then(|text| text.trim().lines().last())
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect();
+            let line = if line.is_empty() { line } else { format!(": {line}") };
+            return Ok(self.trouble(HelperFault::Failed(format!("{}{line}", output.status))));
+        }
+        Ok(self.answer(&said))
+    }
+
+    /// Reads what it has written. Some write what they log beside their answer.
+    fn answer(&self, said: &str) -> Answer {
+        let whole = serde_json::from_str::<serde_json::Value>(said).ok().filter(serde_json::Value::is_object);
+        let whole = whole.and_then(|value| serde_json::from_value(value).ok());
+        let document = match whole {
+            Some(document) => Some((document, false)),
+            None => amid(said).map(|document| (document, true)),
+        };
+        match document {
+            None => self.trouble(HelperFault::NoAnswer),
+            Some((Document { secret, .. }, _)) if secret.is_empty() => Answer::Nothing,
+            Some((Document { username, secret }, noisy)) if username == IDENTITY_USER => {
+                Answer::Login(Login::Identity(Secret::from(secret)), noisy)
+            }
+            Some((Document { username, secret }, noisy)) => {
+                Answer::Login(Login::Password { username, password: Secret::from(secret) }, noisy)
+            }
+        }
+    }
+}
+
+/// The one answer that begins a line amid other text; none where there are several, for nobody could tell which is meant.
+fn amid(said: &str) -> Option<Document> {
+    let mut found = None;
+    let mut at = 0;
+    while at < said.len() {
+        let rest = &said[at..];
+        let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
+        if !rest.trim_start_matches([' ', '\t']).starts_with('{') {
+            at += line;
+            continue;
+        }
+        let mut documents = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
+        match documents.next() {
+            Some(Ok(value)) => {
+                at += documents.byte_offset();
+                let is_answer = value.get("Secret").is_some_and(serde_json::Value::is_string);
+                if is_answer && found.replace(value).is_some() {
+                    return None;
+                }
+            }
+            _ => at += line,
+        }
+    }
+    serde_json::from_value(found?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_amid_other_text_where_there_is_one() {
+        let helper = Helper { name: "x", registry: "r.example", source: "`config.json`", limit: LIMIT };
+        let login = |noisy| {
+            Answer::Login(
+                Login::Password { username: "u".into(), password: Secret::from("p".to_owned()) },
+                noisy,
+            )
+        };
+        let own = r#"{"Username":"u","Secret":"p"}"#;
+        for (said, meant) in [
+            (own.to_owned(), login(false)),
+            (format!("{own}\n"), login(false)),
+            (format!("level=error msg=\"no log\"\n{own}\n"), login(true)),
+            (format!("  {own} done\n"), login(true)),
+            (format!("{{\"level\":\"info\"}}\n{own}\n"), login(true)),
+            ("{\"Username\":\"u\",\n \"Secret\":\"p\"}\nbye\n".to_owned(), login(true)),
+            ("{\"ServerURL\":\"\",\"Username\":\"\",\"Secret\":\"\"}".to_owned(), Answer::Nothing),
+            ("{}".to_owned(), Answer::Nothing),
+        ] {
+            assert_eq!(helper.answer(&said), meant, "{said}");
+        }
+        let trouble = helper.trouble(HelperFault::NoAnswer);
+        for said in ["", "hello", "{", "[]", "{\"level\":\"info\"}\nhello", &format!("{own}\n{own}\n")] {
+            assert_eq!(helper.answer(said), trouble, "{said}");
+        }
+    }
+}

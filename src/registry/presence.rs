@@ -1,0 +1,94 @@
+//! Whether a repository has a blob: asked by HEAD, and by the first byte where that is refused. Links that were signed for GET,
+//! gateways and caches answer HEAD with 403, 405 or a length of their own, and the blob is there all the same.
+
+use super::client::Call;
+use super::endpoint::Endpoint;
+use super::error::RegistryError;
+use super::name::Wanted;
+use super::repository::Repository;
+use super::retry::Attempt;
+use crate::oci::Descriptor;
+use crate::sys::cancel::Cancel;
+use crate::sys::http::{Method, Response};
+
+/// What is known of a blob in a repository.
+#[derive(Debug)]
+pub(super) enum Presence {
+    /// It is there.
+    There,
+    /// It is not, in the registry's own words.
+    Absent(RegistryError),
+    /// Nobody would say.
+    Unknown(RegistryError),
+}
+
+impl Repository {
+    /// True if the repository has a blob.
+    pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
+        let what = self.what(Wanted::Digest(&blob.digest));
+        let found = self.anywhere(cancel, |place| match self.presence(place, blob, &what, cancel)? {
+            Presence::There => Ok(()),
+            Presence::Absent(error) | Presence::Unknown(error) => Err(error),
+        });
+        match found {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a blob is at a place. An error is one that everything else would meet, too.
+    pub(super) fn presence(
+        &self,
+        place: &Endpoint,
+        blob: &Descriptor,
+        what: &str,
+        cancel: &Cancel,
+    ) -> Result<Presence, RegistryError> {
+        let url = place.url(&format!("blobs/{}", blob.digest));
+        let mut head = self.client().send(place, &Call::new(Method::Head, url.clone(), what), cancel)?;
+        match head.status {
+            200 if head.length().is_none_or(|length| length == blob.size) => return Ok(Presence::There),
+            404 | 410 => {
+                let absent = place.expect(&mut head, what, &[], cancel);
+                return Ok(absent.map_or_else(Presence::Absent, |()| Presence::There));
+            }
+            _ => {}
+        }
+        drop(head);
+        let call = Call::new(Method::Get, url, what).header("range", "bytes=0-0");
+        let told = self.client().attempt(place, &call, cancel, &mut || ()).and_then(|mut response| {
+            place.expect(&mut response, what, &[200, 206, 416], cancel)?;
+            Ok(whole(&response))
+        });
+        match told {
+            Ok(Some(length)) if length != blob.size => Err(RegistryError::Mismatch {
+                what: what.to_owned(),
+                expected: format!("{} bytes", blob.size),
+                found: format!("{length} bytes"),
+            }),
+            Ok(_) => Ok(Presence::There),
+            Err(Attempt::Over(error)) if error.is_not_found() => Ok(Presence::Absent(error)),
+            Err(Attempt::Over(
+                error @ (RegistryError::Denied { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::Protocol { .. }
+                | RegistryError::Proxy { .. }
+                | RegistryError::Tls { .. }),
+            )) => Ok(Presence::Unknown(error)),
+            Err(Attempt::Over(error)) => Err(error),
+            Err(Attempt::Again { reason, .. }) => {
+                let what = what.to_owned();
+                Ok(Presence::Unknown(RegistryError::Transient { what, reason, attempts: 1 }))
+            }
+        }
+    }
+}
+
+/// The bytes of the whole, of which an answer has the first one or all: `Content-Range: bytes 0-0/1234`.
+fn whole(response: &Response) -> Option<u64> {
+    match response.status {
+        200 => response.length(),
+        _ => response.header("content-range")?.rsplit_once('/')?.1.trim().parse().ok(),
+    }
+}
