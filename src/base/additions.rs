@@ -109,11 +109,11 @@ impl Extended {
                 "{}, and {count} packages above, {} MB to download{}",
                 facts.content,
                 packages.download_size().div_ceil(1_000_000),
-                if self.apt.pinned { ", pinned" } else { "" }
+                self.apt.pinned_text()
             ),
         };
         let added = self.apt.set.added().map(AddedPackage::of).collect();
-        BaseFacts { content, added, ..facts }
+        BaseFacts { content, added, releases: self.apt.releases(), ..facts }
     }
 }
 

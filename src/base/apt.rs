@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{BaseImage, FetchRequest};
 use crate::debian::{self, AdditionsRequest, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::{AddedPackage, BaseFacts};
+use crate::facts::{AddedPackage, BaseFacts, ReleaseFacts};
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
@@ -83,23 +83,61 @@ pub struct ReleaseRequest<'a> {
     pub suites: &'a [String],
     /// The components; empty for `main`.
     pub components: &'a [String],
+    /// The moment as of which everything is taken, where one is asked for.
+    pub moment: Option<&'a str>,
+}
+
+/// What it takes to ask mirrors.
+#[derive(Clone, Copy)]
+pub struct Network<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// The folder for what can be made again.
+    pub cache: &'a Path,
+    /// Stops it.
+    pub cancel: &'a Cancel,
+    /// Is told what it is about.
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Network<'_> {
+    fn debian_cache(&self) -> PathBuf {
+        self.cache.join("debian")
+    }
 }
 
 /// The mirrors and suites of a release.
 pub fn sources(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
+    network: Network<'_>,
 ) -> Result<Vec<debian::Source>, debian::Error> {
+    let Network { client, cancel, reporter, .. } = network;
+    let configured = debian::Configured {
+        archive: settings.mirror.clone(),
+        security: settings.security_mirror.clone(),
+        snapshot: settings.snapshot.clone(),
+    };
+    // What is configured needs nobody else's word.
+    let whole = configured.archive.is_some() && configured.security.is_some();
+    let host = if whole || request.moment.is_some() {
+        debian::Host::default()
+    } else {
+        debian::Host::read(Path::new("/")).with_lists(&network.debian_cache(), client, cancel)?
+    };
+    let useless = host.archive.is_empty() && host.security.is_empty();
+    for reason in &host.passed {
+        let level = if useless { Level::Info } else { Level::Detail };
+        let text = format!("passed over among the sources of this machine's apt: {reason}");
+        reporter.report(Event::Note { level, platform: None, text });
+    }
     Ok(debian::select(&debian::Wanted {
         release: request.release,
         suites: request.suites,
         components: request.components,
-        configured: debian::Mirrors {
-            archive: settings.mirror.clone(),
-            security: settings.security_mirror.clone(),
-        },
-        host: debian::host_mirrors(Path::new("/"))?,
-        snapshot: settings.snapshot.clone(),
+        moment: request.moment,
+        configured,
+        host,
         keyrings: settings.keyrings.clone(),
     })?)
 }
@@ -108,12 +146,11 @@ pub fn sources(
 pub fn open(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
-    cache: &Path,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    network: Network<'_>,
 ) -> Result<Archive, debian::Error> {
-    Archive::open(&sources(request, settings)?, &cache.join("debian"), client, cancel, reporter)
+    let Network { client, cancel, reporter, .. } = network;
+    let sources = sources(request, settings, network)?;
+    Archive::open(&sources, &network.debian_cache(), client, cancel, reporter)
 }
 
 /// Chooses the packages that a base can be made of, from an opened release.
@@ -125,7 +162,7 @@ pub fn resolve(
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
     let set = archive.resolve_base(request, client, cancel, reporter)?;
-    Ok(ResolvedApt { set, places: places_of(archive), pinned: false })
+    Ok(ResolvedApt { releases: dated(&set), set, places: places_of(archive), pinned: None })
 }
 
 /// Chooses packages to add to an image, from an opened release.
@@ -137,7 +174,7 @@ pub fn resolve_additions(
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
     let set = archive.resolve_additions(request, client, cancel, reporter)?;
-    Ok(ResolvedApt { set, places: places_of(archive), pinned: false })
+    Ok(ResolvedApt { releases: dated(&set), set, places: places_of(archive), pinned: None })
 }
 
 fn places_of(archive: &Archive) -> Places {
@@ -145,26 +182,40 @@ fn places_of(archive: &Archive) -> Places {
     Places::of(&sources, None)
 }
 
-/// The packages that are pinned, with the moment of a snapshot that has them. Asks nobody: they are known to the byte, and only where to get them is a matter of this
-/// machine.
+/// The mirror and the date of each release that vouches for packages.
+fn dated(set: &BaseSet) -> Vec<debian::Dated> {
+    let dated = |suite: &debian::SuiteOrigin| debian::Dated {
+        suite: suite.suite.clone(),
+        mirror: suite.mirror.clone(),
+        date: suite.date,
+    };
+    set.suites.iter().map(dated).collect()
+}
+
+/// Packages that a lock has.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// The packages.
+    pub set: BaseSet,
+    /// The moment of a snapshot that has them.
+    pub snapshot: Option<String>,
+    /// The date of the newest release that vouched for them.
+    pub date: Option<String>,
+}
+
+/// The packages that are pinned. Asks nobody for them: they are known to the byte, and only where to get them is a matter of
+/// this machine.
 pub fn pinned(
-    (set, snapshot): (BaseSet, Option<String>),
+    pinned: Pinned,
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
+    network: Network<'_>,
 ) -> Result<ResolvedApt, debian::Error> {
     let root = debian::snapshot_root(settings.snapshot.as_deref());
-    let snapshot = snapshot.map(|date| debian::Snapshot { root: root.clone(), date });
-    let mut places = Places::of(&sources(request, settings)?, snapshot);
-    if places.snapshot.is_some() {
-        // Where no mirror is known, the snapshots serve: as of the lock's moment then, and of no other.
-        let mirrors = &mut places.mirrors;
-        for mirror in [&mut mirrors.archive, &mut mirrors.security] {
-            mirror.take_if(|mirror| {
-                mirror.strip_prefix(root.as_str()).is_some_and(|rest| rest.starts_with('/'))
-            });
-        }
-    }
-    Ok(ResolvedApt { set, places, pinned: true })
+    let snapshot = pinned.snapshot.map(|date| debian::Snapshot { root, date });
+    let places = Places::of(&sources(request, settings, network)?, snapshot);
+    let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
+    Ok(ResolvedApt { set: pinned.set, places, releases: Vec::new(), pinned: Some(date) })
 }
 
 /// The packages that a base can be made of, and where they are looked for.
@@ -174,8 +225,10 @@ pub struct ResolvedApt {
     pub set: BaseSet,
     /// Where they are looked for.
     pub places: Places,
-    /// True if they come from a lock.
-    pub pinned: bool,
+    /// The releases that they were chosen from; none for what is pinned.
+    pub releases: Vec<debian::Dated>,
+    /// The day of the newest of them if they come from a lock; empty where it does not tell.
+    pub pinned: Option<String>,
 }
 
 impl ResolvedApt {
@@ -190,11 +243,28 @@ impl ResolvedApt {
                 "{} packages, {} MB to download{}",
                 packages.packages.len(),
                 packages.download_size().div_ceil(1_000_000),
-                if self.pinned { ", pinned" } else { "" }
+                self.pinned_text()
             ),
             glibc: packages.glibc(),
             added: self.set.added().map(AddedPackage::of).collect(),
+            releases: self.releases(),
         }
+    }
+
+    /// `, pinned as of 2026-07-11`; nothing where they come from no lock.
+    #[must_use]
+    pub fn pinned_text(&self) -> String {
+        match self.pinned.as_deref() {
+            None => String::new(),
+            Some("") => ", pinned".into(),
+            Some(date) => format!(", pinned as of {date}"),
+        }
+    }
+
+    /// The releases that they were chosen from.
+    #[must_use]
+    pub fn releases(&self) -> Vec<ReleaseFacts> {
+        self.releases.iter().map(ReleaseFacts::of).collect()
     }
 }
 

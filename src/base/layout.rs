@@ -416,6 +416,7 @@ impl ResolvedLayout {
             content: format!("{}, {} MB", counted(self.layers.len(), "layer"), size.div_ceil(1_000_000)),
             glibc: self.glibc,
             added: Vec::new(),
+            releases: Vec::new(),
         }
     }
 

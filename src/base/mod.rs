@@ -22,7 +22,7 @@ use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
-use crate::lock::{AptPin, DebianPin, ImagePin, Pin, Pins};
+use crate::lock::{self, AptPin, DebianPin, ImagePin, Pin, Pins};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
@@ -184,6 +184,7 @@ impl ResolvedBase {
                 content: "nothing".into(),
                 glibc: None,
                 added: Vec::new(),
+                releases: Vec::new(),
             },
             Self::Layout(resolved) => resolved.facts(),
             Self::Registry(resolved) => resolved.facts(),
@@ -197,7 +198,7 @@ impl ResolvedBase {
     pub fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
         let platform = &wanted.platform;
         match (self, &wanted.base.value) {
-            (Self::Apt(resolved), BaseSource::Apt { suite, suites, components }) => {
+            (Self::Apt(resolved), BaseSource::Apt { suite, suites, components, .. }) => {
                 let (_, components) = debian::suites_of(suite, suites, components);
                 let pin = AptPin::of(base, platform, &components, &wanted.packages, &resolved.set);
                 Some(Pin::Apt(Box::new(pin)))
@@ -222,6 +223,16 @@ impl ResolvedBase {
         match self {
             Self::Apt(resolved) => resolved.set.obtainable(needed),
             Self::Scratch | Self::Layout(_) | Self::Registry(_) | Self::Extended(_) => BTreeSet::new(),
+        }
+    }
+
+    /// Debian's packages of which it is made, or that are laid on it.
+    #[must_use]
+    pub fn apt(&self) -> Option<&apt::ResolvedApt> {
+        match self {
+            Self::Apt(resolved) => Some(resolved),
+            Self::Extended(extended) => Some(&extended.apt),
+            Self::Scratch | Self::Layout(_) | Self::Registry(_) => None,
         }
     }
 
@@ -280,8 +291,9 @@ impl Bases {
             settings.platforms.iter().filter(open).map(|wanted| &wanted.base.value).collect();
         let mut failed = BTreeMap::new();
         for source in sources {
-            let BaseSource::Apt { suite, suites, components } = source else { continue };
-            let request = apt::ReleaseRequest { release: suite, suites, components };
+            let BaseSource::Apt { suite, suites, components, snapshot } = source else { continue };
+            let moment = snapshot.as_deref();
+            let request = apt::ReleaseRequest { release: suite, suites, components, moment };
             if let Err(error) = resolver.archive(&request) {
                 failed.insert(source, error);
             }
@@ -331,16 +343,21 @@ impl Resolver<'_> {
             suite: request.release.to_owned(),
             suites: request.suites.to_vec(),
             components: request.components.to_vec(),
+            snapshot: request.moment.map(ToOwned::to_owned),
         };
         // Held while it is opened, so that the other platforms wait for it.
         let mut releases = self.bases.releases.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(archive) = releases.get(&source) {
             return Ok(Arc::clone(archive));
         }
-        let Machine { debian, cache, .. } = self.machine;
-        let archive = Arc::new(apt::open(request, debian, cache, self.client, self.cancel, self.reporter)?);
+        let archive = Arc::new(apt::open(request, &self.machine.debian, self.network())?);
         releases.insert(source, Arc::clone(&archive));
         Ok(archive)
+    }
+
+    fn network(&self) -> apt::Network<'_> {
+        let Self { client, cancel, reporter, .. } = *self;
+        apt::Network { client, cache: &self.machine.cache, cancel, reporter }
     }
 
     fn resolve(&self, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
@@ -350,11 +367,14 @@ impl Resolver<'_> {
         }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
-            BaseSource::Apt { suite, suites, components } => {
+            BaseSource::Apt { suite, suites, components, snapshot } => {
                 let architecture = architecture(wanted)?;
-                let request = apt::ReleaseRequest { release: suite, suites, components };
+                let moment = snapshot.as_deref();
+                let request = apt::ReleaseRequest { release: suite, suites, components, moment };
                 let resolved = if let Some(Pin::Apt(pin)) = pin {
-                    apt::pinned((pin.set(), pin.snapshot.clone()), &request, &self.machine.debian)?
+                    let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
+                    let pinned = apt::Pinned { set: pin.set(), snapshot, date };
+                    apt::pinned(pinned, &request, &self.machine.debian, self.network())?
                 } else {
                     let archive = self.archive(&request)?;
                     let request = debian::BaseRequest { architecture, extra: &wanted.packages };
@@ -395,10 +415,13 @@ impl Resolver<'_> {
         let Examined { release, database, suites } = additions::examine(root, &image.facts().name, wanted)?;
         let architecture = architecture(wanted)?;
         let components = &wanted.sources.components;
-        let request = apt::ReleaseRequest { release: &release, suites: &suites, components };
+        let moment = wanted.sources.snapshot.as_deref();
+        let request = apt::ReleaseRequest { release: &release, suites: &suites, components, moment };
         let pin = self.pins.bases.get(&wanted.platform).and_then(Pin::image);
         let apt = if let Some(pin) = pin.and_then(|pin| pin.debian.as_ref()) {
-            apt::pinned((pin.set(), pin.snapshot.clone()), &request, &self.machine.debian)?
+            let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
+            let pinned = apt::Pinned { set: pin.set(), snapshot, date };
+            apt::pinned(pinned, &request, &self.machine.debian, self.network())?
         } else if self.pins.strict {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         } else {

@@ -429,6 +429,7 @@ impl ResolvedImage {
             content: format!("{}, {} MB", counted(self.layers.len(), "layer"), size.div_ceil(1_000_000)),
             glibc: self.glibc,
             added: Vec::new(),
+            releases: Vec::new(),
         }
     }
 

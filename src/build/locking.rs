@@ -12,6 +12,7 @@ use crate::compile::Linker;
 use crate::error::Explain;
 use crate::facts::{self, Probe};
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
+use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
@@ -165,7 +166,7 @@ pub fn lock(
         }
     };
     let pins_kept = Pins::of(&kept, &settings.platforms, folder(path), false);
-    let client = Client::new(settings.machine.offline);
+    let client = super::debian_client(settings, environment);
     let mut probe = facts::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
     let failures = failed(&mut probe);
     if let Some(first) = failures.values().next() {
@@ -178,7 +179,7 @@ pub fn lock(
     let mut new = pins(settings, &pins_kept, &probe).into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.zig = zig(&probe).map(|found| kept.zig.clone().unwrap_or(found));
-    keep_what_is_the_same(&old, &mut new);
+    keep_what_is_the_same(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
         // What a build with --locked would refuse, too.
@@ -202,9 +203,15 @@ pub fn lock(
 }
 
 /// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
-/// what moves is to be seen in a diff.
-fn keep_what_is_the_same(old: &Lock, new: &mut Lock) {
-    for pin in &mut new.apt {
+/// what moves is to be seen in a diff. A moment that is asked for is what it is asked to be.
+fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
+    let asked = |platform: &Platform| {
+        settings
+            .platforms
+            .iter()
+            .any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
+    };
+    for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
         if let Some(known) = old.apt(&pin.base, &pin.platform) {
             let same = crate::lock::AptPin {
                 index: known.index.clone(),
@@ -216,7 +223,7 @@ fn keep_what_is_the_same(old: &Lock, new: &mut Lock) {
             }
         }
     }
-    for pin in &mut new.image {
+    for pin in new.image.iter_mut().filter(|pin| !asked(&pin.platform)) {
         let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.debian.as_ref()) else {
             continue;
         };

@@ -14,8 +14,10 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use crate::debian;
 use crate::error::Explain;
 use crate::facts::{self, Probe};
 use crate::image::Image;
@@ -74,13 +76,19 @@ pub fn plan_only(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
-    let client = Client::new(settings.machine.offline);
+    let packages = debian_client(settings, environment);
     let locking = Locking::open(settings)?;
-    let probe = facts::gather(settings, locking.pins(), environment, &client, cancel, reporter)?;
+    let probe = facts::gather(settings, locking.pins(), environment, &packages, cancel, reporter)?;
     locking.check(&probe, reporter)?;
     let (plan, failures, _) = planned(settings, probe);
     conclude(settings, &failures, reporter)?;
     Ok(plan)
+}
+
+/// The client for Debian's packages, which takes the way that this machine's apt takes.
+fn debian_client(settings: &Settings, environment: &Environment) -> Client {
+    let environment = debian::apt_conf::with_proxies(environment, Path::new("/"));
+    Client::with(&environment, settings.machine.offline)
 }
 
 /// The plan, and the platforms that cannot be built as asked.
@@ -129,9 +137,9 @@ pub fn run(
 ) -> Result<Outcome, BuildError> {
     let start = Instant::now();
     let cancel = cancel.within(settings.timeout, "the build");
-    let client = Client::new(settings.machine.offline);
+    let (client, packages) = (Client::new(settings.machine.offline), debian_client(settings, environment));
     let locking = Locking::open(settings)?;
-    let probe = facts::gather(settings, locking.pins(), environment, &client, &cancel, reporter)?;
+    let probe = facts::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
     locking.check(&probe, reporter)?;
     locking.complete(settings, &probe, reporter)?;
     let (plan, mut failures, probe) = planned(settings, probe);
@@ -148,7 +156,7 @@ pub fn run(
         environment,
         plan: &plan,
         probe: &probe,
-        client: &client,
+        client: &packages,
         units: &prepared.units,
         zig: prepared.zig.as_ref(),
         files: &prepared.files,

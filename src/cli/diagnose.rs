@@ -9,13 +9,15 @@ use super::Failure;
 use super::arguments::{ListOptions, ToolchainCommand, ToolchainName};
 use super::commands::json_text;
 use super::view::{View, print};
-use crate::base::apt::{self, ReleaseRequest};
+use crate::base::apt::{self, Network, ReleaseRequest};
+use crate::debian::{self, Dated, apt_conf};
 use crate::error::Explain;
+use crate::facts::{ReleaseFacts, release_lines};
 use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
-use crate::sys::fs;
+use crate::sys::{clock, fs};
 use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
@@ -171,12 +173,16 @@ pub(super) fn doctor(
             hint: Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into()),
         },
     });
-    checks.push(debian(machine, cancel, view));
+    checks.push(debian(machine, environment, cancel, view));
     cancel.check()?;
     view.finish();
     let mut text = String::new();
     for check in &checks {
-        let mark = if check.good { "ok" } else { "FAIL" };
+        let mark = match (check.good, &check.hint) {
+            (false, _) => "FAIL",
+            (true, Some(_)) => "old",
+            (true, None) => "ok",
+        };
         writeln!(text, "{mark:<5} {:<7} {}", check.what, check.found).ok();
         if let Some(hint) = &check.hint {
             writeln!(text, "{:<13} hint: {hint}", "").ok();
@@ -190,15 +196,20 @@ pub(super) fn doctor(
 }
 
 /// Whether the default base's release can be had and is signed.
-fn debian(machine: &Machine, cancel: &Cancel, view: &View) -> Check {
+fn debian(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &View) -> Check {
     let suite = DEFAULT_BASE.trim_start_matches("apt:");
-    let request = ReleaseRequest { release: suite, suites: &[], components: &[] };
-    let client = Client::new(machine.offline);
-    let reporter = view.reporter();
-    match apt::open(&request, &machine.debian, &machine.cache, &client, cancel, reporter) {
+    let request = ReleaseRequest { release: suite, suites: &[], components: &[], moment: None };
+    let environment = apt_conf::with_proxies(environment, Path::new("/"));
+    let client = Client::with(&environment, machine.offline);
+    let network = Network { client: &client, cache: &machine.cache, cancel, reporter: view.reporter() };
+    match apt::open(&request, &machine.debian, network) {
         Ok(archive) => {
-            let suites: Vec<_> = archive.suites().iter().map(|suite| suite.source.to_string()).collect();
-            Check::good("debian", suites.join("; "))
+            let releases: Vec<Dated> = archive.suites().iter().map(debian::Suite::dated).collect();
+            let facts: Vec<ReleaseFacts> = releases.iter().map(ReleaseFacts::of).collect();
+            let old: Vec<String> =
+                debian::stale(&releases, clock::unix_now()).iter().map(ToString::to_string).collect();
+            let hint = (!old.is_empty()).then(|| old.join("; "));
+            Check { hint, ..Check::good("debian", release_lines(&facts).join("; ")) }
         }
         Err(error) => Check::bad("debian", &error),
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::compile::Linker;
 use crate::engine::Engine;
-use crate::facts::StandardLibrary;
+use crate::facts::{StandardLibrary, release_lines};
 use crate::plan::{CreatedFrom, Plan, PlatformPlan};
 use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
@@ -82,6 +82,9 @@ fn platform_text(plan: &PlatformPlan) -> String {
     row(&mut text, 2, "base", &format!("{}: {}  ({})", plan.base.name, plan.base.content, plan.base_from));
     if let Some(digest) = &plan.base.digest {
         row(&mut text, 2, "", digest);
+    }
+    for (at, line) in release_lines(&plan.base.releases).iter().enumerate() {
+        row(&mut text, 2, if at == 0 { "releases" } else { "" }, line);
     }
     for (at, package) in plan.base.added.iter().enumerate() {
         let name = if at == 0 { "packages" } else { "" };

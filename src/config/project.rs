@@ -217,6 +217,10 @@ pub struct DebianTable {
     pub suites: Option<Vec<Text>>,
     /// The components. Default: `["main"]`.
     pub components: Option<Vec<String>>,
+    /// The moment as of which everything is taken, from Debian's archive of snapshots: `20260801T000000Z`. Default: what is
+    /// current.
+    #[schemars(with = "Option<String>")]
+    pub snapshot: Option<Text>,
     /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`. The base
     /// is `apt:SUITE` or an image that is Debian.
     #[schemars(with = "Option<Vec<String>>")]

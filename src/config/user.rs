@@ -79,7 +79,8 @@ pub struct UserDebianTable {
     /// The URL of a mirror of Debian's security archive.
     #[schemars(with = "Option<String>")]
     pub security_mirror: Option<Text>,
-    /// The URL of an archive of Debian's snapshots, for pinned packages that the mirrors have dropped.
+    /// The URL of an archive of Debian's snapshots, for pinned packages that the mirrors have dropped and for projects that
+    /// ask for a moment.
     #[schemars(with = "Option<String>")]
     pub snapshot: Option<Text>,
     /// The suites, where the project does not say; those of other releases than the base's are passed over.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::bounded::Bounded;
 use super::error::Error;
 use super::fetch::Access;
+use super::freshness::Dated;
 use super::index::{IndexError, Universe};
 use super::keys::Keyring;
 use super::release::{File, Release};
-use super::sources::Source;
+use super::sources::{Mirror, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -38,6 +39,16 @@ pub struct Suite {
     pub source: Source,
     /// What it has.
     pub release: Release,
+}
+
+impl Suite {
+    /// Where it is from, and when it was signed.
+    #[must_use]
+    pub fn dated(&self) -> Dated {
+        let Source { suite, mirror, from, .. } = &self.source;
+        let mirror = Mirror { address: mirror.clone(), from: *from };
+        Dated { suite: suite.clone(), mirror, date: self.release.date }
+    }
 }
 
 /// A package index that a release vouches for.
@@ -75,7 +86,8 @@ impl Archive {
             for path in &source.keyrings {
                 keyring = keyring.with(&Keyring::parse(&path.display().to_string(), &fs::read(path)?)?);
             }
-            Ok(Suite { source: source.clone(), release: access.release(source, &keyring)? })
+            let (source, release) = access.release(source, &keyring)?;
+            Ok(Suite { source, release })
         };
         let suites: Vec<Result<Suite, Error>> = std::thread::scope(|scope| {
             let running: Vec<_> = sources.iter().map(|source| scope.spawn(|| verify(source))).collect();

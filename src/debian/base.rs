@@ -82,11 +82,10 @@ pub(super) fn lay<'a>(
     let wanted: Vec<Wanted> = resolved
         .packages
         .iter()
-        .map(|package| Wanted {
-            what: format!("{} {} ({})", package.name, package.version, resolved.architecture),
-            urls: places.urls(package),
-            sha256: package.sha256,
-            size: package.size,
+        .map(|package| {
+            let (urls, mirrors) = places.urls(package);
+            let what = format!("{} {} ({})", package.name, package.version, resolved.architecture);
+            Wanted { what, urls, mirrors, sha256: package.sha256, size: package.size }
         })
         .collect();
     let architecture = || resolved.architecture.clone();

@@ -15,6 +15,7 @@ use super::index::Universe;
 use super::places::Pool;
 use super::recipe::{ASSEMBLY, RECIPE, Recipe};
 use super::resolve::{self, Chosen, Installed, resolve};
+use super::sources::Mirror;
 use crate::report::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -55,6 +56,8 @@ pub struct SuiteOrigin {
     pub signers: Vec<String>,
     /// The moment of the snapshot, if that is what the mirror serves.
     pub snapshot: Option<String>,
+    /// The mirror that had the release.
+    pub mirror: Mirror,
 }
 
 /// The packages of a base.
@@ -228,6 +231,7 @@ impl Archive {
             date: suite.release.date,
             signers: suite.release.signers.clone(),
             snapshot: suite.source.snapshot_date().map(ToOwned::to_owned),
+            mirror: Mirror { address: suite.source.mirror.clone(), from: suite.source.from },
         });
         BaseSet {
             architecture: architecture.to_owned(),

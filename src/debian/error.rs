@@ -32,6 +32,22 @@ pub enum Error {
         /// What is wrong.
         fault: SignatureFault,
     },
+    /// A mirror does not have a suite.
+    #[error("{mirror} has no suite {suite}")]
+    NoSuite {
+        /// The suite.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+    },
+    /// Every mirror failed, and not one alone could be asked.
+    #[error("{first}{}", beside(others))]
+    NoMirror {
+        /// What the first one failed with.
+        first: Box<Error>,
+        /// What the others failed with, in the order of the attempts.
+        others: Vec<String>,
+    },
     /// A release that was valid once.
     #[error("the release of {suite} from {mirror} expired on {until}")]
     ReleaseExpired {
@@ -348,6 +364,26 @@ fn list(tried: &[String]) -> String {
     tried.iter().fold(String::new(), |text, url| format!("{text}\n  it is not at {url}"))
 }
 
+fn beside(others: &[String]) -> String {
+    others.iter().fold(String::new(), |text, other| format!("{text}\n  nor elsewhere: {other}"))
+}
+
+impl Error {
+    /// True if it is a mirror, or the way to it, that failed: another one may serve.
+    pub(super) fn is_of_mirror(&self) -> bool {
+        match self {
+            Self::Signature { .. }
+            | Self::NoSuite { .. }
+            | Self::ReleaseExpired { .. }
+            | Self::WrongSuite { .. }
+            | Self::BadRelease { .. }
+            | Self::OutOfStep(_) => true,
+            Self::Download(error) => error.is_of_server() || matches!(error, DownloadError::Offline { .. }),
+            _ => false,
+        }
+    }
+}
+
 fn chained(chain: &[String]) -> String {
     match chain {
         [] => String::new(),
@@ -362,6 +398,8 @@ impl Explain for Error {
             Self::Signature { .. } => ExitCode::BadSignature,
             Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep(_) => ExitCode::OutOfStep,
             Self::NoArchitecture { .. } => ExitCode::NotInBase,
+            Self::NoSuite { .. } => ExitCode::NoBase,
+            Self::NoMirror { first, .. } => first.exit_code(),
             Self::BadRelease { .. }
             | Self::NoComponent { .. }
             | Self::BadIndex { .. }
@@ -392,6 +430,14 @@ impl Explain for Error {
             Self::Signature { .. } => {
                 Some("a proxy or the mirror alters files; use another mirror, and do not trust this one".into())
             }
+            Self::NoMirror { first, .. } => first.hint(),
+            Self::NoSuite { suite, .. } => Some(format!(
+                "check the name, which is a codename such as bookworm. Mirrors drop a release that is not supported any \
+                 more: take it as it was on a day, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
+                 archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]`",
+                super::official::Official::get().old,
+                suite.split('-').next().unwrap_or(suite)
+            )),
             Self::ReleaseExpired { .. } => {
                 Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
             }

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Error, OutOfStep};
 use super::keys::Keyring;
 use super::release::{File, Release};
-use super::sources::Source;
+use super::sources::{Mirror, MirrorOrigin, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download, DownloadError};
@@ -63,6 +63,8 @@ pub(super) struct Wanted {
     pub(super) what: String,
     /// The addresses that are asked in turn as long as they have no such file.
     pub(super) urls: Vec<String>,
+    /// How many of them are mirrors of the same.
+    pub(super) mirrors: usize,
     pub(super) sha256: [u8; 32],
     pub(super) size: u64,
 }
@@ -75,8 +77,54 @@ impl Access<'_> {
         Ok(folder)
     }
 
-    /// The release of a source, verified. Without the network it is the one that was got last, and may have expired.
-    pub(super) fn release(&self, source: &Source, keyring: &Keyring) -> Result<Release, Error> {
+    /// The release of a source, verified, and the source with the mirror that has it. What one mirror cannot serve, the
+    /// next may; that it does is said.
+    pub(super) fn release(&self, source: &Source, keyring: &Keyring) -> Result<(Source, Release), Error> {
+        let mirrors: Vec<Mirror> = source.mirrors().collect();
+        let mut failed: Vec<(Mirror, Error)> = Vec::new();
+        for (at, mirror) in mirrors.iter().enumerate() {
+            let (address, from) = (mirror.address.clone(), mirror.from);
+            let others = mirrors[at + 1..].to_vec();
+            let source = Source { mirror: address, from, others, ..source.clone() };
+            match self.release_of(&source, keyring) {
+                Ok(release) => {
+                    if let Some((first, error)) = failed.first() {
+                        let what = format!("the release of {}: {error}", source.suite);
+                        self.tell_turn(first, &what, mirror);
+                    }
+                    return Ok((source, release));
+                }
+                Err(error) if !error.is_of_mirror() => return Err(error),
+                Err(error) => failed.push((mirror.clone(), error)),
+            }
+        }
+        let mut failed = failed.into_iter();
+        // There is always a mirror.
+        let (_, first) = failed.next().unwrap_or_else(|| unreachable!("a source has a mirror"));
+        let others: Vec<String> = failed.map(|(_, error)| error.to_string()).collect();
+        if others.is_empty() || matches!(first, Error::Download(DownloadError::Offline { .. })) {
+            return Err(first);
+        }
+        Err(Error::NoMirror { first: Box::new(first), others })
+    }
+
+    /// That a mirror cannot serve something and another does. Loudly where somebody has chosen it.
+    fn tell_turn(&self, first: &Mirror, what: &str, then: &Mirror) {
+        let level = if first.from == MirrorOrigin::Host { Level::Warning } else { Level::Info };
+        let text = format!(
+            "`{}` ({}) does not serve {what}; it is taken from `{}` ({})",
+            first.address, first.from, then.address, then.from
+        );
+        self.reporter.report(Event::Note { level, platform: None, text });
+    }
+
+    /// The client for a mirror: where another can be asked, one that does not answer is soon given up.
+    fn client_for(&self, others: &[Mirror]) -> Client {
+        if others.is_empty() { self.client.clone() } else { self.client.trying(2) }
+    }
+
+    /// The release as a source's mirror has it. Without the network it is the one that was got last, and may have expired.
+    fn release_of(&self, source: &Source, keyring: &Keyring) -> Result<Release, Error> {
         let url = source.url(&format!("dists/{}/InRelease", source.suite));
         let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
         let offline = self.client.is_offline();
@@ -86,7 +134,13 @@ impl Access<'_> {
                 _ => error.into(),
             })?
         } else {
-            self.client.small(&url, RELEASE_LIMIT, self.cancel)?
+            match self.client_for(&source.others).small(&url, RELEASE_LIMIT, self.cancel) {
+                Err(error) if error.is_not_found() => {
+                    let (suite, mirror) = (source.suite.clone(), source.mirror.clone());
+                    return Err(Error::NoSuite { suite, mirror });
+                }
+                document => document?,
+            }
         };
         let release = Release::verify(&document, keyring, source, clock::unix_now(), offline)?;
         if !offline {
@@ -95,7 +149,8 @@ impl Access<'_> {
         Ok(release)
     }
 
-    /// The bytes of a package index, compressed as they are. `path` is its path within the suite.
+    /// The bytes of a package index, compressed as they are. `path` is its path within the suite. The signed release has
+    /// its digest, so that it does not matter which mirror has it.
     pub(super) fn index(
         &self,
         source: &Source,
@@ -108,20 +163,69 @@ impl Access<'_> {
         if let Some(bytes) = read_verified(&kept, &file.sha256)? {
             return Ok(bytes);
         }
+        let what = format!("package index of {} ({architecture})", source.suite);
+        let mut failed: Vec<(Mirror, Error)> = Vec::new();
+        let mirrors: Vec<Mirror> = source.mirrors().collect();
+        for (at, mirror) in mirrors.iter().enumerate() {
+            let client = self.client_for(&mirrors[at + 1..]);
+            let base = format!("{}/dists/{}", mirror.address, source.suite);
+            let error = match self.index_of(&client, &base, by_hash, path, (&kept, &what, file)) {
+                Ok(None) => {
+                    if let Some((first, error)) = failed.first() {
+                        let reason = match error {
+                            Error::OutOfStep(fault) => format!("the {what}: {}", fault.found),
+                            other => format!("the {what}: {other}"),
+                        };
+                        self.tell_turn(first, &reason, mirror);
+                    }
+                    return Ok(fs::read(&kept)?);
+                }
+                Ok(Some(found)) => Error::OutOfStep(Box::new(OutOfStep {
+                    mirror: mirror.address.clone(),
+                    suite: source.suite.clone(),
+                    component: component.to_owned(),
+                    architecture: architecture.to_owned(),
+                    expected: format!("sha256:{digest}"),
+                    found,
+                })),
+                Err(error) => error,
+            };
+            if !error.is_of_mirror() {
+                return Err(error);
+            }
+            failed.push((mirror.clone(), error));
+        }
+        let mut failed = failed.into_iter().map(|(_, error)| error);
+        let first = failed.next().unwrap_or_else(|| unreachable!("a source has a mirror"));
+        let others: Vec<String> = failed.map(|error| error.to_string()).collect();
+        if others.is_empty() || matches!(first, Error::Download(DownloadError::Offline { .. })) {
+            return Err(first);
+        }
+        Err(Error::NoMirror { first: Box::new(first), others })
+    }
+
+    /// Gets an index from one mirror; in words what is there instead, if it is not the one.
+    fn index_of(
+        &self,
+        client: &Client,
+        base: &str,
+        by_hash: bool,
+        path: &str,
+        (kept, what, file): (&Path, &str, File),
+    ) -> Result<Option<String>, Error> {
+        let digest = hex::encode(file.sha256);
         let (folder, _) = path.rsplit_once('/').unwrap_or_default();
-        let hashed = format!("dists/{}/{folder}/by-hash/SHA256/{digest}", source.suite);
-        let plain = format!("dists/{}/{path}", source.suite);
+        let hashed = format!("{base}/{folder}/by-hash/SHA256/{digest}");
         let mut found = String::new();
-        for address in by_hash.then_some(hashed).into_iter().chain([plain]) {
-            let url = source.url(&address);
-            let what = format!("package index of {} ({architecture})", source.suite);
+        for url in by_hash.then_some(hashed).into_iter().chain([format!("{base}/{path}")]) {
             // The size is a limit only, so that a file of another size is reported with its digest, too.
             let download =
-                Download { url: &url, path: &kept, sha256: Some(file.sha256), size: None, limit: file.size };
-            match self.client.file(&download, self.cancel, &mut |done, _| {
-                self.reporter.report(Event::Download { what: what.clone(), done, total: Some(file.size) });
+                Download { url: &url, path: kept, sha256: Some(file.sha256), size: None, limit: file.size };
+            match client.file(&download, self.cancel, &mut |done, _| {
+                let what = what.to_owned();
+                self.reporter.report(Event::Download { what, done, total: Some(file.size) });
             }) {
-                Ok(()) => return Ok(fs::read(&kept)?),
+                Ok(()) => return Ok(None),
                 Err(DownloadError::Corrupt { found: bytes, .. }) if bytes == "more" => {
                     found = format!("more than its {} bytes", file.size);
                 }
@@ -134,14 +238,7 @@ impl Access<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::OutOfStep(Box::new(OutOfStep {
-            mirror: source.mirror.clone(),
-            suite: source.suite.clone(),
-            component: component.to_owned(),
-            architecture: architecture.to_owned(),
-            expected: format!("sha256:{digest}"),
-            found,
-        })))
+        Ok(Some(found))
     }
 
     /// Gets packages that are not in the cache, several at once. The first failure in their order is given, with its
@@ -175,9 +272,13 @@ impl Access<'_> {
         }
         let Some((last, others)) = wanted.urls.split_last() else { return Err(PackageFault::NoPlace) };
         let mut tried = Vec::new();
-        for url in others {
+        for (at, url) in others.iter().enumerate() {
+            // Of a mirror that somebody else can stand in for, an answer of any kind that is no file is enough.
+            let stands_in = at + 1 < wanted.mirrors;
             match self.get(wanted, url, &kept) {
-                Err(error) if error.is_not_found() => tried.push(url.clone()),
+                Err(error) if error.is_not_found() || (stands_in && error.is_of_server()) => {
+                    tried.push(url.clone());
+                }
                 result => return self.got(wanted, url, &tried, result),
             }
         }
@@ -203,11 +304,14 @@ impl Access<'_> {
         match (result, tried) {
             (result, []) => Ok(result?),
             (Ok(()), _) => {
-                self.reporter.report(Event::Note {
-                    level: Level::Info,
-                    platform: None,
-                    text: format!("the mirror has dropped {}; it was found at `{url}`", wanted.what),
-                });
+                let is_mirror = wanted.urls[..wanted.mirrors].iter().any(|known| known == url);
+                let (level, text) = if is_mirror {
+                    (Level::Detail, format!("`{}` has no {}; it was found at `{url}`", tried[0], wanted.what))
+                } else {
+                    let text = format!("the mirror has dropped {}; it was found at `{url}`", wanted.what);
+                    (Level::Info, text)
+                };
+                self.reporter.report(Event::Note { level, platform: None, text });
                 Ok(())
             }
             (Err(DownloadError::Cancelled(cancelled)), _) => Err(DownloadError::Cancelled(cancelled).into()),

@@ -76,6 +76,19 @@ impl Keyring {
         Ok(Self { certificates: certificates.into() })
     }
 
+    /// True if a key of these is one of Debian's.
+    #[must_use]
+    pub fn has_debians(&self) -> bool {
+        let debian = Self::debian().fingerprints();
+        self.fingerprints().iter().any(|fingerprint| debian.contains(fingerprint))
+    }
+
+    /// The fingerprints of all keys, in upper-case hexadecimal.
+    #[must_use]
+    pub fn fingerprints(&self) -> std::collections::BTreeSet<String> {
+        self.keys().map(|(key, _)| key.fingerprint()).collect()
+    }
+
     /// These keys and those of another keyring.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {

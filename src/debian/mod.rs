@@ -6,7 +6,8 @@
 //!
 //! | Module | What it knows |
 //! |---|---|
-//! | [`sources`] | which mirror and suites |
+//! | [`sources`], [`host`] | which mirrors and suites, and what this machine's apt says of them |
+//! | [`freshness`] | whether what is taken is old |
 //! | [`keys`], [`release`], [`archive`] | who signed what, until when, and which indexes that gives |
 //! | [`index`], [`relation`], [`resolve`] | which packages there are, and which of them are needed |
 //! | `fetch` | the network and the cache |
@@ -24,6 +25,7 @@
 //! one root, and upgrading what a base has.
 
 pub mod additions;
+pub mod apt_conf;
 pub mod archive;
 pub mod base;
 mod bounded;
@@ -32,8 +34,12 @@ pub mod choose;
 pub mod database;
 pub mod error;
 mod fetch;
+pub mod freshness;
+pub mod host;
 pub mod index;
 pub mod keys;
+mod listed;
+mod official;
 pub mod places;
 mod recipe;
 pub mod relation;
@@ -54,9 +60,12 @@ pub use base::{AssembledBase, assemble_base};
 pub use choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_packages};
 pub use database::Database;
 pub use error::Error;
+pub use freshness::{Dated, Stale, stale};
+pub use host::Host;
 pub use places::{Places, Pool, Snapshot};
 pub use recipe::{package_for_library, recipe_digest};
 pub use scripts::Unrun;
 pub use sources::{
-    Mirrors, Source, Wanted, host_mirrors, is_snapshot_date, select, snapshot_root, suites_of,
+    Configured, Mirror, MirrorOrigin, Mirrors, Source, Wanted, is_snapshot_date, select, snapshot_root,
+    suites_of,
 };

@@ -171,6 +171,8 @@ mod tests {
     fn source(mirror: &str, suite: &str) -> Source {
         Source {
             mirror: mirror.into(),
+            from: super::super::sources::MirrorOrigin::Configured,
+            others: Vec::new(),
             suite: suite.into(),
             components: vec!["main".into()],
             keyrings: Vec::new(),

@@ -1,23 +1,26 @@
-//! Where packages come from: the configuration's mirrors, else the host's, else Debian's snapshot archive.
+//! Where packages come from: the configuration's mirrors, else this machine's own, else Debian's official ones; and the
+//! archive of snapshots where a moment is asked for. Pure.
 //!
-//! Of the host's apt configuration only the addresses of Debian's own two archives are taken: which suites and
-//! components are used is our business, and who signs them is a matter of `keys`. So a host that runs trixie
-//! can serve a bookworm base. Third-party archives, pins, and apt's `mirror:`, `cdrom:` and `file:` methods are
-//! deliberately not looked at.
+//! A configured mirror is never bypassed. Of the others each is tried in turn, for nobody has chosen it: a private mirror of
+//! the machine's may lack an architecture or a release that the machine itself does not need.
 
-use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::fmt;
+use std::path::PathBuf;
 
-use deb822_fast::Deb822;
-use serde::Deserialize;
+use serde::Serialize;
 
-use crate::sys::fs;
+use super::host::{Address, Host, HostMirror};
+use super::official::Official;
 
 /// One suite of one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The archive's address without a slash at its end: `http://mirror.example/debian`.
     pub mirror: String,
+    /// Whose choice it is.
+    pub from: MirrorOrigin,
+    /// What is asked where it does not have something, in this order.
+    pub others: Vec<Mirror>,
     /// The suite by codename: `bookworm`, `bookworm-security`.
     pub suite: String,
     /// Components: `main`.
@@ -26,13 +29,58 @@ pub struct Source {
     pub keyrings: Vec<PathBuf>,
 }
 
-/// The addresses of Debian's archive and of its security archive.
+/// A mirror's address, and whose choice it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The address without a slash at its end.
+    pub address: String,
+    /// Whose choice it is.
+    pub from: MirrorOrigin,
+}
+
+/// Whose choice a mirror is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MirrorOrigin {
+    /// The user's.
+    Configured,
+    /// That of this machine's apt.
+    Host,
+    /// Debian's own.
+    Official,
+    /// The archive of snapshots, as of a moment that is asked for.
+    Snapshot,
+}
+
+impl fmt::Display for MirrorOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Configured => "as configured",
+            Self::Host => "as this machine's apt has it",
+            Self::Official => "Debian's own",
+            Self::Snapshot => "the snapshot that is asked for",
+        })
+    }
+}
+
+/// The addresses of Debian's archive and of its security archive, those that are asked first at the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirrors {
+    /// `http://mirror.example/debian` or a mirror of it.
+    pub archive: Vec<String>,
+    /// `http://mirror.example/debian-security` or a mirror of it.
+    pub security: Vec<String>,
+}
+
+/// The mirrors that the user has chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured {
     /// `http://mirror.example/debian` or a mirror of it.
     pub archive: Option<String>,
     /// `http://mirror.example/debian-security` or a mirror of it.
     pub security: Option<String>,
+    /// The archive of snapshots; `None` for Debian's own.
+    pub snapshot: Option<String>,
 }
 
 /// What to take from where.
@@ -44,12 +92,12 @@ pub struct Wanted<'a> {
     pub suites: &'a [String],
     /// The components; empty means `main`.
     pub components: &'a [String],
-    /// Mirrors of the configuration.
-    pub configured: Mirrors,
+    /// The moment as of which everything is taken, from the archive of snapshots: `20260801T000000Z`.
+    pub moment: Option<&'a str>,
+    /// What is configured.
+    pub configured: Configured,
     /// Mirrors that the host's apt uses.
-    pub host: Mirrors,
-    /// The configured archive of snapshots; `None` for Debian's own.
-    pub snapshot: Option<String>,
+    pub host: Host,
     /// Files of `OpenPGP` keys that may sign beside Debian's own.
     pub keyrings: Vec<PathBuf>,
 }
@@ -73,12 +121,6 @@ pub enum SourceError {
         /// The configured archive.
         archive: String,
     },
-    /// No mirror at all, and no snapshot is pinned for the release.
-    #[error("no mirror is known for {suite}")]
-    NoMirror {
-        /// The suite.
-        suite: String,
-    },
 }
 
 impl SourceError {
@@ -94,30 +136,7 @@ impl SourceError {
                 "configure the security mirror, or leave it out with `suites = [\"{}\"]`",
                 suite.split('-').next().unwrap_or(suite)
             ),
-            Self::NoMirror { .. } => "configure a mirror".into(),
         })
-    }
-}
-
-/// The snapshots that are used where nothing else is known: `snapshot.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Snapshots {
-    root: String,
-    releases: std::collections::BTreeMap<String, String>,
-}
-
-impl Snapshots {
-    /// The embedded data. A fault in it is a fault of the build, which a test finds.
-    fn embedded() -> Self {
-        toml::from_str(include_str!("snapshot.toml"))
-            .expect("snapshot.toml is part of the program and tested")
-    }
-
-    fn mirrors(&self, release: &str, root: Option<&str>) -> Mirrors {
-        let root = root.unwrap_or(&self.root).trim_end_matches('/');
-        let dated = |archive: &str| self.releases.get(release).map(|date| format!("{root}/{archive}/{date}"));
-        Mirrors { archive: dated("debian"), security: dated("debian-security") }
     }
 }
 
@@ -146,6 +165,12 @@ impl Source {
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.mirror)
     }
+
+    /// The mirror in use, and then the others.
+    pub fn mirrors(&self) -> impl Iterator<Item = Mirror> + '_ {
+        std::iter::once(Mirror { address: self.mirror.clone(), from: self.from })
+            .chain(self.others.iter().cloned())
+    }
 }
 
 impl fmt::Display for Source {
@@ -169,8 +194,7 @@ pub fn is_snapshot_date(text: &str) -> bool {
 /// The address of the archive of snapshots: the configured one, else Debian's own.
 #[must_use]
 pub fn snapshot_root(configured: Option<&str>) -> String {
-    let root = configured.map_or_else(|| Snapshots::embedded().root, ToOwned::to_owned);
-    root.trim_end_matches('/').to_owned()
+    configured.unwrap_or(&Official::get().snapshot).trim_end_matches('/').to_owned()
 }
 
 /// The suites and the components that are taken of a release, where empty lists stand for the default: the release,
@@ -183,22 +207,22 @@ pub fn suites_of(release: &str, suites: &[String], components: &[String]) -> (Ve
     (suites, components)
 }
 
-/// The sources for a release, one a suite, in the order of the suites. Pure.
+/// The sources for a release, one a suite, in the order of the suites.
 pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
     let (suites, components) = suites_of(wanted.release, wanted.suites, wanted.components);
     for name in suites.iter().chain(&components) {
         check_name(name)?;
     }
-    let snapshot = Snapshots::embedded().mirrors(wanted.release, wanted.snapshot.as_deref());
     suites
         .iter()
         .map(|suite| {
-            let mirror = mirror_of(suite, wanted, &snapshot)?;
-            if !is_http(&mirror) {
-                return Err(SourceError::BadAddress(mirror));
-            }
+            let mut mirrors = mirrors_of(suite, wanted)?.into_iter();
+            // There is always one.
+            let first = mirrors.next().unwrap_or_else(|| official(suite).remove(0));
             Ok(Source {
-                mirror: mirror.trim_end_matches('/').to_owned(),
+                mirror: first.address,
+                from: first.from,
+                others: mirrors.collect(),
                 suite: suite.clone(),
                 components: components.clone(),
                 keyrings: wanted.keyrings.clone(),
@@ -207,36 +231,72 @@ pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
         .collect()
 }
 
-/// The mirror of a suite: the configuration's, else the host's, else the snapshot's. The three are not mixed
-/// for what the first of them can tell, so that a configured mirror is never bypassed in silence.
-fn mirror_of(suite: &str, wanted: &Wanted<'_>, snapshot: &Mirrors) -> Result<String, SourceError> {
-    if !is_security(suite) {
-        return [&wanted.configured, &wanted.host, snapshot]
-            .into_iter()
-            .find_map(|mirrors| mirrors.archive.clone())
-            .ok_or_else(|| SourceError::NoMirror { suite: suite.to_owned() });
+/// The mirrors of a suite, the one that is asked first at the beginning; never none.
+fn mirrors_of(suite: &str, wanted: &Wanted<'_>) -> Result<Vec<Mirror>, SourceError> {
+    if let Some(moment) = wanted.moment {
+        let root = snapshot_root(wanted.configured.snapshot.as_deref());
+        let archive = if is_security(suite) { "debian-security" } else { "debian" };
+        return only(&format!("{root}/{archive}/{moment}"), MirrorOrigin::Snapshot);
     }
-    if let Some(security) = &wanted.configured.security {
-        return Ok(security.clone());
+    if let Some(configured) = configured_for(suite, &wanted.configured)? {
+        return only(&configured, MirrorOrigin::Configured);
     }
-    if let Some(archive) = &wanted.configured.archive {
-        // Debian's two archives lie side by side on every public mirror network.
-        return archive.trim_end_matches('/').strip_suffix("/debian").map_or_else(
-            || Err(SourceError::NoSecurityMirror { suite: suite.to_owned(), archive: archive.clone() }),
-            |root| Ok(format!("{root}/debian-security")),
-        );
+    let listed = if is_security(suite) { &wanted.host.security } else { &wanted.host.archive };
+    // What the machine takes this very suite from comes before what it takes others from.
+    let (same, others): (Vec<&HostMirror>, Vec<&HostMirror>) =
+        listed.iter().partition(|mirror| mirror.suites.iter().any(|known| known == suite));
+    let of_host = same.into_iter().chain(others).filter_map(|mirror| match &mirror.address {
+        Address::Mirror(address) => Some(Mirror { address: address.clone(), from: MirrorOrigin::Host }),
+        Address::List(_) => None,
+    });
+    let mut mirrors: Vec<Mirror> = Vec::new();
+    for mirror in of_host.chain(official(suite)) {
+        if !mirrors.iter().any(|known| known.address == mirror.address) {
+            mirrors.push(mirror);
+        }
     }
-    [&wanted.host, snapshot]
-        .into_iter()
-        .find_map(|mirrors| mirrors.security.clone())
-        .ok_or_else(|| SourceError::NoMirror { suite: suite.to_owned() })
+    Ok(mirrors)
 }
 
-fn is_security(suite: &str) -> bool {
+fn only(address: &str, from: MirrorOrigin) -> Result<Vec<Mirror>, SourceError> {
+    if !is_http(address) {
+        return Err(SourceError::BadAddress(address.to_owned()));
+    }
+    Ok(vec![Mirror { address: address.trim_end_matches('/').to_owned(), from }])
+}
+
+/// Debian's own mirrors of a suite.
+fn official(suite: &str) -> Vec<Mirror> {
+    let official = Official::get();
+    let addresses = if is_security(suite) { &official.security } else { &official.archive };
+    addresses
+        .iter()
+        .map(|address| Mirror { address: address.clone(), from: MirrorOrigin::Official })
+        .collect()
+}
+
+/// The configured mirror of a suite.
+fn configured_for(suite: &str, configured: &Configured) -> Result<Option<String>, SourceError> {
+    if !is_security(suite) {
+        return Ok(configured.archive.clone());
+    }
+    if let Some(security) = &configured.security {
+        return Ok(Some(security.clone()));
+    }
+    let Some(archive) = &configured.archive else { return Ok(None) };
+    // Debian's two archives lie side by side on every public mirror network.
+    match archive.trim_end_matches('/').strip_suffix("/debian") {
+        Some(root) => Ok(Some(format!("{root}/debian-security"))),
+        None => Err(SourceError::NoSecurityMirror { suite: suite.to_owned(), archive: archive.clone() }),
+    }
+}
+
+/// True for a suite of the security archive.
+pub(super) fn is_security(suite: &str) -> bool {
     suite.ends_with("-security")
 }
 
-fn is_http(address: &str) -> bool {
+pub(super) fn is_http(address: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
         address.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && address.len() > scheme.len()
@@ -251,214 +311,33 @@ fn check_name(name: &str) -> Result<(), SourceError> {
     if whole { Ok(()) } else { Err(SourceError::BadName(name.to_owned())) }
 }
 
-/// The mirrors of the host's apt, where the host is Debian. `root` is `/` outside of tests. A file that cannot be
-/// read or parsed is skipped: it is apt's business, and the signature decides what is trusted.
-pub fn host_mirrors(root: &Path) -> io::Result<Mirrors> {
-    let Ok(os_release) = fs::read_to_string(root.join("etc/os-release")) else {
-        return Ok(Mirrors::default());
-    };
-    if !is_debian(&os_release) {
-        return Ok(Mirrors::default());
-    }
-    let apt = root.join("etc/apt");
-    let mut files = vec![apt.join("sources.list")];
-    match fs::read_dir(apt.join("sources.list.d")) {
-        Ok(entries) => {
-            let mut parts = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-            parts.sort();
-            files.extend(parts);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut mirrors = Mirrors::default();
-    for file in files {
-        let parse = match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => parse_list,
-            Some("sources") => parse_deb822,
-            _ => continue,
-        };
-        if let Ok(text) = fs::read_to_string(&file) {
-            mirrors.take(parse(&text));
-        }
-    }
-    Ok(mirrors)
-}
-
-/// True if os-release says `ID=debian`: derivatives have archives and keys of their own.
-fn is_debian(os_release: &str) -> bool {
-    os_release
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("ID="))
-        .any(|value| value.trim_matches(['"', '\'']) == "debian")
-}
-
-impl Mirrors {
-    /// Keeps what is known and adds what is not: apt's first source wins.
-    fn take(&mut self, other: Self) {
-        self.archive = self.archive.take().or(other.archive);
-        self.security = self.security.take().or(other.security);
-    }
-
-    /// Takes one of apt's sources if it is one of Debian's two archives: components of Debian, and the address
-    /// ends as Debian's mirrors do. The keyring that a source names may only be Debian's own.
-    fn consider(
-        &mut self,
-        addresses: &[&str],
-        suites: &[&str],
-        components: &[&str],
-        signed_by: Option<&str>,
-    ) {
-        let ours = signed_by.is_none_or(|keyring| {
-            keyring
-                .split_whitespace()
-                .all(|file| file.rsplit('/').next().is_some_and(|name| name.starts_with("debian-archive-")))
-        });
-        if !ours || !components.contains(&"main") {
-            return;
-        }
-        for address in
-            addresses.iter().map(|address| address.trim_end_matches('/')).filter(|address| is_http(address))
-        {
-            let last = address.rsplit('/').next().unwrap_or_default();
-            let security = suites.iter().any(|suite| is_security(suite) || suite.contains("/updates"));
-            let found = match (security, last) {
-                (true, "debian-security" | "security") => {
-                    Self { security: Some(address.to_owned()), archive: None }
-                }
-                // `security.debian.org` has its archive at the root, too.
-                (true, "security.debian.org") => Self { security: Some(address.to_owned()), archive: None },
-                (false, "debian") => Self { archive: Some(address.to_owned()), security: None },
-                _ => continue,
-            };
-            self.take(found);
-        }
-    }
-}
-
-/// Mirrors of a `.sources` file (sources.list(5), "deb822-style format").
-#[must_use]
-pub fn parse_deb822(text: &str) -> Mirrors {
-    let mut mirrors = Mirrors::default();
-    let Ok(document) = text.parse::<Deb822>() else { return mirrors };
-    for stanza in document.iter() {
-        let words =
-            |field: &str| -> Vec<&str> { stanza.get(field).unwrap_or_default().split_whitespace().collect() };
-        let enabled = stanza
-            .get("Enabled")
-            .is_none_or(|value| !matches!(value.trim().to_ascii_lowercase().as_str(), "no" | "false" | "0"));
-        if enabled && words("Types").contains(&"deb") {
-            let signed_by = stanza.get("Signed-By");
-            mirrors.consider(&words("URIs"), &words("Suites"), &words("Components"), signed_by);
-        }
-    }
-    mirrors
-}
-
-/// Mirrors of a `.list` file (sources.list(5), "one-line-style format").
-#[must_use]
-pub fn parse_list(text: &str) -> Mirrors {
-    let mut mirrors = Mirrors::default();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        let Some(rest) = line.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t', '['])) else {
-            continue;
-        };
-        let rest = rest.trim_start();
-        let (options, rest) = match rest.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']') {
-                Some(parts) => parts,
-                None => continue,
-            },
-            None => ("", rest),
-        };
-        let signed_by = options
-            .split_whitespace()
-            .find_map(|option| option.strip_prefix("signed-by="))
-            .map(|files| files.replace(',', " "));
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        if let [address, suite, components @ ..] = words.as_slice() {
-            mirrors.consider(&[address], &[suite], components, signed_by.as_deref());
-        }
-    }
-    mirrors
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mirrors(archive: Option<&str>, security: Option<&str>) -> Mirrors {
-        Mirrors { archive: archive.map(Into::into), security: security.map(Into::into) }
-    }
-
-    #[test]
-    fn reads_deb822_sources() {
-        let text = "Types: deb deb-src\nURIs: http://mirror.example/debian/\nSuites: trixie trixie-updates\n\
-                    Components: main contrib\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
-                    # a comment\nTypes: deb\nURIs: https://mirror.example/debian-security\n\
-                    Suites: trixie-security\nComponents: main\n";
-        assert_eq!(
-            parse_deb822(text),
-            mirrors(Some("http://mirror.example/debian"), Some("https://mirror.example/debian-security"))
-        );
-    }
-
-    #[test]
-    fn passes_over_what_is_not_debian() {
-        for text in [
-            "Types: deb\nURIs: https://download.docker.com/linux/debian\nSuites: bookworm\nComponents: stable\n",
-            "Types: deb\nURIs: https://a.example/debian\nSuites: bookworm\nComponents: main\nEnabled: no\n",
-            "Types: deb-src\nURIs: https://a.example/debian\nSuites: bookworm\nComponents: main\n",
-            "Types: deb\nURIs: file:/srv/debian\nSuites: bookworm\nComponents: main\n",
-            "Types: deb\nURIs: https://a.example/debian\nSuites: x\nComponents: main\nSigned-By: /etc/apt/keyrings/a.asc\n",
-            "Types: deb\nURIs: https://a.example/debian\nSuites: x\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n",
-        ] {
-            assert_eq!(parse_deb822(text), Mirrors::default(), "{text}");
+    fn host(archive: &[(&str, &[&str])], security: &[&str]) -> Host {
+        let mirror = |address: &str, suites: &[&str]| HostMirror {
+            address: Address::Mirror(address.into()),
+            suites: suites.iter().map(|suite| (*suite).to_owned()).collect(),
+        };
+        Host {
+            archive: archive.iter().map(|(address, suites)| mirror(address, suites)).collect(),
+            security: security.iter().map(|address| mirror(address, &[])).collect(),
+            passed: Vec::new(),
         }
     }
 
-    #[test]
-    fn reads_one_line_sources() {
-        let text = "# deb http://commented.example/debian bookworm main\n\
-                    deb-src http://a.example/debian bookworm main\n\
-                    deb cdrom:[Debian]/ bookworm main\n\
-                    deb [signed-by=/etc/apt/keyrings/x.gpg] https://x.example/debian bookworm main\n\
-                    deb [ arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] http://b.example/debian bookworm main # rest\n\
-                    deb\thttp://c.example/debian bookworm main\n\
-                    deb http://security.debian.org/debian-security/ bookworm-security main\n";
-        assert_eq!(
-            parse_list(text),
-            mirrors(Some("http://b.example/debian"), Some("http://security.debian.org/debian-security"))
-        );
+    fn configured(archive: &str) -> Configured {
+        Configured { archive: Some(archive.into()), ..Configured::default() }
     }
 
-    #[test]
-    fn reads_the_host_only_where_it_is_debian() {
-        let root = tempfile::tempdir().unwrap();
-        let etc = root.path().join("etc");
-        fs::create_dir_all(etc.join("apt/sources.list.d")).unwrap();
-        let write =
-            |name: &str, text: &str| fs::write_atomic(&etc.join(name), text.as_bytes(), 0o644).unwrap();
-        write("apt/sources.list", "deb http://one.example/debian bookworm main\n");
-        write(
-            "apt/sources.list.d/two.sources",
-            "Types: deb\nURIs: http://two.example/debian-security\nSuites: bookworm-security\nComponents: main\n",
-        );
-        write("apt/sources.list.d/off.sources.disabled", "deb http://off.example/debian bookworm main\n");
-        assert_eq!(host_mirrors(root.path()).unwrap(), Mirrors::default());
-        write("os-release", "ID=ubuntu\nID_LIKE=debian\n");
-        assert_eq!(host_mirrors(root.path()).unwrap(), Mirrors::default());
-        write("os-release", "NAME=x\nID=\"debian\"\n");
-        assert_eq!(
-            host_mirrors(root.path()).unwrap(),
-            mirrors(Some("http://one.example/debian"), Some("http://two.example/debian-security"))
-        );
+    fn addresses(source: &Source) -> Vec<String> {
+        source.mirrors().map(|mirror| mirror.address).collect()
     }
 
     #[test]
     fn takes_three_suites_by_default() {
-        let configured = mirrors(Some("http://m.example/debian/"), None);
+        let configured = configured("http://m.example/debian/");
         let sources = select(&Wanted { release: "bookworm", configured, ..Wanted::default() }).unwrap();
         let lines: Vec<String> = sources.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -475,8 +354,8 @@ mod tests {
     fn a_configured_mirror_is_never_bypassed() {
         let wanted = Wanted {
             release: "bookworm",
-            configured: mirrors(Some("http://m.example/mirror"), None),
-            host: mirrors(Some("http://h.example/debian"), Some("http://h.example/debian-security")),
+            configured: configured("http://m.example/mirror"),
+            host: host(&[("http://h.example/debian", &["bookworm"])], &["http://h.example/debian-security"]),
             ..Wanted::default()
         };
         let error = select(&wanted).unwrap_err();
@@ -484,20 +363,64 @@ mod tests {
         assert!(error.hint().unwrap().contains("suites = [\"bookworm\"]"));
         let suites = ["bookworm".to_owned()];
         let sources = select(&Wanted { suites: &suites, ..wanted }).unwrap();
-        assert_eq!(sources[0].mirror, "http://m.example/mirror");
+        assert_eq!(addresses(&sources[0]), ["http://m.example/mirror"]);
+        assert_eq!(sources[0].from, MirrorOrigin::Configured);
     }
 
     #[test]
-    fn without_any_mirror_a_pinned_snapshot_serves() {
-        for release in ["bookworm", "trixie"] {
+    fn without_a_lock_what_is_current_is_built() {
+        let official = Official::get();
+        let expected = [&official.archive, &official.archive, &official.security];
+        for release in ["bookworm", "trixie", "sid"] {
             let sources = select(&Wanted { release, ..Wanted::default() }).unwrap();
-            assert_eq!(sources.len(), 3);
-            assert!(sources.iter().all(Source::is_snapshot), "{sources:?}");
+            for (source, expected) in sources.iter().zip(expected) {
+                assert_eq!(addresses(source), *expected);
+                assert!(source.from == MirrorOrigin::Official && !source.is_snapshot());
+            }
         }
-        assert!(matches!(
-            select(&Wanted { release: "sid", ..Wanted::default() }),
-            Err(SourceError::NoMirror { .. })
-        ));
+    }
+
+    #[test]
+    fn behind_the_machines_own_mirrors_are_debians() {
+        let host = host(
+            &[
+                ("http://old.example/debian", &["bullseye"]),
+                ("http://own.example/debian", &["bookworm", "bookworm-updates"]),
+                (Official::get().archive[0].as_str(), &["sid"]),
+            ],
+            &[],
+        );
+        let sources = select(&Wanted { release: "bookworm", host, ..Wanted::default() }).unwrap();
+        let expected: Vec<String> = ["http://own.example/debian", "http://old.example/debian"]
+            .iter()
+            .map(|address| (*address).to_owned())
+            .chain(Official::get().archive.clone())
+            .collect();
+        assert_eq!(addresses(&sources[0]), expected);
+        let origins: Vec<MirrorOrigin> = sources[0].mirrors().map(|mirror| mirror.from).collect();
+        assert_eq!(origins[..3], [MirrorOrigin::Host; 3]);
+        assert_eq!(origins[3], MirrorOrigin::Official);
+        // Where it has no security updates, they are Debian's.
+        assert_eq!(addresses(&sources[2]), Official::get().security);
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_where_it_is_asked_for() {
+        let wanted = Wanted {
+            release: "bookworm",
+            moment: Some("20260801T000000Z"),
+            configured: Configured {
+                snapshot: Some("http://s.example/archive/".into()),
+                ..configured("http://m.example/debian")
+            },
+            ..Wanted::default()
+        };
+        let sources = select(&wanted).unwrap();
+        assert!(sources.iter().all(|source| source.is_snapshot() && source.others.is_empty()));
+        assert_eq!(sources[0].mirror, "http://s.example/archive/debian/20260801T000000Z");
+        assert_eq!(sources[2].mirror, "http://s.example/archive/debian-security/20260801T000000Z");
+        let sources = select(&Wanted { configured: Configured::default(), ..wanted }).unwrap();
+        assert!(sources[0].mirror.starts_with(&Official::get().snapshot));
     }
 
     #[test]
@@ -509,7 +432,7 @@ mod tests {
                 Err(SourceError::BadName(_))
             ));
         }
-        let configured = mirrors(Some("ftp://m.example/debian"), None);
+        let configured = configured("ftp://m.example/debian");
         assert!(matches!(
             select(&Wanted { release: "bookworm", configured, ..Wanted::default() }),
             Err(SourceError::BadAddress(_))

@@ -413,6 +413,15 @@ impl MiniArchive {
         };
     }
 
+    /// Another mirror of the same, of those files that `has` says.
+    pub(super) fn copy(&self, has: impl Fn(&str) -> bool) -> Self {
+        let copy = Self::new();
+        for (path, content) in self.files.lock().unwrap().iter().filter(|(path, _)| has(path)) {
+            copy.put(path, Some(content.clone()));
+        }
+        copy
+    }
+
     /// The requests since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock().unwrap())

@@ -1,5 +1,7 @@
 //! The whole client against a miniature archive on loopback: from a signed release to a root filesystem.
 
+mod turns;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -7,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::testing::{MiniArchive, Published, Signer};
 use super::{
-    Archive, AssembledBase, BaseRequest, BaseSet, Error, Mirrors, Places, ResolvedBase, Snapshot, Source,
-    assemble_base,
+    Archive, AssembledBase, BaseRequest, BaseSet, Error, MirrorOrigin, Mirrors, Places, ResolvedBase,
+    Snapshot, Source, assemble_base,
 };
 use crate::error::{ExitCode, Explain};
 use crate::layer::{Content, EntryKind};
@@ -70,6 +72,8 @@ impl Setup {
             .iter()
             .map(|suite| Source {
                 mirror: self.archive.address().into(),
+                from: MirrorOrigin::Configured,
+                others: Vec::new(),
                 suite: suite.clone(),
                 components: vec!["main".into()],
                 keyrings: vec![self.keyring()],
@@ -89,7 +93,7 @@ impl Setup {
     }
 
     fn mirror(&self) -> Places {
-        let mirrors = Mirrors { archive: Some(self.archive.address().into()), security: None };
+        let mirrors = Mirrors { archive: vec![self.archive.address().into()], security: Vec::new() };
         Places { mirrors, snapshot: None }
     }
 

@@ -14,13 +14,14 @@ use crate::catalog::Target;
 use crate::compile::configuration::Configuration;
 use crate::compile::graph::Graph;
 use crate::compile::{self, Linker};
-use crate::debian::Package;
+use crate::debian::{self, Dated, MirrorOrigin, Package};
 use crate::error::{ExitCode, Explain};
 use crate::lock::Pins;
 use crate::platform::Platform;
 use crate::report::{Event, Level, Phase, Reporter};
 use crate::settings::Settings;
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::clock;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::toolchain::rust::{self, Rust, Standard};
@@ -88,6 +89,54 @@ pub struct BaseFacts {
     /// Debian's packages that were asked for beside what it has, and those that they need, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<AddedPackage>,
+    /// The releases of Debian that its packages were chosen from; none for what is pinned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<ReleaseFacts>,
+}
+
+/// A signed release of Debian that packages were chosen from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReleaseFacts {
+    /// The suite.
+    pub suite: String,
+    /// The day on which it was signed: `2026-07-11`.
+    pub date: Option<String>,
+    /// The mirror's address.
+    pub mirror: String,
+    /// Whose choice the mirror is.
+    pub mirror_from: MirrorOrigin,
+}
+
+/// Releases as a person reads them, one line a mirror.
+#[must_use]
+pub fn release_lines(releases: &[ReleaseFacts]) -> Vec<String> {
+    let mut mirrors: Vec<(&str, MirrorOrigin, Vec<String>)> = Vec::new();
+    for release in releases {
+        let date = release.date.as_ref().map_or_else(String::new, |date| format!(" of {date}"));
+        let suite = format!("{}{date}", release.suite);
+        match mirrors.iter_mut().find(|(address, ..)| *address == release.mirror) {
+            Some((.., suites)) => suites.push(suite),
+            None => mirrors.push((&release.mirror, release.mirror_from, vec![suite])),
+        }
+    }
+    let line = |(address, from, suites): (&str, MirrorOrigin, Vec<String>)| {
+        format!("{} from {address} ({from})", suites.join(", "))
+    };
+    mirrors.into_iter().map(line).collect()
+}
+
+impl ReleaseFacts {
+    /// What is told of a release.
+    #[must_use]
+    pub fn of(release: &Dated) -> Self {
+        Self {
+            suite: release.suite.clone(),
+            date: release.date.map(debian::freshness::day),
+            mirror: release.mirror.address.clone(),
+            mirror_from: release.mirror.from,
+        }
+    }
 }
 
 /// A Debian package that goes into the image beside those of the base.
@@ -190,6 +239,7 @@ pub fn gather(
         let local = gather_local(settings, pins, environment, cancel, reporter);
         let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         bases.registries().tell(reporter);
+        tell_releases(&resolved, reporter);
         let (rust, configuration, graph, mut facts) = local?;
         for (platform, base) in &resolved {
             if let Ok(base) = base {
@@ -208,6 +258,24 @@ pub fn gather(
         resolved,
         pinned_zig: pins.zig.as_ref().map(|pin| pin.version.clone()),
     })
+}
+
+/// Tells which releases of Debian the packages are from, and warns of what is old: once for all platforms that share them.
+fn tell_releases(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>>, reporter: &dyn Reporter) {
+    let mut told: Vec<Event> = Vec::new();
+    for base in resolved.values().flatten() {
+        let Some(apt) = base.apt() else { continue };
+        let (base, releases, pinned) = (base.facts().name, apt.releases(), apt.pinned.clone());
+        let event = Event::Releases { base, releases, pinned };
+        if told.contains(&event) {
+            continue;
+        }
+        told.push(event.clone());
+        reporter.report(event);
+        for stale in debian::stale(&apt.releases, clock::unix_now()) {
+            reporter.report(Event::Note { level: Level::Warning, platform: None, text: stale.to_string() });
+        }
+    }
 }
 
 fn gather_local(

@@ -52,7 +52,7 @@ pub enum Difference {
         base: String,
         /// The platform.
         platform: Platform,
-        /// `architecture`, `suites`, `components`, `packages` or `recipe`.
+        /// `architecture`, `suites`, `components`, `packages`, `recipe` or `snapshot`.
         what: &'static str,
         /// What is pinned; empty for an empty list.
         from: String,

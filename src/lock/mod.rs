@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::Difference;
 pub use error::LockError;
-pub use pins::{Pin, Pins, base_name};
+pub use pins::{Pin, Pins, base_name, newest};
 
 use crate::debian::Pool;
 use crate::oci::Digest;

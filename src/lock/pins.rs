@@ -73,7 +73,7 @@ impl Pins {
             let platform = &wanted.platform;
             let Some(base) = base_name(&wanted.base.value, folder) else { continue };
             let unmet = match &wanted.base.value {
-                BaseSource::Apt { suite, suites, components } => match lock.apt(&base, platform) {
+                BaseSource::Apt { suite, suites, components, snapshot } => match lock.apt(&base, platform) {
                     Some(pin) => {
                         let port = wanted.target.value.debian.as_ref().map_or("", |port| &port.architecture);
                         let configured = Configured {
@@ -82,6 +82,7 @@ impl Pins {
                             suites,
                             components,
                             packages: &wanted.packages,
+                            snapshot: snapshot.as_deref(),
                         };
                         let differences = configured.differences(pin);
                         if differences.is_empty() {
@@ -142,6 +143,7 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
         let (suites, components) = debian::suites_of(&pinned.release, &suites, &sources.components);
         parts.push(("suites", pinned.suites.join(", "), suites.join(", ")));
         parts.push(("components", pinned.components.join(", "), components.join(", ")));
+        parts.push(moment(pinned.snapshot.as_deref(), sources.snapshot.as_deref()));
     }
     settings(&pin.base, &pin.platform, parts)
 }
@@ -169,6 +171,7 @@ struct Configured<'a> {
     suites: &'a [String],
     components: &'a [String],
     packages: &'a [String],
+    snapshot: Option<&'a str>,
 }
 
 impl Configured<'_> {
@@ -181,9 +184,22 @@ impl Configured<'_> {
             ("components", pin.components.join(", "), components.join(", ")),
             ("packages", pin.packages.join(", "), self.packages.join(", ")),
             ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
+            moment(pin.snapshot.as_deref(), self.snapshot),
         ];
         settings(&pin.base, &pin.platform, parts)
     }
+}
+
+/// The moment that is asked for, if one is. What is pinned without one has one, too.
+fn moment(pinned: Option<&str>, wanted: Option<&str>) -> (&'static str, String, String) {
+    let wanted = wanted.or(pinned).unwrap_or_default();
+    ("snapshot", pinned.unwrap_or_default().to_owned(), wanted.to_owned())
+}
+
+/// The date of the newest of the releases that vouch for something.
+#[must_use]
+pub fn newest(index: &[IndexPin]) -> Option<String> {
+    index.iter().filter_map(|pin| pin.date.clone()).max()
 }
 
 /// The name of a base in a lock that lies in `folder`; none for `scratch`, in which there is nothing to pin.

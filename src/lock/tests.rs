@@ -6,7 +6,7 @@ use semver::Version;
 
 use super::*;
 use crate::config::{Project, parse_project};
-use crate::debian::{BaseSet, Package, SuiteOrigin};
+use crate::debian::{BaseSet, Mirror, MirrorOrigin, Package, SuiteOrigin};
 use crate::error::{ExitCode, Explain};
 use crate::layout::Selector;
 use crate::settings::origin::Source;
@@ -42,6 +42,7 @@ fn set(libc: &str) -> BaseSet {
         date: Some(date),
         signers: vec!["B".into(), "A".into(), "B".into()],
         snapshot: None,
+        mirror: Mirror { address: "http://m.example/debian".into(), from: MirrorOrigin::Host },
     };
     BaseSet {
         architecture: "arm64".into(),
@@ -249,6 +250,14 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
         unmet("platforms = [\"linux/arm64\"]\n"),
         ["apt:bookworm for linux/arm64: suites: bookworm, bookworm-security → bookworm, bookworm-updates, \
           bookworm-security"]
+    );
+    // So is another moment, where one is asked for.
+    let at =
+        |moment: &str| unmet(&format!("platforms = [\"linux/arm64\"]\n{suites}snapshot = \"{moment}\"\n"));
+    assert_eq!(at("20260712T101637Z"), [""; 0]);
+    assert_eq!(
+        at("2026-08-01"),
+        ["apt:bookworm for linux/arm64: snapshot: 20260712T101637Z → 20260801T000000Z"]
     );
     assert_eq!(unmet("platforms = [\"linux/arm64\"]\nbase = \"scratch\""), [""; 0]);
     assert_eq!(pins("platforms = [\"linux/arm64\"]\nbase = \"oci:base:1\"").bases.len(), 1);

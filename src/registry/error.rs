@@ -272,7 +272,7 @@ impl Limited {
         let mut ways = vec![wait];
         if !self.known {
             let registry = &self.registry;
-            ways.push(format!("log in with `docker login {registry}` or `podman login {registry}`, for those whom it knows it allows more"));
+            ways.push(format!("log in with `docker login {registry}` or `podman login {registry}`, for a registry allows more to those whom it knows"));
         }
         if self.reading {
             ways.push(format!(

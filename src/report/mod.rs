@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::error::{ExitCode, Explain, describe};
+use crate::facts::ReleaseFacts;
 use crate::linkcheck::Finding;
 use crate::platform::Platform;
 
@@ -67,6 +68,15 @@ pub enum Event {
         done: u64,
         /// Bytes in all, where known.
         total: Option<u64>,
+    },
+    /// The signed releases of Debian that a base, or packages on one, are taken from.
+    Releases {
+        /// The base's name.
+        base: String,
+        /// The releases; empty for what is pinned.
+        releases: Vec<ReleaseFacts>,
+        /// The day of the newest release that vouched for what is pinned; `None` for what is not.
+        pinned: Option<String>,
     },
     /// A message of the compiler, as cargo rendered it (colours included where they were asked for).
     Compiler {

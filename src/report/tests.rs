@@ -81,6 +81,15 @@ fn finding(platform: &Platform, severity: Severity, allowed: Option<&str>) -> Ev
     Event::Finding { finding: Box::new(finding), message }
 }
 
+fn release(suite: &str, date: Option<&str>, archive: &str) -> ReleaseFacts {
+    ReleaseFacts {
+        suite: suite.into(),
+        date: date.map(Into::into),
+        mirror: format!("http://m.example/{archive}"),
+        mirror_from: crate::debian::MirrorOrigin::Host,
+    }
+}
+
 /// A run in which one platform fails.
 fn recorded() -> Vec<Event> {
     let (amd64, arm64) = (platform("linux/amd64"), platform("linux/arm64"));
@@ -94,6 +103,20 @@ fn recorded() -> Vec<Event> {
         download(81_300_000),
         download(81_300_000),
         Event::Note { level: Level::Detail, platform: None, text: "zig is in the cache".into() },
+        Event::Releases {
+            base: "apt:bookworm".into(),
+            releases: vec![
+                release("bookworm", Some("2026-07-11"), "debian"),
+                release("bookworm-updates", Some("2026-11-28"), "debian"),
+                release("bookworm-security", None, "debian-security"),
+            ],
+            pinned: None,
+        },
+        Event::Releases {
+            base: "registry.example/base:1".into(),
+            releases: Vec::new(),
+            pinned: Some("2026-07-11".into()),
+        },
         phase(&amd64, Phase::Compile),
         phase(&arm64, Phase::Compile),
         Event::Crates { done: 3, total: Some(12), active: "ring(build), b".into() },
@@ -172,6 +195,10 @@ PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  
 linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
 linux/arm/v7  armv7-unknown-linux-gnueabihf  zig 0.17.1  apt:bookworm  31.0 MB  000000000000   12s
 
+apt:bookworm: bookworm of 2026-07-11, bookworm-updates of 2026-11-28 from http://m.example/debian (as this machine's apt has it)
+apt:bookworm: bookworm-security from http://m.example/debian-security (as this machine's apt has it)
+registry.example/base:1: as it is pinned, of 2026-07-11
+
 published registry.example/app:1.0@sha256:0000000000000000000000000000000000000000000000000000000000000007 in 1m 05s
 
 "#]]
@@ -241,6 +268,10 @@ PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  
 linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
 linux/arm/v7  armv7-unknown-linux-gnueabihf  zig 0.17.1  apt:bookworm  31.0 MB  000000000000   12s
 
+apt:bookworm: bookworm of 2026-07-11, bookworm-updates of 2026-11-28 from http://m.example/debian (as this machine's apt has it)
+apt:bookworm: bookworm-security from http://m.example/debian-security (as this machine's apt has it)
+registry.example/base:1: as it is pinned, of 2026-07-11
+
 published registry.example/app:1.0 in 1m 05s
 
 "#]]
@@ -268,6 +299,7 @@ fn one_of_each() -> Vec<Event> {
             | Event::Crates { .. }
             | Event::Download { .. }
             | Event::Upload { .. }
+            | Event::Releases { .. }
             | Event::Compiler { .. }
             | Event::Note { .. }
             | Event::Finding { .. }
@@ -279,7 +311,7 @@ fn one_of_each() -> Vec<Event> {
             seen.push(event);
         }
     }
-    assert_eq!(seen.len(), 11, "the recorded run has every variant");
+    assert_eq!(seen.len(), 12, "the recorded run has every variant");
     seen
 }
 
@@ -292,7 +324,7 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
         view.report(event);
     }
     let text = shared.text();
-    assert_eq!(text.lines().count(), 11);
+    assert_eq!(text.lines().count(), 12);
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = value["event"].as_str().unwrap();

@@ -170,6 +170,8 @@ pub struct DebianSources {
     pub user: Vec<String>,
     /// The components; empty for `main`.
     pub components: Vec<String>,
+    /// The moment as of which everything is taken; `None` for what is current.
+    pub snapshot: Option<String>,
 }
 
 /// Where a base image comes from.
@@ -185,6 +187,8 @@ pub enum BaseSource {
         suites: Vec<String>,
         /// The components; empty for `main`.
         components: Vec<String>,
+        /// The moment as of which everything is taken: `20260801T000000Z`; `None` for what is current.
+        snapshot: Option<String>,
     },
     /// `scratch`: nothing. Programs must be static.
     Scratch,
@@ -426,7 +430,7 @@ impl ZigWay {
 }
 
 /// Where Debian's packages come from. What is `None` or empty is left to the `debian` room: the host's own
-/// apt sources, else the pinned snapshot.
+/// apt sources, then Debian's official mirrors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DebianSettings {

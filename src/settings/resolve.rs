@@ -320,7 +320,7 @@ impl<'a> Sources<'a> {
         Ok(PlatformSettings {
             target: self.target(platform, &base)?,
             packages: packages::packages(self, platform, &base.value)?,
-            sources: self.debian_sources(),
+            sources: self.debian_sources()?,
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
             toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),
@@ -339,23 +339,33 @@ impl<'a> Sources<'a> {
                     .map_err(|problem| problem.at(&Origin::Default))?,
             ),
         };
-        if let BaseSource::Apt { suite, suites, components } = &mut base.value {
+        if let BaseSource::Apt { suite, suites, components, snapshot } = &mut base.value {
             *suites = self.suites(suite)?;
+            *snapshot = self.snapshot()?;
             *components = self.project_value(|file| file.debian.components.clone()).unwrap_or_default();
         }
         Ok(base)
     }
 
     /// What is configured of the packages for an image.
-    fn debian_sources(&self) -> DebianSources {
+    fn debian_sources(&self) -> Result<DebianSources, Error> {
         let texts = |list: Option<&Vec<Text>>| -> Vec<String> {
             list.into_iter().flatten().map(|text| text.get_ref().clone()).collect()
         };
-        DebianSources {
+        Ok(DebianSources {
             project: texts(self.project_value(|file| file.debian.suites.as_ref())),
             user: texts(self.user.and_then(|document| document.value.debian.suites.as_ref())),
             components: self.project_value(|file| file.debian.components.clone()).unwrap_or_default(),
-        }
+            snapshot: self.snapshot()?,
+        })
+    }
+
+    /// The moment as of which Debian's packages are asked for.
+    fn snapshot(&self) -> Result<Option<String>, Error> {
+        let found = self.project.iter().find_map(|document| {
+            document.value.debian.snapshot.as_ref().map(|text| of_document(document, text))
+        });
+        found.map(|found| parsed(&found, |found| values::snapshot(found.text))).transpose()
     }
 
     /// The configured suites of a release. The project names them for its own base, so that a foreign one is a

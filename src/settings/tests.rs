@@ -245,6 +245,28 @@ fn a_choice_of_programs_on_the_command_line_replaces_the_files() {
 }
 
 #[test]
+fn the_moment_of_a_snapshot_is_written_in_several_ways() {
+    let moment = |text: &str| {
+        let given = format!("[debian]\nsnapshot = \"{text}\"");
+        let platform = with_project(&given.as_str()).settings().platforms[0].clone();
+        match platform.base.value {
+            BaseSource::Apt { snapshot, .. } if snapshot == platform.sources.snapshot => snapshot.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(moment("20260801T123456Z"), "20260801T123456Z");
+    assert_eq!(moment("2026-08-01"), "20260801T000000Z");
+    assert_eq!(moment("2026-08-01T02:00:00+02:00"), "20260801T000000Z");
+    for text in ["", "yesterday", "20261301T000000Z", "20260801", "http://s.example/archive"] {
+        let given = format!("[debian]\nsnapshot = \"{text}\"");
+        let (message, hint, code) = with_project(&given.as_str()).error();
+        assert!(message.contains("is not a moment of Debian's snapshots"), "{message}");
+        assert!(hint.contains("20260801T000000Z"));
+        assert_eq!(code, ExitCode::Config);
+    }
+}
+
+#[test]
 fn the_projects_suites_must_be_of_its_release_and_the_users_are_picked() {
     let suites = |given: &Given<'_>| match given.settings().platforms[0].base.value.clone() {
         BaseSource::Apt { suites, .. } => suites,

@@ -24,7 +24,12 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
             if suite.is_empty() || !suite.chars().all(allowed) {
                 return Err(form(WHAT, text, "write the release's codename: `apt:bookworm`"));
             }
-            Ok(BaseSource::Apt { suite: suite.to_owned(), suites: Vec::new(), components: Vec::new() })
+            Ok(BaseSource::Apt {
+                suite: suite.to_owned(),
+                suites: Vec::new(),
+                components: Vec::new(),
+                snapshot: None,
+            })
         }
         Some(("oci", rest)) => {
             let selected = Selector::split(rest).filter(|(path, _)| !path.is_empty());
@@ -71,6 +76,29 @@ pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
         && !text.ends_with('-')
         && text.chars().all(|c| letter(c) || matches!(c, '+' | '-' | '.'));
     if whole { Ok(text.to_owned()) } else { Err(form(WHAT, text, remedy)) }
+}
+
+/// A moment of the archive of snapshots: as that archive writes it, or a day or a moment as people do.
+pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
+    let spread = || {
+        let part = |range| text.get(range);
+        let (day, time) =
+            ((part(0..4)?, part(4..6)?, part(6..8)?), (part(9..11)?, part(11..13)?, part(13..15)?));
+        Some(format!("{}-{}-{}T{}:{}:{}Z", day.0, day.1, day.2, time.0, time.1, time.2))
+    };
+    let full = match text.len() {
+        _ if crate::debian::is_snapshot_date(text) => spread().unwrap_or_default(),
+        10 => format!("{text}T00:00:00Z"),
+        _ => text.to_owned(),
+    };
+    match full.parse::<jiff::Timestamp>() {
+        Ok(moment) => Ok(moment.strftime("%Y%m%dT%H%M%SZ").to_string()),
+        Err(_) => Err(form(
+            "a moment of Debian's snapshots",
+            text,
+            "write it as `20260801T000000Z` or `2026-08-01`",
+        )),
+    }
 }
 
 /// A glibc version, `2.28`.

@@ -30,6 +30,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Client {
     transport: Transport,
     offline: bool,
+    /// How often a download without any progress is tried.
+    attempts: u32,
 }
 
 /// A file to get.
@@ -106,6 +108,15 @@ impl DownloadError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status: 404 | 410, .. })
     }
+
+    /// True if it is the server, or the way to it, that failed: another one may have the file.
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Network { .. } | Self::Proxy { .. } | Self::Corrupt { .. } => true,
+            Self::Offline { .. } | Self::Io(_) | Self::Cancelled(_) => false,
+        }
+    }
 }
 
 impl Explain for DownloadError {
@@ -174,7 +185,13 @@ impl Client {
     /// The same with other variables.
     #[must_use]
     pub fn with(environment: &Environment, offline: bool) -> Self {
-        Self { transport: Transport::new(environment, STALL), offline }
+        Self { transport: Transport::new(environment, STALL), offline, attempts: ATTEMPTS }
+    }
+
+    /// The same, which gives up sooner: for a server in whose place another can be asked.
+    #[must_use]
+    pub fn trying(&self, attempts: u32) -> Self {
+        Self { attempts: attempts.max(1), ..self.clone() }
     }
 
     /// True if every request is refused.
@@ -292,7 +309,7 @@ impl Client {
             };
             failures = if reached > best { 1 } else { failures + 1 };
             best = best.max(reached);
-            if failures >= ATTEMPTS {
+            if failures >= self.attempts {
                 return Err(DownloadError::Network { url: url.to_owned(), reason, attempts: failures });
             }
             let until = clock::Instant::now() + BACK_OFF * 2_u32.pow(failures - 1);

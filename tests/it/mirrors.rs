@@ -95,6 +95,44 @@ fn a_release_without_a_signature() {
 }
 
 #[test]
+fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
+    let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
+    let moment = "20260801T000000Z";
+    project.write("xbuild.toml", &format!("[debian]\nsuites = [\"bookworm\"]\nsnapshot = \"{moment}\"\n"));
+    let plan = || {
+        project
+            .xbuild()
+            .words("plan --platform linux/amd64 --toolchain cargo")
+            .env("XBUILD_CACHE_DIR", cache.path())
+            .env("XBUILD_DEBIAN_SNAPSHOT", mirror.snapshots())
+    };
+    let finished = plan().run().success();
+    assert!(mirror.asked().iter().all(|path| path.starts_with(&format!("/snapshot/debian/{moment}/"))));
+    let place = format!("from {}/debian/{moment} (the snapshot that is asked for)", mirror.snapshots());
+    let releases = finished.stdout.lines().find(|line| line.trim_start().starts_with("releases"));
+    let releases = releases.unwrap_or_else(|| panic!("{}", finished.describe()));
+    assert!(releases.contains("bookworm of 20") && releases.ends_with(&place), "{releases}");
+    // As JSON, too, with every release's date.
+    let json: serde_json::Value = serde_json::from_str(&plan().arg("--json").run().success().stdout).unwrap();
+    let release = &json["platforms"][0]["base"]["releases"][0];
+    assert_eq!(release["mirror-from"], "snapshot");
+    assert_eq!(release["date"].as_str().unwrap().len(), 10, "{release}");
+    // The release is of July 2026, and the day is later.
+    let warning =
+        format!("Debian's bookworm {}", place.replacen("from ", "from `", 1).replacen(" (", "` (", 1));
+    assert!(finished.stderr.contains(&format!("warning: {warning}")), "{}", finished.describe());
+    assert!(finished.stderr.contains("days ago"), "{}", finished.describe());
+}
+
+#[test]
+fn a_mirror_that_has_no_such_release_is_told_with_the_way_to_an_old_one() {
+    let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
+    mirror.lose("/dists/");
+    let finished = build(&project, &mirror, cache.path()).run();
+    finished.fails(ExitCode::NoBase, &["has no suite bookworm", "snapshot = "]);
+}
+
+#[test]
 fn what_was_fetched_once_serves_offline() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     let online = build(&project, &mirror, cache.path()).run().success().digest();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use xbuild::base::apt::{ReleaseRequest, open};
+use xbuild::base::apt::{Network, ReleaseRequest, open};
 use xbuild::debian::{Archive, BaseRequest, BaseSet};
 use xbuild::error::ExitCode;
 use xbuild::report::{Event, Reporter};
@@ -47,10 +47,11 @@ impl Reporter for Silent {
 
 fn release_of(release: &str) -> Archive {
     let suites = [release.to_owned()];
-    let request = ReleaseRequest { release, suites: &suites, components: &[] };
+    let request = ReleaseRequest { release, suites: &suites, components: &[], moment: None };
     let (settings, cache) = (DebianSettings::default(), scratch_root().join("cache/xbuild"));
-    open(&request, &settings, &cache, &Client::new(false), &Cancel::new(), &Silent)
-        .unwrap_or_else(|error| panic!("{release}: {error}"))
+    let (client, cancel) = (Client::new(false), Cancel::new());
+    let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
+    open(&request, &settings, network).unwrap_or_else(|error| panic!("{release}: {error}"))
 }
 
 fn choose(archive: &Archive, architecture: &str, package: &str) -> BaseSet {

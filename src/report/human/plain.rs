@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::super::style::{Paint, size, span};
 use super::super::{Event, Phase, Reporter};
-use super::{Shown, remark, table::table};
+use super::table::{releases, table};
+use super::{Shown, remark};
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
 use crate::sys::clock::Instant;
@@ -117,6 +118,11 @@ impl State {
                 self.transfer(&what, ["uploading to", "uploaded to"], done, total, view.verbosity)
             }
             Event::Compiler { text } => with_line_end(text),
+            // Told at the end, with what was built of them.
+            Event::Releases { .. } => {
+                self.built.push(event);
+                String::new()
+            }
             Event::Built { ref platform, ref digest, size: bytes, milliseconds, .. } => {
                 let name = paint.word(&format!("{:<15}", platform.to_string()));
                 let line = format!(
@@ -129,9 +135,9 @@ impl State {
                 line
             }
             Event::Published { reference, digest, milliseconds } => {
-                let table = table(&self.built, paint);
+                let (table, releases) = (table(&self.built, paint), releases(&self.built));
                 let (published, name) = (paint.good("published"), (view.shown)(&reference));
-                format!("\n{table}\n{published} {name}@{digest} in {}\n", span(milliseconds))
+                format!("\n{table}{releases}\n{published} {name}@{digest} in {}\n", span(milliseconds))
             }
             // Bytes of a phase are for live views.
             Event::Progress { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => {

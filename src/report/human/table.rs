@@ -4,6 +4,24 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::super::Event;
 use super::super::style::{Paint, short_digest, size, span};
+use crate::facts::release_lines;
+
+/// Where Debian's packages are from, a line for each mirror; empty if there are none.
+pub(super) fn releases(told: &[Event]) -> String {
+    let mut lines = String::new();
+    for event in told {
+        let Event::Releases { base, releases, pinned } = event else { continue };
+        let of_base = match pinned.as_deref() {
+            None => release_lines(releases),
+            Some("") => vec!["as it is pinned".to_owned()],
+            Some(date) => vec![format!("as it is pinned, of {date}")],
+        };
+        for line in of_base {
+            lines += &format!("{}{base}: {line}\n", if lines.is_empty() { "\n" } else { "" });
+        }
+    }
+    lines
+}
 
 /// What was built, one row a platform in platform order; empty if nothing was.
 pub(super) fn table(built: &[Event], paint: Paint) -> String {

@@ -10,7 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, 
 
 use super::super::style::{Paint, size, span};
 use super::super::{Event, Phase, Reporter};
-use super::{Shown, remark, table::table};
+use super::table::{releases, table};
+use super::{Shown, remark};
 use crate::platform::Platform;
 use crate::sys::clock::Instant;
 
@@ -253,6 +254,7 @@ impl Reporter for Terminal {
                 let end = if text.ends_with('\n') { "" } else { "\n" };
                 self.write(state, &format!("{text}{end}"));
             }
+            Event::Releases { .. } => state.built.push(event),
             Event::Built { ref platform, size: bytes, milliseconds, .. } => {
                 let paint = self.paint;
                 let line = self.line(state, platform);
@@ -263,10 +265,14 @@ impl Reporter for Terminal {
             }
             Event::Published { reference, digest: _, milliseconds } => {
                 self.clear(state);
-                let table = table(&std::mem::take(&mut state.built), self.paint);
+                let built = std::mem::take(&mut state.built);
+                let (table, releases) = (table(&built, self.paint), releases(&built));
                 let published = self.paint.good("published");
                 let name = (self.shown)(&reference);
-                self.write(state, &format!("{table}\n{published} {name} in {}\n", span(milliseconds)));
+                self.write(
+                    state,
+                    &format!("{table}{releases}\n{published} {name} in {}\n", span(milliseconds)),
+                );
             }
             Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => (),
         }

@@ -168,7 +168,19 @@ pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<Setting>
     }
     // `HTTP_PROXY` in capitals is what a web server makes of a request's `Proxy` header, but only in CGI programs.
     let own = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["http_proxy", "HTTP_PROXY"] };
-    either(own).or_else(|| either(["ALL_PROXY", "all_proxy"]))
+    either(own).or_else(|| either(["ALL_PROXY", "all_proxy"])).or_else(|| of_apt(scheme, host, environment))
+}
+
+/// What apt's configuration says, where a caller has put it beside the environment's variables. Options of http count for
+/// https, too, where that has none of its own.
+fn of_apt(scheme: &str, host: &str, environment: &Environment) -> Option<Setting> {
+    const PLAIN: &str = "Acquire::http::Proxy";
+    let own = if scheme == "https" { ["Acquire::https::Proxy", PLAIN] } else { [PLAIN; 2] };
+    let of_host = |name: &&'static str| environment.var(&format!("{name}::{}", host.to_ascii_lowercase()));
+    let (variable, value) =
+        own.iter().find_map(|name| Some((*name, of_host(name).or_else(|| environment.var(name))?)))?;
+    let direct = matches!(value.to_ascii_lowercase().as_str(), "direct" | "false");
+    (!direct).then(|| Setting { variable, value: value.to_owned() })
 }
 
 /// True for what never leaves this machine: `localhost`, names below it, 127.0.0.0/8 and `::1`.
@@ -231,6 +243,28 @@ fn within(network: &str, bits: &str, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apts_proxies_come_after_the_variables() {
+        let apt = [
+            ("Acquire::http::Proxy", "http://apt:3142"),
+            ("Acquire::http::Proxy::own.example", "DIRECT"),
+            ("Acquire::https::Proxy::secure.example", "http://other:1"),
+        ];
+        let environment: Environment = apt.into_iter().collect();
+        let proxy = |url: &str| Some(proxy_for(url, &environment)?.value);
+        assert_eq!(proxy("http://m.example/debian").as_deref(), Some("http://apt:3142"));
+        assert_eq!(proxy("https://m.example/debian").as_deref(), Some("http://apt:3142"));
+        assert_eq!(proxy("https://secure.example/debian").as_deref(), Some("http://other:1"));
+        for direct in ["http://own.example/debian", "http://OWN.example/debian", "http://127.0.0.1:3142/"] {
+            assert_eq!(proxy(direct), None, "{direct}");
+        }
+        let environment: Environment = apt.into_iter().chain([("http_proxy", "http://own:2")]).collect();
+        assert_eq!(proxy_for("http://m.example/", &environment).unwrap().value, "http://own:2");
+        assert_eq!(proxy_for("http://m.example/", &environment).unwrap().variable, "http_proxy");
+        let environment: Environment = [("Acquire::http::Proxy", "false")].into_iter().collect();
+        assert!(proxy_for("http://m.example/", &environment).is_none());
+    }
 
     #[test]
     fn each_scheme_has_its_variable_and_some_hosts_none() {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xbuild::base::apt::{ReleaseRequest, open};
+use xbuild::base::apt::{Network, ReleaseRequest, open};
 use xbuild::debian::BaseRequest;
 use xbuild::report::{Event, Reporter};
 use xbuild::settings::DebianSettings;
@@ -129,8 +129,9 @@ fn download(suite: &str, architecture: &str, names: &[&str], folder: &Path) -> B
     let cache = scratch_root().join("cache/xbuild");
     let (client, cancel) = (Client::new(false), Cancel::new());
     let suites = [suite.to_owned()];
-    let request = ReleaseRequest { release: suite, suites: &suites, components: &[] };
-    let archive = open(&request, &DebianSettings::default(), &cache, &client, &cancel, &Silent)
+    let request = ReleaseRequest { release: suite, suites: &suites, components: &[], moment: None };
+    let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
+    let archive = open(&request, &DebianSettings::default(), network)
         .unwrap_or_else(|error| panic!("{suite}: {error}"));
     let extra: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let resolved = archive

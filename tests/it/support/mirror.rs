@@ -81,15 +81,14 @@ pub(crate) fn upstream() -> String {
         .split_whitespace()
         .filter(|_| listed("/etc/os-release").lines().any(|line| line == "ID=debian"))
         .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
-        .map_or_else(snapshot, |word| word.trim_end_matches('/').to_owned())
+        .map_or_else(official, |word| word.trim_end_matches('/').to_owned())
 }
 
 /// Where xbuild itself would look then.
-fn snapshot() -> String {
-    let data = include_str!("../../../src/debian/snapshot.toml");
+fn official() -> String {
+    let data = include_str!("../../../src/debian/official.toml");
     let data: toml::Table = data.parse().expect("a data file of ours");
-    let text = |value: &toml::Value| value.as_str().expect("a text").to_owned();
-    format!("{}/debian/{}", text(&data["root"]), text(&data["releases"]["bookworm"]))
+    data["archive"][0].as_str().expect("a text").to_owned()
 }
 
 fn serve(
