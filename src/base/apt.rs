@@ -106,32 +106,35 @@ impl Network<'_> {
     }
 }
 
-/// The mirrors and suites of a release.
-pub fn sources(
+/// The mirrors and suites of a release, and what of this machine's apt was passed over.
+fn sources(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
     network: Network<'_>,
-) -> Result<Vec<debian::Source>, debian::Error> {
-    let Network { client, cancel, reporter, .. } = network;
+) -> Result<(Vec<debian::Source>, Vec<Event>), debian::Error> {
+    let Network { client, cancel, .. } = network;
     let configured = debian::Configured {
         archive: settings.mirror.clone(),
         security: settings.security_mirror.clone(),
         snapshot: settings.snapshot.clone(),
     };
     // What is configured needs nobody else's word.
-    let whole = configured.archive.is_some() && configured.security.is_some();
+    let whole = configured.archive.is_some();
     let host = if whole || request.moment.is_some() {
         debian::Host::default()
     } else {
         debian::Host::read(Path::new("/")).with_lists(&network.debian_cache(), client, cancel)?
     };
     let useless = host.archive.is_empty() && host.security.is_empty();
-    for reason in &host.passed {
-        let level = if useless { Level::Info } else { Level::Detail };
-        let text = format!("passed over among the sources of this machine's apt: {reason}");
-        reporter.report(Event::Note { level, platform: None, text });
-    }
-    Ok(debian::select(&debian::Wanted {
+    // Where something else of it serves, that is of interest to few.
+    let level = if useless { Level::Info } else { Level::Detail };
+    let passed = |reason: &String| Event::Note {
+        level,
+        platform: None,
+        text: format!("passed over among the sources of this machine's apt: {reason}"),
+    };
+    let passed = host.passed.iter().map(passed).collect();
+    let sources = debian::select(&debian::Wanted {
         release: request.release,
         suites: request.suites,
         components: request.components,
@@ -139,7 +142,8 @@ pub fn sources(
         configured,
         host,
         keyrings: settings.keyrings.clone(),
-    })?)
+    })?;
+    Ok((sources, passed))
 }
 
 /// Opens a release: gets and verifies its suites. Serves every architecture.
@@ -149,7 +153,10 @@ pub fn open(
     network: Network<'_>,
 ) -> Result<Archive, debian::Error> {
     let Network { client, cancel, reporter, .. } = network;
-    let sources = sources(request, settings, network)?;
+    let (sources, passed) = sources(request, settings, network)?;
+    for event in passed {
+        reporter.report(event);
+    }
     Archive::open(&sources, &network.debian_cache(), client, cancel, reporter)
 }
 
@@ -213,7 +220,8 @@ pub fn pinned(
 ) -> Result<ResolvedApt, debian::Error> {
     let root = debian::snapshot_root(settings.snapshot.as_deref());
     let snapshot = pinned.snapshot.map(|date| debian::Snapshot { root, date });
-    let places = Places::of(&sources(request, settings, network)?, snapshot);
+    let (sources, _) = sources(request, settings, network)?;
+    let places = Places::of(&sources, snapshot);
     let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
     Ok(ResolvedApt { set: pinned.set, places, releases: Vec::new(), pinned: Some(date) })
 }

@@ -16,7 +16,6 @@ use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::toolchain::zig::data::ZigData;

@@ -86,7 +86,7 @@ impl Access<'_> {
             let (address, from) = (mirror.address.clone(), mirror.from);
             let others = mirrors[at + 1..].to_vec();
             let source = Source { mirror: address, from, others, ..source.clone() };
-            match self.release_of(&source, keyring) {
+            match self.release_of(&source, &self.client_for(mirror, mirrors.len()), keyring) {
                 Ok(release) => {
                     if let Some((first, error)) = failed.first() {
                         let what = format!("the release of {}: {error}", source.suite);
@@ -118,13 +118,17 @@ impl Access<'_> {
         self.reporter.report(Event::Note { level, platform: None, text });
     }
 
-    /// The client for a mirror: where another can be asked, one that does not answer is soon given up.
-    fn client_for(&self, others: &[Mirror]) -> Client {
-        if others.is_empty() { self.client.clone() } else { self.client.trying(2) }
+    /// The client for a mirror: where others can be asked, one that does not answer is soon given up.
+    fn client_for(&self, mirror: &Mirror, all: usize) -> Client {
+        match mirror.from {
+            _ if all == 1 => self.client.clone(),
+            MirrorOrigin::Official => self.client.trying(1),
+            _ => self.client.trying(2),
+        }
     }
 
     /// The release as a source's mirror has it. Without the network it is the one that was got last, and may have expired.
-    fn release_of(&self, source: &Source, keyring: &Keyring) -> Result<Release, Error> {
+    fn release_of(&self, source: &Source, client: &Client, keyring: &Keyring) -> Result<Release, Error> {
         let url = source.url(&format!("dists/{}/InRelease", source.suite));
         let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
         let offline = self.client.is_offline();
@@ -134,7 +138,7 @@ impl Access<'_> {
                 _ => error.into(),
             })?
         } else {
-            match self.client_for(&source.others).small(&url, RELEASE_LIMIT, self.cancel) {
+            match client.small(&url, RELEASE_LIMIT, self.cancel) {
                 Err(error) if error.is_not_found() => {
                     let (suite, mirror) = (source.suite.clone(), source.mirror.clone());
                     return Err(Error::NoSuite { suite, mirror });
@@ -166,8 +170,8 @@ impl Access<'_> {
         let what = format!("package index of {} ({architecture})", source.suite);
         let mut failed: Vec<(Mirror, Error)> = Vec::new();
         let mirrors: Vec<Mirror> = source.mirrors().collect();
-        for (at, mirror) in mirrors.iter().enumerate() {
-            let client = self.client_for(&mirrors[at + 1..]);
+        for mirror in &mirrors {
+            let client = self.client_for(mirror, mirrors.len());
             let base = format!("{}/dists/{}", mirror.address, source.suite);
             let error = match self.index_of(&client, &base, by_hash, path, (&kept, &what, file)) {
                 Ok(None) => {

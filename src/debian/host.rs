@@ -197,13 +197,14 @@ impl Host {
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             Err(DownloadError::Cancelled(cancelled)) => return Err(cancelled),
-            Err(error) => match fs::read_to_string(&kept) {
-                Ok(text) => text,
-                Err(_) => {
+            Err(error) => {
+                if let Ok(text) = fs::read_to_string(&kept) {
+                    text
+                } else {
                     self.pass(format!("the list of mirrors cannot be had: {error}"));
                     return Ok(Vec::new());
                 }
-            },
+            }
         };
         Ok(parse_mirror_list(&text).iter().filter_map(|address| self.mirror(address)).collect())
     }

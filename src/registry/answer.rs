@@ -68,7 +68,7 @@ pub(super) fn settled(
             let reason = reason(&mut response, cancel)?;
             let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
             let through = through.unwrap_or_default();
-            let limit = (status == 429).then(|| endpoint.limit(&host, &reason, false));
+            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &reason, false)));
             let reason = format!("{host} answered {status}{through}{}", behind(&reason));
             Err(Attempt::Again { reason, after, limit })
         }

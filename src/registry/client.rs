@@ -492,9 +492,8 @@ impl Client {
             let scope = if scope.is_empty() { scopes.join(" ") } else { scope };
             return Ok(RegistryError::Denied { what, host, scope, reason });
         }
-        let (credentials, helper) = (found.source(), found.lacking().cloned().map(Box::new));
-        let registry = endpoint.name.registry().to_owned();
-        Ok(RegistryError::Unauthorized { what, host, registry, credentials, helper, reason })
+        let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
+        Ok(RegistryError::Unauthorized { what, host, registry, login, reason })
     }
 }
 

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
 use super::client::Access;
-use super::error::RegistryError;
+use super::error::{KnownLogin, RegistryError};
 use super::helper::{self, Answer, Helper, HelperTrouble, IDENTITY_USER};
 use super::name::RepositoryName;
 use crate::sys::cancel::Cancel;
@@ -86,6 +86,15 @@ impl Found {
     /// Where the login was found, for messages.
     pub(super) fn source(&self) -> Option<String> {
         self.credentials.as_ref().map(|credentials| credentials.source.clone())
+    }
+
+    /// Who we are by it, for messages.
+    pub(super) fn known(&self) -> KnownLogin {
+        match (self.source(), &self.trouble) {
+            (Some(source), _) => KnownLogin::From(source),
+            (None, Some(trouble)) => KnownLogin::Helper(Box::new(trouble.clone())),
+            (None, None) => KnownLogin::None,
+        }
     }
 
     /// The helper that should have had a login, where there is none.
@@ -164,8 +173,8 @@ impl Keyring {
         access: Access,
         cancel: &Cancel,
     ) -> Result<Found, RegistryError> {
-        let mut found = Found::default();
-        found.credentials = self.of_variables(repository.registry(), access)?;
+        let credentials = self.of_variables(repository.registry(), access)?;
+        let mut found = Found { credentials, ..Found::default() };
         if found.credentials.is_some() {
             return Ok(found);
         }

@@ -24,8 +24,8 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// That `host` takes no more requests.
-    pub(super) fn limit(&self, host: &str, reason: &str, known: bool) -> Box<Limited> {
-        Box::new(Limited {
+    pub(super) fn limit(&self, host: &str, reason: &str, known: bool) -> Limited {
+        Limited {
             what: String::new(),
             host: host.to_owned(),
             registry: self.name.registry().to_owned(),
@@ -34,7 +34,7 @@ impl Endpoint {
             reason: reason.to_owned(),
             after: None,
             attempts: 0,
-        })
+        }
     }
 
     /// The certificates for an address: those of the registry are for its own host, whatever its port.

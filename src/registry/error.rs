@@ -33,7 +33,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The registry or its token service wants credentials, or refuses those it got.
-    #[error("`{what}`: {host} {}{}", of_login(credentials.as_deref(), helper.as_deref()), said(reason))]
+    #[error("`{what}`: {host} {}{}", of_login(login), said(reason))]
     Unauthorized {
         /// What was asked for.
         what: String,
@@ -41,10 +41,8 @@ pub enum RegistryError {
         host: String,
         /// The key under which credentials are looked up.
         registry: String,
-        /// Where the credentials came from; `None` if there were none.
-        credentials: Option<String>,
-        /// A credential helper that should have had some.
-        helper: Option<Box<HelperTrouble>>,
+        /// Who we were to it.
+        login: KnownLogin,
         /// The server's word.
         reason: String,
     },
@@ -89,7 +87,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The registry could not be reached, or failed, at every attempt.
-    #[error("`{what}`: {reason} (tried {attempts} times)")]
+    #[error("`{what}`: {reason} (tried {attempts} {})", times(*.attempts))]
     Transient {
         /// What was asked for.
         what: String,
@@ -217,11 +215,22 @@ fn of_certificate(given: Option<&std::path::Path>) -> String {
     }
 }
 
-fn of_login(credentials: Option<&str>, helper: Option<&HelperTrouble>) -> String {
-    match (credentials, helper) {
-        (Some(source), _) => format!("refuses the credentials from {source}"),
-        (None, Some(trouble)) => format!("wants credentials, and {trouble}"),
-        (None, None) => "wants credentials, and there are none for it".into(),
+/// Who we were to a registry that does not let us in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnownLogin {
+    /// Nobody.
+    None,
+    /// Somebody, by credentials from this place.
+    From(String),
+    /// Nobody, for a credential helper that should have had credentials was of no use.
+    Helper(Box<HelperTrouble>),
+}
+
+fn of_login(login: &KnownLogin) -> String {
+    match login {
+        KnownLogin::From(source) => format!("refuses the credentials from {source}"),
+        KnownLogin::Helper(trouble) => format!("wants credentials, and {trouble}"),
+        KnownLogin::None => "wants credentials, and there are none for it".into(),
     }
 }
 
@@ -324,12 +333,13 @@ impl Explain for RegistryError {
             Self::NotFound { .. } => {
                 Some("check the spelling; a private repository may also look like none at all: log in first".into())
             }
-            Self::Unauthorized { helper: Some(trouble), credentials: None, .. } => Some(trouble.hint()),
-            Self::Unauthorized { registry, credentials, .. } => {
-                let also = if credentials.is_some() {
-                    ""
-                } else {
-                    "; and check the spelling, for some registries say the same of what is not there"
+            Self::Helper(trouble) | Self::Unauthorized { login: KnownLogin::Helper(trouble), .. } => {
+                Some(trouble.hint())
+            }
+            Self::Unauthorized { registry, login, .. } => {
+                let also = match login {
+                    KnownLogin::None => "; and check the spelling, for some registries say the same of what is not there",
+                    KnownLogin::From(_) | KnownLogin::Helper(_) => "",
                 };
                 Some(format!(
                     "log in with `docker login {registry}` or `podman login {registry}`, or set \
@@ -368,7 +378,6 @@ impl Explain for RegistryError {
             )),
             Self::Protocol { .. } => Some("check the registry's address: something else may answer there".into()),
             Self::InsecureRealm { .. } => Some("have the registry's operator give its token service TLS".into()),
-            Self::Helper(trouble) => Some(trouble.hint()),
             Self::CredentialFile { .. } => Some("log in again to write the file anew".into()),
             Self::Variables(_) => Some("docs/configuration.md has the variables".into()),
             Self::Configuration { .. } => Some("docs/configuration.md has the keys of a registry".into()),

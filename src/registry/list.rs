@@ -21,6 +21,9 @@ const TAGS: usize = 1000;
 /// A list of more pages has no end.
 const MOST_PAGES: usize = 10_000;
 
+/// Takes a page of a list. It may tell the next one, where the page itself does not.
+type OnPage<'a> = &'a mut dyn FnMut(&Value, &str) -> Result<Option<Url>, RegistryError>;
+
 impl Repository {
     /// All tags, sorted.
     pub fn tags(&self, cancel: &Cancel) -> Result<Vec<String>, RegistryError> {
@@ -125,7 +128,7 @@ impl Repository {
         first: Url,
         what: &str,
         cancel: &Cancel,
-        on_page: &mut dyn FnMut(&Value, &str) -> Result<Option<Url>, RegistryError>,
+        on_page: OnPage<'_>,
     ) -> Result<(), RegistryError> {
         let fault = |reason: &str| RegistryError::Protocol {
             what: what.to_owned(),

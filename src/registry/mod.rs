@@ -44,7 +44,7 @@ mod trust;
 mod upload;
 
 pub use client::{Access, Client, Config};
-pub use error::{Limited, RegistryError};
+pub use error::{KnownLogin, Limited, RegistryError};
 pub use helper::{HelperFault, HelperTrouble};
 pub use list::referrers_tag;
 pub use name::{ImageName, InvalidName, RepositoryName, Wanted};

@@ -84,8 +84,7 @@ impl Tokens {
             what: what.to_owned(),
             host: endpoint.base.authority().to_owned(),
             registry: endpoint.name.registry().to_owned(),
-            credentials: found.source(),
-            helper: found.lacking().cloned().map(Box::new),
+            login: found.known(),
             reason: String::new(),
         };
         let credentials = &found.credentials;
@@ -215,11 +214,8 @@ fn read(
         // OAuth2 tells a wrong identity token by 400 (RFC 6749, section 5.2).
         400 | 401 => {
             let reason = answer::reason(&mut response, cancel)?;
-            let (registry, credentials) = (endpoint.name.registry().to_owned(), key.source.clone());
-            let helper = found.lacking().cloned().map(Box::new);
-            return Err(
-                RegistryError::Unauthorized { what, host, registry, credentials, helper, reason }.into()
-            );
+            let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
+            return Err(RegistryError::Unauthorized { what, host, registry, login, reason }.into());
         }
         403 => {
             let reason = answer::reason(&mut response, cancel)?;
@@ -230,7 +226,7 @@ fn read(
             let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
             let said = answer::reason(&mut response, cancel)?;
             let known = found.credentials.is_some();
-            let limit = (status == 429).then(|| endpoint.limit(&host, &said, known));
+            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &said, known)));
             let reason = format!("the token service {host} answered {status}{}", behind(&said));
             return Err(Attempt::Again { reason, after, limit });
         }

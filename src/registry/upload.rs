@@ -33,7 +33,8 @@ pub enum Pushed {
     Uploaded,
 }
 
-/// From so many bytes on a server is asked first whether it takes them. One that does not say anything is given a second.
+/// After a failure a server is asked first whether it takes so many bytes or more. One that does not say anything is given a
+/// second.
 const ASK_FIRST: u64 = 4 << 20;
 /// The header field in which a registry tells the least that a part other than the last must have.
 const LEAST: &str = "oci-chunk-min-length";
@@ -52,6 +53,8 @@ struct Cargo<'a> {
     blob: &'a Descriptor,
     file: &'a Path,
     what: &'a str,
+    /// True once an attempt has failed.
+    again: bool,
 }
 
 impl Repository {
@@ -150,7 +153,7 @@ impl Repository {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RegistryError> {
         let what = self.what(Wanted::Digest(&blob.digest));
-        let cargo = Cargo { blob, file, what: &what };
+        let mut cargo = Cargo { blob, file, what: &what, again: false };
         let place = self.own(cancel)?;
         let mut retry = self.client().retry();
         let mut best = 0;
@@ -184,6 +187,7 @@ impl Repository {
                 }
                 Err(again) => again,
             };
+            cargo.again = true;
             retry.failed(attempt, &what, cancel)?;
             // The answer alone may have been lost.
             if let Presence::There = self.presence(&place, blob, &what, cancel)? {
@@ -295,8 +299,8 @@ impl Repository {
         if call.method == Method::Put {
             call.patience = Some(COMMIT);
         }
-        if length > ASK_FIRST {
-            // Who refuses it says so before all of it has come, and hangs up: nobody would hear that while sending.
+        if cargo.again && length > ASK_FIRST {
+            // Who refuses it may say so before all of it has come, and hang up: nobody hears that while sending.
             call = call.header("expect", "100-continue");
         }
         let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(length));

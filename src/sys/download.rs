@@ -67,7 +67,7 @@ pub enum DownloadError {
         status: u16,
     },
     /// No connection, or a broken one, after all attempts.
-    #[error("`{url}`: {reason} (tried {attempts} times)")]
+    #[error("`{url}`: {reason} (tried {attempts} {})", if *.attempts == 1 { "time" } else { "times" })]
     Network {
         /// Where from.
         url: String,

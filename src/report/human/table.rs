@@ -1,5 +1,7 @@
 //! The table at the end of a run.
 
+use std::fmt::Write as _;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::super::Event;
@@ -17,7 +19,9 @@ pub(super) fn releases(told: &[Event]) -> String {
             Some(date) => vec![format!("as it is pinned, of {date}")],
         };
         for line in of_base {
-            lines += &format!("{}{base}: {line}\n", if lines.is_empty() { "\n" } else { "" });
+            let before = if lines.is_empty() { "\n" } else { "" };
+            // Writing to a string cannot fail.
+            writeln!(lines, "{before}{base}: {line}").ok();
         }
     }
     lines

@@ -11,11 +11,10 @@ fn line(request: &crate::sys::loopback::Request) -> (String, String) {
 }
 
 fn field(request: &crate::sys::loopback::Request, name: &str) -> Option<String> {
-    let found = request.head.lines().find_map(|line| {
+    request.head.lines().find_map(|line| {
         let (known, value) = line.split_once(": ")?;
         known.eq_ignore_ascii_case(name).then(|| value.to_owned())
-    });
-    found
+    })
 }
 
 /// A registry: what `special` does not answer is answered as the specification has it, for a blob that is not there.
@@ -210,8 +209,27 @@ fn a_body_that_is_always_too_large_is_told_with_its_size() {
 
 #[test]
 fn a_server_that_knows_no_expectations_gets_the_bytes_all_the_same() {
-    let server = registry(|request| field(request, "expect").map(|_| answer(417, "", "")));
+    let sent = Mutex::new(0);
+    let server = registry(move |request| {
+        if line(request).0 != "PATCH" {
+            return None;
+        }
+        let mut sent = sent.lock().unwrap();
+        *sent += 1;
+        match *sent {
+            // It is asked only after a failure.
+            1 => Some(answer(500, "", "")),
+            _ => field(request, "expect").map(|_| answer(417, "", "")),
+        }
+    });
     assert_eq!(push(&server, 5 << 20).0.unwrap(), crate::registry::Pushed::Uploaded);
+    let asked: Vec<bool> = server
+        .requests()
+        .iter()
+        .filter(|request| line(request).0 == "PATCH")
+        .map(|request| field(request, "expect").is_some())
+        .collect();
+    assert_eq!(asked, [false, true, false]);
 }
 
 #[test]
