@@ -10,7 +10,7 @@
 //! | Rooms | Subject |
 //! |---|---|
 //! | [`config`], [`settings`], [`lock`], [`facts`], [`plan`] | what is wanted, what is pinned, what is there, what will be done |
-//! | [`toolchain`], [`compile`], [`elf`], [`payload`] | from sources to verified programs |
+//! | [`toolchain`], [`compile`], [`elf`], [`machine_paths`], [`payload`] | from sources to verified programs |
 //! | [`debian`], [`base`] | what they lie on |
 //! | [`rootfs`] | what is on the filesystem that layers make together |
 //! | [`linkcheck`] | whether what is there runs |
@@ -46,6 +46,7 @@ pub mod layer;
 pub mod layout;
 pub mod linkcheck;
 pub mod lock;
+pub mod machine_paths;
 pub mod oci;
 pub mod output;
 pub mod payload;

@@ -4,17 +4,24 @@
 //! `Payload` need not ask again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use crate::catalog::Target;
 use crate::elf::{self, Elf};
 use crate::error::{ExitCode, Explain, io_hint};
+use crate::files::Made;
 use crate::layer::{Content, Entry, EntryKind};
+use crate::machine_paths;
 use crate::plan::PROGRAM_FOLDER;
 use crate::platform::Platform;
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
+
+/// What an ELF file begins with.
+const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+/// The names that a layer's history has, at most.
+const MOST_NAMES: usize = 16;
 
 /// A binary that cargo has built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +32,21 @@ pub struct BuiltBinary {
     pub path: PathBuf,
 }
 
-/// The verified programs of one platform, sorted by name; never empty.
+/// What a build has made for one platform, verified.
 #[derive(Clone, Debug)]
 pub struct Payload {
-    /// The programs.
+    /// The programs, sorted by name; never empty.
     pub programs: Vec<Program>,
+    /// Files that builds made and that are configured to come along.
+    pub files: Vec<Entry>,
+    /// The libraries that libraries among them need.
+    needed_by_files: BTreeSet<String>,
+    /// Paths of this machine in programs and libraries, by their paths in the image.
+    pub machine_paths: BTreeMap<String, Vec<PathBuf>>,
+    /// The directories of this machine that these are below.
+    pub machine: Vec<PathBuf>,
+    /// All that builds have made for the platform, for advice.
+    pub made: Made,
 }
 
 /// A verified program.
@@ -102,25 +119,73 @@ impl Explain for PayloadError {
     }
 }
 
-/// Verifies the artifacts of one platform.
-pub fn verify(binaries: Vec<BuiltBinary>, target: &Target) -> Result<Payload, PayloadError> {
-    let programs = binaries.into_iter().map(|binary| verify_one(binary, target)).collect::<Result<_, _>>()?;
-    Ok(Payload { programs })
+/// Verifies the artifacts of one platform: programs, and files that builds made. `machine` are the directories of this
+/// machine whose paths are looked for in them.
+pub fn verify(
+    binaries: Vec<BuiltBinary>,
+    files: Vec<Entry>,
+    target: &Target,
+    machine: &[PathBuf],
+) -> Result<Payload, PayloadError> {
+    let mut payload = Payload {
+        programs: Vec::new(),
+        files: Vec::new(),
+        needed_by_files: BTreeSet::new(),
+        machine_paths: BTreeMap::new(),
+        machine: machine.to_vec(),
+        made: Made::default(),
+    };
+    for BuiltBinary { name, path } in binaries {
+        let (elf, size) = read(
+            &name,
+            &path,
+            machine,
+            |elf| elf::verify(elf, target),
+            |paths| {
+                payload.machine_paths.insert(format!("/{PROGRAM_FOLDER}/{name}"), paths);
+            },
+        )?;
+        payload.programs.push(Program { sha256: sha256_of(&path)?, name, path, size, elf });
+    }
+    for entry in &files {
+        let EntryKind::File(Content::Path { path, .. }) = &entry.kind else { continue };
+        let mut start = [0; ELF_MAGIC.len()];
+        if fs::File::open(path)?.read_exact(&mut start).is_err() || start != ELF_MAGIC {
+            continue;
+        }
+        let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
+        let (elf, _) = read(
+            name,
+            path,
+            machine,
+            |elf| elf::verify_library(elf, target),
+            |paths| {
+                payload.machine_paths.insert(format!("/{}", entry.path), paths);
+            },
+        )?;
+        payload.needed_by_files.extend(elf.needed);
+    }
+    payload.files = files;
+    Ok(payload)
 }
 
-fn verify_one(binary: BuiltBinary, target: &Target) -> Result<Program, PayloadError> {
-    let BuiltBinary { name, path } = binary;
-    let bytes = fs::read(&path)?;
-    let elf = match Elf::parse(&bytes) {
-        Ok(elf) => elf,
-        Err(source) => return Err(PayloadError::Parse { name, source }),
-    };
-    if let Err(source) = elf::verify(&elf, target) {
-        return Err(PayloadError::Mismatch { name, source });
+/// Reads an artifact and verifies it. Returns what it is, and its size.
+fn read(
+    name: &str,
+    path: &Path,
+    machine: &[PathBuf],
+    verify: impl Fn(&Elf) -> Result<(), elf::Mismatch>,
+    mut has_paths: impl FnMut(Vec<PathBuf>),
+) -> Result<(Elf, u64), PayloadError> {
+    let parse = |source| PayloadError::Parse { name: name.to_owned(), source };
+    let bytes = fs::read(path)?;
+    let elf = Elf::parse(&bytes).map_err(parse)?;
+    verify(&elf).map_err(|source| PayloadError::Mismatch { name: name.to_owned(), source })?;
+    let paths = machine_paths::find(&bytes, machine).map_err(parse)?;
+    if !paths.is_empty() {
+        has_paths(paths);
     }
-    let size = bytes.len() as u64;
-    drop(bytes);
-    Ok(Program { sha256: sha256_of(&path)?, name, path, size, elf })
+    Ok((elf, bytes.len() as u64))
 }
 
 impl Payload {
@@ -136,19 +201,28 @@ impl Payload {
                 uid: 0,
                 gid: 0,
             })
+            .chain(self.files.iter().cloned())
             .collect()
     }
 
     /// The libraries that the programs need (`DT_NEEDED`).
     #[must_use]
     pub fn needed(&self) -> BTreeSet<String> {
-        self.programs.iter().flat_map(|program| program.elf.needed.iter().cloned()).collect()
+        let by_programs = self.programs.iter().flat_map(|program| &program.elf.needed);
+        let mut needed: BTreeSet<String> = by_programs.chain(&self.needed_by_files).cloned().collect();
+        for entry in &self.files {
+            needed.remove(entry.path.rsplit('/').next().unwrap_or(&entry.path));
+        }
+        needed
     }
 
     /// What the image's history says of the payload's layer.
     #[must_use]
     pub fn describe(&self) -> String {
-        let names: Vec<_> = self.programs.iter().map(|program| program.name.as_str()).collect();
+        let files = self.files.iter().filter(|entry| !matches!(entry.kind, EntryKind::Directory));
+        let files = files.map(|entry| entry.path.rsplit('/').next().unwrap_or(&entry.path));
+        let names: Vec<_> =
+            self.programs.iter().map(|program| program.name.as_str()).chain(files).take(MOST_NAMES).collect();
         format!("xbuild: {}", names.join(", "))
     }
 }
@@ -177,28 +251,46 @@ pub fn same<'a>(
 mod tests {
     use super::*;
 
-    fn host() -> BuiltBinary {
-        BuiltBinary { name: "sh".into(), path: "/bin/sh".into() }
+    fn host_for(triple: &str) -> Result<Payload, PayloadError> {
+        let binary = BuiltBinary { name: "sh".into(), path: "/bin/sh".into() };
+        verify(vec![binary], Vec::new(), Target::by_triple(triple).unwrap(), &[])
     }
 
-    fn target(triple: &str) -> &'static Target {
-        Target::by_triple(triple).unwrap()
+    #[test]
+    fn files_of_builds_are_for_their_platform_too() {
+        let file = |path: &str| Entry {
+            path: "usr/lib/libx.so".into(),
+            kind: EntryKind::File(Content::Path { path: path.into(), size: 1 }),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        let verify = |path: &str, triple: &str| {
+            verify(Vec::new(), vec![file(path)], Target::by_triple(triple).unwrap(), &["/etc".into()])
+        };
+        let payload = verify("/bin/sh", "x86_64-unknown-linux-gnu").unwrap();
+        assert!(payload.needed().contains("libc.so.6"));
+        assert_eq!(payload.describe(), "xbuild: libx.so");
+        let error = verify("/bin/sh", "aarch64-unknown-linux-gnu").unwrap_err();
+        assert!(error.to_string().starts_with("`libx.so`: it is not a program for aarch64"), "{error}");
+        // Data is data everywhere.
+        assert!(verify("/etc/passwd", "aarch64-unknown-linux-gnu").unwrap().needed().is_empty());
     }
 
     #[test]
     fn a_program_of_this_host_is_one_for_amd64_only() {
-        let payload = verify(vec![host()], target("x86_64-unknown-linux-gnu")).unwrap();
+        let payload = host_for("x86_64-unknown-linux-gnu").unwrap();
         assert!(payload.needed().contains("libc.so.6"));
         assert_eq!(payload.entries()[0].path, "usr/local/bin/sh");
-        let error = verify(vec![host()], target("aarch64-unknown-linux-gnu")).unwrap_err();
+        let error = host_for("aarch64-unknown-linux-gnu").unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::WrongBinary);
-        let error = verify(vec![host()], target("x86_64-unknown-linux-musl")).unwrap_err();
+        let error = host_for("x86_64-unknown-linux-musl").unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::WrongBinary);
     }
 
     #[test]
     fn the_same_bytes_on_two_platforms_are_refused() {
-        let payload = verify(vec![host()], target("x86_64-unknown-linux-gnu")).unwrap();
+        let payload = host_for("x86_64-unknown-linux-gnu").unwrap();
         let platforms: Vec<Platform> = ["arm64", "amd64"].iter().map(|text| text.parse().unwrap()).collect();
         let errors = same(platforms.iter().map(|platform| (platform, &payload)));
         assert_eq!(

@@ -112,7 +112,7 @@ pub struct PlatformPlan {
     pub layers: Vec<LayerPlan>,
     /// The image's configuration, defaults filled in.
     pub image: ImageSettings,
-    /// The files of the files layer.
+    /// The configured files.
     #[serde(skip)]
     pub files: Vec<FileSettings>,
     /// The base's source.
@@ -138,7 +138,7 @@ pub struct LayerPlan {
 pub enum LayerName {
     /// The files of the configuration.
     Files,
-    /// The programs.
+    /// The programs, and files that builds make.
     Payload,
 }
 
@@ -276,11 +276,14 @@ fn plan_platform(
         }
     }
     let mut layers = Vec::new();
-    if !wanted.files.is_empty() {
-        let paths = wanted.files.iter().map(|file| file.to.clone()).collect();
+    let (built, own): (Vec<&FileSettings>, Vec<&FileSettings>) =
+        wanted.files.iter().partition(|file| file.from_build.is_some());
+    if !own.is_empty() {
+        let paths = own.iter().map(|file| file.to.clone()).collect();
         layers.push(LayerPlan { name: LayerName::Files, paths });
     }
-    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}")).collect();
+    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}"));
+    let paths = paths.chain(built.iter().map(|file| file.to.clone())).collect();
     layers.push(LayerPlan { name: LayerName::Payload, paths });
     Ok(PlatformPlan {
         platform: wanted.platform.clone(),

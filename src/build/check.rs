@@ -1,13 +1,15 @@
 //! The link check of a finished image, before anything is published.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, PathBuf};
 
 use serde_json::Value;
 
 use crate::base::BaseImage;
 use crate::error::{ExitCode, Explain};
 use crate::image::{AddedLayer, Image};
-use crate::linkcheck::{self, Execution, Finding, Report, Severity};
+use crate::linkcheck::{self, Execution, Finding, MachinePaths, Report, Severity};
+use crate::payload::Payload;
 use crate::plan::PlatformPlan;
 use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
@@ -73,9 +75,9 @@ impl Explain for CheckError {
 pub(super) fn check(
     settings: &CheckSettings,
     plan: &PlatformPlan,
+    payload: &Payload,
     base: &BaseImage,
-    layers: &[AddedLayer],
-    image: &Image,
+    (layers, image): (&[AddedLayer], &Image),
     cancel: &Cancel,
 ) -> Result<Option<Report>, CheckError> {
     if settings.mode == CheckMode::Off {
@@ -111,8 +113,22 @@ pub(super) fn check(
         origin: &origin,
     };
     let mut report = linkcheck::check(&request, cancel)?;
+    report.add_machine_paths(&request, &machine_paths(payload));
     linkcheck::allow(&mut report.findings, &settings.allow);
     Ok(Some(report))
+}
+
+/// The paths of the machine in programs, each with the variable that has such a value.
+fn machine_paths(payload: &Payload) -> MachinePaths {
+    let told = |path: &PathBuf| {
+        // `OUT_DIR` is a directory of this name where cargo builds; all others are below the package that is compiled.
+        let parts: Vec<_> = path.components().map(Component::as_os_str).collect();
+        let of_build = parts.windows(3).any(|parts| parts[0] == "build" && parts[2] == "out");
+        let variable = if of_build { "OUT_DIR" } else { "CARGO_MANIFEST_DIR" };
+        (path.display().to_string(), Some(variable))
+    };
+    let of_file = |(file, paths): (&String, &Vec<PathBuf>)| (file.clone(), paths.iter().map(told).collect());
+    payload.machine_paths.iter().map(of_file).collect()
 }
 
 /// The failure that a report is, if it is one.

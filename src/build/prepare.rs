@@ -82,7 +82,12 @@ pub(super) fn prepare(
             compile::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)
                 .map_err(crate::facts::FactsError::from)?;
         let limit = platform.timeout.map(Duration::from_secs);
-        let unit = Unit { target, glibc: platform.glibc, standard, linker, limit };
+        let makers = platform.files.iter().filter_map(|file| {
+            let maker = probe.facts.project.makers.get(file.from_build.as_ref()?)?;
+            Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
+        });
+        let parts = makers.flatten().collect();
+        let unit = Unit { target, glibc: platform.glibc, standard, linker, limit, parts };
         prepared.units.insert(platform.platform.clone(), unit);
     }
     if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {

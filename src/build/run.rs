@@ -1,7 +1,7 @@
 //! The coordinator: artifacts and bases come in, images go out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use super::{BuildError, CheckError, Failures, check};
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
-use crate::compile::{self, Artifact, CompileRequest, Unit, UnitError};
+use crate::compile::{self, CompileRequest, Product, Unit, UnitError};
 use crate::facts::Probe;
+use crate::facts::project::Part;
+use crate::files::{self, Made, STANDARD};
 use crate::image::{AddedLayer, Image, ImageLayer, Parts};
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::linkcheck::Report;
 use crate::oci::annotation;
-use crate::payload::{self, BuiltBinary, Payload, PayloadError};
+use crate::payload::{self, BuiltBinary, Payload};
 use crate::plan::{Plan, PlatformPlan};
 use crate::platform::Platform;
 use crate::report::{Event, Phase, Reporter};
@@ -53,13 +55,52 @@ pub(super) struct Work<'a> {
 #[allow(clippy::large_enum_variant, reason = "there are a handful of them in a run")]
 enum Message {
     /// All programs of a platform are compiled and verified, or one is not what it should be.
-    Payload(Platform, Result<Payload, PayloadError>),
+    Payload(Platform, Result<Payload, BuildError>),
     /// cargo has ended, and these platforms lack programs.
     Compiled(Result<Vec<(Platform, UnitError)>, compile::Error>),
     /// A base is here, or is not to be had.
     Base(Platform, Result<BaseImage, BaseError>),
     /// An image is assembled, or failed.
     Image(Platform, Result<Image, BuildError>),
+}
+
+/// What cargo has told of a unit so far.
+#[derive(Default)]
+struct Build {
+    binaries: Vec<BuiltBinary>,
+    made: Made,
+    /// What is still to be made beside the programs.
+    parts: BTreeSet<(String, Part)>,
+    /// True once its payload went to the coordinator.
+    sent: bool,
+}
+
+impl Build {
+    fn take(&mut self, product: &Product) {
+        match product {
+            Product::Program(artifact) => {
+                let binary = BuiltBinary { name: artifact.binary.clone(), path: artifact.path.clone() };
+                if !self.binaries.contains(&binary) {
+                    self.binaries.push(binary);
+                }
+            }
+            Product::OutDir { package_id, folder, .. } => {
+                self.made.add_folder(package_id, folder.clone());
+                self.parts.remove(&(package_id.clone(), Part::Script));
+            }
+            Product::Library { package_id, files, .. } => {
+                for file in files {
+                    self.made.add_file(package_id, file.clone());
+                }
+                self.parts.remove(&(package_id.clone(), Part::Library));
+            }
+        }
+    }
+
+    /// True if all programs are there, and all else that is wanted.
+    fn is_whole(&self, programs: usize) -> bool {
+        self.binaries.len() == programs && self.parts.is_empty()
+    }
 }
 
 /// What a platform still waits for.
@@ -136,7 +177,7 @@ impl Work<'_> {
                         Err(error) => failed.push((platform, error)),
                     }
                 }
-                Message::Payload(platform, Err(error)) => failed.push((platform, error.into())),
+                Message::Payload(platform, Err(error)) => failed.push((platform, error)),
                 Message::Base(platform, Err(error)) => failed.push((platform, error.into())),
                 Message::Compiled(Ok(lacking)) => {
                     failed.extend(lacking.into_iter().map(|(platform, error)| (platform, error.into())));
@@ -229,33 +270,62 @@ impl Work<'_> {
             color: self.settings.color,
             source_date_epoch: Some(self.plan.created.seconds),
         };
-        let mut built: BTreeMap<usize, Vec<BuiltBinary>> = BTreeMap::new();
+        let machine = compile::machine_folders(&request);
         let wanted = self.plan.binaries.len();
-        let outcome = compile::compile(&request, cancel, self.reporter, &mut |artifact: &Artifact| {
-            let binaries = built.entry(artifact.unit).or_default();
-            let binary = BuiltBinary { name: artifact.binary.clone(), path: artifact.path.clone() };
-            if !binaries.contains(&binary) {
-                binaries.push(binary);
-            }
-            if binaries.len() == wanted
-                && let Some(platform) = platforms.get(artifact.unit)
-            {
-                let mut binaries = std::mem::take(binaries);
-                binaries.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut builds: Vec<Build> = units.iter().map(|unit| self.started(unit)).collect();
+        let send = |unit: usize, build: &mut Build| {
+            if let Some(platform) = platforms.get(unit).filter(|_| !build.sent) {
+                build.sent = true;
                 self.phase(platform, Phase::Verify);
-                let payload = self.verify(platform, binaries);
+                let payload = self.verify(platform, build, &machine);
                 sender.send(Message::Payload((*platform).clone(), payload)).ok();
             }
+        };
+        let outcome = compile::compile(&request, cancel, self.reporter, &mut |product: &Product| {
+            let unit = product.unit();
+            let Some(build) = builds.get_mut(unit).filter(|build| !build.sent) else { return };
+            build.take(product);
+            if build.is_whole(wanted) {
+                send(unit, build);
+            }
         })?;
+        // What is still lacking beside the programs was not to be built: the message is that of whoever wants it.
+        for (unit, build) in builds.iter_mut().enumerate() {
+            let failed = outcome.failures.iter().any(|(failed, _)| *failed == unit);
+            if build.binaries.len() == wanted && !failed {
+                send(unit, build);
+            }
+        }
         let failures = outcome.failures.into_iter();
         Ok(failures.filter_map(|(unit, error)| Some(((*platforms.get(unit)?).clone(), error))).collect())
     }
 
-    fn verify(&self, platform: &Platform, binaries: Vec<BuiltBinary>) -> Result<Payload, PayloadError> {
-        let Some(plan) = self.platform_plan(platform) else {
-            return Ok(Payload { programs: Vec::new() });
-        };
-        payload::verify(binaries, plan.target)
+    /// What is known of a unit's build before it begins: the toolchain's own libraries are there.
+    fn started(&self, unit: &Unit) -> Build {
+        let mut build = Build { parts: unit.parts.clone(), ..Build::default() };
+        let sysroot = &self.probe.rust.sysroot;
+        build.made.add_folder(STANDARD, sysroot.join("lib/rustlib").join(&unit.target.triple).join("lib"));
+        build
+    }
+
+    fn verify(
+        &self,
+        platform: &Platform,
+        build: &mut Build,
+        machine: &[PathBuf],
+    ) -> Result<Payload, BuildError> {
+        let plan = self.platform_plan(platform).ok_or_else(|| BuildError::Lost(platform.to_string()))?;
+        let mut binaries = std::mem::take(&mut build.binaries);
+        binaries.sort_by(|a, b| a.name.cmp(&b.name));
+        let makers = &self.probe.facts.project.makers;
+        let id =
+            |spec: &String| makers.get(spec).map_or(STANDARD, |maker| maker.package_id.as_str()).to_owned();
+        let specs = plan.files.iter().filter_map(|file| file.from_build.as_ref());
+        let ids = specs.map(|spec| (spec.clone(), id(spec))).collect();
+        let files = files::built(&plan.files, &build.made, &ids)?;
+        let mut payload = payload::verify(binaries, files, plan.target, machine)?;
+        payload.made = std::mem::take(&mut build.made);
+        Ok(payload)
     }
 
     /// Fetches a platform's base on a thread of its own.
@@ -344,7 +414,7 @@ impl Work<'_> {
             created: self.plan.created.seconds,
             annotations: &annotations,
         })?;
-        self.check(plan, base, &layers, &image, cancel)?;
+        self.check(plan, payload, base, (&layers, &image), cancel)?;
         self.phase(platform, Phase::Done);
         self.reporter.report(Event::Built {
             platform: platform.clone(),
@@ -362,16 +432,22 @@ impl Work<'_> {
     fn check(
         &self,
         plan: &PlatformPlan,
+        payload: &Payload,
         base: &BaseImage,
-        layers: &[AddedLayer],
-        image: &Image,
+        built: (&[AddedLayer], &Image),
         cancel: &Cancel,
     ) -> Result<(), CheckError> {
         let settings = &self.settings.check;
         if settings.mode != CheckMode::Off {
             self.phase(&plan.platform, Phase::Check);
         }
-        let Some(report) = check::check(settings, plan, base, layers, image, cancel)? else { return Ok(()) };
+        let checked = check::check(settings, plan, payload, base, built, cancel)?;
+        let Some(mut report) = checked else { return Ok(()) };
+        let project = &self.probe.facts.project;
+        report.explain_built(&payload.machine, |library| {
+            let (package, path) = payload.made.library(library)?;
+            Some(format!("{}:{path}", project.spec_of(package)))
+        });
         let verdict = check::verdict(settings.mode, &report);
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         checks.insert(plan.platform.clone(), report);

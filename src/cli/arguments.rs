@@ -350,14 +350,28 @@ pub(super) struct BuildOptions {
     pub(super) config: Option<PathBuf>,
 
     /// The package or packages whose programs go into the image
+    ///
+    /// As cargo's: a name, `name@version`, a URL, or a pattern of names.
     #[arg(short, long, value_name = "SPEC", help_heading = CARGO)]
     package: Vec<String>,
+    /// The programs of all members of the workspace
+    #[arg(long, conflicts_with = "package", help_heading = CARGO)]
+    workspace: bool,
+    /// A member that --workspace leaves out
+    #[arg(long, value_name = "SPEC", conflicts_with = "package", help_heading = CARGO)]
+    exclude: Vec<String>,
     /// A program that goes into the image
     #[arg(long, value_name = "NAME", help_heading = CARGO)]
     bin: Vec<String>,
     /// Every program of the packages goes into the image
     #[arg(long, conflicts_with = "bin", help_heading = CARGO)]
     bins: bool,
+    /// An example that goes into the image as a program does
+    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    example: Vec<String>,
+    /// Every example of the packages goes into the image
+    #[arg(long, conflicts_with = "example", help_heading = CARGO)]
+    examples: bool,
     /// Features to enable, separated by spaces or commas
     #[arg(short = 'F', long, value_name = "FEATURES", help_heading = CARGO)]
     features: Vec<String>,
@@ -416,6 +430,10 @@ impl BuildOptions {
             packages: self.package.clone(),
             bins: self.bin.clone(),
             all_bins: self.bins,
+            examples: self.example.clone(),
+            all_examples: self.examples,
+            workspace: self.workspace,
+            exclude: self.exclude.clone(),
             features: self.features.clone(),
             all_features: self.all_features,
             no_default_features: self.no_default_features,

@@ -1,21 +1,23 @@
 //! The cargo process: what it says, what that means for each target, and how it is ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use cargo_metadata::{Message, TargetKind};
+use cargo_metadata::{CrateType, Message, TargetKind};
 
 use super::prepare::{Batch, Prepared, command};
 use super::stderr::{self, Piece, Pieces, Units};
 use super::wrapper::KeptRemark;
 use super::{
-    Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Unit, UnitError, configuration, prime,
+    Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
+    prefixes, prime,
 };
 use crate::catalog::Target;
+use crate::facts::project::{Part, ProgramKind};
 use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -75,17 +77,18 @@ pub(super) fn run_all(
     prepared: &Prepared,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-    on_artifact: &mut dyn FnMut(&Artifact),
+    on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
     let binaries = request.project.binaries.iter().map(|binary| binary.name.clone());
-    let missing: BTreeSet<String> = binaries.collect();
+    let programs: BTreeSet<String> = binaries.collect();
+    let missing = |unit: &Unit| Missing { programs: programs.clone(), parts: unit.parts.clone() };
     let mut run = Run {
         request,
         prepared,
         cancel,
         reporter,
-        on_artifact,
-        missing: Mutex::new(request.units.iter().map(|_| missing.clone()).collect()),
+        on_product,
+        missing: Mutex::new(request.units.iter().map(missing).collect()),
         before: (0, 0),
         outcome: Outcome::default(),
     };
@@ -106,12 +109,26 @@ struct Run<'a> {
     prepared: &'a Prepared,
     cancel: &'a Cancel,
     reporter: &'a dyn Reporter,
-    on_artifact: &'a mut dyn FnMut(&Artifact),
-    /// The binaries that each unit lacks.
-    missing: Mutex<Vec<BTreeSet<String>>>,
+    on_product: &'a mut dyn FnMut(&Product),
+    /// What each unit lacks.
+    missing: Mutex<Vec<Missing>>,
     /// The units of processes that have ended: done, in all.
     before: (u64, u64),
     outcome: Outcome,
+}
+
+/// What a unit lacks.
+struct Missing {
+    /// The names of programs.
+    programs: BTreeSet<String>,
+    /// What builds of packages are to make beside them.
+    parts: BTreeSet<(String, Part)>,
+}
+
+impl Missing {
+    fn is_empty(&self) -> bool {
+        self.programs.is_empty() && self.parts.is_empty()
+    }
 }
 
 /// How one cargo process ended.
@@ -141,7 +158,7 @@ impl Run<'_> {
                 let running = ended.running.clone();
                 self.outcome.failures.push((*unit, UnitError::TimedOut { cancelled, running }));
             }
-            open.retain(|unit| !ended.expired.contains(unit) && self.lacks(*unit).is_some());
+            open.retain(|unit| !ended.expired.contains(unit) && self.is_lacking(*unit, ended.success));
             if open.is_empty() {
                 return Ok(());
             }
@@ -158,7 +175,14 @@ impl Run<'_> {
     /// A binary that the unit lacks.
     fn lacks(&self, unit: usize) -> Option<String> {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing[unit].first().cloned()
+        missing[unit].programs.first().cloned()
+    }
+
+    /// True if something is missing. Where cargo has succeeded, what only a program for another target depends on was
+    /// not to be built: whoever wants its files finds none.
+    fn is_lacking(&self, unit: usize, success: bool) -> bool {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if success { !missing[unit].programs.is_empty() } else { !missing[unit].is_empty() }
     }
 
     fn skip(&mut self, units: &[usize]) {
@@ -279,15 +303,20 @@ impl Run<'_> {
         })
     }
 
-    fn message(
-        &mut self,
-        bytes: &[u8],
-        units: &[usize],
-        missing: &Mutex<Vec<BTreeSet<String>>>,
-        log: &mut Log,
-    ) {
-        // What is no message of cargo's is what a build script or a wrapper has written to the wrong place.
-        let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_slice(bytes) else { return };
+    fn message(&mut self, bytes: &[u8], units: &[usize], missing: &Mutex<Vec<Missing>>, log: &mut Log) {
+        let artifact = match serde_json::from_slice(bytes) {
+            Ok(Message::CompilerArtifact(artifact)) => artifact,
+            Ok(Message::BuildScriptExecuted(script)) => {
+                let (package_id, folder) = (script.package_id.repr, PathBuf::from(script.out_dir));
+                if let Some(unit) = self.unit_of(&folder, units) {
+                    made(missing, unit, (package_id.clone(), Part::Script));
+                    (self.on_product)(&Product::OutDir { unit, package_id, folder });
+                }
+                return;
+            }
+            // What is no message of cargo's is what a build script or a wrapper has written to the wrong place.
+            _ => return,
+        };
         log.compiled = true;
         // Its progress lines count better; these are not there where it is told to be quiet.
         if log.total.is_none() {
@@ -295,18 +324,33 @@ impl Run<'_> {
             let done = self.before.0 + log.done;
             self.reporter.report(Event::Crates { done, total: None, active: String::new() });
         }
+        if artifact.executable.is_none() {
+            self.library(artifact, units, missing);
+            return;
+        }
         let Some(path) = artifact.executable else { return };
-        let is_ours = artifact.target.kind.contains(&TargetKind::Bin)
-            && self.request.project.binaries.iter().any(|binary| {
-                binary.name == artifact.target.name && binary.package_id == artifact.package_id.repr
-            });
-        // `<target folder>/<triple>/<profile>/<binary>`: the message itself carries no triple.
-        let triple = path.parent().and_then(|profile| profile.parent()?.file_name());
+        let kind = if artifact.target.kind.contains(&TargetKind::Bin) {
+            ProgramKind::Bin
+        } else {
+            ProgramKind::Example
+        };
+        let is_ours = self.request.project.binaries.iter().any(|binary| {
+            (&binary.name, binary.kind, &binary.package_id)
+                == (&artifact.target.name, kind, &artifact.package_id.repr)
+        });
+        // `<target folder>/<triple>/<profile>/<binary>`: the message itself carries no triple. Examples have a folder
+        // of their own in it.
+        let profile = match kind {
+            ProgramKind::Bin => path.parent(),
+            ProgramKind::Example => path.parent().and_then(|examples| examples.parent()),
+        };
+        let triple = profile.and_then(|profile| profile.parent()?.file_name());
         let unit =
             units.iter().find(|unit| Some(self.request.units[**unit].target.triple.as_str()) == triple);
         let (true, Some(unit)) = (is_ours, unit) else { return };
-        let is_new =
-            missing.lock().unwrap_or_else(PoisonError::into_inner)[*unit].remove(&artifact.target.name);
+        let is_new = missing.lock().unwrap_or_else(PoisonError::into_inner)[*unit]
+            .programs
+            .remove(&artifact.target.name);
         if is_new {
             let artifact = Artifact {
                 unit: *unit,
@@ -314,9 +358,45 @@ impl Run<'_> {
                 path: path.into(),
                 fresh: artifact.fresh,
             };
-            (self.on_artifact)(&artifact);
+            (self.on_product)(&Product::Program(artifact.clone()));
             self.outcome.artifacts.push(artifact);
         }
+    }
+
+    /// A shared library that cargo has made, for whoever needs it beside the program.
+    fn library(
+        &mut self,
+        artifact: cargo_metadata::Artifact,
+        units: &[usize],
+        missing: &Mutex<Vec<Missing>>,
+    ) {
+        let is_shared = [CrateType::CDyLib, CrateType::DyLib]
+            .iter()
+            .any(|kind| artifact.target.crate_types.contains(kind));
+        let files = artifact.filenames.into_iter().map(PathBuf::from);
+        let files: Vec<PathBuf> =
+            files.filter(|file| file.extension().is_some_and(|extension| extension == "so")).collect();
+        let Some(unit) = files.first().filter(|_| is_shared).and_then(|file| self.unit_of(file, units))
+        else {
+            return;
+        };
+        let package_id = artifact.package_id.repr;
+        made(missing, unit, (package_id.clone(), Part::Library));
+        (self.on_product)(&Product::Library { unit, package_id, files });
+    }
+
+    /// The unit that something was made for: its triple is in the path, below the directory that cargo builds in. What
+    /// is for the host itself has none.
+    fn unit_of(&self, path: &Path, units: &[usize]) -> Option<usize> {
+        let project = self.request.project;
+        let target_dir = prefixes::target_dir(self.request);
+        let roots = [Some(&target_dir), project.build_directory.as_ref()];
+        let below = roots.into_iter().flatten().find_map(|root| path.strip_prefix(root).ok()).unwrap_or(path);
+        let mut of_path = units.iter().copied().filter(|unit| {
+            let triple = self.request.units[*unit].target.triple.as_str();
+            below.components().any(|part| part.as_os_str() == triple)
+        });
+        of_path.next()
     }
 
     fn stderr(&mut self, line: &str, log: &mut Log) {
@@ -355,6 +435,12 @@ impl Run<'_> {
     }
 }
 
+/// Takes down that something is there which a unit lacked.
+fn made(missing: &Mutex<Vec<Missing>>, unit: usize, part: (String, Part)) {
+    let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
+    missing[unit].parts.remove(&part);
+}
+
 /// What one cargo process has said.
 #[derive(Default)]
 struct Log {
@@ -369,11 +455,7 @@ struct Log {
 }
 
 /// The units that lack programs and whose time has run out.
-fn overdue(
-    limits: &[(usize, Duration)],
-    elapsed: Duration,
-    missing: &Mutex<Vec<BTreeSet<String>>>,
-) -> Vec<usize> {
+fn overdue(limits: &[(usize, Duration)], elapsed: Duration, missing: &Mutex<Vec<Missing>>) -> Vec<usize> {
     let missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
     limits
         .iter()

@@ -7,11 +7,11 @@
 //! wrong no fails the link with the linker's message, and `toolchain = "zig"` mends it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId, TargetKind};
 
-use crate::facts::project::Binary;
+use crate::facts::project::{Binary, Maker, ProgramKind};
 use crate::toolchain::rust::RustData;
 
 /// What the dependency graph says.
@@ -23,9 +23,20 @@ pub struct Graph {
     pub bindgen: bool,
     /// True if one does that runs for what the host needs: other build scripts and procedural macros.
     pub bindgen_on_host: bool,
-    /// The folders of packages that are neither from a registry nor below the workspace's root, by the
-    /// package's name.
-    pub outside: BTreeMap<String, PathBuf>,
+    /// The directories that sources lie in, each once, sorted.
+    pub sources: Vec<SourceFolder>,
+}
+
+/// What programs have in place of the directory where cargo keeps a registry's packages.
+pub(super) const REGISTRY: &str = "/cargo/registry/src";
+
+/// A directory that sources lie in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceFolder {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// What programs have in its place, unless it lies in a directory that has a name itself.
+    pub mapped: String,
 }
 
 /// A package that seems to compile or link C code.
@@ -38,10 +49,10 @@ pub struct CCode {
 }
 
 impl Graph {
-    /// Reads cargo's metadata for the given binaries. Optional dependencies of other targets count, too: the
-    /// metadata is of all targets.
+    /// Reads cargo's metadata for the given binaries, and for the packages whose builds make files beside them.
+    /// Optional dependencies of other targets count, too: the metadata is of all targets.
     #[must_use]
-    pub fn of(metadata: &Metadata, binaries: &[Binary]) -> Self {
+    pub fn of(metadata: &Metadata, binaries: &[Binary], makers: &BTreeMap<String, Maker>) -> Self {
         let packages: BTreeMap<&PackageId, &Package> =
             metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes: BTreeMap<&PackageId, &Node> =
@@ -50,7 +61,10 @@ impl Graph {
         let mut open: Vec<&PackageId> = packages
             .keys()
             .copied()
-            .filter(|id| binaries.iter().any(|binary| binary.package_id == id.repr))
+            .filter(|id| {
+                binaries.iter().any(|binary| binary.package_id == id.repr)
+                    || makers.values().any(|maker| maker.package_id == id.repr)
+            })
             .collect();
         let mut seen: BTreeSet<&PackageId> = open.iter().copied().collect();
         let mut signs = BTreeSet::new();
@@ -77,7 +91,11 @@ impl Graph {
             {
                 signs.insert(CCode { package: package.name.to_string(), sign: library.clone() });
             }
-            for dependency in of_kind(DependencyKind::Normal) {
+            // Examples are built with what tests are built with.
+            let example =
+                |binary: &Binary| binary.kind == ProgramKind::Example && binary.package_id == id.repr;
+            let development = of_kind(DependencyKind::Development).filter(|_| binaries.iter().any(example));
+            for dependency in of_kind(DependencyKind::Normal).chain(development) {
                 let is_macro = packages.get(&dependency.pkg).is_some_and(|package| is_macro(package));
                 if is_macro {
                     on_host.push(&dependency.pkg);
@@ -88,7 +106,7 @@ impl Graph {
         }
         graph.bindgen_on_host = uses_bindgen(on_host, &packages, &nodes);
         graph.c_code = signs.into_iter().next();
-        graph.outside = outside(metadata);
+        graph.sources = sources(metadata);
         graph
     }
 }
@@ -121,15 +139,60 @@ fn is_macro(package: &Package) -> bool {
     package.targets.iter().any(|target| target.kind.contains(&TargetKind::ProcMacro))
 }
 
-fn outside(metadata: &Metadata) -> BTreeMap<String, PathBuf> {
-    metadata
-        .packages
-        .iter()
-        .filter(|package| package.source.is_none())
-        .filter_map(|package| Some((package.name.to_string(), package.manifest_path.parent()?)))
-        .filter(|(_, folder)| !folder.starts_with(&metadata.workspace_root))
-        .map(|(name, folder)| (name, folder.as_std_path().to_owned()))
-        .collect()
+/// The directories of all packages, and those that their targets' files lie in beside these.
+///
+/// A registry's packages lie together: in cargo's own directory, whose name depends on which mirror they come from, or
+/// where they were vendored. One name for all of them keeps the list short, and a program the same whichever it was.
+fn sources(metadata: &Metadata) -> Vec<SourceFolder> {
+    let mut sources = BTreeSet::new();
+    for package in &metadata.packages {
+        let Some(folder) = package.manifest_path.parent() else { continue };
+        let together = folder.parent().filter(|parent| package.source.is_some() && parent.parent().is_some());
+        if let Some(parent) = together {
+            let cargos_own = parent.parent().is_some_and(|above| above.ends_with("registry/src"));
+            let mapped = if cargos_own { REGISTRY } else { "/vendor" };
+            sources.insert(SourceFolder { folder: parent.into(), mapped: mapped.into() });
+            continue;
+        }
+        let label = label(metadata, package);
+        let elsewhere: BTreeSet<_> = package
+            .targets
+            .iter()
+            .filter_map(|target| clean(target.src_path.as_std_path()).parent().map(Path::to_owned))
+            .filter(|source| !source.starts_with(folder))
+            .collect();
+        for (number, source) in elsewhere.into_iter().enumerate() {
+            let mapped = format!("/packages/{label}/outside-{number}");
+            sources.insert(SourceFolder { folder: source, mapped });
+        }
+        let mapped = format!("/packages/{label}");
+        sources.insert(SourceFolder { folder: folder.into(), mapped });
+    }
+    sources.into_iter().collect()
+}
+
+/// A path without `.` and `..`, which cargo leaves in those of targets.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// The package's name, with its version where another local package has that name too.
+fn label(metadata: &Metadata, package: &Package) -> String {
+    let same = |other: &&Package| other.name == package.name && other.source.is_none();
+    if metadata.packages.iter().filter(same).count() > 1 {
+        return format!("{}-{}", package.name, package.version);
+    }
+    package.name.to_string()
 }
 
 #[cfg(test)]
@@ -188,8 +251,9 @@ mod tests {
             "workspace_root": "/w", "metadata": null
         }))
         .unwrap();
-        let binary = Binary { name: "app".into(), package: "app".into(), package_id: id("app") };
-        Graph::of(&metadata, &[binary])
+        let (name, kind) = ("app".to_owned(), ProgramKind::Bin);
+        let binary = Binary { package: name.clone(), name, kind, package_id: id("app") };
+        Graph::of(&metadata, &[binary], &BTreeMap::new())
     }
 
     #[test]
@@ -248,8 +312,19 @@ mod tests {
     }
 
     #[test]
-    fn path_dependencies_elsewhere_are_listed() {
+    fn every_directory_of_sources_has_a_name() {
         let graph = graph(&[("app", None, &[("local-a", None)]), ("local-a", None, &[])]);
-        assert_eq!(graph.outside, BTreeMap::from([("local-a".into(), "/else/local-a".into())]));
+        let named: Vec<_> = graph
+            .sources
+            .iter()
+            .map(|source| (source.folder.to_str().unwrap(), source.mapped.as_str()))
+            .collect();
+        let expected = [
+            // Those of a registry lie together, here where they were vendored.
+            ("/", "/packages/local-a/outside-0"),
+            ("/else", "/vendor"),
+            ("/else/local-a", "/packages/local-a"),
+        ];
+        assert_eq!(named, expected);
     }
 }

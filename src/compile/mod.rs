@@ -17,11 +17,13 @@ mod environment;
 mod flags;
 pub mod graph;
 pub mod places;
+mod prefixes;
 mod prepare;
 pub mod prime;
 mod stderr;
 pub mod wrapper;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +32,7 @@ use serde::Serialize;
 
 use crate::catalog::{Libc, Target};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::project::Project;
+use crate::facts::project::{Part, Project};
 use crate::report::Reporter;
 use crate::settings::{CargoSettings, OnFailure, ToolchainChoice};
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -95,6 +97,8 @@ pub struct Unit {
     pub linker: Linker,
     /// How long it may take, from the start of [`compile`].
     pub limit: Option<Duration>,
+    /// What must be there beside the programs, by the package's id.
+    pub parts: BTreeSet<(String, Part)>,
 }
 
 /// What links a target's programs.
@@ -120,6 +124,42 @@ pub struct Artifact {
     pub path: PathBuf,
     /// True if cargo had nothing to do for it.
     pub fresh: bool,
+}
+
+/// Something that cargo has finished for a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// A program.
+    Program(Artifact),
+    /// A build script has run.
+    OutDir {
+        /// The index of its unit.
+        unit: usize,
+        /// The package's id.
+        package_id: String,
+        /// `OUT_DIR`.
+        folder: PathBuf,
+    },
+    /// A shared library.
+    Library {
+        /// The index of its unit.
+        unit: usize,
+        /// The package's id.
+        package_id: String,
+        /// The files of it.
+        files: Vec<PathBuf>,
+    },
+}
+
+impl Product {
+    /// The index of the unit that it is for.
+    #[must_use]
+    pub fn unit(&self) -> usize {
+        match self {
+            Self::Program(artifact) => artifact.unit,
+            Self::OutDir { unit, .. } | Self::Library { unit, .. } => *unit,
+        }
+    }
 }
 
 /// What came of it.
@@ -342,14 +382,21 @@ pub fn effective_glibc(
     Ok(Some(wanted.min(zig.newest_glibc())))
 }
 
-/// Compiles the binaries for every unit. `on_artifact` is called for each program as soon as it is there, on
-/// the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
+/// The directories of this machine that compilers are told other names for. What of them is still in a program was
+/// asked for.
+#[must_use]
+pub fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+    prefixes::machine_folders(request)
+}
+
+/// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
+/// whatever else builds make of shared libraries and files, on the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
 /// in the outcome.
 pub fn compile(
     request: &CompileRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-    on_artifact: &mut dyn FnMut(&Artifact),
+    on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
     fs::create_dir_all(request.cache)?;
     let remarks = fs::temporary_file(request.cache)?;
@@ -357,7 +404,7 @@ pub fn compile(
     let primer = cancel.child();
     let result = std::thread::scope(|scope| {
         scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
-        let result = cargo::run_all(request, &prepared, cancel, reporter, on_artifact);
+        let result = cargo::run_all(request, &prepared, cancel, reporter, on_product);
         // Whatever is still being primed nobody waits for any more.
         primer.interrupt();
         result

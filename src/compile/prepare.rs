@@ -5,20 +5,20 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::configuration::{Configuration, GLOBAL_FLAGS};
+use super::configuration::GLOBAL_FLAGS;
 use super::flags::{self, Flags, Prefix};
 use super::wrapper::rustc::{self, Rustc};
 use super::wrapper::{
     FOLDER_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
     host_variables, lld,
 };
-use super::{CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment};
+use super::{CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes};
 use crate::catalog::Libc;
+use crate::facts::project::{ProgramKind, Project};
 use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
-use crate::sys::fs;
 use crate::sys::process::Command;
 use crate::toolchain::rust::{RustData, Standard};
 
@@ -39,8 +39,19 @@ pub(super) struct Batch {
     pub(super) units: Vec<usize>,
     /// cargo's `--target-dir`.
     target_dir: PathBuf,
+    /// The directory's name, if it is not the project's own but one in it.
+    folder: Option<String>,
     /// Whether the standard library is built with them.
     standard: Standard,
+}
+
+impl Batch {
+    /// The place for what is only needed while building, where cargo's configuration has one and this batch needs
+    /// another.
+    fn build_dir(&self, project: &Project) -> Option<PathBuf> {
+        let name = self.folder.as_ref()?;
+        Some(project.build_directory.as_ref()?.join(name))
+    }
 }
 
 /// Everything that is found out before cargo starts.
@@ -70,8 +81,8 @@ pub(super) fn prepare(
             ),
         });
     }
-    let target_dir = target_dir(request);
-    let prefixes = prefixes(request, &target_dir);
+    let target_dir = prefixes::target_dir(request);
+    let prefixes = prefixes::prefixes(request);
     let text: Vec<_> = prefixes.iter().map(Prefix::text).collect();
     let mut variables: Vec<(OsString, OsString)> = vec![
         (PROGRAM_VARIABLE.into(), request.program.into()),
@@ -185,58 +196,28 @@ fn bindgen(
     Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
 }
 
-fn target_dir(request: &CompileRequest<'_>) -> PathBuf {
-    request.settings.target_dir.clone().unwrap_or_else(|| request.project.target_directory.clone())
-}
-
-/// The folders of this machine that would otherwise be in programs: in panics' messages, in `file!()`, in
-/// `__FILE__`.
-fn prefixes(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Prefix> {
-    let mut prefixes =
-        vec![Prefix::new(&request.project.workspace_root, "/workspace"), Prefix::new(target_dir, "/target")];
-    if let Some(home) = Configuration::cargo_home(request.environment) {
-        prefixes.push(Prefix::new(&home, "/cargo"));
-    }
-    // Where rust-src is installed rustc shows the standard library's files there, else as below.
-    if let Some(commit) = &request.rust.commit {
-        prefixes.push(Prefix::new(&request.rust.source(), format!("/rustc/{commit}")));
-    }
-    for (package, folder) in &request.graph.outside {
-        prefixes.push(Prefix::new(folder, format!("/packages/{package}")));
-    }
-    // A path may be said with its links resolved, too.
-    for index in 0..prefixes.len() {
-        if let Ok(real) = fs::canonicalize(&prefixes[index].from)
-            && real != prefixes[index].from
-        {
-            let to = prefixes[index].to.clone();
-            prefixes.push(Prefix { from: real, to });
-        }
-    }
-    flags::sorted(prefixes)
-}
-
 /// Divides the units among cargo processes. Which folder a unit gets depends on it alone where it can, so that
 /// another run with other platforms finds what this one has built.
 fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
-    let mut by_folder: BTreeMap<(Standard, PathBuf), Vec<usize>> = BTreeMap::new();
+    let mut by_folder: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
     for (index, unit) in request.units.iter().enumerate() {
         let older = request
             .units
             .iter()
             .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
         let folder = match (unit.standard, unit.glibc) {
-            (Standard::Built, _) => target_dir.join("build-std"),
-            (Standard::Installed, Some((major, minor))) if older => {
-                target_dir.join(format!("glibc-{major}.{minor}"))
-            }
-            (Standard::Installed, _) => target_dir.to_owned(),
+            (Standard::Built, _) => Some("build-std".to_owned()),
+            (Standard::Installed, Some((major, minor))) if older => Some(format!("glibc-{major}.{minor}")),
+            (Standard::Installed, _) => None,
         };
         by_folder.entry((unit.standard, folder)).or_default().push(index);
     }
     by_folder
         .into_iter()
-        .map(|((standard, target_dir), units)| Batch { units, target_dir, standard })
+        .map(|((standard, folder), units)| {
+            let target_dir = folder.as_ref().map_or(target_dir.to_owned(), |name| target_dir.join(name));
+            Batch { units, target_dir, folder, standard }
+        })
         .collect()
 }
 
@@ -258,12 +239,28 @@ pub(super) fn command(
         .arg(&batch.target_dir)
         .args(["--profile", &settings.profile])
         .folder(folder);
-    let packages: BTreeSet<_> = request.project.binaries.iter().map(|binary| &binary.package).collect();
+    let project = request.project;
+    let libraries = project.makers.values().filter(|maker| maker.library);
+    let ids = project.binaries.iter().map(|binary| &binary.package_id);
+    let ids = ids.chain(libraries.clone().map(|maker| &maker.package_id));
+    let packages: BTreeSet<_> = ids.map(|id| project.spec_of(id)).collect();
     for package in packages {
         command = command.args(["--package", package]);
     }
-    for binary in &request.project.binaries {
-        command = command.args(["--bin", &binary.name]);
+    if libraries.count() > 0 {
+        command = command.arg("--lib");
+    }
+    for binary in &project.binaries {
+        let option = match binary.kind {
+            ProgramKind::Bin => "--bin",
+            ProgramKind::Example => "--example",
+        };
+        command = command.args([option, &binary.name]);
+    }
+    // Batches share triples, and so they would share what is only needed while building.
+    if let Some(own) = batch.build_dir(project) {
+        let value = toml::Value::String(own.display().to_string());
+        command = command.arg("--config").arg(format!("build.build-dir={value}"));
     }
     if !settings.features.is_empty() {
         command = command.args(["--features", &settings.features.join(",")]);

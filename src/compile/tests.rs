@@ -1,11 +1,13 @@
 //! Whole runs with a shell script in cargo's place.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use semver::Version;
 
 use super::*;
-use crate::facts::project::{Binary, PackageFacts};
+use crate::facts::project::{Binary, Maker, PackageFacts, Part, ProgramKind};
 use crate::report::{Event, Level};
 use crate::settings::ZigWay;
 
@@ -26,6 +28,13 @@ message() {
 }
 artifact() { message bin "\"/w/target/${2:-}$1/release/app\""; }
 library() { message lib null; }
+made() {
+    echo '{"reason":"build-script-executed","package_id":"part","linked_libs":[],"linked_paths":[],"cfgs":[],'\
+'"env":[],"out_dir":"/w/target/'$1'/build/part-12/out"}'
+}
+plugin() {
+    message cdylib null | sed -e 's/path+file[^"]*/plug/' -e 's#"filenames":\[\]#"filenames":["/w/target/'$1'/release/libplug.so"]#'
+}
 "#;
 
 #[derive(Default)]
@@ -45,12 +54,14 @@ struct Fake {
     environment: Environment,
     units: Vec<Unit>,
     on_failure: OnFailure,
+    /// What the last run told.
+    products: RefCell<Vec<Product>>,
 }
 
 fn unit(triple: &str, linker: Linker) -> Unit {
     let target = Target::by_triple(triple).unwrap();
     let standard = if triple == ARMV7_MUSL { Standard::Built } else { Standard::Installed };
-    Unit { target, glibc: None, standard, linker, limit: None }
+    Unit { target, glibc: None, standard, linker, limit: None, parts: BTreeSet::new() }
 }
 
 impl Fake {
@@ -71,9 +82,14 @@ impl Fake {
         let project = Project {
             workspace_root: "/w".into(),
             target_directory: "/w/target".into(),
+            build_directory: None,
+            left_out: Vec::new(),
+            makers: BTreeMap::new(),
+            specs: [(name("path+file:///w#app@1.0.0"), name("app"))].into(),
             binaries: vec![Binary {
                 name: name("app"),
                 package: name("app"),
+                kind: ProgramKind::Bin,
                 package_id: name("path+file:///w#app@1.0.0"),
             }],
             package: PackageFacts {
@@ -89,7 +105,8 @@ impl Fake {
         };
         let settings = CargoSettings { profile: name("release"), ..CargoSettings::default() };
         let environment = Environment::default();
-        Self { folder, rust, project, settings, environment, units, on_failure: OnFailure::KeepGoing }
+        let (on_failure, products) = (OnFailure::KeepGoing, RefCell::default());
+        Self { folder, rust, project, settings, environment, units, on_failure, products }
     }
 
     fn run_with(&self, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Outcome, Error> {
@@ -115,7 +132,7 @@ impl Fake {
             color: false,
             source_date_epoch: None,
         };
-        compile(&request, cancel, reporter, &mut |_| ())
+        compile(&request, cancel, reporter, &mut |product| self.products.borrow_mut().push(product.clone()))
     }
 
     fn run(&self) -> Outcome {
@@ -453,4 +470,35 @@ fn rust_lld_links_only_static_programs_without_c_code() {
     assert_eq!(choose(ARM64, auto, installed, false, &[linker]), Linker::Configured);
     assert_eq!(choose(ARM64, ToolchainChoice::Zig, installed, false, &[linker]), Linker::Zig);
     assert_eq!(choose(ARM64, ToolchainChoice::Cargo, installed, false, &[]), Linker::Configured);
+}
+
+#[test]
+fn what_builds_make_for_a_target_is_told() {
+    let script = format!(
+        "made release; made {ARM64}/release; made unknown/release; plugin {ARM64}; artifact {ARM64}; library"
+    );
+    let fake = Fake::new(&script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
+    fake.run();
+    let made: Vec<Product> = fake.products.take();
+    let folder = format!("/w/target/{ARM64}/release/build/part-12/out").into();
+    let files = vec![format!("/w/target/{ARM64}/release/libplug.so").into()];
+    assert_eq!(made[0], Product::OutDir { unit: 1, package_id: "part".into(), folder });
+    assert_eq!(made[1], Product::Library { unit: 1, package_id: "plug".into(), files });
+    assert!(matches!(&made[2..], [Product::Program(_)]), "{made:?}");
+}
+
+#[test]
+fn a_library_that_was_asked_for_and_does_not_compile_is_a_failure() {
+    let script = format!(
+        "artifact {ARM64}; printf '   Compiling plug v1.0.0\\nerror[E0425]: no\\n --> plug/src/a.rs\\n\\n' >&2; exit 101"
+    );
+    let parts = [("plug".to_owned(), Part::Library)].into();
+    let mut fake = Fake::new(&script, vec![Unit { parts, ..unit(ARM64, Linker::Configured) }]);
+    let (package_id, parts) = ("plug".to_owned(), vec![Part::Library]);
+    fake.project.makers = [("plug".to_owned(), Maker { package_id, library: true, parts })].into();
+    let outcome = fake.run();
+    assert!(
+        matches!(&outcome.failures[0], (0, UnitError::Compiler { errors, .. }) if errors.contains("E0425"))
+    );
+    assert!(fake.calls()[0].contains("--package app --package plug --lib --bin app"), "{:?}", fake.calls());
 }

@@ -65,12 +65,21 @@ pub struct ProjectFile {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PayloadTable {
-    /// The packages whose programs go into the image. Default: cargo's own choice in this folder.
+    /// The packages whose programs go into the image, as cargo's specifications: `app`, `app@1.2`, a URL, or a pattern
+    /// of names. Default: cargo's own choice in this folder.
     pub packages: Option<Vec<String>>,
+    /// Takes the programs of all members of the workspace.
+    pub workspace: Option<bool>,
+    /// Members that `workspace` does not take, as cargo's specifications.
+    pub exclude: Option<Vec<String>>,
     /// The programs that go into the image. Default: the only one there is.
     pub bins: Option<Vec<String>>,
-    /// Puts every program of the packages into the image.
+    /// Puts every program of the packages into the image that can be built with the features that are on.
     pub all_bins: Option<bool>,
+    /// Examples that go into the image as programs do.
+    pub examples: Option<Vec<String>>,
+    /// Puts every example of the packages into the image.
+    pub all_examples: Option<bool>,
     /// Cargo features to enable.
     pub features: Option<Vec<String>>,
     /// Enables all features.
@@ -156,8 +165,15 @@ pub struct HealthcheckTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileTable {
     /// The source, relative to this file and below its folder. May be a pattern: `static/**/*.html`.
-    #[schemars(with = "String")]
-    pub from: Text,
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub from: Option<Text>,
+    /// In place of `from`: the package whose build makes the files, as cargo's specification, and behind a colon a path
+    /// or pattern below its `OUT_DIR`, or the name of a library that cargo makes of it: `part:lib/libpart.so`,
+    /// `engine:libengine.so`. The Rust toolchain's own are those of `std`: `std:libstd-*.so`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub from_build: Option<Text>,
     /// The absolute path in the image. With a `/` at its end: the folder that the files go into.
     #[schemars(with = "String")]
     pub to: Text,

@@ -35,7 +35,7 @@ pub use object::{Loader, Object, StaticGlibc, Traits, extent};
 pub use rpath::runpath_to_rpath;
 pub use symbols::{Symbols, Undefined};
 pub(crate) use verify::machine_name;
-pub use verify::{Difference, Mismatch, verify};
+pub use verify::{Difference, Mismatch, verify, verify_library};
 
 /// An ELF file's identity and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +200,11 @@ pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
         _ => None,
     }
+}
+
+/// The bytes that are loaded of a file when it runs: no debugging information, no names of the linker's.
+pub fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
+    Ok(parse::parse(bytes)?.image.loads().map(|load| load.bytes).take(object::MOST_LOADS).collect())
 }
 
 #[cfg(test)]

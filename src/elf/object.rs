@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ArmCode, Elf, Kind, ParseError, Symbols, code, parse, strings, symbols};
 
 /// In more segments than this no texts are looked for; linkers make a handful.
-const MOST_LOADS: usize = 64;
+pub(super) const MOST_LOADS: usize = 64;
 
 /// An ELF file: headers, dynamic symbols and what its texts tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

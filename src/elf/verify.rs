@@ -116,6 +116,25 @@ pub(crate) fn machine_name(machine: u16) -> String {
 ///
 /// Position independence is no condition: fixed-address programs run as well, and users may ask for them.
 pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
+    let mut differences = of_machine(elf, target);
+    of_program(elf, target, &mut differences);
+    concluded(target, differences)
+}
+
+/// The same for what is no program but is loaded by one: a shared library.
+pub fn verify_library(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
+    concluded(target, of_machine(elf, target))
+}
+
+fn concluded(target: &Target, differences: Vec<Difference>) -> Result<(), Mismatch> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Mismatch { triple: target.triple.clone(), differences })
+}
+
+/// What differs in the machine and its ABI.
+fn of_machine(elf: &Elf, target: &Target) -> Vec<Difference> {
     let identity = &target.elf;
     let mut differences = Vec::new();
     if elf.machine != identity.machine {
@@ -138,6 +157,12 @@ pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
     if !matches!(elf.os_abi, 0 | 3) {
         differences.push(Difference::OsAbi(elf.os_abi));
     }
+    differences
+}
+
+/// What differs from a program for the target.
+fn of_program(elf: &Elf, target: &Target, differences: &mut Vec<Difference>) {
+    let identity = &target.elf;
     if matches!(elf.kind, Kind::Relocatable | Kind::Other(_)) {
         differences.push(Difference::Kind(elf.kind));
     }
@@ -160,8 +185,4 @@ pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
             }
         }
     }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Mismatch { triple: target.triple.clone(), differences })
 }

@@ -115,6 +115,10 @@ pub fn metadata(
     if let Some(folder) = &settings.target_dir
         && let Ok(folder) = folder.clone().try_into()
     {
+        // cargo was not told of this: where its configuration has no place of its own, the build's is the same.
+        if metadata.build_directory.as_ref() == Some(&metadata.target_directory) {
+            metadata.build_directory = None;
+        }
         metadata.target_directory = folder;
     }
     Ok(metadata)

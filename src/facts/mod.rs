@@ -19,7 +19,7 @@ use crate::error::{ExitCode, Explain};
 use crate::lock::Pins;
 use crate::platform::Platform;
 use crate::report::{Event, Level, Phase, Reporter};
-use crate::settings::Settings;
+use crate::settings::{Origin, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
 use crate::sys::download::Client;
@@ -28,8 +28,13 @@ use crate::toolchain::rust::{self, Rust, Standard};
 use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
 
+pub mod choice;
+pub mod features;
 pub mod metadata;
 pub mod project;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod spec;
 pub mod vcs;
 
 /// What was found.
@@ -168,6 +173,14 @@ pub enum FactsError {
     /// The choice of packages and binaries.
     #[error(transparent)]
     Select(#[from] project::SelectError),
+    /// A package that `from-build` names.
+    #[error("{error} ({origin})")]
+    Maker {
+        /// What is wrong with it.
+        error: spec::SpecError,
+        /// Where it is configured.
+        origin: Origin,
+    },
     /// The project's Rust toolchain.
     #[error(transparent)]
     Rust(#[from] rust::Error),
@@ -184,6 +197,7 @@ impl Explain for FactsError {
         match self {
             Self::Metadata(error) => error.exit_code(),
             Self::Select(error) => error.exit_code(),
+            Self::Maker { error, .. } => error.exit_code(),
             Self::Rust(error) => error.exit_code(),
             Self::Configuration(_) => ExitCode::Config,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -194,6 +208,7 @@ impl Explain for FactsError {
         match self {
             Self::Metadata(error) => error.hint(),
             Self::Select(error) => error.hint(),
+            Self::Maker { error, .. } => error.hint(),
             Self::Rust(error) => error.hint(),
             Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
             Self::Cancelled(cancelled) => cancelled.hint(),
@@ -289,9 +304,11 @@ fn gather_local(
     let rust = rust::detect(folder, environment, cancel)?;
     let metadata =
         metadata::metadata(&rust.cargo, &settings.manifest_path, &settings.cargo, cancel, reporter)?;
-    let project = project::select(&metadata, &settings.manifest_path, &settings.cargo)?;
+    let mut project = project::select(&metadata, &settings.cargo)?;
+    project.makers = makers(&metadata, settings)?;
+    tell_left_out(&project.left_out, reporter);
     let configuration = Configuration::load(folder, environment, &rust)?;
-    let graph = Graph::of(&metadata, &project.binaries);
+    let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let mut linkers = BTreeMap::new();
     let mut standard_libraries = BTreeMap::new();
     for wanted in &settings.platforms {
@@ -343,6 +360,35 @@ fn tell_passed_over(settings: &Settings, configuration: &Configuration, reporter
         };
         let platform = instead.map(|wanted| wanted.platform.clone());
         reporter.report(Event::Note { level, platform, text });
+    }
+}
+
+/// The packages that `from-build` names.
+fn makers(
+    metadata: &cargo_metadata::Metadata,
+    settings: &Settings,
+) -> Result<BTreeMap<String, project::Maker>, FactsError> {
+    let mut makers = BTreeMap::new();
+    let files = settings.platforms.iter().flat_map(|platform| &platform.files);
+    for file in files {
+        let Some(spec) = &file.from_build else { continue };
+        let maker = project::maker(metadata, spec)
+            .map_err(|error| FactsError::Maker { error, origin: file.origin.clone() })?;
+        makers.extend(maker.map(|maker| (spec.clone(), maker)));
+    }
+    Ok(makers)
+}
+
+/// Says which programs of all are left out, and why: cargo leaves them out without a word.
+fn tell_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
+    for project::Lacking { program, features } in programs {
+        let text = format!(
+            "the {} `{}` is left out: it requires the features {}",
+            program.kind,
+            program.name,
+            features.join(", ")
+        );
+        reporter.report(Event::Note { level: Level::Info, platform: None, text });
     }
 }
 

@@ -1,14 +1,19 @@
-//! The cargo project: its folders, and the packages and binaries that go into the image.
+//! The cargo project: its directories, and the packages and binaries that go into the image.
 //!
 //! [`select`] is pure over cargo's own metadata. What it selects, cargo is told by name, so cargo and xbuild
 //! never disagree about which binary is meant.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use cargo_metadata::{Metadata, Package, PackageId, TargetKind};
+use cargo_metadata::{Metadata, Package, TargetKind};
 
-use crate::error::{ExitCode, Explain};
-use crate::settings::{CargoSettings, nearest::nearest};
+use super::choice;
+use super::spec::{self, SpecError};
+use crate::files::STANDARD;
+use crate::settings::CargoSettings;
+
+pub use super::choice::{Lacking, SelectError};
 
 /// What was found, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +22,68 @@ pub struct Project {
     pub workspace_root: PathBuf,
     /// Where cargo puts what it builds.
     pub target_directory: PathBuf,
+    /// Where cargo puts what it needs only while it builds, if its configuration has another place for that
+    /// (`build.build-dir`).
+    pub build_directory: Option<PathBuf>,
     /// The selected binaries, sorted by name.
     pub binaries: Vec<Binary>,
+    /// Programs that `--bins` and `--examples` mean and that cannot be built as the features are.
+    pub left_out: Vec<Lacking>,
     /// The package that names the image and describes it.
     pub package: PackageFacts,
+    /// By each package's id the shortest specification that cargo takes for it.
+    pub specs: BTreeMap<String, String>,
+    /// The packages whose builds make configured files, by their specifications as configured.
+    pub makers: BTreeMap<String, Maker>,
+}
+
+/// A package whose build makes files for the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maker {
+    /// Its id.
+    pub package_id: String,
+    /// True if cargo is to be asked for its library: a member of the workspace that the programs need not depend on.
+    pub library: bool,
+    /// What its build does for each target.
+    pub parts: Vec<Part>,
+}
+
+/// What the build of a package does for a target, and cargo tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Its build script has run.
+    Script,
+    /// Its library is there as a shared one.
+    Library,
+}
+
+/// The package that a specification in `from-build` means; `None` for the Rust toolchain's own libraries.
+pub fn maker(metadata: &Metadata, spec: &str) -> Result<Option<Maker>, SpecError> {
+    let package = match spec::find(metadata, spec) {
+        Ok(package) => package,
+        Err(SpecError::Unknown { .. }) if spec == STANDARD => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let has = |kind: &TargetKind| package.targets.iter().any(|target| target.kind.contains(kind));
+    let shared = [TargetKind::CDyLib, TargetKind::DyLib].iter().any(has);
+    let library = shared || [TargetKind::Lib, TargetKind::RLib, TargetKind::StaticLib].iter().any(has);
+    let mut parts = Vec::new();
+    if has(&TargetKind::CustomBuild) {
+        parts.push(Part::Script);
+    }
+    if shared {
+        parts.push(Part::Library);
+    }
+    let is_member = metadata.workspace_members.contains(&package.id);
+    Ok(Some(Maker { package_id: package.id.repr.clone(), library: is_member && library, parts }))
+}
+
+impl Project {
+    /// How cargo is told of a package.
+    #[must_use]
+    pub fn spec_of<'a>(&'a self, package_id: &'a str) -> &'a str {
+        self.specs.get(package_id).map_or(package_id, String::as_str)
+    }
 }
 
 /// A binary target of a package.
@@ -31,9 +94,41 @@ pub struct Binary {
     pub name: String,
     /// The package's name.
     pub package: String,
+    /// What cargo builds it as.
+    pub kind: ProgramKind,
     /// cargo's opaque identifier of the package, as its messages carry it.
     #[serde(skip)]
     pub package_id: String,
+}
+
+/// What cargo builds a program as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgramKind {
+    /// `[[bin]]`.
+    Bin,
+    /// `[[example]]`.
+    Example,
+}
+
+impl ProgramKind {
+    /// What Cargo.toml has for it, in a word.
+    #[must_use]
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Bin => "binary",
+            Self::Example => "example",
+        }
+    }
+}
+
+impl std::fmt::Display for ProgramKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Bin => "program",
+            Self::Example => "example",
+        })
+    }
 }
 
 /// What annotations say of the package.
@@ -57,103 +152,10 @@ pub struct PackageFacts {
     pub documentation: Option<String>,
 }
 
-/// Why there is nothing to build.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SelectError {
-    /// `--package` names no member of the workspace.
-    #[error("the workspace has no package `{wanted}`; it has {}", list(available))]
-    NoPackage {
-        /// What was asked for.
-        wanted: String,
-        /// The workspace's members.
-        available: Vec<String>,
-    },
-    /// `--bin` names no binary of the selected packages.
-    #[error("there is no binary `{wanted}`; there are {}", list(available))]
-    NoSuchBinary {
-        /// What was asked for.
-        wanted: String,
-        /// The binaries of the selected packages.
-        available: Vec<String>,
-    },
-    /// No selected package has a binary target.
-    #[error("{} no binary target", have(packages))]
-    NoBinary {
-        /// The selected packages.
-        packages: Vec<String>,
-    },
-    /// The only selected package is a library.
-    #[error("package `{package}` is a library: it has no binary to put into an image")]
-    LibraryOnly {
-        /// The package.
-        package: String,
-    },
-    /// Several binaries and no choice.
-    #[error("there are several binaries and none was chosen: {}", list(available))]
-    Ambiguous {
-        /// The binaries.
-        available: Vec<String>,
-    },
-    /// Two selected packages have a binary of one name.
-    #[error("packages `{}` and `{}` both have a binary `{name}`", packages[0], packages[1])]
-    SameName {
-        /// The binary's name.
-        name: String,
-        /// The two packages.
-        packages: [String; 2],
-    },
-}
-
-impl Explain for SelectError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NoPackage { .. } | Self::NoSuchBinary { .. } | Self::NoBinary { .. } => ExitCode::NoBinary,
-            Self::LibraryOnly { .. } => ExitCode::LibraryOnly,
-            Self::Ambiguous { .. } | Self::SameName { .. } => ExitCode::AmbiguousBinary,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoPackage { wanted, available } | Self::NoSuchBinary { wanted, available } => {
-                let known: Vec<&str> = available.iter().map(String::as_str).collect();
-                match nearest(wanted, &known) {
-                    Some(name) => format!("did you mean `{name}`?"),
-                    None => "leave the name out to build the only one".into(),
-                }
-            }
-            Self::NoBinary { .. } => "choose a package that has one with --package".into(),
-            Self::LibraryOnly { .. } => {
-                "add src/main.rs or a [[bin]] target, or choose another package with --package".into()
-            }
-            Self::Ambiguous { available } => format!(
-                "choose with --bin {} (repeatable), with `bins = [...]` in xbuild.toml, or set `default-run` in Cargo.toml",
-                available.first().map_or("NAME", |name| name.rsplit(' ').next().unwrap_or(name))
-            ),
-            Self::SameName { .. } => "choose one package with --package".into(),
-        })
-    }
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "none".into();
-    }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn have(packages: &[String]) -> String {
-    match packages {
-        [] => "the workspace has no package and".into(),
-        [one] => format!("package `{one}` has"),
-        many => format!("packages {} have", list(many)),
-    }
-}
-
-/// Chooses packages and binaries. `manifest` is the path of the Cargo.toml that xbuild was pointed at.
-pub fn select(metadata: &Metadata, manifest: &Path, request: &CargoSettings) -> Result<Project, SelectError> {
-    let packages = selected_packages(metadata, manifest, &request.packages)?;
-    let mut binaries = chosen_binaries(&packages, request)?;
+/// Chooses packages and binaries.
+pub fn select(metadata: &Metadata, request: &CargoSettings) -> Result<Project, SelectError> {
+    let packages = choice::packages(metadata, request)?;
+    let (mut binaries, left_out) = choice::programs(metadata, &packages, request)?;
     binaries.sort();
     if let Some(pair) = binaries.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(SelectError::SameName {
@@ -163,12 +165,21 @@ pub fn select(metadata: &Metadata, manifest: &Path, request: &CargoSettings) -> 
     }
     let first =
         packages.iter().find(|package| binaries.iter().any(|binary| binary.package_id == package.id.repr));
-    let package = first.or(packages.first()).ok_or(SelectError::NoBinary { packages: Vec::new() })?;
+    let package = first.or(packages.first()).ok_or(SelectError::AllExcluded)?;
+    let build = metadata.build_directory.as_ref().filter(|folder| **folder != metadata.target_directory);
     Ok(Project {
         workspace_root: metadata.workspace_root.clone().into(),
         target_directory: metadata.target_directory.clone().into(),
+        build_directory: build.cloned().map(Into::into),
         binaries,
+        left_out,
         package: describe(package),
+        specs: metadata
+            .packages
+            .iter()
+            .map(|package| (package.id.repr.clone(), spec::shortest(metadata, package)))
+            .collect(),
+        makers: BTreeMap::new(),
     })
 }
 
@@ -182,202 +193,5 @@ fn describe(package: &Package) -> PackageFacts {
         authors: (!package.authors.is_empty()).then(|| package.authors.join(", ")),
         homepage: package.homepage.clone(),
         documentation: package.documentation.clone(),
-    }
-}
-
-fn selected_packages<'a>(
-    metadata: &'a Metadata,
-    manifest: &Path,
-    wanted: &[String],
-) -> Result<Vec<&'a Package>, SelectError> {
-    let members = metadata.workspace_packages();
-    if !wanted.is_empty() {
-        return wanted
-            .iter()
-            .map(|name| {
-                members.iter().find(|package| package.name.as_str() == name).copied().ok_or_else(|| {
-                    let mut available: Vec<_> =
-                        members.iter().map(|package| package.name.to_string()).collect();
-                    available.sort();
-                    SelectError::NoPackage { wanted: name.clone(), available }
-                })
-            })
-            .collect();
-    }
-    if let Some(package) = members.iter().find(|package| package.manifest_path.as_std_path() == manifest) {
-        return Ok(vec![package]);
-    }
-    let default: Vec<&PackageId> = if metadata.workspace_default_members.is_available() {
-        metadata.workspace_default_members.iter().collect()
-    } else {
-        metadata.workspace_members.iter().collect()
-    };
-    let mut packages: Vec<_> = members.into_iter().filter(|package| default.contains(&&package.id)).collect();
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(packages)
-}
-
-fn chosen_binaries(packages: &[&Package], request: &CargoSettings) -> Result<Vec<Binary>, SelectError> {
-    let wanted = &request.bins;
-    let all: Vec<Binary> = packages.iter().flat_map(|package| binaries_of(package)).collect();
-    if !wanted.is_empty() {
-        let mut chosen = Vec::new();
-        for name in wanted {
-            let before = chosen.len();
-            chosen.extend(all.iter().filter(|binary| binary.name == *name).cloned());
-            if chosen.len() == before {
-                return Err(SelectError::NoSuchBinary {
-                    wanted: name.clone(),
-                    available: names(&all, false),
-                });
-            }
-        }
-        chosen.sort();
-        chosen.dedup();
-        return Ok(chosen);
-    }
-    match (all.as_slice(), packages) {
-        ([], [package]) if package.targets.iter().any(is_library) => {
-            Err(SelectError::LibraryOnly { package: package.name.to_string() })
-        }
-        ([], _) => Err(SelectError::NoBinary {
-            packages: packages.iter().map(|package| package.name.to_string()).collect(),
-        }),
-        ([_], _) => Ok(all),
-        _ if request.all_bins => Ok(all),
-        (_, [package]) => match &package.default_run {
-            Some(default) => Ok(all.into_iter().filter(|binary| binary.name == *default).collect()),
-            None => Err(SelectError::Ambiguous { available: names(&all, false) }),
-        },
-        _ => Err(SelectError::Ambiguous { available: names(&all, true) }),
-    }
-}
-
-fn names(binaries: &[Binary], with_package: bool) -> Vec<String> {
-    let mut names: Vec<_> =
-        binaries
-            .iter()
-            .map(|binary| {
-                if with_package {
-                    format!("{}: {}", binary.package, binary.name)
-                } else {
-                    binary.name.clone()
-                }
-            })
-            .collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn binaries_of(package: &Package) -> impl Iterator<Item = Binary> {
-    package.targets.iter().filter(|target| target.kind.contains(&TargetKind::Bin)).map(|target| Binary {
-        name: target.name.clone(),
-        package: package.name.to_string(),
-        package_id: package.id.repr.clone(),
-    })
-}
-
-fn is_library(target: &cargo_metadata::Target) -> bool {
-    target.kind.iter().any(|kind| {
-        matches!(
-            kind,
-            TargetKind::Lib
-                | TargetKind::RLib
-                | TargetKind::DyLib
-                | TargetKind::CDyLib
-                | TargetKind::StaticLib
-                | TargetKind::ProcMacro
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn package(name: &str, bins: &[&str], library: bool, default_run: Option<&str>) -> Value {
-        let target = |kind: &str, name: &str| {
-            json!({
-                "kind": [kind], "crate_types": [kind], "name": name, "src_path": "/w/x.rs", "edition": "2024",
-                "doc": true, "doctest": false, "test": true
-            })
-        };
-        let mut targets: Vec<Value> = bins.iter().map(|bin| target("bin", bin)).collect();
-        if library {
-            targets.push(target("lib", name));
-        }
-        json!({
-            "name": name, "version": "1.2.3", "id": format!("path+file:///w/{name}#1.2.3"), "license": "MIT",
-            "license_file": null, "description": " what it is\n", "source": null, "dependencies": [],
-            "targets": targets, "features": {}, "manifest_path": format!("/w/{name}/Cargo.toml"),
-            "metadata": null, "publish": null, "authors": ["A", "B"], "categories": [], "keywords": [],
-            "readme": null, "repository": "https://example.com/w", "homepage": null, "documentation": null,
-            "edition": "2024", "links": null, "default_run": default_run, "rust_version": null
-        })
-    }
-
-    fn metadata(packages: &[Value]) -> Metadata {
-        let ids: Vec<_> = packages.iter().map(|package| package["id"].clone()).collect();
-        serde_json::from_value(json!({
-            "packages": packages, "workspace_members": ids, "workspace_default_members": ids, "resolve": null,
-            "target_directory": "/w/target", "version": 1, "workspace_root": "/w", "metadata": null
-        }))
-        .unwrap()
-    }
-
-    fn names(packages: &[Value], request: &CargoSettings) -> Result<Vec<String>, SelectError> {
-        let project = select(&metadata(packages), Path::new("/w/a/Cargo.toml"), request)?;
-        Ok(project.binaries.into_iter().map(|binary| binary.name).collect())
-    }
-
-    #[test]
-    fn the_only_binary_needs_no_choice() {
-        let all = [package("a", &["a"], true, None), package("b", &["b"], false, None)];
-        assert_eq!(names(&all, &CargoSettings::default()).unwrap(), ["a"]);
-    }
-
-    #[test]
-    fn several_binaries_need_a_choice_or_a_default() {
-        let none = CargoSettings::default();
-        let error = names(&[package("a", &["x", "y"], false, None)], &none).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::AmbiguousBinary);
-        assert!(error.to_string().contains("`x`, `y`"), "{error}");
-        assert_eq!(names(&[package("a", &["x", "y"], false, Some("y"))], &none).unwrap(), ["y"]);
-        let both = CargoSettings { bins: vec!["y".into(), "x".into()], ..none };
-        assert_eq!(names(&[package("a", &["x", "y"], false, None)], &both).unwrap(), ["x", "y"]);
-    }
-
-    #[test]
-    fn a_virtual_workspace_takes_all_default_members() {
-        let all = [package("b", &["b"], false, None), package("c", &["c"], false, None)];
-        let error = names(&all, &CargoSettings::default()).unwrap_err();
-        assert!(error.to_string().contains("`b: b`, `c: c`"), "{error}");
-        assert!(error.hint().unwrap().contains("--bin b "), "{:?}", error.hint());
-        let wanted = CargoSettings { packages: vec!["c".into()], ..CargoSettings::default() };
-        assert_eq!(names(&all, &wanted).unwrap(), ["c"]);
-        let wanted = CargoSettings { all_bins: true, ..CargoSettings::default() };
-        assert_eq!(names(&all, &wanted).unwrap(), ["b", "c"]);
-    }
-
-    #[test]
-    fn libraries_and_unknown_names_are_told_apart() {
-        let none = CargoSettings::default();
-        let library = names(&[package("a", &[], true, None)], &none).unwrap_err();
-        assert_eq!(library.exit_code(), ExitCode::LibraryOnly);
-        let empty = names(&[package("a", &[], false, None)], &none).unwrap_err();
-        assert_eq!(empty.exit_code(), ExitCode::NoBinary);
-        let wanted = CargoSettings { bins: vec!["servr".into()], ..none };
-        let typo = names(&[package("a", &["server"], false, None)], &wanted);
-        assert_eq!(typo.unwrap_err().hint().unwrap(), "did you mean `server`?");
-    }
-
-    #[test]
-    fn two_binaries_of_one_name_are_refused() {
-        let all = [package("b", &["same"], false, None), package("c", &["same"], false, None)];
-        let wanted = CargoSettings { bins: vec!["same".into()], ..CargoSettings::default() };
-        let error = names(&all, &wanted).unwrap_err();
-        assert!(matches!(error, SelectError::SameName { .. }));
     }
 }

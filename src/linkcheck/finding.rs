@@ -272,6 +272,13 @@ problems! {
     "no-certificates" NoCertificates {}
     /// It looks up time zones, and the image has none.
     "no-time-zones" NoTimeZones {}
+    /// A path of the machine that it was built on is in it, and the image has no such file.
+    "machine-path" MachinePath {
+        /// The path.
+        path: String,
+        /// The variable of cargo's that it is probably from.
+        variable: Option<String>,
+    }
 }
 
 /// A few of a list's elements, for a sentence.
@@ -412,6 +419,15 @@ impl fmt::Display for Problem {
             Self::NoTimeZones {} => {
                 formatter.write_str("it looks up time zones, and the image has no /usr/share/zoneinfo")
             }
+            Self::MachinePath { path, variable } => {
+                let from = variable
+                    .as_ref()
+                    .map_or_else(String::new, |name| format!(", as `env!(\"{name}\")` gives it,"));
+                write!(
+                    formatter,
+                    "it has the path {path} of the machine that built it{from} and the image does not"
+                )
+            }
         }
     }
 }
@@ -444,7 +460,8 @@ impl Problem {
             | Self::NoInterpreter { path }
             | Self::NotExecutable { path, .. }
             | Self::NotReadable { path, .. }
-            | Self::UnreachableLibrary { path } => Some(path),
+            | Self::UnreachableLibrary { path }
+            | Self::MachinePath { path, .. } => Some(path),
             Self::NoCommand {}
             | Self::StaticGlibc { .. }
             | Self::NoCertificates {}
@@ -466,6 +483,7 @@ impl Problem {
             | Self::StaticGlibc { .. }
             | Self::NoCertificates {}
             | Self::NoTimeZones {}
+            | Self::MachinePath { .. }
             | Self::NotReadable { .. } => Severity::Warning,
             _ => Severity::Error,
         }

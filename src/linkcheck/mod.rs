@@ -11,6 +11,7 @@
 
 mod advice;
 mod allow;
+mod built;
 mod cache;
 mod closure;
 mod execution;
@@ -35,6 +36,7 @@ use crate::rootfs::{Content, Identity, Node, Permission, Reach, Root};
 use crate::sys::cancel::{Cancel, Cancelled};
 
 pub use allow::{Allowance, allow};
+pub use built::MachinePaths;
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};

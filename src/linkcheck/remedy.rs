@@ -152,6 +152,16 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
              build the certificates in (webpki-roots)"
                 .into()
         }
+        Problem::MachinePath { variable, .. } if variable.as_deref() == Some("OUT_DIR") => {
+            "build the file in (`include_bytes!`), or bring it with [[files]] and `from-build` and open it where it is \
+             then; with the path in it, each directory that it is built in makes another image"
+                .into()
+        }
+        Problem::MachinePath { .. } => {
+            "build the file in (`include_str!`, `include_bytes!`), or bring it with [[files]] and open it where it is \
+             then; with the path in it, each directory that it is built in makes another image"
+                .into()
+        }
         Problem::NoTimeZones {} => {
             "take a base with tzdata, or bring /usr/share/zoneinfo with [[files]]; without, all times are UTC".into()
         }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Comparison, ReproError, compare, copy};
+use crate::compile::configuration::Configuration;
 use crate::error::ExitCode;
 use crate::facts::metadata;
 use crate::layout::Layout;
@@ -150,7 +151,7 @@ impl Place {
     }
 }
 
-/// The workspace's folder, and that of every package which cargo takes from a path.
+/// The workspace's folder, and that of every package which cargo takes from a path or a directory of vendored ones.
 fn project(
     request: &Request<'_>,
     reporter: &dyn Reporter,
@@ -159,8 +160,17 @@ fn project(
     let manifest_path = request.manifest_path();
     let rust = rust::detect(folder(manifest_path), request.environment, cancel)?;
     let metadata = metadata::metadata(&rust.cargo, manifest_path, &request.settings.cargo, cancel, reporter)?;
-    let local = metadata.packages.iter().filter(|package| package.source.is_none());
-    let packages = local.filter_map(|package| Some(package.manifest_path.parent()?.into())).collect();
+    // What was vendored lies where cargo's configuration says, and not in cargo's own directory as all else that it has
+    // fetched.
+    let home = Configuration::cargo_home(request.environment);
+    let is_fetched = |folder: &Path| home.as_ref().is_some_and(|home| folder.starts_with(home));
+    let packages = metadata
+        .packages
+        .iter()
+        .filter_map(|package| Some((package, package.manifest_path.parent()?.as_std_path())))
+        .filter(|(package, folder)| package.source.is_none() || !is_fetched(folder))
+        .map(|(_, folder)| folder.to_owned())
+        .collect();
     Ok((metadata.workspace_root.into(), packages))
 }
 

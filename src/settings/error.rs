@@ -51,6 +51,12 @@ pub enum Problem {
         /// Its platform.
         platform: Platform,
     },
+    /// A `[[files]]` table with two sources.
+    #[error("a table of [[files]] has either `from` or `from-build`, and this one has both")]
+    TwoSources,
+    /// A `[[files]]` table without any.
+    #[error("a table of [[files]] has neither `from` nor `from-build`")]
+    NoSource,
     /// A platform that the file names twice, in two ways of writing.
     #[error("{platform} has two tables")]
     PlatformTwice {
@@ -203,6 +209,8 @@ impl Problem {
             Self::NotAPlatform { nearest: None, .. } | Self::UnknownPlatform { nearest: None, .. } => known(),
             Self::UnknownTriple { nearest: None, .. } => "`xbuild targets` lists the triples".into(),
             Self::TripleForPlatform { platform, .. } => format!("its platform is `{platform}`"),
+            Self::TwoSources => "make two tables of it".into(),
+            Self::NoSource => "say what goes into the image: `from = \"static/\"`".into(),
             Self::PlatformTwice { .. } => "write its settings into one table".into(),
             Self::NotBuilt { platform } => format!("add it: --platform {platform}"),
             Self::NoPlatforms => "name at least one, or leave the list out for the default".into(),

@@ -14,6 +14,14 @@ pub struct Flags {
     pub bins: Vec<String>,
     /// `--bins`.
     pub all_bins: bool,
+    /// `--example`.
+    pub examples: Vec<String>,
+    /// `--examples`.
+    pub all_examples: bool,
+    /// `--workspace`.
+    pub workspace: bool,
+    /// `--exclude`.
+    pub exclude: Vec<String>,
     /// `--features`; each may hold several, separated by commas or spaces.
     pub features: Vec<String>,
     /// `--all-features`.

@@ -186,13 +186,23 @@ fn file(document: &Document<ProjectFile>, table: &FileTable) -> Result<FileSetti
         .exclude
         .iter()
         .map(|pattern| text(document, pattern, |text| values::check_pattern(text).map(|()| text.to_owned())));
+    let (given, (from_build, from)) = match (&table.from, &table.from_build) {
+        (Some(from), None) => (from, (None, text(document, from, values::source_path)?)),
+        (None, Some(build)) => {
+            let (package, from) = text(document, build, values::from_build)?;
+            (build, (Some(package), from))
+        }
+        (Some(one), Some(_)) => return Err(Problem::TwoSources.at(&at(document, one.span()))),
+        (None, None) => return Err(Problem::NoSource.at(&at(document, table.to.span()))),
+    };
     Ok(FileSettings {
         root: source.folder().to_owned(),
-        from: text(document, &table.from, values::source_path)?,
+        from,
+        from_build,
         to: text(document, &table.to, values::image_path)?,
         mode,
         owner,
         exclude: exclude.collect::<Result<_, _>>()?,
-        origin: at(document, table.from.span()),
+        origin: at(document, given.span()),
     })
 }

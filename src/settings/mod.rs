@@ -110,6 +110,14 @@ pub struct CargoSettings {
     pub bins: Vec<String>,
     /// `--bins`: every binary of the packages goes into the image.
     pub all_bins: bool,
+    /// `--example`, as given.
+    pub examples: Vec<String>,
+    /// `--examples`: every example of the packages goes into the image.
+    pub all_examples: bool,
+    /// `--workspace`: the packages are all members of the workspace.
+    pub workspace: bool,
+    /// `--exclude`: members that `workspace` does not mean.
+    pub exclude: Vec<String>,
     /// `--features`, one element a feature.
     pub features: Vec<String>,
     /// `--all-features`.
@@ -291,6 +299,8 @@ pub struct FileSettings {
     pub root: PathBuf,
     /// A relative, `/`-separated path or, if it has `*`, `?`, `[` or `{`, a pattern. It has no `..`.
     pub from: String,
+    /// The package whose build makes the files, as a specification; `from` is then relative to what it makes.
+    pub from_build: Option<String>,
     /// An absolute path in the image without `.` and `..`. With a `/` at its end it is a folder that files
     /// go into under their own names.
     pub to: String,

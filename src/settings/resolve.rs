@@ -431,15 +431,31 @@ impl<'a> Sources<'a> {
         let features =
             features.iter().flat_map(|text| text.split([',', ' '])).filter(|text| !text.is_empty());
         // A choice of programs on the command line replaces the file's, whichever way each is made.
-        let (bins, all_bins) = if flags.bins.is_empty() && !flags.all_bins {
-            (list(&[], |file| file.payload.bins.as_ref()), set(false, |file| file.payload.all_bins))
-        } else {
-            (flags.bins.clone(), flags.all_bins)
+        let chosen =
+            !flags.bins.is_empty() || flags.all_bins || !flags.examples.is_empty() || flags.all_examples;
+        let programs = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
+            if chosen { given.to_vec() } else { list(&[], get) }
         };
+        let all = |given: bool, get: fn(&ProjectFile) -> Option<bool>| {
+            if chosen { given } else { set(false, get) }
+        };
+        // So does a choice of packages.
+        let exclude = list(&flags.exclude, |file| file.payload.exclude.as_ref());
+        let workspace = flags.workspace
+            || flags.packages.is_empty()
+                && (!exclude.is_empty() || set(false, |file| file.payload.workspace));
         CargoSettings {
-            packages: list(&flags.packages, |file| file.payload.packages.as_ref()),
-            bins,
-            all_bins,
+            packages: if workspace {
+                Vec::new()
+            } else {
+                list(&flags.packages, |file| file.payload.packages.as_ref())
+            },
+            bins: programs(&flags.bins, |file| file.payload.bins.as_ref()),
+            all_bins: all(flags.all_bins, |file| file.payload.all_bins),
+            examples: programs(&flags.examples, |file| file.payload.examples.as_ref()),
+            all_examples: all(flags.all_examples, |file| file.payload.all_examples),
+            workspace,
+            exclude,
             features: features.map(str::to_owned).collect(),
             all_features: set(flags.all_features, |file| file.payload.all_features),
             no_default_features: set(flags.no_default_features, |file| file.payload.no_default_features),

@@ -464,7 +464,7 @@ fn the_example_of_the_manual_resolves() {
     let text = include_str!("../../docs/xbuild.example.toml");
     let settings = with_project(&text).settings();
     assert_eq!(settings.platforms.len(), 3);
-    assert_eq!(settings.platforms[1].files.len(), 3);
+    assert_eq!(settings.platforms[1].files.len(), 5);
 }
 
 #[test]
@@ -585,4 +585,44 @@ fn paths_in_cargos_variables_count_from_where_the_user_stands() {
     ];
     assert_eq!(cargo(&variables).variables, absolute);
     assert!(cargo(&[("CARGO_BUILD_BUILD_DIR", "{workspace-root}/b")]).variables.is_empty());
+}
+
+#[test]
+fn a_choice_of_programs_or_packages_replaces_the_files() {
+    let text = "payload = { packages = ['a'], bins = ['x'], examples = ['e'], exclude = ['z'] }";
+    let with = |change: fn(&mut Flags)| {
+        Given { flags: flags(change), project: &[text], ..Given::default() }.settings().cargo
+    };
+    let file = with(|_| ());
+    assert_eq!((file.bins, file.examples), (strings(&["x"]), strings(&["e"])));
+    // Whoever leaves something out means all the rest.
+    assert_eq!((file.workspace, file.packages, file.exclude), (true, vec![], strings(&["z"])));
+    let given = with(|flags| flags.examples = strings(&["f"]));
+    assert_eq!((given.bins, given.examples), (vec![], strings(&["f"])));
+    let given = with(|flags| flags.packages = strings(&["b@1"]));
+    assert_eq!((given.workspace, given.packages), (false, strings(&["b@1"])));
+}
+
+#[test]
+fn files_come_from_the_project_or_from_a_build() {
+    let text = "files = [{ from = 'a', to = '/a' }, { from-build = 'git+https://example.com/x?rev=1#part@1.2:lib/*.so', to = '/b/' }]";
+    let settings = with_project(&text).settings();
+    let files: Vec<_> = settings.platforms[0]
+        .files
+        .iter()
+        .map(|file| (file.from_build.as_deref(), file.from.as_str()))
+        .collect();
+    assert_eq!(files, [(None, "a"), (Some("git+https://example.com/x?rev=1#part@1.2"), "lib/*.so")]);
+    for (files, word) in [
+        ("{ from = 'a', from-build = 'p:b', to = '/a' }", "both"),
+        ("{ to = '/a' }", "neither"),
+        ("{ from-build = 'p', to = '/a' }", "behind a colon"),
+        ("{ from-build = 'p:/etc/passwd', to = '/a' }", "behind a colon"),
+        ("{ from-build = 'p:../secret', to = '/a' }", "leads out"),
+    ] {
+        let text = format!("files = [{files}]");
+        let (message, hint, code) = with_project(&text.as_str()).error();
+        assert!(message.contains(word) || hint.contains(word), "{files}: {message}; {hint}");
+        assert!(matches!(code, ExitCode::Config | ExitCode::PathEscape), "{files}");
+    }
 }

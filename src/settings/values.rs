@@ -297,6 +297,17 @@ pub(super) fn source_path(text: &str) -> Result<String, Problem> {
     Ok(path)
 }
 
+/// `PACKAGE:PATTERN`: the package's specification, in which there may be colons, and what its build makes.
+pub(super) fn from_build(text: &str) -> Result<(String, String), Problem> {
+    let remedy = "write the package and, behind a colon, the file: `part:libpart.so`, `part:lib/*.so`, `std:libstd-*.so`";
+    let wrong = || form("files that a build makes", text, remedy);
+    let (package, from) = text.rsplit_once(':').ok_or_else(wrong)?;
+    if package.is_empty() || from.is_empty() || from.starts_with('/') {
+        return Err(wrong());
+    }
+    Ok((package.to_owned(), source_path(from)?))
+}
+
 /// A pattern that `globset` understands.
 pub(super) fn check_pattern(text: &str) -> Result<(), Problem> {
     globset::Glob::new(text).map(drop).map_err(|_| {

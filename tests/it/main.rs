@@ -6,6 +6,7 @@ mod action;
 mod bad_input;
 mod bases;
 mod buildx;
+mod cargo_projects;
 mod client_certificates;
 mod commands;
 mod corpus;

@@ -4,6 +4,8 @@
 //! from the one bit that version control keeps (may the owner execute it), never from the umask of whoever
 //! checked the project out. Symbolic links inside a folder are kept as links and not followed.
 
+mod built;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,8 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer::{Content, Entry, EntryKind};
 use crate::settings::{FileSettings, Origin};
 use crate::sys::fs::{self, PermissionsExt};
+
+pub use built::{Made, STANDARD, built};
 
 /// Why files cannot go into the image.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,26 @@ pub enum FilesError {
         /// Where it is configured.
         origin: Origin,
     },
+    /// The build of a package has made nothing like it.
+    #[error("`{from}` is not among what the build of `{package}` made for this platform ({origin})")]
+    NotBuilt {
+        /// The path or pattern, as configured.
+        from: String,
+        /// The package, as configured.
+        package: String,
+        /// A few names of what it made.
+        made: Vec<String>,
+        /// Where it is configured.
+        origin: Origin,
+    },
+    /// A package was not built for the platform, or its build makes no files.
+    #[error("the build of `{package}` made no files for this platform ({origin})")]
+    NothingBuilt {
+        /// The package, as configured.
+        package: String,
+        /// Where it is configured.
+        origin: Origin,
+    },
     /// A file could not be read.
     #[error("cannot read the project's files: {0}")]
     Io(#[from] io::Error),
@@ -77,7 +101,10 @@ pub enum FilesError {
 impl Explain for FilesError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Missing { .. } | Self::NoMatch { .. } => ExitCode::MissingFile,
+            Self::Missing { .. }
+            | Self::NoMatch { .. }
+            | Self::NotBuilt { .. }
+            | Self::NothingBuilt { .. } => ExitCode::MissingFile,
             Self::Escapes { .. } => ExitCode::PathEscape,
             Self::Special { .. } | Self::NotUtf8 { .. } | Self::Pattern { .. } => ExitCode::Config,
             Self::Io(error) => ExitCode::of_io(error),
@@ -90,6 +117,16 @@ impl Explain for FilesError {
                 "`from` is relative to `{}`; create the file or correct the path",
                 root.display()
             )),
+            Self::NotBuilt { made, .. } if made.is_empty() => {
+                Some("it made nothing at all: look at what its build script writes to OUT_DIR".into())
+            }
+            Self::NotBuilt { made, .. } => Some(format!(
+                "the pattern is relative to OUT_DIR, or the name of a library; it made {}",
+                made.join(", ")
+            )),
+            Self::NothingBuilt { .. } => Some(
+                "name a package with a build script, or a `cdylib` or `dylib`, that the programs are built with".into(),
+            ),
             Self::Escapes { .. } => Some("copy what the image needs into the project".into()),
             Self::Special { .. } | Self::NotUtf8 { .. } => Some("leave it out with `exclude`".into()),
             Self::Pattern { .. } => Some("`*`, `**`, `?`, `[…]` and `{a,b}` are understood".into()),
@@ -98,11 +135,11 @@ impl Explain for FilesError {
     }
 }
 
-/// The entries of every configured file, in the order of the configuration. Names the files; their content is
-/// read when the layer is written.
+/// The entries of every configured file of the project, in the order of the configuration. Names the files; their
+/// content is read when the layer is written.
 pub fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> {
     let mut entries = Vec::new();
-    for file in files {
+    for file in files.iter().filter(|file| file.from_build.is_none()) {
         Expansion::new(file)?.collect(&mut entries)?;
     }
     Ok(entries)
@@ -310,6 +347,7 @@ mod tests {
             FileSettings {
                 root: self.0.path().join("p"),
                 from: from.into(),
+                from_build: None,
                 to: to.into(),
                 mode: None,
                 owner: Owner { uid: 7, gid: 8 },

@@ -1,0 +1,138 @@
+//! The directories of this machine that would otherwise be in programs: in panics' messages, in `file!()`, in
+//! `__FILE__`. And so those that are not to be found in a finished one.
+
+use std::path::{Path, PathBuf};
+
+use super::CompileRequest;
+use super::configuration::Configuration;
+use super::flags::{self, Prefix};
+use super::graph::{REGISTRY, SourceFolder};
+use crate::machine_paths;
+use crate::sys::fs;
+
+/// Every directory that something is compiled in or from, and what programs have in its place.
+pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
+    let project = request.project;
+    let mut prefixes = vec![
+        Prefix::new(&project.workspace_root, "/workspace"),
+        Prefix::new(&target_dir(request), "/target"),
+    ];
+    prefixes.extend(project.build_directory.iter().map(|folder| Prefix::new(folder, "/target")));
+    if let Some(home) = Configuration::cargo_home(request.environment) {
+        prefixes.push(Prefix::new(&home, "/cargo"));
+    }
+    // Where rust-src is installed rustc shows the standard library's files there, else as below.
+    if let Some(commit) = &request.rust.commit {
+        prefixes.push(Prefix::new(&request.rust.source(), format!("/rustc/{commit}")));
+    }
+    flags::sorted(with_sources(prefixes, &request.graph.sources))
+}
+
+/// The directories of this machine that are not to be found in a program, those in others left out. Where the
+/// toolchain's own sources lie nobody asks for.
+pub(super) fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+    let own = prefixes(request).into_iter().filter(|prefix| !prefix.to.starts_with("/rustc/"));
+    machine_paths::outermost(&own.map(|prefix| prefix.from).collect::<Vec<_>>())
+}
+
+/// The same with the directories that sources lie in, and with where all of them really are.
+fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceFolder]) -> Vec<Prefix> {
+    for source in sources {
+        prefixes.extend(of_source(source, &prefixes));
+    }
+    // A path may be said with its links resolved, too.
+    for index in 0..prefixes.len() {
+        let Prefix { from, to } = prefixes[index].clone();
+        prefixes.extend(real(&from, &to, &prefixes));
+    }
+    for source in sources {
+        if let Some(to) = mapped(&source.folder, &prefixes) {
+            prefixes.extend(real(&source.folder, &to, &prefixes));
+        }
+    }
+    prefixes
+}
+
+/// The prefix for a directory of sources, unless another one is of it already.
+fn of_source(source: &SourceFolder, known: &[Prefix]) -> Option<Prefix> {
+    let SourceFolder { folder, mapped } = source;
+    let covered = || known.iter().any(|prefix| folder.starts_with(&prefix.from));
+    let wanted = folder.parent().is_some() && (mapped == REGISTRY || !covered());
+    wanted.then(|| Prefix::new(folder, mapped))
+}
+
+/// The prefix for where a directory really is, if that is told in another way.
+fn real(folder: &Path, to: &str, known: &[Prefix]) -> Option<Prefix> {
+    let real = fs::canonicalize(folder).ok().filter(|real| real != folder)?;
+    (mapped(&real, known).as_deref() != Some(to)).then(|| Prefix::new(&real, to))
+}
+
+/// What a path becomes: of several prefixes the longest counts.
+fn mapped(path: &Path, prefixes: &[Prefix]) -> Option<String> {
+    let fitting = prefixes.iter().filter(|prefix| path.starts_with(&prefix.from));
+    let prefix = fitting.max_by_key(|prefix| prefix.from.components().count())?;
+    let rest = path.strip_prefix(&prefix.from).ok()?;
+    let end = if rest.as_os_str().is_empty() { String::new() } else { format!("/{}", rest.display()) };
+    Some(format!("{}{end}", prefix.to))
+}
+
+/// cargo's `--target-dir`.
+pub(super) fn target_dir(request: &CompileRequest<'_>) -> PathBuf {
+    request.settings.target_dir.clone().unwrap_or_else(|| request.project.target_directory.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(prefixes: Vec<Prefix>, root: &Path) -> Vec<String> {
+        let root = format!("{}/", root.display());
+        flags::sorted(prefixes).iter().map(|prefix| prefix.text().replace(&root, "")).collect()
+    }
+
+    fn source(folder: impl Into<PathBuf>, mapped: &str) -> SourceFolder {
+        SourceFolder { folder: folder.into(), mapped: mapped.to_owned() }
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_with_a_name_needs_none() {
+        let roots = [("/w", "/workspace"), ("/home/me/.cargo", "/cargo")];
+        let roots = roots.map(|(from, to)| Prefix::new(Path::new(from), to)).to_vec();
+        let sources = [
+            source("/", "/packages/odd"),
+            source("/home/me/.cargo/git/checkouts/x-1/2", "/vendor"),
+            source("/home/me/.cargo/registry/src/mirror-12", REGISTRY),
+            source("/vendor", "/vendor"),
+            source("/w/member", "/packages/member"),
+            source("/x/engine", "/packages/engine"),
+        ];
+        assert_eq!(
+            text(with_sources(roots, &sources), Path::new("/none")),
+            [
+                "/vendor=/vendor",
+                "/w=/workspace",
+                "/x/engine=/packages/engine",
+                "/home/me/.cargo=/cargo",
+                "/home/me/.cargo/registry/src/mirror-12=/cargo/registry/src",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_link_is_named_by_both_its_spellings() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        for name in ["real", "else/engine"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        fs::symlink("real", root.join("link")).unwrap();
+        // A member that is a link to a directory outside of the workspace.
+        fs::symlink("../else/engine", root.join("real/engine")).unwrap();
+        let roots = vec![Prefix::new(&root.join("link"), "/workspace")];
+        let sources = [source(root.join("link/engine"), "/packages/engine")];
+        assert_eq!(
+            text(with_sources(roots, &sources), &root),
+            ["link=/workspace", "real=/workspace", "else/engine=/workspace/engine"]
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! What is known of an image that was just built and of no other: the paths of the machine in its programs, and which
+//! missing libraries the build made.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Finding, Problem};
+use super::{Report, Request};
+
+/// Paths of the machine in a file, each with the variable that it is likely from.
+pub type MachinePaths = BTreeMap<String, Vec<(String, Option<&'static str>)>>;
+
+impl Report {
+    /// Adds a finding for each path of the machine that files have in them and the image does not have. `paths` goes by
+    /// the files' absolute paths in the image.
+    pub fn add_machine_paths(&mut self, request: &Request<'_>, paths: &MachinePaths) {
+        for (file, paths) in paths {
+            for (path, variable) in paths {
+                if request.root.lookup(path).is_some() {
+                    continue;
+                }
+                let problem =
+                    Problem::MachinePath { path: path.clone(), variable: variable.map(ToOwned::to_owned) };
+                self.findings.push(Finding {
+                    platform: request.platform.clone(),
+                    severity: problem.severity(),
+                    file: file.clone(),
+                    remedy: super::remedy::remedy(request, &problem),
+                    problem,
+                    allowed: None,
+                });
+            }
+        }
+        self.findings
+            .sort_by(|a, b| (b.severity, &a.file, &a.problem).cmp(&(a.severity, &b.file, &b.problem)));
+    }
+
+    /// Says of missing libraries how the project brings them, where its build makes them. `made` tells of a library's
+    /// name what `from-build` is; where a program says to look below directories of this machine, that is no place in an
+    /// image.
+    pub fn explain_built(&mut self, machine: &[PathBuf], made: impl Fn(&str) -> Option<String>) {
+        for finding in &mut self.findings {
+            let Problem::MissingLibrary { library, searched, elsewhere, .. } = &finding.problem else {
+                continue;
+            };
+            // It came along, and lies in the wrong place.
+            if !elsewhere.is_empty() {
+                continue;
+            }
+            if let Some(from_build) = made(library) {
+                finding.remedy = format!(
+                    "the build makes it: bring it with [[files]], `from-build = \"{from_build}\"` and `to = \"{}/\"`",
+                    folder_for(searched, machine)
+                );
+            }
+        }
+    }
+}
+
+/// The directory that a library is best put into, of those that its loader looks in: one that the program itself names,
+/// else the general one, which is the same on all platforms.
+fn folder_for(searched: &[String], machine: &[PathBuf]) -> String {
+    let usual = |folder: &str| {
+        ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|own| Path::new(folder).starts_with(own))
+    };
+    let of_machine = |folder: &String| machine.iter().any(|own| Path::new(folder).starts_with(own));
+    let folders: Vec<String> = searched
+        .iter()
+        .filter(|place| {
+            place.starts_with('/') && !place.ends_with("/ld.so.cache") && !place.contains("/glibc-hwcaps")
+        })
+        .map(|place| clean(place))
+        .filter(|folder| !of_machine(folder))
+        .collect();
+    let has = |wanted: &str| folders.iter().find(|folder| *folder == wanted);
+    let chosen = has("/usr/local/lib")
+        .or_else(|| folders.iter().find(|folder| !usual(folder)))
+        .or_else(|| has("/usr/lib"))
+        .or_else(|| folders.last());
+    chosen.cloned().unwrap_or_else(|| "/usr/lib".to_owned())
+}
+
+/// An absolute path without `.` and `..`.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(searched: &[&str]) -> String {
+        let searched: Vec<String> = searched.iter().map(|place| (*place).to_owned()).collect();
+        folder_for(&searched, &["/w".into()])
+    }
+
+    #[test]
+    fn a_library_goes_where_its_loader_looks() {
+        let usual =
+            ["/etc/ld.so.cache", "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib", "/usr/lib"];
+        assert_eq!(folder(&usual), "/usr/lib");
+        assert_eq!(
+            folder(&["/usr/local/bin/../lib", "/etc/ld.so.cache", "/lib", "/usr/lib"]),
+            "/usr/local/lib"
+        );
+        assert_eq!(folder(&["/w/target/out", "/opt/app/lib", "/lib", "/usr/lib"]), "/opt/app/lib");
+        assert_eq!(folder(&["/lib", "/usr/local/lib", "/usr/lib"]), "/usr/local/lib");
+        assert_eq!(folder(&["/lib64", "/usr/lib64"]), "/usr/lib64");
+        assert_eq!(folder(&[]), "/usr/lib");
+    }
+}

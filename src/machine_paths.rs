@@ -1,0 +1,156 @@
+//! Paths of this machine in a finished program.
+//!
+//! Where sources and builds lie is kept out of programs: compilers are told other names for these directories. What is
+//! still there was asked for, by `env!("CARGO_MANIFEST_DIR")` or `OUT_DIR`, whose values nobody maps, and a program that
+//! opens such a path when it runs finds nothing in an image. Places of panics, of `file!()` and of C's `__FILE__` are no
+//! such paths: they are mapped, and where a compiler of the user's own has not mapped them, they name sources, which
+//! nobody opens.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+
+use crate::elf::{self, ParseError};
+use crate::sys::fs;
+
+/// Further places of a directory in one program are not looked at.
+const MOST_PLACES: usize = 1000;
+/// Paths of one program that are told.
+const MOST_PATHS: usize = 16;
+/// A longer path is none, in bytes.
+const LONGEST: usize = 4096;
+/// What programs have in place of directories of this machine, as far as a program may have it behind another text.
+const MAPPED: [&str; 5] = ["/rustc/", "/cargo/", "/workspace/", "/vendor/", "/packages/"];
+/// What sources end in.
+const SOURCES: [&str; 14] =
+    ["rs", "c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "inc", "ipp", "s", "S", "asm"];
+
+/// The paths below some directories that a program has in what is loaded of it: the part of each that is there on this
+/// machine, sorted, each once, and not more than a handful.
+pub fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
+    let mut found = BTreeSet::new();
+    for loaded in elf::loaded(bytes)? {
+        for folder in folders {
+            let Some(text) = folder.to_str() else { continue };
+            for at in memmem::find_iter(loaded, text).take(MOST_PLACES) {
+                if found.len() < MOST_PATHS
+                    && let Some(path) = path_at(loaded, at, folder, text.len())
+                {
+                    found.insert(path);
+                }
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The directories of a list that lie in no other of it.
+#[must_use]
+pub fn outermost(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let inner = |folder: &PathBuf| folders.iter().any(|other| folder != other && folder.starts_with(other));
+    let mut outer: Vec<PathBuf> = folders.iter().filter(|folder| !inner(folder)).cloned().collect();
+    outer.sort();
+    outer.dedup();
+    outer
+}
+
+/// The path that stands at a place, if it is one. Rust's texts have no ends of their own: what follows a path may be
+/// the next text, so that the directories of the machine tell how far it goes.
+fn path_at(bytes: &[u8], at: usize, folder: &Path, length: usize) -> Option<PathBuf> {
+    // A name of one part is likely to be the end of another path.
+    let short = folder.components().count() < 3;
+    if short && at > 0 && is_path(bytes[at - 1]) {
+        return None;
+    }
+    let rest = &bytes[at + length..bytes.len().min(at + LONGEST)];
+    let end = rest.iter().position(|byte| !is_path(*byte)).unwrap_or(rest.len());
+    let (path, behind) = on_disk(folder, &rest[..end]);
+    // `/app` in a program is more likely the image's than this machine's where nothing of it is here.
+    let gone = path.is_dir() && ends_as_source(behind);
+    if is_source(&path) || gone || short && path == folder {
+        return None;
+    }
+    Some(path)
+}
+
+fn is_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/_.+-@".contains(&byte) || byte >= 0x80
+}
+
+fn is_source(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| SOURCES.iter().any(|source| extension == *source))
+}
+
+/// True if a text is that of a source which is not there any more. The place of a panic that is mapped may be the next
+/// text, and is none of it.
+fn ends_as_source(text: &[u8]) -> bool {
+    let next = MAPPED.iter().filter_map(|mapped| memmem::find(text, mapped.as_bytes())).min();
+    let text = String::from_utf8_lossy(&text[..next.unwrap_or(text.len())]);
+    text.starts_with('/') && is_source(Path::new(text.as_ref()))
+}
+
+/// As much of a path below a directory as there is, and what is behind that.
+fn on_disk<'a>(folder: &Path, text: &'a [u8]) -> (PathBuf, &'a [u8]) {
+    let mut path = folder.to_owned();
+    let mut rest = text;
+    while let Some(names) = rest.strip_prefix(b"/") {
+        let names = &names[names.iter().take_while(|byte| **byte == b'/').count()..];
+        let Ok(entries) = fs::read_dir(&path) else { break };
+        let own = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let own = own.chain([".".to_owned(), "..".to_owned()]);
+        let longest = own.filter(|name| names.starts_with(name.as_bytes())).max_by_key(String::len);
+        let Some(name) = longest else { break };
+        rest = &names[name.len()..];
+        path.push(name);
+    }
+    (path, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str, folder: &Path) -> Vec<String> {
+        let bytes = text.as_bytes();
+        let name = folder.to_str().unwrap();
+        let found = memmem::find_iter(bytes, name).filter_map(|at| path_at(bytes, at, folder, name.len()));
+        found.map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_path_ends_where_the_machine_has_no_more_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("data/deep")).unwrap();
+        fs::create_dir_all(root.join("src")).unwrap();
+        for file in ["data/greeting.txt", "data/greeting", "src/main.rs"] {
+            fs::write_atomic(&root.join(file), b"", 0o644).unwrap();
+        }
+        let shown = root.display();
+        let found = |text: &str| paths(&text.replace('~', &shown.to_string()), root);
+        assert_eq!(found("hello~/data/greeting.txtand more"), [format!("{shown}/data/greeting.txt")]);
+        assert_eq!(found("~/data/greetings"), [format!("{shown}/data/greeting")]);
+        assert_eq!(found("~/data/deep/../new.db\0"), [format!("{shown}/data/deep/..")]);
+        assert_eq!(found("~\0"), [shown.to_string()]);
+        assert_eq!(found("~/rustc/0123/library/std/src/io.rs"), [shown.to_string()]);
+        assert_eq!(found("~/data/greeting.txt/rustc/0123/io.rs"), [format!("{shown}/data/greeting.txt")]);
+        // Where something panicked, and what is not there any more.
+        for text in ["~/src/main.rscalled", "~/src/main.rs\0", "~/gone/made.c\0", "~/../zstd.h:12"] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_short_name_is_believed_only_with_something_behind_it() {
+        assert_eq!(paths("/opt/usr/share", Path::new("/usr")), [""; 0]);
+        assert_eq!(paths("\0/usr/share\0", Path::new("/usr")), ["/usr/share"]);
+        assert_eq!(paths("\0/usr/no-such-thing\0", Path::new("/usr")), [""; 0]);
+    }
+
+    #[test]
+    fn directories_in_others_are_looked_for_once() {
+        let folders = ["/w/target", "/w", "/x/y", "/w"].map(PathBuf::from);
+        assert_eq!(outermost(&folders), [PathBuf::from("/w"), PathBuf::from("/x/y")]);
+    }
+}
