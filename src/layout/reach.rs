@@ -27,19 +27,33 @@ pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>
     collect(document, &mut open);
     while let Some(Found { media, digest, optional }) = open.pop() {
         let path = super::blob(layout, &digest);
-        if optional && !path.exists() || !found.insert(digest.clone()) || !is_document(&media) {
+        if optional && !path.exists()
+            || !found.insert(digest.clone())
+            || !is_document(&media) && !media.is_empty()
+        {
             continue;
         }
         if fs::metadata(&path)?.len() > MANIFEST_LIMIT {
+            if media.is_empty() {
+                continue;
+            }
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("`{digest}` is too large for a manifest"),
             ));
         }
-        collect(&serde_json::from_slice(&fs::read(&path)?)?, &mut open);
+        match serde_json::from_slice(&fs::read(&path)?) {
+            Ok(document) => collect(&document, &mut open),
+            // What does not say what it is may be anything.
+            Err(_) if media.is_empty() => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(found)
 }
+
+/// The media type of a descriptor that tells none.
+static NO_TYPE: Value = Value::String(String::new());
 
 fn is_document(media: &str) -> bool {
     media_type::is_index(media) || media_type::is_manifest(media)
@@ -49,8 +63,9 @@ fn is_document(media: &str) -> bool {
 fn collect(value: &Value, found: &mut Vec<Found>) {
     match value {
         Value::Object(map) => {
-            if let (Some(Value::String(media)), Some(Value::String(digest))) =
-                (map.get("mediaType"), map.get("digest"))
+            // Some documents leave the media type out.
+            let media = map.get("mediaType").or_else(|| map.get("size").map(|_| &NO_TYPE));
+            if let (Some(Value::String(media)), Some(Value::String(digest))) = (media, map.get("digest"))
                 && let Ok(digest) = digest.parse()
             {
                 let optional = map.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());

@@ -254,6 +254,34 @@ fn entries_of_unknown_kinds_are_read_past_and_carried_along() {
 }
 
 #[test]
+fn an_entry_without_a_media_type_keeps_its_content() {
+    let hand = Hand::new();
+    let untyped = |mut entry: Descriptor| {
+        entry.media_type.clear();
+        let mut entry = json!(entry);
+        entry.as_object_mut().unwrap().remove("mediaType");
+        entry
+    };
+    let index = json!({ "schemaVersion": 2, "manifests": [untyped(hand.image("linux/amd64")), hand.image("linux/arm64")] });
+    let index = hand.document(media_type::INDEX, &index);
+    for root in [json!(index), untyped(hand.image("linux/386"))] {
+        let list = json!({ "schemaVersion": 2, "manifests": [root] }).to_string();
+        fs::write_atomic(&hand.path().join("index.json"), list.as_bytes(), 0o644).unwrap();
+        let source = open(&hand.shown()).unwrap();
+        let whole = source.reachable(source.root()).unwrap().len();
+        assert!(whole == 7 || whole == 3, "{whole}");
+        write(&Image::whole(&source), &hand.beside("copy")).unwrap();
+        let copy = open(&format!("{}@{}", hand.beside("copy"), source.root().digest)).unwrap();
+        for item in copy.reachable(copy.root()).unwrap() {
+            if let Item::Blob(blob) = item {
+                assert!(copy.file(&blob.digest).is_some(), "{blob:?}");
+            }
+        }
+        assert_eq!(copy.reachable(copy.root()).unwrap().len(), whole);
+    }
+}
+
+#[test]
 fn layers_that_are_elsewhere_stay_there() {
     for media in ["application/vnd.docker.image.rootfs.foreign.diff.tar", media_type::LAYER] {
         let hand = Hand::new();

@@ -441,6 +441,8 @@ impl Source {
         if !seen.insert(descriptor.digest.clone()) {
             return Ok(());
         }
+        let named = self.with_media_type(descriptor);
+        let descriptor = &named;
         let is_index = media_type::is_index(&descriptor.media_type);
         if !is_document(descriptor) {
             items.push(Item::Entry(descriptor.clone()));
@@ -460,6 +462,20 @@ impl Source {
         }
         items.push(Item::Document { descriptor: descriptor.clone(), bytes });
         Ok(())
+    }
+
+    /// Some documents leave an entry's media type out: then its content tells what it leads to.
+    fn with_media_type(&self, descriptor: &Descriptor) -> Descriptor {
+        let mut named = descriptor.clone();
+        if named.media_type.is_empty()
+            && let Ok(document) = self.json(descriptor)
+        {
+            let guess = [("manifests", media_type::INDEX), ("config", media_type::MANIFEST)];
+            let guess = guess.into_iter().find(|(field, _)| !document[*field].is_null());
+            let told = document["mediaType"].as_str().or(guess.map(|(_, media)| media));
+            named.media_type = told.unwrap_or_default().to_owned();
+        }
+        named
     }
 
     /// What a document leads to: an index's entries, or a manifest's configuration and layers.
