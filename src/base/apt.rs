@@ -298,8 +298,7 @@ pub fn fetch(
 ) -> Result<BaseImage, AptError> {
     let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
     let identity = resolved.identity();
-    let name = format!("{}-{}", identity.trim_start_matches("sha256:"), suffix(compression));
-    let folder = cache.join("bases").join(name);
+    let folder = cache.join("bases").join(resolved.record(&suffix(compression)));
     fs::create_dir_all(&folder)?;
     let _lock = fs::lock(&folder, cancel, || ())?;
     let kept = match recall(&folder)? {
@@ -354,7 +353,8 @@ pub(super) fn suffix(compression: Compression) -> String {
 }
 
 fn record(folder: &Path) -> PathBuf {
-    folder.join("base-2.json")
+    // Of format 2 are those whose bytes a lock could decide beside its digests.
+    folder.join("base-3.json")
 }
 
 /// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.

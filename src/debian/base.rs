@@ -109,7 +109,7 @@ pub(super) fn lay<'a>(
         let mut unpacked = unpack_package(package, &deb, access.cancel, &resolved.architecture)?;
         drop_documentation(&mut unpacked.entries);
         let entries = std::mem::take(&mut unpacked.entries);
-        tree.add(owner(package), entries)
+        tree.add(owner(package, &unpacked.replaces), entries)
             .map_err(|source| Error::Tree { architecture: architecture(), source })?;
         controls.push((package, unpacked));
     }
@@ -129,9 +129,11 @@ pub(super) fn unrun_of(controls: &[(&Package, Unpacked)]) -> Vec<Unrun> {
         .collect()
 }
 
-fn owner(package: &Package) -> Owner {
+/// What the tree asks of a package. `Replaces` decides whose file stays, so it is read from the package itself, which its digest
+/// covers, and not from an index or a lock: the same packages give the same bytes, whoever has named them.
+fn owner(package: &Package, replaces: &str) -> Owner {
     // What is no relation replaces nothing: the overlap, if there is one, is then reported.
-    let replaces = parse_groups(&package.replaces).unwrap_or_default();
+    let replaces = parse_groups(replaces).unwrap_or_default();
     let version = Version::parse_lenient(&package.version).unwrap_or_else(|_| Version {
         epoch: None,
         upstream_version: package.version.clone(),

@@ -89,8 +89,6 @@ pub struct Package {
     pub size: u64,
     /// What it takes when it is unpacked, in KiB, as it says itself.
     pub installed_size: Option<u64>,
-    /// `Replaces`.
-    pub replaces: String,
     /// Why it is here, for a person.
     pub why: String,
     /// The libraries that it is taken for, sorted; empty if it is in the base whatever the payload needs.
@@ -172,6 +170,26 @@ impl ResolvedBase {
             line(&hex::encode(package.sha256));
         }
         format!("sha256:{}", hex::encode(hasher.finalize()))
+    }
+
+    /// The name of what is kept of the assembled base: its identity, and which packages were asked for, since what is told of their
+    /// scripts, and whether those of the base are all accounted for, hangs on it.
+    #[must_use]
+    pub fn record(&self, form: &str) -> String {
+        let mut asked = Sha256::new();
+        let mut any = false;
+        for package in self.packages.iter().filter(|package| package.added) {
+            any = true;
+            asked.update(&package.name);
+            asked.update([0]);
+        }
+        let identity = self.identity();
+        let identity = identity.trim_start_matches("sha256:");
+        if any {
+            format!("{identity}-{}-{form}", &hex::encode(asked.finalize())[..16])
+        } else {
+            format!("{identity}-{form}")
+        }
     }
 
     /// What the packages are to download in all, in bytes.
@@ -355,7 +373,6 @@ impl Archive {
             sha256: record.sha256,
             size: record.size,
             installed_size: record.installed_size,
-            replaces: record.replaces.to_string(),
             why: why(chosen),
             libraries: Vec::new(),
             added: false,

@@ -37,8 +37,6 @@ pub struct Record {
     pub depends: Box<str>,
     /// `Conflicts` and `Breaks`.
     pub conflicts: Box<str>,
-    /// `Replaces`.
-    pub replaces: Box<str>,
     /// `Provides`.
     pub provides: Box<str>,
     /// `Recommends`. Nothing is taken for it; what was taken for something else may stay for it.
@@ -330,7 +328,6 @@ fn parse_record(
         marks,
         depends: joined("Pre-Depends", "Depends"),
         conflicts: joined("Conflicts", "Breaks"),
-        replaces: optional("Replaces").unwrap_or_default().into(),
         provides: optional("Provides").unwrap_or_default().into(),
         recommends: optional("Recommends").unwrap_or_default().into(),
         suggests: optional("Suggests").unwrap_or_default().into(),

@@ -95,7 +95,6 @@ mod tests {
             sha256: [0; 32],
             size: 1,
             installed_size: None,
-            replaces: String::new(),
             why: String::new(),
             libraries: Vec::new(),
             added: false,

@@ -222,13 +222,18 @@ pub(super) struct Deb {
 impl Deb {
     /// A package with nothing but a control file.
     pub(super) fn new(name: &str, version: &str) -> Self {
+        Self::saying(name, version, "")
+    }
+
+    /// The same, with further fields in its control file.
+    pub(super) fn saying(name: &str, version: &str, fields: &str) -> Self {
         let deb = Self {
             pack: Pack::Xz,
             control: tar::Builder::new(Vec::new()),
             data: tar::Builder::new(Vec::new()),
         };
         let control =
-            format!("Package: {name}\nVersion: {version}\nArchitecture: all\nDescription: a test\n");
+            format!("Package: {name}\nVersion: {version}\nArchitecture: all\n{fields}Description: a test\n");
         deb.control("control", &control)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use sha2::{Digest as _, Sha256};
 
-use super::testing::{MiniArchive, Published, Signer};
+use super::testing::{Deb, MiniArchive, Published, Signer};
 use super::{
     Archive, AssembledBase, BaseRequest, BaseSet, Error, MirrorOrigin, Mirrors, Places, ResolvedBase,
     Snapshot, Source, assemble_base,
@@ -545,4 +545,26 @@ fn a_release_that_moves_on_moves_no_pin() {
         format!("{of}: libc6 2.36-9+deb12u1 → 2.36-10"),
     ];
     assert_eq!(moved, expected);
+}
+
+#[test]
+fn a_package_itself_says_what_it_replaces() {
+    let owner = |of_index: &str, of_package: &str| {
+        let setup = Setup::with(vec![
+            Published::new("first", "1", "", |deb| deb.file("usr/share/x", b"first", 0o644)),
+            Published::new("second", "1", of_index, |_| {
+                Deb::saying("second", "1", of_package).file("usr/share/x", b"second", 0o644)
+            }),
+            Published::new("debconf", "1", "", |deb| deb),
+        ]);
+        let set = setup.choose("arm64", &["first", "second"]).unwrap();
+        setup.assemble(&set.plain()).map(|base| text(&base, "usr/share/x"))
+    };
+    assert_eq!(owner("", "Replaces: first\n").unwrap(), "second");
+    assert_eq!(owner("Replaces: other\n", "Replaces: other,\n first (<< 2)\n").unwrap(), "second");
+    // An index, like a lock, is not covered by the package's digest.
+    for said in ["", "Replaces: other\n", "Replaces: first (<< 1)\n"] {
+        let error = owner("Replaces: first\n", said).unwrap_err();
+        assert!(error.to_string().contains("`/usr/share/x` is in first and in second"), "{error}");
+    }
 }

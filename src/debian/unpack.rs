@@ -27,6 +27,8 @@ const SLACK: u64 = 64 << 20;
 pub struct Unpacked {
     /// The control file's text.
     pub control: String,
+    /// `Replaces` of the control file.
+    pub replaces: String,
     /// The texts of `preinst` and `postinst`, where it has them.
     pub scripts: BTreeMap<&'static str, String>,
     /// Files marked as configuration, relative.
@@ -121,7 +123,7 @@ pub fn unpack(
     };
     let (suffix, bytes) = member("control")?;
     let mut unpacked = read_control(&suffix, bytes, cancel)?;
-    check_identity(&unpacked.control, name, version)?;
+    unpacked.replaces = check_identity(&unpacked.control, name, version)?;
     // The declared size is an estimate of blocks on a disk, so that a small package may well be twice as large.
     let limit = installed_size.unwrap_or(1 << 20).saturating_mul(4 * 1024).saturating_add(SLACK);
     let (suffix, bytes) = member("data")?;
@@ -193,7 +195,7 @@ fn read_control(suffix: &str, bytes: &[u8], cancel: &Cancel) -> Result<Unpacked,
     // A line may begin with a flag such as `remove-on-upgrade` (deb-conffiles(5)).
     let conffiles =
         conffiles.lines().filter_map(|line| line.trim().strip_prefix('/').map(ToOwned::to_owned)).collect();
-    Ok(Unpacked { control, scripts, conffiles, entries: Vec::new() })
+    Ok(Unpacked { control, replaces: String::new(), scripts, conffiles, entries: Vec::new() })
 }
 
 fn read_text(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
@@ -209,13 +211,14 @@ fn read_script(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
     Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
-fn check_identity(control: &str, name: &str, version: &str) -> Result<(), UnpackError> {
+/// That a control file is of the package that was asked for; what it replaces.
+fn check_identity(control: &str, name: &str, version: &str) -> Result<String, UnpackError> {
     let document: Deb822 =
         control.parse().map_err(|error: deb822_fast::Error| UnpackError::NotAPackage(error.to_string()))?;
     let field =
         |field: &str| document.iter().next().and_then(|fields| fields.get(field)).unwrap_or_default().trim();
     if field("Package") == name && field("Version") == version {
-        return Ok(());
+        return Ok(field("Replaces").to_owned());
     }
     Err(UnpackError::AnotherPackage { found: format!("{} {}", field("Package"), field("Version")) })
 }

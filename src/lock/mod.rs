@@ -24,6 +24,7 @@ pub mod text;
 
 use schemars::JsonSchema;
 use semver::Version;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 pub use compare::Difference;
@@ -215,9 +216,10 @@ pub struct PackagePin {
     /// What it takes when it is unpacked, in KiB, as it says itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed_size: Option<u64>,
-    /// `Replaces`, as the package has it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub replaces: String,
+    /// Locks of older releases repeat here what the package says of itself. Not believed, and written no more.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "String")]
+    pub replaces: Unread,
     /// Why it is here, for a person.
     pub why: String,
     /// The libraries that it is taken for; absent if it is in the base whatever the payload needs.
@@ -226,6 +228,16 @@ pub struct PackagePin {
     /// True if it is here because it was asked for, or because one that was asked for needs it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub added: bool,
+}
+
+/// A field that is accepted and whose value nobody reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
-use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
+use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, Unread, ZigPin};
 use crate::debian::{self, BaseSet, Package, SuiteOrigin};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
@@ -320,7 +320,7 @@ impl PackagePin {
             size: package.size,
             sha256: package.sha256,
             installed_size: package.installed_size,
-            replaces: package.replaces.clone(),
+            replaces: Unread,
             why: package.why.clone(),
             libraries: package.libraries.clone(),
             added: package.added,
@@ -336,7 +336,6 @@ impl PackagePin {
             sha256: self.sha256,
             size: self.size,
             installed_size: self.installed_size,
-            replaces: self.replaces.clone(),
             why: self.why.clone(),
             libraries: self.libraries.clone(),
             added: self.added,

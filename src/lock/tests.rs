@@ -22,7 +22,6 @@ fn package(name: &str, version: &str) -> Package {
         sha256: [u8::try_from(version.len()).unwrap(); 32],
         size: 10,
         installed_size: Some(20),
-        replaces: String::new(),
         why: format!("for {name}"),
         libraries: Vec::new(),
         added: false,
@@ -122,6 +121,16 @@ fn what_is_pinned_is_what_was_chosen() {
     dated.suites[1].snapshot = Some("20260101T000000Z".into());
     let pin = AptPin::of("apt:bookworm", &platform("arm64"), &[], &[], &dated);
     assert_eq!(pin.snapshot.as_deref(), Some("20260101T000000Z"));
+}
+
+#[test]
+fn what_an_older_lock_says_of_a_package_beside_its_digest_is_not_believed() {
+    let text = text::render(&lock());
+    let older = text.replacen("installed-size = 20\n", "installed-size = 20\nreplaces = \"libc6\"\n", 1);
+    assert_ne!(older, text);
+    let parsed = parse(&older).unwrap();
+    assert_eq!(parsed, lock());
+    assert_eq!(text::render(&parsed), text);
 }
 
 #[test]
