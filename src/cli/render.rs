@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::error::{Explain, describe};
+use crate::report::visible;
 
 /// The text of an error that ended a run, with its line end.
 pub(super) fn error(error: &dyn Explain, color: bool) -> String {
@@ -27,7 +28,7 @@ pub(super) fn error(error: &dyn Explain, color: bool) -> String {
         text += &renderer.render(&[annotate_snippets::Group::with_title(Level::ERROR.primary_title(first))]);
         text.push('\n');
         if !rest.is_empty() {
-            text += rest.trim_end();
+            text += &visible::lines(&format!("\n{}", rest.trim_end()))[1..];
             text.push('\n');
         }
     }

@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, CommandFactory};
 
 use super::arguments::{Arguments, BuildOptions};
 use super::view::View;
+use crate::report::visible;
 use crate::repro::{Comparison, ReproError, Request, twice};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
@@ -103,7 +104,7 @@ pub(super) fn text(comparison: &Comparison) -> String {
     );
     for difference in &comparison.differences {
         // Writing to a string cannot fail.
-        writeln!(text, "\n{difference}").ok();
+        writeln!(text, "\n{}", visible::view(&difference.to_string())).ok();
     }
     text
 }

@@ -6,6 +6,7 @@ use crate::compile::Linker;
 use crate::engine::Engine;
 use crate::facts::{StandardLibrary, release_lines};
 use crate::plan::{CreatedFrom, Plan, PlatformPlan};
+use crate::report::visible::line;
 use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
 
@@ -106,5 +107,5 @@ fn platform_text(plan: &PlatformPlan) -> String {
 
 fn row(text: &mut String, indent: usize, name: &str, value: &str) {
     // Writing to a string cannot fail.
-    writeln!(text, "{:indent$}{name:<11} {value}", "").ok();
+    writeln!(text, "{:indent$}{name:<11} {}", "", line(value)).ok();
 }

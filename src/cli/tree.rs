@@ -1,8 +1,10 @@
 //! An image as a tree, and tables.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::report::style::size;
+use crate::report::visible::line;
 use crate::transport::{ImageInspection, Inspection, LayerInspection};
 
 /// Of an added layer's files a person sees this many.
@@ -16,11 +18,11 @@ struct Node {
 
 impl Node {
     fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), below: Vec::new() }
+        Self::with(text, Vec::new())
     }
 
     fn with(text: impl Into<String>, below: Vec<Self>) -> Self {
-        Self { text: text.into(), below }
+        Self { text: line(&text.into()).into_owned(), below }
     }
 
     fn write(&self, text: &mut String, indent: &str) {
@@ -47,11 +49,14 @@ pub(super) fn text(found: &Inspection) -> String {
         let about = artifact.about.as_ref().map_or_else(String::new, |about| format!("  of {about}"));
         Node::new(format!("{}  {}  {}{about}", artifact.kind, artifact.digest, size(artifact.size)))
     }));
-    let names =
-        if found.names.is_empty() { String::new() } else { format!("named {}\n", found.names.join(", ")) };
+    let names = if found.names.is_empty() {
+        String::new()
+    } else {
+        format!("named {}\n", line(&found.names.join(", ")))
+    };
     let mut text = format!(
         "{}\n{names}{kind} {}  {}  ({} in all)\n",
-        found.reference,
+        line(&found.reference),
         found.digest,
         size(found.size),
         size(found.total_size)
@@ -130,14 +135,36 @@ fn one_line(text: &str) -> String {
 
 /// Lines in columns, two blanks apart.
 pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let lines: Vec<[Cow<'_, str>; N]> =
+        lines.iter().map(|cells| cells.each_ref().map(|cell| line(cell))).collect();
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();
-    for line in lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
+    for cells in &lines {
+        let start = text.len();
+        for (cell, width) in cells.iter().zip(&widths) {
+            text += cell;
+            // Not by the formatter, whose widths end at 65,535, while a name is as long as somebody made it.
+            text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
+        }
+        text.truncate(start + text[start..].trim_end().len());
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_take_names_of_any_length_and_content() {
+        let long = "x".repeat(70_000);
+        let lines = [["A".to_owned(), "B".to_owned()], [long.clone(), "one\ntwo\u{1b}[m".to_owned()]];
+        let text = columns(&lines);
+        let shown: Vec<&str> = text.lines().collect();
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown[0], format!("A{}B", " ".repeat(70_001)));
+        assert_eq!(shown[1], format!("{long}  one\\ntwo\\u{{1b}}[m"));
+    }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
 use crate::report::style::counted;
+use crate::report::visible::{line, lines};
 use crate::verify::{Finding, Report, VerifyError};
 
 /// `xbuild verify`.
@@ -37,7 +38,7 @@ platform will not run; with --strict both for warnings, too.";
 
 /// The report for a person.
 pub(super) fn text(report: &Report) -> String {
-    let mut text = format!("{}  {}\n", report.reference, report.digest);
+    let mut text = format!("{}  {}\n", line(&report.reference), report.digest);
     findings(&mut text, &report.findings, "");
     let width = report.platforms.iter().map(|platform| platform.platform.len()).max().unwrap_or(0).max(15);
     for platform in &report.platforms {
@@ -62,7 +63,7 @@ pub(super) fn text(report: &Report) -> String {
                 .ok();
         }
         for unseen in &platform.unseen {
-            writeln!(text, "  not seen: {unseen}").ok();
+            writeln!(text, "  not seen: {}", line(&unseen.to_string())).ok();
         }
     }
     text
@@ -79,10 +80,11 @@ fn findings(text: &mut String, findings: &[Finding], indent: &str) {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let file = finding.file.as_ref().map_or_else(String::new, |file| format!("{file}: "));
-        writeln!(text, "{indent}{severity}[{}]: {file}{}", finding.what.check(), finding.message).ok();
+        let file = finding.file.as_ref().map_or_else(String::new, |file| format!("{}: ", line(file)));
+        writeln!(text, "{indent}{severity}[{}]: {file}{}", finding.what.check(), lines(&finding.message))
+            .ok();
         if let Some(remedy) = &finding.remedy {
-            writeln!(text, "{indent}  hint: {remedy}").ok();
+            writeln!(text, "{indent}  hint: {}", lines(remedy)).ok();
         }
     }
 }

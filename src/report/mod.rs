@@ -14,6 +14,7 @@ pub mod json;
 pub(crate) mod style;
 #[cfg(test)]
 mod tests;
+pub(crate) mod visible;
 
 /// Receives events, from any thread.
 pub trait Reporter: Send + Sync {

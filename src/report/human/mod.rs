@@ -11,6 +11,7 @@ pub use plain::{Plain, Verbosity};
 pub use terminal::Terminal;
 
 use super::style::Paint;
+use super::visible::{line, lines};
 use super::{Event, Level};
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
@@ -31,32 +32,35 @@ fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
                 Level::Info => paint.word("note:"),
                 Level::Warning => paint.warning("warning:"),
             };
-            Some(format!("{kind} {}{text}\n", about(platform)))
+            Some(format!("{kind} {}{}\n", about(platform), lines(text)))
         }
         Event::Finding { finding, message } => {
             let check = finding.problem.check();
             let (kind, last) = match (&finding.allowed, finding.severity) {
                 (Some(_), _) if !details => return None,
-                (Some(reason), _) => (format!("allowed[{check}]:"), format!("reason: {reason}")),
+                (Some(reason), _) => (format!("allowed[{check}]:"), format!("reason: {}", line(reason))),
                 (None, Severity::Error) => (
                     paint.error(&format!("error[{check}]:")),
-                    format!("{} {}", paint.word("hint:"), finding.remedy),
+                    format!("{} {}", paint.word("hint:"), lines(&finding.remedy.to_string())),
                 ),
                 (None, Severity::Warning) => {
                     let kind = paint.warning(&format!("warning[{check}]:"));
-                    (kind, format!("{} {}", paint.word("hint:"), finding.remedy))
+                    (kind, format!("{} {}", paint.word("hint:"), lines(&finding.remedy.to_string())))
                 }
             };
             // Most problems name the file themselves.
-            let file =
-                if message.contains(&finding.file) { String::new() } else { format!("{}: ", finding.file) };
-            Some(format!("{kind} {}: {file}{message}\n{last}\n", finding.platform))
+            let file = if message.contains(&finding.file) {
+                String::new()
+            } else {
+                format!("{}: ", line(&finding.file))
+            };
+            Some(format!("{kind} {}: {file}{}\n{last}\n", finding.platform, lines(message)))
         }
         Event::Failed { platform, message, hint, code: _ } => {
-            let message = message.trim_end();
+            let message = lines(message.trim_end());
             let mut text = format!("{} {}{message}\n", paint.error("error:"), about(platform));
             if let Some(hint) = hint {
-                text = format!("{text}{} {hint}\n", paint.word("hint:"));
+                text = format!("{text}{} {}\n", paint.word("hint:"), lines(hint));
             }
             Some(text)
         }

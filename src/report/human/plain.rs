@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::super::style::{Paint, size, span};
+use super::super::visible::line;
 use super::super::{Event, Phase, Reporter};
 use super::table::{releases, table};
 use super::{Shown, remark};
@@ -108,7 +109,7 @@ impl State {
                 self.crates_told = Instant::now();
                 let of = total.map_or_else(String::new, |total| format!(" of {total}"));
                 let noun = if total.unwrap_or(done) == 1 { "crate" } else { "crates" };
-                let now = if active.is_empty() { String::new() } else { format!("; now {active}") };
+                let now = if active.is_empty() { String::new() } else { format!("; now {}", line(&active)) };
                 format!("compiled {done}{of} {noun}{now}\n")
             }
             Event::Download { what, done, total } => {
@@ -137,7 +138,11 @@ impl State {
             Event::Published { reference, digest, milliseconds } => {
                 let (table, releases) = (table(&self.built, paint), releases(&self.built));
                 let (published, name) = (paint.good("published"), (view.shown)(&reference));
-                format!("\n{table}{releases}\n{published} {name}@{digest} in {}\n", span(milliseconds))
+                format!(
+                    "\n{table}{releases}\n{published} {}@{digest} in {}\n",
+                    line(&name),
+                    span(milliseconds)
+                )
             }
             // Bytes of a phase are for live views.
             Event::Progress { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => {
@@ -157,6 +162,7 @@ impl State {
         verbosity: Verbosity,
     ) -> String {
         let [goes_on, is_done] = verbs;
+        let what = &*line(what);
         let ended = total.is_some_and(|total| done >= total);
         let begins = || Download { since: Instant::now(), state: DownloadState::Silent };
         let download = self.downloads.entry(what.to_owned()).or_insert_with(begins);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::super::style::{Paint, size, span};
+use super::super::visible::line;
 use super::super::{Event, Phase, Reporter};
 use super::table::{releases, table};
 use super::{Shown, remark};
@@ -144,7 +145,7 @@ impl Terminal {
         }
         let bar = state.downloads.entry(what.to_owned()).or_insert_with(|| {
             let bar = self.bars.add(ProgressBar::no_length());
-            bar.set_prefix(what.to_owned());
+            bar.set_prefix(line(what).into_owned());
             bar.set_style(style(match total {
                 Some(_) => {
                     "  {prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
@@ -241,7 +242,7 @@ impl Reporter for Terminal {
                 line.show(paint, &bytes_text(done, total, line.since.elapsed().as_secs_f64()));
             }
             Event::Crates { done, total, active } => {
-                state.crates = Crates { done, total, active };
+                state.crates = Crates { done, total, active: line(&active).into_owned() };
                 let text = state.crates.to_string();
                 for line in state.platforms.values().filter(|line| line.phase == Phase::Compile) {
                     line.show(self.paint, &text);
@@ -269,6 +270,7 @@ impl Reporter for Terminal {
                 let (table, releases) = (table(&built, self.paint), releases(&built));
                 let published = self.paint.good("published");
                 let name = (self.shown)(&reference);
+                let name = line(&name);
                 self.write(
                     state,
                     &format!("{table}{releases}\n{published} {name} in {}\n", span(milliseconds)),
