@@ -230,6 +230,6 @@ fn read(path: &Path) -> Result<String, ManifestError> {
             .map(|_| text)
             .map_err(|source| ManifestError::Read { shown: "standard input".into(), source });
     }
-    fs::read_to_string(path)
+    fs::read_stream_to_string(path)
         .map_err(|source| ManifestError::Read { shown: path.display().to_string(), source })
 }

@@ -135,7 +135,7 @@ fn appended(destination: &Location, names: &[String]) -> Location {
 /// well as ours, or descriptors as `docker buildx imagetools` takes them. What names no repository is in `tagged`, that of
 /// the new index.
 fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError> {
-    let text = fs::read_to_string(file).map_err(CliError::SourceFile)?;
+    let text = fs::read_stream_to_string(file).map_err(CliError::SourceFile)?;
     if !text.trim_start().starts_with(['{', '[']) {
         let lines = text.lines().map(str::trim);
         return Ok(lines

@@ -3,20 +3,77 @@
 //! A file is never created under its final name. It is written beside it and renamed, so that a reader or
 //! a kill at any moment sees the old file or the new one.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-pub use fs_err::os::unix::fs::{FileExt, symlink};
+pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 pub use fs_err::{
-    File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read, read_dir,
-    read_link, read_to_string, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
+    File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read_dir,
+    read_link, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
 pub use std::os::unix::fs::{MetadataExt, PermissionsExt};
 pub use tempfile::{NamedTempFile, TempDir};
 
 use super::cancel::{Cancel, Cancelled};
+
+/// The most bytes that a file may have which is read as a whole: a program with all its debugging information has less.
+const LARGEST: u64 = 4 << 30;
+/// The most bytes that a text may have.
+const LARGEST_TEXT: u64 = 64 << 20;
+
+/// Opens a regular file. What is none is refused and not waited for: a project or an image may have a pipe or a device in the place
+/// of a document.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Without this flag, opening a pipe would wait for somebody to write to it. It means nothing to a file.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let (error, what) = if kind.is_dir() {
+        (io::ErrorKind::IsADirectory, "a directory")
+    } else {
+        (io::ErrorKind::InvalidInput, "a pipe, a socket or a device")
+    };
+    Err(io::Error::new(error, format!("cannot read `{}`: it is {what} and not a file", path.display())))
+}
+
+/// A regular file's bytes.
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    bounded(open(path.as_ref())?, path.as_ref(), LARGEST)
+}
+
+/// A regular file's text.
+pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+    text(bounded(open(path.as_ref())?, path.as_ref(), LARGEST_TEXT)?, path.as_ref())
+}
+
+/// The text of what the user has named, which may be a pipe: a shell's `<(…)` is one.
+pub fn read_stream_to_string(path: &Path) -> io::Result<String> {
+    text(bounded(File::open(path)?, path, LARGEST_TEXT)?, path)
+}
+
+fn bounded(file: File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 <= limit {
+        return Ok(bytes);
+    }
+    let what = format!("cannot read `{}`: it has more than {} MiB", path.display(), limit >> 20);
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, what))
+}
+
+fn text(bytes: Vec<u8>, path: &Path) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("cannot read `{}`: it is not UTF-8", path.display()),
+        )
+    })
+}
 
 /// A new temporary file in `folder`, on the same file system as what it will become.
 pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
@@ -150,6 +207,25 @@ impl LockError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        for path in [pipe.as_path(), Path::new("/dev/zero")] {
+            let error = read(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            assert!(read_to_string(path).is_err());
+        }
+        assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(read(folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let file = folder.path().join("file");
+        std::fs::File::create(&file).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
+        assert_eq!(read_to_string(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(read_stream_to_string(&file).is_err());
+    }
 
     #[test]
     fn write_atomic_sets_the_mode_and_leaves_nothing_beside() {
