@@ -226,7 +226,8 @@ pub(super) fn lay(
         origin: None,
     };
     let mut root = (*base.root).clone();
-    root.lay(&rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?, cancel)?;
+    let index = rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?;
+    root.lay(&index, cancel).map_err(rootfs::IndexError::from)?;
     let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();
     let created_by = format!("xbuild: Debian's packages {}", names.join(", "));
     let mut added = base.added.clone();

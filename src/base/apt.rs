@@ -313,7 +313,8 @@ pub fn fetch(
         origin: None,
     };
     let mut root = Root::default();
-    root.lay(&rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?, cancel)?;
+    let index = rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?;
+    root.lay(&index, cancel).map_err(IndexError::from)?;
     let mut config = json!({
         "os": platform.os(),
         "architecture": platform.architecture(),

@@ -243,7 +243,7 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
                 descriptor.digest, index.diff_id
             )));
         }
-        root.lay(&index, cancel)?;
+        root.lay(&index, cancel).map_err(|error| explain(error.into(), descriptor, request))?;
     }
     let folders = Arc::new(root.folders(cancel)?);
     let glibc = root.glibc(request.target);
@@ -332,7 +332,12 @@ fn index_of(
     request: &LayoutRequest<'_>,
     cancel: &Cancel,
 ) -> Result<LayerIndex, LayoutBaseError> {
-    rootfs::index_of(blob, descriptor, request.cache, cancel).map_err(|error| match error {
+    rootfs::index_of(blob, descriptor, request.cache, cancel)
+        .map_err(|error| explain(error, descriptor, request))
+}
+
+fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'_>) -> LayoutBaseError {
+    match error {
         IndexError::MediaType(_) => {
             LayoutBaseError::Shape { path: request.path.to_owned(), reason: error.to_string() }
         }
@@ -343,7 +348,7 @@ fn index_of(
             source,
         },
         IndexError::Io(error) => error.into(),
-    })
+    }
 }
 
 /// Unpacks an archive of a layout into the cache, under the archive's own digest, and returns the folder. Only files

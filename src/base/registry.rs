@@ -250,7 +250,7 @@ pub fn resolve(
                 layer.digest, index.diff_id
             )));
         }
-        root.lay(&index, cancel)?;
+        root.lay(&index, cancel).map_err(|error| explain(error.into(), layer, name))?;
     }
     let folders = Arc::new(root.folders(cancel)?);
     let glibc = root.glibc(request.target);

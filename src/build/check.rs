@@ -87,7 +87,7 @@ pub(super) fn check(
     let mut paths = Vec::new();
     for added in layers {
         let index = LayerIndex::read(&added.layer.blob, &added.layer.descriptor, cancel)?;
-        root.lay(&index, cancel)?;
+        root.lay(&index, cancel).map_err(IndexError::from)?;
         let files = index.entries.into_iter().filter(|(_, change)| match change {
             Change::Put(node) => node.file().is_some(),
             Change::Link(_) => true,

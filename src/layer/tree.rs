@@ -1,53 +1,74 @@
 //! The entries of a layer, checked and in the order in which they are written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Entry, EntryKind, Error, PathFault};
 
 /// Sorts the entries by path, adds the folders above them that are neither among them nor in `present`, and
 /// puts hard links behind all else: a link's target must stand before it.
-pub(super) fn arrange(entries: Vec<Entry>, present: &BTreeSet<String>) -> Result<Vec<Entry>, Error> {
-    let mut tree: BTreeMap<String, Entry> = BTreeMap::new();
-    for entry in entries {
+pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Result<Vec<Entry>, Error> {
+    for entry in &entries {
         check_path(&entry.path)?;
         if entry.mode > 0o7777 {
-            return Err(Error::Mode { path: entry.path, mode: entry.mode });
+            return Err(Error::Mode { path: entry.path.clone(), mode: entry.mode });
         }
         if let EntryKind::Symlink(target) = &entry.kind
             && (target.is_empty() || target.contains('\0'))
         {
-            return Err(Error::LinkTarget { path: entry.path, target: target.clone() });
-        }
-        let path = entry.path.clone();
-        if tree.insert(path.clone(), entry).is_some() {
-            return Err(Error::Duplicate { path });
+            return Err(Error::LinkTarget { path: entry.path.clone(), target: target.clone() });
         }
     }
-    let mut added = BTreeMap::new();
-    for entry in tree.values() {
+    let by_path = |a: &Entry, b: &Entry| a.path.cmp(&b.path);
+    entries.sort_unstable_by(by_path);
+    if let Some(twice) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(Error::Duplicate { path: twice[0].path.clone() });
+    }
+    let added = missing_folders(&entries, present)?;
+    if !added.is_empty() {
+        entries.extend(added.iter().map(|path| directory(path)));
+        entries.sort_unstable_by(by_path);
+    }
+    let (links, mut others): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| matches!(entry.kind, EntryKind::HardLink(_)));
+    others.extend(links);
+    Ok(others)
+}
+
+/// The folders above entries, which are sorted, that are neither among them nor in `present`.
+fn missing_folders(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let find = |path: &str| {
+        let at = entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
+        Some(&entries[at].kind)
+    };
+    let mut added = BTreeSet::new();
+    // The folder of the entry before: what lies together is looked at once.
+    let mut known = "";
+    for entry in entries {
         if let EntryKind::HardLink(target) = &entry.kind
-            && !matches!(tree.get(target), Some(Entry { kind: EntryKind::File(_), .. }))
+            && !matches!(find(target), Some(EntryKind::File(_)))
         {
             return Err(Error::LinkTarget { path: entry.path.clone(), target: target.clone() });
         }
+        let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder == known {
+            continue;
+        }
         for (end, _) in entry.path.match_indices('/') {
             let parent = &entry.path[..end];
-            match tree.get(parent) {
-                Some(Entry { kind: EntryKind::Directory, .. }) => {}
+            match find(parent) {
+                Some(EntryKind::Directory) => {}
                 Some(_) => {
                     return Err(Error::UnderFile { path: entry.path.clone(), parent: parent.to_owned() });
                 }
-                None if present.contains(parent) => {}
+                None if present.contains(parent) || added.contains(parent) => {}
                 None => {
-                    added.insert(parent.to_owned(), directory(parent));
+                    added.insert(parent.to_owned());
                 }
             }
         }
+        known = folder;
     }
-    tree.append(&mut added);
-    let (links, others): (Vec<_>, Vec<_>) =
-        tree.into_values().partition(|entry| matches!(entry.kind, EntryKind::HardLink(_)));
-    Ok(others.into_iter().chain(links).collect())
+    Ok(added)
 }
 
 fn directory(path: &str) -> Entry {

@@ -144,7 +144,7 @@ impl Run<'_> {
             let Problem::MissingLibrary { library, skipped, elsewhere, .. } = problem else { continue };
             let end = format!("/{library}");
             let found = self.root.nodes().filter(|(path, _)| path.ends_with(&end)).filter_map(|(path, _)| {
-                let (real, node) = self.root.reach(path, &self.who).found()?;
+                let (real, node) = self.root.reach(&path, &self.who).found()?;
                 // For another processor it is there and does not do.
                 let usable = would_do(node.file()?.elf()?) && !real.contains("/glibc-hwcaps/");
                 usable.then(|| format!("/{path}"))
@@ -182,7 +182,7 @@ impl Run<'_> {
     /// True if the image has folders of libraries for certain processors.
     fn has_folders_of(&self, names: &[&str]) -> bool {
         let name = |path: &str| path.rsplit('/').next().is_some_and(|name| names.contains(&name));
-        self.root.nodes().any(|(path, node)| node.is_folder() && name(path))
+        self.root.nodes().any(|(path, node)| node.is_folder() && name(&path))
     }
 
     /// The loader that a program asks for, if it is one, with its path without links.
@@ -335,7 +335,7 @@ impl Run<'_> {
             let object = node.file()?.elf().filter(|object| fits(object))?;
             let path = format!("/{real}");
             let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
-            Some(Loaded { path, real: real.to_owned(), object: Arc::clone(object), parent: None, origin })
+            Some(Loaded { path, real, object: Arc::clone(object), parent: None, origin })
         })
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::{LayerIndex, Limits, Packing, StreamError, scan};
-use crate::oci::{self, Algorithm, Descriptor, Digest};
+use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -100,9 +100,11 @@ pub(super) fn recall(path: &Path) -> io::Result<Option<LayerIndex>> {
 
 /// Keeps an index; its folder must exist.
 pub(super) fn keep(index: &LayerIndex, path: &Path) -> io::Result<()> {
-    let document = oci::to_vec(index);
-    let mut bytes = Digest::of(&document).to_string().into_bytes();
-    bytes.push(b'\n');
-    bytes.extend(document);
+    // The digest's place stands in front, so that the document is in memory once.
+    let line = Digest::of(b"").to_string().len() + 1;
+    let mut bytes = vec![b'\n'; line];
+    serde_json::to_writer(&mut bytes, index).map_err(io::Error::other)?;
+    let digest = Digest::of(&bytes[line..]).to_string();
+    bytes[..line - 1].copy_from_slice(digest.as_bytes());
     fs::write_atomic(path, &bytes, 0o644)
 }

@@ -12,6 +12,7 @@
 mod content;
 mod guard;
 mod kept;
+pub(crate) mod names;
 mod place;
 mod root;
 mod scan;
@@ -28,8 +29,8 @@ pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, index_of, known_index};
 pub use place::on_base;
 pub use root::{Identity, Permission, Reach, Root};
+pub(crate) use scan::clean;
 pub use scan::{Ending, Limits, Packing, scan, scan_to_end};
-pub(crate) use scan::{PATH_LIMIT, clean};
 pub use system::System;
 
 use crate::oci::Digest;
@@ -64,6 +65,20 @@ pub enum StreamError {
     LongPath {
         /// Its length in bytes.
         length: usize,
+    },
+    /// A path that is deeper than can be meant.
+    #[error("a path in it is {depth} folders deep, and more than {limit} are not read")]
+    Deep {
+        /// How deep it is.
+        depth: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// To follow all paths takes longer than can be meant.
+    #[error("its paths lead through more than {limit} folders and links")]
+    LongWays {
+        /// The limit.
+        limit: u64,
     },
     /// The names and attributes of one entry are longer than can be meant.
     #[error("the headers of an entry take more than {limit} bytes")]

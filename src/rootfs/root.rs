@@ -1,24 +1,20 @@
 //! Layers laid on each other: the merged root filesystem, and what can be asked of it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeSet;
 
-use super::{Change, File, Kind, LayerIndex, Node};
+use super::names::{MOST_LINKS, MOST_PARTS, Names};
+use super::scan::weight;
+use super::{Change, File, Kind, LayerIndex, Node, StreamError};
 use crate::catalog::{ElfIdentity, Target};
 use crate::elf::Object;
 use crate::plan::GlibcVersion;
 use crate::sys::cancel::{Cancel, Cancelled};
 
-/// As many symbolic links are followed for one path as Linux follows.
-const MOST_LINKS: u32 = 40;
-/// With the links' own paths, no path has more parts.
-const MOST_PARTS: u32 = 4096;
-
 /// An index of a root filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root {
     /// By path; every folder above an entry is there, and none of them is a link.
-    nodes: BTreeMap<String, Node>,
+    pub(super) nodes: Names<Node>,
 }
 
 /// Who wants to get at a file: numbers of a user and of all the groups that it is in.
@@ -108,18 +104,18 @@ impl<'a> Reach<'a> {
 }
 
 impl Root {
-    /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand.
-    pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), Cancelled> {
+    /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand. What is larger or
+    /// deeper than any root filesystem that is meant to be used is refused.
+    pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), StreamError> {
         for path in &layer.opaque {
             cancel.check()?;
-            if let Some(path) = self.walk(path, Last::Follow) {
-                self.clear(&path);
+            if let Some(path) = self.go(path, Last::Follow)? {
+                self.nodes.clear(&path);
             }
         }
         for path in &layer.whiteouts {
             cancel.check()?;
-            if let Some(path) = self.walk(path, Last::Keep) {
-                self.clear(&path);
+            if let Some(path) = self.go(path, Last::Keep)? {
                 self.nodes.remove(&path);
             }
         }
@@ -127,11 +123,14 @@ impl Root {
             cancel.check()?;
             let node = match change {
                 Change::Put(node) => node.clone(),
-                Change::Link(target) => self.linked(target),
+                Change::Link(target) => {
+                    let target = self.go(target, Last::Keep)?;
+                    self.linked(target.as_deref())
+                }
             };
             // A path whose folders are links in a circle is nowhere.
-            if let Some(path) = self.walk(path, Last::Keep) {
-                self.put(path, node);
+            if let Some(path) = self.go(path, Last::Keep)? {
+                self.put(&path, node)?;
             }
         }
         Ok(())
@@ -161,18 +160,14 @@ impl Root {
         self.walk(path, Last::Follow)
     }
 
-    /// Every path with what is there, sorted.
-    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
+    /// Every path with what is there: folders before what is in them, the names of a folder sorted.
+    pub fn nodes(&self) -> impl Iterator<Item = (String, &Node)> {
+        self.nodes.iter()
     }
 
-    /// What is below a folder, given by its path without links, sorted.
-    pub fn below<'a>(&'a self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Node)> {
-        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        self.nodes
-            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
-            .map(|(path, node)| (path.as_str(), node))
-            .take_while(move |(path, _)| path.starts_with(&prefix))
+    /// What is below a folder, given by its path without links, in the same order.
+    pub fn below(&self, folder: &str) -> impl Iterator<Item = (String, &Node)> {
+        self.nodes.below(folder)
     }
 
     /// Goes to a path as the kernel does for a user, who must be allowed to search every folder on the way.
@@ -225,17 +220,17 @@ impl Root {
     /// Every folder, and every symbolic link to one: what a path may lead through without being made.
     pub fn folders(&self, cancel: &Cancel) -> Result<BTreeSet<String>, Cancelled> {
         let mut folders = BTreeSet::new();
-        for (path, node) in &self.nodes {
+        for (path, node) in self.nodes() {
             cancel.check()?;
             let is_folder = match node.kind {
                 Kind::Folder => true,
-                Kind::Symlink(_) => self.real_path(path).is_some_and(|real| {
+                Kind::Symlink(_) => self.real_path(&path).is_some_and(|real| {
                     real.is_empty() || self.nodes.get(&real).is_some_and(Node::is_folder)
                 }),
                 Kind::File(_) | Kind::Special => false,
             };
             if is_folder {
-                folders.insert(path.clone());
+                folders.insert(path);
             }
         }
         Ok(folders)
@@ -258,68 +253,90 @@ impl Root {
         })
     }
 
-    /// What a hard link to this path is.
-    fn linked(&self, target: &str) -> Node {
-        match self.walk(target, Last::Keep).and_then(|path| self.nodes.get(&path)) {
+    /// What a hard link to this path without links is.
+    fn linked(&self, target: Option<&str>) -> Node {
+        match target.and_then(|path| self.nodes.get(path)) {
             Some(node) if !node.is_folder() => node.clone(),
             _ => Node { kind: Kind::File(File::default()), mode: 0o644, uid: 0, gid: 0 },
         }
     }
 
-    fn put(&mut self, path: String, node: Node) {
-        for (end, _) in path.match_indices('/') {
-            if !self.nodes.get(&path[..end]).is_some_and(Node::is_folder) {
-                self.nodes.insert(path[..end].to_owned(), Node::folder());
-            }
+    fn put(&mut self, path: &str, node: Node) -> Result<(), StreamError> {
+        if path.is_empty() {
+            return Ok(());
         }
         // A folder stays what it is under another; anything else replaces it with all that is in it.
-        if !node.is_folder() && self.nodes.get(&path).is_some_and(Node::is_folder) {
-            self.clear(&path);
+        if !node.is_folder() && self.nodes.get(path).is_some_and(Node::is_folder) {
+            self.nodes.clear(path);
         }
-        self.nodes.insert(path, node);
+        let weight = match &node.kind {
+            Kind::File(file) => weight(&file.content),
+            Kind::Symlink(target) => target.len() + path.len(),
+            // Whole paths of folders are what bases are asked for.
+            Kind::Folder => path.len(),
+            Kind::Special => 0,
+        };
+        self.nodes.put(path, node, weight, Node::is_folder, Node::folder)
     }
 
-    /// Removes what is below a path.
-    fn clear(&mut self, path: &str) {
-        let below: Vec<String> = self.below(path).map(|(path, _)| path.to_owned()).collect();
-        for path in below {
-            self.nodes.remove(&path);
-        }
+    /// As [`Root::walk`], on the account of what may be done for all layers.
+    fn go(&mut self, path: &str, last: Last) -> Result<Option<String>, StreamError> {
+        let (path, steps) = self.walked(path, last);
+        self.nodes.spend(steps)?;
+        Ok(path)
     }
 
     /// Follows symbolic links inside the root, as the kernel does for a process whose root it is. What is not there
     /// is taken to become a folder.
     fn walk(&self, path: &str, last: Last) -> Option<String> {
+        self.walked(path, last).0
+    }
+
+    /// The same, with the number of parts that were looked at.
+    fn walked(&self, path: &str, last: Last) -> (Option<String>, u64) {
         let mut pending = parts(path);
         let mut done = String::new();
+        // The numbers of the folders that lead to `done`, as far as there are such.
+        let mut above = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
         while let Some(part) = pending.pop() {
             count += 1;
             if count > MOST_PARTS {
-                return None;
+                return (None, count.into());
             }
             if part == ".." {
                 done.truncate(done.rfind('/').unwrap_or(0));
+                if above.len() > 1 {
+                    above.pop();
+                }
                 continue;
             }
-            let next = if done.is_empty() { part } else { format!("{done}/{part}") };
-            match self.nodes.get(&next) {
-                Some(Node { kind: Kind::Symlink(target), .. })
+            let folder = above.last().copied().flatten();
+            let child = folder.and_then(|folder| self.nodes.child(folder, &part));
+            match child {
+                Some((Node { kind: Kind::Symlink(target), .. }, _))
                     if last == Last::Follow || !pending.is_empty() =>
                 {
                     links += 1;
                     if links > MOST_LINKS {
-                        return None;
+                        return (None, count.into());
                     }
                     if target.starts_with('/') {
                         done.clear();
+                        above.truncate(1);
                     }
                     pending.extend(parts(target));
                 }
-                _ => done = next,
+                _ => {
+                    if !done.is_empty() {
+                        done.push('/');
+                    }
+                    done.push_str(&part);
+                    above.push(child.and_then(|(_, number)| number));
+                }
             }
         }
-        Some(done)
+        (Some(done), count.into())
     }
 }
 

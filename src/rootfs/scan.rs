@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use super::guard::{Guard, Guarded};
+use super::names::DEEPEST;
 use super::{Change, Content, File, Kind, LayerIndex, Node, StreamError};
 use crate::elf::{self, Object};
 use crate::oci::{Algorithm, Hasher, media_type};
@@ -19,7 +20,9 @@ const SCRIPT_LINE: usize = 256;
 /// A larger file is not kept whole, in bytes. A loader's cache with ten thousand libraries takes about one million.
 const WHOLE_LIMIT: u64 = 4 << 20;
 /// Linux takes no longer path (`PATH_MAX`), in bytes.
-pub(crate) const PATH_LIMIT: usize = 4096;
+const PATH_LIMIT: usize = 4096;
+/// What an entry takes beside its texts, in bytes.
+const ENTRY: usize = std::mem::size_of::<(String, Change)>();
 /// A name with this in front removes the file without it
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
@@ -86,13 +89,14 @@ pub struct Limits {
     pub bytes: u64,
     /// Entries.
     pub entries: usize,
-    /// What is kept in memory of all entries, in bytes: paths, targets of links, and what files are and need.
+    /// What is kept in memory of all entries, in bytes: the entries themselves, paths, targets of links, and what files are
+    /// and need.
     pub names: usize,
 }
 
 impl Limits {
     /// More than any image has that is meant to be used.
-    pub const LAYER: Self = Self { bytes: 64 << 30, entries: 1 << 21, names: 256 << 20 };
+    pub const LAYER: Self = Self { bytes: 64 << 30, entries: 1 << 21, names: 384 << 20 };
 }
 
 /// Hashes what passes.
@@ -249,7 +253,7 @@ impl Found {
         }
         let written = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let path = clean(&written)?;
-        self.names += path.len();
+        self.names += path.len() + ENTRY;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
             self.opaque.push(folder.to_owned());
@@ -364,7 +368,7 @@ fn is_kept(path: &str) -> bool {
 }
 
 /// What a file's content takes in memory, about.
-fn weight(content: &Content) -> usize {
+pub(super) fn weight(content: &Content) -> usize {
     match content {
         Content::Plain => 0,
         Content::BrokenElf(text) | Content::Script(text) => text.len(),
@@ -391,6 +395,9 @@ pub(crate) fn clean(path: &str) -> Result<String, StreamError> {
         return Err(StreamError::LongPath { length: path.len() });
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.len() > DEEPEST {
+        return Err(StreamError::Deep { depth: parts.len(), limit: DEEPEST });
+    }
     if parts.contains(&"..") {
         return Err(StreamError::Escape { path: path.to_owned() });
     }

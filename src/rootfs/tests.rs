@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::kept::{keep, recall};
+use super::names::MOST_STEPS;
 use super::*;
 use crate::sys::cancel::Cancel;
 
@@ -145,4 +146,47 @@ fn the_end_of_an_archive_is_looked_at() {
     let mut followed = whole;
     followed.push(b'x');
     assert_eq!(ending(&followed).unwrap(), (2561, Ending::Followed(513)));
+}
+
+/// A layer with a folder at each of these paths.
+fn files(paths: impl Iterator<Item = String>) -> LayerIndex {
+    let entries = paths.map(|path| (path, Change::Put(Node::folder()))).collect();
+    LayerIndex { diff_id: Digest::of(b""), size: 0, opaque: Vec::new(), whiteouts: Vec::new(), entries }
+}
+
+#[test]
+fn a_path_deeper_than_any_that_is_meant_is_refused_where_it_is_read_and_where_it_is_laid() {
+    let deep = vec!["a"; 300].join("/");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, &deep, std::io::empty()).unwrap();
+    let read = read(&tar.into_inner().unwrap(), Packing::Plain, Limits::LAYER);
+    assert!(matches!(read, Err(StreamError::Deep { depth: 300, .. })), "{read:?}");
+    // By way of a link it may become as deep.
+    let half = vec!["a"; 200].join("/");
+    let mut layer = files([half.clone(), "l".into(), format!("l/{half}")].into_iter());
+    layer.entries[1].1 = Change::Put(Node { kind: Kind::Symlink(half), ..Node::folder() });
+    let laid = Root::default().lay(&layer, &Cancel::new());
+    assert!(matches!(laid, Err(StreamError::Deep { depth: 400, .. })), "{laid:?}");
+}
+
+#[test]
+fn links_that_lead_through_links_cannot_make_it_walk_without_end() {
+    let chain = vec!["a"; 99].join("/");
+    let link = |to: String| Change::Put(Node { kind: Kind::Symlink(to), ..Node::folder() });
+    let mut layer = files([chain.clone()].into_iter());
+    layer.entries.push((format!("{chain}/l0"), link(format!("/{chain}"))));
+    for number in 1..39 {
+        layer.entries.push((format!("{chain}/l{number}"), link(format!("/{chain}/l{}", number - 1))));
+    }
+    layer.entries.push(("l".into(), link(format!("/{chain}/l38"))));
+    layer.entries.extend((0..100).map(|number| (format!("l/{number}"), Change::Put(Node::folder()))));
+    let mut root = Root::default();
+    root.lay(&layer, &Cancel::new()).unwrap();
+    // A hundred such names are four hundred thousand steps.
+    root.nodes.spend(MOST_STEPS - 500_000).unwrap();
+    let laid = root.lay(&layer, &Cancel::new());
+    assert!(matches!(laid, Err(StreamError::LongWays { .. })), "{laid:?}");
 }

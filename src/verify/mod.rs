@@ -29,7 +29,7 @@ use crate::layout::{Layout, reach};
 use crate::linkcheck::{self, Execution, Origin, Severity};
 use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type};
 use crate::platform::Platform;
-use crate::rootfs::{Change, Kind, LayerIndex, Root};
+use crate::rootfs::{Change, Kind, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::transport::{Source, TransportError};
@@ -299,10 +299,12 @@ impl Image {
         if let Some(platform) = self.platform().filter(|_| known) {
             let (linked, foreign) = self.run(platform, &indexes, cancel)?;
             faults.extend(foreign);
-            report.runs = Some(!linked.fails());
-            report.findings = linked.findings.into_iter().map(Finding::from).collect();
-            report.unseen = linked.unseen;
-            report.checked = linked.checked;
+            if let Some(linked) = linked {
+                report.runs = Some(!linked.fails());
+                report.findings = linked.findings.into_iter().map(Finding::from).collect();
+                report.unseen = linked.unseen;
+                report.checked = linked.checked;
+            }
         }
         report.findings.extend(faults.into_iter().map(Finding::from));
         report.findings.sort_by_key(|finding| {
@@ -311,16 +313,25 @@ impl Image {
         Ok(report)
     }
 
-    /// The link check, and whether the programs of the image are for its platform at all.
+    /// The link check, and whether the programs of the image are for its platform at all. No report of a root filesystem
+    /// that is too large to be looked at.
     fn run(
         &self,
         platform: &Platform,
         indexes: &[(usize, &LayerIndex)],
         cancel: &Cancel,
-    ) -> Result<(linkcheck::Report, Option<Fault>), Cancelled> {
+    ) -> Result<(Option<linkcheck::Report>, Option<Fault>), Cancelled> {
         let mut root = Root::default();
-        for (_, index) in indexes {
-            root.lay(index, cancel)?;
+        for (at, index) in indexes {
+            match root.lay(index, cancel) {
+                Ok(()) => {}
+                Err(StreamError::Cancelled(cancelled)) => return Err(cancelled),
+                Err(error) => {
+                    let digest = self.layers[*at].digest.clone();
+                    let fault = Fault::BrokenLayer { digest, reason: error.to_string() };
+                    return Ok((None, Some(fault)));
+                }
+            }
         }
         let history = self.history();
         let files = |wanted: &dyn Fn(usize, &Made) -> bool| {
@@ -349,7 +360,7 @@ impl Image {
                 }
             }
         }
-        Ok((report, foreign(platform, &root)))
+        Ok((Some(report), foreign(platform, &root)))
     }
 
     /// What made each layer, as the history says.
@@ -401,11 +412,11 @@ fn foreign(platform: &Platform, root: &Root) -> Option<Fault> {
     let mut count = 0;
     for (path, node) in root.nodes() {
         let Some(object) = node.file().and_then(|file| file.elf()) else { continue };
-        if linkcheck::unfit(platform, path, &object.elf).is_empty() {
+        if linkcheck::unfit(platform, &path, &object.elf).is_empty() {
             return None;
         }
         count += 1;
-        first.get_or_insert_with(|| (path.to_owned(), linkcheck::describe_elf(&object.elf)));
+        first.get_or_insert_with(|| (path, linkcheck::describe_elf(&object.elf)));
     }
     first.map(|(example, found)| Fault::ForeignPrograms { count, example, found })
 }

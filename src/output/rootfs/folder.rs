@@ -4,12 +4,12 @@
 //! root, and a tar archive keeps them. Files appear one by one in a folder that has other files, and all at once in one
 //! that is new.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Meta, Node, Tree};
-use super::{Image, RootfsError, contents, prefix, tree_of};
+use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, LockError, PermissionsExt};
@@ -24,8 +24,7 @@ pub fn write_folder(
 ) -> Result<Vec<String>, RootfsError> {
     let staging = Staging::beside(folder, cancel).map_err(LockError::into_error::<RootfsError>)?;
     let mut skipped = Vec::new();
-    // True for folders, which platforms may share.
-    let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();
+    let mut earlier: Vec<(Tree, &Platform)> = Vec::new();
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
     for image in images {
         let prefix = prefix(image, images.len(), split);
@@ -34,16 +33,10 @@ pub fn write_folder(
         fs::create_dir_all(&root)?;
         for (path, node) in tree.iter() {
             cancel.check()?;
-            let to = root.join(path);
-            let folder = matches!(node, Node::Folder(_));
-            match written.get(&format!("{prefix}{path}")) {
-                Some((true, _)) if folder => continue,
-                Some((_, first)) => {
-                    let platforms = Box::new(((*first).clone(), image.platform.clone()));
-                    return Err(RootfsError::SameFile { path: path.to_owned(), platforms });
-                }
-                None => drop(written.insert(format!("{prefix}{path}"), (folder, &image.platform))),
+            if is_written(&earlier, &image.platform, &path, node)? {
+                continue;
             }
+            let to = root.join(&path);
             match node {
                 Node::Folder(meta) => {
                     fs::create_dir(&to)?;
@@ -56,6 +49,9 @@ pub fn write_folder(
             }
         }
         write_files(image, &tree, &root, cancel)?;
+        if prefix.is_empty() && images.len() > 1 {
+            earlier.push((tree, &image.platform));
+        }
     }
     // At the end and deepest first: a folder may be closed to its owner.
     for (path, mode) in modes.iter().rev() {

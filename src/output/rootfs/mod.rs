@@ -11,7 +11,6 @@ mod stream;
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,10 +20,10 @@ pub use stream::write_tar;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
-use crate::rootfs::{Guard, Guarded, Packing, StreamError};
+use crate::rootfs::{Guard, Guarded, Limits, Packing, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
-use tree::{Change, Inode, Tree};
+use tree::{Change, Inode, Node, Tree};
 
 /// More bytes than this are in no layer that is meant to be used.
 const LAYER_LIMIT: u64 = 64 << 30;
@@ -108,13 +107,18 @@ fn prefix(image: &Image, images: usize, split: Option<bool>) -> String {
 fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     let mut tree = Tree::default();
     for (number, (descriptor, _)) in image.layers.iter().enumerate() {
-        let mut changes = Vec::new();
+        let (mut changes, mut weight) = (Vec::new(), 0);
         read_layer(image, number, cancel, &mut |ordinal, entry| {
             if ordinal == MOST_ENTRIES {
                 return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: MOST_ENTRIES }));
             }
-            let inode = Inode { layer: number, ordinal };
-            changes.extend(Change::read(inode, entry).map_err(LayerFault::Stream)?);
+            if let Some(change) = Change::read(inode(number, ordinal), entry).map_err(LayerFault::Stream)? {
+                weight += change.weight();
+                if weight > Limits::LAYER.names {
+                    return Err(LayerFault::Stream(StreamError::LongNames { limit: Limits::LAYER.names }));
+                }
+                changes.push(change);
+            }
             Ok(())
         })?;
         tree.lay(changes)
@@ -123,22 +127,51 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     Ok(tree)
 }
 
+/// An entry of a layer; both are bounded far below what the numbers hold.
+fn inode(layer: usize, ordinal: usize) -> Inode {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Inode { layer: number(layer), ordinal: number(ordinal) }
+}
+
+/// True for a folder that an earlier platform has, too; anything else that two have is an error. Platforms with folders
+/// of their own share nothing.
+fn is_written(
+    earlier: &[(Tree, &Platform)],
+    platform: &Platform,
+    path: &str,
+    node: &Node,
+) -> Result<bool, RootfsError> {
+    for (tree, first) in earlier {
+        match (tree.get(path), node) {
+            (None, _) => {}
+            (Some(Node::Folder(_)), Node::Folder(_)) => return Ok(true),
+            (Some(_), _) => {
+                let platforms = Box::new(((*first).clone(), platform.clone()));
+                return Err(RootfsError::SameFile { path: path.to_owned(), platforms });
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Hands over the content of every file that is left, with the first of its paths, then the others.
 fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -> Result<(), RootfsError> {
-    let wanted: BTreeMap<Inode, Vec<&str>> = tree.files();
+    let wanted = tree.files();
     for number in 0..image.layers.len() {
-        read_layer(image, number, cancel, &mut |ordinal, entry| match wanted
-            .get(&Inode { layer: number, ordinal })
-        {
-            Some(paths) => write(paths, entry).map_err(LayerFault::Other),
-            None => Ok(()),
+        read_layer(image, number, cancel, &mut |ordinal, entry| {
+            let inode = inode(number, ordinal);
+            let start = wanted.partition_point(|(other, ..)| *other < inode);
+            let same = wanted[start..].iter().take_while(|(other, ..)| *other == inode);
+            let mut paths: Vec<String> = same.map(|(_, folder, name)| tree.path(*folder, name)).collect();
+            paths.sort_unstable();
+            if paths.is_empty() { Ok(()) } else { write(&paths, entry).map_err(LayerFault::Other) }
         })?;
     }
     Ok(())
 }
 
 /// Takes the paths of a file, and its content.
-type WriteFile<'w> = &'w mut dyn FnMut(&[&str], &mut dyn io::Read) -> Result<(), RootfsError>;
+type WriteFile<'w> = &'w mut dyn FnMut(&[String], &mut dyn io::Read) -> Result<(), RootfsError>;
 
 /// Why reading a layer ended: the layer's own fault, or that of what is done with it.
 enum LayerFault {

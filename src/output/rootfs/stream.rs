@@ -1,12 +1,11 @@
 //! The root filesystem as a tar archive, which keeps owners, devices and extended attributes.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use tar::EntryType;
 
-use super::tree::{Meta, Node};
-use super::{Image, RootfsError, contents, prefix, tree_of};
+use super::tree::{Meta, Node, Tree};
+use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
 use crate::layer::tar::{Head, head};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
@@ -18,8 +17,7 @@ pub fn write_tar(
     sink: &mut dyn Write,
     cancel: &Cancel,
 ) -> Result<(), RootfsError> {
-    // True for folders, which platforms may share.
-    let mut written: BTreeMap<String, (bool, &Platform)> = BTreeMap::new();
+    let mut earlier: Vec<(Tree, &Platform)> = Vec::new();
     for image in images {
         let prefix = prefix(image, images.len(), split);
         let tree = tree_of(image, cancel)?;
@@ -28,20 +26,11 @@ pub fn write_tar(
             sink.write_all(&folder_head(&prefix, &meta))?;
         }
         for (path, node) in tree.iter() {
-            let folder = matches!(node, Node::Folder(_));
-            let path = format!("{prefix}{path}");
-            match written.get(&path) {
-                Some((true, _)) if folder => continue,
-                Some((_, first)) => {
-                    let platforms = Box::new(((*first).clone(), image.platform.clone()));
-                    return Err(RootfsError::SameFile { path, platforms });
-                }
-                None => {}
+            if !is_written(&earlier, &image.platform, &path, node)?
+                && let Node::Folder(meta) = node
+            {
+                sink.write_all(&folder_head(&format!("{prefix}{path}/"), meta))?;
             }
-            if let Node::Folder(meta) = node {
-                sink.write_all(&folder_head(&format!("{path}/"), meta))?;
-            }
-            written.insert(path, (folder, &image.platform));
         }
         for (path, node) in tree.iter() {
             let (entry_type, link, device, meta) = match node {
@@ -68,6 +57,9 @@ pub fn write_tar(
             }
             Ok(())
         })?;
+        if prefix.is_empty() && images.len() > 1 {
+            earlier.push((tree, &image.platform));
+        }
     }
     sink.write_all(&[0; 1024])?;
     sink.flush()?;

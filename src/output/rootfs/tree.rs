@@ -1,16 +1,13 @@
 //! What is left when layers lie on each other. Pure over the entries of layers, whose content stays where it is.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::ops::Bound;
 
 use tar::EntryType;
 
 use super::LayerEntry;
-use crate::rootfs::{PATH_LIMIT, StreamError, clean};
+use crate::rootfs::names::{Folder, MOST_LINKS, MOST_PARTS, Names, Paths};
+use crate::rootfs::{StreamError, clean};
 
-/// As many symbolic links are followed for one path as Linux follows.
-const MOST_LINKS: usize = 40;
 /// Whiteouts
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
@@ -19,8 +16,8 @@ const OPAQUE: &str = ".wh..wh..opq";
 /// Where a file's content is: the layer, and the entry in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode {
-    pub(super) layer: usize,
-    pub(super) ordinal: usize,
+    pub(super) layer: u32,
+    pub(super) ordinal: u32,
 }
 
 /// What a header says beside the name.
@@ -70,11 +67,47 @@ pub(super) enum Change {
     },
 }
 
+impl Node {
+    fn is_folder(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+
+    /// A folder that engines make where a layer has only what is in it.
+    fn between() -> Self {
+        Self::Folder(Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() })
+    }
+
+    /// What it takes in memory beside its own size, in bytes.
+    fn weight(&self) -> usize {
+        let (Self::Folder(meta) | Self::File { meta, .. } | Self::Special { meta, .. }) = self else {
+            let Self::Symlink { target, meta } = self else { return 0 };
+            return target.len() + meta.weight();
+        };
+        meta.weight()
+    }
+}
+
+impl Meta {
+    fn weight(&self) -> usize {
+        self.records.iter().map(|(key, value)| key.len() + value.len() + 48).sum()
+    }
+}
+
 fn invalid(reason: &str) -> StreamError {
     StreamError::Broken(io::Error::new(io::ErrorKind::InvalidData, reason.to_owned()))
 }
 
 impl Change {
+    /// What it takes in memory, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let texts = match self {
+            Self::Opaque(path) | Self::Remove(path) => path.len(),
+            Self::Put(path, node) => path.len() + node.weight(),
+            Self::Link { path, target } => path.len() + target.len(),
+        };
+        texts + std::mem::size_of::<Self>()
+    }
+
     /// What an entry does; `None` for what is bookkeeping.
     pub(super) fn read(inode: Inode, entry: &mut LayerEntry<'_>) -> Result<Option<Self>, StreamError> {
         let kind = entry.header().entry_type();
@@ -151,7 +184,7 @@ fn join(folder: &str, name: &str) -> String {
 
 /// The files by path. A folder stands before what is in it, and whatever is above an entry is a folder.
 #[derive(Debug, Default)]
-pub(super) struct Tree(BTreeMap<String, Node>);
+pub(super) struct Tree(Names<Node>);
 
 impl Tree {
     /// Lays a layer on what is there: its removals are of lower layers alone.
@@ -160,12 +193,11 @@ impl Tree {
             match change {
                 Change::Opaque(path) => {
                     if let Some(path) = self.walk(path, true)? {
-                        self.clear(&path);
+                        self.0.clear(&path);
                     }
                 }
                 Change::Remove(path) => {
                     if let Some(path) = self.walk(path, false)? {
-                        self.clear(&path);
                         self.0.remove(&path);
                     }
                 }
@@ -176,15 +208,15 @@ impl Tree {
             match change {
                 Change::Put(path, node) => {
                     if let Some(path) = self.walk(&path, false)? {
-                        self.put(path, node);
+                        self.put(&path, node)?;
                     }
                 }
                 Change::Link { path, target } => {
                     let linked = self.walk(&target, false)?.and_then(|target| self.0.get(&target)).cloned();
-                    let linked = linked.filter(|node| !matches!(node, Node::Folder(_)));
+                    let linked = linked.filter(|node| !node.is_folder());
                     let node = linked.ok_or_else(|| invalid(&format!("`{path}` links to nothing")))?;
                     if let Some(path) = self.walk(&path, false)? {
-                        self.put(path, node);
+                        self.put(&path, node)?;
                     }
                 }
                 Change::Opaque(_) | Change::Remove(_) => {}
@@ -193,9 +225,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Every path with what is there, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.0.iter().map(|(path, node)| (path.as_str(), node))
+    /// Every path with what is there: a folder before what is in it, the names of a folder sorted.
+    pub(super) fn iter(&self) -> Paths<'_, Node> {
+        self.0.iter()
     }
 
     /// What is at a path.
@@ -203,73 +235,78 @@ impl Tree {
         self.0.get(path)
     }
 
-    /// The paths of each file's content.
-    pub(super) fn files(&self) -> BTreeMap<Inode, Vec<&str>> {
-        let mut files: BTreeMap<Inode, Vec<&str>> = BTreeMap::new();
-        for (path, node) in self.iter() {
-            if let Node::File { inode, .. } = node {
-                files.entry(*inode).or_default().push(path);
-            }
-        }
+    /// Where each file's content is, with the folder and the name that it goes to, sorted.
+    pub(super) fn files(&self) -> Vec<(Inode, Folder, &str)> {
+        let files = self.0.values().filter_map(|(folder, name, node)| match node {
+            Node::File { inode, .. } => Some((*inode, folder, name)),
+            _ => None,
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable();
         files
     }
 
-    fn put(&mut self, path: String, node: Node) {
-        for (end, _) in path.match_indices('/') {
-            if !matches!(self.0.get(&path[..end]), Some(Node::Folder(_))) {
-                let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() };
-                self.0.insert(path[..end].to_owned(), Node::Folder(meta));
-            }
-        }
-        if !matches!(node, Node::Folder(_)) && matches!(self.0.get(&path), Some(Node::Folder(_))) {
-            self.clear(&path);
-        }
-        self.0.insert(path, node);
+    /// The path of a name in a folder.
+    pub(super) fn path(&self, folder: Folder, name: &str) -> String {
+        self.0.path(folder, name)
     }
 
-    /// Removes what is below a path.
-    fn clear(&mut self, path: &str) {
-        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let below = self.0.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
-        let below: Vec<String> =
-            below.map(|(path, _)| path).take_while(|path| path.starts_with(&prefix)).cloned().collect();
-        for path in below {
-            self.0.remove(&path);
+    fn put(&mut self, path: &str, node: Node) -> Result<(), StreamError> {
+        if !node.is_folder() && self.0.get(path).is_some_and(Node::is_folder) {
+            self.0.clear(path);
         }
+        // Whole paths of folders are kept while they are written.
+        let weight = node.weight() + if node.is_folder() { path.len() } else { 0 };
+        self.0.put(path, node, weight, Node::is_folder, Node::between)
     }
 
     /// The path without links that a path leads to within the root; the last part is followed if `last`. `None` where
     /// that is the root itself, and for links in a circle an error.
-    fn walk(&self, path: &str, last: bool) -> Result<Option<String>, StreamError> {
+    fn walk(&mut self, path: &str, last: bool) -> Result<Option<String>, StreamError> {
         let parts = |path: &str| -> Vec<String> {
             path.split('/').rev().filter(|part| !matches!(*part, "" | ".")).map(ToOwned::to_owned).collect()
         };
         let mut pending = parts(path);
         let mut done = String::new();
-        let mut links = 0;
+        // The numbers of the folders that lead to `done`, as far as there are such.
+        let mut above: Vec<Option<Folder>> = vec![Some(0)];
+        let (mut links, mut count) = (0, 0);
+        let circle = || invalid(&format!("the links of `{path}` lead in a circle"));
         while let Some(part) = pending.pop() {
+            count += 1;
+            if count > MOST_PARTS {
+                return Err(circle());
+            }
             if part == ".." {
                 done.truncate(done.rfind('/').unwrap_or(0));
+                if above.len() > 1 {
+                    above.pop();
+                }
                 continue;
             }
-            let next = join(&done, &part);
-            match self.0.get(&next) {
-                Some(Node::Symlink { target, .. }) if last || !pending.is_empty() => {
+            let child = above.last().copied().flatten().and_then(|folder| self.0.child(folder, &part));
+            match child {
+                Some((Node::Symlink { target, .. }, _)) if last || !pending.is_empty() => {
                     links += 1;
                     if links > MOST_LINKS {
-                        return Err(invalid(&format!("the links of `{path}` lead in a circle")));
+                        return Err(circle());
                     }
                     if target.starts_with('/') {
                         done.clear();
+                        above.truncate(1);
                     }
                     pending.extend(parts(target));
-                    if pending.len() + done.len() > PATH_LIMIT {
-                        return Err(StreamError::LongPath { length: pending.len() + done.len() });
-                    }
                 }
-                _ => done = next,
+                _ => {
+                    if !done.is_empty() {
+                        done.push('/');
+                    }
+                    done.push_str(&part);
+                    above.push(child.and_then(|(_, number)| number));
+                }
             }
         }
+        self.0.spend(count.into())?;
         Ok(Some(done).filter(|done| !done.is_empty() || last))
     }
 }
