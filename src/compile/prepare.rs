@@ -164,7 +164,7 @@ fn prepare_unit(
             let spec =
                 Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache).on(&request.rust.host);
             let installed = Wrapper::install(spec, target, request.program, request.cache)?;
-            linker_flags.push(format!("-Clinker={}", installed.cc.display()));
+            linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
                 // zig brings musl and its start-up files; with rustc's own there would be two of each.
                 linker_flags.push("-Clink-self-contained=no".to_owned());
@@ -189,7 +189,7 @@ fn bindgen(
     wrapper: &Wrapper,
     cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
-    let command = Command::new(&wrapper.cc)
+    let command = Command::new(&wrapper.linker)
         .args(["-E", "-v", "-x", "c", "/dev/null"])
         .env(PROGRAM_VARIABLE, request.program);
     let output = command.output(cancel)?;
@@ -297,7 +297,8 @@ pub(super) fn command(
     for (name, value) in &prepared.variables {
         command = command.env(name, value);
     }
-    command = command.env(FOLDER_VARIABLE, &batch.target_dir);
+    // Where xbuild itself is started by a build script, this is about another build.
+    command = command.env(FOLDER_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
     for index in units {
         let (unit, prepared) = (&request.units[*index], &prepared.units[*index]);
         command = command.args(["--target", &unit.target.triple]);

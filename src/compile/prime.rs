@@ -65,7 +65,7 @@ pub fn prime(
         Libc::Gnu => LIBRARIES,
         Libc::Musl => STATIC,
     };
-    let command = Command::new(&wrapper.cc)
+    let command = Command::new(&wrapper.linker)
         .arg(&source)
         .arg("-o")
         .arg(work.path().join("main"))

@@ -139,7 +139,21 @@ fn translate(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, V
             },
         }
     }
+    tolerate_undefined_versions(&mut out);
     (out, remarks)
+}
+
+/// GNU ld lets a version script name what is not there; LLVM's linker must be told to.
+fn tolerate_undefined_versions(arguments: &mut Vec<OsString>) {
+    let has = |names: &[&str]| {
+        arguments.iter().filter_map(|argument| argument.to_str()).any(|word| {
+            let name = word.split_once('=').map_or(word, |(name, _)| name);
+            word.starts_with('-') && names.contains(&name.trim_start_matches('-'))
+        })
+    };
+    if has(&["version-script"]) && !has(&["undefined-version", "no-undefined-version"]) {
+        arguments.push("--undefined-version".into());
+    }
 }
 
 fn is_compilers(word: &str) -> bool {
@@ -173,6 +187,8 @@ mod tests {
             ("-Wl,-rpath,/a -Wl,--as-needed", "-rpath /a --as-needed"),
             ("-Xlinker -z -Xlinker now", "-z now"),
             ("-rdynamic", "--export-dynamic"),
+            ("-Wl,--version-script=/x/v.map", "--version-script=/x/v.map --undefined-version"),
+            ("--version-script=/x --no-undefined-version", "--version-script=/x --no-undefined-version"),
             ("-static-pie", "-static -pie --no-dynamic-linker -z text"),
         ] {
             assert_eq!(said(given), (expected.to_owned(), Vec::new()), "{given}");

@@ -120,8 +120,10 @@ impl Spec {
 pub struct Wrapper {
     /// What it does.
     pub spec: Spec,
-    /// C compiler and linker.
+    /// C compiler.
     pub cc: PathBuf,
+    /// The same for rustc to link with, and for us: it is always for the target.
+    pub linker: PathBuf,
     /// C++ compiler.
     pub cxx: PathBuf,
     /// Archiver.
@@ -155,6 +157,7 @@ impl Wrapper {
         };
         let wrapper = Self {
             cc: script("zig-cc", "cc")?,
+            linker: script("zig-linker", run::LINKER)?,
             cxx: script("zig-c++", "c++")?,
             ar: script("zig-ar", "ar")?,
             ranlib: script("zig-ranlib", "ranlib")?,

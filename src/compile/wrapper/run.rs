@@ -19,6 +19,8 @@ use crate::sys::process::{Command, ProcessError};
 
 /// The hidden command, by which the programs know that they are called as a wrapper.
 pub(super) const COMMAND: &str = "__zig";
+/// The tool that is zig's C compiler for whoever knows that it is for the target.
+pub(super) const LINKER: &str = "linker";
 /// The tool that stands for the host's pkg-config.
 pub(super) const PKG_CONFIG: &str = "pkg-config";
 /// The tool that does nothing but say for whom it is called: its exit code is 0 for the target.
@@ -90,6 +92,7 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     {
         return result;
     }
+    let tool = if tool == LINKER { "cc".into() } else { tool };
     let read = |path: &OsStr| fs::read(Path::new(path));
     let mut zig = Command::new(&spec.zig).arg(&tool);
     for name in ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"] {
@@ -145,6 +148,9 @@ fn on_host(
     arguments: &[OsString],
     environment: &Environment,
 ) -> Option<Result<u8, Error>> {
+    if tool == LINKER {
+        return None;
+    }
     let for_host = side::is_for_host(&spec.triple, environment);
     let tool = tool.to_str().filter(|tool| for_host || [SIDE, PKG_CONFIG].contains(tool))?;
     if tool == SIDE {
@@ -269,7 +275,7 @@ mod tests {
     use semver::Version;
 
     use super::*;
-    use crate::compile::wrapper::Wrapper;
+    use crate::compile::wrapper::{FOLDER_VARIABLE, Wrapper};
     use crate::settings::ZigWay;
     use crate::toolchain::objcopy::Objcopy;
     use crate::toolchain::zig::Zig;
@@ -361,5 +367,31 @@ mod tests {
         let (code, said) = fake.run(&[&given, "-o", output.to_str().unwrap()], &Environment::default());
         assert_eq!((code, said.as_str()), (0, "\"-target\""));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "the file is gone");
+    }
+
+    #[test]
+    fn what_is_for_the_host_goes_to_the_hosts_tools() {
+        let fake = Fake::new("echo zig \"$1\" >&2");
+        let spec = fs::read_to_string(&fake.spec).unwrap().replace("\"host\": false", "\"host\": true");
+        fs::write_atomic(&fake.spec, spec.as_bytes(), 0o644).unwrap();
+        let triple = "aarch64-unknown-linux-gnu";
+        let variables = |out: &str| {
+            let out = format!("/w/target/{out}release/build/a-1/out");
+            [(FOLDER_VARIABLE, "/w/target"), ("OUT_DIR", out.as_str())].into_iter().collect::<Environment>()
+        };
+        let path = fake.spec.clone();
+        let side =
+            |environment: &Environment| run([path.clone().into(), SIDE.into()], environment, &mut Vec::new());
+        let (host, target) = (variables(""), variables(&format!("{triple}/")));
+        assert_eq!((side(&host), side(&target)), (1, 0));
+        // What would replace this process cannot be tried here; what zig does, can.
+        let link = |tool: &str, environment: &Environment| {
+            let mut stderr = Vec::new();
+            let arguments = [path.clone().into(), tool.into(), "a.o".into(), "-o".into(), "x".into()];
+            assert_eq!(run(arguments, environment, &mut stderr), 0);
+            String::from_utf8(stderr).unwrap()
+        };
+        assert_eq!(link("cc", &target), "zig cc\n");
+        assert_eq!(link(LINKER, &host), "zig cc\n");
     }
 }

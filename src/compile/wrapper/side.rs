@@ -16,7 +16,7 @@ pub(crate) const FOLDER_VARIABLE: &str = "XBUILD_TARGET_DIR";
 
 /// True if what is compiled runs on the host, whose triple is `triple`.
 pub(super) fn is_for_host(triple: &str, environment: &Environment) -> bool {
-    // Without a build script it is we who call, or a person.
+    // Without a build script it is a person who calls.
     let Some(out) = environment.path("OUT_DIR") else { return false };
     let folder = environment.path(FOLDER_VARIABLE).unwrap_or_default();
     match is_below_triple(out.strip_prefix(&folder).unwrap_or(&out), triple) {
