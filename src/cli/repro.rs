@@ -23,6 +23,10 @@ pub(super) struct ReproOptions {
     /// Keep both images: layouts `first` and `second` in a new folder
     #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
     pub(super) keep: Option<PathBuf>,
+    /// Give the second build an empty cache: toolchains and packages are fetched anew, and what zig builds for itself is built
+    /// anew
+    #[arg(long)]
+    pub(super) cold: bool,
     #[command(flatten)]
     pub(super) build: BuildOptions,
 }
@@ -87,6 +91,7 @@ pub(super) fn repro(
         config: config.as_deref(),
         options: &passed_on(matches),
         keep: keep.as_deref(),
+        cold: options.cold,
     };
     twice(&request, view.reporter(), cancel)
 }

@@ -11,7 +11,6 @@ use cargo_metadata::{CrateType, Message, TargetKind};
 
 use super::prepare::{Batch, Prepared, command};
 use super::stderr::{self, Piece, Pieces, Units};
-use super::wrapper::KeptRemark;
 use super::{
     Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
     prefixes, prime,
@@ -22,8 +21,8 @@ use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
-use crate::sys::fs;
 use crate::sys::process::{Line, ProcessError};
+use crate::toolchain::rust::Standard;
 
 /// How often time limits are looked at.
 const WATCH: Duration = Duration::from_millis(50);
@@ -32,13 +31,24 @@ const WATCH: Duration = Duration::from_millis(50);
 pub(super) fn prime_all(
     request: &CompileRequest<'_>,
     prepared: &Prepared,
+    remarks: &Path,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) {
     for (unit, prepared) in request.units.iter().zip(&prepared.units) {
-        let Some(wrapper) = &prepared.wrapper else { continue };
-        let libc = unit.target.libc;
-        if let Err(error) = prime::prime(wrapper, libc, request.program, request.cache, cancel) {
+        // A standard library that is built with the project is not there yet.
+        let Some(wrapper) = prepared.wrapper.as_ref().filter(|_| unit.standard == Standard::Installed) else {
+            continue;
+        };
+        let wanted = prime::Request {
+            wrapper,
+            triple: &unit.target.triple,
+            rustc: (&request.rust.rustc, request.manifest_path.parent().unwrap_or(Path::new("."))),
+            flags: &prepared.rustc_flags,
+            program: request.program,
+            remarks,
+        };
+        if let Err(error) = prime::prime(&wanted, cancel) {
             if cancel.check().is_err() {
                 return;
             }
@@ -49,26 +59,6 @@ pub(super) fn prime_all(
             });
         }
     }
-}
-
-/// Reports what the wrappers have left out or said differently, each once.
-pub(super) fn report_remarks(
-    path: &Path,
-    request: &CompileRequest<'_>,
-    reporter: &dyn Reporter,
-) -> Result<(), Error> {
-    let text = fs::read_to_string(path)?;
-    let remarks: BTreeSet<KeptRemark> =
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    for remark in remarks {
-        let unit = request.units.iter().find(|unit| unit.target.triple == remark.triple);
-        reporter.report(Event::Note {
-            level: Level::Detail,
-            platform: unit.map(|unit| unit.target.platform.clone()),
-            text: format!("{} is not told `{}`: {}", remark.tool, remark.argument, remark.reason),
-        });
-    }
-    Ok(())
 }
 
 /// Runs every batch.
@@ -138,8 +128,8 @@ struct Ended {
     expired: Vec<usize>,
     /// What cargo was doing last.
     running: Option<String>,
-    /// The messages of failures, coloured and plain.
-    errors: Vec<(String, String)>,
+    /// The messages of failures, without colours.
+    errors: Vec<String>,
     /// True if cargo came to compile something.
     compiled: bool,
     /// Everything it wrote that is no status line, for when it did not.
@@ -198,7 +188,7 @@ impl Run<'_> {
             return Err(Error::Cargo { reason: ended.said.clone() });
         }
         // What is wrong with the code is wrong for every target: it is said once.
-        let mut told: BTreeMap<String, String> = BTreeMap::new();
+        let mut told: BTreeMap<Vec<String>, String> = BTreeMap::new();
         for unit in open {
             let triple = self.request.units[*unit].target.triple.clone();
             let error = if ended.success {
@@ -209,7 +199,8 @@ impl Run<'_> {
                     Some(other) if !errors.is_empty() => UnitError::Same { triple, other: other.clone() },
                     _ => {
                         told.insert(errors.clone(), triple.clone());
-                        UnitError::Compiler { errors, triple, linker: self.named_linker(*unit) }
+                        let linker = self.named_linker(*unit);
+                        UnitError::Compiler { messages: errors, triple, linker }
                     }
                 }
             };
@@ -234,15 +225,13 @@ impl Run<'_> {
 
     /// cargo does not say which target a message is about. A linker's message shows paths of its target; one of
     /// the compiler concerns every target that failed, as far as can be told.
-    fn errors_of(&self, unit: usize, errors: &[(String, String)]) -> String {
+    fn errors_of(&self, unit: usize, errors: &[String]) -> Vec<String> {
         let names = |plain: &str, unit: &Unit| plain.contains(&format!("/{}/", unit.target.triple));
         let ours = &self.request.units[unit];
         errors
             .iter()
-            .filter(|(_, plain)| {
-                names(plain, ours) || !self.request.units.iter().any(|other| names(plain, other))
-            })
-            .map(|(text, _)| text.as_str())
+            .filter(|plain| names(plain, ours) || !self.request.units.iter().any(|other| names(plain, other)))
+            .cloned()
             .collect()
     }
 
@@ -264,7 +253,7 @@ impl Run<'_> {
                     while !ended.load(Ordering::SeqCst) {
                         let over = overdue(&limits, prepared.started.elapsed(), &missing);
                         if !over.is_empty() {
-                            *expired.lock().unwrap_or_else(PoisonError::into_inner) = over;
+                            *locked(&expired) = over;
                             cancel.interrupt();
                             return;
                         }
@@ -283,16 +272,20 @@ impl Run<'_> {
         for piece in log.pieces.end() {
             self.piece(piece, &mut log);
         }
-        self.before = (self.before.0 + log.done, self.before.1 + log.total.unwrap_or(log.done));
-        let expired = expired.into_inner().unwrap_or_else(PoisonError::into_inner);
         let success = match result {
             Ok(status) => status.success(),
-            Err(ProcessError::Cancelled(_)) if !expired.is_empty() => {
+            Err(ProcessError::Cancelled(_)) if !locked(&expired).is_empty() => {
                 self.cancel.check()?;
                 false
             }
             Err(error) => return Err(error.into()),
         };
+        // What failed before anything was compiled is the failure itself, and told with it.
+        if success || log.compiled {
+            self.release(&mut log);
+        }
+        self.before = (self.before.0 + log.done, self.before.1 + log.total.unwrap_or(log.done));
+        let expired = expired.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Ended {
             success,
             expired,
@@ -309,7 +302,7 @@ impl Run<'_> {
             Ok(Message::BuildScriptExecuted(script)) => {
                 let (package_id, folder) = (script.package_id.repr, PathBuf::from(script.out_dir));
                 if let Some(unit) = self.unit_of(&folder, units) {
-                    made(missing, unit, (package_id.clone(), Part::Script));
+                    made(missing, unit, &(package_id.clone(), Part::Script));
                     (self.on_product)(&Product::OutDir { unit, package_id, folder });
                 }
                 return;
@@ -381,7 +374,7 @@ impl Run<'_> {
             return;
         };
         let package_id = artifact.package_id.repr;
-        made(missing, unit, (package_id.clone(), Part::Library));
+        made(missing, unit, &(package_id.clone(), Part::Library));
         (self.on_product)(&Product::Library { unit, package_id, files });
     }
 
@@ -408,9 +401,11 @@ impl Run<'_> {
     fn piece(&mut self, piece: Piece, log: &mut Log) {
         match piece {
             Piece::Status(verb, rest) => {
+                log.behind = Behind::Nothing;
                 if verb == "Compiling" {
                     log.running = Some(rest.clone());
                     log.compiled = true;
+                    self.release(log);
                 }
                 // Waiting for another cargo is what a person wonders about.
                 let level = if verb == "Blocking" { Level::Info } else { Level::Detail };
@@ -426,19 +421,30 @@ impl Run<'_> {
             }
             Piece::Message { text, plain } => {
                 log.said.push_str(&text);
-                if stderr::is_error(&plain) {
-                    log.errors.push((text.clone(), plain));
+                let error = log.keep(plain);
+                log.held.push(Event::Compiler { text, error });
+                if log.compiled {
+                    self.release(log);
                 }
-                self.reporter.report(Event::Compiler { text });
             }
+        }
+    }
+
+    /// Reports the messages that were held back.
+    fn release(&self, log: &mut Log) {
+        for event in log.held.drain(..) {
+            self.reporter.report(event);
         }
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Takes down that something is there which a unit lacked.
-fn made(missing: &Mutex<Vec<Missing>>, unit: usize, part: (String, Part)) {
-    let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
-    missing[unit].parts.remove(&part);
+fn made(missing: &Mutex<Vec<Missing>>, unit: usize, part: &(String, Part)) {
+    locked(missing)[unit].parts.remove(part);
 }
 
 /// What one cargo process has said.
@@ -449,9 +455,55 @@ struct Log {
     /// Units that are done, and in all where cargo says so.
     done: u64,
     total: Option<u64>,
-    errors: Vec<(String, String)>,
+    errors: Vec<String>,
+    /// What the last message was about, which the next one may be a part of.
+    behind: Behind,
+    /// Messages that are not reported yet: cargo has not come to compile.
+    held: Vec<Event>,
     compiled: bool,
     said: String,
+}
+
+/// What stands before a message.
+#[derive(Default)]
+enum Behind {
+    /// Nothing that it could be a part of.
+    #[default]
+    Nothing,
+    /// An error, the last of those that are kept.
+    Error,
+    /// cargo's last word on a package.
+    Summary(String),
+}
+
+impl Log {
+    /// Keeps a message if it is of an error; true if it is. cargo puts an empty line between an error and its causes.
+    fn keep(&mut self, plain: String) -> bool {
+        if stderr::is_summary(&plain) {
+            self.behind = Behind::Summary(plain);
+            return true;
+        }
+        if stderr::is_error(&plain) {
+            self.behind = Behind::Error;
+            self.errors.push(plain);
+            return true;
+        }
+        if plain.starts_with("warning") {
+            self.behind = Behind::Nothing;
+        }
+        match std::mem::take(&mut self.behind) {
+            Behind::Nothing => return false,
+            Behind::Error => {
+                if let Some(error) = self.errors.last_mut() {
+                    error.push_str(&plain);
+                }
+            }
+            // A compiler that was killed has no error of its own.
+            Behind::Summary(summary) => self.errors.push(summary + &plain),
+        }
+        self.behind = Behind::Error;
+        true
+    }
 }
 
 /// The units that lack programs and whose time has run out.

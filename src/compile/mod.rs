@@ -14,6 +14,7 @@
 mod cargo;
 pub mod configuration;
 mod environment;
+pub mod explain;
 mod flags;
 pub mod graph;
 pub mod places;
@@ -21,11 +22,13 @@ mod prefixes;
 mod prepare;
 pub mod prime;
 mod stderr;
+mod watch;
 pub mod wrapper;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -175,12 +178,13 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// The compiler or the linker refused.
-    #[error("{triple} does not compile{}", shown(errors))]
+    #[error("{triple} does not compile{}", summed_up(messages))]
     Compiler {
         /// The target.
         triple: String,
-        /// The messages, as cargo rendered them; each ends with a line end.
-        errors: String,
+        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so that this
+        /// error shows only what each comes to.
+        messages: Vec<String>,
         /// The linker that cargo's configuration names, where it may be what failed.
         linker: Option<Box<NamedLinker>>,
     },
@@ -221,8 +225,20 @@ fn says_linker(errors: &str) -> bool {
     errors.contains("error: linking with `") || errors.contains("error: linker `")
 }
 
-fn shown(errors: &str) -> String {
-    if errors.is_empty() { String::new() } else { format!(":\n{}", errors.trim_end()) }
+/// More errors than this are not told again.
+const MOST_ERRORS: usize = 5;
+
+fn summed_up(messages: &[String]) -> String {
+    if messages.is_empty() {
+        return "; what cargo said of it is above".into();
+    }
+    let mut lines: Vec<String> =
+        messages.iter().take(MOST_ERRORS).flat_map(|message| stderr::summary(message)).collect();
+    if messages.len() > MOST_ERRORS {
+        lines.push(format!("and {} more errors", messages.len() - MOST_ERRORS));
+    }
+    let lines = lines.join("\n  ");
+    format!(", as is told above:\n  {lines}")
 }
 
 impl Explain for UnitError {
@@ -237,11 +253,12 @@ impl Explain for UnitError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Compiler { errors, .. } if errors.contains("can't find crate for `std`") => {
-                Some("the standard library of the target is damaged: remove and add it with rustup".into())
+            Self::Compiler { messages, linker, .. } => {
+                let said = messages.concat();
+                let named = linker.as_ref().filter(|_| says_linker(&said)).map(|linker| linker.hint());
+                explain::hint(&said, named)
             }
-            Self::Compiler { linker: Some(linker), errors, .. } if says_linker(errors) => Some(linker.hint()),
-            Self::Compiler { .. } | Self::Same { .. } | Self::Skipped { .. } => None,
+            Self::Same { .. } | Self::Skipped { .. } => None,
             Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
         }
@@ -401,15 +418,19 @@ pub fn compile(
     fs::create_dir_all(request.cache)?;
     let remarks = fs::temporary_file(request.cache)?;
     let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
+    let targets: Vec<&Target> = request.units.iter().map(|unit| unit.target).collect();
     let primer = cancel.child();
+    let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
+        scope.spawn(|| cargo::prime_all(request, &prepared, remarks.path(), &primer, reporter));
+        scope.spawn(|| watch::follow(remarks.path(), &targets, &ended, reporter));
         let result = cargo::run_all(request, &prepared, cancel, reporter, on_product);
         // Whatever is still being primed nobody waits for any more.
         primer.interrupt();
+        ended.store(true, Ordering::SeqCst);
         result
     });
-    cargo::report_remarks(remarks.path(), request, reporter)?;
+    watch::report_remarks(remarks.path(), &targets, reporter)?;
     result
 }
 

@@ -19,7 +19,7 @@ use crate::report::{Event, Level, Reporter};
 use crate::settings::OnFailure;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
-use crate::sys::process::Command;
+use crate::sys::process::{Command, ProcessError};
 use crate::toolchain::rust::{RustData, Standard};
 
 /// A unit with all that cargo needs to be told for it.
@@ -28,6 +28,8 @@ pub(super) struct PreparedUnit {
     pub(super) wrapper: Option<Wrapper>,
     /// rustc's flags.
     flags: Flags,
+    /// Those for an empty program: the user's, too, which cargo adds by itself, and no paths.
+    pub(super) rustc_flags: Vec<String>,
     /// Variables for build scripts.
     variables: Vec<(OsString, OsString)>,
 }
@@ -99,10 +101,11 @@ pub(super) fn prepare(
     {
         variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
     }
+    let library = zig_library(request, cancel, reporter)?;
     let units = request
         .units
         .iter()
-        .map(|unit| prepare_unit(request, unit, &prefixes, cancel, reporter))
+        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref()), cancel, reporter))
         .collect::<Result<Vec<_>, Error>>()?;
     if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
         variables.extend(rustc_variables(request, &units)?);
@@ -127,10 +130,36 @@ fn rustc_variables(
     Ok(vec![("RUSTC".into(), script.into()), (rustc::VARIABLE.into(), rustc.into())])
 }
 
+/// The directory with zig's own files, where zig links something.
+fn zig_library(
+    request: &CompileRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Option<PathBuf>, Error> {
+    let links = request.units.iter().any(|unit| unit.linker == Linker::Zig);
+    let Some(zig) = request.zig.filter(|_| links) else { return Ok(None) };
+    let library = match zig.library(cancel) {
+        Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
+        result => result.unwrap_or_default(),
+    };
+    if library.is_none() {
+        reporter.report(Event::Note {
+            level: Level::Warning,
+            platform: None,
+            text: format!(
+                "`{} env` does not tell where zig's own files are: debug information in programs differs with the \
+                 directories that zig works in",
+                zig.program.display()
+            ),
+        });
+    }
+    Ok(library)
+}
+
 fn prepare_unit(
     request: &CompileRequest<'_>,
     unit: &Unit,
-    prefixes: &[Prefix],
+    (prefixes, library): (&[Prefix], Option<&Path>),
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<PreparedUnit, Error> {
@@ -161,8 +190,9 @@ fn prepare_unit(
         Linker::Zig => {
             let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
             let glibc = effective_glibc(target, unit.glibc, zig)?;
-            let spec =
-                Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache).on(&request.rust.host);
+            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache)
+                .on(&request.rust.host)
+                .with_library(library.map(ToOwned::to_owned));
             let installed = Wrapper::install(spec, target, request.program, request.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
@@ -181,7 +211,13 @@ fn prepare_unit(
             wrapper = Some(installed);
         }
     }
-    Ok(PreparedUnit { wrapper, flags: flags::for_target(&user, &linker_flags, prefixes), variables })
+    let rustc_flags = user.flags.iter().chain(&linker_flags).cloned().collect();
+    Ok(PreparedUnit {
+        wrapper,
+        flags: flags::for_target(&user, &linker_flags, prefixes),
+        rustc_flags,
+        variables,
+    })
 }
 
 fn bindgen(

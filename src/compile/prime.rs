@@ -3,21 +3,16 @@
 //! zig compiles its C library's start-up code, its unwinder and its run-time library when a target is first
 //! linked for: 10 to 150 seconds on one core, while cargo, which only links at the end, has nothing to gain from
 //! waiting. So a program with nothing in it is linked for each target in the background. zig locks its cache,
-//! so a link that comes meanwhile waits for the same work instead of doing it twice.
+//! so a link that comes meanwhile waits for the same work instead of doing it twice. rustc itself asks for that link: said
+//! only a little differently (`-static -pie` for `-static`), zig would build everything another time.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::wrapper::{PROGRAM_VARIABLE, Wrapper};
-use crate::catalog::Libc;
+use super::wrapper::{PROGRAM_VARIABLE, REMARKS_VARIABLE, Wrapper};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
-
-/// What rustc's own links ask for beyond the C library.
-const LIBRARIES: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
-/// On musl everything is in the C library, but for the unwinder.
-const STATIC: &[&str] = &["-static", "-pie", "-lunwind", "-lc"];
 
 /// Why it could not be done. Nobody needs to stop for this: the first link will do it, or say more.
 #[derive(Debug, thiserror::Error)]
@@ -34,44 +29,56 @@ pub enum Error {
 }
 
 /// The file that says that it has been done for a wrapper's target.
-fn marker(wrapper: &Wrapper, cache: &Path) -> PathBuf {
+fn marker(wrapper: &Wrapper) -> PathBuf {
     let spec = &wrapper.spec;
-    cache.join("zig").join(format!("primed-{}-{}", spec.zig_version(), spec.zig_target()))
+    spec.zig_cache().join(format!("primed-{}-{}", spec.zig_version(), spec.zig_target()))
 }
 
 /// True if it has been done.
 #[must_use]
-pub fn is_primed(wrapper: &Wrapper, cache: &Path) -> bool {
-    marker(wrapper, cache).exists()
+pub fn is_primed(wrapper: &Wrapper) -> bool {
+    marker(wrapper).exists()
 }
 
-/// Links an empty program, unless that has been done. `program` is xbuild, `cache` its cache folder.
-pub fn prime(
-    wrapper: &Wrapper,
-    libc: Libc,
-    program: &Path,
-    cache: &Path,
-    cancel: &Cancel,
-) -> Result<(), Error> {
-    if is_primed(wrapper, cache) {
+/// What an empty program is linked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The target's wrapper.
+    pub wrapper: &'a Wrapper,
+    /// The target's triple.
+    pub triple: &'a str,
+    /// rustc, and the directory that says which of rustup's it is.
+    pub rustc: (&'a Path, &'a Path),
+    /// rustc's flags for the target, the linker among them.
+    pub flags: &'a [String],
+    /// xbuild.
+    pub program: &'a Path,
+    /// The file for what the wrapper has to say.
+    pub remarks: &'a Path,
+}
+
+/// Links an empty program, unless that has been done.
+pub fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
+    let wrapper = request.wrapper;
+    if is_primed(wrapper) {
         return Ok(());
     }
-    let folder = cache.join("zig");
-    fs::create_dir_all(&folder)?;
-    let work = fs::temporary_dir(&folder)?;
-    let source = work.path().join("main.c");
-    fs::write_atomic(&source, b"int main(void) { return 0; }\n", 0o644)?;
-    let libraries = match libc {
-        Libc::Gnu => LIBRARIES,
-        Libc::Musl => STATIC,
-    };
-    let command = Command::new(&wrapper.linker)
-        .arg(&source)
+    let folder = wrapper.spec.zig_cache();
+    fs::create_dir_all(folder)?;
+    let work = fs::temporary_dir(folder)?;
+    let source = work.path().join("main.rs");
+    fs::write_atomic(&source, b"fn main() {}\n", 0o644)?;
+    let (rustc, project) = request.rustc;
+    let command = Command::new(rustc)
+        .folder(project)
+        .args(["--crate-name=prime", "--crate-type=bin", "--edition=2021", "--target", request.triple])
+        .arg(source)
         .arg("-o")
         .arg(work.path().join("main"))
-        .args(libraries.iter().copied())
-        .env(PROGRAM_VARIABLE, program);
+        .args(request.flags.iter().cloned())
+        .env(PROGRAM_VARIABLE, request.program)
+        .env(REMARKS_VARIABLE, request.remarks);
     command.text(cancel)?;
-    fs::write_atomic(&marker(wrapper, cache), b"", 0o644)?;
+    fs::write_atomic(&marker(wrapper), b"", 0o644)?;
     Ok(())
 }

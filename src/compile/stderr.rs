@@ -122,6 +122,31 @@ fn progress(line: &str) -> Option<Option<Units>> {
     Some(units().filter(|_| verb == "Building"))
 }
 
+/// More lines of a linker or a build script than this are not told again.
+const LINES: usize = 3;
+
+/// What an error says, in few lines: its first one with the place that it is about, or with what a linker or a build script
+/// says that is wrong.
+pub(super) fn summary(plain: &str) -> Vec<String> {
+    let mut lines = plain.lines();
+    let head = lines.next().unwrap_or_default().trim_end().to_owned();
+    let rest: Vec<&str> = lines.map(str::trim).collect();
+    if let Some(place) = rest.iter().find_map(|line| line.strip_prefix("--> ")) {
+        return vec![format!("{head} ({place})")];
+    }
+    let says = rest.iter().map(|line| line.strip_prefix("= note: ").unwrap_or(line).trim());
+    let mut says: Vec<&str> =
+        says.filter(|line| line.starts_with("error") || line.contains("error: ")).collect();
+    let more = says.len().saturating_sub(LINES);
+    says.truncate(LINES);
+    let mut summary = vec![head];
+    summary.extend(says.into_iter().map(|line| format!("  {line}")));
+    if more > 0 {
+        summary.push(format!("  and {more} more lines of this kind"));
+    }
+    summary
+}
+
 /// True for a message that something failed, and that says more than that something did not compile.
 pub(super) fn is_error(plain: &str) -> bool {
     plain.starts_with("error") && !is_summary(plain)
@@ -192,6 +217,26 @@ mod tests {
         // The source in a message may look similar.
         let text = "error: no\n  12 |     a [0] 1/2: b\n\n";
         assert_eq!(pieces(text).len(), 1);
+    }
+
+    #[test]
+    fn an_error_is_summed_up_in_few_lines() {
+        let lines = |text: &str| summary(text).join("\n");
+        assert_eq!(
+            lines("error[E0425]: cannot find value `x`\n --> src/main.rs:1:5\n  |\n1 | let error: u8 = x;\n"),
+            "error[E0425]: cannot find value `x` (src/main.rs:1:5)"
+        );
+        let symbol =
+            |name: &str| format!("          ld.lld: error: undefined symbol: {name}\n          >>> by a.o\n");
+        let symbols = ["f0", "f1", "f2", "f3", "f4"].map(symbol).concat();
+        assert_eq!(
+            lines(&format!(
+                "error: linking with `/c/zig-cc` failed: exit status: 1\n  |\n  = note:  \"/c/zig-cc\" \"a.o\"\n  = note: \
+                 ld.lld: error: undefined symbol: f\n{symbols}"
+            )),
+            "error: linking with `/c/zig-cc` failed: exit status: 1\n  ld.lld: error: undefined symbol: f\n  \
+             ld.lld: error: undefined symbol: f0\n  ld.lld: error: undefined symbol: f1\n  and 3 more lines of this kind"
+        );
     }
 
     #[test]

@@ -317,7 +317,7 @@ fn a_failure_on_one_target_is_its_own_and_the_others_have_their_programs() {
         .failures
         .iter()
         .map(|(unit, error)| match error {
-            UnitError::Compiler { errors, .. } => (*unit, errors.as_str()),
+            UnitError::Compiler { messages, .. } => (*unit, messages.concat()),
             other => panic!("{other}"),
         })
         .collect();
@@ -333,16 +333,53 @@ fn what_is_wrong_for_every_target_is_said_once() {
     let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
     let outcome = fake.run();
     let texts: Vec<_> = outcome.failures.iter().map(|(_, error)| error.to_string()).collect();
-    assert_eq!(texts[0], format!("{AMD64} does not compile:\nerror[E0425]: no\n --> src/a.rs"));
+    assert_eq!(
+        texts[0],
+        format!("{AMD64} does not compile, as is told above:\n  error[E0425]: no (src/a.rs)")
+    );
     assert_eq!(texts[1], format!("{ARM64} does not compile, with the same errors as {AMD64}"));
+}
+
+#[test]
+fn what_failed_is_told_in_full_when_it_comes_and_summed_up_in_the_end() {
+    let script = "printf 'warning: unused key\n' >&2\n\
+         printf '   Compiling x-sys v1.0.0\nerror: failed to run custom build command for `x-sys`\n\nCaused by:\n' >&2\n\
+         printf '  --- stderr\n\n  a.c:1:10: fatal error: '\\''x.h'\\'' file not found\n' >&2\n\
+         printf 'warning: build failed, waiting\nerror: could not compile `b` (lib)\n\n' >&2\n\
+         printf 'Caused by:\n  process failed: `rustc` (signal: 9, SIGKILL: kill)\n' >&2; exit 101";
+    let fake = Fake::new(script, vec![unit(ARM64, Linker::Configured)]);
+    let reporter = Kept::default();
+    let outcome = fake.run_with(&Cancel::new(), &reporter).unwrap();
+    let error = &outcome.failures[0].1;
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{ARM64} does not compile, as is told above:\n  error: failed to run custom build command for `x-sys`\n    \
+             a.c:1:10: fatal error: 'x.h' file not found\n  error: could not compile `b` (lib)"
+        )
+    );
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("includes `x.h`") && hint.contains("`--jobs 1`"), "{hint}");
+    let told = reporter.0.into_inner().unwrap();
+    let of_errors: Vec<bool> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Compiler { error, .. } => Some(*error),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_errors, [false, true, true, true, false, true, true], "{told:?}");
 }
 
 #[test]
 fn a_cargo_that_does_not_come_to_compile_is_a_failure_of_the_whole() {
     let script = "printf 'error: the lock file needs to be updated but --locked was passed\\n' >&2; exit 101";
     let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
-    let error = fake.run_with(&Cancel::new(), &Kept::default()).unwrap_err();
+    let reporter = Kept::default();
+    let error = fake.run_with(&Cancel::new(), &reporter).unwrap_err();
     assert!(matches!(&error, Error::Cargo { reason } if reason.contains("lock file")), "{error}");
+    let told = reporter.0.into_inner().unwrap();
+    assert!(told.iter().all(|event| !matches!(event, Event::Compiler { .. })), "it is told once: {told:?}");
 }
 
 #[test]
@@ -498,7 +535,7 @@ fn a_library_that_was_asked_for_and_does_not_compile_is_a_failure() {
     fake.project.makers = [("plug".to_owned(), Maker { package_id, library: true, parts })].into();
     let outcome = fake.run();
     assert!(
-        matches!(&outcome.failures[0], (0, UnitError::Compiler { errors, .. }) if errors.contains("E0425"))
+        matches!(&outcome.failures[0], (0, UnitError::Compiler { messages, .. }) if messages.concat().contains("E0425"))
     );
     assert!(fake.calls()[0].contains("--package app --package plug --lib --bin app"), "{:?}", fake.calls());
 }

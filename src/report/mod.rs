@@ -79,10 +79,23 @@ pub enum Event {
         /// The day of the newest release that vouched for what is pinned; `None` for what is not.
         pinned: Option<String>,
     },
+    /// zig builds libraries of its own for a target, once for all programs of the target, and a link waits for them.
+    Library {
+        /// The platform.
+        platform: Platform,
+        /// The target triple.
+        triple: String,
+        /// Which: `C library`, `C++ library`.
+        library: String,
+        /// How long it took in milliseconds, or `None` while it goes on.
+        milliseconds: Option<u64>,
+    },
     /// A message of the compiler, as cargo rendered it (colours included where they were asked for).
     Compiler {
         /// The text, with its line ends.
         text: String,
+        /// True if it is of an error: what failed is told without it, later.
+        error: bool,
     },
     /// A remark.
     Note {

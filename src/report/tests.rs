@@ -120,7 +120,23 @@ fn recorded() -> Vec<Event> {
         phase(&amd64, Phase::Compile),
         phase(&arm64, Phase::Compile),
         Event::Crates { done: 3, total: Some(12), active: "ring(build), b".into() },
-        Event::Compiler { text: "warning: unused variable: `x`".into() },
+        Event::Library {
+            platform: arm64.clone(),
+            triple: "aarch64-unknown-linux-gnu".into(),
+            library: "C library".into(),
+            milliseconds: None,
+        },
+        Event::Library {
+            platform: arm64.clone(),
+            triple: "aarch64-unknown-linux-gnu".into(),
+            library: "C library".into(),
+            milliseconds: Some(42_000),
+        },
+        Event::Compiler { text: "warning: unused variable: `x`".into(), error: false },
+        Event::Compiler {
+            text: "error: cannot find value `y`\n --> src/main.rs:1:1\n\n".into(),
+            error: true,
+        },
         Event::Crates { done: 12, total: Some(12), active: String::new() },
         Event::Note {
             level: Level::Warning,
@@ -173,7 +189,12 @@ downloading zig 0.17.1 (81.3 MB)
 downloaded zig 0.17.1 (81.3 MB)
 linux/amd64     compile
 linux/arm64     compile
+linux/arm64     zig builds its C library for aarch64-unknown-linux-gnu, once; the first link waits for it
+linux/arm64     zig has built its C library in 42s
 warning: unused variable: `x`
+error: cannot find value `y`
+ --> src/main.rs:1:1
+
 compiled 12 of 12 crates
 warning: linux/arm64: the linker argument `--icf=all` was left out
 linux/amd64     verify
@@ -218,6 +239,9 @@ fn quiet_shows_failures_only() {
     assert_data_eq!(
         plain(Verbosity::Quiet, false),
         str![[r#"
+error: cannot find value `y`
+ --> src/main.rs:1:1
+
 error[missing-library]: linux/arm64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
 hint: take a base that has it
 error: linux/arm64: `app` does not compile
@@ -256,6 +280,9 @@ fn the_terminal_prints_what_scrolls_and_the_table() {
         shared.text(),
         str![[r#"
 warning: unused variable: `x`
+error: cannot find value `y`
+ --> src/main.rs:1:1
+
 warning: linux/arm64: the linker argument `--icf=all` was left out
 warning[missing-library]: linux/amd64: libcuda.so.1, which /usr/local/bin/app needs, is not found; looked for in /lib, /usr/lib
 hint: take a base that has it
@@ -300,6 +327,7 @@ fn one_of_each() -> Vec<Event> {
             | Event::Download { .. }
             | Event::Upload { .. }
             | Event::Releases { .. }
+            | Event::Library { .. }
             | Event::Compiler { .. }
             | Event::Note { .. }
             | Event::Finding { .. }
@@ -311,7 +339,7 @@ fn one_of_each() -> Vec<Event> {
             seen.push(event);
         }
     }
-    assert_eq!(seen.len(), 12, "the recorded run has every variant");
+    assert_eq!(seen.len(), 13, "the recorded run has every variant");
     seen
 }
 
@@ -324,7 +352,7 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
         view.report(event);
     }
     let text = shared.text();
-    assert_eq!(text.lines().count(), 12);
+    assert_eq!(text.lines().count(), 13);
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = value["event"].as_str().unwrap();

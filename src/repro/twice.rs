@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub options: &'a [OsString],
     /// Where both images are kept; nowhere if it is `None`.
     pub keep: Option<&'a Path>,
+    /// True if the second build gets an empty cache of its own.
+    pub cold: bool,
 }
 
 impl Request<'_> {
@@ -90,14 +92,21 @@ pub fn twice(
         "LC_ALL=tr_TR.UTF-8".into(),
         format!("--jobs {jobs}"),
     ]);
+    if request.cold {
+        varied.push("an empty cache".into());
+    }
     note(format!("second build: with {}", varied.join(", ")));
-    let second = base(request, &place.manifest_path, place.config.as_deref(), "077")
+    let mut second = base(request, &place.manifest_path, place.config.as_deref(), "077")
         .arg("--target-dir")
         .arg(scratch.path().join("target"))
         .arg(format!("--jobs={jobs}"))
         .env("TZ", "Pacific/Kiritimati")
         .env("LC_ALL", "tr_TR.UTF-8")
         .env("LANG", "tr_TR.UTF-8");
+    if request.cold {
+        // Beside the copy of the project, so that it lies at another path and is gone with it.
+        second = second.env("XBUILD_CACHE_DIR", scratch.path().join("cache"));
+    }
     let two = build("second", &second, &images.join("second"), reporter, cancel)?;
 
     let (layout_one, layout_two) =
@@ -212,7 +221,7 @@ fn build(
             if (!told.is_empty() || text.starts_with("error")) && told.len() < LINES {
                 told.push(text.clone());
             }
-            reporter.report(Event::Compiler { text });
+            reporter.report(Event::Compiler { text, error: false });
         }
     })?;
     if !status.success() {

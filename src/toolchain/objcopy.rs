@@ -1,5 +1,5 @@
-//! LLVM's objcopy, which Rust brings and which knows every target. zig's own takes out all symbols with the debug
-//! information.
+//! LLVM's objcopy, which Rust brings and which knows every target. zig's linker takes out all symbols with the debug
+//! information, and builds its own libraries another time for either.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,33 @@ pub struct Objcopy {
     pub libraries: PathBuf,
 }
 
+/// What is taken out of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strip {
+    /// The debug information.
+    Debug,
+    /// All symbols, and the debug information.
+    All,
+}
+
+impl Strip {
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Debug => "--strip-debug",
+            Self::All => "--strip-all",
+        }
+    }
+}
+
 impl Objcopy {
-    /// Takes the debug information out of `file`, in place, and leaves the symbols. `search` is the value of
-    /// `LD_LIBRARY_PATH`, if it has one.
+    /// Takes this out of `file`, in place. `search` is the value of `LD_LIBRARY_PATH`, if it has one.
     #[must_use]
-    pub fn strip_debug(&self, file: &Path, search: Option<&OsStr>) -> Command {
+    pub fn strip(&self, what: Strip, file: &Path, search: Option<&OsStr>) -> Command {
         let mut path = self.libraries.clone().into_os_string();
         if let Some(search) = search {
             path.push(":");
             path.push(search);
         }
-        Command::new(&self.program).env("LD_LIBRARY_PATH", path).arg("--strip-debug").arg(file)
+        Command::new(&self.program).env("LD_LIBRARY_PATH", path).arg(what.option()).arg(file)
     }
 }

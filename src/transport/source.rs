@@ -473,7 +473,7 @@ impl Source {
             let guess = [("manifests", media_type::INDEX), ("config", media_type::MANIFEST)];
             let guess = guess.into_iter().find(|(field, _)| !document[*field].is_null());
             let told = document["mediaType"].as_str().or(guess.map(|(_, media)| media));
-            named.media_type = told.unwrap_or_default().to_owned();
+            told.unwrap_or_default().clone_into(&mut named.media_type);
         }
         named
     }

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::run::{Error, code, keep};
 use super::translate::Remark;
+use super::work::Kept;
 use super::{PROGRAM_VARIABLE, response};
 use crate::sys::env::Environment;
 use crate::sys::fs;
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     };
     let read = |path: &std::ffi::OsStr| fs::read(Path::new(path));
     let (arguments, remarks) = translate(response::expand(arguments, &read)?);
-    keep(&remarks, "rust-lld", &triple.to_string_lossy(), environment)?;
+    keep(&Kept::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
     let lld = Command::new(PathBuf::from(lld));
     let Some(text) = response::for_lld(&arguments) else {
         return Err(lld.args(arguments).exec().into());

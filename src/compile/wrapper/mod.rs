@@ -7,11 +7,13 @@
 //! xbuild program is none of them: it may move without anything having to be rebuilt.
 
 pub(super) mod lld;
+mod neutral;
 mod response;
 mod run;
 pub(super) mod rustc;
 mod side;
 pub mod translate;
+pub(super) mod work;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -26,15 +28,17 @@ use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
-use crate::toolchain::zig::data::ZigData;
 
-pub(super) use run::KeptRemark;
 use run::{COMMAND, run};
 pub(super) use side::{FOLDER_VARIABLE, host_variables};
 
 /// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
 /// anew.
 const FORMAT: u32 = 2;
+
+/// The directory in xbuild's cache for zig's caches. Another name when what lies in an older one would not do: zig
+/// does not see all that its own libraries depend on.
+const CACHE: &str = "zig-2";
 
 /// The variable that tells the scripts which xbuild to call.
 pub(super) const PROGRAM_VARIABLE: &str = "XBUILD_PROGRAM";
@@ -67,6 +71,8 @@ pub struct Spec {
     cache: PathBuf,
     /// True if the triple is the host's too, so that build scripts which compile for the host call this as well.
     host: bool,
+    /// The directory with zig's own files, where zig tells it.
+    library: Option<PathBuf>,
 }
 
 impl Spec {
@@ -90,9 +96,16 @@ impl Spec {
             target: format!("{}{suffix}", target.zig.target),
             cpu: target.zig.cpu.clone(),
             objcopy,
-            cache: cache.join("zig"),
+            cache: cache.join(CACHE),
             host: false,
+            library: None,
         }
+    }
+
+    /// The same with zig's own files in `library`, see [`Zig::library`].
+    #[must_use]
+    pub fn with_library(self, library: Option<PathBuf>) -> Self {
+        Self { library, ..self }
     }
 
     /// The same, for a compiler whose host's triple is `host`.
@@ -106,6 +119,12 @@ impl Spec {
     #[must_use]
     pub fn zig_target(&self) -> &str {
         &self.target
+    }
+
+    /// The directory of zig's caches.
+    #[must_use]
+    pub fn zig_cache(&self) -> &Path {
+        &self.cache
     }
 
     /// The zig version.
@@ -266,9 +285,18 @@ fn leading(spec: &Spec) -> Vec<OsString> {
     arguments
 }
 
-/// The embedded data's pinned version, for messages.
-fn pinned() -> &'static Version {
-    &ZigData::get().version
+/// What it gets before all others when it links, and compiles nothing with it if `objects_only`.
+fn leading_link(spec: &Spec, objects_only: bool) -> Vec<OsString> {
+    let mut arguments = leading(spec);
+    // Without `-g` zig leaves out all symbols.
+    arguments.push("-g".into());
+    if objects_only {
+        // Without a level zig builds a run-time library for checks of undefined behaviour, for every target, though
+        // nothing uses it: several times the work of all else together. With one it would also drop sections
+        // that nothing refers to, which is for the caller to say.
+        arguments.extend(["-O2".into(), "-Wl,--no-gc-sections".into()]);
+    }
+    arguments
 }
 
 #[cfg(test)]

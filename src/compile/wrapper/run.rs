@@ -7,13 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::translate::{Remark, Task, translate};
-use super::{PREFIXES_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, leading, pinned, response, side};
+use super::translate::{Task, translate};
+use super::work::{Kept, Libraries, has_sources};
+use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, side};
 use crate::catalog::Target;
 use crate::elf::{ParseError, runpath_to_rpath};
-use crate::sys::env::Environment;
+use crate::sys::env::{self, Environment};
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
@@ -50,16 +49,6 @@ pub(super) enum Error {
     Process(#[from] ProcessError),
 }
 
-/// A remark as it is kept for the xbuild that runs the build.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct KeptRemark {
-    /// The linker or compiler that is not told.
-    pub(crate) tool: String,
-    pub(crate) triple: String,
-    pub(crate) argument: String,
-    pub(crate) reason: String,
-}
-
 /// Runs a tool of zig as another compiler would run. `arguments` are those after [`COMMAND`]; what zig and the
 /// wrapper have to say goes to `stderr`. Returns the exit code.
 pub(super) fn run(
@@ -94,45 +83,52 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     }
     let tool = if tool == LINKER { "cc".into() } else { tool };
     let read = |path: &OsStr| fs::read(Path::new(path));
-    let mut zig = Command::new(&spec.zig).arg(&tool);
-    for name in ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"] {
-        zig = zig.env(name, &spec.cache);
-    }
+    let zig = neutral::plain(&spec).arg(&tool);
     if tool != "cc" && tool != "c++" {
         return Err(zig.args(arguments).exec().into());
     }
     let target = Target::by_triple(&spec.triple).ok_or_else(|| Error::Target(spec.triple.clone()))?;
     let arguments = response::expand(arguments, &read)?;
     let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
-    keep(&translation.remarks, "zig", &spec.triple, environment)?;
+    keep(&Kept::remarks("zig", &spec.triple, &translation.remarks), environment)?;
     match translation.task {
         Task::Ask => Err(zig.args(leading(&spec)).args(translation.arguments).exec().into()),
         Task::Compile => {
-            let zig = zig.args(leading(&spec)).args(prefix_maps(environment));
-            Err(zig.args(translation.arguments).exec().into())
+            // Whatever links led there: what is mapped is the directory's real name.
+            let folder = env::current_dir()?;
+            let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &folder));
+            Err(zig.args(translation.arguments).env("PWD", folder).exec().into())
         }
         Task::Link(output) => {
-            // Without `-g` zig leaves out all symbols.
-            let mut all = leading(&spec);
-            all.push("-g".into());
+            let mut all = leading_link(&spec, !has_sources(&translation.arguments));
             all.extend(translation.arguments);
+            fs::create_dir_all(&spec.cache)?;
+            let libraries = Libraries::of(&spec, &tool, &all);
+            let told = libraries.may_be_missing();
+            if told {
+                keep(&[Kept::waiting(&spec, &libraries)], environment)?;
+            }
             let folder = output.parent().unwrap_or(Path::new("."));
-            let (exit, said) = link(zig, &all, folder)?;
+            let linked = link(neutral::linking(&spec).arg(&tool), &all, folder);
+            if told {
+                keep(&[Kept::ended(&spec, &libraries)], environment)?;
+            }
+            let (exit, said) = linked?;
             stderr.write_all(&said)?;
             if exit != 0 {
-                explain(&String::from_utf8_lossy(&said), &spec, target, stderr)?;
                 return Ok(exit);
             }
+            libraries.are_there()?;
             if translation.rpath {
                 let mut bytes = fs::read(&output)?;
                 if runpath_to_rpath(&mut bytes)? {
                     fs::write_atomic(&output, &bytes, 0o755)?;
                 }
             }
-            match &spec.objcopy {
-                Some(objcopy) if translation.strip_debug => {
+            match (&spec.objcopy, translation.strip) {
+                (Some(objcopy), Some(what)) => {
                     let search = environment.var_os("LD_LIBRARY_PATH");
-                    Ok(code(objcopy.strip_debug(&output, search).inherit()?.code()))
+                    Ok(code(objcopy.strip(what, &output, search).inherit()?.code()))
                 }
                 _ => Ok(0),
             }
@@ -199,75 +195,16 @@ pub(super) fn code(status: Option<i32>) -> u8 {
     status.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
 }
 
-/// Arguments that keep the paths of this machine out of C objects (`__FILE__`, debug information).
-fn prefix_maps(environment: &Environment) -> Vec<OsString> {
-    let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
-    prefixes
-        .split(SEPARATOR)
-        .filter(|prefix| !prefix.is_empty())
-        .map(|prefix| format!("-ffile-prefix-map={prefix}").into())
-        .collect()
-}
-
-/// Keeps remarks for the xbuild that runs the build, which reports them. One short write to a file that is
+/// Keeps these for the xbuild that runs the build, which reports them. One short write to a file that is
 /// opened for appending, so that wrappers that do this at once don't mix their lines.
-pub(super) fn keep(
-    remarks: &[Remark],
-    tool: &str,
-    triple: &str,
-    environment: &Environment,
-) -> io::Result<()> {
-    let Some(path) = environment.path(REMARKS_VARIABLE) else { return Ok(()) };
+pub(super) fn keep(kept: &[Kept], environment: &Environment) -> io::Result<()> {
+    let Some(path) = environment.path(REMARKS_VARIABLE).filter(|_| !kept.is_empty()) else { return Ok(()) };
     let mut lines = Vec::new();
-    for remark in remarks {
-        let kept = KeptRemark {
-            tool: tool.to_owned(),
-            triple: triple.to_owned(),
-            argument: remark.argument.clone(),
-            reason: remark.reason.clone(),
-        };
-        serde_json::to_writer(&mut lines, &kept)?;
+    for one in kept {
+        serde_json::to_writer(&mut lines, one)?;
         lines.push(b'\n');
     }
-    if lines.is_empty() {
-        return Ok(());
-    }
     fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(&lines)
-}
-
-/// Adds what a person needs to know to zig's own message.
-fn explain(said: &str, spec: &Spec, target: &Target, stderr: &mut dyn Write) -> io::Result<()> {
-    for line in said.lines() {
-        if let Some(argument) = after(line, "unsupported linker arg: ")
-            .or_else(|| after(line, "unsupported linker extension flag: "))
-        {
-            writeln!(
-                stderr,
-                "xbuild: zig {} does not take the linker argument `{argument}`. Nothing in the list of known \
-                 arguments says what to do about it. It comes from rustflags, from `.cargo/config.toml` or from \
-                 a build script that prints `cargo::rustc-link-arg`",
-                spec.version
-            )?;
-        } else if let Some(rest) = after(line, "unable to find dynamic system library '") {
-            let library = rest.split('\'').next().unwrap_or(rest);
-            writeln!(
-                stderr,
-                "xbuild: the program links the system library `{library}`, of which there is none for {}. Have \
-                 the crate build its own (a feature named `bundled`, `vendored` or `static`)",
-                target.triple
-            )?;
-        } else if line.contains("libc of the specified target requires dynamic linking") {
-            writeln!(stderr, "xbuild: zig links glibc dynamically only; build for a musl target")?;
-        }
-    }
-    if spec.version < *pinned() && said.contains("error: sub-compilation of") {
-        writeln!(stderr, "xbuild: zig {} could not build its own libraries; {} may", spec.version, pinned())?;
-    }
-    Ok(())
-}
-
-fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
-    line.split_once(words).map(|(_, rest)| rest.trim())
 }
 
 #[cfg(test)]
@@ -275,6 +212,7 @@ mod tests {
     use semver::Version;
 
     use super::*;
+    use crate::compile::wrapper::work::Library;
     use crate::compile::wrapper::{FOLDER_VARIABLE, Wrapper};
     use crate::settings::ZigWay;
     use crate::toolchain::objcopy::Objcopy;
@@ -288,6 +226,15 @@ mod tests {
 
     impl Fake {
         fn new(script: &str) -> Self {
+            Self::make(script, false)
+        }
+
+        /// One that tells where its own files are.
+        fn with_library(script: &str) -> Self {
+            Self::make(script, true)
+        }
+
+        fn make(script: &str, has_library: bool) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let program = |name: &str, script: &str| {
                 let path = folder.path().join(name);
@@ -301,7 +248,11 @@ mod tests {
                 libraries: PathBuf::from("/rust/lib"),
             };
             let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), folder.path());
+            let library = folder.path().join("its lib");
+            fs::create_dir(&library).unwrap();
+            fs::write_atomic(&library.join("start.S"), b"", 0o644).unwrap();
+            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), folder.path())
+                .with_library(has_library.then_some(library));
             let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), folder.path()).unwrap();
             Self { spec: wrapper.cc.with_file_name("spec.json"), folder }
         }
@@ -325,26 +276,41 @@ mod tests {
         let arguments = ["a.o", "-Wl,--strip-debug", "-Wl,-O1", "-o", output.to_str().unwrap()];
         let (code, said) = fake.run(&arguments, &environment);
         assert_eq!(code, 0, "{said}");
-        assert_eq!(said, "cc\n-target\naarch64-linux-gnu.2.36\n-fno-sanitize=all\n-g\na.o\n");
+        let leading = "-target\naarch64-linux-gnu.2.36\n-fno-sanitize=all\n-g\n-O2\n-Wl,--no-gc-sections";
+        assert_eq!(said, format!("cc\n{leading}\na.o\n"));
         assert_eq!(fs::read_to_string(&output).unwrap(), "linked\nstripped with /rust/lib:/own\n");
         let kept = fs::read_to_string(&remarks).unwrap();
-        let kept: Vec<KeptRemark> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(kept.len(), 2);
+        let kept: Vec<Kept> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let triple = || "aarch64-unknown-linux-gnu".to_owned();
+        assert!(matches!(&kept[1], Kept::Remark { argument, .. } if argument == "-O1"), "{kept:?}");
+        let library = Library::C;
         assert_eq!(
-            (kept[1].triple.as_str(), kept[1].argument.as_str()),
-            ("aarch64-unknown-linux-gnu", "-O1")
+            kept[2..],
+            [Kept::Waiting { triple: triple(), library }, Kept::Ended { triple: triple(), library }]
         );
+        // What has been linked once is there.
+        fake.run(&arguments, &environment);
+        assert_eq!(fs::read_to_string(&remarks).unwrap().lines().count(), 6);
     }
 
     #[test]
-    fn a_refusal_of_zig_is_explained_and_its_code_is_kept() {
+    fn a_link_runs_where_it_was_called_and_knows_no_directory_of_the_machine() {
+        let fake = Fake::with_library(
+            "echo \"$PWD $ZIG_LOCAL_CACHE_DIR $ZIG_LIB_DIR $*\" >&2; ls $ZIG_LIB_DIR >&2; exit 1",
+        );
+        let (_, said) = fake.run(&["a b.o", "-o", "x"], &Environment::default());
+        let leading = "-target aarch64-linux-gnu.2.36 -fno-sanitize=all -g -O2 -Wl,--no-gc-sections";
+        let places = "/proc/self/cwd /proc/self/fd/8 /proc/self/fd/9";
+        assert_eq!(said, format!("{places} cc {leading} a b.o -o x\nstart.S\n"));
+        let (_, said) = fake.run(&["a.c", "-o", "x"], &Environment::default());
+        assert!(said.contains("-g a.c -o x"), "one that compiles is not told how: {said}");
+    }
+
+    #[test]
+    fn what_zig_says_and_its_code_are_kept() {
         let fake = Fake::new("echo 'error: unsupported linker arg: --odd' >&2; exit 3");
         let (code, said) = fake.run(&["a.o", "-Wl,--odd", "-o", "x"], &Environment::default());
-        assert_eq!(code, 3);
-        assert!(said.starts_with("error: unsupported linker arg: --odd\nxbuild: "), "{said}");
-        let fake = Fake::new("echo \"error: unable to find dynamic system library 'pq' using\" >&2; exit 1");
-        let (_, said) = fake.run(&["a.o", "-lpq", "-o", "x"], &Environment::default());
-        assert!(said.contains("system library `pq`"), "{said}");
+        assert_eq!((code, said.as_str()), (3, "error: unsupported linker arg: --odd\n"));
     }
 
     #[test]

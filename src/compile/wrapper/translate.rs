@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use semver::Version;
 
 use crate::catalog::{Libc, Target};
+use crate::toolchain::objcopy::Strip;
 use crate::toolchain::zig::data::{Action, Form, Rule, ZigData};
 
 /// What zig is told, and what must be done when it has linked.
@@ -19,8 +20,8 @@ pub struct Translation {
     pub task: Task,
     /// The arguments, without those that the wrapper itself adds.
     pub arguments: Vec<OsString>,
-    /// True if the debug information is to be taken out of what was linked.
-    pub strip_debug: bool,
+    /// What is to be taken out of what was linked.
+    pub strip: Option<Strip>,
     /// True if what was linked is to have RPATH and not RUNPATH.
     pub rpath: bool,
     /// What was left out or said differently.
@@ -66,8 +67,8 @@ const STRIP_DEBUG: &[&str] = &["strip-debug", "S"];
 /// The linker's names for leaving out all symbols.
 const STRIP_ALL: &[&str] = &["strip-all", "s"];
 
-/// Says to zig what `arguments` say. `can_strip` tells whether the caller can take debug information out of a
-/// program; where it cannot, zig takes out all symbols with it.
+/// Says to zig what `arguments` say. `can_strip` tells whether the caller can take symbols and debug information out of
+/// a program; where it cannot, zig does, which takes out all symbols with debug information.
 pub fn translate(
     arguments: &[OsString],
     target: &Target,
@@ -82,8 +83,7 @@ pub fn translate(
         out: Vec::new(),
         remarks: Vec::new(),
         instead_of: Vec::new(),
-        strip_debug: false,
-        strip_all: false,
+        strip: None,
         rpath: false,
         version_script: false,
         undefined_versions: None,
@@ -101,7 +101,7 @@ pub fn translate(
         });
     }
     Ok(Translation {
-        strip_debug: state.strip_debug && !state.strip_all,
+        strip: state.strip,
         rpath: state.rpath,
         arguments: state.written(),
         remarks: state.remarks,
@@ -150,8 +150,7 @@ struct State<'a> {
     remarks: Vec<Remark>,
     /// Linker options that others have taken the place of.
     instead_of: Vec<&'a str>,
-    strip_debug: bool,
-    strip_all: bool,
+    strip: Option<Strip>,
     rpath: bool,
     /// True if a version script is among the arguments.
     version_script: bool,
@@ -193,8 +192,8 @@ impl State<'_> {
             self.out.extend(next().map(|value| Out::Driver(value.into())));
             return Ok(());
         }
-        if word == "-s" {
-            self.strip_all = true;
+        if word == "-s" && self.strip(word) {
+            return Ok(());
         }
         if let Some(replacement) = self.target.zig.arguments.get(word) {
             let reason = format!("zig says it differently for {}", self.target.triple);
@@ -270,23 +269,32 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Notes whether symbols or debug information are to go. True if zig is not to be told.
+    /// Notes what of symbols and debug information is to go. True if zig is not to be told.
     fn strip(&mut self, option: &str) -> bool {
-        if STRIP_ALL.contains(&bare(option)) {
-            self.strip_all = true;
-        }
-        if !STRIP_DEBUG.contains(&bare(option)) {
+        let (what, reason) = if STRIP_ALL.contains(&bare(option)) {
+            (
+                Strip::All,
+                "zig would build its own libraries another time for it; symbols are taken out afterwards",
+            )
+        } else if !STRIP_DEBUG.contains(&bare(option)) {
             return false;
+        } else if self.can_strip {
+            (
+                Strip::Debug,
+                "zig would take out all symbols with the debug information; it is taken out afterwards",
+            )
+        } else {
+            (
+                Strip::Debug,
+                "zig takes out all symbols with the debug information, and this Rust has no rust-objcopy",
+            )
+        };
+        if self.can_strip || what == Strip::Debug {
+            self.remark(option, reason);
         }
-        self.strip_debug = self.can_strip;
-        self.remark(
-            option,
-            if self.can_strip {
-                "zig would take out all symbols with the debug information; it is taken out afterwards"
-            } else {
-                "zig takes out all symbols with the debug information, and this Rust has no rust-objcopy"
-            },
-        );
+        if self.can_strip {
+            self.strip = self.strip.max(Some(what));
+        }
         self.can_strip
     }
 

@@ -112,13 +112,24 @@ impl State {
                 let now = if active.is_empty() { String::new() } else { format!("; now {}", line(&active)) };
                 format!("compiled {done}{of} {noun}{now}\n")
             }
+            Event::Library { platform, triple, library, milliseconds } => {
+                let name = paint.word(&format!("{:<15}", platform.to_string()));
+                match milliseconds {
+                    Some(milliseconds) => {
+                        format!("{name} zig has built its {library} in {}\n", span(milliseconds))
+                    }
+                    None => format!(
+                        "{name} zig builds its {library} for {triple}, once; the first link waits for it\n"
+                    ),
+                }
+            }
             Event::Download { what, done, total } => {
                 self.transfer(&what, ["downloading", "downloaded"], done, total, view.verbosity)
             }
             Event::Upload { what, done, total } => {
                 self.transfer(&what, ["uploading to", "uploaded to"], done, total, view.verbosity)
             }
-            Event::Compiler { text } => with_line_end(text),
+            Event::Compiler { text, error: _ } => with_line_end(text),
             // Told at the end, with what was built of them.
             Event::Releases { .. } => {
                 self.built.push(event);
@@ -198,7 +209,7 @@ fn with_line_end(mut text: String) -> String {
 impl Reporter for Plain {
     fn report(&self, event: Event) {
         let is_failure = match &event {
-            Event::Failed { .. } => true,
+            Event::Failed { .. } | Event::Compiler { error: true, .. } => true,
             Event::Finding { finding, .. } => {
                 finding.severity == Severity::Error && finding.allowed.is_none()
             }

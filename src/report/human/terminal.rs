@@ -41,6 +41,8 @@ struct Line {
     bar: ProgressBar,
     phase: Phase,
     since: Instant,
+    /// What zig builds for it.
+    library: Option<String>,
 }
 
 impl Terminal {
@@ -107,7 +109,7 @@ impl Terminal {
             bar.set_style(style("{spinner} {prefix:15} {wide_msg}"));
             bar.set_prefix(platform.to_string());
             bar.enable_steady_tick(TICK);
-            let line = Line { bar, phase: Phase::Resolve, since: Instant::now() };
+            let line = Line { bar, phase: Phase::Resolve, since: Instant::now(), library: None };
             state.platforms.insert(platform.clone(), line);
         }
         // Inserted above where it was missing.
@@ -115,6 +117,7 @@ impl Terminal {
             bar: ProgressBar::hidden(),
             phase: Phase::Resolve,
             since: Instant::now(),
+            library: None,
         })
     }
 
@@ -172,7 +175,10 @@ impl Line {
             Phase::Done => paint.good(self.phase.name()),
             phase => paint.word(phase.name()),
         };
-        self.bar.set_message(format!("{word} {rest}"));
+        let library = self.library.as_ref().filter(|_| self.phase == Phase::Compile);
+        // First, for what cargo has in work may be longer than the line.
+        let library = library.map_or_else(String::new, |library| format!("zig builds its {library}, once; "));
+        self.bar.set_message(format!("{word} {library}{rest}"));
     }
 
     /// Stops the spinner and leaves a mark in its place.
@@ -248,10 +254,19 @@ impl Reporter for Terminal {
                     line.show(self.paint, &text);
                 }
             }
+            Event::Library { platform, triple: _, library, milliseconds } => {
+                let crates = state.crates.to_string();
+                let paint = self.paint;
+                let line = self.line(state, &platform);
+                line.library = milliseconds.is_none().then_some(library);
+                if line.phase == Phase::Compile {
+                    line.show(paint, &crates);
+                }
+            }
             Event::Download { what, done, total } | Event::Upload { what, done, total } => {
                 self.download(state, &what, done, total);
             }
-            Event::Compiler { text } => {
+            Event::Compiler { text, error: _ } => {
                 let end = if text.ends_with('\n') { "" } else { "\n" };
                 self.write(state, &format!("{text}{end}"));
             }

@@ -6,6 +6,7 @@
 //! processes do it at once: a lock, a temporary folder, one rename.
 
 pub mod data;
+mod library;
 mod package;
 mod tarball;
 #[cfg(test)]

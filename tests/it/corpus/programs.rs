@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::command::{tool, xbuild};
-use crate::support::scratch_root;
+use crate::support::command::tool;
+use crate::support::{scratch_root, tools};
 
 /// Raised when a program comes to be made in another way.
 const FORMAT: u32 = 1;
@@ -76,8 +76,7 @@ pub(super) struct Link<'a> {
 
 impl Programs {
     pub(super) fn new() -> Self {
-        xbuild().words("toolchain install zig --quiet").run().success();
-        let zig = PathBuf::from(xbuild().words("toolchain path zig --quiet").text().trim_end());
+        let zig = tools::zig();
         let folder = scratch_root().join("cache/corpus/programs");
         fs::create_dir_all(&folder).expect("the cache is ours");
         Self { zig, folder }

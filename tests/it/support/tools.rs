@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::command::{Run, tool};
+use super::command::{Run, tool, xbuild};
 use super::layout::{Layout, REF_NAME};
 
 /// The name by which skopeo and podman find the only image of a layout: `oci:PATH` or `oci:PATH:TAG`.
@@ -16,6 +16,13 @@ pub(crate) fn reference(layout: &Path) -> String {
         Some(tag) => format!("oci:{}:{tag}", layout.display()),
         None => format!("oci:{}", layout.display()),
     }
+}
+
+/// The zig that xbuild provides, which is provided first.
+#[track_caller]
+pub(crate) fn zig() -> PathBuf {
+    xbuild().words("toolchain install zig --quiet").run().success();
+    PathBuf::from(xbuild().words("toolchain path zig --quiet").text().trim_end())
 }
 
 /// skopeo, told to look at one platform.

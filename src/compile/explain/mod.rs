@@ -1,0 +1,298 @@
+//! What messages of compilers, linkers and build scripts mean for a person who builds for another machine. Pure.
+//!
+//! These are other programs' words, and change with their versions: `said.toml` has what each supported one really
+//! prints, and `tests/it/explanations.rs` asks those that are here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::toolchain::zig::data::ZigData;
+
+/// More explanations than this are no help.
+const MOST: usize = 4;
+
+/// Why something did not compile or link, as far as the messages tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The standard library of the target is not whole.
+    Standard,
+    /// A program that compiles or links is not there.
+    Tool(String),
+    /// A library that is linked is not there.
+    Library(String),
+    /// A package of pkg-config is not there.
+    Package(String),
+    /// A header is not there.
+    Header(String),
+    /// No library has this symbol.
+    Symbol(String),
+    /// zig's linker does not know an argument.
+    Argument(String),
+    /// A static program of glibc is asked of zig.
+    StaticGlibc,
+    /// zig could not build a library of its own.
+    OwnLibrary,
+    /// The compiler was killed.
+    Killed,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => formatter
+                .write_str("the standard library of the target is damaged: remove and add it with rustup"),
+            Self::Tool(tool) => write!(
+                formatter,
+                "`{tool}` is not installed: install it, or take away what names it (`linker` in `.cargo/config.toml`, a \
+                 variable as `CC_…`), and zig compiles and links"
+            ),
+            Self::Library(library) => write!(
+                formatter,
+                "the program links the system library `{library}`, of which there is none for this target: have the crate \
+                 build its own (a feature named `bundled`, `vendored` or `static`), or name a directory that has it for \
+                 the target (`-L` in the target's `rustflags`)"
+            ),
+            Self::Package(package) => write!(
+                formatter,
+                "a crate asks pkg-config for `{package}`, and this machine's own libraries are not for this target: have \
+                 the crate build its own (a feature named `bundled`, `vendored` or `static`), or set \
+                 `PKG_CONFIG_PATH_<target>` to a directory that describes the target's"
+            ),
+            Self::Header(header) => write!(
+                formatter,
+                "C code includes `{header}` of a library that is not here for this target: have the crate build its own \
+                 (a feature named `bundled`, `vendored` or `static`), or name a directory that has it (`-I` in \
+                 `CFLAGS_<target>`)"
+            ),
+            Self::Symbol(symbol) if symbol.contains("std::__cxx11::") => write!(
+                formatter,
+                "`{symbol}` is of GNU's C++ library, for which an object was compiled elsewhere, and zig links LLVM's: \
+                 have the crate compile it here"
+            ),
+            Self::Symbol(symbol) => write!(
+                formatter,
+                "no library that is linked has `{symbol}`: link the one that has it (`cargo::rustc-link-lib`); or it is \
+                 of a newer glibc than the one that is linked for"
+            ),
+            Self::Argument(argument) => write!(
+                formatter,
+                "zig's linker does not take `{argument}`, and no list of known arguments says what to do about it: it \
+                 comes from rustflags, from `.cargo/config.toml` or from a build script that prints \
+                 `cargo::rustc-link-arg`"
+            ),
+            Self::StaticGlibc => {
+                formatter.write_str("zig links glibc dynamically only: build for a musl target")
+            }
+            Self::OwnLibrary => write!(
+                formatter,
+                "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` brings",
+                ZigData::get().version
+            ),
+            Self::Killed => formatter
+                .write_str("the compiler was killed, mostly for want of memory: try fewer jobs (`--jobs 1`)"),
+        }
+    }
+}
+
+/// What begins the place in a line where a name stands, and what it is the name of.
+type Phrase = (&'static str, fn(String) -> Cause);
+
+const PHRASES: &[Phrase] = &[
+    // zig, in the quotes of 0.15 and 0.16 and in those of 0.17.
+    ("unable to find dynamic system library ", library),
+    ("unable to find static system library ", library),
+    ("unsupported linker arg: ", Cause::Argument),
+    ("unsupported linker extension flag: ", Cause::Argument),
+    // LLD.
+    ("unable to find library -l", library),
+    ("undefined symbol: ", Cause::Symbol),
+    ("undefined hidden symbol: ", Cause::Symbol),
+    ("undefined protected symbol: ", Cause::Symbol),
+    // GNU ld and gold.
+    ("cannot find -l", library),
+    ("undefined reference to ", Cause::Symbol),
+    // mold.
+    ("library not found: ", library),
+    // rustc.
+    ("could not find native static library ", library),
+    ("can't find crate for `std`", no_name),
+    ("can't find crate for `core`", no_name),
+    // cc-rs.
+    ("failed to find tool ", Cause::Tool),
+    // The cmake crate.
+    ("is `cmake` not installed?", cmake),
+    // The pkg-config crate, and pkg-config.
+    ("The system library `", Cause::Package),
+    // zig.
+    ("libc of the specified target requires dynamic linking", static_glibc),
+    ("sub-compilation of ", own_library),
+    // cargo.
+    ("signal: 9, SIGKILL", killed),
+];
+
+/// `-l:libpq.so.5` names a file.
+fn library(name: String) -> Cause {
+    Cause::Library(name.strip_prefix(':').map(str::to_owned).unwrap_or(name))
+}
+
+fn no_name(_: String) -> Cause {
+    Cause::Standard
+}
+
+fn cmake(_: String) -> Cause {
+    Cause::Tool("cmake".into())
+}
+
+fn static_glibc(_: String) -> Cause {
+    Cause::StaticGlibc
+}
+
+fn own_library(_: String) -> Cause {
+    Cause::OwnLibrary
+}
+
+fn killed(_: String) -> Cause {
+    Cause::Killed
+}
+
+/// What messages mean; each cause once, in the order of their kinds. `said` has no colours.
+#[must_use]
+pub fn causes(said: &str) -> BTreeSet<Cause> {
+    said.lines().filter_map(cause).collect()
+}
+
+/// The causes as a hint, if there are any. `named` tells where the linker is named that failed, which says more than that
+/// it is not there.
+#[must_use]
+pub fn hint(said: &str, named: Option<String>) -> Option<String> {
+    let mut causes = causes(said);
+    causes.retain(|cause| named.is_none() || !matches!(cause, Cause::Tool(_)));
+    let mut lines: Vec<String> = named.into_iter().collect();
+    lines.extend(causes.iter().take(MOST).map(ToString::to_string));
+    if causes.len() > MOST {
+        lines.push(format!("and {} more of these kinds", causes.len() - MOST));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n      "))
+}
+
+fn cause(line: &str) -> Option<Cause> {
+    if let Some(cause) = header(line).or_else(|| linker(line)).or_else(|| package(line)) {
+        return Some(cause);
+    }
+    PHRASES.iter().find_map(|(phrase, cause)| {
+        let (_, rest) = line.split_once(phrase)?;
+        // An opening quote in the phrase tells it from other sentences that begin like this.
+        let rest = if phrase.ends_with(['`', '\'']) { &line[line.len() - rest.len() - 1..] } else { rest };
+        Some(cause(name(rest)))
+    })
+}
+
+/// clang: `fatal error: 'openssl/ssl.h' file not found`; GCC: `fatal error: openssl/ssl.h: No such file or directory`.
+fn header(line: &str) -> Option<Cause> {
+    let (_, rest) = line.split_once(" error: ")?;
+    let (is_clang, is_gcc) =
+        (rest.contains(" file not found"), rest.ends_with(": No such file or directory"));
+    let is_header = is_clang || is_gcc && line.contains("fatal error: ");
+    is_header.then(|| Cause::Header(name(rest.strip_suffix(": No such file or directory").unwrap_or(rest))))
+}
+
+/// rustc: ``linker `aarch64-linux-gnu-gcc` not found``.
+fn linker(line: &str) -> Option<Cause> {
+    let (_, rest) = line.split_once("error: linker ")?;
+    rest.contains(" not found").then(|| Cause::Tool(name(rest)))
+}
+
+/// pkgconf: `Package libpq was not found in the pkg-config search path.` and `Package 'libpq', required by 'virtual:world',
+/// not found`.
+fn package(line: &str) -> Option<Cause> {
+    let rest = line.trim_start().strip_prefix("Package ")?;
+    if let Some((package, _)) = rest.split_once(" was not found in the ") {
+        return Some(Cause::Package(package.to_owned()));
+    }
+    rest.ends_with(", not found").then(|| Cause::Package(name(rest)))
+}
+
+/// The name at the beginning of a text: what is in quotes of any kind, or all up to the end of the word. A symbol may
+/// have blanks in it, but then nothing follows.
+fn name(text: &str) -> String {
+    let mut characters = text.chars();
+    let closing: &[char] = match characters.next() {
+        Some('`') => &['`', '\''],
+        Some('\'') => &['\''],
+        Some('"') => &['"'],
+        Some('\u{2018}') => &['\u{2019}'],
+        Some('\u{201c}') => &['\u{201d}'],
+        _ => {
+            let end = text.find(": ").unwrap_or(text.len());
+            return text[..end].trim_end().to_owned();
+        }
+    };
+    let inside = characters.as_str();
+    inside.find(closing).map_or(inside, |end| &inside[..end]).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        said: Vec<Said>,
+    }
+
+    /// What a tool printed, and what it means: a kind of cause, and its name where it has one.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Said {
+        by: String,
+        text: String,
+        cause: String,
+        #[serde(default)]
+        name: String,
+    }
+
+    fn kind(cause: &Cause) -> (&'static str, &str) {
+        match cause {
+            Cause::Standard => ("standard", ""),
+            Cause::Tool(name) => ("tool", name),
+            Cause::Library(name) => ("library", name),
+            Cause::Package(name) => ("package", name),
+            Cause::Header(name) => ("header", name),
+            Cause::Symbol(name) => ("symbol", name),
+            Cause::Argument(name) => ("argument", name),
+            Cause::StaticGlibc => ("static-glibc", ""),
+            Cause::OwnLibrary => ("own-library", ""),
+            Cause::Killed => ("killed", ""),
+        }
+    }
+
+    #[test]
+    fn what_the_supported_tools_print_is_understood() {
+        let table: Table = toml::from_str(include_str!("said.toml")).unwrap();
+        for Said { by, text, cause, name } in table.said {
+            let causes = causes(&text);
+            let found: Vec<_> = causes.iter().map(kind).collect();
+            if cause == "none" {
+                assert_eq!(found, [], "{by}: {text}");
+            } else {
+                assert_eq!(found, [(cause.as_str(), name.as_str())], "{by}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_cause_is_told_once_and_not_all_of_very_many() {
+        let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
+            .map(|name| format!("undefined symbol: {name}\n"))
+            .concat();
+        let hint = hint(&many.repeat(3), None).unwrap();
+        assert_eq!(hint.lines().count(), MOST + 1);
+        assert!(hint.ends_with("and 5 more of these kinds"), "{hint}");
+        assert_eq!(super::hint("error[E0425]: cannot find value `x` in this scope\n", None), None);
+        let missing = "error: linker `clang` not found\n";
+        assert_eq!(super::hint(missing, Some("it is named there".into())).unwrap(), "it is named there");
+    }
+}
