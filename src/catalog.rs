@@ -61,6 +61,8 @@ pub struct Target {
     pub debian: Option<DebianPort>,
     /// How zig names it.
     pub zig: ZigTarget,
+    /// The processors that all of the platform are at least.
+    pub processor: ProcessorData,
     /// Variables that build scripts get when they compile for it.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -100,6 +102,34 @@ pub struct FlagRule {
     pub mask: u32,
     /// What they must be.
     pub value: u32,
+}
+
+/// What all processors of a platform are, by compilers' names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProcessorData {
+    /// Names of processors that have no more.
+    pub cpus: Vec<String>,
+    /// Features that all have, by rustc's names.
+    pub features: Vec<String>,
+    /// What compilers of C call features that not all have, or how such names begin: `-mavx2`.
+    #[serde(default)]
+    pub c_features: Vec<String>,
+    /// The platform's variants with better processors, each with all that those before it have.
+    #[serde(default)]
+    pub variants: BTreeMap<String, Variant>,
+}
+
+/// A variant of a platform with better processors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Variant {
+    /// What rustc, GCC and Clang call them.
+    pub cpu: String,
+    /// What zig calls them.
+    pub zig: String,
+    /// What they have beside those of the variant before.
+    pub features: Vec<String>,
 }
 
 /// A Debian port.
@@ -181,7 +211,22 @@ impl Target {
     /// The target for this very platform and C library.
     #[must_use]
     pub fn by_platform(platform: &Platform, libc: Libc) -> Option<&'static Self> {
-        TARGETS.iter().find(|target| target.platform == *platform && target.libc == libc)
+        TARGETS.iter().find(|target| target.serves(platform) && target.libc == libc)
+    }
+
+    /// True if programs for a platform are compiled for it: its own, or the same with better processors.
+    #[must_use]
+    pub fn serves(&self, platform: &Platform) -> bool {
+        self.platform == *platform || self.variant(platform).is_some()
+    }
+
+    /// The better processors that a platform promises.
+    #[must_use]
+    pub fn variant(&self, platform: &Platform) -> Option<&Variant> {
+        let (own, other) = (&self.platform, platform);
+        let same = (own.os(), own.architecture()) == (other.os(), other.architecture());
+        let name = platform.variant().filter(|_| same && own.variant().is_none())?;
+        self.processor.variants.get(name)
     }
 
     /// The triple as cargo's environment variables have it: `AARCH64_UNKNOWN_LINUX_GNU`.
@@ -203,6 +248,12 @@ pub fn platforms() -> Vec<Platform> {
     let mut platforms: Vec<_> = TARGETS.iter().map(|target| target.platform.clone()).collect();
     platforms.dedup();
     platforms
+}
+
+/// True if programs can be compiled for a platform.
+#[must_use]
+pub fn builds(platform: &Platform) -> bool {
+    TARGETS.iter().any(|target| target.serves(platform))
 }
 
 /// `toolchains/<name>.toml` as the type that the toolchain's own room gives it.

@@ -4,12 +4,14 @@
 //! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::catalog::{Libc, Target};
 use crate::compile::Linker;
+use crate::compile::processor::ProcessorFlag;
 use crate::error::{ExitCode, Explain};
 use crate::facts::project::Binary;
 use crate::facts::{BaseFacts, Facts, StandardLibrary};
@@ -102,6 +104,9 @@ pub struct PlatformPlan {
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
     pub glibc_from: Option<String>,
+    /// Flags of the user's that ask for more than the platform's processors have, and where they stand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processor: Vec<ProcessorFlag>,
     /// Where the standard library of the triple comes from.
     pub standard_library: StandardLibrary,
     /// The base image.
@@ -179,6 +184,9 @@ pub enum PlanError {
         /// The newest that it knows.
         newest: GlibcVersion,
     },
+    /// A flag asks for the processor of the machine that builds.
+    #[error("{0}")]
+    NativeProcessor(Box<NativeProcessor>),
     /// Several binaries are in the image and none is said to start.
     #[error("the image has several programs and no entrypoint: {}", programs.join(", "))]
     NoEntrypoint {
@@ -187,11 +195,36 @@ pub enum PlanError {
     },
 }
 
+/// A flag that asks for the processor of the machine that builds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeProcessor {
+    /// The flag.
+    pub flag: String,
+    /// Where it stands.
+    pub from: String,
+    /// The platform.
+    pub platform: Platform,
+    /// A variant of the platform with better processors, and what rustc calls these, where there is one.
+    pub better: Option<(String, String)>,
+}
+
+impl fmt::Display for NativeProcessor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} has `{}`, which compiles for the processor of this machine; not every {} has as much",
+            self.from, self.flag, self.platform
+        )
+    }
+}
+
 impl Explain for PlanError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
-            Self::GlibcTooNew { .. } | Self::GlibcUnknownToZig { .. } => ExitCode::Config,
+            Self::GlibcTooNew { .. } | Self::GlibcUnknownToZig { .. } | Self::NativeProcessor(_) => {
+                ExitCode::Config
+            }
             Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
         }
     }
@@ -205,6 +238,15 @@ impl Explain for PlanError {
                 format!("leave `glibc` out, or lower it to \"{}.{}\"", available.0, available.1)
             }
             Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{}.{}\"", newest.0, newest.1),
+            Self::NativeProcessor(native) => {
+                let build = native.better.as_ref().map_or_else(String::new, |(platform, cpu)| {
+                    format!(", or build for newer processors with `--platform {platform}` ({cpu}), which the image then says")
+                });
+                format!(
+                    "leave it out{build}; where only processors like this one run it, set `allow-native-cpu = true` under \
+                     [payload]"
+                )
+            }
             Self::NoEntrypoint { programs } => {
                 format!("say which one starts: entrypoint = [\"/{PROGRAM_FOLDER}/{}\"]", programs[0])
             }
@@ -223,7 +265,7 @@ pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) 
     for wanted in &settings.platforms {
         // A base that could not be resolved is reported where it was looked for.
         let Some(base) = facts.bases.get(&wanted.platform) else { continue };
-        match plan_platform(wanted, facts, base) {
+        match plan_platform(settings, wanted, facts, base) {
             Ok(platform) => platforms.push(platform),
             Err(error) => failures.push((wanted.platform.clone(), error)),
         }
@@ -253,6 +295,7 @@ pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) 
 }
 
 fn plan_platform(
+    settings: &Settings,
     wanted: &PlatformSettings,
     facts: &Facts,
     base: &BaseFacts,
@@ -260,6 +303,19 @@ fn plan_platform(
     let target = wanted.target.value;
     if target.libc == Libc::Gnu && wanted.base.value == BaseSource::Scratch {
         return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
+    }
+    let processor = facts.processor_flags.get(&wanted.platform).cloned().unwrap_or_default();
+    if let Some(native) = processor.iter().find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
+        let middle = target.processor.variants.get_key_value("v3");
+        let name = |(variant, data): (&String, &crate::catalog::Variant)| {
+            (format!("{}/{variant}", target.platform), data.cpu.clone())
+        };
+        return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
+            flag: native.flag.clone(),
+            from: native.from.clone(),
+            platform: wanted.platform.clone(),
+            better: middle.map(name),
+        })));
     }
     let (linker, linker_from) = linker_of(wanted, facts);
     let standard_library = facts.standard_libraries.get(&target.triple).cloned().unwrap_or_default();
@@ -296,6 +352,7 @@ fn plan_platform(
         linker_from,
         glibc,
         glibc_from,
+        processor,
         standard_library,
         base: base.clone(),
         base_from: wanted.base.origin.to_string(),

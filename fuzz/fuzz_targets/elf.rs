@@ -27,6 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(code.neon.is_some() || code.high_registers.is_some());
             assert!([&code.neon, &code.high_registers].into_iter().flatten().all(|name| name.len() <= 1000));
         }
+        // What is said of instructions is one for each level, and as short.
+        assert!(object.beyond.len() <= 4 && object.beyond.iter().all(|found| found.function.len() <= 1000));
         for symbol in object.symbols.undefined.iter().take(100) {
             std::hint::black_box(object.symbols.defines(&symbol.0, None));
         }

@@ -24,7 +24,7 @@ use crate::image::Image;
 use crate::output::report::Published;
 use crate::plan::{self, Plan};
 use crate::platform::Platform;
-use crate::report::{Event, Reporter};
+use crate::report::{Event, Level, Reporter};
 use crate::settings::{Partial, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
@@ -81,6 +81,7 @@ pub fn plan_only(
     let probe = facts::gather(settings, locking.pins(), environment, &packages, cancel, reporter)?;
     locking.check(&probe, reporter)?;
     let (plan, failures, _) = planned(settings, probe);
+    tell_processors(&plan, reporter);
     conclude(settings, &failures, reporter)?;
     Ok(plan)
 }
@@ -108,6 +109,28 @@ fn planned(settings: &Settings, mut probe: Probe) -> (Plan, Failures, Probe) {
         }
     }
     (plan, failures, probe)
+}
+
+/// Warns of flags that compile for more than a platform's processors have.
+fn tell_processors(plan: &Plan, reporter: &dyn Reporter) {
+    for platform in &plan.platforms {
+        for flag in &platform.processor {
+            let better = platform.target.processor.variants.keys().next_back();
+            let say = better.map_or_else(String::new, |_| {
+                let name = format!("{}/{}", platform.platform.os(), platform.platform.architecture());
+                format!("; `--platform {name}/v3` builds for newer ones, and the image says so")
+            });
+            let text = format!(
+                "{} has `{}`: not every processor that {} promises runs such programs{say}",
+                flag.from, flag.flag, platform.platform
+            );
+            reporter.report(Event::Note {
+                level: Level::Warning,
+                platform: Some(platform.platform.clone()),
+                text,
+            });
+        }
+    }
 }
 
 /// Reports every failure in platform order. An error unless there is none, or a partial image was asked for.
@@ -143,6 +166,7 @@ pub fn run(
     locking.check(&probe, reporter)?;
     locking.complete(settings, &probe, reporter)?;
     let (plan, mut failures, probe) = planned(settings, probe);
+    tell_processors(&plan, reporter);
     // Reported again, with the rest, only if the run goes on without these platforms.
     if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {
         conclude(settings, &failures, reporter)?;

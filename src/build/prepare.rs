@@ -87,7 +87,8 @@ pub(super) fn prepare(
             Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
         });
         let parts = makers.flatten().collect();
-        let unit = Unit { target, glibc: platform.glibc, standard, linker, limit, parts };
+        let (name, glibc) = (platform.platform.clone(), platform.glibc);
+        let unit = Unit { platform: name, target, glibc, standard, linker, limit, parts };
         prepared.units.insert(platform.platform.clone(), unit);
     }
     if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {

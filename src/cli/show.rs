@@ -75,6 +75,14 @@ fn platform_text(plan: &PlatformPlan) -> String {
     if let (Some((major, minor)), Some(from)) = (plan.glibc, &plan.glibc_from) {
         row(&mut text, 2, "glibc", &format!("{major}.{minor}  ({from})"));
     }
+    for flag in &plan.processor {
+        row(
+            &mut text,
+            2,
+            "processor",
+            &format!("more than {} promises: `{}` of {}", plan.platform, flag.flag, flag.from),
+        );
+    }
     let library = match plan.standard_library {
         StandardLibrary::Installed => "installed",
         StandardLibrary::Rustup => "to be added by rustup, or built from source where the channel lacks it",

@@ -54,7 +54,7 @@ pub(super) fn prime_all(
             }
             reporter.report(Event::Note {
                 level: Level::Detail,
-                platform: Some(unit.target.platform.clone()),
+                platform: Some(unit.platform.clone()),
                 text: format!("zig could not build its libraries ahead of the first link: {error}"),
             });
         }

@@ -78,7 +78,8 @@ impl Configuration {
 
     /// The value of a variable in `[env]`, which cargo gives to compilers and build scripts that have not
     /// got it from the environment.
-    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<OsString> {
         self.config().env.get(name).map(|variable| variable.value.clone())
     }
 
@@ -86,6 +87,12 @@ impl Configuration {
     #[must_use]
     pub fn linker_place(&self, target: &Target) -> Option<Place> {
         self.places.linker(target)
+    }
+
+    /// Which flags of the target have a word in them.
+    #[must_use]
+    pub fn flags_place(&self, target: &Target, word: &str) -> Option<Place> {
+        self.places.flags(target, word)
     }
 
     /// What names the linker of build scripts and procedural macros, where something does; `host` is the host's target.

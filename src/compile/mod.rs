@@ -21,6 +21,7 @@ pub mod places;
 mod prefixes;
 mod prepare;
 pub mod prime;
+pub mod processor;
 mod stderr;
 mod watch;
 pub mod wrapper;
@@ -36,6 +37,7 @@ use serde::Serialize;
 use crate::catalog::{Libc, Target};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::facts::project::{Part, Project};
+use crate::platform::Platform;
 use crate::report::Reporter;
 use crate::settings::{CargoSettings, OnFailure, ToolchainChoice};
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -89,6 +91,8 @@ pub struct CompileRequest<'a> {
 /// One target to compile for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
+    /// The platform: the target's own, or the same with better processors.
+    pub platform: Platform,
     /// The target.
     pub target: &'static Target,
     /// The oldest glibc that the programs must run with; `None` for musl, and for 2.28. See

@@ -61,15 +61,19 @@ impl Places {
 
     /// What names the linker of a target.
     pub(super) fn linker(&self, target: &Target) -> Option<Place> {
+        self.flags(target, "linker=").or_else(|| self.linker_of_host(target))
+    }
+
+    /// Which flags of a target have a word in them.
+    pub(super) fn flags(&self, target: &Target, word: &str) -> Option<Place> {
         let own = super::configuration::flags_variable(target);
-        let flags = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", own.as_str()];
-        let in_flags = |name: &&str| self.value(name).is_some_and(|value| value.contains("linker="));
+        let flags = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", own.as_str(), "CARGO_BUILD_RUSTFLAGS"];
+        let in_flags = |name: &&str| self.value(name).is_some_and(|value| value.contains(word));
         if let Some(name) = flags.into_iter().find(in_flags) {
             return Some(Place::Variable(name.to_owned()));
         }
-        self.keys("rustflags", target, &|value| names_linker(value))
-            .or_else(|| self.find(&["build", "rustflags"], &names_linker))
-            .or_else(|| self.linker_of_host(target))
+        self.keys("rustflags", target, &|value| has_word(value, word))
+            .or_else(|| self.find(&["build", "rustflags"], &|value| has_word(value, word)))
     }
 
     /// The same without flags, which do not reach what is compiled for the host.
@@ -132,11 +136,11 @@ fn place(
     Some(Place::File { key: keys.join("."), path: path.clone(), line })
 }
 
-/// True for flags among which is the linker, as a text or as an array.
-fn names_linker(value: &DeValue<'_>) -> bool {
+/// True for flags with a word in them, as a text or as an array.
+fn has_word(value: &DeValue<'_>, word: &str) -> bool {
     match value {
-        DeValue::String(text) => text.contains("linker="),
-        DeValue::Array(array) => array.iter().any(|value| names_linker(value.get_ref())),
+        DeValue::String(text) => text.contains(word),
+        DeValue::Array(array) => array.iter().any(|value| has_word(value.get_ref(), word)),
         _ => false,
     }
 }

@@ -12,7 +12,9 @@ use super::wrapper::{
     FOLDER_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
     host_variables, lld,
 };
-use super::{CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes};
+use super::{
+    CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes, processor,
+};
 use crate::catalog::Libc;
 use crate::facts::project::{ProgramKind, Project};
 use crate::report::{Event, Level, Reporter};
@@ -168,7 +170,7 @@ fn prepare_unit(
     if !user.overridden.is_empty() {
         reporter.report(Event::Note {
             level: Level::Warning,
-            platform: Some(target.platform.clone()),
+            platform: Some(unit.platform.clone()),
             text: format!(
                 "RUSTFLAGS is set, and cargo's configuration has flags for {}; cargo alone would leave these \
                  out, but here it takes both: {}",
@@ -177,7 +179,7 @@ fn prepare_unit(
             ),
         });
     }
-    let mut linker_flags = Vec::new();
+    let mut linker_flags = processor::flags(target.variant(&unit.platform), &user);
     let mut wrapper = None;
     let mut variables = Vec::new();
     match unit.linker {
@@ -192,7 +194,8 @@ fn prepare_unit(
             let glibc = effective_glibc(target, unit.glibc, zig)?;
             let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache)
                 .on(&request.rust.host)
-                .with_library(library.map(ToOwned::to_owned));
+                .with_library(library.map(ToOwned::to_owned))
+                .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
             let installed = Wrapper::install(spec, target, request.program, request.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
@@ -241,8 +244,13 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
             .units
             .iter()
             .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
+        // What is compiled for better processors is kept apart from what is for all.
+        let variant = unit.target.variant(&unit.platform).map(|variant| variant.cpu.clone());
         let folder = match (unit.standard, unit.glibc) {
-            (Standard::Built, _) => Some("build-std".to_owned()),
+            (Standard::Built, _) => {
+                Some(variant.map_or("build-std".to_owned(), |cpu| format!("build-std-{cpu}")))
+            }
+            (Standard::Installed, _) if variant.is_some() => variant,
             (Standard::Installed, Some((major, minor))) if older => Some(format!("glibc-{major}.{minor}")),
             (Standard::Installed, _) => None,
         };

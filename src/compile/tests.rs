@@ -61,7 +61,15 @@ struct Fake {
 fn unit(triple: &str, linker: Linker) -> Unit {
     let target = Target::by_triple(triple).unwrap();
     let standard = if triple == ARMV7_MUSL { Standard::Built } else { Standard::Installed };
-    Unit { target, glibc: None, standard, linker, limit: None, parts: BTreeSet::new() }
+    Unit {
+        platform: target.platform.clone(),
+        target,
+        glibc: None,
+        standard,
+        linker,
+        limit: None,
+        parts: BTreeSet::new(),
+    }
 }
 
 impl Fake {

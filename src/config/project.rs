@@ -90,6 +90,8 @@ pub struct PayloadTable {
     pub profile: Option<String>,
     /// Fails where `Cargo.lock` would have to change.
     pub locked: Option<bool>,
+    /// Lets flags compile for the processor of the machine that builds (`-Ctarget-cpu=native`, `-march=native`).
+    pub allow_native_cpu: Option<bool>,
 }
 
 /// `[image]`: the image's configuration. What is not given stays as the base has it.

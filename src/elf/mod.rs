@@ -9,6 +9,7 @@
 
 mod arm;
 mod attributes;
+mod beyond;
 mod code;
 mod image;
 mod object;
@@ -30,6 +31,7 @@ use crate::catalog::Endianness;
 use crate::error::{ExitCode, Explain};
 
 pub use attributes::ArmAttributes;
+pub use beyond::{Beyond, promise};
 pub use code::{ArmCode, Asks};
 pub use object::{Loader, Object, StaticGlibc, Traits, extent};
 pub use rpath::runpath_to_rpath;

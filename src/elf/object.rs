@@ -5,8 +5,10 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
 use serde::{Deserialize, Serialize};
 
-use super::{ArmCode, Elf, Kind, ParseError, Symbols, code, parse, strings, symbols};
+use super::{ArmCode, Beyond, Elf, Kind, ParseError, Symbols, beyond, code, parse, strings, symbols};
 
+/// As much behind what is loaded is read for the names of functions, in bytes.
+const NAMES: u64 = 16 << 20;
 /// In more segments than this no texts are looked for; linkers make a handful.
 pub(super) const MOST_LOADS: usize = 64;
 
@@ -27,6 +29,9 @@ pub struct Object {
     /// What its instructions tell, if it is Arm's and there is something to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ArmCode>,
+    /// What its instructions need beyond the least processor without asking for it, at most one for each level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beyond: Vec<Beyond>,
 }
 
 /// A dynamic loader.
@@ -113,7 +118,8 @@ fn extent_of<H: FileHeader<Endian = object::Endianness>>(start: &[u8], size: u64
             || header.e_type(endian).0 == 3;
         if dynamic { ends.max() } else { None }
     };
-    segments().map_or(size, |end| end.min(size))
+    // Names of functions are behind the segments too, and are worth a little.
+    segments().map_or(size, |end| if size.saturating_sub(end) <= NAMES { size } else { end.min(size) })
 }
 
 impl Object {
@@ -122,10 +128,11 @@ impl Object {
         let parsed = parse::parse(bytes)?;
         let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };
         let code = code::look(&parsed, bytes);
+        let beyond = beyond::look(&parsed, bytes);
         let traits = traits(&parsed, bytes);
         let elf = parsed.elf;
         let loader = loader(&elf, &symbols, bytes);
-        Ok(Self { elf, symbols, loader, traits, code })
+        Ok(Self { elf, symbols, loader, traits, code, beyond })
     }
 
     /// What it takes in memory in bytes, about.

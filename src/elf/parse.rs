@@ -21,6 +21,8 @@ pub(super) struct Parsed<'a> {
     pub(super) dynamic: Dynamic,
     pub(super) needed: Vec<Needed>,
     pub(super) defined: Vec<Defined>,
+    /// The address of the table for unwinding (`PT_GNU_EH_FRAME`).
+    pub(super) unwind: Option<u64>,
 }
 
 impl Parsed<'_> {
@@ -80,6 +82,7 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
     let reader = Reader { big: endian.is_big_endian(), wide: header.is_class_64() };
     let segments = header.program_headers(endian, bytes).map_err(broken)?;
     let (mut interpreter, mut table, mut loads, mut x86_levels) = (None, None, Vec::new(), 0);
+    let mut unwind = None;
     for segment in segments {
         let data = || segment.data(endian, bytes).map_err(|()| broken("a segment leads out of the file"));
         match segment.p_type(endian) {
@@ -94,6 +97,7 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
             }
             elf::PT_INTERP => interpreter = Some(text(data()?)?),
             elf::PT_DYNAMIC => table = Some(data()?),
+            elf::PT_GNU_EH_FRAME => unwind = Some(segment.p_vaddr(endian).into()),
             elf::PT_NOTE => {
                 let align = segment.p_align(endian).into();
                 x86_levels |= property::x86_levels(reader, data().unwrap_or_default(), align);
@@ -130,8 +134,8 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
         elf.arm = section::<H>(header, endian, bytes, elf::SHT_ARM_ATTRIBUTES.0)
             .and_then(|section| attributes::parse(reader, section));
     }
-    let mut parsed =
-        Parsed { elf, image, dynamic: Dynamic::default(), needed: Vec::new(), defined: Vec::new() };
+    let (dynamic, needed, defined) = (Dynamic::default(), Vec::new(), Vec::new());
+    let mut parsed = Parsed { elf, image, dynamic, needed, defined, unwind };
     if let Some(table) = table {
         read_dynamic(&mut parsed, table)?;
     }

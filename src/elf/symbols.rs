@@ -11,11 +11,13 @@ use super::image::{Strings, broken};
 use super::parse::Parsed;
 
 /// More symbols than this are nonsense; a browser's library has a tenth of it.
-const MOST_SYMBOLS: usize = 4 << 20;
+pub(super) const MOST_SYMBOLS: usize = 4 << 20;
 /// What the names of symbols may take in all, in bytes.
 const NAMES: usize = 64 << 20;
 /// What the names of undefined symbols may take in all, in bytes, which are kept.
 const UNDEFINED_NAMES: usize = 32 << 20;
+/// As much of a name is looked at where only some names matter, in bytes.
+const SHORT: usize = 256;
 /// In a symbol's version: it is no default.
 const HIDDEN: u16 = 0x8000;
 /// The highest number of a version that is none: local and global.
@@ -76,13 +78,38 @@ fn hash(name: &[u8], version: Option<&[u8]>) -> u64 {
 }
 
 /// One entry of the symbol table.
-struct Symbol {
-    name: u32,
-    binding: u8,
-    kind: u8,
-    visibility: u8,
-    section: u16,
-    value: u64,
+pub(super) struct Symbol {
+    pub(super) name: u32,
+    pub(super) binding: u8,
+    pub(super) kind: u8,
+    pub(super) visibility: u8,
+    pub(super) section: u16,
+    pub(super) value: u64,
+    pub(super) size: u64,
+}
+
+/// The beginning of a name, which is all that is compared and shown where names may overlap without end.
+pub(super) fn short(strings: &[u8], at: u32) -> &[u8] {
+    let name = usize::try_from(at).ok().and_then(|at| strings.get(at..)).unwrap_or_default();
+    let name = &name[..name.len().min(SHORT)];
+    memchr::memchr(0, name).map_or(name, |end| &name[..end])
+}
+
+/// Calls for every dynamic symbol, with its number and the beginning of its name.
+pub(super) fn each<'a>(parsed: &Parsed<'a>, mut take: impl FnMut(usize, &'a [u8], &Symbol)) {
+    let (image, dynamic) = (&parsed.image, &parsed.dynamic);
+    let (Some(table), Some(strings), Some(size)) =
+        (dynamic.value(elf::DT_SYMTAB), dynamic.value(elf::DT_STRTAB), dynamic.value(elf::DT_STRSZ))
+    else {
+        return;
+    };
+    let (Some(table), Ok(strings)) = (image.tail(table), image.at(strings, size)) else { return };
+    let entry = if image.reader.wide { 24 } else { 16 };
+    let count = hashed(parsed).unwrap_or(0).max(references(parsed).count).min(MOST_SYMBOLS);
+    for (index, bytes) in table.chunks_exact(entry).take(count).enumerate().skip(1) {
+        let Some(symbol) = symbol(image.reader, bytes) else { break };
+        take(index, short(strings, symbol.name), &symbol);
+    }
 }
 
 pub(super) fn read(parsed: &Parsed<'_>) -> Result<Symbols, ParseError> {
@@ -203,7 +230,7 @@ impl Symbols {
 }
 
 fn symbol(reader: super::image::Reader, bytes: &[u8]) -> Option<Symbol> {
-    let (info, other, section, value) = if reader.wide { (4, 5, 6, 8) } else { (12, 13, 14, 4) };
+    let (info, other, section, value, size) = if reader.wide { (4, 5, 6, 8, 16) } else { (12, 13, 14, 4, 8) };
     let info = bytes.get(info)?;
     Some(Symbol {
         name: reader.u32(bytes, 0)?,
@@ -212,6 +239,7 @@ fn symbol(reader: super::image::Reader, bytes: &[u8]) -> Option<Symbol> {
         visibility: bytes.get(other)? & 3,
         section: reader.u16(bytes, section)?,
         value: reader.word(bytes, value)?,
+        size: reader.word(bytes, size)?,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::base::{BaseError, Bases, ResolvedBase};
 use crate::catalog::Target;
 use crate::compile::configuration::Configuration;
 use crate::compile::graph::Graph;
+use crate::compile::processor::{self, ProcessorFlag};
 use crate::compile::{self, Linker};
 use crate::debian::{self, Dated, MirrorOrigin, Package};
 use crate::error::{ExitCode, Explain};
@@ -48,6 +49,8 @@ pub struct Facts {
     pub c_code: Option<String>,
     /// What links each platform's programs.
     pub linkers: BTreeMap<Platform, Linker>,
+    /// Flags that ask for more than the processors of a platform have.
+    pub processor_flags: BTreeMap<Platform, Vec<ProcessorFlag>>,
     /// Where each triple's standard library will come from.
     pub standard_libraries: BTreeMap<String, StandardLibrary>,
     /// The zig that is there or would be provided.
@@ -310,12 +313,18 @@ fn gather_local(
     let configuration = Configuration::load(folder, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let mut linkers = BTreeMap::new();
+    let mut processor_flags = BTreeMap::new();
     let mut standard_libraries = BTreeMap::new();
     for wanted in &settings.platforms {
         let target = wanted.target.value;
         let (choice, standard) = (wanted.toolchain.value, Standard::Installed);
         let linker = compile::choose_linker(target, choice, standard, &rust, &configuration, &graph)?;
         linkers.insert(wanted.platform.clone(), linker);
+        let configured = |name: &str| configuration.variable(name);
+        let places = |word: &str| Some(configuration.flags_place(target, word)?.to_string());
+        let user = configuration.flags(target)?;
+        let flags = processor::beyond(target, &wanted.platform, &user, environment, &configured, &places);
+        processor_flags.insert(wanted.platform.clone(), flags);
         let library =
             if rust.has(&target.triple) { StandardLibrary::Installed } else { StandardLibrary::Rustup };
         standard_libraries.insert(target.triple.clone(), library);
@@ -326,6 +335,7 @@ fn gather_local(
         commit: vcs::commit(&project.workspace_root, cancel)?,
         c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
         linkers,
+        processor_flags,
         standard_libraries,
         zig: zig_facts(settings, pins, environment, needs_zig, cancel),
         bases: BTreeMap::new(),

@@ -89,6 +89,19 @@ problems! {
         /// What the platform promises.
         promised: String,
     }
+    /// It runs an instruction that only newer processors have, and does not ask whether this one does.
+    "instruction" Instruction {
+        /// The file.
+        path: String,
+        /// What a processor must have for it.
+        extension: String,
+        /// The instruction.
+        instruction: String,
+        /// Where the first one is: a function's name, or an address.
+        function: String,
+        /// What the platform promises.
+        promised: String,
+    }
     /// It calculates with registers that the platform's least floating point unit lacks.
     "registers" Registers {
         /// The file.
@@ -304,6 +317,11 @@ impl fmt::Display for Problem {
             Self::Processor { path, needs, promised } => {
                 write!(formatter, "{path} was built for {needs}, and the platform promises {promised}")
             }
+            Self::Instruction { path, extension, instruction, function, promised } => write!(
+                formatter,
+                "{path} needs {extension} (`{instruction}` in {function}) and does not ask whether it is there; the \
+                 platform promises {promised}"
+            ),
             Self::Registers { path, function } => write!(
                 formatter,
                 "{path} calculates with registers of d16 to d31 (in {function}), which VFPv3-D16 lacks"
@@ -454,6 +472,7 @@ impl Problem {
             Self::WrongArchitecture { path, .. }
             | Self::FloatAbi { path, .. }
             | Self::Processor { path, .. }
+            | Self::Instruction { path, .. }
             | Self::Registers { path, .. }
             | Self::BrokenElf { path, .. }
             | Self::PackedRelocations { path, .. }

@@ -2,7 +2,7 @@
 
 use super::finding::Problem;
 use crate::catalog::{Endianness, Target};
-use crate::elf::{Asks, Elf, Object, machine_name};
+use crate::elf::{Asks, Elf, Object, machine_name, promise};
 use crate::platform::Platform;
 
 /// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
@@ -88,6 +88,33 @@ fn may_lack_neon(platform: &Platform) -> bool {
 /// What a file's instructions need and the platform does not promise, where the file does not ask the processor
 /// first.
 pub(super) fn instructions(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
+    let mut problems = vector_unit(platform, path, object);
+    problems.extend(beyond(platform, path, object));
+    problems
+}
+
+/// An instruction that only newer processors have than the platform promises.
+fn beyond(platform: &Platform, path: &str, object: &Object) -> Option<Problem> {
+    let level = match (platform.architecture(), platform.variant()) {
+        ("amd64", variant) => level(variant),
+        // Other variants promise more than is known here.
+        (_, Some(_)) => return None,
+        _ => 1,
+    };
+    // A program for 32-bit x86 runs on 64-bit x86 as well, which has no more at least.
+    let level = if object.elf.class == 32 { 1 } else { level };
+    let found = object.beyond.iter().find(|found| u32::from(found.level) == level)?;
+    let promised = promise(object.elf.machine, found.level)?;
+    Some(Problem::Instruction {
+        path: path.to_owned(),
+        extension: found.extension.clone(),
+        instruction: found.instruction.clone(),
+        function: found.function.clone(),
+        promised: promised.to_owned(),
+    })
+}
+
+fn vector_unit(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
     let Some(code) = object.code.as_ref().filter(|code| may_lack_neon(platform) && code.asks == Asks::No)
     else {
         return Vec::new();
@@ -210,7 +237,7 @@ pub(super) fn float_abi(elf: &Elf) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::elf::sample::Sample;
-    use crate::elf::{ArmAttributes, ArmCode};
+    use crate::elf::{ArmAttributes, ArmCode, Beyond};
 
     fn platform(text: &str) -> Platform {
         text.parse().unwrap()
@@ -258,6 +285,33 @@ mod tests {
             let found: Vec<_> =
                 found.into_iter().map(|(needs, has): (&str, &str)| (needs.into(), has.into())).collect();
             assert_eq!(short(problems(&platform(text), "/app", &elf)), found, "{text} {levels:#b}");
+        }
+    }
+
+    #[test]
+    fn instructions_are_compared_with_the_level() {
+        let beyond = |level| Beyond {
+            level,
+            extension: "AVX2".into(),
+            instruction: "vpaddd".into(),
+            function: "sum".into(),
+        };
+        let object = Object { beyond: vec![beyond(1), beyond(2)], ..object(62) };
+        for (text, promised) in [
+            ("linux/amd64", Some("x86-64")),
+            ("linux/amd64/v2", Some("x86-64-v2")),
+            ("linux/amd64/v3", None),
+            ("linux/amd64/v4", None),
+        ] {
+            let found = instructions(&platform(text), "/app", &object);
+            let found: Vec<_> = found
+                .iter()
+                .map(|problem| match problem {
+                    Problem::Instruction { promised, .. } => promised.as_str(),
+                    other => other.check(),
+                })
+                .collect();
+            assert_eq!(found, promised.into_iter().collect::<Vec<_>>(), "{text}");
         }
     }
 

@@ -6,8 +6,7 @@
 //! script or the loader of a program, find every needed library where that loader looks, and look whether versions
 //! and symbols are there.
 //!
-//! What cannot be seen is said ([`Unseen`]) and not guessed: libraries that a program loads by itself, and instructions
-//! that a processor may lack where no note tells of them.
+//! What cannot be seen is said ([`Unseen`]) and not guessed, such as libraries that a program loads by itself.
 
 mod advice;
 mod allow;
@@ -140,6 +139,7 @@ pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled
         root: request.root,
         execution: request.execution,
         added: request.added,
+        own_base: matches!(request.origin, Origin::Apt { .. } | Origin::Base),
         who,
         cancel,
         libc: image_libc(request),
@@ -185,6 +185,8 @@ struct Run<'a> {
     root: &'a Root,
     execution: &'a Execution,
     added: &'a BTreeSet<String>,
+    /// What was not added is the base's.
+    own_base: bool,
     who: Identity,
     cancel: &'a Cancel,
     /// The image's C library.
@@ -211,6 +213,10 @@ enum Role {
 impl Run<'_> {
     /// Takes a problem down. `severity` replaces the problem's own.
     fn report(&mut self, file: &str, problem: Problem, severity: Option<Severity>) {
+        // Who made the base says what it is for; whoever builds on it cannot compile it anew.
+        let of_base = matches!(&problem, Problem::Instruction { path, .. }
+            if self.own_base && !self.root.real_path(path).is_some_and(|real| self.added.contains(&real)));
+        let severity = if of_base { Some(Severity::Warning) } else { severity };
         let severity = severity.unwrap_or_else(|| problem.severity());
         let known = self.found.entry(problem).or_insert_with(|| (file.to_owned(), severity));
         if severity > known.1 {

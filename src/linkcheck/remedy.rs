@@ -84,6 +84,7 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature=+neon` and `-mfpu=neon`, or with \
              `-mfpu=vfpv3-d16`; or ask for NEON before it is used (`is_arm_feature_detected!`, `getauxval`)"
         ),
+        Problem::Instruction { path, extension, promised, .. } => instruction(request, path, extension, promised),
         Problem::Registers { .. } => {
             "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it is to run where there is NEON"
                 .into()
@@ -168,6 +169,20 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
     }
 }
 
+/// What helps where code needs more than the platform promises.
+fn instruction(request: &Request<'_>, path: &str, extension: &str, promised: &str) -> String {
+    let levels = request.platform.architecture() == "amd64";
+    let say = if levels { ", or say what it needs with a platform such as linux/amd64/v3" } else { "" };
+    let own_base = matches!(request.origin, Origin::Apt { .. } | Origin::Base);
+    if own_base && !is_added(request, path) {
+        return format!("take a base that is built for {promised}{say}");
+    }
+    format!(
+        "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature` and `-march` that give it {extension}{say}; or \
+         ask for it first (`is_x86_feature_detected!` and its like, `getauxval`)"
+    )
+}
+
 fn is_added(request: &Request<'_>, path: &str) -> bool {
     request.root.real_path(path).is_some_and(|real| request.added.contains(&real))
 }
@@ -190,7 +205,7 @@ fn package(request: &Request<'_>, name: &str) -> String {
     }
     let architecture = Target::all()
         .iter()
-        .filter(|target| target.platform == *request.platform)
+        .filter(|target| target.serves(request.platform))
         .find_map(|target| Some(target.debian.as_ref()?.architecture.as_str()))
         .map_or_else(String::new, |architecture| format!(":{architecture}"));
     format!("install Debian's package {name}{architecture} in the base image")

@@ -14,7 +14,7 @@ use crate::sys::fs;
 /// A kept index of more bytes than this is not read. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
 /// Raised whenever an index of the same layer comes to say something else.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Why there is no index of a layer.
 #[derive(Debug, thiserror::Error)]

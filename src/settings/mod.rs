@@ -141,6 +141,8 @@ pub struct CargoSettings {
     pub jobs: Option<i32>,
     /// cargo's own verbosity: none, `-v` or `-vv`.
     pub verbose: u8,
+    /// Flags may compile for the processor of the machine that builds.
+    pub allow_native_cpu: bool,
 }
 
 /// One platform's settings, with the project's general settings folded in.

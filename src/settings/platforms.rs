@@ -21,10 +21,23 @@ pub(super) fn known_platform(text: &str) -> Result<Platform, Problem> {
         });
     }
     match text.parse::<Platform>() {
-        Ok(platform) if catalog::platforms().contains(&platform) => Ok(platform),
+        Ok(platform) if catalog::builds(&platform) => Ok(platform),
         Ok(_) => Err(Problem::UnknownPlatform { given: text.to_owned(), nearest: nearest_platform(text) }),
         Err(error) => Err(Problem::NotAPlatform { error, nearest: nearest_platform(text) }),
     }
+}
+
+/// A triple of which programs run on a platform.
+pub(super) fn triple(text: &str, platform: &Platform) -> Result<&'static Target, Problem> {
+    let Some(target) = Target::by_triple(text) else {
+        let known: Vec<&str> = Target::all().iter().map(|target| target.triple.as_str()).collect();
+        let nearest = nearest(text, &known).map(str::to_owned);
+        return Err(Problem::UnknownTriple { given: text.to_owned(), nearest });
+    };
+    if target.serves(platform) {
+        return Ok(target);
+    }
+    Err(Problem::TripleOfAnotherPlatform { target, wanted: platform.clone() })
 }
 
 fn nearest_platform(text: &str) -> Option<String> {
@@ -54,7 +67,7 @@ mod tests {
             ("amd46", "linux/amd64"),
             ("arm/v7", "linux/arm/v7"),
             ("linux/arm/v9", "linux/arm/v7"),
-            ("linux/amd64/v3", "linux/amd64"),
+            ("linux/amd64/v9", "linux/amd64"),
             ("linx/arm64", "linux/arm64"),
         ] {
             let nearest = match known_platform(given) {
@@ -69,6 +82,15 @@ mod tests {
             });
             assert!(near_enough, "{given}: {nearest:?}");
         }
+    }
+
+    #[test]
+    fn levels_of_x86_64_are_platforms() {
+        for text in ["linux/amd64/v2", "linux/amd64/v3", "linux/x86_64/v4"] {
+            assert_eq!(known_platform(text).unwrap().architecture(), "amd64", "{text}");
+        }
+        assert_eq!(known_platform("linux/amd64/v1").unwrap().variant(), None);
+        assert!(matches!(known_platform("linux/arm64/v9"), Err(Problem::UnknownPlatform { .. })));
     }
 
     #[test]

@@ -14,11 +14,11 @@ use super::destinations::{check_outputs, sorted};
 use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::origin::{Origin, Sourced};
-use super::platforms::known_platform;
+use super::platforms::{known_platform, triple};
 use super::{
     BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
     DebianSources, LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay,
-    check, image, nearest::nearest, packages, registries, values,
+    check, image, packages, registries, values,
 };
 
 /// What surrounds the process.
@@ -471,6 +471,7 @@ impl<'a> Sources<'a> {
             variables: self.cargo_variables(),
             jobs: flags.jobs,
             verbose: flags.verbose,
+            allow_native_cpu: set(false, |file| file.payload.allow_native_cpu),
         }
     }
 
@@ -618,16 +619,4 @@ fn sourced<T>(
     let Some(found) = found else { return Ok(None) };
     let value = parsed(&found, parse)?;
     Ok(Some(Sourced { value, origin: found.origin }))
-}
-
-fn triple(text: &str, platform: &Platform) -> Result<&'static Target, Problem> {
-    let Some(target) = Target::by_triple(text) else {
-        let known: Vec<&str> = Target::all().iter().map(|target| target.triple.as_str()).collect();
-        let nearest = nearest(text, &known).map(str::to_owned);
-        return Err(Problem::UnknownTriple { given: text.to_owned(), nearest });
-    };
-    if target.platform == *platform {
-        return Ok(target);
-    }
-    Err(Problem::TripleOfAnotherPlatform { target, wanted: platform.clone() })
 }

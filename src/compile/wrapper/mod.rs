@@ -23,7 +23,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::Target;
+use crate::catalog::{Target, Variant};
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::toolchain::objcopy::Objcopy;
@@ -63,8 +63,11 @@ pub struct Spec {
     triple: String,
     /// zig's `-target`, with the glibc to link for.
     target: String,
-    /// zig's `-mcpu`, where its baseline is not rustc's.
+    /// zig's `-mcpu`, where its baseline is not rustc's, or better processors are promised.
     cpu: Option<String>,
+    /// The processor of the machine that builds may be asked for.
+    #[serde(default)]
+    native: bool,
     /// The program that takes debug information out, where there is one.
     objcopy: Option<Objcopy>,
     /// The folder for zig's caches.
@@ -95,6 +98,7 @@ impl Spec {
             triple: target.triple.clone(),
             target: format!("{}{suffix}", target.zig.target),
             cpu: target.zig.cpu.clone(),
+            native: false,
             objcopy,
             cache: cache.join(CACHE),
             host: false,
@@ -112,6 +116,14 @@ impl Spec {
     #[must_use]
     pub fn on(mut self, host: &str) -> Self {
         self.host = self.triple == host;
+        self
+    }
+
+    /// The same for the processors of a platform's variant. `native` lets the C side ask for those of this machine.
+    #[must_use]
+    pub fn for_processor(mut self, variant: Option<&Variant>, native: bool) -> Self {
+        self.cpu = variant.map(|variant| variant.zig.clone()).or(self.cpu);
+        self.native = native;
         self
     }
 

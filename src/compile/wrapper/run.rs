@@ -39,6 +39,11 @@ pub(super) enum Error {
     Spec(#[from] serde_json::Error),
     #[error("the wrapper's target `{0}` is not known to this version")]
     Target(String),
+    #[error(
+        "`{0}` compiles for the processor of this machine, which the platform does not promise; leave it out, or allow it \
+         with `allow-native-cpu = true` under [payload]"
+    )]
+    Native(String),
     #[error(transparent)]
     Refused(#[from] super::translate::Refused),
     #[error("what zig has linked cannot be read: {0}")]
@@ -89,6 +94,11 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     }
     let target = Target::by_triple(&spec.triple).ok_or_else(|| Error::Target(spec.triple.clone()))?;
     let arguments = response::expand(arguments, &read)?;
+    if !spec.native
+        && let Some(argument) = arguments.iter().find(|argument| is_native(argument))
+    {
+        return Err(Error::Native(argument.to_string_lossy().into_owned()));
+    }
     let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
     keep(&Kept::remarks("zig", &spec.triple, &translation.remarks), environment)?;
     match translation.task {
@@ -174,6 +184,11 @@ fn on_host(
         }
     }
     Some(Err(error.into()))
+}
+
+/// True if an argument asks for the processor of this machine. `-mtune=native` only chooses among what all have.
+fn is_native(argument: &OsStr) -> bool {
+    matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"))
 }
 
 fn link(zig: Command, arguments: &[OsString], folder: &Path) -> Result<(u8, Vec<u8>), Error> {

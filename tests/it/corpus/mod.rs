@@ -9,6 +9,7 @@ mod loader;
 mod musl;
 mod neon;
 pub(crate) mod packages;
+mod processors;
 mod programs;
 mod rare;
 mod warnings;
@@ -66,6 +67,7 @@ fn xbuild_and_the_real_loader_agree() {
         .chain(entrypoints::cases(world))
         .chain(musl::cases(world))
         .chain(neon::cases(world))
+        .chain(processors::cases(world))
         .chain(rare::cases(world))
         .chain(warnings::cases(world))
         .collect();

@@ -1,0 +1,92 @@
+//! Where A64 code goes on. Arm Architecture Reference Manual for A-profile, "A64 Instruction Set Encoding".
+
+#![allow(
+    clippy::match_same_arms,
+    clippy::verbose_bit_mask,
+    reason = "encodings read best as manuals have them"
+)]
+
+use super::step::{Flow, State, Step, Test, signed};
+
+pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
+    let mut step = Step::new(4);
+    let relative = |bits: u32, shift: u32| {
+        address.wrapping_add_signed(signed(u64::from(word >> shift & ((1 << bits) - 1)), bits) << 2)
+    };
+    step.flow = match word {
+        _ if word >> 26 == 0b00_0101 => Flow::Jump(relative(26, 0)),
+        _ if word >> 26 == 0b10_0101 => Flow::Call(relative(26, 0)),
+        _ if word >> 24 == 0x54 => Flow::Branch(relative(19, 5), state.test),
+        // cbz, cbnz; tbz, tbnz. Atomic operations that are kept out of line have their flag in register 16, where nothing
+        // else has values.
+        _ if word >> 25 & 0x3f == 0b01_1010 => {
+            Flow::Branch(relative(19, 5), if word & 31 == 16 { Test::Flag } else { Test::Value })
+        }
+        _ if word >> 25 & 0x3f == 0b01_1011 => Flow::Branch(relative(14, 5), Test::Value),
+        _ if word & 0xffff_fc1f == 0xd61f_0000 => match state.slot {
+            Some((register, slot)) if register == word >> 5 & 31 => Flow::Slot(slot),
+            _ => Flow::Stop,
+        },
+        _ if word & 0xffff_fc1f == 0xd63f_0000 || word & 0xfeff_f800 == 0xd63f_0800 => {
+            Flow::CallUnknown(state.slot.filter(|slot| slot.0 == word >> 5 & 31).map(|slot| slot.1))
+        }
+        _ if word & 0xffff_fc1f == 0xd65f_0000 || word & 0xfe9f_f800 == 0xd61f_0800 => Flow::Stop,
+        // brk, hlt, and what is no code.
+        _ if word >> 16 == 0 || word & 0xffe0_001f == 0xd420_0000 || word & 0xffe0_001f == 0xd440_0000 => {
+            Flow::Trap
+        }
+        _ => Flow::Next,
+    };
+    // Reads a register that identifies the processor.
+    step.asks = word & 0xffff_f000 == 0xd538_0000;
+    step.idle = word == 0xd503_201f;
+    step.asks_kernel =
+        matches!(word & 0x7fff_ffff, 0x5280_0200 | 0x5280_0340 | 0x5280_03a0 | 0x321c_03e0 | 0x327c_03e0);
+    pages(word, address, &mut step, state);
+    if let Some(test) = tests(word) {
+        state.test = test;
+    }
+    step
+}
+
+/// Addresses are made in two steps, of which the first has the page.
+fn pages(word: u32, address: u64, step: &mut Step, state: &mut State) {
+    let (target, from) = (word & 31, word >> 5 & 31);
+    let offset = u64::from(word >> 10 & 0xfff);
+    if word & 0x9f00_0000 == 0x9000_0000 {
+        let pages = signed(u64::from(word >> 5 & 0x7_ffff) << 2 | u64::from(word >> 29 & 3), 21);
+        state.page = Some((target, (address & !0xfff).wrapping_add_signed(pages << 12)));
+        return;
+    }
+    if word & 0x9f00_0000 == 0x1000_0000 {
+        let offset = signed(u64::from(word >> 5 & 0x7_ffff) << 2 | u64::from(word >> 29 & 3), 21);
+        step.address = Some(address.wrapping_add_signed(offset));
+        return;
+    }
+    let Some((register, page)) = state.page else { return };
+    if register != from {
+        return;
+    }
+    // add, ldr
+    if word & 0xffc0_0000 == 0x9100_0000 {
+        step.address = Some(page.wrapping_add(offset));
+    } else if word & 0xffc0_0000 == 0xf940_0000 {
+        let slot = page.wrapping_add(offset * 8);
+        step.address = Some(slot);
+        step.loads = true;
+        state.slot = Some((target, slot));
+    }
+}
+
+/// What an instruction that sets flags compares, if it is one.
+fn tests(word: u32) -> Option<Test> {
+    match word >> 24 & 0x7f {
+        // subs with two registers
+        0x6b => Some(Test::Plain),
+        // subs, adds, ands with a constant; ands, adds with registers; ccmp and others with a carry
+        0x71 | 0x31 | 0x72 | 0x6a | 0x2b | 0x3a | 0x7a => Some(Test::Value),
+        // fcmp
+        0x1e if word & 0xff20_fc07 == 0x1e20_2000 => Some(Test::Plain),
+        _ => None,
+    }
+}
