@@ -214,6 +214,52 @@ fn lists_and_text_arrive_as_they_were_written() {
 }
 
 #[test]
+fn quoted_values_and_every_spelling_of_a_truth_value_are_known() {
+    let step = Step::stand_in();
+    let inputs = [
+        ("platforms", "\"linux/amd64\",\"linux/arm64\"\r\n\"linux/arm/v7\""),
+        ("tags", "\"ghcr.io/me/app:1\", ghcr.io/me/app:2"),
+        ("labels", "\"text=one, two\"\n  \"lines=a\nb \"\"c\"\"\"\nplain=\"x\" y\n\"open=\nnext=1\n"),
+        ("annotations", "\"index:key=a, b\""),
+        ("push", "True"),
+        ("load", "FALSE"),
+        ("locked", "TRUE"),
+    ];
+    step.run(repository(), &inputs).success();
+    let expected = [
+        "build",
+        "--platform",
+        "linux/amd64",
+        "--platform",
+        "linux/arm64",
+        "--platform",
+        "linux/arm/v7",
+        "--tag",
+        "ghcr.io/me/app:1",
+        "--tag",
+        "ghcr.io/me/app:2",
+        "--label",
+        "text=one, two",
+        "--label",
+        "lines=a\nb \"c\"",
+        "--label",
+        "plain=\"x\" y",
+        "--label",
+        "\"open=",
+        "--label",
+        "next=1",
+        "--annotation",
+        "index:key=a, b",
+        "--push",
+        "--locked",
+        ".",
+    ];
+    assert_eq!(step.arguments(), expected);
+    step.run(repository(), &[("load", "True"), ("push", "False")]).success();
+    assert_eq!(step.arguments(), ["build", "--load", "."]);
+}
+
+#[test]
 fn the_step_builds_an_image() {
     let (step, project) = (Step::new(), Project::quick("acted"));
     symlink(env!("CARGO_BIN_EXE_xbuild"), step.path("xbuild/bin/xbuild")).expect("a folder of the test");
