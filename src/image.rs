@@ -17,6 +17,27 @@ use crate::settings::{Healthcheck, ImageSettings};
 /// The `PATH` of an image whose base has none: what container engines assume.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a configuration says of the image that it is of, and of how Docker built it: a new image is another one, built
+/// otherwise. Its history stays, which tells of the layers that are still there.
+const OF_THE_BASE: [&str; 10] = [
+    "author",
+    "comment",
+    "container",
+    "container_config",
+    "docker_version",
+    "id",
+    "parent",
+    "throwaway",
+    "moby.buildkit.buildinfo.v1",
+    "moby.buildkit.cache.v0",
+];
+/// The same among the execution parameters: triggers for the next build from a Dockerfile, which this is not, the image
+/// that it was built from, and the names of the container that it was built in.
+const OF_THE_BASES_BUILD: [&str; 4] = ["OnBuild", "Image", "Hostname", "Domainname"];
+/// Labels that tell of the image itself: OCI's, those of label-schema.org before them, and Docker's word for its author.
+const ABOUT_THE_IMAGE: [&str; 2] = ["org.opencontainers.image.", "org.label-schema."];
+const MAINTAINER: &str = "maintainer";
+
 /// A layer of an image: a blob that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageLayer {
@@ -160,6 +181,9 @@ fn config(parts: &Parts<'_>, created: &str) -> Result<Value, ImageError> {
         Value::Null => Map::new(),
         _ => return Err(ImageError::BaseConfig { field: "the document", expected: "an object" }),
     };
+    for field in OF_THE_BASE {
+        document.remove(field);
+    }
     document.insert("created".into(), created.into());
     document.insert("os".into(), parts.platform.os().into());
     document.insert("architecture".into(), parts.platform.architecture().into());
@@ -167,7 +191,9 @@ fn config(parts: &Parts<'_>, created: &str) -> Result<Value, ImageError> {
         Some(variant) => document.insert("variant".into(), variant.into()),
         None => document.remove("variant"),
     };
-    patch_config(object(&mut document, "config")?, parts.settings)?;
+    let parameters = object(&mut document, "config")?;
+    disinherit(parameters)?;
+    patch_config(parameters, parts.settings)?;
     let diff_ids = parts.base_layers.iter().chain(parts.layers.iter().map(|added| &added.layer));
     let diff_ids: Vec<_> = diff_ids.map(|layer| layer.diff_id.to_string()).collect();
     document.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
@@ -194,12 +220,28 @@ fn history(base: Option<&Value>, parts: &Parts<'_>, created: &str) -> Result<Val
     Ok(history.into())
 }
 
+/// Takes out of the execution parameters what was the base's own.
+fn disinherit(config: &mut Map<String, Value>) -> Result<(), ImageError> {
+    for field in OF_THE_BASES_BUILD {
+        config.remove(field);
+    }
+    match config.get_mut("Labels") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(labels)) => labels.retain(|name, _| {
+            name != MAINTAINER && !ABOUT_THE_IMAGE.iter().any(|prefix| name.starts_with(prefix))
+        }),
+        Some(_) => return Err(ImageError::BaseConfig { field: "Labels", expected: "an object" }),
+    }
+    Ok(())
+}
+
 /// The execution parameters (config.md, `config`).
 fn patch_config(config: &mut Map<String, Value>, settings: &ImageSettings) -> Result<(), ImageError> {
     if let Some(entrypoint) = &settings.entrypoint {
         config.insert("Entrypoint".into(), json!(entrypoint));
-        // The base's arguments were meant for the base's entrypoint.
+        // The base's arguments were meant for the base's entrypoint, and so was how they are quoted.
         config.remove("Cmd");
+        config.remove("ArgsEscaped");
     }
     for (field, list) in [("Cmd", &settings.cmd)] {
         if let Some(list) = list {
@@ -324,7 +366,7 @@ mod tests {
     fn what_the_base_has_and_we_do_not_know_survives() {
         let base = json!({
             "architecture": "arm", "variant": "v6", "os.version": "1", "x-unknown": [1],
-            "config": { "OnBuild": ["x"], "Shell": ["/bin/sh"], "Labels": { "l": "base" }, "Cmd": ["old"],
+            "config": { "Healthcheck": { "Test": ["NONE"] }, "Shell": ["/bin/sh"], "Labels": { "l": "base" }, "Cmd": ["old"],
                 "Env": ["B=1", "PATH=/bin", "A=1"] },
             "history": [{ "created_by": "base", "comment": "c" }, { "created_by": "none", "empty_layer": true }],
             "rootfs": { "type": "layers", "diff_ids": ["sha256:old"] }
@@ -340,7 +382,7 @@ mod tests {
         assert_eq!((&config["architecture"], &config["variant"]), (&json!("arm"), &json!("v7")));
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
         let inner = &config["config"];
-        assert_eq!((&inner["OnBuild"], &inner["Shell"]), (&json!(["x"]), &json!(["/bin/sh"])));
+        assert_eq!((&inner["Healthcheck"]["Test"], &inner["Shell"]), (&json!(["NONE"]), &json!(["/bin/sh"])));
         assert_eq!(inner["Labels"], json!({ "l": "base", "m": "ours" }));
         assert_eq!(inner["Env"], json!(["B=1", "PATH=/bin", "A=2", "C=3"]));
         assert_eq!((&inner["Entrypoint"], inner.get("Cmd")), (&json!(["/x"]), None));
@@ -348,6 +390,47 @@ mod tests {
         assert_eq!(config["history"][2]["created_by"], "xbuild: payload");
         let diff_ids = [layer("base", ""), layer("payload", "")].map(|layer| layer.diff_id.to_string());
         assert_eq!(config["rootfs"]["diff_ids"], json!(diff_ids));
+    }
+
+    #[test]
+    fn what_the_base_says_of_itself_is_not_said_of_the_new_image() {
+        let base = json!({
+            "author": "the base", "container": "c0ffee", "docker_version": "20.10.7", "id": "1", "parent": "2",
+            "container_config": { "Cmd": ["/bin/sh"] }, "throwaway": true, "comment": "c",
+            "moby.buildkit.buildinfo.v1": "e30=", "moby.buildkit.cache.v0": "e30=", "os.version": "1",
+            "config": {
+                "OnBuild": ["RUN echo of the base"], "Image": "sha256:2", "Hostname": "c0ffee", "Domainname": "",
+                "ArgsEscaped": true, "StopSignal": "SIGQUIT", "Volumes": { "/data": {} }, "User": "7", "Tty": true,
+                "Labels": {
+                    "org.opencontainers.image.version": "22.04", "org.opencontainers.image.title": "base",
+                    "org.opencontainers.image.source": "https://example.com/base", "maintainer": "the base",
+                    "org.opencontainers.image.base.name": "x", "org.label-schema.vcs-ref": "1", "team": "x",
+                    "org.opencontainers.imagery": "kept"
+                },
+            },
+            "history": [{ "created_by": "base", "author": "the base" }],
+        });
+        let settings = ImageSettings {
+            entrypoint: Some(vec!["/x".into()]),
+            labels: BTreeMap::from([("org.opencontainers.image.title".into(), "ours".into())]),
+            ..ImageSettings::default()
+        };
+        let (_, config) = assemble(&base, &settings);
+        let mut keys: Vec<&str> = config.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        let expected =
+            ["architecture", "config", "created", "history", "os", "os.version", "rootfs", "variant"];
+        assert_eq!(keys, expected);
+        let mut inner: Vec<&str> = config["config"].as_object().unwrap().keys().map(String::as_str).collect();
+        inner.sort_unstable();
+        assert_eq!(inner, ["Entrypoint", "Env", "Labels", "StopSignal", "Tty", "User", "Volumes"]);
+        assert_eq!(
+            config["config"]["Labels"],
+            json!({
+                "org.opencontainers.image.title": "ours", "org.opencontainers.imagery": "kept", "team": "x"
+            })
+        );
+        assert_eq!(config["history"][0], json!({ "created_by": "base", "author": "the base" }));
     }
 
     #[test]
