@@ -303,7 +303,7 @@ fn normalise(architecture: &str, variant: &str) -> (String, String) {
 impl FromStr for Platform {
     type Err = ParseError;
 
-    /// Parses `os`, `architecture`, `os/architecture` or `os/architecture/variant`. A single
+    /// Parses `os`, `architecture`, `os/architecture`, `architecture/variant` or `os/architecture/variant`. A single
     /// component is an operating system or an architecture of Linux, whichever is known by that name. A version of
     /// the operating system stands behind it in parentheses, as containerd writes it, or behind a colon at the end,
     /// as crane does.
@@ -352,6 +352,14 @@ impl Platform {
                 } else {
                     Err(ParseError::Unknown(text.to_owned()))
                 }
+            }
+            // `arm/v7`, as people shorten it: no operating system is called so.
+            [architecture, variant]
+                if !OPERATING_SYSTEMS.contains(&Self::new(architecture, "", None).os())
+                    && ARCHITECTURES.contains(&Self::new("linux", architecture, None).architecture())
+                    && !ARCHITECTURES.contains(&Self::new("linux", variant, None).architecture()) =>
+            {
+                Ok(Self::new("linux", architecture, Some(variant)))
             }
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
@@ -417,6 +425,13 @@ mod tests {
             ("Linux/AMD64", "linux/amd64"),
             ("linux", "linux/amd64"),
             ("riscv64", "linux/riscv64"),
+            ("arm/v7", "linux/arm/v7"),
+            ("arm/v6", "linux/arm/v6"),
+            ("arm64/v8", "linux/arm64"),
+            ("aarch64/v8", "linux/arm64"),
+            ("amd64/v3", "linux/amd64/v3"),
+            ("armhf/v7", "linux/arm/v7"),
+            ("windows/amd64", "windows/amd64"),
         ] {
             assert_eq!(platform(given).to_string(), meant, "{given}");
         }

@@ -257,7 +257,7 @@ pub(super) struct BuildOptions {
     /// [default: linux/amd64,linux/arm64,linux/arm/v7]
     #[arg(long, value_name = "PLATFORM", help_heading = IMAGE)]
     platform: Vec<String>,
-    /// The base image: apt:SUITE, scratch, oci:PATH[:TAG] or registry/repository:tag [default: apt:bookworm]
+    /// The base image: apt:SUITE, scratch, oci:PATH[:TAG], docker-archive:FILE or registry/repository:tag [default: apt:bookworm]
     ///
     /// `linux/arm64=apt:trixie` sets it for one platform.
     #[arg(long, value_name = "[PLATFORM=]BASE", help_heading = IMAGE)]

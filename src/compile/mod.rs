@@ -359,7 +359,9 @@ impl Explain for Error {
             Self::GlibcTooOld { minimum, .. } => {
                 Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
             }
-            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::Configuration(_) => {
+                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+            }
             Self::Process(error) => error.hint(),
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),

@@ -265,6 +265,10 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
         .collect()
 }
 
+/// How cargo's own words are shown to the user, which is ours to say.
+const TERMINAL: [&str; 4] =
+    ["CARGO_TERM_PROGRESS_WHEN", "CARGO_TERM_PROGRESS_WIDTH", "CARGO_TERM_QUIET", "CARGO_TERM_VERBOSE"];
+
 /// cargo's command line for some units of a batch.
 pub(super) fn command(
     request: &CompileRequest<'_>,
@@ -325,8 +329,14 @@ pub(super) fn command(
             command = command.arg(flag);
         }
     }
-    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names.
-    command = command.env("CARGO_TERM_PROGRESS_WHEN", "always").env("CARGO_TERM_PROGRESS_WIDTH", "240");
+    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names. By options,
+    // which win over what the user has set for a terminal, and which a cargo that a build script starts does not see.
+    for setting in ["progress.when=\"always\"", "progress.width=240", "quiet=false", "verbose=false"] {
+        command = command.arg("--config").arg(format!("term.{setting}"));
+    }
+    for name in TERMINAL {
+        command = command.env_remove(name);
+    }
     for (name, path) in &settings.variables {
         command = command.env(name, path);
     }

@@ -20,7 +20,8 @@ pub struct ProjectFile {
     #[schemars(with = "Option<Vec<String>>")]
     pub platforms: Option<Vec<Text>>,
     /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is
-    /// static) or `oci:PATH[:TAG]` (an OCI image layout; relative to this file). Default: `apt:bookworm`.
+    /// static), an image of a registry, or `oci:PATH[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
+    /// (relative to this file). Default: `apt:bookworm`.
     #[schemars(with = "Option<String>")]
     pub base: Option<Text>,
     /// What compiles and links: `auto`, `zig` or `cargo` (only what cargo's own configuration sets up).

@@ -71,7 +71,11 @@ pub fn metadata(
     reporter: &dyn Reporter,
 ) -> Result<Metadata, MetadataError> {
     let mut command = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--color=never", "--manifest-path"])
+        .args(["metadata", "--format-version=1", "--color=never"])
+        // Whatever is set for a terminal: its errors are read here, and a bar would be in the same line.
+        .args(["--config", "term.progress.when=\"never\"", "--config", "term.quiet=false"])
+        .env_remove("CARGO_TERM_VERBOSE")
+        .arg("--manifest-path")
         .arg(manifest);
     if let Some(folder) = manifest.parent() {
         command = command.folder(folder);

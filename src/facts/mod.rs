@@ -213,7 +213,9 @@ impl Explain for FactsError {
             Self::Select(error) => error.hint(),
             Self::Maker { error, .. } => error.hint(),
             Self::Rust(error) => error.hint(),
-            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::Configuration(_) => {
+                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+            }
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }

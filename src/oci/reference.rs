@@ -48,6 +48,14 @@ pub enum InvalidReference {
         /// Its first part.
         registry: String,
     },
+    /// What looks like a tag has a slash, as the name of a branch may have.
+    #[error("`{text}`: `{tag}` is not a tag: it has a slash; write `{}`", tag.replace('/', "-"))]
+    Slash {
+        /// The whole text.
+        text: String,
+        /// What stands behind the colon.
+        tag: String,
+    },
 }
 
 impl Reference {
@@ -123,6 +131,15 @@ fn full_repository(text: &str, repository: &str) -> Result<String, InvalidRefere
         Some(_) => ("docker.io", repository.to_owned()),
         None => ("docker.io", format!("library/{repository}")),
     };
+    // Neither a port nor, where a registry came before, a part of a repository has these.
+    let colon = text.rfind(':').filter(|_| !is_registry(registry) || path.contains(':'));
+    if let Some(tag) = colon.map(|colon| &text[colon + 1..])
+        && !text.starts_with('[')
+        && tag.contains('/')
+        && tag.split('/').all(is_tag)
+    {
+        return Err(InvalidReference::Slash { text: text.to_owned(), tag: tag.to_owned() });
+    }
     if !is_registry(registry) {
         return Err(InvalidReference::Registry { text: text.to_owned(), registry: registry.to_owned() });
     }
@@ -218,7 +235,10 @@ mod tests {
         for text in ["", "Hello", "a//b", "a/", "-a", "a-", "a..b", "a___b", "a_.b", "é"] {
             assert!(matches!(text.parse::<Reference>(), Err(E::Repository { .. })), "{text}");
         }
-        for text in ["a..b/c", "a.b:x/c", "a.b:/c", "[x]:1/c", ".a/b"] {
+        for text in ["app:feature/x", "me/app:feature/x", "ghcr.io/me/app:dependabot/npm/x", "a.b:x/c"] {
+            assert!(matches!(text.parse::<Reference>(), Err(E::Slash { .. })), "{text}");
+        }
+        for text in ["a..b/c", "a.b:/c", "[x]:1/c", ".a/b"] {
             assert!(matches!(text.parse::<Reference>(), Err(E::Registry { .. })), "{text}");
         }
     }

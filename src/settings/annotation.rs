@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Error, Problem};
+use super::nearest::nearest;
 use super::origin::Origin;
 use super::platforms::known_platform;
 use super::values;
@@ -36,7 +37,7 @@ impl Annotations {
     /// Adds `[LEVEL[PLATFORM],…:]KEY=VALUE`. Without a level it is the manifests'.
     pub(super) fn add(&mut self, text: &str) -> Result<(), Problem> {
         let (left, value) = values::key_value(text)?;
-        let (levels, key) = left.split_once(':').unwrap_or(("manifest", &left));
+        let (levels, key) = split(&left);
         if key.is_empty() {
             return Err(wrong(text));
         }
@@ -81,12 +82,27 @@ impl Annotations {
     }
 }
 
+/// The levels and the key of what stands before the `=`. A key may have a colon itself: what stands before it is levels if
+/// it is, or could be meant as, such.
+fn split(left: &str) -> (&str, &str) {
+    let meant = |word: &str| {
+        let word = word.trim();
+        let (level, platform) = word.split_once('[').map_or((word, false), |(level, _)| (level, true));
+        platform || LEVELS.contains(&level) || nearest(level, LEVELS).is_some()
+    };
+    match left.split_once(':') {
+        Some((levels, key)) if levels.split(',').any(meant) || levels.is_empty() => (levels, key),
+        _ => ("manifest", left),
+    }
+}
+
 /// `--annotation` of an index that is made of images which are there: without a level it is the index's, and manifests
 /// stay as they are.
 pub fn index_annotations(texts: &[String]) -> Result<IndexAnnotations, Error> {
     let mut all = Annotations::default();
     for text in texts {
-        let has_level = text.split('=').next().is_some_and(|left| left.contains(':'));
+        let left = text.split('=').next().unwrap_or_default();
+        let has_level = split(left).1 != left;
         let leveled = if has_level { text.clone() } else { format!("index:{text}") };
         let added =
             all.add(&leveled).and_then(|()| if all.manifest.is_empty() { Ok(()) } else { Err(fixed(text)) });
@@ -160,11 +176,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_have_colons() {
+        let annotations = parse(&[
+            "org.example:a=b",
+            "urn:example:x=1",
+            "index:urn:example:x=2",
+            "manifest,index:a:b=c:d=e",
+        ])
+        .unwrap();
+        let of_manifest = annotations.of_manifest(&"linux/amd64".parse().unwrap());
+        assert_eq!(of_manifest, map(&[("org.example:a", "b"), ("urn:example:x", "1"), ("a:b", "c:d=e")]));
+        assert_eq!(annotations.index, map(&[("urn:example:x", "2"), ("a:b", "c:d=e")]));
+        let made = index_annotations(&["urn:x=1".into(), "index-descriptor:y:z=2".into()]).unwrap();
+        assert_eq!((made.index, made.descriptor), (map(&[("urn:x", "1")]), map(&[("y:z", "2")])));
+    }
+
+    #[test]
     fn what_is_no_annotation_is_refused() {
         for text in ["a", "=b", "index:=b", "index[linux/amd64]:a=b", "manifest[linux/amd64:a=b"] {
             assert!(matches!(parse(&[text]), Err(Problem::Form { .. })), "{text}");
         }
-        assert!(matches!(parse(&["org.example:a=b"]), Err(Problem::UnknownWord { .. })));
+        for text in ["indx:a=b", "manifests:a=b", "index,manifst:a=b", "other[linux/amd64]:a=b"] {
+            assert!(matches!(parse(&[text]), Err(Problem::UnknownWord { .. })), "{text}");
+        }
         assert!(parse(&["manifest[linux/amd46]:a=b"]).is_err());
     }
 }

@@ -225,7 +225,7 @@ impl Problem {
             },
             Self::NoName => "give it one: --tag registry.example/team/app:1.0".into(),
             Self::Name { .. } => {
-                "an image is `registry/repository:tag`; other bases are `apt:SUITE`, `scratch`, `oci:PATH[:TAG]`".into()
+                "an image is `registry/repository:tag`; other bases are `apt:SUITE`, `scratch`, `oci:PATH[:TAG]`, `docker-archive:FILE`".into()
             }
             Self::Form { remedy, .. } | Self::NotYet { remedy, .. } => (*remedy).to_owned(),
             Self::Compressions { .. } => {

@@ -65,7 +65,7 @@ mod tests {
         for (given, meant) in [
             ("linux/amd46", "linux/amd64"),
             ("amd46", "linux/amd64"),
-            ("arm/v7", "linux/arm/v7"),
+            ("armv7", "linux/arm/v7"),
             ("linux/arm/v9", "linux/arm/v7"),
             ("linux/amd64/v9", "linux/amd64"),
             ("linx/arm64", "linux/arm64"),

@@ -15,8 +15,13 @@ pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Pro
 /// A base. `folder` is what a relative path starts from.
 pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
     const WHAT: &str = "a base";
-    const REMEDY: &str =
-        "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]` or an image: `registry/repository:tag`";
+    const REMEDY: &str = "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]`, `docker-archive:FILE` or an image: \
+                          `registry/repository:tag`";
+    let image = |rest: &str| {
+        let selected = Selector::split(rest).filter(|(path, _)| !path.is_empty());
+        let (path, selector) = selected.ok_or_else(|| form(WHAT, text, REMEDY))?;
+        Ok(BaseSource::Layout { path: folder.join(path), selector })
+    };
     match text.split_once(':') {
         None if text == "scratch" => Ok(BaseSource::Scratch),
         Some(("apt", suite)) => {
@@ -31,12 +36,22 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
                 snapshot: None,
             })
         }
-        Some(("oci", rest)) => {
-            let selected = Selector::split(rest).filter(|(path, _)| !path.is_empty());
-            let (path, selector) = selected.ok_or_else(|| form(WHAT, text, REMEDY))?;
-            Ok(BaseSource::Layout { path: folder.join(path), selector })
-        }
+        // What is there is looked at: a folder, an archive of one, or one of `docker save`.
+        Some(("oci" | "oci-archive" | "docker-archive", rest)) => image(rest),
+        Some(("docker", rest)) if rest.starts_with("//") => registry_base(&rest[2..]),
+        Some(("docker-daemon" | "podman" | "containers-storage", _)) => Err(form(
+            WHAT,
+            text,
+            "save it to a file first: `docker save -o base.tar NAME`, then `docker-archive:base.tar`",
+        )),
         _ if text.is_empty() => Err(form(WHAT, text, REMEDY)),
+        _ if text.starts_with(['/', '~'])
+            || text.starts_with("./")
+            || text.starts_with("../")
+            || matches!(text, "." | "..") =>
+        {
+            image(text)
+        }
         // A word alone is more likely a slip than an image of Docker's own, though it is one.
         None if !text.contains('/') => match super::nearest::nearest(text, &["scratch"]) {
             Some(_) => Err(form(WHAT, text, "did you mean `scratch`?")),
@@ -187,6 +202,7 @@ pub(super) fn compression(text: &str) -> Result<Compression, Problem> {
 /// A name for an image: `[registry/]repository[:tag]`, by the grammar of the distribution project's
 /// references, without a digest.
 pub(super) fn tag(text: &str) -> Result<String, Problem> {
+    const SLASH: &str = "a tag has no slash, as the name of a branch may have: write `app:feature-x`";
     let wrong = |remedy| form("a name for an image", text, remedy);
     if text.contains('@') {
         return Err(wrong("leave the digest out: it follows from the content"));
@@ -211,6 +227,14 @@ pub(super) fn tag(text: &str) -> Result<String, Problem> {
         if !host.chars().all(allowed) {
             return Err(wrong("write it as `registry.example/team/app:1.0`"));
         }
+        let port =
+            host.rsplit_once(']').map_or(host, |(_, port)| port).rsplit_once(':').map(|(_, port)| port);
+        if port.is_some_and(|port| port.is_empty() || !port.chars().all(|c| c.is_ascii_digit())) {
+            return Err(wrong(SLASH));
+        }
+    }
+    if path.contains(':') && components.iter().any(|part| part.contains(':')) {
+        return Err(wrong(SLASH));
     }
     let component = |part: &str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

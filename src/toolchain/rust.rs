@@ -186,7 +186,9 @@ impl Explain for Error {
                 Some(toolchain) => Some(format!("run `rustup toolchain install {toolchain}`")),
                 None => Some("run `rustc -vV` in that folder and mend what it says".into()),
             },
-            Self::Configuration(_) => Some("mend `.cargo/config.toml`".into()),
+            Self::Configuration(_) => {
+                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+            }
             Self::NoStandard { triple, debian, .. } => {
                 let commands = RustData::get().distribution.iter().filter_map(|distribution| {
                     let debian = match debian {
