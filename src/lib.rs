@@ -27,6 +27,7 @@
 //! network and the clock; only [`cli`] and the views print; [`oci`] imports no other room; planning, assembling and
 //! reading ELF files are pure.
 
+pub mod archive;
 pub mod base;
 pub mod build;
 pub mod catalog;

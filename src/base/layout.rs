@@ -1,10 +1,10 @@
-//! `oci:PATH[:TAG]`: a base from an OCI image layout, a folder or a tar archive of one.
+//! `oci:PATH[:TAG]`: a base from an OCI image layout, a folder or a tar archive of one, or from what `docker save` writes.
 //!
 //! Nothing is believed before its digest is checked. What the annotation of the base's name says is the tag and never
 //! the path, so that the image does not depend on where the base lies.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,13 +23,12 @@ use crate::oci::{Descriptor, Digest};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::report::style::counted;
+use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
-
-/// A layout archive with more bytes in one blob than this is refused; the largest layers are far below.
-const BLOB_LIMIT: u64 = 64 << 30;
+use crate::transport::{self, TransportError};
 
 /// Why a layout is no base.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +86,12 @@ pub enum LayoutBaseError {
         /// What it has.
         available: Vec<String>,
     },
+    /// An archive is not one of an image, or cannot be read.
+    #[error("the base {source}")]
+    Archive {
+        /// Why.
+        source: Box<TransportError>,
+    },
     /// A document or blob is missing, truncated, altered or not what it should be.
     #[error("the base `{}` is damaged: {source}", path.display())]
     Damaged {
@@ -130,6 +135,11 @@ impl Explain for LayoutBaseError {
             | Self::Ambiguous { .. }
             | Self::SeveralForPlatform { .. }
             | Self::Damaged { source: ReadError::NotALayout { .. }, .. } => ExitCode::NoBase,
+            Self::Archive { source } => match source.exit_code() {
+                ExitCode::NoImage => ExitCode::NoBase,
+                ExitCode::CorruptImage => ExitCode::CorruptBase,
+                code => code,
+            },
             Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
             Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
             Self::Io(error) => ExitCode::of_io(error),
@@ -139,7 +149,10 @@ impl Explain for LayoutBaseError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing(_) => Some("write the path of an OCI layout, as in --base oci:PATH[:TAG]".into()),
+            Self::Missing(_) => Some(
+                "write the path of an OCI layout or of an archive, as in --base oci:PATH[:TAG] or docker-archive:FILE".into(),
+            ),
+            Self::Archive { source } => source.hint(),
             Self::NoTag { path, ways, .. } | Self::Ambiguous { path, ways, .. } => {
                 Some(ways.first().map_or("choose another base".into(), |way| {
                     format!("say which, as in oci:{}{way}", path.display())
@@ -197,7 +210,11 @@ pub struct LayoutRequest<'a> {
 }
 
 /// Finds a platform's image and reads its root filesystem's index.
-pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedLayout, LayoutBaseError> {
+pub fn resolve(
+    request: &LayoutRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<ResolvedLayout, LayoutBaseError> {
     let path = request.path.to_owned();
     let damaged = |source| match source {
         ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
@@ -232,16 +249,23 @@ pub fn resolve(request: &LayoutRequest<'_>, cancel: &Cancel) -> Result<ResolvedL
     {
         return Err(shape(&reason));
     }
-    let layers = select::layers(&document, &config).map_err(|reason| shape(&reason))?;
+    let mut layers = select::layers(&document, &config).map_err(|reason| shape(&reason))?;
     let mut root = Root::default();
-    for (descriptor, diff_id) in &layers {
-        let blob = layout.verify(descriptor, cancel).map_err(damaged)?;
+    for (descriptor, diff_id) in &mut layers {
+        let blob = layout.verify(&*descriptor, cancel).map_err(damaged)?;
         let index = index_of(&blob, descriptor, request, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
                 descriptor.digest, index.diff_id
             )));
+        }
+        if let Some((own, text)) =
+            select::as_its_bytes(descriptor, &index).map_err(|reason| shape(&reason))?
+        {
+            let platform = Some(request.platform.clone());
+            reporter.report(Event::Note { level: Level::Warning, platform, text });
+            *descriptor = own;
         }
         root.lay(&index, cancel).map_err(|error| explain(error.into(), descriptor, request))?;
     }
@@ -351,8 +375,7 @@ fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'
     }
 }
 
-/// Unpacks an archive of a layout into the cache, under the archive's own digest, and returns the folder. Only files
-/// that a layout has are taken, each by its name in the layout, so nothing can be written elsewhere.
+/// Unpacks an archive into the cache as a layout, under the archive's own digest, and returns the folder.
 fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
     let folder = cache.join("layouts");
     fs::create_dir_all(&folder)?;
@@ -360,50 +383,17 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
     if done.join("oci-layout").exists() {
         return Ok(done);
     }
-    let broken = |error: io::Error| LayoutBaseError::Shape {
-        path: archive.to_owned(),
-        reason: format!("it is no archive of a layout: {error}"),
-    };
     let work = fs::temporary_dir(&folder)?;
-    let mut file = io::BufReader::new(fs::File::open(archive)?);
-    let gzip = io::BufRead::fill_buf(&mut file)?.starts_with(&[0x1f, 0x8b]);
-    let bytes: Box<dyn Read> =
-        if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut tar = tar::Archive::new(bytes);
-    for entry in tar.entries().map_err(broken)? {
-        cancel.check()?;
-        let entry = entry.map_err(broken)?;
-        let Some(to) = place(&entry.path().map_err(broken)?) else { continue };
-        if !entry.header().entry_type().is_file() || entry.size() > BLOB_LIMIT {
-            continue;
-        }
-        let to = work.path().join(to);
-        fs::create_dir_all(to.parent().unwrap_or(work.path()))?;
-        let mut file = fs::File::create(&to)?;
-        let size = entry.size();
-        let copied = io::copy(&mut entry.take(size), &mut file).map_err(broken)?;
-        if copied != size {
-            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
+    transport::unpack(archive, work.path(), cancel).map_err(|error| match error {
+        TransportError::Cancelled(cancelled) => cancelled.into(),
+        source => LayoutBaseError::Archive { source: Box::new(source) },
+    })?;
     match fs::rename(work.path(), &done) {
         Ok(()) => Ok(done),
         // Another run was faster.
         Err(_) if done.join("oci-layout").exists() => Ok(done),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Where an archive's entry belongs in a layout; `None` for what is no part of one.
-fn place(path: &Path) -> Option<PathBuf> {
-    let path = path.to_str()?.trim_start_matches("./");
-    let blob = |name: &str| {
-        let (algorithm, digits) = name.split_once('/')?;
-        format!("{algorithm}:{digits}").parse::<Digest>().ok()
-    };
-    let known =
-        matches!(path, "oci-layout" | "index.json") || path.strip_prefix("blobs/").and_then(blob).is_some();
-    known.then(|| PathBuf::from(path))
 }
 
 impl ResolvedLayout {

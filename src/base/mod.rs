@@ -391,7 +391,7 @@ impl Resolver<'_> {
                     cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
                 };
-                let resolved = layout::resolve(&request, self.cancel)?;
+                let resolved = layout::resolve(&request, self.cancel, self.reporter)?;
                 self.extend(ResolvedBase::Layout(Box::new(resolved)), wanted)
             }
             BaseSource::Registry { name } => {

@@ -24,7 +24,7 @@ use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
 use crate::report::style::counted;
-use crate::report::{Event, Reporter};
+use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
@@ -232,7 +232,7 @@ pub fn resolve(
     {
         return Err(shape(reason));
     }
-    let layers = select::layers(&document, &config).map_err(shape)?;
+    let mut layers = select::layers(&document, &config).map_err(shape)?;
     let mut missing = Vec::new();
     for (layer, _) in &layers {
         let known = rootfs::known_index(layer, request.cache).map_err(|error| explain(error, layer, name))?;
@@ -242,13 +242,18 @@ pub fn resolve(
     }
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();
-    for (layer, diff_id) in &layers {
+    for (layer, diff_id) in &mut layers {
         let index = store.index_of(layer, name, request.cache, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
                 layer.digest, index.diff_id
             )));
+        }
+        if let Some((own, text)) = select::as_its_bytes(layer, &index).map_err(shape)? {
+            let platform = Some(request.platform.clone());
+            reporter.report(Event::Note { level: Level::Warning, platform, text });
+            *layer = own;
         }
         root.lay(&index, cancel).map_err(|error| explain(error.into(), layer, name))?;
     }

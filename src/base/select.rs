@@ -3,9 +3,11 @@
 
 use serde_json::Value;
 
+use crate::archive::Packing;
 use crate::layout::entry::platform_of;
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::platform::Platform;
+use crate::rootfs::LayerIndex;
 
 /// Index documents inside of index documents are followed this deep.
 const MOST_NESTED: usize = 8;
@@ -94,6 +96,33 @@ pub(super) fn layers(manifest: &Value, config: &Value) -> Result<Vec<(Descriptor
         return Err(format!("{} layers, but {} `diff_ids`", layers.len(), diff_ids.len()));
     }
     Ok(layers.into_iter().zip(diff_ids).collect())
+}
+
+/// A layer as its bytes are: with the media type that they have, and words that tell of it where that is another one. What
+/// engines do not all unpack is an error, whose text names both.
+pub(super) fn as_its_bytes(
+    layer: &Descriptor,
+    index: &LayerIndex,
+) -> Result<Option<(Descriptor, String)>, String> {
+    if Packing::of(&layer.media_type) == Some(index.packing) {
+        return Ok(None);
+    }
+    let told = format!(
+        "the layer {} is declared as `{}`, and its bytes are {}",
+        layer.digest,
+        layer.media_type,
+        index.packing.describe()
+    );
+    let Some(media_type) = index.packing.layer() else {
+        return Err(format!("{told}, which containerd does not unpack"));
+    };
+    let media_type = if layer.media_type.contains("nondistributable") || layer.media_type.contains("foreign")
+    {
+        media_type.replace("image.layer.v1", "image.layer.nondistributable.v1")
+    } else {
+        media_type.to_owned()
+    };
+    Ok(Some((Descriptor { media_type, ..layer.clone() }, told + "; the new image says what they are")))
 }
 
 /// That a pinned manifest is one for another platform than the one that is built, if it is.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
 
 use super::{Content, Entry, EntryKind, Error};
+use crate::archive::Time;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -88,8 +89,7 @@ pub(crate) struct Head<'a> {
     pub(crate) mode: u32,
     pub(crate) uid: u64,
     pub(crate) gid: u64,
-    /// Seconds since 1970.
-    pub(crate) mtime: i64,
+    pub(crate) mtime: Time,
     /// A device's major and minor number.
     pub(crate) device: Option<(u32, u32)>,
     /// Further pax records, sorted by key; a key in upper case sorts before ours.
@@ -113,7 +113,7 @@ fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
         mode: entry.mode,
         uid: entry.uid,
         gid: entry.gid,
-        mtime,
+        mtime: Time::at(mtime),
         device: None,
         records: &[],
     })
@@ -132,9 +132,9 @@ pub(crate) fn head(head: &Head<'_>) -> Vec<u8> {
     if !head.link.is_ascii() || head.link.len() > 100 {
         record(&mut records, "linkpath", head.link.as_bytes());
     }
-    let seconds = u64::try_from(head.mtime).ok().filter(|seconds| *seconds <= MAX_12);
-    if seconds.is_none() {
-        record(&mut records, "mtime", head.mtime.to_string().as_bytes());
+    let seconds = u64::try_from(head.mtime.seconds).ok().filter(|seconds| *seconds <= MAX_12);
+    if seconds.is_none() || head.mtime.nanoseconds > 0 {
+        record(&mut records, "mtime", head.mtime.decimal().as_bytes());
     }
     let split = split(head.path);
     if split.is_none() {

@@ -109,6 +109,15 @@ problems! {
         /// Where it does first: a function's name, or an address.
         function: String,
     }
+    /// A layer has an entry that engines do not unpack.
+    "refused-entry" RefusedEntry {
+        /// The file.
+        path: String,
+        /// Its type, as its header has it.
+        kind: String,
+        /// What that is.
+        reason: String,
+    }
     /// It begins as an ELF file, and cannot be read as one.
     "broken-elf" BrokenElf {
         /// The file.
@@ -326,6 +335,12 @@ impl fmt::Display for Problem {
                 formatter,
                 "{path} calculates with registers of d16 to d31 (in {function}), which VFPv3-D16 lacks"
             ),
+            Self::RefusedEntry { path, kind, reason } => {
+                write!(
+                    formatter,
+                    "{path} is {reason} in its layer (type `{kind}`), which engines refuse to unpack"
+                )
+            }
             Self::BrokenElf { path, reason } => write!(formatter, "{path} cannot be run: {reason}"),
             Self::MissingLoader { loader, leads_to: Some(to), .. } => {
                 write!(formatter, "its dynamic loader {loader} is a link to {to}, which is not there")
@@ -474,6 +489,7 @@ impl Problem {
             | Self::Processor { path, .. }
             | Self::Instruction { path, .. }
             | Self::Registers { path, .. }
+            | Self::RefusedEntry { path, .. }
             | Self::BrokenElf { path, .. }
             | Self::PackedRelocations { path, .. }
             | Self::NoInterpreter { path }

@@ -152,6 +152,11 @@ pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled
     for problem in problems {
         run.report("the image's user", problem, None);
     }
+    for entry in request.root.refused() {
+        let (path, kind) = (format!("/{}", entry.path), char::from(entry.kind).escape_default().to_string());
+        let problem = Problem::RefusedEntry { path: path.clone(), kind, reason: entry.reason.clone() };
+        run.report(&path, problem, None);
+    }
     run.workdir();
     run.command()?;
     run.added()?;

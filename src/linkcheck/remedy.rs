@@ -92,6 +92,9 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         Problem::Processor { needs, promised, .. } => {
             format!("build for {promised}: look for `target-cpu` or `-march` in the flags that ask for {needs}")
         }
+        Problem::RefusedEntry { .. } => {
+            "pack the layer again, sparse files with `tar --format=posix` or without `--sparse`, or take another base".into()
+        }
         Problem::BrokenElf { .. } => "build or copy the file again".into(),
         Problem::MissingLoader { libc: Some(Libc::Gnu), .. } | Problem::OtherLibc { program: Libc::Gnu, .. } => {
             gnu_loader(request)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::elf::sample::Sample;
 use crate::oci::Algorithm;
-use crate::rootfs::{Limits, Packing, scan};
+use crate::rootfs::{Limits, scan};
 
 const GLIBC: &str = "lib64/ld-linux-x86-64.so.2";
 const MUSL: &str = "lib/ld-musl-x86_64.so.1";
@@ -76,8 +76,7 @@ impl Image {
     fn report(self) -> Report {
         let bytes = self.tar.into_inner().unwrap();
         let cancel = Cancel::new();
-        let layer =
-            scan(bytes.as_slice(), Packing::Plain, Algorithm::Sha256, Limits::LAYER, &cancel).unwrap();
+        let layer = scan(bytes.as_slice(), Algorithm::Sha256, Limits::LAYER, &cancel).unwrap();
         // What is kept says the same as what was read.
         let kept: crate::rootfs::LayerIndex =
             serde_json::from_slice(&serde_json::to_vec(&layer).unwrap()).unwrap();

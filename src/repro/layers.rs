@@ -10,8 +10,8 @@ use std::path::Path;
 use super::ReproError;
 use super::content;
 use super::difference::{Change, Side};
+use crate::archive::{self, Head, Packing};
 use crate::oci::{Algorithm, Descriptor, Digest};
-use crate::rootfs::Packing;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -121,10 +121,10 @@ fn look_into(
 
 fn tar(blob: Blob<'_>) -> Result<impl Read, ReproError> {
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
-    let packing = Packing::of(&blob.descriptor.media_type)
-        .ok_or_else(|| ReproError::MediaType(blob.descriptor.media_type.clone()))?;
-    let file = BufReader::new(fs::File::open(blob.path)?);
-    packing.decode(file).map_err(broken)
+    if Packing::of(&blob.descriptor.media_type).is_none() {
+        return Err(ReproError::MediaType(blob.descriptor.media_type.clone()));
+    }
+    Ok(archive::unpack(BufReader::new(fs::File::open(blob.path)?)).map_err(broken)?.1)
 }
 
 /// Every entry by its path, and the digest of the whole archive. Of several entries of a path the last counts.
@@ -132,12 +132,12 @@ fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, 
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
     let mut stream = Hashing { inner: tar(blob)?, hasher: Algorithm::Sha256.hasher(), cancel };
     let mut found = BTreeMap::new();
-    let mut archive = tar::Archive::new(&mut stream);
-    for (position, entry) in archive.entries().map_err(broken)?.enumerate().take(MOST_ENTRIES) {
+    let mut reader = archive::Reader::new(&mut stream);
+    for position in 0..MOST_ENTRIES {
         cancel.check()?;
-        let mut entry = entry.map_err(broken)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_matches('/').to_owned();
-        let fields = fields(&mut entry).map_err(broken)?;
+        let Some(mut entry) = reader.next_entry().map_err(broken)? else { break };
+        let path = String::from_utf8_lossy(&entry.head.path).trim_matches('/').to_owned();
+        let fields = fields(&entry.head);
         let mut hasher = Algorithm::Sha256.hasher();
         let size = copy(&mut entry, &mut |bytes| hasher.update(bytes)).map_err(broken)?;
         found.insert(path, Entry { position, fields, size, content: hasher.finish() });
@@ -147,46 +147,33 @@ fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, 
 }
 
 /// The fields of an entry's header, its extended ones included.
-fn fields<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<BTreeMap<String, String>> {
-    let mut fields = BTreeMap::new();
-    for extension in entry.pax_extensions()?.into_iter().flatten() {
-        let extension = extension?;
-        let key = String::from_utf8_lossy(extension.key_bytes()).into_owned();
-        // These say again what is told with the entry itself.
-        if !matches!(key.as_str(), "path" | "linkpath" | "size") {
-            fields.insert(key, String::from_utf8_lossy(extension.value_bytes()).into_owned());
-        }
-    }
-    let header = entry.header();
-    let name = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-    let number =
-        |number: io::Result<u64>| number.map_or_else(|_| "no number".into(), |number| number.to_string());
-    let kind = char::from(header.entry_type().as_byte());
+fn fields(head: &Head) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let attributes = head.attributes.iter().map(|(key, value)| (key.clone(), text(value)));
+    let mut fields: BTreeMap<String, String> = attributes.collect();
     for (field, value) in [
-        ("mode", header.mode().map_or_else(|_| "no number".into(), |mode| format!("{mode:04o}"))),
-        ("uid", number(header.uid())),
-        ("gid", number(header.gid())),
-        ("mtime", number(header.mtime())),
-        ("uname", name(header.username_bytes())),
-        ("gname", name(header.groupname_bytes())),
-        ("typeflag", kind.to_string()),
-        ("linkname", name(entry.link_name_bytes().as_deref())),
+        ("mode", format!("{:04o}", head.mode)),
+        ("uid", head.uid.to_string()),
+        ("gid", head.gid.to_string()),
+        ("mtime", head.mtime.decimal()),
+        ("uname", text(&head.uname)),
+        ("gname", text(&head.gname)),
+        ("typeflag", char::from(head.kind.byte()).to_string()),
+        ("linkname", text(&head.link)),
     ] {
-        // A pax record wins over the header's own field.
-        fields.entry(field.to_owned()).or_insert(value);
+        fields.insert(field.to_owned(), value);
     }
-    Ok(fields)
+    fields
 }
 
 /// The content of the last entry with this path.
 fn file(blob: Blob<'_>, wanted: &str, cancel: &Cancel) -> Result<Vec<u8>, ReproError> {
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
     let mut content = Vec::new();
-    let mut archive = tar::Archive::new(tar(blob)?);
-    for entry in archive.entries().map_err(broken)? {
+    let mut reader = archive::Reader::new(tar(blob)?);
+    while let Some(entry) = reader.next_entry().map_err(broken)? {
         cancel.check()?;
-        let entry = entry.map_err(broken)?;
-        if String::from_utf8_lossy(&entry.path_bytes()).trim_matches('/') == wanted {
+        if String::from_utf8_lossy(&entry.head.path).trim_matches('/') == wanted {
             content.clear();
             entry.take(CONTENT_LIMIT).read_to_end(&mut content).map_err(broken)?;
         }

@@ -6,8 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::StreamError;
 use crate::sys::cancel::Cancel;
 
-/// What the headers of one tar entry may take, in bytes: its block, its long names and its pax records. The `tar`
-/// crate keeps these in memory whatever size they claim.
+/// What the headers of one tar entry may take, in bytes: its block, its long names and its pax records.
 pub(crate) const HEADER_LIMIT: u64 = 1 << 20;
 
 /// The account of one [`Guarded`] stream, looked at from outside while a reader owns the stream.
@@ -43,7 +42,7 @@ impl<'a> Guard<'a> {
 
     /// Why reading failed: what the guard stopped it for, else the failure itself.
     pub(crate) fn explain(&self, error: io::Error) -> StreamError {
-        self.fault.take().unwrap_or(StreamError::Broken(error))
+        self.fault.take().unwrap_or_else(|| StreamError::of(error))
     }
 
     fn stop(&self, fault: StreamError) -> io::Error {

@@ -6,7 +6,8 @@
 use std::io;
 use std::path::Path;
 
-use super::{LayerIndex, Limits, Packing, StreamError, scan};
+use super::{LayerIndex, Limits, StreamError, scan};
+use crate::archive::Packing;
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
@@ -38,41 +39,47 @@ pub fn index_of(
     cache: &Path,
     cancel: &Cancel,
 ) -> Result<LayerIndex, IndexError> {
-    let packing = packing(layer)?;
+    known(layer)?;
     let folder = cache.join("rootfs");
     fs::create_dir_all(&folder)?;
-    let kept = folder.join(file_name(&layer.digest, packing.name()));
+    let kept = folder.join(file_name(&layer.digest));
     if let Some(index) = recall(&kept)? {
         return Ok(index);
     }
-    let index = read(blob, packing, cancel)?;
+    let index = read(blob, cancel)?;
     keep(&index, &kept)?;
     Ok(index)
 }
 
 /// The same, if it is kept from an earlier run: the layer's bytes are not needed then.
 pub fn known_index(layer: &Descriptor, cache: &Path) -> Result<Option<LayerIndex>, IndexError> {
-    Ok(recall(&cache.join("rootfs").join(file_name(&layer.digest, packing(layer)?.name())))?)
+    known(layer)?;
+    Ok(recall(&cache.join("rootfs").join(file_name(&layer.digest)))?)
 }
 
 impl LayerIndex {
     /// Reads a layer's blob without keeping anything, for one that will not be asked for again.
     pub fn read(blob: &Path, layer: &Descriptor, cancel: &Cancel) -> Result<Self, IndexError> {
-        read(blob, packing(layer)?, cancel)
+        known(layer)?;
+        read(blob, cancel)
     }
 }
 
-fn packing(layer: &Descriptor) -> Result<Packing, IndexError> {
-    Packing::of(&layer.media_type).ok_or_else(|| IndexError::MediaType(layer.media_type.clone()))
+/// What compresses a layer is told by its bytes, but only where its media type is one of a tar archive's.
+fn known(layer: &Descriptor) -> Result<(), IndexError> {
+    match Packing::of(&layer.media_type) {
+        Some(_) => Ok(()),
+        None => Err(IndexError::MediaType(layer.media_type.clone())),
+    }
 }
 
-fn read(blob: &Path, packing: Packing, cancel: &Cancel) -> Result<LayerIndex, IndexError> {
-    Ok(scan(fs::File::open(blob)?, packing, Algorithm::Sha256, Limits::LAYER, cancel)?)
+fn read(blob: &Path, cancel: &Cancel) -> Result<LayerIndex, IndexError> {
+    Ok(scan(fs::File::open(blob)?, Algorithm::Sha256, Limits::LAYER, cancel)?)
 }
 
-/// The file name for the index of a layer with this digest, read in this way.
-fn file_name(layer: &Digest, packing: &str) -> String {
-    format!("{}-{}.{packing}.{FORMAT}", layer.algorithm().name(), layer.hex())
+/// The file name for the index of a layer with this digest.
+fn file_name(layer: &Digest) -> String {
+    format!("{}-{}.{FORMAT}", layer.algorithm().name(), layer.hex())
 }
 
 /// Reads a kept index, if it is there and whole.

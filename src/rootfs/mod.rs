@@ -30,18 +30,22 @@ pub use kept::{IndexError, index_of, known_index};
 pub use place::on_base;
 pub use root::{Identity, Permission, Reach, Root};
 pub(crate) use scan::clean;
-pub use scan::{Ending, Limits, Packing, scan, scan_to_end};
+pub use scan::{Ending, Limits, scan, scan_to_end};
 pub use system::System;
 
+use crate::archive::{Fault, Packing};
 use crate::oci::Digest;
 use crate::sys::cancel::Cancelled;
 
 /// Why a layer or an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// It does not decompress, or it is no tar archive.
+    /// It does not decompress, or cannot be read.
     #[error("it is broken: {0}")]
     Broken(#[source] io::Error),
+    /// It is no tar archive, or not one that can be read.
+    #[error(transparent)]
+    Archive(Fault),
     /// It decompresses to more than can be meant.
     #[error("it unpacks to more than {limit} bytes")]
     TooLarge {
@@ -97,6 +101,17 @@ pub enum StreamError {
     Cancelled(#[from] Cancelled),
 }
 
+impl StreamError {
+    /// What a failure to read is.
+    #[must_use]
+    pub fn of(error: io::Error) -> Self {
+        match Fault::of(&error) {
+            Some(fault) => Self::Archive(fault.clone()),
+            None => Self::Broken(error),
+        }
+    }
+}
+
 /// What one layer does to the root filesystem. Paths are relative, without empty parts, `.` and `..`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -105,12 +120,30 @@ pub struct LayerIndex {
     pub diff_id: Digest,
     /// The size of its uncompressed bytes.
     pub size: u64,
+    /// What compresses it, whatever its media type says.
+    #[serde(default)]
+    pub packing: Packing,
     /// The folders whose content in lower layers it hides.
     pub opaque: Vec<String>,
     /// The paths of lower layers that it removes.
     pub whiteouts: Vec<String>,
     /// What it adds, in the archive's order, in which later entries win.
     pub entries: Vec<(String, Change)>,
+    /// The first entries that engines do not unpack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// An entry of a layer at which engines end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Refused {
+    /// Its path.
+    pub path: String,
+    /// Its type, as its header has it.
+    pub kind: u8,
+    /// What that is.
+    pub reason: String,
 }
 
 /// What an entry of a layer adds.

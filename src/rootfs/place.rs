@@ -64,7 +64,15 @@ mod tests {
         ];
         let mut root = Root::default();
         let (opaque, whiteouts) = (Vec::new(), Vec::new());
-        let index = LayerIndex { diff_id: Digest::of(b""), size: 0, opaque, whiteouts, entries };
+        let index = LayerIndex {
+            diff_id: Digest::of(b""),
+            size: 0,
+            packing: crate::archive::Packing::Plain,
+            opaque,
+            whiteouts,
+            entries,
+            refused: Vec::new(),
+        };
         root.lay(&index, &Cancel::new()).unwrap();
         root
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::names::{MOST_LINKS, MOST_PARTS, Names};
 use super::scan::weight;
-use super::{Change, File, Kind, LayerIndex, Node, StreamError};
+use super::{Change, File, Kind, LayerIndex, Node, Refused, StreamError};
 use crate::catalog::{ElfIdentity, Target};
 use crate::elf::Object;
 use crate::plan::GlibcVersion;
@@ -15,6 +15,8 @@ use crate::sys::cancel::{Cancel, Cancelled};
 pub struct Root {
     /// By path; every folder above an entry is there, and none of them is a link.
     pub(super) nodes: Names<Node>,
+    /// Entries of its layers that engines do not unpack.
+    refused: Vec<Refused>,
 }
 
 /// Who wants to get at a file: numbers of a user and of all the groups that it is in.
@@ -107,6 +109,7 @@ impl Root {
     /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand. What is larger or
     /// deeper than any root filesystem that is meant to be used is refused.
     pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), StreamError> {
+        self.refused.extend(layer.refused.iter().cloned());
         for path in &layer.opaque {
             cancel.check()?;
             if let Some(path) = self.go(path, Last::Follow)? {
@@ -134,6 +137,12 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// The entries of its layers that engines do not unpack.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
     }
 
     /// What is at a path, symbolic links followed; `None` where there is nothing, or links go in a circle.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::guard::{Guard, Guarded};
 use super::names::DEEPEST;
-use super::{Change, Content, File, Kind, LayerIndex, Node, StreamError};
+use super::{Change, Content, File, Kind as NodeKind, LayerIndex, Node, Refused, StreamError};
+use crate::archive::{self, Head, Kind, Packing};
 use crate::elf::{self, Object};
-use crate::oci::{Algorithm, Hasher, media_type};
+use crate::oci::{Algorithm, Hasher};
 use crate::sys::cancel::Cancel;
 
 const CHUNK: usize = 128 * 1024;
@@ -28,59 +29,12 @@ const ENTRY: usize = std::mem::size_of::<(String, Change)>();
 const WHITEOUT: &str = ".wh.";
 /// Names of the file system that whiteouts come from; of these only the opaque marker means something.
 const WHITEOUT_META: &str = ".wh..wh.";
+/// The type of a contiguous file, which is a file like others.
+const CONTIGUOUS: u8 = b'7';
+/// Entries that engines do not unpack are told of up to this many.
+const MOST_REFUSED: usize = 16;
 /// A file of this name removes all that lower layers have in its folder.
 const OPAQUE: &str = ".wh..wh..opq";
-
-/// How a layer is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// Not at all.
-    Plain,
-    /// Gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-}
-
-impl Packing {
-    /// By a layer's media type, OCI's or Docker's; `None` for one that is not known, such as an encrypted layer's.
-    #[must_use]
-    pub fn of(layer: &str) -> Option<Self> {
-        match media_type::of_layer(layer) {
-            media_type::LAYER | "application/vnd.oci.image.layer.nondistributable.v1.tar" => {
-                Some(Self::Plain)
-            }
-            media_type::LAYER_GZIP | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" => {
-                Some(Self::Gzip)
-            }
-            media_type::LAYER_ZSTD | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => {
-                Some(Self::Zstd)
-            }
-            _ => None,
-        }
-    }
-
-    /// The word for it in the name of a kept index.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "tar",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// The uncompressed bytes. Gzip's are those of all members, which parallel compressors write many of.
-    pub fn decode<'a>(self, bytes: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::Plain => Box::new(bytes),
-            Self::Gzip => {
-                Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(CHUNK, bytes)))
-            }
-            Self::Zstd => Box::new(zstd::Decoder::new(bytes)?),
-        })
-    }
-}
 
 /// What one layer may take.
 #[derive(Clone, Copy, Debug)]
@@ -113,36 +67,6 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Adds what the last block of an archive lacks: some writers leave out the padding of its last file, and engines do
-/// not mind.
-struct Padded<R> {
-    inner: R,
-    /// The bytes that there were.
-    count: u64,
-    /// What is still to be added, once the end was met.
-    padding: Option<usize>,
-}
-
-impl<R: Read> Read for Padded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = if let Some(left) = self.padding {
-            left
-        } else {
-            let read = self.inner.read(buffer)?;
-            self.count += read as u64;
-            if read > 0 || buffer.is_empty() {
-                return Ok(read);
-            }
-            // At most 511.
-            usize::try_from(self.count.wrapping_neg() % 512).unwrap_or(0)
-        };
-        let zeros = left.min(buffer.len());
-        buffer[..zeros].fill(0);
-        self.padding = Some(left - zeros);
-        Ok(zeros)
-    }
-}
-
 /// How a layer's archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -154,43 +78,32 @@ pub enum Ending {
     Followed(u64),
 }
 
-/// Reads a layer to its end. `algorithm` is that of the `diff_id`.
+/// Reads a layer to its end, whatever compresses it. `algorithm` is that of the `diff_id`.
 pub fn scan(
     blob: impl Read,
-    packing: Packing,
     algorithm: Algorithm,
     limits: Limits,
     cancel: &Cancel,
 ) -> Result<LayerIndex, StreamError> {
-    Ok(scan_to_end(blob, packing, algorithm, limits, cancel)?.0)
+    let (packing, tar) = archive::unpack(blob).map_err(StreamError::of)?;
+    Ok(LayerIndex { packing, ..scan_to_end(tar, algorithm, limits, cancel)?.0 })
 }
 
-/// As [`scan`], and looks at how the archive ends.
+/// Reads a layer that is not compressed any more to its end, and looks at how that is.
 pub fn scan_to_end(
-    blob: impl Read,
-    packing: Packing,
+    tar: impl Read,
     algorithm: Algorithm,
     limits: Limits,
     cancel: &Cancel,
 ) -> Result<(LayerIndex, Ending), StreamError> {
     let guard = Guard::new(limits.bytes, cancel);
-    let inner = packing.decode(blob).map_err(StreamError::Broken)?;
-    let hashing = Hashing { inner, hasher: algorithm.hasher() };
+    let hashing = Hashing { inner: tar, hasher: algorithm.hasher() };
     let mut stream = Guarded { inner: BufReader::with_capacity(CHUNK, hashing), guard: &guard };
     let mut found = Found::default();
-    let mut end = 0;
-    let mut padded = Padded { inner: &mut stream, count: 0, padding: None };
-    let mut tar = tar::Archive::new(&mut padded);
-    for entry in tar.entries().map_err(|error| guard.explain(error))? {
-        let mut entry = entry.map_err(|error| guard.explain(error))?;
-        // The size of a sparse file is the one that it unpacks to, and holes may be without end.
-        let stored = if entry.header().entry_type().is_gnu_sparse() {
-            entry.header().entry_size().map_err(StreamError::Broken)?
-        } else {
-            entry.size()
-        };
-        guard.allow(stored);
-        end = entry.raw_file_position().saturating_add(stored);
+    let mut reader = archive::Reader::new(&mut stream);
+    while let Some(mut entry) = reader.next_entry().map_err(|error| guard.explain(error))? {
+        // Not the size that a sparse file unpacks to: holes may be without end.
+        guard.allow(entry.head.stored);
         if found.count == limits.entries {
             return Err(StreamError::TooManyEntries { limit: limits.entries });
         }
@@ -200,17 +113,14 @@ pub fn scan_to_end(
             return Err(StreamError::LongNames { limit: limits.names });
         }
     }
-    // Padding stands for padding only, and not for what a file lacks.
-    if padded.count < end {
-        return Err(StreamError::Broken(io::ErrorKind::UnexpectedEof.into()));
-    }
     // To the end, so that the diff_id is of all bytes and the compressed stream's own checksum is looked at.
     guard.allow(u64::MAX);
     let ending = ending(&mut stream).map_err(|error| guard.explain(error))?;
     let size = guard.spent();
     let diff_id = stream.inner.into_inner().hasher.finish();
-    let Found { opaque, whiteouts, entries, .. } = found;
-    Ok((LayerIndex { diff_id, size, opaque, whiteouts, entries }, ending))
+    let Found { opaque, whiteouts, entries, refused, .. } = found;
+    let packing = Packing::Plain;
+    Ok((LayerIndex { diff_id, size, packing, opaque, whiteouts, entries, refused }, ending))
 }
 
 /// Reads what is behind the first block of an archive's end.
@@ -241,17 +151,19 @@ struct Found {
     opaque: Vec<String>,
     whiteouts: Vec<String>,
     entries: Vec<(String, Change)>,
+    refused: Vec<Refused>,
     /// A file's content, used again for the next.
     buffer: Vec<u8>,
 }
 
 impl Found {
-    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, guard: &Guard<'_>) -> Result<(), StreamError> {
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            return Ok(());
-        }
-        let written = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    fn take<R: Read>(
+        &mut self,
+        entry: &mut archive::Entry<'_, R>,
+        guard: &Guard<'_>,
+    ) -> Result<(), StreamError> {
+        let kind = entry.head.kind;
+        let written = String::from_utf8_lossy(&entry.head.path).into_owned();
         let path = clean(&written)?;
         self.names += path.len() + ENTRY;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -269,44 +181,57 @@ impl Found {
                 format!("{folder}/{removed}")
             });
         } else {
-            let change = if kind.is_dir() || (kind.is_file() && written.ends_with('/')) {
-                Change::Put(with_owner(Kind::Folder, entry.header()))
-            } else if kind.is_symlink() {
-                let target = target(entry)?;
-                self.names += target.len();
-                Change::Put(with_owner(Kind::Symlink(target), entry.header()))
-            } else if kind.is_hard_link() {
-                let target = clean(&target(entry)?)?;
-                self.names += target.len();
-                Change::Link(target)
-            } else if kind.is_file() || kind.is_contiguous() {
-                let size = entry.size();
-                let content = content(&path, entry, size, &mut self.buffer);
-                let content = content.map_err(|error| guard.explain(error))?;
-                self.names += weight(&content);
-                Change::Put(with_owner(Kind::File(File { size, content }), entry.header()))
-            } else if kind.is_gnu_sparse() {
-                let file = File { size: entry.size(), content: Content::Plain };
-                Change::Put(with_owner(Kind::File(file), entry.header()))
-            } else {
-                Change::Put(with_owner(Kind::Special, entry.header()))
+            if let Some(reason) = kind.refused().filter(|_| self.refused.len() < MOST_REFUSED) {
+                self.names += path.len();
+                self.refused.push(Refused {
+                    path: path.clone(),
+                    kind: kind.byte(),
+                    reason: reason.to_owned(),
+                });
+            }
+            let change = match kind {
+                Kind::HardLink => {
+                    let target = clean(&target(&entry.head)?)?;
+                    self.names += target.len();
+                    Change::Link(target)
+                }
+                kind => Change::Put(with_owner(self.kind_of(kind, &path, entry, guard)?, &entry.head)),
             };
             self.entries.push((path, change));
         }
         Ok(())
     }
+
+    fn kind_of<R: Read>(
+        &mut self,
+        kind: Kind,
+        path: &str,
+        entry: &mut archive::Entry<'_, R>,
+        guard: &Guard<'_>,
+    ) -> Result<NodeKind, StreamError> {
+        Ok(match kind {
+            Kind::Folder => NodeKind::Folder,
+            Kind::Symlink => {
+                let target = target(&entry.head)?;
+                self.names += target.len();
+                NodeKind::Symlink(target)
+            }
+            Kind::File | Kind::OldSparse | Kind::Other(CONTIGUOUS) => {
+                let size = entry.head.size;
+                let content = content(path, entry, size, &mut self.buffer);
+                let content = content.map_err(|error| guard.explain(error))?;
+                self.names += weight(&content);
+                NodeKind::File(File { size, content })
+            }
+            Kind::HardLink | Kind::Character | Kind::Block | Kind::Pipe | Kind::Other(_) => NodeKind::Special,
+        })
+    }
 }
 
-/// A node with the mode and owner of its header. A field that is left empty is 0, as other readers of tar take it.
-fn with_owner(kind: Kind, header: &tar::Header) -> Node {
-    let number =
-        |number: io::Result<u64>| number.map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX));
-    Node {
-        kind,
-        mode: header.mode().map_or(0, |mode| mode & 0o7777),
-        uid: number(header.uid()),
-        gid: number(header.gid()),
-    }
+/// A node with the mode and owner of its header.
+fn with_owner(kind: NodeKind, head: &Head) -> Node {
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Node { kind, mode: head.mode, uid: number(head.uid), gid: number(head.gid) }
 }
 
 /// Reads as much of a file as is needed to know what it is.
@@ -378,11 +303,12 @@ pub(super) fn weight(content: &Content) -> usize {
 }
 
 /// The target of a link, as it stands there.
-fn target<R: Read>(entry: &tar::Entry<'_, R>) -> Result<String, StreamError> {
-    let target = entry.link_name_bytes().ok_or_else(|| {
-        StreamError::Broken(io::Error::new(io::ErrorKind::InvalidData, "a link without a target"))
-    })?;
-    let target = String::from_utf8_lossy(&target).into_owned();
+fn target(head: &Head) -> Result<String, StreamError> {
+    if head.link.is_empty() {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "a link without a target");
+        return Err(StreamError::Broken(error));
+    }
+    let target = String::from_utf8_lossy(&head.link).into_owned();
     if target.len() > PATH_LIMIT {
         return Err(StreamError::LongPath { length: target.len() });
     }

@@ -27,14 +27,14 @@ fn layer(entries: &[&str]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn read(bytes: &[u8], packing: Packing, limits: Limits) -> Result<LayerIndex, StreamError> {
-    scan(bytes, packing, crate::oci::Algorithm::Sha256, limits, &Cancel::new())
+fn read(bytes: &[u8], limits: Limits) -> Result<LayerIndex, StreamError> {
+    scan(bytes, crate::oci::Algorithm::Sha256, limits, &Cancel::new())
 }
 
 fn root(layers: &[&[&str]]) -> Root {
     let mut root = Root::default();
     for entries in layers {
-        root.lay(&read(&layer(entries), Packing::Plain, Limits::LAYER).unwrap(), &Cancel::new()).unwrap();
+        root.lay(&read(&layer(entries), Limits::LAYER).unwrap(), &Cancel::new()).unwrap();
     }
     root
 }
@@ -74,7 +74,7 @@ fn every_member_of_a_gzip_stream_is_read() {
         encoder.write_all(part).unwrap();
         gzip.extend(encoder.finish().unwrap());
     }
-    let index = read(&gzip, Packing::Gzip, Limits::LAYER).unwrap();
+    let index = read(&gzip, Limits::LAYER).unwrap();
     assert_eq!(index.entries.len(), 2);
     assert_eq!(index.diff_id, Digest::of(&tar));
 }
@@ -92,25 +92,25 @@ fn what_unpacks_without_end_is_refused() {
     }
     let gzip = encoder.finish().unwrap();
     let limits = Limits { bytes: 1 << 20, ..Limits::LAYER };
-    assert!(matches!(read(&gzip, Packing::Gzip, limits), Err(StreamError::TooLarge { .. })));
+    assert!(matches!(read(&gzip, limits), Err(StreamError::TooLarge { .. })));
     let many = layer(&["a", "b", "c"]);
     let limits = Limits { entries: 2, ..Limits::LAYER };
-    assert!(matches!(read(&many, Packing::Plain, limits), Err(StreamError::TooManyEntries { limit: 2 })));
+    assert!(matches!(read(&many, limits), Err(StreamError::TooManyEntries { limit: 2 })));
 }
 
 #[test]
 fn what_is_no_layer_is_an_error() {
-    assert!(matches!(read(b"not gzip", Packing::Gzip, Limits::LAYER), Err(StreamError::Broken(_))));
+    assert!(matches!(read(&[b'x'; 600], Limits::LAYER), Err(StreamError::Archive(Fault::NotTar))));
     let mut cut = layer(&["a"]);
     cut.truncate(300);
-    assert!(read(&cut, Packing::Plain, Limits::LAYER).is_err());
+    assert!(read(&cut, Limits::LAYER).is_err());
 }
 
 #[test]
 fn a_kept_index_is_read_again_only_if_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kept");
-    let index = read(&layer(&["a", "b -> a"]), Packing::Plain, Limits::LAYER).unwrap();
+    let index = read(&layer(&["a", "b -> a"]), Limits::LAYER).unwrap();
     assert_eq!(recall(&path).unwrap(), None);
     keep(&index, &path).unwrap();
     assert_eq!(recall(&path).unwrap(), Some(index));
@@ -123,8 +123,7 @@ fn a_kept_index_is_read_again_only_if_it_is_whole() {
 #[test]
 fn the_end_of_an_archive_is_looked_at() {
     let ending = |bytes: &[u8]| {
-        let scanned =
-            scan_to_end(bytes, Packing::Plain, crate::oci::Algorithm::Sha256, Limits::LAYER, &Cancel::new());
+        let scanned = scan_to_end(bytes, crate::oci::Algorithm::Sha256, Limits::LAYER, &Cancel::new());
         scanned.map(|(index, ending)| (index.size, ending))
     };
     let mut tar = tar::Builder::new(Vec::new());
@@ -141,7 +140,7 @@ fn the_end_of_an_archive_is_looked_at() {
     }
     // A byte of the file, and half of the header.
     for cut in [512 + 699, 700, 300] {
-        assert!(matches!(ending(&whole[..cut]), Err(StreamError::Broken(_))), "{cut}");
+        assert!(matches!(ending(&whole[..cut]), Err(StreamError::Archive(Fault::Cut))), "{cut}");
     }
     let mut followed = whole;
     followed.push(b'x');

@@ -101,13 +101,14 @@ pub fn unnamed_file(what: &Path) -> io::Result<File> {
     Ok(File::from_parts(tempfile::tempfile()?, what))
 }
 
-/// Sets a file's time of modification, in seconds since 1970; a time before that is left alone.
-pub fn set_modified(file: &File, seconds: i64) -> io::Result<()> {
-    match u64::try_from(seconds) {
-        Ok(seconds) => {
-            file.file().set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        }
-        Err(_) => Ok(()),
+/// Sets a file's time of modification, in seconds since 1970 and nanoseconds after that second. One that the system cannot
+/// tell is left alone.
+pub fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::Result<()> {
+    let (epoch, whole) = (std::time::SystemTime::UNIX_EPOCH, Duration::from_secs(seconds.unsigned_abs()));
+    let second = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
+    match second.and_then(|second| second.checked_add(Duration::from_nanos(nanoseconds.into()))) {
+        Some(time) => file.file().set_modified(time),
+        None => Ok(()),
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::TransportError;
 use super::members::Members;
+use crate::archive::Packing;
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
-use crate::rootfs::Packing;
 use crate::sys::cancel::Cancel;
 
 const MANIFEST: &str = "manifest.json";
@@ -129,11 +129,13 @@ impl DockerArchive {
         };
         let size = self.members.size(name).ok_or_else(missing)?;
         let packing = self.members.packing(name).map_err(io)?.ok_or_else(missing)?;
-        let media = match packing {
-            Packing::Plain => media_type::LAYER,
-            Packing::Gzip => media_type::LAYER_GZIP,
-            Packing::Zstd => media_type::LAYER_ZSTD,
-        };
+        let media = packing.layer().ok_or_else(|| TransportError::Shape {
+            shown: shown.to_owned(),
+            reason: format!(
+                "the layer `{name}` is {}, and images have no layers of that kind",
+                packing.describe()
+            ),
+        })?;
         let digest = if packing == Packing::Plain {
             diff_id
         } else {
@@ -167,6 +169,11 @@ impl DockerArchive {
                 .map_err(|source| TransportError::Io { shown: shown.to_owned(), source })?;
         }
         Ok(bytes)
+    }
+
+    /// Everything that it can be asked for.
+    pub(super) fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.documents.keys().chain(self.blobs.keys())
     }
 
     /// The bytes of a document that was made, or of a blob in the archive, with their count.

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Referrer, Source, TransportError};
+use crate::archive::{self, Kind, Packing};
 use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, annotation, media_type};
 use crate::platform::Platform;
-use crate::rootfs::{Guard, Guarded, Packing, StreamError};
+use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
 
 /// Of an added layer no more files than this are listed.
@@ -323,29 +324,28 @@ fn files(
     layer: &Descriptor,
     cancel: &Cancel,
 ) -> Result<(Vec<FileInspection>, usize), TransportError> {
-    let Some(packing) = Packing::of(media_type::of_layer(&layer.media_type)) else {
+    if Packing::of(&layer.media_type).is_none() {
         return Ok((Vec::new(), 0));
-    };
+    }
     let fault = |error| TransportError::stream(source.shown(), error);
     let guard = Guard::new(LAYER_LIMIT, cancel);
     let blob = source.blob(layer)?;
-    let inner = packing.decode(blob).map_err(|error| fault(StreamError::Broken(error)))?;
+    let (_, inner) = archive::unpack(blob).map_err(|error| fault(StreamError::of(error)))?;
     let mut stream = Guarded { inner: io::BufReader::new(inner), guard: &guard };
-    let mut tar = tar::Archive::new(&mut stream);
+    let mut reader = archive::Reader::new(&mut stream);
     let (mut files, mut more) = (Vec::new(), 0);
-    for entry in tar.entries().map_err(|error| fault(guard.explain(error)))? {
-        let entry = entry.map_err(|error| fault(guard.explain(error)))?;
-        guard.allow(entry.size());
-        if entry.header().entry_type().is_dir() {
+    while let Some(entry) = reader.next_entry().map_err(|error| fault(guard.explain(error)))? {
+        guard.allow(entry.head.stored);
+        if entry.head.kind == Kind::Folder {
             continue;
         }
         if files.len() == MOST_FILES {
             more += 1;
             continue;
         }
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        files
-            .push(FileInspection { path: format!("/{}", path.trim_start_matches("./")), size: entry.size() });
+        let path = String::from_utf8_lossy(&entry.head.path);
+        let path = format!("/{}", path.trim_start_matches("./"));
+        files.push(FileInspection { path, size: entry.head.size });
     }
     // To its end, where the blob's digest is looked at.
     guard.allow(u64::MAX);

@@ -1,12 +1,13 @@
 //! The files of a tar archive, each read at its place: nothing is unpacked. A compressed archive is decompressed once,
 //! into a file without a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::rootfs::{Guard, Guarded, Packing, StreamError};
+use crate::archive::{self, Kind, Packing, Piece};
+use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, FileExt};
 
@@ -27,8 +28,9 @@ pub(super) struct Members {
 #[derive(Clone, Debug)]
 enum Member {
     File {
-        offset: u64,
         size: u64,
+        /// Where its bytes are: one run, but for a sparse file.
+        pieces: Vec<Piece>,
     },
     /// Another name of the file at this one: `docker save` links equal layers.
     Link(String),
@@ -38,8 +40,7 @@ enum Member {
 #[derive(Debug)]
 pub(super) struct Section {
     file: Arc<fs::File>,
-    offset: u64,
-    left: u64,
+    pieces: VecDeque<Piece>,
 }
 
 impl Members {
@@ -47,47 +48,32 @@ impl Members {
     pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, StreamError> {
         let guard = Guard::new(LIMIT, cancel);
         let mut file = fs::File::open(path).map_err(StreamError::Broken)?;
-        let mut start = [0; 4];
-        let count = file.read_at(&mut start, 0).map_err(StreamError::Broken)?;
-        let packing = packing(&start[..count]);
-        if packing != Packing::Plain {
-            file = unpacked(file, packing, path, cancel)?;
-        }
-        let mut members = BTreeMap::new();
-        // The archive has a handle of its own, for it moves the position.
         let handle = file.try_clone().map_err(StreamError::Broken)?;
-        let mut tar = tar::Archive::new(Guarded { inner: handle, guard: &guard });
-        for entry in tar.entries_with_seek().map_err(|error| guard.explain(error))? {
-            let entry = entry.map_err(|error| guard.explain(error))?;
+        let (packing, bytes) = archive::unpack(handle).map_err(StreamError::of)?;
+        if packing != Packing::Plain {
+            file = unpacked(bytes, path, cancel)?;
+        }
+        // The archive has a handle of its own, for it moves the position.
+        let mut handle = file.try_clone().map_err(StreamError::Broken)?;
+        io::Seek::rewind(&mut handle).map_err(StreamError::Broken)?;
+        let length = fs_length(&file)?;
+        let mut members = BTreeMap::new();
+        let mut reader = archive::Reader::seeking(Guarded { inner: handle, guard: &guard });
+        while let Some(entry) = reader.next_entry().map_err(|error| guard.explain(error))? {
             guard.allow(0);
             if members.len() == MOST_MEMBERS {
                 return Err(StreamError::TooManyEntries { limit: MOST_MEMBERS });
             }
-            let Some(name) = std::str::from_utf8(&entry.path_bytes()).ok().map(plain) else { continue };
-            let kind = entry.header().entry_type();
-            let member = if kind.is_file() || kind.is_contiguous() {
-                Member::File { offset: entry.raw_file_position(), size: entry.size() }
-            } else if let (true, Some(target)) =
-                (kind.is_symlink() || kind.is_hard_link(), entry.link_name_bytes())
-            {
-                let target = String::from_utf8_lossy(&target).into_owned();
-                Member::Link(if kind.is_symlink() { beside(&name, &target) } else { plain(&target) })
-            } else {
-                continue;
-            };
-            members.insert(name, member);
-        }
-        drop(tar);
-        let members = Self { file: Arc::new(file), members };
-        let length = fs_length(&members.file)?;
-        for member in members.members.values() {
-            if let Member::File { offset, size } = member
-                && offset.checked_add(*size).is_none_or(|end| end > length)
-            {
-                return Err(StreamError::Broken(io::ErrorKind::UnexpectedEof.into()));
+            if let Some((name, member)) = member(&entry, length)? {
+                members.insert(name, member);
             }
         }
-        Ok(members)
+        Ok(Self { file: Arc::new(file), members })
+    }
+
+    /// The names of its files and links.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
     }
 
     /// True if the archive has this file.
@@ -97,34 +83,25 @@ impl Members {
 
     /// A file's size in bytes.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
-        self.place(name).map(|(_, size)| size)
+        self.place(name).map(|(size, _)| size)
     }
 
     /// A file's bytes.
     pub(super) fn read(&self, name: &str) -> Option<Section> {
-        let (offset, left) = self.place(name)?;
-        Some(Section { file: Arc::clone(&self.file), offset, left })
+        let (_, pieces) = self.place(name)?;
+        Some(Section { file: Arc::clone(&self.file), pieces: pieces.iter().copied().collect() })
     }
 
     /// How a file is compressed, by its first bytes.
     pub(super) fn packing(&self, name: &str) -> io::Result<Option<Packing>> {
-        let Some(mut section) = self.read(name) else { return Ok(None) };
-        let mut start = [0; 4];
-        let mut count = 0;
-        while count < start.len() {
-            match section.read(&mut start[count..])? {
-                0 => break,
-                more => count += more,
-            }
-        }
-        Ok(Some(packing(&start[..count])))
+        self.read(name).map(|section| Ok(Packing::look(section)?.0)).transpose()
     }
 
-    fn place(&self, name: &str) -> Option<(u64, u64)> {
+    fn place(&self, name: &str) -> Option<(u64, &[Piece])> {
         let mut name = plain(name);
         for _ in 0..MOST_LINKS {
             match self.members.get(&name)? {
-                Member::File { offset, size } => return Some((*offset, *size)),
+                Member::File { size, pieces } => return Some((*size, pieces)),
                 Member::Link(target) => name.clone_from(target),
             }
         }
@@ -132,15 +109,52 @@ impl Members {
     }
 }
 
+/// An entry's name and what it is; `None` for what is no file.
+fn member<R: Read>(
+    entry: &archive::Entry<'_, R>,
+    length: u64,
+) -> Result<Option<(String, Member)>, StreamError> {
+    let head = &entry.head;
+    let Some(name) = std::str::from_utf8(&head.path).ok().map(plain) else { return Ok(None) };
+    let target = || String::from_utf8_lossy(&head.link).into_owned();
+    let member = match head.kind {
+        Kind::File | Kind::OldSparse | Kind::Other(b'7') => {
+            let pieces = entry.pieces();
+            let within = |piece: &Piece| {
+                let end = piece.offset.map(|offset| offset.checked_add(piece.length));
+                end.is_none_or(|end| end.is_some_and(|end| end <= length))
+            };
+            if !pieces.iter().all(within) {
+                return Err(StreamError::Archive(archive::Fault::Cut));
+            }
+            Member::File { size: head.size, pieces }
+        }
+        Kind::Symlink => Member::Link(beside(&name, &target())),
+        Kind::HardLink => Member::Link(plain(&target())),
+        _ => return Ok(None),
+    };
+    Ok(Some((name, member)))
+}
+
 impl Read for Section {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.file.read_at(&mut buffer[..most], self.offset)?;
+        let Some(piece) = self.pieces.front_mut() else { return Ok(0) };
+        let most = usize::try_from(piece.length).unwrap_or(usize::MAX).min(buffer.len());
+        let count = if let Some(offset) = &mut piece.offset {
+            let count = self.file.read_at(&mut buffer[..most], *offset)?;
+            *offset += count as u64;
+            count
+        } else {
+            buffer[..most].fill(0);
+            most
+        };
         if count == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.offset += count as u64;
-        self.left -= count as u64;
+        piece.length -= count as u64;
+        if piece.length == 0 {
+            self.pieces.pop_front();
+        }
         Ok(count)
     }
 }
@@ -149,27 +163,13 @@ fn fs_length(file: &fs::File) -> Result<u64, StreamError> {
     file.metadata().map(|metadata| metadata.len()).map_err(StreamError::Broken)
 }
 
-/// By the first bytes of RFC 1952 and RFC 8878.
-fn packing(start: &[u8]) -> Packing {
-    if start.starts_with(&[0x1f, 0x8b]) {
-        Packing::Gzip
-    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Packing::Zstd
-    } else {
-        Packing::Plain
-    }
-}
-
-fn unpacked(file: fs::File, packing: Packing, path: &Path, cancel: &Cancel) -> Result<fs::File, StreamError> {
+fn unpacked(bytes: impl Read, path: &Path, cancel: &Cancel) -> Result<fs::File, StreamError> {
     let guard = Guard::new(LIMIT, cancel);
     guard.allow(u64::MAX);
-    let inner = packing.decode(file).map_err(StreamError::Broken)?;
-    let mut bytes = Guarded { inner, guard: &guard };
+    let mut bytes = Guarded { inner: bytes, guard: &guard };
     let mut to = fs::unnamed_file(path).map_err(StreamError::Broken)?;
     io::copy(&mut bytes, &mut to).map_err(|error| guard.explain(error))?;
     to.flush().map_err(StreamError::Broken)?;
-    // The archive is read from its start.
-    io::Seek::rewind(&mut to).map_err(StreamError::Broken)?;
     Ok(to)
 }
 
@@ -236,9 +236,13 @@ mod tests {
             header.set_entry_type(tar::EntryType::Symlink);
             builder.append_link(&mut header, "loop", "loop").unwrap();
         });
-        let mut zstd = Vec::new();
-        zstd::stream::copy_encode(bytes.as_slice(), &mut zstd, 1).unwrap();
-        for bytes in [bytes, zstd] {
+        let zstd = zstd::stream::encode_all(bytes.as_slice(), 1).unwrap();
+        let options = lzma_rust2::XzOptions::with_preset(0);
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        xz.write_all(&bytes).unwrap();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&bytes).unwrap();
+        for bytes in [bytes, zstd, xz.finish().unwrap(), bzip2.finish().unwrap()] {
             let members = open(&bytes).unwrap();
             assert_eq!(text(&members, "./b/x").as_deref(), Some("two"));
             assert_eq!(text(&members, "c/layer.tar").as_deref(), Some("one"));
@@ -252,8 +256,14 @@ mod tests {
     fn what_is_no_archive_is_refused() {
         let mut bytes = archive(|builder| file(builder, "a", &[7; 2000]));
         bytes.truncate(1500);
-        assert!(matches!(open(&bytes), Err(StreamError::Broken(_))));
-        assert!(open(&[b'x'; 1024]).is_err());
+        assert!(matches!(open(&bytes), Err(StreamError::Archive(archive::Fault::Cut))));
+        let error = open(&[b'x'; 1024]).unwrap_err();
+        assert!(matches!(error, StreamError::Archive(archive::Fault::NotTar)), "{error}");
+        let error = open(b"\x04\x22\x4d\x18 and more").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it is compressed with lz4, which is not known; gzip, zstd, xz and bzip2 are"
+        );
         assert!(open(&[0x1f, 0x8b, 9, 9, 9, 9]).is_err());
     }
 }

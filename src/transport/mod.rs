@@ -37,6 +37,7 @@ mod referrers;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 pub use blob::Blob;
 pub use copy::Image;
@@ -50,5 +51,6 @@ pub use merge::{IndexAnnotations, Merged, merge};
 pub use opener::Opener;
 pub use referrers::Referrer;
 pub use source::{Item, ManifestEntry, Source};
+pub use unpack::unpack;
 
 pub use crate::layout::Selector;

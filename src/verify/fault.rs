@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::archive::Packing;
 use crate::linkcheck::Severity;
 use crate::oci::Digest;
 
@@ -167,6 +168,15 @@ faults! {
         /// Why.
         reason: String,
     } "the layer {digest} cannot be unpacked: {reason}";
+    /// A layer's media type is not what its bytes are.
+    "layer-compression" LayerCompression {
+        /// The layer.
+        digest: Digest,
+        /// Its media type.
+        media_type: String,
+        /// What its bytes are.
+        found: Packing,
+    } "the layer {digest} is declared as `{media_type}`, and its bytes are {}", found.describe();
     /// Something follows a layer's archive.
     "trailing-bytes" TrailingBytes {
         /// The layer.
@@ -201,6 +211,10 @@ impl Fault {
             | Self::NoPlatform { .. }
             | Self::NestedIndex { .. }
             | Self::UnreachableBlob { .. } => Severity::Warning,
+            // Engines look at the bytes, too, but not all of them know all compressions.
+            Self::LayerCompression { found: Packing::Plain | Packing::Gzip | Packing::Zstd, .. } => {
+                Severity::Warning
+            }
             _ => Severity::Error,
         }
     }
@@ -219,6 +233,12 @@ impl Fault {
             }
             Self::BrokenLayer { .. } | Self::TrailingBytes { .. } | Self::NoEnd { .. } => {
                 "build the image again with another tool: engines may refuse this layer, or read it differently"
+            }
+            Self::LayerCompression { found: Packing::Xz | Packing::Bzip2, .. } => {
+                "compress the layer with gzip or zstd: containerd knows nothing else"
+            }
+            Self::LayerCompression { .. } => {
+                "write its media type as its bytes are: engines look at these, but other tools believe the media type"
             }
             Self::DocumentTooLarge { .. } => "shorten its annotations and labels",
             Self::InvalidDocument { .. }

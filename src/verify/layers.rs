@@ -6,12 +6,13 @@ use std::thread;
 
 use super::VerifyError;
 use super::fault::Fault;
+use crate::archive::{self, Packing};
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::registry::RegistryError;
-use crate::rootfs::{Ending, LayerIndex, Limits, Packing, StreamError, scan_to_end};
+use crate::rootfs::{Ending, LayerIndex, Limits, StreamError, scan_to_end};
 use crate::sys::cancel::Cancel;
-use crate::transport::{Blob, Source, TransportError};
+use crate::transport::{Source, TransportError};
 
 /// How many bytes are handed over at once.
 const PIECE: usize = 256 << 10;
@@ -34,7 +35,7 @@ pub(super) fn read(
     cancel: &Cancel,
 ) -> Result<Layer, VerifyError> {
     let mut faults = Vec::new();
-    let Some(packing) = Packing::of(&descriptor.media_type) else {
+    let Some(declared) = Packing::of(&descriptor.media_type) else {
         let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
         faults.push(Fault::UnknownMediaType { what: "layer", digest, media_type });
         faults.extend(blob(source, descriptor, Source::blob, cancel)?);
@@ -44,9 +45,14 @@ pub(super) fn read(
         Ok(blob) => blob,
         Err(error) => return Ok(Layer { index: None, faults: vec![fault_of(error, &descriptor.digest)?] }),
     };
-    let scanned = decoded(&mut bytes, packing, |tar| {
-        scan_to_end(tar, Packing::Plain, algorithm, Limits::LAYER, cancel)
-    });
+    let mut found = None;
+    let scanned = match Packing::look(&mut bytes) {
+        Ok((packing, whole)) => {
+            found = Some(packing);
+            decoded(whole, |tar| scan_to_end(tar, algorithm, Limits::LAYER, cancel))
+        }
+        Err(error) => Err(StreamError::of(error)),
+    };
     // An archive that is broken because its bytes are others is told of as these. The decoder need not have read all.
     let rest = io::copy(&mut bytes, &mut io::sink());
     cancel.check()?;
@@ -57,13 +63,13 @@ pub(super) fn read(
     let digest = descriptor.digest.clone();
     let mut index = None;
     match scanned {
-        Ok((found, ending)) => {
+        Ok((index_found, ending)) => {
             match ending {
                 Ending::Whole => {}
                 Ending::Open => faults.push(Fault::NoEnd { digest }),
                 Ending::Followed(count) => faults.push(Fault::TrailingBytes { digest, count }),
             }
-            index = Some(found);
+            index = Some(index_found);
         }
         Err(StreamError::Cancelled(cancelled)) => return Err(cancelled.into()),
         Err(_) if altered.is_some() => {}
@@ -76,6 +82,10 @@ pub(super) fn read(
         },
         Err(error) => faults.push(Fault::BrokenLayer { digest, reason: error.to_string() }),
     }
+    if let Some(found) = found.filter(|found| *found != declared) {
+        let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
+        faults.push(Fault::LayerCompression { digest, media_type, found });
+    }
     if let Some(altered) = altered {
         faults = vec![altered];
         index = None;
@@ -85,11 +95,11 @@ pub(super) fn read(
 
 /// Decompresses a blob on a thread of its own, while `with` reads what comes out: decompressing takes as long as all the
 /// rest, and an image may have one large layer and little else.
-fn decoded<T>(blob: &mut Blob, packing: Packing, with: impl FnOnce(Pieces) -> T) -> T {
+fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> T {
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(QUEUE);
         scope.spawn(move || {
-            let outcome = packing.decode(blob).and_then(|mut tar| {
+            let outcome = archive::unpack(blob).and_then(|(_, mut tar)| {
                 loop {
                     let mut piece = Vec::with_capacity(PIECE);
                     let count = tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;

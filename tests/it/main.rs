@@ -20,6 +20,7 @@ mod host_builds;
 mod image_stores;
 mod interrupt;
 mod killed;
+mod layers;
 mod linkcheck;
 mod lock;
 mod machines;

@@ -71,7 +71,7 @@ fn write_files(image: &Image, tree: &Tree, root: &Path, cancel: &Cancel) -> Resu
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         file.set_permissions(fs::Permissions::from_mode(mode(meta)))?;
-        fs::set_modified(&file, meta.mtime)?;
+        fs::set_modified(&file, meta.mtime.seconds, meta.mtime.nanoseconds)?;
         for other in others {
             fs::hard_link(&path, root.join(other))?;
         }

@@ -17,10 +17,11 @@ use std::path::PathBuf;
 pub use folder::write_folder;
 pub use stream::write_tar;
 
+use crate::archive::{self, Packing};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
-use crate::rootfs::{Guard, Guarded, Limits, Packing, StreamError};
+use crate::rootfs::{Guard, Guarded, Limits, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use tree::{Change, Inode, Node, Tree};
@@ -108,10 +109,15 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     let mut tree = Tree::default();
     for (number, (descriptor, _)) in image.layers.iter().enumerate() {
         let (mut changes, mut weight) = (Vec::new(), 0);
+        let mut left = LAYER_LIMIT;
         read_layer(image, number, cancel, &mut |ordinal, entry| {
             if ordinal == MOST_ENTRIES {
                 return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: MOST_ENTRIES }));
             }
+            // With the holes of sparse files, which are written as zeros.
+            left = left
+                .checked_sub(entry.head.size)
+                .ok_or(LayerFault::Stream(StreamError::TooLarge { limit: LAYER_LIMIT }))?;
             if let Some(change) = Change::read(inode(number, ordinal), entry).map_err(LayerFault::Stream)? {
                 weight += change.weight();
                 if weight > Limits::LAYER.names {
@@ -179,35 +185,38 @@ enum LayerFault {
     Other(RootfsError),
 }
 
-type LayerEntry<'e> = tar::Entry<'e, &'e mut dyn io::Read>;
+type LayerEntry<'e, 'r> = archive::Entry<'e, &'r mut dyn io::Read>;
 
 /// Reads a layer to its end, entry by entry, with each entry's place in it.
 fn read_layer(
     image: &Image,
     number: usize,
     cancel: &Cancel,
-    take: &mut dyn FnMut(usize, &mut LayerEntry<'_>) -> Result<(), LayerFault>,
+    take: &mut dyn FnMut(usize, &mut LayerEntry<'_, '_>) -> Result<(), LayerFault>,
 ) -> Result<(), RootfsError> {
     let (descriptor, path) = &image.layers[number];
-    let packing = Packing::of(&descriptor.media_type)
-        .ok_or_else(|| RootfsError::MediaType { media_type: descriptor.media_type.clone() })?;
+    if Packing::of(&descriptor.media_type).is_none() {
+        return Err(RootfsError::MediaType { media_type: descriptor.media_type.clone() });
+    }
     let guard = Guard::new(LAYER_LIMIT, cancel);
     let broken = |source| match source {
         StreamError::Cancelled(cancelled) => RootfsError::Cancelled(cancelled),
         source => RootfsError::Layer { digest: descriptor.digest.clone(), source },
     };
-    let inner = packing.decode(fs::File::open(path)?).map_err(|error| broken(StreamError::Broken(error)))?;
+    let (_, inner) =
+        archive::unpack(fs::File::open(path)?).map_err(|error| broken(StreamError::of(error)))?;
     let mut stream = Guarded { inner: io::BufReader::new(inner), guard: &guard };
-    let mut tar = tar::Archive::new(&mut stream as &mut dyn io::Read);
-    for (ordinal, entry) in tar.entries().map_err(|error| broken(guard.explain(error)))?.enumerate() {
-        let mut entry = entry.map_err(|error| broken(guard.explain(error)))?;
-        guard.allow(entry.size());
+    let mut reader = archive::Reader::new(&mut stream as &mut dyn io::Read);
+    let mut ordinal = 0;
+    while let Some(mut entry) = reader.next_entry().map_err(|error| broken(guard.explain(error)))? {
+        guard.allow(entry.head.stored);
         match take(ordinal, &mut entry) {
             Ok(()) => {}
             Err(LayerFault::Stream(StreamError::Broken(error))) => return Err(broken(guard.explain(error))),
             Err(LayerFault::Stream(source)) => return Err(broken(source)),
             Err(LayerFault::Other(error)) => return Err(error),
         }
+        ordinal += 1;
     }
     Ok(())
 }

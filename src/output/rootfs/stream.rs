@@ -6,6 +6,7 @@ use tar::EntryType;
 
 use super::tree::{Meta, Node, Tree};
 use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
+use crate::archive::Time;
 use crate::layer::tar::{Head, head};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
@@ -22,7 +23,7 @@ pub fn write_tar(
         let prefix = prefix(image, images.len(), split);
         let tree = tree_of(image, cancel)?;
         if !prefix.is_empty() {
-            let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() };
+            let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() };
             sink.write_all(&folder_head(&prefix, &meta))?;
         }
         for (path, node) in tree.iter() {

@@ -5,6 +5,7 @@ use std::io;
 use tar::EntryType;
 
 use super::LayerEntry;
+use crate::archive::{Head, Kind, Time};
 use crate::rootfs::names::{Folder, MOST_LINKS, MOST_PARTS, Names, Paths};
 use crate::rootfs::{StreamError, clean};
 
@@ -26,7 +27,7 @@ pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) uid: u64,
     pub(super) gid: u64,
-    pub(super) mtime: i64,
+    pub(super) mtime: Time,
     /// Extended attributes, as pax records, sorted.
     pub(super) records: Vec<(String, Vec<u8>)>,
 }
@@ -74,7 +75,7 @@ impl Node {
 
     /// A folder that engines make where a layer has only what is in it.
     fn between() -> Self {
-        Self::Folder(Meta { mode: 0o755, uid: 0, gid: 0, mtime: 0, records: Vec::new() })
+        Self::Folder(Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() })
     }
 
     /// What it takes in memory beside its own size, in bytes.
@@ -109,12 +110,9 @@ impl Change {
     }
 
     /// What an entry does; `None` for what is bookkeeping.
-    pub(super) fn read(inode: Inode, entry: &mut LayerEntry<'_>) -> Result<Option<Self>, StreamError> {
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            return Ok(None);
-        }
-        let written = text(&entry.path_bytes())?;
+    pub(super) fn read(inode: Inode, entry: &LayerEntry<'_, '_>) -> Result<Option<Self>, StreamError> {
+        let Head { kind, size, .. } = entry.head;
+        let written = text(&entry.head.path)?;
         let path = clean(&written)?;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
@@ -129,49 +127,31 @@ impl Change {
             }
             return Ok(Some(Self::Remove(join(folder, removed))));
         }
-        let link = entry.link_name_bytes().map(|bytes| text(&bytes)).transpose()?;
-        let link = || link.ok_or_else(|| invalid("a link without a target"));
-        let meta = meta(entry)?;
-        let size = entry.size();
-        let node = if kind.is_dir() || (kind.is_file() && written.ends_with('/')) {
-            Node::Folder(meta)
-        } else if kind.is_symlink() {
-            Node::Symlink { target: link()?, meta }
-        } else if kind.is_hard_link() {
-            return Ok(Some(Self::Link { target: clean(&link()?)?, path }));
-        } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-            Node::File { inode, size, meta }
-        } else {
-            let number = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
-            let header = entry.header();
-            let device = (number(header.device_major()), number(header.device_minor()));
-            Node::Special { entry_type: kind, device, meta }
+        let head = &entry.head;
+        let link = || match text(&head.link)? {
+            link if link.is_empty() => Err(invalid("a link without a target")),
+            link => Ok(link),
+        };
+        let meta = meta(head);
+        let node = match kind {
+            Kind::Folder => Node::Folder(meta),
+            Kind::Symlink => Node::Symlink { target: link()?, meta },
+            Kind::HardLink => return Ok(Some(Self::Link { target: clean(&link()?)?, path })),
+            Kind::File | Kind::OldSparse | Kind::Other(b'7') => Node::File { inode, size, meta },
+            Kind::Character => Node::Special { entry_type: EntryType::Char, device: head.device, meta },
+            Kind::Block => Node::Special { entry_type: EntryType::Block, device: head.device, meta },
+            Kind::Pipe => Node::Special { entry_type: EntryType::Fifo, device: head.device, meta },
+            Kind::Other(byte) => {
+                Node::Special { entry_type: EntryType::new(byte), device: head.device, meta }
+            }
         };
         Ok(Some(Self::Put(path, node)))
     }
 }
 
-fn meta(entry: &mut LayerEntry<'_>) -> Result<Meta, StreamError> {
-    let mut records: Vec<(String, Vec<u8>)> = Vec::new();
-    if let Some(extensions) = entry.pax_extensions().map_err(StreamError::Broken)? {
-        for extension in extensions {
-            let extension = extension.map_err(StreamError::Broken)?;
-            if let Some(key) = extension.key().ok().filter(|key| key.starts_with("SCHILY.xattr.")) {
-                records.push((key.to_owned(), extension.value_bytes().to_vec()));
-            }
-        }
-    }
-    records.sort();
-    let header = entry.header();
-    // Some writers leave fields empty that are zero.
-    let number = |number: io::Result<u64>| number.unwrap_or(0);
-    Ok(Meta {
-        mode: header.mode().map_err(StreamError::Broken)? & 0o7777,
-        uid: number(header.uid()),
-        gid: number(header.gid()),
-        mtime: i64::try_from(number(header.mtime())).unwrap_or(i64::MAX),
-        records,
-    })
+fn meta(head: &Head) -> Meta {
+    let Head { mode, uid, gid, mtime, .. } = *head;
+    Meta { mode, uid, gid, mtime, records: head.attributes.clone() }
 }
 
 fn text(bytes: &[u8]) -> Result<String, StreamError> {

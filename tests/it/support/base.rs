@@ -68,6 +68,36 @@ fn image(layout: &Path, platform: &str, text: &str) -> Value {
     descriptor
 }
 
+/// A layer: its tar, the bytes that are stored, and the media type that is said to be theirs.
+pub(crate) struct Layer {
+    pub(crate) tar: Vec<u8>,
+    pub(crate) stored: Vec<u8>,
+    pub(crate) media_type: &'static str,
+}
+
+/// Writes a layout of one image for linux/amd64 with the base's own layer and others on it.
+pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
+    let (tar, stored) = layer("the base\n");
+    let own = Layer { tar, stored, media_type: "application/vnd.oci.image.layer.v1.tar+gzip" };
+    let layers: Vec<&Layer> = std::iter::once(&own).chain(layers).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| digest_of(&layer.tar)).collect();
+    let mut config = fields.clone();
+    config["os"] = json!("linux");
+    config["architecture"] = json!("amd64");
+    config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
+    let config = blob(layout, "application/vnd.oci.image.config.v1+json", &document(&config));
+    let layers: Vec<Value> =
+        layers.iter().map(|layer| blob(layout, layer.media_type, &layer.stored)).collect();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
+    let mut manifest = blob(layout, media_type, &document(&manifest));
+    manifest["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+    let root = document(&json!({ "schemaVersion": 2, "manifests": [manifest] }));
+    fs::write(layout.join("index.json"), root).expect("a folder of the test");
+}
+
 /// A layer's tar, and the same compressed.
 fn layer(text: &str) -> (Vec<u8>, Vec<u8>) {
     let mut builder = tar::Builder::new(Vec::new());

@@ -1,0 +1,81 @@
+//! Archives unpacked as layouts, for what reads an image's blobs as files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::TransportError;
+use super::docker_archive::DockerArchive;
+use super::members::Members;
+use crate::oci::{Descriptor, Digest, media_type, to_vec};
+use crate::sys::cancel::Cancel;
+use crate::sys::fs;
+
+/// Unpacks an archive of a layout, or one of `docker save`, into an empty folder as a layout. Only files that a layout has
+/// are taken, each by its name in the layout, so that nothing can be written elsewhere. Nothing is verified.
+pub fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(), TransportError> {
+    let shown = archive.display().to_string();
+    let members = Members::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
+    let unpacking = Unpacking { folder, shown: &shown, cancel };
+    if members.has("oci-layout") {
+        unpacking.layout(&members)
+    } else if DockerArchive::is_one(&members) {
+        let (docker, entries) = DockerArchive::open(members, &shown, cancel)?;
+        unpacking.docker(&docker, &entries)
+    } else {
+        let reason = "it has neither a file `oci-layout` nor `manifest.json`".into();
+        Err(TransportError::NotAnImage { shown, reason })
+    }
+}
+
+struct Unpacking<'a> {
+    folder: &'a Path,
+    shown: &'a str,
+    cancel: &'a Cancel,
+}
+
+impl Unpacking<'_> {
+    fn layout(&self, members: &Members) -> Result<(), TransportError> {
+        for name in members.names() {
+            let Some(place) = place(name) else { continue };
+            if let Some(bytes) = members.read(name) {
+                self.write(&place, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn docker(&self, archive: &DockerArchive, entries: &[Descriptor]) -> Result<(), TransportError> {
+        let blob = |digest: &Digest| Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
+        for digest in archive.digests() {
+            if let Some((bytes, _)) = archive.read(digest) {
+                self.write(&blob(digest), bytes)?;
+            }
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries });
+        self.write(Path::new("index.json"), to_vec(&index).as_slice())?;
+        self.write(Path::new("oci-layout"), &br#"{"imageLayoutVersion":"1.0.0"}"#[..])
+    }
+
+    fn write(&self, place: &Path, mut bytes: impl io::Read) -> Result<(), TransportError> {
+        self.cancel.check()?;
+        let fault = |source| TransportError::Io { shown: self.shown.to_owned(), source };
+        let path = self.folder.join(place);
+        fs::create_dir_all(path.parent().unwrap_or(self.folder)).map_err(fault)?;
+        let mut file = fs::File::create(&path).map_err(fault)?;
+        io::copy(&mut bytes, &mut file).map_err(fault)?;
+        Ok(())
+    }
+}
+
+/// Where a file of an archive belongs in a layout; `None` for what is no part of one.
+fn place(name: &str) -> Option<PathBuf> {
+    let blob = |name: &str| {
+        let (algorithm, digits) = name.split_once('/')?;
+        format!("{algorithm}:{digits}").parse::<Digest>().ok()
+    };
+    let known =
+        matches!(name, "oci-layout" | "index.json") || name.strip_prefix("blobs/").and_then(blob).is_some();
+    known.then(|| PathBuf::from(name))
+}
