@@ -13,8 +13,9 @@ use super::commands::Context;
 use super::view::print;
 use crate::build;
 use crate::error::{ExitCode, Explain};
-use crate::kubernetes;
+use crate::kubernetes::{self, Left, Manifest};
 use crate::oci::Reference;
+use crate::report::{Event, Level};
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
@@ -28,8 +29,11 @@ const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 #[command(mut_arg("path", |path| path.hide(true)))]
 pub(super) struct ResolveOptions {
     /// A manifest, a folder of them, or `-` for standard input; repeatable and separated by commas
-    #[arg(short, long = "filename", value_name = "FILE", required = true, value_delimiter = ',', value_hint = ValueHint::AnyPath)]
+    #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "kustomize", value_delimiter = ',', value_hint = ValueHint::AnyPath)]
     filenames: Vec<PathBuf>,
+    /// A directory with a kustomization.yaml, which kubectl builds; repeatable
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    kustomize: Vec<PathBuf>,
     /// Look into folders inside of folders too
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -75,6 +79,28 @@ pub(crate) enum ManifestError {
         /// The project.
         path: String,
     },
+    /// A text is no YAML.
+    #[error("{shown}: {source}")]
+    Syntax {
+        /// The file.
+        shown: String,
+        /// Where and why.
+        source: kubernetes::Syntax,
+    },
+    /// References that are no whole values.
+    #[error("{} no image, for it is only a part of a value: {}", if places.len() == 1 { "a reference becomes" } else { "some references become" }, places.join(", "))]
+    Left {
+        /// Each as `FILE:LINE` with the word there.
+        places: Vec<String>,
+    },
+    /// kubectl is missing, or does not build a kustomization.
+    #[error("kubectl has not built the kustomization `{}`: {source}", path.display())]
+    Kustomize {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: ProcessError,
+    },
     /// kubectl is missing, or refuses.
     #[error("kubectl has not applied the manifests: {0}")]
     Kubectl(#[source] ProcessError),
@@ -92,9 +118,10 @@ impl Explain for ManifestError {
             Self::Read { source, .. } | Self::Io(source) => ExitCode::of_io(source),
             Self::NoManifests(_) => ExitCode::MissingFile,
             Self::Path(_) => ExitCode::Usage,
-            Self::NoRepository { .. } => ExitCode::Config,
-            Self::Kubectl(ProcessError::Cancelled(cancelled)) => cancelled.exit_code(),
-            Self::Kubectl(_) => ExitCode::Kubectl,
+            Self::NoRepository { .. } | Self::Syntax { .. } | Self::Left { .. } => ExitCode::Config,
+            Self::Kubectl(ProcessError::Cancelled(cancelled))
+            | Self::Kustomize { source: ProcessError::Cancelled(cancelled), .. } => cancelled.exit_code(),
+            Self::Kubectl(_) | Self::Kustomize { .. } => ExitCode::Kubectl,
         }
     }
 
@@ -107,6 +134,16 @@ impl Explain for ManifestError {
                 "add --repository registry.example/team, or `tags = [\"registry.example/team/app\"]` to its xbuild.toml"
                     .into(),
             ),
+            Self::Syntax { .. } => {
+                Some("a template is filled in first, as in `helm template … | xbuild resolve -f -`".into())
+            }
+            Self::Left { .. } => Some(
+                "make it a value of its own, as `[\"--image\", \"xbuild://PATH\"]`, or write the image's name there".into(),
+            ),
+            Self::Kustomize { source, .. } if source.is_not_found() => {
+                Some("install kubectl, or pipe `kustomize build` to `xbuild resolve -f -`".into())
+            }
+            Self::Kustomize { path, .. } => Some(format!("`kubectl kustomize {}` shows the same", path.display())),
             Self::Kubectl(error) if error.is_not_found() => Some("install kubectl, or pipe `xbuild resolve` to it".into()),
             Self::Kubectl(_) => Some("the images are pushed; run it again once kubectl can".into()),
         }
@@ -142,13 +179,10 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     if let Some(path) = &options.build.path {
         return Err(ManifestError::Path(path.clone()).into());
     }
-    let mut documents = Vec::new();
-    for path in &options.filenames {
-        for file in files(path, options.recursive)? {
-            documents.push(read(&file)?);
-        }
-    }
-    let projects: BTreeSet<String> = documents.iter().flat_map(|text| kubernetes::projects(text)).collect();
+    let documents = documents(context, options)?;
+    tell_left(context, &documents)?;
+    let projects: BTreeSet<String> =
+        documents.iter().flat_map(|document| document.manifest.projects()).collect();
     let mut images = BTreeMap::new();
     for path in projects {
         let image = build_and_push(context, options, &path)?;
@@ -156,7 +190,7 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     }
     let mut all = String::new();
     for document in &documents {
-        let text = kubernetes::replaced(document, &images);
+        let text = document.manifest.replaced(&images);
         if !all.is_empty() {
             if !all.ends_with('\n') {
                 all.push('\n');
@@ -168,6 +202,69 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
         all += &text;
     }
     Ok(all)
+}
+
+/// A manifest, and what it is called in messages.
+struct Document {
+    shown: String,
+    manifest: Manifest,
+}
+
+/// All that is named, in its order.
+fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Document>, ManifestError> {
+    let mut documents = Vec::new();
+    let mut add = |shown: String, text: &str, kustomized: bool| {
+        let manifest = Manifest::read(text, kustomized)
+            .map_err(|source| ManifestError::Syntax { shown: shown.clone(), source })?;
+        documents.push(Document { shown, manifest });
+        Ok(())
+    };
+    for path in &options.filenames {
+        if is_kustomization(path) {
+            add(format!("kustomization {}", path.display()), &kustomized(context, path)?, true)?;
+            continue;
+        }
+        for file in files(path, options.recursive)? {
+            let shown =
+                if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+            add(shown, &read(&file)?, false)?;
+        }
+    }
+    for path in &options.kustomize {
+        add(format!("kustomization {}", path.display()), &kustomized(context, path)?, true)?;
+    }
+    Ok(documents)
+}
+
+/// Tells of what looks like a reference and stays as it is. Where a cluster would run it, that is an error.
+fn tell_left(context: &Context<'_>, documents: &[Document]) -> Result<(), ManifestError> {
+    let mut places = Vec::new();
+    for document in documents {
+        for Left { line, word, kept } in &document.manifest.left {
+            let place = format!("{}:{line}: `{word}`", document.shown);
+            if *kept {
+                let text = format!("{place} is inside of a text or a key, and is left as it is");
+                let note = Event::Note { level: Level::Warning, platform: None, text };
+                context.view.reporter().report(note);
+            } else {
+                places.push(place);
+            }
+        }
+    }
+    if places.is_empty() { Ok(()) } else { Err(ManifestError::Left { places }) }
+}
+
+/// True for a directory that kustomize builds.
+fn is_kustomization(path: &Path) -> bool {
+    const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+    path != Path::new("-") && NAMES.iter().any(|name| path.join(name).is_file())
+}
+
+/// What a kustomization comes to.
+fn kustomized(context: &Context<'_>, path: &Path) -> Result<String, ManifestError> {
+    let cancel = context.cancel.within(KUBECTL, "kubectl");
+    let kubectl = Command::new("kubectl").here().arg("kustomize").arg(path);
+    kubectl.text(&cancel).map_err(|source| ManifestError::Kustomize { path: path.to_owned(), source })
 }
 
 /// Builds a project and pushes its image; the image's name with its digest.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use xbuild::error::ExitCode;
 
-use crate::support::command::Run;
+use crate::support::command::{Run, tool};
 use crate::support::docker::path_with;
 use crate::support::http;
 use crate::support::project::Project;
@@ -151,6 +151,56 @@ fn kubectl_itself_makes_what_runs_the_pushed_image() {
     let raw = tools::skopeo("linux/amd64").words("inspect --tls-verify=false --raw");
     let raw = raw.arg(format!("docker://{image}")).text();
     assert_eq!(crate::support::layout::digest_of(raw.as_bytes()), digest);
+}
+
+#[test]
+fn a_part_of_a_value_is_told_with_its_place() {
+    let (project, registry) = (projects(), Registry::open());
+    let resolve =
+        |words: &str| run(&project, &format!("resolve {words} --repository {}", registry.name("team"))).run();
+    let pod = "kind: Pod\nspec:\n  containers:\n  - {name: c, image: \"xbuild://front\", args: [\"--of=xbuild://back\"]}\n";
+    project.write("k8s/pod.yaml", pod);
+    let told =
+        resolve("-f k8s/pod.yaml").fails(ExitCode::Config, &["pod.yaml:4", "--of=xbuild://back", "hint"]);
+    assert_eq!(told.stdout, "");
+    assert!(!told.stderr.contains("compile"), "{}", told.stderr);
+    let texts = "kind: ConfigMap\ndata:\n  config.yaml: |\n    image: xbuild://front\n  json: '{\"image\": \"xbuild://front\"}'\n";
+    project.write("k8s/texts.yaml", texts);
+    let told = resolve("-f k8s/texts.yaml").success().tells(&["warning", "texts.yaml:4", "texts.yaml:5"]);
+    assert_eq!(told.stdout, texts);
+    project.write("k8s/broken.yaml", "image: xbuild://front\n{{ if x }}\n");
+    resolve("-f k8s/broken.yaml").fails(ExitCode::Config, &["broken.yaml", "line 2", "not YAML", "hint"]);
+    // What has no reference in it is not looked at.
+    project.write("k8s/broken.yaml", "{{ if x }}\nimage: debian\n");
+    assert_eq!(resolve("-f k8s/broken.yaml").success().stdout, "{{ if x }}\nimage: debian\n");
+}
+
+#[test]
+fn kustomizations_are_built_and_changed() {
+    let (project, registry) = (projects(), Registry::open());
+    let repository = registry.name("team");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: app\nspec:\n  containers:\n  - image: app:v1\n    name: app\n";
+    project.write("base/pod.yaml", pod);
+    let kustomization =
+        "# Ours.\nresources: [pod.yaml]\nimages:\n- name: app\n  newName: xbuild://front # built\n";
+    project.write("base/kustomization.yaml", kustomization);
+    let resolve = |words: &str| run(&project, &format!("resolve {words} --repository {repository}")).text();
+    let built = resolve("-k base");
+    assert!(built.contains(&format!("image: {repository}/front@sha256:")), "{built}");
+    assert_eq!(resolve("-f base"), built);
+    let digest = built.split_once("front@").and_then(|(_, rest)| rest.lines().next()).expect("a digest");
+    let changed = resolve("-f base/kustomization.yaml");
+    assert_eq!(
+        changed,
+        kustomization
+            .replace("xbuild://front # built", &format!("{repository}/front # built\n  digest: {digest}"))
+    );
+    // And kustomize makes the same of it.
+    project.write("base/kustomization.yaml", &changed);
+    assert_eq!(tool("kubectl").words("kustomize base").folder(project.folder()).text(), built);
+    project.write("base/kustomization.yaml", "resources: [nowhere.yaml]\n");
+    let failed = run(&project, "resolve -k base").run();
+    failed.fails(ExitCode::Kubectl, &["base", "nowhere.yaml", "hint"]);
 }
 
 #[test]
