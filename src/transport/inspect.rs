@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Referrer, Source, TransportError};
 use crate::archive::{self, Kind, Packing};
 use crate::layout::entry::is_document;
-use crate::oci::{Descriptor, Digest, annotation, media_type};
+use crate::oci::{Descriptor, Digest, annotation};
 use crate::platform::Platform;
 use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;

@@ -12,7 +12,7 @@ use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::registry::RegistryError;
 use crate::rootfs::{Ending, LayerIndex, Limits, StreamError, scan_to_end};
 use crate::sys::cancel::Cancel;
-use crate::transport::{Source, TransportError};
+use crate::transport::{Blob, Source, TransportError};
 
 /// How many bytes are handed over at once.
 const PIECE: usize = 256 << 10;

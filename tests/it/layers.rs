@@ -160,6 +160,7 @@ fn times_before_1970_and_parts_of_seconds_stay() {
 
 #[test]
 fn a_layer_is_what_its_bytes_are_and_that_is_said() {
+    type Case<'c> = (&'c dyn Fn(&[u8]) -> Vec<u8>, &'static str, &'static str);
     let tar = |text: &[u8]| {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
@@ -173,7 +174,7 @@ fn a_layer_is_what_its_bytes_are_and_that_is_said() {
     let skippable =
         |bytes: &[u8]| [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7], zstd(bytes).as_slice()].concat();
     let same: fn(&[u8]) -> Vec<u8> = <[u8]>::to_vec;
-    let cases: [(&dyn Fn(&[u8]) -> Vec<u8>, &str, &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&same, GZIP, TAR),
         (&same, ZSTD, TAR),
         (&gzip, TAR, GZIP),
