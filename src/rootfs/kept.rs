@@ -15,7 +15,7 @@ use crate::sys::fs;
 /// A kept index of more bytes than this is not read. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
 /// Raised whenever an index of the same layer comes to say something else.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Why there is no index of a layer.
 #[derive(Debug, thiserror::Error)]

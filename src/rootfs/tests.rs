@@ -150,7 +150,15 @@ fn the_end_of_an_archive_is_looked_at() {
 /// A layer with a folder at each of these paths.
 fn files(paths: impl Iterator<Item = String>) -> LayerIndex {
     let entries = paths.map(|path| (path, Change::Put(Node::folder()))).collect();
-    LayerIndex { diff_id: Digest::of(b""), size: 0, opaque: Vec::new(), whiteouts: Vec::new(), entries }
+    LayerIndex {
+        diff_id: Digest::of(b""),
+        size: 0,
+        packing: Packing::Plain,
+        opaque: Vec::new(),
+        whiteouts: Vec::new(),
+        entries,
+        refused: Vec::new(),
+    }
 }
 
 #[test]
@@ -161,7 +169,7 @@ fn a_path_deeper_than_any_that_is_meant_is_refused_where_it_is_read_and_where_it
     header.set_size(0);
     header.set_mode(0o644);
     tar.append_data(&mut header, &deep, std::io::empty()).unwrap();
-    let read = read(&tar.into_inner().unwrap(), Packing::Plain, Limits::LAYER);
+    let read = read(&tar.into_inner().unwrap(), Limits::LAYER);
     assert!(matches!(read, Err(StreamError::Deep { depth: 300, .. })), "{read:?}");
     // By way of a link it may become as deep.
     let half = vec!["a"; 200].join("/");
