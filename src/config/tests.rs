@@ -64,7 +64,7 @@ fn every_key_of_the_schema_is_accepted_by_the_parser() {
     let value: serde_json::Value = toml::from_str(text).unwrap();
     keys_that_lack(project_schema(), &value, "", &mut missing);
     assert_eq!(missing, [""; 0], "the example lacks these keys");
-    assert_eq!(document.value.files.unwrap().len(), 2);
+    assert_eq!(document.value.files.unwrap().len(), 3);
 }
 
 /// The schema's keys that no part of `value` has.
@@ -82,8 +82,18 @@ fn keys_that_lack(
                 None => missing.push(format!("{path}{key}")),
             }
         }
-        if let (Some(items), Some(first)) = (schema.get("items"), value.get(0)) {
-            keys_that_lack(items, first, path, missing);
+        if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+            // Some keys exclude each other, so that what one item lacks another may have.
+            let lacking = values.iter().map(|value| {
+                let mut lacking = Vec::new();
+                keys_that_lack(items, value, path, &mut lacking);
+                lacking
+            });
+            missing.extend(
+                lacking
+                    .reduce(|kept, other| kept.into_iter().filter(|key| other.contains(key)).collect())
+                    .unwrap_or_default(),
+            );
         }
         if let (Some(other), Some(table)) = (schema.get("additionalProperties"), value.as_object())
             && let Some(first) = table.values().next()
