@@ -20,6 +20,7 @@ use crate::platform::Platform;
 use crate::registry::ImageName;
 
 mod annotation;
+mod cargo;
 mod check;
 mod destinations;
 mod error;

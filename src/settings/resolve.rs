@@ -16,9 +16,9 @@ use super::flags::Flags;
 use super::origin::{Origin, Sourced};
 use super::platforms::{known_platform, triple};
 use super::{
-    BaseSource, CargoSettings, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings,
-    DebianSources, LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay,
-    check, image, packages, registries, values,
+    BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings, DebianSources,
+    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, check, image,
+    packages, registries, values,
 };
 
 /// What surrounds the process.
@@ -78,10 +78,10 @@ impl<'a> ScopedFlag<'a> {
 
 pub(super) struct Sources<'a> {
     pub(super) flags: &'a Flags,
-    environment: &'a Environment,
+    pub(super) environment: &'a Environment,
     pub(super) project: &'a [Document<ProjectFile>],
     user: Option<&'a Document<UserFile>>,
-    host: &'a Host,
+    pub(super) host: &'a Host,
     /// The platform tables of each document of `project`, by platform.
     tables: Vec<BTreeMap<Platform, &'a PlatformTable>>,
 }
@@ -152,7 +152,7 @@ fn platform_tables(document: &Document<ProjectFile>) -> Result<BTreeMap<Platform
 
 impl<'a> Sources<'a> {
     /// The first document's value for something.
-    fn project_value<T>(&self, get: impl Fn(&'a ProjectFile) -> Option<T>) -> Option<T> {
+    pub(super) fn project_value<T>(&self, get: impl Fn(&'a ProjectFile) -> Option<T>) -> Option<T> {
         self.project.iter().find_map(|document| get(&document.value))
     }
 
@@ -413,97 +413,6 @@ impl<'a> Sources<'a> {
             .or_else(|| self.of_project(|file| file.timeout.as_ref()))
             .or_else(|| self.of_user(|file| file.timeout.as_ref()));
         found.map_or(Ok(DEFAULT_TIMEOUT), |found| parsed(&found, |found| values::duration(found.text)))
-    }
-
-    fn cargo(&self) -> CargoSettings {
-        let flags = self.flags;
-        let list = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
-            if given.is_empty() {
-                self.project_value(get).cloned().unwrap_or_default()
-            } else {
-                given.to_vec()
-            }
-        };
-        let set = |given: bool, get: fn(&ProjectFile) -> Option<bool>| {
-            given || self.project_value(get).unwrap_or_default()
-        };
-        let features = list(&flags.features, |file| file.payload.features.as_ref());
-        let features =
-            features.iter().flat_map(|text| text.split([',', ' '])).filter(|text| !text.is_empty());
-        // A choice of programs on the command line replaces the file's, whichever way each is made.
-        let chosen =
-            !flags.bins.is_empty() || flags.all_bins || !flags.examples.is_empty() || flags.all_examples;
-        let programs = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
-            if chosen { given.to_vec() } else { list(&[], get) }
-        };
-        let all = |given: bool, get: fn(&ProjectFile) -> Option<bool>| {
-            if chosen { given } else { set(false, get) }
-        };
-        // So does a choice of packages.
-        let exclude = list(&flags.exclude, |file| file.payload.exclude.as_ref());
-        let workspace = flags.workspace
-            || flags.packages.is_empty()
-                && (!exclude.is_empty() || set(false, |file| file.payload.workspace));
-        CargoSettings {
-            packages: if workspace {
-                Vec::new()
-            } else {
-                list(&flags.packages, |file| file.payload.packages.as_ref())
-            },
-            bins: programs(&flags.bins, |file| file.payload.bins.as_ref()),
-            all_bins: all(flags.all_bins, |file| file.payload.all_bins),
-            examples: programs(&flags.examples, |file| file.payload.examples.as_ref()),
-            all_examples: all(flags.all_examples, |file| file.payload.all_examples),
-            workspace,
-            exclude,
-            features: features.map(str::to_owned).collect(),
-            all_features: set(flags.all_features, |file| file.payload.all_features),
-            no_default_features: set(flags.no_default_features, |file| file.payload.no_default_features),
-            profile: flags
-                .profile
-                .clone()
-                .or_else(|| self.project_value(|file| file.payload.profile.clone()))
-                .unwrap_or_else(|| "release".to_owned()),
-            locked: set(flags.locked, |file| file.payload.locked),
-            offline: flags.offline,
-            frozen: flags.frozen,
-            target_dir: self.target_dir(),
-            variables: self.cargo_variables(),
-            jobs: flags.jobs,
-            verbose: flags.verbose,
-            allow_native_cpu: set(false, |file| file.payload.allow_native_cpu),
-        }
-    }
-
-    /// Where cargo builds, if that is said where relative paths count from the folder that the user stands in.
-    fn target_dir(&self) -> Option<PathBuf> {
-        let variable = || {
-            ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().find_map(|name| self.environment.path(name))
-        };
-        self.flags.target_dir.clone().or_else(variable).map(|path| self.host.folder.join(path))
-    }
-
-    /// See [`CargoSettings::variables`].
-    fn cargo_variables(&self) -> Vec<(String, PathBuf)> {
-        let names_path = |name: &str, value: &Path| match name {
-            // It may begin with `{workspace-root}`.
-            "CARGO_BUILD_BUILD_DIR" => !value.to_string_lossy().starts_with('{'),
-            "RUSTC_WRAPPER"
-            | "RUSTC_WORKSPACE_WRAPPER"
-            | "CARGO_BUILD_RUSTC_WRAPPER"
-            | "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER" => value.components().count() > 1,
-            _ => {
-                name.starts_with("CARGO_TARGET_")
-                    && name.ends_with("_LINKER")
-                    && value.components().count() > 1
-            }
-        };
-        let found = self.environment.iter().filter_map(|(name, value)| {
-            let (name, path) = (name.to_str()?, Path::new(value));
-            let counts = !value.is_empty() && path.is_relative() && names_path(name, path);
-            counts.then(|| (name.to_owned(), self.host.folder.join(path)))
-        });
-        found.collect()
     }
 
     fn tags(&self) -> Result<Vec<String>, Error> {

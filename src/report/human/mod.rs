@@ -41,11 +41,11 @@ fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
                 (Some(reason), _) => (format!("allowed[{check}]:"), format!("reason: {}", line(reason))),
                 (None, Severity::Error) => (
                     paint.error(&format!("error[{check}]:")),
-                    format!("{} {}", paint.word("hint:"), lines(&finding.remedy.to_string())),
+                    format!("{} {}", paint.word("hint:"), lines(&finding.remedy)),
                 ),
                 (None, Severity::Warning) => {
                     let kind = paint.warning(&format!("warning[{check}]:"));
-                    (kind, format!("{} {}", paint.word("hint:"), lines(&finding.remedy.to_string())))
+                    (kind, format!("{} {}", paint.word("hint:"), lines(&finding.remedy)))
                 }
             };
             // Most problems name the file themselves.
