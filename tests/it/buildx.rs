@@ -147,7 +147,7 @@ fn outputs_that_contradict_each_other() {
         ("-o type=oci,dst=x", "unknown field of an output `dst`"),
         ("-o type=local", "is not an output"),
         ("-o type=oci,dest=x,force-compression=true", "is not an output"),
-        ("--annotation org.example:k=v", "unknown level of an annotation"),
+        ("--annotation indx:k=v", "unknown level of an annotation"),
         ("--annotation manifest[linux/s390x]:k=v", "not one of the platforms"),
     ] {
         project.build().words(words).run().fails(ExitCode::Usage, &[expected, "hint"]);
