@@ -209,8 +209,15 @@ fn history(base: Option<&Value>, parts: &Parts<'_>, created: &str) -> Result<Val
         Some(Value::Array(entries)) => entries.clone(),
         Some(_) => return Err(ImageError::BaseConfig { field: "history", expected: "a list" }),
     };
-    // Readers pair entries with layers. A base without a history, which is allowed, gets entries that say so.
-    let layers = history.iter().filter(|entry| entry["empty_layer"] != true).count();
+    // Readers pair entries with layers. A base without a history, which is allowed, gets entries that say so; what one
+    // tells beyond its layers has made none of them.
+    let mut layers = 0;
+    for entry in history.iter_mut().filter(|entry| entry["empty_layer"] != true) {
+        layers += 1;
+        if layers > parts.base_layers.len() && entry.is_object() {
+            entry["empty_layer"] = true.into();
+        }
+    }
     for _ in layers..parts.base_layers.len() {
         history.push(json!({ "created_by": "a layer of the base image" }));
     }
@@ -290,10 +297,19 @@ fn environment(base: Option<&Value>, changes: &BTreeMap<String, String>) -> Resu
     }
     for (name, value) in changes {
         let new = format!("{name}={value}");
-        match variables.iter_mut().find(|variable| is(variable, name)) {
-            Some(variable) => *variable = new,
+        match variables.iter().position(|variable| is(variable, name)) {
+            Some(at) => {
+                variables[at] = new;
+                // Of a variable that the base has several times, engines take the last.
+                let later = variables.split_off(at + 1);
+                variables.extend(later.into_iter().filter(|variable| !is(variable, name)));
+            }
             None => variables.push(new),
         }
+    }
+    // Engines start no program with such a one.
+    if variables.iter().any(|variable| variable.find('=').is_none_or(|at| at == 0)) {
+        return Err(ImageError::BaseConfig { field: "Env", expected: "a list of NAME=value" });
     }
     Ok(variables)
 }
@@ -475,17 +491,38 @@ mod tests {
     }
 
     #[test]
+    fn a_history_of_more_than_the_layers_is_paired_with_those_that_there_are() {
+        let base =
+            json!({ "history": [{ "created_by": "one" }, { "empty_layer": true }, { "created_by": "two" }] });
+        let (_, config) = assemble(&base, &ImageSettings::default());
+        let empty: Vec<bool> =
+            config["history"].as_array().unwrap().iter().map(|entry| entry["empty_layer"] == true).collect();
+        assert_eq!(empty, [false, true, true, false]);
+        assert_eq!(config["history"][2]["created_by"], "two");
+    }
+
+    #[test]
+    fn a_variable_that_the_base_has_twice_is_changed_for_good() {
+        let base = json!({ "config": { "Env": ["A=1", "PATH=/bin", "A=2", "B=1", "B=2"] } });
+        let env = BTreeMap::from([("A".into(), "3".into())]);
+        let (_, config) = assemble(&base, &ImageSettings { env, ..ImageSettings::default() });
+        assert_eq!(config["config"]["Env"], json!(["A=3", "PATH=/bin", "B=1", "B=2"]));
+    }
+
+    #[test]
     fn a_base_of_the_wrong_shape_is_an_error_that_names_the_field() {
-        let base = json!({ "config": { "Env": "PATH=/bin" } });
-        let parts = Parts {
-            platform: &"linux/amd64".parse().unwrap(),
-            base_config: &base,
-            base_layers: &[],
-            layers: &[],
-            settings: &ImageSettings::default(),
-            created: 0,
-            annotations: &BTreeMap::new(),
-        };
-        assert!(matches!(Image::assemble(&parts), Err(ImageError::BaseConfig { field: "Env", .. })));
+        for env in [json!("PATH=/bin"), json!(["PATH=/bin", "UNNAMED"]), json!(["=1"])] {
+            let base = json!({ "config": { "Env": env } });
+            let parts = Parts {
+                platform: &"linux/amd64".parse().unwrap(),
+                base_config: &base,
+                base_layers: &[],
+                layers: &[],
+                settings: &ImageSettings::default(),
+                created: 0,
+                annotations: &BTreeMap::new(),
+            };
+            assert!(matches!(Image::assemble(&parts), Err(ImageError::BaseConfig { field: "Env", .. })));
+        }
     }
 }

@@ -6,6 +6,8 @@
 pub mod additions;
 pub mod apt;
 pub mod layout;
+#[cfg(test)]
+mod properties;
 pub mod registry;
 mod select;
 

@@ -91,15 +91,17 @@ pub enum Untagged {
 fn replaces(new: &Value, old: &Value, untagged: Untagged) -> bool {
     let name = |entry: &Value, key| entry["annotations"][key].as_str().map(ToOwned::to_owned);
     let (new_tag, old_tag) = (name(new, annotation::REF_NAME), name(old, annotation::REF_NAME));
-    if old_tag.is_none() {
-        let earlier_build = untagged == Untagged::Replace && old["mediaType"] == media_type::INDEX;
+    if old_tag.is_none() && name(old, annotation::CONTAINERD_NAME).is_none() {
+        // An artifact is no build, whatever it is listed in.
+        let is_build = old["mediaType"] == media_type::INDEX && old["artifactType"].is_null();
+        let earlier_build = untagged == Untagged::Replace && is_build;
         return earlier_build || old["digest"] == new["digest"];
     }
-    if new_tag != old_tag {
+    if old_tag.is_some() && new_tag != old_tag {
         return false;
     }
     match (name(new, annotation::CONTAINERD_NAME), name(old, annotation::CONTAINERD_NAME)) {
         (Some(new), Some(old)) => new == old,
-        _ => true,
+        _ => old_tag.is_some(),
     }
 }

@@ -11,6 +11,8 @@ mod descriptor;
 mod digest;
 mod json;
 mod reference;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use descriptor::{Descriptor, Encoded, PlatformFields};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};

@@ -14,12 +14,12 @@ use crate::sys::fs::{self, TempDir};
 use crate::verify;
 
 /// A layout that is written by hand.
-struct Hand {
+pub(super) struct Hand {
     folder: TempDir,
 }
 
 impl Hand {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let hand = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir_all(hand.path().join("blobs/sha256")).unwrap();
         fs::write_atomic(&hand.path().join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)
@@ -27,30 +27,30 @@ impl Hand {
         hand
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("image")
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         self.path().display().to_string()
     }
 
     /// Another place beside it.
-    fn beside(&self, name: &str) -> String {
+    pub(super) fn beside(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn put(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
+    pub(super) fn put(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
         let digest = Digest::of(bytes);
         fs::write_atomic(&crate::layout::blob(&self.path(), &digest), bytes, 0o644).unwrap();
         Descriptor::new(media_type, digest, bytes.len() as u64)
     }
 
-    fn document(&self, media_type: &str, document: &Value) -> Descriptor {
+    pub(super) fn document(&self, media_type: &str, document: &Value) -> Descriptor {
         self.put(media_type, &Encoded::new(media_type, document).bytes)
     }
 
-    fn image_of(&self, platform: &str, layers: &[Descriptor]) -> Descriptor {
+    pub(super) fn image_of(&self, platform: &str, layers: &[Descriptor]) -> Descriptor {
         let fields = platform.parse::<Platform>().unwrap().fields();
         let mut config = json!(fields);
         config["rootfs"] = json!({ "type": "layers", "diff_ids": layers.iter().map(|layer| &layer.digest).collect::<Vec<_>>() });
@@ -61,17 +61,17 @@ impl Hand {
         entry
     }
 
-    fn image(&self, platform: &str) -> Descriptor {
+    pub(super) fn image(&self, platform: &str) -> Descriptor {
         self.image_of(platform, &[self.put(media_type::LAYER, format!("layer of {platform}").as_bytes())])
     }
 
-    fn index(&self, entries: &[Descriptor]) -> Descriptor {
+    pub(super) fn index(&self, entries: &[Descriptor]) -> Descriptor {
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries });
         self.document(media_type::INDEX, &index)
     }
 
     /// A manifest that is no image.
-    fn artifact(&self, kind: &str, subject: Option<&Descriptor>) -> Descriptor {
+    pub(super) fn artifact(&self, kind: &str, subject: Option<&Descriptor>) -> Descriptor {
         let empty = self.put("application/vnd.oci.empty.v1+json", b"{}");
         let mut document = json!({
             "schemaVersion": 2, "mediaType": media_type::MANIFEST, "artifactType": kind, "config": empty, "layers": [empty],
@@ -83,14 +83,14 @@ impl Hand {
         self.document(media_type::MANIFEST, &document)
     }
 
-    fn list(&self, entries: &[Descriptor]) {
+    pub(super) fn list(&self, entries: &[Descriptor]) {
         let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string();
         fs::write_atomic(&self.path().join("index.json"), index.as_bytes(), 0o644).unwrap();
     }
 }
 
 /// A tag, or a tag and a whole name.
-fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
+pub(super) fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
     for (key, name) in [annotation::REF_NAME, annotation::CONTAINERD_NAME].into_iter().zip(names) {
         entry.annotations.insert(key.into(), (*name).into());
     }

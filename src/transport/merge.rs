@@ -72,14 +72,15 @@ struct Entry<'a> {
 }
 
 /// Merges the manifests of some sources in platform order. Where two differ for one platform, that is an error, but
-/// manifests of `base`, the index that is added to, are replaced. An attestation goes with its image. What one source
-/// has several times is its own affair, and stays.
+/// manifests of `base`, the index that is added to, are replaced; what else it has stays, in its order. An attestation
+/// goes with its image. What one source has several times is its own affair, and stays.
 pub fn merge<'a>(
     base: Option<&'a Source>,
     sources: &'a [Source],
     annotations: &IndexAnnotations,
 ) -> Result<Merged<'a>, TransportError> {
     let all: Vec<&Source> = base.into_iter().chain(sources).collect();
+    let added_to = base.map(AddedTo::read).transpose()?.flatten();
     let mut entries: Vec<Entry<'a>> = Vec::new();
     for (number, source) in all.iter().enumerate() {
         for manifest in source.manifests(source.root())? {
@@ -88,15 +89,19 @@ pub fn merge<'a>(
                 descriptor.platform = Some(platform.fields());
             }
             // Names are of entries in a layout's index.
-            descriptor.forget_entry();
+            if number > 0 || added_to.is_none() {
+                descriptor.forget_entry();
+            }
             let platform = source.identity(&manifest)?;
             let entry = Entry { descriptor, platform, source: number, shown: source.shown() };
             add(&mut entries, entry, base.is_some())?;
         }
     }
-    keep_attestations_of_known(&mut entries);
-    // Attestations stand behind all images, in the order in which they came.
-    entries.sort_by(|a, b| (a.platform.is_none(), &a.platform).cmp(&(b.platform.is_none(), &b.platform)));
+    let mut entries = match &added_to {
+        Some(document) => document.with_attestations(entries),
+        None => with_attestations(entries),
+    };
+    sort(&mut entries, added_to.is_some());
     for entry in &mut entries {
         for (platform, key, value) in &annotations.manifests {
             let is_for = |wanted: &Platform| entry.platform.as_ref().is_some_and(|own| wanted.covers(own));
@@ -105,20 +110,25 @@ pub fn merge<'a>(
             }
         }
     }
-    let descriptors: Vec<&Descriptor> = entries.iter().map(|entry| &entry.descriptor).collect();
-    let mut document = json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::INDEX,
-        "manifests": descriptors,
-    });
-    // An index that is added to stays what it is.
-    let mut common = match base {
-        Some(base) => common_annotations(&[base])?,
+    let listed = |entry: &Entry<'_>| match &added_to {
+        Some(document) if entry.source == 0 => document.entry(&entry.descriptor),
+        _ => json!(entry.descriptor),
+    };
+    let descriptors: Vec<Value> = entries.iter().map(listed).collect();
+    let annotated = match &added_to {
+        Some(_) => Map::new(),
         None => common_annotations(&all)?,
     };
-    common.extend(annotations.index.iter().map(|(key, value)| (key.clone(), value.clone().into())));
-    if !common.is_empty() {
-        document["annotations"] = common.into();
+    let mut document = added_to.map_or_else(|| json!({}), |added_to| added_to.document);
+    document["schemaVersion"] = 2.into();
+    document["mediaType"] = media_type::INDEX.into();
+    document["manifests"] = descriptors.into();
+    let ours = annotations.index.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+    if !document["annotations"].is_object() && !document["annotations"].is_null() {
+        document["annotations"] = json!({});
+    }
+    for (key, value) in annotated.into_iter().chain(ours) {
+        document["annotations"][key] = value;
     }
     let mut index = Encoded::new(media_type::INDEX, &document);
     index.descriptor.annotations.clone_from(&annotations.descriptor);
@@ -131,10 +141,11 @@ pub fn merge<'a>(
 
 /// Adds an entry to those that are there; with `append` those of the first source make room.
 fn add<'a>(entries: &mut Vec<Entry<'a>>, entry: Entry<'a>, append: bool) -> Result<(), TransportError> {
-    if entries
-        .iter()
-        .any(|known| known.platform == entry.platform && known.descriptor.digest == entry.descriptor.digest)
-    {
+    if entries.iter().any(|known| {
+        known.source != entry.source
+            && known.platform == entry.platform
+            && known.descriptor.digest == entry.descriptor.digest
+    }) {
         return Ok(());
     }
     let Some(platform) = &entry.platform else {
@@ -152,13 +163,73 @@ fn add<'a>(entries: &mut Vec<Entry<'a>>, entry: Entry<'a>, append: bool) -> Resu
     Ok(())
 }
 
+/// The index that is added to, as it is: it may hold what we do not know.
+struct AddedTo {
+    document: Value,
+    /// Its own entries, and what is read of each.
+    entries: Vec<(Descriptor, Value)>,
+}
+
+impl AddedTo {
+    /// None for a single manifest, which makes a new index.
+    fn read(base: &Source) -> Result<Option<Self>, TransportError> {
+        if !media_type::is_index(&base.root().media_type) {
+            return Ok(None);
+        }
+        let document = base.json(base.root())?;
+        let listed = document["manifests"].as_array().into_iter().flatten();
+        let entries = listed
+            .filter_map(|entry| Some((serde_json::from_value(entry.clone()).ok()?, entry.clone())))
+            .collect();
+        Ok(Some(Self { document, entries }))
+    }
+
+    /// An entry as it was written, unless something of it is new.
+    fn entry(&self, descriptor: &Descriptor) -> Value {
+        let own = self.entries.iter().find(|(read, _)| read == descriptor);
+        own.map_or_else(|| json!(descriptor), |(_, written)| written.clone())
+    }
+
+    /// Those of an index that is added to stay where they were about nothing before.
+    fn with_attestations<'a>(&self, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
+        let own: Vec<String> = self.entries.iter().map(|(read, _)| read.digest.to_string()).collect();
+        retain_attestations(entries, &|entry, about| {
+            entry.source == 0 && own.iter().all(|digest| digest != about)
+        })
+    }
+}
+
 /// An attestation of an image that another one has replaced is about nothing.
-fn keep_attestations_of_known(entries: &mut Vec<Entry<'_>>) {
+fn with_attestations(entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
+    retain_attestations(entries, &|_, _| false)
+}
+
+fn retain_attestations<'a>(
+    mut entries: Vec<Entry<'a>>,
+    stays: &dyn Fn(&Entry<'_>, &str) -> bool,
+) -> Vec<Entry<'a>> {
     let known: Vec<String> = entries.iter().map(|entry| entry.descriptor.digest.to_string()).collect();
     entries.retain(|entry| {
         let about = entry.descriptor.annotation(annotation::DOCKER_REFERENCE_DIGEST);
-        about.is_none_or(|digest| known.iter().any(|known| known == digest))
+        about.is_none_or(|digest| known.iter().any(|known| known == digest) || stays(entry, digest))
     });
+    entries
+}
+
+/// Brings entries into platform order; attestations stand behind all images, in the order in which they came. Engines
+/// take the first of several that serve them, so the entries of an index that is added to keep their order, and each new
+/// one goes before the first that is behind it.
+fn sort(entries: &mut Vec<Entry<'_>>, append: bool) {
+    let (mut sorted, mut new): (Vec<_>, Vec<_>) =
+        std::mem::take(entries).into_iter().partition(|entry| append && entry.source == 0);
+    let key = |entry: &Entry<'_>| (entry.platform.is_none(), entry.platform.clone());
+    new.sort_by_key(key);
+    for entry in new {
+        let own = key(&entry);
+        let at = sorted.iter().position(|known| key(known) > own).unwrap_or(sorted.len());
+        sorted.insert(at, entry);
+    }
+    *entries = sorted;
 }
 
 /// The annotations that all indexes among the sources agree on; a manifest's are its own.

@@ -30,6 +30,8 @@ mod kind;
 mod location;
 mod members;
 mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod opener;
 mod partial;
 mod push;
