@@ -17,6 +17,7 @@ mod harness;
 mod hello;
 mod histories;
 mod host_builds;
+mod hostile_layers;
 mod image_stores;
 mod interrupt;
 mod killed;
