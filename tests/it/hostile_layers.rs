@@ -127,9 +127,12 @@ fn build(layer: Layer, what: &str) -> (Project, Finished) {
     (project, finished)
 }
 
+/// What a layer is, how it is made, and the words by which it is refused.
+type Refused = (&'static str, fn() -> Layer, &'static str);
+
 #[test]
 fn what_is_small_and_would_take_gigabytes_is_refused() {
-    let cases: [(&str, fn() -> Layer, &str); 3] = [
+    let cases: [Refused; 3] = [
         ("too deep", too_deep, "folders deep, and more than 256 are not read"),
         ("implied", implied, "the paths in it take more than 268435456 bytes"),
         ("long path", long_path, "more than Linux takes"),
