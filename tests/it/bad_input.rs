@@ -49,7 +49,7 @@ fn several_binaries_without_a_choice() {
 #[test]
 fn an_unknown_platform() {
     let project = Project::quick("app");
-    for (given, meant) in [("linux/amd46", "linux/amd64"), ("linux/amr64", "linux/arm64")] {
+    for (given, meant) in [("linux/amd46", "linux/amd64"), ("lnux/arm64", "linux/arm64")] {
         let words = [given, "did you mean", meant];
         project.build().args(["--platform", given]).run().fails(ExitCode::UnknownPlatform, &words);
     }
