@@ -158,8 +158,8 @@ fn a_layer_without_end_is_not_read_to_its_end() {
     });
     setup.put("bomb", config.to_string().as_bytes(), &layer, "application/vnd.oci.image.layer.v1.tar+zstd");
     let finished = setup.build("team/base:bomb");
-    let finished =
-        finished.fails(ExitCode::CorruptBase, &[&digest_of(&layer), "the pax records of an entry take more than"]);
+    let finished = finished
+        .fails(ExitCode::CorruptBase, &[&digest_of(&layer), "the pax records of an entry take more than"]);
     assert!(finished.elapsed.as_secs() < 60, "{}", finished.describe());
 }
 
