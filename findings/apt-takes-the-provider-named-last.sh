@@ -12,8 +12,8 @@ changed() { echo "changed: $*"; exit 1; }
 
 version=2.6.2
 apt-get download -qq "apt=$version" "libapt-pkg6.0=$version" 2>/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
-export LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu
+for package in *.deb; do dpkg -x "$package" unpacked; done
+export LD_LIBRARY_PATH=$work/unpacked/usr/lib/x86_64-linux-gnu
 mkdir -p mirror state/lists/partial cache/archives/partial etc
 : > status
 echo "deb [trusted=yes] file:$work/mirror ./" > etc/sources.list
@@ -30,8 +30,8 @@ paragraph() { # NAME FIELDS...
 }
 chosen() {
     rm -rf state/lists cache/*.bin && mkdir -p state/lists/partial
-    root/usr/bin/apt-get -q update >/dev/null 2>&1
-    root/usr/bin/apt-get -s --no-install-recommends install wanting 2>/dev/null | sed -n 's/^Inst \([pq]\) .*/\1/p'
+    unpacked/usr/bin/apt-get -q update >/dev/null 2>&1
+    unpacked/usr/bin/apt-get -s --no-install-recommends install wanting 2>/dev/null | sed -n 's/^Inst \([pq]\) .*/\1/p'
 }
 
 { paragraph wanting 'Depends: virtual'; paragraph p 'Provides: virtual'; paragraph q 'Provides: virtual'; } > mirror/Packages

@@ -13,9 +13,9 @@ changed() { echo "changed: $*"; exit 1; }
 version='1:14.0.6-12'
 apt-get download -qq "clang-14=$version" "libclang-cpp14=$version" "libllvm14=$version" "libclang-common-14-dev=$version" \
     libedit2 libz3-4 libxml2 libicu72 libtinfo6 libbsd0 libmd0 2>/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
-export LD_LIBRARY_PATH=$work/root/usr/lib/llvm-14/lib:$work/root/usr/lib/x86_64-linux-gnu
-clang=$work/root/usr/lib/llvm-14/bin/clang
+for package in *.deb; do dpkg -x "$package" unpacked; done
+export LD_LIBRARY_PATH=$work/unpacked/usr/lib/llvm-14/lib:$work/unpacked/usr/lib/x86_64-linux-gnu
+clang=$work/unpacked/usr/lib/llvm-14/bin/clang
 echo 'long add(long *at) { return __atomic_fetch_add(at, 1, __ATOMIC_ACQ_REL); }' > add.c
 calls() { "$clang" --target=aarch64-linux-gnu --sysroot="$work/sysroot" -O2 -S -o - add.c | grep -c '__aarch64_ldadd8_acq_rel' || true; }
 
