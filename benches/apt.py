@@ -3,7 +3,7 @@
 
     benches/apt.py run RELEASE ARCHITECTURE COUNT   compare COUNT sets: those of benches/apt-sets, then random ones
     benches/apt.py imagine RELEASE FIRST LAST       compare on archives that are made up, by their numbers
-    benches/apt.py record                           write what the tests compare with: src/debian/resolve/apt/
+    benches/apt.py record                           write what the tests compare with: tests/apt/
 
 Needs cargo, mmdebstrap and a mirror of Debian: MIRROR, without `/debian`, or the one that this machine's apt has. Each release is asked by its
 own apt: where that is not the machine's, by one in a root made by mmdebstrap, run by that root's own loader.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "target" / "tmp" / "apt"
-RECORDS = ROOT / "src" / "debian" / "resolve" / "apt"
+RECORDS = ROOT / "tests" / "apt"
 KEYS = ROOT / "keys"
 RELATIONS = ["Pre-Depends", "Depends", "Conflicts", "Breaks", "Recommends", "Suggests", "Replaces", "Enhances", "Provides"]
 KEPT = ["Package", "Essential", "Protected", "Important", "Version", "Architecture", "Source", "Priority", "Section", "Multi-Arch", *RELATIONS]

@@ -168,10 +168,10 @@ fn what_is_installed_stays_as_it_is() {
 
 /// What apt chose of an excerpt of its indexes, or of archives that are made up: `benches/apt.py record` writes them.
 const RECORDED: [(&str, &str, &str); 4] = [
-    ("bookworm-arm64", "arm64", include_str!("apt/bookworm-arm64.txt")),
-    ("trixie-amd64", "amd64", include_str!("apt/trixie-amd64.txt")),
-    ("imagined-bookworm", "amd64", include_str!("apt/imagined-bookworm.txt")),
-    ("imagined-trixie", "amd64", include_str!("apt/imagined-trixie.txt")),
+    ("bookworm-arm64", "arm64", include_str!("../../../tests/apt/bookworm-arm64.txt")),
+    ("trixie-amd64", "amd64", include_str!("../../../tests/apt/trixie-amd64.txt")),
+    ("imagined-bookworm", "amd64", include_str!("../../../tests/apt/imagined-bookworm.txt")),
+    ("imagined-trixie", "amd64", include_str!("../../../tests/apt/imagined-trixie.txt")),
 ];
 
 #[test]
