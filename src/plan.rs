@@ -104,6 +104,9 @@ pub struct PlatformPlan {
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
     pub glibc_from: Option<String>,
+    /// What rustc calls the processors that it compiles for, where the platform promises more than its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Flags of the user's that ask for more than the platform's processors have, and where they stand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processor: Vec<ProcessorFlag>,
@@ -352,6 +355,7 @@ fn plan_platform(
         linker_from,
         glibc,
         glibc_from,
+        cpu: facts.cpus.get(&wanted.platform).cloned(),
         processor,
         standard_library,
         base: base.clone(),

@@ -64,9 +64,9 @@ pub(super) fn prepare(
         }
         let target = platform.target;
         let offline = machine.offline;
-        let standard = match rust::provide(&probe.rust, &[target], &machine.cache, offline, cancel, reporter)
-        {
-            Ok(standards) => standards.get(&target.triple).copied().unwrap_or(rust::Standard::Installed),
+        let wanted = (&platform.platform, target);
+        let standard = match rust::provide(&probe.rust, wanted, &machine.cache, offline, cancel, reporter) {
+            Ok(standard) => standard,
             Err(error) => {
                 cancel.check()?;
                 prepared.failures.insert(platform.platform.clone(), error.into());

@@ -75,6 +75,11 @@ fn platform_text(plan: &PlatformPlan) -> String {
     if let (Some((major, minor)), Some(from)) = (plan.glibc, &plan.glibc_from) {
         row(&mut text, 2, "glibc", &format!("{major}.{minor}  ({from})"));
     }
+    if let Some(cpu) = &plan.cpu {
+        let promised = plan.target.variant(&plan.platform).is_some_and(|variant| variant.cpu == *cpu);
+        let why = if promised { "the platform's" } else { "cargo's flags name it" };
+        row(&mut text, 2, "processor", &format!("{cpu}  ({why})"));
+    }
     for flag in &plan.processor {
         row(
             &mut text,

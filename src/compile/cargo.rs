@@ -31,22 +31,24 @@ const WATCH: Duration = Duration::from_millis(50);
 pub(super) fn prime_all(
     request: &CompileRequest<'_>,
     prepared: &Prepared,
-    remarks: &Path,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) {
-    for (unit, prepared) in request.units.iter().zip(&prepared.units) {
+    for (index, (unit, own)) in request.units.iter().zip(&prepared.units).enumerate() {
         // A standard library that is built with the project is not there yet.
-        let Some(wrapper) = prepared.wrapper.as_ref().filter(|_| unit.standard == Standard::Installed) else {
+        let Some(wrapper) = own.wrapper.as_ref().filter(|_| unit.standard == Standard::Installed) else {
+            continue;
+        };
+        let Some(batch) = prepared.batches.iter().find(|batch| batch.units.contains(&index)) else {
             continue;
         };
         let wanted = prime::Request {
             wrapper,
             triple: &unit.target.triple,
             rustc: (&request.rust.rustc, request.manifest_path.parent().unwrap_or(Path::new("."))),
-            flags: &prepared.rustc_flags,
+            flags: &own.rustc_flags,
             program: request.program,
-            remarks,
+            remarks: &batch.remarks,
         };
         if let Err(error) = prime::prime(&wanted, cancel) {
             if cancel.check().is_err() {
@@ -142,9 +144,9 @@ impl Run<'_> {
         loop {
             let ended = self.cargo(batch, &open)?;
             for unit in &ended.expired {
-                let target = self.request.units[*unit].target;
-                let duration = self.request.units[*unit].limit.unwrap_or_default();
-                let cancelled = Cancelled::TimedOut { what: target.platform.to_string(), duration };
+                let late = &self.request.units[*unit];
+                let duration = late.limit.unwrap_or_default();
+                let cancelled = Cancelled::TimedOut { what: late.platform.to_string(), duration };
                 let running = ended.running.clone();
                 self.outcome.failures.push((*unit, UnitError::TimedOut { cancelled, running }));
             }

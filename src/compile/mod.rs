@@ -422,21 +422,21 @@ pub fn compile(
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
     fs::create_dir_all(request.cache)?;
-    let remarks = fs::temporary_file(request.cache)?;
+    let remarks = fs::temporary_dir(request.cache)?;
     let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
-    let targets: Vec<&Target> = request.units.iter().map(|unit| unit.target).collect();
+    let books = watch::books(request.units, &prepared.batches);
     let primer = cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        scope.spawn(|| cargo::prime_all(request, &prepared, remarks.path(), &primer, reporter));
-        scope.spawn(|| watch::follow(remarks.path(), &targets, &ended, reporter));
+        scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
+        scope.spawn(|| watch::follow(&books, &ended, reporter));
         let result = cargo::run_all(request, &prepared, cancel, reporter, on_product);
         // Whatever is still being primed nobody waits for any more.
         primer.interrupt();
         ended.store(true, Ordering::SeqCst);
         result
     });
-    watch::report_remarks(remarks.path(), &targets, reporter)?;
+    watch::report_remarks(&books, reporter)?;
     result
 }
 

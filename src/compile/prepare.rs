@@ -47,6 +47,10 @@ pub(super) struct Batch {
     folder: Option<String>,
     /// Whether the standard library is built with them.
     standard: Standard,
+    /// The file for what the wrappers have to say meanwhile.
+    pub(super) remarks: PathBuf,
+    /// What we are told where cargo calls us as rustc, as JSON.
+    rustc: Option<OsString>,
 }
 
 impl Batch {
@@ -90,7 +94,6 @@ pub(super) fn prepare(
     let text: Vec<_> = prefixes.iter().map(Prefix::text).collect();
     let mut variables: Vec<(OsString, OsString)> = vec![
         (PROGRAM_VARIABLE.into(), request.program.into()),
-        (REMARKS_VARIABLE.into(), remarks.into()),
         (PREFIXES_VARIABLE.into(), text.join(&SEPARATOR.to_string()).into()),
     ];
     let says = |name: &str| request.configuration.variable(name);
@@ -109,27 +112,33 @@ pub(super) fn prepare(
         .iter()
         .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref()), cancel, reporter))
         .collect::<Result<Vec<_>, Error>>()?;
+    let mut batches = batches(request, &target_dir, remarks);
     if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
-        variables.extend(rustc_variables(request, &units)?);
+        variables.push(("RUSTC".into(), rustc::install(request.program, request.cache)?.into()));
+        for batch in &mut batches {
+            batch.rustc = Some(rustc_variable(request, &units, batch)?);
+        }
     }
-    let batches = batches(request, &target_dir);
     Ok(Prepared { units, batches, variables, started: Instant::now() })
 }
 
-/// The variables by which cargo calls us as rustc.
-fn rustc_variables(
+/// What we are told where a batch's cargo calls us as rustc. Of units with one triple each batch has its own; what
+/// build scripts have compiled for the triples of other batches is for the first unit of each.
+fn rustc_variable(
     request: &CompileRequest<'_>,
     units: &[PreparedUnit],
-) -> Result<Vec<(OsString, OsString)>, Error> {
+    batch: &Batch,
+) -> Result<OsString, Error> {
     // A proxy of rustup's would choose anew, in each folder that it is called in. One that the user names stays.
     let own = request.rust.sysroot.join("bin/rustc");
     let is_default = request.rust.rustc == Path::new("rustc");
     let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
-    let triples = request.units.iter().map(|unit| unit.target.triple.clone());
-    let targets = triples.zip(units.iter().map(|unit| unit.flags.rustc.clone())).collect();
+    let all = (0..units.len()).rev().chain(batch.units.iter().copied());
+    let targets = all
+        .map(|index| (request.units[index].target.triple.clone(), units[index].flags.rustc.clone()))
+        .collect();
     let rustc = serde_json::to_string(&Rustc { program, targets }).map_err(io::Error::from)?;
-    let script = rustc::install(request.program, request.cache)?;
-    Ok(vec![("RUSTC".into(), script.into()), (rustc::VARIABLE.into(), rustc.into())])
+    Ok(rustc.into())
 }
 
 /// The directory with zig's own files, where zig links something.
@@ -237,7 +246,7 @@ fn bindgen(
 
 /// Divides the units among cargo processes. Which folder a unit gets depends on it alone where it can, so that
 /// another run with other platforms finds what this one has built.
-fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
+fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> Vec<Batch> {
     let mut by_folder: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
     for (index, unit) in request.units.iter().enumerate() {
         let older = request
@@ -258,9 +267,11 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path) -> Vec<Batch> {
     }
     by_folder
         .into_iter()
-        .map(|((standard, folder), units)| {
+        .enumerate()
+        .map(|(number, ((standard, folder), units))| {
             let target_dir = folder.as_ref().map_or(target_dir.to_owned(), |name| target_dir.join(name));
-            Batch { units, target_dir, folder, standard }
+            let remarks = remarks.join(number.to_string());
+            Batch { units, target_dir, folder, standard, remarks, rustc: None }
         })
         .collect()
 }
@@ -350,6 +361,10 @@ pub(super) fn command(
     }
     for (name, value) in &prepared.variables {
         command = command.env(name, value);
+    }
+    command = command.env(REMARKS_VARIABLE, &batch.remarks);
+    if let Some(rustc) = &batch.rustc {
+        command = command.env(rustc::VARIABLE, rustc);
     }
     // Where xbuild itself is started by a build script, this is about another build.
     command = command.env(FOLDER_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");

@@ -28,10 +28,11 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// The file that says that it has been done for a wrapper's target.
+/// The file that says that it has been done for a wrapper's target and processors, which zig builds its libraries for.
 fn marker(wrapper: &Wrapper) -> PathBuf {
     let spec = &wrapper.spec;
-    spec.zig_cache().join(format!("primed-{}-{}", spec.zig_version(), spec.zig_target()))
+    let cpu = spec.zig_cpu().map(|cpu| format!("-{cpu}")).unwrap_or_default();
+    spec.zig_cache().join(format!("primed-{}-{}{cpu}", spec.zig_version(), spec.zig_target()))
 }
 
 /// True if it has been done.

@@ -82,12 +82,23 @@ pub fn beyond(
 /// rustc's flags for a variant's processors, where the user's flags name none.
 #[must_use]
 pub fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> {
-    let names_one = codegen(&user.flags).iter().any(|option| option.starts_with("target-cpu="));
     variant
-        .filter(|_| !names_one)
+        .filter(|_| named(&user.flags).is_none())
         .map(|variant| format!("-Ctarget-cpu={}", variant.cpu))
         .into_iter()
         .collect()
+}
+
+/// What rustc calls the processors that it compiles for on a variant of a platform; `None` where there is no variant.
+#[must_use]
+pub fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
+    variant.map(|variant| named(&user.flags).unwrap_or_else(|| variant.cpu.clone()))
+}
+
+/// The processor that flags name. The last one counts.
+fn named(flags: &[String]) -> Option<String> {
+    let options = codegen(flags);
+    options.iter().rev().find_map(|option| option.strip_prefix("target-cpu=")).map(str::to_owned)
 }
 
 /// The options of rustc's code generation: `-Cx=y`, `-C x=y`, `--codegen x=y`, `--codegen=x=y`.
@@ -135,9 +146,8 @@ impl<'a> Promised<'a> {
     fn of_rustc(&self, flags: &[String], place: &dyn Fn(&str) -> String) -> Vec<ProcessorFlag> {
         let options = codegen(flags);
         let mut found = Vec::new();
-        // The last one counts.
-        let cpu = options.iter().rev().find_map(|option| option.strip_prefix("target-cpu="));
-        found.extend(cpu.filter(|cpu| !self.has_cpu(cpu) && *cpu != "help").map(|cpu| ProcessorFlag {
+        let cpu = named(flags).filter(|cpu| !self.has_cpu(cpu) && cpu != "help");
+        found.extend(cpu.map(|cpu| ProcessorFlag {
             flag: format!("-Ctarget-cpu={cpu}"),
             from: place("target-cpu="),
             native: cpu == "native",
@@ -252,5 +262,9 @@ mod tests {
         assert_eq!(flags(variant, &user(&["-Clto"])), ["-Ctarget-cpu=x86-64-v3"]);
         assert!(flags(variant, &user(&["-C", "target-cpu=haswell"])).is_empty());
         assert!(flags(None, &user(&[])).is_empty());
+        let told = |variant, flags: &[&str]| cpu(variant, &user(flags));
+        assert_eq!(told(variant, &["-Clto"]).as_deref(), Some("x86-64-v3"));
+        assert_eq!(told(variant, &["-Ctarget-cpu=x86-64-v2"]).as_deref(), Some("x86-64-v2"));
+        assert_eq!(told(None, &["-Ctarget-cpu=x86-64-v2"]), None);
     }
 }

@@ -11,6 +11,8 @@ use crate::facts::project::{Binary, Maker, PackageFacts, Part, ProgramKind};
 use crate::report::{Event, Level};
 use crate::settings::ZigWay;
 
+mod levels;
+
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 const AMD64: &str = "x86_64-unknown-linux-gnu";
 const ARMV7_MUSL: &str = "armv7-unknown-linux-musleabihf";

@@ -49,6 +49,8 @@ pub struct Facts {
     pub c_code: Option<String>,
     /// What links each platform's programs.
     pub linkers: BTreeMap<Platform, Linker>,
+    /// The processors that rustc compiles for, on platforms that promise more than their targets.
+    pub cpus: BTreeMap<Platform, String>,
     /// Flags that ask for more than the processors of a platform have.
     pub processor_flags: BTreeMap<Platform, Vec<ProcessorFlag>>,
     /// Where each triple's standard library will come from.
@@ -315,7 +317,7 @@ fn gather_local(
     let configuration = Configuration::load(folder, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let mut linkers = BTreeMap::new();
-    let mut processor_flags = BTreeMap::new();
+    let (mut cpus, mut processor_flags) = (BTreeMap::new(), BTreeMap::new());
     let mut standard_libraries = BTreeMap::new();
     for wanted in &settings.platforms {
         let target = wanted.target.value;
@@ -327,6 +329,8 @@ fn gather_local(
         let user = configuration.flags(target)?;
         let flags = processor::beyond(target, &wanted.platform, &user, environment, &configured, &places);
         processor_flags.insert(wanted.platform.clone(), flags);
+        let cpu = processor::cpu(target.variant(&wanted.platform), &user);
+        cpus.extend(cpu.map(|cpu| (wanted.platform.clone(), cpu)));
         let library =
             if rust.has(&target.triple) { StandardLibrary::Installed } else { StandardLibrary::Rustup };
         standard_libraries.insert(target.triple.clone(), library);
@@ -337,6 +341,7 @@ fn gather_local(
         commit: vcs::commit(&project.workspace_root, cancel)?,
         c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
         linkers,
+        cpus,
         processor_flags,
         standard_libraries,
         zig: zig_facts(settings, pins, environment, needs_zig, cancel),
@@ -354,8 +359,9 @@ fn tell_passed_over(settings: &Settings, configuration: &Configuration, reporter
         if is_built {
             continue;
         }
-        let platform = Target::by_triple(triple).map(|target| &target.platform);
-        let instead = settings.platforms.iter().find(|wanted| Some(&wanted.platform) == platform);
+        let target = Target::by_triple(triple);
+        let serves = |platform: &Platform| target.is_some_and(|target| target.serves(platform));
+        let instead = settings.platforms.iter().find(|wanted| serves(&wanted.platform));
         let (level, text) = match instead {
             Some(wanted) => (
                 Level::Warning,

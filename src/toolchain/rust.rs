@@ -5,7 +5,6 @@
 //! lacks a target, `rustup target add` adds it; where the channel does not carry the target, the standard
 //! library is built from its source, and that is said aloud; without rustup the error names what to install.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -15,6 +14,7 @@ use serde::Deserialize;
 
 use crate::catalog::{self, Target};
 use crate::error::{ExitCode, Explain};
+use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
@@ -320,33 +320,27 @@ impl Rust {
     }
 }
 
-/// Makes sure that each target has its standard library, and says where it comes from.
+/// Makes sure that a target has its standard library, and says where it comes from. `platform` is what the target is for.
 ///
 /// `cache` is xbuild's cache folder: what a channel does not carry is remembered there, so that the next run
 /// need not ask again.
 pub fn provide(
     rust: &Rust,
-    targets: &[&Target],
+    (platform, target): (&Platform, &Target),
     cache: &Path,
     offline: bool,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-) -> Result<BTreeMap<String, Standard>, Error> {
-    let mut standards = BTreeMap::new();
-    for target in targets {
-        let standard = if rust.has(&target.triple) {
-            Standard::Installed
-        } else {
-            add(rust, target, cache, offline, cancel, reporter)?
-        };
-        standards.insert(target.triple.clone(), standard);
+) -> Result<Standard, Error> {
+    if rust.has(&target.triple) {
+        return Ok(Standard::Installed);
     }
-    Ok(standards)
+    add(rust, (platform, target), cache, offline, cancel, reporter)
 }
 
 fn add(
     rust: &Rust,
-    target: &Target,
+    (platform, target): (&Platform, &Target),
     cache: &Path,
     offline: bool,
     cancel: &Cancel,
@@ -361,7 +355,7 @@ fn add(
         });
     };
     let note = |level: Level, text: String| {
-        reporter.report(Event::Note { level, platform: Some(target.platform.clone()), text });
+        reporter.report(Event::Note { level, platform: Some(platform.clone()), text });
     };
     let folder = cache.join("rust");
     fs::create_dir_all(&folder)?;
@@ -472,8 +466,8 @@ mod tests {
         fn provide(&self, triple: &str, offline: bool) -> Result<Standard, Error> {
             let target = Target::by_triple(triple).unwrap();
             let cache = self.folder.path().join("cache");
-            let standards = provide(&self.rust, &[target], &cache, offline, &Cancel::new(), &Silent)?;
-            Ok(standards[triple])
+            let wanted = (&target.platform, target);
+            provide(&self.rust, wanted, &cache, offline, &Cancel::new(), &Silent)
         }
     }
 
@@ -507,6 +501,28 @@ mod tests {
         assert_eq!(fake.provide("aarch64-unknown-linux-gnu", false).unwrap(), Standard::Installed);
         // Now it is there, so it needs no network and no rustup.
         assert_eq!(fake.provide("aarch64-unknown-linux-gnu", true).unwrap(), Standard::Installed);
+    }
+
+    #[test]
+    fn what_is_added_is_for_the_platform_that_was_asked_for() {
+        #[derive(Default)]
+        struct Told(std::sync::Mutex<Vec<Event>>);
+        impl Reporter for Told {
+            fn report(&self, event: Event) {
+                self.0.lock().unwrap().push(event);
+            }
+        }
+        let fake = Fake::new(Some(
+            "mkdir -p $sysroot/lib/rustlib/$5/lib && touch $sysroot/lib/rustlib/$5/lib/libstd-1.rlib",
+        ));
+        let target = Target::by_triple("x86_64-unknown-linux-musl").unwrap();
+        let (platform, told) = ("linux/amd64/v3".parse().unwrap(), Told::default());
+        let cache = fake.folder.path().join("cache");
+        provide(&fake.rust, (&platform, target), &cache, false, &Cancel::new(), &told).unwrap();
+        let told = told.0.into_inner().unwrap();
+        let named =
+            |event: &Event| matches!(event, Event::Note { platform: Some(named), .. } if *named == platform);
+        assert!(!told.is_empty() && told.iter().all(named), "{told:?}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod image_stores;
 mod interrupt;
 mod killed;
 mod layers;
+mod levels;
 mod linkcheck;
 mod lock;
 mod machines;

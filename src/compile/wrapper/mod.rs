@@ -133,6 +133,12 @@ impl Spec {
         &self.target
     }
 
+    /// zig's `-mcpu`, where there is one.
+    #[must_use]
+    pub fn zig_cpu(&self) -> Option<&str> {
+        self.cpu.as_deref()
+    }
+
     /// The directory of zig's caches.
     #[must_use]
     pub fn zig_cache(&self) -> &Path {
