@@ -78,6 +78,16 @@ fn pages(word: u32, address: u64, step: &mut Step, state: &mut State) {
     }
 }
 
+/// True if an instruction takes the eighth bit out of a value, or tests it: `HWCAP_ATOMICS`.
+pub(super) fn takes_lse(word: u32) -> bool {
+    // ubfx; lsr
+    word & 0x7fbf_fc00 == 0x5308_2000
+        || matches!(word & 0xffff_fc00, 0xd348_fc00 | 0x5308_7c00)
+        // and, tst with 0x100, in 32 and 64 bits; tbz, tbnz
+        || matches!(word & 0x9fff_fc00, 0x1218_0000 | 0x9278_0000)
+        || word & 0x7ef8_0000 == 0x3640_0000
+}
+
 /// What an instruction that sets flags compares, if it is one.
 fn tests(word: u32) -> Option<Test> {
     match word >> 24 & 0x7f {

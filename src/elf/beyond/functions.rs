@@ -65,6 +65,11 @@ const SIGNS: [&str; 25] = [
     "sigsetjmp",
 ];
 
+/// Parts of names of functions that are for some processors only: others call them by these, and choose. The last three
+/// are a compiler's for loops (x86-64 psABI, "Vector Function ABI"): for AVX, AVX2 and AVX-512.
+const FOR_SOME: [&str; 9] =
+    ["avx", "sse3", "sse4", "x86_64_v", "hwaes", "crc32c_arm64", "_zgvc", "_zgvd", "_zgve"];
+
 /// A region with code.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region<'a> {
@@ -152,10 +157,12 @@ impl<'a> Functions<'a> {
     /// The dynamic symbols.
     fn dynamic(&mut self, parsed: &Parsed<'a>) {
         symbols::each(parsed, |_, name, symbol| {
-            if symbol.section == 0 {
+            let signs = if symbol.section == 0 { &SIGNS[..] } else { &FOR_SOME[..] };
+            if !self.asks && (symbol.section == 0 || symbol.kind == 2) {
                 let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-                self.asks |= SIGNS.iter().any(|sign| name.contains(sign));
-            } else {
+                self.asks = signs.iter().any(|sign| name.contains(sign));
+            }
+            if symbol.section != 0 {
                 self.symbol(symbol.kind, symbol.value, symbol.section, name);
             }
         });

@@ -260,8 +260,9 @@ fn asks_kernel(functions: &Functions<'_>, machine: &'static Machine, flow: Flow)
     }
 }
 
-/// True for the one function that asks on behalf of all atomic operations that are kept out of line: it is short and
-/// stores what it learned in a byte. Nobody else looks at it.
+/// True for the one function that asks on behalf of all atomic operations that are kept out of line: it is short, takes
+/// LSE's bit out of what it learned and stores it in a byte. Nobody else looks at it. Who asks for another extension may
+/// keep the answer in a byte, too.
 fn only_for_lse(functions: &Functions<'_>, machine: &'static Machine, at: u64) -> bool {
     if machine.number != elf::EM_AARCH64.0 {
         return false;
@@ -272,8 +273,10 @@ fn only_for_lse(functions: &Functions<'_>, machine: &'static Machine, at: u64) -
     let size = usize::try_from((end - start).min(SHORT)).unwrap_or(0);
     let Some(code) = functions.code(start) else { return false };
     let words = code[..size.min(code.len())].chunks_exact(4);
-    let mut words = words.map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default()));
-    end - start <= SHORT && words.any(|word| word & 0xffc0_0000 == 0x3900_0000)
+    let words = words.map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default()));
+    end - start <= SHORT
+        && words.clone().any(|word| word & 0xffc0_0000 == 0x3900_0000)
+        && words.clone().any(a64::takes_lse)
 }
 
 /// Adds what the entry point starts: the functions whose addresses it hands on before anything else is decided.

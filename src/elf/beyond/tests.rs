@@ -72,6 +72,37 @@ fn what_a_test_guards_is_not_found() {
 }
 
 #[test]
+fn who_calls_a_function_by_the_processors_it_is_for_chooses() {
+    // test; je over it; nothing asks.
+    let code = [&TEST[..], &[0x74, 4], &VPADDD, &RET].concat();
+    let exporting = |name: &str| {
+        let sample =
+            Sample { tail: code.clone(), starts_at_tail: true, ..Sample::program("/lib/ld.so", &[]) };
+        Object::parse(&sample.defining(&[name]).bytes()).unwrap().beyond.len()
+    };
+    for name in ["sum", "sum_of_all", "_ZGVbN2v_sum", "Save"] {
+        assert_eq!(exporting(name), 2, "{name}");
+    }
+    for name in
+        ["sum_avx2", "gegl_sum_x86_64_v3", "_ZN4absl10RandenHwAes8GenerateEv", "_ZGVdN4v_sum", "SumSSE41"]
+    {
+        assert_eq!(exporting(name), 0, "{name}");
+    }
+}
+
+#[test]
+fn lse_is_told_from_other_answers_of_the_kernel() {
+    // ubfx x0, x0, #8, #1; ubfx w1, w0, #8, #1; tst w0, #0x100; tst x0, #0x100; tbz w0, #8; tbnz x0, #8
+    for word in [0xd348_2000, 0x5308_2001, 0x7218_001f, 0xf278_001f, 0x3640_0040, 0x3740_0040] {
+        assert!(a64::takes_lse(word), "{word:#x}");
+    }
+    // The same for the seventh bit, which is CRC32; ubfx of two bits; mov; strb
+    for word in [0xd347_1c00, 0x7219_001f, 0x3638_0040, 0xd348_2400, 0xd280_0200, 0x3900_0260] {
+        assert!(!a64::takes_lse(word), "{word:#x}");
+    }
+}
+
+#[test]
 fn calls_are_followed_and_pointers_are_not() {
     // cpuid; call f; ret; f: vpaddd; ret
     let direct = [&CPUID[..], &[0xe8, 1, 0, 0, 0], &RET, &VPADDD, &RET].concat();

@@ -135,6 +135,27 @@ fn an_instruction_is_told_with_its_function() {
     assert_eq!((found.extension.as_str(), found.function.as_str()), ("LSE", "main"));
 }
 
+/// Who asks for CRC32 and keeps the answer in a byte looks like those who ask for LSE, on behalf of all, as fio does.
+#[test]
+fn an_answer_in_a_byte_is_one() {
+    let source = "#include <stdio.h>\n#include <sys/auxv.h>\n\
+        static unsigned char has;\nstatic _Atomic int count;\n\
+        __attribute__((noinline)) static void probe(void) { has = (getauxval(16) & BIT) != 0; }\n\
+        __attribute__((noinline, target(\"crc\"))) static unsigned fast(unsigned n) { return __builtin_arm_crc32cw(0, n); }\n\
+        int main(int n, char **v) { probe(); count++; printf(\"%u\\n\", has ? fast(n) : n); return 0; }\n";
+    let programs = &super::world().programs;
+    let found = |flags: &[&str]| {
+        let link = Link { flags, ..Link::default() };
+        let object = Object::parse(&programs.program(ARM64, source, &link)).expect("a program");
+        object.beyond.into_iter().map(|found| found.extension).collect::<Vec<_>>()
+    };
+    for level in ["-O1", "-O2", "-Os"] {
+        assert_eq!(found(&[level, "-DBIT=1<<7"]), [""; 0], "{level}");
+        // LSE says nothing of CRC32.
+        assert_eq!(found(&[level, "-DBIT=1<<8"]), ["CRC32"], "{level}");
+    }
+}
+
 /// Debian builds for what the platform promises: nothing in its packages may be taken for more, but for what says so itself.
 #[test]
 fn nothing_of_debians_needs_a_better_processor() {
