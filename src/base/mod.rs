@@ -257,12 +257,13 @@ pub struct Bases {
 }
 
 impl Bases {
-    /// Nothing opened yet; registries are asked as the machine's settings say.
+    /// Nothing opened yet; registries are asked as the machine's settings say, and those in `named` are the user's own choice.
     #[must_use]
-    pub fn new(machine: &Machine, environment: &Environment) -> Self {
+    pub fn new(machine: &Machine, named: &BTreeSet<String>, environment: &Environment) -> Self {
         let config = RegistryConfig {
             offline: machine.offline,
             registries: machine.registries.clone(),
+            named: Some(named.clone()),
             ..RegistryConfig::default()
         };
         Self {

@@ -76,9 +76,10 @@ pub fn plan_only(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
+    let cancel = cancel.within(settings.timeout, "planning");
     let packages = debian_client(settings, environment);
     let locking = Locking::open(settings)?;
-    let probe = facts::gather(settings, locking.pins(), environment, &packages, cancel, reporter)?;
+    let probe = facts::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
     locking.check(&probe, reporter)?;
     let (plan, failures, _) = planned(settings, probe);
     tell_processors(&plan, reporter);
@@ -171,40 +172,41 @@ pub fn run(
     if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {
         conclude(settings, &failures, reporter)?;
     }
-    // A place that cannot be written to is known before an hour of compiling, not after.
-    let outputs = publish::Publisher::open(&plan, environment, probe.bases.registries(), reporter, &cancel)?;
-    let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
-    failures.extend(prepared.failures);
-    let work = run::Work {
-        settings,
-        environment,
-        plan: &plan,
-        probe: &probe,
-        client: &packages,
-        units: &prepared.units,
-        zig: prepared.zig.as_ref(),
-        files: &prepared.files,
-        blobs: outputs.blobs(),
-        reporter,
-        start,
-        checks: Mutex::default(),
-    };
-    let (images, more) = work.execute(&cancel)?;
-    failures.extend(more);
-    let checks = work.checks.into_inner().unwrap_or_else(PoisonError::into_inner);
-    check::tell(&settings.check, &checks, reporter);
-    cancel.check()?;
-    let failed = conclude(settings, &failures, reporter)?;
-    let images: Vec<Image> = images.into_values().collect();
-    let published = outputs.publish(&images, stdout, &cancel);
-    probe.bases.registries().tell(reporter);
-    let published = published?;
-    let digest = published.root.digest.to_string();
-    let reference = plan::reference(&plan);
-    reporter.report(Event::Published {
-        reference: reference.clone(),
-        digest: digest.clone(),
-        milliseconds: run::milliseconds(start),
-    });
-    Ok(Outcome { reference, digest, published, failed })
+    let registries = probe.bases.registries();
+    registries.telling(reporter, || {
+        // A place that cannot be written to is known before an hour of compiling, not after.
+        let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
+        let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
+        failures.extend(prepared.failures);
+        let work = run::Work {
+            settings,
+            environment,
+            plan: &plan,
+            probe: &probe,
+            client: &packages,
+            units: &prepared.units,
+            zig: prepared.zig.as_ref(),
+            files: &prepared.files,
+            blobs: outputs.blobs(),
+            reporter,
+            start,
+            checks: Mutex::default(),
+        };
+        let (images, more) = work.execute(&cancel)?;
+        failures.extend(more);
+        let checks = work.checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        check::tell(&settings.check, &checks, reporter);
+        cancel.check()?;
+        let failed = conclude(settings, &failures, reporter)?;
+        let images: Vec<Image> = images.into_values().collect();
+        let published = outputs.publish(&images, stdout, &cancel)?;
+        let digest = published.root.digest.to_string();
+        let reference = plan::reference(&plan);
+        reporter.report(Event::Published {
+            reference: reference.clone(),
+            digest: digest.clone(),
+            milliseconds: run::milliseconds(start),
+        });
+        Ok(Outcome { reference, digest, published, failed })
+    })
 }

@@ -187,6 +187,8 @@ pub(super) enum ToolchainCommand {
         /// Don't use the network
         #[arg(long)]
         offline: bool,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// Print where a toolchain is
     Path {
@@ -205,12 +207,51 @@ pub(super) enum ToolchainName {
     Rust,
 }
 
+/// How long a command about images may take.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Limit {
+    /// The time limit: 45m, 90s [default: $XBUILD_TIMEOUT, the user's file, else 2h]
+    #[arg(long, value_name = "TIME")]
+    pub(super) timeout: Option<String>,
+}
+
 /// For commands that list.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct ListOptions {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Command {
+    /// The name and the limit of a command that has one of its own. Builds, locks and plans have the project's.
+    pub(super) fn limit(&self) -> Option<(&'static str, &Limit)> {
+        match self {
+            Self::Push(options) => Some(("`xbuild push`", &options.limit)),
+            Self::Pull(options) => Some(("`xbuild pull`", &options.limit)),
+            Self::Copy(options) => Some(("`xbuild copy`", &options.limit)),
+            Self::Inspect(options) => Some(("`xbuild inspect`", &options.limit)),
+            Self::Ls(options) => Some(("`xbuild ls`", &options.limit)),
+            Self::Tag(options) => Some(("`xbuild tag`", &options.limit)),
+            Self::Index(IndexCommand::Create(options)) => Some(("`xbuild index create`", &options.limit)),
+            Self::Verify(options) => Some(("`xbuild verify`", &options.limit)),
+            Self::Toolchain(ToolchainCommand::Install { limit, .. }) => {
+                Some(("`xbuild toolchain install`", limit))
+            }
+            Self::Build(_)
+            | Self::Plan(_)
+            | Self::Lock(_)
+            | Self::Resolve(_)
+            | Self::Apply(_)
+            | Self::Matrix(_)
+            | Self::Targets(_)
+            | Self::Toolchain(_)
+            | Self::Doctor
+            | Self::Repro(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
+        }
+    }
 }
 
 /// `xbuild plan`.
@@ -411,6 +452,11 @@ impl BuildOptions {
     /// `--tag`.
     pub(super) fn tags(&self) -> Vec<String> {
         self.tag.iter().flat_map(|tag| tag.split(',')).map(str::to_owned).collect()
+    }
+
+    /// `--timeout` of the whole run.
+    pub(super) fn total_timeout(&self) -> Option<&str> {
+        self.timeout.iter().map(String::as_str).find(|text| !text.contains('='))
     }
 
     /// The same for the project at `path`, whose image gets these names, or its own.

@@ -42,6 +42,11 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<(), Failure> {
     let context = Context { arguments, matches, environment, view, cancel };
+    let limited = match arguments.command.limit() {
+        Some((name, limit)) => context.within(limit.timeout.as_deref(), name)?,
+        None => cancel.clone(),
+    };
+    let (context, cancel) = (Context { cancel: &limited, ..context }, &limited);
     match &arguments.command {
         Command::Build(options) => build(&context, options),
         Command::Plan(options) => plan(&context, options),
@@ -99,6 +104,14 @@ impl Context<'_> {
             self.view.reporter().report(Event::Note { level: Level::Detail, platform: None, text });
         }
         Ok(settings)
+    }
+
+    /// What ends the work when the time is up that a flag, a variable or the user's file gives it.
+    pub(super) fn within(&self, flag: Option<&str>, name: &str) -> Result<Cancel, Failure> {
+        let host = self.host()?;
+        let user = config::load_user(self.environment, &host.folder)?;
+        let limit = settings::resolve_timeout(flag, self.environment, user.as_ref(), &host)?;
+        Ok(self.cancel.within(limit, name))
     }
 
     /// The settings of a command that needs no project.
@@ -191,12 +204,14 @@ fn lock(context: &Context<'_>, options: &LockOptions) -> Result<(), Failure> {
 }
 
 fn verify(context: &Context<'_>, options: &VerifyOptions) -> Result<(), Failure> {
-    let source = images::open(context, &options.image)?;
-    let wanted = verify::Options { platforms: options.platform.clone(), strict: options.strict };
-    let report = verify::verify(&source, &wanted, context.cancel)?;
-    context.view.finish();
-    print(&if options.json { json_text(&report) } else { super::verify::text(&report) })?;
-    Ok(super::verify::verdict(&report, options.strict)?)
+    images::Images::run(context, [], |images| {
+        let source = images.open(&options.image)?;
+        let wanted = verify::Options { platforms: options.platform.clone(), strict: options.strict };
+        let report = verify::verify(&source, &wanted, context.cancel)?;
+        context.view.finish();
+        print(&if options.json { json_text(&report) } else { super::verify::text(&report) })?;
+        Ok(super::verify::verdict(&report, options.strict)?)
+    })
 }
 
 fn repro(context: &Context<'_>, options: &ReproOptions) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
+use super::arguments::Limit;
 use super::commands::{Context, json_text};
 use super::view::{print, print_bytes};
 use super::{CliError, Failure, tree};
@@ -48,6 +49,8 @@ pub(super) struct CopyOptions {
     /// Take along what refers to the image: signatures, SBOMs and other manifests with a `subject`
     #[arg(long)]
     referrers: bool,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild push`.
@@ -62,6 +65,8 @@ pub(super) struct PushOptions {
     /// Only these platforms, separated by commas [default: all]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     platform: Vec<Platform>,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild pull`.
@@ -76,6 +81,8 @@ pub(super) struct PullOptions {
     /// Only these platforms, separated by commas [default: all]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     platform: Vec<Platform>,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild inspect`.
@@ -93,6 +100,8 @@ pub(super) struct InspectOptions {
     /// Only this platform
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild ls`.
@@ -104,6 +113,8 @@ pub(super) struct ListImages {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild tag`.
@@ -114,11 +125,8 @@ pub(super) struct TagOptions {
     /// Its further names: registry/repository:tag, or :tag alone; in a registry, of the same repository
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-}
-
-/// Opens the image that a text means, for other commands.
-pub(super) fn open(context: &Context<'_>, text: &str) -> Result<Source, Failure> {
-    Ok(Images::new(context)?.open(text)?)
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// What these commands open images with.
@@ -127,22 +135,35 @@ pub(super) struct Images<'a> {
     registry: registry::Client,
 }
 
-impl Drop for Images<'_> {
-    /// What registries had to remark is told whatever became of the rest.
-    fn drop(&mut self) {
-        self.registry.tell(self.context.view.reporter());
-    }
-}
-
 impl<'a> Images<'a> {
-    pub(super) fn new(context: &'a Context<'a>) -> Result<Self, Failure> {
+    /// Some, with the destinations that the user has named, which credentials of no registry in particular are for.
+    fn new<'l>(
+        context: &'a Context<'a>,
+        named: impl IntoIterator<Item = &'l Location>,
+    ) -> Result<Self, Failure> {
+        let registry = |location: &Location| match location {
+            Location::Registry { name } => Some(name.repository.registry().to_owned()),
+            _ => None,
+        };
+        let named = named.into_iter().filter_map(registry).collect();
         let machine = context.machine(false)?;
         let config = registry::Config {
             offline: machine.offline,
             registries: machine.registries,
+            named: Some(named),
             ..registry::Config::default()
         };
         Ok(Self { context, registry: registry::Client::new(config, context.environment) })
+    }
+
+    /// Does what a command does, and tells meanwhile what registries have to remark.
+    pub(super) fn run<'l>(
+        context: &'a Context<'a>,
+        named: impl IntoIterator<Item = &'l Location>,
+        work: impl FnOnce(&Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let images = Self::new(context, named)?;
+        images.registry.telling(context.view.reporter(), || work(&images))
     }
 
     pub(super) fn opener(&self) -> Opener<'_> {
@@ -245,15 +266,15 @@ impl<'a> Images<'a> {
 
 /// `xbuild copy`.
 pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
     let destination = Location::parse_destination(&options.destination).map_err(TransportError::from)?;
-    let source = images.open(&options.source)?;
-    images.write(&source, &options.platform, options.referrers, &[destination])
+    Images::run(context, &[destination.clone()], |images| {
+        let source = images.open(&options.source)?;
+        images.write(&source, &options.platform, options.referrers, &[destination])
+    })
 }
 
 /// `xbuild push`.
 pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
     let remote = |text: &str| -> Result<Location, TransportError> {
         let name = text.strip_prefix("docker://").unwrap_or(text);
         let name: ImageName = name.parse().map_err(LocationError::Name)?;
@@ -262,15 +283,18 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
     // Before anything is opened: a slip in a name is known at once.
     let mut destinations: Vec<Location> =
         options.names.iter().map(|name| remote(name)).collect::<Result<_, _>>()?;
-    let source = images.open(&options.image)?;
-    if destinations.is_empty() {
-        let own = source.names().into_iter().filter(|name| name.contains('/'));
-        destinations = own.map(|name| remote(&name)).collect::<Result<_, _>>()?;
-    }
-    if destinations.is_empty() {
-        return Err(CliError::NoName { given: options.image.clone() }.into());
-    }
-    images.write(&source, &options.platform, false, &destinations)
+    // The names that the image itself has are not the user's own words.
+    Images::run(context, &destinations.clone(), |images| {
+        let source = images.open(&options.image)?;
+        if destinations.is_empty() {
+            let own = source.names().into_iter().filter(|name| name.contains('/'));
+            destinations = own.map(|name| remote(&name)).collect::<Result<_, _>>()?;
+        }
+        if destinations.is_empty() {
+            return Err(CliError::NoName { given: options.image.clone() }.into());
+        }
+        images.write(&source, &options.platform, false, &destinations)
+    })
 }
 
 /// A reference by digest that `docker run` takes.
@@ -283,35 +307,38 @@ pub(super) fn pushed_line(location: &Location, root: &Descriptor) -> String {
 
 /// `xbuild pull`.
 pub(super) fn pull(context: &Context<'_>, options: &PullOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
-    let name = options.name.strip_prefix("docker://").unwrap_or(&options.name);
-    let name: ImageName = name.parse().map_err(|error| TransportError::from(LocationError::Name(error)))?;
-    let destination = if let Some(output) = &options.output {
-        Location::parse_destination(output).map_err(TransportError::from)?
-    } else {
-        let last = name.repository.path().rsplit('/').next().unwrap_or("image");
-        Location::Layout { path: last.into(), selector: Selector::Only }
-    };
-    let source = images.opener().open(&Location::Registry { name })?;
-    images.write(&source, &options.platform, false, &[destination])
+    Images::run(context, [], |images| {
+        let name = options.name.strip_prefix("docker://").unwrap_or(&options.name);
+        let name: ImageName =
+            name.parse().map_err(|error| TransportError::from(LocationError::Name(error)))?;
+        let destination = if let Some(output) = &options.output {
+            Location::parse_destination(output).map_err(TransportError::from)?
+        } else {
+            let last = name.repository.path().rsplit('/').next().unwrap_or("image");
+            Location::Layout { path: last.into(), selector: Selector::Only }
+        };
+        let source = images.opener().open(&Location::Registry { name })?;
+        images.write(&source, &options.platform, false, &[destination])
+    })
 }
 
 /// `xbuild inspect`.
 pub(super) fn inspect_image(context: &Context<'_>, options: &InspectOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
-    let mut source = images.open(&options.image)?;
-    if let Some(platform) = &options.platform {
-        let manifest = source.manifest_for(platform)?;
-        source.narrow(manifest);
-    }
-    if options.raw {
-        let bytes = source.document(source.root())?;
+    Images::run(context, [], |images| {
+        let mut source = images.open(&options.image)?;
+        if let Some(platform) = &options.platform {
+            let manifest = source.manifest_for(platform)?;
+            source.narrow(manifest);
+        }
+        if options.raw {
+            let bytes = source.document(source.root())?;
+            context.view.finish();
+            return Ok(print_bytes(&bytes)?);
+        }
+        let found = inspect(&source, context.cancel)?;
         context.view.finish();
-        return Ok(print_bytes(&bytes)?);
-    }
-    let found = inspect(&source, context.cancel)?;
-    context.view.finish();
-    Ok(print(&if options.json { json_text(&found) } else { tree::text(&found) })?)
+        Ok(print(&if options.json { json_text(&found) } else { tree::text(&found) })?)
+    })
 }
 
 /// A row of `xbuild ls`.
@@ -330,36 +357,37 @@ struct Row {
 
 /// `xbuild ls`.
 pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Failure> {
-    let images = Images::new(context)?;
-    let locations = match &options.image {
-        Some(text) => vec![images.locate(text)?],
-        None => default_layouts()?,
-    };
-    let locations = images.with_tags(locations)?;
-    let mut rows: Vec<Row> = Vec::new();
-    for location in locations {
-        images.opener().each(&location, &mut |source| {
-            let (platforms, total_size) = summary(source, context.cancel)?;
-            let mut names = Vec::new();
-            // Of a whole name and its tag the whole one.
-            for name in source.named().iter().filter_map(|entry| names_of(entry).into_iter().next()) {
-                if !names.contains(&name) {
-                    names.push(name);
+    Images::run(context, [], |images| {
+        let locations = match &options.image {
+            Some(text) => vec![images.locate(text)?],
+            None => default_layouts()?,
+        };
+        let locations = images.with_tags(locations)?;
+        let mut rows: Vec<Row> = Vec::new();
+        for location in locations {
+            images.opener().each(&location, &mut |source| {
+                let (platforms, total_size) = summary(source, context.cancel)?;
+                let mut names = Vec::new();
+                // Of a whole name and its tag the whole one.
+                for name in source.named().iter().filter_map(|entry| names_of(entry).into_iter().next()) {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
                 }
-            }
-            rows.push(Row {
-                image: location.place().to_string(),
-                names,
-                digest: source.root().digest.to_string(),
-                platforms: platforms.iter().map(ToString::to_string).collect(),
-                total_size,
-            });
-            Ok(())
-        })?;
-    }
-    rows.sort_by(|a, b| (&a.image, &a.names).cmp(&(&b.image, &b.names)));
-    context.view.finish();
-    Ok(print(&if options.json { json_text(&rows) } else { table(&rows) })?)
+                rows.push(Row {
+                    image: location.place().to_string(),
+                    names,
+                    digest: source.root().digest.to_string(),
+                    platforms: platforms.iter().map(ToString::to_string).collect(),
+                    total_size,
+                });
+                Ok(())
+            })?;
+        }
+        rows.sort_by(|a, b| (&a.image, &a.names).cmp(&(&b.image, &b.names)));
+        context.view.finish();
+        Ok(print(&if options.json { json_text(&rows) } else { table(&rows) })?)
+    })
 }
 
 /// The layouts that builds in this folder write.
@@ -396,29 +424,31 @@ fn table(rows: &[Row]) -> String {
 
 /// `xbuild tag`.
 pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
-    let names = options.names.iter().map(|name| name.parse::<Reference>());
-    let names: Vec<Reference> =
-        names.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
-    let location = images.locate(&options.image)?;
-    let digest = match (&location, location.path()) {
-        (Location::Registry { name }, _) => {
-            let tags = tags_in(name, &names)?;
-            images.opener().tag_in_registry(name, &tags, context.view.reporter())?
-        }
-        (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => {
-            let source = images.opener().open(&location)?;
-            images.opener().tag(&source, path, &options.names)?;
-            source.root().digest.clone()
-        }
-        _ => return Err(CliError::TagElsewhere { given: options.image.clone() }.into()),
-    };
-    context.view.finish();
-    let line = match &location {
-        Location::Registry { name } => format!("{}@{digest}\n", name.repository),
-        other => format!("{}@{digest}\n", other.place()),
-    };
-    Ok(print(&line)?)
+    let named = Location::parse(&options.image, &Path::exists).map_err(TransportError::from)?;
+    Images::run(context, [&named], |images| {
+        let names = options.names.iter().map(|name| name.parse::<Reference>());
+        let names: Vec<Reference> =
+            names.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
+        let location = images.locate(&options.image)?;
+        let digest = match (&location, location.path()) {
+            (Location::Registry { name }, _) => {
+                let tags = tags_in(name, &names)?;
+                images.opener().tag_in_registry(name, &tags, context.view.reporter())?
+            }
+            (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => {
+                let source = images.opener().open(&location)?;
+                images.opener().tag(&source, path, &options.names)?;
+                source.root().digest.clone()
+            }
+            _ => return Err(CliError::TagElsewhere { given: options.image.clone() }.into()),
+        };
+        context.view.finish();
+        let line = match &location {
+            Location::Registry { name } => format!("{}@{digest}\n", name.repository),
+            other => format!("{}@{digest}\n", other.place()),
+        };
+        Ok(print(&line)?)
+    })
 }
 
 /// The tags that names mean in an image's repository. Another repository needs the image's content, and not a name alone.

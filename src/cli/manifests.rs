@@ -179,6 +179,14 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     if let Some(path) = &options.build.path {
         return Err(ManifestError::Path(path.clone()).into());
     }
+    // A limit that the user gives is the whole command's; what a project's file says is its own build's.
+    let flag = options.build.total_timeout();
+    let limited = if flag.is_some() || context.environment.var("XBUILD_TIMEOUT").is_some() {
+        context.within(flag, "resolving the manifests")?
+    } else {
+        context.cancel.clone()
+    };
+    let context = &Context { cancel: &limited, ..*context };
     let documents = documents(context, options)?;
     tell_left(context, &documents)?;
     let projects: BTreeSet<String> =

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::Value;
 
+use super::arguments::Limit;
 use super::commands::{Context, json_text};
 use super::images::{Images, PLACES, pushed_line};
 use super::view::print;
@@ -50,6 +51,8 @@ pub(super) struct CreateOptions {
     /// Write the index's digests, names and descriptors to a file, as JSON with docker buildx's keys
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 /// `xbuild index …`.
@@ -60,47 +63,48 @@ pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(),
 }
 
 fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure> {
-    let images = Images::new(context)?;
     if let Some(path) = &options.metadata_file {
         report::check(path, context.cancel)?;
     }
     let annotations = annotations(&options.annotation)?;
     let (destinations, names) = destinations(options)?;
-    let mut texts = options.sources.clone();
-    let tagged: Vec<Reference> = options.tag.iter().filter_map(|tag| tag.parse().ok()).collect();
-    let tagged = tagged.iter().find_map(Reference::repository);
-    for file in &options.file {
-        texts.extend(sources_of(file, tagged)?);
-    }
-    let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
-    let base = match (options.append, destinations.first()) {
-        (true, Some(destination)) => Some(images.opener().open(&appended(destination, &names))?),
-        _ => None,
-    };
-    let merged = merge(base.as_ref(), &sources, &annotations)?;
-    let root = merged.index.descriptor.clone();
-    let bytes = merged.index.bytes.clone();
-    // Before the first is written.
-    for destination in &destinations {
-        destination.check_digest(&root.digest)?;
-    }
-    if options.dry_run {
+    Images::run(context, &destinations, |images| {
+        let mut texts = options.sources.clone();
+        let tagged: Vec<Reference> = options.tag.iter().filter_map(|tag| tag.parse().ok()).collect();
+        let tagged = tagged.iter().find_map(Reference::repository);
+        for file in &options.file {
+            texts.extend(sources_of(file, tagged)?);
+        }
+        let sources: Vec<Source> = texts.iter().map(|text| images.open(text)).collect::<Result<_, _>>()?;
+        let base = match (options.append, destinations.first()) {
+            (true, Some(destination)) => Some(images.opener().open(&appended(destination, &names))?),
+            _ => None,
+        };
+        let merged = merge(base.as_ref(), &sources, &annotations)?;
+        let root = merged.index.descriptor.clone();
+        let bytes = merged.index.bytes.clone();
+        // Before the first is written.
+        for destination in &destinations {
+            destination.check_digest(&root.digest)?;
+        }
+        if options.dry_run {
+            context.view.finish();
+            return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);
+        }
+        let platforms = merged.platforms(context.cancel)?;
+        let image = merged.image(names.clone());
+        for destination in &destinations {
+            images.opener().write(&image, destination, context.view.reporter())?;
+        }
+        if let Some(path) = &options.metadata_file {
+            let published =
+                Published { root: root.clone(), platforms, names, untagged: Vec::new(), loaded: None };
+            report::write(path, &json_text(&published.metadata()), context.cancel)?;
+        }
         context.view.finish();
-        return Ok(print(&format!("{}\n", String::from_utf8_lossy(&bytes)))?);
-    }
-    let platforms = merged.platforms(context.cancel)?;
-    let image = merged.image(names.clone());
-    for destination in &destinations {
-        images.opener().write(&image, destination, context.view.reporter())?;
-    }
-    if let Some(path) = &options.metadata_file {
-        let published =
-            Published { root: root.clone(), platforms, names, untagged: Vec::new(), loaded: None };
-        report::write(path, &json_text(&published.metadata()), context.cancel)?;
-    }
-    context.view.finish();
-    let lines = destinations.iter().map(|to| pushed_line(to, &root));
-    Ok(print(&lines.collect::<String>())?)
+        let lines = destinations.iter().map(|to| pushed_line(to, &root));
+        Ok(print(&lines.collect::<String>())?)
+    })
 }
 
 /// Where a new index goes, and its names there.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
+use super::arguments::Limit;
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
 use crate::report::style::counted;
@@ -25,6 +26,8 @@ pub(super) struct VerifyOptions {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) limit: Limit,
 }
 
 const VERIFY_HELP: &str = "\

@@ -146,7 +146,8 @@ impl Run<'_> {
             for unit in &ended.expired {
                 let late = &self.request.units[*unit];
                 let duration = late.limit.unwrap_or_default();
-                let cancelled = Cancelled::TimedOut { what: late.platform.to_string(), duration };
+                let cancelled =
+                    Cancelled::TimedOut { what: late.platform.to_string(), duration, doing: None };
                 let running = ended.running.clone();
                 self.outcome.failures.push((*unit, UnitError::TimedOut { cancelled, running }));
             }

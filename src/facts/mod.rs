@@ -242,6 +242,17 @@ pub struct Probe {
     pub pinned_zig: Option<Version>,
 }
 
+/// Tells what the time ran out for, and at what.
+fn tell_unresolved(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>>, reporter: &dyn Reporter) {
+    for (platform, base) in resolved {
+        if let Err(error) = base
+            && error.exit_code() == ExitCode::TimedOut
+        {
+            reporter.report(Event::failed(Some(platform.clone()), error));
+        }
+    }
+}
+
 /// Gathers the facts of a run. A base that cannot be resolved is that platform's failure, kept in the probe.
 pub fn gather(
     settings: &Settings,
@@ -254,21 +265,32 @@ pub fn gather(
     for wanted in &settings.platforms {
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
-    let bases = Bases::new(&settings.machine, environment);
+    let bases = Bases::new(&settings.machine, &settings.named, environment);
     // Bases wait for the network, the rest for cargo and git.
     thread::scope(|scope| {
-        let resolving = scope.spawn(|| bases.resolve_all(settings, pins, client, cancel, reporter));
+        let resolving = scope.spawn(|| {
+            let resolve = || bases.resolve_all(settings, pins, client, cancel, reporter);
+            bases.registries().telling(reporter, resolve)
+        });
         let local = gather_local(settings, pins, environment, cancel, reporter);
         let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        bases.registries().tell(reporter);
         tell_releases(&resolved, reporter);
-        let (rust, configuration, graph, mut facts) = local?;
+        let (rust, configuration, graph, mut facts) = match local {
+            Err(error) if error.exit_code() == ExitCode::TimedOut => {
+                tell_unresolved(&resolved, reporter);
+                return Err(error);
+            }
+            local => local?,
+        };
         for (platform, base) in &resolved {
             if let Ok(base) = base {
                 facts.bases.insert(platform.clone(), base.facts());
             }
         }
-        cancel.check()?;
+        if let Err(cancelled) = cancel.check() {
+            tell_unresolved(&resolved, reporter);
+            return Err(cancelled.into());
+        }
         Ok((facts, rust, configuration, graph, resolved))
     })
     .map(|(facts, rust, configuration, graph, resolved)| Probe {

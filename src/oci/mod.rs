@@ -17,7 +17,7 @@ pub(crate) mod testing;
 pub use descriptor::{Descriptor, Encoded, PlatformFields};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use json::to_vec;
-pub use reference::{InvalidReference, Reference};
+pub use reference::{InvalidReference, Reference, is_tag};
 
 /// More than this many bytes are not read as a manifest or an index: registries refuse larger ones too
 /// ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests)).

@@ -128,6 +128,7 @@ impl Push<'_> {
     ) -> Result<Summary, RegistryError> {
         let Some((root, below)) = self.documents.split_last() else { return Ok(Summary::default()) };
         let repository = self.client.repository(to, Access::Push);
+        self.documents.iter().rev().for_each(|document| repository.learn(document));
         let mut summary = Summary::default();
         // A registry takes no document before all that it names, so that what has it has everything.
         let complete = repository.head(Wanted::Digest(root.digest()), cancel)?.is_some();

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use super::answer::{reason, settled};
@@ -23,6 +25,8 @@ use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transpo
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
+/// How often it is looked for what there is to tell.
+const LISTEN: Duration = Duration::from_millis(50);
 /// How long it may take to find out how a server on loopback speaks.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -39,6 +43,9 @@ pub struct Config {
     pub stall: Duration,
     /// A blob of at most so many bytes is sent in one request; a larger one in a way that can be resumed.
     pub single: u64,
+    /// The registries that the user has named for this run, as `docker.io` and `localhost:5000`, and not a file of the
+    /// project's: these alone get credentials that say of no registry that they are for it. All where it is `None`.
+    pub named: Option<BTreeSet<String>>,
 }
 
 impl Default for Config {
@@ -49,6 +56,7 @@ impl Default for Config {
             patience: Patience::default(),
             stall: Duration::from_secs(30),
             single: 4 << 20,
+            named: None,
         }
     }
 }
@@ -88,7 +96,7 @@ struct Inner {
 #[derive(Default)]
 struct Remarks {
     known: BTreeSet<String>,
-    new: Vec<(Level, String)>,
+    new: Vec<Event>,
 }
 
 /// One request, as often as it takes.
@@ -137,8 +145,15 @@ impl Client {
     /// A client that finds credentials and proxies by `environment`.
     #[must_use]
     pub fn new(config: Config, environment: &Environment) -> Self {
+        let transport = Transport::new(environment, config.stall);
+        Self::over(transport, config, environment)
+    }
+
+    /// The same over a transport of the caller's, such as one that makes its answers up.
+    #[must_use]
+    pub fn over(transport: Transport, config: Config, environment: &Environment) -> Self {
         Self(Arc::new(Inner {
-            transport: Transport::new(environment, config.stall),
+            transport,
             keyring: Keyring::new(environment),
             tokens: Tokens::default(),
             challenges: Mutex::default(),
@@ -157,21 +172,46 @@ impl Client {
             let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut remarks.new)
         };
-        for (level, text) in remarks {
-            reporter.report(Event::Note { level, platform: None, text });
+        for event in remarks {
+            reporter.report(event);
         }
+    }
+
+    /// Does a piece of work, and reports meanwhile what is remarked: what a registry wants one to wait for is of interest
+    /// before the wait is over.
+    pub fn telling<T>(&self, reporter: &dyn Reporter, work: impl FnOnce() -> T) -> T {
+        // Hung up when the work is done, also where it panics.
+        let (working, done) = mpsc::channel::<()>();
+        let result = thread::scope(|scope| {
+            scope.spawn(move || {
+                while done.recv_timeout(LISTEN) == Err(RecvTimeoutError::Timeout) {
+                    self.tell(reporter);
+                }
+            });
+            let _working = working;
+            work()
+        });
+        self.tell(reporter);
+        result
+    }
+
+    /// Remarks that a server is left alone, as it has asked.
+    pub(super) fn waiting(&self, what: &str, reason: String, wait: Duration) {
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        remarks.new.push(Event::Waiting { what: what.to_owned(), reason, milliseconds });
     }
 
     pub(super) fn remark(&self, level: Level, text: String) {
         let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
         if remarks.known.insert(text.clone()) {
-            remarks.new.push((level, text));
+            remarks.new.push(Event::Note { level, platform: None, text });
         }
     }
 
     /// Whom we are to a place. That a helper was of no use is remarked.
     pub(super) fn login(&self, place: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
-        let found = self.0.keyring.find(&place.name, place.access, cancel)?;
+        let found = self.0.keyring.find(&place.name, place.access, place.named, cancel)?;
         if let Some(trouble) = found.lacking() {
             let registry = place.name.registry();
             let text = format!("{trouble}; {registry} is read without a login ({})", trouble.hint());
@@ -222,7 +262,7 @@ impl Client {
     }
 
     pub(super) fn retry(&self) -> Retry {
-        Retry::new(self.patience())
+        Retry::of(self)
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -258,7 +298,8 @@ impl Client {
             }
         }
         places.push(own);
-        places.into_iter().map(|name| self.endpoint(name, access, cancel)).collect()
+        let named = self.0.config.named.as_ref().is_none_or(|named| named.contains(name.registry()));
+        places.into_iter().map(|name| self.endpoint(name, access, named, cancel)).collect()
     }
 
     /// The settings with the longest key that a repository lies below.
@@ -273,6 +314,7 @@ impl Client {
         &self,
         name: RepositoryName,
         access: Access,
+        named: bool,
         cancel: &Cancel,
     ) -> Result<Endpoint, RegistryError> {
         let settings = self.0.config.registries.get(name.registry());
@@ -297,7 +339,7 @@ impl Client {
             }
         })?;
         let part = settings.and_then(|settings| settings.chunk_size);
-        Ok(Endpoint { name, base, trust, access, part })
+        Ok(Endpoint { name, base, trust, access, named, part })
     }
 
     /// The certificates for a registry.
@@ -328,6 +370,7 @@ impl Client {
             body: Body::None,
             trust: Trust::default(),
             patience: Some(PROBE),
+            led_by: None,
         };
         let secure = match self.0.transport.send(&request, cancel, &mut || ()) {
             Ok(_) | Err(HttpError::Identity(_)) => true,
@@ -388,12 +431,21 @@ impl Client {
                 body: call.body.clone(),
                 trust: endpoint.trust_at(&url),
                 patience: call.patience,
+                led_by: endpoint.led_to(&url),
+            };
+            // Whether there is something behind a redirect is nothing to wait for: GET may be led elsewhere.
+            let patient = |attempt: Attempt| match attempt {
+                Attempt::Again { reason, .. } if call.method == Method::Head && !ours => {
+                    let what = call.what.to_owned();
+                    Attempt::Over(RegistryError::Transient { what, reason, attempts: 1 })
+                }
+                other => other,
             };
             let mut response = self
                 .0
                 .transport
                 .send(&request, cancel, on_wait)
-                .map_err(|error| endpoint.failed(error, &url, call.what))?;
+                .map_err(|error| patient(endpoint.failed(error, &url, call.what)))?;
             match response.status {
                 301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
                     redirects += 1;
@@ -424,8 +476,8 @@ impl Client {
                 }
                 _ => {
                     let settled = settled(endpoint, call, &url, &scopes, response, cancel);
-                    let known = || self.0.keyring.has(&endpoint.name, endpoint.access);
-                    return settled.map_err(|attempt| attempt.limited(known));
+                    let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
+                    return settled.map_err(|attempt| patient(attempt.limited(known)));
                 }
             }
         }

@@ -80,6 +80,9 @@ pub(super) struct Found {
     pub(super) trouble: Option<HelperTrouble>,
     /// A helper that writes more than its answer.
     pub(super) noisy: Option<String>,
+    /// True if there are credentials in variables that say of no registry that they are for it, and they were not given to
+    /// this one, which a file has named.
+    pub(super) withheld: bool,
 }
 
 impl Found {
@@ -92,6 +95,7 @@ impl Found {
     pub(super) fn known(&self) -> KnownLogin {
         match (self.source(), &self.trouble) {
             (Some(source), _) => KnownLogin::From(source),
+            (None, _) if self.withheld => KnownLogin::Withheld,
             (None, Some(trouble)) => KnownLogin::Helper(Box::new(trouble.clone())),
             (None, None) => KnownLogin::None,
         }
@@ -106,7 +110,7 @@ impl Found {
 /// All logins of this user. Each registry is looked up once.
 pub(super) struct Keyring {
     environment: Environment,
-    found: Mutex<BTreeMap<(RepositoryName, Access), Found>>,
+    found: Mutex<BTreeMap<(RepositoryName, Access, bool), Found>>,
     /// What helpers have said, by the helper and the registry.
     answers: Mutex<BTreeMap<(String, String), Answer>>,
     helper_limit: Duration,
@@ -130,14 +134,16 @@ impl Keyring {
     }
 
     /// The login for a repository, if there is one, and what stood in the way of one. Who writes without a login that
-    /// should be there is stopped: whatever was done then would be done in nobody's name.
+    /// should be there is stopped: whatever was done then would be done in nobody's name. `named` is true if the user has named
+    /// the registry.
     pub(super) fn find(
         &self,
         repository: &RepositoryName,
         access: Access,
+        named: bool,
         cancel: &Cancel,
     ) -> Result<Found, RegistryError> {
-        let found = self.look_up(repository, access, cancel)?;
+        let found = self.look_up(repository, access, named, cancel)?;
         match found.lacking() {
             Some(trouble) if access == Access::Push => Err(RegistryError::Helper(Box::new(trouble.clone()))),
             _ => Ok(found),
@@ -145,24 +151,25 @@ impl Keyring {
     }
 
     /// True if a login was found for a repository. Looks for none.
-    pub(super) fn has(&self, repository: &RepositoryName, access: Access) -> bool {
+    pub(super) fn has(&self, repository: &RepositoryName, access: Access, named: bool) -> bool {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.get(&(repository.clone(), access)).is_some_and(|found| found.credentials.is_some())
+        found.get(&(repository.clone(), access, named)).is_some_and(|found| found.credentials.is_some())
     }
 
     fn look_up(
         &self,
         repository: &RepositoryName,
         access: Access,
+        named: bool,
         cancel: &Cancel,
     ) -> Result<Found, RegistryError> {
-        let key = (repository.clone(), access);
+        let key = (repository.clone(), access, named);
         // Held during the search, so that a helper that asks a person asks once.
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = found.get(&key) {
             return Ok(known.clone());
         }
-        let searched = self.search(repository, access, cancel)?;
+        let searched = self.search(repository, access, named, cancel)?;
         found.insert(key, searched.clone());
         Ok(searched)
     }
@@ -171,10 +178,10 @@ impl Keyring {
         &self,
         repository: &RepositoryName,
         access: Access,
+        named: bool,
         cancel: &Cancel,
     ) -> Result<Found, RegistryError> {
-        let credentials = self.of_variables(repository.registry(), access)?;
-        let mut found = Found { credentials, ..Found::default() };
+        let mut found = self.of_variables(repository.registry(), access, named)?;
         if found.credentials.is_some() {
             return Ok(found);
         }
@@ -187,13 +194,13 @@ impl Keyring {
         Ok(found)
     }
 
-    /// `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` they are for what is pushed to: a base's
-    /// registry has no business with them.
-    fn of_variables(&self, registry: &str, access: Access) -> Result<Option<Credentials>, RegistryError> {
+    /// `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` they are for what the user has named and is pushed
+    /// to: neither a base's registry has any business with them, nor one that somebody else's project asks for.
+    fn of_variables(&self, registry: &str, access: Access, named: bool) -> Result<Found, RegistryError> {
         let var = |name| self.environment.var(name);
-        let meant = match var("XBUILD_REGISTRY_HOST") {
-            Some(host) => canonical(host) == registry,
-            None => access == Access::Push,
+        let (meant, withheld) = match var("XBUILD_REGISTRY_HOST") {
+            Some(host) => (canonical(host) == registry, false),
+            None => (access == Access::Push && named, access == Access::Push && !named),
         };
         let secret = |text: &str| Secret(text.to_owned());
         let login = match (
@@ -201,7 +208,7 @@ impl Keyring {
             var("XBUILD_REGISTRY_PASSWORD"),
             var("XBUILD_REGISTRY_TOKEN"),
         ) {
-            (None, None, None) => return Ok(None),
+            (None, None, None) => return Ok(Found::default()),
             (Some(username), Some(password), None) => {
                 Login::Password { username: username.to_owned(), password: secret(password) }
             }
@@ -217,7 +224,9 @@ impl Keyring {
                 ));
             }
         };
-        Ok(meant.then(|| Credentials { login, source: "the XBUILD_REGISTRY_ variables".into() }))
+        let credentials =
+            meant.then(|| Credentials { login, source: "the XBUILD_REGISTRY_ variables".into() });
+        Ok(Found { credentials, withheld, ..Found::default() })
     }
 
     /// The files that are there, the one that is looked into first at the beginning.

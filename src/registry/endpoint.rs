@@ -18,6 +18,8 @@ pub(super) struct Endpoint {
     pub(super) base: Url,
     pub(super) trust: Found,
     pub(super) access: Access,
+    /// True if the user has named the registry for this run.
+    pub(super) named: bool,
     /// The most bytes that one request to it may carry, where the user has said so.
     pub(super) part: Option<u64>,
 }
@@ -40,6 +42,11 @@ impl Endpoint {
     /// The certificates for an address: those of the registry are for its own host, whatever its port.
     pub(super) fn trust_at(&self, url: &Url) -> Trust {
         if url.host() == self.base.host() { self.trust.trust.clone() } else { Trust::default() }
+    }
+
+    /// The host that has led to an address, where that is another's.
+    pub(super) fn led_to(&self, url: &Url) -> Option<String> {
+        (url.host() != self.base.host()).then(|| self.base.host().to_owned())
     }
 
     /// The certificates for the token service, which may be on another host: the registry's operator has chosen it, so that

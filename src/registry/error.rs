@@ -10,7 +10,7 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
 use crate::report::style::size;
 use crate::sys::cancel::{Cancelled, humantime};
-use crate::sys::http::ProxyError;
+use crate::sys::http::{LedInward, ProxyError};
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +157,14 @@ pub enum RegistryError {
         /// What was wrong.
         reason: String,
     },
+    /// The registry leads to an address of this machine or its cloud, and is not at one itself. Nothing was sent there.
+    #[error("`{what}`: {led}; nothing was sent there")]
+    Inward {
+        /// What was asked for.
+        what: String,
+        /// Who leads where.
+        led: Box<LedInward>,
+    },
     /// A token service without TLS, although the registry has it: credentials are not sent there.
     #[error("{host} wants its credentials sent to `{realm}`, which is not secure")]
     InsecureRealm {
@@ -222,6 +230,9 @@ pub enum KnownLogin {
     None,
     /// Somebody, by credentials from this place.
     From(String),
+    /// Nobody, for the credentials in the environment say of no registry that they are for it, and it is a file that names this
+    /// one.
+    Withheld,
     /// Nobody, for a credential helper that should have had credentials was of no use.
     Helper(Box<HelperTrouble>),
 }
@@ -230,6 +241,11 @@ fn of_login(login: &KnownLogin) -> String {
     match login {
         KnownLogin::From(source) => format!("refuses the credentials from {source}"),
         KnownLogin::Helper(trouble) => format!("wants credentials, and {trouble}"),
+        KnownLogin::Withheld => {
+            "wants credentials, and did not get those of the XBUILD_REGISTRY_ variables: they do not say for which registry \
+             they are, and neither the command line nor a variable names this one"
+                .into()
+        }
         KnownLogin::None => "wants credentials, and there are none for it".into(),
     }
 }
@@ -318,7 +334,10 @@ impl Explain for RegistryError {
             Self::Mismatch { .. } | Self::TooLarge { .. } | Self::Document { .. } => {
                 ExitCode::CorruptDownload
             }
-            Self::Refused { .. } | Self::BodyTooLarge { .. } | Self::Protocol { .. } => ExitCode::Refused,
+            Self::Refused { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::Protocol { .. }
+            | Self::Inward { .. } => ExitCode::Refused,
             Self::CredentialFile { .. } | Self::Variables(_) | Self::Configuration { .. } => ExitCode::Config,
             Self::Damaged { .. } => ExitCode::CorruptImage,
             Self::Io(error) => ExitCode::of_io(error),
@@ -336,10 +355,14 @@ impl Explain for RegistryError {
             Self::Helper(trouble) | Self::Unauthorized { login: KnownLogin::Helper(trouble), .. } => {
                 Some(trouble.hint())
             }
+            Self::Unauthorized { registry, login: KnownLogin::Withheld, .. } => Some(format!(
+                "if it is to have them, set XBUILD_REGISTRY_HOST={registry} beside them, or name the image on the command line; \
+                 else log in with `docker login {registry}` or `podman login {registry}`"
+            )),
             Self::Unauthorized { registry, login, .. } => {
                 let also = match login {
                     KnownLogin::None => "; and check the spelling, for some registries say the same of what is not there",
-                    KnownLogin::From(_) | KnownLogin::Helper(_) => "",
+                    KnownLogin::From(_) | KnownLogin::Withheld | KnownLogin::Helper(_) => "",
                 };
                 Some(format!(
                     "log in with `docker login {registry}` or `podman login {registry}`, or set \
@@ -377,6 +400,10 @@ impl Explain for RegistryError {
                  to what it allows"
             )),
             Self::Protocol { .. } => Some("check the registry's address: something else may answer there".into()),
+            Self::Inward { led, .. } => Some(format!(
+                "a registry out in the network has no business there; where {} is on this machine, name it by `localhost`",
+                led.from
+            )),
             Self::InsecureRealm { .. } => Some("have the registry's operator give its token service TLS".into()),
             Self::CredentialFile { .. } => Some("log in again to write the file anew".into()),
             Self::Variables(_) => Some("docs/configuration.md has the variables".into()),

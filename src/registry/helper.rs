@@ -13,6 +13,8 @@ use crate::sys::process::{Command, ProcessError};
 
 /// How long a credential helper may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
+/// A helper's answer is not read further, in bytes. The longest secrets are keys of a few kilobytes.
+const MOST: u64 = 256 * 1024;
 /// The user's name by which a helper says that its secret is an identity token.
 pub(super) const IDENTITY_USER: &str = "<token>";
 /// Under this name docker keeps what it knows of `docker.io`.
@@ -53,6 +55,9 @@ pub enum HelperFault {
     /// What it answers is something else.
     #[error("answers with something else than JSON")]
     NoAnswer,
+    /// It has written more than any answer has.
+    #[error("writes more than {0} bytes")]
+    TooMuch(u64),
     /// It took too long.
     #[error("did not answer within {}", humantime(*.0))]
     Slow(Duration),
@@ -125,7 +130,7 @@ impl Helper<'_> {
         let program = self.program();
         let server = if self.registry == "docker.io" { HUB } else { self.registry };
         let limited = cancel.within(self.limit, &program);
-        let mut command = Command::new(&program).arg("get").input(format!("{server}\n"));
+        let mut command = Command::new(&program).arg("get").input(format!("{server}\n")).at_most(MOST);
         for (name, value) in environment.iter() {
             command = command.env(name, value);
         }
@@ -138,6 +143,9 @@ impl Helper<'_> {
             Err(error) if error.is_not_found() => return Ok(self.trouble(HelperFault::Missing)),
             Err(error) => return Ok(self.trouble(HelperFault::NotStarted(error.to_string()))),
         };
+        if output.stdout.len().max(output.stderr.len()) as u64 >= MOST {
+            return Ok(self.trouble(HelperFault::TooMuch(MOST)));
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (said, aside) = (text(&output.stdout), text(&output.stderr));
         if !output.status.success() {
@@ -145,9 +153,10 @@ impl Helper<'_> {
                 return Ok(Answer::Nothing);
             }
             let told = [&said, &aside].into_iter().find(|text| !text.trim().is_empty());
-            // Its last line, and not more: what a helper writes may be anything.
+            // Its last line, and not more: what a helper writes may be anything, and an answer has a secret in it.
             let line: String = told
                 .and_then(|text| text.trim().lines().last())
+                .filter(|line| !line.contains(['{', '}']) && !line.to_ascii_lowercase().contains("secret\""))
                 .unwrap_or_default()
                 .chars()
                 .filter(|c| !c.is_control())

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::Call;
@@ -10,40 +11,60 @@ use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::Wanted;
 use super::repository::Repository;
-use crate::oci::{Descriptor, Digest, Encoded, media_type};
+use super::tags::Tags;
+use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, media_type};
+use crate::report::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Url};
 
-/// A page of a list is not read further, in bytes.
+/// A page of tags is not read further, in bytes. Some registries have all of them on one.
 const PAGE: u64 = 16 << 20;
+/// All pages of a list together are not read further, in bytes.
+const WHOLE: u64 = 128 << 20;
+/// More referrers of one manifest are not read.
+const REFERRERS: usize = 10_000;
 /// So many tags are asked for at once.
 const TAGS: usize = 1000;
 /// A list of more pages has no end.
 const MOST_PAGES: usize = 10_000;
 
+/// A page of referrers, which is an index.
+#[derive(Deserialize)]
+struct Listed {
+    manifests: Vec<Descriptor>,
+}
+
 /// Takes a page of a list. It may tell the next one, where the page itself does not.
-type OnPage<'a> = &'a mut dyn FnMut(&Value, &str) -> Result<Option<Url>, RegistryError>;
+type OnPage<'a> = &'a mut dyn FnMut(&[u8], &str) -> Result<Option<Url>, RegistryError>;
 
 impl Repository {
-    /// All tags, sorted.
+    /// All tags, sorted, each of which is one by the specification's rule. What a registry lists and is none is remarked.
     pub fn tags(&self, cancel: &Cancel) -> Result<Vec<String>, RegistryError> {
         let what = self.name().to_string();
-        let mut tags = BTreeSet::new();
+        let cancel = &cancel.doing(&format!("the tags of {what}"));
+        let mut tags = Tags::default();
         self.anywhere(cancel, |place| {
-            tags.clear();
+            tags = Tags::default();
             let first = place.url(&format!("tags/list?n={TAGS}"));
-            self.pages(place, first.clone(), &what, cancel, &mut |page, _| {
-                let (before, mut count, mut last) = (tags.len(), 0, None);
-                for tag in page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    tags.insert(tag.to_owned());
-                    (count, last) = (count + 1, Some(tag));
+            self.pages(place, first.clone(), &what, (PAGE, cancel), &mut |page, _| {
+                let before = tags.found.len();
+                tags.read(page).map_err(|error| no_list(&what, &error))?;
+                if tags.too_many {
+                    let reason = format!("it lists more than {} tags", super::tags::MOST);
+                    let (what, host) = (what.clone(), place.base.authority().to_owned());
+                    return Err(RegistryError::Protocol { what, host, reason });
                 }
                 // A page as full as we asked for may be one of several, also where it does not say so.
-                let full = count >= TAGS && tags.len() > before;
-                Ok(last.filter(|_| full).map(|last| first.with_query("last", last)))
+                let full = tags.count >= TAGS && tags.found.len() > before;
+                Ok(tags.last.as_ref().filter(|_| full).map(|last| first.with_query("last", last)))
             })
         })?;
-        Ok(tags.into_iter().collect())
+        if tags.wrong > 0 {
+            let entries = if tags.wrong == 1 { "entry that is no tag" } else { "entries that are no tags" };
+            let text = format!("{what}: the registry lists {} {entries}; left out", tags.wrong);
+            self.client().remark(Level::Warning, text);
+        }
+        Ok(tags.found.into_iter().collect())
     }
 
     /// The manifests whose `subject` is `digest`, in the registry's order, of one artifact type or of all. Where the
@@ -54,7 +75,8 @@ impl Repository {
         artifact_type: Option<&str>,
         cancel: &Cancel,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        let what = self.what(Wanted::Digest(digest));
+        let wanted = Wanted::Digest(digest);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let mut found: Vec<Descriptor> = Vec::new();
         let listed = self.anywhere(cancel, |place| {
             found.clear();
@@ -62,8 +84,17 @@ impl Repository {
             if let Some(artifact_type) = artifact_type {
                 url = url.with_query("artifactType", artifact_type);
             }
-            self.pages(place, url, &what, cancel, &mut |page, what| {
-                found.extend(entries(page, what)?);
+            self.pages(place, url, &what, (MANIFEST_LIMIT, cancel), &mut |page, what| {
+                let listed: Listed = serde_json::from_slice(page).map_err(|error| {
+                    let reason = format!("its list of referrers: {error}");
+                    RegistryError::Document { what: what.to_owned(), reason }
+                })?;
+                found.extend(listed.manifests);
+                if found.len() > REFERRERS {
+                    let reason = format!("it lists more than {REFERRERS} referrers");
+                    let (what, host) = (what.to_owned(), place.base.authority().to_owned());
+                    return Err(RegistryError::Protocol { what, host, reason });
+                }
                 Ok(None)
             })
         });
@@ -127,7 +158,7 @@ impl Repository {
         place: &Endpoint,
         first: Url,
         what: &str,
-        cancel: &Cancel,
+        (limit, cancel): (u64, &Cancel),
         on_page: OnPage<'_>,
     ) -> Result<(), RegistryError> {
         let fault = |reason: &str| RegistryError::Protocol {
@@ -136,7 +167,7 @@ impl Repository {
             reason: reason.to_owned(),
         };
         let mut next = Some(first);
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut whole) = (BTreeSet::new(), 0);
         for _ in 0..MOST_PAGES {
             let Some(url) = next.take() else { return Ok(()) };
             if !seen.insert(url.text()) {
@@ -155,11 +186,11 @@ impl Repository {
                         // Without the rest the list would be taken for whole.
                         next = Some(url.ok_or_else(|| fault("its list goes on at another server"))?);
                     }
-                    let (bytes, more) = response.read(PAGE, cancel).map_err(|error| {
+                    let (bytes, more) = response.read(limit, cancel).map_err(|error| {
                         super::retry::Attempt::of_http(error, place.base.authority(), what)
                     })?;
                     if more {
-                        return Err(RegistryError::TooLarge { what: what.to_owned(), limit: PAGE }.into());
+                        return Err(RegistryError::TooLarge { what: what.to_owned(), limit }.into());
                     }
                     Ok(bytes)
                 });
@@ -168,11 +199,19 @@ impl Repository {
                     Err(attempt) => retry.failed(attempt, what, cancel)?,
                 }
             };
-            let more = on_page(&parse(&bytes, what)?, what)?;
+            whole += bytes.len() as u64;
+            if whole > WHOLE {
+                return Err(fault(&format!("its list has more than {WHOLE} bytes")));
+            }
+            let more = on_page(&bytes, what)?;
             next = next.or(more);
         }
-        Err(fault("its list has no end"))
+        Err(fault(&format!("its list has more than {MOST_PAGES} pages")))
     }
+}
+
+fn no_list(what: &str, error: &serde_json::Error) -> RegistryError {
+    RegistryError::Document { what: what.to_owned(), reason: format!("its list of tags: {error}") }
 }
 
 fn parse(bytes: &[u8], what: &str) -> Result<Value, RegistryError> {

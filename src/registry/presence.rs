@@ -5,7 +5,7 @@ use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::name::Wanted;
-use super::repository::Repository;
+use super::repository::{Repository, is_of_head_alone};
 use super::retry::Attempt;
 use crate::oci::Descriptor;
 use crate::sys::cancel::Cancel;
@@ -25,7 +25,8 @@ pub(super) enum Presence {
 impl Repository {
     /// True if the repository has a blob.
     pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
-        let what = self.what(Wanted::Digest(&blob.digest));
+        let wanted = Wanted::Digest(&blob.digest);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let found = self.anywhere(cancel, |place| match self.presence(place, blob, &what, cancel)? {
             Presence::There => Ok(()),
             Presence::Absent(error) | Presence::Unknown(error) => Err(error),
@@ -46,16 +47,19 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<Presence, RegistryError> {
         let url = place.url(&format!("blobs/{}", blob.digest));
-        let mut head = self.client().send(place, &Call::new(Method::Head, url.clone(), what), cancel)?;
-        match head.status {
-            200 if head.length().is_none_or(|length| length == blob.size) => return Ok(Presence::There),
-            404 | 410 => {
+        match self.client().send(place, &Call::new(Method::Head, url.clone(), what), cancel) {
+            Ok(head) if head.status == 200 && head.length().is_none_or(|length| length == blob.size) => {
+                return Ok(Presence::There);
+            }
+            Ok(mut head) if matches!(head.status, 404 | 410) => {
                 let absent = place.expect(&mut head, what, &[], cancel);
                 return Ok(absent.map_or_else(Presence::Absent, |()| Presence::There));
             }
-            _ => {}
+            // What the store of a registry does with HEAD says nothing of what it does with GET.
+            Ok(_) => {}
+            Err(error) if is_of_head_alone(&error) => {}
+            Err(error) => return Err(error),
         }
-        drop(head);
         let call = Call::new(Method::Get, url, what).header("range", "bytes=0-0");
         let told = self.client().attempt(place, &call, cancel, &mut || ()).and_then(|mut response| {
             place.expect(&mut response, what, &[200, 206, 416], cancel)?;
@@ -73,6 +77,8 @@ impl Repository {
                 error @ (RegistryError::Denied { .. }
                 | RegistryError::Refused { .. }
                 | RegistryError::Protocol { .. }
+                | RegistryError::Inward { .. }
+                | RegistryError::Transient { .. }
                 | RegistryError::Proxy { .. }
                 | RegistryError::Tls { .. }),
             )) => Ok(Presence::Unknown(error)),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::client::{Access, Call, Client};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
+use super::labels::Labels;
 use super::name::{RepositoryName, Wanted};
 use super::retry::{Attempt, Retry};
 use crate::oci::{Descriptor, Digest, Encoded, Hasher, MANIFEST_LIMIT, media_type};
@@ -27,11 +28,26 @@ pub struct Repository {
     client: Client,
     name: RepositoryName,
     access: Access,
+    labels: Labels,
 }
 
 impl Repository {
     pub(super) fn new(client: Client, name: RepositoryName, access: Access) -> Self {
-        Self { client, name, access }
+        Self { client, name, access, labels: Labels::default() }
+    }
+
+    /// Learns of a document that will be written which platforms it and what it names are of, for messages.
+    pub fn learn(&self, document: &Encoded) {
+        self.labels.learn(document.digest(), &document.bytes);
+    }
+
+    /// The handle for what is done about something here: where the time runs out meanwhile, that is told.
+    pub(super) fn at(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Cancel {
+        let what = self.what(wanted);
+        match wanted {
+            Wanted::Digest(digest) => cancel.doing(&self.labels.of(digest, &what)),
+            Wanted::Tag(_) => cancel.doing(&what),
+        }
     }
 
     /// Its name.
@@ -76,8 +92,8 @@ impl Repository {
     /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes, and its
     /// media type is what they say, else what the registry says.
     pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
-        let what = self.what(wanted);
-        self.anywhere(cancel, |place| {
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
+        let found = self.anywhere(cancel, |place| {
             let mut retry = self.client.retry();
             let mut wrong = None;
             loop {
@@ -90,7 +106,9 @@ impl Repository {
                     Err(attempt) => retry.failed(attempt, &what, cancel)?,
                 }
             }
-        })
+        })?;
+        self.learn(&found);
+        Ok(found)
     }
 
     fn manifest_once(
@@ -141,15 +159,16 @@ impl Repository {
     /// What a tag or digest leads to, without its content; `None` where there is nothing. The digest is what the
     /// registry says, or is computed where it does not say it.
     pub fn head(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Descriptor>, RegistryError> {
-        let what = self.what(wanted);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let told = self.anywhere(cancel, |place| {
             let call = Call::new(Method::Head, place.url(&format!("manifests/{wanted}")), &what);
             let call = call.header("accept", ACCEPT);
-            let mut response = self.client.send(place, &call, cancel)?;
-            // A refusal may be of HEAD alone. What it is, GET tells.
-            if !matches!(response.status, 200 | 404 | 410) {
-                return Ok(None);
-            }
+            let mut response = match self.client.send(place, &call, cancel) {
+                // A refusal may be of HEAD alone. What it is, GET tells.
+                Ok(response) if !matches!(response.status, 200 | 404 | 410) => return Ok(None),
+                Err(error) if is_of_head_alone(&error) => return Ok(None),
+                told => told?,
+            };
             place.expect(&mut response, &what, &[200], cancel)?;
             let told = response.header("docker-content-digest");
             let digest: Option<Digest> = told.and_then(|text| text.parse().ok());
@@ -262,7 +281,8 @@ impl Repository {
         cancel: &Cancel,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), RegistryError> {
-        let what = self.what(Wanted::Digest(&blob.digest));
+        let wanted = Wanted::Digest(&blob.digest);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         self.anywhere(cancel, |place| {
             let mut retry = self.client.retry();
             while state.done < blob.size {
@@ -313,9 +333,9 @@ impl Repository {
             return Err(Attempt::again(format!("the server skipped from byte {} to {start}", state.done)));
         }
         if let Some(length) = response.length()
-            && start + length != blob.size
+            && start.saturating_add(length) != blob.size
         {
-            return Err(other(format!("{} bytes", start + length)).into());
+            return Err(other(format!("{} bytes", start.saturating_add(length))).into());
         }
         let mut skip = state.done - start;
         let host = place.base.authority();
@@ -338,6 +358,18 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+/// True for a failure of HEAD that GET need not meet: a redirect that led to nothing, or something on the way that spoke.
+pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        // Once: what the registry itself fails with is tried more often, and GET would meet it, too.
+        RegistryError::Transient { attempts: 1, .. }
+            | RegistryError::Inward { .. }
+            | RegistryError::Tls { .. }
+            | RegistryError::Proxy { .. }
+    )
 }
 
 /// How far a blob has been read.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client::Client;
 use super::error::{Limited, RegistryError};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
@@ -9,8 +10,8 @@ use crate::sys::http::{HttpError, ProxyError};
 
 /// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(30);
-/// A server that wants to be left alone for longer is not waited for.
-const LONGEST_ASKED: Duration = Duration::from_secs(10 * 60);
+/// A wait that a server asks for is told where it is as long.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// How often, and how long between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,13 @@ pub struct Patience {
     pub attempts: u32,
     /// The wait before the second attempt; it doubles each time, and a random part of it is waited.
     pub back_off: Duration,
+    /// How long servers may ask to be left alone, all waits for one piece of work together. Who wants longer is given up.
+    pub asked: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { attempts: 6, back_off: Duration::from_millis(500) }
+        Self { attempts: 6, back_off: Duration::from_millis(500), asked: Duration::from_secs(10 * 60) }
     }
 }
 
@@ -74,6 +77,9 @@ impl Attempt {
                 Self::again(format!("{proxy} cannot reach {host}: it answers {status}"))
             }
             HttpError::Proxy(reason) => Self::Over(RegistryError::Proxy { what: what.to_owned(), reason }),
+            HttpError::Inward(led) => {
+                Self::Over(RegistryError::Inward { what: what.to_owned(), led: Box::new(led) })
+            }
             HttpError::Invalid(reason) => {
                 Self::Over(RegistryError::Protocol { what: what.to_owned(), host: host.to_owned(), reason })
             }
@@ -98,11 +104,20 @@ impl Attempt {
 pub(super) struct Retry {
     patience: Patience,
     failures: u32,
+    /// What servers have asked for and got so far.
+    asked: Duration,
+    /// Who tells of it.
+    client: Option<Client>,
 }
 
 impl Retry {
     pub(super) fn new(patience: Patience) -> Self {
-        Self { patience, failures: 0 }
+        Self { patience, failures: 0, asked: Duration::ZERO, client: None }
+    }
+
+    /// The attempts of a client, which tells of waits that a server asks for.
+    pub(super) fn of(client: &Client) -> Self {
+        Self { client: Some(client.clone()), ..Self::new(client.patience()) }
     }
 
     /// Something new has come: the count starts again.
@@ -122,7 +137,7 @@ impl Retry {
             Attempt::Again { reason, after, limit } => (reason, after, limit),
         };
         self.failures += 1;
-        let too_long = after.is_some_and(|after| after > LONGEST_ASKED);
+        let too_long = after.is_some_and(|after| self.asked.saturating_add(after) > self.patience.asked);
         if self.failures >= self.patience.attempts || too_long {
             let (what, attempts) = (what.to_owned(), self.failures);
             return Err(match limit {
@@ -133,6 +148,12 @@ impl Retry {
         let longest = (self.patience.back_off * 2_u32.saturating_pow(self.failures - 1)).min(LONGEST);
         // Between half of it and all of it, so that clients that failed together don't come back together.
         let wait = longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(after.unwrap_or_default());
+        if let Some(after) = after {
+            self.asked += after;
+            if let Some(client) = self.client.as_ref().filter(|_| after >= TOLD) {
+                client.waiting(what, reason, wait);
+            }
+        }
         let until = clock::Instant::now() + wait;
         loop {
             cancel.check()?;
@@ -170,7 +191,8 @@ mod tests {
     #[test]
     fn gives_up_after_so_many_attempts_without_progress() {
         let cancel = Cancel::new();
-        let mut retry = Retry::new(Patience { attempts: 3, back_off: Duration::from_millis(1) });
+        let mut retry =
+            Retry::new(Patience { attempts: 3, back_off: Duration::from_millis(1), ..Patience::default() });
         let mut fail = |progress: bool| {
             if progress {
                 retry.progress();
@@ -190,8 +212,19 @@ mod tests {
         let start = clock::Instant::now();
         let second =
             Attempt::Again { reason: "429".into(), after: Some(Duration::from_millis(700)), limit: None };
-        let mut retry = Retry::new(Patience { attempts: 3, back_off: Duration::from_millis(1) });
+        let mut retry =
+            Retry::new(Patience { attempts: 3, back_off: Duration::from_millis(1), ..Patience::default() });
         retry.failed(second, "it", &Cancel::new()).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(700));
+        // All waits together count.
+        let asked = Duration::from_millis(50);
+        let patience = Patience { attempts: 100, back_off: Duration::from_millis(1), asked };
+        let mut retry = Retry::new(patience);
+        let mut ask = || {
+            let after = Some(Duration::from_millis(20));
+            retry.failed(Attempt::Again { reason: "429".into(), after, limit: None }, "it", &Cancel::new())
+        };
+        assert!(ask().is_ok() && ask().is_ok());
+        assert!(matches!(ask(), Err(RegistryError::Transient { attempts: 3, .. })));
     }
 }

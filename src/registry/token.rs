@@ -13,7 +13,9 @@ use super::client::Client;
 use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
+use super::realm;
 use super::retry::{Attempt, retry_after};
+use crate::report::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::{self, Instant};
 use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};
@@ -147,6 +149,7 @@ fn fetch(
     if !realm.is_secure() && endpoint.base.is_secure() && !http::is_loopback(realm.host()) {
         return Err(RegistryError::InsecureRealm { host, realm: realm.shown() }.into());
     }
+    tell_whose(client, endpoint, &realm, found);
     let form = |grant: &str, more: &[(&str, &str)]| {
         let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
         let service = key.service.clone().unwrap_or_default();
@@ -162,7 +165,8 @@ fn fetch(
         }
         let body = body.map_or(Body::None, |text| Body::Bytes(Arc::from(text.into_bytes())));
         let trust = endpoint.trust_for_tokens(url);
-        let request = Request { method, url: url.text(), headers, body, trust, patience: None };
+        let led_by = endpoint.led_to(url);
+        let request = Request { method, url: url.text(), headers, body, trust, patience: None, led_by };
         let sent = client.transport().send(&request, cancel, &mut || ());
         sent.map_err(|error| endpoint.failed(error, url, what))
     };
@@ -197,6 +201,25 @@ fn fetch(
         }
     };
     read(response, endpoint, &realm, (key, found), what, cancel)
+}
+
+/// Tells of a token service that is not the registry's own, once: with a login, for it is told to that host; without one to
+/// whoever looks closely.
+fn tell_whose(client: &Client, endpoint: &Endpoint, realm: &Url, found: &Found) {
+    if realm::is_own(endpoint.base.host(), realm.host()) {
+        return;
+    }
+    let (registry, service) = (endpoint.name.registry(), realm.authority());
+    match found.source() {
+        Some(source) => client.remark(
+            Level::Warning,
+            format!(
+                "{registry} wants its login told to the token service of {service}, which is another's host by its name: the \
+                 credentials from {source} go there"
+            ),
+        ),
+        None => client.remark(Level::Detail, format!("{registry} has its tokens given by {service}")),
+    }
 }
 
 /// The token in a service's answer.

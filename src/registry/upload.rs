@@ -110,7 +110,8 @@ impl Repository {
         from: &[RepositoryName],
         cancel: &Cancel,
     ) -> Result<Taken, RegistryError> {
-        let what = self.what(Wanted::Digest(&blob.digest));
+        let wanted = Wanted::Digest(&blob.digest);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let place = self.own(cancel)?;
         match self.presence(&place, blob, &what, cancel)? {
             Presence::There => return Ok(Taken::Has(Pushed::Present)),
@@ -152,7 +153,8 @@ impl Repository {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RegistryError> {
-        let what = self.what(Wanted::Digest(&blob.digest));
+        let wanted = Wanted::Digest(&blob.digest);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let mut cargo = Cargo { blob, file, what: &what, again: false };
         let place = self.own(cancel)?;
         let mut retry = self.client().retry();
@@ -375,7 +377,7 @@ impl Repository {
         document: &Encoded,
         cancel: &Cancel,
     ) -> Result<bool, RegistryError> {
-        let what = self.what(wanted);
+        let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let place = self.own(cancel)?;
         let mut call = Call::new(Method::Put, place.url(&format!("manifests/{wanted}")), &what)
             .header("content-type", &document.descriptor.media_type)

@@ -70,6 +70,15 @@ pub enum Event {
         /// Bytes in all, where known.
         total: Option<u64>,
     },
+    /// A registry or its token service has asked to be left alone for a while, and is.
+    Waiting {
+        /// What is waited with: `registry.example/team/app:1.0`.
+        what: String,
+        /// What it has said: `registry.example answered 429`.
+        reason: String,
+        /// How long, in milliseconds.
+        milliseconds: u64,
+    },
     /// The signed releases of Debian that a base, or packages on one, are taken from.
     Releases {
         /// The base's name.

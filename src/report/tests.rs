@@ -160,6 +160,11 @@ fn recorded() -> Vec<Event> {
             hint: Some("see the compiler's messages above".into()),
         },
         Event::Upload { what: "registry.example/app".into(), done: 30_000_000, total: Some(34_567_890) },
+        Event::Waiting {
+            what: "registry.example/app:1.0".into(),
+            reason: "registry.example answered 429".into(),
+            milliseconds: 90_000,
+        },
         Event::Upload { what: "registry.example/app".into(), done: 34_567_890, total: Some(34_567_890) },
         Event::Published {
             reference: "registry.example/app:1.0".into(),
@@ -210,6 +215,7 @@ error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
 uploading to registry.example/app (34.6 MB)
+note: waiting 1m 30s, as asked: registry.example answered 429 (`registry.example/app:1.0`)
 uploaded to registry.example/app (34.6 MB)
 
 PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  DIGEST        TIME
@@ -291,6 +297,7 @@ hint: take a base that has it
 error: linux/arm64: `app` does not compile
   caused by: 1 error
 hint: see the compiler's messages above
+note: waiting 1m 30s, as asked: registry.example answered 429 (`registry.example/app:1.0`)
 PLATFORM      TRIPLE                         TOOLCHAIN   BASE             SIZE  DIGEST        TIME
 linux/amd64   x86_64-unknown-linux-gnu       zig 0.17.1  apt:bookworm  34.6 MB  000000000000   12s
 linux/arm/v7  armv7-unknown-linux-gnueabihf  zig 0.17.1  apt:bookworm  31.0 MB  000000000000   12s
@@ -326,6 +333,7 @@ fn one_of_each() -> Vec<Event> {
             | Event::Crates { .. }
             | Event::Download { .. }
             | Event::Upload { .. }
+            | Event::Waiting { .. }
             | Event::Releases { .. }
             | Event::Library { .. }
             | Event::Compiler { .. }
@@ -339,7 +347,7 @@ fn one_of_each() -> Vec<Event> {
             seen.push(event);
         }
     }
-    assert_eq!(seen.len(), 13, "the recorded run has every variant");
+    assert_eq!(seen.len(), 14, "the recorded run has every variant");
     seen
 }
 
@@ -352,7 +360,7 @@ fn json_is_one_object_a_line_and_the_manual_describes_all_of_it() {
         view.report(event);
     }
     let text = shared.text();
-    assert_eq!(text.lines().count(), 13);
+    assert_eq!(text.lines().count(), 14);
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let name = value["event"].as_str().unwrap();

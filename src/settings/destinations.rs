@@ -1,5 +1,8 @@
 //! What `--output`, `--load`, `--compression` and `--annotation` say together. Pure.
 
+use std::collections::BTreeSet;
+
+use crate::oci::Reference;
 use crate::registry::ImageName;
 
 use super::annotation::Annotations;
@@ -40,6 +43,19 @@ impl<'a> Sources<'a> {
             outputs.push(Wanted { parsed, origin: Origin::Flag("--push") });
         }
         Ok(outputs)
+    }
+
+    /// The registries of the names that flags and variables give to the image: a project's own are somebody else's choice.
+    pub(super) fn named(&self, outputs: &[Wanted]) -> BTreeSet<String> {
+        let variable = self.of_environment("XBUILD_TAG").map(|found| found.text);
+        let tags = self.flags.tags.iter().map(String::as_str).chain(variable);
+        let names = outputs.iter().flat_map(|output| output.parsed.output.names.iter().map(String::as_str));
+        let all = tags.flat_map(|text| text.split(',')).chain(names);
+        let registry = |text: &str| {
+            let reference: Reference = text.trim().parse().ok()?;
+            Some(reference.repository()?.split_once('/')?.0.to_owned())
+        };
+        all.filter_map(registry).collect()
     }
 
     /// `--annotation`, and those among the fields of outputs.

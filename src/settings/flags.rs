@@ -109,7 +109,10 @@ pub const VARIABLES: &[Variable] = &[
         name: "XBUILD_DEBIAN_SNAPSHOT",
         meaning: "the URL of an archive of Debian's snapshots, for pinned packages",
     },
-    Variable { name: "XBUILD_REGISTRY_HOST", meaning: "the registry of the next three; else that of a push" },
+    Variable {
+        name: "XBUILD_REGISTRY_HOST",
+        meaning: "the registry of the next three; else one that you name to push to",
+    },
     Variable { name: "XBUILD_REGISTRY_USERNAME", meaning: "the user at the registry" },
     Variable { name: "XBUILD_REGISTRY_PASSWORD", meaning: "the user's password" },
     Variable { name: "XBUILD_REGISTRY_TOKEN", meaning: "an identity token, in place of user and password" },

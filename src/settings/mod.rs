@@ -8,7 +8,7 @@
 //! Deliberately absent: how progress is shown. That is a matter of `cli`, which needs it before anything
 //! can fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;
 pub use output::{Output, OutputKind, Sink};
-pub use resolve::{Host, resolve, resolve_machine};
+pub use resolve::{Host, resolve, resolve_machine, resolve_timeout};
 
 pub use origin::{Location, Origin, Sourced};
 
@@ -71,6 +71,8 @@ pub struct Settings {
     pub platforms_origin: Origin,
     /// The names that the index gets, sorted, each once: `name`, `name:tag` or `registry/repository:tag`.
     pub tags: Vec<String>,
+    /// The registries that the user has named for this run, on the command line or in the environment.
+    pub named: BTreeSet<String>,
     /// Where the image goes. Where none of them is on this machine's disk, the default is added: the layout
     /// `<target folder>/xbuild/<package>`, which needs the package's name and is therefore left to the plan.
     pub outputs: Vec<Output>,

@@ -109,6 +109,7 @@ pub fn resolve(
         cargo: sources.cargo(),
         platforms,
         platforms_origin,
+        named: sources.named(&outputs),
         tags,
         compression: sources.compression(&outputs)?,
         outputs: sorted(outputs),
@@ -117,13 +118,25 @@ pub fn resolve(
         on_failure: flags.on_failure.or(sources.project_value(|file| file.on_failure)).unwrap_or_default(),
         partial: flags.partial,
         check: check::check(&project.documents, flags, environment)?,
-        timeout: sources.total_timeout(&timeout)?,
+        timeout: sources.total_timeout(timeout.general)?,
         machine: sources.machine()?,
         source_date_epoch: sources.source_date_epoch()?,
         color: host.color,
         files: files.collect(),
         lock: LockSettings::of(project, flags),
     })
+}
+
+/// How long a command that needs no project may take: what `--timeout` says, else the variable, else the user's file.
+pub fn resolve_timeout(
+    flag: Option<&str>,
+    environment: &Environment,
+    user: Option<&Document<UserFile>>,
+    host: &Host,
+) -> Result<Duration, Error> {
+    let flags = Flags::default();
+    let sources = Sources { flags: &flags, environment, project: &[], user, host, tables: Vec::new() };
+    sources.total_timeout(flag)
 }
 
 /// What belongs to the machine, for commands that need no project.
@@ -406,9 +419,9 @@ impl<'a> Sources<'a> {
         Target::by_platform(platform, libc).map(Sourced::default_of).ok_or_else(|| problem.at(&base.origin))
     }
 
-    fn total_timeout(&self, flag: &ScopedFlag<'a>) -> Result<Duration, Error> {
+    fn total_timeout(&self, flag: Option<&'a str>) -> Result<Duration, Error> {
         let found = self
-            .of_flag("--timeout", flag.general)
+            .of_flag("--timeout", flag)
             .or_else(|| self.of_environment("XBUILD_TIMEOUT"))
             .or_else(|| self.of_project(|file| file.timeout.as_ref()))
             .or_else(|| self.of_user(|file| file.timeout.as_ref()));

@@ -13,11 +13,13 @@ pub struct Cancel {
     /// This handle's own flag, after those of the handles that it is a child of.
     interrupted: Vec<Arc<AtomicBool>>,
     limit: Option<Limit>,
+    /// What the work is at, for whoever is told that its time is up.
+    doing: Option<Arc<str>>,
 }
 
 impl Default for Cancel {
     fn default() -> Self {
-        Self { interrupted: vec![Arc::default()], limit: None }
+        Self { interrupted: vec![Arc::default()], limit: None, doing: None }
     }
 }
 
@@ -38,13 +40,19 @@ pub enum Cancelled {
     #[error("stopped, because other work failed")]
     Stopped,
     /// A time limit ran out.
-    #[error("{what} did not finish within {}", humantime(*.duration))]
+    #[error("{what} did not finish within {}{}", humantime(*.duration), at(doing))]
     TimedOut {
         /// What the limit was for.
         what: String,
         /// The limit.
         duration: Duration,
+        /// What it was at, where that is known.
+        doing: Option<String>,
     },
+}
+
+fn at(doing: &Option<String>) -> String {
+    doing.as_ref().map_or_else(String::new, |doing| format!("; it was at {doing}"))
 }
 
 impl Explain for Cancelled {
@@ -93,7 +101,13 @@ impl Cancel {
             Some(sooner) if sooner.end <= end => sooner.clone(),
             _ => Limit { what: what.into(), duration, end },
         };
-        Self { interrupted: self.interrupted.clone(), limit: Some(limit) }
+        Self { limit: Some(limit), ..self.clone() }
+    }
+
+    /// The same handle for a part of the work that has a name: a time limit that runs out tells it.
+    #[must_use]
+    pub fn doing(&self, what: &str) -> Self {
+        Self { doing: Some(what.into()), ..self.clone() }
     }
 
     /// An error once the work should stop.
@@ -107,7 +121,8 @@ impl Cancel {
         }
         match &self.limit {
             Some(limit) if Instant::now() >= limit.end => {
-                Err(Cancelled::TimedOut { what: limit.what.to_string(), duration: limit.duration })
+                let doing = self.doing.as_ref().map(ToString::to_string);
+                Err(Cancelled::TimedOut { what: limit.what.to_string(), duration: limit.duration, doing })
             }
             _ => Ok(()),
         }
@@ -133,6 +148,13 @@ mod tests {
         let outer = Cancel::new().within(Duration::ZERO, "the build");
         let inner = outer.within(Duration::from_secs(60), "linux/arm64");
         assert!(matches!(inner.check(), Err(Cancelled::TimedOut { what, .. }) if what == "the build"));
+    }
+
+    #[test]
+    fn what_the_work_was_at_is_told() {
+        let cancel = Cancel::new().within(Duration::ZERO, "`xbuild pull`").doing("r.example/a:1");
+        let error = cancel.child().check().unwrap_err().to_string();
+        assert_eq!(error, "`xbuild pull` did not finish within 0ms; it was at r.example/a:1");
     }
 
     #[test]

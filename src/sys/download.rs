@@ -162,6 +162,11 @@ impl Attempt {
                 Self::Over(DownloadError::Proxy { url: url.to_owned(), reason: Box::new(reason) })
             }
             HttpError::File(error) => Self::Over(error.into()),
+            HttpError::Inward(led) => Self::Over(DownloadError::Network {
+                url: url.to_owned(),
+                reason: format!("{led}; nothing was sent there"),
+                attempts: 1,
+            }),
             HttpError::Cancelled(cancelled) => Self::Over(cancelled.into()),
             other => Self::Again(other.to_string()),
         }
@@ -202,7 +207,7 @@ impl Client {
 
     /// Gets a small document whose content is verified by the caller, such as a signed release.
     pub fn small(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
-        let mut bytes = Vec::new();
+        let (mut bytes, cancel) = (Vec::new(), &cancel.doing(url));
         self.retry(url, cancel, |_| {
             bytes.clear();
             self.receive(url, 0, cancel, &mut |part: Part<'_>| {
@@ -224,7 +229,7 @@ impl Client {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
-        let partial = partial_path(download.path);
+        let (partial, cancel) = (partial_path(download.path), &cancel.doing(download.url));
         let _lock = fs::lock(&lock_path(download.path), cancel, || ())
             .map_err(fs::LockError::into_error::<DownloadError>)?;
         // Another process may have finished it while we waited for the lock.
@@ -328,7 +333,8 @@ impl Client {
         cancel: &Cancel,
         on_part: &mut dyn FnMut(Part<'_>) -> Result<(), Attempt>,
     ) -> Result<(), Attempt> {
-        let mut at = Url::parse(url).ok_or_else(|| Attempt::Again("it is not a URL".into()))?;
+        let first = Url::parse(url).ok_or_else(|| Attempt::Again("it is not a URL".into()))?;
+        let mut at = first.clone();
         for _ in 0..MOST_REDIRECTS {
             let range = (offset > 0).then(|| ("range", format!("bytes={offset}-")));
             let request = Request {
@@ -338,6 +344,7 @@ impl Client {
                 body: Body::None,
                 trust: Trust::default(),
                 patience: None,
+                led_by: (at.host() != first.host()).then(|| first.host().to_owned()),
             };
             let failed = |error| Attempt::of_http(error, url);
             let mut response = self.transport.send(&request, cancel, &mut || ()).map_err(failed)?;

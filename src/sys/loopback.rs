@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -36,6 +36,10 @@ pub(crate) enum Reply {
     Status(u16),
     /// These bytes and nothing else.
     Raw(String),
+    /// The first, and then the second again and again, for as long as anybody listens.
+    Endless(String, String),
+    /// The first, and then the second, a byte in each such while.
+    Trickle(String, String, Duration),
 }
 
 /// The server; it serves for as long as the test process lives.
@@ -43,6 +47,7 @@ pub(crate) struct Server {
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    written: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -51,18 +56,26 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (answer, log, number) = (Arc::new(answer), Arc::clone(&requests), Arc::new(AtomicUsize::new(0)));
+        let written = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&written);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answer, log, number) = (Arc::clone(&answer), Arc::clone(&log), Arc::clone(&number));
+                let count = Arc::clone(&count);
                 thread::spawn(move || {
                     let request = read_request(&stream, number.fetch_add(1, Ordering::SeqCst));
                     log.lock().unwrap().push(request.clone());
                     // A client that has hung up is what some tests are about.
-                    write_reply(stream, &request, answer(&request)).ok();
+                    write_reply(stream, &request, answer(&request), &count).ok();
                 });
             }
         });
-        Self { url, requests }
+        Self { url, requests, written }
+    }
+
+    /// How many bytes were taken of answers without an end.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
     }
 
     /// Every request so far.
@@ -87,9 +100,29 @@ fn read_request(stream: &TcpStream, number: usize) -> Request {
     Request { path, offset: range.unwrap_or(0), number, head: head.join("\n"), body }
 }
 
-fn write_reply(mut stream: TcpStream, request: &Request, reply: Reply) -> std::io::Result<()> {
+fn write_reply(
+    mut stream: TcpStream,
+    request: &Request,
+    reply: Reply,
+    count: &AtomicU64,
+) -> std::io::Result<()> {
     let (body, count, stall) = match reply {
         Reply::Raw(bytes) => return stream.write_all(bytes.as_bytes()),
+        Reply::Endless(head, piece) => {
+            stream.write_all(head.as_bytes())?;
+            loop {
+                stream.write_all(piece.as_bytes())?;
+                count.fetch_add(piece.len() as u64, Ordering::SeqCst);
+            }
+        }
+        Reply::Trickle(head, bytes, pause) => {
+            stream.write_all(head.as_bytes())?;
+            for byte in bytes.bytes() {
+                thread::sleep(pause);
+                stream.write_all(&[byte])?;
+            }
+            return Ok(());
+        }
         Reply::Status(status) => {
             return write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }

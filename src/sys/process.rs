@@ -45,6 +45,8 @@ pub struct Command {
     pub credentials: bool,
     /// What it reads from its standard input, with [`Command::lines`] and what is made of it.
     pub input: Vec<u8>,
+    /// More bytes of either of its outputs are not read, and it is told so by a broken pipe.
+    pub most: Option<u64>,
 }
 
 /// Where a program runs.
@@ -163,6 +165,7 @@ impl Command {
             directory: Directory::Neutral,
             credentials: false,
             input: Vec::new(),
+            most: None,
         }
     }
 
@@ -222,6 +225,13 @@ impl Command {
         self
     }
 
+    /// Reads no more than so many bytes of either of its outputs.
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.most = Some(bytes);
+        self
+    }
+
     /// The command line as a shell would take it, for messages.
     #[must_use]
     pub fn display(&self) -> String {
@@ -267,7 +277,7 @@ impl Command {
             // A program that does not read it may have ended already; its status says what it thought of that.
             stdin.write_all(&self.input).ok();
         }
-        let lines = listen(&mut child.0);
+        let lines = listen(&mut child.0, self.most);
         let mut exited: Option<(ExitStatus, Instant)> = None;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -440,11 +450,12 @@ impl Running {
 
 /// Reads both pipes on threads of their own. On standard error a line also ends at a carriage return: so do
 /// those that a program draws over and over.
-fn listen(child: &mut Child) -> Receiver<Line> {
+fn listen(child: &mut Child, most: Option<u64>) -> Receiver<Line> {
     let (sender, receiver) = mpsc::sync_channel(1024);
     let start = |pipe: Option<Box<dyn Read + Send>>, ends: &'static [u8], wrap: fn(Vec<u8>) -> Line| {
         let Some(pipe) = pipe else { return };
         let sender = sender.clone();
+        let pipe = pipe.take(most.unwrap_or(u64::MAX));
         thread::spawn(move || {
             // A pipe that cannot be read has ended.
             split(BufReader::new(pipe), ends, &mut |line| sender.send(wrap(line)).is_ok()).ok();

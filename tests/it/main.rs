@@ -37,6 +37,7 @@ mod publish;
 mod registry;
 mod registry_faults;
 mod registry_input;
+mod registry_limits;
 mod remote_images;
 mod repro;
 mod service;

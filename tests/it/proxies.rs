@@ -202,7 +202,7 @@ fn a_proxy_that_may_come_back_is_asked_again() {
     let registry = Registry::open();
     let ask = |secure: bool, variables: &[(&str, &str)]| {
         let plain = RegistrySettings { plain_http: Some(!secure), ..RegistrySettings::default() };
-        let patience = Patience { attempts: 2, back_off: Duration::from_millis(5) };
+        let patience = Patience { attempts: 2, back_off: Duration::from_millis(5), ..Patience::default() };
         let registries = [(HOST.to_owned(), plain)].into();
         let config = Config { patience, registries, ..Config::default() };
         let client = Client::new(config, &variables.iter().copied().collect());

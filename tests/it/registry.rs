@@ -18,7 +18,7 @@ use super::support::token::{self, IDENTITY, Rules, TokenService};
 use super::support::{base, scratch};
 
 fn config() -> Config {
-    let patience = Patience { attempts: 4, back_off: Duration::from_millis(5) };
+    let patience = Patience { attempts: 4, back_off: Duration::from_millis(5), ..Patience::default() };
     Config { patience, stall: Duration::from_secs(10), ..Config::default() }
 }
 
@@ -297,7 +297,7 @@ fn mirrors_are_asked_first_and_a_rewrite_leads_elsewhere() {
         ),
         ("registry.example/moved".to_owned(), settings(vec![], Some(mirror.name("hub/a")))),
     ];
-    let patience = Patience { attempts: 2, back_off: Duration::from_millis(5) };
+    let patience = Patience { attempts: 2, back_off: Duration::from_millis(5), ..Patience::default() };
     let config = Config { registries: registries.into(), patience, ..config() };
     let client = Client::new(config, &Environment::default());
     let cancel = Cancel::new();

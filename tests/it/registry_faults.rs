@@ -28,8 +28,10 @@ use super::support::scratch;
 const RUNS: u64 = 520;
 /// How many at once.
 const THREADS: usize = 6;
-/// A server that says nothing for this long is stalled.
-const STALL: Duration = Duration::from_millis(150);
+/// A server that says nothing for this long is stalled, behind the proxy. A machine that is busy is silent for a while, too.
+const STALL: Duration = Duration::from_millis(600);
+/// The same where nothing is spoilt, and where silence is nothing but a busy machine.
+const PATIENT: Duration = Duration::from_secs(60);
 /// How many of a hundred requests are spoilt.
 const RATES: [f64; 3] = [0.1, 0.3, 0.6];
 
@@ -104,11 +106,11 @@ fn pull(repository: &Repository, tag: &str, folder: Option<&Path>) -> Result<Enc
     Ok(manifest)
 }
 
-fn client(hosts: &[String]) -> Client {
+fn client(host: String, stall: Duration) -> Client {
     let plain = RegistrySettings { plain_http: Some(true), ..RegistrySettings::default() };
-    let registries = hosts.iter().map(|host| (host.clone(), plain.clone())).collect();
-    let patience = Patience { attempts: 5, back_off: Duration::from_millis(1) };
-    let config = Config { registries, patience, stall: STALL, single: 8_000, ..Config::default() };
+    let registries = std::iter::once((host, plain)).collect();
+    let patience = Patience { attempts: 5, back_off: Duration::from_millis(1), ..Patience::default() };
+    let config = Config { registries, patience, stall, single: 8_000, ..Config::default() };
     Client::new(config, &Environment::default())
 }
 
@@ -133,14 +135,14 @@ fn whatever_is_spoilt_an_image_is_whole_or_not_there() {
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                let proxy = FaultProxy::start(registry.port, STALL * 3);
-                let client = client(&[registry.host(), proxy.host()]);
+                let proxy = FaultProxy::start(registry.port, STALL * 2);
+                let clients = [client(registry.host(), PATIENT), client(proxy.host(), STALL)];
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= RUNS {
                         return;
                     }
-                    let (result, faults) = run(seed, &client, &registry, &proxy);
+                    let (result, faults) = run(seed, &clients, &registry, &proxy);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     match result {
                         Ok(()) => tally.whole += 1,
@@ -167,7 +169,7 @@ fn whatever_is_spoilt_an_image_is_whole_or_not_there() {
 /// One push or pull, and what must hold after it.
 fn run(
     seed: u64,
-    client: &Client,
+    [patient, client]: &[Client; 2],
     registry: &Registry,
     proxy: &FaultProxy,
 ) -> (Result<(), RegistryError>, Vec<Fault>) {
@@ -180,13 +182,13 @@ fn run(
     let image = Image::new(seed);
     let name = |host: &str| -> ImageName { format!("{host}/run/{seed}:v1").parse().expect("a name") };
     let (direct, spoilt) = (name(&registry.host()), name(&proxy.host()));
-    let direct_repository = client.repository(&direct.repository, Access::Pull);
+    let direct_repository = patient.repository(&direct.repository, Access::Pull);
     let rate = RATES[usize::try_from(seed / 2).expect("a small number") % RATES.len()];
     let result = if seed.is_multiple_of(2) {
         proxy.seed(seed, rate);
         image.push(client, &spoilt, &made)
     } else {
-        image.push(client, &direct, &made).expect("nothing is spoilt");
+        image.push(patient, &direct, &made).expect("nothing is spoilt");
         proxy.seed(seed, rate);
         let repository = client.repository(&spoilt.repository, Access::Pull);
         let result = pull(&repository, "v1", Some(&pulled));
@@ -207,7 +209,7 @@ fn run(
     }
     // And the same push again, without the proxy, ends what was begun.
     if result.is_err() {
-        image.push(client, &direct, &made).expect("nothing is spoilt any more");
+        image.push(patient, &direct, &made).expect("nothing is spoilt any more");
         assert_eq!(pull(&direct_repository, "v1", None).expect("it was pushed"), image.manifest);
     }
     (result, faults)

@@ -2,6 +2,8 @@
 
 mod distrust;
 mod habits;
+mod hostile;
+mod led;
 
 use super::*;
 use crate::error::{ExitCode, Explain};
@@ -14,7 +16,7 @@ use crate::sys::loopback::{Reply, Server};
 /// A client that logs in everywhere.
 fn client() -> Client {
     let variables = [("XBUILD_REGISTRY_USERNAME", "me"), ("XBUILD_REGISTRY_PASSWORD", "hunter2")];
-    let patience = Patience { attempts: 3, back_off: Duration::from_millis(1) };
+    let patience = Patience { attempts: 3, back_off: Duration::from_millis(1), ..Patience::default() };
     let config = Config { patience, stall: Duration::from_secs(5), ..Config::default() };
     Client::new(config, &variables.into_iter().collect())
 }
@@ -197,6 +199,7 @@ fn a_token_service_without_tls_gets_no_credentials_of_a_registry_with_it() {
         base: Url::parse("https://r.example/v2/a").unwrap(),
         trust: Certificates::default(),
         part: None,
+        named: true,
         access: Access::Push,
     };
     let challenge =
@@ -214,6 +217,7 @@ fn an_upload_is_not_led_to_an_address_without_tls() {
         base: Url::parse("https://r.example/v2/a").unwrap(),
         trust: Certificates::default(),
         part: None,
+        named: true,
         access: Access::Push,
     };
     let allowed = |text: &str| endpoint.allowed(Url::parse(text).unwrap()).map(|url| url.text());

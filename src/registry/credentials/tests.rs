@@ -52,7 +52,7 @@ impl Home {
     }
 
     fn find(&self, repository: &str) -> Result<Option<Login>, RegistryError> {
-        let found = self.keyring().find(&repository.parse().unwrap(), Access::Pull, &Cancel::new())?;
+        let found = self.keyring().find(&repository.parse().unwrap(), Access::Pull, true, &Cancel::new())?;
         Ok(found.credentials.map(|credentials| credentials.login))
     }
 }
@@ -137,7 +137,7 @@ fn helpers_are_asked_as_docker_asks_them() {
     let home = home.set("PATH", &path);
     let asked = || fs::read_to_string(home.folder.path().join("asked")).unwrap();
     let find = |repository: &str| {
-        let found = home.keyring().find(&repository.parse().unwrap(), Access::Pull, &Cancel::new());
+        let found = home.keyring().find(&repository.parse().unwrap(), Access::Pull, true, &Cancel::new());
         found.map(|found| found.credentials.map(|credentials| credentials.login))
     };
     assert_eq!(find("r.example/a").unwrap(), password("u", "s"));
@@ -165,7 +165,8 @@ fn what_is_read_needs_no_helper_and_what_is_written_does() {
         .helper("chatty", r#"echo 'level=error msg="no log"'; echo '{"Username":"u","Secret":"s"}'"#);
     let home = home.set("PATH", &format!("~/bin:{}", std::env::var("PATH").unwrap()));
     let keyring = home.keyring();
-    let find = |repository: &str, access| keyring.find(&repository.parse().unwrap(), access, &Cancel::new());
+    let find =
+        |repository: &str, access| keyring.find(&repository.parse().unwrap(), access, true, &Cancel::new());
     for (registry, fault) in [
         ("broken.example", "gives no login (exit status: 1: the keychain is locked)"),
         ("absent.example", "is not installed"),
@@ -205,7 +206,7 @@ fn behind_a_helper_that_is_of_no_use_another_file_may_know_the_registry() {
         &json!({ "auths": { "r.example": auth("podman:1") } }).to_string(),
     );
     let keyring = home.keyring();
-    let found = keyring.find(&"r.example/a".parse().unwrap(), Access::Push, &Cancel::new()).unwrap();
+    let found = keyring.find(&"r.example/a".parse().unwrap(), Access::Push, true, &Cancel::new()).unwrap();
     assert!(found.lacking().is_none());
     assert_eq!(found.credentials.map(|credentials| credentials.login), password("podman", "1"));
 }
@@ -217,16 +218,68 @@ fn a_helper_that_waits_for_somebody_is_given_up() {
     let home = home.set("PATH", &format!("~/bin:{}", std::env::var("PATH").unwrap()));
     let mut keyring = home.keyring();
     keyring.helper_limit = Duration::from_millis(200);
-    let error = keyring.find(&"r.example/a".parse().unwrap(), Access::Push, &Cancel::new()).unwrap_err();
+    let error =
+        keyring.find(&"r.example/a".parse().unwrap(), Access::Push, true, &Cancel::new()).unwrap_err();
     assert!(error.to_string().contains("did not answer within 200ms"), "{error}");
     assert!(error.hint().unwrap().contains("keychain"));
+}
+
+#[test]
+fn what_a_helper_writes_is_bounded_and_no_answer_is_shown() {
+    let home = Home::new()
+        .docker(&json!({
+            "credHelpers": {
+                "endless.example": "endless", "line.example": "line", "aside.example": "aside", "leaky.example": "leaky",
+            },
+        }))
+        .helper("endless", "while :; do echo 'still here'; done")
+        .helper("line", "tr '\\0' x < /dev/zero")
+        .helper("aside", "tr '\\0' x < /dev/zero >&2")
+        .helper("leaky", r#"printf '{"Username":"u","Secret":"hunter2"}\n'; exit 1"#);
+    let home = home.set("PATH", &format!("~/bin:{}", std::env::var("PATH").unwrap()));
+    let keyring = home.keyring();
+    let push = |registry: &str| {
+        let name = format!("{registry}/a").parse().unwrap();
+        keyring.find(&name, Access::Push, true, &Cancel::new()).unwrap_err().to_string()
+    };
+    for registry in ["endless.example", "line.example", "aside.example"] {
+        let error = push(registry);
+        assert!(error.contains("writes more than 262144 bytes"), "{error}");
+    }
+    let error = push("leaky.example");
+    assert!(error.contains("gives no login (exit status: 1)") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn variables_without_a_host_do_not_go_where_a_file_says() {
+    let home = Home::new().set("XBUILD_REGISTRY_USERNAME", "u").set("XBUILD_REGISTRY_PASSWORD", "p");
+    let find = |home: &Home, access, named| {
+        home.keyring().find(&"r.example/a".parse().unwrap(), access, named, &Cancel::new()).unwrap()
+    };
+    let found = find(&home, Access::Push, false);
+    assert!(found.credentials.is_none() && found.withheld);
+    assert_eq!(found.known(), KnownLogin::Withheld);
+    // What is only read never gets them, so that there is nothing to withhold.
+    assert_eq!(find(&home, Access::Pull, false).known(), KnownLogin::None);
+    // A file of the user's knows the registry all the same.
+    let home = home.docker(&json!({ "auths": { "r.example": auth("docker:1") } }));
+    assert_eq!(
+        find(&home, Access::Push, false).credentials.unwrap().source.split('/').next_back(),
+        Some("config.json`")
+    );
+    let home = home.set("XBUILD_REGISTRY_HOST", "r.example");
+    assert_eq!(
+        find(&home, Access::Push, false).credentials.unwrap().source,
+        "the XBUILD_REGISTRY_ variables"
+    );
 }
 
 #[test]
 fn variables_without_a_host_are_for_what_is_pushed_to() {
     let home = Home::new().set("XBUILD_REGISTRY_USERNAME", "u").set("XBUILD_REGISTRY_PASSWORD", "p");
     let find = |home: &Home, access| {
-        let found = home.keyring().find(&"r.example/a".parse().unwrap(), access, &Cancel::new()).unwrap();
+        let found =
+            home.keyring().find(&"r.example/a".parse().unwrap(), access, true, &Cancel::new()).unwrap();
         found.credentials.map(|credentials| credentials.login)
     };
     assert_eq!(find(&home, Access::Push), password("u", "p"));
@@ -245,7 +298,7 @@ fn variables_without_a_host_are_for_what_is_pushed_to() {
 fn nothing_secret_is_shown() {
     let home = Home::new().docker(&json!({ "auths": { "r.example": auth("user:hunter2") } }));
     let keyring = home.keyring();
-    let found = keyring.find(&"r.example/a".parse().unwrap(), Access::Pull, &Cancel::new()).unwrap();
+    let found = keyring.find(&"r.example/a".parse().unwrap(), Access::Pull, true, &Cancel::new()).unwrap();
     assert!(!format!("{found:?}").contains("hunter2"));
     for broken in
         ["{\"auths\":{\"r.example\":{\"auth\":\"aHVudGVyMg==\"}}}", "{\"auths\": hunter2}", "[\"hunter2\"]"]

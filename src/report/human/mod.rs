@@ -10,11 +10,14 @@ mod terminal;
 pub use plain::{Plain, Verbosity};
 pub use terminal::Terminal;
 
+use std::time::Duration;
+
 use super::style::Paint;
 use super::visible::{line, lines};
 use super::{Event, Level};
 use crate::linkcheck::Severity;
 use crate::platform::Platform;
+use crate::sys::cancel::humantime;
 
 /// How the name of a published image is shown: a path as it is reached from where the person stands.
 pub type Shown = fn(&str) -> String;
@@ -33,6 +36,12 @@ fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
                 Level::Warning => paint.warning("warning:"),
             };
             Some(format!("{kind} {}{}\n", about(platform), lines(text)))
+        }
+        Event::Waiting { what, reason, milliseconds } => {
+            // Nobody waits for the second.
+            let time = humantime(Duration::from_secs(milliseconds.div_ceil(1000)));
+            let (what, reason) = (line(what), line(reason));
+            Some(format!("{} waiting {time}, as asked: {reason} (`{what}`)\n", paint.word("note:")))
         }
         Event::Finding { finding, message } => {
             let check = finding.problem.check();

@@ -156,9 +156,11 @@ impl State {
                 )
             }
             // Bytes of a phase are for live views.
-            Event::Progress { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => {
-                String::new()
-            }
+            Event::Progress { .. }
+            | Event::Waiting { .. }
+            | Event::Note { .. }
+            | Event::Finding { .. }
+            | Event::Failed { .. } => String::new(),
         }
     }
 

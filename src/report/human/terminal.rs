@@ -291,7 +291,7 @@ impl Reporter for Terminal {
                     &format!("{table}{releases}\n{published} {name} in {}\n", span(milliseconds)),
                 );
             }
-            Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => (),
+            Event::Waiting { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => (),
         }
     }
 }

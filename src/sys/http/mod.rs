@@ -5,31 +5,42 @@
 //! every exchange runs on a thread of its own so that a cancelled one returns at once, bodies are streamed, and proxies
 //! are taken from the environment's value.
 
+mod exchange;
 mod forward;
+mod inward;
+mod pace;
 mod proxy;
+mod script;
 mod trust;
 mod url;
 
+pub use inward::{Inward, LedInward};
+pub use pace::LEAST_RATE;
 pub use proxy::{ProxyError, ProxyName, is_loopback, split_port};
+pub use script::Answer;
 pub use trust::{Identity, Trust, TrustError};
 pub use url::{Url, escape};
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ureq::http::{Request as HttpRequest, Response as HttpResponse};
+use ureq::unversioned::transport::DefaultConnector;
 
+use exchange::{exchange, headers, pass_on};
+use inward::{Guard, Known};
+use pace::{Pace, Taking};
 use proxy::{Proxy, Setting};
+use script::Script;
 
 use super::cancel::{Cancel, Cancelled};
+use super::clock::Instant;
 use super::env::Environment;
-use super::fs;
 
 /// Bytes that are read and handed on at once.
 const CHUNK: usize = 64 * 1024;
@@ -48,10 +59,14 @@ pub struct Transport {
     stall: Duration,
     /// An agent for each proxy and each set of trusted certificates.
     agents: Arc<Mutex<Agents>>,
+    /// Which hosts are on this machine themselves.
+    known: Known,
+    /// What answers in the network's place.
+    script: Option<Script>,
 }
 
-/// By the proxy, whether a tunnel through it is needed, and certificates.
-type Agents = BTreeMap<(Option<Setting>, bool, Trust), Route>;
+/// By the proxy, whether a tunnel through it is needed, certificates, and who has led there.
+type Agents = BTreeMap<(Option<Setting>, bool, Trust, Option<String>), Route>;
 
 /// How a request gets to its server.
 #[derive(Clone)]
@@ -137,6 +152,9 @@ pub struct Request {
     pub trust: Trust,
     /// How long the answer may take to begin; the transport's limit if `None`.
     pub patience: Option<Duration>,
+    /// The host whose answer has led here; `None` where the user has. It leads to no address of this machine or its link,
+    /// unless it is at one itself.
+    pub led_by: Option<String>,
 }
 
 /// Why there is no answer, or only a part of one.
@@ -157,6 +175,9 @@ pub enum HttpError {
     /// A proxy on the way does not let the request through.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// A server leads to an address that is not for it to lead to. Nothing was sent there.
+    #[error(transparent)]
+    Inward(#[from] LedInward),
     /// The request cannot be sent as it is.
     #[error("{0}")]
     Invalid(String),
@@ -178,6 +199,7 @@ pub struct Response {
     /// The proxy that may have given this answer in its server's place.
     pub proxy: Option<ProxyName>,
     chunks: Receiver<Result<Option<Vec<u8>>, HttpError>>,
+    pace: Pace,
     _stop: Stop,
 }
 
@@ -204,15 +226,22 @@ impl Response {
         self.header("content-length")?.parse().ok()
     }
 
-    /// The next bytes of the body; `None` at its end. A body that is shorter than its length is an error.
+    /// The next bytes of the body; `None` at its end. A body that is shorter than its length is an error, and so is one that
+    /// comes more slowly than [`LEAST_RATE`] for as long as a stall.
     pub fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
-        receive(&self.chunks, cancel, &mut || ())?
+        let start = Instant::now();
+        let pace = &mut self.pace;
+        let chunk = receive(&self.chunks, cancel, &mut || pace.waiting(start.elapsed()))??;
+        self.pace.moved(start.elapsed(), chunk.as_ref().map_or(0, |chunk| chunk.len() as u64))?;
+        Ok(chunk)
     }
 
-    /// The body, of which more than `limit` bytes are left unread; true if there are more.
+    /// The body of a document, of which more than `limit` bytes are left unread; true if there are more. It must have come as
+    /// a whole in a time that its size bounds.
     pub fn read(&mut self, limit: u64, cancel: &Cancel) -> Result<(Vec<u8>, bool), HttpError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk(cancel)? {
+            self.pace.document()?;
             bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > limit {
                 return Ok((bytes, true));
@@ -232,7 +261,20 @@ impl Transport {
     /// A transport that takes a server for stalled after `stall`.
     #[must_use]
     pub fn new(environment: &Environment, stall: Duration) -> Self {
-        Self { environment: Arc::new(environment.clone()), stall, agents: Arc::default() }
+        let environment = Arc::new(environment.clone());
+        Self { environment, stall, agents: Arc::default(), known: Known::default(), script: None }
+    }
+
+    /// A transport without a network: `answers` has the last word on every request that would be sent, or says why the
+    /// connection broke.
+    #[must_use]
+    pub fn scripted(
+        environment: &Environment,
+        stall: Duration,
+        answers: impl Fn(&Request) -> Result<Answer, String> + Send + Sync + 'static,
+    ) -> Self {
+        let script = Some(Script(Arc::new(answers)));
+        Self { script, ..Self::new(environment, stall) }
     }
 
     /// Sends one request and waits until the answer begins. `on_wait` is called now and then meanwhile.
@@ -243,6 +285,10 @@ impl Transport {
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, HttpError> {
         cancel.check()?;
+        self.check_led(request)?;
+        if let Some(script) = &self.script {
+            return script.answer(request, self.stall);
+        }
         let route = self.route(request)?;
         // What a tunnel brings is the server's own word.
         let forwards = !request.url.starts_with("https://");
@@ -250,6 +296,7 @@ impl Transport {
         let stop = Stop(Arc::default());
         let (head_sender, head) = mpsc::sync_channel(1);
         let (sender, chunks) = mpsc::sync_channel(WAITING);
+        let mut taking = Taking::of(&request.body, self.stall);
         let (request, stopped, stall) = (request.clone(), Arc::clone(&stop.0), self.stall);
         thread::Builder::new().name("http".into()).spawn(move || {
             match exchange(&route, &request, stall, &stopped) {
@@ -266,18 +313,43 @@ impl Transport {
                 }
             }
         })?;
-        let Head { status, headers } = receive(&head, cancel, on_wait)??;
+        let mut wait = || {
+            on_wait();
+            taking.as_mut().map_or(Ok(()), Taking::check)
+        };
+        let Head { status, headers } = receive(&head, cancel, &mut wait)??;
         let proxy = proxy.filter(|_| forwards).map(|proxy| proxy.name().clone());
         match proxy {
             Some(proxy) if status == 407 => Err(ProxyError::Credentials { proxy, given }.into()),
-            proxy => Ok(Response { status, headers, proxy, chunks, _stop: stop }),
+            proxy => {
+                let pace = Pace::new(self.stall, "sends");
+                Ok(Response { status, headers, proxy, chunks, pace, _stop: stop })
+            }
+        }
+    }
+
+    /// Refuses what is written as an address that nobody outside may lead to. Names are checked when they are looked up.
+    fn check_led(&self, request: &Request) -> Result<(), HttpError> {
+        let Some(from) = &request.led_by else { return Ok(()) };
+        let Some(url) = Url::parse(&request.url) else { return Ok(()) };
+        match Inward::of_host(url.host()) {
+            Some(kind) if !inward::may_lead(&self.known, from, kind) => {
+                let host = url.host().to_owned();
+                Err(LedInward { from: from.clone(), host, address: None, kind }.into())
+            }
+            _ => Ok(()),
         }
     }
 
     /// The way of a request by its proxy and trust, made when it is first asked for.
     fn route(&self, request: &Request) -> Result<Route, HttpError> {
         let tunnel = request.url.starts_with("https://");
-        let key = (proxy::proxy_for(&request.url, &self.environment), tunnel, request.trust.clone());
+        let key = (
+            proxy::proxy_for(&request.url, &self.environment),
+            tunnel,
+            request.trust.clone(),
+            request.led_by.clone(),
+        );
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(route) = agents.get(&key) {
             return Ok(route.clone());
@@ -289,6 +361,7 @@ impl Transport {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .timeout_resolve(Some(CONNECT.min(self.stall)))
             .timeout_connect(Some(CONNECT.min(self.stall)))
             .timeout_recv_response(Some(self.stall))
             .timeout_per_read(Some(self.stall))
@@ -302,7 +375,10 @@ impl Transport {
             }
             proxy => {
                 let config = config.proxy(proxy.as_ref().map(Proxy::tunnel)).max_idle_connections_per_host(8);
-                Route { agent: config.build().into(), authorization: None, proxy }
+                let known = Arc::clone(&self.known);
+                let guard = Guard { inner: Default::default(), from: request.led_by.clone(), known };
+                let agent = ureq::Agent::with_parts(config.build(), DefaultConnector::default(), guard);
+                Route { agent, authorization: None, proxy }
             }
         };
         agents.insert(key, route.clone());
@@ -310,222 +386,24 @@ impl Transport {
     }
 }
 
-/// Waits for a message as long as `cancel` allows.
-fn receive<T>(inbox: &Receiver<T>, cancel: &Cancel, on_wait: &mut dyn FnMut()) -> Result<T, HttpError> {
+/// Waits for a message as long as `cancel` and `on_wait` allow.
+fn receive<T>(
+    inbox: &Receiver<T>,
+    cancel: &Cancel,
+    on_wait: &mut dyn FnMut() -> Result<(), HttpError>,
+) -> Result<T, HttpError> {
     loop {
         match inbox.recv_timeout(TICK) {
             Ok(message) => return Ok(message),
             Err(RecvTimeoutError::Timeout) => {
                 cancel.check()?;
-                on_wait();
+                on_wait()?;
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(HttpError::Broken("the connection broke".into()));
             }
         }
     }
-}
-
-fn exchange(
-    route: &Route,
-    request: &Request,
-    stall: Duration,
-    stopped: &Arc<AtomicBool>,
-) -> Result<HttpResponse<ureq::Body>, HttpError> {
-    let mut builder = HttpRequest::builder().method(request.method.name()).uri(&request.url);
-    for (name, value) in &request.headers {
-        builder = builder.header(*name, value);
-    }
-    if let Some(value) = &route.authorization {
-        builder = builder.header("Proxy-Authorization", value);
-    }
-    let patience = request.patience.unwrap_or(stall);
-    let agent = &route.agent;
-    let failed = |error| explain(error, &request.url, route.proxy.as_ref());
-    match &request.body {
-        Body::None => run(agent, builder, (), patience).map_err(failed),
-        Body::Bytes(bytes) => run(agent, builder, &bytes[..], patience).map_err(failed),
-        Body::File { path, offset, length, sent } => {
-            let mut file = fs::File::open(path)?;
-            file.seek(SeekFrom::Start(*offset))?;
-            let mut reader = Upload {
-                file: file.take(*length),
-                left: *length,
-                sent: Arc::clone(sent),
-                stopped: Arc::clone(stopped),
-                failure: None,
-            };
-            let builder = builder.header("Content-Length", length.to_string());
-            let body = ureq::SendBody::from_reader(&mut reader);
-            let result = run(agent, builder, body, patience);
-            match (result, reader.failure) {
-                (Ok(response), _) => Ok(response),
-                (Err(_), Some(failure)) => Err(HttpError::File(failure)),
-                (Err(error), None) => Err(failed(error)),
-            }
-        }
-    }
-}
-
-/// Sends a request with this body. The answer may take longer to begin than a stall.
-fn run(
-    agent: &ureq::Agent,
-    builder: ureq::http::request::Builder,
-    body: impl ureq::AsSendBody,
-    patience: Duration,
-) -> Result<HttpResponse<ureq::Body>, ureq::Error> {
-    let request = agent.configure_request(builder.body(body)?);
-    let request = request.timeout_recv_response(Some(patience)).timeout_per_read(Some(patience));
-    agent.run(request.build())
-}
-
-/// The part of a file that is sent.
-struct Upload {
-    file: io::Take<fs::File>,
-    left: u64,
-    sent: Arc<AtomicU64>,
-    stopped: Arc<AtomicBool>,
-    /// What the file, and not the connection, failed with.
-    failure: Option<io::Error>,
-}
-
-impl Read for Upload {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stopped.load(Ordering::SeqCst) {
-            return Err(io::Error::other("stopped"));
-        }
-        let result = match self.file.read(buffer) {
-            Ok(0) if self.left > 0 && !buffer.is_empty() => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file to be sent became shorter"))
-            }
-            other => other,
-        };
-        match result {
-            Ok(count) => {
-                self.left -= count as u64;
-                self.sent.fetch_add(count as u64, Ordering::Relaxed);
-                Ok(count)
-            }
-            Err(error) => {
-                self.failure = Some(io::Error::new(error.kind(), error.to_string()));
-                Err(error)
-            }
-        }
-    }
-}
-
-fn headers(map: &ureq::http::HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
-}
-
-/// Reads a body to its end, or until nobody wants it.
-fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8>>, HttpError>>) {
-    let expected = body.content_length();
-    let mut reader = body.into_reader();
-    let mut received = 0;
-    loop {
-        let mut buffer = vec![0; CHUNK];
-        let message = match reader.read(&mut buffer) {
-            Ok(0) => match expected {
-                Some(expected) if received < expected => Err(HttpError::Broken(format!(
-                    "the connection ended after {received} of {expected} bytes"
-                ))),
-                _ => Ok(None),
-            },
-            Ok(count) => {
-                received += count as u64;
-                buffer.truncate(count);
-                Ok(Some(buffer))
-            }
-            Err(error) => Err(HttpError::Broken(error.to_string())),
-        };
-        let last = !matches!(message, Ok(Some(_)));
-        if sender.send(message).is_err() || last {
-            return;
-        }
-    }
-}
-
-/// What a failure means. Where there is a proxy, it is the proxy that a connection is made to.
-fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
-    let secure = url.starts_with("https://");
-    let through = |reason: String| match proxy {
-        Some(proxy) => format!("{reason} (through {})", proxy.name()),
-        None => reason,
-    };
-    let unreachable = |reason: String| {
-        HttpError::Broken(match proxy {
-            Some(proxy) => format!("{} cannot be reached: {reason}", proxy.name()),
-            None => reason,
-        })
-    };
-    let tls = |reason: String| {
-        if is_about_us(&reason) {
-            return HttpError::Identity(reason);
-        }
-        HttpError::Tls(through(match reason {
-            reason if reason.contains("CaUsedAsEndEntity") => {
-                "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's".into()
-            }
-            reason => reason,
-        }))
-    };
-    match error {
-        ureq::Error::Tls(reason) => tls(reason.to_owned()),
-        ureq::Error::Rustls(error) => tls(error.to_string()),
-        ureq::Error::Io(error) if secure && error.kind() == io::ErrorKind::InvalidData => {
-            tls(error.to_string())
-        }
-        ureq::Error::Io(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable => unreachable(error.to_string()),
-            _ => HttpError::Broken(through(error.to_string())),
-        },
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-            unreachable("no connection within the time limit".into())
-        }
-        ureq::Error::Timeout(_) => HttpError::Broken(through("the server stalled".into())),
-        ureq::Error::HostNotFound => unreachable("the host name is not known".into()),
-        ureq::Error::ConnectProxyFailed(reason) => match (proxy, refusal(&reason)) {
-            (Some(proxy), Some(407)) => {
-                let given = proxy.has_credentials();
-                ProxyError::Credentials { proxy: proxy.name().clone(), given }.into()
-            }
-            (Some(proxy), Some(status)) => {
-                let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next());
-                let host = host.unwrap_or_default().to_owned();
-                ProxyError::Refuses { proxy: proxy.name().clone(), host, status }.into()
-            }
-            _ => unreachable(reason),
-        },
-        ureq::Error::Http(error) => HttpError::Invalid(error.to_string()),
-        ureq::Error::BadUri(_) => HttpError::Invalid("it is not a URL".into()),
-        other => HttpError::Broken(through(other.to_string())),
-    }
-}
-
-/// True for the alerts of a server that looks at a client certificate (RFC 8446, section 6.2).
-fn is_about_us(reason: &str) -> bool {
-    const ALERTS: [&str; 9] = [
-        "CertificateRequired",
-        "BadCertificate",
-        "UnsupportedCertificate",
-        "CertificateRevoked",
-        "CertificateExpired",
-        "CertificateUnknown",
-        "UnknownCA",
-        "UnknownCa",
-        "AccessDenied",
-    ];
-    let alert = reason.split("fatal alert: ").nth(1);
-    alert.is_some_and(|alert| ALERTS.iter().any(|known| alert.starts_with(known)))
-}
-
-/// The status in ureq's words for a `CONNECT` that was answered: `proxy server responded 407/407`.
-fn refusal(reason: &str) -> Option<u16> {
-    reason.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]

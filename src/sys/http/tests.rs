@@ -3,6 +3,7 @@
 use super::super::loopback::{Reply, Server};
 use super::*;
 use crate::sys::clock::Instant;
+use crate::sys::fs;
 
 fn transport() -> Transport {
     Transport::new(&Environment::default(), Duration::from_secs(5))
@@ -10,7 +11,8 @@ fn transport() -> Transport {
 
 fn get(url: &str) -> Request {
     let (url, headers) = (url.to_owned(), vec![("x-test", "yes".to_owned())]);
-    Request { method: Method::Get, url, headers, body: Body::None, trust: Trust::default(), patience: None }
+    let (trust, patience) = (Trust::default(), None);
+    Request { method: Method::Get, url, headers, body: Body::None, trust, patience, led_by: None }
 }
 
 fn ask(request: &Request) -> Result<(u16, Vec<u8>), HttpError> {

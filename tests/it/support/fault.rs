@@ -251,7 +251,7 @@ fn decide(state: &mut State, request: &Request) -> Decided {
         Fault::UploadLost => request.is_upload(),
         Fault::WrongByte | Fault::Truncated => request.method() == "GET",
         // Silence takes time: less of it.
-        Fault::Stalled => number % 4 == 0,
+        Fault::Stalled => number % 16 == 0,
         _ => true,
     };
     if !spoilt || !fits {

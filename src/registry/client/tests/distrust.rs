@@ -178,6 +178,7 @@ fn endpoint(base: &str) -> Endpoint {
         base: Url::parse(base).unwrap(),
         trust: Certificates::default(),
         part: None,
+        named: true,
         access: Access::Push,
     }
 }

@@ -283,7 +283,7 @@ fn a_limit_of_pulls_is_told_with_what_helps() {
             ("XBUILD_REGISTRY_PASSWORD", "hunter2"),
             ("XBUILD_REGISTRY_HOST", host.as_str()),
         ];
-        let patience = Patience { attempts: 3, back_off: Duration::from_millis(1) };
+        let patience = Patience { attempts: 3, back_off: Duration::from_millis(1), ..Patience::default() };
         let client = Client::new(Config { patience, ..Config::default() }, &variables.into_iter().collect());
         let repository = client.repository(&format!("{host}/a/b").parse().unwrap(), Access::Pull);
         let error = repository.manifest(Wanted::Tag("v1"), &Cancel::new()).unwrap_err();

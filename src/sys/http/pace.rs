@@ -1,0 +1,158 @@
+//! The least that a server must send or take in a while. One that says something now and then, and never anything that
+//! counts, would else hold a run up until its time limit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{Body, HttpError};
+use crate::sys::clock::Instant;
+
+/// Bytes a second, on the average of a while, that a body must move by at least.
+pub const LEAST_RATE: u64 = 1024;
+/// Bytes a second that a whole document must come by at least, beyond the time that each is given.
+const DOCUMENT_RATE: u64 = 16 * 1024;
+/// The time that each document is given, in stalls.
+const DOCUMENT_STALLS: u32 = 4;
+
+/// How fast a body moves, counting only the time that is spent waiting for it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// A while.
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+    /// Since the beginning.
+    whole_wait: Duration,
+    whole: u64,
+    /// Who is too slow at what, for messages.
+    says: &'static str,
+}
+
+impl Pace {
+    pub(super) fn new(window: Duration, says: &'static str) -> Self {
+        let zero = Duration::ZERO;
+        Self { window, waited: zero, bytes: 0, whole_wait: zero, whole: 0, says }
+    }
+
+    /// That `more` was waited, and nothing has come yet.
+    pub(super) fn waiting(&self, more: Duration) -> Result<(), HttpError> {
+        let waited = self.waited + more;
+        if waited < self.window || self.bytes >= at_rate(waited, LEAST_RATE) {
+            return Ok(());
+        }
+        let seconds = waited.as_secs().max(1);
+        Err(HttpError::Broken(match self.bytes {
+            0 => "the server stalled".into(),
+            bytes => format!(
+                "the server {} only {bytes} bytes in {seconds}s, and less than {LEAST_RATE} a second is not waited for",
+                self.says
+            ),
+        }))
+    }
+
+    /// That `bytes` have moved after a wait.
+    pub(super) fn moved(&mut self, after: Duration, bytes: u64) -> Result<(), HttpError> {
+        self.waited += after;
+        self.bytes += bytes;
+        self.whole_wait += after;
+        self.whole += bytes;
+        if self.waited >= self.window {
+            self.waiting(Duration::ZERO)?;
+            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        }
+        Ok(())
+    }
+
+    /// That a document, of which nobody needs much, has come as fast as one must.
+    pub(super) fn document(&self) -> Result<(), HttpError> {
+        let allowed = allowed(self.window, self.whole);
+        if self.whole_wait < allowed {
+            return Ok(());
+        }
+        Err(HttpError::Broken(format!(
+            "the server takes longer than {}s for a document, of which {} bytes have come",
+            self.whole_wait.as_secs(),
+            self.whole
+        )))
+    }
+}
+
+/// How long a document of so many bytes may take.
+pub(super) fn allowed(window: Duration, bytes: u64) -> Duration {
+    window * DOCUMENT_STALLS + Duration::from_secs(bytes / DOCUMENT_RATE)
+}
+
+/// The bytes of a file that a server takes.
+pub(super) struct Taking {
+    sent: Arc<AtomicU64>,
+    /// What the counter has where all is sent.
+    end: u64,
+    seen: u64,
+    since: Instant,
+    pace: Pace,
+}
+
+impl Taking {
+    pub(super) fn of(body: &Body, stall: Duration) -> Option<Self> {
+        let Body::File { length, sent, .. } = body else { return None };
+        let seen = sent.load(Ordering::Relaxed);
+        // What lies in the buffers on the way is taken later, all at once.
+        let pace = Pace::new(stall * 2, "takes");
+        Some(Self { sent: Arc::clone(sent), end: seen + length, seen, since: Instant::now(), pace })
+    }
+
+    pub(super) fn check(&mut self) -> Result<(), HttpError> {
+        let sent = self.sent.load(Ordering::Relaxed);
+        if sent >= self.end {
+            return Ok(());
+        }
+        let waited = self.since.elapsed();
+        if sent == self.seen {
+            return self.pace.waiting(waited);
+        }
+        let more = sent - std::mem::replace(&mut self.seen, sent);
+        self.since = Instant::now();
+        self.pace.moved(waited, more)
+    }
+}
+
+fn at_rate(time: Duration, rate: u64) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_mul(rate) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_trickle_is_told_and_what_is_only_slow_is_waited_for() {
+        let trickle = |bytes: u64| {
+            let mut pace = Pace::new(30 * SECOND, "sends");
+            (0..3600).try_for_each(|_| pace.moved(SECOND, bytes)).map(|()| pace)
+        };
+        let error = trickle(1).unwrap_err().to_string();
+        assert!(error.contains("sends only 30 bytes in 30s"), "{error}");
+        assert!(trickle(1023).is_err());
+        assert!(trickle(1024).is_ok());
+        let pace = Pace::new(30 * SECOND, "sends");
+        assert!(pace.waiting(29 * SECOND).is_ok());
+        assert!(pace.waiting(30 * SECOND).unwrap_err().to_string().contains("stalled"));
+    }
+
+    #[test]
+    fn a_document_must_come_as_a_whole_in_bounded_time() {
+        let mut pace = Pace::new(30 * SECOND, "sends");
+        let mut seconds = 0;
+        while pace.document().is_ok() {
+            pace.moved(SECOND, 2000).unwrap();
+            seconds += 1;
+            assert!(seconds < 600);
+        }
+        assert!(seconds >= 120, "{seconds}");
+        // The largest page that anybody is sent, over a line that is slow.
+        assert!(allowed(30 * SECOND, 4 << 20) >= 300 * SECOND);
+    }
+}

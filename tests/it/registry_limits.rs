@@ -1,0 +1,122 @@
+//! Registries that say nothing, and registries that somebody else has chosen.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use xbuild::error::ExitCode;
+
+use crate::support::command::{Run, xbuild};
+use crate::support::project::Project;
+use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::{base, scratch};
+
+/// A host and port where connections are taken and nothing is ever said. Its thread ends with the test's process.
+fn silent() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    let host = listener.local_addr().expect("a bound socket").to_string();
+    thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+    host
+}
+
+#[test]
+fn every_command_about_images_ends_when_its_time_is_up() {
+    let (folder, host) = (scratch(), silent());
+    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm64"]);
+    let run = |words: &str| {
+        let home = folder.path().join("home");
+        xbuild().folder(folder.path()).env("HOME", home).env("XBUILD_REGISTRY_PLAIN_HTTP", &host).words(words)
+    };
+    for (name, words) in [
+        ("push", format!("push base {host}/a:1")),
+        ("pull", format!("pull {host}/a:1")),
+        ("copy", format!("copy docker://{host}/a:1 oci:there")),
+        ("copy", format!("copy oci:base docker://{host}/a:1")),
+        ("inspect", format!("inspect {host}/a:1")),
+        ("ls", format!("ls {host}/a")),
+        ("ls", format!("ls {host}/a:1")),
+        ("tag", format!("tag docker://{host}/a:1 {host}/a:2")),
+        ("index create", format!("index create base -t {host}/a:1")),
+        ("verify", format!("verify docker://{host}/a:1")),
+    ] {
+        let finished = run(&format!("{words} --timeout 1s")).run();
+        let said = format!("`xbuild {name}` did not finish within 1s; it was at ");
+        assert!(finished.elapsed < Duration::from_secs(20), "{}", finished.describe());
+        finished.fails(ExitCode::TimedOut, &[&said, &host, "hint: give it more time with --timeout"]);
+    }
+    // The variable says the same, and an option wins over it.
+    run(&format!("ls {host}/a"))
+        .env("XBUILD_TIMEOUT", "700ms")
+        .run()
+        .fails(ExitCode::TimedOut, &["within 700ms"]);
+    let both = run(&format!("ls {host}/a --timeout 1s")).env("XBUILD_TIMEOUT", "1h").run();
+    both.fails(ExitCode::TimedOut, &["within 1s"]);
+    run("ls base --timeout soon").run().fails(ExitCode::Usage, &["soon", "--timeout"]);
+}
+
+#[test]
+fn what_asks_for_a_base_ends_when_its_time_is_up() {
+    let host = silent();
+    let project = Project::quick("app");
+    project.write("xbuild.toml", &format!("platforms = [\"linux/arm64\"]\nbase = \"{host}/base:1\"\n"));
+    project.write(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: \"xbuild://.\"}]}\n",
+    );
+    for (words, said) in [
+        ("plan", "planning did not finish within 5s"),
+        ("lock", "locking did not finish within 5s"),
+        ("build", "the build did not finish within 5s"),
+        ("resolve -f pod.yaml --repository r.example/team", "did not finish within 5s"),
+    ] {
+        let run = project.xbuild().words(&format!("{words} --timeout 5s"));
+        let finished = run.env("XBUILD_REGISTRY_PLAIN_HTTP", &host).env("HOME", project.path("home")).run();
+        assert!(finished.elapsed < Duration::from_secs(60), "{}", finished.describe());
+        finished.fails(ExitCode::TimedOut, &["linux/arm64", said, &format!("it was at {host}/base:1")]);
+    }
+}
+
+#[test]
+fn passwords_of_no_registry_in_particular_go_where_the_user_says_and_nowhere_else() {
+    let (registry, project) = (Registry::with_password(), Project::quick("app"));
+    let name = registry.name("me/app:1");
+    let configuration = format!("platforms = [\"linux/amd64\"]\nbase = \"scratch\"\ntags = [\"{name}\"]\n");
+    project.write("xbuild.toml", &configuration);
+    let known = |run: Run| {
+        let run = run.env("HOME", project.path("home")).env("XBUILD_REGISTRY_USERNAME", USER);
+        run.env("XBUILD_REGISTRY_PASSWORD", PASSWORD)
+    };
+    let told = ["did not get those of the XBUILD_REGISTRY_ variables", "set XBUILD_REGISTRY_HOST=127.0.0.1:"];
+    // The project names the registry: a build with --push, and a resolve whose manifest names the project.
+    known(project.build().arg("--push")).run().fails(ExitCode::Unauthorized, &told);
+    project.write(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: \"xbuild://.\"}]}\n",
+    );
+    known(project.xbuild().words("resolve -f pod.yaml")).run().fails(ExitCode::Unauthorized, &told);
+    // An image brings its own names along.
+    let layout = "push target/xbuild/app";
+    known(project.build()).run().success();
+    known(project.xbuild().words(layout)).run().fails(ExitCode::Unauthorized, &told);
+    // Nobody was told anything, and the registry has nothing.
+    assert!(!registry.storage("repositories/me/app").exists());
+    // The user says so: by the host, or by the name.
+    let host = registry.host();
+    known(project.build().arg("--push")).env("XBUILD_REGISTRY_HOST", &host).run().success();
+    known(project.xbuild().words(layout)).env("XBUILD_REGISTRY_HOST", &host).run().success();
+    known(project.build().args(["--push", "-t", &registry.name("me/app:2")])).run().success();
+    known(project.build().arg("--push")).env("XBUILD_TAG", registry.name("me/app:3")).run().success();
+    known(project.xbuild().words(layout).arg(registry.name("me/app:4"))).run().success();
+    let copy = format!("copy target/xbuild/app docker://{}", registry.name("me/app:5"));
+    known(project.xbuild().words(&copy)).run().success();
+    let resolve = format!("resolve -f pod.yaml --repository {}", registry.name("me"));
+    known(project.xbuild().words(&resolve)).run().success();
+    let tags = registry.storage("repositories/me/app/_manifests/tags");
+    let mut found: Vec<String> = fs::read_dir(tags)
+        .expect("the registry's storage")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["1", "2", "3", "4", "5"]);
+}
