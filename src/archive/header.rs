@@ -80,7 +80,7 @@ impl Kind {
 }
 
 /// A time, in seconds since 1970 and nanoseconds after that second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     /// Seconds since 1970, negative before.
     pub seconds: i64,

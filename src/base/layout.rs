@@ -28,6 +28,7 @@ use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
 use crate::sys::fs;
+use crate::sys::staging::Staging;
 use crate::transport::{self, TransportError};
 
 /// Why a layout is no base.
@@ -141,7 +142,8 @@ impl Explain for LayoutBaseError {
                 code => code,
             },
             Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
-            Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
+            Self::Layer { source, .. } => source.exit_code(ExitCode::CorruptBase),
+            Self::Damaged { .. } | Self::Shape { .. } => ExitCode::CorruptBase,
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -167,7 +169,8 @@ impl Explain for LayoutBaseError {
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
             }
-            Self::Damaged { .. } | Self::Shape { .. } | Self::Layer { .. } => {
+            Self::Layer { source, .. } => source.hint().or_else(|| Some("fetch or make the base again".into())),
+            Self::Damaged { .. } | Self::Shape { .. } => {
                 Some("fetch or make the base again".into())
             }
             Self::Io(error) => io_hint(error),
@@ -251,8 +254,13 @@ pub fn resolve(
     }
     let mut layers = select::layers(&document, &config).map_err(|reason| shape(&reason))?;
     let mut root = Root::default();
+    // A layer may be named any number of times, and is read once.
+    let mut verified = BTreeSet::new();
     for (descriptor, diff_id) in &mut layers {
-        let blob = layout.verify(&*descriptor, cancel).map_err(damaged)?;
+        let blob = layout.blob(&descriptor.digest);
+        if verified.insert((descriptor.digest.clone(), descriptor.size)) {
+            layout.verify(&*descriptor, cancel).map_err(damaged)?;
+        }
         let index = index_of(&blob, descriptor, request, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
@@ -383,7 +391,9 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
     if done.join("oci-layout").exists() {
         return Ok(done);
     }
-    let work = fs::temporary_dir(&folder)?;
+    // What a run that was killed has left is removed here.
+    let work =
+        Staging::within(&folder, &done, cancel).map_err(fs::LockError::into_error::<LayoutBaseError>)?;
     transport::unpack(archive, work.path(), cancel).map_err(|error| match error {
         TransportError::Cancelled(cancelled) => cancelled.into(),
         source => LayoutBaseError::Archive { source: Box::new(source) },
@@ -438,12 +448,15 @@ impl ResolvedLayout {
 
     /// The image, every blob of it verified now.
     pub fn fetch(&self, cancel: &Cancel) -> Result<BaseImage, LayoutBaseError> {
-        let mut layers = Vec::new();
+        let (mut layers, mut verified) = (Vec::new(), BTreeSet::new());
         for (descriptor, diff_id) in &self.layers {
-            let blob = self.layout.verify(descriptor, cancel).map_err(|source| match source {
-                ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
-                source => LayoutBaseError::Damaged { path: self.path.clone(), source },
-            })?;
+            let blob = self.layout.blob(&descriptor.digest);
+            if verified.insert((&descriptor.digest, descriptor.size)) {
+                self.layout.verify(descriptor, cancel).map_err(|source| match source {
+                    ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
+                    source => LayoutBaseError::Damaged { path: self.path.clone(), source },
+                })?;
+            }
             layers.push(ImageLayer {
                 descriptor: descriptor.clone(),
                 diff_id: diff_id.clone(),

@@ -106,7 +106,8 @@ impl Explain for RegistryBaseError {
             }
             Self::Registry(error) => error.exit_code(),
             Self::PlatformNotInBase { .. } => ExitCode::NotInBase,
-            Self::Shape { .. } | Self::Layer { .. } => ExitCode::CorruptBase,
+            Self::Layer { source, .. } => source.exit_code(ExitCode::CorruptBase),
+            Self::Shape { .. } => ExitCode::CorruptBase,
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
     }
@@ -123,7 +124,8 @@ impl Explain for RegistryBaseError {
             Self::SeveralForPlatform { found, .. } => {
                 found.first().map(|(_, digest)| format!("choose one by its digest: NAME@{digest}"))
             }
-            Self::Shape { .. } | Self::Layer { .. } => {
+            Self::Layer { source, .. } => source.hint().or_else(|| Some("choose another base, or have this one pushed again".into())),
+            Self::Shape { .. } => {
                 Some("choose another base, or have this one pushed again".into())
             }
             Self::Cancelled(cancelled) => cancelled.hint(),

@@ -1,21 +1,16 @@
 //! Which manifest of an image serves a platform, and what it is made of: the same wherever the image comes from. Pure
 //! but for the reading of documents, which the caller does.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::archive::Packing;
-use crate::layout::entry::platform_of;
+use crate::layout::entry::{MOST_NESTED, Platforms};
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::platform::Platform;
+pub(super) use crate::report::style::listed as list;
 use crate::rootfs::LayerIndex;
-
-/// Index documents inside of index documents are followed this deep.
-const MOST_NESTED: usize = 8;
-
-/// Names in a message.
-pub(super) fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
-}
 
 /// What was found for a platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +28,7 @@ pub(super) enum Choice {
 /// Several images in a message.
 pub(super) fn list_all(found: &[(Platform, Digest)]) -> String {
     let each = found.iter().map(|(platform, digest)| format!("{platform} ({digest})"));
-    each.collect::<Vec<_>>().join(", ")
+    list(&each.collect::<Vec<_>>())
 }
 
 /// Chooses the manifest that serves a platform best: one of `roots`, or one that they lead to. Attestations, artifacts and
@@ -44,11 +39,16 @@ pub(super) fn manifest<E>(
     read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
 ) -> Result<Choice, E> {
     let mut offered: Vec<(Platform, Descriptor)> = Vec::new();
+    // Each document is looked at once, however many entries lead to it.
+    let (mut seen, mut known, mut platforms) = (BTreeSet::new(), BTreeSet::new(), Platforms::default());
     let mut open: Vec<(Descriptor, usize)> = roots.iter().rev().map(|root| (root.clone(), 0)).collect();
     while let Some((entry, depth)) = open.pop() {
         if media_type::is_index(&entry.media_type) {
             if depth == MOST_NESTED {
                 return Ok(Choice::Shape(format!("the index {} is nested too deep", entry.digest)));
+            }
+            if !seen.insert(entry.digest.clone()) {
+                continue;
             }
             let mut index = read(&entry)?;
             let entries = index.get_mut("manifests").map_or(Value::Null, Value::take);
@@ -59,10 +59,12 @@ pub(super) fn manifest<E>(
             }
             continue;
         }
-        match platform_of(&entry, read)? {
-            Ok(Some(platform))
-                if offered.iter().any(|known| known.0 == platform && known.1.digest == entry.digest) => {}
-            Ok(Some(platform)) => offered.push((platform, entry)),
+        match platforms.of(&entry, read)? {
+            Ok(Some(platform)) => {
+                if known.insert((platform.clone(), entry.digest.clone())) {
+                    offered.push((platform, entry));
+                }
+            }
             Ok(None) => {}
             Err(reason) => return Ok(Choice::Shape(reason)),
         }

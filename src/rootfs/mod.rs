@@ -34,6 +34,7 @@ pub use scan::{Ending, Limits, scan, scan_to_end};
 pub use system::System;
 
 use crate::archive::{Fault, Packing};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
 use crate::sys::cancel::Cancelled;
 
@@ -90,6 +91,9 @@ pub enum StreamError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// What it unpacks to has no room here. That is no fault of its own.
+    #[error("there is no room for what it unpacks to: {0}")]
+    NoRoom(#[source] io::Error),
     /// An entry that leads out of the image.
     #[error("the path `{path}` leads out of the image")]
     Escape {
@@ -107,7 +111,28 @@ impl StreamError {
     pub fn of(error: io::Error) -> Self {
         match Fault::of(&error) {
             Some(fault) => Self::Archive(fault.clone()),
+            // Nothing that is only read says so.
+            None if ExitCode::of_io(&error) == ExitCode::DiskFull => Self::NoRoom(error),
             None => Self::Broken(error),
+        }
+    }
+
+    /// The exit code where one that is itself at fault has the code `broken`.
+    #[must_use]
+    pub fn exit_code(&self, broken: ExitCode) -> ExitCode {
+        match self {
+            Self::NoRoom(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+            _ => broken,
+        }
+    }
+
+    /// The next step where it is not itself at fault.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRoom(error) => io_hint(error),
+            _ => None,
         }
     }
 }

@@ -2,12 +2,11 @@
 //! of all that it holds. Pure.
 //!
 //! Layers are input from anywhere, and a path of 4,096 bytes may have two thousand folders: kept as whole paths, a few
-//! kilobytes of layer would become gigabytes here.
+//! kilobytes of layer would become gigabytes here. And a root filesystem of a million files is plain: so a node is a
+//! record of a few numbers beside its value, all names stand in one text, and what is in a folder is a chain of nodes.
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
-use std::ops::Bound;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 
 use super::StreamError;
 
@@ -25,85 +24,81 @@ const MOST_BYTES: usize = 256 << 20;
 /// How many parts of paths are looked up to lay all layers. A million files eight folders deep take eight millions.
 pub(super) const MOST_STEPS: u64 = 1 << 26;
 
-/// A folder's number; that of the root is 0.
+/// A node's number, by which it is a folder; that of the root is 0.
 pub(crate) type Folder = u32;
 
 /// What is at each path.
 #[derive(Clone, Debug)]
 pub(crate) struct Names<T> {
-    items: BTreeMap<Name, Item<T>>,
-    /// The folder above, and the name, of each folder that has something in it.
-    folders: Vec<(Folder, Box<str>)>,
+    /// By number, from 1.
+    nodes: Vec<Item<T>>,
+    /// The numbers of nodes that were removed.
+    free: Vec<Folder>,
+    /// The first node in the root.
+    top: Folder,
+    /// All names, one behind the other.
+    text: String,
+    /// The numbers of nodes, each where its folder and name lead or behind it; 0 where there is none. Its length is a power
+    /// of two.
+    table: Vec<Folder>,
+    /// Seeded, so that nobody can choose names that all lead to one place.
+    hasher: RandomState,
     bytes: usize,
     steps: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Item<T> {
-    value: T,
-    /// Its number as a folder, once something was put into it.
-    folder: Option<Folder>,
+    /// `None` where it was removed.
+    value: Option<T>,
+    /// The folder that it is in.
+    above: Folder,
+    /// Its name in the text.
+    start: u32,
+    length: u16,
+    /// Its neighbours in that folder; 0 at either end.
+    next: Folder,
+    previous: Folder,
+    /// The first node in it.
+    first: Folder,
 }
 
-/// A name in a folder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    folder: Folder,
-    name: Box<str>,
-}
+/// The symbolic links that a walk is in the middle of, by their numbers. One that is met again on its own way leads in a circle;
+/// one that was followed to its end may be met any number of times.
+#[derive(Debug, Default)]
+pub(crate) struct Followed(Vec<(Folder, usize)>);
 
-/// A name that is looked for, without making one.
-trait Named {
-    fn named(&self) -> (Folder, &str);
-}
-
-impl Named for Name {
-    fn named(&self) -> (Folder, &str) {
-        (self.folder, &self.name)
-    }
-}
-
-impl Named for (Folder, &str) {
-    fn named(&self) -> (Folder, &str) {
-        *self
-    }
-}
-
-impl<'a> Borrow<dyn Named + 'a> for Name {
-    fn borrow(&self) -> &(dyn Named + 'a) {
-        self
-    }
-}
-
-impl PartialEq for dyn Named + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.named() == other.named()
-    }
-}
-
-impl Eq for dyn Named + '_ {}
-
-impl PartialOrd for dyn Named + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for dyn Named + '_ {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.named().cmp(&other.named())
+impl Followed {
+    /// Follows a link behind which `left` parts of the path wait. False where that is a circle.
+    pub(crate) fn enter(&mut self, link: Folder, left: usize) -> bool {
+        // Fewer parts wait than when it was met: its own are all gone.
+        while self.0.last().is_some_and(|(_, before)| *before > left) {
+            self.0.pop();
+        }
+        let circle = self.0.iter().any(|(known, _)| *known == link);
+        self.0.push((link, left));
+        !circle
     }
 }
 
 impl<T> Default for Names<T> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), folders: vec![(0, "".into())], bytes: 0, steps: 0 }
+        Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            top: 0,
+            text: String::new(),
+            table: vec![0; 16],
+            hasher: RandomState::new(),
+            bytes: 0,
+            steps: 0,
+        }
     }
 }
 
 impl<T: PartialEq> PartialEq for Names<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.items.len() == other.items.len() && self.iter().eq(other.iter())
+        self.count() == other.count() && self.iter().eq(other.iter())
     }
 }
 
@@ -112,22 +107,13 @@ impl<T: Eq> Eq for Names<T> {}
 impl<T> Names<T> {
     /// What is at a path, no link followed.
     pub(crate) fn get(&self, path: &str) -> Option<&T> {
-        let (folder, name) = self.place(path)?;
-        Some(&self.item(folder, name)?.value)
+        self.item(self.folder(path)?)?.value.as_ref()
     }
 
-    /// The number of a folder that has something in it.
-    pub(crate) fn folder(&self, path: &str) -> Option<Folder> {
-        if path.is_empty() {
-            return Some(0);
-        }
-        let (folder, name) = self.place(path)?;
-        self.item(folder, name)?.folder
-    }
-
-    /// What has a name in a folder, and its number if it is a folder with something in it.
-    pub(crate) fn child(&self, folder: Folder, name: &str) -> Option<(&T, Option<Folder>)> {
-        self.item(folder, name).map(|item| (&item.value, item.folder))
+    /// What has a name in a folder, and its own number.
+    pub(crate) fn child(&self, folder: Folder, name: &str) -> Option<(&T, Folder)> {
+        let number = self.find(folder, name)?;
+        Some((self.item(number)?.value.as_ref()?, number))
     }
 
     /// Puts something at a path in the place of what is there; what is below stays. Folders that are missing on the way,
@@ -148,33 +134,49 @@ impl<T> Names<T> {
         let (mut folder, mut start) = (0, 0);
         while let Some(length) = path[start..].find('/') {
             let part = &path[start..start + length];
-            match self.items.get_mut(&(folder, part) as &dyn Named) {
-                Some(item) if is_folder(&item.value) => {}
-                Some(item) => item.value = between(),
+            folder = match self.find(folder, part) {
+                Some(number) => {
+                    let value = &mut self.item_mut(number).value;
+                    if !value.as_ref().is_some_and(&is_folder) {
+                        *value = Some(between());
+                    }
+                    number
+                }
                 None => self.insert(folder, part, between(), start + length)?,
-            }
-            folder = self.number(folder, part);
+            };
             start += length + 1;
         }
-        self.insert(folder, &path[start..], value, weight)
+        self.insert(folder, &path[start..], value, weight).map(drop)
     }
 
     /// Removes what is at a path, with all below it.
     pub(crate) fn remove(&mut self, path: &str) {
         self.clear(path);
-        if let Some((folder, name)) = self.place(path) {
-            self.items.remove(&(folder, name) as &dyn Named);
+        let Some(number) = self.folder(path).filter(|number| *number != 0) else { return };
+        let Item { above, next, previous, .. } = *self.item_mut(number);
+        match previous {
+            0 => *self.first(above) = next,
+            previous => self.item_mut(previous).next = next,
         }
+        if next != 0 {
+            self.item_mut(next).previous = previous;
+        }
+        self.release(number);
     }
 
     /// Removes all below a path.
     pub(crate) fn clear(&mut self, path: &str) {
         let mut open: Vec<Folder> = self.folder(path).into_iter().collect();
         while let Some(folder) = open.pop() {
-            let names: Vec<Box<str>> = self.range(folder).map(|(name, _)| name.name.clone()).collect();
-            for name in names {
-                let removed = self.items.remove(&(folder, &*name) as &dyn Named);
-                open.extend(removed.and_then(|item| item.folder));
+            let mut number = std::mem::take(self.first(folder));
+            while number != 0 {
+                let Item { next, first, .. } = *self.item_mut(number);
+                // Nothing takes its place before what is in it is gone, too.
+                self.release(number);
+                if first != 0 {
+                    open.push(number);
+                }
+                number = next;
             }
         }
     }
@@ -187,26 +189,44 @@ impl<T> Names<T> {
     /// The same of what is below a folder, given by its path.
     pub(crate) fn below(&self, path: &str) -> Paths<'_, T> {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let ranges = self.folder(path).map(|folder| (self.range(folder), prefix.len()));
-        Paths { names: self, path: prefix, ranges: ranges.into_iter().collect() }
+        let open = self.folder(path).map(|folder| (self.sorted(folder).into_iter(), prefix.len()));
+        Paths { names: self, path: prefix, open: open.into_iter().collect() }
     }
 
     /// Everything with the folder that it is in and its name, in no telling order.
     pub(crate) fn values(&self) -> impl Iterator<Item = (Folder, &str, &T)> {
-        self.items.iter().map(|(name, item)| (name.folder, &*name.name, &item.value))
+        self.nodes.iter().filter_map(|item| Some((item.above, self.name(item), item.value.as_ref()?)))
     }
 
     /// The path of a name in a folder.
     pub(crate) fn path(&self, folder: Folder, name: &str) -> String {
         let mut parts = vec![name];
         let mut folder = folder;
-        while folder != 0 {
-            let Some((above, name)) = self.folders.get(folder as usize) else { break };
-            parts.push(name);
-            folder = *above;
+        while let Some(item) = self.item(folder) {
+            parts.push(self.name(item));
+            folder = item.above;
         }
         parts.reverse();
         parts.join("/")
+    }
+
+    /// How many parts a path has that stands for itself: without `.`, `..` and empty parts, and through no link; its last
+    /// part is none either if `last`. `None` for others.
+    pub(crate) fn straight(&self, path: &str, last: bool, is_link: impl Fn(&T) -> bool) -> Option<u64> {
+        let (mut folder, mut count) = (Some(0), 0);
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            if matches!(part, "" | "." | "..") {
+                return None;
+            }
+            count += 1;
+            let child = folder.and_then(|folder| self.child(folder, part));
+            if (last || parts.peek().is_some()) && child.is_some_and(|(value, _)| is_link(value)) {
+                return None;
+            }
+            folder = child.map(|(_, number)| number);
+        }
+        Some(count)
     }
 
     /// Counts steps on the way to a path.
@@ -218,62 +238,150 @@ impl<T> Names<T> {
         Ok(())
     }
 
-    fn range(&self, folder: Folder) -> Range<'_, Name, Item<T>> {
-        let first: &dyn Named = &(folder, "");
-        match folder.checked_add(1) {
-            Some(next) => {
-                let end: &dyn Named = &(next, "");
-                self.items.range::<dyn Named, _>((Bound::Included(first), Bound::Excluded(end)))
-            }
-            None => self.items.range::<dyn Named, _>((Bound::Included(first), Bound::Unbounded)),
+    /// How many nodes there are.
+    fn count(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    /// The number of what is at a path.
+    fn folder(&self, path: &str) -> Option<Folder> {
+        if path.is_empty() {
+            return Some(0);
         }
+        path.split('/').try_fold(0, |folder, part| self.find(folder, part))
     }
 
-    fn item(&self, folder: Folder, name: &str) -> Option<&Item<T>> {
-        self.items.get(&(folder, name) as &dyn Named)
+    fn item(&self, number: Folder) -> Option<&Item<T>> {
+        self.nodes.get((number as usize).checked_sub(1)?)
     }
 
-    /// The folder that a path is in, and its last part.
-    fn place<'p>(&self, path: &'p str) -> Option<(Folder, &'p str)> {
-        let mut folder = 0;
-        let mut rest = path;
-        while let Some((part, after)) = rest.split_once('/') {
-            folder = self.item(folder, part)?.folder?;
-            rest = after;
+    fn item_mut(&mut self, number: Folder) -> &mut Item<T> {
+        &mut self.nodes[number as usize - 1]
+    }
+
+    fn name(&self, item: &Item<T>) -> &str {
+        let start = item.start as usize;
+        &self.text[start..start + usize::from(item.length)]
+    }
+
+    /// The number of the first node in a folder.
+    fn first(&mut self, folder: Folder) -> &mut Folder {
+        if folder == 0 { &mut self.top } else { &mut self.item_mut(folder).first }
+    }
+
+    /// The nodes in a folder, by name.
+    fn sorted(&self, folder: Folder) -> Vec<Folder> {
+        let mut found = Vec::new();
+        let mut number = self.item(folder).map_or(self.top, |item| item.first);
+        while let Some(item) = self.item(number) {
+            found.push(number);
+            number = item.next;
         }
-        Some((folder, rest))
+        found.sort_unstable_by_key(|number| self.item(*number).map(|item| self.name(item)));
+        found
     }
 
-    fn insert(&mut self, folder: Folder, name: &str, value: T, weight: usize) -> Result<(), StreamError> {
+    fn insert(&mut self, folder: Folder, name: &str, value: T, weight: usize) -> Result<Folder, StreamError> {
         self.bytes += weight;
-        if let Some(item) = self.items.get_mut(&(folder, name) as &dyn Named) {
-            item.value = value;
+        let number = if let Some(number) = self.find(folder, name) {
+            self.item_mut(number).value = Some(value);
+            number
         } else {
-            if self.items.len() == MOST_NODES {
+            if self.count() == MOST_NODES {
                 return Err(StreamError::TooManyEntries { limit: MOST_NODES });
             }
             self.bytes += name.len();
-            self.items.insert(Name { folder, name: name.into() }, Item { value, folder: None });
-        }
+            self.add(folder, name, value)
+        };
         if self.bytes > MOST_BYTES {
             return Err(StreamError::LongNames { limit: MOST_BYTES });
         }
-        Ok(())
+        Ok(number)
     }
 
-    /// The number of a folder that gets something.
-    fn number(&mut self, above: Folder, name: &str) -> Folder {
-        let next = Folder::try_from(self.folders.len()).unwrap_or(Folder::MAX);
-        match self.items.get_mut(&(above, name) as &dyn Named) {
-            Some(Item { folder: Some(folder), .. }) => *folder,
-            Some(item) => {
-                item.folder = Some(next);
-                self.bytes += name.len();
-                self.folders.push((above, name.into()));
-                next
-            }
-            None => 0,
+    /// Adds a node. Both what names take and how many nodes there are is bounded far below what the numbers hold, and so
+    /// is the length of a path.
+    fn add(&mut self, above: Folder, name: &str, value: T) -> Folder {
+        let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        self.text.push_str(name);
+        let next = *self.first(above);
+        let item = Item { value: Some(value), above, start, length, next, previous: 0, first: 0 };
+        let number = if let Some(number) = self.free.pop() {
+            *self.item_mut(number) = item;
+            number
+        } else {
+            self.nodes.push(item);
+            Folder::try_from(self.nodes.len()).unwrap_or(Folder::MAX)
+        };
+        *self.first(above) = number;
+        if next != 0 {
+            self.item_mut(next).previous = number;
         }
+        // At most half full, so that no search is long.
+        if self.count() * 2 > self.table.len() {
+            self.table = vec![0; self.table.len() * 2];
+            for number in (1..).take(self.nodes.len()) {
+                self.enter(number);
+            }
+        } else {
+            self.enter(number);
+        }
+        number
+    }
+
+    /// Forgets a node that is in no chain any more.
+    fn release(&mut self, number: Folder) {
+        let mask = self.table.len() - 1;
+        let Some(mut hole) = self.item(number).and_then(|item| self.at(item.above, self.name(item))) else {
+            return;
+        };
+        self.table[hole] = 0;
+        // What stands behind it for want of a place moves up, so that searches do not end at the hole.
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let Some(item) = self.item(self.table[place]) else { break };
+            let home = self.home(item.above, self.name(item));
+            if place.wrapping_sub(home) & mask >= place.wrapping_sub(hole) & mask {
+                self.table[hole] = std::mem::take(&mut self.table[place]);
+                hole = place;
+            }
+        }
+        self.item_mut(number).value = None;
+        self.free.push(number);
+    }
+
+    /// Where a name should stand in the table.
+    fn home(&self, folder: Folder, name: &str) -> usize {
+        let hash = self.hasher.hash_one((folder, name));
+        usize::try_from(hash & (self.table.len() as u64 - 1)).unwrap_or_default()
+    }
+
+    /// Where a name stands in the table.
+    fn at(&self, folder: Folder, name: &str) -> Option<usize> {
+        let mut place = self.home(folder, name);
+        loop {
+            let item = self.item(self.table[place])?;
+            if item.above == folder && self.name(item) == name {
+                return Some(place);
+            }
+            place = (place + 1) & (self.table.len() - 1);
+        }
+    }
+
+    fn find(&self, folder: Folder, name: &str) -> Option<Folder> {
+        self.at(folder, name).map(|place| self.table[place])
+    }
+
+    /// Gives a node its place in the table.
+    fn enter(&mut self, number: Folder) {
+        let Some(item) = self.item(number).filter(|item| item.value.is_some()) else { return };
+        let mut place = self.home(item.above, self.name(item));
+        while self.table[place] != 0 {
+            place = (place + 1) & (self.table.len() - 1);
+        }
+        self.table[place] = number;
     }
 }
 
@@ -282,7 +390,7 @@ pub(crate) struct Paths<'a, T> {
     names: &'a Names<T>,
     path: String,
     /// For each folder that is open, what is left of it, and how long its path is.
-    ranges: Vec<(Range<'a, Name, Item<T>>, usize)>,
+    open: Vec<(std::vec::IntoIter<Folder>, usize)>,
 }
 
 impl<'a, T> Iterator for Paths<'a, T> {
@@ -290,25 +398,28 @@ impl<'a, T> Iterator for Paths<'a, T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (range, length) = self.ranges.last_mut()?;
+            let (left, length) = self.open.last_mut()?;
             self.path.truncate(*length);
-            let Some((name, item)) = range.next() else {
-                self.ranges.pop();
+            let Some(number) = left.next() else {
+                self.open.pop();
                 continue;
             };
-            self.path.push_str(&name.name);
+            let item = self.names.item(number)?;
+            self.path.push_str(self.names.name(item));
             let path = self.path.clone();
-            if let Some(folder) = item.folder {
+            if item.first != 0 {
                 self.path.push('/');
-                self.ranges.push((self.names.range(folder), self.path.len()));
+                self.open.push((self.names.sorted(number).into_iter(), self.path.len()));
             }
-            return Some((path, &item.value));
+            return Some((path, item.value.as_ref()?));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn names(paths: &[&str]) -> Names<char> {
@@ -352,6 +463,73 @@ mod tests {
         one.remove("x");
         assert_eq!(one, names(&["a/b"]));
         assert_ne!(one, names(&["a/c"]));
+    }
+
+    /// Against a map of whole paths, of which every operation is plain.
+    #[test]
+    fn any_operations_come_to_what_a_map_of_paths_has() {
+        let below = |path: &str, folder: &str| {
+            folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+        };
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut names: Names<usize> = Names::default();
+            let mut map: BTreeMap<String, usize> = BTreeMap::new();
+            for step in 1..=120 {
+                let depth = random.usize(1..=4);
+                let parts: Vec<String> = (0..depth).map(|_| format!("n{}", random.u8(0..5))).collect();
+                let path = parts.join("/");
+                match random.u8(0..6) {
+                    0 => {
+                        names.remove(&path);
+                        map.retain(|known, _| *known != path && !below(known, &path));
+                    }
+                    1 => {
+                        names.clear(&path);
+                        map.retain(|known, _| !below(known, &path));
+                    }
+                    _ => {
+                        names.put(&path, step, 0, |_| true, || 0).unwrap();
+                        for (at, _) in path.match_indices('/') {
+                            map.entry(path[..at].to_owned()).or_insert(0);
+                        }
+                        map.insert(path, step);
+                    }
+                }
+            }
+            assert_eq!(names.count(), map.len(), "{seed}");
+            let mut found: Vec<(String, usize)> = names.iter().map(|(path, value)| (path, *value)).collect();
+            found.sort();
+            assert_eq!(found, map.clone().into_iter().collect::<Vec<_>>(), "{seed}");
+            for (path, value) in &map {
+                assert_eq!(names.get(path), Some(value), "{seed}");
+                assert_eq!(names.straight(path, true, |_| false), Some(path.split('/').count() as u64));
+            }
+            assert_eq!(names.values().count(), map.len());
+            for (folder, name, value) in names.values() {
+                assert_eq!(map.get(&names.path(folder, name)), Some(value), "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_through_a_link_does_not_stand_for_itself() {
+        let names = names(&["a/b", "l"]);
+        let straight = |path: &str, last| names.straight(path, last, |kind| *kind == 'f');
+        assert_eq!((straight("a/x/y", true), straight("l", false)), (Some(3), Some(1)));
+        for path in ["l", "l/x", "", "a//b", "./a", "a/../a", "a/b"] {
+            assert_eq!(straight(path, true), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_met_on_its_own_way_is_a_circle() {
+        let mut followed = Followed::default();
+        // 1 is `2/../2` with two parts behind it, and 2 is `x`.
+        assert!(followed.enter(1, 2) && followed.enter(2, 4) && followed.enter(2, 2));
+        // Behind 1, it is another visit.
+        assert!(followed.enter(1, 1));
+        assert!(!followed.enter(1, 1));
     }
 
     #[test]

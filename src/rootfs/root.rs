@@ -1,9 +1,10 @@
 //! Layers laid on each other: the merged root filesystem, and what can be asked of it. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::names::{MOST_LINKS, MOST_PARTS, Names};
-use super::scan::weight;
+use super::names::{Followed, MOST_LINKS, MOST_PARTS, Names};
+use super::scan::{MOST_REFUSED, weight};
 use super::{Change, File, Kind, LayerIndex, Node, Refused, StreamError};
 use crate::catalog::{ElfIdentity, Target};
 use crate::elf::Object;
@@ -131,9 +132,14 @@ impl Root {
                     self.linked(target.as_deref())
                 }
             };
-            // A path whose folders are links in a circle is nowhere.
-            if let Some(path) = self.go(path, Last::Keep)? {
-                self.put(&path, node)?;
+            match self.go(path, Last::Keep)? {
+                Some(real) => self.put(&real, node)?,
+                // It is nowhere, and engines end there.
+                None if self.refused.len() < MOST_REFUSED => {
+                    let (path, reason) = (path.clone(), self.why_nowhere(path).to_owned());
+                    self.refused.push(Refused { path, kind: type_of(change), reason });
+                }
+                None => {}
             }
         }
         Ok(())
@@ -166,7 +172,7 @@ impl Root {
     /// The path without links that this path leads to, relative. There may be nothing.
     #[must_use]
     pub fn real_path(&self, path: &str) -> Option<String> {
-        self.walk(path, Last::Follow)
+        self.walk(path, Last::Follow).map(Cow::into_owned)
     }
 
     /// Every path with what is there: folders before what is in them, the names of a folder sorted.
@@ -288,8 +294,40 @@ impl Root {
         self.nodes.put(path, node, weight, Node::is_folder, Node::folder)
     }
 
+    /// Why a path leads nowhere.
+    fn why_nowhere(&self, path: &str) -> &'static str {
+        let mut pending = parts(path);
+        let (mut above, mut count, mut followed) = (vec![Some(0)], 0, Followed::default());
+        while let Some(part) = pending.pop() {
+            count += 1;
+            if count > MOST_PARTS {
+                break;
+            }
+            if part == ".." {
+                if above.len() > 1 {
+                    above.pop();
+                }
+                continue;
+            }
+            let child = above.last().copied().flatten().and_then(|folder| self.nodes.child(folder, &part));
+            match child {
+                Some((Node { kind: Kind::Symlink(target), .. }, number)) if !pending.is_empty() => {
+                    if !followed.enter(number, pending.len()) {
+                        return "behind links that lead in a circle";
+                    }
+                    if target.starts_with('/') {
+                        above.truncate(1);
+                    }
+                    pending.extend(parts(target));
+                }
+                child => above.push(child.map(|(_, number)| number)),
+            }
+        }
+        "behind more than 40 links"
+    }
+
     /// As [`Root::walk`], on the account of what may be done for all layers.
-    fn go(&mut self, path: &str, last: Last) -> Result<Option<String>, StreamError> {
+    fn go<'p>(&mut self, path: &'p str, last: Last) -> Result<Option<Cow<'p, str>>, StreamError> {
         let (path, steps) = self.walked(path, last);
         self.nodes.spend(steps)?;
         Ok(path)
@@ -297,12 +335,16 @@ impl Root {
 
     /// Follows symbolic links inside the root, as the kernel does for a process whose root it is. What is not there
     /// is taken to become a folder.
-    fn walk(&self, path: &str, last: Last) -> Option<String> {
+    fn walk<'p>(&self, path: &'p str, last: Last) -> Option<Cow<'p, str>> {
         self.walked(path, last).0
     }
 
     /// The same, with the number of parts that were looked at.
-    fn walked(&self, path: &str, last: Last) -> (Option<String>, u64) {
+    fn walked<'p>(&self, path: &'p str, last: Last) -> (Option<Cow<'p, str>>, u64) {
+        let is_link = |node: &Node| matches!(node.kind, Kind::Symlink(_));
+        if let Some(count) = self.nodes.straight(path, last == Last::Follow, is_link) {
+            return (Some(path.into()), count);
+        }
         let mut pending = parts(path);
         let mut done = String::new();
         // The numbers of the folders that lead to `done`, as far as there are such.
@@ -341,16 +383,29 @@ impl Root {
                         done.push('/');
                     }
                     done.push_str(&part);
-                    above.push(child.and_then(|(_, number)| number));
+                    above.push(child.map(|(_, number)| number));
                 }
             }
         }
-        (Some(done), count.into())
+        (Some(done.into()), count.into())
     }
 }
 
 /// The root folder itself, which layers rarely have an entry for.
 static TOP: Node = Node { kind: Kind::Folder, mode: 0o755, uid: 0, gid: 0 };
+
+/// The type that a header has for what an entry adds.
+fn type_of(change: &Change) -> u8 {
+    match change {
+        Change::Link(_) => b'1',
+        Change::Put(node) => match node.kind {
+            Kind::File(_) => b'0',
+            Kind::Symlink(_) => b'2',
+            Kind::Special => b'3',
+            Kind::Folder => b'5',
+        },
+    }
+}
 
 /// A path's parts, last first.
 fn parts(path: &str) -> Vec<String> {

@@ -32,7 +32,7 @@ const WHITEOUT_META: &str = ".wh..wh.";
 /// The type of a contiguous file, which is a file like others.
 const CONTIGUOUS: u8 = b'7';
 /// Entries that engines do not unpack are told of up to this many.
-const MOST_REFUSED: usize = 16;
+pub(super) const MOST_REFUSED: usize = 16;
 /// A file of this name removes all that lower layers have in its folder.
 const OPAQUE: &str = ".wh..wh..opq";
 

@@ -4,7 +4,8 @@
 //! a kill at any moment sees the old file or the new one.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
@@ -39,6 +40,20 @@ pub fn open(path: &Path) -> io::Result<File> {
         (io::ErrorKind::InvalidInput, "a pipe, a socket or a device")
     };
     Err(io::Error::new(error, format!("cannot read `{}`: it is {what} and not a file", path.display())))
+}
+
+/// True where a path is a link, or leads through links in its own folder, to something outside of that folder: whoever
+/// wrote the folder need not have written what is there.
+#[must_use]
+pub fn leads_out(path: &Path) -> bool {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (canonicalize(path), canonicalize(folder)) {
+        (Ok(real), Ok(folder)) => !real.starts_with(folder),
+        _ => false,
+    }
 }
 
 /// A regular file's bytes.
@@ -90,15 +105,34 @@ pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
 }
 
+/// The temporary folders of this process that no run to the same place would find.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// A new temporary folder where the system has them.
 pub fn scratch_dir() -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("xbuild-").tempdir()
+    let folder = tempfile::Builder::new().prefix("xbuild-").tempdir()?;
+    SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).push(folder.path().to_owned());
+    Ok(folder)
+}
+
+/// Removes the temporary folders that are still there, for a process that ends at once.
+pub(super) fn remove_scratch() {
+    for folder in SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // Most are gone already; and nobody is there to be told any more.
+        std::fs::remove_dir_all(folder).ok();
+    }
 }
 
 /// A new file without a name where the system has temporary files, gone when it is closed. Errors about it name
 /// `what`.
 pub fn unnamed_file(what: &Path) -> io::Result<File> {
     Ok(File::from_parts(tempfile::tempfile()?, what))
+}
+
+/// How many bytes may still be written to a folder's file system.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Sets a file's time of modification, in seconds since 1970 and nanoseconds after that second. One that the system cannot
@@ -226,6 +260,27 @@ mod tests {
         std::fs::File::create(&file).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
         assert_eq!(read_to_string(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert!(read_stream_to_string(&file).is_err());
+    }
+
+    #[test]
+    fn a_link_out_of_its_folder_is_told_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, path) =
+            (folder.path().join("inner"), |name: &str| folder.path().join("inner").join(name));
+        create_dir(&inner).unwrap();
+        write_atomic(&folder.path().join("secret"), b"x", 0o644).unwrap();
+        write_atomic(&path("own"), b"x", 0o644).unwrap();
+        symlink("own", path("within")).unwrap();
+        symlink("../secret", path("out")).unwrap();
+        symlink("out", path("twice")).unwrap();
+        symlink(&inner, folder.path().join("door")).unwrap();
+        for (name, out) in
+            [("own", false), ("within", false), ("none", false), ("out", true), ("twice", true)]
+        {
+            assert_eq!(leads_out(&path(name)), out, "{name}");
+            // The folder itself may be anywhere.
+            assert_eq!(leads_out(&folder.path().join("door").join(name)), out, "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fcntl_getfl, fcntl_setfl, open, statfs};
 
 use super::cancel::{Cancel, Cancelled};
 use super::clock;
@@ -16,6 +16,8 @@ use super::fs::{self, Lock, LockError, TempDir};
 
 /// How often a pipe is looked at for its reader.
 const LOOK: Duration = Duration::from_millis(20);
+/// As many links Linux follows.
+const MOST_LINKS: usize = 40;
 
 /// A folder for what will take a path's place; gone with the value.
 #[derive(Debug)]
@@ -97,11 +99,27 @@ fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// True for what cannot be renamed over: a device, a pipe, and whatever stands for an open file.
+/// True for what cannot be renamed over: a device, a pipe, and whatever stands for an open file. What it is tells that, and
+/// not how its path begins: `/dev/shm` has files like any folder, and a link anywhere may lead to an open file.
 fn is_special(path: &Path) -> bool {
-    path.starts_with("/dev")
-        || path.starts_with("/proc")
-        || fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+        || stands_for_an_open_file(path)
+}
+
+/// True where a path, its links followed, is in `proc`, as `/dev/stdout` and `/dev/fd/3` are.
+fn stands_for_an_open_file(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let folder = folder_of(&path);
+        if statfs(folder).is_ok_and(|folder| folder.f_type == PROC_SUPER_MAGIC) {
+            return true;
+        }
+        match fs::read_link(&path) {
+            Ok(target) => path = folder.join(target),
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Checks that a file may be written to `path`, whose folder is made where it is missing.
@@ -207,6 +225,37 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names(path.parent().unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn what_a_path_is_decides_and_not_how_it_begins() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = folder.path().join("image.tar");
+        for text in [&b"one"[..], b"two"] {
+            check(&path, &Cancel::new()).unwrap();
+            put(&path, text).unwrap();
+            assert_eq!(
+                (fs::read(&path).unwrap(), names(folder.path())),
+                (text.to_vec(), vec!["image.tar".into()])
+            );
+        }
+        // An open file is written to as it is, by whatever name.
+        let open = fs::File::create(folder.path().join("open")).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(open.file());
+        let link = folder.path().join("link");
+        for place in [format!("/proc/self/fd/{number}"), format!("/dev/fd/{number}")] {
+            fs::symlink(&place, &link).unwrap();
+            for path in [Path::new(&place), &link] {
+                assert!(is_special(path), "{}", path.display());
+                put(path, b"through it").unwrap();
+                assert_eq!(fs::read(folder.path().join("open")).unwrap(), b"through it");
+                open.file().set_len(0).unwrap();
+            }
+            fs::remove_file(&link).unwrap();
+        }
+        // A link to a file is no open file, and neither is one to nothing.
+        fs::symlink("image.tar", &link).unwrap();
+        assert!(!is_special(&link) && !is_special(&folder.path().join("none")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::TransportError;
-use super::members::Members;
+use super::members::{Members, Unpacked};
 use crate::archive::Packing;
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
@@ -19,6 +19,8 @@ use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 
 const MANIFEST: &str = "manifest.json";
+/// What is unpacked of layers that are compressed as no image's are, in bytes of all of them.
+const MOST_UNPACKED: u64 = 8 << 30;
 
 /// An archive of `docker save`, its documents made and its blobs found.
 #[derive(Debug)]
@@ -26,8 +28,43 @@ pub(super) struct DockerArchive {
     members: Members,
     /// The manifests that were made.
     documents: BTreeMap<Digest, Vec<u8>>,
-    /// The names of the other blobs in the archive.
-    blobs: BTreeMap<Digest, String>,
+    /// Where the other blobs are.
+    blobs: BTreeMap<Digest, Place>,
+}
+
+/// Where a blob is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In the archive, by this name.
+    Member(String),
+    /// Unpacked, for it is compressed as no layer of an image is.
+    Unpacked(Unpacked),
+}
+
+/// A layer as it is in the archive.
+#[derive(Clone)]
+struct Stored {
+    media_type: &'static str,
+    size: u64,
+    /// `None` where it is not compressed: then it is its `diff_id`.
+    digest: Option<Digest>,
+    place: Place,
+}
+
+/// What was read of an archive already: any number of images may name one file.
+struct Known {
+    configs: BTreeMap<String, Config>,
+    layers: BTreeMap<String, Stored>,
+    /// How many bytes may still be unpacked.
+    left: u64,
+}
+
+/// What a configuration says.
+#[derive(Clone)]
+struct Config {
+    descriptor: Descriptor,
+    platform: Option<Platform>,
+    diff_ids: Vec<Digest>,
 }
 
 /// An element of `manifest.json`.
@@ -57,9 +94,10 @@ impl DockerArchive {
         let bytes = archive.small(MANIFEST, shown)?;
         let items: Vec<Item> = serde_json::from_slice(&bytes)
             .map_err(|source| damaged(shown, ReadError::Document { what: MANIFEST.into(), source }))?;
-        let mut entries = Vec::new();
+        let (configs, layers) = (BTreeMap::new(), BTreeMap::new());
+        let (mut entries, mut known) = (Vec::new(), Known { configs, layers, left: MOST_UNPACKED });
         for item in &items {
-            let descriptor = archive.image(item, shown, cancel)?;
+            let descriptor = archive.image(item, &mut known, shown, cancel)?;
             let names: Vec<&str> =
                 item.repo_tags.iter().flatten().map(String::as_str).filter(|name| !name.is_empty()).collect();
             if names.is_empty() {
@@ -77,41 +115,58 @@ impl DockerArchive {
     }
 
     /// Makes the manifest of an image.
-    fn image(&mut self, item: &Item, shown: &str, cancel: &Cancel) -> Result<Descriptor, TransportError> {
-        let shape = |reason: String| TransportError::Shape { shown: shown.to_owned(), reason };
-        let bytes = self.small(&item.config, shown)?;
-        let config: Value = serde_json::from_slice(&bytes)
-            .map_err(|source| damaged(shown, ReadError::Document { what: item.config.clone(), source }))?;
-        let diff_ids: Vec<Digest> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
-            .map_err(|error| shape(format!("the `diff_ids` of `{}`: {error}", item.config)))?;
+    fn image(
+        &mut self,
+        item: &Item,
+        known: &mut Known,
+        shown: &str,
+        cancel: &Cancel,
+    ) -> Result<Descriptor, TransportError> {
+        cancel.check()?;
+        if !known.configs.contains_key(&item.config) {
+            known.configs.insert(item.config.clone(), self.config(&item.config, shown)?);
+        }
+        let Config { descriptor, platform, diff_ids } = known.configs[&item.config].clone();
         if diff_ids.len() != item.layers.len() {
-            return Err(shape(format!(
+            let reason = format!(
                 "{} layers, but {} `diff_ids` in `{}`",
                 item.layers.len(),
                 diff_ids.len(),
                 item.config
-            )));
+            );
+            return Err(TransportError::Shape { shown: shown.to_owned(), reason });
         }
-        let digest = Digest::of(&bytes);
-        self.blobs.insert(digest.clone(), item.config.clone());
-        let config_descriptor = Descriptor::new(media_type::CONFIG, digest, bytes.len() as u64);
         let mut layers = Vec::new();
         for (name, diff_id) in item.layers.iter().zip(diff_ids) {
-            layers.push(self.layer(name, diff_id, shown, cancel)?);
+            layers.push(self.layer(name, diff_id, known, shown, cancel)?);
         }
         let manifest = Encoded::new(
             media_type::MANIFEST,
             &json!({
                 "schemaVersion": 2,
                 "mediaType": media_type::MANIFEST,
-                "config": config_descriptor,
+                "config": descriptor,
                 "layers": layers,
             }),
         );
         let mut descriptor = manifest.descriptor.clone();
-        descriptor.platform = Platform::of_config(&config).map(|platform| platform.fields());
+        descriptor.platform = platform.map(|platform| platform.fields());
         self.documents.insert(manifest.descriptor.digest, manifest.bytes);
         Ok(descriptor)
+    }
+
+    fn config(&mut self, name: &str, shown: &str) -> Result<Config, TransportError> {
+        let bytes = self.small(name, shown)?;
+        let config: Value = serde_json::from_slice(&bytes)
+            .map_err(|source| damaged(shown, ReadError::Document { what: name.to_owned(), source }))?;
+        let diff_ids = serde_json::from_value(config["rootfs"]["diff_ids"].clone()).map_err(|error| {
+            let reason = format!("the `diff_ids` of `{name}`: {error}");
+            TransportError::Shape { shown: shown.to_owned(), reason }
+        })?;
+        let digest = Digest::of(&bytes);
+        self.blobs.insert(digest.clone(), Place::Member(name.to_owned()));
+        let descriptor = Descriptor::new(media_type::CONFIG, digest, bytes.len() as u64);
+        Ok(Config { descriptor, platform: Platform::of_config(&config), diff_ids })
     }
 
     /// A layer's descriptor. Where it is not compressed, its digest is its `diff_id`, which is verified when it is read.
@@ -119,9 +174,29 @@ impl DockerArchive {
         &mut self,
         name: &str,
         diff_id: Digest,
+        known: &mut Known,
         shown: &str,
         cancel: &Cancel,
     ) -> Result<Descriptor, TransportError> {
+        if !known.layers.contains_key(name) {
+            let stored = self.stored(name, &mut known.left, shown, cancel)?;
+            known.layers.insert(name.to_owned(), stored);
+        }
+        let Stored { media_type, size, digest, place } = known.layers[name].clone();
+        let digest = digest.unwrap_or(diff_id);
+        self.blobs.insert(digest.clone(), place);
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    /// A layer as it is there. `docker load` reads xz and bzip2, too, which no layer of an image is compressed with: of these
+    /// what they unpack to is the layer, and `left` bytes of that at most.
+    fn stored(
+        &self,
+        name: &str,
+        left: &mut u64,
+        shown: &str,
+        cancel: &Cancel,
+    ) -> Result<Stored, TransportError> {
         let io = |source| TransportError::Io { shown: shown.to_owned(), source };
         let missing = || TransportError::Shape {
             shown: shown.to_owned(),
@@ -129,30 +204,27 @@ impl DockerArchive {
         };
         let size = self.members.size(name).ok_or_else(missing)?;
         let packing = self.members.packing(name).map_err(io)?.ok_or_else(missing)?;
-        let media = packing.layer().ok_or_else(|| TransportError::Shape {
-            shown: shown.to_owned(),
-            reason: format!(
-                "the layer `{name}` is {}, and images have no layers of that kind",
-                packing.describe()
-            ),
-        })?;
-        let digest = if packing == Packing::Plain {
-            diff_id
-        } else {
-            let mut hasher = Algorithm::Sha256.hasher();
-            let mut bytes = self.members.read(name).ok_or_else(missing)?;
-            let mut piece = vec![0; 256 * 1024];
-            loop {
-                cancel.check()?;
-                match bytes.read(&mut piece).map_err(io)? {
-                    0 => break,
-                    count => hasher.update(&piece[..count]),
-                }
-            }
-            hasher.finish()
+        let place = Place::Member(name.to_owned());
+        let Some(media_type) = packing.layer() else {
+            let fault = |source| TransportError::stream(&format!("{name}` of `{shown}"), source);
+            let unpacked = self.members.unpacked(name, *left, cancel).map_err(fault)?.ok_or_else(missing)?;
+            *left -= unpacked.length;
+            let (media_type, size) = (media_type::LAYER, unpacked.length);
+            return Ok(Stored { media_type, size, digest: None, place: Place::Unpacked(unpacked) });
         };
-        self.blobs.insert(digest.clone(), name.to_owned());
-        Ok(Descriptor::new(media, digest, size))
+        if packing == Packing::Plain {
+            return Ok(Stored { media_type, size, digest: None, place });
+        }
+        let mut hasher = Algorithm::Sha256.hasher();
+        let mut bytes = self.members.read(name).ok_or_else(missing)?;
+        let mut piece = vec![0; 256 * 1024];
+        loop {
+            cancel.check()?;
+            match bytes.read(&mut piece).map_err(io)? {
+                0 => return Ok(Stored { media_type, size, digest: Some(hasher.finish()), place }),
+                count => hasher.update(&piece[..count]),
+            }
+        }
     }
 
     /// A document of the archive, whole in memory.
@@ -181,8 +253,10 @@ impl DockerArchive {
         if let Some(document) = self.documents.get(digest) {
             return Some((Box::new(io::Cursor::new(document.clone())), document.len() as u64));
         }
-        let name = self.blobs.get(digest)?;
-        Some((Box::new(self.members.read(name)?), self.members.size(name)?))
+        Some(match self.blobs.get(digest)? {
+            Place::Member(name) => (Box::new(self.members.read(name)?), self.members.size(name)?),
+            Place::Unpacked(unpacked) => (Box::new(unpacked.read()), unpacked.length),
+        })
     }
 }
 

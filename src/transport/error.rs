@@ -10,6 +10,7 @@ use crate::oci::Digest;
 use crate::output::OutputError;
 use crate::platform::Platform;
 use crate::registry::RegistryError;
+use crate::report::style::listed as list;
 use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancelled;
 
@@ -229,7 +230,8 @@ impl Explain for TransportError {
             | Self::OtherDigest { .. }
             | Self::LayerElsewhere { .. }
             | Self::PlatformTwice { .. } => ExitCode::NoImage,
-            Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => ExitCode::CorruptImage,
+            Self::Stream { source, .. } => source.exit_code(ExitCode::CorruptImage),
+            Self::Damaged { .. } | Self::Shape { .. } => ExitCode::CorruptImage,
             Self::Layout(error) => error.exit_code(),
             Self::Output(error) => error.exit_code(),
             Self::Engine(error) => error.exit_code(),
@@ -274,9 +276,10 @@ impl Explain for TransportError {
                 Some("copy to a layout or a registry, or leave --referrers out".into())
             }
             Self::PlatformTwice { .. } => Some("leave one of the two out".into()),
-            Self::Damaged { .. } | Self::Shape { .. } | Self::Stream { .. } => {
-                Some("fetch or make the image again".into())
+            Self::Stream { source, .. } => {
+                source.hint().or_else(|| Some("fetch or make the image again".into()))
             }
+            Self::Damaged { .. } | Self::Shape { .. } => Some("fetch or make the image again".into()),
             Self::Layout(error) => error.hint(),
             Self::Output(error) => error.hint(),
             Self::Engine(error) => error.hint(),
@@ -295,8 +298,4 @@ fn both(found: &[(Platform, Digest)]) -> String {
 fn names(ways: &[Selector]) -> String {
     let name = |way: &Selector| way.to_string().trim_start_matches([':', '@']).to_owned();
     list(&ways.iter().map(name).collect::<Vec<_>>())
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
 }

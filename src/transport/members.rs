@@ -11,8 +11,8 @@ use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, FileExt};
 
-/// More bytes than this are in no archive that is meant to be read.
-const LIMIT: u64 = 256 << 30;
+/// More bytes than this are in no archive that is meant to be read, and no more are unpacked of one.
+pub(super) const LIMIT: u64 = 128 << 30;
 /// More files than this neither.
 const MOST_MEMBERS: usize = 1 << 16;
 /// As many links lead from one name to its file.
@@ -51,7 +51,7 @@ impl Members {
         let handle = file.try_clone().map_err(StreamError::Broken)?;
         let (packing, bytes) = archive::unpack(handle).map_err(StreamError::of)?;
         if packing != Packing::Plain {
-            file = unpacked(bytes, path, cancel)?;
+            file = unpacked(bytes, path, LIMIT, cancel)?;
         }
         // The archive has a handle of its own, for it moves the position.
         let mut handle = file.try_clone().map_err(StreamError::Broken)?;
@@ -76,6 +76,16 @@ impl Members {
         self.members.keys().map(String::as_str)
     }
 
+    /// The sizes of all its files together, in bytes.
+    pub(super) fn total(&self) -> u64 {
+        let size = |member: &Member| match member {
+            Member::File { size, .. } => *size,
+            // Another name is written as a file of its own.
+            Member::Link(target) => self.size(target).unwrap_or(0),
+        };
+        self.members.values().map(size).fold(0, u64::saturating_add)
+    }
+
     /// True if the archive has this file.
     pub(super) fn has(&self, name: &str) -> bool {
         self.place(name).is_some()
@@ -90,6 +100,21 @@ impl Members {
     pub(super) fn read(&self, name: &str) -> Option<Section> {
         let (_, pieces) = self.place(name)?;
         Some(Section { file: Arc::clone(&self.file), pieces: pieces.iter().copied().collect() })
+    }
+
+    /// A file's bytes without what compresses them, in a file without a name of at most `limit` bytes; `None` if there is no
+    /// such file.
+    pub(super) fn unpacked(
+        &self,
+        name: &str,
+        limit: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<Unpacked>, StreamError> {
+        let Some(section) = self.read(name) else { return Ok(None) };
+        let (_, bytes) = archive::unpack(section).map_err(StreamError::of)?;
+        let file = unpacked(bytes, Path::new(name), limit, cancel)?;
+        let length = fs_length(&file)?;
+        Ok(Some(Unpacked { file: Arc::new(file), length }))
     }
 
     /// How a file is compressed, by its first bytes.
@@ -136,6 +161,22 @@ fn member<R: Read>(
     Ok(Some((name, member)))
 }
 
+/// What was unpacked of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Unpacked {
+    file: Arc<fs::File>,
+    /// How many bytes it has.
+    pub(super) length: u64,
+}
+
+impl Unpacked {
+    /// Its bytes.
+    pub(super) fn read(&self) -> Section {
+        let piece = Piece { offset: Some(0), length: self.length };
+        Section { file: Arc::clone(&self.file), pieces: VecDeque::from([piece]) }
+    }
+}
+
 impl Read for Section {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(piece) = self.pieces.front_mut() else { return Ok(0) };
@@ -163,13 +204,13 @@ fn fs_length(file: &fs::File) -> Result<u64, StreamError> {
     file.metadata().map(|metadata| metadata.len()).map_err(StreamError::Broken)
 }
 
-fn unpacked(bytes: impl Read, path: &Path, cancel: &Cancel) -> Result<fs::File, StreamError> {
-    let guard = Guard::new(LIMIT, cancel);
+fn unpacked(bytes: impl Read, path: &Path, limit: u64, cancel: &Cancel) -> Result<fs::File, StreamError> {
+    let guard = Guard::new(limit, cancel);
     guard.allow(u64::MAX);
     let mut bytes = Guarded { inner: bytes, guard: &guard };
-    let mut to = fs::unnamed_file(path).map_err(StreamError::Broken)?;
+    let mut to = fs::unnamed_file(path).map_err(StreamError::of)?;
     io::copy(&mut bytes, &mut to).map_err(|error| guard.explain(error))?;
-    to.flush().map_err(StreamError::Broken)?;
+    to.flush().map_err(StreamError::of)?;
     Ok(to)
 }
 

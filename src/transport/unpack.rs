@@ -1,16 +1,20 @@
 //! Archives unpacked as layouts, for what reads an image's blobs as files.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::TransportError;
 use super::docker_archive::DockerArchive;
-use super::members::Members;
+use super::members::{LIMIT, Members};
 use crate::oci::{Descriptor, Digest, media_type, to_vec};
+use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
+
+/// How many bytes are written at once.
+const PIECE: usize = 256 << 10;
 
 /// Unpacks an archive of a layout, or one of `docker save`, into an empty folder as a layout. Only files that a layout has
 /// are taken, each by its name in the layout, so that nothing can be written elsewhere. Nothing is verified.
@@ -18,6 +22,8 @@ pub fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(), Tran
     let shown = archive.display().to_string();
     let members = Members::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
     let unpacking = Unpacking { folder, shown: &shown, cancel };
+    // Before anything is written: holes of sparse files take nothing in an archive, and as much as they say outside of one.
+    unpacking.check_room(members.total())?;
     if members.has("oci-layout") {
         unpacking.layout(&members)
     } else if DockerArchive::is_one(&members) {
@@ -36,6 +42,24 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
+    /// Whether so many bytes are meant to be unpacked, and have room.
+    fn check_room(&self, bytes: u64) -> Result<(), TransportError> {
+        if bytes > LIMIT {
+            return Err(TransportError::stream(self.shown, StreamError::TooLarge { limit: LIMIT }));
+        }
+        let free = fs::free_bytes(self.folder).map_err(|source| self.fault(source))?;
+        if bytes > free {
+            let text = format!("it takes {bytes} bytes, and {free} are free in `{}`", self.folder.display());
+            let error = io::Error::new(io::ErrorKind::StorageFull, text);
+            return Err(TransportError::stream(self.shown, StreamError::NoRoom(error)));
+        }
+        Ok(())
+    }
+
+    fn fault(&self, source: io::Error) -> TransportError {
+        TransportError::Io { shown: self.shown.to_owned(), source }
+    }
+
     fn layout(&self, members: &Members) -> Result<(), TransportError> {
         for name in members.names() {
             let Some(place) = place(name) else { continue };
@@ -59,13 +83,23 @@ impl Unpacking<'_> {
     }
 
     fn write(&self, place: &Path, mut bytes: impl io::Read) -> Result<(), TransportError> {
-        self.cancel.check()?;
-        let fault = |source| TransportError::Io { shown: self.shown.to_owned(), source };
+        let fault = |source| match StreamError::of(source) {
+            StreamError::Broken(source) => self.fault(source),
+            error => TransportError::stream(self.shown, error),
+        };
         let path = self.folder.join(place);
         fs::create_dir_all(path.parent().unwrap_or(self.folder)).map_err(fault)?;
         let mut file = fs::File::create(&path).map_err(fault)?;
-        io::copy(&mut bytes, &mut file).map_err(fault)?;
-        Ok(())
+        let mut piece = vec![0; PIECE];
+        loop {
+            self.cancel.check()?;
+            match bytes.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(count) => file.write_all(&piece[..count]).map_err(fault)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(fault(error)),
+            }
+        }
     }
 }
 

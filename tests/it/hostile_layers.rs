@@ -117,12 +117,16 @@ fn verify(layer: Layer, what: &str) -> Finished {
 }
 
 fn build(layer: Layer, what: &str) -> (Project, Finished) {
+    build_with(layer, what, "")
+}
+
+fn build_with(layer: Layer, what: &str, more: &str) -> (Project, Finished) {
     let target = "[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n";
     let configuration = format!("platforms = [\"linux/amd64\"]\n{target}");
     let project = Project::program("app").file("xbuild.toml", &configuration);
     base::write_layers(&project.path("base"), &[layer], &json!({}));
-    let words = "--base oci:base -o type=tar,dest=files.tar -o type=local,dest=files";
-    let run = project.build().words(words).env("XBUILD_CACHE_DIR", project.path("cache"));
+    let words = format!("--base oci:base -o type=tar,dest=files.tar -o type=local,dest=files {more}");
+    let run = project.build().words(&words).env("XBUILD_CACHE_DIR", project.path("cache"));
     let finished = bounded(run, what);
     (project, finished)
 }
@@ -178,9 +182,17 @@ fn what_lies_behind_more_links_than_are_followed_is_written_nowhere() {
             [around.clone(), file("l0/x".into())].into_iter().chain(chain.clone()).chain([file(path.into())]),
         )
     };
-    for path in ["around/y", "l59/y"] {
+    for (path, reason, told) in [
+        ("around/y", "behind links that lead in a circle", "the links of `around/y` lead in a circle"),
+        ("l59/y", "behind more than 40 links", "`l59/y` leads through 59 links"),
+    ] {
+        let verified = verify(layer(path), path);
+        assert!(verified.stdout.contains(&format!("/{path} is {reason}")), "{}", verified.describe());
         let (project, finished) = build(layer(path), path);
-        finished.fails(ExitCode::CorruptImage, &[path, "hint"]);
+        finished.fails(ExitCode::Unrunnable, &["refused-entry", path, reason, "hint"]);
+        assert!(!project.path("files.tar").exists() && !project.path("files").exists(), "{path}");
+        let (project, finished) = build_with(layer(path), path, "--check warn");
+        finished.fails(ExitCode::CorruptImage, &[told, "hint"]);
         assert!(!project.path("files.tar").exists() && !project.path("files").exists(), "{path}");
     }
     build(layer("l40/y"), "l40/y").1.success();

@@ -261,6 +261,47 @@ fn archives_are_read_whatever_compresses_them() {
     lz4.fails(ExitCode::CorruptImage, &["lz4", "not known", "gzip, zstd, xz and bzip2", "hint"]);
 }
 
+/// `docker load` reads layers of xz and bzip2, which no image has.
+#[test]
+fn layers_of_saved_archives_may_be_compressed_as_no_layer_is() {
+    let project = project();
+    base::write_layers(&project.path("image"), &[], &json!({}));
+    let run = |program: &str, words: &str| {
+        tool(program).words(words).folder(project.folder()).run().success();
+    };
+    run("skopeo", "copy -q oci:image docker-archive:saved.tar:example.com/team/base:1");
+    fs::create_dir(project.path("saved")).expect("a folder of the test");
+    run("tar", "-C saved -xf saved.tar");
+    let manifest = fs::read_to_string(project.path("saved/manifest.json")).expect("an archive of Docker's");
+    let layer = json_text(&manifest)[0]["Layers"][0].as_str().expect("a layer").to_owned();
+    let plain = project.xbuild().words("copy docker-archive:saved.tar oci:plain").run().success();
+    for (program, end) in [("xz", "xz"), ("bzip2", "bz2")] {
+        run(program, &format!("-k saved/{layer}"));
+        let named = manifest.replace(&layer, &format!("{layer}.{end}"));
+        fs::write(project.path("saved/manifest.json"), named).expect("our own file");
+        run("tar", &format!("-C saved -cf {end}.tar ."));
+        let copied =
+            project.xbuild().words(&format!("copy docker-archive:{end}.tar oci:{end}")).run().success();
+        assert_eq!(copied.digest(), plain.digest(), "{end}");
+        Layout::valid(&project.path(end));
+        project.build().words(&format!("--base docker-archive:{end}.tar -o built")).run().success();
+    }
+    // What is damaged is told, with the layer's name.
+    let path = project.path(&format!("saved/{layer}.xz"));
+    let mut bytes = fs::read(&path).expect("our own file");
+    bytes.truncate(bytes.len() - 9);
+    fs::write(&path, bytes).expect("our own file");
+    fs::write(project.path("saved/manifest.json"), manifest.replace(&layer, &format!("{layer}.xz")))
+        .expect("our own file");
+    run("tar", "-C saved -cf xz.tar .");
+    let broken = project.xbuild().words("inspect docker-archive:xz.tar").run();
+    broken.fails(ExitCode::CorruptImage, &[&format!("{layer}.xz"), "xz.tar", "broken", "hint"]);
+}
+
+fn json_text(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
 #[test]
 fn what_a_base_says_of_itself_does_not_stay() {
     let project = project();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::tree::{Meta, Node, Tree};
 use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
 use crate::platform::Platform;
+use crate::sys::below;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, LockError, PermissionsExt};
 use crate::sys::staging::Staging;
@@ -40,9 +41,9 @@ pub fn write_folder(
             match node {
                 Node::Folder(meta) => {
                     fs::create_dir(&to)?;
-                    modes.push((to, mode(meta)));
+                    modes.push((to, mode(tree.meta(*meta))));
                 }
-                Node::Symlink { target, .. } => fs::symlink(target, &to)?,
+                Node::Symlink { target, .. } => fs::symlink(&**target, &to)?,
                 Node::Special { .. } => skipped.push(format!("{prefix}{path}")),
                 // With their content, below.
                 Node::File { .. } => {}
@@ -65,6 +66,7 @@ fn write_files(image: &Image, tree: &Tree, root: &Path, cancel: &Cancel) -> Resu
     contents(image, tree, cancel, &mut |paths, content| {
         let Some((first, others)) = paths.split_first() else { return Ok(()) };
         let Some(Node::File { size, meta, .. }) = tree.get(first) else { return Ok(()) };
+        let meta = tree.meta(*meta);
         let path = root.join(first);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
         if io::copy(content, &mut file)? != *size {
@@ -104,31 +106,12 @@ fn appear(staging: &Staging, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<
     for path in &closed {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
-    merge(staging.path(), folder)?;
+    if let Some(path) = below::move_into(staging.path(), folder)? {
+        return Err(RootfsError::InTheWay(path));
+    }
     for (path, mode) in modes.iter().rev().filter(|(path, _)| closed.contains(path.as_path())) {
-        if let Ok(below) = path.strip_prefix(staging.path()) {
-            fs::set_permissions(folder.join(below), fs::Permissions::from_mode(*mode))?;
-        }
-    }
-    Ok(())
-}
-
-/// Moves what is in a folder into another one. No link is followed there.
-fn merge(from: &Path, to: &Path) -> Result<(), RootfsError> {
-    match fs::symlink_metadata(to) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(RootfsError::InTheWay(to.to_owned())),
-        Err(_) => return Ok(fs::rename(from, to)?),
-    }
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            merge(&entry.path(), &target)?;
-        } else if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(RootfsError::InTheWay(target));
-        } else {
-            fs::rename(entry.path(), target)?;
+        if let Ok(path) = path.strip_prefix(staging.path()) {
+            below::set_mode(folder, path, *mode)?;
         }
     }
     Ok(())

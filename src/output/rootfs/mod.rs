@@ -79,7 +79,8 @@ pub enum RootfsError {
 impl Explain for RootfsError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::MediaType { .. } | Self::Layer { .. } => ExitCode::CorruptImage,
+            Self::Layer { source, .. } => source.exit_code(ExitCode::CorruptImage),
+            Self::MediaType { .. } => ExitCode::CorruptImage,
             Self::SameFile { .. } => ExitCode::Config,
             Self::InTheWay(_) => ExitCode::NotALayout,
             Self::Io(error) => ExitCode::of_io(error),
@@ -90,7 +91,9 @@ impl Explain for RootfsError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::MediaType { .. } => Some("encrypted and foreign layers cannot be unpacked".into()),
-            Self::Layer { .. } => Some("fetch or make the base again".into()),
+            Self::Layer { source, .. } => {
+                source.hint().or_else(|| Some("fetch or make the base again".into()))
+            }
             Self::SameFile { .. } => Some("leave `platform-split=false` out, or build one platform".into()),
             Self::InTheWay(_) => Some("write to another folder, or remove what is there".into()),
             Self::Io(error) => io_hint(error),
@@ -118,12 +121,18 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
             left = left
                 .checked_sub(entry.head.size)
                 .ok_or(LayerFault::Stream(StreamError::TooLarge { limit: LAYER_LIMIT }))?;
-            if let Some(change) = Change::read(inode(number, ordinal), entry).map_err(LayerFault::Stream)? {
+            let change = Change::read(inode(number, ordinal), entry, &mut tree.metas);
+            if let Some(change) = change.map_err(LayerFault::Stream)? {
                 weight += change.weight();
                 if weight > Limits::LAYER.names {
                     return Err(LayerFault::Stream(StreamError::LongNames { limit: Limits::LAYER.names }));
                 }
-                changes.push(change);
+                if number == 0 {
+                    // There is nothing below that it could remove: most files of most images need not wait.
+                    tree.add(change).map_err(LayerFault::Stream)?;
+                } else {
+                    changes.push(change);
+                }
             }
             Ok(())
         })?;

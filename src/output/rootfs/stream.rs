@@ -30,21 +30,22 @@ pub fn write_tar(
             if !is_written(&earlier, &image.platform, &path, node)?
                 && let Node::Folder(meta) = node
             {
-                sink.write_all(&folder_head(&format!("{prefix}{path}/"), meta))?;
+                sink.write_all(&folder_head(&format!("{prefix}{path}/"), tree.meta(*meta)))?;
             }
         }
         for (path, node) in tree.iter() {
             let (entry_type, link, device, meta) = match node {
-                Node::Symlink { target, meta } => (EntryType::Symlink, target.as_str(), None, meta),
+                Node::Symlink { target, meta } => (EntryType::Symlink, &**target, None, meta),
                 Node::Special { entry_type, device, meta } => (*entry_type, "", Some(*device), meta),
                 Node::Folder(_) | Node::File { .. } => continue,
             };
             let path = format!("{prefix}{path}");
-            sink.write_all(&head(&Head { link, device, ..plain(&path, entry_type, meta) }))?;
+            sink.write_all(&head(&Head { link, device, ..plain(&path, entry_type, tree.meta(*meta)) }))?;
         }
         contents(image, &tree, cancel, &mut |paths, content| {
             let Some((first, others)) = paths.split_first() else { return Ok(()) };
             let Some(Node::File { size, meta, .. }) = tree.get(first) else { return Ok(()) };
+            let meta = tree.meta(*meta);
             let first = format!("{prefix}{first}");
             sink.write_all(&head(&Head { size: *size, ..plain(&first, EntryType::Regular, meta) }))?;
             let count = io::copy(content, sink)?;

@@ -1,14 +1,19 @@
 //! What is left when layers lie on each other. Pure over the entries of layers, whose content stays where it is.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use tar::EntryType;
 
 use super::LayerEntry;
 use crate::archive::{Head, Kind, Time};
-use crate::rootfs::names::{Folder, MOST_LINKS, MOST_PARTS, Names, Paths};
+use crate::rootfs::names::{Folder, Followed, MOST_LINKS, MOST_PARTS, Names, Paths};
 use crate::rootfs::{StreamError, clean};
 
+/// What all that headers say beside names may take, each once, in bytes.
+const MOST_META: usize = 256 << 20;
 /// Whiteouts
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
@@ -22,7 +27,7 @@ pub(super) struct Inode {
 }
 
 /// What a header says beside the name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) uid: u64,
@@ -32,25 +37,63 @@ pub(super) struct Meta {
     pub(super) records: Vec<(String, Vec<u8>)>,
 }
 
+/// A number that stands for a [`Meta`]: of a million files few have one of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MetaNumber(u32);
+
 /// Something at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Folder(Meta),
+    Folder(MetaNumber),
     File {
         inode: Inode,
         size: u64,
-        meta: Meta,
+        meta: MetaNumber,
     },
     Symlink {
-        target: String,
-        meta: Meta,
+        target: Box<str>,
+        meta: MetaNumber,
     },
     /// A device or a pipe.
     Special {
         entry_type: EntryType,
         device: (u32, u32),
-        meta: Meta,
+        meta: MetaNumber,
     },
+}
+
+/// Every [`Meta`] once.
+#[derive(Debug)]
+pub(super) struct Metas {
+    list: Vec<Arc<Meta>>,
+    numbers: HashMap<Arc<Meta>, MetaNumber>,
+    bytes: usize,
+}
+
+impl Default for Metas {
+    fn default() -> Self {
+        // The first is that of a folder which engines make where a layer has only what is in it.
+        let meta =
+            Arc::new(Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() });
+        Self { list: vec![Arc::clone(&meta)], numbers: HashMap::from([(meta, MetaNumber(0))]), bytes: 0 }
+    }
+}
+
+impl Metas {
+    fn number(&mut self, meta: Meta) -> Result<MetaNumber, StreamError> {
+        if let Some(known) = self.numbers.get(&meta) {
+            return Ok(*known);
+        }
+        self.bytes += meta.weight();
+        if self.bytes > MOST_META {
+            return Err(StreamError::LongNames { limit: MOST_META });
+        }
+        let number = MetaNumber(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        let meta = Arc::new(meta);
+        self.list.push(Arc::clone(&meta));
+        self.numbers.insert(meta, number);
+        Ok(number)
+    }
 }
 
 /// What an entry of a layer does.
@@ -75,22 +118,20 @@ impl Node {
 
     /// A folder that engines make where a layer has only what is in it.
     fn between() -> Self {
-        Self::Folder(Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() })
+        Self::Folder(MetaNumber(0))
     }
 
     /// What it takes in memory beside its own size, in bytes.
     fn weight(&self) -> usize {
-        let (Self::Folder(meta) | Self::File { meta, .. } | Self::Special { meta, .. }) = self else {
-            let Self::Symlink { target, meta } = self else { return 0 };
-            return target.len() + meta.weight();
-        };
-        meta.weight()
+        if let Self::Symlink { target, .. } = self { target.len() } else { 0 }
     }
 }
 
 impl Meta {
     fn weight(&self) -> usize {
-        self.records.iter().map(|(key, value)| key.len() + value.len() + 48).sum()
+        let records: usize = self.records.iter().map(|(key, value)| key.len() + value.len() + 48).sum();
+        // With what points to it.
+        records + std::mem::size_of::<Self>() + 48
     }
 }
 
@@ -110,7 +151,11 @@ impl Change {
     }
 
     /// What an entry does; `None` for what is bookkeeping.
-    pub(super) fn read(inode: Inode, entry: &LayerEntry<'_, '_>) -> Result<Option<Self>, StreamError> {
+    pub(super) fn read(
+        inode: Inode,
+        entry: &LayerEntry<'_, '_>,
+        metas: &mut Metas,
+    ) -> Result<Option<Self>, StreamError> {
         let Head { kind, size, .. } = entry.head;
         let written = text(&entry.head.path)?;
         let path = clean(&written)?;
@@ -132,10 +177,10 @@ impl Change {
             link if link.is_empty() => Err(invalid("a link without a target")),
             link => Ok(link),
         };
-        let meta = meta(head);
+        let meta = metas.number(meta(head))?;
         let node = match kind {
             Kind::Folder => Node::Folder(meta),
-            Kind::Symlink => Node::Symlink { target: link()?, meta },
+            Kind::Symlink => Node::Symlink { target: link()?.into(), meta },
             Kind::HardLink => return Ok(Some(Self::Link { target: clean(&link()?)?, path })),
             Kind::File | Kind::OldSparse | Kind::Other(b'7') => Node::File { inode, size, meta },
             Kind::Character => Node::Special { entry_type: EntryType::Char, device: head.device, meta },
@@ -164,7 +209,10 @@ fn join(folder: &str, name: &str) -> String {
 
 /// The files by path. A folder stands before what is in it, and whatever is above an entry is a folder.
 #[derive(Debug, Default)]
-pub(super) struct Tree(Names<Node>);
+pub(super) struct Tree {
+    names: Names<Node>,
+    pub(super) metas: Metas,
+}
 
 impl Tree {
     /// Lays a layer on what is there: its removals are of lower layers alone.
@@ -173,51 +221,59 @@ impl Tree {
             match change {
                 Change::Opaque(path) => {
                     if let Some(path) = self.walk(path, true)? {
-                        self.0.clear(&path);
+                        self.names.clear(&path);
                     }
                 }
                 Change::Remove(path) => {
                     if let Some(path) = self.walk(path, false)? {
-                        self.0.remove(&path);
+                        self.names.remove(&path);
                     }
                 }
                 Change::Put(..) | Change::Link { .. } => {}
             }
         }
-        for change in changes {
-            match change {
-                Change::Put(path, node) => {
-                    if let Some(path) = self.walk(&path, false)? {
-                        self.put(&path, node)?;
-                    }
+        changes.into_iter().try_for_each(|change| self.add(change))
+    }
+
+    /// Does what an entry does, but for removals.
+    pub(super) fn add(&mut self, change: Change) -> Result<(), StreamError> {
+        match change {
+            Change::Put(path, node) => {
+                if let Some(path) = self.walk(&path, false)? {
+                    self.put(&path, node)?;
                 }
-                Change::Link { path, target } => {
-                    let linked = self.walk(&target, false)?.and_then(|target| self.0.get(&target)).cloned();
-                    let linked = linked.filter(|node| !node.is_folder());
-                    let node = linked.ok_or_else(|| invalid(&format!("`{path}` links to nothing")))?;
-                    if let Some(path) = self.walk(&path, false)? {
-                        self.put(&path, node)?;
-                    }
-                }
-                Change::Opaque(_) | Change::Remove(_) => {}
             }
+            Change::Link { path, target } => {
+                let linked = self.walk(&target, false)?.and_then(|target| self.names.get(&target)).cloned();
+                let linked = linked.filter(|node| !node.is_folder());
+                let node = linked.ok_or_else(|| invalid(&format!("`{path}` links to nothing")))?;
+                if let Some(path) = self.walk(&path, false)? {
+                    self.put(&path, node)?;
+                }
+            }
+            Change::Opaque(_) | Change::Remove(_) => {}
         }
         Ok(())
     }
 
+    /// What a number stands for.
+    pub(super) fn meta(&self, number: MetaNumber) -> &Meta {
+        &self.metas.list[number.0 as usize]
+    }
+
     /// Every path with what is there: a folder before what is in it, the names of a folder sorted.
     pub(super) fn iter(&self) -> Paths<'_, Node> {
-        self.0.iter()
+        self.names.iter()
     }
 
     /// What is at a path.
     pub(super) fn get(&self, path: &str) -> Option<&Node> {
-        self.0.get(path)
+        self.names.get(path)
     }
 
     /// Where each file's content is, with the folder and the name that it goes to, sorted.
     pub(super) fn files(&self) -> Vec<(Inode, Folder, &str)> {
-        let files = self.0.values().filter_map(|(folder, name, node)| match node {
+        let files = self.names.values().filter_map(|(folder, name, node)| match node {
             Node::File { inode, .. } => Some((*inode, folder, name)),
             _ => None,
         });
@@ -228,21 +284,26 @@ impl Tree {
 
     /// The path of a name in a folder.
     pub(super) fn path(&self, folder: Folder, name: &str) -> String {
-        self.0.path(folder, name)
+        self.names.path(folder, name)
     }
 
     fn put(&mut self, path: &str, node: Node) -> Result<(), StreamError> {
-        if !node.is_folder() && self.0.get(path).is_some_and(Node::is_folder) {
-            self.0.clear(path);
+        if !node.is_folder() && self.names.get(path).is_some_and(Node::is_folder) {
+            self.names.clear(path);
         }
         // Whole paths of folders are kept while they are written.
         let weight = node.weight() + if node.is_folder() { path.len() } else { 0 };
-        self.0.put(path, node, weight, Node::is_folder, Node::between)
+        self.names.put(path, node, weight, Node::is_folder, Node::between)
     }
 
     /// The path without links that a path leads to within the root; the last part is followed if `last`. `None` where
     /// that is the root itself, and for links in a circle an error.
-    fn walk(&mut self, path: &str, last: bool) -> Result<Option<String>, StreamError> {
+    fn walk<'p>(&mut self, path: &'p str, last: bool) -> Result<Option<Cow<'p, str>>, StreamError> {
+        let is_link = |node: &Node| matches!(node, Node::Symlink { .. });
+        if let Some(count) = self.names.straight(path, last, is_link) {
+            self.names.spend(count)?;
+            return Ok(Some(path.into()));
+        }
         let parts = |path: &str| -> Vec<String> {
             path.split('/').rev().filter(|part| !matches!(*part, "" | ".")).map(ToOwned::to_owned).collect()
         };
@@ -251,11 +312,14 @@ impl Tree {
         // The numbers of the folders that lead to `done`, as far as there are such.
         let mut above: Vec<Option<Folder>> = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
-        let circle = || invalid(&format!("the links of `{path}` lead in a circle"));
+        let mut followed = Followed::default();
+        let long = || {
+            invalid(&format!("the links of `{path}` lead through more than {MOST_PARTS} folders and links"))
+        };
         while let Some(part) = pending.pop() {
             count += 1;
             if count > MOST_PARTS {
-                return Err(circle());
+                return Err(long());
             }
             if part == ".." {
                 done.truncate(done.rfind('/').unwrap_or(0));
@@ -264,12 +328,13 @@ impl Tree {
                 }
                 continue;
             }
-            let child = above.last().copied().flatten().and_then(|folder| self.0.child(folder, &part));
+            let child = above.last().copied().flatten().and_then(|folder| self.names.child(folder, &part));
             match child {
                 Some((Node::Symlink { target, .. }, _)) if last || !pending.is_empty() => {
                     links += 1;
-                    if links > MOST_LINKS {
-                        return Err(circle());
+                    let number = child.map(|(_, number)| number).unwrap_or_default();
+                    if !followed.enter(number, pending.len()) {
+                        return Err(invalid(&format!("the links of `{path}` lead in a circle")));
                     }
                     if target.starts_with('/') {
                         done.clear();
@@ -282,11 +347,16 @@ impl Tree {
                         done.push('/');
                     }
                     done.push_str(&part);
-                    above.push(child.and_then(|(_, number)| number));
+                    above.push(child.map(|(_, number)| number));
                 }
             }
         }
-        self.0.spend(count.into())?;
-        Ok(Some(done).filter(|done| !done.is_empty() || last))
+        self.names.spend(count.into())?;
+        if links > MOST_LINKS {
+            let text =
+                format!("`{path}` leads through {links} links, and Linux follows no more than {MOST_LINKS}");
+            return Err(invalid(&text));
+        }
+        Ok(Some(done).filter(|done| !done.is_empty() || last).map(Cow::from))
     }
 }

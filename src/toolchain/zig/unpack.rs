@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::WayError;
+use crate::error::ExitCode;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::{self, PermissionsExt};
 
@@ -37,7 +38,9 @@ impl Fault {
             Self::Entry(reason) => WayError::Archive { file, reason },
             Self::Cancelled(cancelled) => cancelled.into(),
             // A full disk is not the archive's fault, what its decoder says is.
-            Self::Io(error) if error.raw_os_error().is_some() => error.into(),
+            Self::Io(error) if error.raw_os_error().is_some() || ExitCode::of_io(&error) != ExitCode::Io => {
+                error.into()
+            }
             Self::Io(error) => WayError::Archive { file, reason: error.to_string() },
         }
     }
