@@ -20,12 +20,15 @@ mod verify;
 mod view;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::compile::wrapper;
 use crate::error::{ExitCode, Explain};
 use crate::sys::cancel::Cancel;
+use crate::sys::clock;
 use crate::sys::env::Environment;
 use crate::sys::process;
 
@@ -215,8 +218,11 @@ fn command(program: Program) -> clap::Command {
     }
 }
 
+/// How long an interrupted run may take to end its children and to tidy up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Ctrl-C, SIGTERM and SIGHUP interrupt the work, which then ends its children and tidies up. The second one
-/// does not wait for that.
+/// does not wait for that, and neither does the first for longer than [`PATIENCE`].
 fn listen() -> Result<Cancel, Failure> {
     let cancel = Cancel::new();
     let handle = cancel.clone();
@@ -226,6 +232,13 @@ fn listen() -> Result<Cancel, Failure> {
             process::kill_all_and_exit(ExitCode::Interrupted.number());
         }
         handle.interrupt();
+        std::thread::spawn(|| {
+            clock::sleep(PATIENCE);
+            // To a terminal that is gone nothing can be said, and the exit code tells the same.
+            writeln!(std::io::stderr(), "error: interrupted; the work did not stop by itself and was ended")
+                .ok();
+            process::kill_all_and_exit(ExitCode::Interrupted.number());
+        });
     })
     .map_err(CliError::from)?;
     Ok(cancel)

@@ -3,18 +3,15 @@
 //! Nothing is chosen silently: what a reference means is one document, or the platforms of one image that lie side by
 //! side in the list, or it is not clear, and then every way to say it is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::entry::{is_document, platform_of};
+use super::entry::{MOST_NESTED, Platforms, is_document};
 use crate::oci::{Descriptor, Digest, Reference, annotation, media_type};
 use crate::platform::Platform;
-
-/// Indexes inside of indexes are followed this deep.
-const MOST_NESTED: usize = 8;
 
 /// Which image of a layout or an archive is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,49 +99,61 @@ pub fn is_named(entry: &Descriptor, wanted: &str) -> bool {
     names_of(entry).iter().any(|name| name == wanted || Some(in_full(name)) == full)
 }
 
-/// The name that tells an entry's image from others of the same tag.
-fn whole_name(entry: &Descriptor) -> Option<String> {
+/// The name that tells an entry's image from others of the same tag, if it has one.
+fn whole_names(entry: &Descriptor) -> Vec<String> {
     let names = names_of(entry).into_iter();
-    names.map(|name| in_full(&name)).find(|name| name.contains('/'))
+    names.map(|name| in_full(&name)).find(|name| name.contains('/')).into_iter().collect()
 }
 
 /// Which image is meant.
 pub fn choose(entries: &[Descriptor], selector: &Selector, read: &mut Read<'_>) -> Choice {
+    let mut reader = Reader::new(read);
     match selector {
         Selector::Only => {
             if let [only] = distinct(entries.iter()).as_slice() {
                 return Choice::Entry((*only).clone());
             }
             // What refers to the image is not the image; what cannot be read may be one.
-            let images: Vec<&Descriptor> = entries.iter().filter(|entry| !is_referrer(entry, read)).collect();
-            among(&images, &|entry| names_of(entry), read)
+            let images: Vec<&Descriptor> =
+                entries.iter().filter(|entry| !reader.is_referrer(entry)).collect();
+            among(&images, &names_of, &mut reader)
         }
         Selector::Name(wanted) => {
             let named: Vec<&Descriptor> = entries.iter().filter(|entry| is_named(entry, wanted)).collect();
-            among(&named, &|entry| whole_name(entry).into_iter().collect(), read)
+            among(&named, &whole_names, &mut reader)
         }
-        Selector::Digest(wanted) => entries
-            .iter()
-            .find_map(|entry| below(entry, wanted, 0, read))
-            .map_or(Choice::Nothing, Choice::Entry),
+        Selector::Digest(wanted) => {
+            let mut walked = BTreeMap::new();
+            entries
+                .iter()
+                .find_map(|entry| below(entry, wanted, 0, &mut walked, &mut reader))
+                .map_or(Choice::Nothing, Choice::Entry)
+        }
     }
 }
 
 /// The images of a list: one document each, or the platforms that are one image.
 pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
+    let mut reader = Reader::new(read);
     let mut left: Vec<&Descriptor> = distinct(entries.iter());
     if left.len() > 1 {
-        left.retain(|entry| !is_referrer(entry, read));
+        left.retain(|entry| !reader.is_referrer(entry));
     }
-    let names = |digest: &Digest| -> BTreeSet<String> {
-        entries.iter().filter(|entry| entry.digest == *digest).flat_map(names_of).collect()
-    };
+    let names = by_digest(entries.iter(), &names_of);
+    // Those of the same names, in the order of the first.
+    let mut groups: Vec<Vec<&Descriptor>> = Vec::new();
+    let mut places: BTreeMap<&BTreeSet<String>, usize> = BTreeMap::new();
+    let nameless = BTreeSet::new();
+    for entry in left {
+        let place = *places.entry(names.get(&entry.digest).unwrap_or(&nameless)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[place].push(entry);
+    }
     let mut found = Vec::new();
-    while let Some(first) = left.first().copied() {
-        let own = names(&first.digest);
-        let (group, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|entry| names(&entry.digest) == own);
-        left = rest;
-        match among(&group, &|_| Vec::new(), read) {
+    for group in groups {
+        match among(&group, &|_| Vec::new(), &mut reader) {
             Choice::Several(_) => {
                 found.extend(group.into_iter().map(|entry| Choice::Entry(entry.clone())));
             }
@@ -157,28 +166,64 @@ pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
 /// How each of some entries can be named so that it is meant and nothing else: by its tag, else its whole name, else its
 /// digest.
 pub fn ways(entries: &[Descriptor], several: &[Descriptor], read: &mut Read<'_>) -> Vec<Selector> {
-    let mut ways: Vec<Selector> = Vec::new();
+    let mut reader = Reader::new(read);
+    let named = Named::new(entries);
+    // What each name means, asked once however many entries have it.
+    let mut meanings: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    let (mut ways, mut known) = (Vec::new(), BTreeSet::new());
     for wanted in several {
-        let names = names_of(wanted).into_iter().rev().map(Selector::Name);
-        let meant = |way: &Selector, read: &mut Read<'_>| match choose(entries, way, read) {
-            Choice::Entry(found) => found.digest == wanted.digest,
-            Choice::Platforms(found) => found.iter().any(|found| found.digest == wanted.digest),
-            Choice::Nothing | Choice::Several(_) => false,
-        };
-        let mut names = names.filter(|way| meant(way, read));
-        let way = names.next().unwrap_or_else(|| Selector::Digest(wanted.digest.clone()));
-        if !ways.contains(&way) {
+        let mut names = names_of(wanted).into_iter().rev();
+        let name = names.find(|name| {
+            let meaning = meanings.entry(name.clone()).or_insert_with(|| {
+                match among(&named.with(name), &whole_names, &mut reader) {
+                    Choice::Entry(found) => BTreeSet::from([found.digest]),
+                    Choice::Platforms(found) => found.into_iter().map(|entry| entry.digest).collect(),
+                    Choice::Nothing | Choice::Several(_) => BTreeSet::new(),
+                }
+            });
+            meaning.contains(&wanted.digest)
+        });
+        let way = name.map_or_else(|| Selector::Digest(wanted.digest.clone()), Selector::Name);
+        if known.insert(way.clone()) {
             ways.push(way);
         }
     }
     ways
 }
 
+/// Entries by their names, as [`is_named`] compares them.
+struct Named<'a> {
+    entries: &'a [Descriptor],
+    /// As they stand there, and completed.
+    names: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl<'a> Named<'a> {
+    fn new(entries: &'a [Descriptor]) -> Self {
+        let mut names: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            for name in names_of(entry) {
+                names.entry(format!("={}", in_full(&name))).or_default().insert(at);
+                names.entry(name).or_default().insert(at);
+            }
+        }
+        Self { entries, names }
+    }
+
+    fn with(&self, wanted: &str) -> Vec<&'a Descriptor> {
+        let full = wanted.parse::<Reference>().ok().and_then(|reference| reference.name());
+        let places = [Some(wanted.to_owned()), full.map(|full| format!("={full}"))];
+        let places: BTreeSet<usize> =
+            places.iter().flatten().filter_map(|name| self.names.get(name)).flatten().copied().collect();
+        places.into_iter().map(|at| &self.entries[at]).collect()
+    }
+}
+
 /// The image that some entries make. What `called` says of entries that are one image is the same.
 fn among(
     candidates: &[&Descriptor],
     called: &dyn Fn(&Descriptor) -> Vec<String>,
-    read: &mut Read<'_>,
+    reader: &mut Reader<'_, '_>,
 ) -> Choice {
     let mut left = distinct(candidates.iter().copied());
     let several = |left: &[&Descriptor]| Choice::Several(left.iter().copied().cloned().collect());
@@ -187,71 +232,139 @@ fn among(
         [only] => return Choice::Entry((*only).clone()),
         _ => {}
     }
-    let indexes: Vec<&Descriptor> =
-        left.iter().copied().filter(|entry| media_type::is_index(&entry.media_type)).collect();
-    if !indexes.is_empty() {
+    if left.iter().any(|entry| media_type::is_index(&entry.media_type)) {
         // A member that has the name, too, is in its index.
-        left.retain(|entry| {
-            let mut others = indexes.iter().filter(|index| index.digest != entry.digest);
-            !others.any(|index| below(index, &entry.digest, 0, read).is_some())
-        });
+        let members = members(&left, reader);
+        left.retain(|entry| !members.contains(&entry.digest));
         return match left.as_slice() {
             [only] => Choice::Entry((*only).clone()),
             _ => several(&left),
         };
     }
-    let named = |digest: &Digest| -> BTreeSet<String> {
-        let entries = candidates.iter().filter(|entry| entry.digest == *digest);
-        entries.flat_map(|entry| called(entry)).collect()
-    };
-    let (mut platforms, own) = (BTreeSet::new(), named(&left[0].digest));
+    let named = by_digest(candidates.iter().copied(), called);
+    let mut platforms = BTreeSet::new();
     for entry in &left {
-        let platform = platform_of(entry, &mut |descriptor| read(descriptor).ok_or(()));
-        let fits = match platform {
-            Ok(Ok(Some(platform))) => platforms.insert(platform),
-            _ => entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some(),
+        let fits = match reader.platform_of(entry) {
+            Some(platform) => platforms.insert(platform),
+            None => entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some(),
         };
-        if !fits || named(&entry.digest) != own {
+        if !fits || named.get(&entry.digest) != named.get(&left[0].digest) {
             return several(&left);
         }
     }
     if platforms.is_empty() { several(&left) } else { Choice::Platforms(left.into_iter().cloned().collect()) }
 }
 
+/// What the entries of each digest are called.
+fn by_digest<'a>(
+    entries: impl Iterator<Item = &'a Descriptor>,
+    called: &dyn Fn(&Descriptor) -> Vec<String>,
+) -> BTreeMap<&'a Digest, BTreeSet<String>> {
+    let mut found: BTreeMap<&Digest, BTreeSet<String>> = BTreeMap::new();
+    for entry in entries {
+        found.entry(&entry.digest).or_default().extend(called(entry));
+    }
+    found
+}
+
 /// Entries of which no other is the same; the first of each. One manifest may be there for several platforms.
 fn distinct<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descriptor> {
-    let mut found: Vec<&Descriptor> = Vec::new();
-    for entry in entries {
-        let platform = |entry: &Descriptor| entry.platform.as_ref().and_then(Platform::of_fields);
-        let same = |known: &&&Descriptor| match (platform(known), platform(entry)) {
-            (Some(known), Some(own)) if known != own => false,
-            _ => known.digest == entry.digest,
-        };
-        if !found.iter().any(|known| same(&known)) {
-            found.push(entry);
+    let mut known: BTreeMap<&Digest, BTreeSet<Option<Platform>>> = BTreeMap::new();
+    entries
+        .filter(|entry| {
+            let platform = entry.platform.as_ref().and_then(Platform::of_fields);
+            let others = known.entry(&entry.digest).or_default();
+            let same = !others.is_empty()
+                && (platform.is_none() || others.contains(&None) || others.contains(&platform));
+            !same && others.insert(platform)
+        })
+        .collect()
+}
+
+/// The entry of a digest: itself, or below an index. `walked` has how far down each index was when it was looked into:
+/// from no deeper, all that is below it was seen.
+fn below(
+    entry: &Descriptor,
+    wanted: &Digest,
+    depth: usize,
+    walked: &mut BTreeMap<Digest, usize>,
+    reader: &mut Reader<'_, '_>,
+) -> Option<Descriptor> {
+    if entry.digest == *wanted {
+        return Some(entry.clone());
+    }
+    let entries = reader.entries(entry, depth, walked);
+    entries.iter().find_map(|entry| below(entry, wanted, depth + 1, walked, reader))
+}
+
+/// The digests of all that indexes among some entries lead to.
+fn members(entries: &[&Descriptor], reader: &mut Reader<'_, '_>) -> BTreeSet<Digest> {
+    let (mut found, mut walked) = (BTreeSet::new(), BTreeMap::new());
+    let mut open: Vec<(Descriptor, usize)> = entries.iter().map(|entry| ((*entry).clone(), 0)).collect();
+    while let Some((entry, depth)) = open.pop() {
+        for entry in reader.entries(&entry, depth, &mut walked) {
+            found.insert(entry.digest.clone());
+            open.push((entry, depth + 1));
         }
     }
     found
 }
 
-/// True for an entry without a name that is about another document.
-pub fn is_referrer(entry: &Descriptor, read: &mut Read<'_>) -> bool {
-    names_of(entry).is_empty()
-        && is_document(entry)
-        && read(entry).is_some_and(|document| document["subject"]["digest"].is_string())
+/// Reads documents, and keeps what entries turned out to be: any number of them may lead to one document.
+struct Reader<'r, 'a> {
+    read: &'r mut Read<'a>,
+    platforms: Platforms,
+    referrers: BTreeMap<Digest, bool>,
+    /// What could not be read.
+    failed: BTreeSet<Digest>,
 }
 
-/// The entry of a digest: itself, or below an index.
-fn below(entry: &Descriptor, wanted: &Digest, depth: usize, read: &mut Read<'_>) -> Option<Descriptor> {
-    if entry.digest == *wanted {
-        return Some(entry.clone());
+impl<'r, 'a> Reader<'r, 'a> {
+    fn new(read: &'r mut Read<'a>) -> Self {
+        let (referrers, failed) = (BTreeMap::new(), BTreeSet::new());
+        Self { read, platforms: Platforms::default(), referrers, failed }
     }
-    if !media_type::is_index(&entry.media_type) || depth == MOST_NESTED {
-        return None;
+
+    /// True for an entry without a name that is about another document.
+    fn is_referrer(&mut self, entry: &Descriptor) -> bool {
+        if !names_of(entry).is_empty() || !is_document(entry) {
+            return false;
+        }
+        let Self { read, referrers, .. } = self;
+        *referrers
+            .entry(entry.digest.clone())
+            .or_insert_with(|| read(entry).is_some_and(|document| document["subject"]["digest"].is_string()))
     }
-    let index = read(entry)?;
-    let entries: Vec<Descriptor> = serde_json::from_value(index["manifests"].clone()).ok()?;
-    entries.iter().find_map(|entry| below(entry, wanted, depth + 1, read))
+
+    fn platform_of(&mut self, entry: &Descriptor) -> Option<Platform> {
+        let Self { read, platforms, failed, .. } = self;
+        let platform = platforms.of(entry, &mut |descriptor: &Descriptor| {
+            let document = if failed.contains(&descriptor.digest) { None } else { read(descriptor) };
+            document.ok_or_else(|| {
+                failed.insert(descriptor.digest.clone());
+            })
+        });
+        platform.ok()?.ok()?
+    }
+
+    /// The entries of an index that is not too deep and was not looked into yet from as near.
+    fn entries(
+        &mut self,
+        entry: &Descriptor,
+        depth: usize,
+        walked: &mut BTreeMap<Digest, usize>,
+    ) -> Vec<Descriptor> {
+        if !media_type::is_index(&entry.media_type)
+            || depth == MOST_NESTED
+            || walked.get(&entry.digest).is_some_and(|known| *known <= depth)
+        {
+            return Vec::new();
+        }
+        walked.insert(entry.digest.clone(), depth);
+        let index = (self.read)(entry);
+        let entries = index.map(|mut index| serde_json::from_value(index["manifests"].take()));
+        entries.and_then(Result::ok).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

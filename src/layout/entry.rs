@@ -1,10 +1,15 @@
 //! What an entry of an index is: an image for a platform, or something else that readers pass over. Pure but for the
 //! reading of documents, which the caller does.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use crate::oci::{Descriptor, annotation, media_type};
+use crate::oci::{Descriptor, Digest, annotation, media_type};
 use crate::platform::Platform;
+
+/// Index documents inside of index documents are followed this deep.
+pub(crate) const MOST_NESTED: usize = 8;
 
 /// True for what can lead to other documents. A media type that is not known says nothing of what the bytes are: the
 /// specification wants such entries carried along and never read as images
@@ -20,32 +25,66 @@ pub fn platform_of<E>(
     entry: &Descriptor,
     read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
 ) -> Result<Result<Option<Platform>, String>, E> {
-    // Some documents leave the media type out, which tells images' manifests from nothing.
-    let unnamed = entry.media_type.is_empty();
-    if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some()
-        || !unnamed && !media_type::is_manifest(&entry.media_type)
-    {
-        return Ok(Ok(None));
+    Platforms::default().of(entry, read)
+}
+
+/// The platforms of many entries, of which each document is read once however many lead to it: an index of a few
+/// kilobytes can name a large one thousands of times.
+#[derive(Clone, Debug, Default)]
+pub struct Platforms {
+    /// The configurations of manifests, `None` for what is no image.
+    manifests: BTreeMap<Digest, Result<Option<Descriptor>, String>>,
+    /// What configurations tell.
+    configs: BTreeMap<Digest, Option<Platform>>,
+}
+
+impl Platforms {
+    /// The platform of one, as [`platform_of`] has it.
+    pub fn of<E>(
+        &mut self,
+        entry: &Descriptor,
+        read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
+    ) -> Result<Result<Option<Platform>, String>, E> {
+        // Some documents leave the media type out, which tells images' manifests from nothing.
+        let unnamed = entry.media_type.is_empty();
+        if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some()
+            || !unnamed && !media_type::is_manifest(&entry.media_type)
+        {
+            return Ok(Ok(None));
+        }
+        let known = |platform: &Platform| platform.os() != "unknown";
+        let told = entry.platform.as_ref().and_then(Platform::of_fields);
+        // An artifact may be for a platform, too.
+        if told.is_some() && !entry.other.contains_key("artifactType") {
+            return Ok(Ok(told.filter(known)));
+        }
+        if !self.manifests.contains_key(&entry.digest) {
+            let config = config_of(&read(entry)?);
+            self.manifests.insert(entry.digest.clone(), config);
+        }
+        let config = match &self.manifests[&entry.digest] {
+            Ok(Some(config)) => config,
+            Ok(None) => return Ok(Ok(None)),
+            Err(_) if unnamed => return Ok(Ok(None)),
+            Err(reason) => return Ok(Err(format!("`config` of {}: {reason}", entry.digest))),
+        };
+        if told.is_some() {
+            return Ok(Ok(told.filter(known)));
+        }
+        if !self.configs.contains_key(&config.digest) {
+            let platform = Platform::of_config(&read(config)?);
+            self.configs.insert(config.digest.clone(), platform);
+        }
+        Ok(Ok(self.configs[&config.digest].clone().filter(known)))
     }
-    let known = |platform: &Platform| platform.os() != "unknown";
-    let told = entry.platform.as_ref().and_then(Platform::of_fields);
-    // An artifact may be for a platform, too.
-    if told.is_some() && !entry.other.contains_key("artifactType") {
-        return Ok(Ok(told.filter(known)));
-    }
-    let manifest = read(entry)?;
-    let config: Descriptor = match serde_json::from_value(manifest["config"].clone()) {
-        Ok(config) => config,
-        Err(_) if unnamed => return Ok(Ok(None)),
-        Err(error) => return Ok(Err(format!("`config` of {}: {error}", entry.digest))),
-    };
-    if !matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG | "") {
-        return Ok(Ok(None));
-    }
-    if told.is_some() {
-        return Ok(Ok(told.filter(known)));
-    }
-    Ok(Ok(Platform::of_config(&read(&config)?).filter(known)))
+}
+
+/// The configuration that a manifest names, if it is an image's.
+fn config_of(manifest: &Value) -> Result<Option<Descriptor>, String> {
+    let config: Descriptor =
+        serde_json::from_value(manifest["config"].clone()).map_err(|error| error.to_string())?;
+    let is_image = matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG | "");
+    Ok(is_image.then_some(config))
 }
 
 #[cfg(test)]

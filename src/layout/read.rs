@@ -1,17 +1,16 @@
 //! Reading a layout: every blob is verified before anything of it is believed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::ReadError as Error;
+use super::entry::MOST_NESTED;
 use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, media_type};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
-
-/// Index documents inside of index documents are followed this deep.
-const MOST_NESTED: usize = 8;
 
 /// A folder that says it is an OCI image layout
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)).
@@ -109,10 +108,11 @@ impl Layout {
             .map_err(|source| Error::Document { what: descriptor.digest.to_string(), source })
     }
 
-    /// The manifests that an entry leads to: itself, or through an index those below it.
+    /// The manifests that an entry leads to: itself, or through an index those below it. An index that several lead to is
+    /// read once.
     pub fn manifests(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, Error> {
         let mut found = Vec::new();
-        self.collect_manifests(entry, 0, &mut found)?;
+        self.collect_manifests(entry, 0, &mut BTreeSet::new(), &mut found)?;
         Ok(found)
     }
 
@@ -120,6 +120,7 @@ impl Layout {
         &self,
         entry: &Descriptor,
         depth: usize,
+        seen: &mut BTreeSet<Digest>,
         found: &mut Vec<Descriptor>,
     ) -> Result<(), Error> {
         if !media_type::is_index(&entry.media_type) {
@@ -129,9 +130,12 @@ impl Layout {
         if depth == MOST_NESTED {
             return Err(Error::TooDeep { digest: entry.digest.clone() });
         }
+        if !seen.insert(entry.digest.clone()) {
+            return Ok(());
+        }
         let mut index = self.json(entry)?;
         for entry in entries_of(&mut index, &entry.digest.to_string())? {
-            self.collect_manifests(&entry, depth + 1, found)?;
+            self.collect_manifests(&entry, depth + 1, seen, found)?;
         }
         Ok(())
     }

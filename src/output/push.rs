@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
+use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, ReadError};
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::registry::{
@@ -19,8 +20,6 @@ use crate::sys::fs;
 
 /// How many blobs or manifests are on their way at once.
 const AT_ONCE: usize = 6;
-/// Index documents inside of index documents are followed this deep.
-const MOST_NESTED: usize = 8;
 
 /// An image that is pushed, wherever it comes from.
 pub struct Push<'a> {
@@ -64,7 +63,7 @@ struct Manifest<'a> {
 /// The documents of an image in a layout, verified, children before their parents.
 pub fn documents(layout: &Layout, root: &Descriptor) -> Result<Vec<Encoded>, ReadError> {
     let mut found: Vec<Encoded> = Vec::new();
-    collect(layout, root, 0, &mut found)?;
+    collect(layout, root, 0, &mut BTreeSet::new(), &mut found)?;
     Ok(found)
 }
 
@@ -72,12 +71,13 @@ fn collect(
     layout: &Layout,
     entry: &Descriptor,
     depth: usize,
+    seen: &mut BTreeSet<Digest>,
     found: &mut Vec<Encoded>,
 ) -> Result<(), ReadError> {
     if depth > MOST_NESTED {
         return Err(ReadError::TooDeep { digest: entry.digest.clone() });
     }
-    if found.iter().any(|known| *known.digest() == entry.digest) {
+    if !seen.insert(entry.digest.clone()) {
         return Ok(());
     }
     let bytes = layout.document(entry)?;
@@ -85,7 +85,7 @@ fn collect(
         let children = children(&bytes, "manifests")
             .map_err(|source| ReadError::Document { what: entry.digest.to_string(), source })?;
         for child in children {
-            collect(layout, &child, depth + 1, found)?;
+            collect(layout, &child, depth + 1, seen, found)?;
         }
     }
     let descriptor = Descriptor::new(&entry.media_type, entry.digest.clone(), entry.size);

@@ -57,6 +57,18 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// As many names a person reads in one sentence.
+const MOST_NAMES: usize = 20;
+
+/// Names in a sentence; `none` without any. Of very many the first.
+pub(crate) fn listed(names: &[String]) -> String {
+    match names.split_at_checked(MOST_NAMES) {
+        _ if names.is_empty() => "none".into(),
+        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
+}
+
 /// A time span in seconds: `0.8 s`, `12 s`, `3m 20s`.
 pub(super) fn span(milliseconds: u64) -> String {
     let duration = Duration::from_millis(milliseconds);
@@ -93,6 +105,15 @@ mod tests {
         assert_eq!((span(840), span(12_900), span(200_000)), ("0.8s".into(), "12s".into(), "3m 20s".into()));
         assert_eq!(short_digest("sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(short_digest("x"), "x");
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_told() {
+        let names = |count: usize| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(listed(&[]), "none");
+        assert_eq!(listed(&names(3)), "1, 2, 3");
+        assert!(listed(&names(20)).ends_with(", 19, 20"));
+        assert!(listed(&names(1_000)).ends_with(", 19, 20 and 980 more"));
     }
 
     #[test]

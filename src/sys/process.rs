@@ -390,13 +390,15 @@ fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
     GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Ends this process at once and takes every child's group with it. For the second Ctrl-C only: nothing is
-/// tidied up, though what is half-written never has its final name.
+/// Ends this process at once and takes every child's group with it. For the second Ctrl-C, and for a first one that the
+/// work does not react to: nothing but temporary folders of the system's is tidied up. What is half-written never has its
+/// final name, and the next run to the same place removes it.
 pub fn kill_all_and_exit(code: u8) -> ! {
     for group in groups().iter().copied().filter_map(Pid::from_raw) {
         // The group may be gone already, which is what we want.
         kill_process_group(group, Signal::KILL).ok();
     }
+    super::fs::remove_scratch();
     std::process::exit(code.into())
 }
 

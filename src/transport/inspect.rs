@@ -16,6 +16,8 @@ use crate::sys::cancel::Cancel;
 
 /// Of an added layer no more files than this are listed.
 const MOST_FILES: usize = 1000;
+/// Of all added layers together no more files than this: one layer may be named by any number of images.
+const MOST_LISTED: usize = 100_000;
 /// An added layer that unpacks to more bytes than this is not looked into.
 const LAYER_LIMIT: u64 = 8 << 30;
 
@@ -159,9 +161,10 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
     let root = source.root();
     let document = source.json(root)?;
     let (mut images, mut artifacts, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { layers: BTreeMap::new(), left: MOST_LISTED };
     let mut each = |parts: &Parts<'_>| {
         match parts.platform {
-            Some(platform) => images.push(image(source, platform.clone(), parts, cancel)?),
+            Some(platform) => images.push(image(source, platform.clone(), parts, &mut looked, cancel)?),
             None => artifacts.push(artifact(parts.descriptor, parts.manifest, &parts.config.media_type)),
         }
         Ok(())
@@ -236,6 +239,7 @@ fn image(
     source: &Source,
     platform: Platform,
     parts: &Parts<'_>,
+    looked: &mut Looked,
     cancel: &Cancel,
 ) -> Result<ImageInspection, TransportError> {
     let config = source.json(parts.config)?;
@@ -257,7 +261,7 @@ fn image(
         let added = entry["comment"] == "xbuild";
         // What is in a registry is not fetched for it.
         let look = added && source.repository().is_none() && !source.lies_elsewhere(layer)?;
-        let (files, more_files) = if look { files(source, layer, cancel)? } else { (Vec::new(), 0) };
+        let (files, more_files) = if look { looked.files(source, layer, cancel)? } else { (Vec::new(), 0) };
         inspected.push(LayerInspection {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),
@@ -315,6 +319,31 @@ pub(super) fn artifact(descriptor: &Descriptor, manifest: &Value, fallback: &str
         size: descriptor.size,
         kind: kind.to_owned(),
         about: about.map(str::to_owned),
+    }
+}
+
+/// The files of the layers that were looked into, each read once, and how many more may be listed.
+struct Looked {
+    layers: BTreeMap<Digest, (Vec<FileInspection>, usize)>,
+    left: usize,
+}
+
+impl Looked {
+    /// The files of a layer that are listed, and how many more there are.
+    fn files(
+        &mut self,
+        source: &Source,
+        layer: &Descriptor,
+        cancel: &Cancel,
+    ) -> Result<(Vec<FileInspection>, usize), TransportError> {
+        cancel.check()?;
+        if !self.layers.contains_key(&layer.digest) {
+            self.layers.insert(layer.digest.clone(), files(source, layer, cancel)?);
+        }
+        let (files, more) = &self.layers[&layer.digest];
+        let count = files.len().min(self.left);
+        self.left -= count;
+        Ok((files[..count].to_vec(), more + files.len() - count))
     }
 }
 

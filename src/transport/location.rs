@@ -94,6 +94,9 @@ pub enum LocationError {
         /// Why it is no name.
         source: InvalidName,
     },
+    /// An engine would take a name that begins with a dash for an option.
+    #[error("`{0}`: no image's name begins with a dash")]
+    Dash(String),
     /// What follows `docker://` is no image's name.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -106,7 +109,9 @@ impl Explain for LocationError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Nothing(_) | Self::Neither { .. } => ExitCode::NoImage,
-            Self::Empty(_) | Self::Digest { .. } | Self::Transport { .. } | Self::Name(_) => ExitCode::Usage,
+            Self::Empty(_) | Self::Digest { .. } | Self::Transport { .. } | Self::Dash(_) | Self::Name(_) => {
+                ExitCode::Usage
+            }
         }
     }
 
@@ -115,6 +120,7 @@ impl Explain for LocationError {
             Self::Empty(_) | Self::Transport { .. } | Self::Nothing(_) | Self::Neither { .. } => {
                 format!("write a path, or one of {TRANSPORTS}")
             }
+            Self::Dash(_) => "write the name or the ID that the engine lists".into(),
             Self::Name(_) => "write it as docker://registry.example/team/app:1.0".into(),
             Self::Digest { .. } => "write the digest in full, as in oci:PATH@sha256:…".into(),
         })
@@ -174,6 +180,8 @@ impl Location {
             let name = rest.strip_prefix("//").unwrap_or(rest);
             if name.is_empty() {
                 Err(LocationError::Empty(text.to_owned()))
+            } else if name.starts_with('-') {
+                Err(LocationError::Dash(text.to_owned()))
             } else {
                 Ok(make(name.to_owned()))
             }

@@ -36,7 +36,7 @@ impl Opener<'_> {
         let (kind, entries, selector) = self.store(location)?;
         let exported = matches!(kind, Kind::Exported { .. });
         let place = location.place().to_string();
-        let mut source = Source::new(shown, &place, kind, &entries, selector)?;
+        let mut source = Source::new(shown, &place, kind, &entries, selector, self.cancel)?;
         if exported {
             source.keep_what_is_there()?;
         }
@@ -53,8 +53,8 @@ impl Opener<'_> {
             return look(&self.open(location)?);
         }
         let (kind, entries, _) = self.store(location)?;
-        let mut source = Source::of_all(location.to_string(), kind, &entries);
-        for image in source.images() {
+        let mut source = Source::of_all(location.to_string(), kind, &entries, self.cancel);
+        for image in source.images()? {
             source.turn_to(image);
             look(&source)?;
         }

@@ -32,6 +32,15 @@ pub struct Referrer<'a> {
     pub document: Encoded,
 }
 
+/// What a layout or an archive has that refers to something.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// By what it refers to.
+    pub(super) by_subject: BTreeMap<Digest, Vec<Descriptor>>,
+    /// Its indexes by their names, of which one may be a list of referrers.
+    by_tag: BTreeMap<String, BTreeMap<Digest, Descriptor>>,
+}
+
 impl Image<'_> {
     /// With what refers to it in the layout or archive that it is in; registries are not asked.
     pub(super) fn with_listed_referrers(self) -> Result<Self, TransportError> {
@@ -99,22 +108,35 @@ impl Referrer<'_> {
 }
 
 impl Source {
-    /// The entries of a layout or archive that refer to something, and those of lists, by what they refer to.
-    pub(super) fn listed_referrers(&self) -> Result<BTreeMap<Digest, Vec<Descriptor>>, TransportError> {
-        let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
-        let mut add = |entry: &Descriptor| -> Result<(), TransportError> {
-            if let Some(subject) = self.subject_of(entry)? {
-                let known = found.entry(subject).or_default();
-                if !known.iter().any(|known| known.digest == entry.digest) {
-                    known.push(entry.clone());
-                }
+    /// The entries of a layout or archive that refer to something, and those of lists, by what they refer to. Each document
+    /// and each list is read once, however many entries lead to it.
+    pub(super) fn listed_referrers(&self) -> Result<Listed, TransportError> {
+        let mut found = Listed::default();
+        let mut subjects: BTreeMap<Digest, Option<Digest>> = BTreeMap::new();
+        let mut known = BTreeSet::new();
+        let mut add = |entry: Descriptor, found: &mut Listed| -> Result<(), TransportError> {
+            if !subjects.contains_key(&entry.digest) {
+                subjects.insert(entry.digest.clone(), self.subject_of(&entry)?);
+            }
+            if let Some(subject) = &subjects[&entry.digest]
+                && known.insert((subject.clone(), entry.digest.clone()))
+            {
+                found.by_subject.entry(subject.clone()).or_default().push(entry);
             }
             Ok(())
         };
+        let mut lists = BTreeSet::new();
         for entry in self.entries() {
-            add(entry)?;
-            for listed in self.list_at(entry)? {
-                add(&listed)?;
+            add(entry.clone(), &mut found)?;
+            if media_type::is_index(&entry.media_type) {
+                for name in names_of(entry) {
+                    found.by_tag.entry(name).or_default().insert(entry.digest.clone(), entry.clone());
+                }
+            }
+            if entry.annotation(annotation::REFERRERS).is_some_and(|list| lists.insert(list.to_owned())) {
+                for listed in self.list_at(entry)? {
+                    add(listed, &mut found)?;
+                }
             }
         }
         Ok(found)
@@ -140,20 +162,14 @@ impl Source {
         Ok(subject(&self.json(entry)?))
     }
 
-    fn referrers_of(
-        &self,
-        subject: &Digest,
-        listed: &BTreeMap<Digest, Vec<Descriptor>>,
-    ) -> Result<Vec<Descriptor>, TransportError> {
+    fn referrers_of(&self, subject: &Digest, listed: &Listed) -> Result<Vec<Descriptor>, TransportError> {
         if let Some((repository, cancel)) = self.repository_and_cancel() {
             return Ok(repository.referrers(subject, None, cancel)?);
         }
-        let mut found = listed.get(subject).cloned().unwrap_or_default();
-        let tag = referrers_tag(subject);
-        for entry in self.entries().iter().filter(|entry| media_type::is_index(&entry.media_type)) {
-            if names_of(entry).contains(&tag) {
-                found.extend(entries_of(&self.json(entry)?, &entry.digest.to_string(), self.shown())?);
-            }
+        let mut found = listed.by_subject.get(subject).cloned().unwrap_or_default();
+        for index in listed.by_tag.get(&referrers_tag(subject)).into_iter().flatten().map(|(_, index)| index)
+        {
+            found.extend(entries_of(&self.json(index)?, &index.digest.to_string(), self.shown())?);
         }
         Ok(found)
     }

@@ -10,14 +10,12 @@ use super::kind::{Kind, Remote};
 use super::{Blob, TransportError, partial};
 use crate::layout::ReadError;
 use crate::layout::choose::{self, Choice, Selector};
-use crate::layout::entry::{is_document, platform_of};
+use crate::layout::entry::{MOST_NESTED, Platforms, is_document};
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
 use crate::registry::{Repository, Wanted};
-use crate::sys::cancel::Cancel;
+use crate::sys::cancel::{Cancel, Cancelled};
 
-/// Indexes inside of indexes are followed this deep.
-const MOST_NESTED: usize = 8;
 /// No image has as many manifests.
 const MOST_MANIFESTS: usize = 4096;
 
@@ -34,6 +32,8 @@ pub struct Source {
     entries: Vec<Descriptor>,
     /// Those of them that are the image.
     named: Vec<Descriptor>,
+    /// Ends every walk.
+    cancel: Cancel,
 }
 
 /// A manifest that an image leads to.
@@ -66,9 +66,13 @@ impl Source {
         kind: Kind,
         entries: &[Descriptor],
         selector: &Selector,
+        cancel: &Cancel,
     ) -> Result<Self, TransportError> {
-        let mut source = Self::of_all(shown, kind, entries);
-        match choose::choose(entries, selector, &mut |entry| source.json(entry).ok()) {
+        let mut source = Self::of_all(shown, kind, entries, cancel);
+        let choice = choose::choose(entries, selector, &mut |entry| source.json(entry).ok());
+        // What could not be read may be so for no other reason.
+        cancel.check()?;
+        match choice {
             Choice::Several(several) => {
                 let ways = source.ways(&several);
                 return Err(TransportError::Ambiguous { shown: source.shown, place: place.to_owned(), ways });
@@ -83,10 +87,10 @@ impl Source {
     }
 
     /// All that is somewhere, of which nothing is looked at yet.
-    pub(super) fn of_all(shown: String, kind: Kind, entries: &[Descriptor]) -> Self {
+    pub(super) fn of_all(shown: String, kind: Kind, entries: &[Descriptor], cancel: &Cancel) -> Self {
         let root = Descriptor::new("", Digest::of(b""), 0);
-        let (entries, named) = (entries.to_vec(), Vec::new());
-        Self { shown, kind, root, entries, named, made: None, remark: None }
+        let (entries, named, cancel) = (entries.to_vec(), Vec::new(), cancel.clone());
+        Self { shown, kind, root, entries, named, made: None, remark: None, cancel }
     }
 
     /// Looks at this image from now on.
@@ -121,13 +125,15 @@ impl Source {
             }
             Choice::Nothing | Choice::Several(_) => return,
         };
-        let is_one = |entry: &&Descriptor| list.iter().any(|known| known.digest == entry.digest);
+        let digests: BTreeSet<&Digest> = list.iter().map(|entry| &entry.digest).collect();
+        let is_one = |entry: &&Descriptor| digests.contains(&entry.digest);
         self.named = self.entries.iter().filter(is_one).cloned().collect();
     }
 
     /// The images that are there.
-    pub(super) fn images(&self) -> Vec<Choice> {
-        choose::images(&self.entries, &mut |entry| self.json(entry).ok())
+    pub(super) fn images(&self) -> Result<Vec<Choice>, Cancelled> {
+        let images = choose::images(&self.entries, &mut |entry| self.json(entry).ok());
+        self.cancel.check().map(|()| images)
     }
 
     fn ways(&self, several: &[Descriptor]) -> Vec<Selector> {
@@ -138,7 +144,7 @@ impl Source {
     fn referrer_of(&self, place: &str, selector: &Selector) -> Result<Descriptor, TransportError> {
         let wanted = match selector {
             Selector::Digest(digest) => {
-                let known = self.listed_referrers()?.into_values().flatten();
+                let known = self.listed_referrers()?.by_subject.into_values().flatten();
                 if let Some(entry) = known.into_iter().find(|entry| entry.digest == *digest) {
                     return Ok(entry);
                 }
@@ -164,13 +170,9 @@ impl Source {
     /// All names that the image has, whole ones and tags.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for name in self.named.iter().flat_map(choose::names_of) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        let mut known = BTreeSet::new();
+        let names = self.named.iter().flat_map(choose::names_of);
+        names.filter(|name| known.insert(name.clone())).collect()
     }
 
     /// True if an index of the image is inside of another, which podman and skopeo neither load nor copy.
@@ -266,6 +268,7 @@ impl Source {
 
     /// The document, verified.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransportError> {
+        self.cancel.check()?;
         if let Some(made) = self.made.as_ref().filter(|made| *made.digest() == descriptor.digest) {
             return Ok(made.bytes.clone());
         }
@@ -352,10 +355,11 @@ impl Source {
         }
     }
 
-    /// The manifests below a document, in the order of the indexes; the document itself if it is a manifest.
+    /// The manifests below a document, in the order of the indexes; the document itself if it is a manifest. What an index
+    /// names twice is there twice, and what several indexes lead to is there once.
     pub fn manifests(&self, root: &Descriptor) -> Result<Vec<ManifestEntry>, TransportError> {
-        let mut found = Vec::new();
-        self.walk(root, 0, &mut |entry| {
+        let (mut found, mut platforms) = (Vec::new(), Platforms::default());
+        self.walk(root, 0, &mut BTreeSet::new(), &mut |entry| {
             if found.len() == MOST_MANIFESTS {
                 return Err(TransportError::Shape {
                     shown: self.shown.clone(),
@@ -363,7 +367,10 @@ impl Source {
                 });
             }
             if !media_type::is_index(&entry.media_type) {
-                found.push(ManifestEntry { platform: self.platform_of(entry)?, descriptor: entry.clone() });
+                let platform = platforms
+                    .of(entry, &mut |descriptor: &Descriptor| self.json(descriptor))?
+                    .map_err(|reason| self.shape(&reason))?;
+                found.push(ManifestEntry { platform, descriptor: entry.clone() });
             }
             Ok(())
         })?;
@@ -400,11 +407,6 @@ impl Source {
                     .collect(),
             }),
         }
-    }
-
-    /// The platform that an entry tells, else its configuration; `None` for an attestation and the like.
-    fn platform_of(&self, entry: &Descriptor) -> Result<Option<Platform>, TransportError> {
-        platform_of(entry, &mut |descriptor| self.json(descriptor))?.map_err(|reason| self.shape(&reason))
     }
 
     /// The platform that tells an image from others. Older tools leave the version of Windows out of an index, and only the
@@ -500,11 +502,12 @@ impl Source {
         Ok(children)
     }
 
-    /// Calls `visit` for a document and all indexes and manifests below it.
+    /// Calls `visit` for a document and all indexes and manifests below it. An index that several lead to is read once.
     fn walk(
         &self,
         entry: &Descriptor,
         depth: usize,
+        seen: &mut BTreeSet<Digest>,
         visit: &mut dyn FnMut(&Descriptor) -> Result<(), TransportError>,
     ) -> Result<(), TransportError> {
         visit(entry)?;
@@ -514,9 +517,12 @@ impl Source {
         if depth == MOST_NESTED {
             return Err(self.damaged(ReadError::TooDeep { digest: entry.digest.clone() }));
         }
+        if !seen.insert(entry.digest.clone()) {
+            return Ok(());
+        }
         let index = self.json(entry)?;
         for entry in entries_of(&index, &entry.digest.to_string(), &self.shown)? {
-            self.walk(&entry, depth + 1, visit)?;
+            self.walk(&entry, depth + 1, seen, visit)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::registry::RegistryError;
 use crate::rootfs::{Ending, LayerIndex, Limits, StreamError, scan_to_end};
-use crate::sys::cancel::Cancel;
+use crate::sys::cancel::{Cancel, Cancelled};
 use crate::transport::{Blob, Source, TransportError};
 
 /// How many bytes are handed over at once.
@@ -54,8 +54,7 @@ pub(super) fn read(
         Err(error) => Err(StreamError::of(error)),
     };
     // An archive that is broken because its bytes are others is told of as these. The decoder need not have read all.
-    let rest = io::copy(&mut bytes, &mut io::sink());
-    cancel.check()?;
+    let rest = drain(&mut bytes, cancel)?;
     let altered = match (&scanned, rest) {
         (_, Err(error)) => Some(fault_of(bytes.explain(error), &descriptor.digest)?),
         _ => None,
@@ -139,6 +138,20 @@ impl Read for Pieces {
     }
 }
 
+/// Reads to the end. The inner error is that of reading.
+fn drain(bytes: &mut Blob, cancel: &Cancel) -> Result<io::Result<()>, Cancelled> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        cancel.check()?;
+        match bytes.read(&mut piece) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
 /// Reads a blob of which only its bytes matter.
 pub(super) fn blob(
     source: &Source,
@@ -150,15 +163,9 @@ pub(super) fn blob(
         Ok(blob) => blob,
         Err(error) => return fault_of(error, &descriptor.digest).map(Some),
     };
-    let mut piece = vec![0; 256 << 10];
-    loop {
-        cancel.check()?;
-        match bytes.read(&mut piece) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return fault_of(bytes.explain(error), &descriptor.digest).map(Some),
-        }
+    match drain(&mut bytes, cancel)? {
+        Ok(()) => Ok(None),
+        Err(error) => fault_of(bytes.explain(error), &descriptor.digest).map(Some),
     }
 }
 

@@ -25,6 +25,7 @@ pub use fault::Fault;
 pub use report::{Elsewhere, Finding, PlatformReport, Report, What};
 
 use self::layers::{Layer, fault_of};
+use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, reach};
 use crate::linkcheck::{self, Execution, Origin, Severity};
 use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type};
@@ -34,8 +35,6 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::transport::{Source, TransportError};
 
-/// Index documents inside of index documents are followed this deep.
-const MOST_NESTED: usize = 8;
 /// No image has as many manifests.
 const MOST_MANIFESTS: usize = 4096;
 /// What the history of layers that xbuild made says of them.
@@ -52,7 +51,8 @@ pub struct Options {
 
 /// Verifies an image.
 pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Report, VerifyError> {
-    let mut walk = Walk { source, seen: BTreeSet::new(), faults: Vec::new(), manifests: Vec::new() };
+    let (seen, deep) = (BTreeSet::new(), BTreeSet::new());
+    let mut walk = Walk { source, seen, deep, faults: Vec::new(), manifests: Vec::new() };
     walk.document(source.root(), 0, cancel)?;
     let Walk { mut faults, manifests, .. } = walk;
     let mut images = manifests
@@ -136,6 +136,8 @@ fn chosen(images: &mut Vec<Image>, options: &Options, shown: &str) -> Result<(),
 struct Walk<'a> {
     source: &'a Source,
     seen: BTreeSet<Digest>,
+    /// The indexes that were too deep to be looked into.
+    deep: BTreeSet<Digest>,
     faults: Vec<Fault>,
     manifests: Vec<Descriptor>,
 }
@@ -148,15 +150,20 @@ impl Walk<'_> {
         cancel: &Cancel,
     ) -> Result<(), VerifyError> {
         cancel.check()?;
+        let is_index = media_type::is_index(&descriptor.media_type);
+        if is_index && depth == MOST_NESTED {
+            let fault = Fault::TooDeep { digest: descriptor.digest.clone() };
+            // It may be found again from nearer, and is then looked into.
+            if self.deep.insert(descriptor.digest.clone()) {
+                self.faults.push(fault);
+            }
+            return Ok(());
+        }
         if !self.seen.insert(descriptor.digest.clone()) || self.manifests.len() == MOST_MANIFESTS {
             return Ok(());
         }
-        if !media_type::is_index(&descriptor.media_type) {
+        if !is_index {
             self.manifests.push(descriptor.clone());
-            return Ok(());
-        }
-        if depth == MOST_NESTED {
-            self.faults.push(Fault::TooDeep { digest: descriptor.digest.clone() });
             return Ok(());
         }
         // Once: what is below the first is no worse.

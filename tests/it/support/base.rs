@@ -126,12 +126,12 @@ fn layer(text: &str) -> (Vec<u8>, Vec<u8>) {
     (tar, encoder.finish().expect("in memory"))
 }
 
-fn document(value: &Value) -> Vec<u8> {
+pub(crate) fn document(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
 /// Stores a blob; its descriptor.
-fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
+pub(crate) fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
     let digest = digest_of(bytes);
     fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes).expect("a folder of the test");
     json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
