@@ -50,6 +50,11 @@ pub(super) struct Locking {
     strict: bool,
 }
 
+/// Reads a lock. Of a file that a link leads to out of the project nothing is shown.
+fn parse(path: &Path, shown: &str, text: &str) -> Result<Lock, LockError> {
+    text::parse(shown, text).map_err(|error| if fs::leads_out(path) { error.without_text() } else { error })
+}
+
 impl Locking {
     /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` has nothing to hold a build to: as
     /// for cargo, that is an error.
@@ -57,7 +62,7 @@ impl Locking {
         let (path, strict) = (&settings.lock.path, settings.lock.locked);
         let shown = shown(path);
         let lock = match read(path)? {
-            Some(text) => Some(text::parse(&shown, &text)?),
+            Some(text) => Some(parse(path, &shown, &text)?),
             None => None,
         };
         if lock.is_none() && strict {
@@ -145,7 +150,7 @@ pub fn lock(
     if text.is_none() && settings.lock.locked {
         return Err(LockError::Missing { path: shown }.into());
     }
-    let parsed = text.as_deref().map(|text| text::parse(&shown, text)).transpose();
+    let parsed = text.as_deref().map(|text| parse(path, &shown, text)).transpose();
     let old = match (parsed, update) {
         (Ok(lock), _) => lock.unwrap_or_default(),
         (Err(error @ LockError::Io(_)), _) | (Err(error), Update::Nothing | Update::Named(_)) => {

@@ -132,7 +132,7 @@ fn help_reads_well() {
 
 fn project(text: &str) -> Result<crate::config::Document<ProjectFile>, crate::config::Error> {
     let (path, shown) = ("/p/xbuild.toml".into(), "xbuild.toml".into());
-    parse_project(Source { path, shown, text: text.to_owned() })
+    parse_project(Source { path, shown, text: text.to_owned(), foreign: false })
 }
 
 #[test]

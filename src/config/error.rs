@@ -63,15 +63,15 @@ fn lines(faults: &[Fault]) -> String {
 }
 
 impl Location {
-    /// The place with what is wrong there, ready to be shown.
-    pub(crate) fn snippet(&self, title: String, label: &str) -> Snippet {
-        Snippet {
+    /// The place with what is wrong there, ready to be shown. Of a file that is not the project's nothing is.
+    pub(crate) fn snippet(&self, title: String, label: &str) -> Option<Snippet> {
+        (!self.source().foreign).then(|| Snippet {
             title,
             path: self.source().shown.display().to_string(),
             text: self.source().text.clone(),
             span: self.span(),
             label: label.to_owned(),
-        }
+        })
     }
 }
 
@@ -95,6 +95,11 @@ impl Explain for Error {
             }
             Self::Missing(_) => Some("--config takes the path of a file like xbuild.toml".into()),
             Self::Read(_) => None,
+            Self::Faults(faults) if faults.iter().any(|fault| fault.location.source().foreign) => Some(
+                "it is a link that leads out of its folder, and nothing of the file there is shown; every key is \
+                 described in docs/configuration.md"
+                    .into(),
+            ),
             Self::Faults(_) => Some("every key is described in docs/configuration.md".into()),
             Self::Twice { .. } => Some("keep one of the two".into()),
         }
@@ -104,13 +109,13 @@ impl Explain for Error {
         match self {
             Self::Faults(faults) => faults
                 .iter()
-                .map(|fault| {
+                .filter_map(|fault| {
                     fault.location.snippet(fault.message.clone(), fault.remedy.as_deref().unwrap_or_default())
                 })
                 .collect(),
             Self::Twice { location, beside, table } => {
                 let title = format!("the {table} is configured twice");
-                vec![location.snippet(title, &format!("so it is in `{}`", beside.display()))]
+                location.snippet(title, &format!("so it is in `{}`", beside.display())).into_iter().collect()
             }
             _ => Vec::new(),
         }

@@ -179,9 +179,11 @@ fn is_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
-/// The path without `..` and links in its folder, as cargo's own output has it.
+/// The path without `..` and links in its folder, as cargo's own output has it. Where the file itself is a link, the project
+/// is where that stands, for cargo too.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    fs::canonicalize(path).map_err(Error::Read)
+    let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    Ok(fs::canonicalize(folder).map_err(Error::Read)?.join(name))
 }
 
 /// A file's text; `None` if there is no such file.
@@ -194,5 +196,5 @@ fn read(path: &Path, cwd: &Path) -> Result<Option<Source>, Error> {
         Err(error) => return Err(Error::Read(error)),
     };
     let shown = path.strip_prefix(cwd).unwrap_or(path).to_owned();
-    Ok(Some(Source { path: path.to_owned(), shown, text }))
+    Ok(Some(Source { path: path.to_owned(), shown, text, foreign: fs::leads_out(path) }))
 }

@@ -9,7 +9,7 @@ use crate::sys::fs;
 
 fn parse(text: &str) -> Result<Document<ProjectFile>, Error> {
     let (path, shown) = ("/p/xbuild.toml".into(), "xbuild.toml".into());
-    parse_project(Source { path, shown, text: text.to_owned() })
+    parse_project(Source { path, shown, text: text.to_owned(), foreign: false })
 }
 
 fn message(text: &str) -> String {

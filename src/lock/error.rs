@@ -161,7 +161,8 @@ impl Explain for LockError {
 
     fn snippets(&self) -> Vec<Snippet> {
         match self {
-            Self::Syntax { path, message, text, span } => vec![Snippet {
+            // Without a text it is not the project's own.
+            Self::Syntax { path, message, text, span } if !text.is_empty() => vec![Snippet {
                 title: message.clone(),
                 path: path.clone(),
                 text: text.clone(),
@@ -170,5 +171,15 @@ impl Explain for LockError {
             }],
             _ => Vec::new(),
         }
+    }
+}
+
+impl LockError {
+    /// Without the text of a file that is not the project's.
+    pub(crate) fn without_text(mut self) -> Self {
+        if let Self::Syntax { text, .. } = &mut self {
+            text.clear();
+        }
+        self
     }
 }

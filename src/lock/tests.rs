@@ -234,7 +234,12 @@ fn differences_say_what_moved_from_what_to_what() {
 
 /// The platforms of a project with this configuration.
 fn platforms(text: &str) -> Vec<PlatformSettings> {
-    let source = Source { path: "/p/xbuild.toml".into(), shown: "xbuild.toml".into(), text: text.to_owned() };
+    let source = Source {
+        path: "/p/xbuild.toml".into(),
+        shown: "xbuild.toml".into(),
+        text: text.to_owned(),
+        foreign: false,
+    };
     let project =
         Project { manifest_path: "/p/Cargo.toml".into(), documents: vec![parse_project(source).unwrap()] };
     let environment: Environment = [("HOME", "/h")].into_iter().collect();

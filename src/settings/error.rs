@@ -277,7 +277,7 @@ impl Explain for Error {
         match self {
             Self::Value { problem, origin } => origin
                 .location()
-                .map(|location| location.snippet(problem.to_string(), ""))
+                .and_then(|location| location.snippet(problem.to_string(), ""))
                 .into_iter()
                 .collect(),
             Self::NoCacheFolder => Vec::new(),

@@ -36,7 +36,8 @@ mod tests {
     use crate::settings::origin::Source;
 
     fn document(path: &str) -> Document<ProjectFile> {
-        parse_project(Source { path: path.into(), shown: path.into(), text: String::new() }).unwrap()
+        parse_project(Source { path: path.into(), shown: path.into(), text: String::new(), foreign: false })
+            .unwrap()
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub struct Source {
     pub shown: PathBuf,
     /// Its text.
     pub text: String,
+    /// True where it is another file, which a link leads to out of its folder: nothing of that is shown.
+    pub foreign: bool,
 }
 
 impl Source {
@@ -144,7 +146,8 @@ mod tests {
     #[test]
     fn lines_and_columns_count_characters_from_one() {
         let text = "a = 1\n\"é\" = 2\n".to_owned();
-        let source = Arc::new(Source { path: "/p/x.toml".into(), shown: "x.toml".into(), text });
+        let source =
+            Arc::new(Source { path: "/p/x.toml".into(), shown: "x.toml".into(), text, foreign: false });
         assert_eq!(Location::new(Arc::clone(&source), 0..1).to_string(), "x.toml:1:1");
         // The `2` stands after two bytes of `é` but is the seventh character of its line.
         assert_eq!(Location::new(Arc::clone(&source), 13..14).to_string(), "x.toml:2:7");

@@ -90,7 +90,7 @@ mod tests {
 
     fn resolved(text: &str, variables: &[(&str, &str)]) -> Result<BTreeMap<String, RegistrySettings>, Error> {
         let path = PathBuf::from("/home/me/.config/xbuild/config.toml");
-        let source = Source { shown: path.clone(), path, text: text.to_owned() };
+        let source = Source { shown: path.clone(), path, text: text.to_owned(), foreign: false };
         let environment: Environment = variables.iter().copied().collect();
         registries(&environment, Some(&parse_user(source).unwrap()))
     }

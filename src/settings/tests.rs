@@ -20,7 +20,7 @@ struct Given<'a> {
 }
 
 fn source(folder: &str, name: &str, text: &str) -> Source {
-    Source { path: Path::new(folder).join(name), shown: name.into(), text: text.to_owned() }
+    Source { path: Path::new(folder).join(name), shown: name.into(), text: text.to_owned(), foreign: false }
 }
 
 impl Given<'_> {

@@ -318,3 +318,64 @@ fn no_toolchain_at_all_lists_every_way_with_its_reason() {
         .run();
     run.fails(ExitCode::Toolchain, &["zig", "/nowhere/zig", "hint"]);
 }
+
+/// Room for 64 KiB where an archive is unpacked: in the cache, or beside it.
+#[test]
+fn a_base_that_has_no_room_is_not_a_damaged_one() {
+    let project =
+        Project::program("app").file("xbuild.toml", &format!("platforms = [\"linux/amd64\"]\n{MUSL}"));
+    let mut random = vec![0; 300 << 10];
+    fastrand::Rng::with_seed(7).fill(&mut random);
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(random.len() as u64);
+    builder.append_data(&mut header, "noise", random.as_slice()).expect("in memory");
+    let tar = builder.into_inner().expect("in memory");
+    let layer =
+        base::Layer { stored: tar.clone(), tar, media_type: "application/vnd.oci.image.layer.v1.tar" };
+    base::write_layers(&project.path("base"), &[layer], &serde_json::json!({}));
+    project.xbuild().words("copy oci:base oci-archive:base.tar").run().success();
+    project.xbuild().words("copy oci:base docker-archive:docker.tar:app:1").run().success();
+    let plain = fs::read(project.path("base.tar")).expect("an archive");
+    fs::write(project.path("base.tar.zst"), zstd::encode_all(&plain[..], 1).expect("in memory"))
+        .expect("a file");
+    fs::create_dir(project.path("small")).expect("a folder of the test");
+    let small = project.path("small").display().to_string();
+    let script = format!("mount -t tmpfs -o size=64k tmpfs '{small}' || exit 99; exec \"$@\"");
+    let in_small =
+        |run: Run| run.wrapped(["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
+    for base in ["oci-archive:base.tar", "docker-archive:docker.tar", "oci-archive:base.tar.zst"] {
+        let build = || project.build().words("--output image --base").arg(base);
+        let full = in_small(build().env("XBUILD_CACHE_DIR", &small)).run();
+        full.fails(ExitCode::DiskFull, &["no room", "free in", "hint: free some space"]);
+        assert!(!project.path("image").exists());
+    }
+    for words in ["inspect base.tar.zst", "copy base.tar.zst oci:copied", "verify base.tar.zst"] {
+        let full = in_small(project.xbuild().words(words).env("TMPDIR", &small)).run();
+        full.fails(ExitCode::DiskFull, &["no room", "hint: free some space"]);
+    }
+}
+
+#[test]
+fn a_link_out_of_the_project_shows_nothing_of_its_file() {
+    let outside = scratch();
+    let secret = outside.path().join("secret");
+    fs::write(&secret, "root:$6$hidden$:19000:0:99999\n").expect("a file of the test");
+    for (name, code) in [
+        ("xbuild.toml", ExitCode::Config),
+        ("Cargo.toml", ExitCode::Config),
+        ("xbuild.lock", ExitCode::LockFile),
+    ] {
+        let project = Project::quick("app");
+        let build = || project.build().run();
+        fs::remove_file(project.path(name)).ok();
+        fs::copy(&secret, project.path(name)).expect("our own file");
+        // The project's own file is shown.
+        let own = build().fails(code, &[&format!("{name}:1:"), "hidden"]);
+        fs::remove_file(project.path(name)).expect("our own file");
+        std::os::unix::fs::symlink(&secret, project.path(name)).expect("our own file");
+        let linked = build().fails(code, &[name]);
+        assert!(!linked.stderr.contains("hidden"), "{}\n{}", own.stderr, linked.stderr);
+    }
+}
