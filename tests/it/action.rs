@@ -174,35 +174,22 @@ fn lists_and_text_arrive_as_they_were_written() {
     step.run(repository(), &inputs).success();
     let expected = [
         "build",
-        "--platform",
-        "linux/amd64",
-        "--platform",
-        "linux/arm64",
-        "--platform",
-        "linux/arm/v7",
-        "--tag",
-        "ghcr.io/me/app:1",
-        "--tag",
-        "ghcr.io/me/app:latest",
-        "--label",
-        "text=one, two $(touch pwned) `id` \"quoted\" 'single' \\ *",
-        "--label",
-        "other=x",
-        "--annotation",
-        "index:key=a value",
-        "--annotation",
-        "manifest[linux/arm64]:key=b",
+        "--platform=linux/amd64",
+        "--platform=linux/arm64",
+        "--platform=linux/arm/v7",
+        "--tag=ghcr.io/me/app:1",
+        "--tag=ghcr.io/me/app:latest",
+        "--label=text=one, two $(touch pwned) `id` \"quoted\" 'single' \\ *",
+        "--label=other=x",
+        "--annotation=index:key=a value",
+        "--annotation=manifest[linux/arm64]:key=b",
         "--push",
         "--load=podman",
-        "--output",
-        "type=oci,dest=a.tar",
-        "--output",
-        "type=local,dest=files",
-        "--output",
-        "type=tar,dest=b.tar",
+        "--output=type=oci,dest=a.tar",
+        "--output=type=local,dest=files",
+        "--output=type=tar,dest=b.tar",
         "--locked",
-        "--check",
-        "warn",
+        "--check=warn",
         "--timeout",
         "30m",
         "a b",
@@ -211,6 +198,39 @@ fn lists_and_text_arrive_as_they_were_written() {
     let wrong = step.run(repository(), &[("push", "yes")]);
     assert_eq!(wrong.status.code(), Some(2));
     wrong.tells(&["::error::", "`push`", "`yes`"]);
+}
+
+#[test]
+fn no_value_is_taken_for_an_option() {
+    let step = Step::stand_in();
+    let inputs = [
+        ("path", "--push\n"),
+        ("platforms", "--all"),
+        ("labels", "-x=1\n\"-y=2\nz\""),
+        ("outputs", "--push"),
+        ("check", " warn\r\n"),
+        ("push", "false\n"),
+        ("load", "podman\n"),
+    ];
+    step.run(repository(), &inputs).success();
+    let expected = [
+        "build",
+        "--platform=--all",
+        "--label=-x=1",
+        "--label=-y=2\nz",
+        "--load=podman",
+        "--output=--push",
+        "--check=warn",
+        "./--push",
+    ];
+    assert_eq!(step.arguments(), expected);
+    // Nor for a command to the runner, which reads them at the beginning of lines.
+    for name in ["path", "push", "load", "locked", "check"] {
+        let wrong = step.run(repository(), &[(name, "true\n::set-env name=PATH::x")]);
+        assert_eq!(wrong.status.code(), Some(2), "{name}");
+        let wrong = wrong.tells(&["::error::", &format!("`{name}` has several lines")]);
+        assert!(!wrong.stderr.contains("set-env"), "{}", wrong.stderr);
+    }
 }
 
 #[test]
@@ -228,28 +248,17 @@ fn quoted_values_and_every_spelling_of_a_truth_value_are_known() {
     step.run(repository(), &inputs).success();
     let expected = [
         "build",
-        "--platform",
-        "linux/amd64",
-        "--platform",
-        "linux/arm64",
-        "--platform",
-        "linux/arm/v7",
-        "--tag",
-        "ghcr.io/me/app:1",
-        "--tag",
-        "ghcr.io/me/app:2",
-        "--label",
-        "text=one, two",
-        "--label",
-        "lines=a\nb \"c\"",
-        "--label",
-        "plain=\"x\" y",
-        "--label",
-        "\"open=",
-        "--label",
-        "next=1",
-        "--annotation",
-        "index:key=a, b",
+        "--platform=linux/amd64",
+        "--platform=linux/arm64",
+        "--platform=linux/arm/v7",
+        "--tag=ghcr.io/me/app:1",
+        "--tag=ghcr.io/me/app:2",
+        "--label=text=one, two",
+        "--label=lines=a\nb \"c\"",
+        "--label=plain=\"x\" y",
+        "--label=\"open=",
+        "--label=next=1",
+        "--annotation=index:key=a, b",
         "--push",
         "--locked",
         ".",
