@@ -349,9 +349,23 @@ pub enum KeyFault {
     /// Its owner took it back.
     #[error("is revoked")]
     Revoked,
+    /// Its algorithm or its length can be broken: what it is.
+    #[error("is a {0}, which is too weak to be relied on")]
+    Weak(Weak),
     /// No valid self-signature binds it, or none says that it may sign.
     #[error("is not bound as a signing key")]
     NotBound,
+}
+
+/// A key that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Weak {
+    /// RSA with too few bits.
+    #[error("RSA key of {0} bits")]
+    Rsa(u16),
+    /// An algorithm that nobody should sign with any more.
+    #[error("key of an old or unknown kind")]
+    Kind,
 }
 
 /// `2031-01-19`, from seconds since the epoch.

@@ -12,9 +12,10 @@ use include_dir::{Dir, include_dir};
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, Tag, Timestamp};
+use pgp::ser::Serialize as _;
+use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp};
 
-use super::error::{KeyFault, SignatureFault};
+use super::error::{KeyFault, SignatureFault, Weak};
 
 static KEY_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/keys");
 
@@ -29,6 +30,8 @@ static DEBIAN: LazyLock<Keyring> = LazyLock::new(|| {
     Keyring { certificates: certificates.into() }
 });
 
+/// An RSA key of fewer bits is not relied on.
+const LEAST_RSA: u16 = 2048;
 /// A signature from further ahead than this is refused; clocks differ by less.
 const FUTURE: i64 = 24 * 60 * 60;
 
@@ -185,12 +188,42 @@ impl Key<'_> {
         };
         acceptable(signature, created, now)
             .map_err(|reason| SignatureFault::Unacceptable { key: key(), reason })?;
+        let strong = |state| match self.strength().and(strength(certificate.primary_key.public_params())) {
+            Ok(()) => state,
+            Err(weak) => Err(KeyFault::Weak(weak)),
+        };
         let state = primary_state(certificate, now).and_then(|may_sign| match self {
             Self::Primary(_) if may_sign => Ok(()),
             Self::Primary(_) => Err(KeyFault::NotBound),
             Self::Subkey(subkey) => subkey_state(certificate, subkey, now),
         });
-        state.map_err(|fault| SignatureFault::Unusable { key: key(), fault })
+        strong(state).map_err(|fault| SignatureFault::Unusable { key: key(), fault })
+    }
+
+    fn strength(self) -> Result<(), Weak> {
+        match self {
+            Self::Primary(key) => strength(key.primary_key.public_params()),
+            Self::Subkey(subkey) => strength(subkey.key.public_params()),
+        }
+    }
+}
+
+/// Whether a key can be relied on. `gpgv` of the Debian releases that we know refuses the same.
+fn strength(key: &PublicParams) -> Result<(), Weak> {
+    match key {
+        PublicParams::RSA(key) => {
+            // A number of many bytes, with the count of its bits in front (RFC 9580, section 3.2).
+            let bits = key.to_bytes().ok().and_then(|bytes| Some(u16::from_be_bytes(*bytes.first_chunk()?)));
+            match bits.unwrap_or_default() {
+                bits if bits < LEAST_RSA => Err(Weak::Rsa(bits)),
+                _ => Ok(()),
+            }
+        }
+        PublicParams::ECDSA(_)
+        | PublicParams::EdDSALegacy(_)
+        | PublicParams::Ed25519(_)
+        | PublicParams::Ed448(_) => Ok(()),
+        _ => Err(Weak::Kind),
     }
 }
 
@@ -397,6 +430,38 @@ mod tests {
         assert!(signer.keyring().verify(&document, signer.now()).is_ok());
         let fault = signer.keyring().verify(&document, signer.now() + 7200).unwrap_err();
         assert!(matches!(fault, SignatureFault::Unusable { fault: KeyFault::Expired(_), .. }), "{fault}");
+    }
+
+    /// Keys and signatures that gpg has made.
+    #[test]
+    fn a_weak_key_is_refused_whatever_it_signs() {
+        let verify = |key: &str, signed: &str, now: i64| {
+            Keyring::parse("test.asc", key.as_bytes()).unwrap().verify(signed, now)
+        };
+        let now = 1_795_980_000;
+        let weak = [
+            (
+                include_str!("tests/keys/rsa1024.asc"),
+                include_str!("tests/keys/rsa1024.signed"),
+                Weak::Rsa(1024),
+            ),
+            (include_str!("tests/keys/dsa2048.asc"), include_str!("tests/keys/dsa2048.signed"), Weak::Kind),
+        ];
+        for (key, signed, wanted) in weak {
+            match verify(key, signed, now).unwrap_err() {
+                SignatureFault::Unusable { fault: KeyFault::Weak(found), .. } => assert_eq!(found, wanted),
+                fault => panic!("{wanted}: {fault}"),
+            }
+        }
+        let (key, signed) =
+            (include_str!("tests/keys/rsa2048.asc"), include_str!("tests/keys/rsa2048.signed"));
+        assert_eq!(verify(key, signed, now).unwrap().text, "Origin: Test");
+        // Another's key is good for nothing that it has not signed.
+        assert!(matches!(verify(key, weak[0].1, now), Err(SignatureFault::UnknownSigner { .. })));
+        // Every key that this program carries is strong.
+        for (key, _) in Keyring::debian().keys() {
+            assert_eq!(key.strength(), Ok(()), "{}", key.fingerprint());
+        }
     }
 
     #[test]
