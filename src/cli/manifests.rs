@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -42,6 +42,9 @@ pub(super) struct ResolveOptions {
     /// Tags are then those of --tag, as `-t v1`, or `latest`. Without it each project's own tags say where.
     #[arg(long, value_name = "REPOSITORY")]
     repository: Option<String>,
+    /// Let references lead out of the current directory: by `..`, from the root, or through links
+    #[arg(long)]
+    allow_outside: bool,
     #[command(flatten)]
     build: BuildOptions,
 }
@@ -93,6 +96,14 @@ pub(crate) enum ManifestError {
         /// Each as `FILE:LINE` with the word there.
         places: Vec<String>,
     },
+    /// A reference to a project outside of the current directory.
+    #[error("`{}{path}` leads out of the current directory, to `{}`", kubernetes::PREFIX, leads_to.display())]
+    Outside {
+        /// The path as it stands there.
+        path: String,
+        /// Where that is.
+        leads_to: PathBuf,
+    },
     /// kubectl is missing, or does not build a kustomization.
     #[error("kubectl has not built the kustomization `{}`: {source}", path.display())]
     Kustomize {
@@ -117,6 +128,7 @@ impl Explain for ManifestError {
             }
             Self::Read { source, .. } | Self::Io(source) => ExitCode::of_io(source),
             Self::NoManifests(_) => ExitCode::MissingFile,
+            Self::Outside { .. } => ExitCode::PathEscape,
             Self::Path(_) => ExitCode::Usage,
             Self::NoRepository { .. } | Self::Syntax { .. } | Self::Left { .. } => ExitCode::Config,
             Self::Kubectl(ProcessError::Cancelled(cancelled))
@@ -132,6 +144,11 @@ impl Explain for ManifestError {
             Self::Path(path) => Some(format!("write -f {}; projects are named in the manifests", path.display())),
             Self::NoRepository { .. } => Some(
                 "add --repository registry.example/team, or `tags = [\"registry.example/team/app\"]` to its xbuild.toml"
+                    .into(),
+            ),
+            Self::Outside { .. } => Some(
+                "a build runs what its project says: if you trust the manifests, stand in a directory above it, or add \
+                 --allow-outside"
                     .into(),
             ),
             Self::Syntax { .. } => {
@@ -191,6 +208,9 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     tell_left(context, &documents)?;
     let projects: BTreeSet<String> =
         documents.iter().flat_map(|document| document.manifest.projects()).collect();
+    if !options.allow_outside {
+        projects.iter().try_for_each(|path| check_inside(path))?;
+    }
     let mut images = BTreeMap::new();
     for path in projects {
         let image = build_and_push(context, options, &path)?;
@@ -210,6 +230,20 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
         all += &text;
     }
     Ok(all)
+}
+
+/// Who builds a project runs its code, and a manifest need not be of the same people as what is beside it.
+fn check_inside(path: &str) -> Result<(), ManifestError> {
+    let outside = |leads_to: PathBuf| ManifestError::Outside { path: path.to_owned(), leads_to };
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(path).components().all(plain) {
+        return Err(outside(PathBuf::from(path)));
+    }
+    // What is not there is for the build to tell.
+    match (fs::canonicalize(Path::new(path)), fs::canonicalize(Path::new("."))) {
+        (Ok(real), Ok(current)) if !real.starts_with(&current) => Err(outside(real)),
+        _ => Ok(()),
+    }
 }
 
 /// A manifest, and what it is called in messages.
@@ -235,7 +269,14 @@ fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Docu
         for file in files(path, options.recursive)? {
             let shown =
                 if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
-            add(shown, &read(&file)?, false)?;
+            // What nobody named may be a pipe, which would be waited for.
+            let text = if file == *path {
+                read(&file)?
+            } else {
+                fs::read_to_string(&file)
+                    .map_err(|source| ManifestError::Read { shown: shown.clone(), source })?
+            };
+            add(shown, &text, false)?;
         }
     }
     for path in &options.kustomize {

@@ -217,3 +217,33 @@ fn nothing_is_printed_unless_all_is_pushed() {
     project.write("front/src/main.rs", "fn main() { this is no Rust }\n");
     resolve(&format!("-f k8s/a.yaml {repository}")).fails(ExitCode::Compile, &["src/main.rs"]);
 }
+
+#[test]
+fn a_project_outside_of_the_current_directory_is_built_only_when_asked() {
+    let project = projects().file("inner/note", "");
+    std::os::unix::fs::symlink("../front", project.path("inner/door")).expect("a link of the test");
+    let absolute = project.path("front").display().to_string();
+    let registry = Registry::open();
+    let words = format!("resolve -f pod.yaml --repository {}", registry.name("team"));
+    for path in ["../front", "a/../../front", absolute.as_str(), "door"] {
+        project.write("inner/pod.yaml", &format!("image: xbuild://{path}\n"));
+        let run = |more: &str| {
+            project.xbuild().folder(project.path("inner")).words(&format!("{words}{more}")).run()
+        };
+        run("").fails(
+            ExitCode::PathEscape,
+            &[path, "leads out of the current directory", "hint", "--allow-outside"],
+        );
+        if path != "a/../../front" {
+            let resolved = run(" --allow-outside").success();
+            assert!(resolved.stdout.contains("/front@sha256:"), "{path}: {}", resolved.stdout);
+        }
+    }
+    assert!(
+        run(&project, &format!("{words} -f k8s/a.yaml").replace("-f pod.yaml ", ""))
+            .run()
+            .success()
+            .stdout
+            .contains("@sha256:")
+    );
+}
