@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Puts something to begin with into a target's corpus: what is on this machine, and a few lines.
 set -euo pipefail
-cd "$(dirname "$0")/corpus/$1"
+target=$1
+cd "$(dirname "$0")/corpus/$target"
 
 small() { [ -f "$1" ] && [ "$(stat -L -c %s "$1")" -lt 100000 ] && cp -L "$1" "seed-${1##*/}"; return 0; }
 
@@ -23,7 +24,18 @@ case $1 in
         printf '{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":1},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":1}]}' "$digest" "$digest" >seed-manifest
         printf '{"os":"linux","architecture":"arm","variant":"v7","created":"2026-01-01T00:00:00Z","config":{"Env":["A=1"],"Entrypoint":["/a"],"Cmd":["b"]},"rootfs":{"type":"layers","diff_ids":["%s"]},"history":[{"created_by":"x"},{"empty_layer":true}]}' "$digest" >seed-config
         ;;
-    layers)
+    layouts)
+        entry() { printf '{"mediaType":"application/vnd.oci.image.%s.v1+json","digest":"sha256:%064x","size":1%s}' "$1" "$2" "${3:-}"; }
+        name() { printf ',"annotations":{"org.opencontainers.image.ref.name":"%s"}' "$1"; }
+        platform() { printf ',"platform":{"os":"linux","architecture":"%s"}' "$1"; }
+        mark=--next\ document--
+        # Two indexes that lead to each other, and two platforms side by side.
+        printf '{"manifests":[%s]}%s{"manifests":[%s,%s]}%s{"manifests":[%s]}' "$(entry index 1 "$(name 1.0)")" "$mark" \
+            "$(entry index 2)" "$(entry index 1)" "$mark" "$(entry index 1)" >seed-circle
+        printf '{"manifests":[%s,%s]}%s{"config":{},"subject":{}}' "$(entry manifest 1 "$(platform amd64)")" \
+            "$(entry manifest 2 "$(platform arm64)")" "$mark" >seed-platforms
+        ;;
+    layers | disk)
         work=$(mktemp -d)
         trap 'rm -rf "$work"' EXIT
         mkdir -p "$work/a/etc" "$work/a/bin" "$work/b/etc"
@@ -36,12 +48,18 @@ case $1 in
         : >"$work/b/etc/.wh.passwd"
         : >"$work/b/etc/.wh..wh..opq"
         tar -C "$work/a" -cf "$work/a.tar" . && tar -C "$work/b" -cf "$work/b.tar" .
-        { printf '\0'; cat "$work/a.tar"; printf -- '--next layer--'; cat "$work/b.tar"; } >seed-plain
-        { printf '\1'; gzip -c "$work/a.tar"; printf -- '--next layer--'; gzip -c "$work/b.tar"; } >seed-gzip
+        # A target that looks at what a layer is passes over the first byte.
+        first() { [ "$1" = layers ] || return 0; printf "$2"; }
+        { first "$target" '\0'; cat "$work/a.tar"; printf -- '--next layer--'; cat "$work/b.tar"; } >seed-plain
+        { first "$target" '\1'; gzip -c "$work/a.tar"; printf -- '--next layer--'; gzip -c "$work/b.tar"; } >seed-gzip
         ;;
     names)
         printf linux/arm/v7 >seed-platform
         printf 'registry.example:5000/a/b:1.0@sha256:%064d' 0 >seed-reference
+        ;;
+    kubernetes)
+        printf 'a: xbuild://front # ours\nb: [&x "xbuild://back", *x]\nimages:\n- name: app\n  newName: xbuild://app\n  digest: x\ndata:\n  f: |\n    image: xbuild://c\n' >seed-yaml
+        printf '{"image":"xbuild:\\/\\/a","args":["--x=xbuild://b"]}' >seed-json
         ;;
     config) cp ../../../docs/xbuild.example.toml seed-example ;;
     index)

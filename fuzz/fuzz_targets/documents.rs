@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use xbuild::linkcheck::Execution;
 use xbuild::oci::{Descriptor, Digest, media_type};
+use xbuild::platform::Platform;
 use xbuild::verify::documents;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         |media_type: &str| Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
     let (index, _) = documents::index(bytes, &descriptor(media_type::INDEX));
     for entry in &index.entries {
-        if let Some(platform) = entry.platform.as_ref().and_then(documents::platform) {
+        if let Some(platform) = entry.platform.as_ref().and_then(Platform::of_fields) {
             assert!(!platform.to_string().is_empty());
         }
     }
