@@ -17,6 +17,8 @@ mod harness;
 mod hello;
 mod histories;
 mod host_builds;
+mod hostile_images;
+mod hostile_inputs;
 mod hostile_layers;
 mod image_stores;
 mod interrupt;

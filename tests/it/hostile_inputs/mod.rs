@@ -1,0 +1,132 @@
+//! Inputs that nobody means well with: each is refused in words of its own, with the exit code of its kind, and takes little
+//! memory and time. What makes an input is a few lines of its own; the tables say what becomes of it.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use xbuild::error::ExitCode;
+
+use crate::support::base;
+use crate::support::command::xbuild;
+use crate::support::layout::{REF_NAME, digest_of};
+use crate::support::scratch;
+
+mod archives;
+mod debian;
+mod layers;
+mod layouts;
+mod projects;
+
+/// What a run may take, in KiB.
+const MEMORY: u64 = 256 << 10;
+/// What a run may take on a busy machine.
+const TIME: Duration = Duration::from_secs(20);
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// What an input is, how it is made in a folder, the command, and how that ends: with the exit code, and these words in what it
+/// says.
+type Case = (&'static str, fn(&Path), &'static str, ExitCode, &'static str);
+
+/// Runs every case in a folder of its own. All that are wrong are told at once.
+fn hold(cases: &[Case]) {
+    let mut wrong = Vec::new();
+    for (what, make, words, code, says) in cases {
+        let folder = scratch();
+        make(folder.path());
+        let run = xbuild().folder(folder.path()).words(words).env("MALLOC_ARENA_MAX", "1");
+        let mut running = run
+            .env("HOME", folder.path().join("home"))
+            .env("XBUILD_CACHE_DIR", folder.path().join("cache"))
+            .start();
+        let mut peak = 0;
+        while !running.has_ended() {
+            peak = peak.max(running.peak());
+            thread::sleep(Duration::from_millis(2));
+        }
+        let finished = running.wait();
+        println!("{what}: {peak} KiB, {:?}", finished.elapsed);
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        let ended = finished.status.code() == Some(code.number().into());
+        // Nothing that a file says reaches a terminal as a command.
+        let clean = !said.contains('\u{1b}') && !said.contains("panicked");
+        if !ended || !said.contains(says) || !clean || peak > MEMORY || finished.elapsed > TIME {
+            let said: String = said.chars().take(600).collect();
+            wrong.push(format!(
+                "{what}: wanted {code:?} with `{says}`, got {:?} after {peak} KiB and {:?}:\n{said}",
+                finished.status.code(),
+                finished.elapsed
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().expect("a file's folder")).expect("a folder of the test");
+    fs::write(path, bytes).expect("a file of the test");
+}
+
+fn pipe(path: &Path) {
+    fs::remove_file(path).ok();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).expect("a pipe");
+}
+
+/// What changes each of an image's documents before it is stored.
+type Alter<'a> = &'a dyn Fn(&str, &mut Value);
+
+/// A layout `image` of one image whose layer this is, its documents altered: `config`, `manifest`, `entry` and `index`.
+fn layout_of(folder: &Path, layer: &[u8], media_type: &str, alter: Alter<'_>) {
+    let layout = folder.join("image");
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
+    write(&layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let layer = base::blob(&layout, media_type, layer);
+    let mut config = json!({
+        "os": "linux", "architecture": "amd64", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
+    });
+    alter("config", &mut config);
+    let config = base::blob(&layout, CONFIG, &base::document(&config));
+    let mut manifest =
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] });
+    alter("manifest", &mut manifest);
+    let mut entry = base::blob(&layout, MANIFEST, &base::document(&manifest));
+    entry["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+    alter("entry", &mut entry);
+    let mut index = json!({ "schemaVersion": 2, "manifests": [entry] });
+    alter("index", &mut index);
+    write(&layout.join("index.json"), base::document(&index));
+}
+
+fn tar_of(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    write(&mut builder);
+    builder.into_inner().expect("in memory")
+}
+
+/// One entry with a header that may say anything, its sum right; its content follows.
+fn raw(name: &[u8], kind: u8, size: u64, link: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_entry_type(tar::EntryType::new(kind));
+    let fields = header.as_gnu_mut().expect("a header of GNU's");
+    fields.name[..name.len()].copy_from_slice(name);
+    fields.linkname[..link.len()].copy_from_slice(link);
+    header.set_size(size);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// A whole archive of these entries.
+fn whole(entries: &[Vec<u8>]) -> Vec<u8> {
+    [entries.concat(), vec![0; 1024]].concat()
+}
