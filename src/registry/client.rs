@@ -11,7 +11,7 @@ use super::answer::{reason, settled};
 use super::challenge::Challenge;
 use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
-use super::error::RegistryError;
+use super::error::{KnownLogin, RegistryError};
 use super::name::RepositoryName;
 use super::repository::Repository;
 use super::retry::{Attempt, Patience, Retry};
@@ -257,6 +257,13 @@ impl Client {
         self.0.config.patience
     }
 
+    /// The bytes of a blob that an attempt must have brought to count as progress: what the slowest that is waited for brings until
+    /// it is taken for stalled. With less, who sends a little at each attempt would be asked without end.
+    pub(super) fn least(&self) -> u64 {
+        let stall = u64::try_from(self.0.config.stall.as_millis()).unwrap_or(u64::MAX);
+        (stall.saturating_mul(http::LEAST_RATE) / 1000).max(1)
+    }
+
     pub(super) fn single(&self) -> u64 {
         self.0.config.single
     }
@@ -477,7 +484,12 @@ impl Client {
                 _ => {
                     let settled = settled(endpoint, call, &url, &scopes, response, cancel);
                     let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
-                    return settled.map_err(|attempt| patient(attempt.limited(known)));
+                    return match settled {
+                        Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
+                            Err(self.denial(endpoint, denied, cancel)?.into())
+                        }
+                        settled => settled.map_err(|attempt| patient(attempt.limited(known))),
+                    };
                 }
             }
         }
@@ -523,6 +535,22 @@ impl Client {
         };
         let Some(challenge) = challenge else { return Ok(None) };
         self.0.tokens.authorization(self, endpoint, &challenge, scopes, what, refused, cancel).map(Some)
+    }
+
+    /// That somebody is denied what was asked for. Who was nobody, because a login was not given to the registry, is told that.
+    fn denial(
+        &self,
+        endpoint: &Endpoint,
+        denied: RegistryError,
+        cancel: &Cancel,
+    ) -> Result<RegistryError, RegistryError> {
+        Ok(match (self.login(endpoint, cancel)?.known(), denied) {
+            (login @ KnownLogin::Withheld, RegistryError::Denied { what, host, reason, .. }) => {
+                let registry = endpoint.name.registry().to_owned();
+                RegistryError::Unauthorized { what, host, registry, login, reason }
+            }
+            (_, denied) => denied,
+        })
     }
 
     /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.

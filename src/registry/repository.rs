@@ -288,7 +288,7 @@ impl Repository {
             while state.done < blob.size {
                 let before = state.done;
                 if let Err(attempt) = self.fetch_once(place, blob, state, &what, cancel, sink) {
-                    if state.done > before {
+                    if state.done - before >= self.client.least() {
                         retry.progress();
                     }
                     Retry::failed(&mut retry, attempt, &what, cancel)?;

@@ -12,7 +12,7 @@ use super::challenge::Challenge;
 use super::client::Client;
 use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
-use super::error::RegistryError;
+use super::error::{KnownLogin, RegistryError};
 use super::realm;
 use super::retry::{Attempt, retry_after};
 use crate::report::Level;
@@ -235,7 +235,7 @@ fn read(
     match response.status {
         200 => {}
         // OAuth2 tells a wrong identity token by 400 (RFC 6749, section 5.2).
-        400 | 401 => {
+        400 | 401 | 403 if response.status != 403 || found.known() == KnownLogin::Withheld => {
             let reason = answer::reason(&mut response, cancel)?;
             let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
             return Err(RegistryError::Unauthorized { what, host, registry, login, reason }.into());

@@ -198,7 +198,7 @@ impl Repository {
             if open.offset != u64::MAX {
                 session = self.ask_offset(&place, &open, blob, &what, cancel)?;
                 if let Some(known) = &session
-                    && known.offset > best
+                    && known.offset >= best + self.client().least()
                 {
                     best = known.offset;
                     retry.progress();

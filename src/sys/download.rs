@@ -11,12 +11,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::cancel::{Cancel, Cancelled};
 use super::env::Environment;
-use super::http::{Body, HttpError, Method, ProxyError, Request, Response, Transport, Trust, Url};
+use super::http::{
+    Body, HttpError, LEAST_RATE, Method, ProxyError, Request, Response, Transport, Trust, Url,
+};
 use super::{clock, fs};
 use crate::error::{ExitCode, Explain, io_hint};
 
 /// A server that sends nothing for this long is stalled.
 const STALL: Duration = Duration::from_secs(30);
+/// The bytes that an attempt must have brought to count as progress: what the slowest server that is waited for brings until it
+/// is taken for stalled.
+const PROGRESS: u64 = LEAST_RATE * STALL.as_secs();
 /// How often a download without any progress is tried.
 const ATTEMPTS: u32 = 4;
 /// The wait before the second attempt; it doubles each time.
@@ -312,7 +317,7 @@ impl Client {
                 Err(Attempt::Over(error)) => return Err(error),
                 Err(Attempt::Again(reason)) => reason,
             };
-            failures = if reached > best { 1 } else { failures + 1 };
+            failures = if reached >= best + PROGRESS { 1 } else { failures + 1 };
             best = best.max(reached);
             if failures >= self.attempts {
                 return Err(DownloadError::Network { url: url.to_owned(), reason, attempts: failures });
@@ -493,6 +498,15 @@ mod tests {
         assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
         let requests = server.requests();
         assert_eq!((requests.len(), requests[1].offset), (2, 100_000));
+    }
+
+    #[test]
+    fn who_brings_next_to_nothing_at_each_attempt_is_given_up() {
+        // Each answer has ten bytes more than the one before it.
+        let server = Server::start(|request| Reply::Cut(body(), 10.min(body().len() - request.offset)));
+        let error = Setup::new(&server).get(&Cancel::new()).unwrap_err();
+        assert!(matches!(error, DownloadError::Network { attempts: ATTEMPTS, .. }), "{error}");
+        assert_eq!(server.requests().len(), ATTEMPTS as usize);
     }
 
     #[test]

@@ -143,6 +143,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_must_be_taken_as_well() {
+        let sent = Arc::new(AtomicU64::new(7));
+        let body = Body::File { path: "x".into(), offset: 0, length: 1 << 20, sent: Arc::clone(&sent) };
+        let take = |bytes: u64| {
+            let mut taking = Taking::of(&body, Duration::from_millis(100)).unwrap();
+            for _ in 0..30 {
+                sent.fetch_add(bytes, Ordering::Relaxed);
+                crate::sys::clock::sleep(Duration::from_millis(20));
+                taking.check()?;
+            }
+            Ok::<(), HttpError>(())
+        };
+        let error = take(1).unwrap_err().to_string();
+        assert!(error.contains("the server takes only") && error.contains("not waited for"), "{error}");
+        assert!(take(0).unwrap_err().to_string().contains("stalled"));
+        assert!(take(30_000).is_ok());
+        // What is left to do when all is sent is the server's.
+        sent.store(7, Ordering::Relaxed);
+        let mut taking = Taking::of(&body, Duration::from_millis(20)).unwrap();
+        sent.store(7 + (1 << 20), Ordering::Relaxed);
+        crate::sys::clock::sleep(Duration::from_millis(100));
+        assert!(taking.check().is_ok());
+        assert!(Taking::of(&Body::None, SECOND).is_none());
+    }
+
+    #[test]
     fn a_document_must_come_as_a_whole_in_bounded_time() {
         let mut pace = Pace::new(30 * SECOND, "sends");
         let mut seconds = 0;

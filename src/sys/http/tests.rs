@@ -76,12 +76,12 @@ fn silence_is_a_failure_after_the_limit_and_an_interrupt_sooner() {
     let start = Instant::now();
     let mut response = transport.send(&get(&server.url), &cancel, &mut || ()).unwrap();
     assert!(matches!(response.read(u64::MAX, &cancel), Err(HttpError::Broken(_))));
-    assert!(start.elapsed() < Duration::from_secs(5));
-    let cancel = Cancel::new().within(Duration::from_millis(200), "the test");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    let cancel = Cancel::new().within(Duration::from_secs(2), "the test");
     let patient = Transport::new(&Environment::default(), Duration::from_secs(60));
     let mut response = patient.send(&get(&server.url), &cancel, &mut || ()).unwrap();
     assert!(matches!(response.read(u64::MAX, &cancel), Err(HttpError::Cancelled(_))));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

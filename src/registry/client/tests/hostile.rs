@@ -650,50 +650,55 @@ fn patient(server: &Server, stall: Duration) -> Repository {
     Client::new(config, &Environment::default()).repository(&name, Access::Pull)
 }
 
+/// How long a server of these tests may say nothing.
+const STALL: Duration = Duration::from_secs(1);
+
+fn is_given_up(name: &str, what: Ask, server: &Server) {
+    let start = clock::Instant::now();
+    let error = ask(&patient(server, STALL), what).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Network, "{name}: {error}");
+    let text = error.to_string();
+    let told = ["not waited for", "stalled", "no connection within"];
+    assert!(told.iter().any(|told| text.contains(told)), "{name}: {error}");
+    assert!(start.elapsed() < LONGEST, "{name}: {:?}", start.elapsed());
+}
+
 #[test]
 fn who_sends_a_byte_now_and_then_is_given_up() {
     let pause = Duration::from_millis(60);
     let head = "HTTP/1.1 200 x\r\nContent-Length: 4000\r\n\r\n";
-    let trickle = move |text: &str| Reply::Trickle(head.into(), text.repeat(4000), pause);
-    for (name, what, reply) in [
-        ("a document", Manifest, trickle(" ")),
-        ("a list", Tags, trickle(" ")),
-        ("a blob", Blob, Reply::Trickle(head.replace("4000", "22"), blob().1, Duration::from_millis(200))),
+    let trickle = |head: &str, text: &str| Reply::Trickle(head.into(), text.repeat(4000), pause);
+    // Its last byte would come after a quarter of a minute, and every attempt brings one.
+    let blob = Reply::Trickle(head.replace("4000", "22"), blob().1, Duration::from_millis(700));
+    let chunked = "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n1;";
+    let cases = [
+        ("a document", Manifest, trickle(head, " ")),
+        ("a list", Tags, trickle(head, " ")),
+        ("a blob", Blob, blob),
         // No data at all, and no silence either: the size of a chunk that does not end.
-        (
-            "a chunk's size",
-            Manifest,
-            Reply::Trickle(
-                "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n1;".into(),
-                "x".repeat(4000),
-                pause,
-            ),
-        ),
-        ("the head", Manifest, Reply::Trickle("HTTP/1.1 200 x\r\n".into(), "x: y\r\n".repeat(4000), pause)),
-    ] {
-        let server = Server::start(move |_| reply.clone());
-        let start = clock::Instant::now();
-        let error = ask(&patient(&server, Duration::from_millis(600)), what).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::Network, "{name}: {error}");
-        let text = error.to_string();
-        assert!(text.contains("not waited for") || text.contains("stalled"), "{name}: {error}");
-        assert!(start.elapsed() < LONGEST, "{name}: {:?}", start.elapsed());
-    }
-    // A token, too.
-    let server = Server::start(move |request| {
+        ("a chunk's size", Manifest, trickle(chunked, "x")),
+        ("the head", Manifest, trickle("HTTP/1.1 200 x\r\n", "x: y\r\n")),
+    ];
+    let token = Server::start(move |request| {
         if request.path.starts_with("/token") {
             return Reply::Trickle(head.into(), " ".repeat(4000), pause);
         }
-        let realm = format!(
-            "http://{}/token",
-            request
-                .head
-                .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned))
-                .unwrap_or_default()
-        );
-        answer(401, &format!("WWW-Authenticate: Bearer realm=\"{realm}\"\r\n"), "")
+        answer(401, "WWW-Authenticate: Bearer realm=\"/token\"\r\n", "")
     });
-    let error = ask(&patient(&server, Duration::from_millis(600)), Manifest).unwrap_err();
-    assert!(error.to_string().contains("not waited for"), "{error}");
+    std::thread::scope(|scope| {
+        scope.spawn(|| is_given_up("a token", Manifest, &token));
+        for (name, what, reply) in cases {
+            scope.spawn(move || is_given_up(name, what, &Server::start(move |_| reply.clone())));
+        }
+    });
+}
+
+#[test]
+fn who_brings_next_to_nothing_at_each_attempt_is_given_up() {
+    let text = blob().1.into_bytes();
+    let server =
+        Server::start(move |request| Reply::Cut(text.clone(), usize::from(request.offset < text.len())));
+    let error = ask(&patient(&server, Duration::from_secs(30)), Blob).unwrap_err();
+    assert!(matches!(error, RegistryError::Transient { attempts: 2, .. }), "{error}");
+    assert_eq!(spoken(&server).len(), 2);
 }

@@ -154,6 +154,54 @@ fn who_else_is_told_a_login_is_told_once() {
 }
 
 #[test]
+fn a_login_that_was_withheld_is_told_however_the_registry_refuses() {
+    let login = [("XBUILD_REGISTRY_USERNAME", "me"), ("XBUILD_REGISTRY_PASSWORD", "hunter2")];
+    let refuse: [fn(&Seen) -> Reply; 4] = [
+        |_| answer(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
+        |_| answer(403, "", r#"{"errors":[{"code":"DENIED"}]}"#),
+        // As ghcr.io: an anonymous token for a push is denied.
+        |request| match request.path.contains("/token") {
+            true => answer(403, "", r#"{"errors":[{"code":"DENIED"}]}"#),
+            false => answer(401, "WWW-Authenticate: Bearer realm=\"http://r.example/token\"\r\n", ""),
+        },
+        // As Docker Hub: it is given, and is good for less.
+        |request| match request.path.contains("/token") {
+            true => answer(200, "", r#"{"token":"x"}"#),
+            false => answer(
+                401,
+                "WWW-Authenticate: Bearer realm=\"http://r.example/token\",error=\"insufficient_scope\"\r\n",
+                "",
+            ),
+        },
+    ];
+    for refuse in refuse {
+        let registry = Server::start(refuse);
+        let environment: Environment =
+            login.iter().copied().chain([("http_proxy", registry.url.as_str())]).collect();
+        let plain = RegistrySettings { plain_http: Some(true), ..RegistrySettings::default() };
+        let registries = std::iter::once(("r.example".to_owned(), plain)).collect();
+        let push = |named: &[&str]| {
+            let named = Some(named.iter().map(ToString::to_string).collect());
+            let registries = BTreeMap::clone(&registries);
+            let client = Client::new(Config { registries, named, ..Config::default() }, &environment);
+            let repository = client.repository(&"r.example/a/b".parse().unwrap(), Access::Push);
+            repository.manifest(Wanted::Tag("v1"), &Cancel::new()).unwrap_err()
+        };
+        let error = push(&["other.example"]);
+        assert_eq!(error.exit_code(), ExitCode::Unauthorized, "{error}");
+        assert!(error.to_string().contains("did not get those of the XBUILD_REGISTRY_ variables"), "{error}");
+        assert!(error.hint().unwrap().contains("XBUILD_REGISTRY_HOST=r.example"));
+        let told = spoken(&registry).join("\n").to_ascii_lowercase();
+        assert!(!told.contains("authorization: basic"), "{told}");
+        // Who names it gets as far as the login does.
+        let error = push(&["r.example"]);
+        assert!(!error.to_string().contains("did not get those"), "{error}");
+        let told = spoken(&registry).join("\n").to_ascii_lowercase();
+        assert!(told.contains("authorization: basic") || error.exit_code() == ExitCode::Denied, "{told}");
+    }
+}
+
+#[test]
 fn a_head_that_leads_to_nothing_keeps_nobody_from_pushing() {
     let (descriptor, text) = blob();
     let folder = tempfile::tempdir().unwrap();
