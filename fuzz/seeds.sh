@@ -65,6 +65,21 @@ case $1 in
     index)
         printf 'Package: libc6\nVersion: 2.36-9\nArchitecture: amd64\nDepends: libgcc-s1 (>= 3) | a, b:any\nProvides: x (= 1)\nFilename: pool/a.deb\nSize: 10\nSHA256: %064d\n\n' 0 >seed-index
         ;;
+    registry)
+        layer=$(printf 'the content of a layer' | sha256sum | cut -d' ' -f1)
+        entry=$(printf '{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":22}' "$layer")
+        manifest=$(printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' "$entry" "$entry")
+        index=$(printf '{"schemaVersion":2,"manifests":[%s]}' "$entry")
+        challenge='www-authenticate: Bearer realm="https://r.example/token",service="s",scope="repository:a/b:pull"'
+        blob='200\ncontent-length: 22\n\nthe content of a layer'
+        printf 'pull\n401\n%s\n\n{"errors":[{"code":"UNAUTHORIZED","message":"x"}]}\n===\n200\n\n{"token":"abc","expires_in":300}\n===\n200\ncontent-type: application/vnd.oci.image.manifest.v1+json\n\n%s\n===\n307\nlocation: https://store.example/x?y=z\n\n\n===\n'"$blob"'\n===\n206\ncontent-range: bytes 5-21/22\n\nontent of a layer' "$challenge" "$manifest" >seed-pull
+        printf 'pull\n200\n\n%s\n===\n'"$blob" "$manifest" >seed-plain
+        printf 'push\n404\n\n\n===\n202\nlocation: /v2/a/b/blobs/uploads/1?_state=x\noci-chunk-min-length: 4\nrange: 0-0\n\n\n===\n202\nlocation: 1?_state=y\nrange: 0-21\n\n\n===\n201\ndocker-content-digest: sha256:%s\n\n' "$layer" >seed-push
+        printf 'push\n200\ncontent-length: 22\n\n\n===\n201\noci-subject: sha256:%s\n\n\n===\n413\n\n\n===\n429\nretry-after: 1\n\n{"errors":[{"code":"TOOMANYREQUESTS"}]}' "$layer" >seed-mount
+        printf 'tags\n200\nlink: </v2/a/b/tags/list?n=1000&last=v2>; rel="next"\n\n{"name":"a/b","tags":["v1","v2"]}\n===\n200\n\n{"tags":["v3"]}' >seed-tags
+        printf 'referrers\n200\ncontent-type: application/vnd.oci.image.index.v1+json\n\n%s' "$index" >seed-referrers
+        printf 'head\n200\ndocker-content-digest: sha256:%s\ncontent-length: 22\n\n\n===\n405\n\n' "$layer" >seed-head
+        ;;
     deb)
         command -v dpkg-deb >/dev/null || exit 0
         work=$(mktemp -d)
