@@ -137,7 +137,8 @@ fn rustc_variable(
     let targets = all
         .map(|index| (request.units[index].target.triple.clone(), units[index].flags.rustc.clone()))
         .collect();
-    let rustc = serde_json::to_string(&Rustc { program, targets }).map_err(io::Error::from)?;
+    let rustc = serde_json::to_string(&Rustc { program, targets, native: request.settings.allow_native_cpu })
+        .map_err(io::Error::from)?;
     Ok(rustc.into())
 }
 

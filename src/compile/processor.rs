@@ -96,7 +96,7 @@ pub fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
 }
 
 /// The processor that flags name. The last one counts.
-fn named(flags: &[String]) -> Option<String> {
+pub(super) fn named(flags: &[String]) -> Option<String> {
     let options = codegen(flags);
     options.iter().rev().find_map(|option| option.strip_prefix("target-cpu=")).map(str::to_owned)
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use xbuild::elf::Object;
+use xbuild::error::ExitCode;
 
 use crate::support::command::{Run, tool};
 use crate::support::layout::Layout;
@@ -122,4 +123,27 @@ fn a_level_says_its_own_name_wherever_it_is_named() {
     for line in named {
         assert!(!line.replace(NEWER, "").contains(ALL), "{line}");
     }
+}
+
+/// A nightly cargo has flags in profiles, which only rustc is told; `RUSTC_BOOTSTRAP` makes a stable one as good.
+#[test]
+fn flags_of_profiles_may_not_compile_for_this_machine_either() {
+    let manifest = |cpu: &str| {
+        format!(
+            "cargo-features = [\"profile-rustflags\"]\n\n[package]\nname = \"app\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
+             [profile.release]\nrustflags = [\"-Ctarget-cpu={cpu}\"]\n\n[workspace]\n"
+        )
+    };
+    let project = Project::quick("app").file("Cargo.toml", &manifest("native"));
+    let build = || project.build().env("RUSTC_BOOTSTRAP", "1");
+    let refused =
+        ["`-Ctarget-cpu=native` compiles for the processor of this machine", "allow-native-cpu = true"];
+    build().run().fails(ExitCode::Compile, &refused);
+    // On a platform that promises more, what it promises counts.
+    project.write("xbuild.toml", "platforms = [\"linux/amd64/v3\"]\nbase = \"scratch\"\n");
+    build().run().success();
+    project.write("xbuild.toml", "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n");
+    build().run().fails(ExitCode::Compile, &refused);
+    project.write("Cargo.toml", &manifest("x86-64"));
+    build().run().success();
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::PROGRAM_VARIABLE;
+use crate::compile::processor;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
@@ -35,6 +36,8 @@ pub(crate) struct Rustc {
     pub(crate) program: PathBuf,
     /// The flags by the target's triple.
     pub(crate) targets: BTreeMap<String, Vec<String>>,
+    /// What is compiled for a target may be for the processor of this machine.
+    pub(crate) native: bool,
 }
 
 /// Writes the script that cargo calls in rustc's place. It is the same for all that is compiled, so that build
@@ -70,10 +73,20 @@ pub(super) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     let rustc: Rustc = match environment.var(VARIABLE) {
         Some(text) => serde_json::from_str(text)?,
         // Somebody repeats a command line that cargo has shown.
-        None => Rustc { program: "rustc".into(), targets: BTreeMap::new() },
+        None => Rustc { program: "rustc".into(), targets: BTreeMap::new(), native: true },
     };
     let read = |path: &OsStr| fs::read_to_string(Path::new(path));
-    let flags = target(&arguments, &read)?.and_then(|triple| rustc.targets.get(&triple).cloned());
+    let words = words(&arguments, &read)?;
+    let flags = target(&words).and_then(|triple| rustc.targets.get(&triple).cloned());
+    if let Some(flags) = &flags
+        && !rustc.native
+    {
+        // What flags say was looked at before cargo was started; profiles have some, too, with a nightly cargo.
+        let all: Vec<String> = words.iter().chain(flags).cloned().collect();
+        if processor::named(&all).is_some_and(|cpu| cpu == "native") {
+            return Err(super::run::Error::Native("-Ctarget-cpu=native".into()));
+        }
+    }
     Err(become_rustc(&rustc.program, arguments, flags.unwrap_or_default()).into())
 }
 
@@ -81,25 +94,30 @@ fn become_rustc(program: &Path, arguments: Vec<OsString>, flags: Vec<String>) ->
     Command::new(program).args(arguments).args(flags).exec()
 }
 
-/// The value of `--target`. cargo writes arguments to a file, one a line, where they are too many.
-fn target(arguments: &[OsString], read: &dyn Fn(&OsStr) -> io::Result<String>) -> io::Result<Option<String>> {
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let Some(word) = argument.to_str() else { continue };
-        if word == "--target" {
-            return Ok(rest.next().map(|triple| triple.to_string_lossy().into_owned()));
-        }
-        if let Some(triple) = word.strip_prefix("--target=") {
-            return Ok(Some(triple.to_owned()));
-        }
-        if let Some(path) = word.strip_prefix('@') {
-            let lines: Vec<OsString> = read(OsStr::new(path))?.lines().map(OsString::from).collect();
-            if let Some(triple) = target(&lines, &|_| Ok(String::new()))? {
-                return Ok(Some(triple));
-            }
+/// The arguments that are texts. cargo writes them to a file, one a line, where they are too many.
+fn words(arguments: &[OsString], read: &dyn Fn(&OsStr) -> io::Result<String>) -> io::Result<Vec<String>> {
+    let mut words = Vec::new();
+    for word in arguments.iter().filter_map(|argument| argument.to_str()) {
+        match word.strip_prefix('@') {
+            Some(path) => words.extend(read(OsStr::new(path))?.lines().map(str::to_owned)),
+            None => words.push(word.to_owned()),
         }
     }
-    Ok(None)
+    Ok(words)
+}
+
+/// The value of `--target`.
+fn target(words: &[String]) -> Option<String> {
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        if word == "--target" {
+            return rest.next().cloned();
+        }
+        if let Some(triple) = word.strip_prefix("--target=") {
+            return Some(triple.to_owned());
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -113,7 +131,7 @@ mod tests {
             Some("many") => Ok("--crate-name\nx\n--target\nb\n".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        target(&arguments, &read).unwrap()
+        target(&words(&arguments, &read).unwrap())
     }
 
     #[test]
@@ -122,6 +140,39 @@ mod tests {
         assert_eq!(found(&["--target=a"]), Some("a".into()));
         assert_eq!(found(&["@many"]), Some("b".into()));
         assert_eq!(found(&["--crate-name", "target", "-vV"]), None);
+    }
+
+    #[test]
+    fn this_machines_processor_is_refused_wherever_it_is_asked_for() {
+        let run = |native: bool, arguments: &[&str]| {
+            let targets =
+                [("a".to_owned(), Vec::new()), ("v3".to_owned(), vec!["-Ctarget-cpu=v3".to_owned()])];
+            let rustc = Rustc { program: "/no/such/rustc".into(), targets: targets.into(), native };
+            let environment = [(VARIABLE, serde_json::to_string(&rustc).unwrap())];
+            let environment = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            run(arguments.iter().map(OsString::from).collect(), &environment).unwrap_err().to_string()
+        };
+        for arguments in [
+            &["--target", "a", "-Ctarget-cpu=native"][..],
+            &["-C", "target-cpu=native", "--target=a"],
+            &["--target", "a", "-Ctarget-cpu=b", "--codegen", "target-cpu=native"],
+        ] {
+            let said = run(false, arguments);
+            assert!(
+                said.contains("`-Ctarget-cpu=native` compiles for the processor of this machine"),
+                "{said}"
+            );
+            assert!(run(true, arguments).contains("/no/such/rustc"));
+        }
+        // For the host, for another processor in the end, and for one that the platform promises.
+        for arguments in [
+            &["-Ctarget-cpu=native"][..],
+            &["--target", "b", "-Ctarget-cpu=native"],
+            &["--target", "a", "-Ctarget-cpu=native", "-Ctarget-cpu=b"],
+            &["--target", "v3", "-Ctarget-cpu=native"],
+        ] {
+            assert!(run(false, arguments).contains("/no/such/rustc"), "{arguments:?}");
+        }
     }
 
     #[test]
