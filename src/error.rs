@@ -7,8 +7,11 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Serialize;
+
+use crate::sys::fs;
 
 /// Declares [`ExitCode`] from one table, so that number, name and meaning can't drift apart.
 macro_rules! exit_codes {
@@ -148,7 +151,40 @@ pub fn describe(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    without_excerpts(text, &fs::leads_out)
+}
+
+/// What other programs say of a project's files may quote them. Where one of these is a link that leads out of its folder, no
+/// excerpt stays: whoever made the link may have no right to what is there.
+fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
+    // `12 | text`, `|` and the like, itself quoted behind `| `.
+    let is_excerpt = |line: &&str| {
+        let line = line.trim();
+        let line = line.strip_prefix("| ").unwrap_or(line).trim_start();
+        line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|')
+            || line.chars().all(|c| matches!(c, '^' | '-' | '~'))
+    };
+    if !text.lines().any(|line| is_excerpt(&line)) {
+        return text;
+    }
+    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '`' | '\'' | '"' | '(' | ')'));
+    let paths = words.map(|word| {
+        let path = word.trim_end_matches(|c: char| c.is_ascii_digit() || c == ':');
+        if path.starts_with('/') { path } else { "" }
+    });
+    let mut paths = paths.filter(|path| !path.is_empty());
+    let found = paths.find(|path| leads_out(Path::new(path))).map(str::to_owned);
+    match found {
+        Some(path) => {
+            let note = format!(
+                "  `{path}` is a link that leads out of its folder, and nothing of the file there is shown"
+            );
+            let lines: Vec<&str> =
+                text.lines().filter(|line| !is_excerpt(line)).chain([note.as_str()]).collect();
+            lines.join("\n")
+        }
+        None => text,
+    }
 }
 
 /// A place in a text, with what is wrong there.
@@ -190,6 +226,27 @@ mod tests {
         struct Inner(#[source] io::Error);
         let error = Outer(Inner(io::Error::other("disk")));
         assert_eq!(describe(&error), "outer\n  caused by: inner: disk");
+    }
+
+    #[test]
+    fn no_excerpt_of_a_file_elsewhere_stays() {
+        let leads_out = |path: &Path| path == Path::new("/p/Cargo.lock");
+        let hidden = |text: &str| without_excerpts(text.to_owned(), &leads_out);
+        for text in [
+            "cargo cannot read `/p/Cargo.toml`\n  | error: cannot parse /p/Cargo.lock\n  | \n  |   1 | root:hidden\n  |     |   ^",
+            "cannot parse '/p/Cargo.lock': error at line 1\n  |\n1 | root:hidden\n  |   ^\n  no value",
+            "error\n --> /p/Cargo.lock:1:24\n  |\n1 | root:hidden",
+        ] {
+            let shown = hidden(text);
+            assert!(
+                !shown.contains('^')
+                    && !shown.contains("hidden")
+                    && shown.contains("`/p/Cargo.lock` is a link"),
+                "{shown}"
+            );
+            assert_eq!(hidden(&text.replace("Cargo.lock", "own")), text.replace("Cargo.lock", "own"));
+        }
+        assert!(hidden("/p/Cargo.lock cannot be read").ends_with("read"));
     }
 
     #[test]

@@ -378,4 +378,16 @@ fn a_link_out_of_the_project_shows_nothing_of_its_file() {
         let linked = build().fails(code, &[name]);
         assert!(!linked.stderr.contains("hidden"), "{}\n{}", own.stderr, linked.stderr);
     }
+    // What cargo and rustup say of theirs.
+    for name in [".cargo/config.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        let project = Project::quick("app");
+        fs::create_dir(project.path(".cargo")).expect("a folder of the test");
+        fs::remove_file(project.path(name)).ok();
+        std::os::unix::fs::symlink(&secret, project.path(name)).expect("our own file");
+        let linked = project.build().run();
+        assert!(!linked.status.success() && linked.stderr.contains(name), "{}", linked.describe());
+        assert!(!linked.stderr.contains("hidden"), "{}", linked.describe());
+        let json = project.build().words("--progress json").run();
+        assert!(!json.stderr.contains("hidden"), "{}", json.describe());
+    }
 }
