@@ -63,9 +63,14 @@ pub(super) struct Machine {
     pub(super) promise: Vec<String>,
     extensions: Vec<Extension>,
     patterns: Vec<Pattern>,
-    /// For each value of an instruction's highest byte the patterns that it may have.
+    /// For each value of an instruction's highest bits the patterns that it may have.
     buckets: Vec<Vec<u16>>,
 }
+
+/// As many of an instruction's highest bits choose the patterns to compare it with: so many that mostly there are none.
+const CHOOSING: u32 = 11;
+/// Where these are in a number of 48 bits.
+const CHOSEN: u32 = 48 - CHOOSING;
 
 #[derive(Clone, Debug)]
 struct Extension {
@@ -108,12 +113,20 @@ impl Machine {
             let level = extension.level.unwrap_or(BEYOND_ALL);
             extensions.push(Extension { name: extension.name, features: extension.features, level });
         }
-        let highest = |wanted: u64| {
-            let fits = |pattern: &Pattern| (pattern.value ^ wanted << 40) & pattern.mask & 0xff << 40 == 0;
-            let numbers = (0_u16..).zip(&patterns).filter(|(_, pattern)| fits(pattern));
-            numbers.map(|(number, _)| number).collect()
-        };
-        let buckets = (0..256).map(highest).collect();
+        let mut buckets = vec![Vec::new(); 1 << CHOOSING];
+        for (number, pattern) in (0_u16..).zip(&patterns) {
+            let open = !(pattern.mask >> CHOSEN) & ((1 << CHOOSING) - 1);
+            // All that the open bits may be, downwards to none.
+            let mut bits = open;
+            loop {
+                let bucket = usize::try_from(pattern.value >> CHOSEN | bits).unwrap_or(0);
+                buckets[bucket].push(number);
+                if bits == 0 {
+                    break;
+                }
+                bits = (bits - 1) & open;
+            }
+        }
         Self { number: data.number, promise: data.promise, extensions, patterns, buckets }
     }
 
@@ -137,6 +150,22 @@ impl Machine {
         Some(step)
     }
 
+    /// How long the instruction is that some bytes begin with, and whether it may be beyond the least processor: all that
+    /// the look through all code needs.
+    #[inline]
+    pub(super) fn skim(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+        let size = match self.number {
+            X86 => return x86::skim(bytes, false),
+            X86_64 => return x86::skim(bytes, true),
+            A64 => 4,
+            PPC64 => ppc64::size(*bytes.get(3)?),
+            S390 => s390::size(*bytes.first()?),
+            RISCV => riscv::size(*bytes.first()?),
+            _ => return None,
+        };
+        (size <= bytes.len()).then(|| (size, self.pattern(bytes, size) != 0))
+    }
+
     /// An instruction as patterns have it: its highest byte is that of 48 bits.
     fn number(&self, bytes: &[u8], size: usize) -> Option<u64> {
         let word = match (self.number, size) {
@@ -156,7 +185,10 @@ impl Machine {
     /// One more than the number of the pattern that an instruction has; 0 for none.
     fn pattern(&self, bytes: &[u8], size: usize) -> u16 {
         let Some(word) = self.number(bytes, size) else { return 0 };
-        let bucket = &self.buckets[usize::try_from(word >> 40 & 0xff).unwrap_or(0)];
+        let bucket = &self.buckets[usize::try_from(word >> CHOSEN).unwrap_or(0)];
+        if bucket.is_empty() {
+            return 0;
+        }
         let fits = |number: &&u16| {
             let pattern = &self.patterns[usize::from(**number)];
             word & pattern.mask == pattern.value

@@ -136,11 +136,11 @@ fn reads_about_processor(parsed: &Parsed<'_>) -> bool {
 /// True if there is any instruction beyond the least processor.
 fn has_any(regions: &[functions::Region<'_>], machine: &'static Machine) -> bool {
     regions.iter().any(|region| {
-        let (mut at, mut state) = (0, State::default());
+        let mut at = 0;
         while let Some(code) = region.bytes.get(at..).filter(|code| !code.is_empty()) {
-            match machine.step(code, 0, &mut state) {
-                Some(step) if step.candidate != 0 && machine.level(code) > 1 => return true,
-                Some(step) => at += usize::from(step.size),
+            match machine.skim(code) {
+                Some((_, true)) if machine.level(code) > 1 => return true,
+                Some((size, _)) => at += size,
                 None => at += 1,
             }
         }

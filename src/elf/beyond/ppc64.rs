@@ -8,10 +8,14 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
+/// How long an instruction is whose highest byte this is: those with a prefix, since version 3.1, have eight bytes.
+pub(super) fn size(highest: u8) -> usize {
+    if highest >> 2 == 1 { 8 } else { 4 }
+}
+
 pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
     let opcode = word >> 26;
-    // Instructions with a prefix, since version 3.1.
-    let mut step = Step::new(if opcode == 1 { 8 } else { 4 });
+    let mut step = Step::new(size((word >> 24) as u8));
     let (absolute, links) = (word & 2 != 0, word & 1 != 0);
     let relative =
         |offset: i64| if absolute { offset.cast_unsigned() } else { address.wrapping_add_signed(offset) };

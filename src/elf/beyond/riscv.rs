@@ -8,6 +8,11 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
+/// How long an instruction is that begins with a byte.
+pub(super) fn size(first: u8) -> usize {
+    if first & 3 == 3 { 4 } else { 2 }
+}
+
 /// An instruction; those of two bytes stand in the lower half.
 pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
     if word & 3 != 3 {

@@ -8,14 +8,19 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
-/// An instruction, whose bytes stand at the upper end of 48 bits.
-pub(super) fn step(bytes: &[u8], address: u64, state: &mut State) -> Option<Step> {
-    let first = *bytes.first()?;
-    let size = match first >> 6 {
+/// How long an instruction is that begins with a byte.
+pub(super) fn size(first: u8) -> usize {
+    match first >> 6 {
         0 => 2,
         3 => 6,
         _ => 4,
-    };
+    }
+}
+
+/// An instruction, whose bytes stand at the upper end of 48 bits.
+pub(super) fn step(bytes: &[u8], address: u64, state: &mut State) -> Option<Step> {
+    let first = *bytes.first()?;
+    let size = size(first);
     let code = bytes.get(..size)?;
     let mut step = Step::new(size);
     let byte = |at: usize| u32::from(code.get(at).copied().unwrap_or(0));
