@@ -208,13 +208,50 @@ pub fn io_hint(error: &io::Error) -> Option<String> {
     match ExitCode::of_io(error) {
         ExitCode::DiskFull => Some("free some space, or point the output or the cache elsewhere".into()),
         ExitCode::ReadOnly => Some("choose a place that you may write to with --output".into()),
-        _ => None,
+        _ => match number_of(error) {
+            Some(ENFILE | EMFILE) => Some("allow more open files: ulimit -n 4096".into()),
+            Some(EAGAIN) => {
+                Some("allow more threads: ulimit -u, or the container's limit of processes".into())
+            }
+            _ => None,
+        },
     }
+}
+
+/// Linux's numbers, the same on every architecture that xbuild runs on.
+const EAGAIN: i32 = 11;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// The system's number of an error, also where others have put words around it.
+fn number_of(error: &io::Error) -> Option<i32> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(number);
+        }
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_the_system_have_a_hint_whoever_has_put_words_around_them() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("a file: {0}")]
+        struct Named(#[source] io::Error);
+        let error = io::Error::other(Named(io::Error::from_raw_os_error(EMFILE)));
+        assert_eq!(io_hint(&error).as_deref(), Some("allow more open files: ulimit -n 4096"));
+        let error = io::Error::from_raw_os_error(EAGAIN);
+        assert!(io_hint(&error).is_some_and(|hint| hint.contains("ulimit -u")));
+    }
 
     #[test]
     fn causes_are_told_once() {

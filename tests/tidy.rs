@@ -32,6 +32,8 @@ struct Rule {
 
 /// The only places with ambient access, beside the programs' `main`.
 const AMBIENT: &[&str] = &["src/sys/", "src/bin/"];
+/// A server of the tests'.
+const LOOPBACK: &str = "src/sys/loopback.rs";
 /// The only place that writes to the terminal, with the views of the event stream.
 const PRINTING: &[&str] = &["src/cli/", "src/bin/", "src/report/"];
 /// The rooms that compute and do nothing else.
@@ -48,6 +50,17 @@ const RULES: &[Rule] = &[
         },
         breaks: ("src/a.rs", "// Runs under QEMU.\n"),
         keeps: ("src/a.rs", "// Runs nowhere.\n"),
+    },
+    Rule {
+        name: "threads are started in ways that tell when there are none",
+        find: |source| {
+            let panics = ["thread::spawn(", "scope.spawn("];
+            let has = |line: &str| panics.iter().any(|call| line.contains(call));
+            let product = |_: &(usize, &str)| !source.path.ends_with("tests.rs") && source.path != LOOPBACK;
+            lines(&source.code).filter(product).filter(|(_, line)| has(line)).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "fn a() { std::thread::scope(|scope| scope.spawn(|| ())); }\n"),
+        keeps: ("src/a.rs", "fn a() { std::thread::scope(|scope| threads::begin(scope, || ())); }\n"),
     },
     Rule {
         name: "files, environment, processes, sockets and clocks are reached through `sys` only",

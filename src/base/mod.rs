@@ -34,6 +34,7 @@ use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
+use crate::sys::threads;
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -315,15 +316,10 @@ impl Bases {
                         }),
                         None => resolver.resolve(wanted),
                     };
-                    (wanted.platform.clone(), scope.spawn(resolve))
+                    (wanted.platform.clone(), threads::begin(scope, resolve))
                 })
                 .collect();
-            running
-                .into_iter()
-                .map(|(platform, thread)| {
-                    (platform, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                })
-                .collect()
+            running.into_iter().map(|(platform, task)| (platform, task.join())).collect()
         })
     }
 }

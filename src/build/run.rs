@@ -28,6 +28,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
+use crate::sys::threads::{self, Task};
 use crate::toolchain::zig::Zig;
 
 /// How often the coordinator looks whether the work has ended without a word.
@@ -145,9 +146,8 @@ impl Work<'_> {
         let mut assembling: usize = 0;
         let mut fatal = None;
         while !slots.is_empty() || assembling > 0 {
-            let Some(message) = next(&inbox, || {
-                assembling == 0 && threads.iter().all(std::thread::ScopedJoinHandle::is_finished)
-            }) else {
+            let Some(message) = next(&inbox, || assembling == 0 && threads.iter().all(Task::is_finished))
+            else {
                 break;
             };
             let mut failed: Vec<(Platform, BuildError)> = Vec::new();
@@ -235,9 +235,9 @@ impl Work<'_> {
         scope: &'scope Scope<'scope, 'env>,
         sender: Sender<Message>,
         cancel: &Cancel,
-    ) -> std::thread::ScopedJoinHandle<'scope, ()> {
+    ) -> Task<'scope, ()> {
         let cancel = cancel.clone();
-        scope.spawn(move || {
+        threads::begin(scope, move || {
             let result = self.compile_all(&sender, &cancel);
             sender.send(Message::Compiled(result)).ok();
         })
@@ -336,9 +336,9 @@ impl Work<'_> {
         libraries: BTreeSet<String>,
         sender: Sender<Message>,
         cancel: &Cancel,
-    ) -> std::thread::ScopedJoinHandle<'scope, ()> {
+    ) -> Task<'scope, ()> {
         let (platform, cancel) = (platform.clone(), cancel.clone());
-        scope.spawn(move || {
+        threads::begin(scope, move || {
             let Some(Ok(resolved)) = self.probe.resolved.get(&platform) else { return };
             let request = FetchRequest {
                 platform: &platform,

@@ -26,11 +26,11 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::compile::wrapper;
-use crate::error::{ExitCode, Explain};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::env::Environment;
-use crate::sys::process;
+use crate::sys::{process, threads};
 
 use arguments::Arguments;
 use view::View;
@@ -119,9 +119,12 @@ pub(crate) enum CliError {
     /// The folder that the user stands in is gone.
     #[error("the current folder cannot be found: {0}")]
     CurrentFolder(std::io::Error),
-    /// Ctrl-C can't be caught.
+    /// The system has no more threads: for the work, or to listen to Ctrl-C.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+    /// Ctrl-C can't be caught for another reason.
     #[error("cannot listen to Ctrl-C: {0}")]
-    Signals(#[from] ctrlc::Error),
+    Signals(ctrlc::Error),
 }
 
 impl Explain for CliError {
@@ -136,9 +139,10 @@ impl Explain for CliError {
             | Self::NoDestination => ExitCode::Usage,
             Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
             Self::Metadata { .. } | Self::Progress { .. } => ExitCode::Config,
-            Self::SourceFile(error) | Self::Stdout(error) | Self::CurrentFolder(error) => {
-                ExitCode::of_io(error)
-            }
+            Self::SourceFile(error)
+            | Self::Stdout(error)
+            | Self::CurrentFolder(error)
+            | Self::Threads(error) => ExitCode::of_io(error),
             Self::Signals(_) => ExitCode::Internal,
         }
     }
@@ -161,7 +165,8 @@ impl Explain for CliError {
             }
             Self::Metadata { .. } => Some("take what `xbuild --metadata-file` or docker buildx wrote".into()),
             Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
-            Self::SourceFile(_) | Self::Stdout(_) | Self::Signals(_) => None,
+            Self::SourceFile(error) | Self::Stdout(error) | Self::Threads(error) => io_hint(error),
+            Self::Signals(_) => None,
         }
     }
 }
@@ -232,15 +237,21 @@ fn listen() -> Result<Cancel, Failure> {
             process::kill_all_and_exit(ExitCode::Interrupted.number());
         }
         handle.interrupt();
-        std::thread::spawn(|| {
+        let watch = || {
             clock::sleep(PATIENCE);
             // To a terminal that is gone nothing can be said, and the exit code tells the same.
             writeln!(std::io::stderr(), "error: interrupted; the work did not stop by itself and was ended")
                 .ok();
             process::kill_all_and_exit(ExitCode::Interrupted.number());
-        });
+        };
+        // Where there is no thread for it, the second one still ends all.
+        std::thread::Builder::new().spawn(watch).ok();
     })
-    .map_err(CliError::from)?;
+    .map_err(|error| match error {
+        ctrlc::Error::System(error) => CliError::Threads(error),
+        other => CliError::Signals(other),
+    })?;
+    threads::start_pool().map_err(CliError::Threads)?;
     Ok(cancel)
 }
 

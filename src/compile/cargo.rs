@@ -251,7 +251,7 @@ impl Run<'_> {
             let limits: Vec<(usize, Duration)> =
                 units.iter().filter_map(|unit| Some((*unit, request.units[*unit].limit?))).collect();
             if !limits.is_empty() {
-                scope.spawn(|| {
+                let watch = || {
                     let limits = limits;
                     while !ended.load(Ordering::SeqCst) {
                         let over = overdue(&limits, prepared.started.elapsed(), &missing);
@@ -262,7 +262,10 @@ impl Run<'_> {
                         }
                         clock::sleep(WATCH);
                     }
-                });
+                };
+                thread::Builder::new()
+                    .spawn_scoped(scope, watch)
+                    .map_err(|source| ProcessError::Start { program: "cargo".into(), source })?;
             }
             let result = command.lines(&cancel, |line| match line {
                 Line::Stdout(bytes) => self.message(&bytes, units, &missing, &mut log),

@@ -428,8 +428,10 @@ pub fn compile(
     let primer = cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        scope.spawn(|| cargo::prime_all(request, &prepared, &primer, reporter));
-        scope.spawn(|| watch::follow(&books, &ended, reporter));
+        // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
+        let start = || std::thread::Builder::new();
+        start().spawn_scoped(scope, || cargo::prime_all(request, &prepared, &primer, reporter)).ok();
+        start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let result = cargo::run_all(request, &prepared, cancel, reporter, on_product);
         // Whatever is still being primed nobody waits for any more.
         primer.interrupt();

@@ -16,6 +16,7 @@ use super::sources::{Mirror, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
+use crate::sys::threads::{self, Task};
 use crate::sys::{clock, fs};
 
 /// More than any index unpacks to, in bytes, where the release does not tell.
@@ -90,11 +91,9 @@ impl Archive {
             Ok(Suite { source, release })
         };
         let suites: Vec<Result<Suite, Error>> = std::thread::scope(|scope| {
-            let running: Vec<_> = sources.iter().map(|source| scope.spawn(|| verify(source))).collect();
-            running
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            let running: Vec<_> =
+                sources.iter().map(|source| threads::begin(scope, || verify(source))).collect();
+            running.into_iter().map(Task::join).collect()
         });
         Ok(Self {
             suites: suites.into_iter().collect::<Result<_, _>>()?,

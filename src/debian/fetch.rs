@@ -18,7 +18,7 @@ use super::sources::{Mirror, MirrorOrigin, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download, DownloadError};
-use crate::sys::{clock, fs};
+use crate::sys::{clock, fs, threads};
 
 /// A release is 150 KB; anything near this is none.
 const RELEASE_LIMIT: u64 = 16 << 20;
@@ -253,7 +253,7 @@ impl Access<'_> {
         let failures = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..CONNECTIONS.min(wanted.len()) {
-                scope.spawn(|| {
+                threads::begin(scope, || {
                     while !failed.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(one) = wanted.get(at) else { break };

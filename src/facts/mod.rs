@@ -25,6 +25,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
+use crate::sys::threads;
 use crate::toolchain::rust::{self, Rust, Standard};
 use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
@@ -268,12 +269,12 @@ pub fn gather(
     let bases = Bases::new(&settings.machine, &settings.named, environment);
     // Bases wait for the network, the rest for cargo and git.
     thread::scope(|scope| {
-        let resolving = scope.spawn(|| {
+        let resolving = threads::begin(scope, || {
             let resolve = || bases.resolve_all(settings, pins, client, cancel, reporter);
             bases.registries().telling(reporter, resolve)
         });
         let local = gather_local(settings, pins, environment, cancel, reporter);
-        let resolved = resolving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let resolved = resolving.join();
         tell_releases(&resolved, reporter);
         let (rust, configuration, graph, mut facts) = match local {
             Err(error) if error.exit_code() == ExitCode::TimedOut => {

@@ -159,11 +159,9 @@ fn verify_file(path: &Path, descriptor: &Descriptor, cancel: &Cancel) -> Result<
     let mut piece = vec![0; 256 * 1024];
     loop {
         cancel.check()?;
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(count) => hasher.update(&piece[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+        match fs::read_piece(&mut file, &mut piece)? {
+            0 => break,
+            count => hasher.update(&piece[..count]),
         }
     }
     check_digest(descriptor, path, &hasher.finish())

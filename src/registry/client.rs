@@ -183,11 +183,13 @@ impl Client {
         // Hung up when the work is done, also where it panics.
         let (working, done) = mpsc::channel::<()>();
         let result = thread::scope(|scope| {
-            scope.spawn(move || {
+            let listen = move || {
                 while done.recv_timeout(LISTEN) == Err(RecvTimeoutError::Timeout) {
                     self.tell(reporter);
                 }
-            });
+            };
+            // Where there is no thread for it, all is reported at the end.
+            thread::Builder::new().spawn_scoped(scope, listen).ok();
             let _working = working;
             work()
         });

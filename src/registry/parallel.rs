@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::threads::{self, Task};
 
 /// Does a piece of work for every item, `at_once` at a time, and gives the results in the order of the items. When one
 /// fails, no further one is begun, those that run are stopped, and the failure of the first item that has one of its
@@ -34,11 +35,8 @@ pub fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
         }
     };
     let mut results: Vec<(bool, usize, Result<R, E>)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..at_once.min(items.len())).map(|_| scope.spawn(worker)).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().flat_map(join).collect()
+        let threads: Vec<_> = (0..at_once.min(items.len())).map(|_| threads::begin(scope, &worker)).collect();
+        threads.into_iter().flat_map(Task::join).collect()
     });
     cancel.check()?;
     results.sort_by_key(|(stopped, index, _)| (*stopped, *index));

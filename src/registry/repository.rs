@@ -407,7 +407,7 @@ fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -
     let mut done = 0;
     loop {
         cancel.check()?;
-        match file.read(&mut buffer)? {
+        match fs::read_piece(&mut file, &mut buffer)? {
             0 => return Ok(done),
             count => {
                 hasher.update(&buffer[..count]);

@@ -3,7 +3,7 @@
 //! One client for packages and toolchains. Registries have their own (`registry`), for they speak a protocol;
 //! this one only gets files whose digest is known or whose content is signed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -436,7 +436,7 @@ pub fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     loop {
-        match file.read(&mut buffer)? {
+        match fs::read_piece(&mut file, &mut buffer)? {
             0 => return Ok(hasher.finalize().into()),
             count => hasher.update(&buffer[..count]),
         }

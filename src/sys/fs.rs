@@ -95,6 +95,16 @@ pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".xbuild-").tempfile_in(folder)
 }
 
+/// Reads once, as often as that is interrupted.
+pub fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// A new temporary folder in `folder`.
 pub fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(".xbuild-").tempdir_in(folder)

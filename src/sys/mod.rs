@@ -14,3 +14,4 @@ pub mod http;
 pub(crate) mod loopback;
 pub mod process;
 pub mod staging;
+pub mod threads;

@@ -277,7 +277,8 @@ impl Command {
             // A program that does not read it may have ended already; its status says what it thought of that.
             stdin.write_all(&self.input).ok();
         }
-        let lines = listen(&mut child.0, self.most);
+        let lines = listen(&mut child.0, self.most)
+            .map_err(|source| ProcessError::Start { program: self.program.clone(), source })?;
         let mut exited: Option<(ExitStatus, Instant)> = None;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -452,27 +453,31 @@ impl Running {
 
 /// Reads both pipes on threads of their own. On standard error a line also ends at a carriage return: so do
 /// those that a program draws over and over.
-fn listen(child: &mut Child, most: Option<u64>) -> Receiver<Line> {
+fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<Line>> {
     let (sender, receiver) = mpsc::sync_channel(1024);
     let start = |pipe: Option<Box<dyn Read + Send>>, ends: &'static [u8], wrap: fn(Vec<u8>) -> Line| {
-        let Some(pipe) = pipe else { return };
+        let Some(pipe) = pipe else { return Ok(()) };
         let sender = sender.clone();
         let pipe = pipe.take(most.unwrap_or(u64::MAX));
-        thread::spawn(move || {
+        let read = move || {
             // A pipe that cannot be read has ended.
             split(BufReader::new(pipe), ends, &mut |line| sender.send(wrap(line)).is_ok()).ok();
-        });
+        };
+        thread::Builder::new().spawn(read).map(drop)
     };
-    start(child.stdout.take().map(|pipe| Box::new(pipe) as _), b"\n", Line::Stdout);
-    start(child.stderr.take().map(|pipe| Box::new(pipe) as _), b"\n\r", Line::Stderr);
-    receiver
+    start(child.stdout.take().map(|pipe| Box::new(pipe) as _), b"\n", Line::Stdout)?;
+    start(child.stderr.take().map(|pipe| Box::new(pipe) as _), b"\n\r", Line::Stderr)?;
+    Ok(receiver)
 }
 
 /// Hands over what stands between line ends, until nobody wants more. `\r\n` is one end, not two.
 fn split(mut pipe: impl BufRead, ends: &[u8], send: &mut dyn FnMut(Vec<u8>) -> bool) -> io::Result<()> {
     let (mut line, mut after_return) = (Vec::new(), false);
     loop {
-        let buffer = pipe.fill_buf()?;
+        let buffer = match pipe.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
         if buffer.is_empty() {
             break;
         }

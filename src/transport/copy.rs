@@ -1,6 +1,6 @@
 //! Writing an image to where it should go: every document and blob is verified on its way.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -312,7 +312,7 @@ impl Opener<'_> {
             if let Item::Blob(descriptor) | Item::Entry(descriptor) = item {
                 let mut start = [0; 1];
                 let mut blob = source.entry(&descriptor)?;
-                blob.read(&mut start).map_err(|error| blob.explain(error))?;
+                fs::read_piece(&mut blob, &mut start).map_err(|error| blob.explain(error))?;
             }
         }
         let writer = LayoutWriter::open(&absolute(path), self.cancel)?;

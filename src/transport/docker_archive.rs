@@ -17,6 +17,7 @@ use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
+use crate::sys::fs;
 
 const MANIFEST: &str = "manifest.json";
 /// What is unpacked of layers that are compressed as no image's are, in bytes of all of them.
@@ -220,7 +221,7 @@ impl DockerArchive {
         let mut piece = vec![0; 256 * 1024];
         loop {
             cancel.check()?;
-            match bytes.read(&mut piece).map_err(io)? {
+            match fs::read_piece(&mut bytes, &mut piece).map_err(io)? {
                 0 => return Ok(Stored { media_type, size, digest: Some(hasher.finish()), place }),
                 count => hasher.update(&piece[..count]),
             }

@@ -1,6 +1,6 @@
 //! What an image can be in, and how a blob of it is read there.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::docker_archive::DockerArchive;
@@ -48,7 +48,10 @@ impl Kind {
         match self {
             Self::Layout(layout) => {
                 let path = layout.blob(digest);
-                let metadata = fs::metadata(&path).map_err(|_| missing(&path))?;
+                let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => missing(&path),
+                    _ => ReadError::Io(error),
+                })?;
                 // Also what is no regular file: opening a pipe would wait for its other end.
                 if !metadata.is_file() {
                     return Err(missing(&path));

@@ -190,7 +190,7 @@ fn is_id(name: &str) -> bool {
 }
 
 fn layout(path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), TransportError> {
-    if !path.exists() {
+    if !path.try_exists().map_err(|source| TransportError::Io { shown: shown.to_owned(), source })? {
         return Err(TransportError::Missing(path.display().to_string()));
     }
     let damaged = |source| TransportError::damaged(shown, source);

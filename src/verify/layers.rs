@@ -50,6 +50,7 @@ pub(super) fn read(
         Ok((packing, whole)) => {
             found = Some(packing);
             decoded(whole, |tar| scan_to_end(tar, algorithm, Limits::LAYER, cancel))
+                .map_err(|error| TransportError::Io { shown: source.shown().to_owned(), source: error })?
         }
         Err(error) => Err(StreamError::of(error)),
     };
@@ -94,10 +95,10 @@ pub(super) fn read(
 
 /// Decompresses a blob on a thread of its own, while `with` reads what comes out: decompressing takes as long as all the
 /// rest, and an image may have one large layer and little else.
-fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> T {
+fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Result<T> {
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(QUEUE);
-        scope.spawn(move || {
+        thread::Builder::new().spawn_scoped(scope, move || {
             let outcome = archive::unpack(blob).and_then(|(_, mut tar)| {
                 loop {
                     let mut piece = Vec::with_capacity(PIECE);
@@ -111,8 +112,8 @@ fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> T {
             if let Err(error) = outcome {
                 send.send(Err(error)).ok();
             }
-        });
-        with(Pieces { receive, piece: Vec::new(), at: 0 })
+        })?;
+        Ok(with(Pieces { receive, piece: Vec::new(), at: 0 }))
     })
 }
 

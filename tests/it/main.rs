@@ -44,6 +44,7 @@ mod remote_images;
 mod repro;
 mod service;
 mod support;
+mod system_faults;
 mod transports;
 mod traps;
 mod verify;

@@ -119,7 +119,7 @@ pub(super) fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8
     let mut received = 0;
     loop {
         let mut buffer = vec![0; CHUNK];
-        let message = match reader.read(&mut buffer) {
+        let message = match fs::read_piece(&mut reader, &mut buffer) {
             Ok(0) => match expected {
                 Some(expected) if received < expected => Err(HttpError::Broken(format!(
                     "the connection ended after {received} of {expected} bytes"

@@ -3,7 +3,6 @@
 //! These know what we do not: which index the user, the company or the CI has configured, and how to log in
 //! there. Only the download is theirs; the bytes are checked against the pinned digest before they are used.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -129,7 +128,8 @@ fn watched(
     let what = format!("zig {}", ZigData::get().version);
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        // Where there is no thread for it, nobody is told how far it has got.
+        let watch = || {
             let mut last = 0;
             while !ended.load(Ordering::SeqCst) {
                 let done = size(folder).min(package.size);
@@ -139,7 +139,8 @@ fn watched(
                 }
                 clock::sleep(Duration::from_millis(100));
             }
-        });
+        };
+        thread::Builder::new().spawn_scoped(scope, watch).ok();
         let result = command.text(cancel).map(drop);
         ended.store(true, Ordering::SeqCst);
         if result.is_ok() {
@@ -169,7 +170,7 @@ fn check(wheel: &Path, package: &Package, cancel: &Cancel) -> Result<(), WayErro
     let mut buffer = vec![0; 256 * 1024];
     loop {
         cancel.check()?;
-        match file.read(&mut buffer)? {
+        match fs::read_piece(&mut file, &mut buffer)? {
             0 => break,
             count => hash.update(&buffer[..count]),
         }

@@ -1,6 +1,5 @@
 //! The official archive, checked by the project's signature.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ pub(super) fn verify(
     let mut buffer = vec![0; 256 * 1024];
     loop {
         cancel.check()?;
-        match file.read(&mut buffer)? {
+        match fs::read_piece(&mut file, &mut buffer)? {
             0 => break,
             count => verifier.update(&buffer[..count]),
         }

@@ -1,0 +1,64 @@
+//! Threads where the system may have no more: containers and CI jobs often bound how many there are.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+/// Work that was begun.
+#[derive(Debug)]
+pub enum Task<'scope, T> {
+    /// It runs.
+    Running(ScopedJoinHandle<'scope, Option<T>>),
+    /// It is done.
+    Done(Option<T>),
+}
+
+impl<T> Task<'_, T> {
+    /// True if it is done.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Self::Running(thread) => thread.is_finished(),
+            Self::Done(_) => true,
+        }
+    }
+
+    /// Waits for its result.
+    pub fn join(self) -> T {
+        let result = match self {
+            Self::Running(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Self::Done(result) => result,
+        };
+        result.expect("one of both takes the work, and only one")
+    }
+}
+
+/// Does a piece of work on a thread of its own, or here and now where no thread can be had: for work that waits for nobody
+/// who would have to go on meanwhile.
+pub fn begin<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: W,
+) -> Task<'scope, T> {
+    // A thread that cannot be started takes its work with it.
+    let work = Arc::new(Mutex::new(Some(work)));
+    let theirs = Arc::clone(&work);
+    match Builder::new().spawn_scoped(scope, move || take(&theirs).map(|work| work())) {
+        Ok(thread) => Task::Running(thread),
+        Err(_) => Task::Done(take(&work).map(|work| work())),
+    }
+}
+
+fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Starts the threads that share the work of all cores, once for the whole process.
+pub fn start_pool() -> io::Result<()> {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*started {
+        rayon::ThreadPoolBuilder::new().build_global().map_err(io::Error::other)?;
+        *started = true;
+    }
+    Ok(())
+}
