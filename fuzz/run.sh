@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 
 seconds=${1:-600}
 [ $# -gt 0 ] && shift
-if [ $# -gt 0 ]; then targets=("$@"); else targets=(elf cache layers disk documents layouts names config kubernetes index deb registry); fi
+if [ $# -gt 0 ]; then targets=("$@"); else targets=(elf cache layers disk documents layouts names config kubernetes index deb registry lock cache_records); fi
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

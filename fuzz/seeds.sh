@@ -61,6 +61,19 @@ case $1 in
         printf 'a: xbuild://front # ours\nb: [&x "xbuild://back", *x]\nimages:\n- name: app\n  newName: xbuild://app\n  digest: x\ndata:\n  f: |\n    image: xbuild://c\n' >seed-yaml
         printf '{"image":"xbuild:\\/\\/a","args":["--x=xbuild://b"]}' >seed-json
         ;;
+    lock) cp ../../../src/lock/snapshots/xbuild.lock seed-lock ;;
+    cache_records)
+        digest="sha256:$(printf '%064d' 0)"
+        printf '\0{"diff-id":"%s","size":1,"opaque":["a"],"whiteouts":["b"],"entries":[["etc",{"put":{"kind":"directory","mode":493}}],["etc/a",{"link":"etc/b"}]]}' "$digest" >seed-index
+        printf '\1{"packages":[{"name":"libc6","version":"2.36-9","pool":"debian","path":"pool/a.deb","sha256":"%064d","size":10,"installed_size":1,"why":"x","libraries":[]}],"lacking":{}}' 0 >seed-answer
+        printf '\2{"descriptor":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":1},"diff-id":"%s","environment":["A=1"],"folders":["etc"],"unrun":[]}' "$digest" "$digest" >seed-base
+        # What the tests have kept, if they ran.
+        for file in ../../../target/tmp/cache/xbuild/rootfs/*; do
+            [ "$(ls seed-kept-* 2>/dev/null | wc -l)" -lt 8 ] || break
+            [ -f "$file" ] && [ "$(stat -c %s "$file")" -lt 100000 ] || continue
+            { printf '\0'; tail -n +2 "$file"; } >"seed-kept-${file##*/}"
+        done
+        ;;
     config) cp ../../../docs/xbuild.example.toml seed-example ;;
     index)
         printf 'Package: libc6\nVersion: 2.36-9\nArchitecture: amd64\nDepends: libgcc-s1 (>= 3) | a, b:any\nProvides: x (= 1)\nFilename: pool/a.deb\nSize: 10\nSHA256: %064d\n\n' 0 >seed-index

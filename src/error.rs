@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::sys::fs;
+use crate::sys::store::CacheFault;
 
 /// Declares [`ExitCode`] from one table, so that number, name and meaning can't drift apart.
 macro_rules! exit_codes {
@@ -82,6 +83,7 @@ exit_codes! {
     45 CorruptImage "corrupt-image" "A document or blob of an image is missing, truncated or altered.";
     46 Engine "engine" "podman or Docker is missing, does not answer or refuses.";
     47 Kubectl "kubectl" "kubectl is missing, or has not applied the manifests.";
+    48 Cache "cache" "xbuild's cache is another user's, may be written to by others, or is read-only and lacks something.";
     50 Unauthorized "unauthorized" "A registry or a proxy wants credentials, or refuses those it got.";
     51 Denied "denied" "The credentials for a registry are not good for what was asked.";
     52 NotFound "not-found" "A registry has no such repository, tag or blob.";
@@ -97,9 +99,12 @@ impl ExitCode {
         self as u8
     }
 
-    /// The code for an IO failure: a full disk and a read-only place have their own.
+    /// The code for an IO failure: a full disk, a read-only place and the cache have their own.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
+        if CacheFault::of(error).is_some() {
+            return Self::Cache;
+        }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly,
@@ -205,6 +210,9 @@ pub struct Snippet {
 /// The hint for an IO failure, shared by every room that writes files.
 #[must_use]
 pub fn io_hint(error: &io::Error) -> Option<String> {
+    if let Some(fault) = CacheFault::of(error) {
+        return Some(fault.hint());
+    }
     match ExitCode::of_io(error) {
         ExitCode::DiskFull => Some("free some space, or point the output or the cache elsewhere".into()),
         ExitCode::ReadOnly => Some("choose a place that you may write to with --output".into()),

@@ -84,7 +84,6 @@ const RULES: &[Rule] = &[
                 "rustix",
                 "ureq",
                 "rustls_native_certs",
-                "reflink_copy",
             ];
             if within(source, AMBIENT) { Vec::new() } else { mentions(source, &ambient) }
         },

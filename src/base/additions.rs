@@ -19,7 +19,7 @@ use crate::report::Reporter;
 use crate::rootfs::{self, Kind, Node, Root};
 use crate::settings::{Machine, PlatformSettings};
 use crate::sys::cancel::Cancel;
-use crate::sys::fs;
+use crate::sys::store;
 
 /// Why packages cannot be added to an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -185,11 +185,9 @@ pub(super) fn lay(
     }
     let identity = identity(&packages, &base);
     let folder = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
-    fs::create_dir_all(&folder)?;
-    let _lock = fs::lock(&folder, cancel, || ())?;
-    let kept = if let Some(kept) = apt::recall(&folder)? {
-        kept
-    } else {
+    store::folder(&folder)?;
+    let _lock = store::lock(&folder, cancel)?;
+    let kept = apt::kept_or_made(&folder, request, reporter, |folder| {
         let (places, cache) = (&extended.apt.places, cache.join("debian"));
         let added = debian::assemble_additions(
             &packages,
@@ -207,17 +205,15 @@ pub(super) fn lay(
             compression,
             ..LayerSpec::default()
         };
-        let layer = layer::write(&spec, &folder, cancel, &|_| ())?;
-        let kept = Kept {
+        let layer = layer::write(&spec, folder, cancel, &|_| ())?;
+        Ok(Kept {
             descriptor: layer.descriptor,
             diff_id: layer.diff_id,
             environment: Vec::new(),
             folders: std::collections::BTreeSet::new(),
             unrun: added.unrun,
-        };
-        apt::keep(&kept, &folder)?;
-        kept
-    };
+        })
+    })?;
     apt::tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
         blob: folder.join(kept.descriptor.digest.hex()),
@@ -226,7 +222,8 @@ pub(super) fn lay(
         origin: None,
     };
     let mut root = (*base.root).clone();
-    let index = rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?;
+    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, reporter };
+    let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(rootfs::IndexError::from)?;
     let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();
     let created_by = format!("xbuild: Debian's packages {}", names.join(", "));

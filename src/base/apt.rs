@@ -23,7 +23,7 @@ use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::{DebianSettings, Machine};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, sha256_of};
-use crate::sys::fs;
+use crate::sys::{fs, store};
 
 /// Why a base could not be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -277,7 +277,7 @@ impl ResolvedApt {
 }
 
 /// What is kept of an assembled base, or of packages added to an image, beside its layer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Kept {
     pub(super) descriptor: Descriptor,
@@ -299,12 +299,11 @@ pub fn fetch(
     let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
     let identity = resolved.identity();
     let folder = cache.join("bases").join(resolved.record(&suffix(compression)));
-    fs::create_dir_all(&folder)?;
-    let _lock = fs::lock(&folder, cancel, || ())?;
-    let kept = match recall(&folder)? {
-        Some(kept) => kept,
-        None => assemble(resolved, places, &folder, request, cancel, reporter)?,
-    };
+    store::folder(&folder)?;
+    let _lock = store::lock(&folder, cancel)?;
+    let kept = kept_or_made(&folder, request, reporter, |folder| {
+        assemble(resolved, places, folder, request, cancel, reporter)
+    })?;
     tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
         blob: folder.join(kept.descriptor.digest.hex()),
@@ -313,7 +312,8 @@ pub fn fetch(
         origin: None,
     };
     let mut root = Root::default();
-    let index = rootfs::index_of(&layer.blob, &layer.descriptor, cache, cancel)?;
+    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, reporter };
+    let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(IndexError::from)?;
     let mut config = json!({
         "os": platform.os(),
@@ -353,19 +353,28 @@ pub(super) fn suffix(compression: Compression) -> String {
     }
 }
 
+/// The record of a base has the names of its folders, some 100 KB; more bytes than this are none of ours.
+const LARGEST_RECORD: u64 = 64 << 20;
+
 fn record(folder: &Path) -> PathBuf {
     // Of format 2 are those whose bytes a lock could decide beside its digests.
     folder.join("base-3.json")
 }
 
+fn parse(bytes: &[u8]) -> Option<Kept> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// The digest of the layer that the bytes of a kept record name, if they are one.
+#[must_use]
+pub fn layer_of_record(bytes: &[u8]) -> Option<Digest> {
+    parse(bytes).map(|kept| kept.descriptor.digest)
+}
+
 /// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
-pub(super) fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
-    let bytes = match fs::read(record(folder)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
+fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
+    let Some(bytes) = store::read(&record(folder), LARGEST_RECORD)? else { return Ok(None) };
+    let Some(kept) = parse(&bytes) else { return Ok(None) };
     let blob = folder.join(kept.descriptor.digest.hex());
     let whole = match sha256_of(&blob) {
         Ok(sha256) => hex::encode(sha256) == kept.descriptor.digest.hex(),
@@ -417,19 +426,70 @@ fn assemble(
         ..LayerSpec::default()
     };
     let layer = layer::write(&spec, folder, cancel, &|_| ())?;
-    let kept = Kept {
+    Ok(Kept {
         descriptor: layer.descriptor,
         diff_id: layer.diff_id,
         environment: assembled.environment,
         folders,
         unrun: assembled.unrun,
-    };
-    keep(&kept, folder)?;
-    Ok(kept)
+    })
+}
+
+/// A layer that was made before, if it is whole and the cache is believed; else what `make` makes in the folder that it is
+/// given, compared with what was there.
+///
+/// A record and a blob that fit each other may be anybody's who could write to the cache. The packages are what a lock pins, and
+/// the same packages give the same layer to the byte: so that is made again, and what is kept must be the same.
+pub(super) fn kept_or_made(
+    folder: &Path,
+    request: &FetchRequest<'_>,
+    reporter: &dyn Reporter,
+    make: impl FnOnce(&Path) -> Result<Kept, AptError>,
+) -> Result<Kept, AptError> {
+    let known = recall(folder)?;
+    if !request.verify_cache
+        && let Some(known) = known
+    {
+        return Ok(known);
+    }
+    let there = fs::metadata(record(folder)).is_ok();
+    if store::is_writable(folder) {
+        let made = make(folder)?;
+        if known.as_ref() != Some(&made) {
+            if there {
+                tell_altered(folder, request, reporter);
+            }
+            keep(&made, folder)?;
+        }
+        return Ok(made);
+    }
+    writable(folder).or_else(|error| if known.is_some() { Ok(()) } else { Err(error) })?;
+    // What is there can be compared all the same.
+    let scratch = fs::scratch_dir()?;
+    let made = make(scratch.path())?;
+    if known.as_ref() != Some(&made) {
+        tell_altered(folder, request, reporter);
+        let reason = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+        return Err(store::lacking(&record(folder), reason).into());
+    }
+    Ok(made)
+}
+
+fn tell_altered(folder: &Path, request: &FetchRequest<'_>, reporter: &dyn Reporter) {
+    let text = format!(
+        "what the cache has in `{}` is not what the pinned packages make: somebody has written to it; the layer was made anew",
+        folder.display()
+    );
+    reporter.report(Event::Note { level: Level::Warning, platform: Some(request.platform.clone()), text });
+}
+
+/// An error where a layer cannot be written, which names the cache.
+fn writable(folder: &Path) -> std::io::Result<()> {
+    fs::temporary_file(folder).map(drop).map_err(|error| store::lacking(&record(folder), error))
 }
 
 /// Keeps what is known of a layer beside it.
-pub(super) fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
+fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
     let bytes = serde_json::to_vec(kept).map_err(std::io::Error::other)?;
     Ok(fs::write_atomic(&record(folder), &bytes, 0o644)?)
 }

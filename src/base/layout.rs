@@ -24,11 +24,11 @@ use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::report::style::counted;
 use crate::report::{Event, Level, Reporter};
-use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
+use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
-use crate::sys::fs;
 use crate::sys::staging::Staging;
+use crate::sys::{fs, store};
 use crate::transport::{self, TransportError};
 
 /// Why a layout is no base.
@@ -210,6 +210,8 @@ pub struct LayoutRequest<'a> {
     pub cache: &'a Path,
     /// The manifest that is pinned; what the tag leads to now does not matter then.
     pub pin: Option<&'a ImagePin>,
+    /// True if what the cache says of layers is not believed: they are read anew.
+    pub verify_cache: bool,
 }
 
 /// Finds a platform's image and reads its root filesystem's index.
@@ -261,7 +263,7 @@ pub fn resolve(
         if verified.insert((descriptor.digest.clone(), descriptor.size)) {
             layout.verify(&*descriptor, cancel).map_err(damaged)?;
         }
-        let index = index_of(&blob, descriptor, request, cancel)?;
+        let index = index_of(&blob, descriptor, request, cancel, reporter)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
@@ -363,9 +365,10 @@ fn index_of(
     descriptor: &Descriptor,
     request: &LayoutRequest<'_>,
     cancel: &Cancel,
+    reporter: &dyn Reporter,
 ) -> Result<LayerIndex, LayoutBaseError> {
-    rootfs::index_of(blob, descriptor, request.cache, cancel)
-        .map_err(|error| explain(error, descriptor, request))
+    let cache = Kept { folder: request.cache, verify: request.verify_cache, reporter };
+    rootfs::index_of(blob, descriptor, cache, cancel).map_err(|error| explain(error, descriptor, request))
 }
 
 fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'_>) -> LayoutBaseError {
@@ -386,14 +389,20 @@ fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'
 /// Unpacks an archive into the cache as a layout, under the archive's own digest, and returns the folder.
 fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
     let folder = cache.join("layouts");
-    fs::create_dir_all(&folder)?;
+    store::folder(&folder)?;
     let done = folder.join(hex::encode(sha256_of(archive)?));
     if done.join("oci-layout").exists() {
+        // What it leads to is verified, but which of its images has a name only its index says.
+        for part in [&done, &done.join("index.json"), &done.join("oci-layout"), &done.join("blobs")] {
+            store::check(part)?;
+        }
         return Ok(done);
     }
     // What a run that was killed has left is removed here.
-    let work =
-        Staging::within(&folder, &done, cancel).map_err(fs::LockError::into_error::<LayoutBaseError>)?;
+    let work = Staging::within(&folder, &done, cancel).map_err(|error| match error {
+        fs::LockError::Io(error) => store::lacking(&done, error).into(),
+        fs::LockError::Cancelled(cancelled) => LayoutBaseError::from(cancelled),
+    })?;
     transport::unpack(archive, work.path(), cancel).map_err(|error| match error {
         TransportError::Cancelled(cancelled) => cancelled.into(),
         source => LayoutBaseError::Archive { source: Box::new(source) },

@@ -389,6 +389,7 @@ impl Resolver<'_> {
                     target: wanted.target.value,
                     cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
+                    verify_cache: self.pins.strict,
                 };
                 let resolved = layout::resolve(&request, self.cancel, self.reporter)?;
                 self.extend(ResolvedBase::Layout(Box::new(resolved)), wanted)
@@ -400,6 +401,7 @@ impl Resolver<'_> {
                     target: wanted.target.value,
                     cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
+                    verify_cache: self.pins.strict,
                 };
                 let Bases { registries, roots, .. } = self.bases;
                 let resolved = registry::resolve(&request, registries, roots, self.cancel, self.reporter)?;
@@ -459,6 +461,9 @@ pub struct FetchRequest<'a> {
     pub machine: &'a Machine,
     /// For packages.
     pub client: &'a Client,
+    /// True if what the cache says of what was assembled is not believed: it is assembled anew, of packages that are
+    /// verified, and compared.
+    pub verify_cache: bool,
 }
 
 /// Makes sure that a base is here and whole.

@@ -258,6 +258,7 @@ proptest! {
             target: Target::by_platform(&platform, Libc::Gnu).unwrap(),
             cache: folder.path(),
             pin: None,
+            verify_cache: false,
         };
         let cancel = Cancel::new();
         let fetched = resolve(&request, &cancel, &Silent).unwrap().fetch(&cancel).unwrap();

@@ -25,9 +25,10 @@ use crate::platform::Platform;
 use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
 use crate::report::style::counted;
 use crate::report::{Event, Level, Reporter};
-use crate::rootfs::{self, IndexError, LayerIndex, Root, StreamError};
+use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
+use crate::sys::store as private;
 
 /// How many layers of a base are fetched at once.
 const AT_ONCE: usize = 4;
@@ -161,6 +162,8 @@ pub struct ImageRequest<'a> {
     pub cache: &'a Path,
     /// The manifest that is pinned; what the tag leads to now does not matter then.
     pub pin: Option<&'a ImagePin>,
+    /// True if what the cache says of layers is not believed: they are read anew.
+    pub verify_cache: bool,
 }
 
 /// What names have led to in a run: a tag that moves while its platforms are looked up is one image for all of them.
@@ -189,7 +192,7 @@ pub fn resolve(
         folder: request.cache.join("registry"),
         offline: client.is_offline(),
     };
-    fs::create_dir_all(store.folder.join("blobs/sha256"))?;
+    private::folder(&store.folder.join("blobs/sha256"))?;
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())
     } else {
@@ -235,9 +238,10 @@ pub fn resolve(
         return Err(shape(reason));
     }
     let mut layers = select::layers(&document, &config).map_err(shape)?;
+    let kept = Kept { folder: request.cache, verify: request.verify_cache, reporter };
     let mut missing = Vec::new();
     for (layer, _) in &layers {
-        let known = rootfs::known_index(layer, request.cache).map_err(|error| explain(error, layer, name))?;
+        let known = rootfs::known_index(layer, kept).map_err(|error| explain(error, layer, name))?;
         if known.is_none() {
             missing.push(layer.clone());
         }
@@ -245,7 +249,7 @@ pub fn resolve(
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();
     for (layer, diff_id) in &mut layers {
-        let index = store.index_of(layer, name, request.cache, cancel)?;
+        let index = store.index_of(layer, name, kept, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
@@ -297,14 +301,17 @@ impl Store {
         }
         if self.offline {
             let absent = RegistryError::Offline { what: name.to_string() };
-            let bytes = fs::read(&known).map_err(|_| absent)?;
-            let known: Option<Descriptor> = serde_json::from_slice(&bytes).ok();
-            return known.ok_or_else(|| RegistryError::Offline { what: name.to_string() }.into());
+            let bytes = private::read(&known, crate::oci::MANIFEST_LIMIT)?;
+            let known: Option<Descriptor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            return known.ok_or_else(|| absent.into());
         }
         let document = self.repository.manifest(name.wanted(), cancel)?;
         self.keep(document.digest(), &document.bytes)?;
-        fs::create_dir_all(&folder)?;
-        fs::write_atomic(&known, &crate::oci::to_vec(&document.descriptor), 0o644)?;
+        // Where nothing can be kept it is asked for again.
+        if private::is_writable(&self.folder) {
+            private::folder(&folder)?;
+            private::keep(&known, &crate::oci::to_vec(&document.descriptor))?;
+        }
         Ok(document.descriptor)
     }
 
@@ -328,8 +335,8 @@ impl Store {
 
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryBaseError> {
         let path = self.path(digest);
-        fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
-        Ok(fs::write_atomic(&path, bytes, 0o644)?)
+        private::folder(path.parent().unwrap_or(&self.folder))?;
+        Ok(private::keep(&path, bytes)?)
     }
 
     /// A manifest, an index or a configuration from the registry.
@@ -377,14 +384,14 @@ impl Store {
         &self,
         layer: &Descriptor,
         name: &ImageName,
-        cache: &Path,
+        kept: Kept<'_>,
         cancel: &Cancel,
     ) -> Result<LayerIndex, RegistryBaseError> {
         let failed = |error| explain(error, layer, name);
-        if let Some(index) = rootfs::known_index(layer, cache).map_err(failed)? {
+        if let Some(index) = rootfs::known_index(layer, kept).map_err(failed)? {
             return Ok(index);
         }
-        rootfs::index_of(&self.path(&layer.digest), layer, cache, cancel).map_err(failed)
+        rootfs::index_of(&self.path(&layer.digest), layer, kept, cancel).map_err(failed)
     }
 
     /// Gets layers into the cache, several at once; those that are there are verified.
@@ -405,7 +412,7 @@ impl Store {
         let (done, what) = (AtomicU64::new(0), format!("{name} ({platform})"));
         parallel::each(&wanted, AT_ONCE, cancel, |layer, cancel| {
             let path = self.path(&layer.digest);
-            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+            private::folder(path.parent().unwrap_or(&self.folder))?;
             let mut before = 0;
             let mut progress = |now: u64| {
                 let more = now.saturating_sub(before);

@@ -119,11 +119,13 @@ impl Locking {
             return Ok(());
         }
         let mut completed = lock.clone();
-        for pin in pins(settings, &self.pins, probe) {
+        let pins = pins(settings, &self.pins, probe);
+        refuse_older(&self.shown, lock, &pins, settings)?;
+        for pin in pins {
             completed = completed.with(pin);
         }
         completed.rust.get_or_insert_with(|| rust(probe));
-        completed.zig = completed.zig.or_else(|| zig(probe));
+        completed.zig = with_files(completed.zig, zig(probe));
         let differences = compare::compare(lock, &completed);
         if !differences.is_empty() {
             write(&self.path, &completed)?;
@@ -146,7 +148,14 @@ pub fn lock(
 ) -> Result<Locked, BuildError> {
     let cancel = cancel.within(settings.timeout, "locking");
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
-    let text = read(path).map_err(LockError::from)?;
+    let text = match (read(path), update) {
+        // As one that cannot be parsed: it is made anew. Only a file is written over.
+        (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Some(String::from("version = 1\n"))
+        }
+        (text, _) => text?,
+    };
     if text.is_none() && settings.lock.locked {
         return Err(LockError::Missing { path: shown }.into());
     }
@@ -180,9 +189,11 @@ pub fn lock(
         let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
         return Err(BuildError::NotLocked { failed, all, code });
     }
-    let mut new = pins(settings, &pins_kept, &probe).into_iter().fold(Lock::default(), Lock::with);
+    let pins = pins(settings, &pins_kept, &probe);
+    refuse_older(&shown, &old, &pins, settings)?;
+    let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
-    new.zig = zig(&probe).map(|found| kept.zig.clone().unwrap_or(found));
+    new.zig = zig(&probe).and_then(|found| with_files(kept.zig.clone(), Some(found)));
     keep_what_is_the_same(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
@@ -209,12 +220,7 @@ pub fn lock(
 /// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
 /// what moves is to be seen in a diff. A moment that is asked for is what it is asked to be.
 fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
-    let asked = |platform: &Platform| {
-        settings
-            .platforms
-            .iter()
-            .any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
-    };
+    let asked = |platform: &Platform| asks_for_a_moment(settings, platform);
     for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
         if let Some(known) = old.apt(&pin.base, &pin.platform) {
             let same = crate::lock::AptPin {
@@ -242,6 +248,30 @@ fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
             }
         }
     }
+}
+
+/// An error where something would be pinned of an older release than is pinned already, unless a moment is asked for. What is
+/// pinned stays as it is, and is no older than itself.
+fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> Result<(), LockError> {
+    let is_new = |pin: &&Pin| {
+        let (base, platform) = pin.key();
+        match pin {
+            Pin::Apt(pin) => lock.apt(base, platform) != Some(&**pin),
+            Pin::Image(pin) => lock.image(base, platform) != Some(&**pin),
+        }
+    };
+    let chosen: Vec<Pin> = pins.iter().filter(is_new).cloned().collect();
+    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_moment(settings, platform));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(LockError::Older { path: shown.to_owned(), differences })
+}
+
+/// Whether a platform's packages are to be those of a moment.
+fn asks_for_a_moment(settings: &Settings, platform: &Platform) -> bool {
+    let mut platforms = settings.platforms.iter();
+    platforms.any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
 }
 
 /// An error unless there is nothing that differs.
@@ -289,9 +319,14 @@ fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
 fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
     let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
     let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
-    if now.zig.is_none() {
+    match (&now.zig, &mut pinned.zig) {
         // It is pinned for platforms that are not built now.
-        pinned.zig = None;
+        (None, zig) => *zig = None,
+        // An older lock does not say which files it has, and of what is on the machine already nobody knows.
+        (Some(found), Some(zig)) if zig.files.is_none() || found.files.is_none() => {
+            zig.files.clone_from(&found.files);
+        }
+        _ => {}
     }
     compare::compare(&pinned, &now)
 }
@@ -308,8 +343,19 @@ fn zig(probe: &Probe) -> Option<ZigPin> {
         let package = (facts.zig.version == data.version)
             .then(|| format!("sha256:{}", data.package.sha256).parse().ok())
             .flatten();
-        ZigPin { version: facts.zig.version.clone(), package }
+        ZigPin { version: facts.zig.version.clone(), package, files: facts.zig.files.clone() }
     })
+}
+
+/// What is pinned, else what was found; a pin of an older format learns which files that version has.
+fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
+    let Some(mut pinned) = pinned else { return found };
+    if pinned.files.is_none()
+        && let Some(found) = found.filter(|found| found.version == pinned.version)
+    {
+        pinned.files = found.files;
+    }
+    Some(pinned)
 }
 
 /// An error unless something that is pinned, or that this project uses, has the name.
@@ -328,11 +374,18 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     Err(LockError::UnknownName { given: name.to_owned(), of_base, known })
 }
 
-fn read(path: &Path) -> std::io::Result<Option<String>> {
+fn read(path: &Path) -> Result<Option<String>, LockError> {
+    let damaged = |reason: &str| LockError::Damaged { path: shown(path), reason: reason.to_owned() };
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(None),
+            std::io::ErrorKind::InvalidData => Err(damaged("it is not UTF-8")),
+            std::io::ErrorKind::FileTooLarge => Err(damaged("it has more than 64 MiB")),
+            std::io::ErrorKind::IsADirectory => Err(damaged("it is a directory and not a file")),
+            std::io::ErrorKind::InvalidInput => Err(damaged("it is a pipe, a socket or a device")),
+            _ => Err(error.into()),
+        },
     }
 }
 

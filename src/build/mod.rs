@@ -176,7 +176,16 @@ pub fn run(
     registries.telling(reporter, || {
         // A place that cannot be written to is known before an hour of compiling, not after.
         let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
-        let prepared = prepare::prepare(settings, environment, &plan, &probe, &client, &cancel, reporter)?;
+        let prepared = prepare::prepare(
+            settings,
+            environment,
+            &plan,
+            &probe,
+            locking.pins(),
+            &client,
+            &cancel,
+            reporter,
+        )?;
         failures.extend(prepared.failures);
         let work = run::Work {
             settings,
@@ -184,6 +193,7 @@ pub fn run(
             plan: &plan,
             probe: &probe,
             client: &packages,
+            verify_cache: locking.pins().strict,
             units: &prepared.units,
             zig: prepared.zig.as_ref(),
             files: &prepared.files,

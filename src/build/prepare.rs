@@ -8,6 +8,7 @@ use crate::compile::{self, Linker, Unit};
 use crate::facts::Probe;
 use crate::files;
 use crate::layer::Entry;
+use crate::lock::Pins;
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::report::Reporter;
@@ -37,6 +38,7 @@ pub(super) fn prepare(
     environment: &Environment,
     plan: &Plan,
     probe: &Probe,
+    pins: &Pins,
     client: &Client,
     cancel: &Cancel,
     reporter: &dyn Reporter,
@@ -96,7 +98,8 @@ pub(super) fn prepare(
             settings: &machine.zig,
             cache: &machine.cache,
             environment,
-            pinned: probe.pinned_zig.as_ref(),
+            pinned: pins.zig.as_ref().map(|pin| &pin.version),
+            verified: pins.verified_zig(),
         };
         prepared.zig = Some(zig::provide(&request, client, cancel, reporter)?);
     }

@@ -21,13 +21,14 @@ use crate::oci::annotation;
 use crate::payload::{self, BuiltBinary, Payload};
 use crate::plan::{Plan, PlatformPlan};
 use crate::platform::Platform;
-use crate::report::{Event, Phase, Reporter};
+use crate::report::{Event, Level, Phase, Reporter};
 use crate::rootfs::on_base;
 use crate::settings::{self, CheckMode, OnFailure, Output, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
+use crate::sys::store;
 use crate::sys::threads::{self, Task};
 use crate::toolchain::zig::Zig;
 
@@ -41,6 +42,8 @@ pub(super) struct Work<'a> {
     pub(super) plan: &'a Plan,
     pub(super) probe: &'a Probe,
     pub(super) client: &'a Client,
+    /// Whether what the cache says of itself is not believed.
+    pub(super) verify_cache: bool,
     pub(super) units: &'a BTreeMap<Platform, Unit>,
     pub(super) zig: Option<&'a Zig>,
     pub(super) files: &'a BTreeMap<Platform, Vec<Entry>>,
@@ -263,7 +266,7 @@ impl Work<'_> {
             graph: &self.probe.graph,
             units: &units,
             zig: self.zig,
-            cache: &self.settings.machine.cache,
+            cache: &self.working_cache()?,
             program: &env::current_exe()?,
             offline: self.settings.machine.offline,
             on_failure: self.settings.on_failure,
@@ -298,6 +301,23 @@ impl Work<'_> {
         }
         let failures = outcome.failures.into_iter();
         Ok(failures.filter_map(|(unit, error)| Some(((*platforms.get(unit)?).clone(), error))).collect())
+    }
+
+    /// Where the compilers keep what is theirs: in the cache, or where that cannot be written to beside what cargo keeps.
+    fn working_cache(&self) -> Result<PathBuf, compile::Error> {
+        let cache = &self.settings.machine.cache;
+        if store::is_writable(cache) {
+            return Ok(cache.clone());
+        }
+        let own = self.probe.facts.project.target_directory.join("xbuild-cache");
+        let text = format!(
+            "`{}` cannot be written to: what compilers keep is in `{}`",
+            cache.display(),
+            own.display()
+        );
+        self.reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        store::open(&own)?;
+        Ok(own)
     }
 
     /// What is known of a unit's build before it begins: the toolchain's own libraries are there.
@@ -347,6 +367,7 @@ impl Work<'_> {
                 compression: compression(self.plan.compression),
                 machine: &self.settings.machine,
                 client: self.client,
+                verify_cache: self.verify_cache,
             };
             let base = base::fetch(resolved, &request, &cancel, self.reporter);
             sender.send(Message::Base(platform.clone(), base)).ok();

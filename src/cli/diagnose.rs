@@ -11,12 +11,13 @@ use super::commands::json_text;
 use super::view::{View, print};
 use crate::base::apt::{self, Network, ReleaseRequest};
 use crate::debian::{self, Dated, apt_conf};
-use crate::error::Explain;
+use crate::error::{Explain, io_hint};
 use crate::facts::{ReleaseFacts, release_lines};
 use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
+use crate::sys::store::{self, CacheFault};
 use crate::sys::{clock, fs};
 use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::zig::data::ZigData;
@@ -43,7 +44,13 @@ pub(super) fn toolchain(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned: None };
+    let request = ZigRequest {
+        settings: &machine.zig,
+        cache: &machine.cache,
+        environment,
+        pinned: None,
+        verified: None,
+    };
     match command {
         ToolchainCommand::List(ListOptions { json }) => {
             let rows = [zig_row(&request, cancel), rust_row(environment, cancel)];
@@ -156,7 +163,13 @@ pub(super) fn doctor(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned: None };
+    let request = ZigRequest {
+        settings: &machine.zig,
+        cache: &machine.cache,
+        environment,
+        pinned: None,
+        verified: None,
+    };
     let mut checks = Vec::new();
     checks.push(match detect(environment, cancel) {
         Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),
@@ -164,13 +177,15 @@ pub(super) fn doctor(
     });
     let zig = zig_row(&request, cancel);
     checks.push(Check::good("zig", format!("{} {}", zig.version, zig.path.unwrap_or(zig.from))));
-    checks.push(match fs::create_dir_all(&machine.cache).and_then(|()| fs::temporary_file(&machine.cache)) {
+    checks.push(match store::open(&machine.cache).and_then(|()| fs::temporary_file(&machine.cache)) {
         Ok(_) => Check::good("cache", machine.cache.display().to_string()),
         Err(error) => Check {
             good: false,
             what: "cache",
             found: error.to_string(),
-            hint: Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into()),
+            hint: io_hint(&error)
+                .filter(|_| CacheFault::of(&error).is_some())
+                .or_else(|| Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into())),
         },
     });
     checks.push(debian(machine, environment, cancel, view));

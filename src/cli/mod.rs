@@ -201,8 +201,10 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
             return error.exit_code().number();
         }
     };
-    let result =
-        listen().and_then(|cancel| commands::run(&arguments, &matches, &environment, &view, &cancel));
+    let result = listen().and_then(|cancel| {
+        let cancel = cancel.telling(view.tell());
+        commands::run(&arguments, &matches, &environment, &view, &cancel)
+    });
     match result {
         Ok(()) => {
             view.finish();

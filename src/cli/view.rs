@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use indicatif::ProgressDrawTarget;
@@ -11,14 +12,15 @@ use super::{CliError, render};
 use crate::error::Explain;
 use crate::report::human::{Plain, Terminal, Verbosity};
 use crate::report::json::Json;
-use crate::report::{Event, Reporter};
+use crate::report::{Event, Level, Reporter};
+use crate::sys::cancel::Tell;
 use crate::sys::env::{self, Environment};
 
 /// What receives events, and how.
 enum Kind {
-    Plain(Plain),
-    Terminal(Terminal),
-    Json(Json),
+    Plain(Arc<Plain>),
+    Terminal(Arc<Terminal>),
+    Json(Arc<Json>),
 }
 
 /// The view of one run.
@@ -39,13 +41,15 @@ impl View {
         let kind = match progress {
             Progress::Tty => {
                 let target = ProgressDrawTarget::stderr();
-                Kind::Terminal(Terminal::new(target, stderr(), color, details, shown_reference))
+                Kind::Terminal(Arc::new(Terminal::new(target, stderr(), color, details, shown_reference)))
             }
             Progress::Plain | Progress::Auto => {
-                Kind::Plain(Plain::new(stderr(), color, verbosity, shown_reference))
+                Kind::Plain(Arc::new(Plain::new(stderr(), color, verbosity, shown_reference)))
             }
-            Progress::Json => Kind::Json(Json::new(stderr())),
-            Progress::Quiet => Kind::Plain(Plain::new(stderr(), color, Verbosity::Quiet, shown_reference)),
+            Progress::Json => Kind::Json(Arc::new(Json::new(stderr()))),
+            Progress::Quiet => {
+                Kind::Plain(Arc::new(Plain::new(stderr(), color, Verbosity::Quiet, shown_reference)))
+            }
         };
         Ok(Self { kind, color })
     }
@@ -54,7 +58,7 @@ impl View {
     pub(super) fn fallback() -> Self {
         let stderr = Box::new(std::io::stderr());
         Self {
-            kind: Kind::Plain(Plain::new(stderr, false, Verbosity::Normal, shown_reference)),
+            kind: Kind::Plain(Arc::new(Plain::new(stderr, false, Verbosity::Normal, shown_reference))),
             color: false,
         }
     }
@@ -62,10 +66,20 @@ impl View {
     /// Where events go.
     pub(super) fn reporter(&self) -> &dyn Reporter {
         match &self.kind {
-            Kind::Plain(view) => view,
-            Kind::Terminal(view) => view,
-            Kind::Json(view) => view,
+            Kind::Plain(view) => &**view,
+            Kind::Terminal(view) => &**view,
+            Kind::Json(view) => &**view,
         }
+    }
+
+    /// What tells of long waits, for whatever waits and has nobody to report to.
+    pub(super) fn tell(&self) -> Tell {
+        let reporter: Arc<dyn Reporter> = match &self.kind {
+            Kind::Plain(view) => Arc::clone(view) as _,
+            Kind::Terminal(view) => Arc::clone(view) as _,
+            Kind::Json(view) => Arc::clone(view) as _,
+        };
+        Arc::new(move |text| reporter.report(Event::Note { level: Level::Info, platform: None, text }))
     }
 
     /// True if compiler messages should come with colours.

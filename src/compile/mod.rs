@@ -42,8 +42,8 @@ use crate::report::Reporter;
 use crate::settings::{CargoSettings, OnFailure, ToolchainChoice};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
-use crate::sys::fs;
 use crate::sys::process::ProcessError;
+use crate::sys::{fs, store};
 use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
 use configuration::Configuration;
@@ -421,7 +421,7 @@ pub fn compile(
     reporter: &dyn Reporter,
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
-    fs::create_dir_all(request.cache)?;
+    store::folder(request.cache)?;
     let remarks = fs::temporary_dir(request.cache)?;
     let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
     let books = watch::books(request.units, &prepared.batches);

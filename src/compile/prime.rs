@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::wrapper::{PROGRAM_VARIABLE, REMARKS_VARIABLE, Wrapper};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
+use crate::sys::{fs, store};
 
 /// Why it could not be done. Nobody needs to stop for this: the first link will do it, or say more.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
         return Ok(());
     }
     let folder = wrapper.spec.zig_cache();
-    fs::create_dir_all(folder)?;
+    store::folder(folder)?;
     let work = fs::temporary_dir(folder)?;
     let source = work.path().join("main.rs");
     fs::write_atomic(&source, b"fn main() {}\n", 0o644)?;

@@ -19,7 +19,7 @@ use super::sources::Mirror;
 use crate::report::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
-use crate::sys::fs;
+use crate::sys::store;
 
 /// Which base.
 #[derive(Clone, Copy, Debug)]
@@ -420,17 +420,28 @@ pub(super) fn question(
 pub(super) fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
     let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
     let digest = hex::encode(Sha256::digest(&text));
-    Ok(fs::write_atomic(path, format!("{digest}\n{text}").as_bytes(), 0o644)?)
+    Ok(store::keep(path, format!("{digest}\n{text}").as_bytes())?)
 }
+
+/// An answer has some hundred packages, of 500 bytes each.
+const LARGEST_ANSWER: u64 = 64 << 20;
 
 /// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
 /// is the user's own; the packages that it names are still verified by their digests.
 pub(super) fn recall(path: &Path) -> Result<Option<Answer>, Error> {
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let whole = text.split_once('\n').filter(|(digest, text)| *digest == hex::encode(Sha256::digest(text)));
-    Ok(whole.and_then(|(_, text)| serde_json::from_str(text).ok()))
+    Ok(store::read(path, LARGEST_ANSWER)?.and_then(|bytes| parse(&bytes)))
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let (digest, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
+    if digest != hex::encode(Sha256::digest(text)) {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// The packages that the bytes of a kept answer name, if they are whole.
+#[must_use]
+pub fn packages_of_answer(bytes: &[u8]) -> Option<Vec<Package>> {
+    parse(bytes).map(|answer| answer.packages)
 }

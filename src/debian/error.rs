@@ -1,6 +1,7 @@
 //! Why a Debian archive, a package or a base could not be used.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,20 @@ pub enum Error {
         mirror: String,
         /// Its `Valid-Until`, as it says it.
         until: String,
+    },
+    /// A good release, and a newer one was seen before.
+    #[error("the release of {suite} from {mirror} is of {date}, and one of {known} was seen before")]
+    Older {
+        /// The suite.
+        suite: String,
+        /// The mirror's address.
+        mirror: String,
+        /// Its date.
+        date: String,
+        /// The date of the newest one.
+        known: String,
+        /// Where that is kept.
+        path: PathBuf,
     },
     /// A good release, but of something else.
     #[error("{mirror} serves {} where {suite} was asked for", found.join(" or "))]
@@ -389,6 +404,7 @@ impl Error {
             Self::Signature { .. }
             | Self::NoSuite { .. }
             | Self::ReleaseExpired { .. }
+            | Self::Older { .. }
             | Self::WrongSuite { .. }
             | Self::BadRelease { .. }
             | Self::OutOfStep(_) => true,
@@ -410,7 +426,10 @@ impl Explain for Error {
         match self {
             Self::Source(_) | Self::Keyring(_) | Self::NoPlace { .. } => ExitCode::Config,
             Self::Signature { .. } => ExitCode::BadSignature,
-            Self::ReleaseExpired { .. } | Self::WrongSuite { .. } | Self::OutOfStep(_) => ExitCode::OutOfStep,
+            Self::ReleaseExpired { .. }
+            | Self::Older { .. }
+            | Self::WrongSuite { .. }
+            | Self::OutOfStep(_) => ExitCode::OutOfStep,
             Self::NoArchitecture { .. } => ExitCode::NotInBase,
             Self::NoSuite { .. } => ExitCode::NoBase,
             Self::NoMirror { first, .. } => first.exit_code(),
@@ -455,6 +474,11 @@ impl Explain for Error {
             Self::ReleaseExpired { .. } => {
                 Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
             }
+            Self::Older { path, .. } => Some(format!(
+                "the mirror is behind, or somebody serves what is old; use another mirror, or run again later; to go back on \
+                 purpose, ask for a moment with `snapshot` under [debian], or remove `{}`",
+                path.display()
+            )),
             Self::WrongSuite { .. } => Some("name the suite by its codename, for example bookworm".into()),
             Self::OutOfStep(fault) => Some(match fault.suite.split_once('-') {
                 Some((release, _)) => format!(

@@ -18,10 +18,10 @@ use super::sources::{Mirror, MirrorOrigin, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download, DownloadError};
-use crate::sys::{clock, fs, threads};
+use crate::sys::{clock, fs, store, threads};
 
 /// A release is 150 KB; anything near this is none.
-const RELEASE_LIMIT: u64 = 16 << 20;
+pub(super) const RELEASE_LIMIT: u64 = 16 << 20;
 /// How many packages are downloaded at once, for one platform.
 const CONNECTIONS: usize = 4;
 
@@ -73,7 +73,7 @@ impl Access<'_> {
     /// A folder of the cache, which exists.
     pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.cache.join(name);
-        fs::create_dir_all(&folder)?;
+        store::folder(&folder)?;
         Ok(folder)
     }
 
@@ -82,11 +82,22 @@ impl Access<'_> {
     pub(super) fn release(&self, source: &Source, keyring: &Keyring) -> Result<(Source, Release), Error> {
         let mirrors: Vec<Mirror> = source.mirrors().collect();
         let mut failed: Vec<(Mirror, Error)> = Vec::new();
+        let mut older = None;
         for (at, mirror) in mirrors.iter().enumerate() {
             let (address, from) = (mirror.address.clone(), mirror.from);
             let others = mirrors[at + 1..].to_vec();
             let source = Source { mirror: address, from, others, ..source.clone() };
-            match self.release_of(&source, &self.client_for(mirror, mirrors.len()), keyring) {
+            let got = self.release_of(&source, &self.client_for(mirror, mirrors.len()), keyring);
+            let got = got.and_then(|(release, document)| {
+                match self.not_older(&source, &release, &document, keyring) {
+                    Ok(()) => Ok(release),
+                    Err(error) => {
+                        older.get_or_insert((source.clone(), release));
+                        Err(error)
+                    }
+                }
+            });
+            match got {
                 Ok(release) => {
                     if let Some((first, error)) = failed.first() {
                         let what = format!("the release of {}: {error}", source.suite);
@@ -97,6 +108,12 @@ impl Access<'_> {
                 Err(error) if !error.is_of_mirror() => return Err(error),
                 Err(error) => failed.push((mirror.clone(), error)),
             }
+        }
+        // Where none has what was seen already, that is taken: its indexes may be here, or on a mirror under their digest.
+        if let Some((source, served)) = older
+            && let Some(known) = self.newest_known(&source, &served, keyring)?
+        {
+            return Ok((source, known));
         }
         let mut failed = failed.into_iter();
         // There is always a mirror.
@@ -128,15 +145,18 @@ impl Access<'_> {
     }
 
     /// The release as a source's mirror has it. Without the network it is the one that was got last, and may have expired.
-    fn release_of(&self, source: &Source, client: &Client, keyring: &Keyring) -> Result<Release, Error> {
+    fn release_of(
+        &self,
+        source: &Source,
+        client: &Client,
+        keyring: &Keyring,
+    ) -> Result<(Release, Vec<u8>), Error> {
         let url = source.url(&format!("dists/{}/InRelease", source.suite));
         let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
         let offline = self.client.is_offline();
         let document = if offline {
-            fs::read(&kept).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::Download(DownloadError::Offline { url: url.clone() }),
-                _ => error.into(),
-            })?
+            let known = store::read(&kept, RELEASE_LIMIT)?;
+            known.ok_or_else(|| Error::Download(DownloadError::Offline { url: url.clone() }))?
         } else {
             match client.small(&url, RELEASE_LIMIT, self.cancel) {
                 Err(error) if error.is_not_found() => {
@@ -148,9 +168,9 @@ impl Access<'_> {
         };
         let release = Release::verify(&document, keyring, source, clock::unix_now(), offline)?;
         if !offline {
-            fs::write_atomic(&kept, &document, 0o644)?;
+            store::keep(&kept, &document)?;
         }
-        Ok(release)
+        Ok((release, document))
     }
 
     /// The bytes of a package index, compressed as they are. `path` is its path within the suite. The signed release has

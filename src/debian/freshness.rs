@@ -55,6 +55,13 @@ pub fn stale(releases: &[Dated], now: i64) -> Vec<Stale> {
     [of(false, ARCHIVE), of(true, SECURITY)].into_iter().flatten().collect()
 }
 
+/// `2026-07-11T10:16:37Z`, from seconds since the epoch.
+#[must_use]
+pub fn moment(seconds: Option<i64>) -> String {
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "no date".into(), |time| time.to_string())
+}
+
 /// `2026-07-11`, from seconds since the epoch.
 #[must_use]
 pub fn day(seconds: i64) -> String {

@@ -14,7 +14,7 @@ use super::official::Official;
 use super::sources::{is_http, is_security, is_snapshot_date};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
-use crate::sys::fs;
+use crate::sys::{fs, store};
 
 /// A list of mirrors is not read further, in bytes.
 const LIST_LIMIT: u64 = 1 << 20;
@@ -192,7 +192,7 @@ impl Host {
             Ok(bytes) => {
                 // Without a copy the list is asked for again.
                 if let Some(folder) = kept.parent() {
-                    fs::create_dir_all(folder).and_then(|()| fs::write_atomic(&kept, &bytes, 0o644)).ok();
+                    store::folder(folder).and_then(|()| store::keep(&kept, &bytes)).ok();
                 }
                 String::from_utf8_lossy(&bytes).into_owned()
             }

@@ -39,6 +39,7 @@ pub mod host;
 pub mod index;
 pub mod keys;
 mod listed;
+mod newest;
 mod official;
 pub mod places;
 mod recipe;
@@ -57,7 +58,9 @@ pub mod unpack;
 pub use additions::{Additions, AdditionsRequest, assemble_additions};
 pub use archive::{Archive, Suite};
 pub use base::{AssembledBase, assemble_base};
-pub use choose::{BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, sort_packages};
+pub use choose::{
+    BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, packages_of_answer, sort_packages,
+};
 pub use database::Database;
 pub use error::Error;
 pub use freshness::{Dated, Stale, stale};

@@ -14,6 +14,10 @@ use super::sources::Source;
 /// The verified release of one suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
+    /// `Origin`: `Debian`.
+    pub origin: String,
+    /// `Label`: `Debian`, `Debian-Security`.
+    pub label: String,
     /// `Suite`: `oldstable`.
     pub suite: String,
     /// `Codename`: `bookworm`.
@@ -115,6 +119,8 @@ impl Release {
             return Err("it has no SHA-256 digests".into());
         }
         Ok(Self {
+            origin: text("Origin"),
+            label: text("Label"),
             suite: text("Suite"),
             codename: text("Codename"),
             date: time("Date")?.map(|(_, seconds)| seconds),

@@ -418,6 +418,16 @@ impl MiniArchive {
         };
     }
 
+    /// A file that it has.
+    pub(super) fn get(&self, path: &str) -> Option<Vec<u8>> {
+        self.files.lock().unwrap().get(path).cloned()
+    }
+
+    /// The paths of its files that have this in them.
+    pub(super) fn paths(&self, part: &str) -> Vec<String> {
+        self.files.lock().unwrap().keys().filter(|path| path.contains(part)).cloned().collect()
+    }
+
     /// Another mirror of the same, of those files that `has` says.
     pub(super) fn copy(&self, has: impl Fn(&str) -> bool) -> Self {
         let copy = Self::new();
@@ -439,6 +449,17 @@ impl MiniArchive {
         suite: &str,
         architectures: &[&str],
         packages: &[Published],
+    ) -> Vec<(String, String)> {
+        self.publish_at(suite, architectures, packages, "")
+    }
+
+    /// The same, whose release has further fields: a date.
+    pub(super) fn publish_at(
+        &self,
+        suite: &str,
+        architectures: &[&str],
+        packages: &[Published],
+        fields: &str,
     ) -> Vec<(String, String)> {
         let stanzas: Vec<String> = packages.iter().map(Published::stanza).collect();
         let (mut sums, mut paths) = (String::new(), Vec::new());
@@ -462,7 +483,7 @@ impl MiniArchive {
             self.put(&package.path(), Some(package.deb.clone()));
         }
         let release = format!(
-            "Origin: Test\nSuite: teststable\nCodename: {suite}\nAcquire-By-Hash: yes\nArchitectures: all {}\n\
+            "Origin: Test\nSuite: teststable\nCodename: {suite}\n{fields}Acquire-By-Hash: yes\nArchitectures: all {}\n\
              No-Support-for-Architecture-all: Packages\nComponents: main\nSHA256:\n{sums}",
             architectures.join(" ")
         );

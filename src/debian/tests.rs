@@ -1,5 +1,6 @@
 //! The whole client against a miniature archive on loopback: from a signed release to a root filesystem.
 
+mod old;
 mod turns;
 
 use std::path::PathBuf;

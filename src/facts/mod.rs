@@ -16,8 +16,9 @@ use crate::compile::graph::Graph;
 use crate::compile::processor::{self, ProcessorFlag};
 use crate::compile::{self, Linker};
 use crate::debian::{self, Dated, MirrorOrigin, Package};
-use crate::error::{ExitCode, Explain};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::lock::Pins;
+use crate::oci::Digest;
 use crate::platform::Platform;
 use crate::report::{Event, Level, Phase, Reporter};
 use crate::settings::{Origin, Settings};
@@ -25,6 +26,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
+use crate::sys::store;
 use crate::sys::threads;
 use crate::toolchain::rust::{self, Rust, Standard};
 use crate::toolchain::zig::data::ZigData;
@@ -72,6 +74,8 @@ pub struct ZigFacts {
     pub from: String,
     /// The newest glibc that it links for, as (2, minor).
     pub newest_glibc: (u32, u32),
+    /// The digest of its files, where a copy of it in the cache can be held to one.
+    pub files: Option<Digest>,
 }
 
 /// Where the standard library of a triple comes from.
@@ -193,6 +197,9 @@ pub enum FactsError {
     /// cargo's configuration.
     #[error("cargo's configuration cannot be read: {0}")]
     Configuration(#[from] cargo_config2::Error),
+    /// xbuild's cache cannot be used.
+    #[error("xbuild's cache cannot be used: {0}")]
+    Cache(std::io::Error),
     /// The run was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -206,6 +213,7 @@ impl Explain for FactsError {
             Self::Maker { error, .. } => error.exit_code(),
             Self::Rust(error) => error.exit_code(),
             Self::Configuration(_) => ExitCode::Config,
+            Self::Cache(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
     }
@@ -219,6 +227,8 @@ impl Explain for FactsError {
             Self::Configuration(_) => {
                 Some("correct what it names: `.cargo/config.toml`, or the variable".into())
             }
+            Self::Cache(error) => io_hint(error)
+                .or_else(|| Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into())),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
@@ -239,8 +249,6 @@ pub struct Probe {
     pub bases: Bases,
     /// Each platform's base.
     pub resolved: BTreeMap<Platform, Result<ResolvedBase, BaseError>>,
-    /// The zig that is pinned.
-    pub pinned_zig: Option<Version>,
 }
 
 /// Tells what the time ran out for, and at what.
@@ -266,6 +274,7 @@ pub fn gather(
     for wanted in &settings.platforms {
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
+    store::open(&settings.machine.cache).map_err(FactsError::Cache)?;
     let bases = Bases::new(&settings.machine, &settings.named, environment);
     // Bases wait for the network, the rest for cargo and git.
     thread::scope(|scope| {
@@ -301,7 +310,6 @@ pub fn gather(
         graph,
         bases,
         resolved,
-        pinned_zig: pins.zig.as_ref().map(|pin| pin.version.clone()),
     })
 }
 
@@ -443,12 +451,27 @@ fn zig_facts(
 ) -> ZigFacts {
     let machine = &settings.machine;
     let pinned = pins.zig.as_ref().map(|pin| &pin.version);
-    let request = ZigRequest { settings: &machine.zig, cache: &machine.cache, environment, pinned };
+    let request = ZigRequest {
+        settings: &machine.zig,
+        cache: &machine.cache,
+        environment,
+        pinned,
+        verified: pins.verified_zig(),
+    };
     if needed && let Ok(zig) = zig::find(&request, cancel) {
         let from = zig.program.display().to_string();
-        return ZigFacts { version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
+        // Only of the version that comes with xbuild it is known without looking.
+        let files = if zig.version == ZigData::get().version {
+            Some(ZigData::get().package.files.clone())
+        } else if pins.locking {
+            zig::files_digest(&zig, cancel)
+        } else {
+            None
+        };
+        return ZigFacts { files, version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
     }
     let version = request.provided().clone();
     let newest_glibc = ZigData::get().newest_glibc(&version);
-    ZigFacts { version, from: "to be provided".into(), newest_glibc }
+    let files = (version == ZigData::get().version).then(|| ZigData::get().package.files.clone());
+    ZigFacts { version, from: "to be provided".into(), newest_glibc, files }
 }

@@ -26,6 +26,18 @@ pub enum ReadError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A blob is a link to somewhere else.
+    #[error(
+        "the blob {digest} is a link that leads out of the layout (`{}`), and such links are not followed; `cp -rL` makes a \
+         layout that has its blobs itself",
+        path.display()
+    )]
+    LeadsOut {
+        /// The blob.
+        digest: Digest,
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A blob is longer or shorter than its descriptor says.
     #[error("the blob {digest} has {found} bytes instead of {expected} (`{}`)", path.display())]
     WrongSize {

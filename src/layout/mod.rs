@@ -12,7 +12,7 @@ mod index;
 pub mod reach;
 mod read;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 pub use choose::{Choice, Selector};
@@ -63,6 +63,16 @@ pub enum LayoutError {
         /// The operating system's word.
         source: io::Error,
     },
+    /// A blob that was verified has other bytes now.
+    #[error("`{}` was written to while it was read: its digest was {expected} and is {found}", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The digest that it had.
+        expected: Digest,
+        /// What has been read now.
+        found: Digest,
+    },
     /// The work was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -73,6 +83,7 @@ impl Explain for LayoutError {
         match self {
             Self::NotALayout { .. } | Self::Index { .. } => ExitCode::NotALayout,
             Self::Tag(_) => ExitCode::Config,
+            Self::Altered { .. } => ExitCode::CorruptImage,
             Self::Io { source, .. } => ExitCode::of_io(source),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
@@ -84,6 +95,7 @@ impl Explain for LayoutError {
                 Some("choose another path with --output, or remove what is there".into())
             }
             Self::Index { .. } => Some("remove the layout, or write to another path with --output".into()),
+            Self::Altered { .. } => Some("run again when nothing writes to it any more".into()),
             Self::Tag(_) => Some("write a tag as in --tag example.com/name:1.0".into()),
             Self::Io { source, .. } => io_hint(source),
             Self::Cancelled(cancelled) => cancelled.hint(),
@@ -97,6 +109,7 @@ pub struct LayoutWriter {
     path: PathBuf,
     staging: Staging,
     blobs: PathBuf,
+    cancel: Cancel,
 }
 
 impl LayoutWriter {
@@ -105,13 +118,17 @@ impl LayoutWriter {
         let io = |source| LayoutError::Io { path: path.to_owned(), source };
         let existing = inspect(path)?;
         let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
+        if existing {
+            // A run that was killed before another one made the layout.
+            Staging::tidy_beside(path, cancel)?;
+        }
         let staging = Staging::within(folder, path, cancel).map_err(|error| match error {
             fs::LockError::Io(source) => io(source),
             fs::LockError::Cancelled(cancelled) => LayoutError::Cancelled(cancelled),
         })?;
         let blobs = staging.path().join(BLOBS);
         fs::create_dir_all(&blobs).map_err(io)?;
-        Ok(Self { path: path.to_owned(), staging, blobs })
+        Ok(Self { path: path.to_owned(), staging, blobs, cancel: cancel.clone() })
     }
 
     /// The layout's path.
@@ -126,13 +143,37 @@ impl LayoutWriter {
         &self.blobs
     }
 
-    /// Adds a layer's blob, at no cost where the file system allows it.
+    /// Adds a layer's blob: a copy that is verified, whoever may have written to the blob since it was verified there.
     pub fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
-        let to = self.blob(&layer.descriptor.digest)?;
-        if layer.blob == to || to.exists() {
+        let ImageLayer { blob, descriptor, .. } = layer;
+        let to = self.blob(&descriptor.digest)?;
+        if *blob == to || to.exists() || self.add_clone(descriptor, blob, &self.cancel)? {
             return Ok(());
         }
-        fs::link_or_copy(&layer.blob, &to).map_err(|source| self.io(source))
+        let from = fs::open(blob).map_err(|source| self.io(source))?;
+        let mut file = self.stage()?;
+        let found = digest_of(from, descriptor, &mut file, &self.cancel).map_err(|error| self.lock(error))?;
+        if found != descriptor.digest {
+            let (path, expected) = (blob.clone(), descriptor.digest.clone());
+            return Err(LayoutError::Altered { path, expected, found });
+        }
+        self.keep(file, &descriptor.digest)
+    }
+
+    /// Adds a blob that has a file of its own by a clone of that file, which shares its content and is verified; false where
+    /// the file system cannot, or the file is not what it should be.
+    pub fn add_clone(&self, blob: &Descriptor, file: &Path, cancel: &Cancel) -> Result<bool, LayoutError> {
+        let Ok(from) = fs::open(file) else { return Ok(false) };
+        let Some(clone) = fs::clone_of(&from, &self.blobs).map_err(|source| self.io(source))? else {
+            return Ok(false);
+        };
+        let own = fs::File::open(clone.path()).map_err(|source| self.io(source))?;
+        let found = digest_of(own, blob, &mut io::sink(), cancel).map_err(|error| self.lock(error))?;
+        if found != blob.digest {
+            return Ok(false);
+        }
+        self.keep(clone, &blob.digest)?;
+        Ok(true)
     }
 
     /// Adds a document.
@@ -144,12 +185,6 @@ impl LayoutWriter {
     pub fn add_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
         let to = self.blob(digest)?;
         fs::write_atomic(&to, bytes, 0o644).map_err(|source| self.io(source))
-    }
-
-    /// Adds a file that is known to be a blob, at no cost where the file system allows it.
-    pub fn add_file(&self, digest: &Digest, file: &Path) -> Result<(), LayoutError> {
-        let to = self.blob(digest)?;
-        fs::link_or_copy(file, &to).map_err(|source| self.io(source))
     }
 
     /// A file to write a blob into; [`LayoutWriter::keep`] gives it its name.
@@ -193,7 +228,7 @@ impl LayoutWriter {
             // It came into being between the look and the rename.
             inspect(&self.path)?;
         }
-        let _lock = fs::lock(&self.path, &Cancel::new(), || ()).map_err(|error| match error {
+        let _lock = fs::lock(&self.path, &self.cancel).map_err(|error| match error {
             fs::LockError::Io(source) => io(source),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
@@ -261,6 +296,13 @@ impl LayoutWriter {
         Ok(path)
     }
 
+    fn lock(&self, error: fs::LockError) -> LayoutError {
+        match error {
+            fs::LockError::Io(source) => self.io(source),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        }
+    }
+
     fn io(&self, source: io::Error) -> LayoutError {
         LayoutError::Io { path: self.path.clone(), source }
     }
@@ -278,6 +320,12 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
     if !metadata.is_dir() {
         return Err(not_a_layout("it is a file"));
     }
+    for folder in ["blobs", BLOBS] {
+        // What nothing leads to is removed from a layout, and elsewhere others may lead to it.
+        if fs::symlink_metadata(path.join(folder)).is_ok_and(|found| found.is_symlink()) {
+            return Err(not_a_layout("its folder of blobs is a link to another place"));
+        }
+    }
     match fs::read(path.join(MARKER)) {
         Ok(bytes) => {
             let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -294,6 +342,28 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
             Err(not_a_layout("it is a folder with other files"))
         }
         Err(error) => Err(io(error)),
+    }
+}
+
+/// Copies a blob and gives its digest. Of a longer one than it should be, one byte more is read, which makes it another.
+fn digest_of(
+    from: fs::File,
+    blob: &Descriptor,
+    to: &mut dyn Write,
+    cancel: &Cancel,
+) -> Result<Digest, fs::LockError> {
+    let mut hasher = blob.digest.algorithm().hasher();
+    let mut from = from.take(blob.size.saturating_add(1));
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        cancel.check()?;
+        match fs::read_piece(&mut from, &mut piece)? {
+            0 => return Ok(hasher.finish()),
+            count => {
+                hasher.update(&piece[..count]);
+                to.write_all(&piece[..count])?;
+            }
+        }
     }
 }
 

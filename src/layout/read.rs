@@ -23,14 +23,16 @@ impl Layout {
     /// Opens a layout: its `oci-layout` file must be there and tell a version 1.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let not_a_layout = |reason: String| Error::NotALayout { path: root.to_owned(), reason };
-        let path = root.join("oci-layout");
-        let bytes = match read_limited(&path, MANIFEST_LIMIT) {
+        let bytes = match read_limited(root, "oci-layout", MANIFEST_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(not_a_layout("it is a file".into()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(not_a_layout("it has no file `oci-layout`".into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                return Err(not_a_layout("its file `oci-layout` is a link that leads out of it".into()));
             }
             Err(error) => return Err(Error::Io(error)),
         };
@@ -56,10 +58,44 @@ impl Layout {
         blob_in(&self.root, digest)
     }
 
+    /// Opens a blob: a regular file of the layout. Links are followed within the layout alone, where some tools give blobs
+    /// names of their own. All that is said of the blob should be read from what is opened here, so that nobody can change
+    /// its place meanwhile.
+    pub fn open_blob(&self, digest: &Digest) -> Result<(fs::File, u64), Error> {
+        let path = self.blob(digest);
+        let relative = Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
+        match fs::open_within(&self.root, &relative) {
+            Ok(file) => {
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            }
+            // Also what is no regular file: a pipe is not waited for.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Err(Error::Missing { digest: digest.clone(), path })
+            }
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                Err(Error::LeadsOut { digest: digest.clone(), path })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// `index.json`, as it is.
     pub fn index(&self) -> Result<Value, Error> {
         let path = self.root.join("index.json");
-        let bytes = match read_limited(&path, MANIFEST_LIMIT) {
+        let bytes = match read_limited(&self.root, "index.json", MANIFEST_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let reason = "its file `index.json` is a link that leads out of it".into();
+                return Err(Error::NotALayout { path: self.root.clone(), reason });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let reason = "it has no file `index.json`".into();
                 return Err(Error::NotALayout { path: self.root.clone(), reason });
@@ -83,7 +119,18 @@ impl Layout {
     /// Verifies a blob by size and digest.
     pub fn verify(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<PathBuf, Error> {
         let path = self.blob(&descriptor.digest);
-        verify_file(&path, descriptor, cancel)?;
+        let (mut file, size) = self.open_blob(&descriptor.digest)?;
+        check_size(&descriptor.digest, &path, descriptor.size, size)?;
+        let mut hasher = descriptor.digest.algorithm().hasher();
+        let mut piece = vec![0; 256 * 1024];
+        loop {
+            cancel.check()?;
+            match fs::read_piece(&mut file, &mut piece)? {
+                0 => break,
+                count => hasher.update(&piece[..count]),
+            }
+        }
+        check_digest(descriptor, &path, &hasher.finish())?;
         Ok(path)
     }
 
@@ -93,8 +140,10 @@ impl Layout {
             return Err(Error::TooLarge { digest: descriptor.digest.clone(), size: descriptor.size });
         }
         let path = self.blob(&descriptor.digest);
-        check_blob(&path, &descriptor.digest, descriptor.size)?;
-        let bytes = read_limited(&path, MANIFEST_LIMIT)?;
+        let (file, size) = self.open_blob(&descriptor.digest)?;
+        check_size(&descriptor.digest, &path, descriptor.size, size)?;
+        let mut bytes = Vec::new();
+        file.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes)?;
         let mut hasher = descriptor.digest.algorithm().hasher();
         hasher.update(&bytes);
         check_digest(descriptor, &path, &hasher.finish())?;
@@ -151,32 +200,6 @@ fn entries_of(index: &mut Value, what: &str) -> Result<Vec<Descriptor>, Error> {
     serde_json::from_value(manifests).map_err(|source| Error::Document { what: what.to_owned(), source })
 }
 
-/// Verifies that a file has the size and the digest that its descriptor tells.
-fn verify_file(path: &Path, descriptor: &Descriptor, cancel: &Cancel) -> Result<(), Error> {
-    check_blob(path, &descriptor.digest, descriptor.size)?;
-    let mut file = fs::open(path)?;
-    let mut hasher = descriptor.digest.algorithm().hasher();
-    let mut piece = vec![0; 256 * 1024];
-    loop {
-        cancel.check()?;
-        match fs::read_piece(&mut file, &mut piece)? {
-            0 => break,
-            count => hasher.update(&piece[..count]),
-        }
-    }
-    check_digest(descriptor, path, &hasher.finish())
-}
-
-/// Checks that a blob is there and has its size.
-fn check_blob(path: &Path, digest: &Digest, size: u64) -> Result<(), Error> {
-    let metadata = fs::metadata(path).map_err(|error| missing(error, path, digest))?;
-    // Also what is no regular file: opening a pipe would wait for its other end.
-    if !metadata.is_file() {
-        return Err(Error::Missing { digest: digest.clone(), path: path.to_owned() });
-    }
-    check_size(digest, path, size, metadata.len())
-}
-
 fn check_size(digest: &Digest, path: &Path, expected: u64, found: u64) -> Result<(), Error> {
     if found == expected {
         return Ok(());
@@ -195,17 +218,10 @@ fn check_digest(descriptor: &Descriptor, path: &Path, found: &Digest) -> Result<
     })
 }
 
-fn missing(error: io::Error, path: &Path, digest: &Digest) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing { digest: digest.clone(), path: path.to_owned() },
-        _ => Error::Io(error),
-    }
-}
-
-/// Reads a regular file, of which one byte more than `limit` at most.
-fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// Reads a regular file of a layout, of which one byte more than `limit` at most.
+fn read_limited(root: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    fs::open_within(root, Path::new(name))?.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

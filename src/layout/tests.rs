@@ -2,6 +2,8 @@ use super::*;
 use crate::oci::{Descriptor, media_type};
 use serde_json::{Value, json};
 
+use crate::sys::fs::MetadataExt;
+
 struct Setup(fs::TempDir);
 
 impl Setup {
@@ -151,4 +153,123 @@ fn a_staging_folder_of_a_dead_run_is_removed_and_a_live_one_is_not() {
     assert!(!dead.exists());
     drop(LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap());
     assert!(live.staging.path().exists());
+}
+
+#[test]
+fn a_blob_is_copied_from_what_was_verified_and_shares_no_file_with_it() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    let (source, digest) = (setup.0.path().join("source"), Digest::of(b"one"));
+    let blob = setup.path().join(BLOBS).join(digest.hex());
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_ne!(inode(&source), inode(&blob));
+    // Written to in place, as an editor or a build tool does.
+    let write = |text: &[u8]| {
+        fs::OpenOptions::new().write(true).truncate(true).open(&source).unwrap().write_all(text).unwrap();
+    };
+    write(b"two");
+    assert_eq!(fs::read(&blob).unwrap(), b"one");
+    // Since it was verified it has become another one, shorter, as long, longer.
+    let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), 3);
+    for text in ["", "on", "two", "one more", "one"] {
+        write(text.as_bytes());
+        let writer = LayoutWriter::open(&setup.0.path().join("other"), &Cancel::new()).unwrap();
+        let layer = ImageLayer {
+            descriptor: descriptor.clone(),
+            diff_id: digest.clone(),
+            blob: source.clone(),
+            origin: None,
+        };
+        // Not every file system can.
+        assert!(!writer.add_clone(&descriptor, &source, &Cancel::new()).unwrap() || text == "one");
+        match writer.add_layer(&layer) {
+            Ok(()) => assert_eq!(text, "one"),
+            Err(error) => {
+                assert_eq!(error.exit_code(), ExitCode::CorruptImage);
+                assert!(error.to_string().contains("source` was written to while"), "{error}");
+                assert!(!writer.has(&digest));
+            }
+        }
+        assert_eq!(writer.has(&digest), text == "one", "{text}");
+    }
+    // What is no file is not waited for.
+    fs::remove_file(&source).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &source, rustix::fs::Mode::RWXU).unwrap();
+    let writer = LayoutWriter::open(&setup.0.path().join("other"), &Cancel::new()).unwrap();
+    let layer = ImageLayer { descriptor, diff_id: digest, blob: source, origin: None };
+    assert!(writer.add_layer(&layer).unwrap_err().to_string().contains("a pipe"));
+}
+
+#[test]
+fn a_layout_whose_blobs_are_elsewhere_is_not_written_to() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    let shared = setup.0.path().join("shared");
+    for folder in [BLOBS, "blobs"] {
+        fs::rename(setup.path().join(folder), &shared).unwrap();
+        fs::symlink(&shared, setup.path().join(folder)).unwrap();
+        let before = fs::read_dir(&shared).unwrap().count();
+        let error = setup.write("two", &["a:1"]).unwrap_err();
+        assert!(error.to_string().contains("a link to another place"), "{error}");
+        assert_eq!(fs::read_dir(&shared).unwrap().count(), before);
+        fs::remove_file(setup.path().join(folder)).unwrap();
+        fs::rename(&shared, setup.path().join(folder)).unwrap();
+    }
+    setup.write("two", &["a:1"]).unwrap();
+}
+
+#[test]
+fn blobs_that_are_links_are_read_within_the_layout_only() {
+    let setup = Setup::new();
+    setup.write("one", &["a:1"]).unwrap();
+    let (layout, digest) = (Layout::open(&setup.path()).unwrap(), Digest::of(b"one"));
+    let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), 3);
+    let blob = layout.blob(&digest);
+    let own_name = setup.path().join("blobs/rootfs.tar");
+    fs::rename(&blob, &own_name).unwrap();
+    fs::symlink("../rootfs.tar", &blob).unwrap();
+    layout.verify(&descriptor, &Cancel::new()).unwrap();
+    assert_eq!(layout.document(&descriptor).unwrap(), b"one");
+    fs::write_atomic(&setup.0.path().join("outside"), b"one", 0o644).unwrap();
+    let outside = setup.0.path().join("outside");
+    for target in [Path::new("../../../outside"), outside.as_path()] {
+        fs::remove_file(&blob).unwrap();
+        fs::symlink(target, &blob).unwrap();
+        for fault in [
+            layout.verify(&descriptor, &Cancel::new()).map(drop).unwrap_err(),
+            layout.document(&descriptor).map(drop).unwrap_err(),
+            layout.open_blob(&digest).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(fault, ReadError::LeadsOut { .. }), "{fault}");
+            assert!(fault.to_string().contains("cp -rL"), "{fault}");
+        }
+    }
+}
+
+#[test]
+fn the_documents_of_a_layout_are_its_own() {
+    for name in [INDEX, MARKER] {
+        let setup = Setup::new();
+        setup.write("one", &["a:1"]).unwrap();
+        let (document, outside) = (setup.path().join(name), setup.0.path().join("outside"));
+        fs::rename(&document, &outside).unwrap();
+        fs::symlink(&outside, &document).unwrap();
+        let fault = Layout::open(&setup.path()).and_then(|layout| layout.index()).unwrap_err();
+        assert!(matches!(fault, ReadError::NotALayout { .. }), "{fault}");
+        assert!(fault.to_string().contains(&format!("`{name}` is a link that leads out of it")), "{fault}");
+    }
+}
+
+#[test]
+fn what_a_dead_run_left_beside_a_layout_that_another_made_is_removed() {
+    let setup = Setup::new();
+    let beside = setup.0.path().join(".layout.xbuild-dead");
+    let live = LayoutWriter::open(&setup.path(), &Cancel::new()).unwrap();
+    setup.write("one", &["a:1"]).unwrap();
+    fs::create_dir_all(beside.join("content")).unwrap();
+    setup.write("two", &["a:2"]).unwrap();
+    assert!(!beside.exists() && live.staging.path().exists());
+    assert_eq!(setup.files().len(), 3, "{:?}", setup.files());
+    drop(live);
+    assert_eq!(setup.files(), ["layout", "source"]);
 }

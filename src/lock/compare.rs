@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ZigPin};
+use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ZigPin};
 use crate::oci::Digest;
 use crate::platform::Platform;
 
@@ -143,8 +143,55 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     for (name, from, to) in toolchains.into_iter().filter(|(_, from, to)| from != to) {
         differences.push(Difference::Toolchain { name, from, to });
     }
+    if let (Some(old), Some(new)) = (&old.zig, &new.zig)
+        && (&old.version, &old.package) == (&new.version, &new.package)
+        && old.files != new.files
+    {
+        let files = |pin: &ZigPin| {
+            let files = pin.files.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
+            Some(format!("{}, its files {files}", pin.version))
+        };
+        differences.push(Difference::Toolchain { name: "zig", from: files(old), to: files(new) });
+    }
     entries(&old.image, &new.image, &mut differences, image_key, compare_image);
     entries(&old.apt, &new.apt, &mut differences, apt_key, compare_apt);
+    differences.sort();
+    differences
+}
+
+/// The releases of `new` that are older than one of the same suite in `old`, whatever platform that is for: what was current once is
+/// not made current again by a mirror that is behind. `skip` are platforms that ask for a moment.
+#[must_use]
+pub fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
+    let of_images = old.image.iter().filter_map(|pin| pin.debian.as_deref());
+    let indexes = old.apt.iter().map(|pin| &pin.index).chain(of_images.map(|debian| &debian.index)).flatten();
+    let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
+    for index in indexes {
+        if let Some(date) = index.date.as_deref() {
+            let known = newest.entry(&index.suite).or_insert(date);
+            *known = date.max(*known);
+        }
+    }
+    let mut differences = Vec::new();
+    for pin in new {
+        let (base, platform) = pin.key();
+        if skip(platform) {
+            continue;
+        }
+        let index = match pin {
+            Pin::Apt(pin) => Some(&pin.index),
+            Pin::Image(pin) => pin.debian.as_deref().map(|debian| &debian.index),
+        };
+        for index in index.into_iter().flatten() {
+            if let (Some(from), Some(to)) = (newest.get(index.suite.as_str()), &index.date)
+                && to.as_str() < *from
+            {
+                let (base, platform, suite) = (base.to_owned(), platform.clone(), index.suite.clone());
+                let (from, to) = (Some((*from).to_owned()), Some(to.clone()));
+                differences.push(Difference::Index { base, platform, suite, from, to });
+            }
+        }
+    }
     differences.sort();
     differences
 }

@@ -56,6 +56,14 @@ pub enum LockError {
         /// What would change, sorted.
         differences: Vec<Difference>,
     },
+    /// What is chosen anew is of older releases than what is pinned.
+    #[error("what the mirrors have is older than what `{path}` has{}", list(differences))]
+    Older {
+        /// The file.
+        path: String,
+        /// The releases that would go back, sorted.
+        differences: Vec<Difference>,
+    },
     /// `--locked`, and there is none.
     #[error("there is no `{path}`, and --locked takes nothing but what it pins")]
     Missing {
@@ -96,6 +104,7 @@ impl Explain for LockError {
                 ExitCode::LockFile
             }
             Self::Differs { .. } | Self::Missing { .. } => ExitCode::Locked,
+            Self::Older { .. } => ExitCode::OutOfStep,
             Self::UnknownName { .. } => ExitCode::Usage,
             Self::Io(error) | Self::Write { source: error, .. } => ExitCode::of_io(error),
         }
@@ -130,6 +139,11 @@ impl Explain for LockError {
                     None => "run `xbuild lock` and commit the file".into(),
                 })
             }
+            Self::Older { .. } => Some(
+                "the mirror is behind, or somebody serves what is old; use another mirror, or run again later; to go back on purpose, \
+                 ask for a moment with `snapshot` under [debian], or remove the file and run `xbuild lock`"
+                    .into(),
+            ),
             Self::Missing { .. } => Some(
                 "run `xbuild lock` and commit the file; to hold nothing but Cargo.lock, leave the option out and set `locked = \
                  true` under [payload]"

@@ -36,7 +36,7 @@ use crate::oci::Digest;
 use crate::platform::Platform;
 
 /// The version of the format that is written. An older one is read and written anew, a newer one refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// `xbuild.lock`. Entries are sorted by base and platform; there is one of each at most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +88,12 @@ pub struct ZigPin {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub package: Option<Digest>,
+    /// The digest of all its files, program and library, to which a copy in the cache is held; what
+    /// `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` prints. Absent in locks of format 1, and
+    /// where it was found on the machine and is a version that xbuild does not provide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub files: Option<Digest>,
 }
 
 /// An image of one platform.

@@ -9,6 +9,7 @@ use crate::debian::{self, BaseSet, Package, SuiteOrigin};
 use crate::oci::{Descriptor, Digest};
 use crate::platform::Platform;
 use crate::settings::{BaseSource, PlatformSettings};
+use crate::toolchain::zig::Verified;
 
 /// How long after its release's date a package is sure to be in the archive, in seconds. What is superseded stays for a
 /// day and a half; the archive of snapshots looks four times a day.
@@ -46,8 +47,10 @@ impl Pin {
 /// What a lock has for a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pins {
-    /// True if nothing but what is pinned may be used (`--locked`).
+    /// True if nothing but what is pinned may be used (`--locked`), and nothing is believed because the cache says it.
     pub strict: bool,
+    /// True if a lock is there or is written, which is to say what it can of what is used.
+    pub locking: bool,
     /// The pinned bases.
     pub bases: BTreeMap<Platform, Pin>,
     /// What the run needs and the lock has not, or has for another configuration.
@@ -64,6 +67,7 @@ impl Pins {
     pub fn of(lock: &Lock, platforms: &[PlatformSettings], folder: &Path, strict: bool) -> Self {
         let mut pins = Self {
             strict,
+            locking: true,
             bases: BTreeMap::new(),
             unmet: Vec::new(),
             rust: lock.rust.clone(),
@@ -112,6 +116,13 @@ impl Pins {
 }
 
 impl Pins {
+    /// What a zig from the cache is held to, where nothing of the cache is believed.
+    #[must_use]
+    pub fn verified_zig(&self) -> Option<Verified<'_>> {
+        let files = self.zig.as_ref().and_then(|pin| pin.files.as_ref());
+        self.strict.then_some(Verified { files })
+    }
+
     /// True if a pin has all that a platform needs: an image may be pinned, and packages that are to be laid on it not.
     #[must_use]
     pub fn is_complete(&self, pin: &Pin, wanted: &PlatformSettings) -> bool {

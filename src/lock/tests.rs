@@ -75,7 +75,11 @@ fn image(on: &str, seed: &str) -> Pin {
 
 fn lock() -> Lock {
     let rust = RustPin { version: Version::new(1, 95, 0), commit: Some("abc".into()) };
-    let zig = ZigPin { version: Version::new(0, 17, 1), package: Some(Digest::of(b"zig")) };
+    let zig = ZigPin {
+        version: Version::new(0, 17, 1),
+        package: Some(Digest::of(b"zig")),
+        files: Some(Digest::of(b"files")),
+    };
     Lock { rust: Some(rust), zig: Some(zig), ..Lock::default() }
         .with(image("linux/arm64", "manifest"))
         .with(apt("linux/arm64", "2.36-9"))
@@ -149,13 +153,15 @@ fn an_unfinished_merge_is_told_by_its_line() {
 
 #[test]
 fn a_later_format_is_refused_before_anything_of_it_is_judged() {
-    for (version, found) in [("2\nnew-key = 1", "2"), ("0", "0"), ("-1", "-1")] {
+    for (version, found) in [("3\nnew-key = 1", "3"), ("0", "0"), ("-1", "-1")] {
         let error = parse(&format!("version = {version}\n")).unwrap_err();
-        let LockError::Version { found: said, known: 1, .. } = &error else { panic!("{error}") };
+        let LockError::Version { found: said, known: 2, .. } = &error else { panic!("{error}") };
         assert_eq!(said, found);
         assert!(error.hint().unwrap().contains("update xbuild"));
     }
-    assert_eq!(parse("version = 1\n").unwrap(), Lock::default());
+    for version in 1..=2 {
+        assert_eq!(parse(&format!("version = {version}\n")).unwrap(), Lock::default());
+    }
 }
 
 #[test]
@@ -357,4 +363,46 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_would_go_back_is_told() {
+    let at = |days: i64| {
+        let mut set = set("2.36-9");
+        for suite in &mut set.suites {
+            suite.date = suite.date.map(|date| date + days * 86_400);
+        }
+        Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform("linux/amd64"), &["main".into()], &[], &set)))
+    };
+    let old = lock();
+    let older = |pin: Pin, skip: bool| compare::older(&old, &[pin], &|_| skip);
+    // What is pinned for one platform is known for all.
+    let found = older(at(-1), false);
+    assert!(!found.is_empty());
+    for difference in &found {
+        assert!(matches!(difference, Difference::Index { .. }), "{difference}");
+        assert!(difference.to_string().starts_with("apt:bookworm for linux/amd64: the release of bookworm"));
+    }
+    for (days, skip) in [(0, false), (1, false), (-1, true)] {
+        assert_eq!(older(at(days), skip), [], "{days}");
+    }
+    assert_eq!(older(image("linux/amd64", "other"), false), []);
+    assert_eq!(compare::older(&Lock::default(), &[at(-1000)], &|_| false), []);
+    let error = LockError::Older { path: "xbuild.lock".into(), differences: found };
+    assert_eq!(error.exit_code(), ExitCode::OutOfStep);
+    assert!(
+        error.to_string().starts_with("what the mirrors have is older than what `xbuild.lock` has\n  apt:")
+    );
+    assert!(error.hint().unwrap().contains("`snapshot`"));
+}
+
+#[test]
+fn the_files_of_a_toolchain_are_a_difference_of_their_own() {
+    let (old, mut new) = (lock(), lock());
+    new.zig.as_mut().unwrap().files = Some(Digest::of(b"others"));
+    let found: Vec<String> = compare::compare(&old, &new).iter().map(ToString::to_string).collect();
+    let (from, to) = (Digest::of(b"files"), Digest::of(b"others"));
+    assert_eq!(found, [format!("zig: 0.17.1, its files {from} → 0.17.1, its files {to}")]);
+    new.zig.as_mut().unwrap().files = None;
+    assert!(compare::compare(&new, &old)[0].to_string().contains("its files not pinned → "));
 }

@@ -39,6 +39,8 @@ pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
     if let Some(DeValue::Integer(version)) = table.get_ref().get("version").map(toml::Spanned::get_ref) {
         let found = version.to_string();
         if found.parse::<u32>().map_or(true, |found| found == 0 || found > VERSION) {
+            // It may have as many digits as the file has room for.
+            let found = found.chars().take(40).collect();
             return Err(LockError::Version { path: path.to_owned(), found, known: VERSION });
         }
     }
@@ -46,7 +48,8 @@ pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
     let value = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
     let lock = Lock::deserialize(ValueDeserializer::from(value)).map_err(|error| syntax(&error))?;
     check(&lock).map_err(|reason| LockError::Damaged { path: path.to_owned(), reason })?;
-    Ok(lock.sorted())
+    // An older format says less, and nothing else than this one.
+    Ok(Lock { version: VERSION, ..lock }.sorted())
 }
 
 /// The line of the first mark that a merge leaves.

@@ -13,8 +13,8 @@ use crate::report::{Event, Level, Reporter};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
-use crate::sys::fs;
 use crate::sys::process::{Command, Line};
+use crate::sys::{fs, store};
 use crate::toolchain::rust;
 
 /// Of the errors that a build tells, this many lines are kept.
@@ -58,7 +58,8 @@ pub fn twice(
         return Err(ReproError::Exists(keep.to_owned()));
     }
     let folder_for_all = request.settings.machine.cache.join("repro");
-    fs::create_dir_all(&folder_for_all)?;
+    store::open(&request.settings.machine.cache)?;
+    store::folder(&folder_for_all)?;
     let scratch = fs::temporary_dir(&folder_for_all)?;
     let images = match request.keep {
         Some(keep) => {

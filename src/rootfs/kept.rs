@@ -9,8 +9,9 @@ use std::path::Path;
 use super::{LayerIndex, Limits, StreamError, scan};
 use crate::archive::Packing;
 use crate::oci::{Algorithm, Descriptor, Digest};
+use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
-use crate::sys::fs;
+use crate::sys::{fs, store};
 
 /// A kept index of more bytes than this is not read. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
@@ -31,30 +32,60 @@ pub enum IndexError {
     Io(#[from] io::Error),
 }
 
+/// Where indexes are kept, and whether they are believed.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    /// xbuild's cache folder.
+    pub folder: &'a Path,
+    /// True if a kept index is not believed: the layer is read anew, and one that says something else is told and replaced.
+    pub verify: bool,
+    /// Is told of one that said something else.
+    pub reporter: &'a dyn Reporter,
+}
+
 /// What a layer does to the root filesystem: kept from an earlier run, or read now and kept. The blob is taken to be
-/// the one that the descriptor means; `cache` is xbuild's cache folder.
+/// the one that the descriptor means.
 pub fn index_of(
     blob: &Path,
     layer: &Descriptor,
-    cache: &Path,
+    cache: Kept<'_>,
     cancel: &Cancel,
 ) -> Result<LayerIndex, IndexError> {
     known(layer)?;
-    let folder = cache.join("rootfs");
-    fs::create_dir_all(&folder)?;
-    let kept = folder.join(file_name(&layer.digest));
-    if let Some(index) = recall(&kept)? {
+    let folder = cache.folder.join("rootfs");
+    store::folder(&folder)?;
+    let path = folder.join(file_name(&layer.digest));
+    let kept = recall(&path)?;
+    if !cache.verify
+        && let Some(index) = kept
+    {
         return Ok(index);
     }
     let index = read(blob, cancel)?;
-    keep(&index, &kept)?;
+    match kept {
+        Some(kept) if kept == index => return Ok(index),
+        Some(_) => cache.reporter.report(Event::Note {
+            level: Level::Warning,
+            platform: None,
+            text: format!(
+                "what the cache said of the layer {} was not what is in it: somebody has written to `{}`; the layer was read anew",
+                layer.digest,
+                path.display()
+            ),
+        }),
+        None => {}
+    }
+    keep(&index, &path)?;
     Ok(index)
 }
 
-/// The same, if it is kept from an earlier run: the layer's bytes are not needed then.
-pub fn known_index(layer: &Descriptor, cache: &Path) -> Result<Option<LayerIndex>, IndexError> {
+/// The same, if it is kept from an earlier run and believed: the layer's bytes are not needed then.
+pub fn known_index(layer: &Descriptor, cache: Kept<'_>) -> Result<Option<LayerIndex>, IndexError> {
     known(layer)?;
-    Ok(recall(&cache.join("rootfs").join(file_name(&layer.digest)))?)
+    if cache.verify {
+        return Ok(None);
+    }
+    Ok(recall(&cache.folder.join("rootfs").join(file_name(&layer.digest)))?)
 }
 
 impl LayerIndex {
@@ -84,25 +115,18 @@ fn file_name(layer: &Digest) -> String {
 
 /// Reads a kept index, if it is there and whole.
 pub(super) fn recall(path: &Path) -> io::Result<Option<LayerIndex>> {
-    let absent = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(None),
-        _ => Err(error),
-    };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > LIMIT || !metadata.is_file() => return Ok(None),
-        Ok(_) => {}
-        Err(error) => return absent(error),
-    }
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return absent(error),
-    };
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+    Ok(store::read(path, LIMIT)?.and_then(|bytes| kept_index(&bytes)))
+}
+
+/// The index that the bytes of a kept one have, if they are whole.
+#[must_use]
+pub fn kept_index(bytes: &[u8]) -> Option<LayerIndex> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (digest, document) = (&bytes[..end], &bytes[end + 1..]);
     if digest != Digest::of(document).to_string().as_bytes() {
-        return Ok(None);
+        return None;
     }
-    Ok(serde_json::from_slice(document).ok())
+    serde_json::from_slice(document).ok()
 }
 
 /// Keeps an index; its folder must exist.
@@ -113,5 +137,5 @@ pub(super) fn keep(index: &LayerIndex, path: &Path) -> io::Result<()> {
     serde_json::to_writer(&mut bytes, index).map_err(io::Error::other)?;
     let digest = Digest::of(&bytes[line..]).to_string();
     bytes[..line - 1].copy_from_slice(digest.as_bytes());
-    fs::write_atomic(path, &bytes, 0o644)
+    store::keep(path, &bytes)
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
-pub use kept::{IndexError, index_of, known_index};
+pub use kept::{IndexError, Kept, index_of, kept_index, known_index};
 pub use place::on_base;
 pub use root::{Identity, Permission, Reach, Root};
 pub(crate) use scan::clean;

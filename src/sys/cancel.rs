@@ -1,5 +1,6 @@
 //! Being told to stop: Ctrl-C and time limits, in one value that every long operation checks.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,18 +9,31 @@ use super::clock::Instant;
 use crate::error::{ExitCode, Explain};
 
 /// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cancel {
     /// This handle's own flag, after those of the handles that it is a child of.
     interrupted: Vec<Arc<AtomicBool>>,
     limit: Option<Limit>,
     /// What the work is at, for whoever is told that its time is up.
     doing: Option<Arc<str>>,
+    /// Is told what is waited for: whatever waits has one of these values, and not all has somebody to report to.
+    tell: Option<Tell>,
+}
+
+/// What is told in words what is waited for.
+pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interrupted, limit, doing, tell: _ } = self;
+        let mut shown = formatter.debug_struct("Cancel");
+        shown.field("interrupted", interrupted).field("limit", limit).field("doing", doing).finish()
+    }
 }
 
 impl Default for Cancel {
     fn default() -> Self {
-        Self { interrupted: vec![Arc::default()], limit: None, doing: None }
+        Self { interrupted: vec![Arc::default()], limit: None, doing: None, tell: None }
     }
 }
 
@@ -76,6 +90,19 @@ impl Cancel {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same handle, which tells `tell` what is waited for.
+    #[must_use]
+    pub fn telling(self, tell: Tell) -> Self {
+        Self { tell: Some(tell), ..self }
+    }
+
+    /// Tells that something is waited for which may take long.
+    pub fn wait_is_long(&self, what: &dyn fmt::Display) {
+        if let Some(tell) = &self.tell {
+            tell(what.to_string());
+        }
     }
 
     /// Interrupts every clone of this handle.

@@ -14,7 +14,7 @@ use super::env::Environment;
 use super::http::{
     Body, HttpError, LEAST_RATE, Method, ProxyError, Request, Response, Transport, Trust, Url,
 };
-use super::{clock, fs};
+use super::{clock, fs, store};
 use crate::error::{ExitCode, Explain, io_hint};
 
 /// A server that sends nothing for this long is stalled.
@@ -235,8 +235,10 @@ impl Client {
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
         let (partial, cancel) = (partial_path(download.path), &cancel.doing(download.url));
-        let _lock = fs::lock(&lock_path(download.path), cancel, || ())
-            .map_err(fs::LockError::into_error::<DownloadError>)?;
+        let _lock = fs::lock(&lock_path(download.path), cancel).map_err(|error| match error {
+            fs::LockError::Io(error) => DownloadError::Io(store::lacking(download.path, error)),
+            fs::LockError::Cancelled(cancelled) => cancelled.into(),
+        })?;
         // Another process may have finished it while we waited for the lock.
         if download.sha256.is_some() && download.path.exists() && check(download, download.path).is_ok() {
             return Ok(());

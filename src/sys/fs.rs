@@ -3,6 +3,7 @@
 //! A file is never created under its final name. It is written beside it and renamed, so that a reader or
 //! a kill at any moment sees the old file or the new one.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -116,20 +117,72 @@ pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
 }
 
 /// The temporary folders of this process that no run to the same place would find.
-static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// A new temporary folder where the system has them.
-pub fn scratch_dir() -> io::Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("xbuild-").tempdir()?;
-    SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).push(folder.path().to_owned());
-    Ok(folder)
-}
+static OURS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes the temporary folders that are still there, for a process that ends at once.
 pub(super) fn remove_scratch() {
-    for folder in SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for folder in OURS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         // Most are gone already; and nobody is there to be told any more.
         std::fs::remove_dir_all(folder).ok();
+    }
+}
+
+/// What the names of our folders begin with where the system has temporary files, and nobody else's: such a folder is removed where it is found
+/// without its lock.
+const SCRATCH: &str = ".xbuild-scratch-";
+
+/// A temporary folder where the system has them, gone with the value.
+#[derive(Debug)]
+pub struct Scratch {
+    // In this order: the folder is removed under its lock.
+    folder: TempDir,
+    _lock: Lock,
+}
+
+impl Scratch {
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A new temporary folder where the system has them. What killed runs of ours have left there is removed: it is locked by nobody.
+pub fn scratch_dir() -> io::Result<Scratch> {
+    scratch_in(&std::env::temp_dir())
+}
+
+fn scratch_in(place: &Path) -> io::Result<Scratch> {
+    remove_dead(place);
+    loop {
+        let folder = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place)?;
+        let lock = match lock(folder.path(), &Cancel::new()) {
+            Ok(lock) => lock,
+            // Another run took it for a dead one's before it was locked.
+            Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(LockError::Io(error)) => return Err(error),
+            Err(LockError::Cancelled(cancelled)) => return Err(io::Error::other(cancelled)),
+        };
+        if folder.path().exists() {
+            let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+            ours.push(folder.path().to_owned());
+            return Ok(Scratch { folder, _lock: lock });
+        }
+    }
+}
+
+/// Removes folders of ours without a lock. What cannot be removed stays: nobody is kept from his work by it.
+fn remove_dead(place: &Path) {
+    let us = rustix::process::geteuid().as_raw();
+    let Ok(entries) = read_dir(place) else { return };
+    for entry in entries.flatten() {
+        let named = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+        let ours = |metadata: &std::fs::Metadata| metadata.is_dir() && metadata.uid() == us;
+        if named && entry.metadata().is_ok_and(|metadata| ours(&metadata)) {
+            if let Ok(Some(_lock)) = try_lock(&entry.path()) {
+                remove_dir_all(entry.path()).ok();
+            }
+        }
     }
 }
 
@@ -178,38 +231,151 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     publish(file, path, mode)
 }
 
-/// Makes `to` have the content of `from` at the least cost: a reflink, else a hard link, else a copy. `to`
-/// appears at once and whole. An existing `to` is replaced.
-pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    let folder = temporary_dir(to.parent().unwrap_or_else(|| Path::new(".")))?;
-    let beside = folder.path().join("file");
-    if reflink_copy::reflink(from, &beside).is_err() && std::fs::hard_link(from, &beside).is_err() {
-        copy(from, &beside)?;
-    }
-    rename(&beside, to)
+/// Opens a regular file in a folder by its path there. Links are followed as long as they stay in the folder; one that leads
+/// out of it, or whose target begins at the root, is an error of the kind [`io::ErrorKind::CrossesDevices`].
+pub fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    let whole = folder.join(path);
+    let name = |error: io::Error| {
+        io::Error::new(error.kind(), format!("failed to open file `{}`: {error}", whole.display()))
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let opened =
+        rustix::fs::openat(CWD, folder, OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
+            .and_then(|folder| {
+                let mut attempt = openat2(&folder, path, flags, Mode::empty(), resolve);
+                // Somebody renames something meanwhile.
+                for _ in 0..100 {
+                    if !matches!(attempt, Err(rustix::io::Errno::AGAIN)) {
+                        break;
+                    }
+                    attempt = openat2(&folder, path, flags, Mode::empty(), resolve);
+                }
+                attempt
+            });
+    let file = match opened {
+        Ok(file) => File::from_parts(std::fs::File::from(file), &whole),
+        // A kernel or a sandbox that does not know it.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            let (folder, real) = (canonicalize(folder)?, canonicalize(&whole)?);
+            if !real.starts_with(&folder) {
+                return Err(name(rustix::io::Errno::XDEV.into()));
+            }
+            return open(&real);
+        }
+        Err(error) => return Err(name(error.into())),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { open(&whole) }
 }
+
+/// A new file in `folder` that shares its content with an open file, but nothing that is written to either of them later;
+/// `None` where the file system cannot.
+pub fn clone_of(from: &File, folder: &Path) -> io::Result<Option<NamedTempFile>> {
+    let file = temporary_file(folder)?;
+    Ok(rustix::fs::ioctl_ficlone(file.as_file(), from.file()).is_ok().then_some(file))
+}
+
+/// After this long a wait for another process's lock is told.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// No lock is waited for any longer, whatever else limits a run.
+const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Device and inode of what this process has locked: a thread that waits for another one of ours need not tell.
+static HELD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
 /// An exclusive lock on a path, held until dropped; the kernel lets go of it if the process dies.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code, reason = "held for its lock")] std::fs::File);
+pub struct Lock {
+    #[allow(dead_code, reason = "held for its lock")]
+    file: std::fs::File,
+    identity: (u64, u64),
+}
+
+impl Lock {
+    fn of(file: std::fs::File, identity: (u64, u64)) -> Self {
+        held().push(identity);
+        Self { file, identity }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut held = held();
+        if let Some(at) = held.iter().position(|identity| *identity == self.identity) {
+            held.swap_remove(at);
+        }
+    }
+}
+
+fn held() -> std::sync::MutexGuard<'static, Vec<(u64, u64)>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a lock is waited for, in words for a person.
+struct Waiting<'a> {
+    path: &'a Path,
+    /// The process that has it, and its command line, as far as they can be seen from here.
+    holder: Option<(u32, Option<String>)>,
+}
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("waiting for ")?;
+        match &self.holder {
+            None => formatter.write_str("another process")?,
+            Some((pid, None)) => write!(formatter, "process {pid}")?,
+            Some((pid, Some(command))) => write!(formatter, "process {pid} (`{command}`)")?,
+        }
+        write!(formatter, ", which has locked `{}`", self.path.display())
+    }
+}
+
+/// The process that has a lock on a file, as Linux lists them: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
+    let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // Waiters are listed below the lock, behind an arrow.
+        let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
+        pid.parse::<u32>().ok().filter(|pid| *at == place && *pid != 0)
+    })?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    let command = words.map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+    // A long one says no more, and none may write to our terminal what it likes.
+    let command: String = command.chars().filter(|c| !c.is_control()).take(200).collect();
+    Some((pid, Some(command).filter(|command| !command.is_empty())))
+}
 
 /// Locks `path` (a file that is created where it is missing, or an existing folder) against other processes
-/// and threads, and waits for it as long as `cancel` allows. `on_wait` is called once if there is a wait.
-pub fn lock(path: &Path, cancel: &Cancel, mut on_wait: impl FnMut()) -> Result<Lock, LockError> {
+/// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
+pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     let file = if path.is_dir() {
         File::open(path)?.into_parts().0
     } else {
         OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_parts().0
     };
-    let mut waited = false;
+    let metadata = file.metadata()?;
+    let identity = (metadata.dev(), metadata.ino());
+    let mut waited: Option<(super::clock::Instant, Cancel)> = None;
+    let mut told = false;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock(file)),
+            Ok(()) => return Ok(Lock::of(file, identity)),
             Err(std::fs::TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut waited, true) {
-                    on_wait();
-                }
+                let (since, cancel) = waited.get_or_insert_with(|| {
+                    let what = format!("another process, which has locked `{}`,", path.display());
+                    (super::clock::Instant::now(), cancel.within(LONGEST_WAIT, &what))
+                });
                 cancel.check()?;
+                if !told && since.elapsed() >= TOLD_AFTER {
+                    told = true;
+                    if !held().contains(&identity) {
+                        cancel.wait_is_long(&Waiting { path, holder: holder(identity) });
+                    }
+                }
                 super::clock::sleep(Duration::from_millis(20));
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
@@ -220,8 +386,9 @@ pub fn lock(path: &Path, cancel: &Cancel, mut on_wait: impl FnMut()) -> Result<L
 /// Locks an existing path if nobody else has it locked.
 pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = File::open(path)?.into_parts().0;
+    let metadata = file.metadata()?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock(file))),
+        Ok(()) => Ok(Some(Lock::of(file, (metadata.dev(), metadata.ino())))),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
@@ -305,27 +472,101 @@ mod tests {
     }
 
     #[test]
-    fn link_or_copy_replaces_what_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        write_atomic(&from, b"new", 0o644).unwrap();
-        write_atomic(&to, b"old", 0o644).unwrap();
-        link_or_copy(&from, &to).unwrap();
-        assert_eq!(read(&to).unwrap(), b"new");
+    fn links_are_followed_within_a_folder_only() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = outside.path().join("folder");
+        create_dir_all(folder.join("blobs/sha256")).unwrap();
+        let at = |path: &str| folder.join(path);
+        write_atomic(&at("blobs/real"), b"real", 0o644).unwrap();
+        write_atomic(&outside.path().join("secret"), b"secret", 0o644).unwrap();
+        let open = |path: &str| {
+            let mut text = String::new();
+            open_within(&folder, Path::new(path))
+                .and_then(|mut file| file.read_to_string(&mut text))
+                .map(|_| text)
+        };
+        for (name, target, expected) in [
+            ("blobs/sha256/in", "../real", Ok("real")),
+            ("blobs/sha256/twice", "in", Ok("real")),
+            ("blobs/sha256/up", "../../../secret", Err(io::ErrorKind::CrossesDevices)),
+            ("blobs/sha256/root", "/etc/hostname", Err(io::ErrorKind::CrossesDevices)),
+            ("blobs/sha256/dangling", "../none", Err(io::ErrorKind::NotFound)),
+            ("blobs/sha256/folder", "..", Err(io::ErrorKind::IsADirectory)),
+        ] {
+            symlink(target, at(name)).unwrap();
+            let found = open(name).map_err(|error| {
+                assert!(error.to_string().contains(name), "{error}");
+                error.kind()
+            });
+            assert_eq!(found.as_deref().map_err(|kind| *kind), expected, "{name}");
+        }
+        // The folder itself may be a link: that is what somebody has named.
+        symlink(&folder, outside.path().join("link")).unwrap();
+        open_within(&outside.path().join("link"), Path::new("blobs/real")).unwrap();
+        // A folder of it that leads elsewhere may not.
+        symlink(outside.path(), at("other")).unwrap();
+        assert_eq!(open("other/secret").unwrap_err().kind(), io::ErrorKind::CrossesDevices);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        assert_eq!(open("pipe").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_among_temporary_files_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        create_dir_all(at(".xbuild-scratch-dead/inner")).unwrap();
+        // As somebody calls a folder of his own.
+        create_dir_all(at("xbuild-mine")).unwrap();
+        create_dir(at("other-tool")).unwrap();
+        write_atomic(&at(".xbuild-scratch-file"), b"", 0o600).unwrap();
+        symlink(place.path(), at(".xbuild-scratch-link")).unwrap();
+        let first = scratch_in(place.path()).unwrap();
+        let second = scratch_in(place.path()).unwrap();
+        assert!(!at(".xbuild-scratch-dead").exists() && first.path().exists() && second.path().exists());
+        drop((first, second));
+        let mut left: Vec<_> =
+            read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".xbuild-scratch-file", ".xbuild-scratch-link", "other-tool", "xbuild-mine"]);
     }
 
     #[test]
     fn a_second_lock_waits_until_told_to_stop() {
         let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path(), &Cancel::new(), || ()).unwrap();
-        let cancel = Cancel::new().within(Duration::from_millis(50), "the lock");
-        let mut waits = 0;
-        assert!(matches!(
-            lock(folder.path(), &cancel, || waits += 1),
-            Err(LockError::Cancelled(Cancelled::TimedOut { .. }))
-        ));
-        assert_eq!(waits, 1);
+        let held = lock(folder.path(), &Cancel::new()).unwrap();
+        let said: std::sync::Arc<Mutex<Vec<String>>> = std::sync::Arc::default();
+        let cancel = Cancel::new().telling({
+            let said = std::sync::Arc::clone(&said);
+            std::sync::Arc::new(move |text| said.lock().unwrap().push(text))
+        });
+        let wait = |millis| lock(folder.path(), &cancel.within(Duration::from_millis(millis), "the lock"));
+        assert!(matches!(wait(50), Err(LockError::Cancelled(Cancelled::TimedOut { .. }))));
+        // Of a thread of ours nothing is said, however long it takes.
+        assert!(wait(1200).is_err());
+        assert!(said.lock().unwrap().is_empty());
         drop(held);
-        lock(folder.path(), &Cancel::new(), || ()).unwrap();
+        lock(folder.path(), &Cancel::new()).unwrap();
+        // Another process: who it is, once.
+        let mut other = std::process::Command::new("flock")
+            .args(["--exclusive", "--no-fork"])
+            .arg(folder.path())
+            .args(["sleep", "60"])
+            .spawn()
+            .unwrap();
+        while try_lock(folder.path()).unwrap().is_some() {
+            super::super::clock::sleep(Duration::from_millis(5));
+        }
+        assert!(wait(800).is_err() && said.lock().unwrap().is_empty());
+        assert!(wait(1300).is_err());
+        let texts = said.lock().unwrap().clone();
+        let expected = format!(
+            "waiting for process {} (`sleep 60`), which has locked `{}`",
+            other.id(),
+            folder.path().display()
+        );
+        assert_eq!(texts, [expected]);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        lock(folder.path(), &Cancel::new()).unwrap();
     }
 }

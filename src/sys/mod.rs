@@ -14,4 +14,5 @@ pub mod http;
 pub(crate) mod loopback;
 pub mod process;
 pub mod staging;
+pub mod store;
 pub mod threads;

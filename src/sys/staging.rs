@@ -40,14 +40,27 @@ impl Staging {
         fs::create_dir_all(folder)?;
         let prefix = prefix(path);
         // While a folder is made and not yet locked, nobody else may look for dead ones.
-        let looking = fs::lock(folder, cancel, || ())?;
+        let looking = fs::lock(folder, cancel)?;
         remove_stale(folder, &prefix)?;
         let made = fs::temporary_dir_named(folder, &prefix)?;
-        let lock = fs::lock(made.path(), cancel, || ())?;
+        let lock = fs::lock(made.path(), cancel)?;
         drop(looking);
         let content = made.path().join("content");
         fs::create_dir(&content)?;
         Ok(Self { content, folder: made, _lock: lock })
+    }
+
+    /// Removes what dead runs have left beside a path, for who stages elsewhere. That it cannot be removed is no fault of his.
+    pub fn tidy_beside(path: &Path, cancel: &Cancel) -> Result<(), Cancelled> {
+        let folder = folder_of(path);
+        match fs::lock(folder, cancel) {
+            Ok(_looking) => {
+                remove_stale(folder, &prefix(path)).ok();
+                Ok(())
+            }
+            Err(LockError::Io(_)) => Ok(()),
+            Err(LockError::Cancelled(cancelled)) => Err(cancelled),
+        }
     }
 
     /// The folder, which may be renamed to what it is for.

@@ -18,8 +18,8 @@ use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
-use crate::sys::fs;
 use crate::sys::process::{self, Command, ProcessError};
+use crate::sys::{fs, store};
 use crate::toolchain::objcopy::Objcopy;
 
 /// `toolchains/rust.toml`.
@@ -358,11 +358,9 @@ fn add(
         reporter.report(Event::Note { level, platform: Some(platform.clone()), text });
     };
     let folder = cache.join("rust");
-    fs::create_dir_all(&folder)?;
+    store::folder(&folder)?;
     // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work.
-    let _lock = fs::lock(&folder.join("rustup.lock"), cancel, || {
-        note(Level::Info, "waiting for another xbuild that adds to the Rust toolchain".into());
-    })?;
+    let _lock = store::lock(&folder.join("rustup.lock"), cancel)?;
     if rust.has(triple) {
         return Ok(Standard::Installed);
     }

@@ -1,6 +1,5 @@
 //! Writing an image to where it should go: every document and blob is verified on its way.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -281,7 +280,8 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// A blob that has a file of its own is read for its digest, and then shared where the file system can.
+    /// What is written is what was verified: a copy of our own. It shares the content of a blob that has a file of its own where
+    /// the file system can, but never the file, which somebody may write to later.
     fn add_blob(
         &self,
         source: &Source,
@@ -292,14 +292,15 @@ impl Opener<'_> {
         if writer.has(&descriptor.digest) {
             return Ok(());
         }
+        if let Some(file) = source.file(&descriptor.digest)
+            && writer.add_clone(descriptor, &file, self.cancel)?
+        {
+            return Ok(());
+        }
         let blob = read(source, descriptor)?;
         let failed = |source| {
             TransportError::Layout(crate::layout::LayoutError::Io { path: writer.path().to_owned(), source })
         };
-        if let Some(file) = source.file(&descriptor.digest) {
-            blob.copy(&mut io::sink(), self.cancel, failed)?;
-            return Ok(writer.add_file(&descriptor.digest, &file)?);
-        }
         let mut file = writer.stage()?;
         blob.copy(&mut file, self.cancel, failed)?;
         Ok(writer.keep(file, &descriptor.digest)?)

@@ -1,6 +1,6 @@
 //! What an image can be in, and how a blob of it is read there.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::docker_archive::DockerArchive;
@@ -9,7 +9,7 @@ use crate::layout::{Layout, ReadError};
 use crate::oci::{Digest, Encoded};
 use crate::registry::Repository;
 use crate::sys::cancel::Cancel;
-use crate::sys::fs::{self, TempDir};
+use crate::sys::fs::Scratch;
 
 /// What the image is in.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     /// An archive that an engine wrote, and the folder that it is in.
     Exported {
         inner: Box<Kind>,
-        _folder: TempDir,
+        _folder: Scratch,
     },
 }
 
@@ -47,17 +47,8 @@ impl Kind {
         let missing = |path: &Path| ReadError::Missing { digest: digest.clone(), path: path.to_owned() };
         match self {
             Self::Layout(layout) => {
-                let path = layout.blob(digest);
-                let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => missing(&path),
-                    _ => ReadError::Io(error),
-                })?;
-                // Also what is no regular file: opening a pipe would wait for its other end.
-                if !metadata.is_file() {
-                    return Err(missing(&path));
-                }
-                let file = fs::File::open(&path)?;
-                Ok((Box::new(file), metadata.len(), path))
+                let (file, size) = layout.open_blob(digest)?;
+                Ok((Box::new(file), size, layout.blob(digest)))
             }
             Self::Archive { path, members } => {
                 let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());

@@ -15,6 +15,7 @@ use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_
 use crate::platform::Platform;
 use crate::registry::{Repository, Wanted};
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs;
 
 /// No image has as many manifests.
 const MOST_MANIFESTS: usize = 4096;
@@ -333,7 +334,11 @@ impl Source {
     #[must_use]
     pub fn file(&self, digest: &Digest) -> Option<PathBuf> {
         match &self.kind {
-            Kind::Layout(layout) => Some(layout.blob(digest)).filter(|path| path.is_file()),
+            Kind::Layout(layout) => {
+                // A link is followed by whoever reads the blob, and then only within the layout.
+                let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+                Some(layout.blob(digest)).filter(is_file)
+            }
             Kind::Archive { .. } | Kind::Docker { .. } | Kind::Exported { .. } | Kind::Registry(_) => None,
         }
     }

@@ -515,3 +515,43 @@ fn an_engine_may_have_some_platforms_only() {
     fs::remove_file(sample.blob(&sample.manifests[2].digest)).unwrap();
     assert_eq!(opened().root().digest, *sample.index.digest());
 }
+
+/// What is copied is copied from what was verified, and nothing of another place is read or shared.
+#[test]
+fn a_copy_shares_nothing_and_follows_no_link_out_of_a_layout() {
+    let sample = Sample::new(&["linux/amd64"], &["a:1"]);
+    let layer = Digest::of(b"layer of linux/amd64");
+    let blob = |layout: &Path| layout.join("blobs/sha256").join(layer.hex());
+    let target = sample.folder.path().join("copy");
+    let copy = || {
+        fs::remove_dir_all(&target).ok();
+        with_opener(|opener| -> Result<(), TransportError> {
+            let from = format!("oci:{}", sample.layout().display());
+            let source = opener.open(&Location::parse(&from, &Path::exists)?)?;
+            let to = Location::parse_destination(&format!("oci:{}", target.display()))?;
+            opener.write(&Image::whole(&source), &to, &crate::report::Silent)
+        })
+    };
+    copy().unwrap();
+    let own = blob(&sample.layout());
+    let inode = |path: &Path| fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    assert_ne!(inode(&own), inode(&blob(&target)));
+    let bytes = fs::read(&own).unwrap();
+    let outside = sample.folder.path().join("outside");
+    fs::write_atomic(&outside, &bytes, 0o644).unwrap();
+    let inside = sample.layout().join("blobs/layer.tar");
+    fs::rename(&own, &inside).unwrap();
+    fs::symlink("../layer.tar", &own).unwrap();
+    copy().unwrap();
+    assert!(fs::symlink_metadata(blob(&target)).unwrap().is_file());
+    assert_eq!(fs::read(blob(&target)).unwrap(), bytes);
+    fs::remove_file(&own).unwrap();
+    fs::symlink(&outside, &own).unwrap();
+    let error = copy().unwrap_err();
+    assert!(error.to_string().contains("leads out of the layout"), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::CorruptImage);
+    fs::remove_file(&own).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &own, rustix::fs::Mode::RWXU).unwrap();
+    assert!(copy().unwrap_err().to_string().contains("is missing"));
+    assert!(!target.exists());
+}

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Target, Variant};
 use crate::sys::env::Environment;
-use crate::sys::fs;
+use crate::sys::{fs, store};
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 
@@ -183,7 +183,7 @@ impl Wrapper {
         let hash = hex::encode(Sha256::digest(&document));
         let folder = cache.join("wrappers").join(&hash[..16]);
         let empty = folder.join("empty");
-        fs::create_dir_all(&empty)?;
+        store::folder(&empty)?;
         let path = folder.join("spec.json");
         write_if_different(&path, &document, 0o644)?;
         // cc-rs looks for `zig` in a compiler's name to know what to expect of it.
@@ -224,9 +224,14 @@ pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dy
     }
 }
 
+/// Scripts and their data have some hundred bytes.
+const LARGEST_SCRIPT: u64 = 1 << 20;
+
 fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    match fs::read(path) {
-        Ok(existing) if existing == content => Ok(()),
+    // A script is executed: one that others may write to afterwards is as bad as another text.
+    match store::read(path, LARGEST_SCRIPT) {
+        Ok(Some(existing)) if existing == content => Ok(()),
+        Err(error) if store::CacheFault::of(&error).is_none() => Err(error),
         _ => fs::write_atomic(path, content, mode),
     }
 }

@@ -13,8 +13,8 @@ use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, si
 use crate::catalog::Target;
 use crate::elf::{ParseError, runpath_to_rpath};
 use crate::sys::env::{self, Environment};
-use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
+use crate::sys::{fs, store};
 
 /// The hidden command, by which the programs know that they are called as a wrapper.
 pub(super) const COMMAND: &str = "__zig";
@@ -112,7 +112,7 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
         Task::Link(output) => {
             let mut all = leading_link(&spec, !has_sources(&translation.arguments));
             all.extend(translation.arguments);
-            fs::create_dir_all(&spec.cache)?;
+            store::folder(&spec.cache)?;
             let libraries = Libraries::of(&spec, &tool, &all);
             let told = libraries.may_be_missing();
             if told {

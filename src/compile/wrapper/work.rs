@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Spec;
 use super::translate::Remark;
-use crate::sys::fs;
+use crate::sys::{fs, store};
 
 /// A line in the file that wrappers append to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ impl Libraries {
         if self.marker.exists() {
             return Ok(());
         }
-        fs::create_dir_all(self.marker.parent().unwrap_or(Path::new(".")))?;
+        store::folder(self.marker.parent().unwrap_or(Path::new(".")))?;
         fs::write_atomic(&self.marker, b"", 0o644)
     }
 }

@@ -6,6 +6,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::catalog;
+use crate::oci::Digest;
 
 /// What is known of zig.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +65,13 @@ pub struct Package {
     pub sha256: String,
     /// The wheel's size in bytes.
     pub size: u64,
+    /// The digest of the files in it that zig is, see [`super::files::digest`].
+    #[serde(deserialize_with = "digest")]
+    pub files: Digest,
+}
+
+fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// What the linker cannot be told.

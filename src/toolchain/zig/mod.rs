@@ -6,6 +6,7 @@
 //! processes do it at once: a lock, a temporary folder, one rename.
 
 pub mod data;
+mod files;
 mod library;
 mod package;
 mod tarball;
@@ -20,17 +21,20 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use crate::error::{ExitCode, Explain};
+use crate::oci::Digest;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::{ZigSettings, ZigWay};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
 use crate::sys::env::Environment;
-use crate::sys::fs;
 use crate::sys::process::{self, Command, ProcessError};
+use crate::sys::{fs, store};
 use data::ZigData;
 
 /// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
 const MARKER: &str = ".complete";
+/// It has one line.
+const LARGEST_MARKER: u64 = 4096;
 
 /// Tells where Python has the package. Isolated (`-I`), Python looks neither in the current directory nor where variables
 /// say, and passes over the user's own packages, which are asked for by themselves. Nothing of the package is run.
@@ -50,9 +54,25 @@ pub struct ZigRequest<'a> {
     pub environment: &'a Environment,
     /// The only version that will do, where one is pinned.
     pub pinned: Option<&'a Version>,
+    /// Where nothing is believed because it is in the cache: what is known of the files that zig must be.
+    pub verified: Option<Verified<'a>>,
+}
+
+/// What the files of a zig must be that is taken from the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified<'a> {
+    /// Their pinned digest, where the lock has one.
+    pub files: Option<&'a Digest>,
 }
 
 impl ZigRequest<'_> {
+    /// The digest of the files of the version that is provided, where that is known.
+    fn files(&self) -> Option<&Digest> {
+        let data = ZigData::get();
+        let pinned = self.verified.and_then(|verified| verified.files);
+        pinned.or_else(|| (*self.provided() == data.version).then_some(&data.package.files))
+    }
+
     /// The version that is provided where none is found: the pinned one, else the one that xbuild comes with.
     #[must_use]
     pub fn provided(&self) -> &Version {
@@ -172,6 +192,30 @@ pub enum WayError {
         /// What came.
         found: String,
     },
+    /// The files in the cache are not those that zig should have.
+    #[error(
+        "the files in `{}` are not those of zig {version}: expected {expected}, found {found}",
+        folder.display()
+    )]
+    Altered {
+        /// Where they are.
+        folder: PathBuf,
+        /// The version.
+        version: Version,
+        /// The digest that is pinned or comes with xbuild.
+        expected: Digest,
+        /// Theirs.
+        found: Digest,
+    },
+    /// Something is in the folder of zig that it does not come with.
+    #[error("`{}` is neither a file nor a folder, and zig comes with nothing else", path.display())]
+    Foreign {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// Nothing says which files the zig in the cache should have.
+    #[error("the lock does not say which files the zig in the cache should have")]
+    NotVerified,
     /// The archive's signature is wrong.
     #[error("the signature of `{file}` is not good: {reason}")]
     Signature {
@@ -245,7 +289,7 @@ impl Explain for Error {
         let any = |test: fn(&WayError) -> bool| attempts.iter().any(|attempt| test(&attempt.reason));
         if any(|reason| matches!(reason, WayError::Signature { .. })) {
             ExitCode::BadSignature
-        } else if any(|reason| matches!(reason, WayError::Corrupt { .. })) {
+        } else if any(|reason| matches!(reason, WayError::Corrupt { .. } | WayError::Altered { .. })) {
             ExitCode::CorruptDownload
         } else if any(|reason| {
             matches!(reason, WayError::Offline | WayError::Download(DownloadError::Offline { .. }))
@@ -288,6 +332,8 @@ impl Explain for Error {
 pub fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
     walk(request, cancel, |way| match way {
         ZigWay::Tarball | ZigWay::Package => None,
+        // What is not believed is not run only to ask for its version, and verifying it is for whoever uses it.
+        ZigWay::Cache if request.verified.is_some() => Some(marked(request)),
         way => Some(existing(request, way, cancel)),
     })
 }
@@ -306,17 +352,19 @@ pub fn provide(
         let result = match (way, other) {
             (ZigWay::Package, Some(pinned)) => Err(WayError::OtherPinned { pinned: pinned.clone() }),
             (ZigWay::Tarball | ZigWay::Package, _) if client.is_offline() => Err(WayError::Offline),
-            (ZigWay::Tarball, _) => install(request, way, cancel, reporter, |work| {
+            (ZigWay::Tarball, _) => install(request, way, cancel, |work| {
                 tarball::fetch(work, &data.tarball, request.provided(), client, cancel, reporter)
             }),
-            (ZigWay::Package, None) => install(request, way, cancel, reporter, |work| {
+            (ZigWay::Package, None) => install(request, way, cancel, |work| {
                 package::fetch(work, request.environment, cancel, reporter)
             }),
             (way, _) => existing(request, way, cancel),
         };
         if let Err(reason) = &result {
             // A path that somebody has configured and that does not work is a fault; the others are not.
-            let fault = way == ZigWay::Configured && !matches!(reason, WayError::NotConfigured);
+            let fault = way == ZigWay::Configured && !matches!(reason, WayError::NotConfigured)
+                || matches!(reason, WayError::Altered { .. } | WayError::Foreign { .. })
+                || matches!(reason, WayError::Io(error) if store::CacheFault::of(error).is_some());
             reporter.report(Event::Note {
                 level: if fault { Level::Warning } else { Level::Detail },
                 platform: None,
@@ -413,15 +461,48 @@ fn folder(request: &ZigRequest<'_>) -> PathBuf {
 }
 
 fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
+    let Zig { program, .. } = marked(request)?;
+    verify(request, &folder(request), cancel)?;
+    check(program, way, request.pinned, cancel)
+}
+
+/// The zig in the cache as its marker has it.
+fn marked(request: &ZigRequest<'_>) -> Result<Zig, WayError> {
     let folder = folder(request);
     // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
-    match fs::read_to_string(folder.join(MARKER)) {
-        Ok(text) if text == package::marker() || text == tarball::marker(request.provided()) => {}
-        Ok(_) => return Err(WayError::NotCached),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
-        Err(error) => return Err(error.into()),
+    match store::read(&folder.join(MARKER), LARGEST_MARKER)? {
+        Some(text)
+            if text == package::marker().as_bytes()
+                || text == tarball::marker(request.provided()).as_bytes() => {}
+        _ => return Err(WayError::NotCached),
     }
-    check(folder.join("zig"), way, request.pinned, cancel)
+    for part in [folder.clone(), folder.join("zig"), folder.join("lib")] {
+        match store::check(&part) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
+            result => result?,
+        }
+    }
+    Ok(Zig { program: folder.join("zig"), version: request.provided().clone(), way: ZigWay::Cache })
+}
+
+/// Where the cache is not to be believed: an error unless the files in `folder` are zig's.
+fn verify(request: &ZigRequest<'_>, folder: &Path, cancel: &Cancel) -> Result<(), WayError> {
+    if request.verified.is_none() {
+        return Ok(());
+    }
+    let expected = request.files().ok_or(WayError::NotVerified)?;
+    let found = files::digest(folder, cancel)?;
+    if found == *expected {
+        return Ok(());
+    }
+    let (folder, version) = (folder.to_owned(), request.provided().clone());
+    Err(WayError::Altered { folder, version, expected: expected.clone(), found })
+}
+
+/// The digest of the files of a zig that is in the cache.
+pub fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
+    let folder = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
+    files::digest(folder, cancel).ok()
 }
 
 /// A folder to work in, and the folder in it that becomes the provided zig.
@@ -439,29 +520,32 @@ fn install(
     request: &ZigRequest<'_>,
     way: ZigWay,
     cancel: &Cancel,
-    reporter: &dyn Reporter,
     fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
 ) -> Result<Zig, WayError> {
     let folder = folder(request);
     let toolchains = request.cache.join("toolchains");
     let downloads = request.cache.join("downloads");
-    fs::create_dir_all(&toolchains)?;
-    fs::create_dir_all(&downloads)?;
-    let _lock = fs::lock(&toolchains.join("zig.lock"), cancel, || {
-        reporter.report(Event::Note {
-            level: Level::Info,
-            platform: None,
-            text: "waiting for another xbuild that provides zig".into(),
-        });
+    store::folder(&toolchains)?;
+    store::folder(&downloads)?;
+    let lock = toolchains.join("zig.lock");
+    let _lock = fs::lock(&lock, cancel).map_err(|error| match error {
+        fs::LockError::Io(error) => fs::LockError::Io(store::lacking(&folder, error)),
+        error => error,
     })?;
     // Another process may have provided it while we waited.
     if let Ok(zig) = cached(request, way, cancel) {
         return Ok(zig);
     }
-    let scratch = fs::temporary_dir(&toolchains)?;
+    let scratch = fs::temporary_dir(&toolchains).map_err(|error| store::lacking(&folder, error))?;
     let root = scratch.path().join("root");
     fs::create_dir(&root)?;
     fetch(&Work { downloads: &downloads, scratch: scratch.path(), root: &root })?;
+    // What others may write to is not believed, and a umask may have let them.
+    store::tighten(&root)?;
+    // What is not to be believed of the cache was made just now, by verified bytes; what is pinned is held to all the same.
+    if request.verified.is_some() && request.files().is_some() {
+        verify(request, &root, cancel)?;
+    }
     check(root.join("zig"), way, request.pinned, cancel)?;
     if folder.exists() {
         // Without a good marker it is an older pin's, or somebody has been at it.

@@ -73,6 +73,7 @@ impl Machine {
             cache: &cache,
             environment: &self.environment,
             pinned: self.pinned.as_ref(),
+            verified: None,
         };
         provide(&request, client, &Cancel::new(), &Silent)
     }
@@ -130,6 +131,7 @@ fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
         cache: &cache,
         environment: &machine.environment,
         pinned: None,
+        verified: None,
     };
     let error = provide(&request, &Client::new(true), &Cancel::new(), &reporter).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Offline);
@@ -284,4 +286,88 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
     assert!(text.contains(&format!("it would bring version {}", ZigData::get().version)), "{text}");
     assert_eq!(error.exit_code(), ExitCode::Toolchain);
     assert!(error.hint().unwrap().contains("xbuild lock --update zig"));
+}
+
+/// With `--locked` a zig in the cache is held to the digest of its files before it is run; nothing else of the cache vouches for it.
+#[test]
+fn a_zig_in_the_cache_is_held_to_its_files() {
+    let machine = Machine::new(&[ZigWay::Cache]);
+    let version = Version::new(0, 15, 99);
+    let folder = machine.cache().join("toolchains/zig-0.15.99");
+    fs::create_dir_all(folder.join("lib/std/os")).unwrap();
+    let ran = machine.folder.path().join("ran");
+    let script = format!("#!/bin/sh\necho x >> '{}'\necho 0.15.99\n", ran.display());
+    let write =
+        |path: &str, text: &str| fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
+    for (path, text) in [
+        ("zig", script.as_str()),
+        ("lib/std.zig", "//"),
+        ("lib/std-x.zig", "// sorted by bytes"),
+        ("lib/std/os/linux.zig", "// deep"),
+        ("lib/a b.h", ""),
+        ("README.md", "not of zig itself"),
+        (MARKER, &tarball::marker(&version)),
+    ] {
+        write(path, text);
+    }
+    store::tighten(&machine.cache()).unwrap();
+    // What anybody can repeat.
+    let command = "find zig lib -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
+    let said = Command::new("/bin/sh").args(["-c", command]).folder(&folder).text(&Cancel::new()).unwrap();
+    let right: Digest = format!("sha256:{}", &said[..64]).parse().unwrap();
+    assert_eq!(files::digest(&folder, &Cancel::new()).unwrap(), right);
+    let other = Digest::of(b"other");
+
+    let provide = |files: Option<&Digest>| {
+        let (cache, reporter) = (machine.cache(), Kept::default());
+        let request = ZigRequest {
+            settings: &machine.settings,
+            cache: &cache,
+            environment: &machine.environment,
+            pinned: Some(&version),
+            verified: Some(Verified { files }),
+        };
+        fs::remove_file(&ran).ok();
+        // Nobody runs it to find out what is there.
+        assert!(find(&request, &Cancel::new()).is_ok() && !ran.exists());
+        let result = super::provide(&request, &Client::new(true), &Cancel::new(), &reporter);
+        assert_eq!(ran.exists(), result.is_ok(), "what is not verified was run");
+        let events = reporter.0.into_inner().unwrap();
+        let warned = events.iter().any(|event| matches!(event, Event::Note { level: Level::Warning, .. }));
+        match result {
+            Ok(zig) => Ok(zig.way),
+            Err(Error::NoWay { mut attempts, .. }) => Err((attempts.remove(0).reason, warned)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(provide(Some(&right)).unwrap(), ZigWay::Cache);
+    let (reason, warned) = provide(Some(&other)).unwrap_err();
+    assert!(matches!(&reason, WayError::Altered { found, .. } if *found == right) && warned, "{reason}");
+    // An older lock does not say what they are, and this version is none that xbuild knows.
+    let (reason, _) = provide(None).unwrap_err();
+    assert!(matches!(reason, WayError::NotVerified), "{reason}");
+    for (path, text) in [
+        ("lib/std/os/linux.zig", "// altered"),
+        ("lib/more.zig", "// one more"),
+        ("zig", "#!/bin/sh\necho altered\n"),
+    ] {
+        let before = fs::read(folder.join(path)).ok();
+        write(path, text);
+        let (reason, warned) = provide(Some(&right)).unwrap_err();
+        assert!(matches!(reason, WayError::Altered { .. }) && warned, "{path}: {reason}");
+        match before {
+            Some(bytes) => write(path, std::str::from_utf8(&bytes).unwrap()),
+            None => fs::remove_file(folder.join(path)).unwrap(),
+        }
+        assert!(provide(Some(&right)).is_ok(), "{path}");
+    }
+    // A file that leads elsewhere has the right bytes only today.
+    let file = folder.join("lib/std.zig");
+    fs::rename(&file, machine.folder.path().join("std.zig")).unwrap();
+    fs::symlink(machine.folder.path().join("std.zig"), &file).unwrap();
+    let (reason, warned) = provide(Some(&right)).unwrap_err();
+    assert!(matches!(reason, WayError::Foreign { .. }) && warned, "{reason}");
+    fs::remove_file(&file).unwrap();
+    let (reason, _) = provide(Some(&right)).unwrap_err();
+    assert!(matches!(reason, WayError::Altered { .. }), "{reason}");
 }

@@ -1,0 +1,452 @@
+//! xbuild's own folders, the cache: made for us alone, and believed only where nobody else may have written.
+//!
+//! What is in the cache decides what is in an image, and scripts in it are executed. So a folder or a record that is another
+//! user's, or that others may write to, is refused and not repaired: nobody can tell what has been in it. Root may, as root
+//! may do anything anyway. A cache that cannot be written to is used as far as all that is needed is there.
+
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Access, access};
+use rustix::process::geteuid;
+
+use super::cancel::Cancel;
+use super::fs::{self, Lock, LockError, MetadataExt, PermissionsExt};
+
+/// The mode of what we make: nobody else's business.
+const PRIVATE: u32 = 0o700;
+/// What the names of our temporary files and folders begin with.
+const TEMPORARY: &str = ".xbuild-";
+/// What lets others write.
+const OTHERS_WRITE: u32 = 0o022;
+/// The user that stands for all that a container or a file server does not know.
+const NOBODY: u32 = 65534;
+
+/// The caches that this process uses, each with a lock that it shares with all others that use it; none where it cannot be written to.
+static IN_USE: Mutex<Vec<(PathBuf, Option<std::fs::File>)>> = Mutex::new(Vec::new());
+
+/// Why the cache, or a part of it, is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheFault {
+    /// It is neither ours nor root's.
+    #[error("`{}` in xbuild's cache belongs to the user {owner}, and xbuild runs as {us}: what is in it cannot be believed", path.display())]
+    Foreign {
+        /// The folder or file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Ours.
+        us: u32,
+    },
+    /// Others than its owner may write to it.
+    #[error("others may write to `{}` in xbuild's cache (its mode is {mode:03o}): what is in it cannot be believed", path.display())]
+    Writable {
+        /// The folder or file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Something else is where a folder or a file should be.
+    #[error("`{}` in xbuild's cache is {found} and not {expected}", path.display())]
+    Kind {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// It cannot be written to, and something has to be.
+    #[error("xbuild's cache cannot be written to, and `{}` is not in it: {reason}", path.display())]
+    ReadOnly {
+        /// What is lacking.
+        path: PathBuf,
+        /// The operating system's word.
+        reason: String,
+    },
+}
+
+impl CacheFault {
+    /// The fault that an error is, if it is one.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// The next step.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let own = "point $XBUILD_CACHE_DIR at a folder of your own";
+        match self {
+            Self::Foreign { owner: NOBODY, .. } => format!(
+                "its owner is not known here, as in a container whose users are mapped or on a file server that hides root; \
+                 {own}"
+            ),
+            Self::Foreign { us: 0, .. } => "run xbuild as that user and without sudo, or give root a cache of its own: \
+                 `XBUILD_CACHE_DIR=/root/.cache/xbuild`; what a CI has restored is given to root with `chown -R 0`"
+                .into(),
+            Self::Foreign { path, us, .. } => format!(
+                "if it is what you trust, restored by a CI or left by sudo, make it yours: `sudo chown -R {us} {}`; or {own}",
+                path.display()
+            ),
+            Self::Writable { path, .. } => format!(
+                "if nobody else has written to it, `chmod -R go-w {}`, otherwise remove it: all of it can be made again; where \
+                 modes cannot be set, {own}",
+                path.display()
+            ),
+            Self::Kind { .. } => "remove it: all that is in the cache can be made again".into(),
+            Self::ReadOnly { .. } => format!(
+                "run once where the cache can be written to, so that it has all that is needed; or {own}"
+            ),
+        }
+    }
+
+    fn error(self) -> io::Error {
+        io::Error::other(self)
+    }
+}
+
+/// Whether what has this owner and these permissions is believed by user `us`. Pure.
+fn judge(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), CacheFault> {
+    if owner != us && owner != 0 {
+        return Err(CacheFault::Foreign { path: path.to_owned(), owner, us });
+    }
+    if mode & OTHERS_WRITE != 0 {
+        return Err(CacheFault::Writable { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+fn believe(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
+    judge(path, metadata.uid(), metadata.mode(), geteuid().as_raw()).map_err(CacheFault::error)
+}
+
+/// Checks a folder or file of the cache that is there, links followed: what a link of ours leads to is judged itself.
+pub fn check(path: &Path) -> io::Result<()> {
+    believe(path, &fs::metadata(path)?)
+}
+
+/// Checks a folder and all that is in it; links are looked at and not followed.
+pub fn check_tree(root: &Path) -> io::Result<()> {
+    check(root)?;
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // The mode of a link says nothing: whoever may write to its folder may change it.
+            if !metadata.is_symlink() {
+                believe(&entry.path(), &metadata)?;
+            }
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the cache's folder where it is missing, for us alone, whatever the umask; folders above it are made as any. One that
+/// is there is checked. What killed runs have left in it half-made is removed if nobody else uses it now.
+pub fn open(cache: &Path) -> io::Result<()> {
+    if let Some(parent) = cache.parent()
+        && !cache.exists()
+    {
+        fs::create_dir_all(parent).map_err(|error| lacking(cache, error))?;
+    }
+    folder(cache)?;
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    if in_use.iter().any(|(path, _)| path == cache) {
+        return Ok(());
+    }
+    if !is_writable(cache) {
+        in_use.push((cache.to_owned(), None));
+        return Ok(());
+    }
+    let lock = fs::File::open(cache)?.into_parts().0;
+    if lock.try_lock().is_ok() {
+        tidy(cache, 0);
+    }
+    // The same lock, shared now. Whoever has it alone at the moment tidies up, which is soon done. A file system that knows no locks
+    // has none to wait for.
+    lock.lock_shared().ok();
+    in_use.push((cache.to_owned(), Some(lock)));
+    Ok(())
+}
+
+/// Removes what was made under a temporary name. What cannot be removed stays: it is in nobody's way.
+fn tidy(folder: &Path, depth: usize) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if name.starts_with(TEMPORARY) {
+            if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.ok();
+        } else if is_folder && depth < DEEPEST && !name.starts_with("zig-") && !is_zigs_own(folder) {
+            tidy(&path, depth + 1);
+        }
+    }
+}
+
+/// True for the folder that zig keeps what it has compiled in: hundreds of folders, none of which is ours.
+fn is_zigs_own(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name == "zig")
+}
+
+/// How deep in the cache we make anything: `registry/blobs/sha256`.
+const DEEPEST: usize = 3;
+
+/// A folder of the cache, made where it is missing, for us alone, and checked, as are those of an opened cache above it: whoever
+/// may write to one of these may put another folder in its place.
+pub fn folder(path: &Path) -> io::Result<()> {
+    let root = {
+        let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.iter().map(|(root, _)| root).find(|root| path.starts_with(root)).cloned()
+    };
+    if let Some(root) = root {
+        for above in path.ancestors().skip(1).take_while(|above| above.starts_with(&root)) {
+            match check(above) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+    }
+    own_folder(path)
+}
+
+/// The same for the folder alone.
+fn own_folder(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return believe(path, &metadata),
+        Ok(_) => {
+            let (path, found, expected) = (path.to_owned(), "a file", "a folder");
+            return Err(CacheFault::Kind { path, found, expected }.error());
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(parent) = path.parent()
+        && !parent.exists()
+    {
+        own_folder(parent)?;
+    }
+    let made = std::fs::DirBuilder::new().mode(PRIVATE).create(path);
+    match made {
+        // A umask may have taken away what we need ourselves.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE)),
+        // Another run was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
+        Err(error) => Err(lacking(path, error)),
+    }
+}
+
+/// Makes a folder and those above it that none but we may write to, whatever the umask; for what is unpacked.
+pub fn plain_folders(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+/// Takes away what lets others write to a folder and all that is in it, which another program has made for us just now.
+pub fn tighten(root: &Path) -> io::Result<()> {
+    let mut paths = vec![root.to_owned()];
+    while let Some(path) = paths.pop() {
+        let metadata = fs::symlink_metadata(&path)?;
+        if metadata.is_symlink() {
+            continue;
+        }
+        if metadata.mode() & OTHERS_WRITE != 0 {
+            let mode = metadata.mode() & 0o7777 & !OTHERS_WRITE;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        }
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                paths.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A record in the cache: `None` if there is none, or one of more than `limit` bytes, which we have not written. One that
+/// others may have written, or that is no file, is an error.
+pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let found = match fs::metadata(path).map(|metadata| metadata.file_type()) {
+                Ok(kind) if kind.is_dir() => "a directory",
+                Ok(kind) if !kind.is_file() => "a pipe, a socket or a device",
+                _ => return Err(error),
+            };
+            return Err(CacheFault::Kind { path: path.to_owned(), found, expected: "a file" }.error());
+        }
+    };
+    let metadata = file.metadata()?;
+    believe(path, &metadata)?;
+    if metadata.len() > limit {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+/// Keeps a record whose folder exists. Where the cache cannot be written to it is not kept, and made again another time.
+pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::write_atomic(path, bytes, 0o644) {
+        Err(error) if is_read_only(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Locks a path in the cache as [`fs::lock`] does; `None` where the cache cannot be written to, for then nobody writes.
+pub fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockError> {
+    match fs::lock(path, cancel) {
+        Err(LockError::Io(error)) if is_read_only(&error) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// True if we may write to a folder that is there.
+#[must_use]
+pub fn is_writable(path: &Path) -> bool {
+    access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// What could not be made in the cache. Of a full disk and the like it is not the cache that is to blame.
+pub fn lacking(path: &Path, error: io::Error) -> io::Error {
+    if CacheFault::of(&error).is_none() && is_read_only(&error) {
+        return CacheFault::ReadOnly { path: path.to_owned(), reason: error.to_string() }.error();
+    }
+    error
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ExitCode, io_hint};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_others_may_write_to_is_not_believed() {
+        let path = Path::new("/c");
+        let verdict = |owner, mode, us| judge(path, owner, mode, us).map_err(|fault| fault.hint());
+        for good in [(1000, 0o40700, 1000), (0, 0o40755, 1000), (0, 0o40700, 0), (1000, 0o100_644, 1000)] {
+            assert!(verdict(good.0, good.1, good.2).is_ok(), "{good:?}");
+        }
+        for (owner, mode, us, words) in [
+            (1001, 0o40700, 1000, "sudo chown -R 1000 /c"),
+            (1001, 0o40700, 0, "without sudo"),
+            (65534, 0o40700, 0, "container"),
+            (65534, 0o40755, 1000, "container"),
+            (1000, 0o40775, 1000, "chmod -R go-w /c"),
+            (1000, 0o40702, 1000, "chmod -R go-w /c"),
+            (0, 0o41777, 1000, "XBUILD_CACHE_DIR"),
+            (1000, 0o100_666, 1000, "go-w"),
+        ] {
+            let hint = verdict(owner, mode, us).unwrap_err();
+            assert!(hint.contains(words), "{owner} {mode:o} {us}: {hint}");
+        }
+    }
+
+    #[test]
+    fn folders_are_ours_alone() {
+        let folder_of_test = tempfile::tempdir().unwrap();
+        let cache = folder_of_test.path().join("above/cache");
+        open(&cache).unwrap();
+        folder(&cache.join("a/b")).unwrap();
+        assert_eq!([mode(&cache), mode(&cache.join("a")), mode(&cache.join("a/b"))], [0o700; 3]);
+        // What others may write to is not repaired: nobody knows what they have written.
+        for part in ["a/b", "a", ""] {
+            let path = cache.join(part);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+            let error = folder(&path).unwrap_err();
+            assert_eq!(ExitCode::of_io(&error), ExitCode::Cache, "{error}");
+            assert!(error.to_string().contains("770"), "{error}");
+            assert!(io_hint(&error).unwrap().contains("chmod -R go-w"));
+            assert!(check_tree(&cache).is_err());
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            folder(&path).unwrap();
+        }
+        check_tree(&cache).unwrap();
+        fs::write_atomic(&cache.join("a/b/c"), b"", 0o666).unwrap();
+        assert!(check_tree(&cache).unwrap_err().to_string().contains("a/b/c"));
+        tighten(&cache).unwrap();
+        check_tree(&cache).unwrap();
+        let error = folder(&cache.join("a/b/c")).unwrap_err();
+        assert!(error.to_string().contains("a file and not a folder"), "{error}");
+    }
+
+    #[test]
+    fn what_killed_runs_have_left_is_removed_unless_somebody_uses_the_cache() {
+        let folder_of_test = tempfile::tempdir().unwrap();
+        let cache = folder_of_test.path().join("cache");
+        let left =
+            ["bases/x/.xbuild-1", "registry/blobs/sha256/.xbuild-2", "zig/.xbuild-3", "toolchains/.xbuild-4"];
+        let kept = ["bases/x/base-3.json", "zig/o/.xbuild-of-zig", "toolchains/zig-1/.xbuild-of-zig"];
+        let make = || {
+            for path in left.iter().chain(&kept) {
+                let path = cache.join(path);
+                folder(path.parent().unwrap()).unwrap();
+                fs::write_atomic(&path, b"", 0o600).unwrap();
+            }
+            folder(&cache.join("layouts/.xbuild-5/blobs")).unwrap();
+        };
+        let there = |paths: &[&str]| paths.iter().filter(|path| cache.join(path).exists()).count();
+        make();
+        // Another process uses it.
+        let other = fs::File::open(&cache).unwrap().into_parts().0;
+        other.lock_shared().unwrap();
+        open(&cache).unwrap();
+        assert_eq!((there(&left), there(&kept)), (left.len(), kept.len()));
+        drop(other);
+        // As another process would.
+        IN_USE.lock().unwrap().retain(|(path, _)| *path != cache);
+        open(&cache).unwrap();
+        assert_eq!((there(&left), there(&kept)), (0, kept.len()));
+        assert!(!cache.join("layouts/.xbuild-5").exists());
+        // While we use it nobody tidies up, and we not again.
+        make();
+        open(&cache).unwrap();
+        assert_eq!(there(&left), left.len());
+        assert!(fs::File::open(&cache).unwrap().into_parts().0.try_lock().is_err());
+    }
+
+    #[test]
+    fn records_are_files_of_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(read(&at("none"), 10).unwrap(), None);
+        keep(&at("record"), b"0123456789").unwrap();
+        assert_eq!(read(&at("record"), 10).unwrap().unwrap(), b"0123456789");
+        assert_eq!(read(&at("record"), 9).unwrap(), None);
+        // A sparse file is not read.
+        std::fs::File::create(at("huge")).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read(&at("huge"), 10).unwrap(), None);
+        fs::symlink("nowhere", at("dangling")).unwrap();
+        assert_eq!(read(&at("dangling"), 10).unwrap(), None);
+        fs::create_dir(at("directory")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(at("socket")).unwrap());
+        for (name, found) in [("directory", "a directory"), ("pipe", "a pipe"), ("socket", "a socket")] {
+            let error = read(&at(name), 10).unwrap_err();
+            assert!(error.to_string().contains(found), "{error}");
+            assert_eq!(ExitCode::of_io(&error), ExitCode::Cache, "{error}");
+        }
+        fs::symlink("record", at("link")).unwrap();
+        fs::set_permissions(at("record"), fs::Permissions::from_mode(0o664)).unwrap();
+        for name in ["record", "link"] {
+            assert_eq!(ExitCode::of_io(&read(&at(name), 10).unwrap_err()), ExitCode::Cache);
+        }
+    }
+}

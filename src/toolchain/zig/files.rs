@@ -1,0 +1,64 @@
+//! The files that zig is, as one digest: what a lock pins, and what it takes to believe a copy in the cache.
+//!
+//! zig is its program and the library beside it, from which it compiles C libraries and start-up code: every file of that
+//! may end in an image. Anybody can repeat the digest: `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::WayError;
+use crate::oci::Digest;
+use crate::sys::cancel::Cancel;
+use crate::sys::fs;
+
+/// The digest of zig's files in a folder. What is neither a file nor a folder belongs to no zig.
+pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
+    let mut files = vec![PathBuf::from("zig")];
+    let mut folders = vec![PathBuf::from("lib")];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&below))? {
+            let entry = entry?;
+            let (path, kind) = (below.join(entry.file_name()), entry.file_type()?);
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                files.push(path);
+            } else {
+                return Err(WayError::Foreign { path: folder.join(path) });
+            }
+        }
+    }
+    if !fs::symlink_metadata(folder.join("zig"))?.is_file() {
+        return Err(WayError::Foreign { path: folder.join("zig") });
+    }
+    // By the bytes of the paths, which for paths without newlines is what `sort` does.
+    files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    let lines: Result<Vec<String>, WayError> = files
+        .par_iter()
+        .map(|path| {
+            cancel.check()?;
+            Ok(format!("{}  {}\n", sha256(&folder.join(path))?, path.display()))
+        })
+        .collect();
+    let mut whole = Sha256::new();
+    for line in lines? {
+        whole.update(line);
+    }
+    let text = format!("sha256:{}", hex::encode(whole.finalize()));
+    Ok(text.parse().unwrap_or_else(|_| unreachable!("`{text}` was made as a digest")))
+}
+
+fn sha256(path: &Path) -> Result<String, WayError> {
+    let mut file = fs::open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            count => hash.update(&piece[..count]),
+        }
+    }
+}

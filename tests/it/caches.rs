@@ -1,0 +1,381 @@
+//! xbuild's cache: whose it is, what is believed of it, and what happens where it cannot be written to.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xbuild::error::ExitCode;
+
+use crate::support::base;
+use crate::support::command::{Run, tool};
+use crate::support::layout::digest_of;
+use crate::support::mirror::Mirror;
+use crate::support::project::Project;
+use crate::support::scratch;
+
+/// Two platforms on a layout, compiled by what rustup has.
+fn on_layout() -> Project {
+    const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
+        [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
+        [platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"\n";
+    let project = Project::program("app").file("xbuild.toml", STATIC);
+    base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
+    project
+}
+
+fn with(run: Run, cache: &Path) -> Run {
+    run.env("XBUILD_CACHE_DIR", cache)
+}
+
+/// All that is below a folder, sorted, the folder itself included.
+fn all(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    let mut at = 0;
+    while let Some(path) = found.get(at).cloned() {
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        }
+        at += 1;
+    }
+    found.sort();
+    found
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).expect("it is there").mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+#[test]
+fn it_is_ours_alone_whatever_the_umask() {
+    let project = on_layout();
+    for umask in ["000", "002", "077"] {
+        let place = scratch();
+        let cache = place.path().join("above/cache");
+        with(project.build(), &cache).umask(umask).run().success();
+        assert_eq!(mode(&cache), 0o700, "umask {umask}");
+        let open: Vec<_> = all(&cache)
+            .into_iter()
+            .filter(|path| !path.is_symlink() && mode(path) & 0o022 != 0)
+            .map(|path| format!("{} {:o}", path.display(), mode(&path)))
+            .collect();
+        assert!(open.is_empty(), "umask {umask}: {open:?}");
+        // What is made with one umask is good for another.
+        with(project.build(), &cache).umask("022").run().success();
+    }
+}
+
+#[test]
+fn what_others_may_have_written_is_refused() {
+    let project = on_layout();
+    let place = scratch();
+    let cache = place.path().join("cache");
+    let build = || with(project.build(), &cache).run();
+    let digest = build().success().digest();
+    let first = |folder: &str| {
+        let entries = fs::read_dir(cache.join(folder)).expect("a folder of the cache");
+        entries.map(|entry| entry.expect("an entry").path()).find(|path| path.is_file()).expect("a record")
+    };
+    let parts = [
+        cache.clone(),
+        cache.join("rootfs"),
+        first("rootfs"),
+        cache.join("wrappers"),
+        cache.join("wrappers/rustc"),
+    ];
+    for part in &parts {
+        let before = mode(part);
+        for wrong in [before | 0o020, before | 0o002] {
+            set_mode(part, wrong);
+            let shown = part.display().to_string();
+            let words = [shown.as_str(), &format!("{wrong:03o}"), "hint", "chmod -R go-w", "remove it"];
+            build().fails(ExitCode::Cache, &words);
+            // It is not repaired: what has been written stays what it is.
+            assert_eq!(mode(part), wrong);
+        }
+        set_mode(part, before);
+        assert_eq!(build().success().digest(), digest);
+    }
+    // A script that others could write to is written anew before it is executed.
+    let script = cache.join("wrappers/rustc/rustc");
+    set_mode(&script, 0o777);
+    assert_eq!(build().success().digest(), digest);
+    assert_eq!(mode(&script), 0o755);
+    // Other kinds of things in the place of a record, or of a folder.
+    let record = first("rootfs");
+    let bytes = fs::read(&record).expect("a record");
+    fs::remove_file(&record).expect("ours");
+    fs::create_dir(&record).expect("ours");
+    build().fails(ExitCode::Cache, &["rootfs", "a directory and not a file", "hint: remove it"]);
+    fs::remove_dir(&record).expect("ours");
+    tool("mkfifo").arg(&record).run().success();
+    build().fails(ExitCode::Cache, &["rootfs", "a pipe", "hint: remove it"]);
+    fs::remove_file(&record).expect("ours");
+    fs::write(&record, &bytes[..bytes.len() / 2]).expect("ours");
+    assert_eq!(build().success().digest(), digest, "what is damaged is as good as absent");
+    let folder = cache.join("rootfs");
+    fs::remove_dir_all(&folder).expect("ours");
+    fs::write(&folder, b"").expect("ours");
+    build().fails(ExitCode::Cache, &["rootfs", "a file and not a folder", "hint: remove it"]);
+    fs::remove_file(&folder).expect("ours");
+    // `doctor` says it, too.
+    set_mode(&cache, 0o777);
+    let said = with(project.xbuild().arg("doctor"), &cache).run();
+    assert!(!said.status.success() && said.stdout.contains("chmod -R go-w"), "{}", said.describe());
+}
+
+/// Another user's: as root we can make one, and else root's own files are somebody's who is not known in a namespace of users.
+#[test]
+fn what_is_another_users_is_refused() {
+    let project = on_layout();
+    let place = scratch();
+    let cache = place.path().join("cache");
+    fs::create_dir(&cache).expect("a folder of the test");
+    let root = fs::metadata(&cache).expect("ours").uid() == 0;
+    if root {
+        std::os::unix::fs::chown(&cache, Some(4711), None).expect("root may");
+        let words = ["belongs to the user 4711", "runs as 0", "hint", "without sudo", "XBUILD_CACHE_DIR"];
+        with(project.build(), &cache).run().fails(ExitCode::Cache, &words);
+        std::os::unix::fs::chown(&cache, Some(0), None).expect("root may");
+        let digest = with(project.build(), &cache).run().success().digest();
+        let part = cache.join("rootfs");
+        std::os::unix::fs::chown(&part, Some(4711), None).expect("root may");
+        with(project.build(), &cache).run().fails(ExitCode::Cache, &["rootfs", "user 4711", "hint"]);
+        std::os::unix::fs::chown(&part, Some(0), None).expect("root may");
+        for record in fs::read_dir(&part).expect("ours") {
+            std::os::unix::fs::chown(record.expect("ours").path(), Some(4711), None).expect("root may");
+        }
+        with(project.build(), &cache).run().fails(ExitCode::Cache, &["rootfs/", "user 4711", "hint"]);
+        fs::remove_dir_all(&part).expect("ours");
+        assert_eq!(with(project.build(), &cache).run().success().digest(), digest);
+    } else {
+        let run = with(project.build(), Path::new("/usr/share")).wrapped(["unshare", "--map-root-user"]);
+        run.run().fails(ExitCode::Cache, &["/usr/share", "belongs to the user 65534", "hint", "container"]);
+    }
+}
+
+/// Runs it where the cache is mounted read-only.
+fn read_only(run: Run, cache: &Path) -> Run {
+    let script = "mount --bind \"$C\" \"$C\" && mount -o remount,bind,ro \"$C\" && exec \"$@\"";
+    with(run, cache)
+        .wrapped(["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .env("C", cache)
+}
+
+#[test]
+fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
+    let (project, mirror) = (on_layout(), Mirror::start(|_, _| false));
+    project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
+    let place = scratch();
+    let cache = place.path().join("cache");
+    let on_packages = || {
+        project
+            .build()
+            .words("--config apt.toml --toolchain cargo -o out")
+            .env("XBUILD_DEBIAN_MIRROR", mirror.url())
+    };
+    // Nothing is there yet.
+    fs::create_dir(&cache).expect("a folder of the test");
+    read_only(on_packages(), &cache)
+        .run()
+        .fails(ExitCode::Cache, &["cannot be written to", "debian", "hint", "run once where"]);
+    let digests = [project.build(), on_packages()].map(|run| with(run, &cache).run().success().digest());
+    let before: Vec<_> = all(&cache);
+    for (run, digest) in [project.build(), on_packages(), on_packages().arg("--offline")].into_iter().zip([
+        &digests[0],
+        &digests[1],
+        &digests[1],
+    ]) {
+        let said = read_only(run, &cache).run().success();
+        said.digest();
+        assert_eq!(said.digest(), *digest);
+        said.tells(&["cannot be written to", "target/xbuild-cache"]);
+    }
+    // What is only remembered may be lacking, what is needed may not.
+    fs::remove_dir_all(cache.join("debian/resolved")).expect("ours");
+    fs::create_dir(cache.join("debian/resolved")).expect("ours");
+    set_mode(&cache.join("debian/resolved"), 0o700);
+    assert_eq!(read_only(on_packages(), &cache).run().success().digest(), digests[1]);
+    fs::remove_dir_all(cache.join("bases")).expect("ours");
+    let words = ["linux/amd64", "cannot be written to", "bases", "hint", "run once where"];
+    read_only(on_packages(), &cache).run().fails(ExitCode::Cache, &words);
+    let after: Vec<_> = all(&cache);
+    assert!(after.iter().all(|path| before.contains(path)), "something was written");
+}
+
+#[test]
+fn whose_lock_is_waited_for_is_told() {
+    let project = Project::quick("app");
+    let digest = project.build().run().success().digest();
+    let layout = project.default_layout("app");
+    let mut other = tool("flock").args(["--exclusive", "--no-fork"]).arg(&layout).words("sleep 300").start();
+    // It may not have it yet.
+    let taken = || !tool("flock").arg("--nonblock").arg(&layout).arg("true").run().status.success();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !taken() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let waiting = project.build().start();
+    let end = Instant::now() + Duration::from_secs(120);
+    while !waiting.stderr().contains("waiting for process") && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let said = waiting.stderr();
+    assert!(said.contains("(`sleep 300`), which has locked `"), "{said}");
+    assert!(!other.has_ended());
+    // A limit of the run ends the wait.
+    let words = ["did not finish within 3s"];
+    project.build().words("--timeout 3s").run().fails(ExitCode::TimedOut, &words);
+    other.signal(rustix::process::Signal::KILL);
+    assert!(other.wait().was_killed());
+    assert_eq!(waiting.wait().success().digest(), digest);
+}
+
+/// Changes the only file in a folder of the cache whose name is like this.
+fn alter(folder: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
+    let is_it =
+        |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| like(&name.to_string_lossy()));
+    let found: Vec<PathBuf> = all(folder).into_iter().filter(is_it).collect();
+    let [path] = found.as_slice() else { panic!("not one such file: {found:?}") };
+    let bytes = change(fs::read(path).expect("a file of the cache"));
+    fs::write(path, bytes).expect("a file of the cache");
+    path.clone()
+}
+
+/// What the cache says of a base that it has is derived, and whoever can write to the cache can write another one that fits
+/// itself. A build with `--locked` makes it anew of what the lock pins.
+#[test]
+fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
+    let (project, mirror) = (Project::program("app"), Mirror::start(|_, _| false));
+    project.write("xbuild.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
+    let place = scratch();
+    let cache = place.path().join("cache");
+    let run = |run: Run| {
+        let run = with(run, &cache).words("--toolchain cargo").env("XBUILD_DEBIAN_MIRROR", mirror.url());
+        run.run().success()
+    };
+    run(project.xbuild().arg("lock"));
+    let locked = || run(project.build().words("--locked --offline"));
+    let digest = run(project.build().arg("--locked")).digest();
+    let quiet = locked();
+    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+    assert_eq!(quiet.digest(), digest);
+
+    // Another layer, with a record that fits it, and the index of its files.
+    let layer = |text: &str| {
+        let mut tar =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append_data(&mut header, "etc/evil", text.as_bytes()).expect("a tar archive");
+        tar.into_inner().and_then(flate2::write::GzEncoder::finish).expect("memory")
+    };
+    let evil = layer("evil");
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(evil.as_slice()), &mut plain).expect("gzip");
+    let (stored, unpacked) = (digest_of(&evil), digest_of(&plain));
+    let bases = cache.join("bases");
+    let record = alter(
+        &bases,
+        |name| name.ends_with(".json"),
+        |bytes| {
+            let mut record: serde_json::Value = serde_json::from_slice(&bytes).expect("a record");
+            record["descriptor"]["digest"] = stored.clone().into();
+            record["descriptor"]["size"] = evil.len().into();
+            record["diff-id"] = unpacked.into();
+            serde_json::to_vec(&record).expect("a record")
+        },
+    );
+    let blob = record.parent().expect("a folder").join(stored.trim_start_matches("sha256:"));
+    fs::write(&blob, &evil).expect("a folder of the cache");
+    // The cache is believed as far as it is the user's own, and no farther.
+    let believed = run(project.build().words("--offline --check off"));
+    assert_ne!(believed.digest(), digest, "the test alters nothing that is read");
+    let said = locked();
+    assert_eq!(said.digest(), digest);
+    said.tells(&["warning", "linux/amd64", "bases", "somebody has written to it", "made anew"]);
+    let quiet = locked();
+    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+
+    // Only the blob.
+    let right = fs::read(&record).expect("a record");
+    let right: serde_json::Value = serde_json::from_slice(&right).expect("a record");
+    let name = right["descriptor"]["digest"].as_str().expect("a digest")["sha256:".len()..].to_owned();
+    let blob = record.parent().expect("a folder").join(&name);
+    let mut bytes = fs::read(&blob).expect("a layer");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&blob, bytes).expect("a layer");
+    let said = locked();
+    assert_eq!(said.digest(), digest);
+    said.tells(&["warning", "bases", "somebody has written to it"]);
+
+    // What the layer's files are: the project's own would land elsewhere.
+    let path = alter(
+        &cache.join("rootfs"),
+        |file| file.contains(&name),
+        |bytes| {
+            let text = String::from_utf8(bytes).expect("a record");
+            let (_, document) = text.split_once('\n').expect("two parts");
+            let document = document.replace("\"usr/bin\"", "\"usr/nib\"");
+            format!("{}\n{document}", digest_of(document.as_bytes())).into_bytes()
+        },
+    );
+    let shown = path.display().to_string();
+    let said = locked();
+    assert_eq!(said.digest(), digest);
+    said.tells(&["warning", "what the cache said of the layer", &shown, "read anew"]);
+    assert!(!locked().stderr.contains("what the cache said"));
+}
+
+/// zig in the cache is held to the files that it has.
+#[test]
+fn with_a_lock_a_zig_of_other_files_is_not_used() {
+    let project = Project::quick("app");
+    project.xbuild().words("lock --toolchain zig").run().success();
+    let lock = fs::read_to_string(project.path("xbuild.lock")).expect("a lock");
+    assert!(lock.contains("\nfiles = \"sha256:"), "{lock}");
+    let place = scratch();
+    let cache = place.path().join("cache");
+    let own = crate::support::scratch_root().join("cache/xbuild/toolchains");
+    fs::create_dir_all(cache.join("toolchains")).expect("a folder of the test");
+    let copied = tool("sh")
+        .arg("-c")
+        .arg("cp -a --reflink=auto \"$0\"/zig-* \"$1\"")
+        .arg(&own)
+        .arg(cache.join("toolchains"));
+    copied.run().success();
+    let build = |words: &str| {
+        with(project.build(), &cache)
+            .words("--toolchain zig --offline --platform linux/amd64")
+            .words(words)
+            .run()
+    };
+    let digest = build("--locked").success().digest();
+    let file = all(&cache).into_iter().find(|path| path.ends_with("lib/libc/musl/src/exit/exit.c"));
+    let file = file.expect("zig has the C library's sources");
+    let before = fs::read(&file).expect("a source");
+    fs::write(&file, [&before[..], b"\n/* altered */\n"].concat()).expect("our own copy");
+    let words = ["the files in `", "are not those of zig", "expected sha256:", "found sha256:"];
+    let said = build("--locked").fails(ExitCode::CorruptDownload, &words);
+    said.tells(&["warning"]);
+    // An older lock does not have the digest: xbuild knows it of the version that it provides.
+    let older: String =
+        lock.lines().filter(|line| !line.starts_with("files = ")).map(|line| format!("{line}\n")).collect();
+    project.write("xbuild.lock", &older.replace("version = 2\n", "version = 1\n"));
+    build("--locked").fails(ExitCode::CorruptDownload, &words);
+    // Without it the cache is believed as far as it is the user's own.
+    assert_eq!(build("").success().digest(), digest);
+    fs::write(&file, before).expect("our own copy");
+    project.write("xbuild.lock", &older.replace("version = 2\n", "version = 1\n"));
+    assert_eq!(build("--locked").success().digest(), digest);
+    project.write("xbuild.lock", &lock);
+    assert_eq!(build("--locked").success().digest(), digest);
+}

@@ -1,0 +1,246 @@
+//! kill -9 while images go from one place to another, two processes at a time: nothing is broken, and the next run leaves nothing of the
+//! dead ones.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::killed::{Numbers, rounds};
+use crate::support::base::{self, Layer};
+use crate::support::command::{Run, Running, xbuild};
+use crate::support::layout::Layout;
+use crate::support::project::Project;
+use crate::support::registry::Registry;
+use crate::support::{names, scratch};
+
+/// Rounds of each kind, where nothing else is asked for.
+const ROUNDS: u32 = 12;
+const VARIANTS: [&str; 2] = ["a", "b"];
+
+/// Layouts `a` and `b` of one image each, which take a while to write, in a folder of their own.
+struct Images {
+    folder: tempfile::TempDir,
+    digests: BTreeMap<&'static str, String>,
+}
+
+impl Images {
+    fn new() -> Self {
+        let folder = scratch();
+        let mut digests = BTreeMap::new();
+        for (seed, variant) in (1..).zip(VARIANTS) {
+            let path = folder.path().join("from").join(variant);
+            let mut numbers = Numbers::new(seed);
+            let layers: Vec<Layer> = (0..4).map(|_| noise(&mut numbers)).collect();
+            base::write_layers(&path, &layers, &serde_json::json!({}));
+            let tags = Layout::valid(&path).tags();
+            digests.insert(variant, tags.into_values().next().expect("an image"));
+        }
+        Self { folder, digests }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// xbuild here, whose temporary files are in a folder of their own.
+    fn xbuild(&self, words: &str) -> Run {
+        fs::create_dir_all(self.path("tmp")).expect("a folder of the test");
+        xbuild().folder(self.folder.path()).env("TMPDIR", self.path("tmp")).words(words)
+    }
+
+    /// A layout that has some of the variants under their names, whole, or is not there.
+    fn check(&self, layout: &Path, what: &str) {
+        if !layout.exists() {
+            return;
+        }
+        let found = Layout::open(layout).unwrap_or_else(|fault| panic!("{what}: {fault}"));
+        for (tag, digest) in found.tags() {
+            assert_eq!(self.digests.get(tag.as_str()), Some(&digest), "{what}: {tag}");
+        }
+    }
+
+    /// A layout that has all of them, and nothing else is in it or beside it.
+    fn check_whole(&self, folder: &str, what: &str) {
+        let layout = self.path(folder).join("out");
+        let found = Layout::valid(&layout);
+        let tags: BTreeMap<_, _> =
+            self.digests.iter().map(|(tag, digest)| ((*tag).into(), digest.clone())).collect();
+        assert_eq!(found.tags(), tags, "{what}");
+        assert_eq!(found.reachable, found.stored, "{what}: blobs have piled up");
+        assert_eq!(names(&layout), ["blobs", "index.json", "oci-layout"], "{what}");
+        assert_eq!(names(&layout.join("blobs")), ["sha256"], "{what}");
+        assert_eq!(names(&self.path(folder)), ["out"], "{what}");
+        assert_eq!(names(&self.path("tmp")), [""; 0], "{what}: temporary files are left");
+    }
+}
+
+/// A layer that does not compress.
+fn noise(numbers: &mut Numbers) -> Layer {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+    let bytes: Vec<u8> = (0..1 << 20).map(|_| (numbers.next() * 256.0) as u8).collect();
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(bytes.len() as u64);
+    builder.append_data(&mut header, "noise", bytes.as_slice()).expect("in memory");
+    let tar = builder.into_inner().expect("in memory");
+    Layer { stored: tar.clone(), tar, media_type: "application/vnd.oci.image.layer.v1.tar" }
+}
+
+/// Starts two runs at once, kills one of them or both after a share of what they take, and waits for both; how many were killed.
+fn kill_among(runs: [Run; 2], numbers: &mut Numbers, round: u32, duration: Duration) -> u32 {
+    let mut running: Vec<Running> = runs.into_iter().map(Run::start).collect();
+    let end = Instant::now() + duration.mul_f64(0.05 + numbers.next() * 0.7);
+    while Instant::now() < end && running.iter_mut().any(|run| !run.has_ended()) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    for (at, run) in running.iter_mut().enumerate() {
+        // The first, the second, both.
+        if (round % 3 == 2 || round as usize % 3 == at) && !run.has_ended() {
+            run.signal(Signal::KILL);
+        }
+    }
+    running.into_iter().map(|run| u32::from(run.wait().was_killed())).sum()
+}
+
+/// Rounds of `run`, which writes a variant to `folder/out`.
+fn rounds_of(what: &str, images: &Images, run: &dyn Fn(&str) -> Run) {
+    let (count, mut killed, mut absent) = (rounds(ROUNDS), 0, 0);
+    let mut numbers = Numbers::new(7);
+    let layout = images.path("to/out");
+    let finish = || {
+        let start = Instant::now();
+        for variant in VARIANTS {
+            run(variant).run().success();
+        }
+        start.elapsed()
+    };
+    let mut duration = finish();
+    for round in 0..count {
+        let what = format!("{what}, round {round}");
+        if round % 2 == 0 {
+            fs::remove_dir_all(images.path("to")).expect("a folder of the test");
+        }
+        // Two at once take about as long as one after the other.
+        killed += kill_among(VARIANTS.map(run), &mut numbers, round, duration);
+        absent += u32::from(!layout.exists());
+        images.check(&layout, &what);
+        duration = finish();
+        images.check_whole("to", &what);
+    }
+    println!("{what}: {count} rounds, {killed} killed, {absent} times nothing was there");
+    assert!(killed >= count / 4, "{what}: only {killed} runs were killed in {count} rounds");
+}
+
+#[test]
+fn copies() {
+    let images = Images::new();
+    rounds_of("copy", &images, &|variant| {
+        images.xbuild(&format!("copy oci:from/{variant} oci:to/out:{variant}"))
+    });
+}
+
+#[test]
+fn pulls() {
+    let (images, registry) = (Images::new(), Registry::open());
+    for variant in VARIANTS {
+        images
+            .xbuild(&format!("push oci:from/{variant} {}", registry.name(&format!("team/app:{variant}"))))
+            .run()
+            .success();
+    }
+    rounds_of("pull", &images, &|variant| {
+        images.xbuild(&format!(
+            "pull {} -o oci:to/out:{variant}",
+            registry.name(&format!("team/app:{variant}"))
+        ))
+    });
+}
+
+#[test]
+fn archives() {
+    let images = Images::new();
+    let (count, mut killed) = (rounds(ROUNDS), 0);
+    let run =
+        |variant: &str| images.xbuild(&format!("copy oci:from/{variant} oci-archive:to/out.tar:{variant}"));
+    fs::create_dir_all(images.path("to")).expect("a folder of the test");
+    let archive = images.path("to/out.tar");
+    let (mut expected, mut duration) = (Vec::new(), Duration::ZERO);
+    for variant in VARIANTS {
+        duration += run(variant).run().success().elapsed;
+        expected.push(fs::read(&archive).expect("an archive"));
+    }
+    let mut numbers = Numbers::new(8);
+    for round in 0..count {
+        if round % 2 == 0 {
+            fs::remove_file(&archive).expect("an archive");
+        }
+        killed += kill_among(VARIANTS.map(run), &mut numbers, round, duration);
+        if let Ok(found) = fs::read(&archive) {
+            assert!(expected.contains(&found), "round {round}: a part of an archive is there");
+        }
+        duration = VARIANTS.iter().map(|variant| run(variant).run().success().elapsed).sum();
+        assert_eq!(fs::read(&archive).expect("an archive"), expected[1], "round {round}");
+        assert_eq!(names(&images.path("to")), ["out.tar"], "round {round}");
+        assert_eq!(names(&images.path("tmp")), [""; 0], "round {round}: temporary files are left");
+    }
+    println!("archive: {count} rounds, {killed} killed");
+    assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
+}
+
+/// Two projects that fill one cache at once.
+#[test]
+fn cache_writes() {
+    let (count, mut killed) = (rounds(ROUNDS), 0);
+    let place = scratch();
+    let cache = place.path().join("cache");
+    let projects = VARIANTS.map(|variant| {
+        let configuration = "platforms = [\"linux/amd64\"]\nbase = \"oci:base.tar\"\n\
+             [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n";
+        let project = Project::program(variant).file("xbuild.toml", configuration);
+        let mut numbers = Numbers::new(5);
+        let layers: Vec<Layer> = (0..4).map(|_| noise(&mut numbers)).collect();
+        base::write_layers(&project.path("base"), &layers, &serde_json::json!({}));
+        crate::support::command::tool("tar")
+            .words("-C base -cf base.tar .")
+            .folder(project.folder())
+            .run()
+            .success();
+        project
+    });
+    let run = |at: usize| projects[at].build().env("XBUILD_CACHE_DIR", &cache);
+    let mut numbers = Numbers::new(10);
+    let expected = [0, 1].map(|at| run(at).run().success().digest());
+    let mut duration = run(0).run().success().elapsed + run(1).run().success().elapsed;
+    for round in 0..count {
+        if round % 3 != 2 {
+            fs::remove_dir_all(&cache).expect("a cache of the test");
+        }
+        killed += kill_among([run(0), run(1)], &mut numbers, round, duration);
+        let start = Instant::now();
+        assert_eq!([0, 1].map(|at| run(at).run().success().digest()), expected, "round {round}");
+        duration = start.elapsed();
+        let left = half_made(&cache);
+        assert_eq!(left, [""; 0], "round {round}");
+    }
+    println!("cache: {count} rounds, {killed} killed");
+    assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
+}
+
+/// What dead runs have left in a cache, locks without content apart.
+fn half_made(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        if name.starts_with(".xbuild-") || name.ends_with(".partial") {
+            found.push(path.display().to_string());
+        } else if path.is_dir() {
+            found.extend(half_made(&path));
+        }
+    }
+    found
+}
