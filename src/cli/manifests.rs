@@ -16,6 +16,7 @@ use crate::error::{ExitCode, Explain};
 use crate::kubernetes::{self, Left, Manifest};
 use crate::oci::Reference;
 use crate::report::{Event, Level};
+use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
@@ -169,13 +170,24 @@ impl Explain for ManifestError {
 
 /// `xbuild resolve`.
 pub(super) fn resolve(context: &Context<'_>, options: &ResolveOptions) -> Result<(), Failure> {
-    let text = resolved(context, options)?;
+    let cancel = limited(context, options, "`xbuild resolve`")?;
+    let text = resolved(&Context { cancel: &cancel, ..*context }, options)?;
     context.view.finish();
     Ok(print(&text)?)
 }
 
+/// What ends the whole command where the user gives it a limit. What a project's file says is its own build's.
+fn limited(context: &Context<'_>, options: &ResolveOptions, name: &str) -> Result<Cancel, Failure> {
+    match (options.build.total_timeout(), context.environment.var("XBUILD_TIMEOUT")) {
+        (None, None) => Ok(context.cancel.clone()),
+        (flag, _) => context.within(flag, name),
+    }
+}
+
 /// `xbuild apply`.
 pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(), Failure> {
+    let cancel = limited(context, &options.resolve, "`xbuild apply`")?;
+    let context = &Context { cancel: &cancel, ..*context };
     let text = resolved(context, &options.resolve)?;
     // A file and not a pipe, so that kubectl may read it more than once. It may have secrets in it.
     let mut file = fs::scratch_dir()
@@ -196,14 +208,6 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     if let Some(path) = &options.build.path {
         return Err(ManifestError::Path(path.clone()).into());
     }
-    // A limit that the user gives is the whole command's; what a project's file says is its own build's.
-    let flag = options.build.total_timeout();
-    let limited = if flag.is_some() || context.environment.var("XBUILD_TIMEOUT").is_some() {
-        context.within(flag, "resolving the manifests")?
-    } else {
-        context.cancel.clone()
-    };
-    let context = &Context { cancel: &limited, ..*context };
     let documents = documents(context, options)?;
     tell_left(context, &documents)?;
     let projects: BTreeSet<String> =

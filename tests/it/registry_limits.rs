@@ -78,6 +78,19 @@ fn what_asks_for_a_base_ends_when_its_time_is_up() {
 }
 
 #[test]
+fn kubectl_ends_with_the_time_of_the_whole_command() {
+    let project = Project::empty().script("bin/kubectl", "#!/bin/sh\nsleep 60\n");
+    project.write(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: \"r.example/a\"}]}\n",
+    );
+    let path = format!("{}:{}", project.path("bin").display(), std::env::var("PATH").expect("a PATH"));
+    let finished = project.xbuild().words("apply -f pod.yaml --timeout 2s").env("PATH", path).run();
+    assert!(finished.elapsed < Duration::from_secs(40), "{}", finished.describe());
+    finished.fails(ExitCode::TimedOut, &["`xbuild apply` did not finish within 2s"]);
+}
+
+#[test]
 fn passwords_of_no_registry_in_particular_go_where_the_user_says_and_nowhere_else() {
     let (registry, project) = (Registry::with_password(), Project::quick("app"));
     let name = registry.name("me/app:1");
