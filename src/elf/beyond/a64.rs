@@ -88,6 +88,11 @@ pub(super) fn takes_lse(word: u32) -> bool {
         || word & 0x7ef8_0000 == 0x3640_0000
 }
 
+/// True for an instruction that sets flags.
+pub(super) fn sets_flags(word: u32) -> bool {
+    tests(word).is_some()
+}
+
 /// What an instruction that sets flags compares, if it is one.
 fn tests(word: u32) -> Option<Test> {
     match word >> 24 & 0x7f {

@@ -6,6 +6,7 @@
 //! not count. Both are least fixed points, found by going backwards from what is known, so that all work is
 //! proportional to the code.
 
+use super::counted;
 use super::functions::{Functions, Import};
 use super::isa::Machine;
 use super::step::{Flow, State, Step, Test};
@@ -201,6 +202,15 @@ impl<'a> Graph<'a> {
             if leaders.has(address) {
                 break;
             }
+        }
+        // A loop that ends at a count ends.
+        if end == End::Branch(Test::Value)
+            && targets[0].is_some_and(|target| target <= address)
+            && let Some(code) = self.functions.code(start)
+            && let Some(size) = targets[1].and_then(|next| usize::try_from(next - start).ok())
+            && counted::counts(self.machine, &code[..size.min(code.len())])
+        {
+            end = End::Branch(Test::Plain);
         }
         // What is called last in a function does not return.
         if called

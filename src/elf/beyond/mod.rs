@@ -11,6 +11,7 @@
 //!   functions are that were chosen, is not followed; nor is what a library exports, since its callers may choose.
 
 mod a64;
+mod counted;
 mod functions;
 mod graph;
 mod isa;

@@ -103,6 +103,22 @@ fn lse_is_told_from_other_answers_of_the_kernel() {
 }
 
 #[test]
+fn what_comes_behind_a_loop_that_ends_at_a_count_is_found() {
+    // cpuid; xor ecx, ecx; loop: inc ecx; cmp ecx, 64; jne loop; vpaddd; ret
+    let counted = [&CPUID[..], &[0x31, 0xc9, 0xff, 0xc1, 0x83, 0xf9, 64, 0x75, 0xf9], &VPADDD, &RET].concat();
+    assert_eq!(found(62, 64, &counted).len(), 2);
+    // The same forwards, as a question is: inc ecx; cmp ecx, 64; jne over it
+    let asked = [&CPUID[..], &[0xff, 0xc1, 0x83, 0xf9, 64, 0x75, 4], &VPADDD, &RET].concat();
+    assert_eq!(found(62, 64, &asked), []);
+    // Waiting for an answer is no count: loop: mov ecx, [rsi]; cmp ecx, 64; jne loop
+    let waits = [&CPUID[..], &[0x8b, 0x0e, 0x83, 0xf9, 64, 0x75, 0xf9], &VPADDD, &RET].concat();
+    assert_eq!(found(62, 64, &waits), []);
+    // mrs x0, midr_el1; loop: add x8, x8, #1; cmp x8, #64; b.ne loop; ldadd; ret
+    let code = [0xd538_0000, 0x9100_0508, 0xf101_011f, 0x54ff_ffc1, 0xb820_0041, 0xd65f_03c0];
+    assert_eq!(found(183, 64, &words(&code)), [one(1, "LSE", "ldadd")]);
+}
+
+#[test]
 fn calls_are_followed_and_pointers_are_not() {
     // cpuid; call f; ret; f: vpaddd; ret
     let direct = [&CPUID[..], &[0xe8, 1, 0, 0, 0], &RET, &VPADDD, &RET].concat();

@@ -49,7 +49,13 @@ const CHOOSES: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      __get_cpuid_count(7, 0, &a, &b, &c, &d); chosen = b & 32 ? fast : slow; }\n\
      int main(int n, char **v) { int l[64]; for (int i = 0; i < 64; i++) l[i] = i * n;\n\
      printf(\"it runs %d\\n\", chosen(l, 64)); return 0; }\n";
-/// Asks what the processor has and uses it all the same.
+/// Asks, and uses what it asked for whatever the answer is.
+const ASKS_FOR_NOTHING: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
+     int main(int n, char **v) { unsigned a, b = 0, c, d; __get_cpuid_count(7, 0, &a, &b, &c, &d);\n\
+     volatile int l[64]; for (int i = 0; i < 64; i++) l[i] = i * n;\n\
+     int s = 0; for (int i = 0; i < 64; i++) s += __builtin_popcount(l[i]) << (n & 7);\n\
+     printf(\"it runs %d %u\\n\", s, b); return 0; }\n";
+
 pub(super) fn cases(world: &World) -> Vec<Case> {
     let (amd64, arm64) = (&PORTS[0], &PORTS[1]);
     let programs = &world.programs;
@@ -96,6 +102,13 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
             "code-asks-stripped",
             "the same without symbols",
             &make(AMD64, ASKS, &["-O2", "-s"]),
+            vec![],
+        ),
+        on(
+            amd64,
+            "code-asks-for-nothing",
+            "it asks and does not mind the answer",
+            &make(HASWELL, ASKS_FOR_NOTHING, &["-O2"]),
             vec![],
         ),
         on(
