@@ -454,25 +454,25 @@ pub(super) fn kept_or_made(
     }
     let there = fs::metadata(record(folder)).is_ok();
     if store::is_writable(folder) {
-        let made = make(folder)?;
-        if known.as_ref() != Some(&made) {
+        let fresh = make(folder)?;
+        if known.as_ref() != Some(&fresh) {
             if there {
                 tell_altered(folder, request, reporter);
             }
-            keep(&made, folder)?;
+            keep(&fresh, folder)?;
         }
-        return Ok(made);
+        return Ok(fresh);
     }
     writable(folder).or_else(|error| if known.is_some() { Ok(()) } else { Err(error) })?;
     // What is there can be compared all the same.
     let scratch = fs::scratch_dir()?;
-    let made = make(scratch.path())?;
-    if known.as_ref() != Some(&made) {
+    let fresh = make(scratch.path())?;
+    if known.as_ref() != Some(&fresh) {
         tell_altered(folder, request, reporter);
         let reason = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
         return Err(store::lacking(&record(folder), reason).into());
     }
-    Ok(made)
+    Ok(fresh)
 }
 
 fn tell_altered(folder: &Path, request: &FetchRequest<'_>, reporter: &dyn Reporter) {

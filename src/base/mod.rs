@@ -92,10 +92,10 @@ pub enum BaseError {
     },
     /// An assembled base.
     #[error(transparent)]
-    Apt(#[from] apt::AptError),
+    Apt(Box<apt::AptError>),
     /// A layout.
     #[error(transparent)]
-    Layout(#[from] layout::LayoutBaseError),
+    Layout(Box<layout::LayoutBaseError>),
     /// An image in a registry.
     #[error(transparent)]
     Registry(Box<registry::RegistryBaseError>),
@@ -121,6 +121,18 @@ pub enum BaseError {
     /// The run was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+impl From<apt::AptError> for BaseError {
+    fn from(error: apt::AptError) -> Self {
+        Self::Apt(Box::new(error))
+    }
+}
+
+impl From<layout::LayoutBaseError> for BaseError {
+    fn from(error: layout::LayoutBaseError) -> Self {
+        Self::Layout(Box::new(error))
+    }
 }
 
 impl From<registry::RegistryBaseError> for BaseError {

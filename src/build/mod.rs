@@ -176,16 +176,10 @@ pub fn run(
     registries.telling(reporter, || {
         // A place that cannot be written to is known before an hour of compiling, not after.
         let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
-        let prepared = prepare::prepare(
-            settings,
-            environment,
-            &plan,
-            &probe,
-            locking.pins(),
-            &client,
-            &cancel,
-            reporter,
-        )?;
+        let pins = locking.pins();
+        let given =
+            prepare::Given { settings, environment, plan: &plan, probe: &probe, pins, client: &client };
+        let prepared = prepare::prepare(&given, &cancel, reporter)?;
         failures.extend(prepared.failures);
         let work = run::Work {
             settings,

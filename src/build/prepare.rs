@@ -32,17 +32,23 @@ pub(super) struct Prepared {
     pub(super) failures: Failures,
 }
 
+/// What is known when the plan stands.
+pub(super) struct Given<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) environment: &'a Environment,
+    pub(super) plan: &'a Plan,
+    pub(super) probe: &'a Probe,
+    pub(super) pins: &'a Pins,
+    pub(super) client: &'a Client,
+}
+
 /// Provides what the plan needs.
 pub(super) fn prepare(
-    settings: &Settings,
-    environment: &Environment,
-    plan: &Plan,
-    probe: &Probe,
-    pins: &Pins,
-    client: &Client,
+    given: &Given<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Prepared, BuildError> {
+    let Given { settings, environment, plan, probe, pins, client } = *given;
     let machine = &settings.machine;
     let mut prepared =
         Prepared { units: BTreeMap::new(), zig: None, files: BTreeMap::new(), failures: BTreeMap::new() };

@@ -210,7 +210,7 @@ pub(super) enum ToolchainName {
 /// How long a command about images may take.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Limit {
-    /// The time limit: 45m, 90s [default: $XBUILD_TIMEOUT, the user's file, else 2h]
+    /// The time limit: 45m, 90s [default: the variable `XBUILD_TIMEOUT`, the user's file, else 2h]
     #[arg(long, value_name = "TIME")]
     pub(super) timeout: Option<String>,
 }

@@ -267,9 +267,9 @@ impl<'a> Images<'a> {
 /// `xbuild copy`.
 pub(super) fn copy(context: &Context<'_>, options: &CopyOptions) -> Result<(), Failure> {
     let destination = Location::parse_destination(&options.destination).map_err(TransportError::from)?;
-    Images::run(context, &[destination.clone()], |images| {
+    Images::run(context, std::slice::from_ref(&destination), |images| {
         let source = images.open(&options.source)?;
-        images.write(&source, &options.platform, options.referrers, &[destination])
+        images.write(&source, &options.platform, options.referrers, std::slice::from_ref(&destination))
     })
 }
 
@@ -426,13 +426,13 @@ fn table(rows: &[Row]) -> String {
 pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Failure> {
     let named = Location::parse(&options.image, &Path::exists).map_err(TransportError::from)?;
     Images::run(context, [&named], |images| {
-        let names = options.names.iter().map(|name| name.parse::<Reference>());
-        let names: Vec<Reference> =
-            names.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
+        let references = options.names.iter().map(|name| name.parse::<Reference>());
+        let references: Vec<Reference> =
+            references.collect::<Result<_, _>>().map_err(|error| TransportError::Layout(error.into()))?;
         let location = images.locate(&options.image)?;
         let digest = match (&location, location.path()) {
             (Location::Registry { name }, _) => {
-                let tags = tags_in(name, &names)?;
+                let tags = tags_in(name, &references)?;
                 images.opener().tag_in_registry(name, &tags, context.view.reporter())?
             }
             (Location::Layout { .. } | Location::Path { .. }, Some(path)) if path.is_dir() => {

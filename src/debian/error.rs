@@ -1,7 +1,7 @@
 //! Why a Debian archive, a package or a base could not be used.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub enum Error {
         /// The date of the newest one.
         known: String,
         /// Where that is kept.
-        path: PathBuf,
+        path: Box<Path>,
     },
     /// A good release, but of something else.
     #[error("{mirror} serves {} where {suite} was asked for", found.join(" or "))]

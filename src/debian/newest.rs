@@ -65,7 +65,7 @@ impl Access<'_> {
         if let Some((known, path)) = self.newer(source, served, keyring)? {
             let (suite, mirror) = (source.suite.clone(), source.mirror.clone());
             let (date, known) = (moment(served.date), moment(known.date));
-            return Err(Error::Older { suite, mirror, date, known, path });
+            return Err(Error::Older { suite, mirror, date, known, path: path.into() });
         }
         if served.date.is_some_and(|date| date <= clock::unix_now() + FUTURE) {
             store::keep(&self.newest_path(source, served)?, document)?;

@@ -172,8 +172,8 @@ pub fn ways(entries: &[Descriptor], several: &[Descriptor], read: &mut Read<'_>)
     let mut meanings: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
     let (mut ways, mut known) = (Vec::new(), BTreeSet::new());
     for wanted in several {
-        let mut names = names_of(wanted).into_iter().rev();
-        let name = names.find(|name| {
+        let mut own = names_of(wanted).into_iter().rev();
+        let name = own.find(|name| {
             let meaning = meanings.entry(name.clone()).or_insert_with(|| {
                 match among(&named.with(name), &whole_names, &mut reader) {
                     Choice::Entry(found) => BTreeSet::from([found.digest]),

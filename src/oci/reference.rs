@@ -109,6 +109,7 @@ impl FromStr for Reference {
 }
 
 /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
+#[must_use]
 pub fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let mut bytes = tag.bytes();

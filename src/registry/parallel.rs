@@ -35,7 +35,7 @@ pub fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
         }
     };
     let mut results: Vec<(bool, usize, Result<R, E>)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..at_once.min(items.len())).map(|_| threads::begin(scope, &worker)).collect();
+        let threads: Vec<_> = (0..at_once.min(items.len())).map(|_| threads::begin(scope, worker)).collect();
         threads.into_iter().flat_map(Task::join).collect()
     });
     cancel.check()?;

@@ -342,8 +342,8 @@ impl<T> Names<T> {
         loop {
             place = (place + 1) & mask;
             let Some(item) = self.item(self.table[place]) else { break };
-            let home = self.home(item.above, self.name(item));
-            if place.wrapping_sub(home) & mask >= place.wrapping_sub(hole) & mask {
+            let wanted = self.home(item.above, self.name(item));
+            if place.wrapping_sub(wanted) & mask >= place.wrapping_sub(hole) & mask {
                 self.table[hole] = std::mem::take(&mut self.table[place]);
                 hole = place;
             }

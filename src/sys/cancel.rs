@@ -54,7 +54,7 @@ pub enum Cancelled {
     #[error("stopped, because other work failed")]
     Stopped,
     /// A time limit ran out.
-    #[error("{what} did not finish within {}{}", humantime(*.duration), at(doing))]
+    #[error("{what} did not finish within {}{}", humantime(*.duration), at(doing.as_deref()))]
     TimedOut {
         /// What the limit was for.
         what: String,
@@ -65,8 +65,8 @@ pub enum Cancelled {
     },
 }
 
-fn at(doing: &Option<String>) -> String {
-    doing.as_ref().map_or_else(String::new, |doing| format!("; it was at {doing}"))
+fn at(doing: Option<&str>) -> String {
+    doing.map_or_else(String::new, |doing| format!("; it was at {doing}"))
 }
 
 impl Explain for Cancelled {

@@ -178,10 +178,11 @@ fn remove_dead(place: &Path) {
     for entry in entries.flatten() {
         let named = entry.file_name().to_string_lossy().starts_with(SCRATCH);
         let ours = |metadata: &std::fs::Metadata| metadata.is_dir() && metadata.uid() == us;
-        if named && entry.metadata().is_ok_and(|metadata| ours(&metadata)) {
-            if let Ok(Some(_lock)) = try_lock(&entry.path()) {
-                remove_dir_all(entry.path()).ok();
-            }
+        if named
+            && entry.metadata().is_ok_and(|metadata| ours(&metadata))
+            && let Ok(Some(_lock)) = try_lock(&entry.path())
+        {
+            remove_dir_all(entry.path()).ok();
         }
     }
 }

@@ -317,6 +317,7 @@ pub fn is_writable(path: &Path) -> bool {
 }
 
 /// What could not be made in the cache. Of a full disk and the like it is not the cache that is to blame.
+#[must_use]
 pub fn lacking(path: &Path, error: io::Error) -> io::Error {
     if CacheFault::of(&error).is_none() && is_read_only(&error) {
         return CacheFault::ReadOnly { path: path.to_owned(), reason: error.to_string() }.error();

@@ -24,6 +24,10 @@ impl<T> Task<'_, T> {
     }
 
     /// Waits for its result.
+    ///
+    /// # Panics
+    ///
+    /// If the work panicked.
     pub fn join(self) -> T {
         let result = match self {
             Self::Running(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),

@@ -29,7 +29,7 @@ enum Bytes {
         shown: String,
     },
     Remote {
-        repository: Repository,
+        repository: Box<Repository>,
         descriptor: Descriptor,
         cancel: Cancel,
         fetched: Option<fs::File>,
@@ -91,7 +91,7 @@ impl Blob {
 
     /// A blob of a repository.
     pub(super) fn remote(repository: Repository, descriptor: Descriptor, cancel: Cancel) -> Self {
-        Self(Bytes::Remote { repository, descriptor, cancel, fetched: None })
+        Self(Bytes::Remote { repository: Box::new(repository), descriptor, cancel, fetched: None })
     }
 
     /// Why reading failed.

@@ -284,7 +284,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let bases = cache.join("bases");
     let record = alter(
         &bases,
-        |name| name.ends_with(".json"),
+        |name| Path::new(name).extension().is_some_and(|extension| extension == "json"),
         |bytes| {
             let mut record: serde_json::Value = serde_json::from_slice(&bytes).expect("a record");
             record["descriptor"]["digest"] = stored.clone().into();
@@ -367,8 +367,8 @@ fn with_a_lock_a_zig_of_other_files_is_not_used() {
     let said = build("--locked").fails(ExitCode::CorruptDownload, &words);
     said.tells(&["warning"]);
     // An older lock does not have the digest: xbuild knows it of the version that it provides.
-    let older: String =
-        lock.lines().filter(|line| !line.starts_with("files = ")).map(|line| format!("{line}\n")).collect();
+    let older: Vec<&str> = lock.lines().filter(|line| !line.starts_with("files = ")).collect();
+    let older = older.join("\n") + "\n";
     project.write("xbuild.lock", &older.replace("version = 2\n", "version = 1\n"));
     build("--locked").fails(ExitCode::CorruptDownload, &words);
     // Without it the cache is believed as far as it is the user's own.

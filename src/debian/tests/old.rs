@@ -17,7 +17,7 @@ impl Old {
     }
 
     /// Publishes a release of some days ago, with packages of its own, and gives the signed document.
-    fn publish(&self, archive: &MiniArchive, days: i64) -> Vec<u8> {
+    fn publish(archive: &MiniArchive, days: i64) -> Vec<u8> {
         let date = jiff::Timestamp::from_second(clock::unix_now() - days * DAY).unwrap();
         let date = format!("Date: {}\n", date.strftime("%a, %d %b %Y %H:%M:%S UTC"));
         let more = Published::new("more", &format!("1.{days}"), "", |deb| deb);
@@ -68,9 +68,9 @@ fn an_older_release_is_not_taken_for_current() {
     let mirror = &old.setup.archive;
     let other = mirror.copy(|_| true);
     let whole = mirror.address();
-    let ten = old.publish(mirror, 10);
+    let ten = Old::publish(mirror, 10);
     assert_eq!(old.taken(&[whole]), (10, Vec::new()));
-    let three = old.publish(mirror, 3);
+    let three = Old::publish(mirror, 3);
     assert_eq!(old.taken(&[whole]), (3, Vec::new()));
     assert_eq!(old.chosen(&old.open(MirrorOrigin::Host, &[whole]).unwrap()).unwrap(), "1.3");
 
@@ -93,8 +93,10 @@ fn an_older_release_is_not_taken_for_current() {
         mirror.put(path, None);
     }
     let hashed = old.setup.archive.paths("/by-hash/");
-    hashed.iter().for_each(|path| mirror.put(path, None));
-    old.publish(mirror, 10);
+    for path in &hashed {
+        mirror.put(path, None);
+    }
+    Old::publish(mirror, 10);
     let hashed = old.setup.archive.paths("/by-hash/");
     assert_eq!(hashed.len(), 1);
     assert_eq!(old.chosen(&archive).unwrap_err().exit_code(), ExitCode::OutOfStep);
@@ -116,7 +118,7 @@ fn an_older_release_is_not_taken_for_current() {
     let snapshot = format!("{whole}/20260801T000000Z");
     assert_eq!(days(&old.open(MirrorOrigin::Snapshot, &[&snapshot]).unwrap()), 10);
     assert_eq!(old.taken(&[whole]).0, 3, "a moment is not remembered, nor forgotten for");
-    let twenty = old.publish(mirror, 20);
+    let twenty = Old::publish(mirror, 20);
     assert_eq!(days(&old.open(MirrorOrigin::Configured, &[whole]).unwrap()), 10);
     mirror.put("dists/testing/InRelease", Some(twenty));
 
@@ -132,13 +134,13 @@ fn what_is_remembered_must_be_signed_and_not_of_tomorrow() {
     let mirror = &old.setup.archive;
     let whole = mirror.address();
     // A release of the future would hold back all that come until then.
-    old.publish(mirror, -3);
+    Old::publish(mirror, -3);
     assert_eq!(old.taken(&[whole]).0, -3);
-    let real = old.publish(mirror, 10);
+    let real = Old::publish(mirror, 10);
     assert_eq!(old.taken(&[whole]), (10, Vec::new()));
     let newest = old.setup.cache().join("newest");
     let record = fs::read_dir(&newest).unwrap().next().unwrap().unwrap().path();
-    let newer = old.publish(&old.setup.archive.copy(|_| false), 1);
+    let newer = Old::publish(&old.setup.archive.copy(|_| false), 1);
     let text = String::from_utf8(real.clone()).unwrap();
     let forged = text.replacen("Codename: testing", "Codename: testing ", 1);
     for bytes in

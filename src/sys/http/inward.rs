@@ -75,10 +75,10 @@ impl Inward {
 
 /// The IPv4 address that an IPv6 one stands for: mapped, or behind a translator (RFC 4291, section 2.5.5; RFC 6052, section 2.1).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let inner = Ipv4Addr::from((u32::from(g) << 16) | u32::from(h));
-    let mapped = matches!([a, b, c, d, e, f], [0, 0, 0, 0, 0, 0 | 0xffff]);
-    let translated = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];
+    let [front @ .., high, low] = address.segments();
+    let inner = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    let mapped = matches!(front, [0, 0, 0, 0, 0, 0 | 0xffff]);
+    let translated = front == [0x64, 0xff9b, 0, 0, 0, 0];
     (mapped || translated).then_some(inner)
 }
 

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::DefaultConnector;
 
 use exchange::{exchange, headers, pass_on};
@@ -376,7 +377,7 @@ impl Transport {
             proxy => {
                 let config = config.proxy(proxy.as_ref().map(Proxy::tunnel)).max_idle_connections_per_host(8);
                 let known = Arc::clone(&self.known);
-                let guard = Guard { inner: Default::default(), from: request.led_by.clone(), known };
+                let guard = Guard { inner: DefaultResolver::default(), from: request.led_by.clone(), known };
                 let agent = ureq::Agent::with_parts(config.build(), DefaultConnector::default(), guard);
                 Route { agent, authorization: None, proxy }
             }

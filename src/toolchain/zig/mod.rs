@@ -203,9 +203,9 @@ pub enum WayError {
         /// The version.
         version: Version,
         /// The digest that is pinned or comes with xbuild.
-        expected: Digest,
+        expected: Box<Digest>,
         /// Theirs.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// Something is in the folder of zig that it does not come with.
     #[error("`{}` is neither a file nor a folder, and zig comes with nothing else", path.display())]
@@ -496,10 +496,11 @@ fn verify(request: &ZigRequest<'_>, folder: &Path, cancel: &Cancel) -> Result<()
         return Ok(());
     }
     let (folder, version) = (folder.to_owned(), request.provided().clone());
-    Err(WayError::Altered { folder, version, expected: expected.clone(), found })
+    Err(WayError::Altered { folder, version, expected: Box::new(expected.clone()), found: Box::new(found) })
 }
 
 /// The digest of the files of a zig that is in the cache.
+#[must_use]
 pub fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
     let folder = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
     files::digest(folder, cancel).ok()
@@ -530,7 +531,7 @@ fn install(
     let lock = toolchains.join("zig.lock");
     let _lock = fs::lock(&lock, cancel).map_err(|error| match error {
         fs::LockError::Io(error) => fs::LockError::Io(store::lacking(&folder, error)),
-        error => error,
+        error @ fs::LockError::Cancelled(_) => error,
     })?;
     // Another process may have provided it while we waited.
     if let Ok(zig) = cached(request, way, cancel) {

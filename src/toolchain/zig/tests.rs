@@ -342,7 +342,7 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
     };
     assert_eq!(provide(Some(&right)).unwrap(), ZigWay::Cache);
     let (reason, warned) = provide(Some(&other)).unwrap_err();
-    assert!(matches!(&reason, WayError::Altered { found, .. } if *found == right) && warned, "{reason}");
+    assert!(matches!(&reason, WayError::Altered { found, .. } if **found == right) && warned, "{reason}");
     // An older lock does not say what they are, and this version is none that xbuild knows.
     let (reason, _) = provide(None).unwrap_err();
     assert!(matches!(reason, WayError::NotVerified), "{reason}");

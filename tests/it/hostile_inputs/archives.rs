@@ -24,6 +24,7 @@ const CONFIGURATION: &str =
     r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn archives() {
     use ExitCode::{CorruptImage, NoImage};
     hold(&[
@@ -61,14 +62,14 @@ fn archives() {
         ),
         (
             "a long name without end",
-            |f| write(&f.join("a.tar"), raw(b"././@LongLink", b'L', 1 << 40, b"", &[b'a'; 2 << 20])),
+            |f| write(&f.join("a.tar"), raw(b"././@LongLink", b'L', 1 << 40, b"", &vec![b'a'; 2 << 20])),
             "inspect a.tar",
             CorruptImage,
             "more than",
         ),
         (
             "records without end",
-            |f| write(&f.join("a.tar"), raw(b"x", b'x', 3 << 20, b"", &[b'1'; 3 << 20])),
+            |f| write(&f.join("a.tar"), raw(b"x", b'x', 3 << 20, b"", &vec![b'1'; 3 << 20])),
             "inspect a.tar",
             CorruptImage,
             "1048576 bytes",
@@ -79,7 +80,7 @@ fn archives() {
                 write(
                     &f.join("a.tar"),
                     whole(&[raw(b"oci-layout", b'0', 30, b"", br#"{"imageLayoutVersion":"1.0.0"}"#)]),
-                )
+                );
             },
             "inspect a.tar",
             NoImage,
@@ -94,7 +95,7 @@ fn archives() {
                         raw(b"oci-layout", b'0', 2, b"", b"{}"),
                         raw(b"index.json", b'2', 0, b"index.json", b""),
                     ]),
-                )
+                );
             },
             "inspect a.tar",
             NoImage,
@@ -107,9 +108,9 @@ fn archives() {
                     &f.join("a.tar"),
                     whole(&[
                         raw(b"oci-layout", b'0', 2, b"", b"{}"),
-                        raw(b"index.json", b'0', 5 << 20, b"", &[b' '; 5 << 20]),
+                        raw(b"index.json", b'0', 5 << 20, b"", &vec![b' '; 5 << 20]),
                     ]),
-                )
+                );
             },
             "inspect a.tar",
             CorruptImage,
@@ -125,7 +126,7 @@ fn archives() {
                             .map(|number| raw(format!("{number}").as_bytes(), b'0', 0, b"", b""))
                             .collect::<Vec<_>>(),
                     ),
-                )
+                );
             },
             "inspect a.tar",
             CorruptImage,
@@ -148,7 +149,7 @@ fn archives() {
         (
             "a layer that is missing",
             |f| {
-                docker(f, r#"[{"Config":"c","Layers":["x"]}]"#, &[("c", br#"{"rootfs":{"diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000000"]}}"#)])
+                docker(f, r#"[{"Config":"c","Layers":["x"]}]"#, &[("c", br#"{"rootfs":{"diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000000"]}}"#)]);
             },
             "inspect a.tar",
             CorruptImage,
@@ -175,7 +176,7 @@ fn archives() {
                     f,
                     &format!("[{}]", vec![r#"{"Config":"config.json","Layers":[]}"#; 20_000].join(",")),
                     &[],
-                )
+                );
             },
             "inspect a.tar:none",
             NoImage,

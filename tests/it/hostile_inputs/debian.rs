@@ -6,7 +6,7 @@ use super::*;
 fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
-        write!(bytes, "{name:<16}0           0     0     100644  {:<10}`\n", content.len())
+        writeln!(bytes, "{name:<16}0           0     0     100644  {:<10}`", content.len())
             .expect("in memory");
         bytes.extend_from_slice(content);
         bytes.resize(bytes.len().next_multiple_of(2), b'\n');

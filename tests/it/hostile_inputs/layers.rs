@@ -19,6 +19,7 @@ fn records(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn layers() {
     use ExitCode::Unsound;
     hold(&[
@@ -87,7 +88,7 @@ fn layers() {
                             .append_data(&mut header, "a/".repeat(2_100) + "x", std::io::empty())
                             .expect("in memory");
                     }),
-                )
+                );
             },
             "verify image",
             Unsound,
@@ -158,7 +159,7 @@ fn layers() {
                     &[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 4],
                     "application/vnd.oci.image.layer.v1.tar+gzip",
                     &|_, _| (),
-                )
+                );
             },
             "verify image",
             Unsound,
@@ -174,7 +175,7 @@ fn layers() {
                         raw(b"b", b'2', 0, b"a", b""),
                         raw(b"a/x", b'0', 0, b"", b""),
                     ]),
-                )
+                );
             },
             "verify image",
             ExitCode::Unrunnable,

@@ -34,6 +34,7 @@ fn manifest_blob(folder: &Path) -> std::path::PathBuf {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn layouts_and_their_documents() {
     use ExitCode::{CorruptImage, NoImage, Unsound};
     hold(&[
@@ -181,8 +182,8 @@ fn layouts_and_their_documents() {
             "a digest in capitals",
             |f| {
                 altered(f, "entry", &|entry| {
-                    entry["digest"] = json!(entry["digest"].as_str().expect("a text").to_uppercase())
-                })
+                    entry["digest"] = json!(entry["digest"].as_str().expect("a text").to_uppercase());
+                });
             },
             "inspect image",
             CorruptImage,
@@ -276,7 +277,7 @@ fn layouts_and_their_documents() {
                     let mut other = index["manifests"][0].clone();
                     other["digest"] = json!(digest_of(b"other"));
                     index["manifests"].as_array_mut().expect("a list").push(other);
-                })
+                });
             },
             "inspect image",
             NoImage,

@@ -13,6 +13,7 @@ fn project(folder: &Path, configuration: &[u8]) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn projects() {
     use ExitCode::{Config, LockFile, PathEscape};
     hold(&[
@@ -165,6 +166,7 @@ fn projects() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn manifests_of_kubernetes() {
     use ExitCode::{Config, PathEscape};
     hold(&[
@@ -178,13 +180,9 @@ fn manifests_of_kubernetes() {
         (
             "deep mappings",
             |f| {
-                write(
-                    &f.join("a.yaml"),
-                    format!(
-                        "# xbuild://a\n{}",
-                        (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>()
-                    ),
-                )
+                let nested: Vec<String> =
+                    (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+                write(&f.join("a.yaml"), format!("# xbuild://a\n{}", nested.concat()));
             },
             "resolve -f a.yaml",
             Config,
@@ -193,10 +191,10 @@ fn manifests_of_kubernetes() {
         (
             "aliases of aliases",
             |f| {
-                let lines: String = (1..40)
+                let lines: Vec<String> = (1..40)
                     .map(|number| format!("a{number}: &a{number} [*a{0}, *a{0}]\n", number - 1))
                     .collect();
-                write(&f.join("a.yaml"), format!("a0: &a0 xbuild://none\n{lines}"));
+                write(&f.join("a.yaml"), format!("a0: &a0 xbuild://none\n{}", lines.concat()));
             },
             "resolve -f a.yaml --repository r.example/x",
             ExitCode::NoManifest,
