@@ -8,7 +8,7 @@ use xbuild::error::Explain;
 use xbuild::settings::origin::Source;
 
 fuzz_target!(|text: &str| {
-    let source = || Source { path: "/p/xbuild.toml".into(), shown: "xbuild.toml".into(), text: text.into() };
+    let source = || Source { path: "/p/xbuild.toml".into(), shown: "xbuild.toml".into(), text: text.into(), foreign: false };
     if let Err(error) = parse_project(source()) {
         // What a person sees: the places are within the text.
         for snippet in error.snippets() {
