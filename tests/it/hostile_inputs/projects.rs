@@ -146,7 +146,7 @@ fn projects() {
                 write(&f.join("xbuild.lock"), [0, 0xff]);
             },
             "plan",
-            ExitCode::Io,
+            ExitCode::LockFile,
             "it is not UTF-8",
         ),
         (
