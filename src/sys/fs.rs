@@ -134,16 +134,17 @@ const SCRATCH: &str = ".xbuild-scratch-";
 /// A temporary folder where the system has them, gone with the value.
 #[derive(Debug)]
 pub struct Scratch {
+    content: PathBuf,
     // In this order: the folder is removed under its lock.
-    folder: TempDir,
+    _folder: TempDir,
     _lock: Lock,
 }
 
 impl Scratch {
-    /// The folder.
+    /// The folder. It is not the one that is locked, so that work in it may lock it.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.content
     }
 }
 
@@ -166,7 +167,9 @@ fn scratch_in(place: &Path) -> io::Result<Scratch> {
         if folder.path().exists() {
             let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
             ours.push(folder.path().to_owned());
-            return Ok(Scratch { folder, _lock: lock });
+            let content = folder.path().join("content");
+            create_dir(&content)?;
+            return Ok(Scratch { content, _folder: folder, _lock: lock });
         }
     }
 }
@@ -524,6 +527,8 @@ mod tests {
         let first = scratch_in(place.path()).unwrap();
         let second = scratch_in(place.path()).unwrap();
         assert!(!at(".xbuild-scratch-dead").exists() && first.path().exists() && second.path().exists());
+        // Work in it may lock it.
+        assert!(try_lock(first.path()).unwrap().is_some());
         drop((first, second));
         let mut left: Vec<_> =
             read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
