@@ -89,7 +89,7 @@ wait "$process"
 awk -v peak="$peak" 'BEGIN { printf "memory   %.0f MB at most (the limit is 200 MB)\n", peak * 1024 / 1e6 }'
 
 if command -v strace >/dev/null; then
-    strace -f -qq -e trace=openat -o "$scratch/trace" "$XBUILD" verify "$layout" --quiet >/dev/null
+    strace -f -qq -e trace=openat,openat2 -o "$scratch/trace" "$XBUILD" verify "$layout" --quiet >/dev/null
     grep -o 'blobs/sha256/[0-9a-f]*' "$scratch/trace" | sort | uniq -c |
         awk '$1 > most { most = $1 } END { printf "reading  no blob is opened more than %d time(s)\n", most }'
 fi
