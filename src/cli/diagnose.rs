@@ -44,13 +44,7 @@ pub(super) fn toolchain(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest {
-        settings: &machine.zig,
-        cache: &machine.cache,
-        environment,
-        pinned: None,
-        verified: None,
-    };
+    let request = zig_request(machine, environment);
     match command {
         ToolchainCommand::List(ListOptions { json }) => {
             let rows = [zig_row(&request, cancel), rust_row(environment, cancel)];
@@ -156,6 +150,12 @@ impl Explain for Unwell {
     }
 }
 
+/// zig as no project asks for it: of any version that works.
+fn zig_request<'a>(machine: &'a Machine, environment: &'a Environment) -> ZigRequest<'a> {
+    let (settings, cache) = (&machine.zig, &machine.cache);
+    ZigRequest { settings, cache, environment, pinned: None, verified: None }
+}
+
 /// Runs `xbuild doctor`.
 pub(super) fn doctor(
     machine: &Machine,
@@ -163,13 +163,7 @@ pub(super) fn doctor(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = ZigRequest {
-        settings: &machine.zig,
-        cache: &machine.cache,
-        environment,
-        pinned: None,
-        verified: None,
-    };
+    let request = zig_request(machine, environment);
     let mut checks = Vec::new();
     checks.push(match detect(environment, cancel) {
         Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),

@@ -85,7 +85,7 @@ impl CacheFault {
                  {own}"
             ),
             Self::Foreign { us: 0, .. } => "run xbuild as that user and without sudo, or give root a cache of its own: \
-                 `XBUILD_CACHE_DIR=/root/.cache/xbuild`; what a CI has restored is given to root with `chown -R 0`"
+                 `XBUILD_CACHE_DIR=/var/cache/xbuild`; what a CI has restored is given to root with `chown -R 0`"
                 .into(),
             Self::Foreign { path, us, .. } => format!(
                 "if it is what you trust, restored by a CI or left by sudo, make it yours: `sudo chown -R {us} {}`; or {own}",
