@@ -8,22 +8,11 @@ use std::time::{Duration, Instant};
 
 use xbuild::error::ExitCode;
 
-use crate::support::base;
 use crate::support::command::{Run, tool};
 use crate::support::layout::digest_of;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 use crate::support::scratch;
-
-/// Two platforms on a layout, compiled by what rustup has.
-fn on_layout() -> Project {
-    const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
-        [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
-        [platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"\n";
-    let project = Project::program("app").file("xbuild.toml", STATIC);
-    base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
-    project
-}
 
 fn with(run: Run, cache: &Path) -> Run {
     run.env("XBUILD_CACHE_DIR", cache)
@@ -53,7 +42,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn it_is_ours_alone_whatever_the_umask() {
-    let project = on_layout();
+    let project = Project::on_layout();
     for umask in ["000", "002", "077"] {
         let place = scratch();
         let cache = place.path().join("above/cache");
@@ -72,7 +61,7 @@ fn it_is_ours_alone_whatever_the_umask() {
 
 #[test]
 fn what_others_may_have_written_is_refused() {
-    let project = on_layout();
+    let project = Project::on_layout();
     let place = scratch();
     let cache = place.path().join("cache");
     let build = || with(project.build(), &cache).run();
@@ -132,7 +121,7 @@ fn what_others_may_have_written_is_refused() {
 /// Another user's: as root we can make one, and else root's own files are somebody's who is not known in a namespace of users.
 #[test]
 fn what_is_another_users_is_refused() {
-    let project = on_layout();
+    let project = Project::on_layout();
     let place = scratch();
     let cache = place.path().join("cache");
     fs::create_dir(&cache).expect("a folder of the test");
@@ -169,7 +158,7 @@ fn read_only(run: Run, cache: &Path) -> Run {
 
 #[test]
 fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
-    let (project, mirror) = (on_layout(), Mirror::start(|_, _| false));
+    let (project, mirror) = (Project::on_layout(), Mirror::start(|_, _| false));
     project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
     let place = scratch();
     let cache = place.path().join("cache");

@@ -204,16 +204,6 @@ fn toolchains_are_pinned() {
         .fails(ExitCode::Usage, &["`libc6`", "hint", "rust, zig"]);
 }
 
-/// Two platforms on a layout that is beside the project.
-fn on_layout() -> Project {
-    const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
-        [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
-        [platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"\n";
-    let project = Project::program("app").file("xbuild.toml", STATIC);
-    base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
-    project
-}
-
 /// The digest of what each image says it lies on.
 fn grounds(project: &Project, finished: &Finished) -> Vec<String> {
     let images = Layout::valid(&project.default_layout("app")).images(&finished.digest());
@@ -225,7 +215,7 @@ fn grounds(project: &Project, finished: &Finished) -> Vec<String> {
 
 #[test]
 fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
-    let project = on_layout();
+    let project = Project::on_layout();
     project.xbuild().arg("lock").run().success();
     let before = project.build().arg("--locked").run().success();
     let pinned = grounds(&project, &before);
@@ -264,7 +254,7 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
 
 #[test]
 fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
-    let (registry, project) = (Registry::open(), on_layout());
+    let (registry, project) = (Registry::open(), Project::on_layout());
     let (name, layout) = (registry.name("team/base:1"), project.path("base"));
     let fill = || registry.fill(&format!("oci:{}:base", layout.display()), "team/base:1");
     fill();
@@ -313,7 +303,7 @@ fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
 
 #[test]
 fn a_build_completes_a_lock_and_takes_nothing_from_it() {
-    let project = on_layout();
+    let project = Project::on_layout();
     project.xbuild().words("lock --platform linux/amd64").run().success();
     let one = text(&project);
     assert!(one.contains("linux/amd64") && !one.contains("linux/arm64"));
@@ -339,7 +329,7 @@ fn a_build_completes_a_lock_and_takes_nothing_from_it() {
 
 #[test]
 fn a_configuration_of_another_name_has_its_own_lock() {
-    let project = on_layout();
+    let project = Project::on_layout();
     let text = fs::read_to_string(project.path("xbuild.toml")).expect("it was written");
     project.write("prod.toml", &text);
     let said = project.xbuild().words("lock --config prod.toml").run().success();

@@ -43,6 +43,16 @@ impl Project {
             .file("xbuild.toml", "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"scratch\"\n")
     }
 
+    /// Two static platforms on a layout beside the project, compiled by what rustup has.
+    pub(crate) fn on_layout() -> Self {
+        const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
+            [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
+            [platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"\n";
+        let project = Self::program("app").file("xbuild.toml", STATIC);
+        super::base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
+        project
+    }
+
     /// The same project with this file.
     pub(crate) fn file(self, path: &str, text: &str) -> Self {
         self.write(path, text);
