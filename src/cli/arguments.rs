@@ -153,7 +153,10 @@ pub(super) enum Command {
     #[command(subcommand)]
     Toolchain(ToolchainCommand),
     /// Check the machine: what is there, what is missing, what to do about it
-    Doctor,
+    Doctor {
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Check an image, whoever built it: every blob and document, and whether each platform runs
     Verify(VerifyOptions),
     /// Build twice under different conditions and compare; show what differs, down to the bytes
@@ -207,7 +210,7 @@ pub(super) enum ToolchainName {
     Rust,
 }
 
-/// How long a command about images may take.
+/// How long a command may take that builds nothing.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Limit {
     /// The time limit: 45m, 90s [default: the variable `XBUILD_TIMEOUT`, the user's file, else 2h]
@@ -224,20 +227,22 @@ pub(super) struct ListOptions {
 }
 
 impl Command {
-    /// The name and the limit of a command that has one of its own. Builds, locks and plans have the project's.
-    pub(super) fn limit(&self) -> Option<(&'static str, &Limit)> {
-        match self {
-            Self::Push(options) => Some(("`xbuild push`", &options.limit)),
-            Self::Pull(options) => Some(("`xbuild pull`", &options.limit)),
-            Self::Copy(options) => Some(("`xbuild copy`", &options.limit)),
-            Self::Inspect(options) => Some(("`xbuild inspect`", &options.limit)),
-            Self::Ls(options) => Some(("`xbuild ls`", &options.limit)),
-            Self::Tag(options) => Some(("`xbuild tag`", &options.limit)),
-            Self::Index(IndexCommand::Create(options)) => Some(("`xbuild index create`", &options.limit)),
-            Self::Verify(options) => Some(("`xbuild verify`", &options.limit)),
-            Self::Toolchain(ToolchainCommand::Install { limit, .. }) => {
-                Some(("`xbuild toolchain install`", limit))
-            }
+    /// The name of a command that has a limit of its own, and what its flag says. Builds, locks and plans have the
+    /// project's.
+    pub(super) fn limit(&self) -> Option<(&'static str, Option<&str>)> {
+        let (name, limit) = match self {
+            Self::Push(options) => ("`xbuild push`", &options.limit),
+            Self::Pull(options) => ("`xbuild pull`", &options.limit),
+            Self::Copy(options) => ("`xbuild copy`", &options.limit),
+            Self::Inspect(options) => ("`xbuild inspect`", &options.limit),
+            Self::Ls(options) => ("`xbuild ls`", &options.limit),
+            Self::Tag(options) => ("`xbuild tag`", &options.limit),
+            Self::Index(IndexCommand::Create(options)) => ("`xbuild index create`", &options.limit),
+            Self::Verify(options) => ("`xbuild verify`", &options.limit),
+            Self::Toolchain(ToolchainCommand::Install { limit, .. }) => ("`xbuild toolchain install`", limit),
+            Self::Toolchain(ToolchainCommand::List(_)) => return Some(("`xbuild toolchain list`", None)),
+            Self::Toolchain(ToolchainCommand::Path { .. }) => return Some(("`xbuild toolchain path`", None)),
+            Self::Doctor { limit } => ("`xbuild doctor`", limit),
             Self::Build(_)
             | Self::Plan(_)
             | Self::Lock(_)
@@ -245,12 +250,11 @@ impl Command {
             | Self::Apply(_)
             | Self::Matrix(_)
             | Self::Targets(_)
-            | Self::Toolchain(_)
-            | Self::Doctor
             | Self::Repro(_)
             | Self::Completions { .. }
-            | Self::Man { .. } => None,
-        }
+            | Self::Man { .. } => return None,
+        };
+        Some((name, limit.timeout.as_deref()))
     }
 }
 

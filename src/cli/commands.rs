@@ -43,7 +43,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let context = Context { arguments, matches, environment, view, cancel };
     let limited = match arguments.command.limit() {
-        Some((name, limit)) => context.within(limit.timeout.as_deref(), name)?,
+        Some((name, flag)) => context.within(flag, name)?,
         None => cancel.clone(),
     };
     let (context, cancel) = (Context { cancel: &limited, ..context }, &limited);
@@ -66,7 +66,7 @@ pub(super) fn run(
             let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
             diagnose::toolchain(command, &context.machine(offline)?, environment, view, cancel)
         }
-        Command::Doctor => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
+        Command::Doctor { .. } => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
         Command::Verify(options) => verify(&context, options),
         Command::Repro(options) => repro(&context, options),
         Command::Completions { shell } => completions(*shell),

@@ -183,7 +183,6 @@ pub(super) fn doctor(
         },
     });
     checks.push(debian(machine, environment, cancel, view));
-    cancel.check()?;
     view.finish();
     let mut text = String::new();
     for check in &checks {
@@ -198,6 +197,8 @@ pub(super) fn doctor(
         }
     }
     print(&text)?;
+    // What was found before the time was up is of use, too.
+    cancel.check()?;
     match checks.iter().filter(|check| !check.good).count() {
         0 => Ok(()),
         failed => Err(Unwell(failed).into()),

@@ -86,7 +86,7 @@ pub struct UserDebianTable {
     /// The suites, where the project does not say; those of other releases than the base's are passed over.
     #[schemars(with = "Option<Vec<String>>")]
     pub suites: Option<Vec<Text>>,
-    /// Files with further keys that may sign a release.
+    /// Files with further keys that may sign the releases of the mirrors that are configured here.
     #[schemars(with = "Option<Vec<String>>")]
     pub keyrings: Option<Vec<Text>>,
 }

@@ -455,7 +455,11 @@ impl Explain for Error {
             Self::Source(error) => error.hint(),
             Self::Keyring(_) => Some("name a file of OpenPGP public keys, armoured or binary".into()),
             Self::Signature { fault: SignatureFault::UnknownSigner { .. }, .. } => {
-                Some("if this is your own archive, name its keyring in the configuration".into())
+                Some(
+                    "if this is your own archive, name it as `debian.mirror` in your configuration, and its keys in \
+                     `debian.keyrings`"
+                        .into(),
+                )
             }
             Self::Signature { fault: SignatureFault::Unusable { .. }, .. } => {
                 Some("check this machine's clock, then update xbuild, which carries Debian's keys".into())

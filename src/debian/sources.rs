@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::host::{Address, Host, HostMirror};
 use super::official::Official;
+use crate::sys::http::Url;
 
 /// One suite of one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub struct Source {
     pub suite: String,
     /// Components: `main`.
     pub components: Vec<String>,
-    /// Files of `OpenPGP` keys that may sign it beside Debian's own archive keys.
+    /// Files of `OpenPGP` keys that may sign it beside Debian's own archive keys: none but where the user has chosen the
+    /// mirror.
     pub keyrings: Vec<PathBuf>,
 }
 
@@ -98,7 +100,7 @@ pub struct Wanted<'a> {
     pub configured: Configured,
     /// Mirrors that the host's apt uses.
     pub host: Host,
-    /// Files of `OpenPGP` keys that may sign beside Debian's own.
+    /// Files of `OpenPGP` keys that may sign, beside Debian's own, what the user's mirrors have.
     pub keyrings: Vec<PathBuf>,
 }
 
@@ -219,16 +221,32 @@ pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
             let mut mirrors = mirrors_of(suite, wanted)?.into_iter();
             // There is always one.
             let first = mirrors.next().unwrap_or_else(|| official(suite).remove(0));
+            let keyrings = if takes_users_keys(&first) { wanted.keyrings.clone() } else { Vec::new() };
             Ok(Source {
                 mirror: first.address,
                 from: first.from,
                 others: mirrors.collect(),
                 suite: suite.clone(),
                 components: components.clone(),
-                keyrings: wanted.keyrings.clone(),
+                keyrings,
             })
         })
         .collect()
+}
+
+/// True if the user's own keys count for a mirror: it is one that the user has configured. On Debian's own, and on others of
+/// the machine's, nothing is right that Debian has not signed.
+fn takes_users_keys(mirror: &Mirror) -> bool {
+    let official = Official::get();
+    let mut debians =
+        official.archive.iter().chain(&official.security).chain([&official.snapshot, &official.old]);
+    matches!(mirror.from, MirrorOrigin::Configured | MirrorOrigin::Snapshot)
+        && !debians.any(|address| host(address) == host(&mirror.address))
+}
+
+/// The host of an address, without its port.
+fn host(address: &str) -> Option<String> {
+    Url::parse(address).map(|url| url.host().to_owned())
 }
 
 /// The mirrors of a suite, the one that is asked first at the beginning; never none.
@@ -333,6 +351,32 @@ mod tests {
 
     fn addresses(source: &Source) -> Vec<String> {
         source.mirrors().map(|mirror| mirror.address).collect()
+    }
+
+    /// Which of the suites may be signed by a key of the user's.
+    #[test]
+    fn the_users_keys_count_for_the_users_mirrors() {
+        let takes = |configured: Configured, host: Host, moment: Option<&str>| -> Vec<bool> {
+            let keyrings = vec![PathBuf::from("own.asc")];
+            let wanted =
+                Wanted { release: "bookworm", configured, host, keyrings, moment, ..Wanted::default() };
+            select(&wanted).unwrap().iter().map(|source| !source.keyrings.is_empty()).collect()
+        };
+        let none = || Host::default();
+        assert_eq!(takes(configured("http://m.example/debian"), none(), None), [true, true, true]);
+        // Debian's own is signed by Debian, whoever names it.
+        for own in ["http://deb.debian.org/debian", "https://DEB.debian.org:443/debian/"] {
+            let security = Some("http://m.example/debian-security".into());
+            let both = Configured { security, ..configured(own) };
+            assert_eq!(takes(both, none(), None), [false, false, true], "{own}");
+        }
+        assert_eq!(takes(Configured::default(), none(), None), [false; 3]);
+        let machines = host(&[("http://machine.example/debian", &["bookworm"])], &[]);
+        assert_eq!(takes(Configured::default(), machines, None), [false; 3]);
+        let moment = Some("20260801T000000Z");
+        assert_eq!(takes(Configured::default(), none(), moment), [false; 3]);
+        let snapshot = Some("http://snapshots.example".into());
+        assert_eq!(takes(Configured { snapshot, ..Configured::default() }, none(), moment), [true; 3]);
     }
 
     #[test]

@@ -123,6 +123,33 @@ pub(super) fn a32(word: u32, address: u32) -> Instruction {
     found
 }
 
+/// False if [`a32`] certainly tells of the word neither `neon`, nor `high`, nor `sixteen`.
+pub(super) fn a32_may_tell(word: u32) -> bool {
+    word >> 28 == 15 || word >> 26 & 3 == 3 || matches!(word, 0xe3a0_0010 | 0xe300_0010)
+}
+
+/// The same of [`t32`], by the first halfword.
+pub(super) fn t32_may_tell(first: u16) -> bool {
+    matches!(first >> 8, 0xec..=0xef | 0xf9 | 0xff) || matches!(first, 0x2010 | 0xf04f | 0xf240)
+}
+
+/// The size in bytes of a T32 instruction of which [`t32`] certainly tells nothing that decides where execution goes on: most
+/// are like that.
+pub(super) fn t32_goes_on(first: u16, second: u16) -> Option<u32> {
+    match first >> 11 {
+        // Loads of what stands in the code, branches, and what makes others conditional.
+        0b01001 | 0b11010.. if first >> 11 < 0b11101 => None,
+        0b01000 if first >> 8 & 7 >= 4 => None,
+        0b10110 | 0b10111 => None,
+        0..0b11101 => Some(2),
+        // Branches have the highest bit of their second half.
+        0b11110 => (second >> 15 == 0).then_some(4),
+        // Loads are for who goes elsewhere, too.
+        _ if matches!(first >> 8, 0xf8 | 0xf9) => (first & 15 != 15 && second >> 12 != 15).then_some(4),
+        _ => matches!(first >> 8, 0xea | 0xeb | 0xef | 0xfa | 0xfb | 0xff).then_some(4),
+    }
+}
+
 /// The T32 instruction that begins with `first`, and goes on with `second` if it has two halfwords.
 pub(super) fn t32(first: u16, second: u16, address: u32) -> Instruction {
     let pc = address.wrapping_add(4);
@@ -281,6 +308,28 @@ mod tests {
             assert!(!thumb(word).neon, "{word:#x}");
         }
         assert!(thumb(0xedd0_0b00).high);
+    }
+
+    #[test]
+    fn what_may_tell_nothing_tells_nothing() {
+        let tells = |found: Instruction| found.neon || found.high || found.sixteen;
+        let (mut word, mut goes_on) = (0x1234_5678_u32, 0);
+        for _ in 0..1_000_000 {
+            word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let [first, second] = [word >> 16, word & 0xffff].map(|half| u16::try_from(half).unwrap());
+            assert!(a32_may_tell(word) || !tells(a32(word, 0)), "{word:#x}");
+            let found = t32(first, second, 0x1000);
+            assert!(t32_may_tell(first) || !tells(found), "{word:#x}");
+            if let Some(size) = t32_goes_on(first, second) {
+                assert_eq!((found.size, found.flow, found.literal), (size, Flow::Next, None), "{word:#x}");
+                assert_eq!(found.conditional, 0, "{word:#x}");
+                goes_on += 1;
+            }
+        }
+        for word in [0xe3a0_0010, 0xe300_0010, 0xf04f_0010, 0xf240_0010] {
+            assert!(a32_may_tell(word) || t32_may_tell(u16::try_from(word >> 16).unwrap()), "{word:#x}");
+        }
+        assert!(t32_may_tell(0x2010) && goes_on > 500_000, "{goes_on}");
     }
 
     #[test]

@@ -6,13 +6,16 @@
 //! constants between functions are not taken for code; what only a register leads to is not seen then, unless it is in
 //! the table for unwinding.
 
+mod follow;
+
 use std::collections::BTreeSet;
 
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use serde::{Deserialize, Serialize};
 
-use super::arm::{self, Flow, Instruction, Mode};
+use self::follow::{Region, decode};
+use super::arm::{Flow, Instruction, Mode};
 use super::image::{Image, Reader};
 use super::parse::Parsed;
 use super::strings;
@@ -430,134 +433,18 @@ impl<'a> Scan<'a> {
             region.follow(self.image.reader);
         }
         for region in &regions {
-            for half in 0..region.bytes.len() / 2 {
-                if !region.visited.has(half) || region.literals.has(half) {
-                    continue;
-                }
+            for half in region.code() {
                 let mode = if region.thumb.has(half) { Mode::Thumb } else { Mode::Arm };
                 let Ok(at) = u32::try_from(half * 2) else { break };
+                // Most tell nothing, unless a call is waited for.
+                if self.near == 0 && !region.may_tell(self.image.reader, half, mode) {
+                    continue;
+                }
                 let address = region.address.wrapping_add(at);
                 if let Some(found) = decode(self.image.reader, region.bytes, at, address, mode) {
                     self.visit(address, &found);
                 }
             }
         }
-    }
-}
-
-/// The instruction at an offset.
-fn decode(reader: Reader, bytes: &[u8], at: u32, address: u32, mode: Mode) -> Option<Instruction> {
-    let at = usize::try_from(at).ok()?;
-    match mode {
-        Mode::Arm => Some(arm::a32(reader.u32(bytes, at)?, address)),
-        Mode::Thumb => {
-            let first = reader.u16(bytes, at)?;
-            let second = reader.u16(bytes, at + 2);
-            // One of two halfwords is not cut.
-            if first >> 11 >= 0b11101 && second.is_none() {
-                return None;
-            }
-            Some(arm::t32(first, second.unwrap_or(0), address))
-        }
-    }
-}
-
-/// A bit for every halfword.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn has(&self, index: usize) -> bool {
-        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
-    }
-
-    fn set(&mut self, index: usize) {
-        if let Some(word) = self.0.get_mut(index / 64) {
-            *word |= 1 << (index % 64);
-        }
-    }
-}
-
-/// A segment in which execution is followed.
-struct Region<'a> {
-    address: u32,
-    bytes: &'a [u8],
-    open: Vec<(u32, Mode)>,
-    visited: Bits,
-    thumb: Bits,
-    literals: Bits,
-}
-
-impl<'a> Region<'a> {
-    fn new(address: u32, bytes: &'a [u8]) -> Self {
-        let bits = || Bits(vec![0; bytes.len() / 128 + 1]);
-        Self { address, bytes, open: Vec::new(), visited: bits(), thumb: bits(), literals: bits() }
-    }
-
-    /// The number of the halfword at an address, if it is here.
-    fn half(&self, address: u32) -> Option<usize> {
-        let at = usize::try_from(address.checked_sub(self.address)?).ok()?;
-        (at < self.bytes.len()).then_some(at / 2)
-    }
-
-    fn seed(&mut self, address: u32, mode: Mode) {
-        if self.half(address).is_some_and(|half| !self.visited.has(half))
-            && (mode == Mode::Thumb || address.is_multiple_of(4))
-        {
-            self.open.push((address, mode));
-        }
-    }
-
-    /// Follows execution until all that it leads to is known.
-    fn follow(&mut self, reader: Reader) {
-        while let Some((mut address, mode)) = self.open.pop() {
-            let mut conditional = 0_u8;
-            while let Some(half) = self.half(address) {
-                if self.visited.has(half) || self.literals.has(half) {
-                    break;
-                }
-                let at = address - self.address;
-                let Some(found) = decode(reader, self.bytes, at, address, mode) else { break };
-                self.visited.set(half);
-                if mode == Mode::Thumb {
-                    self.thumb.set(half);
-                }
-                if let Some((literal, size)) = found.literal
-                    && let Some(half) = self.half(literal & !3)
-                {
-                    (half..half + size as usize / 2).for_each(|half| self.literals.set(half));
-                }
-                let certain = conditional == 0;
-                conditional =
-                    if found.conditional > 0 { found.conditional } else { conditional.saturating_sub(1) };
-                match found.flow {
-                    Flow::Away if certain => break,
-                    Flow::Next | Flow::CallRegister | Flow::Away => {}
-                    Flow::Jump(target) => {
-                        self.seed(target, mode);
-                        if certain {
-                            break;
-                        }
-                    }
-                    Flow::Branch(target) => self.seed(target, mode),
-                    Flow::Call(target, mode) => self.seed(target, mode),
-                }
-                address = address.wrapping_add(found.size);
-            }
-        }
-    }
-
-    /// The likely mode of a function: most A32 instructions are unconditional, which their highest bits say.
-    fn guess(&self, reader: Reader, address: u32) -> Mode {
-        if !address.is_multiple_of(4) {
-            return Mode::Thumb;
-        }
-        let Some(half) = self.half(address) else { return Mode::Thumb };
-        let words = (0..8).map_while(|word| reader.u32(self.bytes, half * 2 + word * 4));
-        let (mut always, mut all) = (0, 0);
-        for word in words {
-            all += 1;
-            always += u32::from(word >> 28 == 14);
-        }
-        if always * 10 >= all * 6 { Mode::Arm } else { Mode::Thumb }
     }
 }

@@ -1,8 +1,11 @@
 //! podman: every platform's image goes into its storage, and a manifest list that has them all gets the names.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
 use crate::layout::MARKER_TEXT;
@@ -15,6 +18,10 @@ use crate::sys::process::Command;
 use crate::sys::staging::Staging;
 
 const ENGINE: Engine = Engine::Podman;
+/// What the names begin with that images have on their way.
+const TEMPORARY: &str = "xbuild-load-";
+/// Such a path in digits is in a name; all of it has at most 255 characters (distribution, `reference`).
+const LONGEST: usize = 110;
 
 /// Loads every platform. podman's names are moved only when all are there.
 pub(super) fn load(
@@ -25,8 +32,8 @@ pub(super) fn load(
 ) -> Result<Loaded, EngineError> {
     let podman = Command::new(program(ENGINE, environment)?).here();
     let folder = Staging::beside(&work.join("load"), cancel)?;
-    // podman names an image by the relative path that it is read from, and names are in lower case.
-    let unique = format!("xbuild-load-{}", lower_case(&folder.unique()));
+    // podman names an image by the relative path that it is read from.
+    let unique = temporary_name(&fs::canonicalize(folder.path())?);
     let mut ids = Vec::new();
     for (number, (platform, manifest)) in image.manifests.iter().enumerate() {
         let name = format!("{unique}-{number}");
@@ -46,6 +53,7 @@ pub(super) fn load(
         // Takes the temporary name away; the list stays under the others.
         run(ENGINE, &podman.clone().args(["manifest", "rm", &named]), ASK, cancel)?;
     }
+    tidy(&podman, cancel)?;
     let id = match image.names.first() {
         Some(name) => own(&podman, name, cancel)?,
         None => None,
@@ -120,9 +128,34 @@ fn for_platform(command: Command, platform: &Platform) -> Command {
     }
 }
 
-/// A text in digits, which no other text shares.
-fn lower_case(text: &str) -> String {
-    hex::encode(text)
+/// What an image is called on its way: names are in lower case, and this one tells whose it is, so that another run can
+/// see whether that is dead. Of a folder whose path is too long for a name it cannot be told.
+fn temporary_name(folder: &Path) -> String {
+    let path = folder.as_os_str().as_bytes();
+    if path.len() <= LONGEST {
+        return format!("{TEMPORARY}{}", hex::encode(path));
+    }
+    format!("{TEMPORARY}of-{}", hex::encode(Sha256::digest(path)))
+}
+
+/// The folder that a temporary name was made of.
+fn folder_of(name: &str) -> Option<PathBuf> {
+    let name = name.strip_prefix("localhost/")?.strip_prefix(TEMPORARY)?.strip_suffix(":latest")?;
+    let digits = name.split('-').next()?;
+    Some(OsString::from_vec(hex::decode(digits).ok()?).into())
+}
+
+/// Takes away the names that dead runs have left.
+fn tidy(podman: &Command, cancel: &Cancel) -> Result<(), EngineError> {
+    let filter = format!("reference=localhost/{TEMPORARY}*");
+    let ask = podman.clone().args(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter]);
+    for name in run(ENGINE, &ask, ASK, cancel)?.lines() {
+        if folder_of(name).is_some_and(|folder| !Staging::is_alive(&folder)) {
+            // Somebody else may have done so meanwhile.
+            succeeds(ENGINE, &podman.clone().args(["untag", name, name]), cancel)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -130,8 +163,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_names_are_valid_and_differ() {
-        assert_eq!(lower_case("aB"), "6142");
-        assert_ne!(lower_case("ab"), lower_case("aB"));
+    fn temporary_names_are_valid_and_lead_back() {
+        let folder = Path::new("/home/me/aB-c/.load.xbuild-Xy/content");
+        let name = temporary_name(folder);
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
+            "{name}"
+        );
+        for name in [format!("localhost/{name}:latest"), format!("localhost/{name}-0:latest")] {
+            assert_eq!(folder_of(&name).as_deref(), Some(folder), "{name}");
+        }
+        let long = temporary_name(&folder.join("x".repeat(LONGEST)));
+        assert!(long.len() < 100 && folder_of(&format!("localhost/{long}:latest")).is_none(), "{long}");
+        for other in [
+            "localhost/xbuild-load-zz:latest",
+            "docker.io/xbuild-load-2f:latest",
+            "localhost/app:latest",
+            "<none>:<none>",
+        ] {
+            assert_eq!(folder_of(other), None, "{other}");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub struct Staging {
     /// In the locked one, so that what is in it may be staged and locked in its turn.
     content: PathBuf,
     // In this order: the folder is removed under its lock.
-    folder: TempDir,
+    _folder: TempDir,
     _lock: Lock,
 }
 
@@ -47,7 +47,7 @@ impl Staging {
         drop(looking);
         let content = made.path().join("content");
         fs::create_dir(&content)?;
-        Ok(Self { content, folder: made, _lock: lock })
+        Ok(Self { content, _folder: made, _lock: lock })
     }
 
     /// Removes what dead runs have left beside a path, for who stages elsewhere. That it cannot be removed is no fault of his.
@@ -69,11 +69,13 @@ impl Staging {
         &self.content
     }
 
-    /// A text of letters and digits that no other such folder beside it has.
+    /// False if the run is dead whose [`Self::path`] this was; what cannot be told is alive.
     #[must_use]
-    pub fn unique(&self) -> String {
-        let name = self.folder.path().file_name().unwrap_or_default().to_string_lossy();
-        name.rsplit('-').next().unwrap_or_default().to_owned()
+    pub fn is_alive(path: &Path) -> bool {
+        match fs::try_lock(folder_of(path)) {
+            Ok(lock) => lock.is_none(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 }
 

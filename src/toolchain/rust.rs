@@ -270,11 +270,23 @@ impl Rust {
     /// True if the sysroot has the target's standard library.
     #[must_use]
     pub fn has(&self, triple: &str) -> bool {
+        let rustlib = self.sysroot.join("lib/rustlib");
+        // Where rustup installs, it notes what belongs to a target when all of it is there: another process may be at it.
+        if rustlib.join("components").exists() {
+            return fs::read_to_string(rustlib.join(format!("manifest-rust-std-{triple}")))
+                .is_ok_and(|files| self.has_all_of(&files));
+        }
         // rustup leaves the folder when it removes a target, but not the libraries in it.
-        let folder = self.sysroot.join("lib/rustlib").join(triple).join("lib");
+        let folder = rustlib.join(triple).join("lib");
         fs::read_dir(folder).is_ok_and(|entries| {
             entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
         })
+    }
+
+    /// True if every file is there that a list of rustup's names: `file:lib/rustlib/…` a line.
+    fn has_all_of(&self, list: &str) -> bool {
+        let mut files = list.lines().filter_map(|line| line.strip_prefix("file:"));
+        files.all(|file| self.sysroot.join(file).exists())
     }
 
     /// Where the source of the standard library is, or would be.
@@ -359,8 +371,9 @@ fn add(
     };
     let folder = cache.join("rust");
     store::folder(&folder)?;
-    // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work.
-    let _lock = store::lock(&folder.join("rustup.lock"), cancel)?;
+    // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain
+    // itself is locked, for whoever adds to it, with whatever cache.
+    let _lock = store::lock(&rust.sysroot, cancel)?;
     if rust.has(triple) {
         return Ok(Standard::Installed);
     }
@@ -371,7 +384,12 @@ fn add(
             return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });
         }
         note(Level::Info, format!("adding the standard library for {triple} to {}", rustup.toolchain));
-        match call(rustup, &["target", "add"], triple, cancel) {
+        let mut added = call(rustup, &["target", "add"], triple, cancel);
+        if added.is_ok() && !rust.has(triple) {
+            // Somebody else's rustup has written its list of what is installed over ours.
+            added = call(rustup, &["target", "add"], triple, cancel);
+        }
+        match added {
             Ok(()) if rust.has(triple) => return Ok(Standard::Installed),
             Err(Error::Rustup { reason, .. }) if says_not_carried(&reason) => {
                 fs::write_atomic(&not_carried, b"", 0o644)?;
@@ -431,130 +449,4 @@ fn call(rustup: &Rustup, verb: &[&str], what: &str, cancel: &Cancel) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::Silent;
-
-    const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
-        commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\ncommit-date: 2026-04-14\n\
-        host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
-
-    /// A made-up toolchain, with a rustup that does what `script` says.
-    struct Fake {
-        folder: fs::TempDir,
-        rust: Rust,
-    }
-
-    impl Fake {
-        fn new(script: Option<&str>) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let sysroot = folder.path().join("toolchains/stable-x");
-            let program = folder.path().join("rustup");
-            if let Some(script) = script {
-                let script = format!("#!/bin/sh\nsysroot='{}'\n{script}\n", sysroot.display());
-                fs::write_atomic(&program, script.as_bytes(), 0o755).unwrap();
-            }
-            let (version, host, commit) = parse_version(VERSION).unwrap();
-            let rustup = script.map(|_| Rustup { program, toolchain: "stable-x".into() });
-            let rust =
-                Rust { rustc: "rustc".into(), cargo: "cargo".into(), version, commit, host, sysroot, rustup };
-            Self { folder, rust }
-        }
-
-        fn provide(&self, triple: &str, offline: bool) -> Result<Standard, Error> {
-            let target = Target::by_triple(triple).unwrap();
-            let cache = self.folder.path().join("cache");
-            let wanted = (&target.platform, target);
-            provide(&self.rust, wanted, &cache, offline, &Cancel::new(), &Silent)
-        }
-    }
-
-    #[test]
-    fn reads_what_rustc_says() {
-        let (version, host, commit) = parse_version(VERSION).unwrap();
-        assert_eq!((version, host.as_str()), (Version::new(1, 95, 0), "x86_64-unknown-linux-gnu"));
-        assert_eq!(commit.unwrap().len(), 40);
-        // A distribution's build.
-        let (version, _, commit) =
-            parse_version("rustc 1.97.0-nightly\ncommit-hash: unknown\nhost: h\nrelease: 1.97.0-nightly\n")
-                .unwrap();
-        assert_eq!((version.to_string().as_str(), commit), ("1.97.0-nightly", None));
-        assert_eq!(parse_version("hello"), None);
-    }
-
-    #[test]
-    fn a_toolchain_that_is_not_installed_is_named_in_the_hint() {
-        let reason = "error: toolchain '1.60.0-x86_64-unknown-linux-gnu' is not installed\nhelp: run…".into();
-        let error = Error::Broken { folder: "/p".into(), reason };
-        let hint = error.hint().unwrap();
-        assert!(hint.contains("rustup toolchain install 1.60.0-x86_64-unknown-linux-gnu"), "{hint}");
-    }
-
-    #[test]
-    fn rustup_adds_what_is_missing() {
-        let fake = Fake::new(Some(
-            "[ \"$*\" = 'target add --toolchain stable-x aarch64-unknown-linux-gnu' ] || exit 9\n\
-             mkdir -p $sysroot/lib/rustlib/$5/lib && touch $sysroot/lib/rustlib/$5/lib/libstd-1.rlib",
-        ));
-        assert_eq!(fake.provide("aarch64-unknown-linux-gnu", false).unwrap(), Standard::Installed);
-        // Now it is there, so it needs no network and no rustup.
-        assert_eq!(fake.provide("aarch64-unknown-linux-gnu", true).unwrap(), Standard::Installed);
-    }
-
-    #[test]
-    fn what_is_added_is_for_the_platform_that_was_asked_for() {
-        #[derive(Default)]
-        struct Told(std::sync::Mutex<Vec<Event>>);
-        impl Reporter for Told {
-            fn report(&self, event: Event) {
-                self.0.lock().unwrap().push(event);
-            }
-        }
-        let fake = Fake::new(Some(
-            "mkdir -p $sysroot/lib/rustlib/$5/lib && touch $sysroot/lib/rustlib/$5/lib/libstd-1.rlib",
-        ));
-        let target = Target::by_triple("x86_64-unknown-linux-musl").unwrap();
-        let (platform, told) = ("linux/amd64/v3".parse().unwrap(), Told::default());
-        let cache = fake.folder.path().join("cache");
-        provide(&fake.rust, (&platform, target), &cache, false, &Cancel::new(), &told).unwrap();
-        let told = told.0.into_inner().unwrap();
-        let named =
-            |event: &Event| matches!(event, Event::Note { platform: Some(named), .. } if *named == platform);
-        assert!(!told.is_empty() && told.iter().all(named), "{told:?}");
-    }
-
-    #[test]
-    fn what_the_channel_does_not_carry_is_built_and_remembered() {
-        let fake = Fake::new(Some(
-            "if [ \"$1\" = target ]; then echo 'unsuccessful status code: 404' >&2; exit 1; fi\n\
-             mkdir -p $sysroot/lib/rustlib/src/rust/library/std\n\
-             touch $sysroot/lib/rustlib/src/rust/library/std/Cargo.toml",
-        ));
-        assert_eq!(fake.provide("armv7-unknown-linux-musleabihf", false).unwrap(), Standard::Built);
-        assert_eq!(fake.provide("armv7-unknown-linux-musleabihf", true).unwrap(), Standard::Built);
-    }
-
-    #[test]
-    fn another_failure_of_rustup_is_not_taken_for_a_missing_target() {
-        let fake = Fake::new(Some("echo 'could not resolve host' >&2; exit 1"));
-        let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
-        assert!(matches!(&error, Error::Rustup { reason, .. } if reason.contains("resolve")), "{error}");
-        let error = fake.provide("aarch64-unknown-linux-gnu", true).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::Offline);
-    }
-
-    #[test]
-    fn a_success_that_brings_nothing_is_no_success() {
-        let fake = Fake::new(Some("exit 0"));
-        let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
-        assert!(error.to_string().contains("still lacks"), "{error}");
-    }
-
-    #[test]
-    fn without_rustup_the_distributions_packages_are_named() {
-        let error = Fake::new(None).provide("armv7-unknown-linux-gnueabihf", false).unwrap_err();
-        let hint = error.hint().unwrap();
-        assert!(hint.contains("apt-get install libstd-rust-dev:armhf"), "{hint}");
-        assert!(hint.contains("rust-std-static-armv7-unknown-linux-gnueabihf"), "{hint}");
-    }
-}
+mod tests;

@@ -98,13 +98,14 @@ pub(super) fn read(
 fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Result<T> {
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(QUEUE);
+        let (give_back, spare) = mpsc::channel::<Vec<u8>>();
         thread::Builder::new().spawn_scoped(scope, move || {
             let outcome = archive::unpack(blob).and_then(|(_, mut tar)| {
                 loop {
-                    let mut piece = Vec::with_capacity(PIECE);
-                    let count = tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+                    let mut bytes = spare.try_recv().unwrap_or_else(|_| vec![0; PIECE]);
+                    let count = fill(&mut tar, &mut bytes)?;
                     // Nobody listens any more where reading has failed.
-                    if count == 0 || send.send(Ok(piece)).is_err() {
+                    if count == 0 || send.send(Ok(Piece { bytes, count })).is_err() {
                         return Ok(());
                     }
                 }
@@ -113,27 +114,56 @@ fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Res
                 send.send(Err(error)).ok();
             }
         })?;
-        Ok(with(Pieces { receive, piece: Vec::new(), at: 0 }))
+        Ok(with(Pieces { receive, give_back, piece: Piece::default(), at: 0 }))
     })
+}
+
+/// Fills a buffer as far as there is something to read; how many bytes that are. Whoever decompresses is asked for as much as
+/// there is room for, since it has something to do for each time that it is asked.
+fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < bytes.len() {
+        match from.read(&mut bytes[count..]) {
+            Ok(0) => break,
+            Ok(read) => count += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// A buffer, and how many of its bytes count.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    count: usize,
 }
 
 /// The decompressed bytes, as they come from the other thread.
 struct Pieces {
-    receive: mpsc::Receiver<io::Result<Vec<u8>>>,
-    piece: Vec<u8>,
+    receive: mpsc::Receiver<io::Result<Piece>>,
+    give_back: mpsc::Sender<Vec<u8>>,
+    piece: Piece,
     at: usize,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() {
+        if self.at == self.piece.count {
+            let read = std::mem::take(&mut self.piece);
+            self.at = 0;
+            if read.count > 0 {
+                // Where the other one has ended, nobody needs it.
+                self.give_back.send(read.bytes).ok();
+            }
             match self.receive.recv() {
-                Ok(piece) => (self.piece, self.at) = (piece?, 0),
+                Ok(piece) => self.piece = piece?,
                 Err(mpsc::RecvError) => return Ok(0),
             }
         }
-        let count = buffer.len().min(self.piece.len() - self.at);
-        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+        let count = buffer.len().min(self.piece.count - self.at);
+        buffer[..count].copy_from_slice(&self.piece.bytes[self.at..self.at + count]);
         self.at += count;
         Ok(count)
     }

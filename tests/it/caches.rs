@@ -331,6 +331,8 @@ fn with_a_lock_a_zig_of_other_files_is_not_used() {
     project.xbuild().words("lock --toolchain zig").run().success();
     let lock = fs::read_to_string(project.path("xbuild.lock")).expect("a lock");
     assert!(lock.contains("\nfiles = \"sha256:"), "{lock}");
+    // With the network, so that the standard library is there.
+    project.build().words("--toolchain zig --platform linux/amd64").run().success();
     let place = scratch();
     let cache = place.path().join("cache");
     let own = crate::support::scratch_root().join("cache/xbuild/toolchains");

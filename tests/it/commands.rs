@@ -1,5 +1,9 @@
 //! The commands beside `build`.
 
+use std::net::{Ipv4Addr, TcpListener};
+
+use xbuild::error::ExitCode;
+
 use crate::support::command::{cargo_xbuild, tool, xbuild};
 use crate::support::project::Project;
 use crate::support::{PLATFORMS, names, tools};
@@ -77,4 +81,20 @@ fn the_toolchains_are_listed() {
     assert!(text.contains("zig") && text.contains("rust"), "{text}");
     let report = xbuild().arg("doctor").run();
     assert!(report.stdout.contains("zig") || report.stderr.contains("zig"), "{}", report.describe());
+}
+
+#[test]
+fn a_look_at_the_machine_ends_in_time_and_tells_what_was_found() {
+    // The system takes connections, and nobody answers them.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    let address = format!("http://{}/debian", silent.local_addr().expect("a bound socket"));
+    let report = xbuild()
+        .words("doctor --timeout 2s")
+        .env("XBUILD_DEBIAN_MIRROR", &address)
+        .env("XBUILD_DEBIAN_SECURITY_MIRROR", &address)
+        .run();
+    assert_eq!(report.status.code(), Some(ExitCode::TimedOut.number().into()), "{}", report.describe());
+    assert!(report.stdout.contains("rust") && report.stdout.contains("cache"), "{}", report.describe());
+    assert!(report.elapsed < std::time::Duration::from_secs(30), "{}", report.describe());
+    report.tells(&["`xbuild doctor`", "2s"]);
 }

@@ -12,13 +12,17 @@ use rustix::process::Signal;
 use crate::killed::{Numbers, rounds};
 use crate::support::base::{self, Layer};
 use crate::support::command::{Run, Running, xbuild};
+use crate::support::docker::path_with;
 use crate::support::layout::Layout;
+use crate::support::podman::{self, podman};
 use crate::support::project::Project;
 use crate::support::registry::Registry;
 use crate::support::{names, scratch};
 
 /// Rounds of each kind, where nothing else is asked for.
 const ROUNDS: u32 = 12;
+/// The same of what podman takes part in, which takes its time.
+const LOADS: u32 = 6;
 const VARIANTS: [&str; 2] = ["a", "b"];
 
 /// Layouts `a` and `b` of one image each, which take a while to write, in a folder of their own.
@@ -189,6 +193,53 @@ fn archives() {
         assert_eq!(names(&images.path("tmp")), [""; 0], "round {round}: temporary files are left");
     }
     println!("archive: {count} rounds, {killed} killed");
+    assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
+}
+
+/// What podman gets under a name is one of the images, or nothing is there; and of the names that they have on their way
+/// none stays.
+#[test]
+fn loads() {
+    let images = Images::new();
+    let (count, mut killed) = (rounds(LOADS), 0);
+    let name = |variant: &str| format!("localhost/xbuild-killed:{variant}");
+    let path = path_with(&images.path("bin"), &[("podman", &podman::script())]);
+    let run = |variant: &str| {
+        let words = format!("copy oci:from/{variant} podman:{}", name(variant));
+        images.xbuild(&words).env("PATH", &path)
+    };
+    let layers = |variant: &str| {
+        let asked = podman().words("image inspect --format {{.RootFS.Layers}}").arg(name(variant)).run();
+        asked.status.success().then_some(asked.stdout)
+    };
+    let remove = |variant: &&str| {
+        podman().args(["rmi", "--force", "--ignore", &name(variant)]).run().success();
+    };
+    let finish = || -> Duration { VARIANTS.iter().map(|variant| run(variant).run().success().elapsed).sum() };
+    let mut duration = finish();
+    let expected = VARIANTS.map(|variant| layers(variant).expect("an image"));
+    assert_ne!(expected[0], expected[1]);
+    let mut numbers = Numbers::new(11);
+    for round in 0..count {
+        if round % 2 == 0 {
+            VARIANTS.iter().for_each(remove);
+        }
+        killed += kill_among(VARIANTS.map(run), &mut numbers, round, duration);
+        for (variant, expected) in VARIANTS.iter().zip(&expected) {
+            assert!(layers(variant).is_none_or(|found| found == *expected), "round {round}: {variant}");
+        }
+        duration = finish();
+        assert_eq!(VARIANTS.map(|variant| layers(variant).unwrap_or_default()), expected, "round {round}");
+        // What podman was at when xbuild died it has finished by now, and the next run sees it.
+        run("a").run().success();
+        let known = podman().args(["images", "--format", "{{.Repository}}"]).text();
+        let folder = hex::encode(images.folder.path().as_os_str().as_encoded_bytes());
+        assert!(!known.contains(&folder), "round {round}: {known}");
+        assert_eq!(names(images.folder.path()), ["bin", "from", "tmp"], "round {round}");
+        assert_eq!(names(&images.path("tmp")), [""; 0], "round {round}: temporary files are left");
+    }
+    VARIANTS.iter().for_each(remove);
+    println!("load: {count} rounds, {killed} killed");
     assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
 }
 

@@ -40,13 +40,28 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
     // Reads a register that identifies the processor.
     step.asks = word & 0xffff_f000 == 0xd538_0000;
     step.idle = word == 0xd503_201f;
-    step.asks_kernel =
-        matches!(word & 0x7fff_ffff, 0x5280_0200 | 0x5280_0340 | 0x5280_03a0 | 0x321c_03e0 | 0x327c_03e0);
+    step.asks_kernel = asks_kernel(word);
     pages(word, address, &mut step, state);
     if let Some(test) = tests(word) {
         state.test = test;
     }
     step
+}
+
+/// True if an instruction leads nowhere, asks nothing and leaves nothing behind that one that leads somewhere may use.
+#[inline]
+pub(super) fn is_quiet(word: u32) -> bool {
+    // Branches and what is for the system; adrp; a load of 64 bits.
+    word >> 26 & 7 != 0b101
+        && word & 0x9f00_0000 != 0x9000_0000
+        && word & 0xffc0_0000 != 0xf940_0000
+        && !asks_kernel(word)
+}
+
+/// True if an instruction makes the first argument of a function the number by which the kernel is asked for the processor:
+/// 16, 26 or 29.
+fn asks_kernel(word: u32) -> bool {
+    matches!(word & 0x7fff_ffff, 0x5280_0200 | 0x5280_0340 | 0x5280_03a0 | 0x321c_03e0 | 0x327c_03e0)
 }
 
 /// Addresses are made in two steps, of which the first has the page.
@@ -103,5 +118,32 @@ fn tests(word: u32) -> Option<Test> {
         // fcmp
         0x1e if word & 0xff20_fc07 == 0x1e20_2000 => Some(Test::Plain),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quiet_leads_nowhere_and_leaves_nothing() {
+        let (mut word, mut quiet) = (0x1234_5678_u32, 0);
+        for _ in 0..1_000_000 {
+            word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if !is_quiet(word) {
+                continue;
+            }
+            quiet += 1;
+            let before = State { test: Test::Plain, page: Some((word >> 5 & 31, 0x1000)), slot: None };
+            let mut state = before;
+            let step = step(word, 0x1000, &mut state);
+            assert!(matches!(step.flow, Flow::Next | Flow::Trap), "{word:#x} {step:?}");
+            assert!(!step.asks && !step.asks_kernel, "{word:#x} {step:?}");
+            assert_eq!((state.page, state.slot), (before.page, before.slot), "{word:#x}");
+        }
+        assert!(quiet > 500_000, "{quiet}");
+        for asks in [0xd538_0400, 0x5280_0200, 0xd280_0340] {
+            assert!(!is_quiet(asks), "{asks:#x}");
+        }
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Machine {
     patterns: Vec<Pattern>,
     /// For each value of an instruction's highest bits the patterns that it may have.
     buckets: Vec<Vec<u16>>,
+    /// Where there are any: so small that all of it stays at hand.
+    busy: Vec<bool>,
 }
 
 /// As many of an instruction's highest bits choose the patterns to compare it with: so many that mostly there are none.
@@ -127,7 +129,8 @@ impl Machine {
                 bits = (bits - 1) & open;
             }
         }
-        Self { number: data.number, promise: data.promise, extensions, patterns, buckets }
+        let busy = buckets.iter().map(|bucket: &Vec<u16>| !bucket.is_empty()).collect();
+        Self { number: data.number, promise: data.promise, extensions, patterns, buckets, busy }
     }
 
     fn is_x86(&self) -> bool {
@@ -148,6 +151,21 @@ impl Machine {
         };
         step.candidate = self.pattern(bytes, usize::from(step.size));
         Some(step)
+    }
+
+    /// How long the instruction is that some bytes begin with, if it is known at a glance that it is not beyond the least
+    /// processor, leads to no other place that stands in it and asks nothing.
+    #[inline]
+    pub(super) fn quiet(&self, bytes: &[u8]) -> Option<usize> {
+        match self.number {
+            X86_64 => x86::quiet(bytes),
+            A64 => {
+                let word = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+                (!self.busy[usize::try_from(word >> (32 - CHOOSING)).ok()?] && a64::is_quiet(word))
+                    .then_some(4)
+            }
+            _ => None,
+        }
     }
 
     /// How long the instruction is that some bytes begin with, and whether it may be beyond the least processor: all that
@@ -185,10 +203,11 @@ impl Machine {
     /// One more than the number of the pattern that an instruction has; 0 for none.
     fn pattern(&self, bytes: &[u8], size: usize) -> u16 {
         let Some(word) = self.number(bytes, size) else { return 0 };
-        let bucket = &self.buckets[usize::try_from(word >> CHOSEN).unwrap_or(0)];
-        if bucket.is_empty() {
+        let chosen = usize::try_from(word >> CHOSEN).unwrap_or(0);
+        if !self.busy[chosen] {
             return 0;
         }
+        let bucket = &self.buckets[chosen];
         let fits = |number: &&u16| {
             let pattern = &self.patterns[usize::from(**number)];
             word & pattern.mask == pattern.value

@@ -167,6 +167,11 @@ impl Sweep {
             let (mut at, mut state, mut near) = (0_usize, State::default(), 0_u8);
             let mut function = functions.starts.partition_point(|start| *start <= region.address);
             while let Some(code) = region.bytes.get(at..).filter(|code| !code.is_empty()) {
+                if let Some(size) = machine.quiet(code) {
+                    at += size;
+                    near = near.saturating_sub(1);
+                    continue;
+                }
                 let address = region.address + at as u64;
                 while functions.starts.get(function).is_some_and(|start| *start <= address) {
                     function += 1;

@@ -153,11 +153,31 @@ const fn constant(opcode: usize, wide: bool) -> Constant {
 }
 
 /// For the opcodes of one byte and those behind `0f`, what most of 64-bit code is told by: how many bytes of constants
-/// there are, [`MODRM`], or [`OTHER`].
+/// there are, [`MODRM`], [`LEADS`], [`RARE`], or [`OTHER`].
 static PLAIN: [[u8; 256]; 2] = plains();
 const MODRM: u8 = 0x80;
 /// It may need more than the least processor, or its size is not so simple.
 const OTHER: u8 = 0x40;
+/// It leads to a place that stands in it, or asks what the processor has.
+const LEADS: u8 = 0x20;
+/// How many constants it has, other bytes say: [`rare`].
+const RARE: u8 = 0x10;
+/// The number of bytes.
+const BYTES_OF: u8 = 0x0f;
+
+/// The prefixes that most of code has at most one of, before REX.
+static PREFIXES: [u8; 256] = prefixes();
+/// A segment, which alters nothing that matters.
+const SEGMENT: u8 = 1;
+/// It may be a part of the opcode, or make constants shorter.
+const SHORT: u8 = 2;
+
+const fn prefixes() -> [u8; 256] {
+    let mut prefixes = [0; 256];
+    (prefixes[0x64], prefixes[0x65]) = (SEGMENT, SEGMENT);
+    (prefixes[0x66], prefixes[0xf2], prefixes[0xf3]) = (SHORT, SHORT, SHORT);
+    prefixes
+}
 
 /// By the byte behind the opcode: how many bytes it and the address of the operand have, and [`SCALED`].
 static ADDRESSES: [u8; 256] = addresses();
@@ -179,8 +199,16 @@ const fn plains() -> [[u8; 256]; 2] {
             };
             let first = map == 0 && !matches!(BYTES[opcode], Byte::Opcode);
             let longer = map == 1 && matches!(opcode, 0x38 | 0x3a);
-            if !shape.may_need && !shape.registers && !first && !longer && constant != OTHER {
-                plains[map][opcode] = constant | if shape.modrm { MODRM } else { 0 };
+            let rare = map == 0 && matches!(opcode, 0xb8..=0xbf | 0xc6 | 0xc7 | 0xf6 | 0xf7);
+            if rare {
+                plains[map][opcode] = RARE | if shape.modrm { MODRM } else { 0 };
+            } else if !shape.may_need && !shape.registers && !first && !longer && constant != OTHER {
+                let leads = match map {
+                    0 => matches!(opcode, 0x70..=0x7f | 0xe0..=0xe3 | 0xe8 | 0xe9 | 0xeb),
+                    _ => matches!(opcode, 0x80..=0x8f | 0xa2),
+                };
+                plains[map][opcode] =
+                    constant | if shape.modrm { MODRM } else { 0 } | if leads { LEADS } else { 0 };
             }
             opcode += 1;
         }
@@ -208,19 +236,45 @@ const fn addresses() -> [u8; 256] {
     addresses
 }
 
-/// The size of an instruction of 64-bit code without prefixes other than REX that needs nothing: most are like that.
+/// The size of an instruction of 64-bit code that needs nothing and has at most one prefix beside REX: most are like that.
 #[inline]
 pub(super) fn plain(bytes: &[u8; 16]) -> Option<usize> {
-    let mut at = usize::from(bytes[0] >> 4 == 4);
+    size_unless(OTHER, bytes)
+}
+
+/// The same of one that leads nowhere and asks nothing, either.
+#[inline]
+pub(super) fn quiet(bytes: &[u8; 16]) -> Option<usize> {
+    size_unless(OTHER | LEADS, bytes)
+}
+
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "all code of all files is looked through with it, for either question"
+)]
+fn size_unless(not: u8, bytes: &[u8; 16]) -> Option<usize> {
+    let prefix = PREFIXES[usize::from(bytes[0])];
+    let mut at = usize::from(prefix != 0);
+    let rex = if bytes[at] >> 4 == 4 { bytes[at] } else { 0 };
+    at += usize::from(rex != 0);
     let mut map = 0;
     if bytes[at] == 0x0f {
         (at, map) = (at + 1, 1);
     }
-    let shape = PLAIN[map][usize::from(bytes[at])];
-    if shape & OTHER != 0 {
+    let opcode = bytes[at];
+    let shape = PLAIN[map][usize::from(opcode)];
+    if shape & not != 0 {
         return None;
     }
-    let mut size = at + 1 + usize::from(shape & !MODRM);
+    let mut constant = shape & BYTES_OF;
+    if shape & RARE != 0 {
+        constant = rare(opcode, bytes[at + 1], rex)?;
+    }
+    if constant >= 4 && prefix == SHORT {
+        return None;
+    }
+    let mut size = at + 1 + usize::from(constant);
     if shape & MODRM != 0 {
         let address = ADDRESSES[usize::from(bytes[at + 1])];
         size += usize::from(address & !SCALED);
@@ -229,4 +283,25 @@ pub(super) fn plain(bytes: &[u8; 16]) -> Option<usize> {
         }
     }
     Some(size)
+}
+
+/// How many bytes of constants there are where more than the opcode says so; `None` where that is not all.
+#[inline]
+fn rare(opcode: u8, modrm: u8, rex: u8) -> Option<u8> {
+    Some(match opcode {
+        0xb8..=0xbf => {
+            if rex & 8 != 0 {
+                8
+            } else {
+                4
+            }
+        }
+        // What aborts and begins transactions.
+        0xc6 | 0xc7 if modrm == 0xf8 => return None,
+        0xc6 => 1,
+        0xc7 => 4,
+        0xf6 => u8::from(modrm >> 3 & 7 < 2),
+        _ if modrm >> 3 & 7 < 2 => 4,
+        _ => 0,
+    })
 }
