@@ -16,6 +16,8 @@ mod layers;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -33,6 +35,7 @@ use crate::platform::Platform;
 use crate::rootfs::{Change, Kind, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
+use crate::sys::threads::{self, Task};
 use crate::transport::{Source, TransportError};
 
 /// No image has as many manifests.
@@ -445,13 +448,30 @@ fn read_layers(
     let mut wanted: Vec<(&Descriptor, Algorithm)> = wanted.into_values().collect();
     // The largest first, one at a time: nobody waits long for the last.
     wanted.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size));
-    wanted
-        .par_iter()
-        .with_max_len(1)
-        .map(|(layer, algorithm)| {
-            Ok((layer.digest.clone(), layers::read(source, layer, *algorithm, cancel)?))
-        })
-        .collect()
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(Digest, Layer)>, VerifyError> {
+        let mut read = Vec::new();
+        while let Some((layer, algorithm)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match layers::read(source, layer, *algorithm, cancel) {
+                Ok(found) => read.push((layer.digest.clone(), found)),
+                Err(error) => {
+                    // The others need not begin another one.
+                    next.store(wanted.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(read)
+    };
+    // Each is decompressed by one thread and looked at by another, which seldom take the same time: with half as many again
+    // as there are processors, these are all at work.
+    let most = rayon::current_num_threads() * 3 / 2;
+    let read: Vec<Result<Vec<_>, VerifyError>> = thread::scope(|scope| {
+        let count = wanted.len().min(most.max(1));
+        let tasks: Vec<_> = (0..count).map(|_| threads::begin(scope, work)).collect();
+        tasks.into_iter().map(Task::join).collect()
+    });
+    Ok(read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// The layers with programs that platforms share although the programs are not for all of them.

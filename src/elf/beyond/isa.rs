@@ -185,6 +185,7 @@ impl Machine {
     }
 
     /// An instruction as patterns have it: its highest byte is that of 48 bits.
+    #[inline]
     fn number(&self, bytes: &[u8], size: usize) -> Option<u64> {
         let word = match (self.number, size) {
             (S390, _) => {
@@ -201,13 +202,14 @@ impl Machine {
     }
 
     /// One more than the number of the pattern that an instruction has; 0 for none.
+    #[inline]
     fn pattern(&self, bytes: &[u8], size: usize) -> u16 {
         let Some(word) = self.number(bytes, size) else { return 0 };
         let chosen = usize::try_from(word >> CHOSEN).unwrap_or(0);
-        if !self.busy[chosen] {
-            return 0;
-        }
-        let bucket = &self.buckets[chosen];
+        if self.busy[chosen] { self.pattern_of(word, &self.buckets[chosen]) } else { 0 }
+    }
+
+    fn pattern_of(&self, word: u64, bucket: &[u16]) -> u16 {
         let fits = |number: &&u16| {
             let pattern = &self.patterns[usize::from(**number)];
             word & pattern.mask == pattern.value

@@ -91,9 +91,16 @@ fn find<H: object::read::elf::FileHeader<Endian = object::Endianness>>(
         return Some(Vec::new());
     }
     let mut functions = Functions::read::<H>(parsed, bytes)?;
-    let sweep = Sweep::new(&functions, machine)?;
-    functions.asks |= sweep.asks || is_loader(parsed) || reads_about_processor(parsed);
-    let relevant = sweep.relevant(&functions);
+    functions.asks |= is_loader(parsed) || reads_about_processor(parsed);
+    // Of a library that asks only the initialisers are certain to run, and these come to little: there is nothing to be gained
+    // by knowing beforehand what they do not come to.
+    let relevant = if functions.asks && !parsed.elf.is_program() {
+        vec![true; functions.starts.len()]
+    } else {
+        let sweep = Sweep::new(&functions, machine)?;
+        functions.asks |= sweep.asks;
+        sweep.relevant(&functions)
+    };
     let (starts, guards) = if functions.asks {
         started(&mut functions, machine);
         (functions.roots.clone(), Test::Value)
