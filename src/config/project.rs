@@ -19,9 +19,10 @@ pub struct ProjectFile {
     /// linux/arm/v7.
     #[schemars(with = "Option<Vec<String>>")]
     pub platforms: Option<Vec<Text>>,
-    /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is
-    /// static), an image of a registry, or `oci:PATH[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`
-    /// (relative to this file). Default: `apt:bookworm`.
+    /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is static), an
+    /// image in a registry, `registry/repository[:tag][@digest]`, or one on this disk, with paths relative to this file:
+    /// `oci:PATH[:TAG]`, `oci:PATH@DIGEST`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path that begins
+    /// with `./`, `../` or `/`. Default: `apt:bookworm`.
     #[schemars(with = "Option<String>")]
     pub base: Option<Text>,
     /// What compiles and links: `auto`, `zig` or `cargo` (only what cargo's own configuration sets up).

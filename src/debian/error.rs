@@ -471,7 +471,8 @@ impl Explain for Error {
             Self::NoSuite { suite, .. } => Some(format!(
                 "check the name, which is a codename such as bookworm. Mirrors drop a release that is not supported any \
                  more: take it as it was on a day, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
-                 archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]`",
+                 archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]` \
+                 under [debian]",
                 super::official::Official::get().old,
                 suite.split('-').next().unwrap_or(suite)
             )),
@@ -486,7 +487,7 @@ impl Explain for Error {
             Self::WrongSuite { .. } => Some("name the suite by its codename, for example bookworm".into()),
             Self::OutOfStep(fault) => Some(match fault.suite.split_once('-') {
                 Some((release, _)) => format!(
-                    "use another mirror, run again later, or leave {} out with `suites = [\"{release}\"]`",
+                    "use another mirror, run again later, or leave {} out with `suites = [\"{release}\"]` under [debian]",
                     fault.suite
                 ),
                 None => "use another mirror, or run again later".into(),

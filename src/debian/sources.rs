@@ -135,7 +135,7 @@ impl SourceError {
             }
             Self::BadAddress(_) => "write it like http://mirror.example/debian".into(),
             Self::NoSecurityMirror { suite, .. } => format!(
-                "configure the security mirror, or leave it out with `suites = [\"{}\"]`",
+                "configure the security mirror, or leave it out with `suites = [\"{}\"]` under [debian]",
                 suite.split('-').next().unwrap_or(suite)
             ),
         })
@@ -404,7 +404,7 @@ mod tests {
         };
         let error = select(&wanted).unwrap_err();
         assert!(matches!(error, SourceError::NoSecurityMirror { .. }));
-        assert!(error.hint().unwrap().contains("suites = [\"bookworm\"]"));
+        assert!(error.hint().unwrap().contains("`suites = [\"bookworm\"]` under [debian]"));
         let suites = ["bookworm".to_owned()];
         let sources = select(&Wanted { suites: &suites, ..wanted }).unwrap();
         assert_eq!(addresses(&sources[0]), ["http://m.example/mirror"]);

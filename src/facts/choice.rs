@@ -148,7 +148,7 @@ impl Explain for SelectError {
                 )
             }
             Self::Ambiguous { available } => format!(
-                "choose with --bin {} (repeatable), with `bins = [...]` in xbuild.toml, or set `default-run` in Cargo.toml",
+                "choose with --bin {} (repeatable), with `bins = [...]` under [payload], or set `default-run` in Cargo.toml",
                 available.first().map_or("NAME", |name| name.rsplit(' ').next().unwrap_or(name))
             ),
             Self::SameName { packages, .. } if packages[0] == packages[1] => {
@@ -524,7 +524,10 @@ mod tests {
         assert_eq!(chosen(&all, |_| ()).unwrap(), ["server"]);
         assert_eq!(chosen(&all, |request| request.all_bins = true).unwrap(), ["server"]);
         let on = |request: &mut CargoSettings| request.features = words(&["dev-tools"]);
-        assert!(matches!(chosen(&all, on).unwrap_err(), SelectError::Ambiguous { .. }));
+        let error = chosen(&all, on).unwrap_err();
+        assert!(matches!(error, SelectError::Ambiguous { .. }));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("`bins = [...]` under [payload]"), "{hint}");
         let both = |request: &mut CargoSettings| {
             request.features = words(&["app/dev-tools"]);
             request.all_bins = true;

@@ -322,7 +322,7 @@ impl Explain for Error {
             )),
             Self::NoWay { .. } => Some(format!(
                 "install it (`pip install ziglang=={version}`, or from https://ziglang.org/download/) and \
-                 put it on PATH or into the user's configuration as `zig = \"PATH\"`"
+                 put it on PATH, or name it in the user's configuration file: `path = \"PATH\"` under [zig]"
             )),
         }
     }

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::sync::Mutex;
 
 use super::*;
+use crate::config::parse_user;
 use crate::report::Silent;
+use crate::settings::origin::Source;
 use crate::sys::fs::PermissionsExt;
 use crate::sys::loopback::{Reply, Server};
 
@@ -159,6 +161,17 @@ fn a_package_with_other_bytes_is_refused() {
     assert_eq!(Error::NoWay { pinned: None, attempts }.exit_code(), ExitCode::CorruptDownload);
     // Nothing is left that a later run could take for zig.
     assert_eq!(fs::read_dir(machine.cache().join("toolchains")).unwrap().count(), 1, "only the lock");
+}
+
+#[test]
+fn the_hint_names_the_key_that_the_users_file_has() {
+    let hint = Error::NoWay { pinned: None, attempts: Vec::new() }.hint().unwrap();
+    let line = "path = \"PATH\"";
+    assert!(hint.contains(&format!("`{line}` under [zig]")), "{hint}");
+    let (path, shown) = ("/u/config.toml".into(), "config.toml".into());
+    let text = format!("[zig]\n{line}\n");
+    let file = parse_user(Source { path, shown, text, foreign: false }).unwrap().value;
+    assert_eq!(file.zig.path.unwrap().get_ref(), "PATH");
 }
 
 #[test]
