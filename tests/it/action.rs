@@ -156,6 +156,31 @@ fn every_input_reaches_the_script_and_every_output_leaves_it() {
 }
 
 #[test]
+fn xbuild_is_installed_as_its_own_sources_say() {
+    // rustup and cargo look upwards from the current directory, which is the project's when the step begins.
+    let step = Step::new();
+    let bin = step.path("bin");
+    fs::create_dir(&bin).expect("a folder of the test");
+    fs::write(bin.join("cargo"), "#!/bin/sh\npwd -P\nprintf '%s\\n' \"$@\"\n").expect("a folder of the test");
+    fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).expect("our own file");
+    let text = action();
+    let script = text.lines().find_map(|line| line.strip_prefix("      run: ")).expect("the first step");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("a search path"));
+    let said = xbuild_at(Path::new("bash"))
+        .words("--noprofile --norc -e -o pipefail -c")
+        .arg(script)
+        .folder(step.folder.path())
+        .env("PATH", path)
+        .env("SOURCE", repository())
+        .env("RUNNER_TEMP", step.folder.path())
+        .text();
+    let root = step.path("xbuild").display().to_string();
+    let own = repository().canonicalize().expect("our own folder").display().to_string();
+    let expected = [own.as_str(), "install", "--quiet", "--locked", "--path", ".", "--root", root.as_str()];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn lists_and_text_arrive_as_they_were_written() {
     let step = Step::stand_in();
     let inputs = [
