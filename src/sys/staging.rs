@@ -104,11 +104,16 @@ fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
     }
     for path in stale {
         // Another user's, in a folder that is everybody's, is not for us to remove.
-        match fs::try_lock(&path) {
-            Ok(Some(_lock)) => fs::remove_dir_all(&path)?,
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(error),
+        let removed = match fs::try_lock(&path) {
+            Ok(Some(_lock)) => fs::remove_dir_all(&path),
+            Ok(None) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        };
+        match removed {
+            // A run that was alive has removed its own.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
         }
     }
     Ok(())
@@ -193,6 +198,23 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+
+    /// Each removes its own when it is done, while others look for those of dead runs.
+    #[test]
+    fn many_stage_for_one_path_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        drop(Staging::beside(&path, &Cancel::new()).unwrap());
+                    }
+                });
+            }
+        });
+        assert!(names(folder.path()).is_empty());
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
