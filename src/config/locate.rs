@@ -56,15 +56,21 @@ fn find_manifest(folder: &Path, path: Option<&Path>, manifest: Option<&Path>) ->
         (Some(given), None) => vec![given.join("Cargo.toml")],
         (None, _) => folder.ancestors().map(|folder| folder.join("Cargo.toml")).collect(),
     };
-    if let Some(found) = candidates.iter().find(|candidate| is_file(candidate)) {
-        return absolute(found);
+    for candidate in &candidates {
+        if is_file(candidate).map_err(Error::Read)? {
+            return absolute(candidate);
+        }
     }
     let looked_in = match candidates.as_slice() {
         [only] => only.parent().unwrap_or(folder),
         _ => folder,
     };
     let near = given.as_ref().and_then(|given| {
-        given.ancestors().skip(1).map(|folder| folder.join("Cargo.toml")).find(|path| is_file(path))
+        given
+            .ancestors()
+            .skip(1)
+            .map(|folder| folder.join("Cargo.toml"))
+            .find(|path| is_file(path).unwrap_or(false))
     });
     Err(Error::NoManifest { folder: looked_in.to_owned(), parents: given.is_none(), near })
 }
@@ -175,8 +181,14 @@ pub fn load_user(environment: &Environment, cwd: &Path) -> Result<Option<Documen
     read(&path, cwd)?.map(parse_user).transpose()
 }
 
-fn is_file(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+/// An error where it cannot be seen for another reason than that one may not look into a folder, as above one's own.
+fn is_file(path: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The path without `..` and links in its folder, as cargo's own output has it. Where the file itself is a link, the project

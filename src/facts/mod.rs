@@ -362,8 +362,11 @@ fn gather_local(
         processor_flags.insert(wanted.platform.clone(), flags);
         let cpu = processor::cpu(target.variant(&wanted.platform), &user);
         cpus.extend(cpu.map(|cpu| (wanted.platform.clone(), cpu)));
-        let library =
-            if rust.has(&target.triple) { StandardLibrary::Installed } else { StandardLibrary::Rustup };
+        let library = if rust.has(&target.triple).map_err(rust::Error::from)? {
+            StandardLibrary::Installed
+        } else {
+            StandardLibrary::Rustup
+        };
         standard_libraries.insert(target.triple.clone(), library);
     }
     let needs_zig = linkers.values().any(|linker| *linker == Linker::Zig);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 pub use fs_err::{
-    File, OpenOptions, canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, read_dir,
-    read_link, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
+    File, OpenOptions, canonicalize, copy, create_dir, hard_link, metadata, read_dir, read_link,
+    remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
 pub use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -103,6 +103,23 @@ pub fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+/// Makes a folder and those that it is in, where they are not there yet.
+pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    match fs_err::create_dir_all(path) {
+        // Of one that it cannot look at, it says that it exists.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let nearest = path.ancestors().find(|path| !matches!(path.try_exists(), Ok(false)));
+            match nearest.map(metadata) {
+                Some(Err(unseen)) => Err(unseen),
+                Some(Ok(file)) if !file.is_dir() => Err(error),
+                _ => fs_err::create_dir_all(path),
+            }
+        }
+        made => made,
     }
 }
 

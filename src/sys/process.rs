@@ -109,6 +109,14 @@ pub enum ProcessError {
         /// The operating system's word.
         source: io::Error,
     },
+    /// What it writes cannot be read.
+    #[error("cannot read what `{}` writes: {source}", program.display())]
+    Read {
+        /// The program.
+        program: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
     /// It was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -136,6 +144,7 @@ impl Explain for ProcessError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Start { .. } | Self::Failed { .. } => ExitCode::Toolchain,
+            Self::Read { source, .. } => ExitCode::of_io(source),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
         }
     }
@@ -285,7 +294,8 @@ impl Command {
             match lines.recv_timeout(pause) {
                 Ok(line) => {
                     pause = Duration::from_millis(1);
-                    on_line(line);
+                    let program = self.program.clone();
+                    on_line(line.map_err(|source| ProcessError::Read { program, source })?);
                 }
                 // Both pipes are closed: all that is left is the exit itself.
                 Err(RecvTimeoutError::Disconnected) => {
@@ -453,15 +463,19 @@ impl Running {
 
 /// Reads both pipes on threads of their own. On standard error a line also ends at a carriage return: so do
 /// those that a program draws over and over.
-fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<Line>> {
+fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<io::Result<Line>>> {
     let (sender, receiver) = mpsc::sync_channel(1024);
     let start = |pipe: Option<Box<dyn Read + Send>>, ends: &'static [u8], wrap: fn(Vec<u8>) -> Line| {
         let Some(pipe) = pipe else { return Ok(()) };
         let sender = sender.clone();
         let pipe = pipe.take(most.unwrap_or(u64::MAX));
         let read = move || {
-            // A pipe that cannot be read has ended.
-            split(BufReader::new(pipe), ends, &mut |line| sender.send(wrap(line)).is_ok()).ok();
+            if let Err(error) =
+                split(BufReader::new(pipe), ends, &mut |line| sender.send(Ok(wrap(line))).is_ok())
+            {
+                // Nobody may listen any more.
+                sender.send(Err(error)).ok();
+            }
         };
         thread::Builder::new().spawn(read).map(drop)
     };
@@ -502,98 +516,4 @@ fn split(mut pipe: impl BufRead, ends: &[u8], send: &mut dyn FnMut(Vec<u8>) -> b
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Command {
-        Command::new("sh").args(["-c", script])
-    }
-
-    #[test]
-    fn keeps_both_streams_apart() {
-        let output = shell("echo out; echo err >&2; exit 3").output(&Cancel::new()).unwrap();
-        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
-        assert_eq!(output.status.code(), Some(3));
-    }
-
-    #[test]
-    fn a_line_that_is_drawn_again_is_a_line() {
-        let said = |text: &[u8], ends: &[u8]| {
-            let mut lines = Vec::new();
-            let mut keep = |line| {
-                lines.push(String::from_utf8(line).unwrap());
-                true
-            };
-            split(BufReader::with_capacity(1, text), ends, &mut keep).unwrap();
-            lines
-        };
-        assert_eq!(said(b"1/3\r2/3\rdone\r\n\nrest", b"\n\r"), ["1/3", "2/3", "done", "", "rest"]);
-        assert_eq!(said(b"a\rb\r\nc\n", b"\n"), ["a\rb\r", "c"]);
-    }
-
-    #[test]
-    fn a_time_limit_ends_the_whole_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("alive");
-        // The grandchild would write the file after the leader was ended.
-        let script = format!("(sleep 1; touch '{}') & sleep 60", file.display());
-        let cancel = Cancel::new().within(Duration::from_millis(100), "the test");
-        let error = shell(&script).output(&cancel).unwrap_err();
-        assert!(matches!(error, ProcessError::Cancelled(Cancelled::TimedOut { .. })), "{error}");
-        thread::sleep(Duration::from_millis(1300));
-        assert!(!file.exists());
-    }
-
-    #[test]
-    fn a_grandchild_that_keeps_the_pipes_does_not_hang_us() {
-        let start = Instant::now();
-        let output = shell("sleep 30 & echo done").output(&Cancel::new()).unwrap();
-        assert_eq!(output.stdout, b"done\n");
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
-
-    #[test]
-    fn a_group_is_known_while_it_runs_and_no_longer() {
-        let mut id = 0;
-        shell("echo $$; sleep 0.1")
-            .lines(&Cancel::new(), |line| {
-                if let Line::Stdout(bytes) = line {
-                    id = String::from_utf8(bytes).unwrap().parse().unwrap();
-                    assert!(groups().contains(&id));
-                }
-            })
-            .unwrap();
-        assert!(id > 0 && !groups().contains(&id));
-    }
-
-    #[test]
-    fn programs_of_the_current_directory_are_not_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("tool-of-this-test");
-        std::fs::write(&program, "#!/bin/sh\n").unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let find = |path: &str| find(Path::new("tool-of-this-test"), Some(OsStr::new(path)));
-        let here = super::super::env::current_dir().unwrap();
-        let up = "../".repeat(here.components().count());
-        let relative = format!("{up}{}", directory.path().display());
-        assert_eq!(find(&format!(".::{relative}")), None);
-        assert_eq!(find(&format!(".:{}", directory.path().display())), Some(program));
-    }
-
-    #[test]
-    fn a_program_runs_in_a_neutral_directory_without_secrets() {
-        let seen = shell("pwd; echo \"$XBUILD_REGISTRY_PASSWORD$DOCKER_AUTH_CONFIG$OTHER\"");
-        let seen = seen.env("XBUILD_REGISTRY_PASSWORD", "p").env("DOCKER_AUTH_CONFIG", "d").env("OTHER", "o");
-        assert_eq!(seen.text(&Cancel::new()).unwrap(), "/\no\n");
-        let trusted = seen.clone().with_credentials().here().text(&Cancel::new()).unwrap();
-        let here = super::super::env::current_dir().unwrap();
-        assert_eq!(trusted, format!("{}\npdo\n", here.display()));
-    }
-
-    #[test]
-    fn a_missing_program_is_told_apart() {
-        let error = Command::new("no-such-program-xbuild").output(&Cancel::new()).unwrap_err();
-        assert!(error.is_not_found());
-        assert!(error.hint().unwrap().contains("install"));
-    }
-}
+mod tests;

@@ -267,26 +267,33 @@ fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<
 }
 
 impl Rust {
-    /// True if the sysroot has the target's standard library.
-    #[must_use]
-    pub fn has(&self, triple: &str) -> bool {
+    /// True if the sysroot has the target's standard library; an error where that cannot be seen.
+    pub fn has(&self, triple: &str) -> io::Result<bool> {
         let rustlib = self.sysroot.join("lib/rustlib");
         // Where rustup installs, it notes what belongs to a target when all of it is there: another process may be at it.
-        if rustlib.join("components").exists() {
-            return fs::read_to_string(rustlib.join(format!("manifest-rust-std-{triple}")))
-                .is_ok_and(|files| self.has_all_of(&files));
+        if rustlib.join("components").try_exists()? {
+            let list = rustlib.join(format!("manifest-rust-std-{triple}"));
+            let Some(files) = unless_missing(fs::read_to_string(list))? else { return Ok(false) };
+            return self.has_all_of(&files);
         }
         // rustup leaves the folder when it removes a target, but not the libraries in it.
         let folder = rustlib.join(triple).join("lib");
-        fs::read_dir(folder).is_ok_and(|entries| {
-            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
-        })
+        for entry in unless_missing(fs::read_dir(folder))?.into_iter().flatten() {
+            if entry?.file_name().to_string_lossy().starts_with("libstd-") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// True if every file is there that a list of rustup's names: `file:lib/rustlib/…` a line.
-    fn has_all_of(&self, list: &str) -> bool {
-        let mut files = list.lines().filter_map(|line| line.strip_prefix("file:"));
-        files.all(|file| self.sysroot.join(file).exists())
+    fn has_all_of(&self, list: &str) -> io::Result<bool> {
+        for file in list.lines().filter_map(|line| line.strip_prefix("file:")) {
+            if !self.sysroot.join(file).try_exists()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Where the source of the standard library is, or would be.
@@ -332,6 +339,14 @@ impl Rust {
     }
 }
 
+/// What was read, or `None` where it is not there.
+fn unless_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// Makes sure that a target has its standard library, and says where it comes from. `platform` is what the target is for.
 ///
 /// `cache` is xbuild's cache folder: what a channel does not carry is remembered there, so that the next run
@@ -344,7 +359,7 @@ pub fn provide(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Standard, Error> {
-    if rust.has(&target.triple) {
+    if rust.has(&target.triple)? {
         return Ok(Standard::Installed);
     }
     add(rust, (platform, target), cache, offline, cancel, reporter)
@@ -374,7 +389,7 @@ fn add(
     // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain
     // itself is locked, for whoever adds to it, with whatever cache.
     let _lock = store::lock(&rust.sysroot, cancel)?;
-    if rust.has(triple) {
+    if rust.has(triple)? {
         return Ok(Standard::Installed);
     }
     let build = commit_key(rust);
@@ -385,12 +400,12 @@ fn add(
         }
         note(Level::Info, format!("adding the standard library for {triple} to {}", rustup.toolchain));
         let mut added = call(rustup, &["target", "add"], triple, cancel);
-        if added.is_ok() && !rust.has(triple) {
+        if added.is_ok() && !rust.has(triple)? {
             // Somebody else's rustup has written its list of what is installed over ours.
             added = call(rustup, &["target", "add"], triple, cancel);
         }
         match added {
-            Ok(()) if rust.has(triple) => return Ok(Standard::Installed),
+            Ok(()) if rust.has(triple)? => return Ok(Standard::Installed),
             Err(Error::Rustup { reason, .. }) if says_not_carried(&reason) => {
                 fs::write_atomic(&not_carried, b"", 0o644)?;
             }

@@ -81,15 +81,34 @@ fn a_target_that_is_being_installed_is_not_there() {
         fs::write_atomic(&rustlib.join(path), text.as_bytes(), 0o644).unwrap();
     };
     write("aarch64-unknown-linux-gnu/lib/libstd-1.rlib", "");
-    assert!(fake.rust.has("aarch64-unknown-linux-gnu"), "a distribution has no lists");
+    assert!(fake.rust.has("aarch64-unknown-linux-gnu").unwrap(), "a distribution has no lists");
     write("components", "rust-std-x86_64-unknown-linux-gnu\n");
-    assert!(!fake.rust.has("aarch64-unknown-linux-gnu"));
+    assert!(!fake.rust.has("aarch64-unknown-linux-gnu").unwrap());
     let listed = ["libstd-1.rlib", "libcore-1.rlib"]
         .map(|name| format!("file:lib/rustlib/aarch64-unknown-linux-gnu/lib/{name}\n"));
     write("manifest-rust-std-aarch64-unknown-linux-gnu", &listed.concat());
-    assert!(!fake.rust.has("aarch64-unknown-linux-gnu"));
+    assert!(!fake.rust.has("aarch64-unknown-linux-gnu").unwrap());
     write("aarch64-unknown-linux-gnu/lib/libcore-1.rlib", "");
-    assert!(fake.rust.has("aarch64-unknown-linux-gnu"));
+    assert!(fake.rust.has("aarch64-unknown-linux-gnu").unwrap());
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_missing() {
+    let fake = Fake::new(Some("exit 0"));
+    let rustlib = fake.rust.sysroot.join("lib/rustlib");
+    // A folder in the place of a list cannot be read, by nobody.
+    fs::create_dir_all(rustlib.join("manifest-rust-std-aarch64-unknown-linux-gnu")).unwrap();
+    fs::write_atomic(&rustlib.join("components"), b"", 0o644).unwrap();
+    let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
+    assert!(error.to_string().contains("manifest-rust-std-aarch64-unknown-linux-gnu"), "{error}");
+    // And a file in the place of the libraries' folder.
+    let fake = Fake::new(Some("exit 0"));
+    let target = fake.rust.sysroot.join("lib/rustlib/aarch64-unknown-linux-gnu");
+    fs::create_dir_all(&target).unwrap();
+    fs::write_atomic(&target.join("lib"), b"", 0o644).unwrap();
+    let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
 }
 
 #[test]
