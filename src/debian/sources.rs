@@ -365,7 +365,9 @@ mod tests {
         let none = || Host::default();
         assert_eq!(takes(configured("http://m.example/debian"), none(), None), [true, true, true]);
         // Debian's own is signed by Debian, whoever names it.
-        for own in ["http://deb.debian.org/debian", "https://DEB.debian.org:443/debian/"] {
+        let debians = &Official::get().archive[0];
+        let written_otherwise = debians.to_ascii_uppercase().replace("HTTP://", "https://") + "/";
+        for own in [debians, &written_otherwise] {
             let security = Some("http://m.example/debian-security".into());
             let both = Configured { security, ..configured(own) };
             assert_eq!(takes(both, none(), None), [false, false, true], "{own}");
