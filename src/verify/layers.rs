@@ -12,6 +12,7 @@ use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::registry::RegistryError;
 use crate::rootfs::{Ending, LayerIndex, Limits, StreamError, scan_to_end};
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::fs;
 use crate::transport::{Blob, Source, TransportError};
 
 /// How many bytes are handed over at once.
@@ -123,11 +124,9 @@ fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Res
 fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < bytes.len() {
-        match from.read(&mut bytes[count..]) {
-            Ok(0) => break,
-            Ok(read) => count += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match fs::read_piece(from, &mut bytes[count..])? {
+            0 => break,
+            read => count += read,
         }
     }
     Ok(count)
@@ -174,10 +173,9 @@ fn drain(bytes: &mut Blob, cancel: &Cancel) -> Result<io::Result<()>, Cancelled>
     let mut piece = vec![0; PIECE];
     loop {
         cancel.check()?;
-        match bytes.read(&mut piece) {
+        match fs::read_piece(bytes, &mut piece) {
             Ok(0) => return Ok(Ok(())),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Ok(Err(error)),
         }
     }
