@@ -113,6 +113,8 @@ fn sources(
     network: Network<'_>,
 ) -> Result<(Vec<debian::Source>, Vec<Event>), debian::Error> {
     let Network { client, cancel, .. } = network;
+    // Whoever tidies up the cache sees that it is in use.
+    store::open(network.cache)?;
     let configured = debian::Configured {
         archive: settings.mirror.clone(),
         security: settings.security_mirror.clone(),
@@ -497,6 +499,23 @@ fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Silent;
+
+    /// Who uses the library and not the program has not opened the cache before. What it writes there under a temporary name
+    /// is removed by the first run that finds the cache in nobody's use.
+    #[test]
+    fn a_cache_that_is_asked_for_packages_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let request = ReleaseRequest { release: "bookworm", suites: &[], components: &[], moment: None };
+        let settings =
+            DebianSettings { mirror: Some("http://127.0.0.1:9/debian".into()), ..DebianSettings::default() };
+        let (client, cancel) = (Client::new(true), Cancel::new());
+        let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
+        assert!(open(&request, &settings, network).is_err(), "nothing is kept");
+        let lock = fs::File::open(cache.join("in-use")).unwrap().into_parts().0;
+        assert!(matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
+    }
 
     #[test]
     fn links_to_folders_are_folders_too() {

@@ -220,6 +220,8 @@ pub fn resolve(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<ResolvedLayout, LayoutBaseError> {
+    // Whoever tidies up the cache sees that it is in use.
+    store::open(request.cache)?;
     let path = request.path.to_owned();
     let damaged = |source| match source {
         ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),

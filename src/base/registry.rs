@@ -192,6 +192,8 @@ pub fn resolve(
         folder: request.cache.join("registry"),
         offline: client.is_offline(),
     };
+    // Whoever tidies up the cache sees that it is in use.
+    private::open(request.cache)?;
     private::folder(&store.folder.join("blobs/sha256"))?;
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())

@@ -5,11 +5,11 @@
 //! may do anything anyway. A cache that cannot be written to is used as far as all that is needed is there.
 
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, OFlags, access};
 use rustix::process::geteuid;
 
 use super::cancel::Cancel;
@@ -19,6 +19,8 @@ use super::fs::{self, Lock, LockError, MetadataExt, PermissionsExt};
 const PRIVATE: u32 = 0o700;
 /// What the names of our temporary files and folders begin with.
 const TEMPORARY: &str = ".xbuild-";
+/// The file that those who use the cache lock.
+const USAGE: &str = "in-use";
 /// What lets others write.
 const OTHERS_WRITE: u32 = 0o022;
 /// The user that stands for all that a container or a file server does not know.
@@ -165,7 +167,7 @@ pub fn open(cache: &Path) -> io::Result<()> {
         in_use.push((cache.to_owned(), None));
         return Ok(());
     }
-    let lock = fs::File::open(cache)?.into_parts().0;
+    let lock = usage(cache)?;
     if lock.try_lock().is_ok() {
         tidy(cache, 0);
     }
@@ -174,6 +176,16 @@ pub fn open(cache: &Path) -> io::Result<()> {
     lock.lock_shared().ok();
     in_use.push((cache.to_owned(), Some(lock)));
     Ok(())
+}
+
+/// What those who use a cache lock: a file of its own. The cache's folder is locked by whoever stages an image in it, as where the
+/// cache is the folder that images go to, and would wait for itself.
+fn usage(cache: &Path) -> io::Result<std::fs::File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o644).custom_flags(flags.bits().cast_signed());
+    let path = cache.join(USAGE);
+    options.open(&path).map_err(|error| lacking(&path, error))
 }
 
 /// Removes what was made under a temporary name. What cannot be removed stays: it is in nobody's way.
@@ -406,7 +418,7 @@ mod tests {
         let there = |paths: &[&str]| paths.iter().filter(|path| cache.join(path).exists()).count();
         make();
         // Another process uses it.
-        let other = fs::File::open(&cache).unwrap().into_parts().0;
+        let other = usage(&cache).unwrap();
         other.lock_shared().unwrap();
         open(&cache).unwrap();
         assert_eq!((there(&left), there(&kept)), (left.len(), kept.len()));
@@ -420,7 +432,7 @@ mod tests {
         make();
         open(&cache).unwrap();
         assert_eq!(there(&left), left.len());
-        assert!(fs::File::open(&cache).unwrap().into_parts().0.try_lock().is_err());
+        assert!(usage(&cache).unwrap().try_lock().is_err());
     }
 
     #[test]

@@ -384,6 +384,8 @@ fn add(
     let note = |level: Level, text: String| {
         reporter.report(Event::Note { level, platform: Some(platform.clone()), text });
     };
+    // Whoever tidies up the cache sees that it is in use.
+    store::open(cache)?;
     let folder = cache.join("rust");
     store::folder(&folder)?;
     // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain

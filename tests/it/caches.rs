@@ -197,6 +197,18 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
     assert!(after.iter().all(|path| before.contains(path)), "something was written");
 }
 
+/// A project may keep xbuild's cache beside what it builds, so that a CI saves both: what locks the one must not keep out the other.
+#[test]
+fn one_that_images_are_written_into_is_not_waited_for() {
+    let project = Project::on_layout();
+    let cache = project.path("target/xbuild");
+    let build = || with(project.build(), &cache).words("--timeout 100s");
+    build().run().success();
+    for output in ["type=local,dest=target/xbuild/folder", "type=tar,dest=target/xbuild/app.tar"] {
+        build().words("--platform linux/amd64 -o").arg(output).run().success();
+    }
+}
+
 #[test]
 fn whose_lock_is_waited_for_is_told() {
     let project = Project::quick("app");

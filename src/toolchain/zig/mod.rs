@@ -524,6 +524,8 @@ fn install(
     fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
 ) -> Result<Zig, WayError> {
     let folder = folder(request);
+    // Whoever tidies up the cache sees that it is in use.
+    store::open(request.cache)?;
     let toolchains = request.cache.join("toolchains");
     let downloads = request.cache.join("downloads");
     store::folder(&toolchains)?;
