@@ -88,6 +88,7 @@ impl Manifest {
             for reference in &mut manifest.references {
                 if let Some((path, tag)) = reference.path.rsplit_once(':')
                     && !tag.contains('/')
+                    && is_path(path, true)
                 {
                     reference.path = path.to_owned();
                 }
@@ -466,6 +467,11 @@ mod tests {
             ),
         ] {
             assert_eq!(replaced(text), expected, "{text}");
+        }
+        // What would be left is no path.
+        for path in [":v1", "a :v1"] {
+            let rendered = Manifest::read(&format!("image: 'xbuild://{path}'\n"), true).unwrap();
+            assert_eq!(rendered.projects().into_iter().collect::<Vec<_>>(), [path]);
         }
         let rendered = Manifest::read("image: xbuild://team/a:v1\n", true).unwrap();
         assert_eq!(rendered.projects().into_iter().collect::<Vec<_>>(), ["team/a"]);

@@ -225,7 +225,7 @@ fn among(
     called: &dyn Fn(&Descriptor) -> Vec<String>,
     reader: &mut Reader<'_, '_>,
 ) -> Choice {
-    let mut left = distinct(candidates.iter().copied());
+    let left = distinct(candidates.iter().copied());
     let several = |left: &[&Descriptor]| Choice::Several(left.iter().copied().cloned().collect());
     match left.as_slice() {
         [] => return Choice::Nothing,
@@ -235,10 +235,13 @@ fn among(
     if left.iter().any(|entry| media_type::is_index(&entry.media_type)) {
         // A member that has the name, too, is in its index.
         let members = members(&left, reader);
-        left.retain(|entry| !members.contains(&entry.digest));
-        return match left.as_slice() {
+        let outer: Vec<&Descriptor> =
+            left.iter().copied().filter(|entry| !members.contains(&entry.digest)).collect();
+        return match outer.as_slice() {
+            // Indexes that lead to each other, which documents that are read by their digests cannot.
+            [] => several(&left),
             [only] => Choice::Entry((*only).clone()),
-            _ => several(&left),
+            _ => several(&outer),
         };
     }
     let named = by_digest(candidates.iter().copied(), called);
@@ -457,6 +460,18 @@ mod tests {
         // A tag that looks like an image is a tag.
         let tag = [image("a", "amd64", &["1.0"])];
         assert_eq!(of(&tag, &name("docker.io/library/1.0")), Choice::Nothing);
+    }
+
+    /// As no documents can whose digests are true.
+    #[test]
+    fn indexes_that_lead_to_each_other_are_several() {
+        let index = |text: &str| Descriptor::new(media_type::INDEX, Digest::of(text.as_bytes()), 1);
+        let both = [index("a"), index("b")];
+        let mut read = |wanted: &Descriptor| {
+            let other = both.iter().find(|entry| entry.digest != wanted.digest)?;
+            Some(json!({ "manifests": [other] }))
+        };
+        assert_eq!(choose(&both, &Selector::Only, &mut read), Choice::Several(both.to_vec()));
     }
 
     #[test]
