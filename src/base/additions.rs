@@ -19,7 +19,7 @@ use crate::report::Reporter;
 use crate::rootfs::{self, Kind, Node, Root};
 use crate::settings::{Machine, PlatformSettings};
 use crate::sys::cancel::Cancel;
-use crate::sys::store;
+use crate::sys::{store, usage};
 
 /// Why packages cannot be added to an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -185,6 +185,7 @@ pub(super) fn lay(
     }
     let identity = identity(&packages, &base);
     let folder = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
+    usage::mark(&folder);
     store::folder(&folder)?;
     let _lock = store::lock(&folder, cancel)?;
     let kept = apt::kept_or_made(&folder, request, reporter, |folder| {

@@ -23,7 +23,7 @@ use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::{DebianSettings, Machine};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, sha256_of};
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 
 /// Why a base could not be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -301,6 +301,7 @@ pub fn fetch(
     let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
     let identity = resolved.identity();
     let folder = cache.join("bases").join(resolved.record(&suffix(compression)));
+    usage::mark(&folder);
     store::folder(&folder)?;
     let _lock = store::lock(&folder, cancel)?;
     let kept = kept_or_made(&folder, request, reporter, |folder| {

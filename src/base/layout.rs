@@ -28,7 +28,7 @@ use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::sha256_of;
 use crate::sys::staging::Staging;
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 use crate::transport::{self, TransportError};
 
 /// Why a layout is no base.
@@ -393,6 +393,7 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
     let folder = cache.join("layouts");
     store::folder(&folder)?;
     let done = folder.join(hex::encode(sha256_of(archive)?));
+    usage::mark_directory(&done);
     if done.join("oci-layout").exists() {
         // What it leads to is verified, but which of its images has a name only its index says.
         for part in [&done, &done.join("index.json"), &done.join("oci-layout"), &done.join("blobs")] {

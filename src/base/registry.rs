@@ -27,8 +27,8 @@ use crate::report::style::counted;
 use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::fs;
 use crate::sys::store as private;
+use crate::sys::{fs, usage};
 
 /// How many layers of a base are fetched at once.
 const AT_ONCE: usize = 4;
@@ -302,6 +302,7 @@ impl Store {
             return Ok(Descriptor::new(media_type, digest.clone(), bytes.len() as u64));
         }
         if self.offline {
+            usage::mark(&known);
             let absent = RegistryError::Offline { what: name.to_string() };
             let bytes = private::read(&known, crate::oci::MANIFEST_LIMIT)?;
             let known: Option<Descriptor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -320,6 +321,7 @@ impl Store {
     /// A document that is in the cache and whole.
     fn kept(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, RegistryBaseError> {
         let path = self.path(digest);
+        usage::mark(&path);
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() > crate::oci::MANIFEST_LIMIT || !metadata.is_file() => {
                 return Ok(None);
@@ -414,6 +416,7 @@ impl Store {
         let (done, what) = (AtomicU64::new(0), format!("{name} ({platform})"));
         parallel::each(&wanted, AT_ONCE, cancel, |layer, cancel| {
             let path = self.path(&layer.digest);
+            usage::mark(&path);
             private::folder(path.parent().unwrap_or(&self.folder))?;
             let mut before = 0;
             let mut progress = |now: u64| {

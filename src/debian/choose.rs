@@ -19,7 +19,7 @@ use super::sources::Mirror;
 use crate::report::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
-use crate::sys::store;
+use crate::sys::{store, usage};
 
 /// Which base.
 #[derive(Clone, Copy, Debug)]
@@ -429,6 +429,7 @@ const LARGEST_ANSWER: u64 = 64 << 20;
 /// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
 /// is the user's own; the packages that it names are still verified by their digests.
 pub(super) fn recall(path: &Path) -> Result<Option<Answer>, Error> {
+    usage::mark(path);
     Ok(store::read(path, LARGEST_ANSWER)?.and_then(|bytes| parse(&bytes)))
 }
 

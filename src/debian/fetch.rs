@@ -18,7 +18,7 @@ use super::sources::{Mirror, MirrorOrigin, Source};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download, DownloadError};
-use crate::sys::{clock, fs, store, threads};
+use crate::sys::{clock, fs, store, threads, usage};
 
 /// A release is 150 KB; anything near this is none.
 pub(super) const RELEASE_LIMIT: u64 = 16 << 20;
@@ -155,6 +155,7 @@ impl Access<'_> {
         let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
         let offline = self.client.is_offline();
         let document = if offline {
+            usage::mark(&kept);
             let known = store::read(&kept, RELEASE_LIMIT)?;
             known.ok_or_else(|| Error::Download(DownloadError::Offline { url: url.clone() }))?
         } else {
@@ -364,6 +365,7 @@ impl Access<'_> {
 
 /// A file's bytes if it exists and has this digest.
 fn read_verified(path: &Path, sha256: &[u8; 32]) -> io::Result<Option<Vec<u8>>> {
+    usage::mark(path);
     match fs::read(path) {
         Ok(bytes) if Sha256::digest(&bytes)[..] == sha256[..] => Ok(Some(bytes)),
         Ok(_) => Ok(None),

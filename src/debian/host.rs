@@ -14,7 +14,7 @@ use super::official::Official;
 use super::sources::{is_http, is_security, is_snapshot_date};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 
 /// A list of mirrors is not read further, in bytes.
 const LIST_LIMIT: u64 = 1 << 20;
@@ -198,6 +198,7 @@ impl Host {
             }
             Err(DownloadError::Cancelled(cancelled)) => return Err(cancelled),
             Err(error) => {
+                usage::mark(&kept);
                 if let Ok(text) = fs::read_to_string(&kept) {
                     text
                 } else {

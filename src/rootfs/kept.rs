@@ -11,7 +11,7 @@ use crate::archive::Packing;
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 
 /// A kept index of more bytes than this is not read. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
@@ -115,6 +115,7 @@ fn file_name(layer: &Digest) -> String {
 
 /// Reads a kept index, if it is there and whole.
 pub(super) fn recall(path: &Path) -> io::Result<Option<LayerIndex>> {
+    usage::mark(path);
     Ok(store::read(path, LIMIT)?.and_then(|bytes| kept_index(&bytes)))
 }
 

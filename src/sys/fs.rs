@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 pub use fs_err::{
     File, OpenOptions, canonicalize, copy, create_dir, hard_link, metadata, read_dir, read_link,
-    remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
+    remove_dir, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
 pub use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -16,3 +16,4 @@ pub mod process;
 pub mod staging;
 pub mod store;
 pub mod threads;
+pub mod usage;

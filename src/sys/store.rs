@@ -26,7 +26,7 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The user that stands for all that a container or a file server does not know.
 const NOBODY: u32 = 65534;
 
-/// The caches that this process uses, each with a lock that it shares with all others that use it; none where it cannot be written to.
+/// The caches that this process uses, each with a lock that it shares with all others that use it; none where it cannot be locked.
 static IN_USE: Mutex<Vec<(PathBuf, Option<std::fs::File>)>> = Mutex::new(Vec::new());
 
 /// Why the cache, or a part of it, is not used.
@@ -163,12 +163,16 @@ pub fn open(cache: &Path) -> io::Result<()> {
     if in_use.iter().any(|(path, _)| path == cache) {
         return Ok(());
     }
-    if !is_writable(cache) {
-        in_use.push((cache.to_owned(), None));
-        return Ok(());
-    }
-    let lock = usage(cache)?;
-    if lock.try_lock().is_ok() {
+    let lock = match usage(cache) {
+        Ok(lock) => lock,
+        // Nobody can see that it is used, but what is known to be in it can be.
+        Err(_) if !is_writable(cache) => {
+            in_use.push((cache.to_owned(), None));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    if is_writable(cache) && lock.try_lock().is_ok() {
         tidy(cache, 0);
     }
     // The same lock, shared now. Whoever has it alone at the moment tidies up, which is soon done. A file system that knows no locks
@@ -180,10 +184,11 @@ pub fn open(cache: &Path) -> io::Result<()> {
 
 /// What those who use a cache lock: a file of its own. The cache's folder is locked by whoever stages an image in it, as where the
 /// cache is the folder that images go to, and would wait for itself.
-fn usage(cache: &Path) -> io::Result<std::fs::File> {
+pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o644).custom_flags(flags.bits().cast_signed());
+    options.mode(0o644).custom_flags(flags.bits().cast_signed());
+    if is_writable(cache) { options.append(true).create(true) } else { options.read(true) };
     let path = cache.join(USAGE);
     options.open(&path).map_err(|error| lacking(&path, error))
 }
@@ -200,6 +205,25 @@ fn tidy(folder: &Path, depth: usize) {
         } else if is_folder && depth < DEEPEST && !name.starts_with("zig-") && !is_zigs_own(folder) {
             tidy(&path, depth + 1);
         }
+    }
+}
+
+/// True for the name of what is being made, here or for a path beside it: [`super::staging`].
+#[must_use]
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.contains(TEMPORARY)
+}
+
+/// True for a cache that is there and is believed. One that is not there is as good as empty.
+pub fn exists(cache: &Path) -> io::Result<bool> {
+    match fs::metadata(cache) {
+        Ok(metadata) if metadata.is_dir() => believe(cache, &metadata).map(|()| true),
+        Ok(_) => {
+            let (path, found, expected) = (cache.to_owned(), "a file", "a folder");
+            Err(CacheFault::Kind { path, found, expected }.error())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 use crate::toolchain::objcopy::Objcopy;
 
 /// `toolchains/rust.toml`.
@@ -396,6 +396,7 @@ fn add(
     }
     let build = commit_key(rust);
     let not_carried = folder.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
+    usage::mark(&not_carried);
     if !not_carried.exists() {
         if offline {
             return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });

@@ -16,7 +16,7 @@ use super::work::Kept;
 use super::{PROGRAM_VARIABLE, response};
 use crate::sys::env::Environment;
 use crate::sys::process::Command;
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 
 /// The hidden command, by which the programs know that they are called as this linker.
 pub(super) const COMMAND: &str = "__lld";
@@ -67,6 +67,7 @@ const KEPT: &[&str] = &["-O0", "-O1", "-O2", "-gc-sections", "-gdb-index"];
 pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) -> io::Result<PathBuf> {
     let hash = Sha256::digest(format!("{FORMAT}\0{}\0{triple}", lld.display()));
     let folder = cache.join("wrappers").join(&hex::encode(hash)[..16]);
+    usage::mark(&folder);
     store::folder(&folder)?;
     // By this name rustc knows how to speak to it.
     let path = folder.join("rust-lld");

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Target, Variant};
 use crate::sys::env::Environment;
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 
@@ -183,6 +183,9 @@ impl Wrapper {
         let hash = hex::encode(Sha256::digest(&document));
         let folder = cache.join("wrappers").join(&hash[..16]);
         let empty = folder.join("empty");
+        // What zig compiles is used by whatever calls this.
+        usage::mark(&spec.cache);
+        usage::mark(&folder);
         store::folder(&empty)?;
         let path = folder.join("spec.json");
         write_if_different(&path, &document, 0o644)?;

@@ -19,7 +19,7 @@ use super::PROGRAM_VARIABLE;
 use crate::compile::processor;
 use crate::sys::env::Environment;
 use crate::sys::process::{Command, ProcessError};
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 
 /// The hidden command, by which the programs know that they are called as rustc.
 pub(super) const COMMAND: &str = "__rustc";
@@ -44,6 +44,7 @@ pub(crate) struct Rustc {
 /// scripts which ask to be run again for another `RUSTC` are not.
 pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
     let folder = cache.join("wrappers").join("rustc");
+    usage::mark(&folder);
     store::folder(&folder)?;
     // sccache knows rustc by its name.
     let path = folder.join("rustc");

@@ -28,7 +28,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
-use crate::sys::{fs, store};
+use crate::sys::{fs, store, usage};
 use data::ZigData;
 
 /// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
@@ -469,6 +469,7 @@ fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig,
 /// The zig in the cache as its marker has it.
 fn marked(request: &ZigRequest<'_>) -> Result<Zig, WayError> {
     let folder = folder(request);
+    usage::mark(&folder);
     // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
     match store::read(&folder.join(MARKER), LARGEST_MARKER)? {
         Some(text)

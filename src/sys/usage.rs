@@ -1,0 +1,213 @@
+//! When something in the cache was last used, and who may remove it.
+//!
+//! The mark of use is the time of modification: of a file, or of the directory that stands for all that is in it. Access times
+//! would not do, since most machines do not keep them. A run leaves its mark before it looks whether something is there, under a shared
+//! lock of the directory that holds it; pruning takes that lock alone while it looks at a mark and renames what it
+//! marks. So a run either finds nothing, or what it finds stays.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+
+use super::fs::{self, Lock};
+use super::{clock, store};
+
+/// How long pruning waits for those who leave their marks, which takes no time.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The directories that this process keeps locked, since it uses what is in them and may not mark it.
+static KEPT: Mutex<Vec<(PathBuf, std::fs::File)>> = Mutex::new(Vec::new());
+
+/// Marks a file or directory of the cache as used now, if it is there. To be called before it is looked at.
+///
+/// Whoever may read a cache and not write to it leaves no mark. The directory stays locked then until the process ends, so that
+/// nothing in it is removed.
+pub fn mark(path: &Path) {
+    mark_under(path, path.parent().unwrap_or(path));
+}
+
+/// The same for a directory whose parent others lock alone for a while.
+pub fn mark_directory(path: &Path) {
+    mark_under(path, path);
+}
+
+fn mark_under(path: &Path, gate: &Path) {
+    // Without a directory there is nothing in it.
+    let Ok(lock) = std::fs::File::open(gate) else { return };
+    // Where a file system knows no locks, nothing is pruned beside a run.
+    lock.lock_shared().ok();
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let same = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: same, last_modification: now };
+    match utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(_) => {
+            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+            if !kept.iter().any(|(known, _)| known == gate) {
+                kept.push((gate.to_owned(), lock));
+            }
+        }
+    }
+}
+
+/// When something was last used or written: seconds since 1970, and nanoseconds after that second. `None` if it is not there.
+pub fn last_used(path: &Path) -> io::Result<Option<(i64, i64)>> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.mtime(), metadata.mtime_nsec()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks a directory alone against those who leave marks in it; `None` if somebody keeps it locked.
+pub fn gate(directory: &Path) -> io::Result<Option<Lock>> {
+    let since = clock::Instant::now();
+    loop {
+        match fs::try_lock(directory)? {
+            None if since.elapsed() < PATIENCE => clock::sleep(LOOK),
+            result => return Ok(result),
+        }
+    }
+}
+
+/// The cache, held by whoever removes something from it.
+#[derive(Debug)]
+pub struct Hold {
+    file: std::fs::File,
+    alone: bool,
+}
+
+impl Hold {
+    /// Holds a cache that is there: alone if nobody else uses it now, and then nobody begins to before this is dropped or
+    /// [shared](Self::share).
+    pub fn take(cache: &Path) -> io::Result<Self> {
+        store::check(cache)?;
+        let file = fs::File::open(cache)?.into_parts().0;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file, alone: true }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                // Another one that removes something is soon done.
+                file.lock_shared()?;
+                Ok(Self { file, alone: false })
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// True if nobody else uses the cache.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Lets others use it again.
+    pub fn share(&mut self) {
+        self.alone = false;
+        // Where this fails it is not held any more, which those who come do not mind.
+        self.file.lock_shared().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes it look as if it had last been used so many seconds ago.
+    fn age(path: &Path, seconds: i64) {
+        fs::set_modified(&fs::File::open(path).unwrap(), clock::unix_now() - seconds, 0).unwrap();
+    }
+
+    #[test]
+    fn a_mark_is_the_time_of_modification() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, directory) = (folder.path().join("file"), folder.path().join("directory"));
+        fs::write_atomic(&file, b"x", 0o444).unwrap();
+        fs::create_dir(&directory).unwrap();
+        for path in [&file, &directory] {
+            age(path, 100_000);
+            assert!(last_used(path).unwrap().unwrap().0 < clock::unix_now() - 99_000);
+            mark(path);
+            assert!(last_used(path).unwrap().unwrap().0 >= clock::unix_now() - 60, "{}", path.display());
+        }
+        // What is not there is not made.
+        mark(&folder.path().join("none"));
+        mark(&folder.path().join("none/none"));
+        assert_eq!(last_used(&folder.path().join("none")).unwrap(), None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        // Nobody has it locked afterwards.
+        assert!(gate(folder.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_may_not_mark_keeps_the_directory_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        // What cannot be marked even by root: a name too long for a file.
+        mark(&directory.join("x".repeat(300)));
+        assert!(gate(&directory).unwrap().is_none());
+        KEPT.lock().unwrap().retain(|(path, _)| *path != directory);
+        assert!(gate(&directory).unwrap().is_some());
+    }
+
+    /// What is marked before it is looked at stays, however often others remove what is old.
+    #[test]
+    fn nothing_is_removed_between_mark_and_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, trash) = (folder.path().join("kind/file"), folder.path().join("trash"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::create_dir(&trash).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let mut found = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+                    let Some(_gate) = gate(file.parent().unwrap()).unwrap() else { continue };
+                    if let Some((used, _)) = last_used(&file).unwrap()
+                        && used < clock::unix_now() - 1000
+                    {
+                        fs::rename(&file, trash.join("x")).unwrap();
+                    }
+                }
+            });
+            for _ in 0..100 {
+                fs::write_atomic(&file, b"x", 0o644).unwrap();
+                // Gone already by chance, since this looks old.
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&file)
+                    .and_then(|file| fs::set_modified(&file, 1, 0))
+                    .unwrap();
+                mark(&file);
+                if file.exists() {
+                    found += 1;
+                    clock::sleep(Duration::from_micros(200));
+                    assert!(file.exists(), "it was removed while it was used");
+                }
+            }
+            ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        assert!(found > 0);
+    }
+
+    #[test]
+    fn a_cache_is_held_alone_or_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        store::folder(&cache).unwrap();
+        let mut first = Hold::take(&cache).unwrap();
+        assert!(first.is_alone());
+        first.share();
+        let second = Hold::take(&cache).unwrap();
+        assert!(!first.is_alone() && !second.is_alone());
+        drop((first, second));
+        // A run has it open until it ends.
+        store::open(&cache).unwrap();
+        assert!(!Hold::take(&cache).unwrap().is_alone());
+    }
+}
