@@ -20,6 +20,7 @@
 //! | [`transport`] | images that are there already: copied, looked at, merged |
 //! | [`verify`] | whether any image is what it says, and runs |
 //! | [`repro`] | whether a project builds to the same image again |
+//! | [`cache`] | what is kept between runs, how much of it there is, and what goes |
 //! | [`build`], [`report`], [`cli`] | who coordinates, who tells, who asks |
 //! | [`platform`], [`catalog`], [`error`], [`sys`] | what all use |
 //!
@@ -30,6 +31,7 @@
 pub mod archive;
 pub mod base;
 pub mod build;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod compile;

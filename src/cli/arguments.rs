@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::cache::CacheCommand;
 use super::images::{CopyOptions, InspectOptions, ListImages, PullOptions, PushOptions, TagOptions};
 use super::manifests::{ApplyOptions, ResolveOptions};
 use super::matrix::MatrixOptions;
@@ -152,6 +153,9 @@ pub(super) enum Command {
     /// Find, install and list toolchains
     #[command(subcommand)]
     Toolchain(ToolchainCommand),
+    /// Show what is cached between runs, and remove what is not needed
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Check the machine: what is there, what is missing, what to do about it
     Doctor {
         #[command(flatten)]
@@ -242,6 +246,7 @@ impl Command {
             Self::Toolchain(ToolchainCommand::Install { limit, .. }) => ("`xbuild toolchain install`", limit),
             Self::Toolchain(ToolchainCommand::List(_)) => return Some(("`xbuild toolchain list`", None)),
             Self::Toolchain(ToolchainCommand::Path { .. }) => return Some(("`xbuild toolchain path`", None)),
+            Self::Cache(command) => return Some((command.name(), None)),
             Self::Doctor { limit } => ("`xbuild doctor`", limit),
             Self::Build(_)
             | Self::Plan(_)

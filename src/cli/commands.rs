@@ -9,7 +9,7 @@ use super::arguments::{Arguments, BuildOptions, Command, LockOptions, PlanOption
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use super::view::{self, View, print, shown_reference};
-use super::{CliError, Failure, diagnose, images, manifests, matrix, merge, show};
+use super::{CliError, Failure, cache, diagnose, images, manifests, matrix, merge, show};
 use crate::build::{self, Update};
 use crate::catalog::{Libc, Target};
 use crate::config;
@@ -66,6 +66,7 @@ pub(super) fn run(
             let offline = matches!(command, ToolchainCommand::Install { offline: true, .. });
             diagnose::toolchain(command, &context.machine(offline)?, environment, view, cancel)
         }
+        Command::Cache(command) => cache::cache(&context, command),
         Command::Doctor { .. } => diagnose::doctor(&context.machine(false)?, environment, view, cancel),
         Command::Verify(options) => verify(&context, options),
         Command::Repro(options) => repro(&context, options),

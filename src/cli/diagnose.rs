@@ -10,6 +10,7 @@ use super::arguments::{ListOptions, ToolchainCommand, ToolchainName};
 use super::commands::json_text;
 use super::view::{View, print};
 use crate::base::apt::{self, Network, ReleaseRequest};
+use crate::cache::CacheError;
 use crate::debian::{self, Dated, apt_conf};
 use crate::error::{Explain, io_hint};
 use crate::facts::{ReleaseFacts, release_lines};
@@ -52,6 +53,8 @@ pub(super) fn toolchain(
             Ok(print(&text)?)
         }
         ToolchainCommand::Install { name: ToolchainName::Zig, .. } => {
+            // So that nobody removes from it meanwhile.
+            store::open(&machine.cache).map_err(CacheError::from)?;
             let zig = zig::provide(&request, &Client::new(machine.offline), cancel, view.reporter())?;
             view.finish();
             Ok(print(&format!("{}\n", zig.program.display()))?)

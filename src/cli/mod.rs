@@ -4,6 +4,7 @@
 //! reference with its digest, a list, a script. Everything else, JSON progress included, goes to standard error.
 
 mod arguments;
+mod cache;
 mod commands;
 mod diagnose;
 mod images;

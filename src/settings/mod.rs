@@ -44,7 +44,7 @@ pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;
 pub use output::{Output, OutputKind, Sink};
-pub use resolve::{Host, resolve, resolve_machine, resolve_timeout};
+pub use resolve::{Host, resolve, resolve_age, resolve_machine, resolve_most, resolve_timeout};
 
 pub use origin::{Location, Origin, Sourced};
 

@@ -139,6 +139,16 @@ pub fn resolve_timeout(
     sources.total_timeout(flag)
 }
 
+/// How long ago something was, as an option says it: `30d`.
+pub fn resolve_age(option: &'static str, text: &str) -> Result<Duration, Error> {
+    values::age(text).map_err(|problem| problem.at(&Origin::Flag(option)))
+}
+
+/// The most bytes that something may have, as an option says it: `5GB`.
+pub fn resolve_most(option: &'static str, text: &str) -> Result<u64, Error> {
+    values::most(text).map_err(|problem| problem.at(&Origin::Flag(option)))
+}
+
 /// What belongs to the machine, for commands that need no project.
 pub fn resolve_machine(
     offline: bool,

@@ -155,24 +155,47 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
         .ok_or_else(|| form("a time span", text, "write it with its unit: `90s`, `45m`, `1h 30m`"))
 }
 
+/// How long ago something was, in days of 24 hours and shorter spans: `30d`, `2w`, `12h`.
+pub(super) fn age(text: &str) -> Result<Duration, Problem> {
+    let parsed = text.parse::<jiff::Span>().ok();
+    let parsed = parsed.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    parsed
+        .and_then(|span| Duration::try_from(span).ok())
+        .ok_or_else(|| form("a time span", text, "write it with its unit: `30d`, `2w`, `12h`"))
+}
+
+/// The most bytes that something may have: `5GB`, `500 MiB`, `0`.
+pub(super) fn most(text: &str) -> Result<u64, Problem> {
+    if text.trim() == "0" {
+        return Ok(0);
+    }
+    bytes(text).ok_or_else(|| form("a size", text, "write it with its unit: `5GB`, `500MiB`"))
+}
+
 /// A number of bytes with its unit, as programs that have such a limit write it: `5MB`, `1 MiB`, `100m`.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
+    // Less is no limit that anybody has, and would take a request for every word of a blob.
+    let least = |size: &u64| *size >= 16 << 10;
+    bytes(text)
+        .filter(least)
+        .ok_or_else(|| form("a size", text, "write it with its unit, 16 KiB or more: `5MB`, `64MiB`"))
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "kb" => Some(1_000),
         "mb" => Some(1_000_000),
         "gb" => Some(1_000_000_000),
+        "tb" => Some(1_000_000_000_000),
         "k" | "kib" => Some(1 << 10),
         "m" | "mib" => Some(1 << 20),
         "g" | "gib" => Some(1 << 30),
+        "t" | "tib" => Some(1 << 40),
         _ => None,
     };
-    // Less is no limit that anybody has, and would take a request for every word of a blob.
-    let least = |size: &u64| *size >= 16 << 10;
-    let size = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    size.filter(least)
-        .ok_or_else(|| form("a size", text, "write it with its unit, 16 KiB or more: `5MB`, `64MiB`"))
+    number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor))
 }
 
 /// How layers are compressed: `gzip`, `zstd:9`, `none`.

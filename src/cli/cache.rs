@@ -1,0 +1,344 @@
+//! `xbuild cache`: what is kept between runs, how much of it there is, and what goes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::Failure;
+use super::arguments::ListOptions;
+use super::commands::{Context, json_text};
+use super::view::print;
+use crate::cache::{
+    self, DEFAULT_AGE, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY, Task,
+};
+use crate::report::style::{counted, size};
+use crate::report::{Event, Level, Reporter};
+use crate::settings;
+
+/// `xbuild cache …`.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// List what is cached: what each kind is for, its size, and when it was last used
+    List(ListOptions),
+    /// Print how many bytes are cached, in all and by kind
+    Size(ListOptions),
+    /// Remove what was not used for long, then what was used the longest ago until the rest fits
+    #[command(after_help = "\
+It may run beside builds: what they use stays. Without --older-than and --max-size, what was not used for
+30 days goes. The newest releases seen stay in any case: they guard against older ones.
+
+Examples:
+  xbuild cache prune --dry-run
+  xbuild cache prune --older-than 7d --max-size 5GB")]
+    Prune(PruneOptions),
+    /// Remove everything, or the kinds that are named
+    #[command(after_help = "\
+Kinds are those of `xbuild cache list`; `debian` means all below it but the newest releases seen. What a
+running build uses stays.
+
+Examples:
+  xbuild cache clean
+  xbuild cache clean zig-2 registry")]
+    Clean(CleanOptions),
+}
+
+impl CacheCommand {
+    /// For messages about its time limit.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::List(_) => "`xbuild cache list`",
+            Self::Size(_) => "`xbuild cache size`",
+            Self::Prune(_) => "`xbuild cache prune`",
+            Self::Clean(_) => "`xbuild cache clean`",
+        }
+    }
+}
+
+/// `xbuild cache prune`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct PruneOptions {
+    /// Remove what was not used for this long: 30d, 2w, 12h
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<String>,
+    /// Then remove what was used the longest ago, until the cache has at most this size: 5GB, 500MiB
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<String>,
+    #[command(flatten)]
+    show: ShowOptions,
+}
+
+/// `xbuild cache clean`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CleanOptions {
+    /// The kinds to remove, as `xbuild cache list` names them [default: everything]
+    #[arg(value_name = "KIND")]
+    kinds: Vec<String>,
+    #[command(flatten)]
+    show: ShowOptions,
+}
+
+/// What commands that remove have in common.
+#[derive(Clone, Copy, Debug, Args)]
+struct ShowOptions {
+    /// Only show what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON, with every path
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `xbuild cache …`.
+pub(super) fn cache(context: &Context<'_>, command: &CacheCommand) -> Result<(), Failure> {
+    let path = context.machine(false)?.cache;
+    match command {
+        CacheCommand::List(ListOptions { json }) => {
+            let list = List::of(&path, &cache::survey(&path, context.cancel)?);
+            Ok(print(&if *json { json_text(&list) } else { list.table() })?)
+        }
+        CacheCommand::Size(ListOptions { json }) => {
+            let size = Size::of(&List::of(&path, &cache::survey(&path, context.cancel)?));
+            Ok(print(&if *json { json_text(&size) } else { size.table() })?)
+        }
+        CacheCommand::Prune(options) => remove(context, &path, &options.task()?, options.show),
+        CacheCommand::Clean(CleanOptions { kinds, show }) => {
+            remove(context, &path, &Task::Clean(Selection::named(kinds)?), *show)
+        }
+    }
+}
+
+impl PruneOptions {
+    fn task(&self) -> Result<Task, settings::Error> {
+        let older_than = self.older_than.as_deref();
+        let older_than = older_than.map(|text| settings::resolve_age("--older-than", text)).transpose()?;
+        let max_size = self.max_size.as_deref();
+        let max_size = max_size.map(|text| settings::resolve_most("--max-size", text)).transpose()?;
+        let older_than = older_than.or(max_size.is_none().then_some(DEFAULT_AGE));
+        Ok(Task::Prune { older_than, max_size })
+    }
+}
+
+/// A kind in `xbuild cache list`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    /// Its name, which is its directory below the cache.
+    kind: &'static str,
+    /// What it is for.
+    purpose: &'static str,
+    /// How many things are in it that are kept and removed as a whole.
+    entries: usize,
+    /// The sum of the lengths of their files.
+    bytes: u64,
+    /// When one of them was last used, or written; `None` if there is none.
+    last_used: Option<String>,
+    /// Whether pruning removes them: `by-age`, `always` or `never`.
+    pruned: &'static str,
+}
+
+/// What `xbuild cache list --json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct List {
+    /// The cache's directory, which need not exist.
+    path: String,
+    /// The sum of the kinds' bytes.
+    bytes: u64,
+    kinds: Vec<Row>,
+    /// Paths below the cache that are not xbuild's, or a newer version's. They are not counted and never removed.
+    unknown: Vec<String>,
+    /// The same of kinds that are links to elsewhere.
+    links: Vec<String>,
+}
+
+impl List {
+    fn of(path: &Path, survey: &Survey) -> Self {
+        let row = |kind: &'static str, purpose: &'static str, pruned: &'static str| {
+            let entries = survey.entries.iter();
+            let entries = entries.filter(|entry| entry.kind.map_or(TEMPORARY, |kind| kind.name) == kind);
+            let (mut count, mut bytes, mut last) = (0, 0, None);
+            for entry in entries {
+                count += 1;
+                bytes += entry.bytes;
+                last = last.max(Some(entry.last_used()));
+            }
+            (count > 0).then(|| Row {
+                kind,
+                purpose,
+                entries: count,
+                bytes,
+                last_used: last.and_then(moment),
+                pruned,
+            })
+        };
+        let pruned = |pruning: Pruning| match pruning {
+            Pruning::ByAge => "by-age",
+            Pruning::Obsolete => "always",
+            Pruning::Never => "never",
+        };
+        let mut kinds: Vec<Row> =
+            KINDS.iter().filter_map(|kind| row(kind.name, kind.purpose, pruned(kind.pruning))).collect();
+        kinds.extend(row(TEMPORARY, "what runs make or lock, or have left behind", "always"));
+        Self {
+            path: path.display().to_string(),
+            bytes: kinds.iter().map(|row| row.bytes).sum(),
+            kinds,
+            unknown: survey.unknown.iter().map(|path| path.display().to_string()).collect(),
+            links: survey.links.iter().map(|(_, path)| path.display().to_string()).collect(),
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        writeln!(text, "{:<20} {:>9} {:>7} {:<10} {}", "KIND", "SIZE", "ENTRIES", "LAST USED", "WHAT FOR")
+            .ok();
+        for row in &self.kinds {
+            let used = row.last_used.as_deref().and_then(|used| used.get(..10)).unwrap_or("-");
+            let (name, bytes) = (row.kind, size(row.bytes));
+            writeln!(text, "{name:<20} {bytes:>9} {:>7} {used:<10} {}", row.entries, row.purpose).ok();
+        }
+        for path in &self.unknown {
+            writeln!(text, "{path:<20} {:>9} {:>7} {:<10} not xbuild's: never removed", "-", "-", "-").ok();
+        }
+        for path in &self.links {
+            writeln!(text, "{path:<20} {:>9} {:>7} {:<10} a link: not followed", "-", "-", "-").ok();
+        }
+        writeln!(text, "{:<20} {:>9} {:>7} {:<10} {}", "all", size(self.bytes), "", "", self.path).ok();
+        text
+    }
+}
+
+/// What `xbuild cache size --json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Size {
+    /// The cache's directory, which need not exist.
+    path: String,
+    /// The sum of the kinds' bytes.
+    bytes: u64,
+    /// The bytes by kind.
+    kinds: BTreeMap<&'static str, u64>,
+}
+
+impl Size {
+    fn of(list: &List) -> Self {
+        let kinds = list.kinds.iter().map(|row| (row.kind, row.bytes)).collect();
+        Self { path: list.path.clone(), bytes: list.bytes, kinds }
+    }
+
+    fn table(&self) -> String {
+        let mut text = String::new();
+        for (kind, bytes) in &self.kinds {
+            writeln!(text, "{bytes:>14} {kind}").ok();
+        }
+        writeln!(text, "{:>14} {}", self.bytes, self.path).ok();
+        text
+    }
+}
+
+/// A moment as RFC 3339 has it.
+fn moment(seconds: i64) -> Option<String> {
+    jiff::Timestamp::from_second(seconds).ok().map(|moment| moment.to_string())
+}
+
+/// What `xbuild cache prune --json` and `xbuild cache clean --json` print.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Done<'a> {
+    /// The cache's directory, which need not exist.
+    path: String,
+    /// True if nothing was removed.
+    dry_run: bool,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+fn remove(context: &Context<'_>, path: &Path, task: &Task, show: ShowOptions) -> Result<(), Failure> {
+    let ShowOptions { dry_run, json } = show;
+    let outcome = cache::run(path, task, dry_run, context.cancel)?;
+    let reporter = context.view.reporter();
+    tell_kept(&outcome.kept, reporter);
+    if task.removes_guard() && !outcome.removed.is_empty() {
+        note(
+            reporter,
+            Level::Info,
+            "the newest releases seen go, too: the next release is taken as it is served, even if it is an older one"
+                .into(),
+        );
+    }
+    if let Task::Prune { max_size: Some(most), .. } = task
+        && outcome.left > *most
+    {
+        let text = format!(
+            "{} are left, which is more than {}: what stays is in use or is never pruned",
+            size(outcome.left),
+            size(*most)
+        );
+        note(reporter, Level::Warning, text);
+    }
+    context.view.finish();
+    let done = Done { path: path.display().to_string(), dry_run, outcome: &outcome };
+    Ok(print(&if json { json_text(&done) } else { done.table() })?)
+}
+
+fn note(reporter: &dyn Reporter, level: Level, text: String) {
+    reporter.report(Event::Note { level, platform: None, text });
+}
+
+/// Says what stays that would go otherwise, a line for each reason and kind.
+fn tell_kept(kept: &[Kept], reporter: &dyn Reporter) {
+    let mut groups: BTreeMap<(KeptFor, &str), Vec<&Kept>> = BTreeMap::new();
+    for one in kept {
+        groups.entry((one.reason, one.kind)).or_default().push(one);
+    }
+    for ((reason, kind), group) in groups {
+        let count = group.len();
+        let (level, why) = match reason {
+            KeptFor::InUse => (
+                Level::Info,
+                "another run uses the cache, and may use this; run it again when that has ended",
+            ),
+            KeptFor::Locked => (Level::Info, "another run has it locked; run it again when that has ended"),
+            KeptFor::Link => (Level::Warning, "it is a link, which is not followed"),
+            KeptFor::Guard => (
+                Level::Detail,
+                "it guards against releases that are older than one that was seen; `xbuild cache clean` removes it, too",
+            ),
+        };
+        let entries = if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+        note(reporter, level, format!("{kind}: {entries} kept: {why}"));
+    }
+}
+
+impl Done<'_> {
+    fn table(&self) -> String {
+        let mut kinds: BTreeMap<(&str, Reason), (usize, u64)> = BTreeMap::new();
+        for one in &self.outcome.removed {
+            let sum = kinds.entry((one.kind, one.reason)).or_default();
+            *sum = (sum.0 + 1, sum.1 + one.bytes);
+        }
+        let mut text = String::new();
+        if !kinds.is_empty() {
+            writeln!(text, "{:<20} {:>9} {:>7} {}", "KIND", "SIZE", "ENTRIES", "WHY").ok();
+        }
+        for ((kind, reason), (count, bytes)) in &kinds {
+            let why = match reason {
+                Reason::Unused => "not used for long",
+                Reason::Size => "used the longest ago",
+                Reason::Obsolete => "no xbuild of this version reads it",
+                Reason::Left => "left by a run that was killed",
+                Reason::Asked => "asked for",
+            };
+            writeln!(text, "{kind:<20} {:>9} {count:>7} {why}", size(*bytes)).ok();
+        }
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        let Outcome { removed, freed, left, .. } = self.outcome;
+        let entries = counted(removed.len(), "entry").replace("entrys", "entries");
+        writeln!(text, "{verb} {entries}, {}; {} left in {}", size(*freed), size(*left), self.path).ok();
+        text
+    }
+}
