@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Reason::{Left, Size, Unused};
 use super::choose::{Choice, choose};
 use super::*;
 use crate::error::{ExitCode, Explain};
@@ -276,7 +277,7 @@ fn what_is_locked_stays() {
 fn links_are_not_followed() {
     let (cache, elsewhere) = (Cache::full(), tempfile::tempdir().unwrap());
     fs::write_atomic(&elsewhere.path().join("precious"), b"x", 0o644).unwrap();
-    fs::create_dir(&elsewhere.path().join("packages")).unwrap();
+    fs::create_dir(elsewhere.path().join("packages")).unwrap();
     fs::write_atomic(&elsewhere.path().join("packages/precious"), b"x", 0o644).unwrap();
     for path in ["rootfs", "debian", "zig"] {
         fs::remove_dir_all(cache.path.join(path)).unwrap();
@@ -344,7 +345,6 @@ fn a_choice_is_by_age_then_by_size() {
     ];
     let chosen = |task: &Task, alone| choose(&entries, task, now, alone);
     let removed = |choice: &Choice| choice.remove.clone();
-    use Reason::{Left, Size, Unused};
     assert_eq!(removed(&chosen(&prune(Some(30), None), true)), [(0, Unused), (6, Left)]);
     assert_eq!(removed(&chosen(&prune(Some(30), Some(30)), true)), [(0, Unused), (6, Left), (1, Size)]);
     assert_eq!(

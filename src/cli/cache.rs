@@ -27,8 +27,8 @@ pub(super) enum CacheCommand {
     Size(ListOptions),
     /// Remove what was not used for long, then what was used the longest ago until the rest fits
     #[command(after_help = "\
-It may run beside builds: what they use stays. Without --older-than and --max-size, what was not used for
-30 days goes. The newest releases seen stay in any case: they guard against older ones.
+It may run beside builds: what they use stays. Without --older-than and --max-size, what was not
+used for 30 days goes. The newest releases seen stay in any case: they guard against older ones.
 
 Examples:
   xbuild cache prune --dry-run
@@ -36,8 +36,8 @@ Examples:
     Prune(PruneOptions),
     /// Remove everything, or the kinds that are named
     #[command(after_help = "\
-Kinds are those of `xbuild cache list`; `debian` means all below it but the newest releases seen. What a
-running build uses stays.
+Kinds are those of `xbuild cache list`; `debian` means all below it but the newest releases seen.
+What a running build uses stays.
 
 Examples:
   xbuild cache clean
@@ -194,8 +194,7 @@ impl List {
     fn table(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        writeln!(text, "{:<20} {:>9} {:>7} {:<10} {}", "KIND", "SIZE", "ENTRIES", "LAST USED", "WHAT FOR")
-            .ok();
+        writeln!(text, "{:<20} {:>9} {:>7} {:<10} WHAT FOR", "KIND", "SIZE", "ENTRIES", "LAST USED").ok();
         for row in &self.kinds {
             let used = row.last_used.as_deref().and_then(|used| used.get(..10)).unwrap_or("-");
             let (name, bytes) = (row.kind, size(row.bytes));
@@ -323,14 +322,14 @@ impl Done<'_> {
         }
         let mut text = String::new();
         if !kinds.is_empty() {
-            writeln!(text, "{:<20} {:>9} {:>7} {}", "KIND", "SIZE", "ENTRIES", "WHY").ok();
+            writeln!(text, "{:<20} {:>9} {:>7} WHY", "KIND", "SIZE", "ENTRIES").ok();
         }
         for ((kind, reason), (count, bytes)) in &kinds {
             let why = match reason {
                 Reason::Unused => "not used for long",
                 Reason::Size => "used the longest ago",
                 Reason::Obsolete => "no xbuild of this version reads it",
-                Reason::Left => "left by a run that was killed",
+                Reason::Left => "left behind by runs that have ended",
                 Reason::Asked => "asked for",
             };
             writeln!(text, "{kind:<20} {:>9} {count:>7} {why}", size(*bytes)).ok();

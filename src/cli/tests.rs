@@ -119,6 +119,7 @@ fn help_reads_well() {
     assert_data_eq!(help(&[], "-h"), file!["snapshots/xbuild-short.txt"].raw());
     assert_data_eq!(help(&["build"], "--help"), file!["snapshots/build.txt"].raw());
     assert_data_eq!(help(&["plan"], "-h"), file!["snapshots/plan-short.txt"].raw());
+    assert_data_eq!(help(&["cache", "prune"], "-h"), file!["snapshots/cache-prune-short.txt"].raw());
     assert_data_eq!(help(&["copy"], "-h"), file!["snapshots/copy-short.txt"].raw());
     assert_data_eq!(help(&["index", "create"], "-h"), file!["snapshots/index-create-short.txt"].raw());
     assert_data_eq!(help(&["inspect"], "-h"), file!["snapshots/inspect-short.txt"].raw());

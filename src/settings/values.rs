@@ -402,3 +402,41 @@ pub(super) fn signal(text: &str) -> Result<String, Problem> {
     }
     Err(form("a signal", text, "write its name, `SIGTERM`, or its number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_have_units() {
+        let days = |count: u64| Duration::from_secs(count * 24 * 60 * 60);
+        for (text, span) in [
+            ("30d", days(30)),
+            ("2w", days(14)),
+            ("1w 1d", days(8)),
+            ("36h", Duration::from_secs(36 * 60 * 60)),
+            ("0s", Duration::ZERO),
+            ("PT1H", Duration::from_secs(60 * 60)),
+        ] {
+            assert_eq!(age(text), Ok(span), "{text}");
+        }
+        for text in ["", "30", "d", "-1d", "1 month", "1y", "30d ago", "9999999999w"] {
+            assert!(matches!(age(text), Err(Problem::Form { .. })), "{text}: {:?}", age(text));
+        }
+        for (text, bytes) in [
+            ("0", 0),
+            ("5GB", 5_000_000_000),
+            ("1TB", 1_000_000_000_000),
+            ("2 TiB", 2 << 40),
+            ("1k", 1024),
+            ("500 MiB", 500 << 20),
+        ] {
+            assert_eq!(most(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "5", "GB", "-1GB", "1.5GB", "5 apples", "99999999999TB"] {
+            assert!(matches!(most(text), Err(Problem::Form { .. })), "{text}");
+        }
+        // A part of a blob is no smaller than this.
+        assert!(size("15KiB").is_err() && size("0").is_err() && size("16KiB").is_ok());
+    }
+}

@@ -6,6 +6,7 @@ mod action;
 mod bad_input;
 mod bases;
 mod buildx;
+mod cache_commands;
 mod caches;
 mod cargo_projects;
 mod client_certificates;
