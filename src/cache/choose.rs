@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::survey::Entry;
 use super::{Pruning, Task};
 
-/// A day, in seconds. While others use the cache, what was used within a day stays: no run takes longer.
+/// A day, in seconds. While others use the cache, what was used within a day stays: longer than any build is expected to take.
 pub const DAY: i64 = 24 * 60 * 60;
 /// What was not used for this long is pruned where nothing else is asked for.
 pub const DEFAULT_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -1,6 +1,7 @@
 //! What is found, what goes and what stays.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Reason::{Left, Size, Unused};
@@ -271,6 +272,40 @@ fn what_is_locked_stays() {
     assert!(outcome.kept.iter().all(|kept| kept.reason == KeptFor::Locked), "{:?}", outcome.kept);
     drop(locks);
     assert_eq!(cache.run(&prune(Some(1), None)).removed.len(), 4);
+}
+
+/// What a run has marked before it looked at it stays, however often others prune.
+#[test]
+fn what_is_marked_stays_beside_pruning() {
+    let cache = Cache::new();
+    cache.put("rootfs/b", 10);
+    let path = cache.path.join("rootfs/a");
+    let mut user = Hold::take(&cache.path).unwrap();
+    user.share();
+    let (ended, removed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                removed.fetch_add(cache.run(&prune(Some(1), None)).removed.len(), Ordering::SeqCst);
+            }
+        });
+        for round in 0..200 {
+            if !path.exists() {
+                cache.put("rootfs/a", 10);
+            }
+            // Gone already by chance, since this looks old.
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            file.and_then(|file| fs::set_modified(&file, 1, 0)).ok();
+            clock::sleep(Duration::from_micros(round * 10));
+            usage::mark(&path);
+            if path.exists() {
+                clock::sleep(Duration::from_millis(3));
+                assert!(path.exists(), "it was removed while it was used");
+            }
+        }
+        ended.store(true, Ordering::SeqCst);
+    });
+    assert!(removed.into_inner() > 0, "nothing was removed at all");
 }
 
 #[test]

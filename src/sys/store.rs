@@ -202,7 +202,11 @@ fn tidy(folder: &Path, depth: usize) {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if name.starts_with(TEMPORARY) {
             if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.ok();
-        } else if is_folder && depth < DEEPEST && !name.starts_with("zig-") && !is_zigs_own(folder) {
+        } else if is_folder
+            && depth < DEEPEST
+            && !(depth == 1 && name.starts_with("zig-"))
+            && !is_zigs_own(folder)
+        {
             tidy(&path, depth + 1);
         }
     }
@@ -227,9 +231,9 @@ pub fn exists(cache: &Path) -> io::Result<bool> {
     }
 }
 
-/// True for the folder that zig keeps what it has compiled in: hundreds of folders, none of which is ours.
+/// True for the folders that zig keeps what it has compiled in: hundreds of folders, none of which is ours.
 fn is_zigs_own(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name == "zig")
+    folder.file_name().is_some_and(|name| name == "zig" || name == "zig-2")
 }
 
 /// How deep in the cache we make anything: `registry/blobs/sha256`.
@@ -428,9 +432,13 @@ mod tests {
     fn what_killed_runs_have_left_is_removed_unless_somebody_uses_the_cache() {
         let folder_of_test = tempfile::tempdir().unwrap();
         let cache = folder_of_test.path().join("cache");
-        let left =
-            ["bases/x/.xbuild-1", "registry/blobs/sha256/.xbuild-2", "zig/.xbuild-3", "toolchains/.xbuild-4"];
-        let kept = ["bases/x/base-3.json", "zig/o/.xbuild-of-zig", "toolchains/zig-1/.xbuild-of-zig"];
+        let left = [
+            "bases/x/.xbuild-1",
+            "registry/blobs/sha256/.xbuild-2",
+            "zig-2/.xbuild-3",
+            "toolchains/.xbuild-4",
+        ];
+        let kept = ["bases/x/base-3.json", "zig-2/o/.xbuild-of-zig", "toolchains/zig-1/.xbuild-of-zig"];
         let make = || {
             for path in left.iter().chain(&kept) {
                 let path = cache.join(path);
