@@ -274,6 +274,15 @@ fn what_is_locked_stays() {
     assert_eq!(cache.run(&prune(Some(1), None)).removed.len(), 4);
 }
 
+/// Ends what another thread repeats, even where a test fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// What a run has marked before it looked at it stays, however often others prune.
 #[test]
 fn what_is_marked_stays_beside_pruning() {
@@ -289,6 +298,7 @@ fn what_is_marked_stays_beside_pruning() {
                 removed.fetch_add(cache.run(&prune(Some(1), None)).removed.len(), Ordering::SeqCst);
             }
         });
+        let _end = End(&ended);
         for round in 0..200 {
             if !path.exists() {
                 cache.put("rootfs/a", 10);
@@ -303,7 +313,6 @@ fn what_is_marked_stays_beside_pruning() {
                 assert!(path.exists(), "it was removed while it was used");
             }
         }
-        ended.store(true, Ordering::SeqCst);
     });
     assert!(removed.into_inner() > 0, "nothing was removed at all");
 }

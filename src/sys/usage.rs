@@ -155,6 +155,15 @@ mod tests {
         assert!(gate(&directory).unwrap().is_some());
     }
 
+    /// Ends what another thread repeats, even where a test fails.
+    struct End<'a>(&'a std::sync::atomic::AtomicBool);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
     /// What is marked before it is looked at stays, however often others remove what is old.
     #[test]
     fn nothing_is_removed_between_mark_and_use() {
@@ -175,6 +184,7 @@ mod tests {
                     }
                 }
             });
+            let _end = End(&ended);
             for _ in 0..100 {
                 fs::write_atomic(&file, b"x", 0o644).unwrap();
                 // Gone already by chance, since this looks old.
@@ -190,7 +200,6 @@ mod tests {
                     assert!(file.exists(), "it was removed while it was used");
                 }
             }
-            ended.store(true, std::sync::atomic::Ordering::SeqCst);
         });
         assert!(found > 0);
     }

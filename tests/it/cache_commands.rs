@@ -175,6 +175,15 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     assert_eq!(fs::read_dir(&cache).expect("it stays").count(), 0);
 }
 
+/// Ends what another thread repeats, even where a test fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Every build beside which everything is pruned succeeds and gives the same.
 #[test]
 fn pruning_beside_builds_disturbs_none() {
@@ -201,6 +210,7 @@ fn pruning_beside_builds_disturbs_none() {
                 beside.fetch_add(usize::from(in_use), Ordering::SeqCst);
             }
         });
+        let _end = End(&ended);
         for round in 0..4 {
             for (words, digest) in builds.iter().zip(&digests) {
                 // As old as it may be removed beside a run.
@@ -211,7 +221,6 @@ fn pruning_beside_builds_disturbs_none() {
                 assert_eq!(build(words), *digest, "round {round}, {words}");
             }
         }
-        ended.store(true, Ordering::SeqCst);
     });
     let (beside, removed) = (beside.into_inner(), removed.into_inner());
     assert!(beside > 0 && removed > 0, "nothing was pruned beside a build: {beside}, {removed}");
