@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::choose::{Choice, Reason, choose};
 use super::survey::{Entry, Survey, survey, unless_gone, with_suffix};
-use super::{CacheError, Entries, GUARD, KINDS, Kind, Locked, Pruning, TEMPORARY};
+use super::{CacheError, Entries, KINDS, Kind, Locked, Pruning, TEMPORARY};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, Lock, TempDir};
 use crate::sys::usage::{self, Hold};
@@ -63,10 +63,6 @@ impl Selection {
     /// True if something belongs to it.
     pub(super) fn has(&self, entry: &Entry) -> bool {
         entry.kind.map_or(self.temporary, |kind| self.kinds.contains(&kind))
-    }
-
-    fn has_guard(&self) -> bool {
-        self.kinds.iter().any(|kind| kind.name == GUARD)
     }
 }
 
@@ -199,14 +195,6 @@ fn kept(found: &Survey, choice: &Choice, task: &Task) -> Vec<Kept> {
         reason: KeptFor::Link,
     }));
     kept
-}
-
-impl Task {
-    /// True if it removes the records that guard against older releases.
-    #[must_use]
-    pub fn removes_guard(&self) -> bool {
-        matches!(self, Self::Clean(selection) if selection.has_guard())
-    }
 }
 
 /// What became of an entry.

@@ -12,7 +12,8 @@ use super::arguments::ListOptions;
 use super::commands::{Context, json_text};
 use super::view::print;
 use crate::cache::{
-    self, DEFAULT_AGE, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY, Task,
+    self, DEFAULT_AGE, GUARD, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY,
+    Task,
 };
 use crate::report::style::{counted, size};
 use crate::report::{Event, Level, Reporter};
@@ -261,7 +262,7 @@ fn remove(context: &Context<'_>, path: &Path, task: &Task, show: ShowOptions) ->
     let outcome = cache::run(path, task, dry_run, context.cancel)?;
     let reporter = context.view.reporter();
     tell_kept(&outcome.kept, reporter);
-    if task.removes_guard() && !outcome.removed.is_empty() {
+    if outcome.removed.iter().any(|one| one.kind == GUARD) {
         note(
             reporter,
             Level::Info,
