@@ -322,14 +322,12 @@ impl Store {
     fn kept(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, RegistryBaseError> {
         let path = self.path(digest);
         usage::mark(&path);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > crate::oci::MANIFEST_LIMIT || !metadata.is_file() => {
-                return Ok(None);
-            }
-            Ok(metadata) if size.is_some_and(|size| size != metadata.len()) => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(metadata) = fs::unless_missing(fs::metadata(&path))? else { return Ok(None) };
+        if metadata.len() > crate::oci::MANIFEST_LIMIT
+            || !metadata.is_file()
+            || size.is_some_and(|size| size != metadata.len())
+        {
+            return Ok(None);
         }
         let bytes = fs::read(&path)?;
         let mut hasher = digest.algorithm().hasher();

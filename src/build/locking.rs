@@ -376,17 +376,13 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
 
 fn read(path: &Path) -> Result<Option<String>, LockError> {
     let damaged = |reason: &str| LockError::Damaged { path: shown(path), reason: reason.to_owned() };
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(None),
-            std::io::ErrorKind::InvalidData => Err(damaged("it is not UTF-8")),
-            std::io::ErrorKind::FileTooLarge => Err(damaged("it has more than 64 MiB")),
-            std::io::ErrorKind::IsADirectory => Err(damaged("it is a directory and not a file")),
-            std::io::ErrorKind::InvalidInput => Err(damaged("it is a pipe, a socket or a device")),
-            _ => Err(error.into()),
-        },
-    }
+    fs::unless_missing(fs::read_to_string(path)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => damaged("it is not UTF-8"),
+        std::io::ErrorKind::FileTooLarge => damaged("it has more than 64 MiB"),
+        std::io::ErrorKind::IsADirectory => damaged("it is a directory and not a file"),
+        std::io::ErrorKind::InvalidInput => damaged("it is a pipe, a socket or a device"),
+        _ => error.into(),
+    })
 }
 
 fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::choose::{Choice, Reason, choose};
-use super::survey::{Entry, Survey, survey, unless_gone, with_suffix};
+use super::survey::{Entry, Survey, survey, with_suffix};
 use super::{CacheError, Entries, KINDS, Kind, Locked, Pruning, TEMPORARY};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, Lock, TempDir};
@@ -143,7 +143,7 @@ pub fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<
     }
     // Before anything is locked: others need not wait while all is looked at.
     let found = survey(cache, cancel)?;
-    let mut hold = Hold::take(cache)?;
+    let mut hold = if dry_run { Hold::look(cache)? } else { Hold::take(cache)? };
     let choice = choose(&found.entries, task, clock::unix_now(), hold.is_alone());
     outcome.kept = kept(&found, &choice, task);
     let total: u64 = found.entries.iter().map(|entry| entry.bytes).sum();
@@ -171,7 +171,7 @@ pub fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<
         }
         hold.share();
         // A run that began meanwhile may have removed it already.
-        unless_gone(trash.close())?;
+        fs::unless_missing(trash.close())?;
     }
     Ok(outcome)
 }

@@ -178,14 +178,14 @@ impl Look<'_> {
         let mut paths = vec![path.to_owned()];
         while let Some(path) = paths.pop() {
             self.cancel.check()?;
-            let Some(metadata) = unless_gone(fs::symlink_metadata(&path))? else { continue };
+            let Some(metadata) = fs::unless_missing(fs::symlink_metadata(&path))? else { continue };
             if metadata.is_file() {
                 sum += metadata.len();
             } else if metadata.is_dir()
-                && let Some(entries) = unless_gone(fs::read_dir(&path))?
+                && let Some(entries) = fs::unless_missing(fs::read_dir(&path))?
             {
                 for entry in entries {
-                    paths.extend(unless_gone(entry)?.map(|entry| entry.path()));
+                    paths.extend(fs::unless_missing(entry)?.map(|entry| entry.path()));
                 }
             }
         }
@@ -194,14 +194,14 @@ impl Look<'_> {
 
     /// What is beside the kinds: what runs make, and what nobody knows.
     fn others(&self, parent: &Path, survey: &mut Survey) -> Result<(), CacheError> {
-        let metadata = unless_gone(fs::symlink_metadata(self.cache.join(parent)))?;
+        let metadata = fs::unless_missing(fs::symlink_metadata(self.cache.join(parent)))?;
         if !parent.as_os_str().is_empty() && !metadata.is_some_and(|metadata| metadata.is_dir()) {
             return Ok(());
         }
         for name in self.names(parent)? {
             let path = parent.join(&name);
             let is_known = KINDS.iter().any(|kind| Path::new(kind.name).starts_with(&path));
-            if is_known {
+            if is_known || path == Path::new(store::USAGE) {
                 continue;
             }
             if store::is_temporary(&name) {
@@ -216,23 +216,14 @@ impl Look<'_> {
     /// The names in a directory of the cache, sorted. Those that are no text are not ours.
     fn names(&self, directory: &Path) -> Result<Vec<String>, CacheError> {
         self.cancel.check()?;
-        let Some(entries) = unless_gone(fs::read_dir(self.cache.join(directory)))? else {
+        let Some(entries) = fs::unless_missing(fs::read_dir(self.cache.join(directory)))? else {
             return Ok(Vec::new());
         };
         let mut names = Vec::new();
         for entry in entries {
-            names.extend(unless_gone(entry)?.and_then(|entry| entry.file_name().into_string().ok()));
+            names.extend(fs::unless_missing(entry)?.and_then(|entry| entry.file_name().into_string().ok()));
         }
         names.sort_unstable();
         Ok(names)
-    }
-}
-
-/// Somebody else may remove what is looked at.
-pub(super) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

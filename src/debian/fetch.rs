@@ -366,10 +366,6 @@ impl Access<'_> {
 /// A file's bytes if it exists and has this digest.
 fn read_verified(path: &Path, sha256: &[u8; 32]) -> io::Result<Option<Vec<u8>>> {
     usage::mark(path);
-    match fs::read(path) {
-        Ok(bytes) if Sha256::digest(&bytes)[..] == sha256[..] => Ok(Some(bytes)),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let bytes = fs::unless_missing(fs::read(path))?;
+    Ok(bytes.filter(|bytes| Sha256::digest(bytes)[..] == sha256[..]))
 }

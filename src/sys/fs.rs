@@ -3,7 +3,6 @@
 //! A file is never created under its final name. It is written beside it and renamed, so that a reader or
 //! a kill at any moment sees the old file or the new one.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +10,29 @@ use std::time::Duration;
 
 pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 pub use fs_err::{
-    File, OpenOptions, canonicalize, copy, create_dir, hard_link, metadata, read_dir, read_link,
-    remove_dir, remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
+    File, OpenOptions, canonicalize, copy, create_dir, hard_link, metadata, read_dir, read_link, remove_dir,
+    remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
 pub use std::fs::Permissions;
 pub use std::os::unix::fs::{MetadataExt, PermissionsExt};
 pub use tempfile::{NamedTempFile, TempDir};
 
-use super::cancel::{Cancel, Cancelled};
+pub use super::locks::{Lock, LockError, lock, try_lock};
+
+use super::cancel::Cancel;
 
 /// The most bytes that a file may have which is read as a whole: a program with all its debugging information has less.
 const LARGEST: u64 = 4 << 30;
 /// The most bytes that a text may have.
 const LARGEST_TEXT: u64 = 64 << 20;
+
+/// What was found, or `None` where it is not there. Any other error says nothing about that.
+pub fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
 
 /// Opens a regular file. What is none is refused and not waited for: a project or an image may have a pipe or a device in the place
 /// of a document.
@@ -297,146 +306,6 @@ pub fn clone_of(from: &File, folder: &Path) -> io::Result<Option<NamedTempFile>>
     Ok(rustix::fs::ioctl_ficlone(file.as_file(), from.file()).is_ok().then_some(file))
 }
 
-/// After this long a wait for another process's lock is told.
-const TOLD_AFTER: Duration = Duration::from_secs(1);
-/// No lock is waited for any longer, whatever else limits a run.
-const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
-
-/// Device and inode of what this process has locked: a thread that waits for another one of ours need not tell.
-static HELD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
-
-/// An exclusive lock on a path, held until dropped; the kernel lets go of it if the process dies.
-#[derive(Debug)]
-pub struct Lock {
-    #[allow(dead_code, reason = "held for its lock")]
-    file: std::fs::File,
-    identity: (u64, u64),
-}
-
-impl Lock {
-    fn of(file: std::fs::File, identity: (u64, u64)) -> Self {
-        held().push(identity);
-        Self { file, identity }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let mut held = held();
-        if let Some(at) = held.iter().position(|identity| *identity == self.identity) {
-            held.swap_remove(at);
-        }
-    }
-}
-
-fn held() -> std::sync::MutexGuard<'static, Vec<(u64, u64)>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a lock is waited for, in words for a person.
-struct Waiting<'a> {
-    path: &'a Path,
-    /// The process that has it, and its command line, as far as they can be seen from here.
-    holder: Option<(u32, Option<String>)>,
-}
-
-impl fmt::Display for Waiting<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("waiting for ")?;
-        match &self.holder {
-            None => formatter.write_str("another process")?,
-            Some((pid, None)) => write!(formatter, "process {pid}")?,
-            Some((pid, Some(command))) => write!(formatter, "process {pid} (`{command}`)")?,
-        }
-        write!(formatter, ", which has locked `{}`", self.path.display())
-    }
-}
-
-/// The process that has a lock on a file, as Linux lists them: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
-fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
-    let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // Waiters are listed below the lock, behind an arrow.
-        let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
-        pid.parse::<u32>().ok().filter(|pid| *at == place && *pid != 0)
-    })?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    let command = words.map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
-    // A long one says no more, and none may write to our terminal what it likes.
-    let command: String = command.chars().filter(|c| !c.is_control()).take(200).collect();
-    Some((pid, Some(command).filter(|command| !command.is_empty())))
-}
-
-/// Locks `path` (a file that is created where it is missing, or an existing folder) against other processes
-/// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
-pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
-    let file = if path.is_dir() {
-        File::open(path)?.into_parts().0
-    } else {
-        OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_parts().0
-    };
-    let metadata = file.metadata()?;
-    let identity = (metadata.dev(), metadata.ino());
-    let mut waited: Option<(super::clock::Instant, Cancel)> = None;
-    let mut told = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock::of(file, identity)),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let (since, cancel) = waited.get_or_insert_with(|| {
-                    let what = format!("another process, which has locked `{}`,", path.display());
-                    (super::clock::Instant::now(), cancel.within(LONGEST_WAIT, &what))
-                });
-                cancel.check()?;
-                if !told && since.elapsed() >= TOLD_AFTER {
-                    told = true;
-                    if !held().contains(&identity) {
-                        cancel.wait_is_long(&Waiting { path, holder: holder(identity) });
-                    }
-                }
-                super::clock::sleep(Duration::from_millis(20));
-            }
-            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
-        }
-    }
-}
-
-/// Locks an existing path if nobody else has it locked.
-pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
-    let file = File::open(path)?.into_parts().0;
-    let metadata = file.metadata()?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Lock::of(file, (metadata.dev(), metadata.ino())))),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Why a lock was not had.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// The file could not be opened or locked.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The wait was ended.
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
-}
-
-impl LockError {
-    /// As the caller's error.
-    #[must_use]
-    pub fn into_error<E: From<io::Error> + From<Cancelled>>(self) -> E {
-        match self {
-            Self::Io(error) => error.into(),
-            Self::Cancelled(cancelled) => cancelled.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -551,45 +420,5 @@ mod tests {
             read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [".xbuild-scratch-file", ".xbuild-scratch-link", "other-tool", "xbuild-mine"]);
-    }
-
-    #[test]
-    fn a_second_lock_waits_until_told_to_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path(), &Cancel::new()).unwrap();
-        let said: std::sync::Arc<Mutex<Vec<String>>> = std::sync::Arc::default();
-        let cancel = Cancel::new().telling({
-            let said = std::sync::Arc::clone(&said);
-            std::sync::Arc::new(move |text| said.lock().unwrap().push(text))
-        });
-        let wait = |millis| lock(folder.path(), &cancel.within(Duration::from_millis(millis), "the lock"));
-        assert!(matches!(wait(50), Err(LockError::Cancelled(Cancelled::TimedOut { .. }))));
-        // Of a thread of ours nothing is said, however long it takes.
-        assert!(wait(1200).is_err());
-        assert!(said.lock().unwrap().is_empty());
-        drop(held);
-        lock(folder.path(), &Cancel::new()).unwrap();
-        // Another process: who it is, once.
-        let mut other = std::process::Command::new("flock")
-            .args(["--exclusive", "--no-fork"])
-            .arg(folder.path())
-            .args(["sleep", "60"])
-            .spawn()
-            .unwrap();
-        while try_lock(folder.path()).unwrap().is_some() {
-            super::super::clock::sleep(Duration::from_millis(5));
-        }
-        assert!(wait(800).is_err() && said.lock().unwrap().is_empty());
-        assert!(wait(1300).is_err());
-        let texts = said.lock().unwrap().clone();
-        let expected = format!(
-            "waiting for process {} (`sleep 60`), which has locked `{}`",
-            other.id(),
-            folder.path().display()
-        );
-        assert_eq!(texts, [expected]);
-        other.kill().unwrap();
-        other.wait().unwrap();
-        lock(folder.path(), &Cancel::new()).unwrap();
     }
 }

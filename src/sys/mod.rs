@@ -10,6 +10,7 @@ pub mod download;
 pub mod env;
 pub mod fs;
 pub mod http;
+mod locks;
 #[cfg(test)]
 pub(crate) mod loopback;
 pub mod process;

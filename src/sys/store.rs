@@ -20,7 +20,7 @@ const PRIVATE: u32 = 0o700;
 /// What the names of our temporary files and folders begin with.
 const TEMPORARY: &str = ".xbuild-";
 /// The file that those who use the cache lock.
-const USAGE: &str = "in-use";
+pub const USAGE: &str = "in-use";
 /// What lets others write.
 const OTHERS_WRITE: u32 = 0o022;
 /// The user that stands for all that a container or a file server does not know.
@@ -188,7 +188,11 @@ pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let mut options = std::fs::OpenOptions::new();
     options.mode(0o644).custom_flags(flags.bits().cast_signed());
-    if is_writable(cache) { options.append(true).create(true) } else { options.read(true) };
+    if is_writable(cache) {
+        options.append(true).create(true)
+    } else {
+        options.read(true)
+    };
     let path = cache.join(USAGE);
     options.open(&path).map_err(|error| lacking(&path, error))
 }

@@ -57,11 +57,8 @@ fn mark_under(path: &Path, gate: &Path) {
 /// When something was last used or written: seconds since 1970, and nanoseconds after that second. `None` if it is not there.
 pub fn last_used(path: &Path) -> io::Result<Option<(i64, i64)>> {
     use std::os::unix::fs::MetadataExt;
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some((metadata.mtime(), metadata.mtime_nsec()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let metadata = fs::unless_missing(fs::symlink_metadata(path))?;
+    Ok(metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())))
 }
 
 /// Locks a directory alone against those who leave marks in it; `None` if somebody keeps it locked.
@@ -78,7 +75,8 @@ pub fn gate(directory: &Path) -> io::Result<Option<Lock>> {
 /// The cache, held by whoever removes something from it.
 #[derive(Debug)]
 pub struct Hold {
-    file: std::fs::File,
+    /// None if nobody has made it yet.
+    file: Option<std::fs::File>,
     alone: bool,
 }
 
@@ -87,13 +85,26 @@ impl Hold {
     /// [shared](Self::share).
     pub fn take(cache: &Path) -> io::Result<Self> {
         store::check(cache)?;
-        let file = fs::File::open(cache)?.into_parts().0;
+        Self::by(store::usage(cache)?)
+    }
+
+    /// The same for who only looks, and changes nothing.
+    pub fn look(cache: &Path) -> io::Result<Self> {
+        store::check(cache)?;
+        match fs::unless_missing(fs::File::open(cache.join(store::USAGE)))? {
+            Some(file) => Self::by(file.into_parts().0),
+            // Nobody has used it yet.
+            None => Ok(Self { file: None, alone: true }),
+        }
+    }
+
+    fn by(file: std::fs::File) -> io::Result<Self> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { file, alone: true }),
+            Ok(()) => Ok(Self { file: Some(file), alone: true }),
             Err(std::fs::TryLockError::WouldBlock) => {
                 // Another one that removes something is soon done.
                 file.lock_shared()?;
-                Ok(Self { file, alone: false })
+                Ok(Self { file: Some(file), alone: false })
             }
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
@@ -109,7 +120,9 @@ impl Hold {
     pub fn share(&mut self) {
         self.alone = false;
         // Where this fails it is not held any more, which those who come do not mind.
-        self.file.lock_shared().ok();
+        if let Some(file) = &self.file {
+            file.lock_shared().ok();
+        }
     }
 }
 

@@ -273,12 +273,12 @@ impl Rust {
         // Where rustup installs, it notes what belongs to a target when all of it is there: another process may be at it.
         if rustlib.join("components").try_exists()? {
             let list = rustlib.join(format!("manifest-rust-std-{triple}"));
-            let Some(files) = unless_missing(fs::read_to_string(list))? else { return Ok(false) };
+            let Some(files) = fs::unless_missing(fs::read_to_string(list))? else { return Ok(false) };
             return self.has_all_of(&files);
         }
         // rustup leaves the folder when it removes a target, but not the libraries in it.
         let folder = rustlib.join(triple).join("lib");
-        for entry in unless_missing(fs::read_dir(folder))?.into_iter().flatten() {
+        for entry in fs::unless_missing(fs::read_dir(folder))?.into_iter().flatten() {
             if entry?.file_name().to_string_lossy().starts_with("libstd-") {
                 return Ok(true);
             }
@@ -336,14 +336,6 @@ impl Rust {
     #[must_use]
     pub fn describe(&self) -> String {
         format!("Rust {}", self.version)
-    }
-}
-
-/// What was read, or `None` where it is not there.
-fn unless_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some),
     }
 }
 
