@@ -229,6 +229,16 @@ impl Target {
         self.processor.variants.get(name)
     }
 
+    /// A variant with better processors than a platform has: v3, which is what most ask for, else the next one.
+    #[must_use]
+    pub fn better(&self, platform: &Platform) -> Option<(&str, &Variant)> {
+        let own = platform.variant().filter(|_| self.variant(platform).is_some());
+        let newer =
+            self.processor.variants.iter().filter(|(name, _)| own.is_none_or(|own| name.as_str() > own));
+        let chosen = newer.clone().find(|(name, _)| *name == "v3").or_else(|| newer.clone().next());
+        chosen.map(|(name, variant)| (name.as_str(), variant))
+    }
+
     /// The triple as cargo's environment variables have it: `AARCH64_UNKNOWN_LINUX_GNU`.
     #[must_use]
     pub fn screaming(&self) -> String {
@@ -287,6 +297,20 @@ mod tests {
     fn stems_are_identities() {
         for (stem, text) in documents(&TARGET_FILES) {
             assert_eq!(parse::<Target>(text).triple, stem);
+        }
+    }
+
+    #[test]
+    fn what_is_better_than_a_platform_is_newer() {
+        for (platform, triple, better) in [
+            ("linux/amd64", "x86_64-unknown-linux-gnu", Some("v3")),
+            ("linux/amd64/v2", "x86_64-unknown-linux-gnu", Some("v3")),
+            ("linux/amd64/v3", "x86_64-unknown-linux-gnu", Some("v4")),
+            ("linux/amd64/v4", "x86_64-unknown-linux-gnu", None),
+            ("linux/arm64", "aarch64-unknown-linux-gnu", None),
+        ] {
+            let target = Target::by_triple(triple).unwrap();
+            assert_eq!(target.better(&platform.parse().unwrap()).map(|(name, _)| name), better, "{platform}");
         }
     }
 

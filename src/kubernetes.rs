@@ -121,6 +121,8 @@ impl Manifest {
             }));
         }
         edits.sort_by_key(|(span, _)| span.start);
+        // Of a key that a mapping has twice, which only kustomize refuses, the first counts.
+        edits.dedup_by(|later, first| later.0 == first.0);
         let (mut result, mut end) = (String::with_capacity(self.text.len()), 0);
         for (span, text) in edits {
             result += &self.text[end..span.start];
@@ -142,8 +144,8 @@ struct Level {
     key: Option<Key>,
     /// The reference that is the mapping's `newName`.
     renamed: Option<usize>,
-    /// Its `digest`.
-    digest: Option<Range<usize>>,
+    /// Where its `digest` goes.
+    digest: Option<Digest>,
 }
 
 #[derive(Debug)]
@@ -203,8 +205,8 @@ impl Walk<'_> {
     }
 
     fn close(&mut self, level: Level) {
-        if let (Some(at), Some(span)) = (level.renamed, level.digest) {
-            self.references[at].digest = Some(Digest::Instead(span));
+        if let (Some(at), Some(place)) = (level.renamed, level.digest) {
+            self.references[at].digest = Some(place);
         }
         self.done(level.is_key.then(Key::unknown));
     }
@@ -213,9 +215,17 @@ impl Walk<'_> {
         let Some(range) = span.byte_range() else { return };
         let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
         if !is_key && self.is_of_kustomize("digest") {
-            let inner = if quoted { range.start + 1..range.end - 1 } else { range.clone() };
+            let place = if range.is_empty() {
+                // Nothing stands there, and its place is that of the colon.
+                let colon = usize::from(self.text[range.start..].starts_with(':'));
+                Digest::At(range.start + colon, " ".to_owned(), "")
+            } else if quoted {
+                Digest::Instead(range.start + 1..range.end - 1)
+            } else {
+                Digest::Instead(range.clone())
+            };
             if let Some(level) = self.levels.last_mut() {
-                level.digest = Some(inner);
+                level.digest = Some(place);
             }
         }
         if !value.contains(PREFIX) {
@@ -281,8 +291,8 @@ impl Walk<'_> {
     fn kustomize_digest(&self, range: &Range<usize>, style: ScalarStyle) -> Option<Digest> {
         let level = self.levels.last().filter(|_| self.is_of_kustomize("newName"))?;
         let key = level.key.as_ref()?;
-        if let Some(span) = &level.digest {
-            return Some(Digest::Instead(span.clone()));
+        if let Some(place) = &level.digest {
+            return Some(place.clone());
         }
         let behind = if key.quoted { "\"" } else { "" };
         if level.flow {
@@ -460,6 +470,14 @@ mod tests {
             (
                 "{\"images\": [{\"newName\": \"xbuild://a\"}]}",
                 "{\"images\": [{\"newName\": \"r.example/a\", \"digest\": \"sha256:1\"}]}",
+            ),
+            (
+                "images:\n- digest: sha256:0\n  newName: xbuild://a\n  newName: xbuild://b\n",
+                "images:\n- digest: sha256:1\n  newName: r.example/a\n  newName: r.example/b\n",
+            ),
+            (
+                "images:\n- newName: xbuild://a\n  digest:\n",
+                "images:\n- newName: r.example/a\n  digest: sha256:1\n",
             ),
             (
                 "spec:\n  images:\n  - newName: xbuild://a\n",

@@ -15,8 +15,8 @@ use crate::layer::{Content, Entry, EntryKind};
 use crate::machine_paths;
 use crate::plan::PROGRAM_FOLDER;
 use crate::platform::Platform;
-use crate::sys::download::sha256_of;
 use crate::sys::fs;
+use crate::sys::hash::sha256_of;
 
 /// What an ELF file begins with.
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";

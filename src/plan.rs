@@ -309,15 +309,13 @@ fn plan_platform(
     }
     let processor = facts.processor_flags.get(&wanted.platform).cloned().unwrap_or_default();
     if let Some(native) = processor.iter().find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
-        let middle = target.processor.variants.get_key_value("v3");
-        let name = |(variant, data): (&String, &crate::catalog::Variant)| {
-            (format!("{}/{variant}", target.platform), data.cpu.clone())
-        };
+        let better = target.better(&wanted.platform);
+        let better = better.map(|(name, data)| (format!("{}/{name}", target.platform), data.cpu.clone()));
         return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
             flag: native.flag.clone(),
             from: native.from.clone(),
             platform: wanted.platform.clone(),
-            better: middle.map(name),
+            better,
         })));
     }
     let (linker, linker_from) = linker_of(wanted, facts);

@@ -74,11 +74,14 @@ pub(super) fn map_in_content(
     let mut text: Vec<u8> = Vec::new();
     let mut numbers: Vec<u64> = Vec::new();
     let mut wanted = 1;
+    // How much of the text is known to have no line end.
+    let mut searched = 0;
     while numbers.len() < wanted {
-        let end = text.iter().position(|byte| *byte == b'\n');
+        let end = text[searched..].iter().position(|byte| *byte == b'\n').map(|end| searched + end);
         if let Some(end) = end {
             let value = digits(&text[..end]).ok_or(Fault::Sparse("a number that is none"))?;
             text.drain(..=end);
+            searched = 0;
             if numbers.is_empty() {
                 let most = MAP_LIMIT as u64 / 4;
                 let count = usize::try_from(value).ok().filter(|_| value <= most);
@@ -87,6 +90,7 @@ pub(super) fn map_in_content(
             numbers.push(value);
             continue;
         }
+        searched = text.len();
         length += BLOCK;
         if length > stored || length > MAP_LIMIT as u64 {
             return Err(Fault::Sparse("it does not end").into());

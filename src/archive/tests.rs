@@ -166,6 +166,19 @@ fn sparse_files_are_whole_files_in_every_form() {
     }
 }
 
+/// Each block is searched once for the line's end.
+#[test]
+fn a_number_of_a_map_may_fill_blocks_with_zeros() {
+    let mut zeros = vec![b'0'; 3000];
+    zeros.extend(b"1\n0\n4\n");
+    zeros.resize(zeros.len().next_multiple_of(512), 0);
+    zeros.extend(b"abcd");
+    let records =
+        pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"4")]);
+    let (head, content) = only(&[records, file("x", &zeros)].concat());
+    assert_eq!((head.size, content), (4, b"abcd".to_vec()));
+}
+
 #[test]
 fn a_map_may_go_on_in_further_blocks() {
     // 30 runs of a block each: four in the header, 21 in one block behind it, and the rest in another.

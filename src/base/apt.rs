@@ -22,7 +22,8 @@ use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::{DebianSettings, Machine};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::download::{Client, sha256_of};
+use crate::sys::download::Client;
+use crate::sys::hash::sha256_of;
 use crate::sys::{fs, store, usage};
 
 /// Why a base could not be assembled.

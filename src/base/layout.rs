@@ -19,14 +19,14 @@ use crate::image::ImageLayer;
 use crate::layout::choose::{self, names_of};
 use crate::layout::{Layout, ReadError, Selector};
 use crate::lock::ImagePin;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, total_size};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::report::style::counted;
 use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::download::sha256_of;
+use crate::sys::hash::sha256_until;
 use crate::sys::staging::Staging;
 use crate::sys::{fs, store, usage};
 use crate::transport::{self, TransportError};
@@ -262,9 +262,12 @@ pub fn resolve(
     let mut verified = BTreeSet::new();
     for (descriptor, diff_id) in &mut layers {
         let blob = layout.blob(&descriptor.digest);
-        if verified.insert((descriptor.digest.clone(), descriptor.size)) {
+        let first = verified.insert((descriptor.digest.clone(), descriptor.size));
+        if first {
             layout.verify(&*descriptor, cancel).map_err(damaged)?;
         }
+        // What this run has just made is believed.
+        let request = &LayoutRequest { verify_cache: request.verify_cache && first, ..*request };
         let index = index_of(&blob, descriptor, request, cancel, reporter)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
@@ -392,7 +395,7 @@ fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'
 fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
     let folder = cache.join("layouts");
     store::folder(&folder)?;
-    let done = folder.join(hex::encode(sha256_of(archive)?));
+    let done = folder.join(hex::encode(sha256_until::<LayoutBaseError>(archive, cancel)?));
     usage::mark_directory(&done);
     if done.join("oci-layout").exists() {
         // What it leads to is verified, but which of its images has a name only its index says.
@@ -422,7 +425,7 @@ impl ResolvedLayout {
     /// What `plan` wants to know.
     #[must_use]
     pub fn facts(&self) -> BaseFacts {
-        let size: u64 = self.layers.iter().map(|(layer, _)| layer.size).sum();
+        let size = total_size(self.layers.iter().map(|(layer, _)| layer));
         let file = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         BaseFacts {
             name: match &self.name {

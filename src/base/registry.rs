@@ -19,7 +19,7 @@ use crate::error::{ExitCode, Explain};
 use crate::facts::BaseFacts;
 use crate::image::ImageLayer;
 use crate::lock::ImagePin;
-use crate::oci::{Descriptor, Digest, media_type};
+use crate::oci::{Descriptor, Digest, media_type, total_size};
 use crate::plan::GlibcVersion;
 use crate::platform::Platform;
 use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
@@ -250,8 +250,11 @@ pub fn resolve(
     }
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();
+    let mut known = BTreeSet::new();
     for (layer, diff_id) in &mut layers {
-        let index = store.index_of(layer, name, kept, cancel)?;
+        // A layer may be named any number of times, and what this run has just made is believed.
+        let first = known.insert((layer.digest.clone(), layer.size));
+        let index = store.index_of(layer, name, Kept { verify: kept.verify && first, ..kept }, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
@@ -410,7 +413,7 @@ impl Store {
         for digest in distinct {
             wanted.extend(layers.iter().find(|layer| layer.digest == *digest));
         }
-        let total = wanted.iter().map(|layer| layer.size).sum();
+        let total = total_size(wanted.iter().copied());
         let (done, what) = (AtomicU64::new(0), format!("{name} ({platform})"));
         parallel::each(&wanted, AT_ONCE, cancel, |layer, cancel| {
             let path = self.path(&layer.digest);
@@ -439,7 +442,7 @@ impl ResolvedImage {
     /// What `plan` wants to know.
     #[must_use]
     pub fn facts(&self) -> BaseFacts {
-        let size: u64 = self.layers.iter().map(|(layer, _)| layer.size).sum();
+        let size = total_size(self.layers.iter().map(|(layer, _)| layer));
         BaseFacts {
             name: self.name.to_string(),
             digest: Some(self.manifest.digest.to_string()),

@@ -116,10 +116,10 @@ fn planned(settings: &Settings, mut probe: Probe) -> (Plan, Failures, Probe) {
 fn tell_processors(plan: &Plan, reporter: &dyn Reporter) {
     for platform in &plan.platforms {
         for flag in &platform.processor {
-            let better = platform.target.processor.variants.keys().next_back();
-            let say = better.map_or_else(String::new, |_| {
-                let name = format!("{}/{}", platform.platform.os(), platform.platform.architecture());
-                format!("; `--platform {name}/v3` builds for newer ones, and the image says so")
+            let better = platform.target.better(&platform.platform);
+            let say = better.map_or_else(String::new, |(name, _)| {
+                let own = &platform.target.platform;
+                format!("; `--platform {own}/{name}` builds for newer ones, and the image says so")
             });
             let text = format!(
                 "{} has `{}`: not every processor that {} promises runs such programs{say}",

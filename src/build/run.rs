@@ -62,8 +62,8 @@ enum Message {
     Payload(Platform, Result<Payload, BuildError>),
     /// cargo has ended, and these platforms lack programs.
     Compiled(Result<Vec<(Platform, UnitError)>, compile::Error>),
-    /// A base is here, or is not to be had.
-    Base(Platform, Result<BaseImage, BaseError>),
+    /// A base with these libraries is here, or is not to be had.
+    Base(Platform, BTreeSet<String>, Result<BaseImage, BaseError>),
     /// An image is assembled, or failed.
     Image(Platform, Result<Image, BuildError>),
 }
@@ -111,7 +111,18 @@ impl Build {
 #[derive(Default)]
 struct Slot {
     payload: Option<Payload>,
+    /// What the base is to have beside its own.
+    libraries: BTreeSet<String>,
     base: Option<BaseImage>,
+}
+
+impl Slot {
+    /// Takes a base, unless it was begun before it was known which libraries it is to have.
+    fn take(&mut self, libraries: &BTreeSet<String>, base: BaseImage) {
+        if self.libraries == *libraries {
+            self.base = Some(base);
+        }
+    }
 }
 
 /// Milliseconds since the start of a run.
@@ -160,15 +171,16 @@ impl Work<'_> {
                     if let Some(slot) = slots.get_mut(&platform) {
                         if !more.is_empty() {
                             slot.base = None;
+                            slot.libraries.clone_from(&more);
                             threads.push(self.fetch(scope, &platform, more, sender.clone(), cancel));
                         }
                         payloads.insert(platform.clone(), payload.clone());
                         slot.payload = Some(payload);
                     }
                 }
-                Message::Base(platform, Ok(base)) => {
+                Message::Base(platform, libraries, Ok(base)) => {
                     if let Some(slot) = slots.get_mut(&platform) {
-                        slot.base = Some(base);
+                        slot.take(&libraries, base);
                     }
                 }
                 Message::Image(platform, result) => {
@@ -181,7 +193,7 @@ impl Work<'_> {
                     }
                 }
                 Message::Payload(platform, Err(error)) => failed.push((platform, error)),
-                Message::Base(platform, Err(error)) => failed.push((platform, error.into())),
+                Message::Base(platform, _, Err(error)) => failed.push((platform, error.into())),
                 Message::Compiled(Ok(lacking)) => {
                     failed.extend(lacking.into_iter().map(|(platform, error)| (platform, error.into())));
                 }
@@ -204,7 +216,8 @@ impl Work<'_> {
                 .map(|(platform, _)| platform.clone())
                 .collect();
             for platform in ready {
-                let Some(Slot { payload: Some(payload), base: Some(base) }) = slots.remove(&platform) else {
+                let Some(Slot { payload: Some(payload), base: Some(base), .. }) = slots.remove(&platform)
+                else {
                     continue;
                 };
                 assembling += 1;
@@ -370,7 +383,7 @@ impl Work<'_> {
                 verify_cache: self.verify_cache,
             };
             let base = base::fetch(resolved, &request, &cancel, self.reporter);
-            sender.send(Message::Base(platform.clone(), base)).ok();
+            sender.send(Message::Base(platform.clone(), libraries, base)).ok();
         })
     }
 
@@ -559,5 +572,20 @@ impl<'a> Meter<'a> {
 
     fn next(&self) {
         self.before.fetch_add(self.current.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_that_was_begun_without_the_libraries_is_not_taken() {
+        let wanted = BTreeSet::from(["libz.so.1".to_owned()]);
+        let mut slot = Slot { libraries: wanted.clone(), ..Slot::default() };
+        slot.take(&BTreeSet::new(), BaseImage::scratch());
+        assert!(slot.base.is_none());
+        slot.take(&wanted, BaseImage::scratch());
+        assert!(slot.base.is_some());
     }
 }

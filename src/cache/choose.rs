@@ -33,6 +33,8 @@ pub enum Reason {
 pub(super) struct Choice {
     /// The numbers of the entries that go, in the order in which they go.
     pub(super) remove: Vec<(usize, Reason)>,
+    /// Those that go in the place of others that turn out to stay, as long as the cache is too large, in their order.
+    pub(super) spare: Vec<usize>,
     /// Those that would go if nobody else used the cache.
     pub(super) in_use: Vec<usize>,
 }
@@ -61,11 +63,12 @@ pub(super) fn choose(entries: &[Entry], task: &Task, now: i64, alone: bool) -> C
             for at in rest {
                 let can_go = entries[at].kind.is_some_and(|kind| kind.pruning == Pruning::ByAge);
                 // Without bytes it would not help.
-                if left > most
-                    && can_go
-                    && entries[at].bytes > 0
-                    && choice.take(at, Reason::Size, entries, now, alone)
-                {
+                if !can_go || entries[at].bytes == 0 {
+                    continue;
+                }
+                if left <= most {
+                    choice.spare.extend(goes(&entries[at], now, alone).then_some(at));
+                } else if choice.take(at, Reason::Size, entries, now, alone) {
                     left -= entries[at].bytes;
                 }
             }
@@ -93,13 +96,18 @@ fn reason(entry: &Entry, before: Option<i64>) -> Option<Reason> {
     }
 }
 
+/// True if something can go while others use the cache, or nobody does.
+fn goes(entry: &Entry, now: i64, alone: bool) -> bool {
+    // What is a whole, or is being made, has no lock of its own, and what another version uses it has not marked.
+    let whole = entry.kind.is_none_or(|kind| kind.entries == super::Entries::Whole);
+    alone || !whole && entry.last_used() < now - DAY
+}
+
 impl Choice {
     /// Adds what goes, or that it does not. True if it goes.
     fn take(&mut self, at: usize, reason: Reason, entries: &[Entry], now: i64, alone: bool) -> bool {
         let entry = &entries[at];
-        // What is a whole, or is being made, has no lock of its own, and what another version uses it has not marked.
-        let whole = entry.kind.is_none_or(|kind| kind.entries == super::Entries::Whole);
-        let goes = alone || !whole && entry.last_used() < now - DAY;
+        let goes = goes(entry, now, alone);
         if goes {
             self.remove.push((at, reason));
         } else if entry.kind.is_some() {

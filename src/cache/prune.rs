@@ -4,6 +4,7 @@
 //! each under the locks of those who write and mark it. It is renamed into a directory of its own and removed there when the locks
 //! are given back: a run that waits for them does not wait for the disk, and what a kill leaves there the next run removes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use super::choose::{Choice, Reason, choose};
 use super::survey::{Entry, Survey, survey, with_suffix};
 use super::{CacheError, Entries, KINDS, Kind, Locked, Pruning, TEMPORARY};
+use crate::error::ExitCode;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, Lock, TempDir};
 use crate::sys::usage::{self, Hold};
@@ -147,16 +149,21 @@ pub fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<
     let choice = choose(&found.entries, task, clock::unix_now(), hold.is_alone());
     outcome.kept = kept(&found, &choice, task);
     let total: u64 = found.entries.iter().map(|entry| entry.bytes).sum();
-    let trash = if dry_run || choice.remove.is_empty() { None } else { Some(fs::temporary_dir(cache)?) };
     let alone = hold.is_alone();
-    for (number, (at, reason)) in choice.remove.into_iter().enumerate() {
+    let trash = if dry_run || choice.remove.is_empty() { None } else { trash(cache)? };
+    let mut taking = Taking { cache, alone, dry_run, trash, shut: BTreeSet::new(), number: 0 };
+    let most = if let Task::Prune { max_size, .. } = task { *max_size } else { None };
+    let spare = choice.spare.iter().map(|at| (*at, None));
+    for (at, reason) in choice.remove.iter().map(|(at, reason)| (*at, Some(*reason))).chain(spare) {
         cancel.check()?;
+        if reason.is_none() && most.is_none_or(|most| total - outcome.freed <= most) {
+            break;
+        }
         let entry = &found.entries[at];
         let kind = kind_name(entry);
-        let taken = Taking { cache, entry, alone, trash: trash.as_ref() }.take(number)?;
-        match taken {
+        match taking.take(entry)? {
             Taken::Removed => {
-                let (path, bytes) = (entry.path.clone(), entry.bytes);
+                let (path, bytes, reason) = (entry.path.clone(), entry.bytes, reason.unwrap_or(Reason::Size));
                 outcome.freed += bytes;
                 outcome.removed.push(Removed { kind, path, bytes, reason });
             }
@@ -165,15 +172,24 @@ pub fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<
         }
     }
     outcome.left = total - outcome.freed;
-    if let Some(trash) = trash {
-        if alone {
-            remove_empty(cache);
-        }
-        hold.share();
+    if alone && !dry_run {
+        remove_empty(cache);
+    }
+    hold.share();
+    if let Some(trash) = taking.trash {
         // A run that began meanwhile may have removed it already.
         fs::unless_missing(trash.close())?;
     }
     Ok(outcome)
+}
+
+/// A directory for what goes; none on a full disk, which is why people prune: there each thing goes where it is.
+fn trash(cache: &Path) -> Result<Option<TempDir>, CacheError> {
+    match fs::temporary_dir(cache) {
+        Ok(trash) => Ok(Some(trash)),
+        Err(error) if ExitCode::of_io(&error) == ExitCode::DiskFull => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What stays for reasons that are known before anything is locked.
@@ -205,56 +221,74 @@ enum Taken {
     Kept(KeptFor),
 }
 
-/// An entry on its way.
+/// Takes entries away.
 struct Taking<'a> {
     cache: &'a Path,
-    entry: &'a Entry,
-    /// Nobody else uses the cache.
+    /// Nobody else is seen to use the cache.
     alone: bool,
-    /// Where it goes; `None` if it is only asked whether it would.
-    trash: Option<&'a TempDir>,
+    /// It is only asked what would go.
+    dry_run: bool,
+    /// Where they go.
+    trash: Option<TempDir>,
+    /// Directories that somebody keeps locked until he ends: they are waited for once.
+    shut: BTreeSet<PathBuf>,
+    /// How many were taken.
+    number: usize,
 }
 
 impl Taking<'_> {
-    fn take(&self, number: usize) -> Result<Taken, CacheError> {
-        let path = self.cache.join(&self.entry.path);
+    fn take(&mut self, entry: &Entry) -> Result<Taken, CacheError> {
+        let path = self.cache.join(&entry.path);
         let mut locks: Vec<Lock> = Vec::new();
-        if !self.alone {
-            match self.lock(&path, &mut locks) {
-                Ok(true) => {}
-                Ok(false) => return Ok(Taken::Kept(KeptFor::Locked)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
-                Err(error) => return Err(error.into()),
-            }
+        match self.lock(entry, &path, &mut locks) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Taken::Kept(KeptFor::Locked)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
+            Err(error) => return Err(error.into()),
         }
         let mut used = None;
-        for (_, part) in self.entry.paths() {
+        for (_, part) in entry.paths() {
             used = used.max(usage::last_used(&self.cache.join(part))?);
         }
         match used {
             None => return Ok(Taken::Gone),
             // Somebody uses it now after all.
-            Some(used) if used != self.entry.used => return Ok(Taken::Kept(KeptFor::InUse)),
+            Some(used) if used != entry.used => return Ok(Taken::Kept(KeptFor::InUse)),
             Some(_) => {}
         }
-        let Some(trash) = self.trash else { return Ok(Taken::Removed) };
-        for (suffix, part) in self.entry.paths() {
+        if self.dry_run {
+            return Ok(Taken::Removed);
+        }
+        self.number += 1;
+        for (suffix, part) in entry.paths() {
             // A lock that somebody may wait for stays the file that it is.
             if suffix == ".lock" && !self.alone {
                 continue;
             }
-            remove(&self.cache.join(part), &trash.path().join(format!("{number}{suffix}")))?;
+            let to = self.trash.as_ref().map(|trash| trash.path().join(format!("{}{suffix}", self.number)));
+            remove(&self.cache.join(part), to.as_deref())?;
         }
         Ok(Taken::Removed)
     }
 
     /// Locks an entry as those do who write and mark it. False if somebody else has it.
-    fn lock(&self, path: &Path, locks: &mut Vec<Lock>) -> io::Result<bool> {
-        let Some(kind) = self.entry.kind.filter(|kind| kind.entries != Entries::Whole) else {
+    fn lock(&mut self, entry: &Entry, path: &Path, locks: &mut Vec<Lock>) -> io::Result<bool> {
+        let Some(kind) = entry.kind.filter(|kind| kind.entries != Entries::Whole) else {
+            return Ok(self.alone);
+        };
+        let directory = path.parent().unwrap_or(self.cache);
+        if self.shut.contains(directory) {
+            return Ok(false);
+        }
+        // Also where nobody else is seen to use the cache: who may only read it may have nothing to be seen by.
+        let Some(gate) = usage::gate(directory)? else {
+            self.shut.insert(directory.to_owned());
             return Ok(false);
         };
-        let Some(gate) = usage::gate(path.parent().unwrap_or(self.cache))? else { return Ok(false) };
         locks.push(gate);
+        if self.alone {
+            return Ok(true);
+        }
         let beside = match kind.locked {
             Locked::Nothing => return Ok(true),
             Locked::Itself => path.to_owned(),
@@ -274,16 +308,20 @@ impl Taking<'_> {
     }
 }
 
-/// Renames something out of everybody's way, or removes it where it is if that is on another file system.
-fn remove(path: &Path, to: &Path) -> Result<(), CacheError> {
-    match fs::rename(path, to) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+/// Renames something out of everybody's way, or removes it where it is if there is no such place on its file system.
+fn remove(path: &Path, to: Option<&Path>) -> io::Result<()> {
+    match to.map_or(Err(io::ErrorKind::CrossesDevices.into()), |to| fs::rename(path, to)) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let metadata = fs::symlink_metadata(path)?;
-            Ok(if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }?)
+            // Under the name of what is being made, so that nothing is half there if this is killed.
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let beside = path.with_file_name(format!("{}{name}", store::TEMPORARY));
+            if fs::unless_missing(fs::rename(path, &beside))?.is_none() {
+                return Ok(());
+            }
+            let metadata = fs::symlink_metadata(&beside)?;
+            if metadata.is_dir() { fs::remove_dir_all(&beside) } else { fs::remove_file(&beside) }
         }
-        Err(error) => Err(error.into()),
+        result => fs::unless_missing(result).map(drop),
     }
 }
 

@@ -279,6 +279,40 @@ fn what_is_locked_stays() {
     assert_eq!(cache.run(&prune(Some(1), None)).removed.len(), 4);
 }
 
+/// Who may only read a cache that nobody has used yet has no file to be seen by, and keeps its directories locked.
+#[test]
+fn what_a_reader_has_locked_stays_also_where_he_cannot_be_seen() {
+    let cache = Cache::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        cache.put(&format!("debian/packages/{name}"), 10).age(&format!("debian/packages/{name}"), 9);
+    }
+    let reader = fs::File::open(cache.path.join("debian/packages")).unwrap().into_parts().0;
+    reader.lock_shared().unwrap();
+    let begun = clock::Instant::now();
+    let outcome = cache.run(&prune(Some(1), None));
+    // It is waited for once.
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(outcome.kept.len(), 5);
+    assert!(outcome.kept.iter().all(|kept| kept.reason == KeptFor::Locked), "{:?}", outcome.kept);
+    drop(reader);
+    assert_eq!(cache.run(&prune(Some(1), None)).removed.len(), 5);
+}
+
+#[test]
+fn another_goes_in_the_place_of_what_is_locked() {
+    let cache = Cache::new();
+    cache.put("bases/old/x", 1000).age("bases/old", 5);
+    cache.put("debian/packages/new", 500).age("debian/packages/new", 3);
+    let mut run = Hold::take(&cache.path).unwrap();
+    run.share();
+    let lock = fs::try_lock(&cache.path.join("bases/old")).unwrap().unwrap();
+    let outcome = cache.run(&prune(None, Some(600)));
+    assert_eq!(paths(&outcome.removed), ["debian/packages/new"]);
+    assert_eq!(outcome.left, 1000);
+    drop(lock);
+    assert_eq!(paths(&cache.run(&prune(None, Some(600))).removed), ["bases/old"]);
+}
+
 /// Ends what another thread repeats, even where a test fails.
 struct End<'a>(&'a AtomicBool);
 

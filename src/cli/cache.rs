@@ -15,7 +15,7 @@ use crate::cache::{
     self, DEFAULT_AGE, GUARD, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY,
     Task,
 };
-use crate::report::style::{counted, size};
+use crate::report::style::size;
 use crate::report::{Event, Level, Reporter};
 use crate::settings;
 
@@ -309,9 +309,12 @@ fn tell_kept(kept: &[Kept], reporter: &dyn Reporter) {
                 "it guards against releases that are older than one that was seen; `xbuild cache clean` removes it, too",
             ),
         };
-        let entries = if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
-        note(reporter, level, format!("{kind}: {entries} kept: {why}"));
+        note(reporter, level, format!("{kind}: {} kept: {why}", entries(count)));
     }
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 impl Done<'_> {
@@ -337,7 +340,7 @@ impl Done<'_> {
         }
         let verb = if self.dry_run { "would remove" } else { "removed" };
         let Outcome { removed, freed, left, .. } = self.outcome;
-        let entries = counted(removed.len(), "entry").replace("entrys", "entries");
+        let entries = entries(removed.len());
         writeln!(text, "{verb} {entries}, {}; {} left in {}", size(*freed), size(*left), self.path).ok();
         text
     }

@@ -394,12 +394,11 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
 fn default_layouts() -> Result<Vec<Location>, TransportError> {
     let folder = Path::new("target/xbuild");
     let nothing = || LocationError::Nothing(folder.display().to_string());
-    let entries = fs::read_dir(folder).map_err(|_| nothing())?;
+    let io = |source| TransportError::Io { shown: folder.display().to_string(), source };
+    let entries = fs::unless_missing(fs::read_dir(folder)).map_err(io)?.ok_or_else(nothing)?;
     let mut layouts = Vec::new();
     for entry in entries {
-        let path = entry
-            .map_err(|source| TransportError::Io { shown: folder.display().to_string(), source })?
-            .path();
+        let path = entry.map_err(io)?.path();
         if path.join("oci-layout").is_file() {
             layouts.push(Location::Layout { path, selector: Selector::Only });
         }

@@ -76,7 +76,9 @@ fn image(image: &ImageInspection) -> Node {
         let digest = base.digest.as_ref().map_or_else(String::new, |digest| format!("  {digest}"));
         format!("  {}{digest}", base.name)
     });
-    let bytes = |layers: &[&LayerInspection]| size(layers.iter().map(|layer| layer.size).sum());
+    let bytes = |layers: &[&LayerInspection]| {
+        size(layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)))
+    };
     match (base.is_empty(), added.is_empty()) {
         (true, _) => below.extend(added.iter().map(|node| layer(node))),
         (false, true) => below.extend(base.iter().map(|node| layer(node))),

@@ -22,6 +22,7 @@ use crate::settings::OnFailure;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
 use crate::sys::process::{Line, ProcessError};
+use crate::sys::threads::Ends;
 use crate::toolchain::rust::Standard;
 
 /// How often time limits are looked at.
@@ -267,12 +268,11 @@ impl Run<'_> {
                     .spawn_scoped(scope, watch)
                     .map_err(|source| ProcessError::Start { program: "cargo".into(), source })?;
             }
-            let result = command.lines(&cancel, |line| match line {
+            let _ends = Ends(&ended);
+            command.lines(&cancel, |line| match line {
                 Line::Stdout(bytes) => self.message(&bytes, units, &missing, &mut log),
                 Line::Stderr(bytes) => self.stderr(&String::from_utf8_lossy(&bytes), &mut log),
-            });
-            ended.store(true, Ordering::SeqCst);
-            result
+            })
         });
         self.missing = missing;
         for piece in log.pieces.end() {

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cargo_config2::{Config, Flags, PathAndArgs, ResolveOptions};
 
 use super::places::{Place, Places};
+use super::processor;
 use crate::catalog::Target;
 use crate::sys::env::Environment;
 use crate::toolchain::rust::Rust;
@@ -163,19 +164,8 @@ pub(super) fn linker_variable(target: &Target) -> String {
 
 /// The last `-Clinker=…` or `-C linker=…`.
 fn linker_flag(flags: &[String]) -> Option<PathBuf> {
-    let mut linker = None;
-    let mut rest = flags.iter().map(String::as_str);
-    while let Some(flag) = rest.next() {
-        let option = match flag.strip_prefix("-C").or_else(|| flag.strip_prefix("--codegen")) {
-            Some("") => rest.next().unwrap_or_default(),
-            Some(joined) => joined.trim_start_matches('='),
-            None => continue,
-        };
-        if let Some(path) = option.strip_prefix("linker=") {
-            linker = Some(path.into());
-        }
-    }
-    linker
+    let last = processor::codegen(flags).into_iter().rev().find(|(name, _)| name == "linker");
+    last.map(|(_, path)| path.into())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub mod wrapper;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,6 +43,7 @@ use crate::settings::{CargoSettings, OnFailure, ToolchainChoice};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::ProcessError;
+use crate::sys::threads::Ends;
 use crate::sys::{fs, store};
 use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
@@ -432,14 +433,22 @@ pub fn compile(
         let start = || std::thread::Builder::new();
         start().spawn_scoped(scope, || cargo::prime_all(request, &prepared, &primer, reporter)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
-        let result = cargo::run_all(request, &prepared, cancel, reporter, on_product);
-        // Whatever is still being primed nobody waits for any more.
-        primer.interrupt();
-        ended.store(true, Ordering::SeqCst);
-        result
+        let _ends = Ends(&ended);
+        // Whatever is still being primed then nobody waits for any more.
+        let _stops = Stops(&primer);
+        cargo::run_all(request, &prepared, cancel, reporter, on_product)
     });
     watch::report_remarks(&books, reporter)?;
     result
+}
+
+/// Stops work beside it when it is dropped, also where that is because of a panic.
+struct Stops<'a>(&'a Cancel);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
 }
 
 #[cfg(test)]

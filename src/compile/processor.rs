@@ -55,7 +55,10 @@ pub fn beyond(
 ) -> Vec<ProcessorFlag> {
     let promised = Promised::of(target, platform);
     let mut found = Vec::new();
-    let place = |word: &str| places(word).unwrap_or_else(|| "cargo's configuration".to_owned());
+    let place = |word: &str| {
+        let other = || places(&word.replace('-', "_"));
+        places(word).or_else(other).unwrap_or_else(|| "cargo's configuration".to_owned())
+    };
     found.extend(promised.of_rustc(&user.flags, &place));
     found.extend(promised.of_rustc(&user.overridden, &place));
     for variable in ["CFLAGS", "CXXFLAGS"] {
@@ -97,12 +100,13 @@ pub fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
 
 /// The processor that flags name. The last one counts.
 pub(super) fn named(flags: &[String]) -> Option<String> {
-    let options = codegen(flags);
-    options.iter().rev().find_map(|option| option.strip_prefix("target-cpu=")).map(str::to_owned)
+    let last = codegen(flags).into_iter().rev().find(|(name, _)| name == "target-cpu");
+    last.map(|(_, cpu)| cpu.to_owned())
 }
 
-/// The options of rustc's code generation: `-Cx=y`, `-C x=y`, `--codegen x=y`, `--codegen=x=y`.
-fn codegen(flags: &[String]) -> Vec<&str> {
+/// The options of rustc's code generation, names and values: `-Cx=y`, `-C x=y`, `--codegen x=y`, `--codegen=x=y`. rustc takes
+/// `target_cpu` for `target-cpu`, and here it is the latter.
+pub(super) fn codegen(flags: &[String]) -> Vec<(String, &str)> {
     let mut options = Vec::new();
     let mut rest = flags.iter().map(String::as_str);
     while let Some(flag) = rest.next() {
@@ -112,7 +116,8 @@ fn codegen(flags: &[String]) -> Vec<&str> {
             None => {}
         }
     }
-    options
+    let pairs = options.into_iter().filter_map(|option: &str| option.split_once('='));
+    pairs.map(|(name, value)| (name.replace('_', "-"), value)).collect()
 }
 
 /// What a platform's processors are at least.
@@ -152,7 +157,7 @@ impl<'a> Promised<'a> {
             from: place("target-cpu="),
             native: cpu == "native",
         }));
-        let features = options.iter().filter_map(|option| option.strip_prefix("target-feature="));
+        let features = options.iter().filter(|(name, _)| name == "target-feature").map(|(_, value)| *value);
         let more: Vec<&str> = features
             .flat_map(|list| list.split(','))
             .filter(|feature| feature.strip_prefix('+').is_some_and(|name| !self.has_feature(name)))
@@ -206,6 +211,9 @@ mod tests {
             &["--codegen", "target-cpu=native"],
             &["--codegen=target-cpu=native"],
             &["-Ctarget-cpu=x86-64", "-Ctarget-cpu=native"],
+            // rustc takes either.
+            &["-Ctarget_cpu=native"],
+            &["-C", "target_cpu=native"],
         ] {
             let expected = ("-Ctarget-cpu=native".to_owned(), "$RUSTFLAGS".to_owned(), true);
             assert_eq!(found("linux/amd64", flags, &[]), [expected], "{flags:?}");
@@ -238,6 +246,8 @@ mod tests {
             ("linux/amd64", &["-Ctarget-feature=+crt-static,-sse3,+sse2"], &[]),
             ("linux/amd64", &["-Ctarget-feature=+avx2,+crt-static,+fma"], &["-Ctarget-feature=+avx2,+fma"]),
             ("linux/amd64/v3", &["-Ctarget-feature=+avx2,+aes"], &["-Ctarget-feature=+aes"]),
+            ("linux/amd64", &["-C", "target_feature=+avx2"], &["-Ctarget-feature=+avx2"]),
+            ("linux/amd64", &["-Ctarget_cpu=x86-64-v3"], &["-Ctarget-cpu=x86-64-v3"]),
             ("linux/arm64", &["-Ctarget-cpu=cortex-a53", "-Ctarget-feature=+neon"], &[]),
             ("linux/arm64", &["-Ctarget-cpu=neoverse-n1"], &["-Ctarget-cpu=neoverse-n1"]),
             ("linux/arm64", &["-Ctarget-feature=+lse"], &["-Ctarget-feature=+lse"]),
@@ -260,7 +270,9 @@ mod tests {
             UserFlags { flags, source: FlagSource::Build, overridden: Vec::new() }
         };
         assert_eq!(flags(variant, &user(&["-Clto"])), ["-Ctarget-cpu=x86-64-v3"]);
-        assert!(flags(variant, &user(&["-C", "target-cpu=haswell"])).is_empty());
+        for haswell in [["-C", "target-cpu=haswell"], ["-C", "target_cpu=haswell"]] {
+            assert!(flags(variant, &user(&haswell)).is_empty());
+        }
         assert!(flags(None, &user(&[])).is_empty());
         let told = |variant, flags: &[&str]| cpu(variant, &user(flags));
         assert_eq!(told(variant, &["-Clto"]).as_deref(), Some("x86-64-v3"));

@@ -549,3 +549,19 @@ fn a_library_that_was_asked_for_and_does_not_compile_is_a_failure() {
     );
     assert!(fake.calls()[0].contains("--package app --package plug --lib --bin app"), "{:?}", fake.calls());
 }
+
+/// Threads that watch the work end with it, also where it ends in a panic: nobody would wait for the message otherwise.
+#[test]
+fn a_panic_ends_the_run() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let fake = Fake::new(&format!("artifact {ARM64}"), vec![unit(ARM64, Linker::Configured)]);
+        let run = std::panic::AssertUnwindSafe(|| {
+            // Held, so that whoever hands over a product panics.
+            let _held = fake.products.borrow();
+            fake.run_with(&Cancel::new(), &Kept::default()).is_ok()
+        });
+        sender.send(std::panic::catch_unwind(run).is_err()).ok();
+    });
+    assert_eq!(ended.recv_timeout(std::time::Duration::from_secs(60)), Ok(true));
+}

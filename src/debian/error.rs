@@ -210,7 +210,7 @@ pub enum Error {
         package: String,
         /// Its version.
         version: String,
-        /// Where it is not, in the order of the attempts.
+        /// What came of the attempts before, in their order.
         tried: Vec<String>,
         /// The last attempt's failure.
         source: Box<DownloadError>,
@@ -390,7 +390,7 @@ fn date(seconds: i64) -> String {
 }
 
 fn list(tried: &[String]) -> String {
-    tried.iter().fold(String::new(), |text, url| format!("{text}\n  it is not at {url}"))
+    tried.iter().fold(String::new(), |text, why| format!("{text}\n  {why}"))
 }
 
 fn beside(others: &[String]) -> String {

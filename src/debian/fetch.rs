@@ -300,20 +300,21 @@ impl Access<'_> {
         for (at, url) in others.iter().enumerate() {
             // Of a mirror that somebody else can stand in for, an answer of any kind that is no file is enough.
             let stands_in = at + 1 < wanted.mirrors;
-            match self.get(wanted, url, &kept) {
-                Err(error) if error.is_not_found() || (stands_in && error.is_of_server()) => {
-                    tried.push(url.clone());
-                }
+            // As for releases: one in whose place another can be asked is soon given up.
+            let client = if stands_in { self.client.trying(2) } else { self.client.clone() };
+            match self.get(&client, wanted, url, &kept) {
+                Err(error) if error.is_not_found() => tried.push(format!("it is not at {url}")),
+                Err(error) if stands_in && error.is_of_server() => tried.push(error.to_string()),
                 result => return self.got(wanted, url, &tried, result),
             }
         }
-        self.got(wanted, last, &tried, self.get(wanted, last, &kept))
+        self.got(wanted, last, &tried, self.get(self.client, wanted, last, &kept))
     }
 
-    fn get(&self, wanted: &Wanted, url: &str, kept: &Path) -> Result<(), DownloadError> {
+    fn get(&self, client: &Client, wanted: &Wanted, url: &str, kept: &Path) -> Result<(), DownloadError> {
         let (sha256, size) = (Some(wanted.sha256), Some(wanted.size));
         let download = Download { url, path: kept, sha256, size, limit: wanted.size };
-        self.client.file(&download, self.cancel, &mut |done, total| {
+        client.file(&download, self.cancel, &mut |done, total| {
             self.reporter.report(Event::Download { what: wanted.what.clone(), done, total });
         })
     }
@@ -331,7 +332,7 @@ impl Access<'_> {
             (Ok(()), _) => {
                 let is_mirror = wanted.urls[..wanted.mirrors].iter().any(|known| known == url);
                 let (level, text) = if is_mirror {
-                    (Level::Detail, format!("`{}` has no {}; it was found at `{url}`", tried[0], wanted.what))
+                    (Level::Detail, format!("{}: {}; it was found at `{url}`", wanted.what, tried[0]))
                 } else {
                     let text = format!("the mirror has dropped {}; it was found at `{url}`", wanted.what);
                     (Level::Info, text)

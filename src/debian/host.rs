@@ -121,8 +121,8 @@ impl Host {
         let (scheme, rest) = written.split_once(':').unwrap_or(("", written));
         match scheme.to_ascii_lowercase().as_str() {
             "http" | "https" => vec![self.mirror(written)],
-            "mirror" | "mirror+http" => vec![Some(Address::List(format!("http:{rest}")))],
-            "mirror+https" => vec![Some(Address::List(format!("https:{rest}")))],
+            "mirror" | "mirror+http" => vec![self.list_at(format!("http:{rest}"))],
+            "mirror+https" => vec![self.list_at(format!("https:{rest}"))],
             "mirror+file" | "mirror+copy" => {
                 let path = format!("/{}", rest.trim_start_matches('/'));
                 if let Ok(text) = fs::read_to_string(root.join(path.trim_start_matches('/'))) {
@@ -139,13 +139,22 @@ impl Host {
         }
     }
 
+    /// The address of a list of mirrors, if it is one that we can ask.
+    fn list_at(&mut self, address: String) -> Option<Address> {
+        if has_password(&address) {
+            self.pass(WITH_PASSWORD.to_owned());
+            return None;
+        }
+        Some(Address::List(address))
+    }
+
     /// A mirror's address, if it is one that we can ask and that has what is current.
     fn mirror(&mut self, written: &str) -> Option<Address> {
         let address = written.trim_end_matches('/');
         let reason = if !is_http(address) {
             format!("`{}:` can only be read by apt", address.split(':').next().unwrap_or_default())
-        } else if address.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
-            "an address with a password in it is apt's alone".to_owned()
+        } else if has_password(address) {
+            WITH_PASSWORD.to_owned()
         } else if address.split('/').any(is_snapshot_date) {
             format!("`{address}` is a snapshot and has nothing current")
         } else {
@@ -209,6 +218,13 @@ impl Host {
         };
         Ok(parse_mirror_list(&text).iter().filter_map(|address| self.mirror(address)).collect())
     }
+}
+
+/// Why an address with somebody's name in it is passed over.
+const WITH_PASSWORD: &str = "an address with a password in it is apt's alone";
+
+fn has_password(address: &str) -> bool {
+    address.split('/').nth(2).is_some_and(|authority| authority.contains('@'))
 }
 
 /// True if os-release says `ID=debian`: derivatives have archives and keys of their own.

@@ -193,8 +193,10 @@ pub(super) fn packages<'a>(
         return Ok(chosen);
     }
     if request.workspace {
+        // One that is excluded twice is there all the same.
+        let all = members.clone();
         for excluded in &request.exclude {
-            let out = specified(metadata, &members, excluded)?;
+            let out = specified(metadata, &all, excluded)?;
             members.retain(|package| !out.contains(package));
         }
         return if members.is_empty() { Err(SelectError::AllExcluded) } else { Ok(members) };
@@ -472,6 +474,11 @@ mod tests {
             request.exclude = words(&["path+file:///w/b#1.2.3"]);
         };
         assert_eq!(chosen(&all, without).unwrap(), ["c"]);
+        let twice = |request: &mut CargoSettings| {
+            request.workspace = true;
+            request.exclude = words(&["b*", "b"]);
+        };
+        assert_eq!(chosen(&all, twice).unwrap(), ["c"]);
     }
 
     #[test]

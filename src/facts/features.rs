@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{Dependency, DependencyKind, Metadata, Node, Package, PackageId};
 
-use super::spec;
 use crate::settings::CargoSettings;
 
 /// The features that are on, by package.
 #[derive(Debug)]
 pub struct Features<'a> {
-    metadata: &'a Metadata,
+    packages: BTreeMap<&'a PackageId, &'a Package>,
     nodes: BTreeMap<&'a PackageId, &'a Node>,
     on: BTreeMap<&'a PackageId, BTreeSet<String>>,
     /// Optional dependencies that some feature asks for, by package and the name that it has there.
@@ -35,7 +34,7 @@ impl<'a> Features<'a> {
     ) -> Self {
         let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).map(|node| (&node.id, node));
         let mut features = Self {
-            metadata,
+            packages: metadata.packages.iter().map(|package| (&package.id, package)).collect(),
             nodes: nodes.collect(),
             on: BTreeMap::new(),
             optional: BTreeSet::new(),
@@ -137,7 +136,10 @@ impl<'a> Features<'a> {
             DependencyKind::Development => self.development && self.selected.contains(&&package.id),
             _ => false,
         };
-        let Some(other) = self.resolved(package, dependency).filter(|_| counts) else { return };
+        if !counts {
+            return;
+        }
+        let Some(other) = self.resolved(package, dependency) else { return };
         self.visit(other);
         if dependency.uses_default_features {
             self.turn_on(other, "default");
@@ -150,7 +152,7 @@ impl<'a> Features<'a> {
     /// The package that a dependency came to.
     fn resolved(&self, package: &Package, dependency: &Dependency) -> Option<&'a Package> {
         let found =
-            self.nodes.get(&package.id)?.deps.iter().filter_map(|one| spec::package(self.metadata, &one.pkg));
+            self.nodes.get(&package.id)?.deps.iter().filter_map(|one| self.packages.get(&one.pkg).copied());
         let mut found = found.filter(|other| other.name.as_str() == dependency.name);
         found.find(|other| dependency.req.matches(&other.version) || other.source.is_none())
     }

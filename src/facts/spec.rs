@@ -4,7 +4,7 @@
 //! A name alone is not enough everywhere: a package may depend on another one of its own name, and two versions of
 //! one package are common in a graph.
 
-use cargo_metadata::{Metadata, Package, PackageId, semver::Version};
+use cargo_metadata::{Metadata, Package, semver::Version};
 
 use crate::error::{ExitCode, Explain};
 use crate::settings::nearest::nearest;
@@ -196,12 +196,6 @@ pub fn shortest(metadata: &Metadata, package: &Package) -> String {
         return format!("{}@{}", package.name, package.version);
     }
     package.id.repr.clone()
-}
-
-/// The package that has an id.
-#[must_use]
-pub fn package<'a>(metadata: &'a Metadata, id: &PackageId) -> Option<&'a Package> {
-    metadata.packages.iter().find(|package| package.id == *id)
 }
 
 #[cfg(test)]

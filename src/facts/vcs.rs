@@ -7,6 +7,8 @@
 //! A repository's own configuration may name programs, and looking at a project must not run them: those that git would run
 //! for these three questions are turned off. What the user's own configuration says still counts.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ pub struct Commit {
 /// The commit that `folder` is at; `None` where version control has no file of the folder. Only Ctrl-C is an error.
 pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
-    let ask_with = |options: &[String], arguments: &[&str]| {
+    let ask_with = |options: &[OsString], arguments: &[&str]| {
         match git(folder, options).args(arguments.iter().copied()).text(&bounded) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
             // git's own limit is no reason to stop; the caller's is.
@@ -48,14 +50,16 @@ pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelle
         return Ok(None);
     };
     // Where a file's time has changed, git compares its content, and asks the filters that its attributes name.
-    let filters = ask(&[
-        "config",
-        "--show-scope",
-        "--name-only",
-        "--get-regexp",
-        r"^filter\..*\.(clean|smudge|process|required)$",
-    ])?;
-    let filters = without_filters(&filters.unwrap_or_default());
+    let listed =
+        git(folder, &[]).args(["config", "-z", "--show-scope", "--name-only", "--list"]).output(&bounded);
+    let filters = match listed {
+        Ok(listed) if listed.status.success() => without_filters(&listed.stdout),
+        // A git that does not say whose settings are (before 2.26) is not asked what would run them.
+        _ => {
+            cancel.check()?;
+            return Ok(Some(Commit { revision: revision.to_owned(), date }));
+        }
+    };
     let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty", "--", "."];
     let changed = ask_with(&filters, &status)?;
     let dirty = if changed.is_none_or(|files| files.is_empty()) { "" } else { "-dirty" };
@@ -63,7 +67,7 @@ pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelle
 }
 
 /// git with what the repository may not decide, and with options before the command's name.
-fn git(folder: &Path, options: &[String]) -> Command {
+fn git(folder: &Path, options: &[OsString]) -> Command {
     const OFF: [&str; 6] = [
         // A program that is asked which files have changed.
         "core.fsmonitor=false",
@@ -80,22 +84,33 @@ fn git(folder: &Path, options: &[String]) -> Command {
         .folder(folder)
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
+        .env(NOTHING, "")
         // No lock on the index: a build must not disturb a git command that runs at the same time.
         .arg("--no-optional-locks")
         .args(OFF.iter().flat_map(|setting| ["-c", setting]))
         .args(options.iter().cloned())
 }
 
-/// Options that turn off the filters of the repository's own configuration, by what `git config --show-scope` says of all.
-/// Filters of the user and of the machine, such as that of Git LFS, stay.
-fn without_filters(listed: &str) -> Vec<String> {
-    let own = listed.lines().filter_map(|line| line.split_once('\t'));
-    own.filter(|(scope, _)| matches!(*scope, "local" | "worktree"))
-        .flat_map(|(_, key)| {
-            let nothing = if key.ends_with(".required") { "false" } else { "" };
-            ["-c".to_owned(), format!("{key}={nothing}")]
-        })
-        .collect()
+/// A variable with nothing in it, for settings that are turned off.
+const NOTHING: &str = "XBUILD_NOTHING";
+
+/// Options that turn off the filters of the repository's own configuration, by what `git config -z --show-scope --list` says of
+/// all: scope and key by turns. Filters of the user and of the machine, such as that of Git LFS, stay. A filter's name is bytes,
+/// and may have a `=` in it, at which `-c` would end the key. What is empty is false for `required`.
+fn without_filters(listed: &[u8]) -> Vec<OsString> {
+    let mut parts = listed.split(|byte| *byte == 0);
+    let mut options = Vec::new();
+    while let (Some(scope), Some(key)) = (parts.next(), parts.next()) {
+        let ends: [&[u8]; 4] = [b".clean", b".smudge", b".process", b".required"];
+        let is_filter = key.starts_with(b"filter.") && ends.iter().any(|end| key.ends_with(end));
+        if is_filter && matches!(scope, b"local" | b"worktree") {
+            let mut option = OsString::from("--config-env=");
+            option.push(OsStr::from_bytes(key));
+            option.push(format!("={NOTHING}"));
+            options.push(option);
+        }
+    }
+    options
 }
 
 #[cfg(test)]
@@ -147,21 +162,39 @@ mod tests {
             fs::write_atomic(&folder.path().join(name), text.as_bytes(), 0o755).unwrap();
         };
         run(&["init", "-q"]);
-        write("a", "1");
-        write(".gitattributes", "a filter=trap\n");
+        // A name is any bytes: with what ends a key on the command line, and what is no text.
+        let names: [&[u8]; 3] = [b"trap", b"a=b", b"x\xffy"];
+        let files = ["a", "b", "c"];
+        for file in files {
+            write(file, "1");
+        }
+        let attributes =
+            names.iter().zip(files).map(|(name, file)| [file.as_bytes(), b" filter=", *name, b"\n"].concat());
+        fs::write_atomic(
+            &folder.path().join(".gitattributes"),
+            &attributes.collect::<Vec<_>>().concat(),
+            0o644,
+        )
+        .unwrap();
         run(&["add", "."]);
         run(&["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qm", "one"]);
         let mark = folder.path().join("executed");
         write("trap", &format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\ncat\n", mark.display()));
         let trap = folder.path().join("trap").display().to_string();
-        for key in ["core.fsmonitor", "filter.trap.clean", "filter.trap.process", "gpg.program", "core.pager"]
-        {
+        for key in ["core.fsmonitor", "gpg.program", "core.pager"] {
             run(&["config", key, &trap]);
         }
-        run(&["config", "filter.trap.required", "true"]);
+        let mut configuration = fs::read(folder.path().join(".git/config")).unwrap();
+        for name in names {
+            configuration.extend([b"[filter \"", name, b"\"]\n"].concat());
+            configuration.extend(format!("clean = {trap}\nprocess = {trap}\nrequired = true\n").into_bytes());
+        }
+        fs::write_atomic(&folder.path().join(".git/config"), &configuration, 0o644).unwrap();
         run(&["config", "log.showSignature", "true"]);
-        // Another file of the same content, so that git has to look into it.
-        write("a", "1");
+        // Other files of the same content, so that git has to look into them.
+        for file in files {
+            write(file, "1");
+        }
         let found = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!(found.revision.len(), 40, "{}", found.revision);
         assert!(!mark.exists(), "{}", fs::read_to_string(&mark).unwrap());

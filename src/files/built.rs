@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Expansion, FilesError, file_name, glob, is_pattern};
 use crate::layer::{Content, Entry, EntryKind};
+use crate::linkcheck::plain_path as plain;
 use crate::settings::FileSettings;
 use crate::sys::fs;
 
@@ -156,20 +157,17 @@ fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesEr
         .into_iter()
         .map(|entry| {
             let EntryKind::Symlink(text) = &entry.kind else { return Ok(entry) };
-            let beside =
-                entry.path.rsplit_once('/').map_or(text.clone(), |(folder, _)| format!("{folder}/{text}"));
-            if paths.contains(&beside) {
+            let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let beside = plain(&format!("{folder}/{text}"));
+            if !text.starts_with('/') && paths.contains(beside.trim_start_matches('/')) {
                 return Ok(entry);
             }
             let relative = entry.path.strip_prefix(to).unwrap_or(&entry.path).trim_start_matches('/');
-            // Where the file was named by its path, the image's path tells nothing of where it lies.
+            // What stands before the first wildcard is not in the image's path.
             let fixed: Vec<&str> = file.from.split('/').take_while(|part| !is_pattern(part)).collect();
-            let source = if is_pattern(&file.from) {
-                file.root.join(fixed.join("/")).join(relative)
-            } else {
-                file.root.join(&file.from)
-            };
-            let real = fs::canonicalize(&source)?;
+            let source = file.root.join(fixed.join("/")).join(relative);
+            // One that leads nowhere here may do so in the image.
+            let Some(real) = fs::unless_missing(fs::canonicalize(&source))? else { return Ok(entry) };
             if !real.starts_with(fs::canonicalize(&file.root)?) {
                 let (from, origin) = (file.from.clone(), file.origin.clone());
                 return Err(FilesError::Escapes { from, leads_to: real, origin });
@@ -268,8 +266,34 @@ mod tests {
         let setup = Setup::new();
         assert_eq!(setup.files("lib/libpart.so.1", "/usr/lib/").unwrap(), ["usr/lib/libpart.so.1 22"]);
         assert_eq!(setup.files("lib/*.so.1", "/usr/lib/").unwrap(), ["usr/lib/libpart.so.1 22"]);
-        let error = setup.files("lib/escape.so", "/usr/lib/").unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::PathEscape);
+        for from in ["lib/escape.so", "lib"] {
+            let error = setup.files(from, "/usr/lib/").unwrap_err();
+            assert_eq!(error.exit_code(), ExitCode::PathEscape, "{from}");
+        }
+    }
+
+    #[test]
+    fn links_in_a_directory_come_along_or_become_what_they_lead_to() {
+        let setup = Setup::new();
+        fs::remove_file(setup.path("out/lib/escape.so")).unwrap();
+        fs::create_dir_all(setup.path("out/more")).unwrap();
+        fs::create_dir_all(setup.path("out/lib/below")).unwrap();
+        fs::write_atomic(&setup.path("out/more/real.so"), b"real", 0o755).unwrap();
+        fs::symlink("../more/real.so", setup.path("out/lib/far.so")).unwrap();
+        fs::symlink("../libpart.so.1.2", setup.path("out/lib/below/up.so")).unwrap();
+        fs::symlink("/nowhere/x.so", setup.path("out/lib/nowhere.so")).unwrap();
+        assert_eq!(
+            setup.files("lib", "/usr/lib/").unwrap(),
+            [
+                "usr/lib",
+                "usr/lib/below",
+                "usr/lib/below/up.so -> ../libpart.so.1.2",
+                "usr/lib/far.so 4",
+                "usr/lib/libpart.so.1 -> libpart.so.1.2",
+                "usr/lib/libpart.so.1.2 22",
+                "usr/lib/nowhere.so -> /nowhere/x.so",
+            ]
+        );
     }
 
     #[test]

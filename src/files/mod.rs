@@ -9,7 +9,7 @@ mod built;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer::{Content, Entry, EntryKind};
@@ -153,6 +153,13 @@ struct Expansion<'a> {
     exclude: GlobSet,
 }
 
+/// What a pattern means below a folder.
+struct Wanted {
+    pattern: GlobMatcher,
+    /// Nothing deeper can match.
+    depth: usize,
+}
+
 impl<'a> Expansion<'a> {
     fn new(file: &'a FileSettings) -> Result<Self, FilesError> {
         let mut exclude = GlobSetBuilder::new();
@@ -176,7 +183,7 @@ impl<'a> Expansion<'a> {
             if !to.is_empty() {
                 entries.push(self.entry(to.to_owned(), &source)?);
             }
-            return self.collect_folder(&source, &source, to, entries);
+            return self.collect_folder(&source, &source, (to, None), entries);
         }
         let path = match to.strip_suffix('/') {
             Some(folder) => join(folder, file_name(&source)?),
@@ -187,24 +194,27 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// Everything below `folder`, in the order of names. `start` is where `exclude` counts from.
+    /// Everything below `folder`, or of it the files that are wanted, in the order of names. `start` is where patterns count from, and
+    /// what goes to `to`.
     fn collect_folder(
         &self,
         start: &Path,
         folder: &Path,
-        to: &str,
+        (to, wanted): (&str, Option<&Wanted>),
         entries: &mut Vec<Entry>,
     ) -> Result<(), FilesError> {
         for source in sorted(folder)? {
-            if self.exclude.is_match(source.strip_prefix(start).unwrap_or(&source)) {
+            let below = source.strip_prefix(start).unwrap_or(&source);
+            if self.exclude.is_match(below) {
                 continue;
             }
-            let path = join(to, file_name(&source)?);
-            let entry = self.entry(path.clone(), &source)?;
-            let is_folder = matches!(entry.kind, EntryKind::Directory);
-            entries.push(entry);
-            if is_folder {
-                self.collect_folder(start, &source, &path, entries)?;
+            let is_folder = fs::symlink_metadata(&source)?.is_dir();
+            if wanted.is_none_or(|wanted| !is_folder && wanted.pattern.is_match(below)) {
+                let name = below.to_str().ok_or_else(|| FilesError::NotUtf8 { path: source.clone() })?;
+                entries.push(self.entry(join(to, name), &source)?);
+            }
+            if is_folder && wanted.is_none_or(|wanted| below.components().count() < wanted.depth) {
+                self.collect_folder(start, &source, (to, wanted), entries)?;
             }
         }
         Ok(())
@@ -215,19 +225,11 @@ impl<'a> Expansion<'a> {
         let fixed: Vec<&str> = pattern.split('/').take_while(|part| !is_pattern(part)).collect();
         let start = self.inside(&fixed.join("/"))?;
         let rest = pattern.split('/').skip(fixed.len()).collect::<Vec<_>>().join("/");
-        let wanted = glob(&rest, self.file)?.compile_matcher();
-        let to = self.file.to.trim_matches('/');
-        let mut found = Vec::new();
-        self.collect_folder(&start, &start, to, &mut found)?;
-        let below = |entry: &Entry| {
-            entry.path.strip_prefix(to).unwrap_or(&entry.path).trim_start_matches('/').to_owned()
-        };
+        let depth = if rest.contains("**") { usize::MAX } else { rest.split('/').count() };
+        let wanted = Wanted { pattern: glob(&rest, self.file)?.compile_matcher(), depth };
         let before = entries.len();
-        entries.extend(
-            found
-                .into_iter()
-                .filter(|entry| !matches!(entry.kind, EntryKind::Directory) && wanted.is_match(below(entry))),
-        );
+        let to = self.file.to.trim_matches('/');
+        self.collect_folder(&start, &start, (to, Some(&wanted)), entries)?;
         if entries.len() == before {
             return Err(FilesError::NoMatch {
                 from: self.file.from.clone(),
@@ -393,6 +395,15 @@ mod tests {
     #[test]
     fn a_pattern_keeps_the_path_behind_its_fixed_folders() {
         let setup = Setup::new();
+        // What it does not match is not judged: a name that is no text, a socket as git's own daemon has one.
+        let odd = setup.0.path().join("p/odd");
+        fs::create_dir_all(&odd).unwrap();
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+        fs::write_atomic(&odd.join(name), b"", 0o644).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(odd.join("socket")).unwrap());
+        assert_eq!(setup.expand("*.sh", "/srv/").unwrap(), ["755 7:8 srv/run.sh"]);
+        assert_eq!(setup.expand("**/*.sh", "/srv/").unwrap(), ["755 7:8 srv/run.sh"]);
+        assert!(setup.expand("odd/*", "/srv/").is_err());
         assert_eq!(setup.expand("assets/*.css", "/srv/").unwrap(), ["644 7:8 srv/b.css"]);
         assert_eq!(
             setup.expand("assets/**/*.css", "/srv").unwrap(),

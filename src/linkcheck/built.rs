@@ -69,7 +69,7 @@ fn folder_for(searched: &[String], machine: &[PathBuf]) -> String {
         .filter(|place| {
             place.starts_with('/') && !place.ends_with("/ld.so.cache") && !place.contains("/glibc-hwcaps")
         })
-        .map(|place| clean(place))
+        .map(|place| plain_path(place))
         .filter(|folder| !of_machine(folder))
         .collect();
     let has = |wanted: &str| folders.iter().find(|folder| *folder == wanted);
@@ -81,7 +81,7 @@ fn folder_for(searched: &[String], machine: &[PathBuf]) -> String {
 }
 
 /// An absolute path without `.` and `..`.
-fn clean(path: &str) -> String {
+pub(crate) fn plain_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

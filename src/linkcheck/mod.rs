@@ -36,6 +36,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 
 pub use allow::{Allowance, allow};
 pub use built::MachinePaths;
+pub(crate) use built::plain_path;
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};

@@ -48,6 +48,11 @@ pub struct PlatformFields {
     pub other: Map<String, Value>,
 }
 
+/// The bytes of some blobs together, as far as a number holds what somebody claims.
+pub fn total_size<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
+    blobs.into_iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
+}
+
 impl Descriptor {
     /// A descriptor of a blob.
     #[must_use]

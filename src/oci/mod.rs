@@ -14,7 +14,7 @@ mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use descriptor::{Descriptor, Encoded, PlatformFields};
+pub use descriptor::{Descriptor, Encoded, PlatformFields, total_size};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use json::to_vec;
 pub use reference::{InvalidReference, Reference, is_tag};

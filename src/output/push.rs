@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
+use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type, total_size};
 use crate::registry::{
     Access, Client, ImageName, Pushed, RegistryError, Repository, RepositoryName, Wanted, parallel,
 };
@@ -189,7 +189,7 @@ impl Push<'_> {
         }
         let mut blobs: Vec<(&Descriptor, Vec<RepositoryName>)> = blobs.into_values().collect();
         blobs.sort_by(|a, b| b.0.size.cmp(&a.0.size).then_with(|| a.0.digest.cmp(&b.0.digest)));
-        let total: u64 = blobs.iter().map(|(blob, _)| blob.size).sum();
+        let total = total_size(blobs.iter().map(|(blob, _)| *blob));
         let sent = AtomicU64::new(0);
         let what = repository.name().to_string();
         let pushed = parallel::each(&blobs, AT_ONCE, cancel, |(blob, from), cancel| {

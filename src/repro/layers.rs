@@ -1,7 +1,7 @@
 //! What two layers differ in.
 //!
-//! Each is read once for its entries and their digests, and once more for the content of files that differ. No layer is
-//! kept in memory.
+//! Each is read once for its entries and their digests, and again for each file that differs, up to that. No layer is kept in
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -12,6 +12,7 @@ use super::content;
 use super::difference::{Change, Side};
 use crate::archive::{self, Head, Packing};
 use crate::oci::{Algorithm, Descriptor, Digest};
+use crate::rootfs::Limits;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -19,8 +20,6 @@ use crate::sys::fs;
 const MOST_CHANGES: usize = 40;
 /// A larger file is not looked into, in bytes.
 const CONTENT_LIMIT: u64 = 256 << 20;
-/// As many entries as a layer may have.
-const MOST_ENTRIES: usize = 1 << 21;
 
 /// A layer's blob.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +49,6 @@ pub(super) fn compare(
         return Ok((vec![Change::Compression], 0));
     }
     let mut changes = Vec::new();
-    let mut contents = BTreeSet::new();
     for path in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
         match (one.get(path), other.get(path)) {
             (Some(a), Some(b)) => {
@@ -62,7 +60,6 @@ pub(super) fn compare(
                     changes.push(Change::Field { path: path.clone(), field: field.clone(), first, second });
                 }
                 if (a.size, &a.content) != (b.size, &b.content) {
-                    contents.insert(path.clone());
                     changes.push(Change::Content {
                         path: path.clone(),
                         first: a.size,
@@ -81,7 +78,7 @@ pub(super) fn compare(
     }
     let omitted = changes.len().saturating_sub(MOST_CHANGES);
     changes.truncate(MOST_CHANGES);
-    look_into(first, second, &contents, &mut changes, cancel)?;
+    look_into((first, &one), (second, &other), &mut changes, cancel)?;
     Ok((changes, omitted))
 }
 
@@ -97,11 +94,13 @@ fn moved(one: &BTreeMap<String, Entry>, other: &BTreeMap<String, Entry>) -> Opti
     })
 }
 
+/// A layer with its entries by their paths.
+type Listed<'a> = (Blob<'a>, &'a BTreeMap<String, Entry>);
+
 /// Says of each file that differs where it does.
 fn look_into(
-    first: Blob<'_>,
-    second: Blob<'_>,
-    contents: &BTreeSet<String>,
+    (first, one): Listed<'_>,
+    (second, other): Listed<'_>,
     changes: &mut [Change],
     cancel: &Cancel,
 ) -> Result<(), ReproError> {
@@ -109,10 +108,11 @@ fn look_into(
         let Change::Content { path, first: size, second: other_size, place, sections } = change else {
             continue;
         };
-        if !contents.contains(path) || (*size).max(*other_size) > CONTENT_LIMIT {
+        let Some((here, there)) = one.get(path).zip(other.get(path)) else { continue };
+        if (*size).max(*other_size) > CONTENT_LIMIT {
             continue;
         }
-        let (one, other) = (file(first, path, cancel)?, file(second, path, cancel)?);
+        let (one, other) = (file(first, here.position, cancel)?, file(second, there.position, cancel)?);
         *place = content::place(&one, &other);
         *sections = content::sections(&one, &other);
     }
@@ -130,19 +130,25 @@ fn tar(blob: Blob<'_>) -> Result<impl Read, ReproError> {
 /// Every entry by its path, and the digest of the whole archive. Of several entries of a path the last counts.
 fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, Digest), ReproError> {
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
+    let stopped = |error| cancel.check().map_or_else(ReproError::from, |()| broken(error));
     let mut stream = Hashing { inner: tar(blob)?, hasher: Algorithm::Sha256.hasher(), cancel };
     let mut found = BTreeMap::new();
     let mut reader = archive::Reader::new(&mut stream);
-    for position in 0..MOST_ENTRIES {
+    let mut left = Limits::LAYER.bytes;
+    for position in 0..Limits::LAYER.entries {
         cancel.check()?;
         let Some(mut entry) = reader.next_entry().map_err(broken)? else { break };
+        // Holes of sparse files take nothing in an archive.
+        left = left
+            .checked_sub(entry.head.size)
+            .ok_or_else(|| broken(io::Error::other("it unpacks to too much")))?;
         let path = String::from_utf8_lossy(&entry.head.path).trim_matches('/').to_owned();
         let fields = fields(&entry.head);
         let mut hasher = Algorithm::Sha256.hasher();
-        let size = copy(&mut entry, &mut |bytes| hasher.update(bytes)).map_err(broken)?;
+        let size = copy(&mut entry, cancel, &mut |bytes| hasher.update(bytes)).map_err(stopped)?;
         found.insert(path, Entry { position, fields, size, content: hasher.finish() });
     }
-    copy(&mut stream, &mut |_| {}).map_err(broken)?;
+    copy(&mut stream, cancel, &mut |_| {}).map_err(stopped)?;
     Ok((found, stream.hasher.finish()))
 }
 
@@ -166,34 +172,33 @@ fn fields(head: &Head) -> BTreeMap<String, String> {
     fields
 }
 
-/// The content of the last entry with this path.
-fn file(blob: Blob<'_>, wanted: &str, cancel: &Cancel) -> Result<Vec<u8>, ReproError> {
+/// The content of the entry at a position.
+fn file(blob: Blob<'_>, position: usize, cancel: &Cancel) -> Result<Vec<u8>, ReproError> {
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
-    let mut content = Vec::new();
     let mut reader = archive::Reader::new(tar(blob)?);
-    while let Some(entry) = reader.next_entry().map_err(broken)? {
+    for _ in 0..position {
         cancel.check()?;
-        if String::from_utf8_lossy(&entry.head.path).trim_matches('/') == wanted {
-            content.clear();
-            entry.take(CONTENT_LIMIT).read_to_end(&mut content).map_err(broken)?;
-        }
+        reader.next_entry().map_err(broken)?;
+    }
+    let mut content = Vec::new();
+    if let Some(entry) = reader.next_entry().map_err(broken)? {
+        entry.take(CONTENT_LIMIT).read_to_end(&mut content).map_err(broken)?;
     }
     Ok(content)
 }
 
-/// Reads to the end; how many bytes there were.
-fn copy(reader: &mut impl Read, with: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
+/// Reads to the end; how many bytes there were. In a hole nothing is read that would look at `cancel`.
+fn copy(reader: &mut impl Read, cancel: &Cancel, with: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
     let mut piece = vec![0; 64 << 10];
     let mut total = 0;
     loop {
-        match reader.read(&mut piece) {
-            Ok(0) => return Ok(total),
-            Ok(count) => {
+        cancel.check().map_err(io::Error::other)?;
+        match fs::read_piece(reader, &mut piece)? {
+            0 => return Ok(total),
+            count => {
                 with(&piece[..count]);
                 total += count as u64;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }

@@ -35,6 +35,16 @@ impl<'a> Guard<'a> {
         self.allowance.set(content.saturating_add(HEADER_LIMIT));
     }
 
+    /// The most bytes that may be read.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What the guard stopped reading for, if it has.
+    pub(crate) fn fault(&self) -> Option<StreamError> {
+        self.fault.take()
+    }
+
     /// How many bytes were read so far.
     pub(crate) fn spent(&self) -> u64 {
         self.limit - self.left.get()

@@ -154,6 +154,8 @@ struct Found {
     refused: Vec<Refused>,
     /// A file's content, used again for the next.
     buffer: Vec<u8>,
+    /// How many bytes of programs were looked at. Holes of sparse files among them are in no account of the stream's.
+    looked: u64,
 }
 
 impl Found {
@@ -218,8 +220,11 @@ impl Found {
             }
             Kind::File | Kind::OldSparse | Kind::Other(CONTIGUOUS) => {
                 let size = entry.head.size;
-                let content = content(path, entry, size, &mut self.buffer);
+                let content = content(path, entry, size, (&mut self.buffer, &mut self.looked));
                 let content = content.map_err(|error| guard.explain(error))?;
+                if self.looked > guard.limit() {
+                    return Err(StreamError::TooLarge { limit: guard.limit() });
+                }
                 self.names += weight(&content);
                 NodeKind::File(File { size, content })
             }
@@ -235,7 +240,12 @@ fn with_owner(kind: NodeKind, head: &Head) -> Node {
 }
 
 /// Reads as much of a file as is needed to know what it is.
-fn content(path: &str, entry: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Content> {
+fn content(
+    path: &str,
+    entry: &mut impl Read,
+    size: u64,
+    (buffer, looked): (&mut Vec<u8>, &mut u64),
+) -> io::Result<Content> {
     buffer.clear();
     let whole = is_kept(path) && size <= WHOLE_LIMIT;
     let first = if whole { size } else { START as u64 };
@@ -244,6 +254,7 @@ fn content(path: &str, entry: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -
         if extent > ELF_LIMIT {
             return Ok(Content::BrokenElf(format!("it is larger than {} MiB", ELF_LIMIT >> 20)));
         }
+        *looked = looked.saturating_add(extent);
         let rest = extent.saturating_sub(buffer.len() as u64);
         // No more than is needed: growing by doubling would take twice as much.
         buffer.reserve_exact(usize::try_from(rest).unwrap_or(0));

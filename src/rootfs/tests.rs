@@ -98,6 +98,33 @@ fn what_unpacks_without_end_is_refused() {
     assert!(matches!(read(&many, limits), Err(StreamError::TooManyEntries { limit: 2 })));
 }
 
+/// Holes take nothing in an archive, and are looked at as what they stand for.
+#[test]
+fn programs_that_are_holes_are_in_the_account() {
+    let mut program = vec![0; 512];
+    program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let mut tar = tar::Builder::new(Vec::new());
+    for name in ["a", "b"] {
+        let size = (100_u64 << 20).to_string();
+        let records = [
+            ("GNU.sparse.major", b"0".as_slice()),
+            ("GNU.sparse.minor", b"1"),
+            ("GNU.sparse.size", size.as_bytes()),
+            ("GNU.sparse.numblocks", b"1"),
+            ("GNU.sparse.map", b"0,512"),
+        ];
+        tar.append_pax_extensions(records).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(512);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, name, &program[..]).unwrap();
+    }
+    let tar = tar.into_inner().unwrap();
+    assert_eq!(read(&tar, Limits::LAYER).unwrap().entries.len(), 2);
+    let limits = Limits { bytes: 150 << 20, ..Limits::LAYER };
+    assert!(matches!(read(&tar, limits), Err(StreamError::TooLarge { .. })));
+}
+
 #[test]
 fn what_is_no_layer_is_an_error() {
     assert!(matches!(read(&[b'x'; 600], Limits::LAYER), Err(StreamError::Archive(Fault::NotTar))));

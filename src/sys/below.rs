@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, renameat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, openat, renameat, statat};
 use rustix::io::Errno;
 
 /// A folder, and no link to one.
@@ -19,10 +19,23 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 pub(crate) fn move_into(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
     let from = openat(CWD, from, FOLDER, Mode::empty())?;
     match openat(CWD, to, FOLDER, Mode::empty()) {
-        Ok(folder) => merge(&from, &folder, to),
+        Ok(folder) => merge_opened(&from, &folder, to),
         Err(Errno::NOTDIR | Errno::LOOP) => Ok(Some(to.to_owned())),
         Err(error) => Err(named(error, to)),
     }
+}
+
+/// A folder that is there may be closed to its owner, as an earlier run has left it: it is opened for the move, and closed again.
+fn merge_opened(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBuf>> {
+    let mode = Mode::from_raw_mode(fstat(to)?.st_mode);
+    let open = mode | Mode::WUSR | Mode::XUSR;
+    // Another's cannot be opened, and the move then says so.
+    let opened = open != mode && fchmod(to, open).is_ok();
+    let found = merge(from, to, shown);
+    if opened {
+        fchmod(to, mode)?;
+    }
+    found
 }
 
 fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBuf>> {
@@ -34,7 +47,7 @@ fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBu
                 Ok(inner) => {
                     let from =
                         openat(from, &name, FOLDER, Mode::empty()).map_err(|error| named(error, &path()))?;
-                    if let Some(way) = merge(&from, &inner, &path())? {
+                    if let Some(way) = merge_opened(&from, &inner, &path())? {
                         return Ok(Some(way));
                     }
                     continue;
@@ -102,7 +115,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::sys::fs::{self, symlink};
+    use crate::sys::fs::{self, PermissionsExt, symlink};
 
     fn write(path: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -129,6 +142,14 @@ mod tests {
             assert!(fs::symlink_metadata(path("to").join(name)).unwrap().is_file(), "{name}");
         }
         assert_eq!(fs::read_dir(path("outside")).unwrap().count(), 1);
+        // A closed one is closed again.
+        let mode = |mode| fs::set_permissions(path("to/b"), fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o555);
+        write(&path("from/b/new"));
+        assert_eq!(move_into(&path("from"), &path("to")).unwrap(), None);
+        assert!(path("to/b/new").exists());
+        assert_eq!(fs::metadata(path("to/b")).unwrap().permissions().mode() & 0o777, 0o555);
+        mode(0o755);
         // A file where a folder should be, and the other way round; a link in the destination's place.
         write(&path("more/b/d/e/x"));
         assert_eq!(move_into(&path("more"), &path("to")).unwrap(), Some(path("to/b/d/e")));

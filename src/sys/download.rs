@@ -7,10 +7,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::cancel::{Cancel, Cancelled};
 use super::env::Environment;
+use super::hash::sha256_of;
 use super::http::{
     Body, HttpError, LEAST_RATE, Method, ProxyError, Request, Response, Transport, Trust, Url,
 };
@@ -28,7 +27,6 @@ const ATTEMPTS: u32 = 4;
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: u32 = 10;
-const CHUNK: usize = 64 * 1024;
 
 /// An HTTP client. Cheap to clone; connections are shared between clones.
 #[derive(Clone, Debug)]
@@ -432,19 +430,6 @@ fn check(download: &Download<'_>, path: &Path) -> Result<(), DownloadError> {
     Ok(())
 }
 
-/// The SHA-256 digest of a file's bytes.
-pub fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match fs::read_piece(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
 fn partial_path(path: &Path) -> PathBuf {
     with_suffix(path, ".partial")
 }
@@ -462,6 +447,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::super::loopback::{Reply, Server};
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     fn body() -> Vec<u8> {

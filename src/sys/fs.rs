@@ -19,8 +19,6 @@ pub use tempfile::{NamedTempFile, TempDir};
 
 pub use super::locks::{Lock, LockError, lock, try_lock};
 
-use super::cancel::Cancel;
-
 /// The most bytes that a file may have which is read as a whole: a program with all its debugging information has less.
 const LARGEST: u64 = 4 << 30;
 /// The most bytes that a text may have.
@@ -183,13 +181,8 @@ fn scratch_in(place: &Path) -> io::Result<Scratch> {
     remove_dead(place);
     loop {
         let folder = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place)?;
-        let lock = match lock(folder.path(), &Cancel::new()) {
-            Ok(lock) => lock,
-            // Another run took it for a dead one's before it was locked.
-            Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(LockError::Io(error)) => return Err(error),
-            Err(LockError::Cancelled(cancelled)) => return Err(io::Error::other(cancelled)),
-        };
+        // Another run may take it for a dead one's before it is locked.
+        let Some(lock) = unless_missing(try_lock(folder.path()))?.flatten() else { continue };
         if folder.path().exists() {
             let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
             ours.push(folder.path().to_owned());
@@ -398,6 +391,25 @@ mod tests {
         assert_eq!(open("other/secret").unwrap_err().kind(), io::ErrorKind::CrossesDevices);
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
         assert_eq!(open("pipe").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    /// Somebody takes a directory for that of a dead run before it is locked.
+    #[test]
+    fn scratch_directories_are_made_beside_those_who_look_for_dead_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+                    remove_dead(place.path());
+                }
+            });
+            let _ends = super::super::threads::Ends(&ended);
+            for _ in 0..1000 {
+                assert!(scratch_in(place.path()).unwrap().path().is_dir());
+            }
+        });
+        assert_eq!(read_dir(place.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod download;
 pub mod env;
 pub mod fs;
+pub mod hash;
 pub mod http;
 mod locks;
 #[cfg(test)]

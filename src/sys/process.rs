@@ -71,11 +71,16 @@ pub const CREDENTIALS: [&str; 3] =
 /// which anybody's files may lie. A path with a slash is taken as it is, from the current directory on.
 #[must_use]
 pub fn find(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
-    let path = path.unwrap_or_default();
-    let absolute = std::env::split_paths(path).filter(|directory| directory.is_absolute());
-    let path = std::env::join_paths(absolute).ok()?;
     let current = super::env::current_dir().unwrap_or_else(|_| NEUTRAL.into());
-    which::which_in(program, Some(path), current).ok()
+    find_from(program, path, &current)
+}
+
+fn find_from(program: &Path, path: Option<&OsStr>, current: &Path) -> Option<PathBuf> {
+    let directories = std::env::split_paths(path.unwrap_or_default());
+    let absolute: Vec<PathBuf> = directories.filter(|directory| directory.is_absolute()).collect();
+    // None of them, joined, would be an empty text, which stands for the current directory.
+    let path = (!absolute.is_empty()).then(|| std::env::join_paths(absolute)).transpose().ok()?;
+    which::which_in(program, path, current).ok()
 }
 
 /// A line that a child wrote, without its line end. Not necessarily UTF-8.

@@ -18,7 +18,7 @@ use super::fs::{self, Lock, LockError, MetadataExt, PermissionsExt};
 /// The mode of what we make: nobody else's business.
 const PRIVATE: u32 = 0o700;
 /// What the names of our temporary files and folders begin with.
-const TEMPORARY: &str = ".xbuild-";
+pub const TEMPORARY: &str = ".xbuild-";
 /// The file that those who use the cache lock.
 pub const USAGE: &str = "in-use";
 /// What lets others write.

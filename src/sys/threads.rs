@@ -1,6 +1,7 @@
 //! Threads where the system may have no more: containers and CI jobs often bound how many there are.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
@@ -65,4 +66,14 @@ pub fn start_pool() -> io::Result<()> {
         *started = true;
     }
     Ok(())
+}
+
+/// Says that work has ended when it is dropped, also where that has panicked: whoever watches it would go on for ever.
+#[derive(Debug)]
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

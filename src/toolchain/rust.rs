@@ -13,7 +13,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::catalog::{self, Target};
-use crate::error::{ExitCode, Explain};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::platform::Platform;
 use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -208,7 +208,7 @@ impl Explain for Error {
             )),
             Self::Rustup { command, .. } => Some(format!("run `{command}` yourself to see more")),
             Self::Process(error) => error.hint(),
-            Self::Io(_) => None,
+            Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }

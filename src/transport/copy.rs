@@ -179,7 +179,7 @@ impl Opener<'_> {
                     for referrer in &image.referrers {
                         self.fill_from(referrer.source, &referrer.document.descriptor, &writer)?;
                     }
-                    if let Some(list) = image.list_of_referrers(self.referrers_at(path, &root)) {
+                    if let Some(list) = image.list_of_referrers(self.referrers_at(path, &root)?) {
                         writer.add_document(&list)?;
                         root.annotations.insert(annotation::REFERRERS.into(), list.digest().to_string());
                     }
@@ -216,15 +216,21 @@ impl Opener<'_> {
         }
     }
 
-    /// What a layout has already of what refers to an image. One that cannot be read is for the writer to refuse.
-    fn referrers_at(&self, path: &Path, root: &Descriptor) -> Vec<Descriptor> {
-        let selector = Selector::Digest(root.digest.clone());
-        let known = self.open(&Location::Layout { path: path.to_owned(), selector });
-        let lists = known.and_then(|source| {
-            let named = source.named().iter();
-            named.map(|entry| source.list_at(entry)).collect::<Result<Vec<_>, _>>()
-        });
-        lists.unwrap_or_default().into_iter().flatten().collect()
+    /// What a layout has already of what refers to an image: what cannot be read would be lost.
+    fn referrers_at(&self, path: &Path, root: &Descriptor) -> Result<Vec<Descriptor>, TransportError> {
+        let location = Location::Layout { path: path.to_owned(), selector: Selector::Only };
+        let shown = location.to_string();
+        let marker = fs::unless_missing(fs::metadata(path.join("oci-layout")));
+        if marker.map_err(|source| TransportError::Io { shown: shown.clone(), source })?.is_none() {
+            return Ok(Vec::new());
+        }
+        let (kind, entries, _) = self.store(&location)?;
+        let source = Source::of_all(shown, kind, &entries, self.cancel);
+        let mut known = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.digest == root.digest) {
+            known.extend(source.list_at(entry)?);
+        }
+        Ok(known)
     }
 
     fn load(&self, image: &Image<'_>, engine: Engine, names: &[String]) -> Result<(), TransportError> {

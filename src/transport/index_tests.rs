@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::{fails, open, read_all, with_opener, write};
 use super::*;
-use crate::error::ExitCode;
+use crate::error::{ExitCode, Explain};
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
@@ -429,9 +429,23 @@ fn referrers_are_kept_apart_from_images() {
     let again = hand.beside("again");
     write(&whole(&open(&format!("{to}:2")).unwrap()), &again).unwrap();
     assert_eq!(kinds(&open(&again).unwrap()).len(), 2);
-    // What comes from elsewhere is added to them.
+    // What comes from elsewhere is added to them. A list that cannot be read would be lost: nothing is written then.
     let more = hand.artifact("test/more", Some(&image));
     hand.list(&[named(image.clone(), &["1"]), more]);
+    let list: Digest = entries(&to)[0].annotation(annotation::REFERRERS).unwrap().parse().unwrap();
+    let list = crate::layout::blob(Path::new(&to), &list);
+    let kept = fs::read(&list).unwrap();
+    fs::write_atomic(&list, b"x", 0o644).unwrap();
+    let error = write(&whole(&open(&hand.shown()).unwrap()), &to).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::CorruptImage, "{error}");
+    assert!(crate::layout::blob(Path::new(&to), &signature.digest).exists());
+    // Neither is one that leads elsewhere taken for one that is not there.
+    fs::remove_file(&list).unwrap();
+    let outside = Hand::new();
+    fs::symlink(Path::new(&outside.shown()).join("index.json"), &list).unwrap();
+    assert!(Image::whole(&open(&to).unwrap()).with_listed_referrers().is_err());
+    fs::remove_file(&list).unwrap();
+    fs::write_atomic(&list, &kept, 0o644).unwrap();
     write(&whole(&open(&hand.shown()).unwrap()), &to).unwrap();
     assert_eq!(kinds(&open(&to).unwrap()).len(), 3);
     // Another image of the name has none of them, and nothing of them is left.

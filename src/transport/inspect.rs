@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Referrer, Source, TransportError};
 use crate::archive::{self, Kind, Packing};
 use crate::layout::entry::is_document;
-use crate::oci::{Descriptor, Digest, annotation};
+use crate::oci::{Descriptor, Digest, annotation, total_size};
 use crate::platform::Platform;
 use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
@@ -175,8 +175,10 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
     })?;
     artifacts.extend(others);
     // Whatever is wrong with other images of the same place is not this one's.
-    if let Ok(image) = super::Image::whole(source).with_listed_referrers() {
-        artifacts.extend(image.referrers.iter().map(Referrer::inspected));
+    match super::Image::whole(source).with_listed_referrers() {
+        Ok(image) => artifacts.extend(image.referrers.iter().map(Referrer::inspected)),
+        Err(TransportError::Cancelled(cancelled)) => return Err(cancelled.into()),
+        Err(_) => {}
     }
     Ok(Inspection {
         reference: source.shown().to_owned(),
@@ -224,7 +226,7 @@ fn walk(
         };
         each(&parts)?;
     }
-    Ok(sizes.values().sum())
+    Ok(sizes.values().fold(0, |sum, size| sum.saturating_add(*size)))
 }
 
 struct Parts<'a> {
@@ -272,11 +274,11 @@ fn image(
             more_files,
         });
     }
-    let blobs: u64 = parts.layers.iter().map(|layer| layer.size).sum();
+    let blobs = parts.layers.iter().chain([parts.descriptor, parts.config]);
     Ok(ImageInspection {
         platform,
         digest: parts.descriptor.digest.clone(),
-        size: parts.descriptor.size + parts.config.size + blobs,
+        size: total_size(blobs),
         annotations,
         config: parts.config.digest.clone(),
         base,

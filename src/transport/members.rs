@@ -15,6 +15,8 @@ use crate::sys::fs::{self, FileExt};
 pub(super) const LIMIT: u64 = 128 << 30;
 /// More files than this neither.
 const MOST_MEMBERS: usize = 1 << 16;
+/// What their names, links' targets and maps of holes may take in memory, in bytes.
+const MOST_BYTES: usize = 64 << 20;
 /// As many links lead from one name to its file.
 const MOST_LINKS: usize = 8;
 
@@ -36,6 +38,16 @@ enum Member {
     Link(String),
 }
 
+impl Member {
+    /// What it takes in memory beside its name.
+    fn weight(&self) -> usize {
+        match self {
+            Self::File { pieces, .. } => pieces.len() * std::mem::size_of::<Piece>(),
+            Self::Link(target) => target.len(),
+        }
+    }
+}
+
 /// Some bytes of a file that others read too.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -47,7 +59,7 @@ impl Members {
     /// Reads the archive's headers.
     pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, StreamError> {
         let guard = Guard::new(LIMIT, cancel);
-        let mut file = fs::File::open(path).map_err(StreamError::Broken)?;
+        let mut file = fs::open(path).map_err(StreamError::Broken)?;
         let handle = file.try_clone().map_err(StreamError::Broken)?;
         let (packing, bytes) = archive::unpack(handle).map_err(StreamError::of)?;
         if packing != Packing::Plain {
@@ -57,7 +69,7 @@ impl Members {
         let mut handle = file.try_clone().map_err(StreamError::Broken)?;
         io::Seek::rewind(&mut handle).map_err(StreamError::Broken)?;
         let length = fs_length(&file)?;
-        let mut members = BTreeMap::new();
+        let (mut members, mut bytes) = (BTreeMap::new(), 0_usize);
         let mut reader = archive::Reader::seeking(Guarded { inner: handle, guard: &guard });
         while let Some(entry) = reader.next_entry().map_err(|error| guard.explain(error))? {
             guard.allow(0);
@@ -65,6 +77,10 @@ impl Members {
                 return Err(StreamError::TooManyEntries { limit: MOST_MEMBERS });
             }
             if let Some((name, member)) = member(&entry, length)? {
+                bytes = bytes.saturating_add(name.len()).saturating_add(member.weight());
+                if bytes > MOST_BYTES {
+                    return Err(StreamError::LongNames { limit: MOST_BYTES });
+                }
                 members.insert(name, member);
             }
         }
@@ -261,6 +277,23 @@ mod tests {
         let mut text = String::new();
         members.read(name)?.read_to_string(&mut text).unwrap();
         Some(text)
+    }
+
+    #[test]
+    fn what_names_and_maps_take_is_bounded() {
+        let bytes = archive(|builder| {
+            for number in 0..100 {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(0);
+                builder
+                    .append_data(&mut header, format!("{number}{}", "/a".repeat(450_000)), &b""[..])
+                    .unwrap();
+            }
+        });
+        let bytes = zstd::encode_all(&bytes[..], 0).unwrap();
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let limit = MOST_BYTES;
+        assert!(matches!(open(&bytes), Err(StreamError::LongNames { limit: found }) if found == limit));
     }
 
     #[test]

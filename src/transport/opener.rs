@@ -61,7 +61,7 @@ impl Opener<'_> {
         Ok(())
     }
 
-    fn store<'l>(
+    pub(super) fn store<'l>(
         &self,
         location: &'l Location,
     ) -> Result<(Kind, Vec<Descriptor>, &'l Selector), TransportError> {

@@ -145,11 +145,8 @@ impl Source {
     /// The list of referrers that an entry names. Who tidies a layout without knowing of it takes it away.
     pub(super) fn list_at(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, TransportError> {
         let list = entry.annotation(annotation::REFERRERS).and_then(|digest| digest.parse().ok());
-        let Some((digest, size)) =
-            list.and_then(|digest: Digest| Some((digest.clone(), self.size_of(&digest)?)))
-        else {
-            return Ok(Vec::new());
-        };
+        let Some(digest): Option<Digest> = list else { return Ok(Vec::new()) };
+        let Some(size) = self.size_of(&digest)? else { return Ok(Vec::new()) };
         let list = self.json(&Descriptor::new(media_type::INDEX, digest.clone(), size))?;
         entries_of(&list, &digest.to_string(), self.shown())
     }

@@ -325,9 +325,13 @@ impl Source {
         !matches!(self.kind.read(digest), Err(ReadError::Missing { .. }))
     }
 
-    /// How large the file for a blob is. Registries are not asked.
-    pub(super) fn size_of(&self, digest: &Digest) -> Option<u64> {
-        self.kind.read(digest).ok().map(|(_, size, _)| size)
+    /// How large the file for a blob is; `None` where there is none. Registries are not asked.
+    pub(super) fn size_of(&self, digest: &Digest) -> Result<Option<u64>, TransportError> {
+        match self.kind.read(digest) {
+            Ok((_, size, _)) => Ok(Some(size)),
+            Err(ReadError::Missing { .. }) => Ok(None),
+            Err(error) => Err(self.damaged(error)),
+        }
     }
 
     /// The file of a blob, where it has one of its own. Nothing of it is verified.

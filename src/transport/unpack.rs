@@ -71,6 +71,9 @@ impl Unpacking<'_> {
     }
 
     fn docker(&self, archive: &DockerArchive, entries: &[Descriptor]) -> Result<(), TransportError> {
+        // Any number of digests may be those of one file.
+        let sizes = archive.digests().filter_map(|digest| archive.read(digest)).map(|(_, size)| size);
+        self.check_room(sizes.fold(0, u64::saturating_add))?;
         let blob = |digest: &Digest| Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
         for digest in archive.digests() {
             if let Some((bytes, _)) = archive.read(digest) {

@@ -30,7 +30,7 @@ use self::layers::{Layer, fault_of};
 use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, reach};
 use crate::linkcheck::{self, Execution, Origin, Severity};
-use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type};
+use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type, total_size};
 use crate::platform::Platform;
 use crate::rootfs::{Change, Kind, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
@@ -297,7 +297,7 @@ impl Image {
             platform: self.shown_platform(),
             digest: self.descriptor.digest.clone(),
             layers: self.layers.len(),
-            size: self.layers.iter().map(|layer| layer.size).sum::<u64>() + self.descriptor.size,
+            size: total_size(self.layers.iter().chain([&self.descriptor])),
             runs: None,
             elsewhere: self.elsewhere.clone(),
             findings: Vec::new(),
@@ -524,7 +524,7 @@ fn unreachable(source: &Source, cancel: &Cancel) -> Result<Vec<Fault>, VerifyErr
     let mut faults = Vec::new();
     for algorithm in Algorithm::ALL {
         let folder = root.join("blobs").join(algorithm.name());
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Some(entries) = fs::unless_missing(fs::read_dir(&folder))? else { continue };
         for entry in entries {
             cancel.check()?;
             let entry = entry?;

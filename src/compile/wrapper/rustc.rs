@@ -156,6 +156,7 @@ mod tests {
         for arguments in [
             &["--target", "a", "-Ctarget-cpu=native"][..],
             &["-C", "target-cpu=native", "--target=a"],
+            &["--target", "a", "-Ctarget_cpu=native"],
             &["--target", "a", "-Ctarget-cpu=b", "--codegen", "target-cpu=native"],
         ] {
             let said = run(false, arguments);

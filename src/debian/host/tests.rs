@@ -177,6 +177,10 @@ fn what_is_not_debians_archive_or_only_for_apt_is_passed_over() {
             "an address with a password in it is apt's alone",
         ),
         (
+            "deb mirror+https://me:secret@a.example/list bookworm main\n",
+            "an address with a password in it is apt's alone",
+        ),
+        (
             "deb [check-valid-until=no] http://a.example/archive/debian/20250520T000000Z bookworm main\n",
             "`http://a.example/archive/debian/20250520T000000Z` is a snapshot and has nothing current",
         ),

@@ -195,7 +195,11 @@ impl<'a, 'r> Graph<'a, 'r> {
         };
         let id = self.insert(package);
         for provided in provides {
-            self.installed_providers.entry(provided.name).or_default().push(id);
+            // A field may have a name any number of times.
+            let known = self.installed_providers.entry(provided.name).or_default();
+            if known.last() != Some(&id) {
+                known.push(id);
+            }
         }
     }
 

@@ -26,11 +26,6 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use tree::{Change, Inode, Node, Tree};
 
-/// More bytes than this are in no layer that is meant to be used.
-const LAYER_LIMIT: u64 = 64 << 30;
-/// More entries than this neither.
-const MOST_ENTRIES: usize = 1 << 21;
-
 /// A platform's image.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -112,15 +107,15 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     let mut tree = Tree::default();
     for (number, (descriptor, _)) in image.layers.iter().enumerate() {
         let (mut changes, mut weight) = (Vec::new(), 0);
-        let mut left = LAYER_LIMIT;
+        let mut left = Limits::LAYER.bytes;
         read_layer(image, number, cancel, &mut |ordinal, entry| {
-            if ordinal == MOST_ENTRIES {
-                return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: MOST_ENTRIES }));
+            if ordinal == Limits::LAYER.entries {
+                return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: Limits::LAYER.entries }));
             }
             // With the holes of sparse files, which are written as zeros.
             left = left
                 .checked_sub(entry.head.size)
-                .ok_or(LayerFault::Stream(StreamError::TooLarge { limit: LAYER_LIMIT }))?;
+                .ok_or(LayerFault::Stream(StreamError::TooLarge { limit: Limits::LAYER.bytes }))?;
             let change = Change::read(inode(number, ordinal), entry, &mut tree.metas);
             if let Some(change) = change.map_err(LayerFault::Stream)? {
                 weight += change.weight();
@@ -179,10 +174,31 @@ fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -
             let same = wanted[start..].iter().take_while(|(other, ..)| *other == inode);
             let mut paths: Vec<String> = same.map(|(_, folder, name)| tree.path(*folder, name)).collect();
             paths.sort_unstable();
-            if paths.is_empty() { Ok(()) } else { write(&paths, entry).map_err(LayerFault::Other) }
+            if paths.is_empty() {
+                return Ok(());
+            }
+            // In a hole nothing of the stream is read that would look whether it is to be ended.
+            let mut content = Watched { inner: entry, cancel };
+            write(&paths, &mut content).map_err(|error| match cancel.check() {
+                Ok(()) => LayerFault::Other(error),
+                Err(cancelled) => LayerFault::Other(cancelled.into()),
+            })
         })?;
     }
     Ok(())
+}
+
+/// A content that ends when the work does.
+struct Watched<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: io::Read> io::Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.read(buffer)
+    }
 }
 
 /// Takes the paths of a file, and its content.
@@ -207,7 +223,7 @@ fn read_layer(
     if Packing::of(&descriptor.media_type).is_none() {
         return Err(RootfsError::MediaType { media_type: descriptor.media_type.clone() });
     }
-    let guard = Guard::new(LAYER_LIMIT, cancel);
+    let guard = Guard::new(Limits::LAYER.bytes, cancel);
     let broken = |source| match source {
         StreamError::Cancelled(cancelled) => RootfsError::Cancelled(cancelled),
         source => RootfsError::Layer { digest: descriptor.digest.clone(), source },
@@ -223,7 +239,8 @@ fn read_layer(
             Ok(()) => {}
             Err(LayerFault::Stream(StreamError::Broken(error))) => return Err(broken(guard.explain(error))),
             Err(LayerFault::Stream(source)) => return Err(broken(source)),
-            Err(LayerFault::Other(error)) => return Err(error),
+            // Who copies a content does not know why the guard ended it.
+            Err(LayerFault::Other(error)) => return Err(guard.fault().map_or(error, broken)),
         }
         ordinal += 1;
     }

@@ -221,3 +221,30 @@ fn layers_that_lead_outside_are_refused() {
     write_folder(&[image], None, &setup.out(), &Cancel::new()).unwrap();
     assert_eq!(fs::read(setup.out().join("b/x")).unwrap(), b"x");
 }
+
+#[test]
+fn who_is_stopped_within_a_file_is_told_so() {
+    struct Stopping<'a>(&'a Cancel, usize);
+
+    impl std::io::Write for Stopping<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 += bytes.len();
+            // Behind all headers, within the content.
+            if self.1 > 64 << 10 {
+                self.0.interrupt();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let setup = Setup::new();
+    let large = "x".repeat(4 << 20);
+    let image = setup.image("linux/amd64", &[&[("large", FILE, &large)]]);
+    let cancel = Cancel::new();
+    let error = write_tar(&[image], None, &mut Stopping(&cancel, 0), &cancel).unwrap_err();
+    assert!(matches!(error, RootfsError::Cancelled(_)), "{error}");
+}

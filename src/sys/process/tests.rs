@@ -72,6 +72,12 @@ fn programs_of_the_current_directory_are_not_found() {
     let up = "../".repeat(here.components().count());
     let relative = format!("{up}{}", directory.path().display());
     assert_eq!(find(&format!(".::{relative}")), None);
+    let find_here = |path: Option<&str>| {
+        find_from(Path::new("tool-of-this-test"), path.map(OsStr::new), directory.path())
+    };
+    for path in [None, Some(""), Some("."), Some("::"), Some(".:bin")] {
+        assert_eq!(find_here(path), None, "{path:?}");
+    }
     assert_eq!(find(&format!(".:{}", directory.path().display())), Some(program));
 }
 

@@ -3,7 +3,6 @@
 //! zig is its program and the library beside it, from which it compiles C libraries and start-up code: every file of that
 //! may end in an image. Anybody can repeat the digest: `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -13,6 +12,7 @@ use super::WayError;
 use crate::oci::Digest;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
+use crate::sys::hash::sha256_until;
 
 /// The digest of zig's files in a folder. What is neither a file nor a folder belongs to no zig.
 pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
@@ -40,7 +40,11 @@ pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError>
         .par_iter()
         .map(|path| {
             cancel.check()?;
-            Ok(format!("{}  {}\n", sha256(&folder.join(path))?, path.display()))
+            Ok(format!(
+                "{}  {}\n",
+                hex::encode(sha256_until::<WayError>(&folder.join(path), cancel)?),
+                path.display()
+            ))
         })
         .collect();
     let mut whole = Sha256::new();
@@ -49,16 +53,4 @@ pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError>
     }
     let text = format!("sha256:{}", hex::encode(whole.finalize()));
     Ok(text.parse().unwrap_or_else(|_| unreachable!("`{text}` was made as a digest")))
-}
-
-fn sha256(path: &Path) -> Result<String, WayError> {
-    let mut file = fs::open(path)?;
-    let mut hash = Sha256::new();
-    let mut piece = vec![0; 128 * 1024];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex::encode(hash.finalize())),
-            count => hash.update(&piece[..count]),
-        }
-    }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 
-use crate::error::{ExitCode, Explain};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
 use crate::report::{Event, Level, Reporter};
 use crate::settings::{ZigSettings, ZigWay};
@@ -269,6 +269,14 @@ fn list(attempts: &[Attempt]) -> String {
     attempts.iter().fold(String::new(), |text, attempt| format!("{text}\n  {attempt}"))
 }
 
+/// The system's fault among the reasons.
+fn fault(attempts: &[Attempt]) -> Option<&io::Error> {
+    attempts.iter().find_map(|attempt| match &attempt.reason {
+        WayError::Io(error) | WayError::Download(DownloadError::Io(error)) => Some(error),
+        _ => None,
+    })
+}
+
 fn way_name(way: ZigWay) -> &'static str {
     match way {
         ZigWay::Configured => "configured",
@@ -295,10 +303,7 @@ impl Explain for Error {
             matches!(reason, WayError::Offline | WayError::Download(DownloadError::Offline { .. }))
         }) {
             ExitCode::Offline
-        } else if let Some(error) = attempts.iter().find_map(|attempt| match &attempt.reason {
-            WayError::Io(error) | WayError::Download(DownloadError::Io(error)) => Some(error),
-            _ => None,
-        }) {
+        } else if let Some(error) = fault(attempts) {
             ExitCode::of_io(error)
         } else {
             ExitCode::Toolchain
@@ -307,6 +312,12 @@ impl Explain for Error {
 
     fn hint(&self) -> Option<String> {
         let version = &ZigData::get().version;
+        if let Self::NoWay { attempts, .. } = self
+            && let Some(error) = fault(attempts).filter(|error| ExitCode::of_io(error) == self.exit_code())
+            && let Some(hint) = io_hint(error)
+        {
+            return Some(hint);
+        }
         match self {
             Self::Cancelled(cancelled) => cancelled.hint(),
             Self::NoWay { pinned: Some(pinned), .. }

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::data::{Package, ZigData};
 use super::{MARKER, WayError, Work, lookup, unpack};
 use crate::report::{Event, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
+use crate::sys::hash::sha256_until;
 use crate::sys::process::{Command, ProcessError};
+use crate::sys::threads::Ends;
 use crate::sys::{clock, fs};
 
 /// What the marker of a zig from the package says.
@@ -141,8 +141,9 @@ fn watched(
             }
         };
         thread::Builder::new().spawn_scoped(scope, watch).ok();
+        let ends = Ends(&ended);
         let result = command.text(cancel).map(drop);
-        ended.store(true, Ordering::SeqCst);
+        drop(ends);
         if result.is_ok() {
             let total = package.size;
             reporter.report(Event::Download { what: what.clone(), done: total, total: Some(total) });
@@ -165,17 +166,7 @@ fn size(folder: &Path) -> u64 {
 }
 
 fn check(wheel: &Path, package: &Package, cancel: &Cancel) -> Result<(), WayError> {
-    let mut hash = Sha256::new();
-    let mut file = fs::File::open(wheel)?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        cancel.check()?;
-        match fs::read_piece(&mut file, &mut buffer)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let found = hex::encode(hash.finalize());
+    let found = hex::encode(sha256_until::<WayError>(wheel, cancel)?);
     if found != package.sha256 {
         let (file, expected) = (package.file.clone(), package.sha256.clone());
         return Err(WayError::Corrupt { file, expected, found });

@@ -165,6 +165,11 @@ fn a_package_with_other_bytes_is_refused() {
 
 #[test]
 fn the_hint_names_the_key_that_the_users_file_has() {
+    // Where the system is at fault, another zig is no help.
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let attempts = vec![Attempt { way: ZigWay::Tarball, reason: WayError::Io(full()) }];
+    let error = Error::NoWay { pinned: None, attempts };
+    assert_eq!((error.exit_code(), error.hint()), (ExitCode::DiskFull, io_hint(&full())));
     let hint = Error::NoWay { pinned: None, attempts: Vec::new() }.hint().unwrap();
     let line = "path = \"PATH\"";
     assert!(hint.contains(&format!("`{line}` under [zig]")), "{hint}");
