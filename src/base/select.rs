@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::archive::Packing;
 use crate::layout::entry::{MOST_NESTED, Platforms};
-use crate::oci::{Descriptor, Digest, media_type};
+use crate::oci::{Descriptor, Digest, media_type, take_field};
 use crate::platform::Platform;
 pub(super) use crate::report::style::listed as list;
 use crate::rootfs::LayerIndex;
@@ -51,7 +51,7 @@ pub(super) fn manifest<E>(
                 continue;
             }
             let mut index = read(&entry)?;
-            let entries = index.get_mut("manifests").map_or(Value::Null, Value::take);
+            let entries = take_field(&mut index, "manifests");
             match serde_json::from_value::<Vec<Descriptor>>(entries) {
                 // The first is looked at first.
                 Ok(entries) => open.extend(entries.into_iter().rev().map(|entry| (entry, depth + 1))),

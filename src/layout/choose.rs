@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::entry::{MOST_NESTED, Platforms, is_document};
-use crate::oci::{Descriptor, Digest, Reference, annotation, media_type};
+use crate::oci::{Descriptor, Digest, Reference, annotation, media_type, take_field};
 use crate::platform::Platform;
 
 /// Which image of a layout or an archive is meant.
@@ -365,7 +365,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         walked.insert(entry.digest.clone(), depth);
         let index = (self.read)(entry);
-        let entries = index.map(|mut index| serde_json::from_value(index["manifests"].take()));
+        let entries = index.map(|mut index| serde_json::from_value(take_field(&mut index, "manifests")));
         entries.and_then(Result::ok).unwrap_or_default()
     }
 }
@@ -460,6 +460,17 @@ mod tests {
         // A tag that looks like an image is a tag.
         let tag = [image("a", "amd64", &["1.0"])];
         assert_eq!(of(&tag, &name("docker.io/library/1.0")), Choice::Nothing);
+    }
+
+    #[test]
+    fn a_document_that_is_no_object_leads_nowhere() {
+        let index = |text: &str| Descriptor::new(media_type::INDEX, Digest::of(text.as_bytes()), 1);
+        let both = [index("a"), index("b")];
+        for document in [json!(1), json!("x"), json!([]), json!(null), json!({ "manifests": 1 })] {
+            let read = &mut |_: &Descriptor| Some(document.clone());
+            assert_eq!(choose(&both, &Selector::Only, read), Choice::Several(both.to_vec()), "{document}");
+            assert_eq!(choose(&both, &Selector::Digest(Digest::of(b"c")), read), Choice::Nothing);
+        }
     }
 
     /// As no documents can whose digests are true.

@@ -27,7 +27,8 @@ pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>
     collect(document, &mut open);
     while let Some(Found { media, digest, optional }) = open.pop() {
         let path = super::blob(layout, &digest);
-        if optional && !path.exists()
+        // What cannot be looked at may be there, and all that it leads to.
+        if optional && fs::unless_missing(fs::metadata(&path))?.is_none()
             || !found.insert(digest.clone())
             || !is_document(&media) && !media.is_empty()
         {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ReadError as Error;
 use super::entry::MOST_NESTED;
-use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, media_type};
+use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, media_type, take_field};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
@@ -196,7 +196,7 @@ fn blob_in(root: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn entries_of(index: &mut Value, what: &str) -> Result<Vec<Descriptor>, Error> {
-    let manifests = index.get_mut("manifests").map_or(Value::Null, Value::take);
+    let manifests = take_field(index, "manifests");
     serde_json::from_value(manifests).map_err(|source| Error::Document { what: what.to_owned(), source })
 }
 

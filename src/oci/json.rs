@@ -17,6 +17,12 @@ pub fn to_vec<T: Serialize>(document: &T) -> Vec<u8> {
     sorted(value).to_string().into_bytes()
 }
 
+/// A field's value, taken out of a document; null where there is none, or where the document is no object, of which `[]` for
+/// changing panics.
+pub fn take_field(document: &mut Value, field: &str) -> Value {
+    document.get_mut(field).map_or(Value::Null, Value::take)
+}
+
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {

@@ -16,7 +16,7 @@ pub(crate) mod testing;
 
 pub use descriptor::{Descriptor, Encoded, PlatformFields, total_size};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
-pub use json::to_vec;
+pub use json::{take_field, to_vec};
 pub use reference::{InvalidReference, Reference, is_tag};
 
 /// More than this many bytes are not read as a manifest or an index: registries refuse larger ones too

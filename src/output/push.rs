@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, ReadError};
-use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type, total_size};
+use crate::oci::{
+    Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type, take_field, total_size,
+};
 use crate::registry::{
     Access, Client, ImageName, Pushed, RegistryError, Repository, RepositoryName, Wanted, parallel,
 };
@@ -95,7 +97,7 @@ fn collect(
 
 fn children(bytes: &[u8], field: &str) -> Result<Vec<Descriptor>, serde_json::Error> {
     let mut document: Value = serde_json::from_slice(bytes)?;
-    serde_json::from_value(document.get_mut(field).map_or(Value::Null, Value::take))
+    serde_json::from_value(take_field(&mut document, field))
 }
 
 /// Names by their repository: where one image is pushed to, and under which tags. A name without a tag is one of the

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cancel::{Cancel, Cancelled};
-use super::fs::{File, MetadataExt, OpenOptions};
+use super::fs::{self, File, MetadataExt, OpenOptions};
 
 /// After this long a wait for another process's lock is told.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -85,10 +85,9 @@ fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
 /// Locks `path` (a file that is created where it is missing, or an existing folder) against other processes
 /// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
 pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
-    let file = if path.is_dir() {
-        File::open(path)?.into_parts().0
-    } else {
-        OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_parts().0
+    let file = match fs::unless_missing(fs::metadata(path))? {
+        Some(found) if found.is_dir() => File::open(path)?.into_parts().0,
+        _ => OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_parts().0,
     };
     let metadata = file.metadata()?;
     let identity = (metadata.dev(), metadata.ino());

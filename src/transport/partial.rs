@@ -56,7 +56,7 @@ pub(super) fn present(source: &Source) -> Result<Option<Present>, TransportError
         return Ok(Some(Present { root, index: None, platforms, missing }));
     }
     let mut kept = there.iter();
-    if let Some(manifests) = index["manifests"].as_array_mut() {
+    if let Some(manifests) = index.get_mut("manifests").and_then(serde_json::Value::as_array_mut) {
         manifests.retain(|_| kept.next().is_some_and(|there| *there));
     }
     let index = Encoded::new(&root.media_type, &index);

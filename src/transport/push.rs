@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Blob, Image, Item, Opener, Source, TransportError};
 use crate::layout::LayoutError;
-use crate::oci::{Descriptor, Digest, Encoded};
+use crate::oci::{Descriptor, Digest, Encoded, take_field};
 use crate::output::push::{self, Push};
 use crate::registry::{Access, ImageName, RegistryError, RepositoryName, Wanted};
 use crate::report::{Event, Level, Reporter};
@@ -140,7 +140,7 @@ fn elsewhere<T>(documents: &[Encoded], blobs: &BTreeMap<Digest, T>) -> BTreeSet<
     let manifests =
         documents.iter().filter_map(|document| serde_json::from_slice::<Value>(&document.bytes).ok());
     let layers = manifests.flat_map(|mut manifest| {
-        serde_json::from_value::<Vec<Descriptor>>(manifest["layers"].take()).unwrap_or_default()
+        serde_json::from_value::<Vec<Descriptor>>(take_field(&mut manifest, "layers")).unwrap_or_default()
     });
     layers
         .filter(|layer| layer.has_urls() && !blobs.contains_key(&layer.digest))
