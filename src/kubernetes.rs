@@ -262,7 +262,8 @@ impl Walk<'_> {
         let kept = block || is_key || self.levels.iter().any(below);
         let words = |text: &str| -> Vec<(usize, String)> {
             let found = text.match_indices(PREFIX).map(|(at, _)| {
-                let start = text[..at].rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
+                // A blank may be of several bytes, as one that does not break is.
+                let start = text[..at].trim_end_matches(|c: char| !c.is_whitespace()).len();
                 let end = text[at..].find(char::is_whitespace).map_or(text.len(), |length| at + length);
                 (at, text[start..end].trim_matches(['"', '\'']).to_owned())
             });
@@ -407,6 +408,9 @@ mod tests {
             ("args: [--image=xbuild://a]", one(1, "--image=xbuild://a", false)),
             ("a: 1\ntext: see xbuild://a for more", one(2, "xbuild://a", false)),
             ("text: \"see xbuild://a\"", one(1, "xbuild://a", false)),
+            // A blank that does not break, and a separator of lines: of two and of three bytes.
+            ("text: see\u{a0}xbuild://a", one(1, "xbuild://a", false)),
+            ("text: 'see\u{2028}xbuild://a'", one(1, "xbuild://a", false)),
             ("image: xbuild://", one(1, "xbuild://", false)),
             ("image:xbuild://a", one(1, "image:xbuild://a", false)),
             ("image: xbuild://a b", one(1, "xbuild://a", false)),
