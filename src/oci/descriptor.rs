@@ -140,6 +140,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_that_no_blob_has_are_added_all_the_same() {
+        let large = Descriptor::new("", Digest::of(b"a"), 1 << 63);
+        assert_eq!(total_size([&large]), 1 << 63);
+        assert_eq!(total_size([&large, &large]), u64::MAX);
+    }
+
+    #[test]
     fn unknown_fields_survive() {
         let text = format!(
             r#"{{"annotations":{{"a":"1"}},"digest":"{}","mediaType":"x/y","platform":{{"architecture":"arm64","os":"linux","os.version":"1"}},"size":3,"urls":["u"]}}"#,
