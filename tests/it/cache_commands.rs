@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use xbuild::error::ExitCode;
 
+use crate::caches::all;
 use crate::support::command::{Run, tool, xbuild};
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
@@ -28,19 +29,6 @@ fn cache_command(cache: &Path, words: &str) -> Run {
 fn json(cache: &Path, words: &str) -> Value {
     let text = cache_command(cache, words).arg("--json").run().success().stdout;
     serde_json::from_str(&text).expect("JSON")
-}
-
-/// The files below a directory, with the directories themselves; links are not followed.
-fn all(directory: &Path) -> Vec<PathBuf> {
-    let mut found = vec![directory.to_owned()];
-    let mut at = 0;
-    while let Some(path) = found.get(at).cloned() {
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("one").path()));
-        }
-        at += 1;
-    }
-    found
 }
 
 /// Makes all of a cache look as if it had last been used so many days ago.

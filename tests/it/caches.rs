@@ -19,7 +19,7 @@ fn with(run: Run, cache: &Path) -> Run {
 }
 
 /// All that is below a folder, sorted, the folder itself included.
-fn all(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn all(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![folder.to_owned()];
     let mut at = 0;
     while let Some(path) = found.get(at).cloned() {
