@@ -16,6 +16,7 @@ use crate::support::command::{Run, tool, xbuild};
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 use crate::support::registry::Registry;
+use crate::support::tools::put_zig;
 use crate::support::{base, scratch};
 
 fn with(run: Run, cache: &Path) -> Run {
@@ -62,12 +63,7 @@ impl Filled {
         registry.fill(&format!("oci:{}:{}", layout.display(), base::TAG), "team/base:1");
         let place = scratch();
         let filled = Self { project, mirror: Mirror::start(|_, _| false), registry, place };
-        // What zig's archive would bring.
-        let own = crate::support::scratch_root().join("cache/xbuild/toolchains");
-        fs::create_dir_all(filled.cache().join("toolchains")).expect("a directory of the test");
-        let copy = "cp -a --reflink=auto \"$0\"/zig-* \"$1\" && chmod 700 \"$1\" \"${1%/*}\"";
-        let to = filled.cache().join("toolchains");
-        tool("sh").arg("-c").arg(copy).arg(&own).arg(to).run().success();
+        put_zig(&filled.cache());
         filled
     }
 
@@ -153,10 +149,7 @@ fn everything_that_builds_leave_is_known_and_can_go() {
         removed["kept"][0]["reason"] == "guard" && removed["freed"].as_u64() > Some(bytes / 2),
         "{removed}"
     );
-    fs::create_dir_all(cache.join("toolchains")).expect("a directory of the test");
-    let own = crate::support::scratch_root().join("cache/xbuild/toolchains");
-    let copy = "cp -a --reflink=auto \"$0\"/zig-* \"$1\" && chmod 700 \"$1\"";
-    tool("sh").arg("-c").arg(copy).arg(&own).arg(cache.join("toolchains")).run().success();
+    put_zig(&cache);
     assert_eq!(filled.build(), digests);
     let said = cache_command(&cache, "clean").run().success().tells(&["newest releases seen go, too"]);
     assert!(said.stdout.contains("removed"), "{}", said.stdout);

@@ -13,6 +13,7 @@ use crate::support::layout::digest_of;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 use crate::support::scratch;
+use crate::support::tools::put_zig;
 
 fn with(run: Run, cache: &Path) -> Run {
     run.env("XBUILD_CACHE_DIR", cache)
@@ -347,14 +348,7 @@ fn with_a_lock_a_zig_of_other_files_is_not_used() {
     project.build().words("--toolchain zig --platform linux/amd64").run().success();
     let place = scratch();
     let cache = place.path().join("cache");
-    let own = crate::support::scratch_root().join("cache/xbuild/toolchains");
-    fs::create_dir_all(cache.join("toolchains")).expect("a folder of the test");
-    let copied = tool("sh")
-        .arg("-c")
-        .arg("cp -a --reflink=auto \"$0\"/zig-* \"$1\"")
-        .arg(&own)
-        .arg(cache.join("toolchains"));
-    copied.run().success();
+    put_zig(&cache);
     let build = |words: &str| {
         with(project.build(), &cache)
             .words("--toolchain zig --offline --platform linux/amd64")

@@ -25,6 +25,16 @@ pub(crate) fn zig() -> PathBuf {
     PathBuf::from(xbuild().words("toolchain path zig --quiet").text().trim_end())
 }
 
+/// Puts the zig that xbuild provides into another cache, as its archive would.
+#[track_caller]
+pub(crate) fn put_zig(cache: &Path) {
+    zig();
+    let (own, to) = (super::scratch_root().join("cache/xbuild/toolchains"), cache.join("toolchains"));
+    std::fs::create_dir_all(&to).expect("a directory of the test");
+    let copy = "cp -a --reflink=auto \"$0\"/zig-* \"$1\" && chmod 700 \"$1\" \"${1%/*}\"";
+    tool("sh").arg("-c").arg(copy).arg(own).arg(to).run().success();
+}
+
 /// skopeo, told to look at one platform.
 pub(crate) fn skopeo(platform: &str) -> Run {
     let mut parts = platform.split('/');
