@@ -168,10 +168,26 @@ impl Machine {
         }
     }
 
-    /// How long the instruction is that some bytes begin with, and whether it may be beyond the least processor: all that
-    /// the look through all code needs.
+    /// True if any instruction of some code is beyond the least processor.
+    pub(super) fn has_any(&self, code: &[u8]) -> bool {
+        let next = |at: usize| match self.skim(&code[at..]) {
+            Some((_, true)) if self.level(&code[at..]) > 1 => None,
+            Some((size, _)) => Some(at + size),
+            None => Some(at + 1),
+        };
+        if self.number == X86_64 {
+            return x86::through(code, next).is_none();
+        }
+        let mut at = Some(0);
+        while let Some(here) = at.filter(|here| *here < code.len()) {
+            at = next(here);
+        }
+        at.is_none()
+    }
+
+    /// How long the instruction is that some bytes begin with, and whether it may be beyond the least processor.
     #[inline]
-    pub(super) fn skim(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+    fn skim(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         let size = match self.number {
             X86 => return x86::skim(bytes, false),
             X86_64 => return x86::skim(bytes, true),

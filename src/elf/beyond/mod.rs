@@ -87,7 +87,7 @@ fn find<H: object::read::elf::FileHeader<Endian = object::Endianness>>(
     machine: &'static Machine,
     bytes: &[u8],
 ) -> Option<Vec<Beyond>> {
-    if !has_any(&functions::regions::<H>(parsed, bytes), machine) {
+    if !functions::regions::<H>(parsed, bytes).iter().any(|region| machine.has_any(region.bytes)) {
         return Some(Vec::new());
     }
     let mut functions = Functions::read::<H>(parsed, bytes)?;
@@ -139,21 +139,6 @@ fn is_loader(parsed: &Parsed<'_>) -> bool {
 fn reads_about_processor(parsed: &Parsed<'_>) -> bool {
     let has = |text: &[u8]| parsed.image.loads().take(64).any(|load| strings::has(load.bytes, text));
     has(b"/proc/cpuinfo") || has(b"/proc/self/auxv")
-}
-
-/// True if there is any instruction beyond the least processor.
-fn has_any(regions: &[functions::Region<'_>], machine: &'static Machine) -> bool {
-    regions.iter().any(|region| {
-        let mut at = 0;
-        while let Some(code) = region.bytes.get(at..).filter(|code| !code.is_empty()) {
-            match machine.skim(code) {
-                Some((_, true)) if machine.level(code) > 1 => return true,
-                Some((size, _)) => at += size,
-                None => at += 1,
-            }
-        }
-        false
-    })
 }
 
 /// What one look through all code tells.

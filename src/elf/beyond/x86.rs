@@ -14,7 +14,7 @@ mod shape;
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
-use self::shape::{BYTES, Byte, Constant, SHAPES, Shape, plain};
+use self::shape::{BYTES, Byte, Constant, LEADS, SHAPES, Shape, Sizes};
 use super::step::{Flow, State, Step, Test};
 
 /// A longer instruction faults, in bytes.
@@ -72,17 +72,7 @@ impl Parts {
 }
 
 /// The size of the instruction that some bytes begin with, and whether it may need more than the least processor.
-#[inline]
 pub(super) fn skim(bytes: &[u8], wide: bool) -> Option<(usize, bool)> {
-    if wide && let Some(size) = bytes.first_chunk().and_then(plain) {
-        return Some((size, false));
-    }
-    skim_rare(bytes, wide)
-}
-
-/// Apart, so that nothing of it is done for what is told at a glance.
-#[inline(never)]
-fn skim_rare(bytes: &[u8], wide: bool) -> Option<(usize, bool)> {
     let parts = parts(bytes, wide)?;
     Some((parts.size.into(), is_candidate(parts)))
 }
@@ -91,7 +81,57 @@ fn skim_rare(bytes: &[u8], wide: bool) -> Option<(usize, bool)> {
 /// look at who calls whom wants to know.
 #[inline]
 pub(super) fn quiet(bytes: &[u8]) -> Option<usize> {
-    bytes.first_chunk().and_then(shape::quiet)
+    let size = Sizes::get().size(bytes.first_chunk()?, LEADS);
+    (size > 0).then_some(size)
+}
+
+/// So many parts of code are looked through at once.
+const LANES: usize = 4;
+
+/// Looks through 64-bit code: `next` is given where an instruction begins whose size is not told at a glance, and gives where
+/// the next one begins, or none to end.
+///
+/// Only an instruction tells where the next one begins, and a processor mostly waits for that. So there are several looks at
+/// once, each at a part of the code. All but the first may begin within an instruction; they soon come to where one begins. What
+/// comes from the part before has its own way until it comes to where this one was. `next` may thus be asked of what is no
+/// instruction, but is asked of all that are.
+pub(super) fn through(code: &[u8], next: impl Fn(usize) -> Option<usize>) -> Option<()> {
+    let sizes = Sizes::get();
+    let step = |at: usize| {
+        let size = code[at..].first_chunk().map_or(0, |bytes| sizes.size(bytes, 0));
+        if size > 0 { Some(at + size) } else { next(at) }
+    };
+    let part = code.len() / LANES;
+    let starts: [usize; LANES] = std::array::from_fn(|lane| lane * part);
+    let ends: [usize; LANES] =
+        std::array::from_fn(|lane| starts.get(lane + 1).copied().unwrap_or(code.len()));
+    let (mut lanes, mut begun) = (starts, [0_u128; LANES]);
+    for lane in 0..LANES {
+        while lanes[lane] < ends[lane].min(starts[lane] + 128) {
+            begun[lane] |= 1 << (lanes[lane] - starts[lane]);
+            lanes[lane] = step(lanes[lane])?;
+        }
+    }
+    while (0..LANES).all(|lane| lanes[lane] < ends[lane]) {
+        for at in &mut lanes {
+            *at = step(*at)?;
+        }
+    }
+    let mut at = 0;
+    for lane in 0..LANES {
+        while lanes[lane] < ends[lane] {
+            lanes[lane] = step(lanes[lane])?;
+        }
+        while at < ends[lane] {
+            let from_start = at - starts[lane];
+            if from_start < 128 && begun[lane] >> from_start & 1 != 0 {
+                at = lanes[lane];
+                break;
+            }
+            at = step(at)?;
+        }
+    }
+    Some(())
 }
 
 /// The instruction that some bytes begin with.
@@ -423,6 +463,8 @@ mod tests {
                 let step = step.unwrap_or_else(|| panic!("{bytes:02x?} {whole:?}"));
                 assert_eq!(skim(&bytes, wide), Some((whole.len(), step.candidate != 0)), "{bytes:02x?}");
                 assert_eq!(usize::from(step.size), whole.len(), "{wide} {bytes:02x?} {whole:?}");
+                let size = if wide { Sizes::get().size(&bytes, 0) } else { 0 };
+                assert!(size == 0 || (size, 0) == (whole.len(), step.candidate), "{bytes:02x?} {whole:?}");
                 if wide && let Some(size) = quiet(&bytes) {
                     assert_eq!((size, step.candidate, step.asks), (whole.len(), 0, false), "{bytes:02x?}");
                     let leads = matches!(step.flow, Flow::Branch(..) | Flow::Jump(_) | Flow::Call(_));
@@ -438,5 +480,44 @@ mod tests {
             }
         }
         assert!(compared > 200_000 && passed_over > 50_000, "{compared} {passed_over}");
+    }
+
+    /// All instructions are come to, wherever parts of the code begin.
+    #[test]
+    fn all_code_is_looked_through_whatever_its_parts_begin_with() {
+        // A constant that has an instruction within it, and a prefix that makes it a part of the next but one.
+        let (popcnt, hides) =
+            ([0xf3, 0x0f, 0xb8, 0xc0], [0x48, 0xb8, 0xf3, 0x0f, 0xb8, 0xc0, 0xf3, 0x0f, 0xb8, 0xc0]);
+        for count in 0..90 {
+            let whole = hides.repeat(count);
+            let of = |code: &[u8]| {
+                let mut seen = Vec::new();
+                let next = |at: usize| skim(&code[at..], true).map_or(at + 1, |(size, _)| at + size);
+                let mut at = 0;
+                while at < code.len() {
+                    seen.push(at);
+                    at = next(at);
+                }
+                let asked = std::cell::RefCell::new(Vec::new());
+                let looked = through(code, |at| {
+                    asked.borrow_mut().push(at);
+                    Some(next(at))
+                });
+                assert_eq!(looked, Some(()));
+                seen.retain(|at| {
+                    code[*at..].first_chunk().is_none_or(|bytes| Sizes::get().size(bytes, 0) == 0)
+                });
+                for at in &seen {
+                    assert!(asked.borrow().contains(at), "{at} of {}", code.len());
+                }
+                seen
+            };
+            of(&whole);
+            for at in 0..count {
+                let code = [&whole[..at * hides.len()], &popcnt[..], &whole[at * hides.len()..], &[0x90; 16]]
+                    .concat();
+                assert_eq!(of(&code).first(), Some(&(at * hides.len())), "{count}");
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::match_same_arms, reason = "encodings read best as manuals have them")]
 
+use std::sync::LazyLock;
+
 /// What an opcode says of the instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -152,156 +154,111 @@ const fn constant(opcode: usize, wide: bool) -> Constant {
     }
 }
 
-/// For the opcodes of one byte and those behind `0f`, what most of 64-bit code is told by: how many bytes of constants
-/// there are, [`MODRM`], [`LEADS`], [`RARE`], or [`OTHER`].
-static PLAIN: [[u8; 256]; 2] = plains();
-const MODRM: u8 = 0x80;
-/// It may need more than the least processor, or its size is not so simple.
-const OTHER: u8 = 0x40;
-/// It leads to a place that stands in it, or asks what the processor has.
-const LEADS: u8 = 0x20;
-/// How many constants it has, other bytes say: [`rare`].
-const RARE: u8 = 0x10;
-/// The number of bytes.
-const BYTES_OF: u8 = 0x0f;
-
-/// The prefixes that most of code has at most one of, before REX.
+/// Prefixes that an instruction may have before REX, and [`SHORT`] where it may be a part of the opcode or make constants
+/// shorter. A segment alters nothing that matters.
 static PREFIXES: [u8; 256] = prefixes();
-/// A segment, which alters nothing that matters.
-const SEGMENT: u8 = 1;
-/// It may be a part of the opcode, or make constants shorter.
-const SHORT: u8 = 2;
+const PREFIX: u8 = 1;
+const SHORT: u8 = 0x20;
 
 const fn prefixes() -> [u8; 256] {
     let mut prefixes = [0; 256];
-    (prefixes[0x64], prefixes[0x65]) = (SEGMENT, SEGMENT);
-    (prefixes[0x66], prefixes[0xf2], prefixes[0xf3]) = (SHORT, SHORT, SHORT);
+    (prefixes[0x64], prefixes[0x65]) = (PREFIX, PREFIX);
+    let short = PREFIX | SHORT;
+    (prefixes[0x66], prefixes[0xf2], prefixes[0xf3]) = (short, short, short);
     prefixes
 }
 
-/// By the byte behind the opcode: how many bytes it and the address of the operand have, and [`SCALED`].
-static ADDRESSES: [u8; 256] = addresses();
-/// Where there are more of them if the next byte says so.
-const SCALED: u8 = 0x80;
+/// Sizes of most instructions of 64-bit code, told without a branch: by the map (opcodes of one byte, and those behind `0f`),
+/// the opcode and the byte behind it.
+pub(super) struct Sizes(Box<[u8; ENTRIES]>);
 
-const fn plains() -> [[u8; 256]; 2] {
-    let mut plains = [[OTHER; 256]; 2];
-    let mut map = 0;
-    while map < 2 {
-        let mut opcode = 0;
-        while opcode < 256 {
-            let shape = shape(true, map, opcode);
-            let constant = match shape.constant {
-                Constant::None => 0,
-                Constant::Byte => 1,
-                Constant::Word | Constant::Jump => 4,
-                _ => OTHER,
-            };
-            let first = map == 0 && !matches!(BYTES[opcode], Byte::Opcode);
-            let longer = map == 1 && matches!(opcode, 0x38 | 0x3a);
-            let rare = map == 0 && matches!(opcode, 0xb8..=0xbf | 0xc6 | 0xc7 | 0xf6 | 0xf7);
-            if rare {
-                plains[map][opcode] = RARE | if shape.modrm { MODRM } else { 0 };
-            } else if !shape.may_need && !shape.registers && !first && !longer && constant != OTHER {
-                let leads = match map {
-                    0 => matches!(opcode, 0x70..=0x7f | 0xe0..=0xe3 | 0xe8 | 0xe9 | 0xeb),
-                    _ => matches!(opcode, 0x80..=0x8f | 0xa2),
-                };
-                plains[map][opcode] =
-                    constant | if shape.modrm { MODRM } else { 0 } | if leads { LEADS } else { 0 };
-            }
-            opcode += 1;
-        }
-        map += 1;
+const ENTRIES: usize = 2 << 16;
+
+/// How many bytes there are from the opcode on; 0 where its size is not so simple, or it may need more than the least processor.
+const COUNT: u8 = 0x0f;
+/// Four more where the byte after says that an address has no base.
+const SCALED: u8 = 0x10;
+/// Four of them are a constant, which [`SHORT`] may make shorter: the same bit.
+const WORD: u8 = SHORT;
+/// Four more behind `REX.W`.
+const QUAD: u8 = 0x40;
+/// It leads to a place that stands in it, or asks what the processor has.
+pub(super) const LEADS: u8 = 0x80;
+
+static SIZES: LazyLock<Sizes> = LazyLock::new(Sizes::new);
+
+impl Sizes {
+    /// Those that one table has.
+    pub(super) fn get() -> &'static Self {
+        &SIZES
     }
-    plains
-}
 
-const fn addresses() -> [u8; 256] {
-    let mut addresses = [1; 256];
-    let mut modrm = 0;
-    while modrm < 256 {
-        addresses[modrm] = match (modrm >> 6, modrm & 7) {
-            (3, _) => 1,
-            (0, 4) => 2 | SCALED,
-            (0, 5) => 5,
-            (0, _) => 1,
-            (1, 4) => 3,
-            (1, _) => 2,
-            (_, 4) => 6,
-            _ => 5,
+    fn new() -> Self {
+        let mut sizes = vec![0; ENTRIES];
+        for (at, sizes) in sizes.chunks_exact_mut(256).enumerate() {
+            for (modrm, size) in (0..=u8::MAX).zip(sizes) {
+                *size = Self::entry(at >> 8, at & 0xff, modrm).unwrap_or(0);
+            }
+        }
+        Self(sizes.into_boxed_slice().try_into().expect("there are so many"))
+    }
+
+    fn entry(map: usize, opcode: usize, modrm: u8) -> Option<u8> {
+        let shape = shape(true, map, opcode);
+        let first = map == 0 && !matches!(BYTES[opcode], Byte::Opcode);
+        let longer = map == 1 && matches!(opcode, 0x38 | 0x3a);
+        // Of these only what begins and aborts transactions needs anything.
+        let needs = shape.may_need && !(map == 0 && matches!(opcode, 0xc6 | 0xc7) && modrm != 0xf8);
+        if first || longer || needs || shape.registers {
+            return None;
+        }
+        let tests = modrm >> 3 & 7 < 2;
+        let mut entry = 1 + match shape.constant {
+            Constant::None => 0,
+            Constant::Byte => 1,
+            Constant::Word | Constant::Jump => 4 | WORD,
+            Constant::Quad => 4 | WORD | QUAD,
+            Constant::TestByte => u8::from(tests),
+            Constant::TestWord if tests => 4 | WORD,
+            Constant::TestWord => 0,
+            _ => return None,
         };
-        modrm += 1;
-    }
-    addresses
-}
-
-/// The size of an instruction of 64-bit code that needs nothing and has at most one prefix beside REX: most are like that.
-#[inline]
-pub(super) fn plain(bytes: &[u8; 16]) -> Option<usize> {
-    size_unless(OTHER, bytes)
-}
-
-/// The same of one that leads nowhere and asks nothing, either.
-#[inline]
-pub(super) fn quiet(bytes: &[u8; 16]) -> Option<usize> {
-    size_unless(OTHER | LEADS, bytes)
-}
-
-#[inline(always)]
-#[allow(
-    clippy::inline_always,
-    reason = "all code of all files is looked through with it, for either question"
-)]
-fn size_unless(not: u8, bytes: &[u8; 16]) -> Option<usize> {
-    let prefix = PREFIXES[usize::from(bytes[0])];
-    let mut at = usize::from(prefix != 0);
-    let rex = if bytes[at] >> 4 == 4 { bytes[at] } else { 0 };
-    at += usize::from(rex != 0);
-    let mut map = 0;
-    if bytes[at] == 0x0f {
-        (at, map) = (at + 1, 1);
-    }
-    let opcode = bytes[at];
-    let shape = PLAIN[map][usize::from(opcode)];
-    if shape & not != 0 {
-        return None;
-    }
-    let mut constant = shape & BYTES_OF;
-    if shape & RARE != 0 {
-        constant = rare(opcode, bytes[at + 1], rex)?;
-    }
-    if constant >= 4 && prefix == SHORT {
-        return None;
-    }
-    let mut size = at + 1 + usize::from(constant);
-    if shape & MODRM != 0 {
-        let address = ADDRESSES[usize::from(bytes[at + 1])];
-        size += usize::from(address & !SCALED);
-        if address & SCALED != 0 && bytes[at + 2] & 7 == 5 {
-            size += 4;
+        if shape.modrm {
+            entry += match (modrm >> 6, modrm & 7) {
+                (3, _) => 1,
+                (0, 4) => 2 | SCALED,
+                (0, 5) => 5,
+                (0, _) => 1,
+                (1, 4) => 3,
+                (1, _) => 2,
+                (_, 4) => 6,
+                _ => 5,
+            };
         }
+        let leads = match map {
+            0 => matches!(opcode, 0x70..=0x7f | 0xe0..=0xe3 | 0xe8 | 0xe9 | 0xeb),
+            _ => matches!(opcode, 0x80..=0x8f | 0xa2),
+        };
+        Some(entry | if leads { LEADS } else { 0 })
     }
-    Some(size)
-}
 
-/// How many bytes of constants there are where more than the opcode says so; `None` where that is not all.
-#[inline]
-fn rare(opcode: u8, modrm: u8, rex: u8) -> Option<u8> {
-    Some(match opcode {
-        0xb8..=0xbf => {
-            if rex & 8 != 0 {
-                8
-            } else {
-                4
-            }
-        }
-        // What aborts and begins transactions.
-        0xc6 | 0xc7 if modrm == 0xf8 => return None,
-        0xc6 => 1,
-        0xc7 => 4,
-        0xf6 => u8::from(modrm >> 3 & 7 < 2),
-        _ if modrm >> 3 & 7 < 2 => 4,
-        _ => 0,
-    })
+    /// The size of an instruction that needs nothing and has at most one prefix beside REX, as most are; 0 for others and
+    /// those that are `not` wanted.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "all code of all files is looked through with it")]
+    pub(super) fn size(&self, bytes: &[u8; 16], not: u8) -> usize {
+        let prefix = PREFIXES[usize::from(bytes[0])];
+        let mut at = usize::from(prefix & PREFIX);
+        let byte = bytes[at];
+        let is_rex = u8::from(byte >> 4 == 4);
+        at += usize::from(is_rex);
+        let map = usize::from(bytes[at] == 0x0f);
+        at += map;
+        let entry = self.0[map << 16 | usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])];
+        let scaled = u8::from(entry & SCALED != 0) & u8::from(bytes[at + 2] & 7 == 5);
+        let quad = u8::from(entry & QUAD != 0) & is_rex & byte >> 3;
+        let size = at + usize::from((entry & COUNT) + 4 * (scaled + quad));
+        let unknown = entry & prefix & SHORT | entry & not;
+        if unknown == 0 && entry & COUNT > 0 { size } else { 0 }
+    }
 }
