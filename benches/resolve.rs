@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let packages: Vec<String> = set?.split_whitespace().map(ToOwned::to_owned).collect();
         let installed = database.installed.as_slice();
         let request = Request { architecture, packages: &packages, installed, ..Request::default() };
-        let line = match resolve(&universe, &request) {
+        let line = match resolve(&universe, &request, &Cancel::new()) {
             Ok(chosen) => {
                 let mut names: Vec<String> =
                     chosen.iter().map(|one| format!("{}={}", one.record.name, one.record.version)).collect();

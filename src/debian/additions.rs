@@ -74,7 +74,8 @@ impl Archive {
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
                 .collect();
             let (packages, installed) = (asked.as_slice(), database.installed.as_slice());
-            let chosen = resolve(universe, &resolve::Request { architecture, packages, without, installed })?;
+            let chosen =
+                resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)?;
             let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();
             packages.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(Answer { packages, lacking: BTreeMap::new() })

@@ -234,7 +234,7 @@ impl Archive {
             known
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
-                self.answer(universe, request.architecture, &extra)
+                self.answer(universe, request.architecture, &extra, cancel)
             })?;
             remember(&kept, &answer)?;
             answer
@@ -265,6 +265,7 @@ impl Archive {
         universe: &Universe,
         architecture: &str,
         extra: &BTreeSet<&String>,
+        cancel: &Cancel,
     ) -> Result<Answer, Error> {
         let recipe = Recipe::get();
         let choose = |packages: &[String], installed: &[Installed]| {
@@ -273,7 +274,7 @@ impl Archive {
                 .iter()
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
                 .collect();
-            resolve(universe, &resolve::Request { architecture, packages, without, installed })
+            resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
         };
         // One after the other: what is asked for joins the base and changes nothing of it.
         let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();

@@ -12,6 +12,7 @@ use debversion::Version;
 use super::super::index::{Priority, Record, Universe};
 use super::super::relation::{Group, Relation, parse_groups};
 use super::{Installed, Request};
+use crate::sys::cancel::{Cancel, Cancelled};
 
 /// A package's place in [`Graph::packages`].
 pub(super) type Id = usize;
@@ -92,8 +93,12 @@ fn provision_fits(provision: &Relation, relation: &Relation) -> bool {
 }
 
 impl<'a, 'r> Graph<'a, 'r> {
-    /// All that the packages asked for could lead to.
-    pub(super) fn new(universe: &'a Universe, request: &'r Request<'r>) -> Self {
+    /// All that the packages asked for could lead to. What is installed an image says, of whatever size.
+    pub(super) fn new(
+        universe: &'a Universe,
+        request: &'r Request<'r>,
+        cancel: &Cancel,
+    ) -> Result<Self, Cancelled> {
         let mut graph = Self {
             universe,
             request,
@@ -102,6 +107,7 @@ impl<'a, 'r> Graph<'a, 'r> {
             installed_providers: HashMap::new(),
         };
         for installed in request.installed {
+            cancel.check()?;
             graph.add_installed(installed);
         }
         let mut queue = VecDeque::new();
@@ -110,15 +116,16 @@ impl<'a, 'r> Graph<'a, 'r> {
         }
         let mut deferred = Vec::new();
         while let Some(id) = queue.pop_front() {
+            cancel.check()?;
             let needs = graph.needs_of(id, &mut queue);
             graph.packages[id].needs = needs;
             deferred.push(id);
         }
         let installed = 0..request.installed.len();
         for id in installed.chain(deferred) {
-            graph.add_conflicts(id);
+            graph.add_conflicts(id, cancel)?;
         }
-        graph
+        Ok(graph)
     }
 
     /// The package of that name, if there is one.
@@ -263,27 +270,29 @@ impl<'a, 'r> Graph<'a, 'r> {
         found
     }
 
-    fn add_conflicts(&mut self, id: Id) {
+    fn add_conflicts(&mut self, id: Id, cancel: &Cancel) -> Result<(), Cancelled> {
         let text = match self.packages[id].record {
             Some(record) => record.conflicts.clone(),
             None => self.request.installed[id].conflicts.as_str().into(),
         };
         let Ok(relations) = relations(&text) else {
             self.packages[id].unreadable = Some(text);
-            return;
+            return Ok(());
         };
         let native = relations.into_iter().filter(|relation| self.is_native(relation));
         let conflicts = native.map(|relation| {
+            cancel.check()?;
             let mut found: BTreeSet<Id> = self.named(&relation.name).into_iter().collect();
             found.extend(self.installed_providers.get(&relation.name).into_iter().flatten());
             found.extend(self.universe.provider_names(&relation.name).filter_map(|name| self.named(name)));
             // What a package says against a name that it has or provides itself is meant for others, not for itself.
             found.remove(&id);
             found.retain(|&target| self.packages[target].matches(&relation));
-            found.into_iter().collect()
+            Ok(found.into_iter().collect())
         });
-        let conflicts: Vec<Vec<Id>> = conflicts.collect();
-        self.packages[id].conflicts = conflicts;
+        let conflicts: Result<Vec<Vec<Id>>, Cancelled> = conflicts.collect();
+        self.packages[id].conflicts = conflicts?;
+        Ok(())
     }
 }
 

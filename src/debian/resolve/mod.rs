@@ -29,6 +29,7 @@ use self::graph::{Graph, Id};
 use self::sweep::sweep;
 use super::error::Error;
 use super::index::{Record, Universe};
+use crate::sys::cancel::Cancel;
 
 /// What to resolve.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +87,12 @@ pub struct Chosen<'a> {
 
 /// The packages to add, in the order in which they are needed: those asked for first, each one's dependencies
 /// after it.
-pub fn resolve<'a>(universe: &'a Universe, request: &Request<'_>) -> Result<Vec<Chosen<'a>>, Error> {
-    let graph = Graph::new(universe, request);
+pub fn resolve<'a>(
+    universe: &'a Universe,
+    request: &Request<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<Chosen<'a>>, Error> {
+    let graph = Graph::new(universe, request, cancel)?;
     let mut asked = Vec::new();
     for name in request.packages {
         let id = graph.named(name).ok_or_else(|| explain::unknown(&graph, name))?;

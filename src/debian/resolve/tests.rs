@@ -20,7 +20,10 @@ fn with(
     let universe = universe(stanzas);
     let packages: Vec<String> = packages.iter().map(|name| (*name).into()).collect();
     let request = Request { architecture: "arm64", packages: &packages, without, installed };
-    Ok(resolve(&universe, &request)?.iter().map(|chosen| chosen.record.name.to_string()).collect())
+    Ok(resolve(&universe, &request, &Cancel::new())?
+        .iter()
+        .map(|chosen| chosen.record.name.to_string())
+        .collect())
 }
 
 fn package(name: &str, depends: &str) -> Stanza {
@@ -187,7 +190,7 @@ fn chooses_what_apt_chose() {
                 let packages: Vec<String> =
                     pair[0].trim_start_matches("? ").split(' ').map(Into::into).collect();
                 let request = Request { architecture, packages: &packages, ..Request::default() };
-                let ours = match resolve(&universe, &request) {
+                let ours = match resolve(&universe, &request, &Cancel::new()) {
                     Ok(chosen) => {
                         let names: BTreeSet<&str> = chosen.iter().map(|one| &*one.record.name).collect();
                         format!("= {}", names.into_iter().collect::<Vec<_>>().join(" "))
@@ -223,4 +226,25 @@ fn recorded(archive: &str) -> Universe {
     let mut universe = Universe::default();
     universe.read("http://mirror.example/debian", text.as_bytes(), &Cancel::new()).unwrap();
     universe
+}
+
+/// An image says what is installed in it: any number of times, and of any size.
+#[test]
+fn what_is_installed_is_read_once_and_until_it_is_stopped() {
+    let one = |name: &str, provides: String, conflicts: String| Installed {
+        name: name.into(),
+        version: "1".parse().unwrap(),
+        provides,
+        conflicts,
+        allowed: false,
+    };
+    let many = "x, ".repeat(20_000) + "x";
+    let installed = [one("a", many.clone(), String::new()), one("b", String::new(), many)];
+    let universe = universe(&[]);
+    let request = Request { installed: &installed, ..Request::default() };
+    let graph = Graph::new(&universe, &request, &Cancel::new()).unwrap();
+    assert_eq!(graph.packages[1].conflicts.iter().map(Vec::len).max(), Some(1));
+    let cancel = Cancel::new();
+    cancel.interrupt();
+    assert!(matches!(resolve(&universe, &request, &cancel), Err(Error::Cancelled(_))));
 }
