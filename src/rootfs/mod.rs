@@ -29,8 +29,8 @@ pub(crate) use guard::{Guard, Guarded};
 pub use kept::{IndexError, Kept, index_of, kept_index, known_index};
 pub use place::on_base;
 pub use root::{Identity, Permission, Reach, Root};
-pub(crate) use scan::clean;
 pub use scan::{Ending, Limits, scan, scan_to_end};
+pub(crate) use scan::{Named, clean, named};
 pub use system::System;
 
 use crate::archive::{Fault, Packing};

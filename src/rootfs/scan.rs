@@ -158,6 +158,36 @@ struct Found {
     looked: u64,
 }
 
+/// What the name of a layer's entry says
+/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
+pub(crate) enum Named<'a> {
+    /// What layers below have in this folder is not there any more.
+    Opaque(&'a str),
+    /// This path is not there any more.
+    Removed(String),
+    /// Another file system's bookkeeping; or the root itself, which is always there.
+    Bookkeeping,
+    /// It is an entry like any other.
+    Entry,
+}
+
+/// What a path says, which stands in the header as `written`.
+pub(crate) fn named<'a>(path: &'a str, written: &str) -> Result<Named<'a>, StreamError> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if name == OPAQUE {
+        return Ok(Named::Opaque(folder));
+    }
+    if name.starts_with(WHITEOUT_META) || name.is_empty() {
+        return Ok(Named::Bookkeeping);
+    }
+    match name.strip_prefix(WHITEOUT) {
+        None => Ok(Named::Entry),
+        Some("" | "." | "..") => Err(StreamError::Escape { path: written.to_owned() }),
+        Some(removed) if folder.is_empty() => Ok(Named::Removed(removed.to_owned())),
+        Some(removed) => Ok(Named::Removed(format!("{folder}/{removed}"))),
+    }
+}
+
 impl Found {
     fn take<R: Read>(
         &mut self,
@@ -168,39 +198,40 @@ impl Found {
         let written = String::from_utf8_lossy(&entry.head.path).into_owned();
         let path = clean(&written)?;
         self.names += path.len() + ENTRY;
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        if name == OPAQUE {
-            self.opaque.push(folder.to_owned());
-        } else if name.starts_with(WHITEOUT_META) || name.is_empty() {
-            // Another file system's bookkeeping; or the root itself, which is always there.
-        } else if let Some(removed) = name.strip_prefix(WHITEOUT) {
-            if matches!(removed, "" | "." | "..") {
-                return Err(StreamError::Escape { path: written });
-            }
-            self.whiteouts.push(if folder.is_empty() {
-                removed.into()
-            } else {
-                format!("{folder}/{removed}")
-            });
-        } else {
-            if let Some(reason) = kind.refused().filter(|_| self.refused.len() < MOST_REFUSED) {
-                self.names += path.len();
-                self.refused.push(Refused {
-                    path: path.clone(),
-                    kind: kind.byte(),
-                    reason: reason.to_owned(),
-                });
-            }
-            let change = match kind {
-                Kind::HardLink => {
-                    let target = clean(&target(&entry.head)?)?;
-                    self.names += target.len();
-                    Change::Link(target)
-                }
-                kind => Change::Put(with_owner(self.kind_of(kind, &path, entry, guard)?, &entry.head)),
-            };
-            self.entries.push((path, change));
+        match named(&path, &written)? {
+            Named::Opaque(folder) => self.opaque.push(folder.to_owned()),
+            Named::Bookkeeping => {}
+            Named::Removed(removed) => self.whiteouts.push(removed),
+            Named::Entry => self.put(kind, &path, entry, guard)?,
         }
+        Ok(())
+    }
+
+    /// An entry that is none of a layer's own marks.
+    fn put<R: Read>(
+        &mut self,
+        kind: Kind,
+        path: &str,
+        entry: &mut archive::Entry<'_, R>,
+        guard: &Guard<'_>,
+    ) -> Result<(), StreamError> {
+        if let Some(reason) = kind.refused().filter(|_| self.refused.len() < MOST_REFUSED) {
+            self.names += path.len();
+            self.refused.push(Refused {
+                path: path.to_owned(),
+                kind: kind.byte(),
+                reason: reason.to_owned(),
+            });
+        }
+        let change = match kind {
+            Kind::HardLink => {
+                let target = clean(&target(&entry.head)?)?;
+                self.names += target.len();
+                Change::Link(target)
+            }
+            kind => Change::Put(with_owner(self.kind_of(kind, path, entry, guard)?, &entry.head)),
+        };
+        self.entries.push((path.to_owned(), change));
         Ok(())
     }
 

@@ -10,14 +10,10 @@ use tar::EntryType;
 use super::LayerEntry;
 use crate::archive::{Head, Kind, Time};
 use crate::rootfs::names::{Folder, Followed, MOST_LINKS, MOST_PARTS, Names, Paths};
-use crate::rootfs::{StreamError, clean};
+use crate::rootfs::{Named, StreamError, clean, named};
 
 /// What all that headers say beside names may take, each once, in bytes.
 const MOST_META: usize = 256 << 20;
-/// Whiteouts
-/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
-const WHITEOUT: &str = ".wh.";
-const OPAQUE: &str = ".wh..wh..opq";
 
 /// Where a file's content is: the layer, and the entry in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,18 +155,11 @@ impl Change {
         let Head { kind, size, .. } = entry.head;
         let written = text(&entry.head.path)?;
         let path = clean(&written)?;
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        if name == OPAQUE {
-            return Ok(Some(Self::Opaque(folder.to_owned())));
-        }
-        if name.is_empty() || name.starts_with(".wh..wh.") {
-            return Ok(None);
-        }
-        if let Some(removed) = name.strip_prefix(WHITEOUT) {
-            if matches!(removed, "" | "." | "..") {
-                return Err(StreamError::Escape { path: written });
-            }
-            return Ok(Some(Self::Remove(join(folder, removed))));
+        match named(&path, &written)? {
+            Named::Opaque(folder) => return Ok(Some(Self::Opaque(folder.to_owned()))),
+            Named::Removed(path) => return Ok(Some(Self::Remove(path))),
+            Named::Bookkeeping => return Ok(None),
+            Named::Entry => {}
         }
         let head = &entry.head;
         let link = || match text(&head.link)? {
@@ -201,10 +190,6 @@ fn meta(head: &Head) -> Meta {
 
 fn text(bytes: &[u8]) -> Result<String, StreamError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| invalid("a name in it is not UTF-8"))
-}
-
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 /// The files by path. A folder stands before what is in it, and whatever is above an entry is a folder.
