@@ -143,15 +143,11 @@ pub(super) fn examine(
     };
     let Some(release) = system.codename.clone() else { return Err(AdditionsError::NoRelease { base }) };
     let Some(database) = database(root) else { return Err(AdditionsError::NoDatabase { base, release }) };
-    let belongs = |suite: &&String| {
-        suite.strip_prefix(&release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
     let sources = &wanted.sources;
-    if let Some(suite) = sources.project.iter().find(|suite| !belongs(suite)) {
+    if let Some(suite) = sources.project.iter().find(|suite| !debian::is_of_release(suite, &release)) {
         return Err(AdditionsError::ForeignSuite { base, release, suite: suite.clone() });
     }
-    let suites = if sources.project.is_empty() { &sources.user } else { &sources.project };
-    let suites = suites.iter().filter(belongs).cloned().collect();
+    let suites = sources.of_release(&release);
     Ok(Examined { release, database, suites })
 }
 

@@ -69,6 +69,6 @@ pub use places::{Places, Pool, Snapshot};
 pub use recipe::{package_for_library, recipe_digest};
 pub use scripts::Unrun;
 pub use sources::{
-    Configured, Mirror, MirrorOrigin, Mirrors, Source, Wanted, is_snapshot_date, select, snapshot_root,
-    suites_of,
+    Configured, Mirror, MirrorOrigin, Mirrors, Source, Wanted, is_of_release, is_snapshot_date, select,
+    snapshot_root, suites_of,
 };

@@ -199,6 +199,12 @@ pub fn snapshot_root(configured: Option<&str>) -> String {
     configured.unwrap_or(&Official::get().snapshot).trim_end_matches('/').to_owned()
 }
 
+/// True for a suite of a release: itself, or one that is named after it.
+#[must_use]
+pub fn is_of_release(suite: &str, release: &str) -> bool {
+    suite.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// The suites and the components that are taken of a release, where empty lists stand for the default: the release,
 /// its updates and its security updates; `main`.
 #[must_use]

@@ -146,11 +146,7 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
     let mut parts = vec![("packages", pinned.packages.join(", "), wanted.packages.join(", "))];
     if pin.debian.is_some() && !wanted.packages.is_empty() {
         let sources = &wanted.sources;
-        let belongs = |suite: &&String| {
-            suite.strip_prefix(&pinned.release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
-        let suites = if sources.project.is_empty() { &sources.user } else { &sources.project };
-        let suites: Vec<String> = suites.iter().filter(belongs).cloned().collect();
+        let suites = sources.of_release(&pinned.release);
         let (suites, components) = debian::suites_of(&pinned.release, &suites, &sources.components);
         parts.push(("suites", pinned.suites.join(", "), suites.join(", ")));
         parts.push(("components", pinned.components.join(", "), components.join(", ")));

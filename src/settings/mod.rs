@@ -187,6 +187,15 @@ pub struct DebianSources {
     pub snapshot: Option<String>,
 }
 
+impl DebianSources {
+    /// The suites of a release: the project's, else the user's.
+    #[must_use]
+    pub fn of_release(&self, release: &str) -> Vec<String> {
+        let suites = if self.project.is_empty() { &self.user } else { &self.project };
+        suites.iter().filter(|suite| crate::debian::is_of_release(suite, release)).cloned().collect()
+    }
+}
+
 /// Where a base image comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
