@@ -63,6 +63,12 @@ pub struct Target {
     pub zig: ZigTarget,
     /// The processors that all of the platform are at least.
     pub processor: ProcessorData,
+    /// What glibc's dynamic loader goes by there.
+    #[serde(default)]
+    pub loader: LoaderData,
+    /// What rustc must be told to make what is said here.
+    #[serde(default)]
+    pub rust: RustData,
     /// Variables that build scripts get when they compile for it.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -82,6 +88,40 @@ pub struct ElfIdentity {
     pub flags: Option<FlagRule>,
     /// `PT_INTERP` of a dynamically linked program; none where programs are static.
     pub interpreter: Option<String>,
+    /// Another ABI of the same machine, which its files may say.
+    pub other_abi: Option<OtherAbi>,
+    /// How files pass floating point arguments, by bits of `e_flags`; the first that fits counts.
+    #[serde(default)]
+    pub float_abi: Vec<NamedFlags>,
+    /// Values of `e_machine` of other programs that the kernel runs there as a rule.
+    #[serde(default)]
+    pub also_runs: Vec<u16>,
+}
+
+/// What the flags of a file of another ABI are, and what the two are called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherAbi {
+    /// The bits looked at.
+    pub mask: u32,
+    /// What they are in the other.
+    pub value: u32,
+    /// The other.
+    pub name: String,
+    /// The platform's.
+    pub own: String,
+}
+
+/// `e_flags & mask == value`, and what that is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedFlags {
+    /// The bits looked at.
+    pub mask: u32,
+    /// What they must be.
+    pub value: u32,
+    /// What it is called.
+    pub name: String,
 }
 
 /// Byte order of an ELF file.
@@ -118,6 +158,95 @@ pub struct ProcessorData {
     /// The platform's variants with better processors, each with all that those before it have.
     #[serde(default)]
     pub variants: BTreeMap<String, Variant>,
+    /// Variants with lesser processors that have no target of their own; files are judged as for this one.
+    #[serde(default)]
+    pub lesser: Vec<String>,
+    /// What build attributes of 32-bit Arm are held to.
+    pub arm: Option<ArmData>,
+}
+
+/// What processors of a 32-bit Arm platform are (Addenda to, and Errata in, the ABI for the Arm Architecture, `Tag_CPU_arch`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ArmData {
+    /// The version of the architecture.
+    pub architecture: u8,
+    /// What it is called.
+    pub name: String,
+    /// What they have where others have NEON.
+    pub instead_of_neon: String,
+    /// True if there may be 16 registers of double precision only, and files are held to that.
+    #[serde(default)]
+    pub half_the_registers: bool,
+}
+
+/// What glibc's dynamic loader goes by when it looks for libraries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LoaderData {
+    /// `AT_PLATFORM` of the least processor, for `$PLATFORM`; empty where the kernel has no name for it.
+    #[serde(default)]
+    pub platform: String,
+    /// What entries of `/etc/ld.so.cache` for the platform are marked with, by `e_flags`; the first that fits counts.
+    #[serde(default)]
+    pub cache: Vec<CacheMark>,
+    /// The bits of `e_flags` that it compares with its own before it takes a library.
+    pub abi: Option<AbiBits>,
+    /// The directories that it takes on every processor of the platform.
+    #[serde(default)]
+    pub least: LoaderDirectories,
+    /// The directories that it takes on the newest.
+    #[serde(default)]
+    pub newest: LoaderDirectories,
+}
+
+/// How entries of the loader's cache are marked (glibc, `sysdeps/generic/ldconfig.h`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheMark {
+    /// The bits of `e_flags` looked at.
+    #[serde(default)]
+    pub mask: u32,
+    /// What they must be.
+    #[serde(default)]
+    pub value: u32,
+    /// The mark.
+    pub mark: u32,
+}
+
+/// Bits of `e_flags` in which a library must be like the loader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AbiBits {
+    /// The bits.
+    pub mask: u32,
+    /// True if a library that has none of them is taken.
+    #[serde(default)]
+    pub none_fits: bool,
+}
+
+/// The directories that glibc's loader takes libraries from on certain processors only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoaderDirectories {
+    /// Those below `glibc-hwcaps`, best first.
+    #[serde(default)]
+    pub hwcaps: Vec<String>,
+    /// Until glibc 2.36: the names that every combination, behind `tls`, makes a directory of, in their order.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// What these names are in the entries of `/etc/ld.so.cache`.
+    #[serde(default)]
+    pub bits: u64,
+}
+
+/// What rustc must be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RustData {
+    /// Flags, before those of the user.
+    #[serde(default)]
+    pub flags: Vec<String>,
 }
 
 /// A variant of a platform with better processors.
@@ -130,6 +259,8 @@ pub struct Variant {
     pub zig: String,
     /// What they have beside those of the variant before.
     pub features: Vec<String>,
+    /// The directory below `glibc-hwcaps` for them.
+    pub hwcaps: String,
 }
 
 /// A Debian port.
@@ -212,6 +343,55 @@ impl Target {
     #[must_use]
     pub fn by_platform(platform: &Platform, libc: Libc) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.serves(platform) && target.libc == libc)
+    }
+
+    /// What a platform's files are held to: the target for it, of whatever C library, or for the variant next to it.
+    #[must_use]
+    pub fn judging(platform: &Platform) -> Option<&'static Self> {
+        let lesser = |target: &&Self| {
+            target.platform.architecture() == platform.architecture()
+                && platform
+                    .variant()
+                    .is_some_and(|own| target.processor.lesser.iter().any(|name| name == own))
+        };
+        TARGETS.iter().find(|target| target.serves(platform)).or_else(|| TARGETS.iter().find(lesser))
+    }
+
+    /// A target of a machine.
+    #[must_use]
+    pub fn of_machine(machine: u16, class: u8) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| (target.elf.machine, target.elf.class) == (machine, class))
+    }
+
+    /// The target whose machine the kernel calls so: `x86_64`, `armv7l`.
+    #[must_use]
+    pub fn by_machine_name(name: &str) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.machine_name == name)
+    }
+
+    /// How much better the processors of a platform are than the target's: 1 if not at all, 2 for the first of its variants, and so on;
+    /// `None` for a variant of which nothing is known here.
+    #[must_use]
+    pub fn level(&self, platform: &Platform) -> Option<u32> {
+        if self.platform == *platform {
+            return Some(1);
+        }
+        let variant = platform.variant()?;
+        let place = self.processor.variants.keys().position(|name| name == variant)?;
+        u32::try_from(place + 2).ok()
+    }
+
+    /// What processors of a [`level`](Self::level) are called.
+    #[must_use]
+    pub fn level_name(&self, level: u32) -> Option<&str> {
+        match level {
+            0 => None,
+            1 => self.processor.cpus.first().map(String::as_str),
+            level => {
+                let place = usize::try_from(level - 2).ok()?;
+                self.processor.variants.values().nth(place).map(|variant| variant.cpu.as_str())
+            }
+        }
     }
 
     /// True if programs for a platform are compiled for it: its own, or the same with better processors.

@@ -40,7 +40,54 @@ const PRINTING: &[&str] = &["src/cli/", "src/bin/", "src/report/"];
 const PURE: &[&str] =
     &["elf", "kubernetes", "linkcheck", "plan", "image", "index", "lock", "platform", "catalog", "oci"];
 
+/// Architectures and their variants, in the names of images, of triples and of the kernel.
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "aarch64",
+    "amd64",
+    "arm",
+    "arm64",
+    "armhf",
+    "armv7",
+    "armv7l",
+    "i686",
+    "loong64",
+    "loongarch64",
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "v5",
+    "v6",
+    "v7",
+    "v8",
+    "x86_64",
+];
+/// Where names of platforms are read, which go by them.
+const NAMES_PLATFORMS: &[&str] = &["src/platform.rs"];
+
 const RULES: &[Rule] = &[
+    Rule {
+        name: "what differs by architecture is data of `targets/`, and machines are known to `elf` alone",
+        find: |source| {
+            if within(source, NAMES_PLATFORMS) {
+                return Vec::new();
+            }
+            let product = lines(&source.text).take(source.code.lines().count());
+            let names = |line: &str| {
+                let literals = line.split('"').skip(1).step_by(2);
+                !line.trim_start().starts_with("//")
+                    && literals.into_iter().any(|text| ARCHITECTURES.contains(&text))
+            };
+            let mut found: Vec<Found> = product.filter(|(_, line)| names(line)).map(owned).collect();
+            let machine = |path: &str| path.rsplit("::").next().is_some_and(|name| name.starts_with("EM_"));
+            if room(source) != "elf" {
+                found.extend(paths(source).into_iter().filter(|(_, path)| machine(path)));
+            }
+            found
+        },
+        breaks: ("src/a.rs", "fn f(name: &str) -> bool {\n    name == \"arm64\"\n}\n"),
+        keeps: ("src/a.rs", "/// As in `\"arm64\"`.\nfn f() -> &'static str {\n    \"the arm64 one\"\n}\n"),
+    },
     Rule {
         name: "the sources know nothing of emulators",
         find: |source| {

@@ -189,7 +189,8 @@ fn prepare_unit(
             ),
         });
     }
-    let mut linker_flags = processor::flags(target.variant(&unit.platform), &user);
+    let mut linker_flags = target.rust.flags.clone();
+    linker_flags.extend(processor::flags(target.variant(&unit.platform), &user));
     let mut wrapper = None;
     let mut variables = Vec::new();
     match unit.linker {

@@ -36,8 +36,8 @@ pub use code::{ArmCode, Asks};
 pub use object::{Loader, Object, StaticGlibc, Traits, extent};
 pub use rpath::runpath_to_rpath;
 pub use symbols::{Symbols, Undefined};
-pub(crate) use verify::machine_name;
 pub use verify::{Difference, Mismatch, verify, verify_library};
+pub(crate) use verify::{machine_name, says_class};
 
 /// An ELF file's identity and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

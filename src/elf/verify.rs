@@ -92,24 +92,30 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The gABI's names of the machines in the catalog and of those that are confused with them.
+/// The gABI's names of the machines in the catalog and of those that are confused with them, and the class in bits where the name
+/// says it.
+const MACHINES: &[(u16, &str, Option<u8>)] = &[
+    (3, "i386", Some(32)),
+    (8, "MIPS", None),
+    (20, "PowerPC", None),
+    (21, "PowerPC64", None),
+    (22, "S390", Some(64)),
+    (40, "Arm", None),
+    (62, "x86-64", Some(64)),
+    (183, "AArch64", Some(64)),
+    (243, "RISC-V", None),
+    (258, "LoongArch", None),
+];
+
+/// What a machine is called.
 pub(crate) fn machine_name(machine: u16) -> String {
-    let names = [
-        (3, "i386"),
-        (8, "MIPS"),
-        (20, "PowerPC"),
-        (21, "PowerPC64"),
-        (22, "S390"),
-        (40, "Arm"),
-        (62, "x86-64"),
-        (183, "AArch64"),
-        (243, "RISC-V"),
-        (258, "LoongArch"),
-    ];
-    names
-        .iter()
-        .find(|(number, _)| *number == machine)
-        .map_or_else(|| format!("number {machine}"), |(_, name)| (*name).to_owned())
+    let known = MACHINES.iter().find(|(number, ..)| *number == machine);
+    known.map_or_else(|| format!("number {machine}"), |(_, name, _)| (*name).to_owned())
+}
+
+/// True if a machine's name says that its programs are of this class.
+pub(crate) fn says_class(machine: u16, class: u8) -> bool {
+    MACHINES.iter().any(|(number, _, said)| *number == machine && *said == Some(class))
 }
 
 /// Compares a file with its target's ELF identity. Reports everything that differs, not only the first.

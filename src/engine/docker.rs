@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
+use crate::catalog::Target;
 use crate::oci::{Descriptor, Digest};
 use crate::output::archive::{Archive, Flavour, config_of};
 use crate::platform::Platform;
@@ -56,12 +57,10 @@ fn parse(answer: &str) -> Option<Server> {
         return None;
     }
     let multi_platform = words.next().is_some_and(|status| status.contains("io.containerd.snapshotter"));
-    // The daemon tells the kernel's name of the architecture.
-    let (architecture, variant) = match architecture {
-        "armv7l" => ("arm", Some("v7")),
-        "armv6l" => ("arm", Some("v6")),
-        other => (other, None),
-    };
+    // The daemon tells the kernel's name of the machine.
+    let known = Target::by_machine_name(architecture).map(|target| &target.platform);
+    let variant = known.and_then(|known| known.variant());
+    let architecture = known.map_or(architecture, |known| known.architecture());
     Some(Server { platform: Platform::new(os, architecture, variant), multi_platform })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::obstacle::{Needs, Obstacle, Skipped};
 use crate::catalog::Libc;
 use crate::platform::Platform;
 
@@ -85,7 +86,7 @@ problems! {
         /// The file.
         path: String,
         /// What it was built for.
-        needs: String,
+        needs: Needs,
         /// What the platform promises.
         promised: String,
     }
@@ -164,7 +165,7 @@ problems! {
         /// Where it was looked for: folders and, where it was asked, the loader's cache.
         searched: Vec<String>,
         /// Files of that name that the loader passes over, each with the reason.
-        skipped: Vec<String>,
+        skipped: Vec<Skipped>,
         /// Where in the image there is one that would do.
         elsewhere: Vec<String>,
     }
@@ -253,7 +254,7 @@ problems! {
         /// The user.
         user: String,
         /// Why.
-        reason: String,
+        reason: Obstacle,
     }
     /// A file is there, and the user may not read it.
     "not-readable" NotReadable {
@@ -304,9 +305,9 @@ problems! {
 }
 
 /// A few of a list's elements, for a sentence.
-pub(super) fn some(list: &[String]) -> String {
+pub(super) fn some(list: &[impl fmt::Display]) -> String {
     const MOST: usize = 5;
-    let shown = list.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+    let shown = list.iter().take(MOST).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match list.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -1,8 +1,9 @@
 //! Whether a file is one for the platform: machine, ABI and processor.
 
 use super::finding::Problem;
-use crate::catalog::{Endianness, Target};
-use crate::elf::{Asks, Elf, Object, machine_name, promise};
+use super::obstacle::Needs;
+use crate::catalog::{ArmData, Endianness, LoaderDirectories, Target};
+use crate::elf::{Asks, Elf, Object, machine_name, promise, says_class};
 use crate::platform::Platform;
 
 /// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
@@ -14,11 +15,10 @@ fn identity(platform: &Platform) -> Option<(u16, u8, Endianness)> {
 /// What a file is for, in words.
 pub(super) fn describe(machine: u16, class: u8, endianness: Endianness) -> String {
     let name = machine_name(machine);
-    match (machine, endianness) {
-        // The name says the rest.
-        (3 | 62 | 183 | 22, _) if (machine == 3) == (class == 32) => name,
-        (_, Endianness::Little) => format!("{class}-bit {name}"),
-        (_, Endianness::Big) => format!("{class}-bit big-endian {name}"),
+    match endianness {
+        _ if says_class(machine, class) => name,
+        Endianness::Little => format!("{class}-bit {name}"),
+        Endianness::Big => format!("{class}-bit big-endian {name}"),
     }
 }
 
@@ -27,9 +27,9 @@ pub(crate) fn describe_elf(elf: &Elf) -> String {
     describe(elf.machine, elf.class, elf.endianness)
 }
 
-/// True if a file is for 32-bit x86 on 64-bit x86, where the kernel runs it as a rule.
+/// True if a file is for another machine whose programs the platform's kernel runs as a rule.
 pub(super) fn is_compatible(platform: &Platform, elf: &Elf) -> bool {
-    platform.architecture() == "amd64" && elf.machine == 3
+    Target::judging(platform).is_some_and(|target| target.elf.also_runs.contains(&elf.machine))
 }
 
 /// What keeps a file from running on the platform's processors, whatever else is in the image.
@@ -44,63 +44,49 @@ pub(crate) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Proble
     if !matches!(elf.os_abi, 0 | 3) {
         return vec![Problem::BrokenElf { path: path(), reason: format!("its OS ABI is {}", elf.os_abi) }];
     }
-    // The first ABI of 64-bit PowerPC has other calls; little-endian systems have the second only.
-    if elf.machine == 21 && elf.endianness == Endianness::Little && elf.flags & 3 == 1 {
-        let (found, wanted) = ("64-bit PowerPC with ELFv1".into(), format!("{platform} (ELFv2)"));
+    let target = Target::judging(platform);
+    if let Some(other) = target.and_then(|target| target.elf.other_abi.as_ref())
+        && elf.flags & other.mask == other.value
+    {
+        let (found, wanted) = (other.name.clone(), format!("{platform} ({})", other.own));
         return vec![Problem::WrongArchitecture { path: path(), found, wanted }];
     }
-    processor(platform, &path(), elf)
+    target.and_then(|target| processor(target, platform, &path(), elf)).into_iter().collect()
 }
 
-fn processor(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
+/// What build attributes and GNU properties say that a file needs, and the platform has not.
+fn processor(target: &Target, platform: &Platform, path: &str, elf: &Elf) -> Option<Problem> {
     let processor = |needs: &str, promised: &str| Problem::Processor {
         path: path.to_owned(),
-        needs: needs.to_owned(),
+        needs: Needs::Architecture(needs.to_owned()),
         promised: promised.to_owned(),
     };
-    match (platform.architecture(), platform.variant()) {
-        ("amd64", variant) => {
-            let level = level(variant);
-            let needed = 32 - elf.x86_levels.leading_zeros();
-            let promised = if level == 1 { "x86-64".into() } else { format!("x86-64-v{level}") };
-            let short = needed > level;
-            short.then(|| processor(&format!("x86-64-v{needed}"), &promised)).into_iter().collect()
-        }
-        ("arm", variant) => {
-            let Some(arm) = elf.arm else { return Vec::new() };
-            match variant {
-                // What is 32-bit on an Armv8 has all there is.
-                Some("v7") | None if arm.is_v8() => vec![processor("Armv8", "Armv7")],
-                Some("v5" | "v6") if arm.is_v8() => vec![processor("Armv8", "an older Arm")],
-                Some("v5" | "v6") if arm.is_v7() => vec![processor("Armv7", "an older Arm")],
-                _ => Vec::new(),
-            }
-        }
-        _ => Vec::new(),
+    if let Some((data, arm)) = target.processor.arm.as_ref().zip(elf.arm) {
+        // What is 32-bit on an Armv8 has all there is.
+        let needs = [(8, arm.is_v8()), (7, arm.is_v7())].into_iter().find(|(_, needs)| *needs)?.0;
+        return (needs > data.architecture).then(|| processor(&format!("Armv{needs}"), &data.name));
     }
+    // Levels are x86-64's alone.
+    let level = target.level(platform).filter(|_| !target.processor.variants.is_empty())?;
+    let needed = u32::BITS - elf.x86_levels.leading_zeros();
+    let name = |level: u32| target.level_name(level).map_or_else(|| format!("level {level}"), str::to_owned);
+    (needed > level).then(|| processor(&name(needed), &name(level)))
 }
 
-/// True if the processors of a platform may lack NEON: it is an option of Armv7's, and older ones have none.
-fn may_lack_neon(platform: &Platform) -> bool {
-    platform.architecture() == "arm" && matches!(platform.variant(), Some("v5" | "v6" | "v7") | None)
+/// What is known of processors that may lack NEON: it is an option of Armv7's, and older ones have none.
+fn without_neon(platform: &Platform) -> Option<&'static ArmData> {
+    Target::judging(platform)?.processor.arm.as_ref()
 }
 
 /// What a file's instructions need and the platform does not promise, where the file does not ask the processor
 /// first.
 pub(super) fn instructions(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
-    let mut problems = vector_unit(platform, path, object);
-    problems.extend(beyond(platform, path, object));
-    problems
+    vector_unit(platform, path, object).into_iter().chain(beyond(platform, path, object)).collect()
 }
 
 /// An instruction that only newer processors have than the platform promises.
 fn beyond(platform: &Platform, path: &str, object: &Object) -> Option<Problem> {
-    let level = match (platform.architecture(), platform.variant()) {
-        ("amd64", variant) => level(variant),
-        // Other variants promise more than is known here.
-        (_, Some(_)) => return None,
-        _ => 1,
-    };
+    let level = Target::judging(platform)?.level(platform)?;
     // A program for 32-bit x86 runs on 64-bit x86 as well, which has no more at least.
     let level = if object.elf.class == 32 { 1 } else { level };
     let found = object.beyond.iter().find(|found| u32::from(found.level) == level)?;
@@ -114,90 +100,79 @@ fn beyond(platform: &Platform, path: &str, object: &Object) -> Option<Problem> {
     })
 }
 
-fn vector_unit(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
-    let Some(code) = object.code.as_ref().filter(|code| may_lack_neon(platform) && code.asks == Asks::No)
-    else {
-        return Vec::new();
-    };
-    let v7 = matches!(platform.variant(), Some("v7") | None);
+fn vector_unit(platform: &Platform, path: &str, object: &Object) -> Option<Problem> {
+    let data = without_neon(platform)?;
+    let code = object.code.as_ref().filter(|code| code.asks == Asks::No)?;
     match (&code.neon, &code.high_registers) {
         (Some(function), _) => {
-            let promised = if v7 { "VFPv3-D16" } else { "an older Arm" };
-            let needs = format!("NEON (in {function}, and it does not ask whether it is there)");
-            vec![Problem::Processor { path: path.to_owned(), needs, promised: promised.to_owned() }]
+            let (needs, promised) = (Needs::Neon(function.clone()), data.instead_of_neon.clone());
+            Some(Problem::Processor { path: path.to_owned(), needs, promised })
         }
-        (None, Some(function)) if v7 => {
-            vec![Problem::Registers { path: path.to_owned(), function: function.clone() }]
+        (None, Some(function)) if data.half_the_registers => {
+            Some(Problem::Registers { path: path.to_owned(), function: function.clone() })
         }
-        _ => Vec::new(),
+        _ => None,
     }
 }
 
 /// True if a file has NEON code that is not for all processors of the platform, and asks first, or may.
 pub(super) fn chooses(platform: &Platform, object: &Object) -> bool {
     let choice = |code: &crate::elf::ArmCode| code.neon.is_some() && code.asks != Asks::No;
-    may_lack_neon(platform) && object.code.as_ref().is_some_and(choice)
+    without_neon(platform).is_some() && object.code.as_ref().is_some_and(choice)
 }
 
-/// The level of an amd64 variant.
-fn level(variant: Option<&str>) -> u32 {
-    match variant {
-        Some("v2") => 2,
-        Some("v3") => 3,
-        Some("v4") => 4,
-        _ => 1,
-    }
-}
-
-/// The folders that glibc takes libraries from on certain processors only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What glibc's loader goes by on some processor of a platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Processor {
-    /// Those below `glibc-hwcaps`, best first.
-    pub(super) hwcaps: &'static [&'static str],
-    /// Until glibc 2.36: the names that every combination makes a folder of, in their order. After `tls` comes the
+    /// The directories below `glibc-hwcaps` that it looks in, best first.
+    pub(super) hwcaps: Vec<&'static str>,
+    /// Until glibc 2.36: the names that every combination makes a directory of, in their order. After `tls` comes the
     /// platform's name, then what the processor has, as far as glibc thinks it important.
-    pub(super) legacy: &'static [&'static str],
+    pub(super) legacy: Vec<&'static str>,
     /// What the legacy names are in a cache's entries.
     pub(super) bits: u64,
 }
 
-/// In a cache's entry: the library is in a folder `tls`.
+/// In a cache's entry: the library is in a directory `tls`.
 const TLS: u64 = 1 << 63;
 
 /// What every processor of a platform has.
 pub(super) fn hardware(platform: &Platform) -> Processor {
-    let (hwcaps, legacy, bits): (&[&str], &[&str], u64) = match (platform.architecture(), platform.variant())
-    {
-        ("amd64", Some("v2")) => (&LEVELS[2..], &["tls", "x86_64"], 0b10),
-        ("amd64", Some("v3")) => (&LEVELS[1..], &["tls", "x86_64"], 0b10),
-        ("amd64", Some("v4")) => (LEVELS, &["tls", "x86_64"], 0b10),
-        ("amd64", _) => (&[], &["tls", "x86_64"], 0b10),
-        ("arm", Some("v7") | None) => (&[], &["tls", "v7l", "vfp"], 1 << 6),
-        ("arm64", _) => (&[], &["tls", "aarch64"], 0),
-        ("386", _) => (&[], &["tls", "i686"], 0),
-        _ => (&[], &["tls"], 0),
+    let Some(target) = Target::judging(platform) else {
+        return Processor { hwcaps: Vec::new(), legacy: vec!["tls"], bits: TLS };
     };
-    Processor { hwcaps, legacy, bits: bits | TLS }
+    let mut processor = Processor::of(&target.loader.least);
+    // A better variant has what those before it have.
+    if let Some(variant) = platform.variant().filter(|_| target.variant(platform).is_some()) {
+        let known = target.processor.variants.range(..=variant.to_owned()).rev();
+        processor.hwcaps.splice(0..0, known.map(|(_, variant)| variant.hwcaps.as_str()));
+    }
+    processor
 }
 
-/// What the newest have.
+/// What the newest have, whatever the variant.
 pub(super) fn newest_hardware(platform: &Platform) -> Processor {
-    let least = hardware(platform);
-    let (hwcaps, legacy, bits): (&[&str], &[&str], u64) = match platform.architecture() {
-        "amd64" => (LEVELS, &["tls", "haswell", "avx512_1", "x86_64"], 0b110),
-        "arm" => (&[], &["tls", "v7l", "neon", "vfp"], 1 << 12 | 1 << 6),
-        "arm64" => (&[], &["tls", "aarch64", "atomics"], 1 << 8),
-        "386" => (&[], &["tls", "i686", "sse2"], 1 << 26),
-        "ppc64le" => (&["power10", "power9"], least.legacy, 0),
-        "s390x" => (&["z16", "z15", "z14", "z13"], least.legacy, 0),
-        _ => (least.hwcaps, least.legacy, 0),
-    };
-    Processor { hwcaps, legacy, bits: bits | least.bits }
+    let mut targets = Target::all().iter();
+    let target = targets.find(|target| target.platform.architecture() == platform.architecture());
+    target.map_or_else(|| hardware(platform), |target| Processor::of(&target.loader.newest))
+}
+
+/// `AT_PLATFORM` of the least processor of a platform, for a file that may be for another one that it runs.
+pub(super) fn platform_name(platform: &Platform, elf: &Elf) -> &'static str {
+    let own = Target::judging(platform).filter(|target| target.elf.machine == elf.machine);
+    own.or_else(|| Target::of_machine(elf.machine, elf.class)).map_or("", |target| &target.loader.platform)
 }
 
 impl Processor {
-    /// The folders that a glibc before 2.37 looks in before each of its own, in their order.
-    pub(super) fn legacy_folders(self) -> Vec<String> {
+    fn of(data: &'static LoaderDirectories) -> Self {
+        let texts = |list: &'static [String]| list.iter().map(String::as_str);
+        let (hwcaps, legacy) =
+            (texts(&data.hwcaps).collect(), ["tls"].into_iter().chain(texts(&data.names)).collect());
+        Self { hwcaps, legacy, bits: data.bits | TLS }
+    }
+
+    /// The directories that a glibc before 2.37 looks in before each of its own, in their order.
+    pub(super) fn legacy_folders(&self) -> Vec<String> {
         let count = self.legacy.len();
         let folder = |mask: usize| {
             let names = self.legacy.iter().enumerate().filter(|(at, _)| mask >> (count - 1 - at) & 1 != 0);
@@ -206,31 +181,19 @@ impl Processor {
         (1..1_usize << count).rev().map(folder).collect()
     }
 
-    /// The names that a better processor takes folders of, beside those of this one.
-    pub(super) fn names_beyond(self, least: Self) -> Vec<&'static str> {
-        let new = |list: &'static [&'static str], old: &'static [&'static str]| {
-            list.iter().copied().filter(move |name| !old.contains(name))
-        };
-        new(self.hwcaps, least.hwcaps).chain(new(self.legacy, least.legacy)).collect()
+    /// The names that a better processor takes directories of, beside those of this one.
+    pub(super) fn names_beyond(&self, least: &Self) -> Vec<&'static str> {
+        let hwcaps = self.hwcaps.iter().filter(|name| !least.hwcaps.contains(name));
+        hwcaps.chain(self.legacy.iter().filter(|name| !least.legacy.contains(name))).copied().collect()
     }
 }
 
-const LEVELS: &[&str] = &["x86-64-v4", "x86-64-v3", "x86-64-v2"];
-
 /// How a file passes floating point arguments, where it says so.
 pub(super) fn float_abi(elf: &Elf) -> Option<&'static str> {
-    match elf.machine {
-        40 if elf.flags & 0x400 != 0 => Some("hard"),
-        40 if elf.flags & 0x200 != 0 => Some("soft"),
-        40 if elf.arm.is_some_and(|arm| arm.float_arguments == 1) => Some("hard"),
-        243 => Some(match elf.flags & 6 {
-            0 => "soft",
-            2 => "single-precision",
-            4 => "double-precision",
-            _ => "quad-precision",
-        }),
-        _ => None,
-    }
+    let known = &Target::of_machine(elf.machine, elf.class)?.elf.float_abi;
+    let named =
+        known.iter().find(|flags| elf.flags & flags.mask == flags.value).map(|flags| flags.name.as_str());
+    named.or_else(|| elf.arm.filter(|arm| arm.float_arguments == 1).map(|_| "hard"))
 }
 
 #[cfg(test)]
@@ -252,7 +215,7 @@ mod tests {
     /// What a file needs and what the platform promises, of each finding.
     fn short(problems: Vec<Problem>) -> Vec<(String, String)> {
         let pair = |problem| match problem {
-            Problem::Processor { needs, promised, .. } => (needs, promised),
+            Problem::Processor { needs, promised, .. } => (needs.to_string(), promised),
             other => (other.check().to_owned(), String::new()),
         };
         problems.into_iter().map(pair).collect()

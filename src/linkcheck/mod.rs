@@ -16,6 +16,7 @@ mod closure;
 mod execution;
 mod finding;
 mod fit;
+mod obstacle;
 mod program;
 mod remedy;
 mod script;
@@ -41,6 +42,7 @@ pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};
 pub(crate) use fit::{describe_elf, problems as unfit};
+pub use obstacle::{Needs, Obstacle, Skipped};
 pub use remedy::{Origin, package_of_library};
 
 /// An interpreter may be a script again, as deep as Linux follows.
@@ -297,11 +299,10 @@ impl Run<'_> {
                     Some(reason) => refused = refused.or(Some((path.clone(), reason))),
                 },
                 Reach::Missing { path: real } if self.root.entry(path).is_some() => {
-                    refused = refused
-                        .or(Some((path.clone(), format!("it is a link to /{real}, which is not there"))));
+                    refused = refused.or(Some((path.clone(), Obstacle::Dangling(real))));
                 }
                 denied @ (Reach::Denied { .. } | Reach::Circle) => {
-                    let reason = self.barrier(&denied);
+                    let reason = Obstacle::Barred(self.barrier(&denied));
                     refused = refused.or(Some((path.clone(), reason)));
                 }
                 Reach::Missing { .. } | Reach::NotAFolder { .. } => {}
@@ -322,13 +323,13 @@ impl Run<'_> {
     }
 
     /// Why the user may not execute what is there; `None` if it may.
-    fn may_execute(&self, node: &Node) -> Option<String> {
+    fn may_execute(&self, node: &Node) -> Option<Obstacle> {
         if node.is_folder() {
-            Some("it is a folder".to_owned())
+            Some(Obstacle::Directory)
         } else if node.file().is_none() {
-            Some("it is not a regular file".to_owned())
+            Some(Obstacle::NoFile)
         } else if !self.who.may(Permission::Execute, node) {
-            Some(format!("its mode is {:04o}, its owner {}:{}", node.mode, node.uid, node.gid))
+            Some(Obstacle::Mode { mode: node.mode, uid: node.uid, gid: node.gid })
         } else {
             None
         }

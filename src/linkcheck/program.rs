@@ -78,15 +78,15 @@ impl Run<'_> {
             origin: interpreter.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()),
         };
         let baseline = fit::hardware(self.platform);
-        let problems = self.load(&program, &loader, baseline, secure)?;
+        let problems = self.load(&program, &loader, &baseline, secure)?;
         let newest = fit::newest_hardware(self.platform);
         let known: Vec<Problem> = problems.clone();
         for problem in problems {
             self.report(path, problem, None);
         }
         // A newer processor takes other files, if the image has some for it.
-        if newest != baseline && self.has_folders_of(&newest.names_beyond(baseline)) {
-            for problem in self.load(&program, &loader, newest, secure)? {
+        if newest != baseline && self.has_folders_of(&newest.names_beyond(&baseline)) {
+            for problem in self.load(&program, &loader, &newest, secure)? {
                 if !known.contains(&problem) {
                     self.report(path, problem, None);
                 }
@@ -100,11 +100,12 @@ impl Run<'_> {
         &mut self,
         program: &Loaded,
         loader: &Loaded,
-        hardware: fit::Processor,
+        hardware: &fit::Processor,
         secure: bool,
     ) -> Result<Vec<Problem>, Cancelled> {
         let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
-        let search = Search::new(root, who, execution, loader, &program.origin, hardware, secure);
+        let search =
+            Search::new(root, who, execution, loader, &program.origin, (self.platform, hardware), secure);
         let preloaded = self.preloaded(search.musl, secure);
         let mut closure = closure::load(&search, program.clone(), loader.clone(), &preloaded, self.cancel)?;
         closure.bind(self.cancel)?;
@@ -122,12 +123,12 @@ impl Run<'_> {
                 let (path, found) = (file.path.clone(), found.to_owned());
                 closure.problems.push(Problem::FloatAbi { path, found, wanted: wanted.to_owned() });
             }
-            if hardware != fit::hardware(self.platform) {
+            if *hardware != fit::hardware(self.platform) {
                 continue;
             }
             closure.problems.extend(fit::instructions(self.platform, &file.path, &file.object));
             // Arm's attributes of a library are those of all code in it, also of what asks the processor first.
-            if file.object.elf.machine != 40 {
+            if file.object.elf.arm.is_none() {
                 closure.problems.extend(fit::problems(self.platform, &file.path, &file.object.elf));
             }
         }
@@ -149,9 +150,7 @@ impl Run<'_> {
                 let usable = would_do(node.file()?.elf()?) && !real.contains("/glibc-hwcaps/");
                 usable.then(|| format!("/{path}"))
             });
-            elsewhere.extend(
-                found.filter(|path| !skipped.iter().any(|skipped| skipped.starts_with(path.as_str()))),
-            );
+            elsewhere.extend(found.filter(|path| !skipped.iter().any(|skipped| skipped.path == *path)));
         }
     }
 
@@ -214,7 +213,8 @@ impl Run<'_> {
                     Some(Content::BrokenElf(reason)) => reason.clone(),
                     _ => "it is not an ELF file".to_owned(),
                 };
-                let (loader, reason) = (interpreter.to_owned(), reason.unwrap_or(broken));
+                let (loader, reason) =
+                    (interpreter.to_owned(), reason.map_or(broken, |reason| reason.to_string()));
                 self.report(path, Problem::LoaderNotExecutable { loader, reason }, None);
                 return None;
             }
@@ -290,7 +290,7 @@ impl Run<'_> {
         let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
         let hardware = fit::hardware(self.platform);
         let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
-        let search = Search::new(root, who, execution, &loader, &origin, hardware, false);
+        let search = Search::new(root, who, execution, &loader, &origin, (self.platform, &hardware), false);
         let file = Loaded {
             path: path.clone(),
             real: real.to_owned(),

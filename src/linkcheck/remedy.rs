@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Request;
 use super::finding::Problem;
+use super::obstacle::{Needs, Obstacle, Skipped};
 use crate::catalog::{Libc, Target};
 use crate::rootfs::System;
 
@@ -80,7 +81,7 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             format!("take a base whose {} image is really one", request.platform)
         }
         Problem::FloatAbi { .. } => "take program and base of the same float ABI, such as Debian's armhf".into(),
-        Problem::Processor { needs, promised, .. } if needs.starts_with("NEON") => format!(
+        Problem::Processor { needs: Needs::Neon(_), promised, .. } => format!(
             "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature=+neon` and `-mfpu=neon`, or with \
              `-mfpu=vfpv3-d16`; or ask for NEON before it is used (`is_arm_feature_detected!`, `getauxval`)"
         ),
@@ -129,10 +130,8 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             "correct the path, or bring the file with [[files]]".into()
         }
         Problem::NotFound { program: name, .. } => program(request, name),
-        Problem::NotExecutable { reason, .. } if reason.starts_with("it is a link") => {
-            "bring the file that the link leads to".into()
-        }
-        Problem::NotExecutable { reason, .. } if reason == "it is a folder" => "name a program in it".into(),
+        Problem::NotExecutable { reason: Obstacle::Dangling(_), .. } => "bring the file that the link leads to".into(),
+        Problem::NotExecutable { reason: Obstacle::Directory, .. } => "name a program in it".into(),
         Problem::NotExecutable { path, .. } if is_added(request, path) => {
             "give it `mode = \"0755\"` in [[files]], or run as another `user` under [image]".into()
         }
@@ -174,8 +173,11 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
 
 /// What helps where code needs more than the platform promises.
 fn instruction(request: &Request<'_>, path: &str, extension: &str, promised: &str) -> String {
-    let levels = request.platform.architecture() == "amd64";
-    let say = if levels { ", or say what it needs with a platform such as linux/amd64/v3" } else { "" };
+    let target = Target::judging(request.platform);
+    let better = target.and_then(|target| Some((&target.platform, target.better(request.platform)?.0)));
+    let say = better.map_or_else(String::new, |(platform, variant)| {
+        format!(", or say what it needs with a platform such as {platform}/{variant}")
+    });
     let own_base = matches!(request.origin, Origin::Apt { .. } | Origin::Base);
     if own_base && !is_added(request, path) {
         return format!("take a base that is built for {promised}{say}");
@@ -214,11 +216,16 @@ fn package(request: &Request<'_>, name: &str) -> String {
     format!("install Debian's package {name}{architecture} in the base image")
 }
 
-fn missing_library(request: &Request<'_>, library: &str, elsewhere: &[String], skipped: &[String]) -> String {
+fn missing_library(
+    request: &Request<'_>,
+    library: &str,
+    elsewhere: &[String],
+    skipped: &[Skipped],
+) -> String {
     if let Some(path) = elsewhere.first() {
         return format!("{library} is at {path}; {}", look_there(path));
     }
-    if skipped.iter().any(|skipped| skipped.contains("the user may not")) {
+    if skipped.iter().any(|skipped| skipped.denied) {
         return "give the library or its folder a mode that the user may read".into();
     }
     let release = match request.origin {

@@ -1,6 +1,7 @@
 //! Scripts, and programs that do nothing but start another.
 
 use super::finding::{Problem, Severity};
+use super::obstacle::Obstacle;
 use super::{MOST_SCRIPTS, Role, Run, severity_of};
 use crate::rootfs::{Node, Permission, Reach};
 use crate::sys::cancel::Cancelled;
@@ -79,7 +80,7 @@ impl Run<'_> {
             }
             barrier @ (Reach::Denied { .. } | Reach::Circle) => {
                 let user = self.execution.user_name().to_owned();
-                let reason = self.barrier(&barrier);
+                let reason = Obstacle::Barred(self.barrier(&barrier));
                 self.report(path, Problem::NotExecutable { path: program, user, reason }, severity);
                 return Ok(());
             }

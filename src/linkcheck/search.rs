@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Hardware};
 use super::execution::Execution;
-use super::fit::Processor;
+use super::fit::{self, Processor};
+use super::obstacle::Skipped;
+use crate::catalog::Target;
 use crate::elf::{Elf, Kind, Loader, Object};
+use crate::platform::Platform;
 use crate::rootfs::{self, Content, Identity, Permission, Reach, Root};
 
 /// Where glibc looks if its loader does not tell: the folders of all distributions that do not have multiarch ones.
@@ -37,7 +40,7 @@ pub(super) enum Found {
     /// The loader gives up at this file.
     Unusable { path: String, reason: String },
     /// It is nowhere.
-    Nowhere { searched: Vec<String>, skipped: Vec<String> },
+    Nowhere { searched: Vec<String>, skipped: Vec<Skipped> },
 }
 
 /// A loader in an image, with all that decides where it looks.
@@ -71,7 +74,7 @@ impl<'a> Search<'a> {
         execution: &'a Execution,
         loader: &Loaded,
         origin: &str,
-        processor: Processor,
+        (platform, processor): (&Platform, &Processor),
         secure: bool,
     ) -> Self {
         let variable = execution.variable("LD_LIBRARY_PATH").filter(|_| !secure).unwrap_or_default();
@@ -87,10 +90,10 @@ impl<'a> Search<'a> {
             library_path: Vec::new(),
             cache: None,
             folders: Vec::new(),
-            processor,
+            processor: processor.clone(),
             before: Vec::new(),
             secure,
-            platform: platform(&loader.elf),
+            platform: fit::platform_name(platform, &loader.elf),
         };
         match &loader.loader {
             Some(Loader::Glibc { folders, cache, hwcaps, legacy }) => {
@@ -233,19 +236,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// `AT_PLATFORM` of the least processor, for `$PLATFORM`.
-fn platform(elf: &Elf) -> &'static str {
-    match (elf.machine, elf.class) {
-        (62, _) => "x86_64",
-        (3, _) => "i686",
-        (40, _) => "v7l",
-        (183, _) => "aarch64",
-        (21, _) => "power8",
-        (22, _) => "z196",
-        _ => "",
-    }
-}
-
 /// musl's folders: from `/etc/ld-musl-ARCH.path`, whose folder lies beside the loader's.
 fn musl_folders(root: &Root, loader: &str) -> Vec<String> {
     let (folder, name) = loader.rsplit_once('/').unwrap_or(("", loader));
@@ -265,7 +255,7 @@ fn musl_folders(root: &Root, loader: &str) -> Vec<String> {
 struct Attempt<'s, 'a> {
     search: &'s Search<'a>,
     searched: Vec<String>,
-    skipped: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 impl Attempt<'_, '_> {
@@ -311,10 +301,10 @@ impl Attempt<'_, '_> {
                     Hardware::Folder(folder) => search.processor.hwcaps.contains(&folder.as_str()),
                     Hardware::Features(bits) => legacy && bits & !search.processor.bits == 0,
                 };
-                here && cache_flags(&search.loader.elf).is_none_or(|flags| flags == entry.flags)
+                here && cache_mark(&search.loader.elf).is_none_or(|mark| mark == entry.flags)
             });
             let best = entry.min_by_key(|entry| match &entry.hardware {
-                Hardware::Folder(folder) => search.processor.hwcaps.iter().position(|known| known == folder),
+                Hardware::Folder(folder) => search.processor.hwcaps.iter().position(|known| *known == folder),
                 Hardware::Features(_) => Some(usize::MAX - 1),
                 Hardware::Any => Some(usize::MAX),
             });
@@ -390,12 +380,12 @@ impl Attempt<'_, '_> {
                 return None;
             }
             Reach::Denied { path: folder } => {
-                self.skip(path, &format!("the user may not enter /{folder}"));
+                self.deny(path, &format!("the user may not enter /{folder}"));
                 return None;
             }
         };
         if !self.search.who.may(Permission::Read, node) {
-            self.skip(path, "the user may not read it");
+            self.deny(path, "the user may not read it");
             return None;
         }
         match self.search.judge(node) {
@@ -409,9 +399,16 @@ impl Attempt<'_, '_> {
     }
 
     fn skip(&mut self, path: &str, reason: &str) {
-        let text = format!("{path} ({reason})");
-        if !self.skipped.contains(&text) {
-            self.skipped.push(text);
+        self.pass_over(Skipped { path: path.to_owned(), reason: reason.to_owned(), denied: false });
+    }
+
+    fn deny(&mut self, path: &str, reason: &str) {
+        self.pass_over(Skipped { path: path.to_owned(), reason: reason.to_owned(), denied: true });
+    }
+
+    fn pass_over(&mut self, skipped: Skipped) {
+        if !self.skipped.contains(&skipped) {
+            self.skipped.push(skipped);
         }
     }
 }
@@ -450,13 +447,10 @@ impl Search<'_> {
         if elf.machine != own.machine {
             return other(format!("it is for {}", crate::elf::machine_name(elf.machine)));
         }
-        // The float ABI of RISC-V and the ABI version of 64-bit PowerPC.
-        let mask = match elf.machine {
-            243 => 0x6,
-            21 if elf.flags & 3 != 0 => 0x3,
-            _ => 0,
-        };
-        if elf.flags & mask != own.flags & mask {
+        let bits = Target::of_machine(elf.machine, elf.class).and_then(|target| target.loader.abi.as_ref());
+        if let Some(bits) = bits.filter(|bits| !bits.none_fits || elf.flags & bits.mask != 0)
+            && elf.flags & bits.mask != own.flags & bits.mask
+        {
             return other("it is for another ABI".into());
         }
         match elf.kind {
@@ -468,19 +462,9 @@ impl Search<'_> {
     }
 }
 
-/// The flags that a cache's entries have for libraries that the loader can use (`sysdeps/generic/ldconfig.h`);
-/// `None` for machines that are not in the list, whose files are looked at instead.
-fn cache_flags(elf: &Elf) -> Option<u32> {
-    match (elf.machine, elf.class) {
-        (62, 64) => Some(0x0303),
-        (62, _) => Some(0x0803),
-        (3, _) => Some(0x0003),
-        (183, _) => Some(0x0a03),
-        (40, _) if elf.flags & 0x400 != 0 => Some(0x0903),
-        (40, _) if elf.flags & 0x200 != 0 => Some(0x0b03),
-        (21, _) => Some(0x0503),
-        (22, 64) => Some(0x0403),
-        (243, 64) if elf.flags & 6 == 4 => Some(0x1003),
-        _ => None,
-    }
+/// How a cache's entries for libraries that the loader can use are marked; `None` for machines of which that is not known,
+/// whose files are looked at instead.
+fn cache_mark(elf: &Elf) -> Option<u32> {
+    let marks = &Target::of_machine(elf.machine, elf.class)?.loader.cache;
+    marks.iter().find(|mark| elf.flags & mark.mask == mark.value).map(|mark| mark.mark)
 }

@@ -327,7 +327,7 @@ fn sections<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<
 
 /// The relocation whose target is chosen by a function (psABI of each machine, `R_…_IRELATIVE`).
 fn chosen(machine: u16) -> Option<u64> {
-    [(3, 42), (62, 37), (183, 1032), (21, 248), (22, 61), (243, 58)]
+    [(3, 42), (62, 37), (183, 1032), (21, 248), (22, 61), (243, 58), (258, 12)]
         .iter()
         .find(|(known, _)| *known == machine)
         .map(|(_, kind)| *kind)
