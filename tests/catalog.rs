@@ -84,6 +84,7 @@ fn rustc_agrees_on_the_machine() {
             "riscv64" => ("riscv64", elf::EM_RISCV),
             "powerpc64" => ("ppc64le", elf::EM_PPC64),
             "s390x" => ("s390x", elf::EM_S390),
+            "loongarch64" => ("loong64", elf::EM_LOONGARCH),
             other => panic!("{triple}: this test does not know {other} yet: add its machine"),
         };
         assert_eq!(target.platform.architecture(), architecture, "{triple}");
@@ -109,6 +110,12 @@ fn flags_are_of_the_machines_own_processor_supplement() {
         if triple.starts_with("powerpc64le") {
             assert!(is(elf::EF_PPC64_ABI, 2), "{triple}: ELFv2");
         }
+        if triple.starts_with("loongarch64") {
+            assert!(
+                is(elf::EF_LARCH_ABI_MODIFIER_MASK, elf::EF_LARCH_ABI_DOUBLE_FLOAT.0),
+                "{triple}: double float"
+            );
+        }
         if triple.starts_with("riscv64gc") {
             assert!(is(elf::EF_RISCV_FLOAT_ABI, elf::EF_RISCV_FLOAT_ABI_DOUBLE.0), "{triple}: double float");
         }
@@ -126,6 +133,7 @@ fn dynamic_programs_have_a_loader_and_static_ones_have_none() {
         ("riscv64gc", "/lib/ld-linux-riscv64-lp64d.so.1"),
         ("powerpc64le", "/lib64/ld64.so.2"),
         ("s390x", "/lib/ld64.so.1"),
+        ("loongarch64", "/lib64/ld-linux-loongarch-lp64d.so.1"),
     ]);
     for target in Target::all() {
         let machine = target.triple.split('-').next().expect("a triple");
@@ -163,6 +171,10 @@ fn the_platforms_of_the_manual_are_served() {
         "linux/riscv64 glibc",
         "linux/ppc64le glibc",
         "linux/s390x glibc",
+        "linux/loong64 glibc",
+        "linux/riscv64 musl",
+        "linux/ppc64le musl",
+        "linux/s390x musl",
     ] {
         assert!(served.contains(expected), "{expected}");
     }

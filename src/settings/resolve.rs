@@ -291,6 +291,11 @@ impl<'a> Sources<'a> {
         for (platform, only_by_all) in wanted {
             match self.platform(&platform, &base, &toolchain, &glibc, &timeout, annotations) {
                 Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
+                // Debian has no port for it, of whatever release.
+                Ok(resolved)
+                    if only_by_all
+                        && matches!(resolved.base.value, BaseSource::Apt { .. })
+                        && resolved.target.value.debian.is_none() => {}
                 resolved => platforms.push(resolved?),
             }
         }

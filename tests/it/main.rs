@@ -38,6 +38,7 @@ mod mirrors;
 mod outputs;
 mod packages;
 mod packages_on_images;
+mod platforms;
 mod proxies;
 mod publish;
 mod registry;

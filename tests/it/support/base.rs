@@ -77,6 +77,11 @@ pub(crate) struct Layer {
 
 /// Writes a layout of one image for linux/amd64 with the base's own layer and others on it.
 pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
+    write_layers_for("amd64", layout, layers, fields);
+}
+
+/// The same for another architecture.
+pub(crate) fn write_layers_for(architecture: &str, layout: &Path, layers: &[Layer], fields: &Value) {
     fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
     let (tar, stored) = layer("the base\n");
@@ -85,7 +90,7 @@ pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
     let diff_ids: Vec<String> = layers.iter().map(|layer| digest_of(&layer.tar)).collect();
     let mut config = fields.clone();
     config["os"] = json!("linux");
-    config["architecture"] = json!("amd64");
+    config["architecture"] = json!(architecture);
     config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     let config = blob(layout, "application/vnd.oci.image.config.v1+json", &document(&config));
     let layers: Vec<Value> =
@@ -93,7 +98,7 @@ pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
     let mut manifest = blob(layout, media_type, &document(&manifest));
-    manifest["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+    manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
     let root = document(&json!({ "schemaVersion": 2, "manifests": [manifest] }));
     fs::write(layout.join("index.json"), root).expect("a folder of the test");
 }
