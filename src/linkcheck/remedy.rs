@@ -262,16 +262,15 @@ fn missing_version(request: &Request<'_>, version: &str, newest: Option<&str>, n
 }
 
 fn gnu_loader(request: &Request<'_>) -> String {
-    match request.origin {
-        Origin::Scratch => {
-            "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
-                .into()
-        }
-        _ if is_debian(request) => package(request, "libc6"),
-        _ => {
-            "build for a musl triple, which links statically, or take a base with glibc, such as apt:bookworm"
-                .into()
-        }
+    if !matches!(request.origin, Origin::Scratch) && is_debian(request) {
+        return package(request, "libc6");
+    }
+    let target = |libc| Target::by_platform(request.platform, libc);
+    let debian = target(Libc::Gnu).is_some_and(|target| target.debian.is_some());
+    let base = format!("take a base with glibc{}", if debian { ", such as apt:bookworm" } else { "" });
+    match target(Libc::Musl) {
+        Some(_) => format!("build for a musl triple, which links statically, or {base}"),
+        None => base,
     }
 }
 
