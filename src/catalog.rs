@@ -242,11 +242,14 @@ pub struct LoaderDirectories {
 
 /// What rustc must be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RustData {
     /// Flags, before those of the user.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// True if Rust's releases have no standard library for it, which has to be compiled.
+    #[serde(default)]
+    pub library_from_source: bool,
 }
 
 /// A variant of a platform with better processors.

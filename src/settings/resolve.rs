@@ -291,11 +291,12 @@ impl<'a> Sources<'a> {
         for (platform, only_by_all) in wanted {
             match self.platform(&platform, &base, &toolchain, &glibc, &timeout, annotations) {
                 Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
-                // Debian has no port for it, of whatever release.
+                // Debian has no port for it, of whatever release, or Rust no library.
                 Ok(resolved)
                     if only_by_all
-                        && matches!(resolved.base.value, BaseSource::Apt { .. })
-                        && resolved.target.value.debian.is_none() => {}
+                        && (resolved.target.value.rust.library_from_source
+                            || matches!(resolved.base.value, BaseSource::Apt { .. })
+                                && resolved.target.value.debian.is_none()) => {}
                 resolved => platforms.push(resolved?),
             }
         }
