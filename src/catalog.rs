@@ -351,13 +351,18 @@ impl Target {
     /// What a platform's files are held to: the target for it, of whatever C library, or for the variant next to it.
     #[must_use]
     pub fn judging(platform: &Platform) -> Option<&'static Self> {
-        let lesser = |target: &&Self| {
-            target.platform.architecture() == platform.architecture()
-                && platform
-                    .variant()
-                    .is_some_and(|own| target.processor.lesser.iter().any(|name| name == own))
+        let next_to = |target: &&Self| {
+            let lesser = |own| target.processor.lesser.iter().any(|name| name == own);
+            let same = target.platform.architecture() == platform.architecture();
+            same && (!target.processor.variants.is_empty() || platform.variant().is_some_and(lesser))
         };
-        TARGETS.iter().find(|target| target.serves(platform)).or_else(|| TARGETS.iter().find(lesser))
+        TARGETS.iter().find(|target| target.serves(platform)).or_else(|| TARGETS.iter().find(next_to))
+    }
+
+    /// A target of a platform's architecture, whatever the variant.
+    #[must_use]
+    pub fn of_architecture(platform: &Platform) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.platform.architecture() == platform.architecture())
     }
 
     /// A target of a machine.
@@ -372,16 +377,17 @@ impl Target {
         TARGETS.iter().find(|target| target.machine_name == name)
     }
 
-    /// How much better the processors of a platform are than the target's: 1 if not at all, 2 for the first of its variants, and so on;
-    /// `None` for a variant of which nothing is known here.
+    /// How much better the processors of a platform are than the target's: 1 if not at all, 2 for the first of its variants, and so on.
+    /// Where variants are known, another one counts as none; where none are, it may have whatever there is: `None`.
     #[must_use]
     pub fn level(&self, platform: &Platform) -> Option<u32> {
         if self.platform == *platform {
             return Some(1);
         }
         let variant = platform.variant()?;
-        let place = self.processor.variants.keys().position(|name| name == variant)?;
-        u32::try_from(place + 2).ok()
+        let variants = &self.processor.variants;
+        let place = variants.keys().position(|name| name == variant).map(|place| place + 2);
+        u32::try_from(place.or((!variants.is_empty()).then_some(1))?).ok()
     }
 
     /// What processors of a [`level`](Self::level) are called.

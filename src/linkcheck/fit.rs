@@ -9,7 +9,7 @@ use crate::platform::Platform;
 /// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
 fn identity(platform: &Platform) -> Option<(u16, u8, Endianness)> {
     let of = |target: &Target| (target.elf.machine, target.elf.class, target.elf.endianness);
-    Target::all().iter().find(|target| target.platform.architecture() == platform.architecture()).map(of)
+    Target::of_architecture(platform).map(of)
 }
 
 /// What a file is for, in words.
@@ -29,7 +29,7 @@ pub(crate) fn describe_elf(elf: &Elf) -> String {
 
 /// True if a file is for another machine whose programs the platform's kernel runs as a rule.
 pub(super) fn is_compatible(platform: &Platform, elf: &Elf) -> bool {
-    Target::judging(platform).is_some_and(|target| target.elf.also_runs.contains(&elf.machine))
+    Target::of_architecture(platform).is_some_and(|target| target.elf.also_runs.contains(&elf.machine))
 }
 
 /// What keeps a file from running on the platform's processors, whatever else is in the image.
@@ -44,13 +44,13 @@ pub(crate) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Proble
     if !matches!(elf.os_abi, 0 | 3) {
         return vec![Problem::BrokenElf { path: path(), reason: format!("its OS ABI is {}", elf.os_abi) }];
     }
-    let target = Target::judging(platform);
-    if let Some(other) = target.and_then(|target| target.elf.other_abi.as_ref())
+    if let Some(other) = Target::of_architecture(platform).and_then(|target| target.elf.other_abi.as_ref())
         && elf.flags & other.mask == other.value
     {
         let (found, wanted) = (other.name.clone(), format!("{platform} ({})", other.own));
         return vec![Problem::WrongArchitecture { path: path(), found, wanted }];
     }
+    let target = Target::judging(platform);
     target.and_then(|target| processor(target, platform, &path(), elf)).into_iter().collect()
 }
 
@@ -138,7 +138,7 @@ const TLS: u64 = 1 << 63;
 
 /// What every processor of a platform has.
 pub(super) fn hardware(platform: &Platform) -> Processor {
-    let Some(target) = Target::judging(platform) else {
+    let Some(target) = Target::judging(platform).or_else(|| Target::of_architecture(platform)) else {
         return Processor { hwcaps: Vec::new(), legacy: vec!["tls"], bits: TLS };
     };
     let mut processor = Processor::of(&target.loader.least);
@@ -152,8 +152,7 @@ pub(super) fn hardware(platform: &Platform) -> Processor {
 
 /// What the newest have, whatever the variant.
 pub(super) fn newest_hardware(platform: &Platform) -> Processor {
-    let mut targets = Target::all().iter();
-    let target = targets.find(|target| target.platform.architecture() == platform.architecture());
+    let target = Target::of_architecture(platform);
     target.map_or_else(|| hardware(platform), |target| Processor::of(&target.loader.newest))
 }
 
@@ -227,6 +226,9 @@ mod tests {
         let expected = "tls/v7l/neon/vfp tls/v7l/neon tls/v7l/vfp tls/v7l tls/neon/vfp tls/neon tls/vfp tls v7l/neon/vfp \
                         v7l/neon v7l/vfp v7l neon/vfp neon vfp";
         assert_eq!(newest_hardware(&platform("linux/arm/v7")).legacy_folders().join(" "), expected);
+        for text in ["linux/arm64", "linux/arm64/v9"] {
+            assert_eq!(hardware(&platform(text)).legacy, ["tls", "aarch64"], "{text}");
+        }
         let arm64 = newest_hardware(&platform("linux/arm64")).legacy_folders().join(" ");
         assert_eq!(arm64, "tls/aarch64/atomics tls/aarch64 tls/atomics tls aarch64/atomics aarch64 atomics");
     }
@@ -265,6 +267,8 @@ mod tests {
             ("linux/amd64/v2", Some("x86-64-v2")),
             ("linux/amd64/v3", None),
             ("linux/amd64/v4", None),
+            // Of one that nobody knows nothing is promised.
+            ("linux/amd64/v9", Some("x86-64")),
         ] {
             let found = instructions(&platform(text), "/app", &object);
             let found: Vec<_> = found
