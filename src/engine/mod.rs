@@ -109,7 +109,8 @@ pub fn load(
 
 /// The engine's program on `PATH`.
 fn program(engine: Engine, environment: &Environment) -> Result<PathBuf, EngineError> {
-    process::find(Path::new(engine.program()), environment.var_os("PATH"))
+    process::find_any(Path::new(engine.program()), environment.var_os("PATH"))
+        .map_err(|source| failed(engine, source))?
         .ok_or(EngineError::Missing { engine })
 }
 

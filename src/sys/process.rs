@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -69,18 +70,37 @@ pub const CREDENTIALS: [&str; 3] =
 
 /// A program by its name, in the absolute directories of `PATH`: `.` and an empty entry stand for the current directory, in
 /// which anybody's files may lie. A path with a slash is taken as it is, from the current directory on.
-#[must_use]
-pub fn find(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+///
+/// The error is of [`io::ErrorKind::NotFound`] where there is none; another where a directory cannot be looked at, so that nobody
+/// knows.
+fn find(program: &Path, path: Option<&OsStr>) -> io::Result<PathBuf> {
     let current = super::env::current_dir().unwrap_or_else(|_| NEUTRAL.into());
     find_from(program, path, &current)
 }
 
-fn find_from(program: &Path, path: Option<&OsStr>, current: &Path) -> Option<PathBuf> {
+fn find_from(program: &Path, path: Option<&OsStr>, current: &Path) -> io::Result<PathBuf> {
     let directories = std::env::split_paths(path.unwrap_or_default());
     let absolute: Vec<PathBuf> = directories.filter(|directory| directory.is_absolute()).collect();
     // None of them, joined, would be an empty text, which stands for the current directory.
-    let path = (!absolute.is_empty()).then(|| std::env::join_paths(absolute)).transpose().ok()?;
-    which::which_in(program, path, current).ok()
+    let is_name = program.parent().is_none_or(|parent| parent.as_os_str().is_empty());
+    if is_name && absolute.is_empty() {
+        return Err(NotFound.into());
+    }
+    let path = std::env::join_paths(absolute).map_err(io::Error::other)?;
+    let mut obstacle = None;
+    let found = which::WhichConfig::new()
+        .binary_name(program.into())
+        .custom_path_list(path)
+        .custom_cwd(current.into())
+        .nonfatal_error_handler(|error| {
+            if let which::NonFatalError::Io(error) = error
+                && !matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+            {
+                obstacle.get_or_insert(error);
+            }
+        })
+        .first_result();
+    found.map_err(|_| obstacle.unwrap_or_else(|| NotFound.into()))
 }
 
 /// A line that a child wrote, without its line end. Not necessarily UTF-8.
@@ -90,6 +110,15 @@ pub enum Line {
     Stdout(Vec<u8>),
     /// To its standard error.
     Stderr(Vec<u8>),
+}
+
+/// The same, and none where there is none.
+pub fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>, ProcessError> {
+    match find(program, path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(source) => Err(ProcessError::Start { program: program.to_owned(), source }),
+    }
 }
 
 /// What a finished child left.
@@ -377,9 +406,10 @@ impl Command {
         let own = self.environment.iter().rev().find(|(name, _)| name == "PATH");
         let path = own.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
         // Not left to the standard library, for which `.` on PATH is the current directory.
-        let program = find(&self.program, path.as_deref())
-            .or_else(|| self.program.is_absolute().then(|| self.program.clone()))
-            .ok_or_else(|| self.not_started(io::ErrorKind::NotFound.into()))?;
+        let program = match find(&self.program, path.as_deref()) {
+            Err(_) if self.program.is_absolute() => self.program.clone(),
+            found => found.map_err(|source| self.not_started(source))?,
+        };
         let mut command = std::process::Command::new(program);
         // rustup's and busybox's programs are told apart by the name that they were started by.
         command.arg0(&self.program).args(&self.arguments);

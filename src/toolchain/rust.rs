@@ -255,7 +255,7 @@ fn parse_version(text: &str) -> Option<(Version, String, Option<String>)> {
 /// rustup, if it says that its toolchain of the sysroot's name is this one.
 fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<Option<Rustup>, Error> {
     let Some(toolchain) = sysroot.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
-    let Some(program) = process::find(Path::new("rustup"), environment.var_os("PATH")) else {
+    let Some(program) = process::find_any(Path::new("rustup"), environment.var_os("PATH"))? else {
         return Ok(None);
     };
     let command = Command::new(&program).args(["which", "--toolchain", toolchain, "rustc"]);

@@ -67,18 +67,35 @@ fn programs_of_the_current_directory_are_not_found() {
     let program = directory.path().join("tool-of-this-test");
     std::fs::write(&program, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let find = |path: &str| find(Path::new("tool-of-this-test"), Some(OsStr::new(path)));
+    let find = |path: &str| find(Path::new("tool-of-this-test"), Some(OsStr::new(path))).ok();
     let here = super::super::env::current_dir().unwrap();
     let up = "../".repeat(here.components().count());
     let relative = format!("{up}{}", directory.path().display());
     assert_eq!(find(&format!(".::{relative}")), None);
     let find_here = |path: Option<&str>| {
-        find_from(Path::new("tool-of-this-test"), path.map(OsStr::new), directory.path())
+        find_from(Path::new("tool-of-this-test"), path.map(OsStr::new), directory.path()).ok()
     };
     for path in [None, Some(""), Some("."), Some("::"), Some(".:bin")] {
         assert_eq!(find_here(path), None, "{path:?}");
     }
     assert_eq!(find(&format!(".:{}", directory.path().display())), Some(program));
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_at_is_told_where_nothing_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    let find = |name: &str, places: &[&str]| {
+        let path = std::env::join_paths(places.iter().map(|place| at(place))).unwrap();
+        find_any(Path::new(name), Some(&path)).map(|found| found.is_some())
+    };
+    // Neither a directory that is not there nor a file in its place is worth a word.
+    assert!(!find("sh", &["none", "file"]).unwrap());
+    let error = find("sh", &["none", "circle"]).unwrap_err();
+    assert!(!error.is_not_found() && error.to_string().contains("symbolic links"), "{error}");
+    assert!(find("sh", &["circle", "/bin"]).unwrap());
 }
 
 #[test]

@@ -411,7 +411,7 @@ fn existing(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zi
     match way {
         ZigWay::Configured => {
             let program = request.settings.path.as_ref().ok_or(WayError::NotConfigured)?;
-            let program = lookup(program, request.environment).unwrap_or_else(|| program.clone());
+            let program = lookup(program, request.environment)?.unwrap_or_else(|| program.clone());
             check(program, way, request.pinned, cancel)
         }
         ZigWay::Installed => installed(request, cancel),
@@ -423,13 +423,13 @@ fn existing(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zi
 fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError> {
     let (environment, pinned) = (request.environment, request.pinned);
     let mut failure = None;
-    if let Some(program) = lookup(Path::new("zig"), environment) {
+    if let Some(program) = lookup(Path::new("zig"), environment)? {
         match check(program, ZigWay::Installed, pinned, cancel) {
             Ok(zig) => return Ok(zig),
             Err(error) => failure = Some(error),
         }
     }
-    if let Some(python) = lookup(Path::new("python3"), environment) {
+    if let Some(python) = lookup(Path::new("python3"), environment)? {
         // The module only replaces itself by the program beside it. Its path is asked for, so that not every
         // compiler call starts a Python first.
         let output = Command::new(python).args(["-I", "-c", WHERE]).output(cancel)?;
@@ -445,8 +445,8 @@ fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError>
 }
 
 /// A program by its path, or by its name on `PATH`.
-fn lookup(program: &Path, environment: &Environment) -> Option<PathBuf> {
-    process::find(program, environment.var_os("PATH"))
+fn lookup(program: &Path, environment: &Environment) -> Result<Option<PathBuf>, WayError> {
+    Ok(process::find_any(program, environment.var_os("PATH"))?)
 }
 
 /// Asks a program for its version.

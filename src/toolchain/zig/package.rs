@@ -38,7 +38,7 @@ pub(super) fn fetch(
         }
     }
     cancel.check()?;
-    if let Some(uv) = lookup(Path::new("uv"), environment) {
+    if let Some(uv) = lookup(Path::new("uv"), environment)? {
         return match by_uv(uv, work, package, cancel, reporter) {
             Ok(()) => finish(work),
             // uv is the second choice, so pip's failure says more where there was one.
@@ -56,7 +56,7 @@ fn finish(work: &Work<'_>) -> Result<(), WayError> {
 fn pip(environment: &Environment, cancel: &Cancel) -> Result<Option<Command>, WayError> {
     // Isolated: neither the current directory nor a variable says where Python finds its modules.
     for (program, arguments) in [("python3", &["-I", "-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
-        let Some(program) = lookup(Path::new(program), environment) else { continue };
+        let Some(program) = lookup(Path::new(program), environment)? else { continue };
         let command = Command::new(program).args(arguments.iter().copied());
         if command.clone().arg("--version").output(cancel)?.status.success() {
             return Ok(Some(command));
