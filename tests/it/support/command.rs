@@ -224,9 +224,16 @@ impl Running {
     }
 
     /// The largest resident set that it has had so far, in KiB; 0 when it has ended.
+    ///
+    /// `spawn` comes back a moment before the child has memory of its own: until then the kernel tells the tests' memory,
+    /// and their program.
     pub(crate) fn peak(&self) -> u64 {
-        let path = Path::new("/proc").join(self.child.id().to_string()).join("status");
-        let status = fs::read_to_string(path).unwrap_or_default();
+        let process = Path::new("/proc").join(self.child.id().to_string());
+        let program = fs::read_link(process.join("exe")).ok();
+        if program.is_none() || program == env::current_exe().ok() {
+            return 0;
+        }
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
