@@ -7,9 +7,9 @@
 
 use std::io::{BufReader, Write as _};
 
-use xbuild::debian::Database;
-use xbuild::debian::index::Universe;
-use xbuild::debian::resolve::{Request, resolve};
+use xbuild::packages::debian::Database;
+use xbuild::packages::debian::index::Universe;
+use xbuild::packages::debian::resolve::{Request, resolve};
 use xbuild::sys::cancel::Cancel;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

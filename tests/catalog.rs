@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use object::elf;
-use xbuild::catalog::{Endianness, Libc, Target};
-use xbuild::platform::Platform;
+use xbuild::target::catalog::{Endianness, Libc, Target};
+use xbuild::target::platform::Platform;
 
 /// The stems of the data files of a folder, with their texts.
 fn data_files(folder: &str) -> BTreeMap<String, String> {

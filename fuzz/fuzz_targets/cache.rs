@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::catalog::Endianness;
+use xbuild::target::catalog::Endianness;
 use xbuild::linkcheck::Cache;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::base::apt::layer_of_record;
-use xbuild::debian::packages_of_answer;
+use xbuild::packages::debian::packages_of_answer;
 use xbuild::oci::Digest;
 use xbuild::rootfs::{Root, kept_index};
 use xbuild::sys::cancel::Cancel;

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use xbuild::config::{parse_project, parse_user};
 use xbuild::error::Explain;
-use xbuild::settings::origin::Source;
+use xbuild::origin::Source;
 
 fuzz_target!(|text: &str| {
     let source = || Source { path: "/p/xbuild.toml".into(), shown: "xbuild.toml".into(), text: text.into(), foreign: false };

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::debian::unpack::unpack;
+use xbuild::packages::debian::unpack::unpack;
 use xbuild::sys::cancel::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {

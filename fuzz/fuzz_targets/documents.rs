@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use xbuild::linkcheck::Execution;
 use xbuild::oci::{Descriptor, Digest, media_type};
-use xbuild::platform::Platform;
+use xbuild::target::platform::Platform;
 use xbuild::verify::documents;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::catalog::Target;
+use xbuild::target::catalog::Target;
 use xbuild::elf::{Elf, Object, extent, verify};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::debian::index::Universe;
-use xbuild::debian::relation::parse_groups;
+use xbuild::packages::debian::index::Universe;
+use xbuild::packages::debian::relation::parse_groups;
 use xbuild::sys::cancel::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use xbuild::linkcheck::{Execution, Origin, Request, check};
 use xbuild::oci::Algorithm;
-use xbuild::platform::Platform;
+use xbuild::target::platform::Platform;
 use xbuild::rootfs::{Limits, Root, scan};
 use xbuild::sys::cancel::Cancel;
 

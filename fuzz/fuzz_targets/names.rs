@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::oci::{Digest, Reference};
-use xbuild::platform::Platform;
+use xbuild::target::platform::Platform;
 
 fuzz_target!(|text: &str| {
     if let Ok(platform) = text.parse::<Platform>() {

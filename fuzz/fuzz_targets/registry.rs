@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::oci::{Descriptor, Digest, Encoded, is_tag, media_type};
-use xbuild::registry::{Access, Client, Config, Patience, RegistryError, Repository, Wanted};
+use xbuild::registry::{Access, Client, Config, Patience, RegistryError, Repository};
+use xbuild::oci::name::{Wanted};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::env::Environment;
 use xbuild::sys::http::{Answer, Inward, Request, Transport, Url};

@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::apt::{self, AptError, Kept, ResolvedApt};
 use super::{BaseImage, FetchRequest, ResolvedBase};
-use crate::debian::{self, Database};
+use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain};
-use crate::facts::{AddedPackage, BaseFacts};
+use crate::event::{Event, Reporter};
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::{self, Entry, EntryKind, LayerSpec};
-use crate::report::Reporter;
+use crate::packages::debian::{self, Database};
 use crate::rootfs::{self, Kind, Node, Root};
 use crate::settings::{Machine, PlatformSettings};
 use crate::sys::cancel::Cancel;
@@ -219,7 +219,8 @@ pub(super) fn lay(
         origin: None,
     };
     let mut root = (*base.root).clone();
-    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, reporter };
+    let tell = |text: String| reporter.report(Event::warning(text));
+    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, tell: &tell };
     let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(rootfs::IndexError::from)?;
     let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();

@@ -11,20 +11,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{BaseImage, FetchRequest};
-use crate::debian::{self, AdditionsRequest, Archive, BaseRequest, BaseSet, Places, ResolvedBase};
+use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::{AddedPackage, BaseFacts, ReleaseFacts};
+use crate::event::{Event, Level, ReleaseFacts, Reporter};
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
-use crate::platform::Platform;
-use crate::report::{Event, Level, Reporter};
+use crate::packages::debian::{
+    self, AdditionsRequest, Archive, BaseRequest, BaseSet, Dated, DebianSettings, Places, ResolvedBase,
+};
 use crate::rootfs::{self, IndexError, Root, StreamError};
-use crate::settings::{DebianSettings, Machine};
+use crate::settings::Machine;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
 use crate::sys::hash::sha256_of;
 use crate::sys::{fs, store, usage};
+use crate::target::platform::Platform;
 
 /// Why a base could not be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -275,7 +277,7 @@ impl ResolvedApt {
     /// The releases that they were chosen from.
     #[must_use]
     pub fn releases(&self) -> Vec<ReleaseFacts> {
-        self.releases.iter().map(ReleaseFacts::of).collect()
+        self.releases.iter().map(Dated::facts).collect()
     }
 }
 
@@ -316,7 +318,8 @@ pub fn fetch(
         origin: None,
     };
     let mut root = Root::default();
-    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, reporter };
+    let tell = |text: String| reporter.report(Event::warning(text));
+    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, tell: &tell };
     let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(IndexError::from)?;
     let mut config = json!({
@@ -501,7 +504,7 @@ fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Silent;
+    use crate::event::Silent;
 
     /// Who uses the library and not the program has not opened the cache before. What it writes there under a temporary name
     /// is removed by the first run that finds the cache in nobody's use.

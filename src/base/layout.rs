@@ -12,23 +12,23 @@ use serde_json::Value;
 
 use super::BaseImage;
 use super::select::{self, Choice, list, list_all};
-use crate::catalog::Target;
+use crate::base::BaseFacts;
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::BaseFacts;
+use crate::event::{Event, Level, Reporter};
 use crate::image::ImageLayer;
 use crate::layout::choose::{self, names_of};
 use crate::layout::{Layout, ReadError, Selector};
 use crate::lock::ImagePin;
 use crate::oci::{Descriptor, Digest, total_size};
-use crate::plan::GlibcVersion;
-use crate::platform::Platform;
-use crate::report::style::counted;
-use crate::report::{Event, Level, Reporter};
 use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::hash::sha256_until;
 use crate::sys::staging::Staging;
 use crate::sys::{fs, store, usage};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::Target;
+use crate::target::platform::Platform;
+use crate::text::counted;
 use crate::transport::{self, TransportError};
 
 /// Why a layout is no base.
@@ -372,7 +372,8 @@ fn index_of(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<LayerIndex, LayoutBaseError> {
-    let cache = Kept { folder: request.cache, verify: request.verify_cache, reporter };
+    let tell = |text: String| reporter.report(Event::warning(text));
+    let cache = Kept { folder: request.cache, verify: request.verify_cache, tell: &tell };
     rootfs::index_of(blob, descriptor, cache, cancel).map_err(|error| explain(error, descriptor, request))
 }
 

@@ -5,6 +5,7 @@
 
 pub mod additions;
 pub mod apt;
+mod facts;
 pub mod layout;
 #[cfg(test)]
 mod properties;
@@ -19,22 +20,23 @@ use serde_json::Value;
 
 use additions::{AdditionsError, Examined, Extended};
 
-use crate::debian::{self, Archive};
 use crate::error::{ExitCode, Explain};
-use crate::facts::BaseFacts;
+use crate::event::Reporter;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
 use crate::lock::{self, AptPin, DebianPin, ImagePin, Pin, Pins};
-use crate::plan::GlibcVersion;
-use crate::platform::Platform;
+use crate::packages::debian::{self, Archive};
 use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
-use crate::report::Reporter;
 use crate::rootfs::Root;
 use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::threads;
+use crate::target::abi::GlibcVersion;
+use crate::target::platform::Platform;
+
+pub use facts::{AddedPackage, BaseFacts};
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,19 +10,17 @@ use serde_json::{Map, Value, json};
 
 use super::BaseImage;
 use super::layout::{LayoutRequest, resolve};
-use crate::catalog::{Libc, Target};
-use crate::image::{AddedLayer, Image, ImageLayer, Parts};
-use crate::index;
+use crate::event::Silent;
+use crate::image::{AddedLayer, Image, ImageLayer, ImageSettings, Parts, index};
 use crate::layout::{LayoutWriter, Selector};
 use crate::oci::testing::any_object;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
-use crate::platform::Platform;
 use crate::registry;
-use crate::report::Silent;
-use crate::settings::ImageSettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
+use crate::target::catalog::{Libc, Target};
+use crate::target::platform::Platform;
 use crate::transport::{Location, Opener};
 use crate::verify::{self, What};
 

@@ -14,21 +14,22 @@ use serde_json::Value;
 
 use super::BaseImage;
 use super::select::{self, Choice, list, list_all};
-use crate::catalog::Target;
+use crate::base::BaseFacts;
 use crate::error::{ExitCode, Explain};
-use crate::facts::BaseFacts;
+use crate::event::{Event, Level, Reporter};
 use crate::image::ImageLayer;
 use crate::lock::ImagePin;
+use crate::oci::name::{ImageName, Wanted};
 use crate::oci::{Descriptor, Digest, media_type, total_size};
-use crate::plan::GlibcVersion;
-use crate::platform::Platform;
-use crate::registry::{Access, Client, ImageName, RegistryError, Repository, Wanted, parallel};
-use crate::report::style::counted;
-use crate::report::{Event, Level, Reporter};
+use crate::registry::{Access, Client, RegistryError, Repository, parallel};
 use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::store as private;
 use crate::sys::{fs, usage};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::Target;
+use crate::target::platform::Platform;
+use crate::text::counted;
 
 /// How many layers of a base are fetched at once.
 const AT_ONCE: usize = 4;
@@ -240,7 +241,8 @@ pub fn resolve(
         return Err(shape(reason));
     }
     let mut layers = select::layers(&document, &config).map_err(shape)?;
-    let kept = Kept { folder: request.cache, verify: request.verify_cache, reporter };
+    let tell = |text: String| reporter.report(Event::warning(text));
+    let kept = Kept { folder: request.cache, verify: request.verify_cache, tell: &tell };
     let mut missing = Vec::new();
     for (layer, _) in &layers {
         let known = rootfs::known_index(layer, kept).map_err(|error| explain(error, layer, name))?;

@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::archive::Packing;
 use crate::layout::entry::{MOST_NESTED, Platforms};
 use crate::oci::{Descriptor, Digest, media_type, take_field};
-use crate::platform::Platform;
-pub(super) use crate::report::style::listed as list;
 use crate::rootfs::LayerIndex;
+use crate::target::platform::Platform;
+pub(super) use crate::text::listed as list;
 
 /// What was found for a platform.
 #[derive(Clone, Debug, PartialEq, Eq)]

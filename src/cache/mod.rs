@@ -16,7 +16,7 @@ pub use error::CacheError;
 pub use prune::{Kept, KeptFor, Outcome, Removed, Selection, Task, run};
 pub use survey::{Entry, Survey, survey};
 
-use crate::settings::nearest::nearest;
+use crate::text::nearest;
 
 /// What is in the cache under one directory.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use super::matrix::MatrixOptions;
 use super::merge::IndexCommand;
 use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
+use crate::config::OnFailure;
 use crate::engine::Engine;
-use crate::settings::{Flags, OnFailure, Partial, VARIABLES};
+use crate::settings::{Flags, Partial, VARIABLES};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

@@ -15,9 +15,9 @@ use crate::cache::{
     self, DEFAULT_AGE, GUARD, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY,
     Task,
 };
-use crate::report::style::size;
-use crate::report::{Event, Level, Reporter};
+use crate::event::{Event, Level, Reporter};
 use crate::settings;
+use crate::text::size;
 
 /// `xbuild cache …`.
 #[derive(Clone, Debug, Subcommand)]

@@ -10,17 +10,18 @@ use super::repro::ReproOptions;
 use super::verify::VerifyOptions;
 use super::view::{self, View, print, shown_reference};
 use super::{CliError, Failure, cache, diagnose, images, manifests, matrix, merge, show};
-use crate::build::{self, Update};
-use crate::catalog::{Libc, Target};
 use crate::config;
+use crate::event::{Event, Level};
 use crate::output::OutputError;
 use crate::output::report::{self, Published};
-use crate::platform::Platform;
-use crate::report::{Event, Level};
+use crate::pipeline::{self, Update};
 use crate::repro::ReproError;
-use crate::settings::{self, Host, Machine, Settings, Sink, nearest::nearest};
+use crate::settings::{self, Host, Machine, Settings, Sink};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
+use crate::target::catalog::{Libc, Target};
+use crate::target::platform::Platform;
+use crate::text::nearest;
 use crate::verify;
 
 /// What every command gets.
@@ -148,7 +149,7 @@ fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
     for path in reports.into_iter().flatten() {
         report::check(path, context.cancel)?;
     }
-    let outcome = build::run(&settings, context.environment, reporter, context.cancel, &mut *stdout)?;
+    let outcome = pipeline::run(&settings, context.environment, reporter, context.cancel, &mut *stdout)?;
     write_reports(options, &outcome.published, context.cancel)?;
     context.view.finish();
     if !streamed {
@@ -161,7 +162,7 @@ fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
 }
 
 /// What standard output carries: the reference with its digest, or with `-q` the image's ID as docker has it.
-fn result_line(context: &Context<'_>, outcome: &build::Outcome) -> String {
+fn result_line(context: &Context<'_>, outcome: &pipeline::Outcome) -> String {
     if context.arguments.view.quiet {
         return format!("{}\n", outcome.published.id());
     }
@@ -185,7 +186,7 @@ fn write_reports(options: &BuildOptions, published: &Published, cancel: &Cancel)
 
 fn plan(context: &Context<'_>, options: &PlanOptions) -> Result<(), Failure> {
     let settings = context.settings(&options.build)?;
-    let plan = build::plan_only(&settings, context.environment, context.view.reporter(), context.cancel)?;
+    let plan = pipeline::plan_only(&settings, context.environment, context.view.reporter(), context.cancel)?;
     context.view.finish();
     let text = if options.json { json_text(&plan) } else { show::plan(&plan, &settings) };
     Ok(print(&text)?)
@@ -199,7 +200,7 @@ fn lock(context: &Context<'_>, options: &LockOptions) -> Result<(), Failure> {
         Some(names) => Update::Named(names.clone()),
     };
     let locked =
-        build::lock(&settings, context.environment, &update, context.view.reporter(), context.cancel)?;
+        pipeline::lock(&settings, context.environment, &update, context.view.reporter(), context.cancel)?;
     context.view.finish();
     Ok(print(&format!("{}\n", shown_reference(&locked.path.display().to_string())))?)
 }

@@ -11,14 +11,14 @@ use super::commands::json_text;
 use super::view::{View, print};
 use crate::base::apt::{self, Network, ReleaseRequest};
 use crate::cache::CacheError;
-use crate::debian::{self, Dated, apt_conf};
-use crate::error::{Explain, io_hint};
-use crate::facts::{ReleaseFacts, release_lines};
+use crate::error::{CacheFault, Explain, io_hint};
+use crate::event::{ReleaseFacts, release_lines};
+use crate::packages::debian::{self, Dated, apt_conf};
 use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
-use crate::sys::store::{self, CacheFault};
+use crate::sys::store::{self};
 use crate::sys::{clock, fs};
 use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::zig::data::ZigData;
@@ -218,7 +218,7 @@ fn debian(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &
     match apt::open(&request, &machine.debian, network) {
         Ok(archive) => {
             let releases: Vec<Dated> = archive.suites().iter().map(debian::Suite::dated).collect();
-            let facts: Vec<ReleaseFacts> = releases.iter().map(ReleaseFacts::of).collect();
+            let facts: Vec<ReleaseFacts> = releases.iter().map(Dated::facts).collect();
             let old: Vec<String> =
                 debian::stale(&releases, clock::unix_now()).iter().map(ToString::to_string).collect();
             let hint = (!old.is_empty()).then(|| old.join("; "));

@@ -9,13 +9,14 @@ use super::arguments::Limit;
 use super::commands::{Context, json_text};
 use super::view::{print, print_bytes};
 use super::{CliError, Failure, tree};
+use crate::event::{Event, Level};
 use crate::layout::choose::names_of;
+use crate::oci::name::ImageName;
 use crate::oci::{Descriptor, Reference};
-use crate::platform::Platform;
-use crate::registry::{self, ImageName};
-use crate::report::style::counted;
-use crate::report::{Event, Level};
+use crate::registry::{self};
 use crate::sys::fs;
+use crate::target::platform::Platform;
+use crate::text::counted;
 use crate::transport::{
     Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, summary,
 };
@@ -415,7 +416,7 @@ fn table(rows: &[Row]) -> String {
             if row.names.is_empty() { "-".into() } else { row.names.join(", ") },
             row.digest.chars().take(19).collect(),
             row.platforms.join(", "),
-            crate::report::style::size(row.total_size),
+            crate::text::size(row.total_size),
         ]
     }));
     tree::columns(&lines)

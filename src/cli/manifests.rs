@@ -11,11 +11,11 @@ use super::Failure;
 use super::arguments::BuildOptions;
 use super::commands::Context;
 use super::view::print;
-use crate::build;
 use crate::error::{ExitCode, Explain};
+use crate::event::{Event, Level};
 use crate::kubernetes::{self, Left, Manifest};
 use crate::oci::Reference;
-use crate::report::{Event, Level};
+use crate::pipeline;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
@@ -338,7 +338,8 @@ fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -
     }
     let settings = context.settings(&build.pushed())?;
     let reporter = context.view.reporter();
-    let outcome = build::run(&settings, context.environment, reporter, context.cancel, &mut std::io::sink())?;
+    let outcome =
+        pipeline::run(&settings, context.environment, reporter, context.cancel, &mut std::io::sink())?;
     if let Some(failed) = outcome.failed {
         return Err(failed.error().into());
     }

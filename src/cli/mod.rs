@@ -26,12 +26,12 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::compile::wrapper;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::env::Environment;
 use crate::sys::{process, threads};
+use crate::toolchain::driver;
 
 use arguments::Arguments;
 use view::View;
@@ -179,7 +179,7 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // cargo calls us back as a compiler and linker, many times a build: that comes before everything else.
     let rest = arguments.get(1..).unwrap_or_default();
-    if let Some(code) = wrapper::called(rest, &environment, &mut std::io::stderr()) {
+    if let Some(code) = driver::called(rest, &environment, &mut std::io::stderr()) {
         return code;
     }
     let arguments = normalise(program, arguments);

@@ -2,8 +2,9 @@
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use crate::error::{Explain, describe};
-use crate::report::visible;
+use crate::error::Explain;
+use crate::event::describe;
+use crate::text::visible;
 
 /// The text of an error that ended a run, with its line end.
 pub(super) fn error(error: &dyn Explain, color: bool) -> String {

@@ -8,11 +8,11 @@ use clap::{ArgMatches, Args, CommandFactory};
 
 use super::arguments::{Arguments, BuildOptions};
 use super::view::View;
-use crate::report::visible;
 use crate::repro::{Comparison, ReproError, Request, twice};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::{self, Environment};
+use crate::text::visible;
 
 /// `xbuild repro`.
 #[derive(Clone, Debug, Args)]

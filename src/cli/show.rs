@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::compile::Linker;
 use crate::engine::Engine;
-use crate::facts::{StandardLibrary, release_lines};
-use crate::plan::{CreatedFrom, Plan, PlatformPlan};
-use crate::report::visible::line;
+use crate::event::release_lines;
+use crate::payload::cargo::Linker;
+use crate::plan::{CreatedFrom, Plan, PlatformPlan, StandardLibrary};
 use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
+use crate::text::visible::line;
 
 /// The text of `xbuild plan`.
 pub(super) fn plan(plan: &Plan, settings: &Settings) -> String {

@@ -6,7 +6,7 @@ use snapbox::{assert_data_eq, file, str};
 use super::arguments::Command;
 use super::*;
 use crate::config::{ProjectFile, parse_project};
-use crate::settings::origin::Source;
+use crate::origin::Source;
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -74,13 +74,13 @@ fn options_reach_the_settings() {
     assert_eq!((flags.profile.as_deref(), flags.frozen, flags.jobs), (Some("release"), true, Some(-2)));
     assert_eq!(flags.platforms, ["arm64", "amd64,armhf"]);
     assert_eq!(flags.outputs, ["out", "type=oci,dest=f"]);
-    assert_eq!(flags.on_failure, Some(crate::settings::OnFailure::FailFast));
+    assert_eq!(flags.on_failure, Some(crate::config::OnFailure::FailFast));
     assert_eq!(flags.partial, crate::settings::Partial::Allow);
     assert_eq!(flags.verbose, 1);
     // As with every pair of opposites, the last one counts.
     let arguments = parse("xbuild --fail-fast --keep-going").unwrap();
     let Command::Build(options) = &arguments.command else { panic!("{arguments:?}") };
-    assert_eq!(options.flags(&arguments.view).on_failure, Some(crate::settings::OnFailure::KeepGoing));
+    assert_eq!(options.flags(&arguments.view).on_failure, Some(crate::config::OnFailure::KeepGoing));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::report::style::size;
-use crate::report::visible::line;
+use crate::text::size;
+use crate::text::visible::line;
 use crate::transport::{ImageInspection, Inspection, LayerInspection};
 
 /// Of an added layer's files a person sees this many.

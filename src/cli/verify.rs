@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::arguments::Limit;
 use crate::linkcheck::Severity;
-use crate::platform::Platform;
-use crate::report::style::counted;
-use crate::report::visible::{line, lines};
+use crate::target::platform::Platform;
+use crate::text::counted;
+use crate::text::visible::{line, lines};
 use crate::verify::{Finding, Report, VerifyError};
 
 /// `xbuild verify`.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::error::{Error, Fault};
 use super::schema::{project_schema, unknown_keys, user_schema};
 use super::{ProjectFile, UserFile};
-use crate::settings::{Location, origin::Source};
+use crate::origin::{Location, Source};
 
 /// A parsed file together with its text.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{ExitCode, Explain, Snippet};
-use crate::settings::Location;
+use crate::origin::Location;
 
 /// Why a configuration, or the project it belongs to, could not be read.
 #[derive(Debug, thiserror::Error)]

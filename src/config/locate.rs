@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Document, metadata, parse_project, parse_user, table};
 use super::{Error, ProjectFile, UserFile};
-use crate::settings::origin::Source;
+use crate::origin::Source;
 use crate::sys::{env::Environment, fs};
 
 /// A cargo project and what configures it.
@@ -104,7 +104,7 @@ fn documents(manifest_path: &Path, cwd: &Path) -> Result<Vec<Document<ProjectFil
     Ok(documents)
 }
 
-type OfMetadata = Option<(Document<ProjectFile>, crate::settings::Location)>;
+type OfMetadata = Option<(Document<ProjectFile>, crate::origin::Location)>;
 type Beside = Option<(PathBuf, Source)>;
 
 fn beside(manifest_path: &Path, cwd: &Path) -> Result<Beside, Error> {

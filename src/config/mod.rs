@@ -10,6 +10,7 @@
 
 mod document;
 mod error;
+mod failure;
 mod locate;
 mod project;
 mod schema;
@@ -19,6 +20,7 @@ mod user;
 
 pub use document::{Document, parse_project, parse_user};
 pub use error::{Error, Fault};
+pub use failure::OnFailure;
 pub use locate::{Project, find_project, load_user, user_file_path};
 pub use project::{
     AllowTable, CheckTable, DebianTable, FileTable, HealthcheckTable, ImageTable, PayloadTable,

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Text;
-use crate::settings::{CheckMode, OnFailure, ToolchainChoice};
+use crate::config::OnFailure;
+use crate::linkcheck::CheckMode;
+use crate::toolchain::ToolchainChoice;
 
 /// `xbuild.toml`, `[package.metadata.xbuild]` or `[workspace.metadata.xbuild]`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{ProjectFile, UserFile};
-use crate::settings::nearest::nearest;
+use crate::text::nearest;
 
 static PROJECT: LazyLock<Value> = LazyLock::new(generate::<ProjectFile>);
 static USER: LazyLock<Value> = LazyLock::new(generate::<UserFile>);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::error::{ExitCode, Explain};
-use crate::settings::origin::Source;
+use crate::origin::Source;
 use crate::sys::fs;
 
 fn parse(text: &str) -> Result<Document<ProjectFile>, Error> {

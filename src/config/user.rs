@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Text;
-use crate::settings::ZigWay;
+use crate::toolchain::zig::ZigWay;
 
 /// `$XDG_CONFIG_HOME/xbuild/config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

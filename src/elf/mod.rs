@@ -27,8 +27,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Endianness;
 use crate::error::{ExitCode, Explain};
+use crate::target::catalog::Endianness;
 
 pub use attributes::ArmAttributes;
 pub use beyond::{Beyond, promise};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::Target;
+use crate::target::catalog::Target;
 
 /// What a test file has.
 struct Sample {

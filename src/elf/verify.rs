@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Elf, Kind};
-use crate::catalog::{Endianness, Libc, Target};
 use crate::error::{ExitCode, Explain};
+use crate::target::catalog::{Endianness, Libc, Target};
 
 /// An artifact that is not a program for its target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

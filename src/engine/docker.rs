@@ -7,14 +7,14 @@
 use std::path::Path;
 
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
-use crate::catalog::Target;
 use crate::oci::{Descriptor, Digest};
 use crate::output::archive::{Archive, Flavour, config_of};
-use crate::platform::Platform;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{Command, ProcessError};
 use crate::sys::staging::Staging;
+use crate::target::catalog::Target;
+use crate::target::platform::Platform;
 
 const ENGINE: Engine = Engine::Docker;
 

@@ -5,10 +5,10 @@ use std::io;
 use super::Engine;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::output::OutputError;
-use crate::platform::Platform;
 use crate::sys::cancel::Cancelled;
 use crate::sys::fs::LockError;
 use crate::sys::process::ProcessError;
+use crate::target::platform::Platform;
 
 /// Why an engine has not taken or given an image.
 #[derive(Debug, thiserror::Error)]

@@ -15,10 +15,10 @@ use serde::Serialize;
 pub use error::EngineError;
 
 use crate::oci::{Descriptor, Digest};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
+use crate::target::platform::Platform;
 
 /// How long a question may take.
 const ASK: Duration = Duration::from_secs(20);

@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 use super::{ASK, Engine, EngineError, Loadable, Loaded, TRANSFER, program, run, succeeds};
 use crate::layout::MARKER_TEXT;
 use crate::oci::{Descriptor, Digest, to_vec};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::process::Command;
 use crate::sys::staging::Staging;
+use crate::target::platform::Platform;
 
 const ENGINE: Engine = Engine::Podman;
 /// What the names begin with that images have on their way.

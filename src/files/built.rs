@@ -199,7 +199,8 @@ fn names(made: &OfPackage) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::error::{ExitCode, Explain};
-    use crate::settings::{Origin, Owner};
+    use crate::origin::Origin;
+    use crate::settings::Owner;
 
     struct Setup(fs::TempDir);
 

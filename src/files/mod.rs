@@ -13,7 +13,8 @@ use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layer::{Content, Entry, EntryKind};
-use crate::settings::{FileSettings, Origin};
+use crate::origin::Origin;
+use crate::settings::FileSettings;
 use crate::sys::fs::{self, PermissionsExt};
 
 pub use built::{Made, STANDARD, built};

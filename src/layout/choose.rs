@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::entry::{MOST_NESTED, Platforms, is_document};
 use crate::oci::{Descriptor, Digest, Reference, annotation, media_type, take_field};
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// Which image of a layout or an archive is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -379,7 +379,7 @@ mod tests {
 
     fn image(text: &str, platform: &str, names: &[&str]) -> Descriptor {
         let mut entry = Descriptor::new(media_type::MANIFEST, Digest::of(text.as_bytes()), 1);
-        entry.platform = Some(platform.parse::<crate::platform::Platform>().unwrap().fields());
+        entry.platform = Some(platform.parse::<crate::target::platform::Platform>().unwrap().fields());
         named(entry, names)
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::oci::{Descriptor, Digest, annotation, media_type};
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// Index documents inside of index documents are followed this deep.
 pub(crate) const MOST_NESTED: usize = 8;

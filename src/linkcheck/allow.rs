@@ -1,7 +1,7 @@
 //! What a project allows, with its reasons.
 
 use super::finding::Finding;
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// Findings that are known and right. All that is given must fit.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use crate::catalog::Endianness;
+use crate::target::catalog::Endianness;
 
 /// What the old format begins with.
 const OLD: &[u8] = b"ld.so-1.7.0\0";

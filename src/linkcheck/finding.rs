@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::obstacle::{Needs, Obstacle, Skipped};
-use crate::catalog::Libc;
-use crate::platform::Platform;
+use crate::target::catalog::Libc;
+use crate::target::platform::Platform;
 
 /// Something that keeps an image from running, or may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,9 +2,9 @@
 
 use super::finding::Problem;
 use super::obstacle::Needs;
-use crate::catalog::{ArmData, Endianness, LoaderDirectories, Target};
 use crate::elf::{Asks, Elf, Object, machine_name, promise, says_class};
-use crate::platform::Platform;
+use crate::target::catalog::{ArmData, Endianness, LoaderDirectories, Target};
+use crate::target::platform::Platform;
 
 /// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
 fn identity(platform: &Platform) -> Option<(u16, u8, Endianness)> {

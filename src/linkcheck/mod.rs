@@ -16,6 +16,7 @@ mod closure;
 mod execution;
 mod finding;
 mod fit;
+mod mode;
 mod obstacle;
 mod program;
 mod remedy;
@@ -29,11 +30,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::catalog::Libc;
 use crate::elf::{Loader, Object};
-use crate::platform::Platform;
 use crate::rootfs::{Content, Identity, Node, Permission, Reach, Root};
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::target::catalog::Libc;
+use crate::target::platform::Platform;
 
 pub use allow::{Allowance, allow};
 pub use built::MachinePaths;
@@ -42,6 +43,7 @@ pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};
 pub(crate) use fit::{describe_elf, problems as unfit};
+pub use mode::CheckMode;
 pub use obstacle::{Needs, Obstacle, Skipped};
 pub use remedy::{Origin, package_of_library};
 

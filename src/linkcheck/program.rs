@@ -7,10 +7,10 @@ use super::finding::{Problem, Severity};
 use super::fit;
 use super::search::{Loaded, Search};
 use super::{Role, Run, Unseen};
-use crate::catalog::Libc;
 use crate::elf::{Loader, Object};
-use crate::rootfs::{self, Content, Kind, Node, Reach};
+use crate::rootfs::{Content, File, Kind, Node, Reach};
 use crate::sys::cancel::Cancelled;
+use crate::target::catalog::Libc;
 
 /// Functions that load libraries when they are called.
 const OPENERS: [&str; 2] = ["dlopen", "dlmopen"];
@@ -166,7 +166,7 @@ impl Run<'_> {
     /// What the loader loads before all libraries, by a variable and a file of glibc's.
     fn preloaded(&self, musl: bool, secure: bool) -> Vec<String> {
         let variable = self.execution.variable("LD_PRELOAD").filter(|_| !secure).unwrap_or_default();
-        let file = self.root.file("etc/ld.so.preload").and_then(rootfs::File::bytes).filter(|_| !musl);
+        let file = self.root.file("etc/ld.so.preload").and_then(File::bytes).filter(|_| !musl);
         // In the file there may be comments.
         let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());

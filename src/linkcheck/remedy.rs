@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::Request;
 use super::finding::Problem;
 use super::obstacle::{Needs, Obstacle, Skipped};
-use crate::catalog::{Libc, Target};
 use crate::rootfs::System;
+use crate::target::catalog::{Libc, Target};
 
 static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
     toml::from_str(include_str!("packages.toml")).expect("packages.toml is part of the program and tested")

@@ -7,10 +7,10 @@ use super::cache::{Cache, Hardware};
 use super::execution::Execution;
 use super::fit::{self, Processor};
 use super::obstacle::Skipped;
-use crate::catalog::Target;
 use crate::elf::{Elf, Kind, Loader, Object};
-use crate::platform::Platform;
-use crate::rootfs::{self, Content, Identity, Permission, Reach, Root};
+use crate::rootfs::{Content, File, Identity, Kind as EntryKind, Node, Permission, Reach, Root};
+use crate::target::catalog::Target;
+use crate::target::platform::Platform;
 
 /// Where glibc looks if its loader does not tell: the folders of all distributions that do not have multiarch ones.
 const COMMON: [&str; 4] = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
@@ -110,7 +110,7 @@ impl<'a> Search<'a> {
                     search.folders = COMMON.map(ToOwned::to_owned).to_vec();
                 }
                 let cache = cache.as_deref().unwrap_or("etc/ld.so.cache");
-                let bytes = root.file(cache).and_then(rootfs::File::bytes);
+                let bytes = root.file(cache).and_then(File::bytes);
                 let cache =
                     bytes.and_then(|bytes| Some((cache, Cache::parse(bytes, loader.elf.endianness)?)));
                 search.cache = cache.map(|(path, cache)| (format!("/{path}"), cache));
@@ -242,7 +242,7 @@ fn musl_folders(root: &Root, loader: &str) -> Vec<String> {
     let prefix = folder.rsplit_once('/').map_or("", |(prefix, _)| prefix);
     let stem = name.split(".so").next().unwrap_or(name);
     let file = root.file(&format!("{prefix}/etc/{stem}.path"));
-    match file.and_then(rootfs::File::bytes) {
+    match file.and_then(File::bytes) {
         Some(bytes) => {
             let text = String::from_utf8_lossy(bytes);
             text.split([':', '\n']).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
@@ -370,7 +370,7 @@ impl Attempt<'_, '_> {
             Reach::Found { path, node } => (path, node),
             Reach::Missing { .. } | Reach::NotAFolder { .. } => {
                 // A link that leads nowhere is worth a word, a file that is not there is not.
-                if let Some(rootfs::Kind::Symlink(to)) = self.search.root.entry(path).map(|node| &node.kind) {
+                if let Some(EntryKind::Symlink(to)) = self.search.root.entry(path).map(|node| &node.kind) {
                     self.skip(path, &format!("a link to {to}, which is not there"));
                 }
                 return None;
@@ -422,15 +422,15 @@ enum Judgement {
 
 impl Search<'_> {
     /// glibc passes over what is for another machine and gives up at what is no library; musl takes the first file.
-    fn judge(&self, node: &rootfs::Node) -> Judgement {
+    fn judge(&self, node: &Node) -> Judgement {
         use Judgement::{GiveUp, Skip, Take};
         let object = match &node.kind {
-            rootfs::Kind::File(file) => match &file.content {
+            EntryKind::File(file) => match &file.content {
                 Content::Elf(object) => object,
                 Content::BrokenElf(reason) => return GiveUp(reason.clone()),
                 _ => return GiveUp("it is not an ELF file".into()),
             },
-            rootfs::Kind::Folder => return GiveUp("it is a folder".into()),
+            EntryKind::Folder => return GiveUp("it is a folder".into()),
             _ => return GiveUp("it is not a regular file".into()),
         };
         let (elf, own) = (&object.elf, &self.loader.elf);

@@ -421,10 +421,10 @@ fn the_cache_of_the_loader_is_read_in_both_formats() {
             || Image::glibc().elf("app", &app(&["liba.so"])).elf("opt/liba.so", &Sample::library("liba.so"));
         assert_eq!(image().checks(), ["missing-library"]);
         assert_eq!(image().put("etc/ld.so.cache", 0o644, cache).checks(), [""; 0]);
-        let parsed = Cache::parse(cache, crate::catalog::Endianness::Little).unwrap();
+        let parsed = Cache::parse(cache, crate::target::catalog::Endianness::Little).unwrap();
         assert_eq!(parsed.find("liba.so")[0].path, "/opt/liba.so");
         for length in 0..cache.len() {
-            let cut = Cache::parse(&cache[..length], crate::catalog::Endianness::Little);
+            let cut = Cache::parse(&cache[..length], crate::target::catalog::Endianness::Little);
             assert!(cut.is_none_or(|cut| cut != parsed));
         }
     }

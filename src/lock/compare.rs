@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ZigPin};
 use crate::oci::Digest;
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// One thing that differs. `from` and `to` are absent where there was nothing, or will be nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::compare::Difference;
 use crate::error::{ExitCode, Explain, Snippet, io_hint};
-use crate::settings::nearest::nearest;
+use crate::text::nearest;
 
 /// Why a lock cannot be used, or would have to change.
 #[derive(Debug, thiserror::Error)]

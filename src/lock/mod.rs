@@ -31,9 +31,9 @@ pub use compare::Difference;
 pub use error::LockError;
 pub use pins::{Pin, Pins, base_name, newest};
 
-use crate::debian::Pool;
 use crate::oci::Digest;
-use crate::platform::Platform;
+use crate::packages::debian::Pool;
+use crate::target::platform::Platform;
 
 /// The version of the format that is written. An older one is read and written anew, a newer one refused.
 pub const VERSION: u32 = 2;

@@ -5,10 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
 use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, Unread, ZigPin};
-use crate::debian::{self, BaseSet, Package, SuiteOrigin};
 use crate::oci::{Descriptor, Digest};
-use crate::platform::Platform;
+use crate::packages::debian::{BaseSet, Package, SuiteOrigin, recipe_digest, sort_packages, suites_of};
 use crate::settings::{BaseSource, PlatformSettings};
+use crate::target::platform::Platform;
 use crate::toolchain::zig::Verified;
 
 /// How long after its release's date a package is sure to be in the archive, in seconds. What is superseded stays for a
@@ -147,7 +147,7 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
     if pin.debian.is_some() && !wanted.packages.is_empty() {
         let sources = &wanted.sources;
         let suites = sources.of_release(&pinned.release);
-        let (suites, components) = debian::suites_of(&pinned.release, &suites, &sources.components);
+        let (suites, components) = suites_of(&pinned.release, &suites, &sources.components);
         parts.push(("suites", pinned.suites.join(", "), suites.join(", ")));
         parts.push(("components", pinned.components.join(", "), components.join(", ")));
         parts.push(moment(pinned.snapshot.as_deref(), sources.snapshot.as_deref()));
@@ -184,13 +184,13 @@ struct Configured<'a> {
 impl Configured<'_> {
     /// What of an entry is not so.
     fn differences(&self, pin: &AptPin) -> Vec<Difference> {
-        let (suites, components) = debian::suites_of(self.release, self.suites, self.components);
+        let (suites, components) = suites_of(self.release, self.suites, self.components);
         let parts = [
             ("architecture", pin.architecture.clone(), self.architecture.to_owned()),
             ("suites", pin.suites.join(", "), suites.join(", ")),
             ("components", pin.components.join(", "), components.join(", ")),
             ("packages", pin.packages.join(", "), self.packages.join(", ")),
-            ("recipe", pin.recipe.to_string(), debian::recipe_digest()),
+            ("recipe", pin.recipe.to_string(), recipe_digest()),
             moment(pin.snapshot.as_deref(), self.snapshot),
         ];
         settings(&pin.base, &pin.platform, parts)
@@ -265,7 +265,7 @@ impl AptPin {
             platform: platform.clone(),
             architecture: set.architecture.clone(),
             release: set.release.clone(),
-            recipe: digest(&debian::recipe_digest()),
+            recipe: digest(&recipe_digest()),
             digest: digest(&plain.identity()),
             snapshot: snapshot(&set.suites),
             suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
@@ -280,7 +280,7 @@ impl AptPin {
     #[must_use]
     pub fn set(&self) -> BaseSet {
         let mut packages: Vec<Package> = self.package.iter().map(PackagePin::package).collect();
-        debian::sort_packages(&mut packages);
+        sort_packages(&mut packages);
         BaseSet {
             architecture: self.architecture.clone(),
             release: self.release.clone(),
@@ -354,7 +354,7 @@ impl DebianPin {
     /// Pins the packages on an image. `packages` are those that were asked for, sorted.
     #[must_use]
     pub fn of(components: &[String], packages: &[String], set: &BaseSet) -> Self {
-        let (_, components) = debian::suites_of(&set.release, &[], components);
+        let (_, components) = suites_of(&set.release, &[], components);
         let mut package: Vec<PackagePin> = set.packages.iter().map(PackagePin::of).collect();
         package.sort_by(|a, b| a.name.cmp(&b.name));
         Self {

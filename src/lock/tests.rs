@@ -6,10 +6,11 @@ use semver::Version;
 
 use super::*;
 use crate::config::{Project, parse_project};
-use crate::debian::{BaseSet, Mirror, MirrorOrigin, Package, SuiteOrigin};
 use crate::error::{ExitCode, Explain};
+use crate::event::MirrorOrigin;
 use crate::layout::Selector;
-use crate::settings::origin::Source;
+use crate::origin::Source;
+use crate::packages::debian::{BaseSet, Mirror, Package, SuiteOrigin};
 use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
 use crate::sys::env::Environment;
 
@@ -35,7 +36,7 @@ fn set(libc: &str) -> BaseSet {
         pool: Pool::Security,
         ..package("zlib1g", "1")
     });
-    crate::debian::sort_packages(&mut packages);
+    crate::packages::debian::sort_packages(&mut packages);
     let suite = |suite: &str, date| SuiteOrigin {
         suite: suite.into(),
         date: Some(date),
@@ -195,7 +196,7 @@ fn what_was_edited_or_merged_wrongly_is_damaged() {
     }
     assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("no moment"));
     // Another recipe gives other digests, so that only this xbuild's own can be checked.
-    let recipe = crate::debian::recipe_digest();
+    let recipe = crate::packages::debian::recipe_digest();
     let foreign = edited.replace(&recipe, &Digest::of(b"another recipe").to_string());
     parse(&foreign).unwrap();
 }

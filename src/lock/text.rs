@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::{AptPin, Lock, LockError, PackagePin, VERSION};
-use crate::debian;
+use crate::packages::debian::{is_snapshot_date, recipe_digest};
 
 const HEADER: &str = "\
 # What this project's images are made of. `xbuild lock` writes this file, builds follow it, and
@@ -90,7 +90,7 @@ fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> 
             return Err(format!("the path `{}` of {name}, {of}, is none in an archive", package.path));
         }
     }
-    if let Some(date) = snapshot.filter(|date| !debian::is_snapshot_date(date)) {
+    if let Some(date) = snapshot.filter(|date| !is_snapshot_date(date)) {
         return Err(format!("the snapshot `{date}` of {of} is no moment like 20260801T000000Z"));
     }
     Ok(())
@@ -100,7 +100,7 @@ fn check_apt(pin: &AptPin) -> Result<(), String> {
     let of = format!("{} for {}", pin.base, pin.platform);
     check_packages(&of, &pin.package, pin.snapshot.as_deref())?;
     // Another recipe gives other digests, which this one cannot check.
-    if pin.recipe.to_string() == debian::recipe_digest() {
+    if pin.recipe.to_string() == recipe_digest() {
         let digest = pin.set().plain().identity();
         if digest != pin.digest.to_string() {
             return Err(format!("the packages of {of} have the digest {digest}, and it says {}", pin.digest));

@@ -10,6 +10,7 @@
 mod descriptor;
 mod digest;
 mod json;
+pub mod name;
 mod reference;
 #[cfg(test)]
 pub(crate) mod testing;

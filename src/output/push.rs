@@ -7,18 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
+use crate::event::{Event, Level, Reporter};
 use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, ReadError};
+use crate::oci::name::{ImageName, RepositoryName, Wanted};
 use crate::oci::{
     Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type, take_field, total_size,
 };
-use crate::registry::{
-    Access, Client, ImageName, Pushed, RegistryError, Repository, RepositoryName, Wanted, parallel,
-};
-use crate::report::style::{self, counted};
-use crate::report::{Event, Level, Reporter};
+use crate::registry::{Access, Client, Pushed, RegistryError, Repository, parallel};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
+use crate::text::{counted, size};
 
 /// How many blobs or manifests are on their way at once.
 const AT_ONCE: usize = 6;
@@ -297,7 +296,7 @@ impl Push<'_> {
         } else {
             let Summary { present, mounted, uploaded, bytes } = summary;
             let sent = counted(uploaded, "blob");
-            format!("{sent} sent ({}), {mounted} mounted, {present} there", style::size(bytes))
+            format!("{sent} sent ({}), {mounted} mounted, {present} there", size(bytes))
         };
         let text = format!("pushed {to}{names}: {content}");
         self.reporter.report(Event::Note { level: Level::Info, platform: None, text });

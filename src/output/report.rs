@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use super::OutputError;
 use super::archive::familiar;
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, staging};
+use crate::target::platform::Platform;
 
 /// An image that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]

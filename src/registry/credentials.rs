@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::client::Access;
 use super::error::{KnownLogin, RegistryError};
 use super::helper::{self, Answer, Helper, HelperTrouble, IDENTITY_USER};
-use super::name::RepositoryName;
+use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;

@@ -3,9 +3,9 @@
 use super::answer::reason;
 use super::client::Access;
 use super::error::{Limited, RegistryError};
-use super::name::RepositoryName;
 use super::retry::Attempt;
 use super::trust::Found;
+use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{self, HttpError, Response, Trust, Url};
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::helper::HelperTrouble;
-use super::name::InvalidName;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Digest;
-use crate::report::style::size;
+use crate::oci::name::InvalidName;
 use crate::sys::cancel::{Cancelled, humantime};
 use crate::sys::http::{LedInward, ProxyError};
+use crate::text::size;
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::oci::Digest;
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// More are not kept: no image has as many.
 const MOST: usize = 16_384;

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::name::Wanted;
 use super::repository::Repository;
 use super::tags::Tags;
+use crate::event::Level;
+use crate::oci::name::Wanted;
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, media_type};
-use crate::report::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Url};
 

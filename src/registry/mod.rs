@@ -1,7 +1,8 @@
 //! Registries: the one room that speaks HTTP to them. Synchronous, on threads of the caller.
 //!
 //! ```no_run
-//! use xbuild::registry::{Access, Client, Config, ImageName};
+//! use xbuild::registry::{Access, Client, Config};
+//! use xbuild::oci::name::ImageName;
 //! use xbuild::sys::{cancel::Cancel, env::Environment};
 //!
 //! let client = Client::new(Config::default(), &Environment::of_process());
@@ -34,9 +35,9 @@ mod error;
 mod helper;
 mod labels;
 mod list;
-mod name;
 pub mod parallel;
 mod parts;
+mod policy;
 mod presence;
 mod realm;
 mod repository;
@@ -50,7 +51,7 @@ pub use client::{Access, Client, Config};
 pub use error::{KnownLogin, Limited, RegistryError};
 pub use helper::{HelperFault, HelperTrouble};
 pub use list::referrers_tag;
-pub use name::{ImageName, InvalidName, RepositoryName, Wanted};
+pub use policy::RegistrySettings;
 pub use repository::Repository;
 pub use retry::Patience;
 pub use upload::Pushed;

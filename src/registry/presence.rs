@@ -4,10 +4,10 @@
 use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::name::Wanted;
 use super::repository::{Repository, is_of_head_alone};
 use super::retry::Attempt;
 use crate::oci::Descriptor;
+use crate::oci::name::Wanted;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Response};
 

@@ -15,7 +15,7 @@ use super::endpoint::Endpoint;
 use super::error::{KnownLogin, RegistryError};
 use super::realm;
 use super::retry::{Attempt, retry_after};
-use crate::report::Level;
+use crate::event::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::{self, Instant};
 use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};

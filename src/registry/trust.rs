@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::RegistryError;
-use crate::settings::RegistrySettings;
+use crate::registry::RegistrySettings;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::http::{Identity, Trust};

@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::name::{RepositoryName, Wanted};
 use super::parts::below;
 use super::presence::Presence;
 use super::repository::{Repository, is_whole};
 use super::retry::Attempt;
+use crate::event::Level;
+use crate::oci::name::{RepositoryName, Wanted};
 use crate::oci::{Descriptor, Digest, Encoded};
-use crate::report::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Body, Method, Response, Url};
 

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::facts::metadata::MetadataError;
 use crate::layout::ReadError;
 use crate::oci::Digest;
+use crate::payload::cargo::metadata::MetadataError;
 use crate::sys::cancel::Cancelled;
 use crate::sys::process::ProcessError;
 use crate::toolchain::rust;

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Comparison, ReproError, compare, copy};
-use crate::compile::configuration::Configuration;
 use crate::error::ExitCode;
-use crate::facts::metadata;
+use crate::event::{Event, Level, Reporter};
 use crate::layout::Layout;
 use crate::oci::Digest;
-use crate::report::{Event, Level, Reporter};
+use crate::payload::cargo::configuration::Configuration;
+use crate::payload::cargo::metadata;
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -134,15 +134,11 @@ impl Place {
         let (workspace, packages) = project(request, reporter, cancel)?;
         let Some(root) = copy::root(&workspace, &packages)? else {
             let outside = packages.iter().find(|package| !package.starts_with(&workspace));
-            reporter.report(Event::Note {
-                level: Level::Warning,
-                platform: None,
-                text: format!(
+            reporter.report(Event::warning(format!(
                     "the project is built twice in its own folder, and not in another one too, because it takes `{}` \
                      from outside",
                     outside.map_or_else(|| workspace.display(), |package| package.display())
-                ),
-            });
+                )));
             return Ok(Self {
                 manifest_path: request.manifest_path().to_owned(),
                 config: request.config.map(ToOwned::to_owned),

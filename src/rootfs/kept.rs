@@ -9,7 +9,6 @@ use std::path::Path;
 use super::{LayerIndex, Limits, StreamError, scan};
 use crate::archive::Packing;
 use crate::oci::{Algorithm, Descriptor, Digest};
-use crate::report::{Event, Level, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, store, usage};
 
@@ -39,8 +38,8 @@ pub struct Kept<'a> {
     pub folder: &'a Path,
     /// True if a kept index is not believed: the layer is read anew, and one that says something else is told and replaced.
     pub verify: bool,
-    /// Is told of one that said something else.
-    pub reporter: &'a dyn Reporter,
+    /// Is told of one that said something else, in words for people.
+    pub tell: &'a (dyn Fn(String) + Sync),
 }
 
 /// What a layer does to the root filesystem: kept from an earlier run, or read now and kept. The blob is taken to be
@@ -64,15 +63,11 @@ pub fn index_of(
     let index = read(blob, cancel)?;
     match kept {
         Some(kept) if kept == index => return Ok(index),
-        Some(_) => cache.reporter.report(Event::Note {
-            level: Level::Warning,
-            platform: None,
-            text: format!(
-                "what the cache said of the layer {} was not what is in it: somebody has written to `{}`; the layer was read anew",
-                layer.digest,
-                path.display()
-            ),
-        }),
+        Some(_) => (cache.tell)(format!(
+            "what the cache said of the layer {} was not what is in it: somebody has written to `{}`; the layer was read anew",
+            layer.digest,
+            path.display()
+        )),
         None => {}
     }
     keep(&index, &path)?;

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use super::names::{Followed, MOST_LINKS, MOST_PARTS, Names};
 use super::scan::{MOST_REFUSED, weight};
 use super::{Change, File, Kind, LayerIndex, Node, Refused, StreamError};
-use crate::catalog::{ElfIdentity, Target};
 use crate::elf::Object;
-use crate::plan::GlibcVersion;
 use crate::sys::cancel::{Cancel, Cancelled};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::{ElfIdentity, Target};
 
 /// An index of a root filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -231,23 +231,14 @@ fn a_kept_index_is_not_believed_where_nothing_of_the_cache_is() {
 
     use super::{Kept, index_of, known_index};
     use crate::oci::{Descriptor, Digest, media_type};
-    use crate::report::{Event, Level, Reporter};
 
-    #[derive(Default)]
-    struct Told(Mutex<Vec<String>>);
-    impl Reporter for Told {
-        fn report(&self, event: Event) {
-            let Event::Note { level: Level::Warning, text, .. } = event else { panic!("{event:?}") };
-            self.0.lock().unwrap().push(text);
-        }
-    }
-
-    let (folder, told, cancel) = (tempfile::tempdir().unwrap(), Told::default(), Cancel::new());
+    let (folder, told, cancel) = (tempfile::tempdir().unwrap(), Mutex::new(Vec::new()), Cancel::new());
+    let tell = |text: String| told.lock().unwrap().push(text);
     let blob = folder.path().join("blob");
     let bytes = layer(&["a", "b -> a"]);
     crate::sys::fs::write_atomic(&blob, &bytes, 0o644).unwrap();
     let descriptor = Descriptor::new(media_type::LAYER, Digest::of(&bytes), bytes.len() as u64);
-    let kept = |verify| Kept { folder: folder.path(), verify, reporter: &told };
+    let kept = |verify| Kept { folder: folder.path(), verify, tell: &tell };
     let read_now = |verify| index_of(&blob, &descriptor, kept(verify), &cancel).unwrap();
     let right = read_now(false);
     assert_eq!((read_now(false), read_now(true)), (right.clone(), right.clone()));
@@ -259,11 +250,11 @@ fn a_kept_index_is_not_believed_where_nothing_of_the_cache_is() {
     assert_eq!(known_index(&descriptor, kept(false)).unwrap(), Some(wrong.clone()));
     assert_eq!(read_now(false), wrong);
     assert_eq!(known_index(&descriptor, kept(true)).unwrap(), None);
-    assert!(told.0.lock().unwrap().is_empty());
+    assert!(told.lock().unwrap().is_empty());
     assert_eq!(read_now(true), right);
-    let said = told.0.lock().unwrap().clone();
+    let said = told.lock().unwrap().clone();
     assert!(said.len() == 1 && said[0].contains(&record.display().to_string()), "{said:?}");
     // It is put right.
     assert_eq!((read_now(false), read_now(true)), (right.clone(), right));
-    assert_eq!(told.0.lock().unwrap().len(), 1);
+    assert_eq!(told.lock().unwrap().len(), 1);
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Error, Problem};
-use super::nearest::nearest;
-use super::origin::Origin;
 use super::platforms::known_platform;
 use super::values;
-use crate::platform::Platform;
+use crate::origin::Origin;
+use crate::target::platform::Platform;
+use crate::text::nearest;
 use crate::transport::IndexAnnotations;
 
 /// Annotations by what they are of.

@@ -1,13 +1,13 @@
 //! What becomes of what the link check finds.
 
 use crate::config::{AllowTable, Document, ProjectFile};
-use crate::linkcheck::{self, Allowance};
+use crate::linkcheck::{self, Allowance, CheckMode};
 use crate::sys::env::Environment;
 
 use super::error::{Error, Problem};
 use super::flags::Flags;
-use super::origin::Origin;
 use super::platforms::known_platform;
+use crate::origin::Origin;
 
 /// The link check of finished images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,31 +16,6 @@ pub struct CheckSettings {
     pub mode: CheckMode,
     /// What is allowed, in the order of the configuration.
     pub allow: Vec<Allowance>,
-}
-
-/// What the errors of the link check do.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckMode {
-    /// They fail the platform.
-    #[default]
-    Error,
-    /// They are reported.
-    Warn,
-    /// Nothing is checked.
-    Off,
 }
 
 /// From the strongest source that says something; what is allowed is collected from all of the project's files.

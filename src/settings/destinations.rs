@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::oci::Reference;
-use crate::registry::ImageName;
+use crate::oci::name::ImageName;
 
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
-use super::origin::Origin;
 use super::output::{self, Parsed};
 use super::resolve::{Found, Sources, parsed};
 use super::{Compression, Output, OutputKind, Sink, values};
+use crate::origin::Origin;
 
 /// An output and where it was asked for.
 pub(super) struct Wanted {

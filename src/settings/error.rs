@@ -1,12 +1,12 @@
 //! What can be wrong with a value, wherever it was set.
 
-use crate::catalog::Target;
 use crate::error::{ExitCode, Explain, Snippet};
-use crate::platform::{ParseError, Platform};
-use crate::registry::InvalidName;
+use crate::oci::name::InvalidName;
+use crate::target::catalog::Target;
+use crate::target::platform::{ParseError, Platform};
 
 use super::Compression;
-use super::origin::Origin;
+use crate::origin::Origin;
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,7 +219,7 @@ impl Problem {
             }
             Self::NoStaticTarget { .. } => "take a base with a C library: --base apt:bookworm".into(),
             Self::NoTarget { .. } => "take the base `scratch` with a static program: --base scratch".into(),
-            Self::UnknownWord { given, known, .. } => match super::nearest::nearest(given, known) {
+            Self::UnknownWord { given, known, .. } => match crate::text::nearest(given, known) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("known: {}", known.join(", ")),
             },

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{OnFailure, Partial};
+use super::Partial;
+use crate::config::OnFailure;
 use crate::engine::Engine;
 
 /// The options of the command line. `cli` makes it from clap's types; empty where an option was not given.

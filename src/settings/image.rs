@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::{Document, FileTable, HealthcheckTable, ImageTable, Port, ProjectFile, Text};
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 use super::annotation::Annotations;
 use super::error::{Error, Problem};
-use super::origin::{Origin, Source};
 use super::resolve::Sources;
-use super::{FileSettings, Healthcheck, ImageSettings, Owner, values};
+use super::{FileSettings, Owner, values};
+use crate::image::{Healthcheck, ImageSettings};
+use crate::origin::{Origin, Source};
 
 /// A table and the document it is from, in the order of precedence.
 type Layer<'a> = (&'a Document<ProjectFile>, &'a ImageTable);

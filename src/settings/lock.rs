@@ -33,7 +33,7 @@ impl LockSettings {
 mod tests {
     use super::*;
     use crate::config::{Document, ProjectFile, parse_project};
-    use crate::settings::origin::Source;
+    use crate::origin::Source;
 
     fn document(path: &str) -> Document<ProjectFile> {
         parse_project(Source { path: path.into(), shown: path.into(), text: String::new(), foreign: false })

@@ -14,10 +14,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::catalog::Target;
+use crate::config::OnFailure;
+use crate::image::ImageSettings;
 use crate::layout::Selector;
-use crate::platform::Platform;
-use crate::registry::ImageName;
+use crate::oci::name::ImageName;
+use crate::origin::{Origin, Sourced};
+use crate::packages::debian::DebianSettings;
+use crate::registry::RegistrySettings;
+use crate::target::catalog::Target;
+use crate::target::platform::Platform;
+use crate::toolchain::ToolchainChoice;
+use crate::toolchain::zig::ZigSettings;
 
 mod annotation;
 mod cargo;
@@ -27,8 +34,6 @@ mod error;
 mod flags;
 mod image;
 mod lock;
-pub mod nearest;
-pub mod origin;
 mod output;
 mod packages;
 mod platforms;
@@ -39,14 +44,12 @@ mod tests;
 mod values;
 
 pub use annotation::index_annotations;
-pub use check::{CheckMode, CheckSettings};
+pub use check::CheckSettings;
 pub use error::{Error, Problem};
 pub use flags::{Flags, VARIABLES, Variable};
 pub use lock::LockSettings;
 pub use output::{Output, OutputKind, Sink};
 pub use resolve::{Host, resolve, resolve_age, resolve_machine, resolve_most, resolve_timeout};
-
-pub use origin::{Location, Origin, Sourced};
 
 /// The platforms that are built where nothing says which.
 pub const DEFAULT_PLATFORMS: &[&str] = &["linux/amd64", "linux/arm/v7", "linux/arm64"];
@@ -192,7 +195,11 @@ impl DebianSources {
     #[must_use]
     pub fn of_release(&self, release: &str) -> Vec<String> {
         let suites = if self.project.is_empty() { &self.user } else { &self.project };
-        suites.iter().filter(|suite| crate::debian::is_of_release(suite, release)).cloned().collect()
+        suites
+            .iter()
+            .filter(|suite| crate::packages::debian::is_of_release(suite, release))
+            .cloned()
+            .collect()
     }
 }
 
@@ -227,83 +234,6 @@ pub enum BaseSource {
         /// The image.
         name: ImageName,
     },
-}
-
-/// What compiles and links.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum ToolchainChoice {
-    /// rust-lld for static programs without C code, the linker that cargo's own configuration names for the
-    /// triple where there is one, otherwise zig.
-    #[default]
-    Auto,
-    /// zig, whatever cargo's configuration says.
-    Zig,
-    /// Only what cargo's own configuration and environment set up.
-    Cargo,
-}
-
-/// The configuration of an image (image specification, "Image Configuration", `config`), as a patch on
-/// the base's: `None` and empty collections leave the base's value as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ImageSettings {
-    /// `Entrypoint`; `None` for the program, where the image has one only.
-    pub entrypoint: Option<Vec<String>>,
-    /// `Cmd`.
-    pub cmd: Option<Vec<String>>,
-    /// `Env`, by name.
-    pub env: BTreeMap<String, String>,
-    /// `WorkingDir`, absolute.
-    pub workdir: Option<String>,
-    /// `User`: `name`, `uid`, `name:group` or `uid:gid`.
-    pub user: Option<String>,
-    /// `ExposedPorts`, each `port/protocol`, sorted.
-    pub expose: Vec<String>,
-    /// `Volumes`: absolute paths, sorted.
-    pub volumes: Vec<String>,
-    /// `Labels`.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations of the manifest, and of the index where all platforms have them.
-    pub annotations: BTreeMap<String, String>,
-    /// Annotations of the manifest alone.
-    pub manifest_annotations: BTreeMap<String, String>,
-    /// Annotations of the manifest's entry in the index.
-    pub descriptor_annotations: BTreeMap<String, String>,
-    /// `StopSignal`.
-    pub stop_signal: Option<String>,
-    /// `Healthcheck`, Docker's extension of the configuration.
-    pub healthcheck: Option<Healthcheck>,
-}
-
-/// Docker's `Healthcheck`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Healthcheck {
-    /// `Test`: `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", …]`.
-    pub test: Vec<String>,
-    /// `Interval`.
-    pub interval: Option<Duration>,
-    /// `Timeout`.
-    pub timeout: Option<Duration>,
-    /// `StartPeriod`.
-    pub start_period: Option<Duration>,
-    /// `StartInterval`.
-    pub start_interval: Option<Duration>,
-    /// `Retries`.
-    pub retries: Option<u32>,
 }
 
 /// A file, a folder or a pattern of files that goes into the image.
@@ -362,17 +292,6 @@ impl std::fmt::Display for Compression {
     }
 }
 
-/// What happens to the other platforms when one fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// They go on, and every failure is reported.
-    #[default]
-    KeepGoing,
-    /// They are stopped.
-    FailFast,
-}
-
 /// Whether an image may lack platforms that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -397,73 +316,4 @@ pub struct Machine {
     pub debian: DebianSettings,
     /// What is special about registries, by registry or by the beginning of a repository's name.
     pub registries: BTreeMap<String, RegistrySettings>,
-}
-
-/// What is special about a registry.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct RegistrySettings {
-    /// Where its images are looked for first, `host[:port][/path]` each.
-    pub mirrors: Vec<String>,
-    /// Where it really is, `host[:port][/path]`, for reading and writing.
-    pub rewrite: Option<String>,
-    /// True if it has no TLS, false if it has; `None` for TLS, except on loopback, where it is tried.
-    pub plain_http: Option<bool>,
-    /// A PEM file with certificates that it is trusted by, beside the system's. Absolute.
-    pub ca: Option<PathBuf>,
-    /// A PEM file with the certificate that tells it who we are. Absolute; only with its key.
-    pub client_cert: Option<PathBuf>,
-    /// A PEM file with the key of this certificate. Absolute.
-    pub client_key: Option<PathBuf>,
-    /// The most bytes of a blob that one request may carry to it.
-    pub chunk_size: Option<u64>,
-}
-
-/// How zig is found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ZigSettings {
-    /// A zig program that is to be used. Absolute, or a name on `PATH`.
-    pub path: Option<PathBuf>,
-    /// The ways to look for it, first to last; none twice.
-    pub ways: Vec<ZigWay>,
-}
-
-/// A way to zig.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum ZigWay {
-    /// The configured path.
-    Configured,
-    /// `zig` on `PATH`, or `python3 -m ziglang`.
-    Installed,
-    /// What an earlier run has kept in the cache.
-    Cache,
-    /// The project's official archive.
-    Tarball,
-    /// The package `ziglang`, through the user's own uv or pip.
-    Package,
-}
-
-impl ZigWay {
-    /// Every way, in the order that is taken where nothing says otherwise.
-    pub const ALL: &'static [Self] =
-        &[Self::Configured, Self::Installed, Self::Cache, Self::Tarball, Self::Package];
-}
-
-/// Where Debian's packages come from. What is `None` or empty is left to the `debian` room: the host's own
-/// apt sources, then Debian's official mirrors.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct DebianSettings {
-    /// The URL of a mirror of the archive (`…/debian`).
-    pub mirror: Option<String>,
-    /// The URL of a mirror of the security archive (`…/debian-security`).
-    pub security_mirror: Option<String>,
-    /// The URL of an archive of snapshots, with `debian/<date>` and `debian-security/<date>` below it.
-    pub snapshot: Option<String>,
-    /// Files with further `OpenPGP` keys that may sign a release. Absolute.
-    pub keyrings: Vec<PathBuf>,
 }

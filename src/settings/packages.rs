@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::error::{Error, Problem};
 use super::flags::Flags;
-use super::origin::Origin;
 use super::platforms::known_platform;
 use super::resolve::Sources;
 use super::{BaseSource, values};
 use crate::config::Text;
-use crate::platform::Platform;
+use crate::origin::Origin;
+use crate::target::platform::Platform;
 
 /// The option that adds a package.
 pub(super) const OPTION: &str = "--debian-package";

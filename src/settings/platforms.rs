@@ -1,10 +1,10 @@
 //! From what people write to platforms that xbuild builds, with a suggestion where that fails.
 
-use crate::catalog::{self, Target};
-use crate::platform::Platform;
+use crate::target::catalog::{self, Target};
+use crate::target::platform::Platform;
 
 use super::error::Problem;
-use super::nearest::nearest;
+use crate::text::nearest;
 
 /// The names of all platforms, sorted.
 pub(super) fn known_names() -> Vec<String> {

@@ -7,8 +7,9 @@ use crate::oci::Reference;
 use crate::sys::env::Environment;
 
 use super::error::{Error, Problem};
-use super::origin::Origin;
-use super::{RegistrySettings, values};
+use super::values;
+use crate::origin::Origin;
+use crate::registry::RegistrySettings;
 
 /// The settings by registry, or by the beginning of a repository's name.
 pub(super) fn registries(
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
     use crate::config::parse_user;
     use crate::error::Explain;
-    use crate::settings::origin::Source;
+    use crate::origin::Source;
 
     fn resolved(text: &str, variables: &[(&str, &str)]) -> Result<BTreeMap<String, RegistrySettings>, Error> {
         let path = PathBuf::from("/home/me/.config/xbuild/config.toml");

@@ -4,22 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::catalog::{self, Libc, Target};
 use crate::config::{Document, PlatformTable, Project, ProjectFile, Text, UserFile};
-use crate::platform::Platform;
 use crate::sys::env::Environment;
+use crate::target::catalog::{self, Libc, Target};
+use crate::target::platform::Platform;
 
 use super::annotation::Annotations;
 use super::destinations::{check_outputs, sorted};
 use super::error::{Error, Problem};
 use super::flags::Flags;
-use super::origin::{Origin, Sourced};
 use super::platforms::{known_platform, triple};
 use super::{
-    BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSettings, DebianSources,
-    LockSettings, Machine, PlatformSettings, Settings, ToolchainChoice, ZigSettings, ZigWay, check, image,
-    packages, registries, values,
+    BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSources, LockSettings, Machine,
+    PlatformSettings, Settings, check, image, packages, registries, values,
 };
+use crate::origin::{Origin, Sourced};
+use crate::packages::debian::DebianSettings;
+use crate::toolchain::ToolchainChoice;
+use crate::toolchain::zig::{ZigSettings, ZigWay};
 
 /// What surrounds the process.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Document, Project, UserFile, parse_project, parse_user};
 use crate::error::{ExitCode, Explain};
+use crate::origin::{Origin, Source, Sourced};
 use crate::sys::env::Environment;
-use origin::Source;
+use crate::toolchain::zig::ZigWay;
 
 /// The sources of one resolution; `Default` is a project without any configuration.
 #[derive(Default)]

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::Problem;
-use super::{BaseSource, Compression, Owner, ToolchainChoice};
+use super::{BaseSource, Compression, Owner};
 use crate::layout::Selector;
+use crate::toolchain::ToolchainChoice;
 
 pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what, given: given.to_owned(), remedy }
@@ -53,7 +54,7 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
             image(text)
         }
         // A word alone is more likely a slip than an image of Docker's own, though it is one.
-        None if !text.contains('/') => match super::nearest::nearest(text, &["scratch"]) {
+        None if !text.contains('/') => match crate::text::nearest(text, &["scratch"]) {
             Some(_) => Err(form(WHAT, text, "did you mean `scratch`?")),
             None => registry_base(text),
         },
@@ -102,7 +103,7 @@ pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
         Some(format!("{}-{}-{}T{}:{}:{}Z", day.0, day.1, day.2, time.0, time.1, time.2))
     };
     let full = match text.len() {
-        _ if crate::debian::is_snapshot_date(text) => spread().unwrap_or_default(),
+        _ if crate::packages::debian::is_snapshot_date(text) => spread().unwrap_or_default(),
         10 => format!("{text}T00:00:00Z"),
         _ => text.to_owned(),
     };

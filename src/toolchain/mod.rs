@@ -5,6 +5,35 @@
 //! the system and nothing needs root. Deliberately absent: clang with a sysroot, which has its own room to
 //! come beside these two.
 
+pub mod driver;
 pub mod objcopy;
 pub mod rust;
 pub mod zig;
+
+use serde::Serialize;
+
+/// What compiles and links.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToolchainChoice {
+    /// rust-lld for static programs without C code, the linker that cargo's own configuration names for the
+    /// triple where there is one, otherwise zig.
+    #[default]
+    Auto,
+    /// zig, whatever cargo's configuration says.
+    Zig,
+    /// Only what cargo's own configuration and environment set up.
+    Cargo,
+}

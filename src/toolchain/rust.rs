@@ -5,6 +5,8 @@
 //! lacks a target, `rustup target add` adds it; where the channel does not carry the target, the standard
 //! library is built from its source, and that is said aloud; without rustup the error names what to install.
 
+pub(crate) mod flags;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -12,14 +14,14 @@ use std::sync::LazyLock;
 use semver::Version;
 use serde::Deserialize;
 
-use crate::catalog::{self, Target};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::platform::Platform;
-use crate::report::{Event, Level, Reporter};
+use crate::event::{Event, Level, Reporter};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
 use crate::sys::{fs, store, usage};
+use crate::target::catalog::{self, Target};
+use crate::target::platform::Platform;
 use crate::toolchain::objcopy::Objcopy;
 
 /// `toolchains/rust.toml`.

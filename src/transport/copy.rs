@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::{Blob, Item, Location, Opener, Referrer, Selector, Source, TransportError};
 use crate::engine::{self, Engine, Loadable};
+use crate::event::Reporter;
 use crate::layout::{LayoutWriter, Untagged};
 use crate::oci::{Descriptor, Encoded, Reference, annotation};
 use crate::output::OutputError;
 use crate::output::archive::{self, Archive, Flavour};
-use crate::platform::Platform;
-use crate::report::Reporter;
 use crate::sys::fs;
 use crate::sys::staging::Staging;
+use crate::target::platform::Platform;
 
 /// An image that goes somewhere: documents and blobs of one source, or of several with an index of our own.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use super::members::{Members, Unpacked};
 use crate::archive::Packing;
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
+use crate::target::platform::Platform;
 
 const MANIFEST: &str = "manifest.json";
 /// What is unpacked of layers that are compressed as no image's are, in bytes of all of them.

@@ -8,11 +8,11 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::layout::{LayoutError, ReadError, Selector};
 use crate::oci::Digest;
 use crate::output::OutputError;
-use crate::platform::Platform;
 use crate::registry::RegistryError;
-use crate::report::style::listed as list;
 use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancelled;
+use crate::target::platform::Platform;
+use crate::text::listed as list;
 
 /// Why an image could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use super::tests::{fails, open, read_all, with_opener, write};
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, TempDir};
+use crate::target::platform::Platform;
 use crate::verify;
 
 /// A layout that is written by hand.

@@ -10,9 +10,9 @@ use super::{Referrer, Source, TransportError};
 use crate::archive::{self, Kind, Packing};
 use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, annotation, total_size};
-use crate::platform::Platform;
 use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
+use crate::target::platform::Platform;
 
 /// Of an added layer no more files than this are listed.
 const MOST_FILES: usize = 1000;

@@ -11,7 +11,7 @@ use super::TransportError;
 use crate::error::{ExitCode, Explain};
 use crate::layout::Selector;
 use crate::oci::Digest;
-use crate::registry::{ImageName, InvalidName};
+use crate::oci::name::{ImageName, InvalidName};
 
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

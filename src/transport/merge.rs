@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Image, Source, TransportError};
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
+use crate::target::platform::Platform;
 
 /// What to annotate beside what the sources say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

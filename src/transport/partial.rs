@@ -9,7 +9,7 @@ use super::TransportError;
 use super::source::{Source, entries_of};
 use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// What is left of an image.
 #[derive(Debug)]

@@ -8,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::{Blob, Image, Item, Opener, Source, TransportError};
+use crate::event::{Event, Level, Reporter};
 use crate::layout::LayoutError;
+use crate::oci::name::{ImageName, RepositoryName, Wanted};
 use crate::oci::{Descriptor, Digest, Encoded, take_field};
 use crate::output::push::{self, Push};
-use crate::registry::{Access, ImageName, RegistryError, RepositoryName, Wanted};
-use crate::report::{Event, Level, Reporter};
+use crate::registry::{Access, RegistryError};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 

@@ -11,11 +11,12 @@ use super::{Blob, TransportError, partial};
 use crate::layout::ReadError;
 use crate::layout::choose::{self, Choice, Selector};
 use crate::layout::entry::{MOST_NESTED, Platforms, is_document};
+use crate::oci::name::Wanted;
 use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
-use crate::platform::Platform;
-use crate::registry::{Repository, Wanted};
+use crate::registry::Repository;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
+use crate::target::platform::Platform;
 
 /// No image has as many manifests.
 const MOST_MANIFESTS: usize = 4096;

@@ -97,7 +97,7 @@ pub(super) fn open(text: &str) -> Result<Source, TransportError> {
 
 pub(super) fn write(image: &Image<'_>, to: &str) -> Result<(), TransportError> {
     let location = Location::parse_destination(to)?;
-    with_opener(|opener| opener.write(image, &location, &crate::report::Silent))
+    with_opener(|opener| opener.write(image, &location, &crate::event::Silent))
 }
 
 /// Reads all that an image has; the count of documents and of blobs.
@@ -529,7 +529,7 @@ fn a_copy_shares_nothing_and_follows_no_link_out_of_a_layout() {
             let from = format!("oci:{}", sample.layout().display());
             let source = opener.open(&Location::parse(&from, &Path::exists)?)?;
             let to = Location::parse_destination(&format!("oci:{}", target.display()))?;
-            opener.write(&Image::whole(&source), &to, &crate::report::Silent)
+            opener.write(&Image::whole(&source), &to, &crate::event::Silent)
         })
     };
     copy().unwrap();

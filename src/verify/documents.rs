@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use crate::oci::{Descriptor, Digest, media_type};
-use crate::platform::Platform;
+use crate::target::platform::Platform;
 
 /// What an index leads to.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -31,11 +31,11 @@ use crate::layout::entry::MOST_NESTED;
 use crate::layout::{Layout, reach};
 use crate::linkcheck::{self, Execution, Origin, Severity};
 use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type, total_size};
-use crate::platform::Platform;
 use crate::rootfs::{Change, Kind, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::sys::threads::{self, Task};
+use crate::target::platform::Platform;
 use crate::transport::{Source, TransportError};
 
 /// No image has as many manifests.

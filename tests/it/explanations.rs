@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xbuild::compile::explain::{Cause, causes};
 use xbuild::error::ExitCode;
+use xbuild::payload::cargo::explain::{Cause, causes};
 
 use crate::support::command::{Run, tool};
 use crate::support::project::Project;

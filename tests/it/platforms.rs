@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xbuild::catalog::Target;
 use xbuild::elf::{Elf, Object, verify};
 use xbuild::error::ExitCode;
+use xbuild::target::catalog::Target;
 
 use crate::support::base::{self, Layer};
 use crate::support::command::{Finished, tool, xbuild};

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use xbuild::error::{ExitCode, Explain};
-use xbuild::registry::{Access, Client, Config, ImageName, Patience};
-use xbuild::settings::RegistrySettings;
+use xbuild::oci::name::ImageName;
+use xbuild::registry::RegistrySettings;
+use xbuild::registry::{Access, Client, Config, Patience};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::download;
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xbuild::error::{ExitCode, Explain};
+use xbuild::oci::name::{ImageName, Wanted};
 use xbuild::oci::{Descriptor, Digest, Encoded};
-use xbuild::registry::{
-    Access, Client, Config, ImageName, Patience, Pushed, RegistryError, Repository, Wanted,
-};
-use xbuild::settings::RegistrySettings;
+use xbuild::registry::RegistrySettings;
+use xbuild::registry::{Access, Client, Config, Patience, Pushed, RegistryError, Repository};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::env::Environment;
 

@@ -12,11 +12,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use serde_json::{Value, json};
 use xbuild::error::{ExitCode, Explain};
+use xbuild::event::Silent;
+use xbuild::oci::name::{ImageName, Wanted};
 use xbuild::oci::{Descriptor, Digest, Encoded};
 use xbuild::output::push::Push;
-use xbuild::registry::{Access, Client, Config, ImageName, Patience, RegistryError, Repository, Wanted};
-use xbuild::report::Silent;
-use xbuild::settings::RegistrySettings;
+use xbuild::registry::RegistrySettings;
+use xbuild::registry::{Access, Client, Config, Patience, RegistryError, Repository};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::env::Environment;
 

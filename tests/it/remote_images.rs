@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xbuild::error::ExitCode;
 use xbuild::oci::Digest;
-use xbuild::registry::{Access, Client, Config, ImageName};
+use xbuild::oci::name::ImageName;
+use xbuild::registry::{Access, Client, Config};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::env::Environment;
 

@@ -30,7 +30,7 @@ use self::isa::Machine;
 use self::step::{Flow, State, Test};
 use super::parse::Parsed;
 use super::strings;
-use crate::catalog::Endianness;
+use crate::target::catalog::Endianness;
 
 /// Of more calls it is not looked who calls whom, and nothing is said.
 const MOST_CALLS: usize = 4 << 20;

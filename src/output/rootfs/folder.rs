@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::tree::{Meta, Node, Tree};
 use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
-use crate::platform::Platform;
 use crate::sys::below;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, LockError, PermissionsExt};
 use crate::sys::staging::Staging;
+use crate::target::platform::Platform;
 
 /// Writes the files of some images. Returns the paths that were left out, for they are no files: devices and pipes.
 pub fn write_folder(

@@ -20,10 +20,10 @@ pub use stream::write_tar;
 use crate::archive::{self, Packing};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::{Descriptor, Digest};
-use crate::platform::Platform;
 use crate::rootfs::{Guard, Guarded, Limits, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
+use crate::target::platform::Platform;
 use tree::{Change, Inode, Node, Tree};
 
 /// A platform's image.

@@ -8,8 +8,8 @@ use super::tree::{Meta, Node, Tree};
 use super::{Image, RootfsError, contents, is_written, prefix, tree_of};
 use crate::archive::Time;
 use crate::layer::tar::{Head, head};
-use crate::platform::Platform;
 use crate::sys::cancel::Cancel;
+use crate::target::platform::Platform;
 
 /// Writes the files of some images: folders, then links and devices, then files in the order of the layers.
 pub fn write_tar(

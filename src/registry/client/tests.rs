@@ -7,8 +7,8 @@ mod led;
 
 use super::*;
 use crate::error::{ExitCode, Explain};
+use crate::oci::name::Wanted;
 use crate::oci::{Descriptor, Digest};
-use crate::registry::Wanted;
 use crate::registry::answer::words;
 use crate::sys::clock;
 use crate::sys::loopback::{Reply, Server};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::Silent;
+use crate::event::Silent;
 
 const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
     commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\ncommit-date: 2026-04-14\n\

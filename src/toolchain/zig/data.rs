@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use semver::Version;
 use serde::Deserialize;
 
-use crate::catalog;
 use crate::oci::Digest;
+use crate::target::catalog;
 
 /// What is known of zig.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

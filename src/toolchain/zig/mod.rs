@@ -8,6 +8,7 @@
 pub mod data;
 mod files;
 mod library;
+mod options;
 mod package;
 mod tarball;
 #[cfg(test)]
@@ -21,15 +22,16 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use crate::error::{ExitCode, Explain, io_hint};
+use crate::event::{Event, Level, Reporter};
 use crate::oci::Digest;
-use crate::report::{Event, Level, Reporter};
-use crate::settings::{ZigSettings, ZigWay};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
 use crate::sys::{fs, store, usage};
 use data::ZigData;
+
+pub use options::{ZigSettings, ZigWay};
 
 /// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
 const MARKER: &str = ".complete";
@@ -375,7 +377,7 @@ pub fn provide(
             // A path that somebody has configured and that does not work is a fault; the others are not.
             let fault = way == ZigWay::Configured && !matches!(reason, WayError::NotConfigured)
                 || matches!(reason, WayError::Altered { .. } | WayError::Foreign { .. })
-                || matches!(reason, WayError::Io(error) if store::CacheFault::of(error).is_some());
+                || matches!(reason, WayError::Io(error) if crate::error::CacheFault::of(error).is_some());
             reporter.report(Event::Note {
                 level: if fault { Level::Warning } else { Level::Detail },
                 platform: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::data::{Package, ZigData};
 use super::{MARKER, WayError, Work, lookup, unpack};
-use crate::report::{Event, Reporter};
+use crate::event::{Event, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::hash::sha256_until;

@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::data::{Tarball, ZigData};
 use super::{MARKER, WayError, Work, unpack};
-use crate::report::{Event, Reporter};
+use crate::event::{Event, Reporter};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download};
 use crate::sys::fs;

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::config::parse_user;
-use crate::report::Silent;
-use crate::settings::origin::Source;
+use crate::event::Silent;
+use crate::origin::Source;
 use crate::sys::fs::PermissionsExt;
 use crate::sys::loopback::{Reply, Server};
 

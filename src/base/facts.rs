@@ -1,0 +1,46 @@
+//! What is known of a base before its layers are needed.
+
+use serde::Serialize;
+
+use crate::event::ReleaseFacts;
+use crate::packages::debian::Package;
+
+/// A base image before its layers are needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BaseFacts {
+    /// Its name, as the annotation `org.opencontainers.image.base.name` has it.
+    pub name: String,
+    /// Its identity: the manifest's digest, or that of the package list that it is assembled from.
+    pub digest: Option<String>,
+    /// What it is made of, in a few words.
+    pub content: String,
+    /// The newest glibc version that its `libc.so.6` provides, as (2, minor).
+    pub glibc: Option<(u32, u32)>,
+    /// Debian's packages that were asked for beside what it has, and those that they need, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<AddedPackage>,
+    /// The releases of Debian that its packages were chosen from; none for what is pinned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<ReleaseFacts>,
+}
+
+/// A Debian package that goes into the image beside those of the base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AddedPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Why it is added.
+    pub why: String,
+}
+
+impl AddedPackage {
+    /// What is told of a package.
+    #[must_use]
+    pub fn of(package: &Package) -> Self {
+        Self { name: package.name.clone(), version: package.version.clone(), why: package.why.clone() }
+    }
+}

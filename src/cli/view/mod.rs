@@ -1,0 +1,225 @@
+//! Which view there is, and where it writes.
+
+mod human;
+mod json;
+#[cfg(test)]
+mod recorded;
+mod style;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use indicatif::ProgressDrawTarget;
+
+use crate::cli::arguments::{Color, Progress, ViewOptions};
+use crate::cli::{CliError, render};
+use human::{Plain, Terminal, Verbosity};
+use json::Json;
+
+use crate::error::Explain;
+use crate::event::{Event, Level, Reporter};
+use crate::sys::cancel::Tell;
+use crate::sys::env::{self, Environment};
+
+/// What receives events, and how.
+enum Kind {
+    Plain(Arc<Plain>),
+    Terminal(Arc<Terminal>),
+    Json(Arc<Json>),
+}
+
+/// The view of one run.
+pub(super) struct View {
+    kind: Kind,
+    color: bool,
+}
+
+impl View {
+    /// The view that options and environment ask for.
+    pub(super) fn new(options: &ViewOptions, environment: &Environment) -> Result<Self, CliError> {
+        let terminal = std::io::stderr().is_terminal();
+        let progress = progress(options, environment, terminal)?;
+        let color = color(options.color, environment, terminal);
+        let details = options.verbose > 0;
+        let verbosity = if details { Verbosity::Details } else { Verbosity::Normal };
+        let stderr = || Box::new(std::io::stderr());
+        let kind = match progress {
+            Progress::Tty => {
+                let target = ProgressDrawTarget::stderr();
+                Kind::Terminal(Arc::new(Terminal::new(target, stderr(), color, details, shown_reference)))
+            }
+            Progress::Plain | Progress::Auto => {
+                Kind::Plain(Arc::new(Plain::new(stderr(), color, verbosity, shown_reference)))
+            }
+            Progress::Json => Kind::Json(Arc::new(Json::new(stderr()))),
+            Progress::Quiet => {
+                Kind::Plain(Arc::new(Plain::new(stderr(), color, Verbosity::Quiet, shown_reference)))
+            }
+        };
+        Ok(Self { kind, color })
+    }
+
+    /// A view for failures that happen before there is one.
+    pub(super) fn fallback() -> Self {
+        let stderr = Box::new(std::io::stderr());
+        Self {
+            kind: Kind::Plain(Arc::new(Plain::new(stderr, false, Verbosity::Normal, shown_reference))),
+            color: false,
+        }
+    }
+
+    /// Where events go.
+    pub(super) fn reporter(&self) -> &dyn Reporter {
+        match &self.kind {
+            Kind::Plain(view) => &**view,
+            Kind::Terminal(view) => &**view,
+            Kind::Json(view) => &**view,
+        }
+    }
+
+    /// What tells of long waits, for whatever waits and has nobody to report to.
+    pub(super) fn tell(&self) -> Tell {
+        let reporter: Arc<dyn Reporter> = match &self.kind {
+            Kind::Plain(view) => Arc::clone(view) as _,
+            Kind::Terminal(view) => Arc::clone(view) as _,
+            Kind::Json(view) => Arc::clone(view) as _,
+        };
+        Arc::new(move |text| reporter.report(Event::Note { level: Level::Info, platform: None, text }))
+    }
+
+    /// True if compiler messages should come with colours.
+    pub(super) fn color(&self) -> bool {
+        self.color && !matches!(self.kind, Kind::Json(_))
+    }
+
+    /// Ends the view.
+    pub(super) fn finish(&self) {
+        if let Kind::Terminal(view) = &self.kind {
+            view.finish();
+        }
+    }
+
+    /// Ends the view with the failure of the whole run.
+    pub(super) fn fail(&self, error: &(dyn Explain + 'static)) {
+        self.finish();
+        match &self.kind {
+            Kind::Plain(view) => view.print(&render::error(error, self.color)),
+            Kind::Terminal(view) => view.print(&render::error(error, self.color)),
+            Kind::Json(view) => view.report(Event::failed(None, error)),
+        }
+    }
+}
+
+/// `--progress`, `-q`, `XBUILD_PROGRESS`, and what `auto` comes to.
+fn progress(options: &ViewOptions, environment: &Environment, terminal: bool) -> Result<Progress, CliError> {
+    let given = match (options.progress, options.quiet, environment.var("XBUILD_PROGRESS")) {
+        (Some(progress), ..) => progress,
+        (None, true, _) => Progress::Quiet,
+        (None, false, Some(text)) => {
+            Progress::from_str(text, true).map_err(|_| CliError::Progress { given: text.to_owned() })?
+        }
+        (None, false, None) => Progress::Auto,
+    };
+    let live = terminal && environment.var("CI").is_none() && environment.var("TERM") != Some("dumb");
+    Ok(match given {
+        Progress::Auto if live => Progress::Tty,
+        Progress::Auto => Progress::Plain,
+        other => other,
+    })
+}
+
+/// Whether there are colours: what the option says, then `NO_COLOR` and `CLICOLOR_FORCE` (no-color.org,
+/// bixense.com/clicolors), then cargo's own variable, then whether anyone would see them.
+fn color(option: Option<Color>, environment: &Environment, terminal: bool) -> bool {
+    match option {
+        Some(Color::Always) => return true,
+        Some(Color::Never) => return false,
+        Some(Color::Auto) | None => (),
+    }
+    if environment.var("NO_COLOR").is_some() {
+        return false;
+    }
+    if environment.var("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    match environment.var("CARGO_TERM_COLOR") {
+        Some("always") => true,
+        Some("never") => false,
+        _ => terminal && environment.var("TERM") != Some("dumb") && environment.var("CLICOLOR") != Some("0"),
+    }
+}
+
+/// Standard output, for an archive if `streamed`: people don't want that on a terminal.
+pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
+    let stdout = std::io::stdout();
+    if streamed && stdout.is_terminal() {
+        return Err(CliError::Terminal);
+    }
+    Ok(Box::new(stdout))
+}
+
+/// A path is shown as it is reached from here; a name is a name.
+pub(super) fn shown_reference(reference: &str) -> String {
+    env::current_dir()
+        .ok()
+        .and_then(|folder| {
+            Path::new(reference).strip_prefix(folder).ok().map(|path| path.display().to_string())
+        })
+        .unwrap_or_else(|| reference.to_owned())
+}
+
+/// Writes a result to standard output. A reader that has gone away has seen enough.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for what may be no text.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Stdout(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().copied().collect()
+    }
+
+    #[test]
+    fn colours_follow_the_conventions_in_their_order() {
+        let with =
+            |option, variables: &[(&str, &str)], terminal| color(option, &environment(variables), terminal);
+        assert!(with(None, &[], true) && !with(None, &[], false));
+        assert!(!with(None, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true));
+        assert!(with(None, &[("CLICOLOR_FORCE", "1")], false));
+        assert!(!with(None, &[("CLICOLOR_FORCE", "0")], false));
+        assert!(with(None, &[("CARGO_TERM_COLOR", "always")], false));
+        assert!(!with(None, &[("CLICOLOR", "0")], true));
+        assert!(!with(None, &[("TERM", "dumb")], true));
+        assert!(with(Some(Color::Always), &[("NO_COLOR", "1")], false));
+        assert!(!with(Some(Color::Never), &[("CLICOLOR_FORCE", "1")], true));
+    }
+
+    #[test]
+    fn auto_is_live_only_where_someone_watches() {
+        let with = |options: &ViewOptions, variables: &[(&str, &str)], terminal| {
+            progress(options, &environment(variables), terminal).unwrap()
+        };
+        let auto = ViewOptions::default();
+        assert_eq!(with(&auto, &[], true), Progress::Tty);
+        assert_eq!(with(&auto, &[], false), Progress::Plain);
+        assert_eq!(with(&auto, &[("CI", "true")], true), Progress::Plain);
+        assert_eq!(with(&auto, &[("TERM", "dumb")], true), Progress::Plain);
+        assert_eq!(with(&auto, &[("XBUILD_PROGRESS", "JSON")], true), Progress::Json);
+        let quiet = ViewOptions { quiet: true, ..ViewOptions::default() };
+        assert_eq!(with(&quiet, &[("XBUILD_PROGRESS", "json")], true), Progress::Quiet);
+        assert!(progress(&auto, &environment(&[("XBUILD_PROGRESS", "loud")]), true).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! What a failure does.
+
+use serde::Serialize;
+
+/// What happens to the other platforms when one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They go on, and every failure is reported.
+    #[default]
+    KeepGoing,
+    /// They are stopped.
+    FailFast,
+}

@@ -1,0 +1,137 @@
+//! Packages on a root filesystem that is Debian already: chosen for what is installed there, and laid out as one layer
+//! on it.
+//!
+//! What is installed stays as it is. A package that wants a newer version of one that is there is refused, since a base
+//! is upgraded by taking a newer base, and never in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::archive::Archive;
+use super::base::{add_certificates, add_metadata, file, lay, paragraph, sums, unrun_of};
+use super::choose::{Answer, BaseSet, ResolvedBase, question, recall, remember};
+use super::database::Database;
+use super::error::Error;
+use super::fetch::Access;
+use super::places::Places;
+use super::recipe::Recipe;
+use super::resolve::{self, resolve};
+use super::scripts::Unrun;
+use super::tree::{Tree, TreeError};
+use crate::event::Reporter;
+use crate::layer::Entry;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+
+/// Raised when the same packages on the same base come to be laid out otherwise.
+pub const LAYOUT: u32 = 1;
+
+/// What is to be added to what.
+#[derive(Clone, Copy, Debug)]
+pub struct AdditionsRequest<'a> {
+    /// Debian's name of the architecture.
+    pub architecture: &'a str,
+    /// The packages that are asked for.
+    pub packages: &'a [String],
+    /// What is installed.
+    pub database: &'a Database,
+}
+
+/// The files of added packages.
+#[derive(Clone, Debug)]
+pub struct Additions {
+    /// Everything that they bring, sorted by path. Paths are those of the packages: where the base has a link to a
+    /// folder on the way, they are still to be moved behind it.
+    pub entries: Vec<Entry>,
+    /// The packages whose scripts would have done something.
+    pub unrun: Vec<Unrun>,
+}
+
+impl Archive {
+    /// Chooses packages to add, with what they need and the root lacks. No package is downloaded for it.
+    pub fn resolve_additions(
+        &self,
+        request: &AdditionsRequest<'_>,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<BaseSet, Error> {
+        let AdditionsRequest { architecture, packages, database } = *request;
+        let access = Access { cache: self.cache(), client, cancel, reporter };
+        let indexes = self.indexes(architecture, reporter)?;
+        let extra: BTreeSet<&String> = packages.iter().collect();
+        let question = question(&indexes, architecture, &extra, Some(&database.identity()));
+        let kept = access.folder("resolved")?.join(question);
+        if let Some(known) = recall(&kept)? {
+            return Ok(self.set(architecture, known));
+        }
+        let answer = self.with_universe(&indexes, architecture, access, |universe| {
+            let asked = self.asked_for(universe, architecture, &extra)?;
+            // Where there is a dpkg, its database must not have broken dependencies. Elsewhere what only a package's
+            // scripts need is left out, as in a base of ours.
+            let recipe = Recipe::get().packages.iter().filter(|_| database.status.is_none());
+            let without = recipe
+                .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
+                .collect();
+            let (packages, installed) = (asked.as_slice(), database.installed.as_slice());
+            let chosen =
+                resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)?;
+            let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();
+            packages.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(Answer { packages, lacking: BTreeMap::new() })
+        })?;
+        remember(&kept, &answer)?;
+        Ok(self.set(architecture, answer))
+    }
+}
+
+/// Downloads packages and lays them out, with what dpkg and scanners read of them.
+pub fn assemble_additions(
+    resolved: &ResolvedBase,
+    database: &Database,
+    places: &Places,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Additions, Error> {
+    let access = Access { cache, client, cancel, reporter };
+    let architecture = &resolved.architecture;
+    let own = |source| Error::Tree { architecture: architecture.clone(), source };
+    let mut tree = Tree::plain();
+    let controls = lay(resolved, places, &access, &mut tree)?;
+    add_certificates(&mut tree, architecture)?;
+    if database.status.is_some() {
+        let mut paragraphs = BTreeMap::new();
+        for (package, unpacked) in &controls {
+            let several = unpacked.control.lines().any(|line| line == "Multi-Arch: same");
+            let stem = if several && database.qualified {
+                format!("var/lib/dpkg/info/{}:{architecture}", package.name)
+            } else {
+                format!("var/lib/dpkg/info/{}", package.name)
+            };
+            let list = tree.paths_of(&package.name);
+            let list = list.iter().fold("/.\n".to_owned(), |text, path| format!("{text}/{path}\n"));
+            let conffiles =
+                unpacked.conffiles.iter().fold(String::new(), |text, path| format!("{text}/{path}\n"));
+            let texts =
+                [("list", list), ("md5sums", sums(&tree, package, unpacked)), ("conffiles", conffiles)];
+            paragraphs.insert(package.name.as_str(), paragraph(unpacked));
+            for (suffix, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+                add_file(&mut tree, &format!("{stem}.{suffix}"), text).map_err(own)?;
+            }
+        }
+        if let Some(status) = database.with(&paragraphs) {
+            add_file(&mut tree, "var/lib/dpkg/status", status).map_err(own)?;
+        }
+    } else {
+        for (package, unpacked) in &controls {
+            add_metadata(&mut tree, package, unpacked).map_err(own)?;
+        }
+    }
+    Ok(Additions { unrun: unrun_of(&controls), entries: tree.into_entries() })
+}
+
+fn add_file(tree: &mut Tree, path: &str, text: String) -> Result<(), TreeError> {
+    tree.add_own(file(path, text.into_bytes().into()))
+}

@@ -1,0 +1,309 @@
+//! Laying out a base image: packages are fetched, unpacked and laid on each other, and what is missing is added.
+//!
+//! It is made as distroless images are made: a program's libraries, certificates, time zones and users, and nothing
+//! that runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`; a package of the
+//! base whose scripts the recipe does not account for is refused. Of a package that somebody asks for it is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use debversion::Version;
+use md5::{Digest as _, Md5};
+
+use super::certificates::{self, CertificateFile};
+use super::choose::{Package, ResolvedBase};
+use super::error::Error;
+use super::fetch::{Access, PackageFault, Wanted};
+use super::places::Places;
+use super::recipe::{Recipe, RecipeDirectory, RecipeFile, RecipeSymlink};
+use super::relation::parse_groups;
+use super::scripts::{Unrun, unrun};
+use super::tree::{Owner, Tree, TreeError};
+use super::unpack::{UnpackError, Unpacked, unpack};
+use crate::event::Reporter;
+use crate::layer::{Content, Entry, EntryKind};
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+
+/// A base's root filesystem.
+#[derive(Clone, Debug)]
+pub struct AssembledBase {
+    /// Everything in it, sorted by path; of several names of a file the first is the file.
+    pub entries: Vec<Entry>,
+    /// The fields of `/etc/os-release`.
+    pub os_release: BTreeMap<String, String>,
+    /// What the image's configuration should have as its environment: `NAME=value`.
+    pub environment: Vec<String>,
+    /// The packages that were asked for and whose scripts would have done something.
+    pub unrun: Vec<Unrun>,
+}
+
+/// Downloads the packages of a base from `places` into `cache` and lays out its root filesystem.
+///
+/// The same [`ResolvedBase::identity`] always gives the same entries: keep the layer under it, and this needs to be
+/// called once.
+pub fn assemble_base(
+    resolved: &ResolvedBase,
+    places: &Places,
+    cache: &Path,
+    client: &Client,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<AssembledBase, Error> {
+    let access = Access { cache, client, cancel, reporter };
+    let architecture = || resolved.architecture.clone();
+    let mut tree = Tree::merged();
+    let controls = lay(resolved, places, &access, &mut tree)?;
+    add_certificates(&mut tree, &resolved.architecture)?;
+    let own = |source| Error::Tree { architecture: architecture(), source };
+    add_recipe(&mut tree).map_err(own)?;
+    for (package, unpacked) in &controls {
+        add_metadata(&mut tree, package, unpacked).map_err(own)?;
+    }
+    let unrun = unrun_of(&controls);
+    let os_release =
+        tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
+    Ok(AssembledBase {
+        entries: tree.into_entries(),
+        os_release,
+        environment: Recipe::get().environment.clone(),
+        unrun,
+    })
+}
+
+/// Downloads packages, lays them into `tree` in their order, and gives what else is in them.
+pub(super) fn lay<'a>(
+    resolved: &'a ResolvedBase,
+    places: &Places,
+    access: &Access<'_>,
+    tree: &mut Tree,
+) -> Result<Vec<(&'a Package, Unpacked)>, Error> {
+    let wanted: Vec<Wanted> = resolved
+        .packages
+        .iter()
+        .map(|package| {
+            let (urls, mirrors) = places.urls(package);
+            let what = format!("{} {} ({})", package.name, package.version, resolved.architecture);
+            Wanted { what, urls, mirrors, sha256: package.sha256, size: package.size }
+        })
+        .collect();
+    let architecture = || resolved.architecture.clone();
+    let undelivered = |package: &Package, fault| {
+        let (architecture, package, version) =
+            (architecture(), package.name.clone(), package.version.clone());
+        match fault {
+            PackageFault::Download(source) => {
+                Error::PackageDownload { architecture, package, version, source: Box::new(source) }
+            }
+            PackageFault::Superseded { tried, last } => {
+                Error::Superseded { architecture, package, version, tried, source: Box::new(last) }
+            }
+            PackageFault::NoPlace => Error::NoPlace { architecture, package, version },
+        }
+    };
+    access.packages(&wanted).map_err(|(at, fault)| undelivered(&resolved.packages[at], fault))?;
+    let mut controls = Vec::new();
+    for (package, wanted) in resolved.packages.iter().zip(&wanted) {
+        let deb = access.package(wanted).map_err(|source| undelivered(package, source.into()))?;
+        let mut unpacked = unpack_package(package, &deb, access.cancel, &resolved.architecture)?;
+        drop_documentation(&mut unpacked.entries);
+        let entries = std::mem::take(&mut unpacked.entries);
+        tree.add(owner(package, &unpacked.replaces), entries)
+            .map_err(|source| Error::Tree { architecture: architecture(), source })?;
+        controls.push((package, unpacked));
+    }
+    Ok(controls)
+}
+
+/// The packages that were asked for and whose scripts would have done something.
+pub(super) fn unrun_of(controls: &[(&Package, Unpacked)]) -> Vec<Unrun> {
+    let accounted =
+        |package: &Package| Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
+    controls
+        .iter()
+        .filter(|(package, _)| package.added && !accounted(package))
+        .filter_map(|(package, unpacked)| {
+            unrun((&package.name, &package.version), unpacked.scripts.get("postinst")?)
+        })
+        .collect()
+}
+
+/// What the tree asks of a package. `Replaces` decides whose file stays, so it is read from the package itself, which its digest
+/// covers, and not from an index or a lock: the same packages give the same bytes, whoever has named them.
+fn owner(package: &Package, replaces: &str) -> Owner {
+    // What is no relation replaces nothing: the overlap, if there is one, is then reported.
+    let replaces = parse_groups(replaces).unwrap_or_default();
+    let version = Version::parse_lenient(&package.version).unwrap_or_else(|_| Version {
+        epoch: None,
+        upstream_version: package.version.clone(),
+        debian_revision: None,
+    });
+    Owner { name: package.name.clone(), version, replaces }
+}
+
+fn unpack_package(
+    package: &Package,
+    deb: &[u8],
+    cancel: &Cancel,
+    architecture: &str,
+) -> Result<Unpacked, Error> {
+    let identity = (package.name.as_str(), package.version.as_str());
+    let unpacked = unpack(deb, identity, package.installed_size, cancel).map_err(|source| match source {
+        UnpackError::Cancelled(cancelled) => Error::Cancelled(cancelled),
+        source => Error::Unpack {
+            architecture: architecture.to_owned(),
+            package: package.name.clone(),
+            version: package.version.clone(),
+            source: Box::new(source),
+        },
+    })?;
+    let accounted = Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
+    match unpacked.scripts.keys().next() {
+        Some(script) if !accounted && !package.added => Err(Error::Script {
+            architecture: architecture.to_owned(),
+            package: package.name.clone(),
+            script: (*script).to_owned(),
+        }),
+        _ => Ok(unpacked),
+    }
+}
+
+/// Leaves out what the recipe drops. A hard link whose file is left out becomes a file.
+fn drop_documentation(entries: &mut Vec<Entry>) {
+    let rules = &Recipe::get().documentation;
+    let kept = |entry: &Entry| {
+        let below = |folder: &String| {
+            entry.path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'))
+        };
+        if !rules.drop.iter().any(|folder| below(folder).is_some()) {
+            return true;
+        }
+        match below(&rules.copyright).map(|rest| rest.split_once('/')) {
+            Some(Some((_, "copyright"))) => true,
+            Some(None) => matches!(entry.kind, EntryKind::Symlink(_)),
+            _ => false,
+        }
+    };
+    let dropped: BTreeMap<String, Content> = entries
+        .iter()
+        .filter(|entry| !kept(entry))
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::File(content) => Some((entry.path.clone(), content.clone())),
+            _ => None,
+        })
+        .collect();
+    entries.retain(kept);
+    for entry in entries {
+        if let EntryKind::HardLink(target) = &entry.kind
+            && let Some(content) = dropped.get(target)
+        {
+            entry.kind = EntryKind::File(content.clone());
+        }
+    }
+}
+
+fn add_recipe(tree: &mut Tree) -> Result<(), TreeError> {
+    for directory in &Recipe::get().directories {
+        let RecipeDirectory { path, mode, uid, gid } = directory;
+        let (kind, path) = (EntryKind::Directory, path.clone());
+        tree.add_own(Entry { path, kind, mode: *mode, uid: *uid, gid: *gid })?;
+    }
+    for RecipeSymlink { path, to } in &Recipe::get().symlinks {
+        tree.add_own(own(path, EntryKind::Symlink(to.clone()), 0o777))?;
+    }
+    for RecipeFile { path, text } in &Recipe::get().files {
+        tree.add_own(file(path, text.as_bytes().into()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn own(path: &str, kind: EntryKind, mode: u32) -> Entry {
+    Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }
+}
+
+pub(super) fn file(path: &str, bytes: Arc<[u8]>) -> Entry {
+    own(path, EntryKind::File(Content::Bytes(bytes)), 0o644)
+}
+
+/// The bundle and links that ca-certificates' script would have made.
+pub(super) fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
+    const FOLDER: &str = "usr/share/ca-certificates";
+    let files: Vec<CertificateFile> = tree
+        .entries_below(FOLDER)
+        .filter(|entry| Path::new(&entry.path).extension().is_some_and(|extension| extension == "crt"))
+        .filter_map(|entry| {
+            let name = entry.path[FOLDER.len() + 1..].to_owned();
+            Some(CertificateFile { name, pem: tree.content(&entry.path)? })
+        })
+        .collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let store = certificates::store(files)
+        .map_err(|source| Error::Certificate { architecture: architecture.to_owned(), source })?;
+    let mut names = String::from("# Certificates of /usr/share/ca-certificates that are trusted.\n");
+    for name in &store.names {
+        names.push_str(name);
+        names.push('\n');
+    }
+    let links = store
+        .links
+        .into_iter()
+        .map(|(link, target)| own(&format!("etc/ssl/certs/{link}"), EntryKind::Symlink(target), 0o777));
+    let entries = [
+        file("etc/ca-certificates.conf", names.into_bytes().into()),
+        file("etc/ssl/certs/ca-certificates.crt", store.bundle.into()),
+    ];
+    for entry in entries.into_iter().chain(links) {
+        tree.add_own(entry)
+            .map_err(|source| Error::Tree { architecture: architecture.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+/// What scanners read where there is no dpkg: the package's control paragraph, and the digests of its files. They are of
+/// the files that are in the image, so that nothing is said of what was left out.
+pub(super) fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Result<(), TreeError> {
+    let stem = format!("var/lib/dpkg/status.d/{}", package.name);
+    let sums = sums(tree, package, unpacked);
+    tree.add_own(file(&stem, paragraph(unpacked).into_bytes().into()))?;
+    tree.add_own(file(&format!("{stem}.md5sums"), sums.into_bytes().into()))
+}
+
+/// A package's control paragraph as dpkg keeps it of one that is installed.
+pub(super) fn paragraph(unpacked: &Unpacked) -> String {
+    let mut status = String::new();
+    for line in unpacked.control.trim_end().lines() {
+        status.push_str(line);
+        status.push('\n');
+        if line.starts_with("Package:") {
+            status.push_str("Status: install ok installed\n");
+        }
+    }
+    status
+}
+
+/// The digests of a package's files that are there, as dpkg keeps them.
+pub(super) fn sums(tree: &Tree, package: &Package, unpacked: &Unpacked) -> String {
+    let mut sums = String::new();
+    for path in tree.files_of(&package.name) {
+        // As in Debian's own lists, configuration is not in it, for it may change.
+        if !unpacked.conffiles.iter().any(|conffile| conffile == path)
+            && let Some(content) = tree.content(path)
+        {
+            sums.extend([hex::encode(Md5::digest(&content)).as_str(), "  ", path, "\n"]);
+        }
+    }
+    sums
+}
+
+/// `NAME="value"` lines (os-release(5)), without the shell's escapes, which Debian does not use.
+fn parse_os_release(bytes: &[u8]) -> BTreeMap<String, String> {
+    String::from_utf8_lossy(bytes)
+        .lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .filter(|(name, _)| !name.starts_with('#'))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect()
+}

@@ -1,0 +1,449 @@
+//! Which packages a base is made of: all that it can be made of at once, so that what a payload turns out to need
+//! later is chosen from the same indexes, and can be pinned with the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use debversion::Version;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::archive::{Archive, Index};
+use super::error::{Error, Unknown, Unsatisfied};
+use super::fetch::Access;
+use super::index::Universe;
+use super::places::Pool;
+use super::recipe::{ASSEMBLY, RECIPE, Recipe};
+use super::resolve::{self, Chosen, Installed, resolve};
+use super::sources::Mirror;
+use crate::event::Reporter;
+use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
+use crate::sys::{store, usage};
+
+/// Which base.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseRequest<'a> {
+    /// Debian's name of the architecture: `amd64`, `arm64`, `armhf`, …
+    pub architecture: &'a str,
+    /// Packages beyond the recipe's, as somebody asks for them. Order and repetition do not matter.
+    pub extra: &'a [String],
+}
+
+/// The packages that a base can be made of, from signed indexes. No package was downloaded for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseSet {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The release's codename.
+    pub release: String,
+    /// The verified suites that they were chosen from, in the order of the sources.
+    pub suites: Vec<SuiteOrigin>,
+    /// The packages in the order in which they are laid: the recipe's, then the others by name.
+    pub packages: Vec<Package>,
+    /// Libraries whose packages could not be chosen, and why.
+    pub lacking: BTreeMap<String, Unsatisfied>,
+}
+
+/// What vouches for a package index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuiteOrigin {
+    /// The suite as it was asked for: `bookworm-security`.
+    pub suite: String,
+    /// The release's `Date`, in seconds since the epoch.
+    pub date: Option<i64>,
+    /// Fingerprints of the trusted keys that signed it.
+    pub signers: Vec<String>,
+    /// The moment of the snapshot, if that is what the mirror serves.
+    pub snapshot: Option<String>,
+    /// The mirror that had the release.
+    pub mirror: Mirror,
+}
+
+/// The packages of a base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedBase {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// The release's codename.
+    pub release: String,
+    /// The packages in the order in which they are laid.
+    pub packages: Vec<Package>,
+}
+
+/// A package of a base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The archive that has it.
+    pub pool: Pool,
+    /// The path of its `.deb` on every mirror of that archive.
+    pub path: String,
+    /// The digest of its `.deb`, in hexadecimal.
+    #[serde(with = "hex::serde")]
+    pub sha256: [u8; 32],
+    /// The size of its `.deb` in bytes.
+    pub size: u64,
+    /// What it takes when it is unpacked, in KiB, as it says itself.
+    pub installed_size: Option<u64>,
+    /// Why it is here, for a person.
+    pub why: String,
+    /// The libraries that it is taken for, sorted; empty if it is in the base whatever the payload needs.
+    pub libraries: Vec<String>,
+    /// True if it is here because somebody asked for it, or for one that needs it.
+    #[serde(default)]
+    pub added: bool,
+}
+
+impl BaseSet {
+    /// The base for a payload that needs these libraries. One that the recipe does not know is left to the check of the
+    /// finished image.
+    pub fn base(&self, libraries: &BTreeSet<String>) -> Result<ResolvedBase, Error> {
+        if let Some(unsatisfied) = libraries.iter().find_map(|library| self.lacking.get(library)) {
+            return Err(unsatisfied.clone().into());
+        }
+        let wanted = |package: &&Package| {
+            package.libraries.is_empty()
+                || package.libraries.iter().any(|library| libraries.contains(library))
+        };
+        Ok(ResolvedBase {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            packages: self.packages.iter().filter(wanted).cloned().collect(),
+        })
+    }
+
+    /// The base for a payload that needs nothing beyond the recipe.
+    #[must_use]
+    pub fn plain(&self) -> ResolvedBase {
+        ResolvedBase {
+            architecture: self.architecture.clone(),
+            release: self.release.clone(),
+            packages: self.packages.iter().filter(|package| package.libraries.is_empty()).cloned().collect(),
+        }
+    }
+
+    /// The packages that are here because they, or what needs them, were asked for.
+    pub fn added(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.added)
+    }
+
+    /// The libraries among `needed` that [`BaseSet::base`] adds a package for, or says why it cannot.
+    #[must_use]
+    pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
+        let known = |library: &&String| {
+            self.lacking.contains_key(*library)
+                || self.packages.iter().any(|package| package.libraries.contains(library))
+        };
+        needed.iter().filter(known).cloned().collect()
+    }
+}
+
+impl ResolvedBase {
+    /// The glibc that programs run on, for example `(2, 36)`: the version of libc6.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let libc = self.packages.iter().find(|package| package.name == "libc6")?;
+        let version: Version = libc.version.parse().ok()?;
+        let mut numbers = version.upstream_version.split('.');
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+
+    /// `sha256:…` over everything that decides the base's bytes: the recipe, the code's version, the architecture and
+    /// the packages. The same identity means the same root filesystem, wherever the packages came from.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut line = |text: &str| {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        };
+        line(&ASSEMBLY.to_string());
+        line(RECIPE);
+        line(&self.architecture);
+        for package in &self.packages {
+            line(&package.name);
+            line(&package.version);
+            line(&hex::encode(package.sha256));
+        }
+        format!("sha256:{}", hex::encode(hasher.finalize()))
+    }
+
+    /// The name of what is kept of the assembled base: its identity, and which packages were asked for, since what is told of their
+    /// scripts, and whether those of the base are all accounted for, hangs on it.
+    #[must_use]
+    pub fn record(&self, form: &str) -> String {
+        let mut asked = Sha256::new();
+        let mut any = false;
+        for package in self.packages.iter().filter(|package| package.added) {
+            any = true;
+            asked.update(&package.name);
+            asked.update([0]);
+        }
+        let identity = self.identity();
+        let identity = identity.trim_start_matches("sha256:");
+        if any {
+            format!("{identity}-{}-{form}", &hex::encode(asked.finalize())[..16])
+        } else {
+            format!("{identity}-{form}")
+        }
+    }
+
+    /// What the packages are to download in all, in bytes.
+    #[must_use]
+    pub fn download_size(&self) -> u64 {
+        self.packages.iter().map(|package| package.size).sum()
+    }
+}
+
+/// Puts packages into the order in which they are laid: the recipe's first, since the first package's folder modes stay,
+/// then the others by name. It depends on nothing but their names, so that it survives being written down.
+pub fn sort_packages(packages: &mut [Package]) {
+    let rank = |name: &str| {
+        let position = Recipe::get().packages.iter().position(|package| package.name == name);
+        position.unwrap_or(usize::MAX)
+    };
+    packages.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
+}
+
+/// What is kept of a resolution: all but what changes with every release.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) packages: Vec<Package>,
+    pub(super) lacking: BTreeMap<String, Unsatisfied>,
+}
+
+impl Archive {
+    /// Chooses the packages of a base. Needs the package indexes only the first time that it is asked for these: the
+    /// answer is kept under the digests of everything that decides it.
+    pub fn resolve_base(
+        &self,
+        request: &BaseRequest<'_>,
+        client: &Client,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<BaseSet, Error> {
+        let access = Access { cache: self.cache(), client, cancel, reporter };
+        let indexes = self.indexes(request.architecture, reporter)?;
+        let extra: BTreeSet<&String> = request.extra.iter().collect();
+        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra, None));
+        let answer = if let Some(known) = recall(&kept)? {
+            known
+        } else {
+            let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
+                self.answer(universe, request.architecture, &extra, cancel)
+            })?;
+            remember(&kept, &answer)?;
+            answer
+        };
+        Ok(self.set(request.architecture, answer))
+    }
+
+    /// What was chosen, with what vouches for it.
+    pub(super) fn set(&self, architecture: &str, answer: Answer) -> BaseSet {
+        let origins = self.suites().iter().map(|suite| SuiteOrigin {
+            suite: suite.source.suite.clone(),
+            date: suite.release.date,
+            signers: suite.release.signers.clone(),
+            snapshot: suite.source.snapshot_date().map(ToOwned::to_owned),
+            mirror: Mirror { address: suite.source.mirror.clone(), from: suite.source.from },
+        });
+        BaseSet {
+            architecture: architecture.to_owned(),
+            release: self.suites().first().map(|suite| suite.release.codename.clone()).unwrap_or_default(),
+            suites: origins.collect(),
+            packages: answer.packages,
+            lacking: answer.lacking,
+        }
+    }
+
+    fn answer(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        extra: &BTreeSet<&String>,
+        cancel: &Cancel,
+    ) -> Result<Answer, Error> {
+        let recipe = Recipe::get();
+        let choose = |packages: &[String], installed: &[Installed]| {
+            let without = recipe
+                .packages
+                .iter()
+                .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
+                .collect();
+            resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
+        };
+        // One after the other: what is asked for joins the base and changes nothing of it.
+        let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();
+        let base = choose(&plain, &[])?;
+        let mut installed: Vec<Installed> = base.iter().map(Installed::of).collect();
+        let asked = self.asked_for(universe, architecture, extra)?;
+        let added = choose(&asked, &installed)?;
+        installed.extend(added.iter().map(Installed::of));
+        let base = base.iter().map(|chosen| self.package(universe, chosen));
+        let added = added.iter().map(|chosen| self.added(universe, chosen));
+        let mut packages: BTreeMap<String, Package> =
+            base.chain(added).map(|package| (package.name.clone(), package)).collect();
+        let mut lacking = BTreeMap::new();
+        for (library, name) in &recipe.libraries {
+            match choose(std::slice::from_ref(name), &installed) {
+                Ok(chosen) => {
+                    for package in chosen.iter().map(|chosen| self.package(universe, chosen)) {
+                        let known = packages.entry(package.name.clone());
+                        let package = known.or_insert_with(|| Package {
+                            // What the library's own package is here for; others are needed by it.
+                            why: if package.name == *name {
+                                format!("payloads that need {library}")
+                            } else {
+                                package.why
+                            },
+                            libraries: vec![library.clone()],
+                            ..package
+                        });
+                        if !package.libraries.is_empty() && !package.libraries.contains(library) {
+                            package.libraries.push(library.clone());
+                        }
+                    }
+                }
+                // Not every archive has them all, and few payloads need one.
+                Err(Error::Unsatisfied(unsatisfied)) => {
+                    lacking.insert(library.clone(), unsatisfied);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut packages: Vec<Package> = packages.into_values().collect();
+        sort_packages(&mut packages);
+        Ok(Answer { packages, lacking })
+    }
+
+    /// A package that was asked for, or that one needs which was.
+    pub(super) fn added(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
+        let package = self.package(universe, chosen);
+        let why = if chosen.because.is_empty() { "it is asked for".to_owned() } else { package.why.clone() };
+        Package { why, added: true, ..package }
+    }
+
+    /// The packages that are meant by what was asked for: a name that one package provides stands for that package, as
+    /// for apt.
+    pub(super) fn asked_for(
+        &self,
+        universe: &Universe,
+        architecture: &str,
+        extra: &BTreeSet<&String>,
+    ) -> Result<Vec<String>, Error> {
+        let (mut names, mut unknown) = (Vec::new(), Vec::new());
+        for name in extra {
+            if universe.candidate(name).is_some() {
+                names.push((*name).clone());
+                continue;
+            }
+            match universe.providers(name).as_slice() {
+                [(only, _)] => names.push(only.name.to_string()),
+                [] => {
+                    let nearest = universe.nearest(name);
+                    unknown.push(Unknown { name: (*name).clone(), nearest, providers: Vec::new() });
+                }
+                several => {
+                    let providers = several.iter().map(|(record, _)| record.name.to_string()).collect();
+                    unknown.push(Unknown { name: (*name).clone(), nearest: Vec::new(), providers });
+                }
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(names);
+        }
+        let suites = self.suites().iter().map(|suite| suite.source.suite.clone()).collect();
+        Err(Error::UnknownPackages { architecture: architecture.to_owned(), suites, unknown })
+    }
+
+    pub(super) fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
+        let record = chosen.record;
+        let (mirror, path) = universe.place(record);
+        // Where both archives are at one address, it does not matter which of them a package is said to be from.
+        let elsewhere =
+            self.suites().iter().any(|suite| suite.source.mirror == mirror && !suite.source.is_security());
+        Package {
+            name: record.name.to_string(),
+            version: record.version.to_string(),
+            pool: if elsewhere { Pool::Debian } else { Pool::Security },
+            path: path.to_owned(),
+            sha256: record.sha256,
+            size: record.size,
+            installed_size: record.installed_size,
+            why: why(chosen),
+            libraries: Vec::new(),
+            added: false,
+        }
+    }
+}
+
+fn why(chosen: &Chosen<'_>) -> String {
+    match chosen.because.last() {
+        Some(parent) => format!("needed by {parent}"),
+        None => Recipe::get()
+            .package(&chosen.record.name)
+            .map_or_else(|| "the payload needs it".to_owned(), |package| package.why.clone()),
+    }
+}
+
+/// Raised when the same indexes come to give other packages.
+const RESOLUTION: u32 = 2;
+
+/// The name of a kept answer: a digest of all that decides it. `installed` is a digest of what is there already.
+pub(super) fn question(
+    indexes: &[Index<'_>],
+    architecture: &str,
+    extra: &BTreeSet<&String>,
+    installed: Option<&str>,
+) -> String {
+    let indexes: Vec<_> = indexes
+        .iter()
+        .map(|index| {
+            let suite = index.suite;
+            (
+                suite.source.is_security(),
+                &suite.source.mirror,
+                &suite.release.codename,
+                hex::encode(index.file.sha256),
+            )
+        })
+        .collect();
+    let version = (env!("CARGO_PKG_VERSION"), ASSEMBLY, RESOLUTION, "set");
+    let question = serde_json::json!([version, RECIPE, architecture, extra, installed, indexes]);
+    hex::encode(Sha256::digest(question.to_string()))
+}
+
+/// Keeps an answer: its digest, a line end, and the answer as JSON.
+pub(super) fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
+    let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
+    let digest = hex::encode(Sha256::digest(&text));
+    Ok(store::keep(path, format!("{digest}\n{text}").as_bytes())?)
+}
+
+/// An answer has some hundred packages, of 500 bytes each.
+const LARGEST_ANSWER: u64 = 64 << 20;
+
+/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
+/// is the user's own; the packages that it names are still verified by their digests.
+pub(super) fn recall(path: &Path) -> Result<Option<Answer>, Error> {
+    usage::mark(path);
+    Ok(store::read(path, LARGEST_ANSWER)?.and_then(|bytes| parse(&bytes)))
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let (digest, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
+    if digest != hex::encode(Sha256::digest(text)) {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// The packages that the bytes of a kept answer name, if they are whole.
+#[must_use]
+pub fn packages_of_answer(bytes: &[u8]) -> Option<Vec<Package>> {
+    parse(bytes).map(|answer| answer.packages)
+}

@@ -1,0 +1,154 @@
+//! Where a package's file is looked for: on the mirrors and, if it is pinned and they have dropped it, in the archive
+//! of snapshots. Pure.
+//!
+//! A package is known by its path in one of Debian's two archives, which is the same on every mirror.
+
+use serde::{Deserialize, Serialize};
+
+use super::choose::Package;
+use super::sources::{Mirrors, Source};
+
+/// One of Debian's archives.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// Debian itself.
+    #[default]
+    Debian,
+    /// Its security updates.
+    Security,
+}
+
+/// A moment in the archive of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The address that has `debian/<date>` and `debian-security/<date>` below it.
+    pub root: String,
+    /// The moment: `20260801T000000Z`.
+    pub date: String,
+}
+
+/// Where packages are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The mirrors in use.
+    pub mirrors: Mirrors,
+    /// Where what they have dropped is still to be had; only for pinned packages. Whoever takes today's index gets
+    /// today's packages, from the mirror that was configured.
+    pub snapshot: Option<Snapshot>,
+}
+
+impl Places {
+    /// The mirrors of these sources.
+    #[must_use]
+    pub fn of(sources: &[Source], snapshot: Option<Snapshot>) -> Self {
+        let of = |security: bool| {
+            let mut mirrors: Vec<String> = Vec::new();
+            // Those in use before those that stand in for them.
+            let sources = || sources.iter().filter(|source| source.is_security() == security);
+            let others = sources().flat_map(|source| &source.others).map(|mirror| &mirror.address);
+            for mirror in sources().map(|source| &source.mirror).chain(others) {
+                if !mirrors.contains(mirror) {
+                    mirrors.push(mirror.clone());
+                }
+            }
+            mirrors
+        };
+        Self { mirrors: Mirrors { archive: of(false), security: of(true) }, snapshot }
+    }
+
+    /// The addresses of a package, the first to be tried first, and how many of them are those of mirrors that are sure to
+    /// have it as far as they have anything. Empty if no mirror of its archive is known.
+    pub(super) fn urls(&self, package: &Package) -> (Vec<String>, usize) {
+        let (mirrors, folder) = match package.pool {
+            Pool::Debian => (&self.mirrors.archive, "debian"),
+            Pool::Security => (&self.mirrors.security, "debian-security"),
+        };
+        let mut urls: Vec<String> =
+            mirrors.iter().map(|mirror| format!("{mirror}/{}", package.path)).collect();
+        let count = urls.len();
+        let Some(snapshot) = &self.snapshot else { return (urls, count) };
+        // What a point release takes over from the security archive is in Debian's own pool from then on.
+        if let (Pool::Security, Some(path), Some(archive)) =
+            (package.pool, package.path.strip_prefix("pool/updates/"), self.mirrors.archive.first())
+        {
+            urls.push(format!("{archive}/pool/{path}"));
+        }
+        urls.push(format!("{}/{folder}/{}/{}", snapshot.root, snapshot.date, package.path));
+        (urls, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sources::Mirror;
+    use super::*;
+    use crate::event::MirrorOrigin;
+
+    fn package(pool: Pool, path: &str) -> Package {
+        Package {
+            name: "a".into(),
+            version: "1".into(),
+            pool,
+            path: path.into(),
+            sha256: [0; 32],
+            size: 1,
+            installed_size: None,
+            why: String::new(),
+            libraries: Vec::new(),
+            added: false,
+        }
+    }
+
+    fn places(snapshot: bool) -> Places {
+        Places {
+            mirrors: Mirrors { archive: vec!["http://m/debian".into()], security: vec!["http://m/s".into()] },
+            snapshot: snapshot.then(|| Snapshot { root: "http://s".into(), date: "20260801T000000Z".into() }),
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_never_bypassed_for_what_is_not_pinned() {
+        let (urls, _) = places(false).urls(&package(Pool::Debian, "pool/main/a/a_1.deb"));
+        assert_eq!(urls, ["http://m/debian/pool/main/a/a_1.deb"]);
+    }
+
+    #[test]
+    fn mirrors_in_use_come_before_those_that_stand_in_for_them() {
+        let source = |mirror: &str, suite: &str, others: &[&str]| Source {
+            mirror: mirror.into(),
+            from: MirrorOrigin::Host,
+            others: others
+                .iter()
+                .map(|address| Mirror { address: (*address).into(), from: MirrorOrigin::Official })
+                .collect(),
+            suite: suite.into(),
+            components: Vec::new(),
+            keyrings: Vec::new(),
+        };
+        let sources = [
+            source("http://a", "x", &["http://b", "http://c"]),
+            source("http://b", "x-updates", &["http://c"]),
+            source("http://s", "x-security", &[]),
+        ];
+        let mirrors = Places::of(&sources, None).mirrors;
+        assert_eq!(mirrors.archive, ["http://a", "http://b", "http://c"]);
+        assert_eq!(mirrors.security, ["http://s"]);
+    }
+
+    #[test]
+    fn what_is_pinned_is_looked_for_where_it_goes_in_time() {
+        let (urls, _) = places(true).urls(&package(Pool::Debian, "pool/main/a/a_1.deb"));
+        let snapshot = "http://s/debian/20260801T000000Z/pool/main/a/a_1.deb";
+        assert_eq!(urls, ["http://m/debian/pool/main/a/a_1.deb", snapshot]);
+        let (urls, _) = places(true).urls(&package(Pool::Security, "pool/updates/main/a/a_1.deb"));
+        let expected = [
+            "http://m/s/pool/updates/main/a/a_1.deb",
+            "http://m/debian/pool/main/a/a_1.deb",
+            "http://s/debian-security/20260801T000000Z/pool/updates/main/a/a_1.deb",
+        ];
+        assert_eq!(urls, expected);
+    }
+}

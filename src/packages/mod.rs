@@ -1,0 +1,3 @@
+//! Packages of distributions that go into images.
+
+pub mod debian;

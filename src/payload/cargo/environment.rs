@@ -1,0 +1,185 @@
+//! Variables by which build scripts find a target's C compiler, and no library of the host's. Pure.
+//!
+//! cc-rs, the `cmake` and `pkg-config` crates and bindgen all look for a variable with the target's triple first.
+//! What the user has set for a target is left alone, in the environment as in `[env]` of cargo's configuration.
+//!
+//! Where the host has the target's triple, build scripts that compile for the host look for the same names. So
+//! these name programs and files there that find out for whom they are asked.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::target::catalog::Target;
+use crate::toolchain::driver::Wrapper;
+
+/// The variables for one target. `bindgen` are Clang's arguments for its headers, where some crate uses bindgen.
+/// `is_set` tells whether the user has set a variable.
+pub(super) fn for_target(
+    target: &Target,
+    wrapper: &Wrapper,
+    bindgen: Option<&str>,
+    is_set: &dyn Fn(&str) -> bool,
+) -> Vec<(OsString, OsString)> {
+    let on_host = wrapper.pkg_config.is_some();
+    let scope = Scope { target, is_set, on_host };
+    let mut variables: Vec<(String, OsString)> = Vec::new();
+    let tools: [(&str, &Path); 5] = [
+        ("CC", &wrapper.cc),
+        ("CXX", &wrapper.cxx),
+        ("AR", &wrapper.ar),
+        ("RANLIB", &wrapper.ranlib),
+        ("CMAKE_TOOLCHAIN_FILE", &wrapper.cmake),
+    ];
+    for (name, path) in tools {
+        if !scope.is_set(name) {
+            variables.push((scope.name(name), path.into()));
+        }
+    }
+    if let Some(arguments) = bindgen
+        && !scope.is_set("BINDGEN_EXTRA_CLANG_ARGS")
+    {
+        variables.push((scope.name("BINDGEN_EXTRA_CLANG_ARGS"), arguments.into()));
+    }
+    // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any
+    // other. With an empty folder it looks, finds nothing, and crates fall back to what they bring.
+    let pkg_config = [
+        "PKG_CONFIG",
+        "PKG_CONFIG_ALLOW_CROSS",
+        "PKG_CONFIG_LIBDIR",
+        "PKG_CONFIG_PATH",
+        "PKG_CONFIG_SYSROOT_DIR",
+    ];
+    if !pkg_config.iter().any(|name| scope.is_set(name)) {
+        if let Some(program) = &wrapper.pkg_config {
+            variables.push((scope.name("PKG_CONFIG"), program.into()));
+        } else {
+            variables.push((scope.name("PKG_CONFIG_ALLOW_CROSS"), "1".into()));
+            variables.push((scope.name("PKG_CONFIG_LIBDIR"), wrapper.empty.clone().into()));
+            variables.push((scope.name("PKG_CONFIG_PATH"), OsString::new()));
+        }
+    }
+    let data = target.environment.iter().filter(|(name, _)| !is_set(name));
+    variables.extend(data.map(|(name, value)| (name.clone(), value.into())));
+    variables.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+struct Scope<'a> {
+    target: &'a Target,
+    is_set: &'a dyn Fn(&str) -> bool,
+    /// True if the host has the target's triple.
+    on_host: bool,
+}
+
+impl Scope<'_> {
+    /// The variable's name for this target. Underscores, since a shell cannot set names with dashes.
+    fn name(&self, variable: &str) -> String {
+        format!("{variable}_{}", self.target.underscored())
+    }
+
+    /// True if the user has set it for this target or for all targets that are not the host. The bare name does
+    /// not count: it is what people set for the host.
+    fn is_set(&self, variable: &str) -> bool {
+        let own = [format!("{variable}_{}", self.target.triple), self.name(variable)];
+        // Nothing looks for it where the target's triple is the host's.
+        let all = format!("TARGET_{variable}");
+        own.iter().any(|name| (self.is_set)(name)) || !self.on_host && (self.is_set)(&all)
+    }
+}
+
+/// Clang's arguments that make bindgen read zig's headers, from what `zig cc -E -v` prints; `None` if it does
+/// not print the folders.
+pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
+    let start = said.find("#include <...> search starts here:")?;
+    let folders = said[start..].lines().skip(1).take_while(|line| !line.starts_with("End of search list"));
+    let mut arguments = vec!["-nostdinc".to_owned()];
+    arguments.extend(folders.map(|folder| format!("-isystem{}", folder.trim())));
+    // zig tells its headers by a macro which glibc they are for.
+    let minor = said.split_whitespace().map(|word| word.trim_matches('"')).find_map(|word| {
+        let word = word.strip_prefix("-D").unwrap_or(word);
+        word.strip_prefix("__GLIBC_MINOR__=").map(str::to_owned)
+    });
+    arguments.extend(minor.map(|minor| format!("-D__GLIBC_MINOR__={minor}")));
+    (arguments.len() > 1).then(|| shell_words::join(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolchain::driver::Spec;
+    use crate::toolchain::zig::{Zig, ZigWay};
+
+    const HOST: &str = "x86_64-unknown-linux-gnu";
+
+    fn variables(triple: &str, set: &[(&str, &str)]) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::by_triple(triple).unwrap();
+        let zig =
+            Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
+        let spec = Spec::new(&zig, target, Some((2, 36)), None, folder.path()).on(HOST);
+        let wrapper = Wrapper::install(spec, target, Path::new("/x"), folder.path()).unwrap();
+        let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
+        for_target(target, &wrapper, Some("-nostdinc"), &is_set)
+            .into_iter()
+            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
+            .collect()
+    }
+
+    fn names(triple: &str, set: &[(&str, &str)]) -> Vec<String> {
+        variables(triple, set).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn every_tool_is_named_for_the_target_only() {
+        let all = variables("armv7-unknown-linux-gnueabihf", &[("CC", "gcc")]);
+        for tool in ["CC", "CXX", "AR", "RANLIB"] {
+            let name = format!("{tool}_armv7_unknown_linux_gnueabihf");
+            assert!(all.iter().any(|(n, value)| *n == name && value.contains("/zig-")), "{name}");
+        }
+        assert!(all.iter().all(|(name, _)| name.ends_with("armv7_unknown_linux_gnueabihf")), "{all:?}");
+    }
+
+    #[test]
+    fn what_the_user_has_set_is_left_alone() {
+        let triple = "aarch64-unknown-linux-gnu";
+        let under = "aarch64_unknown_linux_gnu";
+        for name in [format!("CC_{triple}"), format!("CC_{under}"), "TARGET_CC".to_owned()] {
+            let names = names(triple, &[(&name, "mine")]);
+            assert!(!names.contains(&format!("CC_{under}")), "{name}");
+            assert!(names.contains(&format!("CXX_{under}")), "{name}");
+        }
+        let names = names(triple, &[(&format!("PKG_CONFIG_PATH_{under}"), "/mine")]);
+        assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{names:?}");
+    }
+
+    #[test]
+    fn what_the_host_looks_for_too_is_named_by_programs_only() {
+        let all = variables(HOST, &[("TARGET_CC", "for others")]);
+        let value = |name: &str| all.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert!(value("CC_x86_64_unknown_linux_gnu").unwrap().ends_with("/zig-cc"));
+        assert!(value("PKG_CONFIG_x86_64_unknown_linux_gnu").unwrap().ends_with("/pkg-config"));
+        assert!(!all.iter().any(|(name, _)| name.contains("LIBDIR") || name.contains("PKG_CONFIG_PATH")));
+        for own in ["PKG_CONFIG_x86_64_unknown_linux_gnu", "PKG_CONFIG_LIBDIR_x86_64-unknown-linux-gnu"] {
+            let names = names(HOST, &[(own, "mine")]);
+            assert!(!names.iter().any(|name| name.starts_with("PKG_CONFIG")), "{own}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_targets_own_variables_come_from_its_data() {
+        let name = "AARCH64_UNKNOWN_LINUX_GNU_JEMALLOC_SYS_WITH_LG_PAGE";
+        let triple = "aarch64-unknown-linux-gnu";
+        assert!(variables(triple, &[]).contains(&(name.to_owned(), "16".to_owned())));
+        assert!(!names(triple, &[(name, "14")]).contains(&name.to_owned()));
+    }
+
+    #[test]
+    fn bindgen_reads_zigs_headers() {
+        let said = "clang -cc1 -D __GLIBC_MINOR__=36 -x c\n#include \"...\" search starts here:\n\
+            #include <...> search starts here:\n /z/lib/include\n /z/lib/libc/include/a b\nEnd of search list.\n";
+        assert_eq!(
+            bindgen_arguments(said).unwrap(),
+            "-nostdinc -isystem/z/lib/include '-isystem/z/lib/libc/include/a b' '-D__GLIBC_MINOR__=36'"
+        );
+        assert_eq!(bindgen_arguments("nothing of the kind"), None);
+    }
+}

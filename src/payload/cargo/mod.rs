@@ -1,0 +1,462 @@
+//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact when
+//! it is there.
+//!
+//! One process means one job server and one compilation of build scripts and procedural macros for all targets.
+//! Apart go only targets whose standard library is built with them, and a second glibc for a target that is
+//! already in the batch, since cargo's folders tell targets apart by their triple alone.
+//!
+//! The project's build is cargo's: profiles, features, patches, wrappers and flags are whatever cargo's own
+//! configuration says. What is added is a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the remapping
+//! of paths, so that a program does not depend on where it was built. No foreign build script or test is
+//! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
+//! becomes of it.
+
+mod cargo;
+pub mod choice;
+pub mod configuration;
+mod environment;
+pub mod explain;
+pub mod features;
+mod flags;
+pub mod graph;
+pub mod metadata;
+pub mod places;
+mod prefixes;
+mod prepare;
+pub mod processor;
+pub mod project;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod spec;
+mod stderr;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::OnFailure;
+use crate::error::{ExitCode, Explain, io_hint};
+use crate::event::Reporter;
+use crate::payload::cargo::project::{Part, Project};
+use crate::settings::CargoSettings;
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::env::Environment;
+use crate::sys::process::ProcessError;
+use crate::sys::threads::Ends;
+use crate::sys::{fs, store};
+use crate::target::catalog::{Libc, Target};
+use crate::target::platform::Platform;
+use crate::toolchain::ToolchainChoice;
+use crate::toolchain::rust::{Rust, Standard};
+use crate::toolchain::zig::Zig;
+use configuration::Configuration;
+use graph::Graph;
+use places::Place;
+
+/// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
+const DEFAULT_GLIBC: (u32, u32) = (2, 28);
+
+/// What is to be compiled, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileRequest<'a> {
+    /// The project's toolchain.
+    pub rust: &'a Rust,
+    /// This process's environment.
+    pub environment: &'a Environment,
+    /// cargo's configuration.
+    pub configuration: &'a Configuration,
+    /// What cargo is asked to build.
+    pub settings: &'a CargoSettings,
+    /// The absolute path of the `Cargo.toml`; cargo runs in its folder.
+    pub manifest_path: &'a Path,
+    /// The binaries, and the folders.
+    pub project: &'a Project,
+    /// The dependency graph.
+    pub graph: &'a Graph,
+    /// The targets.
+    pub units: &'a [Unit],
+    /// zig, if a unit links with it.
+    pub zig: Option<&'a Zig>,
+    /// xbuild's cache folder.
+    pub cache: &'a Path,
+    /// The path of a program that passes calls on to [`wrapper::called`].
+    pub program: &'a Path,
+    /// True if the network must not be used.
+    pub offline: bool,
+    /// Whether the other targets go on when one fails.
+    pub on_failure: OnFailure,
+    /// True if the compiler's messages are to have colours.
+    pub color: bool,
+    /// `SOURCE_DATE_EPOCH` for C code with time stamps in it, where the environment does not have it.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// One target to compile for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The platform: the target's own, or the same with better processors.
+    pub platform: Platform,
+    /// The target.
+    pub target: &'static Target,
+    /// The oldest glibc that the programs must run with; `None` for musl, and for 2.28. See
+    /// [`effective_glibc`].
+    pub glibc: Option<(u32, u32)>,
+    /// Where the standard library comes from.
+    pub standard: Standard,
+    /// What links.
+    pub linker: Linker,
+    /// How long it may take, from the start of [`compile`].
+    pub limit: Option<Duration>,
+    /// What must be there beside the programs, by the package's id.
+    pub parts: BTreeSet<(String, Part)>,
+}
+
+/// What links a target's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Linker {
+    /// zig, which also compiles the C code of build scripts.
+    Zig,
+    /// The linker that the Rust toolchain brings, with the musl that it brings.
+    RustLld,
+    /// Whatever cargo's configuration says; nothing is set for C code either.
+    Configured,
+}
+
+/// A program that cargo has finished. It may not be what it should be: see `elf`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The index of its unit.
+    pub unit: usize,
+    /// The binary's name.
+    pub binary: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// True if cargo had nothing to do for it.
+    pub fresh: bool,
+}
+
+/// Something that cargo has finished for a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// A program.
+    Program(Artifact),
+    /// A build script has run.
+    OutDir {
+        /// The index of its unit.
+        unit: usize,
+        /// The package's id.
+        package_id: String,
+        /// `OUT_DIR`.
+        folder: PathBuf,
+    },
+    /// A shared library.
+    Library {
+        /// The index of its unit.
+        unit: usize,
+        /// The package's id.
+        package_id: String,
+        /// The files of it.
+        files: Vec<PathBuf>,
+    },
+}
+
+impl Product {
+    /// The index of the unit that it is for.
+    #[must_use]
+    pub fn unit(&self) -> usize {
+        match self {
+            Self::Program(artifact) => artifact.unit,
+            Self::OutDir { unit, .. } | Self::Library { unit, .. } => *unit,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Every program, in the order in which they were finished.
+    pub artifacts: Vec<Artifact>,
+    /// The units that lack programs, by their index, and why.
+    pub failures: Vec<(usize, UnitError)>,
+}
+
+/// Why a target lacks programs, while others may have theirs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// The compiler or the linker refused.
+    #[error("{triple} does not compile{}", summed_up(messages))]
+    Compiler {
+        /// The target.
+        triple: String,
+        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so that this
+        /// error shows only what each comes to.
+        messages: Vec<String>,
+        /// The linker that cargo's configuration names, where it may be what failed.
+        linker: Option<Box<NamedLinker>>,
+    },
+    /// The compiler refused it for the same reasons as another target.
+    #[error("{triple} does not compile, with the same errors as {other}")]
+    Same {
+        /// The target.
+        triple: String,
+        /// The target whose failure has the messages.
+        other: String,
+    },
+    /// Its time ran out.
+    #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; it was at {what}")))]
+    TimedOut {
+        /// The limit.
+        cancelled: Cancelled,
+        /// What cargo was doing.
+        running: Option<String>,
+    },
+    /// cargo succeeded but did not say where the program is.
+    #[error("cargo did not build `{binary}` for {triple}")]
+    Missing {
+        /// The target.
+        triple: String,
+        /// The binary.
+        binary: String,
+    },
+    /// Another target failed first, and the rest was to be left then.
+    #[error("{triple} was not compiled, since another target had failed")]
+    Skipped {
+        /// The target.
+        triple: String,
+    },
+}
+
+/// True for rustc's messages that the linker failed, or is not there.
+fn says_linker(errors: &str) -> bool {
+    errors.contains("error: linking with `") || errors.contains("error: linker `")
+}
+
+/// More errors than this are not told again.
+const MOST_ERRORS: usize = 5;
+
+fn summed_up(messages: &[String]) -> String {
+    if messages.is_empty() {
+        return "; what cargo said of it is above".into();
+    }
+    let mut lines: Vec<String> =
+        messages.iter().take(MOST_ERRORS).flat_map(|message| stderr::summary(message)).collect();
+    if messages.len() > MOST_ERRORS {
+        lines.push(format!("and {} more errors", messages.len() - MOST_ERRORS));
+    }
+    let lines = lines.join("\n  ");
+    format!(", as is told above:\n  {lines}")
+}
+
+impl Explain for UnitError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Compiler { .. } | Self::Same { .. } | Self::Missing { .. } | Self::Skipped { .. } => {
+                ExitCode::Compile
+            }
+            Self::TimedOut { cancelled, .. } => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Compiler { messages, linker, .. } => {
+                let said = messages.concat();
+                let named = linker.as_ref().filter(|_| says_linker(&said)).map(|linker| linker.hint());
+                explain::hint(&said, named)
+            }
+            Self::Same { .. } | Self::Skipped { .. } => None,
+            Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
+            Self::TimedOut { cancelled, .. } => cancelled.hint(),
+        }
+    }
+}
+
+/// A linker that cargo's configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedLinker {
+    /// It links the programs.
+    OfTarget(Place),
+    /// zig links the programs; this links build scripts and procedural macros.
+    OfHost {
+        /// Where it is named.
+        place: Place,
+        /// The variable that would name another.
+        variable: String,
+    },
+}
+
+impl NamedLinker {
+    fn hint(&self) -> String {
+        match self {
+            Self::OfTarget(place) => format!(
+                "what links is named by {place}; `--toolchain zig` links with zig instead, whatever cargo's \
+                 configuration says"
+            ),
+            Self::OfHost { place, variable } => format!(
+                "cargo links build scripts and procedural macros with what {place} names: install it, or set \
+                 {variable}=cc in the environment"
+            ),
+        }
+    }
+}
+
+/// Why nothing could be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// cargo ended before it compiled anything.
+    #[error("cargo failed:\n{}", reason.trim_end())]
+    Cargo {
+        /// What it said.
+        reason: String,
+    },
+    /// A unit links with zig, and none was given.
+    #[error("{triple} links with zig, and there is none")]
+    NoZig {
+        /// The target.
+        triple: String,
+    },
+    /// The glibc is older than what zig can link for.
+    #[error("zig links for glibc {}.{} or newer on {triple}, not for {}.{}", minimum.0, minimum.1, wanted.0, wanted.1)]
+    GlibcTooOld {
+        /// The target.
+        triple: String,
+        /// What was asked for.
+        wanted: (u32, u32),
+        /// The oldest that there is.
+        minimum: (u32, u32),
+    },
+    /// cargo's configuration cannot be read.
+    #[error("cargo's configuration cannot be read: {0}")]
+    Configuration(#[from] cargo_config2::Error),
+    /// A program could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Explain for Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Cargo { .. } => ExitCode::Compile,
+            Self::NoZig { .. } => ExitCode::Toolchain,
+            Self::GlibcTooOld { .. } | Self::Configuration(_) => ExitCode::Config,
+            Self::Process(error) => error.exit_code(),
+            Self::Io(error) => ExitCode::of_io(error),
+            Self::Cancelled(cancelled) => cancelled.exit_code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cargo { reason } if reason.contains("--offline") => {
+                Some("run once without --offline to fetch the dependencies".into())
+            }
+            Self::Cargo { .. } => None,
+            Self::NoZig { .. } => Some("run `xbuild toolchain install zig`".into()),
+            Self::GlibcTooOld { minimum, .. } => {
+                Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
+            }
+            Self::Configuration(_) => {
+                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+            }
+            Self::Process(error) => error.hint(),
+            Self::Io(error) => io_hint(error),
+            Self::Cancelled(cancelled) => cancelled.hint(),
+        }
+    }
+}
+
+/// Chooses what links a target's programs. `standard` and `rust` tell what the toolchain has for it.
+pub fn choose_linker(
+    target: &Target,
+    choice: ToolchainChoice,
+    standard: Standard,
+    rust: &Rust,
+    configuration: &Configuration,
+    graph: &Graph,
+) -> Result<Linker, cargo_config2::Error> {
+    // A standard library that is built from source comes without musl's start-up files.
+    let rust_can_link = target.libc == Libc::Musl
+        && graph.c_code.is_none()
+        && standard == Standard::Installed
+        && rust.lld().is_some();
+    Ok(match choice {
+        ToolchainChoice::Cargo => Linker::Configured,
+        ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
+        ToolchainChoice::Auto if rust_can_link => Linker::RustLld,
+        ToolchainChoice::Auto | ToolchainChoice::Zig => Linker::Zig,
+    })
+}
+
+/// The glibc that zig links for: what was asked for, but no newer than what it knows. `None` for musl.
+pub fn effective_glibc(
+    target: &Target,
+    wanted: Option<(u32, u32)>,
+    zig: &Zig,
+) -> Result<Option<(u32, u32)>, Error> {
+    let Some(minimum) = target.zig.minimum_glibc else { return Ok(None) };
+    let wanted = wanted.unwrap_or_else(|| minimum.max(DEFAULT_GLIBC));
+    if wanted < minimum {
+        return Err(Error::GlibcTooOld { triple: target.triple.clone(), wanted, minimum });
+    }
+    Ok(Some(wanted.min(zig.newest_glibc())))
+}
+
+/// The directories of this machine that compilers are told other names for. What of them is still in a program was
+/// asked for.
+#[must_use]
+pub fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+    prefixes::machine_folders(request)
+}
+
+/// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
+/// whatever else builds make of shared libraries and files, on the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
+/// in the outcome.
+pub fn compile(
+    request: &CompileRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+    on_product: &mut dyn FnMut(&Product),
+) -> Result<Outcome, Error> {
+    store::folder(request.cache)?;
+    let remarks = fs::temporary_dir(request.cache)?;
+    let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
+    let books = watch::books(request.units, &prepared.batches);
+    let primer = cancel.child();
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
+        let start = || std::thread::Builder::new();
+        start().spawn_scoped(scope, || cargo::prime_all(request, &prepared, &primer, reporter)).ok();
+        start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
+        let _ends = Ends(&ended);
+        // Whatever is still being primed then nobody waits for any more.
+        let _stops = Stops(&primer);
+        cargo::run_all(request, &prepared, cancel, reporter, on_product)
+    });
+    watch::report_remarks(&books, reporter)?;
+    result
+}
+
+/// Stops work beside it when it is dropped, also where that is because of a panic.
+struct Stops<'a>(&'a Cancel);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! What cargo is told: for each target its flags and variables, and the command line for a batch of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::configuration::GLOBAL_FLAGS;
+use super::flags::{self, Flags, Prefix};
+use super::{
+    CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes, processor,
+};
+use crate::config::OnFailure;
+use crate::event::{Event, Level, Reporter};
+use crate::payload::cargo::project::{ProgramKind, Project};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock::Instant;
+use crate::sys::process::{Command, ProcessError};
+use crate::target::catalog::Libc;
+use crate::toolchain::driver::rustc::{self, Rustc};
+use crate::toolchain::driver::{
+    FOLDER_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
+    host_variables, lld,
+};
+use crate::toolchain::rust::{RustData, Standard};
+
+/// A unit with all that cargo needs to be told for it.
+pub(super) struct PreparedUnit {
+    /// The wrapper, where zig links.
+    pub(super) wrapper: Option<Wrapper>,
+    /// rustc's flags.
+    flags: Flags,
+    /// Those for an empty program: the user's, too, which cargo adds by itself, and no paths.
+    pub(super) rustc_flags: Vec<String>,
+    /// Variables for build scripts.
+    variables: Vec<(OsString, OsString)>,
+}
+
+/// Units that one cargo process compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Their indices.
+    pub(super) units: Vec<usize>,
+    /// cargo's `--target-dir`.
+    target_dir: PathBuf,
+    /// The directory's name, if it is not the project's own but one in it.
+    folder: Option<String>,
+    /// Whether the standard library is built with them.
+    standard: Standard,
+    /// The file for what the wrappers have to say meanwhile.
+    pub(super) remarks: PathBuf,
+    /// What we are told where cargo calls us as rustc, as JSON.
+    rustc: Option<OsString>,
+}
+
+impl Batch {
+    /// The place for what is only needed while building, where cargo's configuration has one and this batch needs
+    /// another.
+    fn build_dir(&self, project: &Project) -> Option<PathBuf> {
+        let name = self.folder.as_ref()?;
+        Some(project.build_directory.as_ref()?.join(name))
+    }
+}
+
+/// Everything that is found out before cargo starts.
+pub(super) struct Prepared {
+    pub(super) units: Vec<PreparedUnit>,
+    pub(super) batches: Vec<Batch>,
+    /// Variables for every cargo process.
+    variables: Vec<(OsString, OsString)>,
+    /// When it began, which time limits count from.
+    pub(super) started: Instant,
+}
+
+pub(super) fn prepare(
+    request: &CompileRequest<'_>,
+    remarks: &Path,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Prepared, Error> {
+    if request.rust.is_too_old_to_reproduce() {
+        reporter.report(Event::warning(format!(
+            "{} is older than {}: programs differ with the folders that they are built in",
+            request.rust.describe(),
+            RustData::get().minimum
+        )));
+    }
+    let target_dir = prefixes::target_dir(request);
+    let prefixes = prefixes::prefixes(request);
+    let text: Vec<_> = prefixes.iter().map(Prefix::text).collect();
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        (PROGRAM_VARIABLE.into(), request.program.into()),
+        (PREFIXES_VARIABLE.into(), text.join(&SEPARATOR.to_string()).into()),
+    ];
+    let says = |name: &str| request.configuration.variable(name);
+    variables.extend(host_variables(&|name| {
+        request.environment.var_os(name).map(Into::into).or_else(|| says(name))
+    }));
+    if let Some(seconds) = request.source_date_epoch
+        && request.environment.var("SOURCE_DATE_EPOCH").is_none()
+        && says("SOURCE_DATE_EPOCH").is_none()
+    {
+        variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
+    }
+    let library = zig_library(request, cancel, reporter)?;
+    let units = request
+        .units
+        .iter()
+        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref()), cancel, reporter))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let mut batches = batches(request, &target_dir, remarks);
+    if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
+        variables.push(("RUSTC".into(), rustc::install(request.program, request.cache)?.into()));
+        for batch in &mut batches {
+            batch.rustc = Some(rustc_variable(request, &units, batch)?);
+        }
+    }
+    Ok(Prepared { units, batches, variables, started: Instant::now() })
+}
+
+/// What we are told where a batch's cargo calls us as rustc. Of units with one triple each batch has its own; what
+/// build scripts have compiled for the triples of other batches is for the first unit of each.
+fn rustc_variable(
+    request: &CompileRequest<'_>,
+    units: &[PreparedUnit],
+    batch: &Batch,
+) -> Result<OsString, Error> {
+    // A proxy of rustup's would choose anew, in each folder that it is called in. One that the user names stays.
+    let own = request.rust.sysroot.join("bin/rustc");
+    let is_default = request.rust.rustc == Path::new("rustc");
+    let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
+    let all = (0..units.len()).rev().chain(batch.units.iter().copied());
+    let targets = all
+        .map(|index| (request.units[index].target.triple.clone(), units[index].flags.rustc.clone()))
+        .collect();
+    let rustc = serde_json::to_string(&Rustc { program, targets, native: request.settings.allow_native_cpu })
+        .map_err(io::Error::from)?;
+    Ok(rustc.into())
+}
+
+/// The directory with zig's own files, where zig links something.
+fn zig_library(
+    request: &CompileRequest<'_>,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Option<PathBuf>, Error> {
+    let links = request.units.iter().any(|unit| unit.linker == Linker::Zig);
+    let Some(zig) = request.zig.filter(|_| links) else { return Ok(None) };
+    let library = match zig.library(cancel) {
+        Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
+        result => result.unwrap_or_default(),
+    };
+    if library.is_none() {
+        reporter.report(Event::warning(format!(
+                "`{} env` does not tell where zig's own files are: debug information in programs differs with the \
+                 directories that zig works in",
+                zig.program.display()
+            )));
+    }
+    Ok(library)
+}
+
+fn prepare_unit(
+    request: &CompileRequest<'_>,
+    unit: &Unit,
+    (prefixes, library): (&[Prefix], Option<&Path>),
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<PreparedUnit, Error> {
+    let target = unit.target;
+    let user = request.configuration.flags(target)?;
+    if !user.overridden.is_empty() {
+        reporter.report(Event::Note {
+            level: Level::Warning,
+            platform: Some(unit.platform.clone()),
+            text: format!(
+                "RUSTFLAGS is set, and cargo's configuration has flags for {}; cargo alone would leave these \
+                 out, but here it takes both: {}",
+                target.triple,
+                user.overridden.join(" ")
+            ),
+        });
+    }
+    let mut linker_flags = target.rust.flags.clone();
+    linker_flags.extend(processor::flags(target.variant(&unit.platform), &user));
+    let mut wrapper = None;
+    let mut variables = Vec::new();
+    match unit.linker {
+        Linker::Configured => {}
+        Linker::RustLld => {
+            let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
+            let linker = lld::install(&lld, &target.triple, request.program, request.cache)?;
+            linker_flags.push(format!("-Clinker={}", linker.display()));
+        }
+        Linker::Zig => {
+            let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
+            let glibc = effective_glibc(target, unit.glibc, zig)?;
+            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache)
+                .on(&request.rust.host)
+                .with_library(library.map(ToOwned::to_owned))
+                .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
+            let installed = Wrapper::install(spec, target, request.program, request.cache)?;
+            linker_flags.push(format!("-Clinker={}", installed.linker.display()));
+            if target.libc == Libc::Musl {
+                // zig brings musl and its start-up files; with rustc's own there would be two of each.
+                linker_flags.push("-Clink-self-contained=no".to_owned());
+            }
+            // One text is for both kinds of build scripts where the host has the triple, and what is for the host
+            // needs the host's own headers.
+            let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
+            let bindgen =
+                if request.graph.bindgen && alone { bindgen(request, &installed, cancel)? } else { None };
+            let is_set = |name: &str| {
+                request.environment.var_os(name).is_some() || request.configuration.variable(name).is_some()
+            };
+            variables = environment::for_target(target, &installed, bindgen.as_deref(), &is_set);
+            wrapper = Some(installed);
+        }
+    }
+    let rustc_flags = user.flags.iter().chain(&linker_flags).cloned().collect();
+    Ok(PreparedUnit {
+        wrapper,
+        flags: flags::for_target(&user, &linker_flags, prefixes),
+        rustc_flags,
+        variables,
+    })
+}
+
+fn bindgen(
+    request: &CompileRequest<'_>,
+    wrapper: &Wrapper,
+    cancel: &Cancel,
+) -> Result<Option<String>, Error> {
+    let command = Command::new(&wrapper.linker)
+        .args(["-E", "-v", "-x", "c", "/dev/null"])
+        .env(PROGRAM_VARIABLE, request.program);
+    let output = command.output(cancel)?;
+    Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Divides the units among cargo processes. Which folder a unit gets depends on it alone where it can, so that
+/// another run with other platforms finds what this one has built.
+fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> Vec<Batch> {
+    let mut by_folder: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
+    for (index, unit) in request.units.iter().enumerate() {
+        let older = request
+            .units
+            .iter()
+            .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
+        // What is compiled for better processors is kept apart from what is for all.
+        let variant = unit.target.variant(&unit.platform).map(|variant| variant.cpu.clone());
+        let folder = match (unit.standard, unit.glibc) {
+            (Standard::Built, _) => {
+                Some(variant.map_or("build-std".to_owned(), |cpu| format!("build-std-{cpu}")))
+            }
+            (Standard::Installed, _) if variant.is_some() => variant,
+            (Standard::Installed, Some((major, minor))) if older => Some(format!("glibc-{major}.{minor}")),
+            (Standard::Installed, _) => None,
+        };
+        by_folder.entry((unit.standard, folder)).or_default().push(index);
+    }
+    by_folder
+        .into_iter()
+        .enumerate()
+        .map(|(number, ((standard, folder), units))| {
+            let target_dir = folder.as_ref().map_or(target_dir.to_owned(), |name| target_dir.join(name));
+            let remarks = remarks.join(number.to_string());
+            Batch { units, target_dir, folder, standard, remarks, rustc: None }
+        })
+        .collect()
+}
+
+/// How cargo's own words are shown to the user, which is ours to say.
+const TERMINAL: [&str; 4] =
+    ["CARGO_TERM_PROGRESS_WHEN", "CARGO_TERM_PROGRESS_WIDTH", "CARGO_TERM_QUIET", "CARGO_TERM_VERBOSE"];
+
+/// cargo's command line for some units of a batch.
+pub(super) fn command(
+    request: &CompileRequest<'_>,
+    prepared: &Prepared,
+    batch: &Batch,
+    units: &[usize],
+) -> Command {
+    let settings = request.settings;
+    let folder = request.manifest_path.parent().unwrap_or(Path::new("."));
+    let mut command = Command::new(&request.rust.cargo)
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(["--color", if request.color { "always" } else { "never" }])
+        .arg("--manifest-path")
+        .arg(request.manifest_path)
+        .arg("--target-dir")
+        .arg(&batch.target_dir)
+        .args(["--profile", &settings.profile])
+        .folder(folder);
+    let project = request.project;
+    let libraries = project.makers.values().filter(|maker| maker.library);
+    let ids = project.binaries.iter().map(|binary| &binary.package_id);
+    let ids = ids.chain(libraries.clone().map(|maker| &maker.package_id));
+    let packages: BTreeSet<_> = ids.map(|id| project.spec_of(id)).collect();
+    for package in packages {
+        command = command.args(["--package", package]);
+    }
+    if libraries.count() > 0 {
+        command = command.arg("--lib");
+    }
+    for binary in &project.binaries {
+        let option = match binary.kind {
+            ProgramKind::Bin => "--bin",
+            ProgramKind::Example => "--example",
+        };
+        command = command.args([option, &binary.name]);
+    }
+    // Batches share triples, and so they would share what is only needed while building.
+    if let Some(own) = batch.build_dir(project) {
+        let value = toml::Value::String(own.display().to_string());
+        command = command.arg("--config").arg(format!("build.build-dir={value}"));
+    }
+    if !settings.features.is_empty() {
+        command = command.args(["--features", &settings.features.join(",")]);
+    }
+    if let Some(jobs) = settings.jobs {
+        command = command.args(["--jobs", &jobs.to_string()]);
+    }
+    for (flag, is_on) in [
+        ("--all-features", settings.all_features),
+        ("--no-default-features", settings.no_default_features),
+        ("--locked", settings.locked),
+        ("--frozen", settings.frozen),
+        ("--offline", settings.offline || request.offline),
+        ("--keep-going", request.on_failure == OnFailure::KeepGoing),
+        ("-v", settings.verbose > 1),
+    ] {
+        if is_on {
+            command = command.arg(flag);
+        }
+    }
+    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names. By options,
+    // which win over what the user has set for a terminal, and which a cargo that a build script starts does not see.
+    for setting in ["progress.when=\"always\"", "progress.width=240", "quiet=false", "verbose=false"] {
+        command = command.arg("--config").arg(format!("term.{setting}"));
+    }
+    for name in TERMINAL {
+        command = command.env_remove(name);
+    }
+    for (name, path) in &settings.variables {
+        command = command.env(name, path);
+    }
+    // What the user says for all targets is in each target's flags now, and would hide those.
+    for name in GLOBAL_FLAGS {
+        command = command.env_remove(name);
+    }
+    if batch.standard == Standard::Built {
+        // A stable cargo builds the standard library only with this.
+        command = command.arg("-Zbuild-std=std,panic_unwind").env("RUSTC_BOOTSTRAP", "1");
+    }
+    for (name, value) in &prepared.variables {
+        command = command.env(name, value);
+    }
+    command = command.env(REMARKS_VARIABLE, &batch.remarks);
+    if let Some(rustc) = &batch.rustc {
+        command = command.env(rustc::VARIABLE, rustc);
+    }
+    // Where xbuild itself is started by a build script, this is about another build.
+    command = command.env(FOLDER_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
+    for index in units {
+        let (unit, prepared) = (&request.units[*index], &prepared.units[*index]);
+        command = command.args(["--target", &unit.target.triple]);
+        if !prepared.flags.cargo.is_empty() {
+            // cargo adds what is in the variable to what it finds in files, be that a text or an array.
+            let name = configuration::flags_variable(unit.target);
+            let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
+            flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
+            command = command.env(name, flags.trim_start());
+        }
+        for (name, value) in &prepared.variables {
+            command = command.env(name, value);
+        }
+    }
+    command
+}

@@ -1,0 +1,129 @@
+//! Why a build failed: any room's error, told apart by platform.
+
+use super::check::CheckError;
+use crate::base::BaseError;
+use crate::engine::EngineError;
+use crate::error::{ExitCode, Explain, Snippet};
+use crate::files::FilesError;
+use crate::image::ImageError;
+use crate::layer;
+use crate::layout::LayoutError;
+use crate::lock::LockError;
+use crate::output::OutputError;
+use crate::payload::{PayloadError, cargo};
+use crate::pipeline::probe::FactsError;
+use crate::plan::PlanError;
+use crate::registry::RegistryError;
+use crate::sys::cancel::Cancelled;
+use crate::toolchain;
+
+/// Declares [`BuildError`] and passes on what each room's error says of itself.
+macro_rules! build_error {
+    ($($(#[$meta:meta])* $variant:ident($room:ty),)*) => {
+        /// Why a build, or one platform of it, failed.
+        #[derive(Debug, thiserror::Error)]
+        pub enum BuildError {
+            $($(#[$meta])* #[error(transparent)] $variant(#[from] $room),)*
+            /// Some platforms failed; each was reported when the run ended.
+            #[error("{failed} of {all} platforms failed, and nothing was published")]
+            Platforms {
+                /// How many.
+                failed: usize,
+                /// Of how many.
+                all: usize,
+                /// The code of the first in platform order.
+                code: ExitCode,
+            },
+            /// Some platforms failed, and an image of the others was published all the same.
+            #[error("{failed} of {all} platforms failed; the image was published without them")]
+            Partial {
+                /// How many.
+                failed: usize,
+                /// Of how many.
+                all: usize,
+                /// The code of the first in platform order.
+                code: ExitCode,
+            },
+            /// Bases that were to be pinned could not be had; each failure was reported when the run ended.
+            #[error("the bases of {failed} of {all} platforms could not be had, and the lock is as it was")]
+            NotLocked {
+                /// How many.
+                failed: usize,
+                /// Of how many.
+                all: usize,
+                /// The code of the first in platform order.
+                code: ExitCode,
+            },
+            /// A part of the work ended without saying how.
+            #[error("the work for {0} ended without a result")]
+            Lost(String),
+        }
+
+        impl Explain for BuildError {
+            fn exit_code(&self) -> ExitCode {
+                match self {
+                    $(Self::$variant(error) => error.exit_code(),)*
+                    Self::Platforms { code, .. } | Self::Partial { code, .. } | Self::NotLocked { code, .. } => *code,
+                    Self::Lost(_) => ExitCode::Internal,
+                }
+            }
+
+            fn snippets(&self) -> Vec<Snippet> {
+                match self {
+                    $(Self::$variant(error) => error.snippets(),)*
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } | Self::Lost(_) => Vec::new(),
+                }
+            }
+
+            fn hint(&self) -> Option<String> {
+                match self {
+                    $(Self::$variant(error) => error.hint(),)*
+                    Self::Platforms { failed, all, .. } if failed < all => {
+                        Some("--allow-partial publishes the platforms that succeed".into())
+                    }
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } => None,
+                    Self::Lost(_) => Some("this is a fault of xbuild; please report it".into()),
+                }
+            }
+        }
+    };
+}
+
+build_error! {
+    /// The project, the machine or the bases could not be read.
+    Facts(FactsError),
+    /// The lock.
+    Lock(LockError),
+    /// A platform cannot be built as asked.
+    Plan(PlanError),
+    /// Configured files.
+    Files(FilesError),
+    /// zig could not be provided.
+    Zig(toolchain::zig::Error),
+    /// The Rust toolchain, or a standard library of it.
+    Rust(toolchain::rust::Error),
+    /// The compilation.
+    Compile(cargo::Error),
+    /// The compilation for one platform.
+    Unit(cargo::UnitError),
+    /// An artifact is no payload.
+    Payload(PayloadError),
+    /// The base image.
+    Base(BaseError),
+    /// A layer.
+    Layer(layer::Error),
+    /// The image.
+    Image(ImageError),
+    /// The link check.
+    Check(CheckError),
+    /// The layout.
+    Layout(LayoutError),
+    /// Another output.
+    Output(OutputError),
+    /// podman or Docker.
+    Engine(EngineError),
+    /// A registry.
+    Registry(RegistryError),
+    /// The run was stopped.
+    Cancelled(Cancelled),
+}

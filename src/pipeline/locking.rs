@@ -1,0 +1,410 @@
+//! The lock of a project: read before a build, completed by it, written by `xbuild lock`.
+//!
+//! A build without a lock writes none: an image needs no file in the project, and a lock is asked for. Where there is one,
+//! a build follows it, adds what it lacks and takes nothing away, for another platform or package may need that.
+//! `xbuild lock` makes it what the project needs now, no more and no less.
+
+use std::path::{Path, PathBuf};
+
+use super::{BuildError, Failures};
+use crate::base::ResolvedBase;
+use crate::error::Explain;
+use crate::event::{Event, Level, Reporter};
+use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
+use crate::payload::cargo::Linker;
+use crate::pipeline::probe::{self, Probe};
+use crate::settings::Settings;
+use crate::sys::cancel::Cancel;
+use crate::sys::env::Environment;
+use crate::sys::fs;
+use crate::target::platform::Platform;
+use crate::toolchain::zig::data::ZigData;
+
+/// What `xbuild lock` takes anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing that is pinned.
+    Nothing,
+    /// What has these names: bases, `rust`, `zig`.
+    Named(Vec<String>),
+    /// Everything. A lock that cannot be read is no hindrance.
+    Everything,
+}
+
+/// What [`lock`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// The lock.
+    pub path: PathBuf,
+    /// What has changed in it, sorted.
+    pub differences: Vec<Difference>,
+}
+
+/// The lock as it was found, and what of it concerns a run.
+pub(super) struct Locking {
+    path: PathBuf,
+    shown: String,
+    /// `None` if there is none.
+    lock: Option<Lock>,
+    pins: Pins,
+    strict: bool,
+}
+
+/// Reads a lock. Of a file that a link leads to out of the project nothing is shown.
+fn parse(path: &Path, shown: &str, text: &str) -> Result<Lock, LockError> {
+    text::parse(shown, text).map_err(|error| if fs::leads_out(path) { error.without_text() } else { error })
+}
+
+impl Locking {
+    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` has nothing to hold a build to: as
+    /// for cargo, that is an error.
+    pub(super) fn open(settings: &Settings) -> Result<Self, LockError> {
+        let (path, strict) = (&settings.lock.path, settings.lock.locked);
+        let shown = shown(path);
+        let lock = match read(path)? {
+            Some(text) => Some(parse(path, &shown, &text)?),
+            None => None,
+        };
+        if lock.is_none() && strict {
+            return Err(LockError::Missing { path: shown });
+        }
+        let pins = match &lock {
+            Some(lock) => Pins::of(lock, &settings.platforms, folder(path), strict),
+            None => Pins::default(),
+        };
+        Ok(Self { path: path.clone(), shown, lock, pins, strict })
+    }
+
+    /// What is pinned.
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// With `--locked`, an error that tells everything which is not as it is pinned. Without it, a warning where the
+    /// project's own toolchain is another: that one is not ours to choose.
+    pub(super) fn check(&self, probe: &Probe, reporter: &dyn Reporter) -> Result<(), LockError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let mut differences = toolchains(lock, probe);
+        if self.strict {
+            differences.extend(self.pins.unmet.iter().cloned());
+            differences.sort();
+            return refuse(&self.shown, differences);
+        }
+        for difference in &differences {
+            // Another zig than the pinned one is never taken.
+            if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
+                note(
+                    reporter,
+                    Level::Warning,
+                    format!(
+                        "`{}` pins another toolchain, so the image may differ from others that are built from it: \
+                         {difference} (`xbuild lock --update {name}` pins what is here)",
+                        self.shown
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what an existing lock lacks, once all bases are known.
+    pub(super) fn complete(
+        &self,
+        settings: &Settings,
+        probe: &Probe,
+        reporter: &dyn Reporter,
+    ) -> Result<(), LockError> {
+        let Some(lock) = self.lock.as_ref().filter(|_| !self.strict) else { return Ok(()) };
+        if probe.resolved.values().any(Result::is_err) {
+            return Ok(());
+        }
+        let mut completed = lock.clone();
+        let pins = pins(settings, &self.pins, probe);
+        refuse_older(&self.shown, lock, &pins, settings)?;
+        for pin in pins {
+            completed = completed.with(pin);
+        }
+        completed.rust.get_or_insert_with(|| rust(probe));
+        completed.zig = with_files(completed.zig, zig(probe));
+        let differences = compare::compare(lock, &completed);
+        if !differences.is_empty() {
+            write(&self.path, &completed)?;
+            tell(reporter, &format!("`{}` was completed", self.shown), &differences);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the lock of a project: what it pins already stays as it is, except for what is to be taken anew.
+///
+/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and what would change is an
+/// error.
+pub fn lock(
+    settings: &Settings,
+    environment: &Environment,
+    update: &Update,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Locked, BuildError> {
+    let cancel = cancel.within(settings.timeout, "locking");
+    let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
+    let text = match (read(path), update) {
+        // As one that cannot be parsed: it is made anew. Only a file is written over.
+        (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Some(String::from("version = 1\n"))
+        }
+        (text, _) => text?,
+    };
+    if text.is_none() && settings.lock.locked {
+        return Err(LockError::Missing { path: shown }.into());
+    }
+    let parsed = text.as_deref().map(|text| parse(path, &shown, text)).transpose();
+    let old = match (parsed, update) {
+        (Ok(lock), _) => lock.unwrap_or_default(),
+        (Err(error @ LockError::Io(_)), _) | (Err(error), Update::Nothing | Update::Named(_)) => {
+            return Err(error.into());
+        }
+        (Err(error), Update::Everything) => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Lock::default()
+        }
+    };
+    let kept = match update {
+        Update::Nothing => old.clone(),
+        Update::Everything => Lock::default(),
+        Update::Named(names) => {
+            names.iter().try_for_each(|name| check_name(name, &old, settings))?;
+            names.iter().fold(old.clone(), |lock, name| lock.without(name))
+        }
+    };
+    let pins_kept = Pins::of(&kept, &settings.platforms, folder(path), false);
+    let client = super::debian_client(settings, environment);
+    let mut probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
+    let failures = failed(&mut probe);
+    if let Some(first) = failures.values().next() {
+        for (platform, error) in &failures {
+            reporter.report(Event::failed(Some(platform.clone()), error));
+        }
+        let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
+        return Err(BuildError::NotLocked { failed, all, code });
+    }
+    let pins = pins(settings, &pins_kept, &probe);
+    refuse_older(&shown, &old, &pins, settings)?;
+    let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
+    new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
+    new.zig = zig(&probe).and_then(|found| with_files(kept.zig.clone(), Some(found)));
+    keep_what_is_the_same(&old, &mut new, settings);
+    let differences = compare::compare(&old, &new);
+    if settings.lock.locked {
+        // What a build with --locked would refuse, too.
+        let mut differences = differences.clone();
+        differences.extend(toolchains(&new, &probe));
+        differences.sort();
+        differences.dedup();
+        refuse(&shown, differences)?;
+        return Ok(Locked { path: path.clone(), differences: Vec::new() });
+    }
+    if text.as_deref() != Some(&text::render(&new)) {
+        write(path, &new)?;
+    }
+    let what = match (&text, differences.is_empty()) {
+        (None, _) => format!("`{shown}` is new"),
+        (Some(_), true) => format!("`{shown}` is up to date"),
+        (Some(_), false) => format!("`{shown}` has changed"),
+    };
+    tell(reporter, &what, &differences);
+    Ok(Locked { path: path.clone(), differences })
+}
+
+/// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
+/// what moves is to be seen in a diff. A moment that is asked for is what it is asked to be.
+fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
+    let asked = |platform: &Platform| asks_for_a_moment(settings, platform);
+    for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
+        if let Some(known) = old.apt(&pin.base, &pin.platform) {
+            let same = crate::lock::AptPin {
+                index: known.index.clone(),
+                snapshot: known.snapshot.clone(),
+                ..pin.clone()
+            };
+            if same == *known {
+                *pin = same;
+            }
+        }
+    }
+    for pin in new.image.iter_mut().filter(|pin| !asked(&pin.platform)) {
+        let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.debian.as_ref()) else {
+            continue;
+        };
+        if let Some(debian) = &mut pin.debian {
+            let same = crate::lock::DebianPin {
+                index: known.index.clone(),
+                snapshot: known.snapshot.clone(),
+                ..(**debian).clone()
+            };
+            if same == **known {
+                **debian = same;
+            }
+        }
+    }
+}
+
+/// An error where something would be pinned of an older release than is pinned already, unless a moment is asked for. What is
+/// pinned stays as it is, and is no older than itself.
+fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> Result<(), LockError> {
+    let is_new = |pin: &&Pin| {
+        let (base, platform) = pin.key();
+        match pin {
+            Pin::Apt(pin) => lock.apt(base, platform) != Some(&**pin),
+            Pin::Image(pin) => lock.image(base, platform) != Some(&**pin),
+        }
+    };
+    let chosen: Vec<Pin> = pins.iter().filter(is_new).cloned().collect();
+    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_moment(settings, platform));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(LockError::Older { path: shown.to_owned(), differences })
+}
+
+/// Whether a platform's packages are to be those of a moment.
+fn asks_for_a_moment(settings: &Settings, platform: &Platform) -> bool {
+    let mut platforms = settings.platforms.iter();
+    platforms.any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
+}
+
+/// An error unless there is nothing that differs.
+fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(LockError::Differs { path: shown.to_owned(), differences })
+}
+
+/// The bases that could not be resolved, taken out of the probe.
+fn failed(probe: &mut Probe) -> Failures {
+    let resolved = std::mem::take(&mut probe.resolved);
+    let mut failures = Failures::new();
+    for (platform, base) in resolved {
+        match base {
+            Ok(base) => {
+                probe.resolved.insert(platform, Ok(base));
+            }
+            Err(error) => {
+                failures.insert(platform, error.into());
+            }
+        }
+    }
+    failures
+}
+
+/// The entries of all bases of a run: those that are pinned as they are, the others from what was found.
+fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
+    let folder = folder(&settings.lock.path);
+    let found = settings.platforms.iter().filter_map(|wanted| {
+        if let Some(pin) = known.bases.get(&wanted.platform)
+            && known.is_complete(pin, wanted)
+        {
+            return Some(pin.clone());
+        }
+        let base = base_name(&wanted.base.value, folder)?;
+        let resolved: &ResolvedBase = probe.resolved.get(&wanted.platform)?.as_ref().ok()?;
+        resolved.pin(&base, wanted)
+    });
+    found.collect()
+}
+
+/// The toolchains that differ from those that are pinned, or are not pinned.
+fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
+    let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
+    let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
+    match (&now.zig, &mut pinned.zig) {
+        // It is pinned for platforms that are not built now.
+        (None, zig) => *zig = None,
+        // An older lock does not say which files it has, and of what is on the machine already nobody knows.
+        (Some(found), Some(zig)) if zig.files.is_none() || found.files.is_none() => {
+            zig.files.clone_from(&found.files);
+        }
+        _ => {}
+    }
+    compare::compare(&pinned, &now)
+}
+
+fn rust(probe: &Probe) -> RustPin {
+    RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
+}
+
+/// The zig that links, if it does for any platform.
+fn zig(probe: &Probe) -> Option<ZigPin> {
+    let facts = &probe.facts;
+    facts.linkers.values().any(|linker| *linker == Linker::Zig).then(|| {
+        let data = ZigData::get();
+        let package = (facts.zig.version == data.version)
+            .then(|| format!("sha256:{}", data.package.sha256).parse().ok())
+            .flatten();
+        ZigPin { version: facts.zig.version.clone(), package, files: facts.zig.files.clone() }
+    })
+}
+
+/// What is pinned, else what was found; a pin of an older format learns which files that version has.
+fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
+    let Some(mut pinned) = pinned else { return found };
+    if pinned.files.is_none()
+        && let Some(found) = found.filter(|found| found.version == pinned.version)
+    {
+        pinned.files = found.files;
+    }
+    Some(pinned)
+}
+
+/// An error unless something that is pinned, or that this project uses, has the name.
+fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockError> {
+    let folder = folder(&settings.lock.path);
+    let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, folder));
+    let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
+    known.extend(["rust".to_owned(), "zig".to_owned()]);
+    known.sort();
+    known.dedup();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let has = |pin: &&crate::lock::AptPin| pin.package.iter().any(|package| package.name == name);
+    let of_base = lock.apt.iter().find(has).map(|pin| pin.base.clone());
+    Err(LockError::UnknownName { given: name.to_owned(), of_base, known })
+}
+
+fn read(path: &Path) -> Result<Option<String>, LockError> {
+    let damaged = |reason: &str| LockError::Damaged { path: shown(path), reason: reason.to_owned() };
+    fs::unless_missing(fs::read_to_string(path)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => damaged("it is not UTF-8"),
+        std::io::ErrorKind::FileTooLarge => damaged("it has more than 64 MiB"),
+        std::io::ErrorKind::IsADirectory => damaged("it is a directory and not a file"),
+        std::io::ErrorKind::InvalidInput => damaged("it is a pipe, a socket or a device"),
+        _ => error.into(),
+    })
+}
+
+fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
+    fs::write_atomic(path, text::render(lock).as_bytes(), 0o644)
+        .map_err(|source| LockError::Write { path: shown(path), source })
+}
+
+/// The folder that the lock lies in.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// How messages name the lock.
+fn shown(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn note(reporter: &dyn Reporter, level: Level, text: String) {
+    reporter.report(Event::Note { level, platform: None, text });
+}
+
+fn tell(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
+    let lines = differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"));
+    note(reporter, Level::Info, format!("{what}{lines}"));
+}

@@ -1,0 +1,472 @@
+//! What a run will do and why, before it does anything.
+//!
+//! [`plan`] is pure: settings and facts in, a [`Plan`] out. `xbuild plan` prints the value, `build` carries it
+//! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
+
+mod facts;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::base::BaseFacts;
+use crate::error::{ExitCode, Explain};
+use crate::image::ImageSettings;
+use crate::oci::name::ImageName;
+use crate::output::archive::familiar;
+use crate::payload::PROGRAM_FOLDER;
+use crate::payload::cargo::Linker;
+use crate::payload::cargo::processor::ProcessorFlag;
+use crate::payload::cargo::project::Binary;
+use crate::settings::{BaseSource, Compression, FileSettings, Output, PlatformSettings, Settings};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::{Libc, Target};
+use crate::target::platform::Platform;
+use crate::toolchain::ToolchainChoice;
+
+pub use facts::{Facts, StandardLibrary, ZigFacts};
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// The package that names the image.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The binaries that are compiled, sorted by name.
+    pub binaries: Vec<Binary>,
+    /// cargo's profile.
+    pub profile: String,
+    /// The one time stamp of everything that is made.
+    pub created: Created,
+    /// Annotations of the index, and of every manifest beside its own.
+    pub annotations: BTreeMap<String, String>,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// The names that the index gets.
+    pub tags: Vec<String>,
+    /// Where the image goes; never empty.
+    pub outputs: Vec<Output>,
+    /// The layout in the target folder: an output where nothing else is, and beside it there is room for another.
+    #[serde(skip)]
+    pub default_layout: PathBuf,
+    /// Annotations of the index alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_annotations: BTreeMap<String, String>,
+    /// Annotations of the index's entry in a layout.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_descriptor_annotations: BTreeMap<String, String>,
+    /// The platforms, sorted.
+    pub platforms: Vec<PlatformPlan>,
+}
+
+/// A time stamp and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Created {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// Where it comes from.
+    pub from: CreatedFrom,
+}
+
+/// Where `created` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CreatedFrom {
+    /// `SOURCE_DATE_EPOCH`.
+    SourceDateEpoch,
+    /// The date of the commit that is checked out.
+    Commit,
+    /// Neither was there, so it is 1970-01-01.
+    Epoch,
+}
+
+/// What will be done for one platform.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlatformPlan {
+    /// The platform.
+    pub platform: Platform,
+    /// The target triple's record.
+    #[serde(rename = "triple", serialize_with = "triple_of")]
+    pub target: &'static Target,
+    /// Why this triple.
+    pub triple_from: String,
+    /// What links, and compiles C code if it is zig.
+    pub linker: Linker,
+    /// Why this linker.
+    pub linker_from: String,
+    /// The glibc that programs are linked for; `None` where they do not use it.
+    pub glibc: Option<GlibcVersion>,
+    /// Why this version.
+    pub glibc_from: Option<String>,
+    /// What rustc calls the processors that it compiles for, where the platform promises more than its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Flags of the user's that ask for more than the platform's processors have, and where they stand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processor: Vec<ProcessorFlag>,
+    /// Where the standard library of the triple comes from.
+    pub standard_library: StandardLibrary,
+    /// The base image.
+    pub base: BaseFacts,
+    /// Where the choice of the base comes from.
+    pub base_from: String,
+    /// The layers that are added, first to last.
+    pub layers: Vec<LayerPlan>,
+    /// The image's configuration, defaults filled in.
+    pub image: ImageSettings,
+    /// The configured files.
+    #[serde(skip)]
+    pub files: Vec<FileSettings>,
+    /// The base's source.
+    #[serde(skip)]
+    pub base_source: BaseSource,
+    /// Seconds that the platform may take, if it has a limit of its own.
+    pub timeout: Option<u64>,
+}
+
+/// A layer that will be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LayerPlan {
+    /// `files` or `payload`.
+    pub name: LayerName,
+    /// The paths in the image that it brings.
+    pub paths: Vec<String>,
+}
+
+/// The layers that xbuild adds, in their order: what changes least comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerName {
+    /// The files of the configuration.
+    Files,
+    /// The programs, and files that builds make.
+    Payload,
+}
+
+/// Why a platform cannot be built as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Two settings exclude each other: dynamically linked programs and an empty base.
+    #[error(
+        "programs for {triple} are linked dynamically, and the base `scratch` has neither {libc} nor its loader"
+    )]
+    DynamicOnScratch {
+        /// The target triple.
+        triple: String,
+        /// Its C library.
+        libc: Libc,
+    },
+    /// `glibc = "…"` asks for a newer glibc than the base has.
+    #[error("glibc {}.{} was asked for, and the base `{base}` has glibc {}.{}", wanted.0, wanted.1, available.0, available.1)]
+    GlibcTooNew {
+        /// What was asked for.
+        wanted: GlibcVersion,
+        /// What the base has.
+        available: GlibcVersion,
+        /// The base's name.
+        base: String,
+    },
+    /// zig does not know a glibc as new, or as old, as that.
+    #[error("zig {zig} links {triple} for glibc {}.{} to {}.{}, and {}.{} was asked for", oldest.0, oldest.1, newest.0, newest.1, wanted.0, wanted.1)]
+    GlibcUnknownToZig {
+        /// zig's version.
+        zig: String,
+        /// The target triple.
+        triple: String,
+        /// What was asked for.
+        wanted: GlibcVersion,
+        /// The oldest that it can do for this triple.
+        oldest: GlibcVersion,
+        /// The newest that it knows.
+        newest: GlibcVersion,
+    },
+    /// A flag asks for the processor of the machine that builds.
+    #[error("{0}")]
+    NativeProcessor(Box<NativeProcessor>),
+    /// Several binaries are in the image and none is said to start.
+    #[error("the image has several programs and no entrypoint: {}", programs.join(", "))]
+    NoEntrypoint {
+        /// The programs.
+        programs: Vec<String>,
+    },
+}
+
+/// A flag that asks for the processor of the machine that builds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeProcessor {
+    /// The flag.
+    pub flag: String,
+    /// Where it stands.
+    pub from: String,
+    /// The platform.
+    pub platform: Platform,
+    /// A variant of the platform with better processors, and what rustc calls these, where there is one.
+    pub better: Option<(String, String)>,
+}
+
+impl fmt::Display for NativeProcessor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} has `{}`, which compiles for the processor of this machine; not every {} has as much",
+            self.from, self.flag, self.platform
+        )
+    }
+}
+
+impl Explain for PlanError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
+            Self::GlibcTooNew { .. } | Self::GlibcUnknownToZig { .. } | Self::NativeProcessor(_) => {
+                ExitCode::Config
+            }
+            Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::DynamicOnScratch { .. } => {
+                "leave the target to xbuild (a musl triple, linked statically), or use a base with a C library".into()
+            }
+            Self::GlibcTooNew { available, .. } => {
+                format!("leave `glibc` out, or lower it to \"{}.{}\"", available.0, available.1)
+            }
+            Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{}.{}\"", newest.0, newest.1),
+            Self::NativeProcessor(native) => {
+                let build = native.better.as_ref().map_or_else(String::new, |(platform, cpu)| {
+                    format!(", or build for newer processors with `--platform {platform}` ({cpu}), which the image then says")
+                });
+                format!(
+                    "leave it out{build}; where only processors like this one run it, set `allow-native-cpu = true` under \
+                     [payload]"
+                )
+            }
+            Self::NoEntrypoint { programs } => {
+                format!("say which one starts: entrypoint = [\"/{PROGRAM_FOLDER}/{}\"]", programs[0])
+            }
+        })
+    }
+}
+
+/// A platform and why it cannot be built.
+pub type PlatformFailure = (Platform, PlanError);
+
+/// Plans every platform. A platform that cannot be built as asked is among the failures, in platform order.
+#[must_use]
+pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) {
+    let created = created(settings, facts);
+    let (mut platforms, mut failures) = (Vec::new(), Vec::new());
+    for wanted in &settings.platforms {
+        // A base that could not be resolved is reported where it was looked for.
+        let Some(base) = facts.bases.get(&wanted.platform) else { continue };
+        match plan_platform(settings, wanted, facts, base) {
+            Ok(platform) => platforms.push(platform),
+            Err(error) => failures.push((wanted.platform.clone(), error)),
+        }
+    }
+    let package = &facts.project.package;
+    let default_layout = facts.project.target_directory.join("xbuild").join(&package.name);
+    let mut outputs = settings.outputs.clone();
+    if !outputs.iter().any(Output::is_stored) {
+        outputs.insert(0, Output::layout(&default_layout));
+    }
+    let plan = Plan {
+        package: package.name.clone(),
+        version: package.version.clone(),
+        binaries: facts.project.binaries.clone(),
+        profile: settings.cargo.profile.clone(),
+        created,
+        annotations: annotations(facts, created),
+        compression: settings.compression,
+        tags: settings.tags.clone(),
+        outputs,
+        default_layout,
+        index_annotations: settings.index_annotations.clone(),
+        index_descriptor_annotations: settings.index_descriptor_annotations.clone(),
+        platforms,
+    };
+    (plan, failures)
+}
+
+fn plan_platform(
+    settings: &Settings,
+    wanted: &PlatformSettings,
+    facts: &Facts,
+    base: &BaseFacts,
+) -> Result<PlatformPlan, PlanError> {
+    let target = wanted.target.value;
+    if target.libc == Libc::Gnu && wanted.base.value == BaseSource::Scratch {
+        return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
+    }
+    let processor = facts.processor_flags.get(&wanted.platform).cloned().unwrap_or_default();
+    if let Some(native) = processor.iter().find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
+        let better = target.better(&wanted.platform);
+        let better = better.map(|(name, data)| (format!("{}/{name}", target.platform), data.cpu.clone()));
+        return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
+            flag: native.flag.clone(),
+            from: native.from.clone(),
+            platform: wanted.platform.clone(),
+            better,
+        })));
+    }
+    let (linker, linker_from) = linker_of(wanted, facts);
+    let standard_library = facts.standard_libraries.get(&target.triple).cloned().unwrap_or_default();
+    let (glibc, glibc_from) = match choose_glibc(wanted, facts, base, linker)? {
+        Some((version, from)) => (Some(version), Some(from)),
+        None => (None, None),
+    };
+    let programs: Vec<String> = facts.project.binaries.iter().map(|binary| binary.name.clone()).collect();
+    let mut image = wanted.image.clone();
+    if image.entrypoint.is_none() {
+        match programs.as_slice() {
+            [program] => image.entrypoint = Some(vec![format!("/{PROGRAM_FOLDER}/{program}")]),
+            _ => return Err(PlanError::NoEntrypoint { programs }),
+        }
+    }
+    let mut layers = Vec::new();
+    let (built, own): (Vec<&FileSettings>, Vec<&FileSettings>) =
+        wanted.files.iter().partition(|file| file.from_build.is_some());
+    if !own.is_empty() {
+        let paths = own.iter().map(|file| file.to.clone()).collect();
+        layers.push(LayerPlan { name: LayerName::Files, paths });
+    }
+    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}"));
+    let paths = paths.chain(built.iter().map(|file| file.to.clone())).collect();
+    layers.push(LayerPlan { name: LayerName::Payload, paths });
+    Ok(PlatformPlan {
+        platform: wanted.platform.clone(),
+        target,
+        triple_from: match wanted.target.origin {
+            crate::origin::Origin::Default => format!("the {} target of the platform", target.libc),
+            ref origin => origin.to_string(),
+        },
+        linker,
+        linker_from,
+        glibc,
+        glibc_from,
+        cpu: facts.cpus.get(&wanted.platform).cloned(),
+        processor,
+        standard_library,
+        base: base.clone(),
+        base_from: wanted.base.origin.to_string(),
+        layers,
+        image,
+        files: wanted.files.clone(),
+        base_source: wanted.base.value.clone(),
+        timeout: wanted.timeout.map(|limit| limit.as_secs()),
+    })
+}
+
+/// The linker of a platform and, in a few words, why.
+fn linker_of(wanted: &PlatformSettings, facts: &Facts) -> (Linker, String) {
+    let linker = facts.linkers.get(&wanted.platform).copied().unwrap_or(Linker::Zig);
+    let from = match (wanted.toolchain.value, linker, &facts.c_code) {
+        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => wanted.toolchain.origin.to_string(),
+        (_, Linker::Configured, _) => "cargo's configuration names a linker for the triple".into(),
+        (_, Linker::RustLld, _) => "musl, and no crate compiles C code".into(),
+        (_, Linker::Zig, Some(package)) => format!("it also compiles the C code of `{package}`"),
+        (_, Linker::Zig, None) => "it links for every C library without a sysroot".into(),
+    };
+    (linker, from)
+}
+
+/// The glibc that a platform's programs are linked for and why; `None` where none is linked or where cargo's own
+/// linker decides.
+fn choose_glibc(
+    wanted: &PlatformSettings,
+    facts: &Facts,
+    base: &BaseFacts,
+    linker: Linker,
+) -> Result<Option<(GlibcVersion, String)>, PlanError> {
+    let target = wanted.target.value;
+    if target.libc != Libc::Gnu || linker != Linker::Zig {
+        return Ok(None);
+    }
+    let newest = facts.zig.newest_glibc;
+    let oldest = target.zig.minimum_glibc.unwrap_or(newest);
+    if let Some(version) = wanted.glibc.value {
+        if let Some(available) = base.glibc.filter(|available| version > *available) {
+            return Err(PlanError::GlibcTooNew { wanted: version, available, base: base.name.clone() });
+        }
+        if version > newest || version < oldest {
+            return Err(PlanError::GlibcUnknownToZig {
+                zig: facts.zig.version.to_string(),
+                triple: target.triple.clone(),
+                wanted: version,
+                oldest,
+                newest,
+            });
+        }
+        return Ok(Some((version, wanted.glibc.origin.to_string())));
+    }
+    Ok(Some(match base.glibc {
+        Some(version) if version > newest => {
+            (newest, format!("the newest that zig {} knows", facts.zig.version))
+        }
+        Some(version) if version < oldest => {
+            (oldest, format!("the oldest that zig links {} for", target.triple))
+        }
+        Some(version) => (version, format!("the glibc of `{}`", base.name)),
+        None => (oldest, "the base's glibc is not known, so the oldest".into()),
+    }))
+}
+
+/// What the image is called: the repository that it is pushed to, else its first tag, else the path of its first output.
+#[must_use]
+pub fn reference(plan: &Plan) -> String {
+    let pushed = plan.outputs.iter().find(|output| !output.has_content());
+    if let Some(output) = pushed {
+        let names = if output.names.is_empty() { &plan.tags } else { &output.names };
+        if let Some(name) = names.first().and_then(|name| name.parse::<ImageName>().ok()) {
+            return familiar(&name.repository.to_string());
+        }
+    }
+    plan.tags.first().cloned().unwrap_or_else(|| {
+        let path = plan.outputs.iter().find_map(Output::path);
+        path.map_or_else(|| plan.package.clone(), |path| path.display().to_string())
+    })
+}
+
+fn created(settings: &Settings, facts: &Facts) -> Created {
+    match (settings.source_date_epoch, &facts.commit) {
+        (Some(seconds), _) => Created { seconds, from: CreatedFrom::SourceDateEpoch },
+        (None, Some(commit)) => Created { seconds: commit.date, from: CreatedFrom::Commit },
+        (None, None) => Created { seconds: 0, from: CreatedFrom::Epoch },
+    }
+}
+
+/// The `org.opencontainers.image.*` annotations that the project itself gives
+/// (image specification, "Pre-Defined Annotation Keys").
+fn annotations(facts: &Facts, created: Created) -> BTreeMap<String, String> {
+    let package = &facts.project.package;
+    let known = [
+        ("created", jiff::Timestamp::from_second(created.seconds).ok().map(|time| time.to_string())),
+        ("title", Some(package.name.clone())),
+        ("version", Some(package.version.clone())),
+        ("revision", facts.commit.as_ref().map(|commit| commit.revision.clone())),
+        ("source", package.repository.clone()),
+        ("url", package.homepage.clone()),
+        ("documentation", package.documentation.clone()),
+        ("description", package.description.clone()),
+        ("licenses", package.license.clone()),
+        ("authors", package.authors.clone()),
+    ];
+    known
+        .into_iter()
+        .filter_map(|(key, value)| Some((format!("org.opencontainers.image.{key}"), value?)))
+        .collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn triple_of<S: serde::Serializer>(target: &&'static Target, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&target.triple)
+}

@@ -1,0 +1,379 @@
+//! The compiler wrapper: what cargo, cc-rs and `CMake` call as C compiler, archiver and linker.
+//!
+//! Each target gets a folder in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
+//! says to zig what it was told ([`translate`]). The folder's path goes into rustc's flags, so it must stay the
+//! same as long as what it does stays the same, and must change when that changes: cargo rebuilds for a new
+//! path and not for new content. Hence it is named by a hash of the wrapper's parameters. The path of the
+//! xbuild program is none of them: it may move without anything having to be rebuilt.
+
+pub(crate) mod lld;
+mod neutral;
+pub mod prime;
+mod response;
+mod run;
+pub(crate) mod rustc;
+mod side;
+pub mod translate;
+pub(crate) mod work;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::sys::env::Environment;
+use crate::sys::{fs, store, usage};
+use crate::target::catalog::{Target, Variant};
+use crate::toolchain::objcopy::Objcopy;
+use crate::toolchain::zig::Zig;
+
+use run::{COMMAND, run};
+pub(crate) use side::{FOLDER_VARIABLE, host_variables};
+
+/// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
+/// anew.
+const FORMAT: u32 = 2;
+
+/// The directory in xbuild's cache for zig's caches. Another name when what lies in an older one would not do: zig
+/// does not see all that its own libraries depend on.
+const CACHE: &str = "zig-2";
+
+/// The variable that tells the scripts which xbuild to call.
+pub(crate) const PROGRAM_VARIABLE: &str = "XBUILD_PROGRAM";
+/// The variable with a file that remarks are appended to, as JSON lines.
+pub(crate) const REMARKS_VARIABLE: &str = "XBUILD_REMARKS";
+/// The variable with prefixes of paths to replace, `from=to`, separated by the unit separator.
+pub(crate) const PREFIXES_VARIABLE: &str = "XBUILD_PREFIXES";
+/// What separates them.
+pub(crate) const SEPARATOR: char = '\x1f';
+
+/// Everything that determines what a wrapper does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// [`FORMAT`].
+    format: u32,
+    /// The zig program.
+    zig: PathBuf,
+    /// Its version.
+    version: Version,
+    /// The target's triple.
+    triple: String,
+    /// zig's `-target`, with the glibc to link for.
+    target: String,
+    /// zig's `-mcpu`, where its baseline is not rustc's, or better processors are promised.
+    cpu: Option<String>,
+    /// The processor of the machine that builds may be asked for.
+    #[serde(default)]
+    native: bool,
+    /// The program that takes debug information out, where there is one.
+    objcopy: Option<Objcopy>,
+    /// The folder for zig's caches.
+    cache: PathBuf,
+    /// True if the triple is the host's too, so that build scripts which compile for the host call this as well.
+    host: bool,
+    /// The directory with zig's own files, where zig tells it.
+    library: Option<PathBuf>,
+}
+
+impl Spec {
+    /// A wrapper around `zig` for `target`; `glibc` is the oldest glibc to run with, for glibc targets.
+    /// `cache` is xbuild's cache folder.
+    #[must_use]
+    pub fn new(
+        zig: &Zig,
+        target: &Target,
+        glibc: Option<(u32, u32)>,
+        objcopy: Option<Objcopy>,
+        cache: &Path,
+    ) -> Self {
+        // Without a suffix zig takes a glibc of its own choice, which differs between its versions.
+        let suffix = glibc.map(|(major, minor)| format!(".{major}.{minor}")).unwrap_or_default();
+        Self {
+            format: FORMAT,
+            zig: zig.program.clone(),
+            version: zig.version.clone(),
+            triple: target.triple.clone(),
+            target: format!("{}{suffix}", target.zig.target),
+            cpu: target.zig.cpu.clone(),
+            native: false,
+            objcopy,
+            cache: cache.join(CACHE),
+            host: false,
+            library: None,
+        }
+    }
+
+    /// The same with zig's own files in `library`, see [`Zig::library`].
+    #[must_use]
+    pub fn with_library(self, library: Option<PathBuf>) -> Self {
+        Self { library, ..self }
+    }
+
+    /// The same, for a compiler whose host's triple is `host`.
+    #[must_use]
+    pub fn on(mut self, host: &str) -> Self {
+        self.host = self.triple == host;
+        self
+    }
+
+    /// The same for the processors of a platform's variant. `native` lets the C side ask for those of this machine.
+    #[must_use]
+    pub fn for_processor(mut self, variant: Option<&Variant>, native: bool) -> Self {
+        self.cpu = variant.map(|variant| variant.zig.clone()).or(self.cpu);
+        self.native = native;
+        self
+    }
+
+    /// zig's `-target`: `aarch64-linux-gnu.2.36`.
+    #[must_use]
+    pub fn zig_target(&self) -> &str {
+        &self.target
+    }
+
+    /// zig's `-mcpu`, where there is one.
+    #[must_use]
+    pub fn zig_cpu(&self) -> Option<&str> {
+        self.cpu.as_deref()
+    }
+
+    /// The directory of zig's caches.
+    #[must_use]
+    pub fn zig_cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The zig version.
+    #[must_use]
+    pub fn zig_version(&self) -> &Version {
+        &self.version
+    }
+}
+
+/// An installed wrapper: absolute paths of its scripts and files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapper {
+    /// What it does.
+    pub spec: Spec,
+    /// C compiler.
+    pub cc: PathBuf,
+    /// The same for rustc to link with, and for us: it is always for the target.
+    pub linker: PathBuf,
+    /// C++ compiler.
+    pub cxx: PathBuf,
+    /// Archiver.
+    pub ar: PathBuf,
+    /// Index of archives.
+    pub ranlib: PathBuf,
+    /// `CMake`'s toolchain file.
+    pub cmake: PathBuf,
+    /// An empty folder: what pkg-config and `CMake` find in place of the host's libraries.
+    pub empty: PathBuf,
+    /// What tells the host's pkg-config for whom it is asked, where the host has the target's triple.
+    pub pkg_config: Option<PathBuf>,
+}
+
+impl Wrapper {
+    /// Writes the scripts where they are missing or call another xbuild. Each appears whole, by rename, so
+    /// that processes that do this at once don't disturb each other.
+    pub fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
+        let document = serde_json::to_vec_pretty(&spec)?;
+        let hash = hex::encode(Sha256::digest(&document));
+        let folder = cache.join("wrappers").join(&hash[..16]);
+        let empty = folder.join("empty");
+        // What zig compiles is used by whatever calls this.
+        usage::mark(&spec.cache);
+        usage::mark(&folder);
+        store::folder(&empty)?;
+        let path = folder.join("spec.json");
+        write_if_different(&path, &document, 0o644)?;
+        // cc-rs looks for `zig` in a compiler's name to know what to expect of it.
+        let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
+            let file = folder.join(name);
+            write_if_different(&file, script(program, &path, tool).as_bytes(), 0o755)?;
+            Ok(file)
+        };
+        let wrapper = Self {
+            cc: script("zig-cc", "cc")?,
+            linker: script("zig-linker", run::LINKER)?,
+            cxx: script("zig-c++", "c++")?,
+            ar: script("zig-ar", "ar")?,
+            ranlib: script("zig-ranlib", "ranlib")?,
+            cmake: folder.join("toolchain.cmake"),
+            pkg_config: if spec.host { Some(script("pkg-config", run::PKG_CONFIG)?) } else { None },
+            empty,
+            spec,
+        };
+        if wrapper.spec.host {
+            script("side", run::SIDE)?;
+        }
+        write_if_different(&wrapper.cmake, cmake(&wrapper, target).as_bytes(), 0o644)?;
+        Ok(wrapper)
+    }
+}
+
+/// Runs what the process was called for, if `arguments` begin with one of the hidden commands by which cargo, rustc
+/// and build scripts call us back. Returns the exit code.
+pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dyn Write) -> Option<u8> {
+    let (command, rest) = arguments.split_first()?;
+    let rest = rest.to_vec();
+    match command.to_str()? {
+        COMMAND => Some(run(rest, environment, stderr)),
+        rustc::COMMAND => Some(run::ended(rustc::run(rest, environment), stderr)),
+        lld::COMMAND => Some(run::ended(lld::run(rest, environment), stderr)),
+        _ => None,
+    }
+}
+
+/// Scripts and their data have some hundred bytes.
+const LARGEST_SCRIPT: u64 = 1 << 20;
+
+fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // A script is executed: one that others may write to afterwards is as bad as another text.
+    match store::read(path, LARGEST_SCRIPT) {
+        Ok(Some(existing)) if existing == content => Ok(()),
+        Err(error) if crate::error::CacheFault::of(&error).is_none() => Err(error),
+        _ => fs::write_atomic(path, content, mode),
+    }
+}
+
+/// The xbuild that runs the build is told by the environment. The path in the script is for calls outside of
+/// it, when somebody repeats a command line that rustc has shown.
+fn script(program: &Path, spec: &Path, tool: &str) -> String {
+    let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+    format!(
+        "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {} {tool} \"$@\"\n",
+        quote(program),
+        quote(spec)
+    )
+}
+
+/// `CMake`'s toolchain file. Without a root path to find things in, `CMake` finds the host's headers and
+/// libraries. What is for the host needs only the compilers, which find out for whom they are called, or the
+/// toolchain file that the user has for the host.
+fn cmake(wrapper: &Wrapper, target: &Target) -> String {
+    let quote = |path: &Path| format!("[==[{}]==]", path.display());
+    let multiarch =
+        target.debian.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
+    let (cc, cxx) = (quote(&wrapper.cc), quote(&wrapper.cxx));
+    let for_host = if wrapper.spec.host {
+        let side = quote(&wrapper.cc.with_file_name("side"));
+        format!(
+            "execute_process(COMMAND {side} RESULT_VARIABLE xbuild_is_for_host)\n\
+             if(NOT xbuild_is_for_host EQUAL 0)\n\
+             \x20 if(DEFINED ENV{{HOST_CMAKE_TOOLCHAIN_FILE}})\n\
+             \x20   include(\"$ENV{{HOST_CMAKE_TOOLCHAIN_FILE}}\")\n\
+             \x20 elseif(DEFINED ENV{{CMAKE_TOOLCHAIN_FILE}} AND NOT \
+             \"$ENV{{CMAKE_TOOLCHAIN_FILE}}\" STREQUAL CMAKE_CURRENT_LIST_FILE)\n\
+             \x20   include(\"$ENV{{CMAKE_TOOLCHAIN_FILE}}\")\n\
+             \x20 else()\n\
+             \x20   set(CMAKE_C_COMPILER {cc})\n\
+             \x20   set(CMAKE_CXX_COMPILER {cxx})\n\
+             \x20   set(CMAKE_ASM_COMPILER {cc})\n\
+             \x20 endif()\n\
+             \x20 return()\n\
+             endif()\n"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{for_host}\
+         set(CMAKE_SYSTEM_NAME Linux)\n\
+         set(CMAKE_SYSTEM_PROCESSOR {machine})\n\
+         set(CMAKE_C_COMPILER {cc})\n\
+         set(CMAKE_CXX_COMPILER {cxx})\n\
+         set(CMAKE_ASM_COMPILER {cc})\n\
+         set(CMAKE_AR {ar})\n\
+         set(CMAKE_RANLIB {ranlib})\n\
+         set(CMAKE_LIBRARY_ARCHITECTURE {multiarch})\n\
+         set(CMAKE_FIND_ROOT_PATH {empty})\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\n\
+         set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
+        machine = target.machine_name,
+        ar = quote(&wrapper.ar),
+        ranlib = quote(&wrapper.ranlib),
+        empty = quote(&wrapper.empty),
+    )
+}
+
+/// The arguments that zig gets before all others when it compiles or links.
+fn leading(spec: &Spec) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["-target".into(), spec.target.clone().into()];
+    arguments.extend(spec.cpu.iter().map(|cpu| format!("-mcpu={cpu}").into()));
+    // zig compiles unoptimised C with checks for undefined behaviour, which other compilers do not, and whose
+    // run-time library rustc does not link.
+    arguments.push("-fno-sanitize=all".into());
+    arguments
+}
+
+/// What it gets before all others when it links, and compiles nothing with it if `objects_only`.
+fn leading_link(spec: &Spec, objects_only: bool) -> Vec<OsString> {
+    let mut arguments = leading(spec);
+    // Without `-g` zig leaves out all symbols.
+    arguments.push("-g".into());
+    if objects_only {
+        // Without a level zig builds a run-time library for checks of undefined behaviour, for every target, though
+        // nothing uses it: several times the work of all else together. With one it would also drop sections
+        // that nothing refers to, which is for the caller to say.
+        arguments.extend(["-O2".into(), "-Wl,--no-gc-sections".into()]);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::cancel::Cancel;
+    use crate::sys::process::Command;
+    use crate::toolchain::zig::ZigWay;
+
+    fn zig(program: &str) -> Zig {
+        Zig { program: program.into(), version: Version::new(0, 17, 1), way: ZigWay::Cache }
+    }
+
+    fn install(cache: &Path, glibc: (u32, u32), program: &str) -> Wrapper {
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        let spec = Spec::new(&zig("/z/zig"), target, Some(glibc), None, cache);
+        Wrapper::install(spec, target, Path::new(program), cache).unwrap()
+    }
+
+    #[test]
+    fn the_path_follows_the_parameters_and_not_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = install(folder.path(), (2, 36), "/a/xbuild");
+        let moved = install(folder.path(), (2, 36), "/b/xbuild");
+        let other = install(folder.path(), (2, 28), "/b/xbuild");
+        assert_eq!(first.cc, moved.cc);
+        assert_ne!(first.cc, other.cc);
+        assert!(fs::read_to_string(&first.cc).unwrap().contains("/b/xbuild"));
+        assert_eq!(first.spec.zig_target(), "aarch64-linux-gnu.2.36");
+    }
+
+    #[test]
+    fn scripts_hand_on_every_argument_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("it's a \"folder\" $HOME");
+        fs::create_dir(&odd).unwrap();
+        let echo = odd.join("echo");
+        fs::write_atomic(&echo, b"#!/bin/sh\nprintf '[%s]' \"$@\"\n", 0o755).unwrap();
+        let wrapper = install(&odd, (2, 36), echo.to_str().unwrap());
+        let command = Command::new(&wrapper.cc).args(["a b", "", "$x", "*"]);
+        let output = command.env_remove(PROGRAM_VARIABLE).text(&Cancel::new()).unwrap();
+        let spec = wrapper.cc.with_file_name("spec.json");
+        assert_eq!(output.trim_end(), format!("[{COMMAND}][{}][cc][a b][][$x][*]", spec.display()));
+    }
+
+    #[test]
+    fn a_spec_is_read_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let wrapper = install(folder.path(), (2, 36), "/a/xbuild");
+        let bytes = fs::read(wrapper.cc.with_file_name("spec.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Spec>(&bytes).unwrap(), wrapper.spec);
+    }
+}

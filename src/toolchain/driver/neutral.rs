@@ -1,0 +1,114 @@
+//! Keeps this machine's paths out of what zig compiles for itself, and of what it compiles for others.
+//!
+//! zig builds its start-up code, unwinder, run-time and C++ library when a link first needs them, keeps them in its
+//! cache, and puts them into every program that follows. Their debug information names zig's own directory, the
+//! cache, and the directory that this first link ran in; and no option of a link reaches those compilations. So
+//! a link leads zig to both directories through descriptors of fixed numbers, whose names are the same on every
+//! machine, and has it call the current one `/proc/self/cwd`. The names stand in debug information only.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{PREFIXES_VARIABLE, SEPARATOR, Spec};
+use crate::sys::env::Environment;
+use crate::sys::process::Command;
+
+/// Where zig keeps what it builds, and where its own files are.
+const CACHES: [&str; 2] = ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"];
+const LIBRARY: &str = "ZIG_LIB_DIR";
+/// What programs have in place of zig's own directory, where their C code includes its headers.
+const LIBRARY_NAME: &str = "/zig/lib";
+/// What they have in place of a directory that the C compiler is called in and that has no other name.
+const FOLDER_NAME: &str = "/build";
+
+/// Only a shell gives descriptors their numbers: 8 is the cache, 9 zig's own directory. clang takes its current
+/// directory's name from `PWD` where that leads to it.
+const SCRIPT: &str = "exec 8<\"$1\" 9<\"$2\" && shift 2 && PWD=/proc/self/cwd && export PWD && exec \"$@\"";
+
+/// zig with its own caches, for all that does not link.
+pub(super) fn plain(spec: &Spec) -> Command {
+    CACHES.iter().fold(Command::new(&spec.zig), |zig, name| zig.env(*name, &spec.cache))
+}
+
+/// zig for a link, or as it is where its own directory is not known.
+pub(super) fn linking(spec: &Spec) -> Command {
+    let Some(library) = &spec.library else { return plain(spec) };
+    let shell =
+        Command::new("/bin/sh").args(["-c", SCRIPT, "sh"]).arg(&spec.cache).arg(library).arg(&spec.zig);
+    let shell = CACHES.iter().fold(shell, |shell, name| shell.env(*name, "/proc/self/fd/8"));
+    shell.env(LIBRARY, "/proc/self/fd/9")
+}
+
+/// Arguments that keep the paths of this machine out of C objects (`__FILE__`, debug information), for a compiler that
+/// runs in `folder`.
+pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, folder: &Path) -> Vec<OsString> {
+    let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
+    let prefixes: Vec<&str> = prefixes.split(SEPARATOR).filter(|prefix| !prefix.is_empty()).collect();
+    let map = |from: &Path, to: &str| {
+        let mut argument = OsString::from("-ffile-prefix-map=");
+        argument.push(from);
+        argument.push("=");
+        argument.push(to);
+        argument
+    };
+    let mut maps = Vec::new();
+    // Of several that fit, the last counts: the most general come first.
+    let named = prefixes
+        .iter()
+        .any(|prefix| folder.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
+    if !named && folder.parent().is_some() {
+        maps.push(map(folder, FOLDER_NAME));
+    }
+    maps.extend(prefixes.iter().map(|prefix| format!("-ffile-prefix-map={prefix}").into()));
+    if let Some(library) = &spec.library {
+        maps.push(map(library, LIBRARY_NAME));
+        // zig itself says what lies below the current directory without that directory in front.
+        let below = library.strip_prefix(folder).ok();
+        maps.extend(
+            below.filter(|below| !below.as_os_str().is_empty()).map(|below| map(below, LIBRARY_NAME)),
+        );
+    }
+    maps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::catalog::Target;
+    use crate::toolchain::zig::{Zig, ZigWay};
+
+    fn spec(library: Option<&str>) -> Spec {
+        let zig =
+            Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
+        let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+        Spec::new(&zig, target, Some((2, 36)), None, Path::new("/cache"))
+            .with_library(library.map(Into::into))
+    }
+
+    fn maps(folder: &str) -> Vec<String> {
+        let prefixes = ["/w=/workspace", "/w/target=/target"].join(&SEPARATOR.to_string());
+        let environment = [(PREFIXES_VARIABLE, prefixes.as_str())].into_iter().collect();
+        let maps = prefix_maps(&spec(Some("/w/venv/zig/lib")), &environment, Path::new(folder));
+        maps.into_iter()
+            .map(|map| map.into_string().unwrap().strip_prefix("-ffile-prefix-map=").unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_directory_without_a_name_gets_one_and_zigs_own_always_has_one() {
+        let all = ["/w=/workspace", "/w/target=/target", "/w/venv/zig/lib=/zig/lib"];
+        assert_eq!(maps("/w/src"), all);
+        assert_eq!(maps("/"), [&all[..], &["w/venv/zig/lib=/zig/lib"]].concat());
+        assert_eq!(maps("/w"), [&all[..], &["venv/zig/lib=/zig/lib"]].concat());
+        assert_eq!(maps("/else"), [&["/else=/build"], &all[..]].concat());
+        assert_eq!(maps("/ww")[0], "/ww=/build");
+    }
+
+    #[test]
+    fn a_link_names_no_directory_of_this_machine_to_zig() {
+        let command = linking(&spec(Some("/z/lib")));
+        let values: Vec<_> = command.environment.iter().filter_map(|(_, value)| value.clone()).collect();
+        assert_eq!(values, ["/proc/self/fd/8", "/proc/self/fd/8", "/proc/self/fd/9"]);
+        assert_eq!(linking(&spec(None)), plain(&spec(None)));
+    }
+}

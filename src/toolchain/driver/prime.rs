@@ -1,0 +1,85 @@
+//! Has zig build its own libraries for a target before the first link needs them.
+//!
+//! zig compiles its C library's start-up code, its unwinder and its run-time library when a target is first
+//! linked for: 10 to 150 seconds on one core, while cargo, which only links at the end, has nothing to gain from
+//! waiting. So a program with nothing in it is linked for each target in the background. zig locks its cache,
+//! so a link that comes meanwhile waits for the same work instead of doing it twice. rustc itself asks for that link: said
+//! only a little differently (`-static -pie` for `-static`), zig would build everything another time.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{PROGRAM_VARIABLE, REMARKS_VARIABLE, Wrapper};
+use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::process::{Command, ProcessError};
+use crate::sys::{fs, store};
+
+/// Why it could not be done. Nobody needs to stop for this: the first link will do it, or say more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// zig failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The work was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// The file that says that it has been done for a wrapper's target and processors, which zig builds its libraries for.
+fn marker(wrapper: &Wrapper) -> PathBuf {
+    let spec = &wrapper.spec;
+    let cpu = spec.zig_cpu().map(|cpu| format!("-{cpu}")).unwrap_or_default();
+    spec.zig_cache().join(format!("primed-{}-{}{cpu}", spec.zig_version(), spec.zig_target()))
+}
+
+/// True if it has been done.
+#[must_use]
+pub fn is_primed(wrapper: &Wrapper) -> bool {
+    marker(wrapper).exists()
+}
+
+/// What an empty program is linked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The target's wrapper.
+    pub wrapper: &'a Wrapper,
+    /// The target's triple.
+    pub triple: &'a str,
+    /// rustc, and the directory that says which of rustup's it is.
+    pub rustc: (&'a Path, &'a Path),
+    /// rustc's flags for the target, the linker among them.
+    pub flags: &'a [String],
+    /// xbuild.
+    pub program: &'a Path,
+    /// The file for what the wrapper has to say.
+    pub remarks: &'a Path,
+}
+
+/// Links an empty program, unless that has been done.
+pub fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
+    let wrapper = request.wrapper;
+    if is_primed(wrapper) {
+        return Ok(());
+    }
+    let folder = wrapper.spec.zig_cache();
+    store::folder(folder)?;
+    let work = fs::temporary_dir(folder)?;
+    let source = work.path().join("main.rs");
+    fs::write_atomic(&source, b"fn main() {}\n", 0o644)?;
+    let (rustc, project) = request.rustc;
+    let command = Command::new(rustc)
+        .folder(project)
+        .args(["--crate-name=prime", "--crate-type=bin", "--edition=2021", "--target", request.triple])
+        .arg(source)
+        .arg("-o")
+        .arg(work.path().join("main"))
+        .args(request.flags.iter().cloned())
+        .env(PROGRAM_VARIABLE, request.program)
+        .env(REMARKS_VARIABLE, request.remarks);
+    command.text(cancel)?;
+    fs::write_atomic(&marker(wrapper), b"", 0o644)?;
+    Ok(())
+}

@@ -1,0 +1,377 @@
+//! What happens when a wrapper's script is called: `xbuild __zig SPEC TOOL ARGUMENTS…`.
+//!
+//! This runs inside of cargo's process group, so whatever ends cargo ends it, and must stay quick: a crate with
+//! C code calls it hundreds of times.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::translate::{Task, translate};
+use super::work::{Kept, Libraries, has_sources};
+use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, side};
+use crate::elf::{ParseError, runpath_to_rpath};
+use crate::sys::env::{self, Environment};
+use crate::sys::process::{Command, ProcessError};
+use crate::sys::{fs, store};
+use crate::target::catalog::Target;
+
+/// The hidden command, by which the programs know that they are called as a wrapper.
+pub(crate) const COMMAND: &str = "__zig";
+/// The tool that is zig's C compiler for whoever knows that it is for the target.
+pub(crate) const LINKER: &str = "linker";
+/// The tool that stands for the host's pkg-config.
+pub(crate) const PKG_CONFIG: &str = "pkg-config";
+/// The tool that does nothing but say for whom it is called: its exit code is 0 for the target.
+pub(crate) const SIDE: &str = "side";
+
+/// The exit code when zig did not come to run.
+const FAILED: u8 = 1;
+
+/// Why a wrapper fails before or beside what it calls.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the wrapper was called without a specification and a tool")]
+    Usage,
+    #[error("neither pkg-config nor pkgconf is installed")]
+    NoPkgConfig,
+    #[error("the wrapper's specification is wrong: {0}")]
+    Spec(#[from] serde_json::Error),
+    #[error("the wrapper's target `{0}` is not known to this version")]
+    Target(String),
+    #[error(
+        "`{0}` compiles for the processor of this machine, which the platform does not promise; leave it out, or allow it \
+         with `allow-native-cpu = true` under [payload]"
+    )]
+    Native(String),
+    #[error(transparent)]
+    Refused(#[from] super::translate::Refused),
+    #[error("what zig has linked cannot be read: {0}")]
+    Linked(#[from] ParseError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// Runs a tool of zig as another compiler would run. `arguments` are those after [`COMMAND`]; what zig and the
+/// wrapper have to say goes to `stderr`. Returns the exit code.
+pub(crate) fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    stderr: &mut dyn Write,
+) -> u8 {
+    ended(call(arguments.into_iter().collect(), environment, stderr), stderr)
+}
+
+/// The exit code of a call, whose error goes to `stderr`.
+pub(crate) fn ended(result: Result<u8, Error>, stderr: &mut dyn Write) -> u8 {
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            // Whoever called a compiler and has closed its stderr wants no explanation.
+            writeln!(stderr, "xbuild: {error}").ok();
+            FAILED
+        }
+    }
+}
+
+fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Write) -> Result<u8, Error> {
+    let mut arguments = arguments.into_iter();
+    let (Some(path), Some(tool)) = (arguments.next(), arguments.next()) else { return Err(Error::Usage) };
+    let path = PathBuf::from(path);
+    let spec: Spec = serde_json::from_slice(&fs::read(&path)?)?;
+    if spec.host
+        && let Some(result) = on_host(&spec, &path, &tool, arguments.as_slice(), environment)
+    {
+        return result;
+    }
+    let tool = if tool == LINKER { "cc".into() } else { tool };
+    let read = |path: &OsStr| fs::read(Path::new(path));
+    let zig = neutral::plain(&spec).arg(&tool);
+    if tool != "cc" && tool != "c++" {
+        return Err(zig.args(arguments).exec().into());
+    }
+    let target = Target::by_triple(&spec.triple).ok_or_else(|| Error::Target(spec.triple.clone()))?;
+    let arguments = response::expand(arguments, &read)?;
+    if !spec.native
+        && let Some(argument) = arguments.iter().find(|argument| is_native(argument))
+    {
+        return Err(Error::Native(argument.to_string_lossy().into_owned()));
+    }
+    let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
+    keep(&Kept::remarks("zig", &spec.triple, &translation.remarks), environment)?;
+    match translation.task {
+        Task::Ask => Err(zig.args(leading(&spec)).args(translation.arguments).exec().into()),
+        Task::Compile => {
+            // Whatever links led there: what is mapped is the directory's real name.
+            let folder = env::current_dir()?;
+            let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &folder));
+            Err(zig.args(translation.arguments).env("PWD", folder).exec().into())
+        }
+        Task::Link(output) => {
+            let mut all = leading_link(&spec, !has_sources(&translation.arguments));
+            all.extend(translation.arguments);
+            store::folder(&spec.cache)?;
+            let libraries = Libraries::of(&spec, &tool, &all);
+            let told = libraries.may_be_missing();
+            if told {
+                keep(&[Kept::waiting(&spec, &libraries)], environment)?;
+            }
+            let folder = output.parent().unwrap_or(Path::new("."));
+            let linked = link(neutral::linking(&spec).arg(&tool), &all, folder);
+            if told {
+                keep(&[Kept::ended(&spec, &libraries)], environment)?;
+            }
+            let (exit, said) = linked?;
+            stderr.write_all(&said)?;
+            if exit != 0 {
+                return Ok(exit);
+            }
+            libraries.are_there()?;
+            if translation.rpath {
+                let mut bytes = fs::read(&output)?;
+                if runpath_to_rpath(&mut bytes)? {
+                    fs::write_atomic(&output, &bytes, 0o755)?;
+                }
+            }
+            match (&spec.objcopy, translation.strip) {
+                (Some(objcopy), Some(what)) => {
+                    let search = environment.var_os("LD_LIBRARY_PATH");
+                    Ok(code(objcopy.strip(what, &output, search).inherit()?.code()))
+                }
+                _ => Ok(0),
+            }
+        }
+    }
+}
+
+/// What is called for the host, and what is asked for and no tool of zig's. `None` for all else.
+fn on_host(
+    spec: &Spec,
+    path: &Path,
+    tool: &OsStr,
+    arguments: &[OsString],
+    environment: &Environment,
+) -> Option<Result<u8, Error>> {
+    if tool == LINKER {
+        return None;
+    }
+    let for_host = side::is_for_host(&spec.triple, environment);
+    let tool = tool.to_str().filter(|tool| for_host || [SIDE, PKG_CONFIG].contains(tool))?;
+    if tool == SIDE {
+        return Some(Ok(u8::from(for_host)));
+    }
+    let wrappers = path.parent().and_then(Path::parent).unwrap_or(path);
+    let (program, first) = side::host_tool(tool, wrappers, environment);
+    let command = |program: PathBuf| {
+        let command = Command::new(program).args(first.clone()).args(arguments.iter().cloned());
+        if for_host {
+            return command;
+        }
+        // It finds nothing then, and crates fall back to what they bring.
+        let empty = path.with_file_name("empty");
+        command
+            .env("PKG_CONFIG_LIBDIR", empty)
+            .env("PKG_CONFIG_PATH", "")
+            .env_remove("PKG_CONFIG_SYSROOT_DIR")
+    };
+    let mut error = command(program).exec();
+    if tool == PKG_CONFIG && error.is_not_found() {
+        error = command("pkgconf".into()).exec();
+        if error.is_not_found() {
+            return Some(Err(Error::NoPkgConfig));
+        }
+    }
+    Some(Err(error.into()))
+}
+
+/// True if an argument asks for the processor of this machine. `-mtune=native` only chooses among what all have.
+fn is_native(argument: &OsStr) -> bool {
+    matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"))
+}
+
+fn link(zig: Command, arguments: &[OsString], folder: &Path) -> Result<(u8, Vec<u8>), Error> {
+    let (status, said) = match response::for_zig(arguments) {
+        Some(text) => {
+            let mut file = fs::temporary_file(folder)?;
+            file.write_all(&text)?;
+            let mut argument = OsString::from("@");
+            argument.push(file.path());
+            zig.arg(argument).inherit_stdout()?
+        }
+        None => zig.args(arguments.iter().cloned()).inherit_stdout()?,
+    };
+    Ok((code(status.code()), said))
+}
+
+/// A program's exit code.
+pub(crate) fn code(status: Option<i32>) -> u8 {
+    status.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
+}
+
+/// Keeps these for the xbuild that runs the build, which reports them. One short write to a file that is
+/// opened for appending, so that wrappers that do this at once don't mix their lines.
+pub(crate) fn keep(kept: &[Kept], environment: &Environment) -> io::Result<()> {
+    let Some(path) = environment.path(REMARKS_VARIABLE).filter(|_| !kept.is_empty()) else { return Ok(()) };
+    let mut lines = Vec::new();
+    for one in kept {
+        serde_json::to_writer(&mut lines, one)?;
+        lines.push(b'\n');
+    }
+    fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use semver::Version;
+
+    use super::*;
+    use crate::toolchain::driver::work::Library;
+    use crate::toolchain::driver::{FOLDER_VARIABLE, Wrapper};
+    use crate::toolchain::objcopy::Objcopy;
+    use crate::toolchain::zig::{Zig, ZigWay};
+
+    /// A wrapper around a shell script in zig's place.
+    struct Fake {
+        folder: fs::TempDir,
+        spec: PathBuf,
+    }
+
+    impl Fake {
+        fn new(script: &str) -> Self {
+            Self::make(script, false)
+        }
+
+        /// One that tells where its own files are.
+        fn with_library(script: &str) -> Self {
+            Self::make(script, true)
+        }
+
+        fn make(script: &str, has_library: bool) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let program = |name: &str, script: &str| {
+                let path = folder.path().join(name);
+                fs::write_atomic(&path, format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755).unwrap();
+                path
+            };
+            let zig =
+                Zig { program: program("zig", script), version: Version::new(0, 17, 1), way: ZigWay::Cache };
+            let objcopy = Objcopy {
+                program: program("objcopy", "echo stripped with $LD_LIBRARY_PATH >> \"$2\""),
+                libraries: PathBuf::from("/rust/lib"),
+            };
+            let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
+            let library = folder.path().join("its lib");
+            fs::create_dir(&library).unwrap();
+            fs::write_atomic(&library.join("start.S"), b"", 0o644).unwrap();
+            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), folder.path())
+                .with_library(has_library.then_some(library));
+            let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), folder.path()).unwrap();
+            Self { spec: wrapper.cc.with_file_name("spec.json"), folder }
+        }
+
+        fn run(&self, arguments: &[&str], environment: &Environment) -> (u8, String) {
+            let mut stderr = Vec::new();
+            let all = [self.spec.to_str().unwrap(), "cc"].into_iter().chain(arguments.iter().copied());
+            let code = run(all.map(OsString::from), environment, &mut stderr);
+            (code, String::from_utf8(stderr).unwrap())
+        }
+    }
+
+    #[test]
+    fn links_and_strips_only_the_debug_information() {
+        let fake = Fake::new("while [ \"$1\" != -o ]; do echo \"$1\" >&2; shift; done; echo linked > \"$2\"");
+        let output = fake.folder.path().join("out");
+        let remarks = fake.folder.path().join("remarks");
+        let environment = [(REMARKS_VARIABLE, remarks.as_os_str()), ("LD_LIBRARY_PATH", OsStr::new("/own"))]
+            .into_iter()
+            .collect();
+        let arguments = ["a.o", "-Wl,--strip-debug", "-Wl,-O1", "-o", output.to_str().unwrap()];
+        let (code, said) = fake.run(&arguments, &environment);
+        assert_eq!(code, 0, "{said}");
+        let leading = "-target\naarch64-linux-gnu.2.36\n-fno-sanitize=all\n-g\n-O2\n-Wl,--no-gc-sections";
+        assert_eq!(said, format!("cc\n{leading}\na.o\n"));
+        assert_eq!(fs::read_to_string(&output).unwrap(), "linked\nstripped with /rust/lib:/own\n");
+        let kept = fs::read_to_string(&remarks).unwrap();
+        let kept: Vec<Kept> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let triple = || "aarch64-unknown-linux-gnu".to_owned();
+        assert!(matches!(&kept[1], Kept::Remark { argument, .. } if argument == "-O1"), "{kept:?}");
+        let library = Library::C;
+        assert_eq!(
+            kept[2..],
+            [Kept::Waiting { triple: triple(), library }, Kept::Ended { triple: triple(), library }]
+        );
+        // What has been linked once is there.
+        fake.run(&arguments, &environment);
+        assert_eq!(fs::read_to_string(&remarks).unwrap().lines().count(), 6);
+    }
+
+    #[test]
+    fn a_link_runs_where_it_was_called_and_knows_no_directory_of_the_machine() {
+        let fake = Fake::with_library(
+            "echo \"$PWD $ZIG_LOCAL_CACHE_DIR $ZIG_LIB_DIR $*\" >&2; ls $ZIG_LIB_DIR >&2; exit 1",
+        );
+        let (_, said) = fake.run(&["a b.o", "-o", "x"], &Environment::default());
+        let leading = "-target aarch64-linux-gnu.2.36 -fno-sanitize=all -g -O2 -Wl,--no-gc-sections";
+        let places = "/proc/self/cwd /proc/self/fd/8 /proc/self/fd/9";
+        assert_eq!(said, format!("{places} cc {leading} a b.o -o x\nstart.S\n"));
+        let (_, said) = fake.run(&["a.c", "-o", "x"], &Environment::default());
+        assert!(said.contains("-g a.c -o x"), "one that compiles is not told how: {said}");
+    }
+
+    #[test]
+    fn what_zig_says_and_its_code_are_kept() {
+        let fake = Fake::new("echo 'error: unsupported linker arg: --odd' >&2; exit 3");
+        let (code, said) = fake.run(&["a.o", "-Wl,--odd", "-o", "x"], &Environment::default());
+        assert_eq!((code, said.as_str()), (3, "error: unsupported linker arg: --odd\n"));
+    }
+
+    #[test]
+    fn what_zig_cannot_do_is_refused_before_it_runs() {
+        let fake = Fake::new("echo ran >&2");
+        let (code, said) = fake.run(&["a.o", "-Wl,--emit-relocs", "-o", "x"], &Environment::default());
+        assert_eq!(code, FAILED);
+        assert!(said.contains("zig cannot take `--emit-relocs`") && !said.contains("ran"), "{said}");
+    }
+
+    #[test]
+    fn a_long_command_line_goes_through_a_file() {
+        let fake = Fake::new("for last; do :; done; head -c 9 \"${last#@}\" >&2");
+        let folder = fake.folder.path().join("o");
+        fs::create_dir(&folder).unwrap();
+        let response = fake.folder.path().join("response");
+        fs::write_atomic(&response, "/some/long/path.o\n".repeat(60_000).as_bytes(), 0o644).unwrap();
+        let given = format!("@{}", response.display());
+        let output = folder.join("out");
+        let (code, said) = fake.run(&[&given, "-o", output.to_str().unwrap()], &Environment::default());
+        assert_eq!((code, said.as_str()), (0, "\"-target\""));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "the file is gone");
+    }
+
+    #[test]
+    fn what_is_for_the_host_goes_to_the_hosts_tools() {
+        let fake = Fake::new("echo zig \"$1\" >&2");
+        let spec = fs::read_to_string(&fake.spec).unwrap().replace("\"host\": false", "\"host\": true");
+        fs::write_atomic(&fake.spec, spec.as_bytes(), 0o644).unwrap();
+        let triple = "aarch64-unknown-linux-gnu";
+        let variables = |out: &str| {
+            let out = format!("/w/target/{out}release/build/a-1/out");
+            [(FOLDER_VARIABLE, "/w/target"), ("OUT_DIR", out.as_str())].into_iter().collect::<Environment>()
+        };
+        let path = fake.spec.clone();
+        let side =
+            |environment: &Environment| run([path.clone().into(), SIDE.into()], environment, &mut Vec::new());
+        let (host, target) = (variables(""), variables(&format!("{triple}/")));
+        assert_eq!((side(&host), side(&target)), (1, 0));
+        // What would replace this process cannot be tried here; what zig does, can.
+        let link = |tool: &str, environment: &Environment| {
+            let mut stderr = Vec::new();
+            let arguments = [path.clone().into(), tool.into(), "a.o".into(), "-o".into(), "x".into()];
+            assert_eq!(run(arguments, environment, &mut stderr), 0);
+            String::from_utf8(stderr).unwrap()
+        };
+        assert_eq!(link("cc", &target), "zig cc\n");
+        assert_eq!(link(LINKER, &host), "zig cc\n");
+    }
+}
