@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use indicatif::ProgressDrawTarget;
 
 use super::arguments::{Color, Progress, ViewOptions};
-use super::{CliError, render};
+use super::{CliError, log, render};
 use crate::error::Explain;
 use crate::report::human::{Plain, Terminal, Verbosity};
 use crate::report::json::Json;
@@ -30,10 +30,15 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The view that options and environment ask for.
-    pub(super) fn new(options: &ViewOptions, environment: &Environment) -> Result<Self, CliError> {
+    /// The view that options and environment ask for. Beside a log there is no live one unless it is asked for: lines that
+    /// scroll say the same, and stay in their order.
+    pub(super) fn new(
+        options: &ViewOptions,
+        environment: &Environment,
+        logs: bool,
+    ) -> Result<Self, CliError> {
         let terminal = std::io::stderr().is_terminal();
-        let progress = progress(options, environment, terminal)?;
+        let progress = progress(options, environment, terminal && !logs)?;
         let color = color(options.color, environment, terminal);
         let details = options.verbose > 0;
         let verbosity = if details { Verbosity::Details } else { Verbosity::Normal };
@@ -80,6 +85,27 @@ impl View {
             Kind::Json(view) => Arc::clone(view) as _,
         };
         Arc::new(move |text| reporter.report(Event::Note { level: Level::Info, platform: None, text }))
+    }
+
+    /// What writes lines of the log among the view's own. In the machine's view they are notes.
+    pub(super) fn writer(&self) -> log::Write {
+        match &self.kind {
+            Kind::Plain(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| view.print(line))
+            }
+            Kind::Terminal(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| view.print(line))
+            }
+            Kind::Json(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| {
+                    let text = line.trim().to_owned();
+                    view.report(Event::Note { level: Level::Detail, platform: None, text });
+                })
+            }
+        }
     }
 
     /// True if compiler messages should come with colours.
