@@ -288,6 +288,29 @@ fn the_sources_keep_every_rule() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
+/// What a room tells the log is shown under the room's name, and asked for by it.
+#[test]
+fn what_is_logged_is_of_a_room_that_the_log_knows() {
+    let sources = sources();
+    let log = sources.iter().find(|source| source.path == "src/cli/log.rs").expect("the log's source");
+    let known: Vec<&str> = log.text.split('"').filter(|text| text.starts_with("xbuild::")).collect();
+    let levels = ["error!", "warn!", "info!", "debug!", "trace!"].map(|name| format!("tracing::{name}"));
+    let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
+    let mut rooms = std::collections::BTreeSet::new();
+    for source in sources.iter().filter(|source| !mentions(source, &levels).is_empty()) {
+        let module = source.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+        let path = format!("xbuild::{}", module.replace('/', "::"));
+        let below = |room: &&&str| {
+            path.strip_prefix(**room).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let room = known.iter().find(below);
+        rooms.insert(
+            *room.unwrap_or_else(|| panic!("{path} logs, and ROOMS of src/cli/log.rs does not name it")),
+        );
+    }
+    assert!(rooms.len() > 5, "{rooms:?}");
+}
+
 #[test]
 fn every_rule_finds_what_it_forbids_and_nothing_else() {
     for rule in RULES {

@@ -388,6 +388,7 @@ fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(error.into()),
     };
+    tracing::debug!(whole, "an assembled base is kept: {}", blob.display());
     Ok(whole.then_some(kept))
 }
 

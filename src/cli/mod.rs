@@ -8,6 +8,7 @@ mod cache;
 mod commands;
 mod diagnose;
 mod images;
+mod log;
 mod manifests;
 mod matrix;
 mod merge;
@@ -27,9 +28,11 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::error::{ExitCode, Explain, io_hint};
+use crate::settings::VARIABLES;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
-use crate::sys::env::Environment;
+use crate::sys::env::{self, Environment};
+use crate::sys::log::command_line;
 use crate::sys::{process, threads};
 use crate::toolchain::driver;
 
@@ -77,6 +80,9 @@ pub(crate) enum CliError {
         /// What was given.
         given: String,
     },
+    /// The variable that says what is logged has a wrong value.
+    #[error(transparent)]
+    Log(#[from] log::LogError),
     /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
@@ -139,7 +145,7 @@ impl Explain for CliError {
             | Self::NoName { .. }
             | Self::NoDestination => ExitCode::Usage,
             Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
-            Self::Metadata { .. } | Self::Progress { .. } => ExitCode::Config,
+            Self::Metadata { .. } | Self::Progress { .. } | Self::Log(_) => ExitCode::Config,
             Self::SourceFile(error)
             | Self::Stdout(error)
             | Self::CurrentFolder(error)
@@ -155,6 +161,7 @@ impl Explain for CliError {
             }
             Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
+            Self::Log(error) => Some(error.hint()),
             Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
             Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
             Self::TagAcross { image, name } => Some(format!(
@@ -182,6 +189,7 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     if let Some(code) = driver::called(rest, &environment, &mut std::io::stderr()) {
         return code;
     }
+    let given = arguments.clone();
     let arguments = normalise(program, arguments);
     let parsed = command(program)
         .try_get_matches_from(arguments)
@@ -194,8 +202,18 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
             return if error.use_stderr() { ExitCode::Usage.number() } else { 0 };
         }
     };
-    let view = match View::new(&arguments.view, &environment) {
-        Ok(view) => view,
+    let made = log::Filter::of(&environment).map_err(CliError::from).and_then(|filter| {
+        let view = View::new(&arguments.view, &environment, filter.is_some())?;
+        Ok((view, filter))
+    });
+    let view = match made {
+        Ok((view, filter)) => {
+            if let Some(filter) = filter {
+                filter.start(&view);
+                tell_start(&given, &environment);
+            }
+            view
+        }
         Err(error) => {
             let view = View::fallback();
             view.fail(&error);
@@ -209,13 +227,25 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     match result {
         Ok(()) => {
             view.finish();
+            tracing::info!("ends well");
             0
         }
         Err(Failure(error)) => {
+            let code = error.exit_code();
+            tracing::info!("ends with {} ({code})", code.number());
             view.fail(&*error);
-            error.exit_code().number()
+            code.number()
         }
     }
+}
+
+/// Tells the log what is run: the command line, and which variables say something, but not what.
+fn tell_start(arguments: &[OsString], environment: &Environment) {
+    let known = VARIABLES.iter().map(|variable| variable.name);
+    let set: Vec<&str> = known.filter(|name| environment.var_os(name).is_some()).collect();
+    let folder = env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default();
+    let line = command_line(arguments.iter().map(OsString::as_os_str));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), folder, variables = set.join(","), "{line}");
 }
 
 /// clap's command, with the name that the user typed.

@@ -128,6 +128,7 @@ pub fn gather(
     reporter: &dyn Reporter,
 ) -> Result<Probe, FactsError> {
     for wanted in &settings.platforms {
+        tracing::info!("{}: {}", wanted.platform, Phase::Resolve.name());
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
     store::open(&settings.machine.cache).map_err(FactsError::Cache)?;

@@ -504,6 +504,7 @@ impl Work<'_> {
     }
 
     fn phase(&self, platform: &Platform, phase: Phase) {
+        tracing::info!("{platform}: {}", phase.name());
         self.reporter.report(Event::Phase { platform: platform.clone(), phase });
     }
 }

@@ -459,6 +459,7 @@ impl Client {
                 301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
                     redirects += 1;
                     url = Self::redirected(endpoint, call, &url, &response, redirects)?;
+                    tracing::debug!(status = response.status, to = url.told(), "redirected: {}", call.what);
                 }
                 401 if ours => {
                     let fields = response.headers.iter().filter(|(name, _)| name == "www-authenticate");

@@ -170,6 +170,12 @@ impl Keyring {
             return Ok(known.clone());
         }
         let searched = self.search(repository, access, named, cancel)?;
+        let source = searched.source();
+        tracing::debug!(
+            login = source.as_deref().unwrap_or("none"),
+            ?access,
+            "asked who we are to {repository}"
+        );
         found.insert(key, searched.clone());
         Ok(searched)
     }

@@ -77,7 +77,10 @@ impl Repository {
         for place in &places[..last] {
             match ask(place) {
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Io(_))) => return Err(error),
-                Err(_) => cancel.check()?,
+                Err(error) => {
+                    tracing::debug!(%error, "the next is asked, for {} has no answer", place.base.shown());
+                    cancel.check()?;
+                }
                 found => return found,
             }
         }
@@ -245,6 +248,7 @@ impl Repository {
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         if is_whole(path, blob, cancel)? {
+            tracing::debug!(bytes = blob.size, "the cache has {}", path.display());
             return Ok(());
         }
         let partial = beside(".partial");

@@ -7,6 +7,7 @@ use super::error::{Limited, RegistryError};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::http::{HttpError, ProxyError};
+use crate::sys::log::Seconds;
 
 /// The longest wait of our own choosing.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -148,6 +149,8 @@ impl Retry {
         let longest = (self.patience.back_off * 2_u32.saturating_pow(self.failures - 1)).min(LONGEST);
         // Between half of it and all of it, so that clients that failed together don't come back together.
         let wait = longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(after.unwrap_or_default());
+        let (next, asked) = (self.failures + 1, after.map(|after| after.as_secs()));
+        tracing::warn!(reason, attempt = next, wait = %Seconds(wait), asked, "again: {what}");
         if let Some(after) = after {
             self.asked += after;
             if let Some(client) = self.client.as_ref().filter(|_| after >= TOLD) {

@@ -19,6 +19,7 @@ use crate::event::Level;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::{self, Instant};
 use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};
+use crate::sys::log::Seconds;
 
 /// A longer answer is not one with a token in it, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -38,6 +39,13 @@ struct Key {
     service: Option<String>,
     scopes: BTreeSet<String>,
     source: Option<String>,
+}
+
+impl Key {
+    /// What a token is good for, in one text.
+    fn shown(&self) -> String {
+        self.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// The tokens that are good.
@@ -119,10 +127,13 @@ impl Tokens {
         if let Some((token, until)) = known.get(&key) {
             let value = format!("Bearer {}", token.reveal());
             if *until > Instant::now() && refused != Some(value.as_str()) {
+                tracing::trace!(scopes = key.shown(), "has a token for {}", endpoint.name);
                 return Ok(value);
             }
         }
         let (token, life) = fetch(client, endpoint, &key, &found, what, cancel)?;
+        let login = key.source.as_deref().unwrap_or("none");
+        tracing::debug!(scopes = key.shown(), login, good = %Seconds(life), "got a token for {}", endpoint.name);
         let value = format!("Bearer {}", token.reveal());
         known.insert(key, (token, Instant::now() + life.saturating_sub(MARGIN)));
         Ok(value)
@@ -151,7 +162,7 @@ fn fetch(
     }
     tell_whose(client, endpoint, &realm, found);
     let form = |grant: &str, more: &[(&str, &str)]| {
-        let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
+        let scope = key.shown();
         let service = key.service.clone().unwrap_or_default();
         let fields = [("grant_type", grant), ("service", &service), ("client_id", CLIENT), ("scope", &scope)];
         let fields = fields.iter().chain(more).map(|(name, value)| format!("{name}={}", escape(value)));
@@ -242,7 +253,7 @@ fn read(
         }
         403 => {
             let reason = answer::reason(&mut response, cancel)?;
-            let scope = key.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
+            let scope = key.shown();
             return Err(RegistryError::Denied { what, host, scope, reason }.into());
         }
         status @ (408 | 425 | 429 | 500..=599) => {

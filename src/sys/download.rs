@@ -13,7 +13,7 @@ use super::hash::sha256_of;
 use super::http::{
     Body, HttpError, LEAST_RATE, Method, ProxyError, Request, Response, Transport, Trust, Url,
 };
-use super::{clock, fs, store};
+use super::{clock, fs, log, store};
 use crate::error::{ExitCode, Explain, io_hint};
 
 /// A server that sends nothing for this long is stalled.
@@ -239,6 +239,7 @@ impl Client {
         })?;
         // Another process may have finished it while we waited for the lock.
         if download.sha256.is_some() && download.path.exists() && check(download, download.path).is_ok() {
+            tracing::debug!("the cache has {}", download.path.display());
             return Ok(());
         }
         let mut resumed = partial.exists();
@@ -322,7 +323,10 @@ impl Client {
             if failures >= self.attempts {
                 return Err(DownloadError::Network { url: url.to_owned(), reason, attempts: failures });
             }
-            let until = clock::Instant::now() + BACK_OFF * 2_u32.pow(failures - 1);
+            let wait = BACK_OFF * 2_u32.pow(failures - 1);
+            let (shown, next) = (log::url(url), failures + 1);
+            tracing::warn!(reason, had = reached, attempt = next, wait = %log::Seconds(wait), "again: {shown}");
+            let until = clock::Instant::now() + wait;
             while clock::Instant::now() < until {
                 cancel.check()?;
                 clock::sleep(Duration::from_millis(20));
@@ -358,6 +362,12 @@ impl Client {
             {
                 let to = at.join(location);
                 at = to.ok_or_else(|| Attempt::Again("it leads to what is no URL".into()))?;
+                tracing::debug!(
+                    status = response.status,
+                    to = at.told(),
+                    "redirected from {}",
+                    log::url(url)
+                );
                 continue;
             }
             let start = match response.status {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cancel::{Cancel, Cancelled};
 use super::fs::{self, File, MetadataExt, OpenOptions};
+use super::log::Seconds;
 
 /// After this long a wait for another process's lock is told.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -95,9 +96,18 @@ pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     let mut told = false;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock::of(file, identity)),
+            Ok(()) => {
+                if let Some((since, _)) = &waited {
+                    tracing::debug!(waited = %Seconds(since.elapsed()), "locked {}", path.display());
+                } else {
+                    tracing::trace!("locked {}", path.display());
+                }
+                return Ok(Lock::of(file, identity));
+            }
             Err(std::fs::TryLockError::WouldBlock) => {
                 let (since, cancel) = waited.get_or_insert_with(|| {
+                    let ours = held().contains(&identity);
+                    tracing::debug!(by_this_process = ours, "waits, for it is locked: {}", path.display());
                     let what = format!("another process, which has locked `{}`,", path.display());
                     (super::clock::Instant::now(), cancel.within(LONGEST_WAIT, &what))
                 });

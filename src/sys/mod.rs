@@ -12,6 +12,7 @@ pub mod fs;
 pub mod hash;
 pub mod http;
 mod locks;
+pub(crate) mod log;
 #[cfg(test)]
 pub(crate) mod loopback;
 pub mod process;

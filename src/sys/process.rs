@@ -4,6 +4,8 @@
 //! group gets SIGTERM and, two seconds later, SIGKILL, so that no compiler outlives its build. A child that
 //! exits while a grandchild still holds its pipes (a compiler cache's server, say) does not block us either.
 
+mod told;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
@@ -21,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::cancel::{Cancel, Cancelled};
 use super::clock::Instant;
 use crate::error::{ExitCode, Explain};
+use told::Told;
 
 /// How long a cancelled group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -313,8 +316,15 @@ impl Command {
     }
 
     /// Runs it and hands over each line when it is written.
-    pub fn lines(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
+    pub fn lines(&self, cancel: &Cancel, on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
         cancel.check()?;
+        let told = Told::starting(self);
+        let ended = self.run(cancel, on_line);
+        told.ended(&ended);
+        ended
+    }
+
+    fn run(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
         let mut child = Running::new(self.spawn()?);
         if let Some(mut stdin) = child.0.stdin.take() {
             // A program that does not read it may have ended already; its status says what it thought of that.
@@ -410,6 +420,7 @@ impl Command {
             Err(_) if self.program.is_absolute() => self.program.clone(),
             found => found.map_err(|source| self.not_started(source))?,
         };
+        tracing::trace!(found = %program.display(), "{}", self.program.display());
         let mut command = std::process::Command::new(program);
         // rustup's and busybox's programs are told apart by the name that they were started by.
         command.arg0(&self.program).args(&self.arguments);

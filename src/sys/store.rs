@@ -234,6 +234,16 @@ pub fn tighten(root: &Path) -> io::Result<()> {
 /// A record in the cache: `None` if there is none, or one of more than `limit` bytes, which we have not written. One that
 /// others may have written, or that is no file, is an error.
 pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let found = read_record(path, limit);
+    match &found {
+        Ok(Some(bytes)) => tracing::debug!(bytes = bytes.len(), "has {}", path.display()),
+        Ok(None) => tracing::debug!("has no {}", path.display()),
+        Err(error) => tracing::debug!(%error, "cannot use {}", path.display()),
+    }
+    found
+}
+
+fn read_record(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match fs::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -259,8 +269,14 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 /// Keeps a record whose folder exists. Where the cache cannot be written to it is not kept, and made again another time.
 pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write_atomic(path, bytes, 0o644) {
-        Err(error) if is_read_only(&error) => Ok(()),
-        result => result,
+        Err(error) if is_read_only(&error) => {
+            tracing::debug!(%error, "cannot keep {}", path.display());
+            Ok(())
+        }
+        result => {
+            tracing::debug!(bytes = bytes.len(), "keeps {}", path.display());
+            result
+        }
     }
 }
 

@@ -243,6 +243,8 @@ pub fn detect(folder: &Path, environment: &Environment, cancel: &Cancel) -> Resu
     let (version, host, commit) = parse_version(&said)
         .ok_or_else(|| Error::Broken { folder: folder.to_owned(), reason: said.trim_end().to_owned() })?;
     let rustup = rustup(&sysroot, environment, cancel)?;
+    let toolchain = rustup.as_ref().map(|rustup| rustup.toolchain.as_str());
+    tracing::info!(%version, sysroot = %sysroot.display(), rustup = toolchain, "Rust is {}", rustc.display());
     Ok(Rust { rustc, cargo, version, commit, host, sysroot, rustup })
 }
 

@@ -31,6 +31,7 @@ mod layers;
 mod levels;
 mod linkcheck;
 mod lock;
+mod logging;
 mod machines;
 mod manifests;
 mod merging;

@@ -4,7 +4,7 @@ mod human;
 mod json;
 #[cfg(test)]
 mod recorded;
-mod style;
+pub(super) mod style;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use indicatif::ProgressDrawTarget;
 
 use crate::cli::arguments::{Color, Progress, ViewOptions};
-use crate::cli::{CliError, render};
+use crate::cli::{CliError, log, render};
 use human::{Plain, Terminal, Verbosity};
 use json::Json;
 
@@ -37,10 +37,15 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The view that options and environment ask for.
-    pub(super) fn new(options: &ViewOptions, environment: &Environment) -> Result<Self, CliError> {
+    /// The view that options and environment ask for. Beside a log there is no live one unless it is asked for: lines that
+    /// scroll say the same, and stay in their order.
+    pub(super) fn new(
+        options: &ViewOptions,
+        environment: &Environment,
+        logs: bool,
+    ) -> Result<Self, CliError> {
         let terminal = std::io::stderr().is_terminal();
-        let progress = progress(options, environment, terminal)?;
+        let progress = progress(options, environment, terminal && !logs)?;
         let color = color(options.color, environment, terminal);
         let details = options.verbose > 0;
         let verbosity = if details { Verbosity::Details } else { Verbosity::Normal };
@@ -87,6 +92,27 @@ impl View {
             Kind::Json(view) => Arc::clone(view) as _,
         };
         Arc::new(move |text| reporter.report(Event::Note { level: Level::Info, platform: None, text }))
+    }
+
+    /// What writes lines of the log among the view's own. In the machine's view they are notes.
+    pub(super) fn writer(&self) -> log::Write {
+        match &self.kind {
+            Kind::Plain(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| view.print(line))
+            }
+            Kind::Terminal(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| view.print(line))
+            }
+            Kind::Json(view) => {
+                let view = Arc::clone(view);
+                Box::new(move |line| {
+                    let text = line.trim().to_owned();
+                    view.report(Event::Note { level: Level::Detail, platform: None, text });
+                })
+            }
+        }
     }
 
     /// True if compiler messages should come with colours.

@@ -6,26 +6,26 @@ use anstyle::{AnsiColor, Style};
 
 /// Paints text, or leaves it plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Paint(pub(super) bool);
+pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
-    pub(super) fn error(self, text: &str) -> String {
+    pub(crate) fn error(self, text: &str) -> String {
         self.with(AnsiColor::Red.on_default().bold(), text)
     }
 
-    pub(super) fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.with(AnsiColor::Yellow.on_default().bold(), text)
     }
 
-    pub(super) fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.with(AnsiColor::Green.on_default().bold(), text)
     }
 
-    pub(super) fn word(self, text: &str) -> String {
+    pub(crate) fn word(self, text: &str) -> String {
         self.with(AnsiColor::Cyan.on_default().bold(), text)
     }
 
-    pub(super) fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.with(Style::new().bold(), text)
     }
 

@@ -11,6 +11,7 @@ mod inward;
 mod pace;
 mod proxy;
 mod script;
+mod told;
 mod trust;
 mod url;
 
@@ -38,6 +39,7 @@ use inward::{Guard, Known};
 use pace::{Pace, Taking};
 use proxy::{Proxy, Setting};
 use script::Script;
+use told::Told;
 
 use super::cancel::{Cancel, Cancelled};
 use super::clock::Instant;
@@ -201,6 +203,7 @@ pub struct Response {
     pub proxy: Option<ProxyName>,
     chunks: Receiver<Result<Option<Vec<u8>>, HttpError>>,
     pace: Pace,
+    told: Told,
     _stop: Stop,
 }
 
@@ -232,7 +235,9 @@ impl Response {
     pub fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
         let start = Instant::now();
         let pace = &mut self.pace;
-        let chunk = receive(&self.chunks, cancel, &mut || pace.waiting(start.elapsed()))??;
+        let chunk = receive(&self.chunks, cancel, &mut || pace.waiting(start.elapsed())).flatten();
+        self.told.received(&chunk);
+        let chunk = chunk?;
         self.pace.moved(start.elapsed(), chunk.as_ref().map_or(0, |chunk| chunk.len() as u64))?;
         Ok(chunk)
     }
@@ -291,6 +296,20 @@ impl Transport {
             return script.answer(request, self.stall);
         }
         let route = self.route(request)?;
+        let mut told = Told::asking(request, route.proxy.as_ref().map(Proxy::name));
+        let result = self.exchange(route, request, cancel, on_wait);
+        told.answered(result.as_ref());
+        result.map(|response| Response { told, ..response })
+    }
+
+    /// Sends a request by its way.
+    fn exchange(
+        &self,
+        route: Route,
+        request: &Request,
+        cancel: &Cancel,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<Response, HttpError> {
         // What a tunnel brings is the server's own word.
         let forwards = !request.url.starts_with("https://");
         let (proxy, given) = (route.proxy.clone(), route.authorization.is_some());
@@ -324,7 +343,7 @@ impl Transport {
             Some(proxy) if status == 407 => Err(ProxyError::Credentials { proxy, given }.into()),
             proxy => {
                 let pace = Pace::new(self.stall, "sends");
-                Ok(Response { status, headers, proxy, chunks, pace, _stop: stop })
+                Ok(Response { status, headers, proxy, chunks, pace, told: Told::default(), _stop: stop })
             }
         }
     }

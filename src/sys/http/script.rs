@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::told::Told;
 use super::{CHUNK, HttpError, Request, Response, Stop};
 
 /// An answer that is made up.
@@ -52,6 +53,7 @@ impl Script {
             sender.send(message).ok();
         }
         let pace = Pace::new(stall, "sends");
-        Ok(Response { status, headers, proxy: None, chunks, pace, _stop: Stop(Arc::default()) })
+        let told = Told::default();
+        Ok(Response { status, headers, proxy: None, chunks, pace, told, _stop: Stop(Arc::default()) })
     }
 }

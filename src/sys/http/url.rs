@@ -2,6 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::sys::log;
+
 /// What stands unescaped in a query's value: what is unreserved, and what names and digests are made of.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -132,6 +134,15 @@ impl Url {
     pub fn shown(&self) -> String {
         let text = self.text();
         text.split('?').next().unwrap_or_default().to_owned()
+    }
+
+    /// The same with the names in its query, for the log.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self.rest.split_once('?') {
+            Some((_, query)) => format!("{}?{}", self.shown(), log::query(query)),
+            None => self.shown(),
+        }
     }
 }
 

@@ -396,8 +396,12 @@ fn walk(
     let mut attempts = Vec::new();
     for way in &request.settings.ways {
         match attempt(*way) {
-            Some(Ok(zig)) => return Ok(zig),
+            Some(Ok(zig)) => {
+                tracing::info!(version = %zig.version, way = way_name(*way), "zig is {}", zig.program.display());
+                return Ok(zig);
+            }
             Some(Err(reason)) => {
+                tracing::debug!(%reason, way = way_name(*way), "no zig");
                 // A way may be stopped by a limit of its own; only ours ends the walk.
                 cancel.check()?;
                 attempts.push(Attempt { way: *way, reason });

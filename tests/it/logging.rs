@@ -1,0 +1,92 @@
+//! `XBUILD_LOG`: what a run does is told, and nothing that is secret.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use xbuild::error::ExitCode;
+
+use crate::support::command::{Run, xbuild};
+use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::token::{Rules, TokenService};
+use crate::support::{base, scratch};
+
+/// A folder with a layout, and with a credential helper that docker's file names for a registry.
+fn folder(registry: &Registry) -> tempfile::TempDir {
+    let folder = scratch();
+    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm64"]);
+    let host = registry.host();
+    let answer = format!(r#"{{"ServerURL":"{host}","Username":"{USER}","Secret":"{PASSWORD}"}}"#);
+    let helper = folder.path().join("docker-credential-test");
+    fs::write(&helper, format!("#!/bin/sh\ncat > /dev/null\necho '{answer}'\n"))
+        .expect("a folder of the test");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("a file of the test");
+    let config = format!(r#"{{"credHelpers":{{"{host}":"test"}}}}"#);
+    fs::write(folder.path().join("config.json"), config).expect("a folder of the test");
+    folder
+}
+
+fn push(folder: &Path, registry: &Registry, tag: &str) -> Run {
+    let path = std::env::var("PATH").unwrap_or_default();
+    xbuild()
+        .folder(folder)
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .env("DOCKER_CONFIG", folder)
+        .env("HOME", folder)
+        .env("XBUILD_REGISTRY_HOST", "other.test")
+        .env("XBUILD_REGISTRY_TOKEN", "a-token-of-another")
+        .words(&format!("push base {}", registry.name(&format!("team/base:{tag}"))))
+}
+
+#[test]
+fn requests_processes_and_tokens_are_told_and_no_secret() {
+    let registry = Registry::with_tokens(TokenService::start(Rules::default()));
+    let folder = folder(&registry);
+    let push = |tag| push(folder.path(), &registry, tag);
+    let silent = push("1").run().success();
+    assert!(!silent.stderr.contains("debug"), "{}", silent.describe());
+    let told = push("1").env("XBUILD_LOG", "trace").run().success();
+    // What is for scripts is the same, and so is what is told without a log.
+    assert_eq!(told.stdout, silent.stdout);
+    let host = registry.host();
+    let told = told.tells(&[
+        " info  cli ",
+        &format!("xbuild push base {host}/team/base:1"),
+        " debug http      #1 ",
+        &format!(" HEAD http://{host}/v2/"),
+        "starts docker-credential-test get directory=/",
+        "docker-credential-test ended: exit status: 0 time=",
+        " debug registry ",
+        "config.json",
+        "/token?service=…&scope=…&client_id=…&account=… status=200",
+        " debug registry  got a token for",
+        "scopes=repository:team/base:pull,push",
+        " info  cli       ends well",
+    ]);
+    assert!(told.stderr.contains("variables=XBUILD_LOG,XBUILD_REGISTRY_HOST,XBUILD_REGISTRY_TOKEN"));
+    let basic = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    // Tokens are signed ones (JWT), which begin so.
+    for secret in [PASSWORD, USER, &basic, "a-token-of-another", "eyJ", "Bearer ey"] {
+        assert!(!told.stderr.contains(secret), "`{secret}`: {}", told.describe());
+    }
+    // One room alone, and in the machine's view as well.
+    let one = push("1").env("XBUILD_LOG", "process=debug").run().success();
+    assert!(one.stderr.contains(" debug process ") && !one.stderr.contains(" http "), "{}", one.describe());
+    let json = push("1").env("XBUILD_LOG", "debug").words("--progress json").run().success();
+    assert!(json.stderr.contains(" debug http "), "{}", json.describe());
+    for line in json.stderr.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn what_says_nothing_to_log_is_refused() {
+    let run = |value: &str| xbuild().env("XBUILD_LOG", value).words("targets").run();
+    run("nonsense")
+        .fails(ExitCode::Config, &["`nonsense` is not a level of the log", "hint: known: error, warn"]);
+    run("regystry=debug").fails(ExitCode::Config, &["`regystry` is not a room", "process, registry"]);
+    assert_eq!(run("off").success().stderr, "");
+}
