@@ -230,7 +230,7 @@ impl Running {
     pub(crate) fn peak(&self) -> u64 {
         let process = Path::new("/proc").join(self.child.id().to_string());
         let program = fs::read_link(process.join("exe")).ok();
-        if program.is_none() || program == env::current_exe().ok() {
+        if program.is_none() || program == std::env::current_exe().ok() {
             return 0;
         }
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
