@@ -34,6 +34,7 @@ fn raw(registry: &Registry, name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -134,6 +135,7 @@ fn put_referrers(registry: &Registry, repository: &str, subject: &Value, entries
 }
 
 #[test]
+#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn some_platforms_are_an_index_of_those_and_their_attestations() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -178,6 +180,7 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
 }
 
 #[test]
+#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn what_refers_to_an_image_goes_along() {
     let (folder, from, to) = (with_base(), Registry::open(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -260,6 +263,7 @@ fn what_refers_to_an_image_goes_along() {
 }
 
 #[test]
+#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);

@@ -19,6 +19,7 @@ use xbuild::sys::cancel::Cancel;
 use xbuild::sys::download::{Client, Download};
 
 use super::image::Blob;
+use crate::support::needs::needs;
 use crate::support::scratch_root;
 
 /// Raised when the same packages come to be kept in another way.
@@ -51,6 +52,7 @@ impl Reporter for Silent {
 impl Userland {
     /// The packages and their dependencies; from the network only the first time.
     pub(crate) fn get(suite: &str, architecture: &str, names: &[&str]) -> Self {
+        needs("Debian packages");
         let here = scratch_root();
         let question = format!("{FORMAT} {} {suite} {architecture} {}", here.display(), names.join(" "));
         let key = &crate::support::layout::digest_of(question.as_bytes())["sha256:".len()..][..16];

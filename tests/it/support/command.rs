@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use xbuild::error::ExitCode;
 
+use super::needs::needs_program;
+
 /// How long a tool may take.
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
 /// How long xbuild may take: a cold run fetches toolchains and packages, beside other tests that do the same.
@@ -58,6 +60,7 @@ pub(crate) struct Finished {
 
 /// A tool that is looked up on `PATH`.
 pub(crate) fn tool(program: impl Into<OsString>) -> Run {
+    super::times::count();
     Run {
         program: program.into(),
         arguments: Vec::new(),
@@ -179,8 +182,12 @@ impl Run {
         ])
     }
 
+    #[track_caller]
     pub(crate) fn start(self) -> Running {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        for program in self.wrapper.first().into_iter().chain([&self.program]) {
+            needs_program(program);
+        }
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let words: Vec<OsString> =
             self.wrapper.into_iter().chain([self.program]).chain(self.arguments).collect();
@@ -231,7 +238,7 @@ impl Running {
     pub(crate) fn peak(&self) -> u64 {
         let process = Path::new("/proc").join(self.child.id().to_string());
         let program = fs::read_link(process.join("exe")).ok();
-        if program.is_none() || program == env::current_exe().ok() {
+        if program.is_none() || program == std::env::current_exe().ok() {
             return 0;
         }
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
