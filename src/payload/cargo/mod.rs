@@ -11,7 +11,6 @@
 //! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
 //! becomes of it.
 
-mod cargo;
 pub mod choice;
 pub mod configuration;
 mod environment;
@@ -23,6 +22,7 @@ pub mod metadata;
 pub mod places;
 mod prefixes;
 mod prepare;
+mod process;
 pub mod processor;
 pub mod project;
 #[cfg(test)]
@@ -438,12 +438,12 @@ pub fn compile(
     let result = std::thread::scope(|scope| {
         // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
         let start = || std::thread::Builder::new();
-        start().spawn_scoped(scope, || cargo::prime_all(request, &prepared, &primer, reporter)).ok();
+        start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer, reporter)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let _ends = Ends(&ended);
         // Whatever is still being primed then nobody waits for any more.
         let _stops = Stops(&primer);
-        cargo::run_all(request, &prepared, cancel, reporter, on_product)
+        process::run_all(request, &prepared, cancel, reporter, on_product)
     });
     watch::report_remarks(&books, reporter)?;
     result

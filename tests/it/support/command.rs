@@ -1,6 +1,5 @@
 //! Bounded child processes. No test can hang: every process has a limit, and its group is ended with it.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
