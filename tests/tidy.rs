@@ -272,6 +272,31 @@ const RULES: &[Rule] = &[
         keeps: ("src/a.rs", "enum Error {\n    Io(std::io::Error),\n}\n"),
     },
     Rule {
+        name: "what an error or a finding is, its data says and not its words",
+        find: |source| {
+            let fields = ["reason", "message", "hint", "why"];
+            let compared = ["contains(\"", "starts_with(\"", "ends_with(\"", "strip_prefix(\""];
+            let has = |line: &str| {
+                fields.iter().any(|field| {
+                    let names = |text: String| {
+                        line.match_indices(&text).any(|(at, _)| {
+                            let before = line[..at].chars().next_back();
+                            before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_')
+                        })
+                    };
+                    compared.iter().any(|call| names(format!("{field}.{call}")))
+                        || names(format!("{field} == \""))
+                })
+            };
+            lines(&source.code).filter(|(_, line)| has(line)).map(owned).collect()
+        },
+        breaks: ("src/a.rs", "fn f(reason: &str) -> bool {\n    reason.starts_with(\"no\")\n}\n"),
+        keeps: (
+            "src/a.rs",
+            "fn f(stderr: &str) -> bool {\n    stderr.contains(\"404\") && reason.is_empty()\n}\n",
+        ),
+    },
+    Rule {
         name: "every file says what it is for",
         find: |source| {
             let documented = source.text.starts_with("//! ") && !source.text.starts_with("//! Placeholder");

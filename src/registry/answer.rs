@@ -60,7 +60,7 @@ pub(super) fn settled(
             Err(if page.contains("SSL certificate") {
                 endpoint.failed(HttpError::Identity(reason), url, call.what)
             } else {
-                RegistryError::Refused { what, host, reason }.into()
+                RegistryError::Refused { what, host, reason, codes: Vec::new() }.into()
             })
         }
         status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
@@ -92,6 +92,18 @@ pub(super) fn behind(reason: &str) -> String {
 /// What a server says of its refusal: the specification's error document, else nothing that could be shown.
 pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
     Ok(words(page(response, cancel)?.as_bytes()))
+}
+
+/// The same, and the codes of the errors in the document.
+pub(super) fn refusal(
+    response: &mut Response,
+    cancel: &Cancel,
+) -> Result<(String, Vec<String>), RegistryError> {
+    let page = page(response, cancel)?;
+    let document: serde_json::Value = serde_json::from_slice(page.as_bytes()).unwrap_or_default();
+    let errors = document["errors"].as_array().into_iter().flatten();
+    let codes = errors.filter_map(|error| error["code"].as_str().map(str::to_owned)).collect();
+    Ok((words(page.as_bytes()), codes))
 }
 
 /// The text of an answer that tells of a failure.

@@ -384,7 +384,7 @@ impl Client {
         let secure = match self.0.transport.send(&request, cancel, &mut || ()) {
             Ok(_) | Err(HttpError::Identity(_)) => true,
             // A certificate that is not trusted is a certificate. Everything else is no TLS.
-            Err(HttpError::Tls(reason)) => reason.contains("certificate"),
+            Err(HttpError::Tls { certificate, .. }) => certificate,
             Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
             Err(_) => false,
         };

@@ -1,6 +1,6 @@
 //! A place that is asked: a registry as it is, one behind a rewrite, or a mirror.
 
-use super::answer::reason;
+use super::answer::refusal;
 use super::client::Access;
 use super::error::{Limited, RegistryError};
 use super::retry::Attempt;
@@ -88,13 +88,13 @@ impl Endpoint {
         if statuses.contains(&status) {
             return Ok(());
         }
-        let reason = reason(response, cancel)?;
+        let (reason, codes) = refusal(response, cancel)?;
         let (what, host) = (what.to_owned(), self.base.authority().to_owned());
         Err(match status {
             404 | 410 => RegistryError::NotFound { what, reason },
             400..=499 => {
                 let reason = if reason.is_empty() { format!("it answers {status}") } else { reason };
-                RegistryError::Refused { what, host, reason }
+                RegistryError::Refused { what, host, reason, codes }
             }
             _ => RegistryError::Protocol { what, host, reason: format!("it answers {status}") },
         })

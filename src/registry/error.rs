@@ -134,6 +134,8 @@ pub enum RegistryError {
         host: String,
         /// The registry's word.
         reason: String,
+        /// The codes of the errors in its document (distribution specification, "Error Codes").
+        codes: Vec<String>,
     },
     /// A request's body is more than the registry, or a proxy before it, takes.
     #[error("`{what}`: {host} takes no request of {} (it answers 413){}", bytes(*.sent), of_whole(*.sent, *.size))]

@@ -72,7 +72,7 @@ impl Attempt {
     pub(super) fn of_http(error: HttpError, host: &str, what: &str) -> Self {
         match error {
             HttpError::Broken(reason) => Self::again(format!("{host}: {reason}")),
-            HttpError::Tls(reason) => Self::Over(RegistryError::Tls { host: host.to_owned(), reason }),
+            HttpError::Tls { reason, .. } => Self::Over(RegistryError::Tls { host: host.to_owned(), reason }),
             // What lies behind a proxy may come back; that we may not go there stays.
             HttpError::Proxy(ProxyError::Refuses { proxy, host, status: status @ (502..=504) }) => {
                 Self::again(format!("{proxy} cannot reach {host}: it answers {status}"))

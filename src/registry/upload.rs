@@ -171,7 +171,9 @@ impl Repository {
                     self.smaller(&place, &open, error)?;
                     continue;
                 }
-                Err(Attempt::Over(RegistryError::Refused { reason, .. })) if is_wrong_digest(&reason) => {
+                Err(Attempt::Over(RegistryError::Refused { reason, codes, .. }))
+                    if is_wrong_digest(&codes) =>
+                {
                     if !is_whole(file, blob, cancel)? {
                         return Err(RegistryError::Damaged {
                             path: file.to_owned(),
@@ -402,7 +404,7 @@ impl Repository {
                 }
                 Err(Attempt::Over(RegistryError::NotFound { what, reason })) => {
                     let host = place.base.authority().to_owned();
-                    return Err(RegistryError::Refused { what, host, reason });
+                    return Err(RegistryError::Refused { what, host, reason, codes: Vec::new() });
                 }
                 Err(attempt) => retry.failed(attempt, &what, cancel)?,
             }
@@ -456,6 +458,7 @@ fn agree(response: &Response, digest: &Digest, what: &str) -> Result<(), Registr
     }
 }
 
-fn is_wrong_digest(reason: &str) -> bool {
-    reason.starts_with("DIGEST_INVALID") || reason.starts_with("SIZE_INVALID")
+/// True if the registry says that what has arrived is not the blob.
+fn is_wrong_digest(codes: &[String]) -> bool {
+    codes.iter().any(|code| code == "DIGEST_INVALID" || code == "SIZE_INVALID")
 }

@@ -11,8 +11,10 @@ use super::ReproError;
 /// cargo marks its target folder with it, and other caches do, too.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// Copies a folder with everything in it, folders that say they are caches apart. Links stay what they are.
-pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), ReproError> {
+/// Copies a directory with everything in it, but for those that say they are caches and for xbuild's own, which the copy
+/// lies in. Links stay what they are.
+pub(super) fn copy(from: &Path, to: &Path, cache: &Path, cancel: &Cancel) -> Result<(), ReproError> {
+    let cache = identity(cache)?;
     let mut open: Vec<(PathBuf, PathBuf)> = vec![(from.to_owned(), to.to_owned())];
     while let Some((from, to)) = open.pop() {
         cancel.check()?;
@@ -22,7 +24,7 @@ pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), ReproE
             let (path, to) = (entry.path(), to.join(entry.file_name()));
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                if !is_file(&path.join(CACHE_TAG))? {
+                if identity(&path)? != cache && !is_file(&path.join(CACHE_TAG))? {
                     open.push((path, to));
                 }
             } else if kind.is_symlink() {
@@ -33,6 +35,12 @@ pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), ReproE
         }
     }
     Ok(())
+}
+
+/// What tells a directory from every other one, whatever path leads to it.
+fn identity(directory: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(directory)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn is_file(path: &Path) -> io::Result<bool> {
@@ -84,12 +92,25 @@ mod tests {
             fs::write_atomic(&at(path), b"text", 0o640).unwrap();
         }
         fs::symlink("src/main.rs", at("a/link")).unwrap();
-        copy(&at("a"), &at("b"), &Cancel::new()).unwrap();
+        fs::create_dir_all(at("cache")).unwrap();
+        copy(&at("a"), &at("b"), &at("cache"), &Cancel::new()).unwrap();
         assert_eq!(fs::read(at("b/src/main.rs")).unwrap(), b"text");
         assert_eq!(fs::metadata(at("b/src/main.rs")).unwrap().mode() & 0o777, 0o640);
         assert_eq!(fs::read_link(at("b/link")).unwrap(), Path::new("src/main.rs"));
         assert!(is_file(&at("b/.git/HEAD")).unwrap());
         assert!(!at("b/target").exists());
+    }
+
+    #[test]
+    fn a_copy_in_a_cache_within_the_project_does_not_have_itself_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("a/cache/repro")).unwrap();
+        fs::write_atomic(&at("a/main.rs"), b"text", 0o644).unwrap();
+        fs::symlink("a", at("b")).unwrap();
+        copy(&at("a"), &at("b/cache/repro/x/a"), &at("b/cache"), &Cancel::new()).unwrap();
+        assert_eq!(fs::read(at("a/cache/repro/x/a/main.rs")).unwrap(), b"text");
+        assert!(!at("a/cache/repro/x/a/cache").exists());
     }
 
     #[test]

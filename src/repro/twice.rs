@@ -148,7 +148,7 @@ impl Place {
         // Another length, too: a path that is cut off or padded is of another size then.
         let copied =
             scratch.join("another").join("place").join(root.file_name().unwrap_or("project".as_ref()));
-        copy::copy(&root, &copied, cancel)?;
+        copy::copy(&root, &copied, &request.settings.machine.cache, cancel)?;
         let moved = |path: &Path| path.strip_prefix(&root).map(|rest| copied.join(rest)).ok();
         let manifest_path =
             moved(request.manifest_path()).unwrap_or_else(|| request.manifest_path().to_owned());

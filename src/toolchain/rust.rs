@@ -444,10 +444,10 @@ fn commit_key(rust: &Rust) -> String {
 
 /// rustup's words for a target that the channel does not carry: it is in no manifest, it is marked as not
 /// available, or its file is not on the server.
-fn says_not_carried(reason: &str) -> bool {
+fn says_not_carried(stderr: &str) -> bool {
     ["does not support target", "is unavailable for download", "status code: 404", "404 Not Found"]
         .iter()
-        .any(|words| reason.contains(words))
+        .any(|words| stderr.contains(words))
 }
 
 fn call(rustup: &Rustup, verb: &[&str], what: &str, cancel: &Cancel) -> Result<(), Error> {

@@ -314,6 +314,8 @@ pub enum Error {
     Cargo {
         /// What it said.
         reason: String,
+        /// True if it lacks what it must not fetch.
+        offline: bool,
     },
     /// A unit links with zig, and none was given.
     #[error("{triple} links with zig, and there is none")]
@@ -359,7 +361,7 @@ impl Explain for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Cargo { reason } if reason.contains("--offline") => {
+            Self::Cargo { offline: true, .. } => {
                 Some("run once without --offline to fetch the dependencies".into())
             }
             Self::Cargo { .. } => None,

@@ -190,7 +190,9 @@ impl Run<'_> {
     /// Finds out for each unit that lacks programs which of cargo's messages are about it.
     fn failed(&mut self, open: &[usize], ended: &Ended) -> Result<(), Error> {
         if !ended.success && !ended.compiled {
-            return Err(Error::Cargo { reason: ended.said.clone() });
+            // cargo says so, and has no exit code for it.
+            let offline = ended.said.contains("--offline");
+            return Err(Error::Cargo { reason: ended.said.clone(), offline });
         }
         // What is wrong with the code is wrong for every target: it is said once.
         let mut told: BTreeMap<Vec<String>, String> = BTreeMap::new();

@@ -388,7 +388,7 @@ fn a_cargo_that_does_not_come_to_compile_is_a_failure_of_the_whole() {
     let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
     let reporter = Kept::default();
     let error = fake.run_with(&Cancel::new(), &reporter).unwrap_err();
-    assert!(matches!(&error, Error::Cargo { reason } if reason.contains("lock file")), "{error}");
+    assert!(matches!(&error, Error::Cargo { reason, .. } if reason.contains("lock file")), "{error}");
     let told = reporter.0.into_inner().unwrap();
     assert!(told.iter().all(|event| !matches!(event, Event::Compiler { .. })), "it is told once: {told:?}");
 }

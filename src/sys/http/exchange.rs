@@ -12,6 +12,8 @@ use ureq::http::{Request as HttpRequest, Response as HttpResponse};
 use super::inward::LedInward;
 use super::proxy::{Proxy, ProxyError};
 use super::{Body, CHUNK, HttpError, Request, Route, pace};
+use rustls::AlertDescription;
+
 use crate::sys::fs;
 
 /// Sends a request by its way and waits for the head of its answer.
@@ -153,22 +155,14 @@ fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
             None => reason,
         })
     };
-    let tls = |reason: String| {
-        if is_about_us(&reason) {
-            return HttpError::Identity(reason);
-        }
-        HttpError::Tls(through(match reason {
-            reason if reason.contains("CaUsedAsEndEntity") => {
-                "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's".into()
-            }
-            reason => reason,
-        }))
-    };
     match error {
-        ureq::Error::Tls(reason) => tls(reason.to_owned()),
-        ureq::Error::Rustls(error) => tls(error.to_string()),
+        ureq::Error::Tls(reason) => HttpError::Tls { reason: through(reason.to_owned()), certificate: false },
+        ureq::Error::Rustls(error) => tls(&error, through),
         ureq::Error::Io(error) if secure && error.kind() == io::ErrorKind::InvalidData => {
-            tls(error.to_string())
+            match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(error) => tls(error, through),
+                None => HttpError::Tls { reason: through(error.to_string()), certificate: false },
+            }
         }
         ureq::Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused
@@ -203,24 +197,36 @@ fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
     }
 }
 
+/// What has ended a handshake.
+fn tls(error: &rustls::Error, through: impl Fn(String) -> String) -> HttpError {
+    let certificate = matches!(error, rustls::Error::InvalidCertificate(_));
+    match error {
+        rustls::Error::AlertReceived(alert) if is_about_us(*alert) => HttpError::Identity(error.to_string()),
+        // The check of certificates has errors of its own, of another crate.
+        _ if certificate && error.to_string().contains("CaUsedAsEndEntity") => {
+            let reason = "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's";
+            HttpError::Tls { reason: through(reason.into()), certificate }
+        }
+        _ => HttpError::Tls { reason: through(error.to_string()), certificate },
+    }
+}
+
 /// True for the alerts of a server that looks at a client certificate (RFC 8446, section 6.2).
-fn is_about_us(reason: &str) -> bool {
-    const ALERTS: [&str; 9] = [
-        "CertificateRequired",
-        "BadCertificate",
-        "UnsupportedCertificate",
-        "CertificateRevoked",
-        "CertificateExpired",
-        "CertificateUnknown",
-        "UnknownCA",
-        "UnknownCa",
-        "AccessDenied",
-    ];
-    let alert = reason.split("fatal alert: ").nth(1);
-    alert.is_some_and(|alert| ALERTS.iter().any(|known| alert.starts_with(known)))
+fn is_about_us(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// The status in ureq's words for a `CONNECT` that was answered: `proxy server responded 407/407`.
-fn refusal(reason: &str) -> Option<u16> {
-    reason.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
+fn refusal(words: &str) -> Option<u16> {
+    words.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
 }

@@ -164,8 +164,13 @@ pub struct Request {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The server's certificate is not trusted, or it does not speak TLS.
-    #[error("{0}")]
-    Tls(String),
+    #[error("{reason}")]
+    Tls {
+        /// What is wrong.
+        reason: String,
+        /// True if the server has shown a certificate, so that it does speak TLS.
+        certificate: bool,
+    },
     /// The server wants a client certificate, or does not take ours.
     #[error("{0}")]
     Identity(String),

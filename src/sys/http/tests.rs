@@ -88,6 +88,6 @@ fn silence_is_a_failure_after_the_limit_and_an_interrupt_sooner() {
 fn a_server_without_tls_is_told_apart_from_one_that_is_not_there() {
     let server = Server::start(|_| Reply::Status(200));
     let error = ask(&get(&server.url.replace("http://", "https://"))).unwrap_err();
-    assert!(matches!(error, HttpError::Tls(_) | HttpError::Broken(_)), "{error:?}");
+    assert!(matches!(error, HttpError::Tls { .. } | HttpError::Broken(_)), "{error:?}");
     assert!(matches!(ask(&get("http://127.0.0.1:1/")), Err(HttpError::Broken(_))));
 }
