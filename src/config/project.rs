@@ -3,52 +3,50 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Text;
 use crate::config::OnFailure;
-use crate::linkcheck::CheckMode;
-use crate::toolchain::ToolchainChoice;
 
 /// `xbuild.toml`, `[package.metadata.xbuild]` or `[workspace.metadata.xbuild]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[schemars(title = "xbuild.toml")]
+#[cfg_attr(test, schemars(title = "xbuild.toml"))]
 pub struct ProjectFile {
     /// The platforms to build for, for example `["linux/amd64", "linux/arm64"]`. `"all"` stands for every
     /// platform that xbuild knows, `"local"` for the machine's own. Default: linux/amd64, linux/arm64 and
     /// linux/arm/v7.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub platforms: Option<Vec<Text>>,
     /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is static), an
     /// image in a registry, `registry/repository[:tag][@digest]`, or one on this disk, with paths relative to this file:
     /// `oci:PATH[:TAG]`, `oci:PATH@DIGEST`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path that begins
     /// with `./`, `../` or `/`. Default: `apt:bookworm`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub base: Option<Text>,
     /// What compiles and links: `auto`, `zig` or `cargo` (only what cargo's own configuration sets up).
     /// Default: `auto`.
-    #[schemars(with = "Option<ToolchainChoice>")]
+    #[cfg_attr(test, schemars(with = "Option<crate::toolchain::ToolchainChoice>"))]
     pub toolchain: Option<Text>,
     /// The oldest glibc that the program must run with, for example `"2.28"`. Default: the base's own.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub glibc: Option<Text>,
     /// The image's names, for example `["registry.example/team/app:1.2"]`.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub tags: Option<Vec<Text>>,
     /// How layers are compressed: `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
     /// Default: `gzip`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub compression: Option<Text>,
     /// What happens to the other platforms when one fails: `keep-going` or `fail-fast`.
     /// Default: `keep-going`.
     pub on_failure: Option<OnFailure>,
     /// How long the whole run may take, for example `"45m"`. Default: two hours.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
     /// How long each platform may take. Default: what is left of `timeout`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub platform_timeout: Option<Text>,
     /// What cargo builds.
     pub payload: PayloadTable,
@@ -61,12 +59,13 @@ pub struct ProjectFile {
     /// Which of Debian's packages go into the image.
     pub debian: DebianTable,
     /// What is different on one platform: `[platform."linux/arm/v7"]`.
-    #[schemars(with = "BTreeMap<String, PlatformTable>")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, PlatformTable>"))]
     pub platform: BTreeMap<Text, PlatformTable>,
 }
 
 /// `[payload]`: what cargo builds.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PayloadTable {
     /// The packages whose programs go into the image, as cargo's specifications: `app`, `app@1.2`, a URL, or a pattern
@@ -99,7 +98,8 @@ pub struct PayloadTable {
 }
 
 /// `[image]`: the image's configuration. What is not given stays as the base has it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ImageTable {
     /// The program that runs, with its first arguments. Default: the program, where there is one only.
@@ -107,35 +107,36 @@ pub struct ImageTable {
     /// The arguments that a user may replace.
     pub cmd: Option<Vec<String>>,
     /// Environment variables, by name.
-    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub env: BTreeMap<Text, String>,
     /// The folder to start in. Absolute.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub workdir: Option<Text>,
     /// The user to run as: a name or number, and optionally a group: `nonroot`, `65532:65532`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub user: Option<Text>,
     /// Ports that the program listens on: `8080`, `"53/udp"`.
-    #[schemars(with = "Option<Vec<Port>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<Port>>"))]
     pub expose: Option<Vec<toml::Spanned<Port>>>,
     /// Folders for data that outlives a container. Absolute.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub volumes: Option<Vec<Text>>,
     /// Labels, by key.
-    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub labels: BTreeMap<Text, String>,
     /// Annotations of the manifests and the index, by key.
-    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub annotations: BTreeMap<Text, String>,
     /// The signal that asks the program to stop: `SIGINT`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub stop_signal: Option<Text>,
     /// How an engine finds out whether the program is well.
     pub healthcheck: Option<HealthcheckTable>,
 }
 
 /// A port, with or without its protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Port {
     /// A TCP port.
@@ -145,70 +146,74 @@ pub enum Port {
 }
 
 /// `[image.healthcheck]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct HealthcheckTable {
     /// The program and its arguments. An empty list switches the base's check off.
     pub command: Vec<String>,
     /// The time between two checks: `"30s"`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub interval: Option<Text>,
     /// How long a check may take.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
     /// How long failures don't count after the start.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub start_period: Option<Text>,
     /// The time between two checks during the start period.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub start_interval: Option<Text>,
     /// How many failures in a row count.
     pub retries: Option<u32>,
 }
 
 /// `[[files]]`: a file, a folder or a pattern of files that goes into the image.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileTable {
     /// The source, relative to this file and below its folder. May be a pattern: `static/**/*.html`.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from: Option<Text>,
     /// In place of `from`: the package whose build makes the files, as cargo's specification, and behind a colon a path
     /// or pattern below its `OUT_DIR`, or the name of a library that cargo makes of it: `part:lib/libpart.so`,
     /// `engine:libengine.so`. The Rust toolchain's own are those of `std`: `std:libstd-*.so`.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from_build: Option<Text>,
     /// The absolute path in the image. With a `/` at its end: the folder that the files go into.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub to: Text,
     /// The permission bits as octal digits: `"0644"`. Default: 0755 for folders and what you may execute,
     /// else 0644.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub mode: Option<Text>,
     /// The owner, as numbers: `"65532"` or `"65532:65532"`. Default: `"0:0"`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub owner: Option<Text>,
     /// Patterns of what is left out.
     #[serde(default)]
-    #[schemars(with = "Vec<String>")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub exclude: Vec<Text>,
 }
 
 /// `[check]`: the link check of every finished image.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct CheckTable {
     /// What its errors do: `error` (the platform fails), `warn` or `off` (nothing is checked). Default: `error`.
-    #[schemars(with = "Option<CheckMode>")]
+    #[cfg_attr(test, schemars(with = "Option<crate::linkcheck::CheckMode>"))]
     pub mode: Option<Text>,
     /// What is known and right.
     pub allow: Vec<AllowTable>,
 }
 
 /// An element of `allow`: findings that are known and right. All that is given must fit.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AllowTable {
     /// The kind of finding, as messages have it in brackets: `missing-library`.
@@ -224,54 +229,56 @@ pub struct AllowTable {
     #[serde(default)]
     pub platform: Option<String>,
     /// Why it is right as it is.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub reason: Text,
 }
 
 /// `[debian]`: which of Debian's packages go into the image. Where they come from belongs to the machine, see the
 /// user's own file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DebianTable {
     /// The suites: `["bookworm"]` alone changes only with Debian's point releases. Default: the release,
     /// its updates and its security suite.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub suites: Option<Vec<Text>>,
     /// The components. Default: `["main"]`.
     pub components: Option<Vec<String>>,
     /// The moment as of which everything is taken, from Debian's archive of snapshots: `20260801T000000Z`. Default: what is
     /// current.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub snapshot: Option<Text>,
     /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`. The base
     /// is `apt:SUITE` or an image that is Debian.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
 }
 
 /// `[platform."os/architecture"]`: what is different on one platform.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PlatformTable {
     /// The target triple, where it is not to follow from platform and base.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub triple: Option<Text>,
     /// As the general `base`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub base: Option<Text>,
     /// As the general `toolchain`.
-    #[schemars(with = "Option<ToolchainChoice>")]
+    #[cfg_attr(test, schemars(with = "Option<crate::toolchain::ToolchainChoice>"))]
     pub toolchain: Option<Text>,
     /// As the general `glibc`.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub glibc: Option<Text>,
     /// How long this platform may take.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
     /// Replaces values of the general `image`; maps are merged key by key.
     pub image: ImageTable,
     /// Debian's packages that only this platform gets, beside those of `[debian]`.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
     /// Files that only this platform gets, after the general ones.
     pub files: Option<Vec<FileTable>>,

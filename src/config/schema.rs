@@ -1,4 +1,4 @@
-//! The JSON schema of the files, generated from their types, and what it knows of their keys.
+//! The JSON schemas of the files, generated from their types by the tests, and what they know of their keys.
 //!
 //! The unknown-key check walks the same schema that editors use, so the two can't disagree, and all unknown
 //! keys of a file are reported at once, each with its place.
@@ -6,50 +6,20 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ProjectFile, UserFile};
 use crate::text::nearest;
 
-static PROJECT: LazyLock<Value> = LazyLock::new(generate::<ProjectFile>);
-static USER: LazyLock<Value> = LazyLock::new(generate::<UserFile>);
+static PROJECT: LazyLock<Value> =
+    LazyLock::new(|| read(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/xbuild.schema.json"))));
+static USER: LazyLock<Value> = LazyLock::new(|| {
+    read(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/xbuild.user.schema.json")))
+});
 
-fn generate<T: JsonSchema>() -> Value {
-    // Inlined, so that whoever walks it meets no references.
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    without_null(&mut schema);
-    schema
-}
-
-/// TOML has no null: a key that may be missing is simply not required. Line ends of our source are spaces.
-fn without_null(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if object.get("default") == Some(&Value::Null) {
-                object.remove("default");
-            }
-            if let Some(Value::Array(types)) = object.get_mut("type") {
-                types.retain(|name| name != "null");
-                if let [only] = types.as_slice() {
-                    let only = only.clone();
-                    object.insert("type".to_owned(), only);
-                }
-            }
-            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
-                choices.retain(|choice| choice.get("type") != Some(&Value::from("null")));
-            }
-            if let Some(Value::String(text)) = object.get_mut("description") {
-                *text = text.replace('\n', " ");
-            }
-            object.values_mut().for_each(without_null);
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(without_null),
-        _ => (),
-    }
+fn read(schema: &str) -> Value {
+    serde_json::from_str(schema).expect("the schemas are part of the program and tested")
 }
 
 /// The JSON schema of `xbuild.toml`, for editors.

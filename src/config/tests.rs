@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::Value;
+
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::origin::Source;
@@ -105,15 +108,56 @@ fn keys_that_lack(
 
 #[test]
 fn the_published_schema_is_the_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/xbuild.schema.json");
-    let schema = serde_json::to_string_pretty(project_schema()).unwrap() + "\n";
-    if crate::sys::env::Environment::of_process().var("XBUILD_BLESS").is_some() {
-        fs::write_atomic(&path, schema.as_bytes(), 0o644).unwrap();
+    let schemas = [
+        ("docs/xbuild.schema.json", generate::<ProjectFile>()),
+        ("docs/xbuild.user.schema.json", generate::<UserFile>()),
+    ];
+    for (name, schema) in schemas {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let schema = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if crate::sys::env::Environment::of_process().var("XBUILD_BLESS").is_some() {
+            fs::write_atomic(&path, schema.as_bytes(), 0o644).unwrap();
+        }
+        assert!(
+            fs::read_to_string(&path).unwrap_or_default() == schema,
+            "{name} is stale: run XBUILD_BLESS=1 cargo test"
+        );
     }
-    assert!(
-        fs::read_to_string(&path).unwrap_or_default() == schema,
-        "docs/xbuild.schema.json is stale: run XBUILD_BLESS=1 cargo test"
-    );
+}
+
+fn generate<T: JsonSchema>() -> Value {
+    // Inlined, so that whoever walks it meets no references.
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: a key that may be missing is simply not required. Line ends of our source are spaces.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("default") == Some(&Value::Null) {
+                object.remove("default");
+            }
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type") != Some(&Value::from("null")));
+            }
+            if let Some(Value::String(text)) = object.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(without_null),
+        _ => (),
+    }
 }
 
 /// A folder with files.

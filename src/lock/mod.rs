@@ -22,7 +22,6 @@ pub mod pins;
 mod tests;
 pub mod text;
 
-use schemars::JsonSchema;
 use semver::Version;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -39,7 +38,8 @@ use crate::target::platform::Platform;
 pub const VERSION: u32 = 2;
 
 /// `xbuild.lock`. Entries are sorted by base and platform; there is one of each at most.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Lock {
     /// The version of the format.
@@ -65,11 +65,12 @@ impl Default for Lock {
 }
 
 /// The Rust toolchain that compiled the programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RustPin {
     /// What `rustc -vV` says as its release: `1.95.0`.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub version: Version,
     /// The commit that it was built from, where it says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,43 +78,45 @@ pub struct RustPin {
 }
 
 /// The zig that linked the programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ZigPin {
     /// What `zig version` says.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub version: Version,
     /// The digest of the package that xbuild provides this version from. Absent where it was found on the machine and is
     /// a version that xbuild does not provide.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub package: Option<Digest>,
     /// The digest of all its files, program and library, to which a copy in the cache is held; what
     /// `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` prints. Absent in locks of format 1, and
     /// where it was found on the machine and is a version that xbuild does not provide.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub files: Option<Digest>,
 }
 
 /// An image of one platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ImagePin {
     /// The base as it is configured, a path as it is seen from the lock's folder: `oci:images/base:1`.
     pub base: String,
     /// The platform that is built.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub platform: Platform,
     /// What the annotation `org.opencontainers.image.base.name` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The digest of what the name led to, where that is an index.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub index: Option<Digest>,
     /// The digest of the platform's manifest.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub digest: Digest,
     /// The manifest's size in bytes.
     pub size: u64,
@@ -125,7 +128,8 @@ pub struct ImagePin {
 }
 
 /// Debian's packages on an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DebianPin {
     /// Debian's name of the architecture.
@@ -150,24 +154,25 @@ pub struct DebianPin {
 }
 
 /// Debian's packages for one platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AptPin {
     /// The base as it is configured: `apt:bookworm`.
     pub base: String,
     /// The platform that is built.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub platform: Platform,
     /// Debian's name of the architecture.
     pub architecture: String,
     /// The release's codename.
     pub release: String,
     /// The digest of the recipe that makes a base of packages. Another release of xbuild may have another.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub recipe: Digest,
     /// The base's digest, which its packages and the recipe give: `org.opencontainers.image.base.digest`, where the
     /// payload needs no library beyond the recipe's.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub digest: Digest,
     /// A moment at which the archive of snapshots has every package: `20260712T101637Z`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +193,8 @@ pub struct AptPin {
 }
 
 /// A signed release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct IndexPin {
     /// The suite: `bookworm-security`.
@@ -201,7 +207,8 @@ pub struct IndexPin {
 }
 
 /// A Debian package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PackagePin {
     /// Its name.
@@ -217,14 +224,14 @@ pub struct PackagePin {
     pub size: u64,
     /// The SHA-256 of its `.deb`, in hexadecimal.
     #[serde(with = "hex::serde")]
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub sha256: [u8; 32],
     /// What it takes when it is unpacked, in KiB, as it says itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed_size: Option<u64>,
     /// Locks of older releases repeat here what the package says of itself. Not believed, and written no more.
     #[serde(default, skip_serializing)]
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub replaces: Unread,
     /// Why it is here, for a person.
     pub why: String,
