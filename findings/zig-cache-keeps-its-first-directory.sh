@@ -5,7 +5,7 @@
 #        in it; with another cache it has another one. `-ffile-prefix-map` on the link does not reach these compilations.
 # With:  ziglang 0.17.1 from PyPI, readelf of binutils, 2026-11-29.
 # Why it matters: a strange project's path is published, and two builders never get one digest. The project leads zig to its directories by
-#        descriptors of fixed numbers and says PWD=/proc/self/cwd (src/compile/wrapper/neutral.rs).
+#        descriptors of fixed numbers and says PWD=/proc/self/cwd (src/toolchain/driver/neutral.rs).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,4 +1,4 @@
-//! `xbuild.lock`: what the images of a project are made of, pinned. Pure: reading and writing the file is `build`'s.
+//! `xbuild.lock`: what the images of a project are made of, pinned. Pure: reading and writing the file is `pipeline`'s.
 //!
 //! A lock pins, for each platform, the base to the byte: an image by the digest of its manifest, Debian's packages by
 //! their paths, sizes and digests. It also says which toolchains made the programs. It names no mirror and no folder

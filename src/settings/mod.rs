@@ -3,7 +3,7 @@
 //! Flags win over environment variables, these over the project's file, that over the user's file, and
 //! all over the defaults. [`resolve`] is pure: it takes all of them as values, so the same input gives the
 //! same settings on every machine. What only a probe can tell (the package's name, its binaries, the base's
-//! glibc) is not here but in `facts`; where a setting depends on it, the type says so with an `Option`.
+//! glibc) is not here but in `plan::Facts`; where a setting depends on it, the type says so with an `Option`.
 //!
 //! Deliberately absent: how progress is shown. That is a matter of `cli`, which needs it before anything
 //! can fail.

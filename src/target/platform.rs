@@ -3,7 +3,7 @@
 //! Parsing normalises, so two `Platform`s are equal exactly when they mean the same machine:
 //! `arm64/v8` is `arm64`, `armhf` is `arm/v7`, `amd64/v1` is `amd64`. The version of the operating system and the
 //! features that an image wants are part of it: an index has an image for each build of Windows, and nothing but
-//! `os.version` tells them apart. Pure; knows nothing of target triples (that is `catalog`).
+//! `os.version` tells them apart. Pure; knows nothing of target triples (that is `target::catalog`).
 
 use std::fmt;
 use std::str::FromStr;

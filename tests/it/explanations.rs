@@ -1,5 +1,5 @@
 //! What the tools that are here really print when something is missing, and that each of it is understood. What other
-//! versions print is in `src/compile/explain/said.toml`.
+//! versions print is in `src/payload/cargo/explain/said.toml`.
 
 use std::collections::BTreeSet;
 use std::fs;

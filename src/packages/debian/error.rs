@@ -14,7 +14,7 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::sys::cancel::Cancelled;
 use crate::sys::download::DownloadError;
 
-/// Every failure of the `debian` room.
+/// Every failure of `packages::debian`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No source can be made of the configuration.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// Where Debian's packages come from. What is `None` or empty is left to the `debian` room: the host's own
+/// Where Debian's packages come from. What is `None` or empty is left to `packages::debian`: the host's own
 /// apt sources, then Debian's official mirrors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
