@@ -186,15 +186,8 @@ pub(super) fn lay(
     let _lock = store::lock(&folder, cancel)?;
     let kept = apt::kept_or_made(&folder, request, reporter, |folder| {
         let (places, cache) = (&extended.apt.places, cache.join("debian"));
-        let added = debian::assemble_additions(
-            &packages,
-            &extended.database,
-            places,
-            &cache,
-            client,
-            cancel,
-            reporter,
-        )?;
+        let access = debian::Access { cache: &cache, client, cancel, reporter };
+        let added = debian::assemble_additions(&packages, &extended.database, places, &access)?;
         let spec = LayerSpec {
             entries: on_image(added.entries, &base.root),
             present: Arc::clone(&base.folders),

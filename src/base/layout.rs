@@ -235,19 +235,7 @@ pub fn resolve(
         Err(error) => return Err(error.into()),
     };
     let layout = Layout::open(&root).map_err(damaged)?;
-    let (name, index, manifest) = if let Some(pin) = request.pin {
-        (pin.name.clone(), pin.index.clone(), pinned(&layout, request, pin)?)
-    } else {
-        let roots = choose_entry(&layout, request, &damaged)?;
-        let name = roots.first().and_then(|entry| names_of(entry).into_iter().next());
-        let manifest = choose_manifest(&layout, &roots, request, &damaged)?;
-        // Where the list of the platforms is the layout's own, no document has it.
-        let index = match roots.as_slice() {
-            [entry] if entry.digest != manifest.digest => Some(entry.digest.clone()),
-            _ => None,
-        };
-        (name, index, manifest)
-    };
+    let (name, index, manifest) = find_manifest(&layout, request, &damaged)?;
     let document = layout.json(&manifest).map_err(damaged)?;
     let config = select::config(&document).map_err(|reason| shape(&reason))?;
     let config = layout.json(&config).map_err(damaged)?;
@@ -288,6 +276,26 @@ pub fn resolve(
     let glibc = root.glibc(request.target);
     let root = Arc::new(root);
     Ok(ResolvedLayout { layout, path, name, index, manifest, config, layers, root, folders, glibc })
+}
+
+/// The image's name, its index's digest where it has one of its own, and the platform's manifest.
+fn find_manifest(
+    layout: &Layout,
+    request: &LayoutRequest<'_>,
+    damaged: &dyn Fn(ReadError) -> LayoutBaseError,
+) -> Result<(Option<String>, Option<Digest>, Descriptor), LayoutBaseError> {
+    if let Some(pin) = request.pin {
+        return Ok((pin.name.clone(), pin.index.clone(), pinned(layout, request, pin)?));
+    }
+    let roots = choose_entry(layout, request, damaged)?;
+    let name = roots.first().and_then(|entry| names_of(entry).into_iter().next());
+    let manifest = choose_manifest(layout, &roots, request, damaged)?;
+    // Where the list of the platforms is the layout's own, no document has it.
+    let index = match roots.as_slice() {
+        [entry] if entry.digest != manifest.digest => Some(entry.digest.clone()),
+        _ => None,
+    };
+    Ok((name, index, manifest))
 }
 
 /// The manifest that is pinned, if the layout still has it. Its bytes are verified when they are read.

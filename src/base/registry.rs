@@ -199,32 +199,8 @@ pub fn resolve(
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())
     } else {
-        let root = {
-            // Held while it is asked for, so that the other platforms wait for the answer.
-            let mut roots = roots.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(root) = roots.get(name) {
-                root.clone()
-            } else {
-                let root = store.root(name, cancel)?;
-                roots.insert(name.clone(), root.clone());
-                root
-            }
-        };
-        let chosen = select::manifest(std::slice::from_ref(&root), request.platform, &mut |entry| {
-            store.json(entry, &root, name, cancel)
-        })?;
-        let manifest = match chosen {
-            Choice::Manifest(manifest) => manifest,
-            Choice::Lacking(available) => {
-                let (name, wanted) = (name.to_string(), request.platform.clone());
-                return Err(RegistryBaseError::PlatformNotInBase { name, wanted, available });
-            }
-            Choice::Several(found) => {
-                let (name, wanted) = (name.to_string(), request.platform.clone());
-                return Err(RegistryBaseError::SeveralForPlatform { name, wanted, found });
-            }
-            Choice::Shape(reason) => return Err(shape(reason)),
-        };
+        let root = store.shared_root(name, roots, cancel)?;
+        let manifest = store.platform_manifest(&root, request, cancel)?;
         ((root.digest != manifest.digest).then(|| root.digest.clone()), manifest, root)
     };
     let document = store.json(&manifest, &from, name, cancel).map_err(|error| match error {
@@ -243,13 +219,7 @@ pub fn resolve(
     let mut layers = select::layers(&document, &config).map_err(shape)?;
     let tell = |text: String| reporter.report(Event::warning(text));
     let kept = Kept { folder: request.cache, verify: request.verify_cache, tell: &tell };
-    let mut missing = Vec::new();
-    for (layer, _) in &layers {
-        let known = rootfs::known_index(layer, kept).map_err(|error| explain(error, layer, name))?;
-        if known.is_none() {
-            missing.push(layer.clone());
-        }
-    }
+    let missing = layers_without_index(&layers, kept, name)?;
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();
     let mut known = BTreeSet::new();
@@ -276,6 +246,22 @@ pub fn resolve(
     Ok(ResolvedImage { store, name, index, manifest, config, layers, root, folders, glibc })
 }
 
+/// The layers that must be downloaded, since the cache does not know what is in them.
+fn layers_without_index(
+    layers: &[(Descriptor, Digest)],
+    kept: Kept<'_>,
+    name: &ImageName,
+) -> Result<Vec<Descriptor>, RegistryBaseError> {
+    let mut missing = Vec::new();
+    for (layer, _) in layers {
+        let known = rootfs::known_index(layer, kept).map_err(|error| explain(error, layer, name))?;
+        if known.is_none() {
+            missing.push(layer.clone());
+        }
+    }
+    Ok(missing)
+}
+
 fn explain(error: IndexError, layer: &Descriptor, name: &ImageName) -> RegistryBaseError {
     match error {
         IndexError::MediaType(_) => {
@@ -293,6 +279,44 @@ impl Store {
     /// Where a blob is kept.
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// What a name leads to in this run, asked for once for all platforms.
+    fn shared_root(
+        &self,
+        name: &ImageName,
+        roots: &Roots,
+        cancel: &Cancel,
+    ) -> Result<Descriptor, RegistryBaseError> {
+        // Held while it is asked for, so that the other platforms wait for the answer.
+        let mut roots = roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = roots.get(name) {
+            return Ok(root.clone());
+        }
+        let root = self.root(name, cancel)?;
+        roots.insert(name.clone(), root.clone());
+        Ok(root)
+    }
+
+    /// The manifest under a root that serves the platform best.
+    fn platform_manifest(
+        &self,
+        root: &Descriptor,
+        request: &ImageRequest<'_>,
+        cancel: &Cancel,
+    ) -> Result<Descriptor, RegistryBaseError> {
+        let chosen = select::manifest(std::slice::from_ref(root), request.platform, &mut |entry| {
+            self.json(entry, root, request.name, cancel)
+        })?;
+        let (name, wanted) = (request.name.to_string(), request.platform.clone());
+        match chosen {
+            Choice::Manifest(manifest) => Ok(manifest),
+            Choice::Lacking(available) => {
+                Err(RegistryBaseError::PlatformNotInBase { name, wanted, available })
+            }
+            Choice::Several(found) => Err(RegistryBaseError::SeveralForPlatform { name, wanted, found }),
+            Choice::Shape(reason) => Err(RegistryBaseError::Shape { name, reason }),
+        }
     }
 
     /// What a name leads to. Off the network, what it led to when it was last asked for.

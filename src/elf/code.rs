@@ -158,6 +158,18 @@ struct Tables {
     symbols: usize,
 }
 
+/// A symbol without its name.
+struct Symbol {
+    index: u32,
+    /// The lower half of `st_info`: what it names.
+    kind: u8,
+    address: u32,
+    /// 0 if it is in another file.
+    section: u16,
+    /// True if it is of the table for the loader.
+    dynamic: bool,
+}
+
 impl Tables {
     fn read(bytes: &[u8]) -> Option<Self> {
         let header = Header::parse(bytes).ok()?;
@@ -192,21 +204,22 @@ impl Tables {
                 let name = names.get(at..).unwrap_or_default();
                 let name = &name[..name.len().min(LONGEST)];
                 let name = memchr::memchr(0, name).map_or(&[][..], |end| &name[..end]);
-                tables.symbol(
+                let symbol = Symbol {
                     index,
-                    name,
-                    symbol.st_info().0 & 15,
-                    symbol.st_value(endian),
-                    symbol.st_shndx(endian).0,
-                    kind == elf::SHT_DYNSYM,
-                );
+                    kind: symbol.st_info().0 & 15,
+                    address: symbol.st_value(endian),
+                    section: symbol.st_shndx(endian).0,
+                    dynamic: kind == elf::SHT_DYNSYM,
+                };
+                tables.symbol(name, &symbol);
             }
         }
         tables.mapping.sort_unstable_by_key(|(address, _)| *address);
         Some(tables)
     }
 
-    fn symbol(&mut self, index: u32, name: &[u8], kind: u8, address: u32, section: u16, dynamic: bool) {
+    fn symbol(&mut self, name: &[u8], symbol: &Symbol) {
+        let Symbol { index, kind, address, section, dynamic } = *symbol;
         let asks = ASKED.contains(&name);
         if section == 0 {
             if asks && dynamic {

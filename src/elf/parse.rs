@@ -86,15 +86,7 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
     for segment in segments {
         let data = || segment.data(endian, bytes).map_err(|()| broken("a segment leads out of the file"));
         match segment.p_type(endian) {
-            elf::PT_LOAD => {
-                // What a file is shorter than its segment is not read; the loader would fault on it when used.
-                let range = segment.file_range(endian);
-                let from = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
-                let to = usize::try_from(range.0.saturating_add(range.1)).unwrap_or(usize::MAX);
-                let bytes = &bytes[from..to.min(bytes.len()).max(from)];
-                let executable = segment.p_flags(endian).0 & elf::PF_X.0 != 0;
-                loads.push(Load { address: segment.p_vaddr(endian).into(), executable, bytes });
-            }
+            elf::PT_LOAD => loads.push(load(segment, endian, bytes)),
             elf::PT_INTERP => interpreter = Some(text(data()?)?),
             elf::PT_DYNAMIC => table = Some(data()?),
             elf::PT_GNU_EH_FRAME => unwind = Some(segment.p_vaddr(endian).into()),
@@ -140,6 +132,21 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
         read_dynamic(&mut parsed, table)?;
     }
     Ok(parsed)
+}
+
+/// A segment that is mapped.
+fn load<'a, H: ProgramHeader<Endian = object::Endianness>>(
+    segment: &H,
+    endian: object::Endianness,
+    bytes: &'a [u8],
+) -> Load<'a> {
+    // What a file is shorter than its segment is not read; the loader would fault on it when used.
+    let range = segment.file_range(endian);
+    let from = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
+    let to = usize::try_from(range.0.saturating_add(range.1)).unwrap_or(usize::MAX);
+    let bytes = &bytes[from..to.min(bytes.len()).max(from)];
+    let executable = segment.p_flags(endian).0 & elf::PF_X.0 != 0;
+    Load { address: segment.p_vaddr(endian).into(), executable, bytes }
 }
 
 /// The content of the first section of a type, if it is there.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::closure::{self, Closure};
 use super::finding::{Problem, Severity};
 use super::fit;
-use super::search::{Loaded, Search};
+use super::search::{Container, Loaded, Search};
 use super::{Role, Run, Unseen};
 use crate::elf::{Loader, Object};
 use crate::rootfs::{Content, File, Kind, Node, Reach};
@@ -29,22 +29,7 @@ impl Run<'_> {
         role: Role,
     ) -> Result<(), Cancelled> {
         let elf = &object.elf;
-        let mut foreign = false;
-        for problem in fit::problems(self.platform, path, elf) {
-            let compatible = role == Role::Starts && fit::is_compatible(self.platform, elf);
-            foreign |= matches!(problem, Problem::WrongArchitecture { .. }) && !compatible;
-            self.report(path, problem, compatible.then_some(Severity::Warning));
-        }
-        for problem in fit::instructions(self.platform, path, object) {
-            self.report(path, problem, None);
-        }
-        if fit::chooses(self.platform, object) {
-            self.unseen.insert(Unseen::Neon { file: path.to_owned() });
-        }
-        if !elf.is_program() {
-            let reason = format!("it is {} and no program", elf.kind);
-            self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
-        }
+        let foreign = self.check_alone(path, object, role);
         // What it would load is for another machine too.
         if foreign || !elf.is_program() {
             return Ok(());
@@ -95,6 +80,28 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Checks what a program is by itself. True if it is for another machine.
+    fn check_alone(&mut self, path: &str, object: &Object, role: Role) -> bool {
+        let elf = &object.elf;
+        let mut foreign = false;
+        for problem in fit::problems(self.platform, path, elf) {
+            let compatible = role == Role::Starts && fit::is_compatible(self.platform, elf);
+            foreign |= matches!(problem, Problem::WrongArchitecture { .. }) && !compatible;
+            self.report(path, problem, compatible.then_some(Severity::Warning));
+        }
+        for problem in fit::instructions(self.platform, path, object) {
+            self.report(path, problem, None);
+        }
+        if fit::chooses(self.platform, object) {
+            self.unseen.insert(Unseen::Neon { file: path.to_owned() });
+        }
+        if !elf.is_program() {
+            let reason = format!("it is {} and no program", elf.kind);
+            self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
+        }
+        foreign
+    }
+
     /// Loads a program and returns what is wrong.
     fn load(
         &mut self,
@@ -103,9 +110,9 @@ impl Run<'_> {
         hardware: &fit::Processor,
         secure: bool,
     ) -> Result<Vec<Problem>, Cancelled> {
-        let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
-        let search =
-            Search::new(root, who, execution, loader, &program.origin, (self.platform, hardware), secure);
+        let (root, who) = (self.root, &self.who.clone());
+        let container = Container { root, who, execution: self.execution };
+        let search = Search::new(container, loader, &program.origin, (self.platform, hardware), secure);
         let preloaded = self.preloaded(search.musl, secure);
         let mut closure = closure::load(&search, program.clone(), loader.clone(), &preloaded, self.cancel)?;
         closure.bind(self.cancel)?;
@@ -287,10 +294,11 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(loader) = self.loader_of(object) else { return Ok(()) };
-        let (root, who, execution) = (self.root, &self.who.clone(), self.execution);
+        let (root, who) = (self.root, &self.who.clone());
+        let container = Container { root, who, execution: self.execution };
         let hardware = fit::hardware(self.platform);
         let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
-        let search = Search::new(root, who, execution, &loader, &origin, (self.platform, &hardware), false);
+        let search = Search::new(container, &loader, &origin, (self.platform, &hardware), false);
         let file = Loaded {
             path: path.clone(),
             real: real.to_owned(),

@@ -43,6 +43,14 @@ pub(super) enum Found {
     Nowhere { searched: Vec<String>, skipped: Vec<Skipped> },
 }
 
+/// What a loader runs in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Container<'a> {
+    pub(super) root: &'a Root,
+    pub(super) who: &'a Identity,
+    pub(super) execution: &'a Execution,
+}
+
 /// A loader in an image, with all that decides where it looks.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
@@ -69,14 +77,13 @@ impl<'a> Search<'a> {
     /// `secure` is true for a program that changes its user when it starts: variables do not count then. `origin` is
     /// the program's folder.
     pub(super) fn new(
-        root: &'a Root,
-        who: &'a Identity,
-        execution: &'a Execution,
+        container: Container<'a>,
         loader: &Loaded,
         origin: &str,
         (platform, processor): (&Platform, &Processor),
         secure: bool,
     ) -> Self {
+        let Container { root, who, execution } = container;
         let variable = execution.variable("LD_LIBRARY_PATH").filter(|_| !secure).unwrap_or_default();
         let (path, loader) = (loader.path.as_str(), &loader.object);
         let musl = !matches!(loader.loader, Some(Loader::Glibc { .. }));

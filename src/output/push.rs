@@ -175,48 +175,7 @@ impl Push<'_> {
                 wanted.push(manifest(document, repository.name())?);
             }
         }
-        // Each blob once, the largest first, so that none of them is begun when all others are done.
-        let mut blobs: BTreeMap<&Digest, (&Descriptor, Vec<RepositoryName>)> = BTreeMap::new();
-        for manifest in &wanted {
-            for blob in manifest.blobs.iter().filter(|blob| !self.elsewhere.contains(&blob.digest)) {
-                let (_, from) = blobs.entry(&blob.digest).or_insert((blob, Vec::new()));
-                let origin = self.origins.get(&blob.digest).into_iter().chain(&manifest.base);
-                for origin in origin {
-                    if !from.contains(origin) {
-                        from.push(origin.clone());
-                    }
-                }
-            }
-        }
-        let mut blobs: Vec<(&Descriptor, Vec<RepositoryName>)> = blobs.into_values().collect();
-        blobs.sort_by(|a, b| b.0.size.cmp(&a.0.size).then_with(|| a.0.digest.cmp(&b.0.digest)));
-        let total = total_size(blobs.iter().map(|(blob, _)| *blob));
-        let sent = AtomicU64::new(0);
-        let what = repository.name().to_string();
-        let pushed = parallel::each(&blobs, AT_ONCE, cancel, |(blob, from), cancel| {
-            let mut before = 0;
-            let mut progress = |now: u64| {
-                let more = now.saturating_sub(before);
-                before = before.max(now);
-                let done = sent.fetch_add(more, Ordering::Relaxed) + more;
-                self.reporter.report(Event::Upload { what: what.clone(), done, total: Some(total) });
-            };
-            let provide = || (self.file)(blob, cancel);
-            let how = repository.push_blob_of(blob, from, cancel, provide, &mut progress)?;
-            progress(blob.size);
-            Ok::<Pushed, RegistryError>(how)
-        })?;
-        let mut summary = Summary::default();
-        for (how, (blob, _)) in pushed.into_iter().zip(&blobs) {
-            match how {
-                Pushed::Present => summary.present += 1,
-                Pushed::Mounted => summary.mounted += 1,
-                Pushed::Uploaded => {
-                    summary.uploaded += 1;
-                    summary.bytes += blob.size;
-                }
-            }
-        }
+        let mut summary = self.send_blobs(repository, &self.blobs(&wanted), cancel)?;
         let put = |document: &Encoded, cancel: &Cancel| {
             repository.put_manifest(Wanted::Digest(document.digest()), document, cancel).map(drop)
         };
@@ -231,6 +190,63 @@ impl Push<'_> {
         }
         for index in below.iter().filter(is_index) {
             put(index, cancel)?;
+        }
+        Ok(summary)
+    }
+
+    /// The blobs of manifests, each once, with the repositories that may have it. The largest first, so that none of
+    /// them is begun when all others are done.
+    fn blobs<'m>(&self, wanted: &'m [Manifest<'_>]) -> Vec<(&'m Descriptor, Vec<RepositoryName>)> {
+        let mut blobs: BTreeMap<&Digest, (&Descriptor, Vec<RepositoryName>)> = BTreeMap::new();
+        for manifest in wanted {
+            for blob in manifest.blobs.iter().filter(|blob| !self.elsewhere.contains(&blob.digest)) {
+                let (_, from) = blobs.entry(&blob.digest).or_insert((blob, Vec::new()));
+                let origin = self.origins.get(&blob.digest).into_iter().chain(&manifest.base);
+                for origin in origin {
+                    if !from.contains(origin) {
+                        from.push(origin.clone());
+                    }
+                }
+            }
+        }
+        let mut blobs: Vec<(&Descriptor, Vec<RepositoryName>)> = blobs.into_values().collect();
+        blobs.sort_by(|a, b| b.0.size.cmp(&a.0.size).then_with(|| a.0.digest.cmp(&b.0.digest)));
+        blobs
+    }
+
+    /// Makes sure that a repository has these blobs.
+    fn send_blobs(
+        &self,
+        repository: &Repository,
+        blobs: &[(&Descriptor, Vec<RepositoryName>)],
+        cancel: &Cancel,
+    ) -> Result<Summary, RegistryError> {
+        let total = total_size(blobs.iter().map(|(blob, _)| *blob));
+        let sent = AtomicU64::new(0);
+        let what = repository.name().to_string();
+        let pushed = parallel::each(blobs, AT_ONCE, cancel, |(blob, from), cancel| {
+            let mut before = 0;
+            let mut progress = |now: u64| {
+                let more = now.saturating_sub(before);
+                before = before.max(now);
+                let done = sent.fetch_add(more, Ordering::Relaxed) + more;
+                self.reporter.report(Event::Upload { what: what.clone(), done, total: Some(total) });
+            };
+            let provide = || (self.file)(blob, cancel);
+            let how = repository.push_blob_of(blob, from, cancel, provide, &mut progress)?;
+            progress(blob.size);
+            Ok::<Pushed, RegistryError>(how)
+        })?;
+        let mut summary = Summary::default();
+        for (how, (blob, _)) in pushed.into_iter().zip(blobs) {
+            match how {
+                Pushed::Present => summary.present += 1,
+                Pushed::Mounted => summary.mounted += 1,
+                Pushed::Uploaded => {
+                    summary.uploaded += 1;
+                    summary.bytes += blob.size;
+                }
+            }
         }
         Ok(summary)
     }

@@ -148,28 +148,7 @@ pub fn lock(
 ) -> Result<Locked, BuildError> {
     let cancel = cancel.within(settings.timeout, "locking");
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
-    let text = match (read(path), update) {
-        // As one that cannot be parsed: it is made anew. Only a file is written over.
-        (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
-            note(reporter, Level::Warning, format!("{error}; it is made anew"));
-            Some(String::from("version = 1\n"))
-        }
-        (text, _) => text?,
-    };
-    if text.is_none() && settings.lock.locked {
-        return Err(LockError::Missing { path: shown }.into());
-    }
-    let parsed = text.as_deref().map(|text| parse(path, &shown, text)).transpose();
-    let old = match (parsed, update) {
-        (Ok(lock), _) => lock.unwrap_or_default(),
-        (Err(error @ LockError::Io(_)), _) | (Err(error), Update::Nothing | Update::Named(_)) => {
-            return Err(error.into());
-        }
-        (Err(error), Update::Everything) => {
-            note(reporter, Level::Warning, format!("{error}; it is made anew"));
-            Lock::default()
-        }
-    };
+    let (text, old) = read_old(settings, update, reporter)?;
     let kept = match update {
         Update::Nothing => old.clone(),
         Update::Everything => Lock::default(),
@@ -215,6 +194,38 @@ pub fn lock(
     };
     tell(reporter, &what, &differences);
     Ok(Locked { path: path.clone(), differences })
+}
+
+/// The text of the lock that there is, if there is one, and what it pins.
+fn read_old(
+    settings: &Settings,
+    update: &Update,
+    reporter: &dyn Reporter,
+) -> Result<(Option<String>, Lock), LockError> {
+    let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
+    let text = match (read(path), update) {
+        // As one that cannot be parsed: it is made anew. Only a file is written over.
+        (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Some(String::from("version = 1\n"))
+        }
+        (text, _) => text?,
+    };
+    if text.is_none() && settings.lock.locked {
+        return Err(LockError::Missing { path: shown });
+    }
+    let parsed = text.as_deref().map(|text| parse(path, &shown, text)).transpose();
+    let old = match (parsed, update) {
+        (Ok(lock), _) => lock.unwrap_or_default(),
+        (Err(error @ LockError::Io(_)), _) | (Err(error), Update::Nothing | Update::Named(_)) => {
+            return Err(error);
+        }
+        (Err(error), Update::Everything) => {
+            note(reporter, Level::Warning, format!("{error}; it is made anew"));
+            Lock::default()
+        }
+    };
+    Ok((text, old))
 }
 
 /// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only

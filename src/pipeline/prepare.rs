@@ -9,14 +9,14 @@ use crate::files;
 use crate::layer::Entry;
 use crate::lock::Pins;
 use crate::payload::cargo::{self, Linker, Unit};
-use crate::pipeline::probe::Probe;
-use crate::plan::Plan;
+use crate::pipeline::probe::{FactsError, Probe};
+use crate::plan::{Plan, PlatformPlan};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::target::platform::Platform;
-use crate::toolchain::rust;
+use crate::toolchain::rust::{self, Standard};
 use crate::toolchain::zig::{self, Zig, ZigRequest};
 
 /// What is there now.
@@ -40,6 +40,27 @@ pub(super) struct Given<'a> {
     pub(super) probe: &'a Probe,
     pub(super) pins: &'a Pins,
     pub(super) client: &'a Client,
+}
+
+/// What is compiled for a platform.
+fn unit(given: &Given<'_>, platform: &PlatformPlan, standard: Standard) -> Result<Unit, FactsError> {
+    let Given { settings, probe, .. } = *given;
+    let target = platform.target;
+    let choice = settings
+        .platforms
+        .iter()
+        .find(|wanted| wanted.platform == platform.platform)
+        .map_or_else(Default::default, |wanted| wanted.toolchain.value);
+    let linker =
+        cargo::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)?;
+    let limit = platform.timeout.map(Duration::from_secs);
+    let makers = platform.files.iter().filter_map(|file| {
+        let maker = probe.facts.project.makers.get(file.from_build.as_ref()?)?;
+        Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
+    });
+    let parts = makers.flatten().collect();
+    let (name, glibc) = (platform.platform.clone(), platform.glibc);
+    Ok(Unit { platform: name, target, glibc, standard, linker, limit, parts })
 }
 
 /// Provides what the plan needs.
@@ -81,22 +102,7 @@ pub(super) fn prepare(
                 continue;
             }
         };
-        let choice = settings
-            .platforms
-            .iter()
-            .find(|wanted| wanted.platform == platform.platform)
-            .map_or_else(Default::default, |wanted| wanted.toolchain.value);
-        let linker =
-            cargo::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)
-                .map_err(crate::pipeline::probe::FactsError::from)?;
-        let limit = platform.timeout.map(Duration::from_secs);
-        let makers = platform.files.iter().filter_map(|file| {
-            let maker = probe.facts.project.makers.get(file.from_build.as_ref()?)?;
-            Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
-        });
-        let parts = makers.flatten().collect();
-        let (name, glibc) = (platform.platform.clone(), platform.glibc);
-        let unit = Unit { platform: name, target, glibc, standard, linker, limit, parts };
+        let unit = unit(given, platform, standard)?;
         prepared.units.insert(platform.platform.clone(), unit);
     }
     if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {

@@ -1,5 +1,7 @@
 //! The coordinator: artifacts and bases come in, images go out.
 
+mod coordinate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
+use coordinate::Coordination;
+
 use super::{BuildError, CheckError, Failures, check};
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
-use crate::config::OnFailure;
 use crate::event::{Event, Level, Phase, Reporter};
 use crate::files::{self, Made, STANDARD};
 use crate::image::{AddedLayer, Image, ImageLayer, Parts};
@@ -154,74 +157,14 @@ impl Work<'_> {
         for platform in self.units.keys() {
             threads.push(self.fetch(scope, platform, BTreeSet::new(), sender.clone(), cancel));
         }
-        let mut slots: BTreeMap<Platform, Slot> =
-            self.units.keys().map(|platform| (platform.clone(), Slot::default())).collect();
-        let (mut images, mut failures) = (BTreeMap::new(), Failures::new());
-        let mut payloads: BTreeMap<Platform, Payload> = BTreeMap::new();
-        let mut assembling: usize = 0;
-        let mut fatal = None;
-        while !slots.is_empty() || assembling > 0 {
-            let Some(message) = next(&inbox, || assembling == 0 && threads.iter().all(Task::is_finished))
-            else {
-                break;
-            };
-            let mut failed: Vec<(Platform, BuildError)> = Vec::new();
-            match message {
-                Message::Payload(platform, Ok(payload)) => {
-                    let more = self.libraries(&platform, &payload);
-                    if let Some(slot) = slots.get_mut(&platform) {
-                        if !more.is_empty() {
-                            slot.base = None;
-                            slot.libraries.clone_from(&more);
-                            threads.push(self.fetch(scope, &platform, more, sender.clone(), cancel));
-                        }
-                        payloads.insert(platform.clone(), payload.clone());
-                        slot.payload = Some(payload);
-                    }
-                }
-                Message::Base(platform, libraries, Ok(base)) => {
-                    if let Some(slot) = slots.get_mut(&platform) {
-                        slot.take(&libraries, base);
-                    }
-                }
-                Message::Image(platform, result) => {
-                    assembling -= 1;
-                    match result {
-                        Ok(image) => {
-                            images.insert(platform, image);
-                        }
-                        Err(error) => failed.push((platform, error)),
-                    }
-                }
-                Message::Payload(platform, Err(error)) => failed.push((platform, error)),
-                Message::Base(platform, _, Err(error)) => failed.push((platform, error.into())),
-                Message::Compiled(Ok(lacking)) => {
-                    failed.extend(lacking.into_iter().map(|(platform, error)| (platform, error.into())));
-                }
-                Message::Compiled(Err(error)) => {
-                    fatal.get_or_insert(error);
-                    cancel.interrupt();
-                    slots.clear();
-                }
+        let mut state = Coordination::new(self.units.keys());
+        while state.is_unfinished() {
+            let idle = || !state.is_assembling() && threads.iter().all(Task::is_finished);
+            let Some(message) = next(&inbox, idle) else { break };
+            if let Some((platform, libraries)) = state.take(self, message, cancel) {
+                threads.push(self.fetch(scope, &platform, libraries, sender.clone(), cancel));
             }
-            for (platform, error) in failed {
-                slots.remove(&platform);
-                failures.entry(platform).or_insert(error);
-                if self.settings.on_failure == OnFailure::FailFast {
-                    cancel.interrupt();
-                }
-            }
-            let ready: Vec<Platform> = slots
-                .iter()
-                .filter(|(_, slot)| slot.payload.is_some() && slot.base.is_some())
-                .map(|(platform, _)| platform.clone())
-                .collect();
-            for platform in ready {
-                let Some(Slot { payload: Some(payload), base: Some(base), .. }) = slots.remove(&platform)
-                else {
-                    continue;
-                };
-                assembling += 1;
+            for (platform, payload, base) in state.begin_ready() {
                 let (sender, cancel) = (sender.clone(), cancel.clone());
                 pool.spawn(move |_| {
                     let image = self.assemble(&platform, &payload, &base, &cancel);
@@ -232,18 +175,7 @@ impl Work<'_> {
         }
         // Whatever still runs (cargo, where every platform has failed otherwise) is not needed.
         cancel.interrupt();
-        if let Some(error) = fatal {
-            return Err(error.into());
-        }
-        for platform in slots.into_keys() {
-            let error = BuildError::Lost(platform.to_string());
-            failures.entry(platform).or_insert(error);
-        }
-        for (platform, error) in payload::same(&payloads) {
-            images.remove(&platform);
-            failures.entry(platform).or_insert(error.into());
-        }
-        Ok((images, failures))
+        state.finish()
     }
 
     /// Compiles everything on a thread of its own.

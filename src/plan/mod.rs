@@ -332,16 +332,7 @@ fn plan_platform(
             _ => return Err(PlanError::NoEntrypoint { programs }),
         }
     }
-    let mut layers = Vec::new();
-    let (built, own): (Vec<&FileSettings>, Vec<&FileSettings>) =
-        wanted.files.iter().partition(|file| file.from_build.is_some());
-    if !own.is_empty() {
-        let paths = own.iter().map(|file| file.to.clone()).collect();
-        layers.push(LayerPlan { name: LayerName::Files, paths });
-    }
-    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}"));
-    let paths = paths.chain(built.iter().map(|file| file.to.clone())).collect();
-    layers.push(LayerPlan { name: LayerName::Payload, paths });
+    let layers = layers(&wanted.files, &programs);
     Ok(PlatformPlan {
         platform: wanted.platform.clone(),
         target,
@@ -364,6 +355,21 @@ fn plan_platform(
         base_source: wanted.base.value.clone(),
         timeout: wanted.timeout.map(|limit| limit.as_secs()),
     })
+}
+
+/// The layers that are added, and the paths in each.
+fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
+    let mut layers = Vec::new();
+    let (built, own): (Vec<&FileSettings>, Vec<&FileSettings>) =
+        files.iter().partition(|file| file.from_build.is_some());
+    if !own.is_empty() {
+        let paths = own.iter().map(|file| file.to.clone()).collect();
+        layers.push(LayerPlan { name: LayerName::Files, paths });
+    }
+    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}"));
+    let paths = paths.chain(built.iter().map(|file| file.to.clone())).collect();
+    layers.push(LayerPlan { name: LayerName::Payload, paths });
+    layers
 }
 
 /// The linker of a platform and, in a few words, why.

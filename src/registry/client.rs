@@ -1,5 +1,7 @@
 //! One exchange with a registry: where it is, who we are to it, and what its answer means for trying again.
 
+mod refused;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::answer::{reason, settled};
+use super::answer::settled;
 use super::challenge::Challenge;
 use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
-use super::error::{KnownLogin, RegistryError};
+use super::error::RegistryError;
 use super::repository::Repository;
 use super::retry::{Attempt, Patience, Retry};
 use super::token::Tokens;
@@ -23,8 +25,6 @@ use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport, Trust, Url};
 
-/// Redirects that are followed for one request.
-const MOST_REDIRECTS: u32 = 10;
 /// How often it is looked for what there is to tell.
 const LISTEN: Duration = Duration::from_millis(50);
 /// How long it may take to find out how a server on loopback speaks.
@@ -111,6 +111,13 @@ pub(super) struct Call<'a> {
     pub(super) also_pull: Vec<String>,
     /// How long the answer may take; the stall's limit if `None`.
     pub(super) patience: Option<Duration>,
+}
+
+/// A request, where it goes, and what a token for it must be good for.
+pub(super) struct Exchange<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) call: &'a Call<'a>,
+    pub(super) scopes: Vec<String>,
 }
 
 impl<'a> Call<'a> {
@@ -417,7 +424,7 @@ impl Client {
         cancel: &Cancel,
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, Attempt> {
-        let scopes = scopes(endpoint, call);
+        let exchange = Exchange { endpoint, call, scopes: scopes(endpoint, call) };
         let mut url = call.url.clone();
         let (mut redirects, mut challenged) = (0, 0);
         let mut refused: Option<String> = None;
@@ -425,10 +432,7 @@ impl Client {
             let mut headers = call.headers.clone();
             // Only to the registry itself, whatever leads elsewhere.
             let ours = url.same_origin(&endpoint.base);
-            if ours
-                && let Some(value) =
-                    self.authorization(endpoint, &scopes, call.what, refused.take().as_deref(), cancel)?
-            {
+            if ours && let Some(value) = self.authorization(&exchange, refused.take().as_deref(), cancel)? {
                 headers.push(("authorization", value));
             }
             let sent =
@@ -462,30 +466,12 @@ impl Client {
                     tracing::debug!(status = response.status, to = url.told(), "redirected: {}", call.what);
                 }
                 401 if ours => {
-                    let fields = response.headers.iter().filter(|(name, _)| name == "www-authenticate");
-                    let challenge = Challenge::of(fields.map(|(_, value)| value.as_str()));
-                    let reason = reason(&mut response, cancel)?;
                     challenged += 1;
-                    let Some(challenge) = challenge.filter(|_| challenged <= 2) else {
-                        return Err(self.refusal(endpoint, call, &scopes, None, reason, cancel)?.into());
-                    };
-                    if let Challenge::Bearer { error: Some(error), scope, .. } = &challenge
-                        && error == "insufficient_scope"
-                        && sent.is_some()
-                        && challenged > 1
-                    {
-                        let scope = scope.clone();
-                        return Err(self.refusal(endpoint, call, &scopes, scope, reason, cancel)?.into());
-                    }
-                    self.0
-                        .challenges
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(endpoint.base.authority().to_owned(), challenge);
+                    self.challenged(&exchange, challenged, sent.as_deref(), &mut response, cancel)?;
                     refused = sent;
                 }
                 _ => {
-                    let settled = settled(endpoint, call, &url, &scopes, response, cancel);
+                    let settled = settled(endpoint, call, &url, &exchange.scopes, response, cancel);
                     let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
                     return match settled {
                         Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
@@ -498,85 +484,20 @@ impl Client {
         }
     }
 
-    /// Where a redirect leads.
-    fn redirected(
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        from: &Url,
-        response: &Response,
-        count: u32,
-    ) -> Result<Url, RegistryError> {
-        let fault = |reason: String| RegistryError::Protocol {
-            what: call.what.to_owned(),
-            host: from.authority().to_owned(),
-            reason,
-        };
-        if count > MOST_REDIRECTS {
-            return Err(fault("it redirects without end".into()));
-        }
-        if !call.method.is_safe() && !matches!(response.status, 307 | 308) {
-            return Err(fault(format!("it redirects an upload with the status {}", response.status)));
-        }
-        let location = response.header("location").unwrap_or_default();
-        let to = from.join(location).ok_or_else(|| fault("it redirects to what is no URL".into()))?;
-        endpoint.allowed(to).ok_or_else(|| fault("it redirects to an address without TLS".into()))
-    }
-
     /// The value of `Authorization`, where the registry has said that it wants one. `refused` is one that it did not
     /// take.
     fn authorization(
         &self,
-        endpoint: &Endpoint,
-        scopes: &[String],
-        what: &str,
+        exchange: &Exchange<'_>,
         refused: Option<&str>,
         cancel: &Cancel,
     ) -> Result<Option<String>, Attempt> {
         let challenge = {
             let known = self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(endpoint.base.authority()).cloned()
+            known.get(exchange.endpoint.base.authority()).cloned()
         };
         let Some(challenge) = challenge else { return Ok(None) };
-        self.0.tokens.authorization(self, endpoint, &challenge, scopes, what, refused, cancel).map(Some)
-    }
-
-    /// That somebody is denied what was asked for. Who was nobody, because a login was not given to the registry, is told that.
-    fn denial(
-        &self,
-        endpoint: &Endpoint,
-        denied: RegistryError,
-        cancel: &Cancel,
-    ) -> Result<RegistryError, RegistryError> {
-        Ok(match (self.login(endpoint, cancel)?.known(), denied) {
-            (login @ KnownLogin::Withheld, RegistryError::Denied { what, host, reason, .. }) => {
-                let registry = endpoint.name.registry().to_owned();
-                RegistryError::Unauthorized { what, host, registry, login, reason }
-            }
-            (_, denied) => denied,
-        })
-    }
-
-    /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.
-    fn refusal(
-        &self,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        scopes: &[String],
-        insufficient: Option<String>,
-        reason: String,
-        cancel: &Cancel,
-    ) -> Result<RegistryError, RegistryError> {
-        let what = call.what.to_owned();
-        let host = endpoint.base.authority().to_owned();
-        let found = self.login(endpoint, cancel)?;
-        if found.credentials.is_some()
-            && let Some(scope) = insufficient
-        {
-            let scope = if scope.is_empty() { scopes.join(" ") } else { scope };
-            return Ok(RegistryError::Denied { what, host, scope, reason });
-        }
-        let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
-        Ok(RegistryError::Unauthorized { what, host, registry, login, reason })
+        self.0.tokens.authorization(self, exchange, &challenge, refused, cancel).map(Some)
     }
 }
 

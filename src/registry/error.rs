@@ -357,20 +357,7 @@ impl Explain for RegistryError {
             Self::Helper(trouble) | Self::Unauthorized { login: KnownLogin::Helper(trouble), .. } => {
                 Some(trouble.hint())
             }
-            Self::Unauthorized { registry, login: KnownLogin::Withheld, .. } => Some(format!(
-                "if it is to have them, set XBUILD_REGISTRY_HOST={registry} beside them, or name the image on the command line; \
-                 else log in with `docker login {registry}` or `podman login {registry}`"
-            )),
-            Self::Unauthorized { registry, login, .. } => {
-                let also = match login {
-                    KnownLogin::None => "; and check the spelling, for some registries say the same of what is not there",
-                    KnownLogin::From(_) | KnownLogin::Withheld | KnownLogin::Helper(_) => "",
-                };
-                Some(format!(
-                    "log in with `docker login {registry}` or `podman login {registry}`, or set \
-                     XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD{also}"
-                ))
-            }
+            Self::Unauthorized { registry, login, .. } => Some(login_hint(registry, login)),
             Self::Limited(limited) => Some(limited.hint()),
             Self::Identity { hidden: Some(path), .. } => {
                 Some(format!("`{}` is there and not yours to read: have a copy of your own", path.display()))
@@ -415,4 +402,22 @@ impl Explain for RegistryError {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
+}
+
+/// How to log in to a registry that wants to know who we are.
+fn login_hint(registry: &str, login: &KnownLogin) -> String {
+    let also = match login {
+        KnownLogin::Withheld => {
+            return format!(
+                "if it is to have them, set XBUILD_REGISTRY_HOST={registry} beside them, or name the image on the command line; \
+                 else log in with `docker login {registry}` or `podman login {registry}`"
+            );
+        }
+        KnownLogin::None => "; and check the spelling, for some registries say the same of what is not there",
+        KnownLogin::From(_) | KnownLogin::Helper(_) => "",
+    };
+    format!(
+        "log in with `docker login {registry}` or `podman login {registry}`, or set \
+         XBUILD_REGISTRY_USERNAME and XBUILD_REGISTRY_PASSWORD{also}"
+    )
 }

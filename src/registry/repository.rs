@@ -220,8 +220,8 @@ impl Repository {
         cancel: &Cancel,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), RegistryError> {
-        let mut state = Fetch { done: 0, hasher: blob.digest.algorithm().hasher() };
-        self.fetch(blob, &mut state, cancel, sink)
+        let mut state = Fetch { blob, done: 0, hasher: blob.digest.algorithm().hasher() };
+        self.fetch(&mut state, cancel, sink)
     }
 
     /// Gets a blob into a file, which appears whole and verified. What broke off is resumed, also by a later process.
@@ -259,7 +259,7 @@ impl Repository {
             let mut state = resume(&mut file, blob, cancel)?;
             let mut had = state.done;
             let resumed = had > 0;
-            let result = self.fetch(blob, &mut state, cancel, &mut |chunk| {
+            let result = self.fetch(&mut state, cancel, &mut |chunk| {
                 file.write_all(chunk)?;
                 had += chunk.len() as u64;
                 progress(had);
@@ -287,18 +287,18 @@ impl Repository {
     /// Reads on from where `state` is.
     fn fetch(
         &self,
-        blob: &Descriptor,
-        state: &mut Fetch,
+        state: &mut Fetch<'_>,
         cancel: &Cancel,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), RegistryError> {
+        let blob = state.blob;
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         self.anywhere(cancel, |place| {
             let mut retry = self.client.retry();
             while state.done < blob.size {
                 let before = state.done;
-                if let Err(attempt) = self.fetch_once(place, blob, state, &what, cancel, sink) {
+                if let Err(attempt) = self.fetch_once(place, state, &what, cancel, sink) {
                     if state.done - before >= self.client.least() {
                         retry.progress();
                     }
@@ -318,12 +318,12 @@ impl Repository {
     fn fetch_once(
         &self,
         place: &Endpoint,
-        blob: &Descriptor,
-        state: &mut Fetch,
+        state: &mut Fetch<'_>,
         what: &str,
         cancel: &Cancel,
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), Attempt> {
+        let blob = state.blob;
         let mut call = Call::new(Method::Get, place.url(&format!("blobs/{}", blob.digest)), what);
         if state.done > 0 {
             call = call.header("range", format!("bytes={}-", state.done));
@@ -384,7 +384,8 @@ pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
 }
 
 /// How far a blob has been read.
-struct Fetch {
+struct Fetch<'a> {
+    blob: &'a Descriptor,
     done: u64,
     hasher: Hasher,
 }
@@ -403,13 +404,17 @@ pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Resul
 }
 
 /// What is in a file that broke off. More than the blob has cannot be the blob's beginning.
-fn resume(file: &mut fs::File, blob: &Descriptor, cancel: &Cancel) -> Result<Fetch, RegistryError> {
+fn resume<'a>(
+    file: &mut fs::File,
+    blob: &'a Descriptor,
+    cancel: &Cancel,
+) -> Result<Fetch<'a>, RegistryError> {
     let mut hasher = blob.digest.algorithm().hasher();
     if file.metadata()?.len() > blob.size {
         file.set_len(0)?;
     }
     let done = hash(file, &mut hasher, blob.size, cancel)?;
-    Ok(Fetch { done, hasher })
+    Ok(Fetch { blob, done, hasher })
 }
 
 fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -> Result<u64, RegistryError> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::answer::{self, behind};
 use super::challenge::Challenge;
-use super::client::Client;
+use super::client::{Client, Exchange};
 use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::{KnownLogin, RegistryError};
@@ -78,17 +78,15 @@ impl Answer {
 
 impl Tokens {
     /// The value of `Authorization` that meets a challenge. `refused` is a value that the registry did not take.
-    #[allow(clippy::too_many_arguments, reason = "each is a part of the one question")]
     pub(super) fn authorization(
         &self,
         client: &Client,
-        endpoint: &Endpoint,
+        exchange: &Exchange<'_>,
         challenge: &Challenge,
-        scopes: &[String],
-        what: &str,
         refused: Option<&str>,
         cancel: &Cancel,
     ) -> Result<String, Attempt> {
+        let (endpoint, what) = (exchange.endpoint, exchange.call.what);
         let found = client.login(endpoint, cancel)?;
         let unauthorized = || RegistryError::Unauthorized {
             what: what.to_owned(),
@@ -114,7 +112,7 @@ impl Tokens {
                 _ => Err(unauthorized().into()),
             };
         };
-        let mut scopes: BTreeSet<String> = scopes.iter().cloned().collect();
+        let mut scopes: BTreeSet<String> = exchange.scopes.iter().cloned().collect();
         // What the registry wants beyond what we know to be needed.
         for wanted in scope.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
             if wanted.split(':').next() != Some("repository") {
@@ -187,14 +185,7 @@ fn fetch(
             ask(Method::Post, &realm, Some(form), None)?
         }
         login => {
-            let mut url = realm.clone();
-            if let Some(service) = &key.service {
-                url = url.with_query("service", service);
-            }
-            for scope in &key.scopes {
-                url = url.with_query("scope", scope);
-            }
-            url = url.with_query("client_id", CLIENT);
+            let url = query(&realm, key);
             match login {
                 Some(Login::Password { username, password }) => {
                     let url = url.with_query("account", username);
@@ -212,6 +203,18 @@ fn fetch(
         }
     };
     read(response, endpoint, &realm, (key, found), what, cancel)
+}
+
+/// The address that a token is asked for at, with what it is to be good for.
+fn query(realm: &Url, key: &Key) -> Url {
+    let mut url = realm.clone();
+    if let Some(service) = &key.service {
+        url = url.with_query("service", service);
+    }
+    for scope in &key.scopes {
+        url = url.with_query("scope", scope);
+    }
+    url.with_query("client_id", CLIENT)
 }
 
 /// Tells of a token service that is not the registry's own, once: with a login, for it is told to that host; without one to

@@ -47,9 +47,10 @@ struct Session {
     least: u64,
 }
 
-/// A blob, the file that has it, and what messages call it.
+/// A blob, where it goes, the file that has it, and what messages call it.
 #[derive(Clone, Copy)]
 struct Cargo<'a> {
+    place: &'a Endpoint,
     blob: &'a Descriptor,
     file: &'a Path,
     what: &'a str,
@@ -155,8 +156,8 @@ impl Repository {
     ) -> Result<(), RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let mut cargo = Cargo { blob, file, what: &what, again: false };
         let place = self.own(cancel)?;
+        let mut cargo = Cargo { place: &place, blob, file, what: &what, again: false };
         let mut retry = self.client().retry();
         let mut best = 0;
         loop {
@@ -164,7 +165,7 @@ impl Repository {
                 Some(open) => open,
                 None => self.begin(&place, &what, cancel)?,
             };
-            let attempt = match self.upload_once(&place, cargo, &mut open, cancel, progress) {
+            let attempt = match self.upload_once(cargo, &mut open, cancel, progress) {
                 Ok(()) => return Ok(()),
                 Err(Attempt::Over(error @ RegistryError::BodyTooLarge { .. })) => {
                     // In smaller parts, from the start: what becomes of an upload that was refused nobody says.
@@ -244,20 +245,19 @@ impl Repository {
     /// Sends what an upload still lacks, and ends it.
     fn upload_once(
         &self,
-        place: &Endpoint,
         cargo: Cargo<'_>,
         session: &mut Session,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Attempt> {
-        let Cargo { blob, what, .. } = cargo;
+        let Cargo { place, blob, what, .. } = cargo;
         let part = self.client().part(place).unwrap_or(u64::MAX);
         let digest = blob.digest.to_string();
         let mut url = session.url.with_query("digest", &digest);
         if session.offset == 0 && blob.size <= self.client().single().min(part) {
             let call = Call::new(Method::Put, url, what);
-            let response = self.send_part(place, cargo, call, (0, blob.size), cancel, progress)?;
-            return self.committed(response, place, cargo, cancel);
+            let response = self.send_part(cargo, call, (0, blob.size), cancel, progress)?;
+            return self.committed(response, cargo, cancel);
         }
         while session.offset < blob.size {
             let left = blob.size - session.offset;
@@ -270,7 +270,7 @@ impl Repository {
             }
             let asked = call.url.clone();
             let range = (session.offset, length);
-            let mut response = self.send_part(place, cargo, call, range, cancel, progress)?;
+            let mut response = self.send_part(cargo, call, range, cancel, progress)?;
             if response.status == 416 {
                 return Err(Attempt::again("the registry has another part of the upload than was thought"));
             }
@@ -283,13 +283,12 @@ impl Repository {
         let mut commit = Call::new(Method::Put, url, what).header("content-type", "application/octet-stream");
         commit.patience = Some(COMMIT);
         let response = self.client().attempt(place, &commit, cancel, &mut || ())?;
-        self.committed(response, place, cargo, cancel)
+        self.committed(response, cargo, cancel)
     }
 
     /// Sends a part of a blob: its first byte, and how many.
     fn send_part(
         &self,
-        place: &Endpoint,
         cargo: Cargo<'_>,
         mut call: Call<'_>,
         (offset, length): (u64, u64),
@@ -308,13 +307,13 @@ impl Repository {
             call = call.header("expect", "100-continue");
         }
         let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(length));
-        let mut response = self.client().attempt(place, &call, cancel, &mut tell)?;
+        let mut response = self.client().attempt(cargo.place, &call, cancel, &mut tell)?;
         if response.status == 417 {
             call.headers.retain(|(name, _)| *name != "expect");
-            response = self.client().attempt(place, &call, cancel, &mut tell)?;
+            response = self.client().attempt(cargo.place, &call, cancel, &mut tell)?;
         }
         if response.status == 413 {
-            return Err(too_large(place, cargo.what, length, cargo.blob.size).into());
+            return Err(too_large(cargo.place, cargo.what, length, cargo.blob.size).into());
         }
         tell();
         Ok(response)
@@ -324,8 +323,7 @@ impl Repository {
     fn committed(
         &self,
         mut response: Response,
-        place: &Endpoint,
-        Cargo { blob, what, .. }: Cargo<'_>,
+        Cargo { place, blob, what, .. }: Cargo<'_>,
         cancel: &Cancel,
     ) -> Result<(), Attempt> {
         place.expect(&mut response, what, &[201, 204, 200, 202], cancel)?;

@@ -50,6 +50,14 @@ struct ScopedFlag<'a> {
     by_platform: BTreeMap<Platform, &'a str>,
 }
 
+/// The options that may be given for one platform.
+struct ScopedFlags<'a> {
+    base: ScopedFlag<'a>,
+    toolchain: ScopedFlag<'a>,
+    glibc: ScopedFlag<'a>,
+    timeout: ScopedFlag<'a>,
+}
+
 impl<'a> ScopedFlag<'a> {
     fn parse(option: &'static str, texts: &'a [String]) -> Result<Self, Error> {
         let mut flag = Self { option, general: None, each: None, by_platform: BTreeMap::new() };
@@ -267,10 +275,12 @@ impl<'a> Sources<'a> {
     }
 
     fn platforms(&self, annotations: &Annotations) -> Result<(Vec<PlatformSettings>, Origin), Error> {
-        let base = ScopedFlag::parse("--base", &self.flags.base)?;
-        let toolchain = ScopedFlag::parse("--toolchain", &self.flags.toolchain)?;
-        let glibc = ScopedFlag::parse("--glibc", &self.flags.glibc)?;
-        let timeout = ScopedFlag::parse("--timeout", &self.flags.timeout)?;
+        let flags = ScopedFlags {
+            base: ScopedFlag::parse("--base", &self.flags.base)?,
+            toolchain: ScopedFlag::parse("--toolchain", &self.flags.toolchain)?,
+            glibc: ScopedFlag::parse("--glibc", &self.flags.glibc)?,
+            timeout: ScopedFlag::parse("--timeout", &self.flags.timeout)?,
+        };
         let (names, origin) = self.platform_names()?;
         // True for those that only `all` asks for: where no target serves them, they are not meant.
         let mut wanted: BTreeMap<Platform, bool> = BTreeMap::new();
@@ -291,7 +301,7 @@ impl<'a> Sources<'a> {
         }
         let mut platforms = Vec::new();
         for (platform, only_by_all) in wanted {
-            match self.platform(&platform, &base, &toolchain, &glibc, &timeout, annotations) {
+            match self.platform(&platform, &flags, annotations) {
                 Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
                 // Debian has no port for it, of whatever release, or Rust no library.
                 Ok(resolved)
@@ -302,7 +312,7 @@ impl<'a> Sources<'a> {
                 resolved => platforms.push(resolved?),
             }
         }
-        let flags = [&base, &toolchain, &glibc, &timeout];
+        let flags = [&flags.base, &flags.toolchain, &flags.glibc, &flags.timeout];
         let scoped = flags.iter().flat_map(|flag| flag.by_platform.keys().map(|name| (name, flag.option)));
         let of_packages = packages::flag_platforms(self.flags)?;
         for (name, option) in scoped
@@ -319,29 +329,26 @@ impl<'a> Sources<'a> {
     fn platform(
         &self,
         platform: &Platform,
-        base: &ScopedFlag<'a>,
-        toolchain: &ScopedFlag<'a>,
-        glibc: &ScopedFlag<'a>,
-        timeout: &ScopedFlag<'a>,
+        flags: &ScopedFlags<'a>,
         annotations: &Annotations,
     ) -> Result<PlatformSettings, Error> {
         let scoped = |flag: &ScopedFlag<'a>, name| {
             self.of_flag(flag.option, flag.platform(platform).or(flag.general))
                 .or_else(|| self.of_environment(name))
         };
-        let base = scoped(base, "XBUILD_BASE")
+        let base = scoped(&flags.base, "XBUILD_BASE")
             .or_else(|| self.of_platform(platform, |table| table.base.as_ref(), |file| file.base.as_ref()))
             .or_else(|| self.of_user(|file| file.base.as_ref()));
         let base = self.base(base)?;
-        let toolchain = scoped(toolchain, "XBUILD_TOOLCHAIN").or_else(|| {
+        let toolchain = scoped(&flags.toolchain, "XBUILD_TOOLCHAIN").or_else(|| {
             self.of_platform(platform, |table| table.toolchain.as_ref(), |file| file.toolchain.as_ref())
         });
         let toolchain = sourced(toolchain, |found| values::toolchain(found.text))?;
-        let glibc = scoped(glibc, "XBUILD_GLIBC")
+        let glibc = scoped(&flags.glibc, "XBUILD_GLIBC")
             .or_else(|| self.of_platform(platform, |table| table.glibc.as_ref(), |file| file.glibc.as_ref()));
         let glibc = sourced(glibc, |found| values::glibc(found.text).map(Some))?;
         let timeout = self
-            .of_flag("--timeout", timeout.platform(platform).or(timeout.each))
+            .of_flag("--timeout", flags.timeout.platform(platform).or(flags.timeout.each))
             .or_else(|| {
                 let general = |file: &'a ProjectFile| file.platform_timeout.as_ref();
                 self.of_platform(platform, |table| table.timeout.as_ref(), general)

@@ -337,6 +337,7 @@ fn the_image_is_read_in_full() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn wrong_values_say_where_and_what_would_be_right() {
     for (project, message, hint, code) in [
         ("glibc = \"3\"", "`3` is not a version of glibc (from xbuild.toml:1:9)", "write it as `2.28`", 3),

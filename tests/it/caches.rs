@@ -251,6 +251,40 @@ fn alter(folder: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>
     path.clone()
 }
 
+/// A layer with one file, and the digest of what it unpacks to.
+fn layer_with(path: &str, text: &str) -> (Vec<u8>, String) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, path, text.as_bytes()).expect("a tar archive");
+    let plain = tar.into_inner().expect("memory");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &plain).expect("memory");
+    (gzip.finish().expect("memory"), digest_of(&plain))
+}
+
+/// Puts another layer in a base's place, with a record that fits it. Returns the record.
+fn put_foreign_layer(bases: &Path) -> PathBuf {
+    let (layer, unpacked) = layer_with("etc/evil", "evil");
+    let stored = digest_of(&layer);
+    let record = alter(
+        bases,
+        |name| Path::new(name).extension().is_some_and(|extension| extension == "json"),
+        |bytes| {
+            let mut record: serde_json::Value = serde_json::from_slice(&bytes).expect("a record");
+            record["descriptor"]["digest"] = stored.clone().into();
+            record["descriptor"]["size"] = layer.len().into();
+            record["diff-id"] = unpacked.into();
+            serde_json::to_vec(&record).expect("a record")
+        },
+    );
+    let blob = record.parent().expect("a folder").join(stored.trim_start_matches("sha256:"));
+    fs::write(&blob, &layer).expect("a folder of the cache");
+    record
+}
+
 /// What the cache says of a base that it has is derived, and whoever can write to the cache can write another one that fits
 /// itself. A build with `--locked` makes it anew of what the lock pins.
 #[test]
@@ -272,34 +306,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     assert_eq!(quiet.digest(), digest);
 
     // Another layer, with a record that fits it, and the index of its files.
-    let layer = |text: &str| {
-        let mut tar =
-            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        header.set_cksum();
-        tar.append_data(&mut header, "etc/evil", text.as_bytes()).expect("a tar archive");
-        tar.into_inner().and_then(flate2::write::GzEncoder::finish).expect("memory")
-    };
-    let evil = layer("evil");
-    let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(evil.as_slice()), &mut plain).expect("gzip");
-    let (stored, unpacked) = (digest_of(&evil), digest_of(&plain));
-    let bases = cache.join("bases");
-    let record = alter(
-        &bases,
-        |name| Path::new(name).extension().is_some_and(|extension| extension == "json"),
-        |bytes| {
-            let mut record: serde_json::Value = serde_json::from_slice(&bytes).expect("a record");
-            record["descriptor"]["digest"] = stored.clone().into();
-            record["descriptor"]["size"] = evil.len().into();
-            record["diff-id"] = unpacked.into();
-            serde_json::to_vec(&record).expect("a record")
-        },
-    );
-    let blob = record.parent().expect("a folder").join(stored.trim_start_matches("sha256:"));
-    fs::write(&blob, &evil).expect("a folder of the cache");
+    let record = put_foreign_layer(&cache.join("bases"));
     // The cache is believed as far as it is the user's own, and no farther.
     let believed = run(project.build().words("--offline --check off"));
     assert_ne!(believed.digest(), digest, "the test alters nothing that is read");

@@ -82,6 +82,7 @@ fn with(fields: &[(&str, &str)], change: &[(&str, &str)]) -> String {
 }
 
 /// What a lock is, its text, and the words by which it is refused.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn locks() -> Vec<(&'static str, String, &'static str)> {
     let path = |path: &str| apt(&[package(&[("path", path)])], &[]);
     let escape = "\"\\u001b[2J\\u0007evil\"";

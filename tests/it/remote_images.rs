@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use xbuild::error::ExitCode;
 use xbuild::oci::Digest;
 use xbuild::oci::name::ImageName;
-use xbuild::registry::{Access, Client, Config};
+use xbuild::registry::{Access, Client, Config, Repository};
 use xbuild::sys::cancel::Cancel;
 use xbuild::sys::env::Environment;
 
@@ -179,6 +179,29 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
     assert!(!folder.path().join("none").exists());
 }
 
+/// A signature of an image, and a bill of materials of one of its platforms that is signed as well.
+fn put_signatures(registry: &Registry, index: &Value, platform: &Value) -> [Value; 3] {
+    let signature = put_artifact(registry, "team/app", "test/signature", Some(index));
+    let sbom = put_artifact(registry, "team/app", "test/sbom", Some(platform));
+    let signed = put_artifact(registry, "team/app", "test/signature", Some(&sbom));
+    for (subject, referrer) in [(index, &signature), (platform, &sbom), (&sbom, &signed)] {
+        put_referrers(registry, "team/app", subject, &[referrer]);
+    }
+    [signature, sbom, signed]
+}
+
+/// Holds a repository to have one thing that refers to a manifest.
+fn assert_refers(repository: &Repository, subject: &Value, referrer: &Value) {
+    let digest: Digest = subject["digest"].as_str().expect("a digest").parse().expect("a digest");
+    let found = repository.referrers(&digest, None, &Cancel::new()).expect("a list");
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].digest.to_string().as_str(), &found[0].other["artifactType"]),
+        (referrer["digest"].as_str().expect("a digest"), &referrer["artifactType"])
+    );
+    assert_eq!(found[0].annotation("made"), Some("by the test"));
+}
+
 #[test]
 #[ignore = "needs docker-registry, skopeo: tests/run"]
 fn what_refers_to_an_image_goes_along() {
@@ -188,12 +211,7 @@ fn what_refers_to_an_image_goes_along() {
     let text = raw(&from, "team/app:1");
     let index = json!({ "mediaType": INDEX, "digest": digest_of(text.as_bytes()), "size": text.len() });
     let arm = tools::json(&text)["manifests"][2].clone();
-    let signature = put_artifact(&from, "team/app", "test/signature", Some(&index));
-    let sbom = put_artifact(&from, "team/app", "test/sbom", Some(&arm));
-    let signed = put_artifact(&from, "team/app", "test/signature", Some(&sbom));
-    for (subject, referrer) in [(&index, &signature), (&arm, &sbom), (&sbom, &signed)] {
-        put_referrers(&from, "team/app", subject, &[referrer]);
-    }
+    let [signature, sbom, signed] = put_signatures(&from, &index, &arm);
     let name = from.name("team/app:1");
     // Without being asked for, nothing of it goes along.
     run(&format!("copy docker://{name} oci:plain:1")).success();
@@ -235,14 +253,7 @@ fn what_refers_to_an_image_goes_along() {
     let repository: ImageName = to.name("new/app").parse().expect("a name");
     let repository = client.repository(&repository.repository, Access::Pull);
     for (subject, referrer) in [(&index, &signature), (&arm, &sbom), (&sbom, &signed)] {
-        let digest: Digest = subject["digest"].as_str().expect("a digest").parse().expect("a digest");
-        let found = repository.referrers(&digest, None, &Cancel::new()).expect("a list");
-        assert_eq!(found.len(), 1);
-        assert_eq!(
-            (found[0].digest.to_string().as_str(), &found[0].other["artifactType"]),
-            (referrer["digest"].as_str().expect("a digest"), &referrer["artifactType"])
-        );
-        assert_eq!(found[0].annotation("made"), Some("by the test"));
+        assert_refers(&repository, subject, referrer);
     }
     // Again: no document is sent anew but the referrers' own entries, and no list grows.
     run(&format!("copy image docker://{} --referrers", to.name("new/app:1"))).success();

@@ -279,22 +279,28 @@ impl<'a> Place<'a> {
             }
             None => return Err(format!("ended by a signal: {about}")),
         };
-        // Whatever it left, the next one succeeds and clears up.
+        let wanted = expected(if replaces { "both" } else { "new" }).clone();
+        self.run_next(case, number, &wanted).map_err(|fault| format!("{fault}\n{about}"))?;
+        Ok(outcome)
+    }
+
+    /// Whatever a run left, the next one succeeds and clears up.
+    fn run_next(&mut self, case: &Case, number: u64, wanted: &Tree) -> Result<(), String> {
         let next = self.run(case.words, "new", number).run();
         if !next.status.success() {
-            return Err(format!("the next one failed: {}\n{about}", next.describe()));
+            return Err(format!("the next one failed: {}", next.describe()));
         }
         let left = names(&self.project.path("results"));
         let expected_name = |name: &str| case.makes && name == "result" || self.is_lock(name);
         let extra: Vec<&String> = left.iter().filter(|name| !expected_name(name)).collect();
         if !extra.is_empty() {
-            return Err(format!("left over: {extra:?}\n{about}"));
+            return Err(format!("left over: {extra:?}"));
         }
         let again = self.take_result();
-        if case.makes && again != *expected(if replaces { "both" } else { "new" }) {
-            return Err(format!("the next one made something else: {again:?}\n{about}"));
+        if case.makes && again != *wanted {
+            return Err(format!("the next one made something else: {again:?}"));
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// An empty lock file stays: it cannot be removed without a race.

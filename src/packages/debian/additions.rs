@@ -5,7 +5,6 @@
 //! is upgraded by taking a newer base, and never in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::archive::Archive;
 use super::base::{add_certificates, add_metadata, file, lay, paragraph, sums, unrun_of};
@@ -90,16 +89,12 @@ pub fn assemble_additions(
     resolved: &ResolvedBase,
     database: &Database,
     places: &Places,
-    cache: &Path,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    access: &Access<'_>,
 ) -> Result<Additions, Error> {
-    let access = Access { cache, client, cancel, reporter };
     let architecture = &resolved.architecture;
     let own = |source| Error::Tree { architecture: architecture.clone(), source };
     let mut tree = Tree::plain();
-    let controls = lay(resolved, places, &access, &mut tree)?;
+    let controls = lay(resolved, places, access, &mut tree)?;
     add_certificates(&mut tree, architecture)?;
     if database.status.is_some() {
         let mut paragraphs = BTreeMap::new();

@@ -454,28 +454,9 @@ impl Explain for Error {
         match self {
             Self::Source(error) => error.hint(),
             Self::Keyring(_) => Some("name a file of OpenPGP public keys, armoured or binary".into()),
-            Self::Signature { fault: SignatureFault::UnknownSigner { .. }, .. } => {
-                Some(
-                    "if this is your own archive, name it as `debian.mirror` in your configuration, and its keys in \
-                     `debian.keyrings`"
-                        .into(),
-                )
-            }
-            Self::Signature { fault: SignatureFault::Unusable { .. }, .. } => {
-                Some("check this machine's clock, then update xbuild, which carries Debian's keys".into())
-            }
-            Self::Signature { .. } => {
-                Some("a proxy or the mirror alters files; use another mirror, and do not trust this one".into())
-            }
+            Self::Signature { fault, .. } => Some(signature_hint(fault).into()),
             Self::NoMirror { first, .. } => first.hint(),
-            Self::NoSuite { suite, .. } => Some(format!(
-                "check the name, which is a codename such as bookworm. Mirrors drop a release that is not supported any \
-                 more: take it as it was on a day, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
-                 archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]` \
-                 under [debian]",
-                super::official::Official::get().old,
-                suite.split('-').next().unwrap_or(suite)
-            )),
+            Self::NoSuite { suite, .. } => Some(no_suite_hint(suite)),
             Self::ReleaseExpired { .. } => {
                 Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
             }
@@ -527,4 +508,28 @@ impl Explain for Error {
             Self::Unpack { .. } | Self::Tree { .. } | Self::Certificate { .. } => None,
         }
     }
+}
+
+fn signature_hint(fault: &SignatureFault) -> &'static str {
+    match fault {
+        SignatureFault::UnknownSigner { .. } => {
+            "if this is your own archive, name it as `debian.mirror` in your configuration, and its keys in \
+             `debian.keyrings`"
+        }
+        SignatureFault::Unusable { .. } => {
+            "check this machine's clock, then update xbuild, which carries Debian's keys"
+        }
+        _ => "a proxy or the mirror alters files; use another mirror, and do not trust this one",
+    }
+}
+
+fn no_suite_hint(suite: &str) -> String {
+    format!(
+        "check the name, which is a codename such as bookworm. Mirrors drop a release that is not supported any \
+         more: take it as it was on a day, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
+         archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]` \
+         under [debian]",
+        super::official::Official::get().old,
+        suite.split('-').next().unwrap_or(suite)
+    )
 }

@@ -27,11 +27,15 @@ const CONNECTIONS: usize = 4;
 
 /// The cache folder and what it takes to fill it.
 #[derive(Clone, Copy)]
-pub(super) struct Access<'a> {
-    pub(super) cache: &'a Path,
-    pub(super) client: &'a Client,
-    pub(super) cancel: &'a Cancel,
-    pub(super) reporter: &'a dyn Reporter,
+pub struct Access<'a> {
+    /// The folder.
+    pub cache: &'a Path,
+    /// Who downloads.
+    pub client: &'a Client,
+    /// When to stop.
+    pub cancel: &'a Cancel,
+    /// Who is told.
+    pub reporter: &'a dyn Reporter,
 }
 
 /// Why a package was not got.

@@ -64,6 +64,7 @@ pub use choose::{
 };
 pub use database::Database;
 pub use error::Error;
+pub use fetch::Access;
 pub use freshness::{Dated, Stale, stale};
 pub use host::Host;
 pub use options::DebianSettings;

@@ -292,7 +292,30 @@ pub(super) fn command(
         .arg(&batch.target_dir)
         .args(["--profile", &settings.profile])
         .folder(folder);
-    let project = request.project;
+    command = choose_programs(command, request.project);
+    // Batches share triples, and so they would share what is only needed while building.
+    if let Some(own) = batch.build_dir(request.project) {
+        let value = toml::Value::String(own.display().to_string());
+        command = command.arg("--config").arg(format!("build.build-dir={value}"));
+    }
+    command = with_options(command, request);
+    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names. By options,
+    // which win over what the user has set for a terminal, and which a cargo that a build script starts does not see.
+    for setting in ["progress.when=\"always\"", "progress.width=240", "quiet=false", "verbose=false"] {
+        command = command.arg("--config").arg(format!("term.{setting}"));
+    }
+    for name in TERMINAL {
+        command = command.env_remove(name);
+    }
+    command = with_variables(command, request, prepared, batch);
+    for index in units {
+        command = for_target(command, request, &request.units[*index], &prepared.units[*index]);
+    }
+    command
+}
+
+/// With the packages and programs that are built, and the libraries that are wanted of them.
+fn choose_programs(mut command: Command, project: &Project) -> Command {
     let libraries = project.makers.values().filter(|maker| maker.library);
     let ids = project.binaries.iter().map(|binary| &binary.package_id);
     let ids = ids.chain(libraries.clone().map(|maker| &maker.package_id));
@@ -310,11 +333,12 @@ pub(super) fn command(
         };
         command = command.args([option, &binary.name]);
     }
-    // Batches share triples, and so they would share what is only needed while building.
-    if let Some(own) = batch.build_dir(project) {
-        let value = toml::Value::String(own.display().to_string());
-        command = command.arg("--config").arg(format!("build.build-dir={value}"));
-    }
+    command
+}
+
+/// With the settings that are options of cargo's.
+fn with_options(mut command: Command, request: &CompileRequest<'_>) -> Command {
+    let settings = request.settings;
     if !settings.features.is_empty() {
         command = command.args(["--features", &settings.features.join(",")]);
     }
@@ -334,15 +358,17 @@ pub(super) fn command(
             command = command.arg(flag);
         }
     }
-    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names. By options,
-    // which win over what the user has set for a terminal, and which a cargo that a build script starts does not see.
-    for setting in ["progress.when=\"always\"", "progress.width=240", "quiet=false", "verbose=false"] {
-        command = command.arg("--config").arg(format!("term.{setting}"));
-    }
-    for name in TERMINAL {
-        command = command.env_remove(name);
-    }
-    for (name, path) in &settings.variables {
+    command
+}
+
+/// With the variables that all targets share.
+fn with_variables(
+    mut command: Command,
+    request: &CompileRequest<'_>,
+    prepared: &Prepared,
+    batch: &Batch,
+) -> Command {
+    for (name, path) in &request.settings.variables {
         command = command.env(name, path);
     }
     // What the user says for all targets is in each target's flags now, and would hide those.
@@ -362,19 +388,26 @@ pub(super) fn command(
     }
     // Where xbuild itself is started by a build script, this is about another build.
     command = command.env(FOLDER_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
-    for index in units {
-        let (unit, prepared) = (&request.units[*index], &prepared.units[*index]);
-        command = command.args(["--target", &unit.target.triple]);
-        if !prepared.flags.cargo.is_empty() {
-            // cargo adds what is in the variable to what it finds in files, be that a text or an array.
-            let name = configuration::flags_variable(unit.target);
-            let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
-            flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
-            command = command.env(name, flags.trim_start());
-        }
-        for (name, value) in &prepared.variables {
-            command = command.env(name, value);
-        }
+    command
+}
+
+/// With a target, its flags and its variables.
+fn for_target(
+    mut command: Command,
+    request: &CompileRequest<'_>,
+    unit: &Unit,
+    prepared: &PreparedUnit,
+) -> Command {
+    command = command.args(["--target", &unit.target.triple]);
+    if !prepared.flags.cargo.is_empty() {
+        // cargo adds what is in the variable to what it finds in files, be that a text or an array.
+        let name = configuration::flags_variable(unit.target);
+        let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
+        flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
+        command = command.env(name, flags.trim_start());
+    }
+    for (name, value) in &prepared.variables {
+        command = command.env(name, value);
     }
     command
 }

@@ -205,8 +205,9 @@ fn a_token_service_without_tls_gets_no_credentials_of_a_registry_with_it() {
     let challenge =
         Challenge::Bearer { realm: "http://tokens.example/".into(), service: None, scope: None, error: None };
     let client = client();
-    let result =
-        client.0.tokens.authorization(&client, &endpoint, &challenge, &[], "x", None, &Cancel::new());
+    let call = Call::new(Method::Get, endpoint.url("tags/list"), "x");
+    let exchange = Exchange { endpoint: &endpoint, call: &call, scopes: Vec::new() };
+    let result = client.0.tokens.authorization(&client, &exchange, &challenge, None, &Cancel::new());
     assert!(matches!(result, Err(Attempt::Over(RegistryError::InsecureRealm { .. }))));
 }
 

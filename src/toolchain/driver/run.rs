@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::translate::{Task, translate};
+use super::translate::{Task, Translation, translate};
 use super::work::{Kept, Libraries, has_sources};
 use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, side};
 use crate::elf::{ParseError, runpath_to_rpath};
@@ -109,40 +109,50 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
             let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &folder));
             Err(zig.args(translation.arguments).env("PWD", folder).exec().into())
         }
-        Task::Link(output) => {
-            let mut all = leading_link(&spec, !has_sources(&translation.arguments));
-            all.extend(translation.arguments);
-            store::folder(&spec.cache)?;
-            let libraries = Libraries::of(&spec, &tool, &all);
-            let told = libraries.may_be_missing();
-            if told {
-                keep(&[Kept::waiting(&spec, &libraries)], environment)?;
-            }
-            let folder = output.parent().unwrap_or(Path::new("."));
-            let linked = link(neutral::linking(&spec).arg(&tool), &all, folder);
-            if told {
-                keep(&[Kept::ended(&spec, &libraries)], environment)?;
-            }
-            let (exit, said) = linked?;
-            stderr.write_all(&said)?;
-            if exit != 0 {
-                return Ok(exit);
-            }
-            libraries.are_there()?;
-            if translation.rpath {
-                let mut bytes = fs::read(&output)?;
-                if runpath_to_rpath(&mut bytes)? {
-                    fs::write_atomic(&output, &bytes, 0o755)?;
-                }
-            }
-            match (&spec.objcopy, translation.strip) {
-                (Some(objcopy), Some(what)) => {
-                    let search = environment.var_os("LD_LIBRARY_PATH");
-                    Ok(code(objcopy.strip(what, &output, search).inherit()?.code()))
-                }
-                _ => Ok(0),
-            }
+        Task::Link(ref output) => link_program(&spec, &tool, output, &translation, environment, stderr),
+    }
+}
+
+/// Links a program or library, and does to it what zig's linker does not.
+fn link_program(
+    spec: &Spec,
+    tool: &OsString,
+    output: &Path,
+    translation: &Translation,
+    environment: &Environment,
+    stderr: &mut dyn Write,
+) -> Result<u8, Error> {
+    let mut all = leading_link(spec, !has_sources(&translation.arguments));
+    all.extend(translation.arguments.iter().cloned());
+    store::folder(&spec.cache)?;
+    let libraries = Libraries::of(spec, tool, &all);
+    let told = libraries.may_be_missing();
+    if told {
+        keep(&[Kept::waiting(spec, &libraries)], environment)?;
+    }
+    let folder = output.parent().unwrap_or(Path::new("."));
+    let linked = link(neutral::linking(spec).arg(tool), &all, folder);
+    if told {
+        keep(&[Kept::ended(spec, &libraries)], environment)?;
+    }
+    let (exit, said) = linked?;
+    stderr.write_all(&said)?;
+    if exit != 0 {
+        return Ok(exit);
+    }
+    libraries.are_there()?;
+    if translation.rpath {
+        let mut bytes = fs::read(output)?;
+        if runpath_to_rpath(&mut bytes)? {
+            fs::write_atomic(output, &bytes, 0o755)?;
         }
+    }
+    match (&spec.objcopy, translation.strip) {
+        (Some(objcopy), Some(what)) => {
+            let search = environment.var_os("LD_LIBRARY_PATH");
+            Ok(code(objcopy.strip(what, output, search).inherit()?.code()))
+        }
+        _ => Ok(0),
     }
 }
 

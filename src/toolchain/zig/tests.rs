@@ -306,17 +306,11 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
     assert!(error.hint().unwrap().contains("xbuild lock --update zig"));
 }
 
-/// With `--locked` a zig in the cache is held to the digest of its files before it is run; nothing else of the cache vouches for it.
-#[test]
-fn a_zig_in_the_cache_is_held_to_its_files() {
-    let machine = Machine::new(&[ZigWay::Cache]);
-    let version = Version::new(0, 15, 99);
-    let folder = machine.cache().join("toolchains/zig-0.15.99");
+/// A zig in the cache that writes to `ran` when it is run.
+fn cached_zig(machine: &Machine, version: &Version, ran: &Path) -> PathBuf {
+    let folder = machine.cache().join(format!("toolchains/zig-{version}"));
     fs::create_dir_all(folder.join("lib/std/os")).unwrap();
-    let ran = machine.folder.path().join("ran");
-    let script = format!("#!/bin/sh\necho x >> '{}'\necho 0.15.99\n", ran.display());
-    let write =
-        |path: &str, text: &str| fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
+    let script = format!("#!/bin/sh\necho x >> '{}'\necho {version}\n", ran.display());
     for (path, text) in [
         ("zig", script.as_str()),
         ("lib/std.zig", "//"),
@@ -324,11 +318,21 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
         ("lib/std/os/linux.zig", "// deep"),
         ("lib/a b.h", ""),
         ("README.md", "not of zig itself"),
-        (MARKER, &tarball::marker(&version)),
+        (MARKER, &tarball::marker(version)),
     ] {
-        write(path, text);
+        fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
     }
     store::tighten(&machine.cache()).unwrap();
+    folder
+}
+
+/// With `--locked` a zig in the cache is held to the digest of its files before it is run; nothing else of the cache vouches for it.
+#[test]
+fn a_zig_in_the_cache_is_held_to_its_files() {
+    let machine = Machine::new(&[ZigWay::Cache]);
+    let version = Version::new(0, 15, 99);
+    let ran = machine.folder.path().join("ran");
+    let folder = cached_zig(&machine, &version, &ran);
     // What anybody can repeat.
     let command = "find zig lib -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
     let said = Command::new("/bin/sh").args(["-c", command]).folder(&folder).text(&Cancel::new()).unwrap();
@@ -336,6 +340,8 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
     assert_eq!(files::digest(&folder, &Cancel::new()).unwrap(), right);
     let other = Digest::of(b"other");
 
+    let write =
+        |path: &str, text: &str| fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
     let provide = |files: Option<&Digest>| {
         let (cache, reporter) = (machine.cache(), Kept::default());
         let request = ZigRequest {

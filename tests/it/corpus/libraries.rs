@@ -61,6 +61,7 @@ impl<'a> Parts<'a> {
         cases
     }
 
+    #[allow(clippy::too_many_lines, reason = "a list")]
     fn searches(&self, port: &Port) -> Vec<Case> {
         let multiarch = format!("usr/lib/{}", port.multiarch);
         let conf = || file("etc/ld.so.conf", "/opt/app/lib\n");
@@ -175,6 +176,7 @@ impl<'a> Parts<'a> {
     }
 
     /// What libraries have to have.
+    #[allow(clippy::too_many_lines, reason = "a list")]
     fn contents(&self, port: &Port) -> Vec<Case> {
         let programs = &self.world.programs;
         let versioned = |script| {

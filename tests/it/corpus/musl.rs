@@ -11,6 +11,7 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
     PORTS.iter().flat_map(|port| of_port(world, port)).collect()
 }
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn of_port(world: &World, port: &Port) -> Vec<Case> {
     let programs = &world.programs;
     let dynamic = &["-dynamic"][..];

@@ -56,6 +56,7 @@ const ASKS_FOR_NOTHING: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      int s = 0; for (int i = 0; i < 64; i++) s += __builtin_popcount(l[i]) << (n & 7);\n\
      printf(\"it runs %d %u\\n\", s, b); return 0; }\n";
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 pub(super) fn cases(world: &World) -> Vec<Case> {
     let (amd64, arm64) = (&PORTS[0], &PORTS[1]);
     let programs = &world.programs;

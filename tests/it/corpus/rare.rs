@@ -30,6 +30,7 @@ fn at(folder: &str, bytes: &[u8]) -> Vec<Item> {
     vec![file(format!("{folder}/{LIBRARY}").trim_start_matches('/'), bytes)]
 }
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn everywhere(world: &World, port: &Port) -> Vec<Case> {
     let programs = &world.programs;
     let one = programs.library(port.abi, LIBRARY, ONE, &Link::default());

@@ -196,6 +196,18 @@ fn serve(stream: &TcpStream, upstream: u16, stall: Duration, state: &Mutex<State
         _ => {}
     }
     let answer = ask(upstream, &request)?;
+    pass_on(stream, answer, fault, number, stall)
+}
+
+/// Passes an answer on, or what a fault leaves of it.
+fn pass_on(
+    stream: &TcpStream,
+    answer: Vec<u8>,
+    fault: Option<Fault>,
+    number: usize,
+    stall: Duration,
+) -> std::io::Result<()> {
+    let mut client = stream;
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     let body = answer.len() - head;
     let middle = if body > 0 { head + number % body } else { number % head.max(1) };

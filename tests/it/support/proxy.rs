@@ -66,16 +66,9 @@ impl Proxy {
 fn serve(stream: &TcpStream, rules: &Rules, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut client = stream;
     let mut reader = BufReader::new(stream);
-    let mut head: Vec<String> = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line.trim_end().is_empty() {
-            break;
-        }
-        head.push(line.trim_end().to_owned());
+    let head = read_head(&mut reader)?;
+    if head.is_empty() {
+        return Ok(());
     }
     log.lock().unwrap_or_else(PoisonError::into_inner).push(head.join("\n"));
     let field = |name: &str| {
@@ -107,17 +100,7 @@ fn serve(stream: &TcpStream, rules: &Rules, log: &Mutex<Vec<String>>) -> std::io
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if method == "CONNECT" {
         let Some(port) = rules.names.get(target) else { return refuse(502, "") };
-        let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
-        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-        let (mut from, mut to) = (server.try_clone()?, stream.try_clone()?);
-        let back = thread::spawn(move || {
-            std::io::copy(&mut from, &mut to).ok();
-            to.shutdown(Shutdown::Both).ok();
-        });
-        std::io::copy(&mut reader, &mut server).ok();
-        server.shutdown(Shutdown::Write).ok();
-        back.join().expect("it does not panic");
-        return Ok(());
+        return tunnel(stream, reader, *port);
     }
     // A server that is asked directly gets the path alone; this is how one can tell.
     let Some((host, path)) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')) else {
@@ -140,4 +123,35 @@ fn serve(stream: &TcpStream, rules: &Rules, log: &Mutex<Vec<String>>) -> std::io
     server.write_all(format!("{method} /{path} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n").as_bytes())?;
     server.write_all(&body)?;
     std::io::copy(&mut server, &mut client).map(drop)
+}
+
+/// The line and the fields of a request; nothing if there is none.
+fn read_head(reader: &mut impl BufRead) -> std::io::Result<Vec<String>> {
+    let mut head: Vec<String> = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(Vec::new());
+        }
+        if line.trim_end().is_empty() {
+            return Ok(head);
+        }
+        head.push(line.trim_end().to_owned());
+    }
+}
+
+/// Passes bytes on in both directions until both have ended.
+fn tunnel(client: &TcpStream, mut reader: BufReader<&TcpStream>, port: u16) -> std::io::Result<()> {
+    let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let mut answers = client;
+    answers.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let (mut from, mut to) = (server.try_clone()?, client.try_clone()?);
+    let back = thread::spawn(move || {
+        std::io::copy(&mut from, &mut to).ok();
+        to.shutdown(Shutdown::Both).ok();
+    });
+    std::io::copy(&mut reader, &mut server).ok();
+    server.shutdown(Shutdown::Write).ok();
+    back.join().expect("it does not panic");
+    Ok(())
 }

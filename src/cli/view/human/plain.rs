@@ -107,27 +107,10 @@ impl State {
                 }
                 format!("{} {}\n", paint.word(&format!("{:<15}", platform.to_string())), phase.name())
             }
-            Event::Crates { done, total, active } => {
-                let all = total == Some(done);
-                if !all && self.crates_told.elapsed() < CRATES {
-                    return String::new();
-                }
-                self.crates_told = Instant::now();
-                let of = total.map_or_else(String::new, |total| format!(" of {total}"));
-                let noun = if total.unwrap_or(done) == 1 { "crate" } else { "crates" };
-                let now = if active.is_empty() { String::new() } else { format!("; now {}", line(&active)) };
-                format!("compiled {done}{of} {noun}{now}\n")
-            }
+            Event::Crates { done, total, active } => self.crates(done, total, &active),
             Event::Library { platform, triple, library, milliseconds } => {
                 let name = paint.word(&format!("{:<15}", platform.to_string()));
-                match milliseconds {
-                    Some(milliseconds) => {
-                        format!("{name} zig has built its {library} in {}\n", span(milliseconds))
-                    }
-                    None => format!(
-                        "{name} zig builds its {library} for {triple}, once; the first link waits for it\n"
-                    ),
-                }
+                library_text(&name, &triple, &library, milliseconds)
             }
             Event::Download { what, done, total } => {
                 self.transfer(&what, ["downloading", "downloaded"], done, total, view.verbosity)
@@ -170,6 +153,19 @@ impl State {
         }
     }
 
+    /// How many crates are compiled, now and then.
+    fn crates(&mut self, done: u64, total: Option<u64>, active: &str) -> String {
+        let all = total == Some(done);
+        if !all && self.crates_told.elapsed() < CRATES {
+            return String::new();
+        }
+        self.crates_told = Instant::now();
+        let of = total.map_or_else(String::new, |total| format!(" of {total}"));
+        let noun = if total.unwrap_or(done) == 1 { "crate" } else { "crates" };
+        let now = if active.is_empty() { String::new() } else { format!("; now {}", line(active)) };
+        format!("compiled {done}{of} {noun}{now}\n")
+    }
+
     /// A line when a download begins and one when it ends; none for the many small ones of a base's packages.
     /// `verbs` are that it goes on, and that it is done.
     fn transfer(
@@ -204,6 +200,14 @@ impl State {
         };
         download.state = state;
         line
+    }
+}
+
+/// That zig builds a library for a platform, or how long it took.
+fn library_text(name: &str, triple: &str, library: &str, milliseconds: Option<u64>) -> String {
+    match milliseconds {
+        Some(milliseconds) => format!("{name} zig has built its {library} in {}\n", span(milliseconds)),
+        None => format!("{name} zig builds its {library} for {triple}, once; the first link waits for it\n"),
     }
 }
 

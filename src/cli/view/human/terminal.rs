@@ -142,6 +142,17 @@ impl Terminal {
         }
     }
 
+    /// Ends the live lines with the table of what was built and where it is.
+    fn published(&self, state: &mut State, reference: &str, milliseconds: u64) {
+        self.clear(state);
+        let built = std::mem::take(&mut state.built);
+        let (table, releases) = (table(&built, self.paint), releases(&built));
+        let published = self.paint.good("published");
+        let name = (self.shown)(reference);
+        let name = line(&name);
+        self.write(state, &format!("{table}{releases}\n{published} {name} in {}\n", span(milliseconds)));
+    }
+
     fn download(&self, state: &mut State, what: &str, done: u64, total: Option<u64>) {
         let ended = total.is_some_and(|total| done >= total);
         if ended && !state.downloads.contains_key(what) {
@@ -281,16 +292,7 @@ impl Reporter for Terminal {
                 state.built.push(event);
             }
             Event::Published { reference, digest: _, milliseconds } => {
-                self.clear(state);
-                let built = std::mem::take(&mut state.built);
-                let (table, releases) = (table(&built, self.paint), releases(&built));
-                let published = self.paint.good("published");
-                let name = (self.shown)(&reference);
-                let name = line(&name);
-                self.write(
-                    state,
-                    &format!("{table}{releases}\n{published} {name} in {}\n", span(milliseconds)),
-                );
+                self.published(state, &reference, milliseconds);
             }
             Event::Waiting { .. } | Event::Note { .. } | Event::Finding { .. } | Event::Failed { .. } => (),
         }

@@ -148,6 +148,7 @@ fn raw(text: &str) -> Reply {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_is_no_http_is_told_and_not_waited_for() {
     let cases: Vec<(&str, Ask, Reply, &str)> = vec![
         ("another protocol", Manifest, raw("SSH-2.0-OpenSSH_9.2\n"), "127.0.0.1"),

@@ -1,0 +1,107 @@
+//! Answers that are no answer yet: redirects, challenges, and that we are not let in.
+
+use std::sync::PoisonError;
+
+use super::{Call, Client, Exchange};
+use crate::registry::answer::reason;
+use crate::registry::challenge::Challenge;
+use crate::registry::endpoint::Endpoint;
+use crate::registry::error::{KnownLogin, RegistryError};
+use crate::registry::retry::Attempt;
+use crate::sys::cancel::Cancel;
+use crate::sys::http::{Response, Url};
+
+/// Redirects that are followed for one request.
+const MOST_REDIRECTS: u32 = 10;
+
+impl Client {
+    /// Where a redirect leads.
+    pub(super) fn redirected(
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        from: &Url,
+        response: &Response,
+        count: u32,
+    ) -> Result<Url, RegistryError> {
+        let fault = |reason: String| RegistryError::Protocol {
+            what: call.what.to_owned(),
+            host: from.authority().to_owned(),
+            reason,
+        };
+        if count > MOST_REDIRECTS {
+            return Err(fault("it redirects without end".into()));
+        }
+        if !call.method.is_safe() && !matches!(response.status, 307 | 308) {
+            return Err(fault(format!("it redirects an upload with the status {}", response.status)));
+        }
+        let location = response.header("location").unwrap_or_default();
+        let to = from.join(location).ok_or_else(|| fault("it redirects to what is no URL".into()))?;
+        endpoint.allowed(to).ok_or_else(|| fault("it redirects to an address without TLS".into()))
+    }
+
+    /// Remembers a challenge, the `count`th one to this request, so that it is met next time; an error where it cannot
+    /// be. `sent` is what `Authorization` was.
+    pub(super) fn challenged(
+        &self,
+        exchange: &Exchange<'_>,
+        count: u32,
+        sent: Option<&str>,
+        response: &mut Response,
+        cancel: &Cancel,
+    ) -> Result<(), Attempt> {
+        let fields = response.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let challenge = Challenge::of(fields.map(|(_, value)| value.as_str()));
+        let reason = reason(response, cancel)?;
+        let Some(challenge) = challenge.filter(|_| count <= 2) else {
+            return Err(self.refusal(exchange, None, reason, cancel)?.into());
+        };
+        if let Challenge::Bearer { error: Some(error), scope, .. } = &challenge
+            && error == "insufficient_scope"
+            && sent.is_some()
+            && count > 1
+        {
+            return Err(self.refusal(exchange, scope.clone(), reason, cancel)?.into());
+        }
+        let mut known = self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(exchange.endpoint.base.authority().to_owned(), challenge);
+        Ok(())
+    }
+
+    /// That somebody is denied what was asked for. Who was nobody, because a login was not given to the registry, is told that.
+    pub(super) fn denial(
+        &self,
+        endpoint: &Endpoint,
+        denied: RegistryError,
+        cancel: &Cancel,
+    ) -> Result<RegistryError, RegistryError> {
+        Ok(match (self.login(endpoint, cancel)?.known(), denied) {
+            (login @ KnownLogin::Withheld, RegistryError::Denied { what, host, reason, .. }) => {
+                let registry = endpoint.name.registry().to_owned();
+                RegistryError::Unauthorized { what, host, registry, login, reason }
+            }
+            (_, denied) => denied,
+        })
+    }
+
+    /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.
+    fn refusal(
+        &self,
+        exchange: &Exchange<'_>,
+        insufficient: Option<String>,
+        reason: String,
+        cancel: &Cancel,
+    ) -> Result<RegistryError, RegistryError> {
+        let Exchange { endpoint, call, scopes } = exchange;
+        let what = call.what.to_owned();
+        let host = endpoint.base.authority().to_owned();
+        let found = self.login(endpoint, cancel)?;
+        if found.credentials.is_some()
+            && let Some(scope) = insufficient
+        {
+            let scope = if scope.is_empty() { scopes.join(" ") } else { scope };
+            return Ok(RegistryError::Denied { what, host, scope, reason });
+        }
+        let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
+        Ok(RegistryError::Unauthorized { what, host, registry, login, reason })
+    }
+}
