@@ -54,7 +54,7 @@ fn without_null(schema: &mut Value) {
 
 /// The JSON schema of `xbuild.toml`, for editors.
 #[must_use]
-pub fn project_schema() -> &'static Value {
+pub(crate) fn project_schema() -> &'static Value {
     &PROJECT
 }
 

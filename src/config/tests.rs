@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use super::document::parse_project;
+use super::locate::user_file_path;
+use super::schema::project_schema;
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::origin::Source;
