@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use xbuild::layer::{self, Compression, Content, Entry, EntryKind, LayerSpec};
-use xbuild::sys::cancel::Cancel;
+use xbuild::Cancel;
+use xbuild::internal::layer::{self, Compression, Content, Entry, EntryKind, LayerSpec};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // cargo adds `--bench`.

@@ -7,10 +7,10 @@
 
 use std::io::{BufReader, Write as _};
 
-use xbuild::packages::debian::Database;
-use xbuild::packages::debian::index::Universe;
-use xbuild::packages::debian::resolve::{Request, resolve};
-use xbuild::sys::cancel::Cancel;
+use xbuild::Cancel;
+use xbuild::internal::packages::debian::Database;
+use xbuild::internal::packages::debian::index::Universe;
+use xbuild::internal::packages::debian::resolve::{Request, resolve};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // cargo adds `--bench`.

@@ -283,7 +283,7 @@ pub struct ReleaseFacts {
 
 /// Releases as a person reads them, one line a mirror.
 #[must_use]
-pub fn release_lines(releases: &[ReleaseFacts]) -> Vec<String> {
+pub(crate) fn release_lines(releases: &[ReleaseFacts]) -> Vec<String> {
     let mut mirrors: Vec<(&str, MirrorOrigin, Vec<String>)> = Vec::new();
     for release in releases {
         let date = release.date.as_ref().map_or_else(String::new, |date| format!(" of {date}"));

@@ -28,38 +28,43 @@
 //! network and the clock; only [`cli`] and the views print; [`oci`] imports no other room; planning, assembling and
 //! reading ELF files are pure.
 
-pub mod archive;
-pub mod base;
-pub mod cache;
+pub(crate) mod archive;
+pub(crate) mod base;
+pub(crate) mod cache;
 pub mod cli;
 pub mod config;
-pub mod elf;
-pub mod engine;
+pub(crate) mod elf;
+pub(crate) mod engine;
 pub mod error;
 pub mod event;
-pub mod files;
-pub mod image;
-pub mod kubernetes;
-pub mod layer;
-pub mod layout;
+pub(crate) mod files;
+pub(crate) mod image;
+#[doc(hidden)]
+pub mod internal;
+pub(crate) mod kubernetes;
+pub(crate) mod layer;
+pub(crate) mod layout;
 pub mod linkcheck;
-pub mod lock;
-pub mod machine_paths;
+pub(crate) mod lock;
+pub(crate) mod machine_paths;
 pub mod oci;
 pub mod origin;
-pub mod output;
-pub mod packages;
-pub mod payload;
+pub(crate) mod output;
+pub(crate) mod packages;
+pub(crate) mod payload;
 pub mod pipeline;
 pub mod plan;
 pub mod registry;
-pub mod repro;
+pub(crate) mod repro;
 pub mod rootfs;
 pub mod settings;
-pub mod sys;
+pub(crate) mod sys;
 pub mod target;
-pub mod text;
-pub mod toolchain;
+pub(crate) mod text;
+pub(crate) mod toolchain;
 pub mod transport;
-pub mod vcs;
+pub(crate) mod vcs;
 pub mod verify;
+
+pub use sys::cancel::{Cancel, Cancelled};
+pub use sys::env::Environment;

@@ -28,7 +28,7 @@ const SOURCES: [&str; 14] =
 
 /// The paths below some directories that a program has in what is loaded of it: the part of each that is there on this
 /// machine, sorted, each once, and not more than a handful.
-pub fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
+pub(crate) fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
     let mut found = BTreeSet::new();
     for loaded in elf::loaded(bytes)? {
         for folder in folders {
@@ -47,7 +47,7 @@ pub fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, ParseErro
 
 /// The directories of a list that lie in no other of it.
 #[must_use]
-pub fn outermost(folders: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn outermost(folders: &[PathBuf]) -> Vec<PathBuf> {
     let inner = |folder: &PathBuf| folders.iter().any(|other| folder != other && folder.starts_with(other));
     let mut outer: Vec<PathBuf> = folders.iter().filter(|folder| !inner(folder)).cloned().collect();
     outer.sort();

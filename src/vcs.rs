@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The commit that is checked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
+pub(crate) struct Commit {
     /// Its full hash, with `-dirty` appended where tracked files of the project differ from it.
     pub revision: String,
     /// The committer's date, in seconds since 1970.
@@ -28,7 +28,7 @@ pub struct Commit {
 }
 
 /// The commit that `folder` is at; `None` where version control has no file of the folder. Only Ctrl-C is an error.
-pub fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
+pub(crate) fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
     let ask_with = |options: &[OsString], arguments: &[&str]| {
         match git(folder, options).args(arguments.iter().copied()).text(&bounded) {

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::target::catalog::Endianness;
-use xbuild::linkcheck::Cache;
+use xbuild::internal::linkcheck::Cache;
 
 fuzz_target!(|bytes: &[u8]| {
     for endianness in [Endianness::Little, Endianness::Big] {

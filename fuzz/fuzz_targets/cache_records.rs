@@ -4,11 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::base::apt::layer_of_record;
-use xbuild::packages::debian::packages_of_answer;
+use xbuild::internal::base::apt::layer_of_record;
+use xbuild::internal::packages::debian::packages_of_answer;
 use xbuild::oci::Digest;
-use xbuild::rootfs::{Root, kept_index};
-use xbuild::sys::cancel::Cancel;
+use xbuild::internal::rootfs::kept_index;
+use xbuild::rootfs::Root;
+use xbuild::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, document)) = bytes.split_first() else { return };

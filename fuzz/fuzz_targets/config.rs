@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::config::{parse_project, parse_user};
+use xbuild::internal::config::{parse_project, parse_user};
 use xbuild::error::Explain;
 use xbuild::origin::Source;
 

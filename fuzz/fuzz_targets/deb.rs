@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::packages::debian::unpack::unpack;
-use xbuild::sys::cancel::Cancel;
+use xbuild::internal::packages::debian::unpack::unpack;
+use xbuild::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(unpacked) = unpack(bytes, ("hello", "1.0"), Some(16), &Cancel::new()) {

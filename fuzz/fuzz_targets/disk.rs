@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::oci::{Algorithm, Descriptor, Digest, media_type};
-use xbuild::output::rootfs::{Image, write_folder, write_tar};
+use xbuild::internal::output::rootfs::{Image, write_folder, write_tar};
 use xbuild::rootfs::{Change, Kind, Limits, scan};
-use xbuild::sys::cancel::Cancel;
+use xbuild::Cancel;
 
 const MARK: &[u8] = b"--next layer--";
 /// What an input may come to on the disk, in bytes.

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use xbuild::linkcheck::Execution;
 use xbuild::oci::{Descriptor, Digest, media_type};
 use xbuild::target::platform::Platform;
-use xbuild::verify::documents;
+use xbuild::internal::verify::documents;
 
 fuzz_target!(|bytes: &[u8]| {
     let descriptor =

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::target::catalog::Target;
-use xbuild::elf::{Elf, Object, extent, verify};
+use xbuild::internal::elf::{Elf, Object, extent, verify};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(elf) = Elf::parse(bytes) {

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::packages::debian::index::Universe;
-use xbuild::packages::debian::relation::parse_groups;
-use xbuild::sys::cancel::Cancel;
+use xbuild::internal::packages::debian::index::Universe;
+use xbuild::internal::packages::debian::relation::parse_groups;
+use xbuild::Cancel;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut universe = Universe::default();
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
             if let Some((record, _)) = universe.candidate(name) {
                 assert_eq!(universe.place(record).0, "http://mirror.example/debian");
                 parse_groups(&record.depends).ok();
-                record.provisions();
+                parse_groups(&record.provides).ok();
             }
             universe.providers(name);
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use xbuild::kubernetes::{Manifest, PREFIX};
+use xbuild::internal::kubernetes::{Manifest, PREFIX};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -10,7 +10,7 @@ use xbuild::linkcheck::{Execution, Origin, Request, check};
 use xbuild::oci::Algorithm;
 use xbuild::target::platform::Platform;
 use xbuild::rootfs::{Limits, Root, scan};
-use xbuild::sys::cancel::Cancel;
+use xbuild::Cancel;
 
 const MARK: &[u8] = b"--next layer--";
 /// As a layer's own limits, for inputs of 1 MB: a decompressor makes a thousand times as much of them.

@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use xbuild::layout::choose::{Choice, Selector, choose, images, ways};
+use xbuild::internal::layout::choose::{Choice, Selector, choose, images, ways};
 use xbuild::oci::{Descriptor, Digest};
 
 const MARK: &[u8] = b"--next document--";

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::error::{ExitCode, Explain};
-use xbuild::lock::{LockError, compare, text};
+use xbuild::internal::lock::{LockError, compare, text};
 
 fuzz_target!(|input: &str| {
     match text::parse("xbuild.lock", input) {

@@ -14,9 +14,9 @@ use libfuzzer_sys::fuzz_target;
 use xbuild::oci::{Descriptor, Digest, Encoded, is_tag, media_type};
 use xbuild::registry::{Access, Client, Config, Patience, RegistryError, Repository};
 use xbuild::oci::name::{Wanted};
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::env::Environment;
-use xbuild::sys::http::{Answer, Inward, Request, Transport, Url};
+use xbuild::Cancel;
+use xbuild::Environment;
+use xbuild::internal::sys::http::{Answer, Inward, Request, Transport, Url};
 
 const HOST: &str = "r.example";
 /// More requests are answered by a broken connection.

@@ -9,7 +9,7 @@ pub(super) const BLOCK: u64 = 512;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A folder.
     Folder,
     /// A regular file.
@@ -47,7 +47,7 @@ impl Kind {
 
     /// Its type as a header has it.
     #[must_use]
-    pub const fn byte(self) -> u8 {
+    pub(crate) const fn byte(self) -> u8 {
         match self {
             Self::File => b'0',
             Self::HardLink => b'1',
@@ -69,7 +69,7 @@ impl Kind {
     /// Why engines refuse an entry of this type; `None` if they unpack it. Tried with umoci 0.4.7 and podman 4.3.1, and the
     /// same in the sources of Docker and containerd, which all end at a type that they do not list.
     #[must_use]
-    pub const fn refused(self) -> Option<&'static str> {
+    pub(crate) const fn refused(self) -> Option<&'static str> {
         match self {
             Self::OldSparse => Some("a sparse file in the form of old GNU tar"),
             Self::Other(b'7') => Some("a contiguous file"),
@@ -81,7 +81,7 @@ impl Kind {
 
 /// A time, in seconds since 1970 and nanoseconds after that second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time {
+pub(crate) struct Time {
     /// Seconds since 1970, negative before.
     pub seconds: i64,
     /// Nanoseconds after it, less than a second.
@@ -91,7 +91,7 @@ pub struct Time {
 impl Time {
     /// A time of whole seconds.
     #[must_use]
-    pub const fn at(seconds: i64) -> Self {
+    pub(crate) const fn at(seconds: i64) -> Self {
         Self { seconds, nanoseconds: 0 }
     }
 
@@ -119,7 +119,7 @@ impl Time {
 
     /// As a decimal number of seconds.
     #[must_use]
-    pub fn decimal(self) -> String {
+    pub(crate) fn decimal(self) -> String {
         let fraction = |nanoseconds: u32| format!("{nanoseconds:09}").trim_end_matches('0').to_owned();
         match (self.seconds, self.nanoseconds) {
             (seconds, 0) => seconds.to_string(),

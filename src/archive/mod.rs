@@ -19,10 +19,10 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 
-pub use fault::Fault;
+pub(crate) use fault::Fault;
 use header::{BLOCK, Block, Form};
-pub use header::{Kind, Time};
-pub use packing::{Packing, Whole, unpack};
+pub(crate) use header::{Kind, Time};
+pub(crate) use packing::{Packing, unpack};
 use pax::Records;
 
 /// A long name and the records of one entry may take this many bytes, as in Go's reader.
@@ -30,7 +30,7 @@ const SPECIAL_LIMIT: u64 = 1 << 20;
 
 /// What a header says of an entry, with the long names and records before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// The path as it stands there.
     pub path: Vec<u8>,
     /// A link's target as it stands there; empty for all else.
@@ -61,7 +61,7 @@ pub struct Head {
 
 /// A run of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Where in the archive it is stored; nowhere if it is a hole.
     pub offset: Option<u64>,
     /// How many bytes it has.
@@ -69,7 +69,7 @@ pub struct Piece {
 }
 
 /// Reads an archive from its start, entry by entry.
-pub struct Reader<R> {
+pub(crate) struct Reader<R> {
     inner: R,
     skip: fn(&mut R, u64) -> io::Result<()>,
     position: u64,
@@ -83,7 +83,7 @@ pub struct Reader<R> {
 }
 
 /// An entry. Its content is read from it; what is not read is passed over.
-pub struct Entry<'r, R> {
+pub(crate) struct Entry<'r, R> {
     /// What it is.
     pub head: Head,
     reader: &'r mut Reader<R>,
@@ -91,7 +91,7 @@ pub struct Entry<'r, R> {
 
 impl<R: Read> Reader<R> {
     /// A reader of a stream.
-    pub fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self::with(inner, pass_over)
     }
 
@@ -100,7 +100,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry; `None` at the archive's end, which is its first block of zeros or the end of its bytes.
-    pub fn next_entry(&mut self) -> io::Result<Option<Entry<'_, R>>> {
+    pub(crate) fn next_entry(&mut self) -> io::Result<Option<Entry<'_, R>>> {
         if self.done {
             return Ok(None);
         }
@@ -244,7 +244,7 @@ impl<R: Read> Reader<R> {
 
 impl<R: Read + Seek> Reader<R> {
     /// A reader that does not read what is passed over.
-    pub fn seeking(inner: R) -> Self {
+    pub(crate) fn seeking(inner: R) -> Self {
         Self::with(inner, |inner, count| {
             let count = i64::try_from(count).map_err(|_| Fault::Field("size"))?;
             inner.seek(SeekFrom::Current(count)).map(drop)
@@ -266,7 +266,7 @@ fn cut(error: io::Error) -> io::Error {
 impl<R: Read> Entry<'_, R> {
     /// The runs of the content, in order, of which nothing has been read yet.
     #[must_use]
-    pub fn pieces(&self) -> Vec<Piece> {
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
         self.reader.pieces.iter().copied().collect()
     }
 }

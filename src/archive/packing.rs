@@ -14,7 +14,7 @@ const XZ_MEMORY: u32 = 128;
 const START: usize = 6;
 
 /// A stream with the bytes at its start that were looked at.
-pub type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
+pub(super) type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ impl Packing {
 }
 
 /// The uncompressed bytes of a stream, and what compressed it.
-pub fn unpack<'a>(bytes: impl Read + 'a) -> io::Result<(Packing, Box<dyn Read + 'a>)> {
+pub(crate) fn unpack<'a>(bytes: impl Read + 'a) -> io::Result<(Packing, Box<dyn Read + 'a>)> {
     let (packing, bytes) = Packing::look(bytes)?;
     Ok((packing, packing.decode(bytes)?))
 }

@@ -89,7 +89,7 @@ impl Explain for AdditionsError {
 
 /// An image with packages to be laid on it.
 #[derive(Clone, Debug)]
-pub struct Extended {
+pub(crate) struct Extended {
     /// The image.
     pub image: ResolvedBase,
     /// The packages, and where they are looked for.
@@ -101,7 +101,7 @@ pub struct Extended {
 impl Extended {
     /// What `plan` wants to know.
     #[must_use]
-    pub fn facts(&self) -> BaseFacts {
+    pub(crate) fn facts(&self) -> BaseFacts {
         let (facts, packages) = (self.image.facts(), self.apt.set.plain());
         let content = match packages.packages.len() {
             0 => format!("{}, and every package is installed", facts.content),

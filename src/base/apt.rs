@@ -166,7 +166,7 @@ pub fn open(
 }
 
 /// Chooses the packages that a base can be made of, from an opened release.
-pub fn resolve(
+pub(crate) fn resolve(
     archive: &Archive,
     request: &BaseRequest<'_>,
     client: &Client,
@@ -178,7 +178,7 @@ pub fn resolve(
 }
 
 /// Chooses packages to add to an image, from an opened release.
-pub fn resolve_additions(
+pub(crate) fn resolve_additions(
     archive: &Archive,
     request: &AdditionsRequest<'_>,
     client: &Client,
@@ -206,7 +206,7 @@ fn dated(set: &BaseSet) -> Vec<debian::Dated> {
 
 /// Packages that a lock has.
 #[derive(Clone, Debug)]
-pub struct Pinned {
+pub(crate) struct Pinned {
     /// The packages.
     pub set: BaseSet,
     /// The moment of a snapshot that has them.
@@ -217,7 +217,7 @@ pub struct Pinned {
 
 /// The packages that are pinned. Asks nobody for them: they are known to the byte, and only where to get them is a matter of
 /// this machine.
-pub fn pinned(
+pub(crate) fn pinned(
     pinned: Pinned,
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
@@ -233,7 +233,7 @@ pub fn pinned(
 
 /// The packages that a base can be made of, and where they are looked for.
 #[derive(Clone, Debug)]
-pub struct ResolvedApt {
+pub(crate) struct ResolvedApt {
     /// The packages.
     pub set: BaseSet,
     /// Where they are looked for.
@@ -247,7 +247,7 @@ pub struct ResolvedApt {
 impl ResolvedApt {
     /// What `plan` wants to know.
     #[must_use]
-    pub fn facts(&self) -> BaseFacts {
+    pub(crate) fn facts(&self) -> BaseFacts {
         let packages = self.set.plain();
         BaseFacts {
             name: format!("apt:{}", packages.release),
@@ -266,7 +266,7 @@ impl ResolvedApt {
 
     /// `, pinned as of 2026-07-11`; nothing where they come from no lock.
     #[must_use]
-    pub fn pinned_text(&self) -> String {
+    pub(crate) fn pinned_text(&self) -> String {
         match self.pinned.as_deref() {
             None => String::new(),
             Some("") => ", pinned".into(),
@@ -276,7 +276,7 @@ impl ResolvedApt {
 
     /// The releases that they were chosen from.
     #[must_use]
-    pub fn releases(&self) -> Vec<ReleaseFacts> {
+    pub(crate) fn releases(&self) -> Vec<ReleaseFacts> {
         self.releases.iter().map(Dated::facts).collect()
     }
 }
@@ -294,7 +294,7 @@ pub(super) struct Kept {
 }
 
 /// The image of a resolved base: from the cache if it is there and whole, else assembled.
-pub fn fetch(
+pub(crate) fn fetch(
     resolved: &ResolvedBase,
     places: &Places,
     request: &FetchRequest<'_>,

@@ -181,7 +181,7 @@ impl Explain for LayoutBaseError {
 
 /// A platform's image in a layout, with what its root filesystem tells.
 #[derive(Clone, Debug)]
-pub struct ResolvedLayout {
+pub(crate) struct ResolvedLayout {
     layout: Layout,
     path: PathBuf,
     name: Option<String>,
@@ -197,7 +197,7 @@ pub struct ResolvedLayout {
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
-pub struct LayoutRequest<'a> {
+pub(crate) struct LayoutRequest<'a> {
     /// The layout's folder or archive.
     pub path: &'a Path,
     /// Which of its images.
@@ -215,7 +215,7 @@ pub struct LayoutRequest<'a> {
 }
 
 /// Finds a platform's image and reads its root filesystem's index.
-pub fn resolve(
+pub(crate) fn resolve(
     request: &LayoutRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
@@ -433,7 +433,7 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
 impl ResolvedLayout {
     /// What `plan` wants to know.
     #[must_use]
-    pub fn facts(&self) -> BaseFacts {
+    pub(crate) fn facts(&self) -> BaseFacts {
         let size = total_size(self.layers.iter().map(|(layer, _)| layer));
         let file = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         BaseFacts {
@@ -451,13 +451,13 @@ impl ResolvedLayout {
 
     /// What is on its root filesystem.
     #[must_use]
-    pub fn root(&self) -> &Root {
+    pub(crate) fn root(&self) -> &Root {
         &self.root
     }
 
     /// What a lock has of it.
     #[must_use]
-    pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
+    pub(crate) fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
             base: base.to_owned(),
             platform: platform.clone(),
@@ -471,7 +471,7 @@ impl ResolvedLayout {
     }
 
     /// The image, every blob of it verified now.
-    pub fn fetch(&self, cancel: &Cancel) -> Result<BaseImage, LayoutBaseError> {
+    pub(crate) fn fetch(&self, cancel: &Cancel) -> Result<BaseImage, LayoutBaseError> {
         let (mut layers, mut verified) = (Vec::new(), BTreeSet::new());
         for (descriptor, diff_id) in &self.layers {
             let blob = self.layout.blob(&descriptor.digest);

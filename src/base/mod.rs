@@ -3,13 +3,13 @@
 //! A base is first resolved, which tells what `plan` needs to know of it (its identity, its glibc) and takes little,
 //! and then fetched, which makes sure that every blob of it is on this disk and whole.
 
-pub mod additions;
-pub mod apt;
+pub(crate) mod additions;
+pub(crate) mod apt;
 mod facts;
-pub mod layout;
+pub(crate) mod layout;
 #[cfg(test)]
 mod properties;
-pub mod registry;
+pub(crate) mod registry;
 mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ pub use facts::{AddedPackage, BaseFacts};
 
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BaseImage {
+pub(crate) struct BaseImage {
     /// Its name, for the annotation `org.opencontainers.image.base.name`; none for `scratch`.
     pub name: Option<String>,
     /// Its digest, for the annotation `org.opencontainers.image.base.digest`.
@@ -62,7 +62,7 @@ pub struct BaseImage {
 impl BaseImage {
     /// No base: an empty root filesystem.
     #[must_use]
-    pub fn scratch() -> Self {
+    pub(crate) fn scratch() -> Self {
         Self {
             name: None,
             digest: None,
@@ -177,7 +177,7 @@ impl Explain for BaseError {
 
 /// A base of which is known what it is, but whose blobs need not be here yet.
 #[derive(Clone, Debug)]
-pub enum ResolvedBase {
+pub(crate) enum ResolvedBase {
     /// Nothing.
     Scratch,
     /// Debian's packages.
@@ -193,7 +193,7 @@ pub enum ResolvedBase {
 impl ResolvedBase {
     /// What `plan` wants to know.
     #[must_use]
-    pub fn facts(&self) -> BaseFacts {
+    pub(crate) fn facts(&self) -> BaseFacts {
         match self {
             Self::Scratch => BaseFacts {
                 name: "scratch".into(),
@@ -212,7 +212,7 @@ impl ResolvedBase {
 
     /// The same for a lock; none for what there is nothing to pin of.
     #[must_use]
-    pub fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
+    pub(crate) fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
         let platform = &wanted.platform;
         match (self, &wanted.base.value) {
             (Self::Apt(resolved), BaseSource::Apt { suite, suites, components, .. }) => {
@@ -236,7 +236,7 @@ impl ResolvedBase {
 
     /// The libraries among `needed` that the base can still get: a package has them that is not in it yet.
     #[must_use]
-    pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
+    pub(crate) fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
             Self::Apt(resolved) => resolved.set.obtainable(needed),
             Self::Scratch | Self::Layout(_) | Self::Registry(_) | Self::Extended(_) => BTreeSet::new(),
@@ -245,7 +245,7 @@ impl ResolvedBase {
 
     /// Debian's packages of which it is made, or that are laid on it.
     #[must_use]
-    pub fn apt(&self) -> Option<&apt::ResolvedApt> {
+    pub(crate) fn apt(&self) -> Option<&apt::ResolvedApt> {
         match self {
             Self::Apt(resolved) => Some(resolved),
             Self::Extended(extended) => Some(&extended.apt),
@@ -265,7 +265,7 @@ impl ResolvedBase {
 
 /// What a run has opened to get bases from: releases, each once for all its platforms, and registries.
 #[derive(Debug)]
-pub struct Bases {
+pub(crate) struct Bases {
     releases: Mutex<BTreeMap<BaseSource, Arc<Archive>>>,
     registries: RegistryClient,
     roots: registry::Roots,
@@ -274,7 +274,7 @@ pub struct Bases {
 impl Bases {
     /// Nothing opened yet; registries are asked as the machine's settings say, and those in `named` are the user's own choice.
     #[must_use]
-    pub fn new(machine: &Machine, named: &BTreeSet<String>, environment: &Environment) -> Self {
+    pub(crate) fn new(machine: &Machine, named: &BTreeSet<String>, environment: &Environment) -> Self {
         let config = RegistryConfig {
             offline: machine.offline,
             registries: machine.registries.clone(),
@@ -290,12 +290,12 @@ impl Bases {
 
     /// The client for registries: what it has learnt of them serves the outputs, too.
     #[must_use]
-    pub fn registries(&self) -> &RegistryClient {
+    pub(crate) fn registries(&self) -> &RegistryClient {
         &self.registries
     }
 
     /// Resolves the base of every platform, all at once. What is pinned is taken as it is.
-    pub fn resolve_all(
+    pub(crate) fn resolve_all(
         &self,
         settings: &Settings,
         pins: &Pins,
@@ -462,7 +462,7 @@ fn architecture(wanted: &PlatformSettings) -> Result<&'static str, BaseError> {
 
 /// What [`fetch`] needs beside the base.
 #[derive(Clone, Copy)]
-pub struct FetchRequest<'a> {
+pub(crate) struct FetchRequest<'a> {
     /// The platform.
     pub platform: &'a Platform,
     /// Libraries that the payload needs and the base can get.
@@ -481,7 +481,7 @@ pub struct FetchRequest<'a> {
 }
 
 /// Makes sure that a base is here and whole.
-pub fn fetch(
+pub(crate) fn fetch(
     resolved: &ResolvedBase,
     request: &FetchRequest<'_>,
     cancel: &Cancel,

@@ -137,7 +137,7 @@ impl Explain for RegistryBaseError {
 
 /// A platform's image in a registry, with what its root filesystem tells.
 #[derive(Clone, Debug)]
-pub struct ResolvedImage {
+pub(crate) struct ResolvedImage {
     store: Store,
     name: ImageName,
     /// What the name leads to, where that is an index.
@@ -152,7 +152,7 @@ pub struct ResolvedImage {
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
-pub struct ImageRequest<'a> {
+pub(crate) struct ImageRequest<'a> {
     /// The image.
     pub name: &'a ImageName,
     /// The platform.
@@ -168,7 +168,7 @@ pub struct ImageRequest<'a> {
 }
 
 /// What names have led to in a run: a tag that moves while its platforms are looked up is one image for all of them.
-pub type Roots = Mutex<BTreeMap<ImageName, Descriptor>>;
+pub(crate) type Roots = Mutex<BTreeMap<ImageName, Descriptor>>;
 
 /// A repository, and what of it is in the cache.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ struct Store {
 }
 
 /// Finds a platform's image and reads its root filesystem's index.
-pub fn resolve(
+pub(crate) fn resolve(
     request: &ImageRequest<'_>,
     client: &Client,
     roots: &Roots,
@@ -467,7 +467,7 @@ impl Store {
 impl ResolvedImage {
     /// What `plan` wants to know.
     #[must_use]
-    pub fn facts(&self) -> BaseFacts {
+    pub(crate) fn facts(&self) -> BaseFacts {
         let size = total_size(self.layers.iter().map(|(layer, _)| layer));
         BaseFacts {
             name: self.name.to_string(),
@@ -481,13 +481,13 @@ impl ResolvedImage {
 
     /// What is on its root filesystem.
     #[must_use]
-    pub fn root(&self) -> &Root {
+    pub(crate) fn root(&self) -> &Root {
         &self.root
     }
 
     /// What a lock has of it.
     #[must_use]
-    pub fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
+    pub(crate) fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
             base: base.to_owned(),
             platform: platform.clone(),
@@ -509,7 +509,7 @@ impl ResolvedImage {
     }
 
     /// The image. Its layers are here and verified if something needs their bytes, else only their place is known.
-    pub fn fetch(
+    pub(crate) fn fetch(
         &self,
         content: bool,
         platform: &Platform,

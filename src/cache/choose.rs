@@ -8,14 +8,14 @@ use super::survey::Entry;
 use super::{Pruning, Task};
 
 /// A day, in seconds. While others use the cache, what was used within a day stays: longer than any build is expected to take.
-pub const DAY: i64 = 24 * 60 * 60;
+pub(super) const DAY: i64 = 24 * 60 * 60;
 /// What was not used for this long is pruned where nothing else is asked for.
-pub const DEFAULT_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const DEFAULT_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why something goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It was not used for long.
     Unused,
     /// The cache is larger than it should be, and this was used the longest ago.

@@ -7,7 +7,7 @@ use crate::sys::cancel::Cancelled;
 
 /// Why the cache was not listed or pruned.
 #[derive(Debug, thiserror::Error)]
-pub enum CacheError {
+pub(crate) enum CacheError {
     /// It is not ours, or a file in it cannot be read or removed.
     #[error("xbuild's cache cannot be used: {0}")]
     Io(#[from] io::Error),

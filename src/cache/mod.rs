@@ -11,16 +11,16 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use choose::{DAY, DEFAULT_AGE, Reason};
-pub use error::CacheError;
-pub use prune::{Kept, KeptFor, Outcome, Removed, Selection, Task, run};
-pub use survey::{Entry, Survey, survey};
+pub(crate) use choose::{DEFAULT_AGE, Reason};
+pub(crate) use error::CacheError;
+pub(crate) use prune::{Kept, KeptFor, Outcome, Selection, Task, run};
+pub(crate) use survey::{Survey, survey};
 
 use crate::text::nearest;
 
 /// What is in the cache under one directory.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// The directory below the cache, which is also its name: `debian/packages`.
     pub name: &'static str,
     /// What it is for, for a person.
@@ -35,7 +35,7 @@ pub struct Kind {
 
 /// What counts as one thing that is kept and removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entries {
+pub(crate) enum Entries {
     /// Each file or directory, with the `.partial` and the `.lock` beside it.
     Each,
     /// The same, one directory deeper: by algorithm of the digest.
@@ -46,7 +46,7 @@ pub enum Entries {
 
 /// When something goes by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pruning {
+pub(crate) enum Pruning {
     /// When it was not used for long.
     ByAge,
     /// At once: no xbuild of this version reads it.
@@ -57,7 +57,7 @@ pub enum Pruning {
 
 /// What whoever writes to an entry locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Locked {
+pub(crate) enum Locked {
     /// Nothing: it is written in one piece and renamed.
     Nothing,
     /// A file beside it, of the same name with `.lock`.
@@ -79,12 +79,12 @@ const fn kind(
 }
 
 /// The records that guard against releases that are older than one that was seen.
-pub const GUARD: &str = "debian/newest";
+pub(crate) const GUARD: &str = "debian/newest";
 /// The name of what runs make in the cache and rename, wherever it is.
-pub const TEMPORARY: &str = "temporary";
+pub(crate) const TEMPORARY: &str = "temporary";
 
 /// Everything that xbuild keeps. `docs/cache.md` says the same for users.
-pub static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     kind("bases", "base images assembled of packages", Entries::Each, Pruning::ByAge, Locked::Itself),
     kind("debian/indexes", "package indexes, by digest", Entries::Each, Pruning::ByAge, Locked::Beside),
     kind(
@@ -159,7 +159,7 @@ impl Kind {
     /// # Errors
     ///
     /// If no kind has this name.
-    pub fn named(name: &str) -> Result<Vec<&'static Self>, CacheError> {
+    pub(crate) fn named(name: &str) -> Result<Vec<&'static Self>, CacheError> {
         let name = name.trim_end_matches('/');
         let is_meant = |kind: &&Self| {
             kind.name == name

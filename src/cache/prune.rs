@@ -22,7 +22,7 @@ use crate::sys::{clock, store};
 
 /// What is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
+pub(crate) enum Task {
     /// What was not used for long, and then what was used the longest ago until the rest fits.
     Prune {
         /// For how long.
@@ -36,7 +36,7 @@ pub enum Task {
 
 /// Kinds that somebody has named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     kinds: Vec<&'static Kind>,
     temporary: bool,
 }
@@ -48,7 +48,7 @@ impl Selection {
     /// # Errors
     ///
     /// If a name is no kind's.
-    pub fn named(names: &[String]) -> Result<Self, CacheError> {
+    pub(crate) fn named(names: &[String]) -> Result<Self, CacheError> {
         if names.is_empty() {
             return Ok(Self { kinds: KINDS.iter().collect(), temporary: true });
         }
@@ -71,7 +71,7 @@ impl Selection {
 /// Something that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Removed {
+pub(crate) struct Removed {
     /// The kind's name, or `temporary`.
     pub kind: &'static str,
     /// The path below the cache.
@@ -85,7 +85,7 @@ pub struct Removed {
 /// Why something stays that would go otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum KeptFor {
+pub(crate) enum KeptFor {
     /// Another run uses the cache, and may use this.
     InUse,
     /// Another run has locked it.
@@ -99,7 +99,7 @@ pub enum KeptFor {
 /// Something that stays though it would go otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Kept {
+pub(crate) struct Kept {
     /// The kind's name, or `temporary`.
     pub kind: &'static str,
     /// The path below the cache.
@@ -111,7 +111,7 @@ pub struct Kept {
 /// What was done, or would be.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What was removed, in the order in which it was.
     pub removed: Vec<Removed>,
     /// What stays though it would go otherwise.
@@ -133,7 +133,7 @@ pub(super) fn kind_name(entry: &Entry) -> &'static str {
 ///
 /// If the cache is another user's or may be written to by others, if something cannot be removed, or if `cancel` ends the work:
 /// what was removed by then is gone.
-pub fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<Outcome, CacheError> {
+pub(crate) fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<Outcome, CacheError> {
     let mut outcome = Outcome::default();
     if !store::exists(cache)? {
         return Ok(outcome);

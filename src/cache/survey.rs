@@ -10,7 +10,7 @@ use crate::sys::{fs, store, usage};
 
 /// Something in the cache that is kept or removed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What it is; `None` for what a run makes, or has left when it was killed.
     pub kind: Option<&'static Kind>,
     /// The path below the cache.
@@ -26,7 +26,7 @@ pub struct Entry {
 impl Entry {
     /// When it was last used or written, in seconds since 1970.
     #[must_use]
-    pub const fn last_used(&self) -> i64 {
+    pub(crate) const fn last_used(&self) -> i64 {
         self.used.0
     }
 
@@ -38,7 +38,7 @@ impl Entry {
 
 /// What is in a cache.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Everything that is xbuild's, in the order of the table and by path.
     pub entries: Vec<Entry>,
     /// What is there and is not xbuild's, or is a newer version's.
@@ -62,7 +62,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// # Errors
 ///
 /// If the cache is another user's or may be written to by others, if it cannot be read, or if `cancel` ends the work.
-pub fn survey(cache: &Path, cancel: &Cancel) -> Result<Survey, CacheError> {
+pub(crate) fn survey(cache: &Path, cancel: &Cancel) -> Result<Survey, CacheError> {
     let mut survey = Survey::default();
     if !store::exists(cache)? {
         return Ok(survey);

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Reason::{Left, Size, Unused};
-use super::choose::{Choice, choose};
+use super::choose::{Choice, DAY, choose};
+use super::prune::Removed;
+use super::survey::Entry;
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::sys::cancel::Cancel;

@@ -5,7 +5,8 @@ use snapbox::{assert_data_eq, file, str};
 
 use super::arguments::Command;
 use super::*;
-use crate::config::{ProjectFile, parse_project};
+use crate::config::ProjectFile;
+use crate::config::document::parse_project;
 use crate::origin::Source;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -232,7 +233,7 @@ fn the_manual_names_every_variable_and_option() {
     for option in build.get_arguments().filter_map(clap::Arg::get_long).filter(|long| *long != "help") {
         assert!(manual.contains(&format!("--{option}")), "--{option}");
     }
-    let schema = crate::config::project_schema();
+    let schema = crate::config::schema::project_schema();
     for key in schema["properties"].as_object().unwrap().keys() {
         assert!(manual.contains(&format!("`{key}`")) || manual.contains(&format!("[{key}")), "{key}");
     }

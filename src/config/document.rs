@@ -16,9 +16,9 @@ use crate::origin::{Location, Source};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document<T> {
     /// The file.
-    pub source: Arc<Source>,
+    pub(crate) source: Arc<Source>,
     /// What it says.
-    pub value: T,
+    pub(crate) value: T,
 }
 
 impl<T> Document<T> {

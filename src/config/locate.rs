@@ -17,7 +17,7 @@ pub struct Project {
     /// The absolute path of its `Cargo.toml`.
     pub manifest_path: PathBuf,
     /// Its configuration, in the order of precedence: the package's, then its workspace's.
-    pub documents: Vec<Document<ProjectFile>>,
+    pub(crate) documents: Vec<Document<ProjectFile>>,
 }
 
 /// Finds the project and reads its configuration.
@@ -166,7 +166,7 @@ fn workspace_root(
 
 /// Where the user's file is: `xbuild/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`.
 #[must_use]
-pub fn user_file_path(environment: &Environment) -> Option<PathBuf> {
+pub(super) fn user_file_path(environment: &Environment) -> Option<PathBuf> {
     // The XDG specification: a relative path is invalid and to be ignored.
     let folder = environment
         .path("XDG_CONFIG_HOME")

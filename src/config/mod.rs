@@ -8,26 +8,24 @@
 //! Values keep their place in the file, so that `settings`, which gives them their meaning, can point at
 //! them. Deliberately absent: precedence, defaults and the meaning of any text; that is `settings`.
 
-mod document;
+pub(crate) mod document;
 mod error;
 mod failure;
 mod locate;
 mod project;
-mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 mod user;
 
-pub use document::{Document, parse_project, parse_user};
+pub use document::Document;
 pub use error::{Error, Fault};
 pub use failure::OnFailure;
-pub use locate::{Project, find_project, load_user, user_file_path};
-pub use project::{
-    AllowTable, CheckTable, DebianTable, FileTable, HealthcheckTable, ImageTable, PayloadTable,
-    PlatformTable, Port, ProjectFile,
+pub use locate::{Project, find_project, load_user};
+pub(crate) use project::{
+    AllowTable, FileTable, HealthcheckTable, ImageTable, PlatformTable, Port, ProjectFile,
 };
-pub use schema::project_schema;
-pub use user::{UserDebianTable, UserFile, UserRegistryTable, UserZigTable};
+pub use user::UserFile;
 
 /// A text in a configuration file and its place.
-pub type Text = toml::Spanned<String>;
+pub(crate) type Text = toml::Spanned<String>;

@@ -24,7 +24,7 @@ fn read(schema: &str) -> Value {
 
 /// The JSON schema of `xbuild.toml`, for editors.
 #[must_use]
-pub fn project_schema() -> &'static Value {
+pub(crate) fn project_schema() -> &'static Value {
     &PROJECT
 }
 

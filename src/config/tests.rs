@@ -5,6 +5,9 @@ use std::path::Path;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
+use super::document::parse_project;
+use super::locate::user_file_path;
+use super::schema::project_schema;
 use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::origin::Source;

@@ -27,20 +27,14 @@ pub struct ArmAttributes {
 impl ArmAttributes {
     /// True if it was built for v8 or later and no microcontroller.
     #[must_use]
-    pub fn is_v8(&self) -> bool {
+    pub fn is_v8(self) -> bool {
         matches!(self.architecture, 14 | 18 | 19 | 20 | 22) && self.profile != b'M'
     }
 
     /// True if it was built for v7 or later.
     #[must_use]
-    pub fn is_v7(&self) -> bool {
+    pub fn is_v7(self) -> bool {
         matches!(self.architecture, 10 | 13..) && self.profile != b'M'
-    }
-
-    /// True if NEON instructions are in it.
-    #[must_use]
-    pub fn has_neon(&self) -> bool {
-        self.simd != 0
     }
 }
 
@@ -145,9 +139,9 @@ mod tests {
         let expected =
             ArmAttributes { architecture: 10, profile: b'A', floating_point: 4, simd: 1, float_arguments: 1 };
         assert_eq!(found, expected);
-        assert!(found.is_v7() && !found.is_v8() && found.has_neon());
+        assert!(found.is_v7() && !found.is_v8());
         let v8 = parse(READER, &section(&[6, 14, 7, b'A'])).unwrap();
-        assert!(v8.is_v8() && v8.is_v7() && !v8.has_neon());
+        assert!(v8.is_v8() && v8.is_v7() && v8.simd == 0);
         let controller = parse(READER, &section(&[6, 17, 7, b'M'])).unwrap();
         assert!(!controller.is_v8() && !controller.is_v7());
         assert_eq!(parse(READER, &section(&[])), Some(ArmAttributes::default()));
@@ -156,7 +150,7 @@ mod tests {
     #[test]
     fn what_is_cut_or_has_no_end_is_none_or_what_was_read() {
         let whole = section(&[6, 10, 7, b'A', 5, b'x', 0, 12, 1]);
-        assert!(parse(READER, &whole).unwrap().has_neon());
+        assert_eq!(parse(READER, &whole).unwrap().simd, 1);
         for length in 0..whole.len() {
             assert_eq!(parse(READER, &whole[..length]), None, "{length}");
         }

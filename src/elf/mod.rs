@@ -30,14 +30,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ExitCode, Explain};
 use crate::target::catalog::Endianness;
 
-pub use attributes::ArmAttributes;
-pub use beyond::{Beyond, promise};
-pub use code::{ArmCode, Asks};
-pub use object::{Loader, Object, StaticGlibc, Traits, extent};
-pub use rpath::runpath_to_rpath;
-pub use symbols::{Symbols, Undefined};
-pub use verify::{Difference, Mismatch, verify, verify_library};
-pub(crate) use verify::{machine_name, says_class};
+pub(crate) use attributes::ArmAttributes;
+pub(crate) use beyond::{Beyond, promise};
+pub(crate) use code::ArmCode;
+pub use code::Asks;
+pub(crate) use object::Loader;
+pub use object::{Object, extent};
+pub(crate) use rpath::runpath_to_rpath;
+pub(crate) use symbols::{Symbols, Undefined};
+pub use verify::verify;
+pub(crate) use verify::{Mismatch, machine_name, says_class, verify_library};
 
 /// An ELF file's identity and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,12 +163,6 @@ impl Elf {
         self.interpreter.is_none() && self.needed.is_empty()
     }
 
-    /// True if it is a program (as opposed to a library) that can be loaded at any address.
-    #[must_use]
-    pub fn is_pie(&self) -> bool {
-        self.kind == Kind::Shared && self.is_program()
-    }
-
     /// True if it can be executed: a fixed-address program, or a shared object that says it is one.
     #[must_use]
     pub fn is_program(&self) -> bool {
@@ -175,16 +171,6 @@ impl Elf {
             Kind::Shared => self.interpreter.is_some() || self.pie_flag,
             Kind::Relocatable | Kind::Other(_) => false,
         }
-    }
-
-    /// The newest `GLIBC_2.x` that it cannot do without, as (2, x); `None` if it needs none.
-    #[must_use]
-    pub fn newest_glibc_needed(&self) -> Option<(u32, u32)> {
-        self.versions_needed
-            .iter()
-            .filter(|need| !need.weak)
-            .filter_map(|need| glibc_version(&need.version))
-            .max()
     }
 
     /// The newest `GLIBC_2.x` that it defines, which is the version of a `libc.so.6`.
@@ -196,7 +182,7 @@ impl Elf {
 
 /// `GLIBC_2.34` and `GLIBC_2.3.4` as numbers; `None` for `GLIBC_PRIVATE` and the like.
 #[must_use]
-pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
+pub(crate) fn glibc_version(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.strip_prefix("GLIBC_")?.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
@@ -205,7 +191,7 @@ pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
 }
 
 /// The bytes that are loaded of a file when it runs: no debugging information, no names of the linker's.
-pub fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
+pub(crate) fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
     Ok(parse::parse(bytes)?.image.loads().map(|load| load.bytes).take(object::MOST_LOADS).collect())
 }
 

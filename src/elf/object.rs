@@ -84,6 +84,7 @@ pub struct StaticGlibc {
 impl Traits {
     /// True if there is nothing to say.
     #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

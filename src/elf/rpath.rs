@@ -9,7 +9,7 @@ const DT_RPATH: u8 = 15;
 const DT_RUNPATH: u64 = 29;
 
 /// Changes the tag where it stands. True if there was one.
-pub fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
+pub(crate) fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
     let Some(position) = find(bytes).ok_or_else(|| broken("its headers lead out of the file"))? else {
         return Ok(false);
     };

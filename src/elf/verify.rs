@@ -128,7 +128,7 @@ pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
 }
 
 /// The same for what is no program but is loaded by one: a shared library.
-pub fn verify_library(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
+pub(crate) fn verify_library(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
     concluded(target, of_machine(elf, target))
 }
 

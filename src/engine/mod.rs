@@ -3,16 +3,16 @@
 //! Only their command-line programs are spoken to, so that contexts, remote hosts and rootless setups are theirs to
 //! know. Every call has a time limit. What is loaded is read from a layout that is complete.
 
-pub mod docker;
+pub(crate) mod docker;
 mod error;
-pub mod podman;
+pub(crate) mod podman;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use error::EngineError;
+pub(crate) use error::EngineError;
 
 use crate::oci::{Descriptor, Digest};
 use crate::sys::cancel::Cancel;
@@ -48,7 +48,7 @@ impl Engine {
 
 /// An image in a layout that an engine is to have.
 #[derive(Clone, Copy, Debug)]
-pub struct Loadable<'a> {
+pub(crate) struct Loadable<'a> {
     /// The layout.
     pub layout: &'a Path,
     /// The index of all platforms, or the manifest of the only one.
@@ -61,7 +61,7 @@ pub struct Loadable<'a> {
 
 /// What an engine has taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The engine.
     pub engine: Engine,
     /// The platforms that are in its storage now.
@@ -73,7 +73,7 @@ pub struct Loaded {
 }
 
 /// Finds the engine that an image is loaded into: the wanted one, which must be there and answer, else Docker if its daemon answers, else podman.
-pub fn find(
+pub(crate) fn find(
     wanted: Option<Engine>,
     environment: &Environment,
     cancel: &Cancel,
@@ -94,7 +94,7 @@ pub fn find(
 }
 
 /// Loads an image into an engine's storage. `work` is a folder for temporary files, which hold as much as the image.
-pub fn load(
+pub(crate) fn load(
     engine: Engine,
     image: &Loadable<'_>,
     work: &Path,

@@ -159,7 +159,7 @@ pub struct Snippet {
 
 /// The hint for an IO failure, shared by every room that writes files.
 #[must_use]
-pub fn io_hint(error: &io::Error) -> Option<String> {
+pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
     if let Some(fault) = CacheFault::of(error) {
         return Some(fault.hint());
     }

@@ -14,7 +14,7 @@ use crate::settings::FileSettings;
 use crate::sys::fs;
 
 /// The name under which the Rust toolchain's libraries are found, unless a package has it.
-pub const STANDARD: &str = "std";
+pub(crate) const STANDARD: &str = "std";
 /// No further files than this are looked at for one of a name.
 const MOST_FILES: usize = 100_000;
 /// Names of what was made that a message shows.
@@ -22,7 +22,7 @@ const SHOWN: usize = 8;
 
 /// What builds have made for one platform, by the package's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Made {
+pub(crate) struct Made {
     by_package: BTreeMap<String, OfPackage>,
 }
 
@@ -37,18 +37,18 @@ struct OfPackage {
 
 impl Made {
     /// Takes down a directory that a package's files are in.
-    pub fn add_folder(&mut self, package_id: &str, folder: PathBuf) {
+    pub(crate) fn add_folder(&mut self, package_id: &str, folder: PathBuf) {
         self.by_package.entry(package_id.to_owned()).or_default().folders.insert(folder);
     }
 
     /// Takes down a file of a package.
-    pub fn add_file(&mut self, package_id: &str, file: PathBuf) {
+    pub(crate) fn add_file(&mut self, package_id: &str, file: PathBuf) {
         self.by_package.entry(package_id.to_owned()).or_default().files.insert(file);
     }
 
     /// The package that has made a library of this name, and its path as `from-build` has it.
     #[must_use]
-    pub fn library(&self, name: &str) -> Option<(&str, String)> {
+    pub(crate) fn library(&self, name: &str) -> Option<(&str, String)> {
         self.by_package.iter().find_map(|(package, made)| {
             let named = |path: &PathBuf| path.file_name().is_some_and(|own| own == name);
             if made.files.iter().any(named) {
@@ -88,7 +88,7 @@ fn below(folder: &Path, name: &str) -> Option<String> {
 }
 
 /// The entries of those configured files that builds make. `ids` has the package's id for each specification.
-pub fn built(
+pub(crate) fn built(
     files: &[FileSettings],
     made: &Made,
     ids: &BTreeMap<String, String>,

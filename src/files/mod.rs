@@ -17,7 +17,7 @@ use crate::origin::Origin;
 use crate::settings::FileSettings;
 use crate::sys::fs::{self, PermissionsExt};
 
-pub use built::{Made, STANDARD, built};
+pub(crate) use built::{Made, STANDARD, built};
 
 /// Why files cannot go into the image.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,7 @@ impl Explain for FilesError {
 
 /// The entries of every configured file of the project, in the order of the configuration. Names the files; their
 /// content is read when the layer is written.
-pub fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> {
+pub(crate) fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> {
     let mut entries = Vec::new();
     for file in files.iter().filter(|file| file.from_build.is_none()) {
         Expansion::new(file)?.collect(&mut entries)?;

@@ -9,7 +9,7 @@ use crate::oci::{Encoded, media_type};
 
 /// Assembles the index of some images (image-index.md), in platform order whatever the order they come in.
 #[must_use]
-pub fn assemble(images: &[Image], annotations: &BTreeMap<String, String>) -> Encoded {
+pub(crate) fn assemble(images: &[Image], annotations: &BTreeMap<String, String>) -> Encoded {
     let mut sorted: Vec<&Image> = images.iter().collect();
     sorted.sort_by(|a, b| a.platform.cmp(&b.platform));
     let manifests: Vec<_> = sorted

@@ -3,7 +3,7 @@
 //! The base's configuration is patched as a value, so that fields which we don't know survive. Media types of the
 //! result are OCI's, whatever the base's were; layer bytes stay as they are.
 
-pub mod index;
+pub(crate) mod index;
 mod patch;
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ const MAINTAINER: &str = "maintainer";
 
 /// A layer of an image: a blob that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageLayer {
+pub(crate) struct ImageLayer {
     /// Media type, digest and size of the blob.
     pub descriptor: Descriptor,
     /// The digest of the uncompressed bytes.
@@ -57,7 +57,7 @@ pub struct ImageLayer {
 
 /// A layer that is put on top of the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddedLayer {
+pub(crate) struct AddedLayer {
     /// The layer.
     pub layer: ImageLayer,
     /// `created_by` of its history entry.
@@ -66,7 +66,7 @@ pub struct AddedLayer {
 
 /// What an image is made from.
 #[derive(Clone, Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// The platform.
     pub platform: &'a Platform,
     /// The base's configuration; an empty object for `scratch`.
@@ -85,7 +85,7 @@ pub struct Parts<'a> {
 
 /// One platform's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub(crate) struct Image {
     /// The platform.
     pub platform: Platform,
     /// The manifest.
@@ -135,7 +135,7 @@ impl crate::error::Explain for ImageError {
 
 impl Image {
     /// Assembles configuration and manifest.
-    pub fn assemble(parts: &Parts<'_>) -> Result<Self, ImageError> {
+    pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Self, ImageError> {
         let created = timestamp(parts.created)?;
         let config = Encoded::new(media_type::CONFIG, &config(parts, &created)?);
         let mut layers = parts.base_layers.to_vec();
@@ -166,7 +166,7 @@ impl Image {
 
     /// The size of all its blobs in bytes.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let layers: u64 = self.layers.iter().map(|layer| layer.descriptor.size).sum();
         layers + self.manifest.descriptor.size + self.config.descriptor.size
     }

@@ -75,11 +75,11 @@ pub enum Choice {
 }
 
 /// Gets a document; `None` where it cannot be read.
-pub type Read<'a> = dyn FnMut(&Descriptor) -> Option<Value> + 'a;
+pub(crate) type Read<'a> = dyn FnMut(&Descriptor) -> Option<Value> + 'a;
 
 /// The names of an entry: its whole name, and its tag.
 #[must_use]
-pub fn names_of(entry: &Descriptor) -> Vec<String> {
+pub(crate) fn names_of(entry: &Descriptor) -> Vec<String> {
     [annotation::CONTAINERD_NAME, annotation::REF_NAME]
         .iter()
         .filter_map(|key| entry.annotation(key).map(ToOwned::to_owned))
@@ -94,7 +94,7 @@ fn in_full(name: &str) -> String {
 
 /// True if an entry has this tag or whole name. Names are compared whole, each completed as Docker completes it.
 #[must_use]
-pub fn is_named(entry: &Descriptor, wanted: &str) -> bool {
+pub(crate) fn is_named(entry: &Descriptor, wanted: &str) -> bool {
     let full = wanted.parse::<Reference>().ok().and_then(|reference| reference.name());
     names_of(entry).iter().any(|name| name == wanted || Some(in_full(name)) == full)
 }

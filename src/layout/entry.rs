@@ -15,23 +15,14 @@ pub(crate) const MOST_NESTED: usize = 8;
 /// specification wants such entries carried along and never read as images
 /// ([image index](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
 #[must_use]
-pub fn is_document(entry: &Descriptor) -> bool {
+pub(crate) fn is_document(entry: &Descriptor) -> bool {
     media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
-}
-
-/// The platform of an image: what its entry tells, else its configuration. `None` for attestations, for other artifacts
-/// and for whatever is not known. The inner error says what of a document has not its shape.
-pub fn platform_of<E>(
-    entry: &Descriptor,
-    read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
-) -> Result<Result<Option<Platform>, String>, E> {
-    Platforms::default().of(entry, read)
 }
 
 /// The platforms of many entries, of which each document is read once however many lead to it: an index of a few
 /// kilobytes can name a large one thousands of times.
 #[derive(Clone, Debug, Default)]
-pub struct Platforms {
+pub(crate) struct Platforms {
     /// The configurations of manifests, `None` for what is no image.
     manifests: BTreeMap<Digest, Result<Option<Descriptor>, String>>,
     /// What configurations tell.
@@ -39,8 +30,9 @@ pub struct Platforms {
 }
 
 impl Platforms {
-    /// The platform of one, as [`platform_of`] has it.
-    pub fn of<E>(
+    /// The platform of an image: what its entry tells, else its configuration. `None` for attestations, for other artifacts
+    /// and for whatever is not known. The inner error says what of a document has not its shape.
+    pub(crate) fn of<E>(
         &mut self,
         entry: &Descriptor,
         read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
@@ -113,7 +105,7 @@ mod tests {
 
         fn platform_of(&self, entry: &Descriptor) -> Result<Option<String>, String> {
             let read = &mut |wanted: &Descriptor| self.0.get(&wanted.digest).cloned().ok_or(());
-            let found = platform_of(entry, read).expect("every document is there");
+            let found = Platforms::default().of(entry, read).expect("every document is there");
             found.map(|platform| platform.map(|platform| platform.to_string()))
         }
     }

@@ -79,7 +79,7 @@ fn inherit_referrers(new: &mut Value, known: &[Value]) {
 
 /// What becomes of images without a name when another one comes into their layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untagged {
+pub(crate) enum Untagged {
     /// An image index without a name can only be an earlier build, and makes room for the next.
     Replace,
     /// They stay.

@@ -5,20 +5,20 @@
 //! stay. What no entry leads to any more is then removed. Staging folders that killed runs have left are removed
 //! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
 
-pub mod choose;
-pub mod entry;
+pub(crate) mod choose;
+pub(crate) mod entry;
 mod fault;
 mod index;
-pub mod reach;
+pub(crate) mod reach;
 mod read;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-pub use choose::{Choice, Selector};
-pub use fault::ReadError;
-pub use index::Untagged;
-pub use read::Layout;
+pub use choose::Selector;
+pub(crate) use fault::ReadError;
+pub(crate) use index::Untagged;
+pub(crate) use read::Layout;
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::image::ImageLayer;
@@ -105,7 +105,7 @@ impl Explain for LayoutError {
 
 /// A layout that is being written. Dropped before [`LayoutWriter::commit`], it leaves what was there before.
 #[derive(Debug)]
-pub struct LayoutWriter {
+pub(crate) struct LayoutWriter {
     path: PathBuf,
     staging: Staging,
     blobs: PathBuf,
@@ -114,7 +114,7 @@ pub struct LayoutWriter {
 
 impl LayoutWriter {
     /// Checks that `path` is a layout, or free, and may be written to.
-    pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, LayoutError> {
+    pub(crate) fn open(path: &Path, cancel: &Cancel) -> Result<Self, LayoutError> {
         let io = |source| LayoutError::Io { path: path.to_owned(), source };
         let existing = inspect(path)?;
         let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
@@ -133,18 +133,18 @@ impl LayoutWriter {
 
     /// The layout's path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The folder for blobs that are made now; each under its digest's hexadecimal digits.
     #[must_use]
-    pub fn blobs(&self) -> &Path {
+    pub(crate) fn blobs(&self) -> &Path {
         &self.blobs
     }
 
     /// Adds a layer's blob: a copy that is verified, whoever may have written to the blob since it was verified there.
-    pub fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
+    pub(crate) fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
         let ImageLayer { blob, descriptor, .. } = layer;
         let to = self.blob(&descriptor.digest)?;
         if *blob == to || to.exists() || self.add_clone(descriptor, blob, &self.cancel)? {
@@ -162,7 +162,12 @@ impl LayoutWriter {
 
     /// Adds a blob that has a file of its own by a clone of that file, which shares its content and is verified; false where
     /// the file system cannot, or the file is not what it should be.
-    pub fn add_clone(&self, blob: &Descriptor, file: &Path, cancel: &Cancel) -> Result<bool, LayoutError> {
+    pub(crate) fn add_clone(
+        &self,
+        blob: &Descriptor,
+        file: &Path,
+        cancel: &Cancel,
+    ) -> Result<bool, LayoutError> {
         let Ok(from) = fs::open(file) else { return Ok(false) };
         let Some(clone) = fs::clone_of(&from, &self.blobs).map_err(|source| self.io(source))? else {
             return Ok(false);
@@ -177,41 +182,41 @@ impl LayoutWriter {
     }
 
     /// Adds a document.
-    pub fn add_document(&self, document: &Encoded) -> Result<(), LayoutError> {
+    pub(crate) fn add_document(&self, document: &Encoded) -> Result<(), LayoutError> {
         self.add_bytes(document.digest(), &document.bytes)
     }
 
     /// Adds the bytes of a document that was verified.
-    pub fn add_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
+    pub(crate) fn add_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
         let to = self.blob(digest)?;
         fs::write_atomic(&to, bytes, 0o644).map_err(|source| self.io(source))
     }
 
     /// A file to write a blob into; [`LayoutWriter::keep`] gives it its name.
-    pub fn stage(&self) -> Result<NamedTempFile, LayoutError> {
+    pub(crate) fn stage(&self) -> Result<NamedTempFile, LayoutError> {
         fs::temporary_file(&self.blobs).map_err(|source| self.io(source))
     }
 
     /// Adds a staged file, whose digest was found to be this one.
-    pub fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<(), LayoutError> {
+    pub(crate) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<(), LayoutError> {
         let to = self.blob(digest)?;
         fs::keep(file, &to, 0o644).map_err(|source| self.io(source))
     }
 
     /// True if the blob is staged already.
     #[must_use]
-    pub fn has(&self, digest: &Digest) -> bool {
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
         blob(self.staging.path(), digest).exists()
     }
 
     /// Publishes an index or a manifest under some tags, or without one, in place of what had the same tags before.
-    pub fn commit(self, root: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
+    pub(crate) fn commit(self, root: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
         self.add_document(root)?;
         self.commit_root(&root.descriptor, tags, Untagged::Replace)
     }
 
     /// The same for a document that was added, or is in the layout, already.
-    pub fn commit_root(
+    pub(crate) fn commit_root(
         self,
         root: &Descriptor,
         tags: &[String],

@@ -21,7 +21,7 @@ struct Found {
 
 /// The digests of all blobs that `document` leads to within the layout. Every descriptor counts, of whatever kind,
 /// so that nothing is overlooked that a later specification adds.
-pub fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>> {
+pub(crate) fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>> {
     let mut found = BTreeSet::new();
     let mut open = Vec::new();
     collect(document, &mut open);

@@ -15,13 +15,13 @@ use crate::sys::fs;
 /// A folder that says it is an OCI image layout
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
     /// Opens a layout: its `oci-layout` file must be there and tell a version 1.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let not_a_layout = |reason: String| Error::NotALayout { path: root.to_owned(), reason };
         let bytes = match read_limited(root, "oci-layout", MANIFEST_LIMIT) {
             Ok(bytes) => bytes,
@@ -48,20 +48,20 @@ impl Layout {
 
     /// The folder.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where a blob is, if it is there.
     #[must_use]
-    pub fn blob(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         blob_in(&self.root, digest)
     }
 
     /// Opens a blob: a regular file of the layout. Links are followed within the layout alone, where some tools give blobs
     /// names of their own. All that is said of the blob should be read from what is opened here, so that nobody can change
     /// its place meanwhile.
-    pub fn open_blob(&self, digest: &Digest) -> Result<(fs::File, u64), Error> {
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<(fs::File, u64), Error> {
         let path = self.blob(digest);
         let relative = Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
         match fs::open_within(&self.root, &relative) {
@@ -89,7 +89,7 @@ impl Layout {
     }
 
     /// `index.json`, as it is.
-    pub fn index(&self) -> Result<Value, Error> {
+    pub(crate) fn index(&self) -> Result<Value, Error> {
         let path = self.root.join("index.json");
         let bytes = match read_limited(&self.root, "index.json", MANIFEST_LIMIT) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -111,13 +111,13 @@ impl Layout {
     }
 
     /// The entries of `index.json`.
-    pub fn entries(&self) -> Result<Vec<Descriptor>, Error> {
+    pub(crate) fn entries(&self) -> Result<Vec<Descriptor>, Error> {
         let mut index = self.index()?;
         entries_of(&mut index, &show(&self.root.join("index.json")))
     }
 
     /// Verifies a blob by size and digest.
-    pub fn verify(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<PathBuf, Error> {
+    pub(crate) fn verify(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<PathBuf, Error> {
         let path = self.blob(&descriptor.digest);
         let (mut file, size) = self.open_blob(&descriptor.digest)?;
         check_size(&descriptor.digest, &path, descriptor.size, size)?;
@@ -135,7 +135,7 @@ impl Layout {
     }
 
     /// Reads a manifest, an index or a configuration, verified.
-    pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    pub(crate) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         if descriptor.size > MANIFEST_LIMIT {
             return Err(Error::TooLarge { digest: descriptor.digest.clone(), size: descriptor.size });
         }
@@ -151,7 +151,7 @@ impl Layout {
     }
 
     /// Reads a document and parses it.
-    pub fn json(&self, descriptor: &Descriptor) -> Result<Value, Error> {
+    pub(crate) fn json(&self, descriptor: &Descriptor) -> Result<Value, Error> {
         let bytes = self.document(descriptor)?;
         serde_json::from_slice(&bytes)
             .map_err(|source| Error::Document { what: descriptor.digest.to_string(), source })
@@ -159,7 +159,7 @@ impl Layout {
 
     /// The manifests that an entry leads to: itself, or through an index those below it. An index that several lead to is
     /// read once.
-    pub fn manifests(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, Error> {
+    pub(crate) fn manifests(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, Error> {
         let mut found = Vec::new();
         self.collect_manifests(entry, 0, &mut BTreeSet::new(), &mut found)?;
         Ok(found)

@@ -23,7 +23,7 @@ pub struct Allowance {
 impl Allowance {
     /// True if it is about a finding.
     #[must_use]
-    pub fn fits(&self, finding: &Finding) -> bool {
+    pub(crate) fn fits(&self, finding: &Finding) -> bool {
         let subject = finding.problem.subject().unwrap_or_default();
         self.check.as_deref().is_none_or(|check| check == finding.problem.check())
             && self.file.as_deref().is_none_or(|pattern| matches(pattern, &finding.file))
@@ -33,7 +33,7 @@ impl Allowance {
 }
 
 /// Marks what is allowed. Returns which of the allowances were about something.
-pub fn allow(findings: &mut [Finding], allowances: &[Allowance]) -> Vec<bool> {
+pub(crate) fn allow(findings: &mut [Finding], allowances: &[Allowance]) -> Vec<bool> {
     let mut used = vec![false; allowances.len()];
     for finding in findings {
         for (allowance, used) in allowances.iter().zip(&mut used) {

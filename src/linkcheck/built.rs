@@ -8,12 +8,12 @@ use super::finding::{Finding, Problem};
 use super::{Report, Request};
 
 /// Paths of the machine in a file, each with the variable that it is likely from.
-pub type MachinePaths = BTreeMap<String, Vec<(String, Option<&'static str>)>>;
+pub(crate) type MachinePaths = BTreeMap<String, Vec<(String, Option<&'static str>)>>;
 
 impl Report {
     /// Adds a finding for each path of the machine that files have in them and the image does not have. `paths` goes by
     /// the files' absolute paths in the image.
-    pub fn add_machine_paths(&mut self, request: &Request<'_>, paths: &MachinePaths) {
+    pub(crate) fn add_machine_paths(&mut self, request: &Request<'_>, paths: &MachinePaths) {
         for (file, paths) in paths {
             for (path, variable) in paths {
                 if request.root.lookup(path).is_some() {
@@ -38,7 +38,7 @@ impl Report {
     /// Says of missing libraries how the project brings them, where its build makes them. `made` tells of a library's
     /// name what `from-build` is; where a program says to look below directories of this machine, that is no place in an
     /// image.
-    pub fn explain_built(&mut self, machine: &[PathBuf], made: impl Fn(&str) -> Option<String>) {
+    pub(crate) fn explain_built(&mut self, machine: &[PathBuf], made: impl Fn(&str) -> Option<String>) {
         for finding in &mut self.findings {
             let Problem::MissingLibrary { library, searched, elsewhere, .. } = &finding.problem else {
                 continue;

@@ -36,16 +36,16 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
 
-pub use allow::{Allowance, allow};
-pub use built::MachinePaths;
-pub(crate) use built::plain_path;
+pub use allow::Allowance;
+pub(crate) use allow::allow;
+pub(crate) use built::{MachinePaths, plain_path};
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};
 pub(crate) use fit::{describe_elf, problems as unfit};
 pub use mode::CheckMode;
 pub use obstacle::{Needs, Obstacle, Skipped};
-pub use remedy::{Origin, package_of_library};
+pub use remedy::Origin;
 
 /// An interpreter may be a script again, as deep as Linux follows.
 const MOST_SCRIPTS: usize = 4;

@@ -50,7 +50,7 @@ enum Provided {
 
 /// The Debian package that has a library in a release.
 #[must_use]
-pub fn package_of_library(library: &str, release: &str) -> Option<&'static str> {
+pub(super) fn package_of_library(library: &str, release: &str) -> Option<&'static str> {
     match PACKAGES.libraries.get(library)? {
         Provided::All(package) => Some(package),
         Provided::By(releases) => releases.get(release).map(String::as_str),

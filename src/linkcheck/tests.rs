@@ -1,5 +1,6 @@
 //! Whole checks of small roots, each made of a few files.
 
+use super::remedy::package_of_library;
 use super::*;
 use crate::elf::sample::Sample;
 use crate::oci::Algorithm;

@@ -162,7 +162,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
 /// The releases of `new` that are older than one of the same suite in `old`, whatever platform that is for: what was current once is
 /// not made current again by a mirror that is behind. `skip` are platforms that ask for a moment.
 #[must_use]
-pub fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
+pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
     let of_images = old.image.iter().filter_map(|pin| pin.debian.as_deref());
     let indexes = old.apt.iter().map(|pin| &pin.index).chain(of_images.map(|debian| &debian.index)).flatten();
     let mut newest: BTreeMap<&str, &str> = BTreeMap::new();

@@ -15,12 +15,12 @@
 //! answer), and whoever reviews the project reviews them with it. So a pinned file needs no signature again: its digest
 //! says that it is the very file. What a signature would add, that the file is still current, is what a lock gives up.
 
-pub mod compare;
+pub(crate) mod compare;
 mod error;
-pub mod pins;
+pub(crate) mod pins;
 #[cfg(test)]
 mod tests;
-pub mod text;
+pub(crate) mod text;
 
 use semver::Version;
 use serde::de::IgnoredAny;
@@ -28,14 +28,14 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::Difference;
 pub use error::LockError;
-pub use pins::{Pin, Pins, base_name, newest};
+pub(crate) use pins::{Pin, Pins, base_name, newest};
 
 use crate::oci::Digest;
 use crate::packages::debian::Pool;
 use crate::target::platform::Platform;
 
 /// The version of the format that is written. An older one is read and written anew, a newer one refused.
-pub const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 
 /// `xbuild.lock`. Entries are sorted by base and platform; there is one of each at most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,7 +46,7 @@ impl Pin {
 
 /// What a lock has for a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pins {
+pub(crate) struct Pins {
     /// True if nothing but what is pinned may be used (`--locked`), and nothing is believed because the cache says it.
     pub strict: bool,
     /// True if a lock is there or is written, which is to say what it can of what is used.
@@ -64,7 +64,7 @@ pub struct Pins {
 impl Pins {
     /// What `lock`, which lies in `folder`, has for these platforms.
     #[must_use]
-    pub fn of(lock: &Lock, platforms: &[PlatformSettings], folder: &Path, strict: bool) -> Self {
+    pub(crate) fn of(lock: &Lock, platforms: &[PlatformSettings], folder: &Path, strict: bool) -> Self {
         let mut pins = Self {
             strict,
             locking: true,
@@ -118,14 +118,14 @@ impl Pins {
 impl Pins {
     /// What a zig from the cache is held to, where nothing of the cache is believed.
     #[must_use]
-    pub fn verified_zig(&self) -> Option<Verified<'_>> {
+    pub(crate) fn verified_zig(&self) -> Option<Verified<'_>> {
         let files = self.zig.as_ref().and_then(|pin| pin.files.as_ref());
         self.strict.then_some(Verified { files })
     }
 
     /// True if a pin has all that a platform needs: an image may be pinned, and packages that are to be laid on it not.
     #[must_use]
-    pub fn is_complete(&self, pin: &Pin, wanted: &PlatformSettings) -> bool {
+    pub(crate) fn is_complete(pin: &Pin, wanted: &PlatformSettings) -> bool {
         pin.image().is_none_or(|image| image.debian.is_some() || wanted.packages.is_empty())
     }
 }
@@ -205,13 +205,13 @@ fn moment(pinned: Option<&str>, wanted: Option<&str>) -> (&'static str, String, 
 
 /// The date of the newest of the releases that vouch for something.
 #[must_use]
-pub fn newest(index: &[IndexPin]) -> Option<String> {
+pub(crate) fn newest(index: &[IndexPin]) -> Option<String> {
     index.iter().filter_map(|pin| pin.date.clone()).max()
 }
 
 /// The name of a base in a lock that lies in `folder`; none for `scratch`, in which there is nothing to pin.
 #[must_use]
-pub fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
+pub(crate) fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
     match base {
         BaseSource::Scratch => None,
         BaseSource::Apt { suite, .. } => Some(format!("apt:{suite}")),

@@ -5,12 +5,14 @@ use std::path::Path;
 use semver::Version;
 
 use super::*;
-use crate::config::{Project, parse_project};
+use crate::config::Project;
+use crate::config::document::parse_project;
 use crate::error::{ExitCode, Explain};
 use crate::event::MirrorOrigin;
 use crate::layout::Selector;
 use crate::origin::Source;
-use crate::packages::debian::{BaseSet, Mirror, Package, SuiteOrigin};
+use crate::packages::debian::sources::Mirror;
+use crate::packages::debian::{BaseSet, Package, SuiteOrigin};
 use crate::settings::{self, BaseSource, Flags, Host, PlatformSettings};
 use crate::sys::env::Environment;
 

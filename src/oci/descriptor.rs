@@ -49,7 +49,7 @@ pub struct PlatformFields {
 }
 
 /// The bytes of some blobs together, as far as a number holds what somebody claims.
-pub fn total_size<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
+pub(crate) fn total_size<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
     blobs.into_iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
 }
 
@@ -88,7 +88,7 @@ impl Descriptor {
     }
 
     /// Takes away the annotations that are about an entry of a layout's index and not about the image.
-    pub fn forget_entry(&mut self) {
+    pub(crate) fn forget_entry(&mut self) {
         for key in [annotation::REF_NAME, annotation::CONTAINERD_NAME, annotation::REFERRERS] {
             self.annotations.remove(key);
         }

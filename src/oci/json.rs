@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 /// If the type's `Serialize` fails or a map has keys that are no strings: a fault of the type and not of its
 /// value.
 #[must_use]
-pub fn to_vec<T: Serialize>(document: &T) -> Vec<u8> {
+pub(crate) fn to_vec<T: Serialize>(document: &T) -> Vec<u8> {
     let value = serde_json::to_value(document).expect("a document is made of what JSON can say");
     sorted(value).to_string().into_bytes()
 }
 
 /// A field's value, taken out of a document; null where there is none, or where the document is no object, of which `[]` for
 /// changing panics.
-pub fn take_field(document: &mut Value, field: &str) -> Value {
+pub(crate) fn take_field(document: &mut Value, field: &str) -> Value {
     document.get_mut(field).map_or(Value::Null, Value::take)
 }
 

@@ -15,9 +15,10 @@ mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use descriptor::{Descriptor, Encoded, PlatformFields, total_size};
+pub(crate) use descriptor::total_size;
+pub use descriptor::{Descriptor, Encoded, PlatformFields};
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
-pub use json::{take_field, to_vec};
+pub(crate) use json::{take_field, to_vec};
 pub use reference::{InvalidReference, Reference, is_tag};
 
 /// More than this many bytes are not read as a manifest or an index: registries refuse larger ones too
@@ -88,12 +89,6 @@ pub mod annotation {
     pub const REFERRERS: &str = "vnd.xbuild.referrers";
     /// When the image was made, in RFC 3339.
     pub const CREATED: &str = "org.opencontainers.image.created";
-    /// The version of the packaged software.
-    pub const VERSION: &str = "org.opencontainers.image.version";
-    /// The revision of its source code.
-    pub const REVISION: &str = "org.opencontainers.image.revision";
-    /// Where its source code is.
-    pub const SOURCE: &str = "org.opencontainers.image.source";
     /// The name of the base image.
     pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
     /// The digest of the base image.

@@ -18,7 +18,7 @@ use crate::sys::{fs, staging};
 
 /// What is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Archive<'a> {
+pub(crate) struct Archive<'a> {
     /// The layout that has the image.
     pub layout: &'a Path,
     /// The index or manifest.
@@ -31,7 +31,7 @@ pub struct Archive<'a> {
 
 /// For whom an archive is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour<'a> {
+pub(crate) enum Flavour<'a> {
     /// Readers of OCI layouts.
     Oci,
     /// Docker too, which takes the image of this manifest.
@@ -39,7 +39,7 @@ pub enum Flavour<'a> {
 }
 
 /// Checks that an archive may be written to `path`.
-pub fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
+pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(OutputError::Folder(path.to_owned()));
     }
@@ -48,12 +48,12 @@ pub fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
 
 impl Archive<'_> {
     /// Writes the archive to a file.
-    pub fn write(&self, path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
+    pub(crate) fn write(&self, path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
         staging::write(path, 0o644, cancel, |file| self.stream(file, cancel))
     }
 
     /// Writes the archive's bytes.
-    pub fn stream(&self, sink: &mut dyn Write, cancel: &Cancel) -> Result<(), OutputError> {
+    pub(crate) fn stream(&self, sink: &mut dyn Write, cancel: &Cancel) -> Result<(), OutputError> {
         let document = document(self.layout, &self.root.digest)?;
         let mut digests = reach::reachable(self.layout, &document)?;
         digests.insert(self.root.digest.clone());

@@ -1,9 +1,9 @@
 //! Where a finished layout goes besides staying where it is.
 
-pub mod archive;
-pub mod push;
-pub mod report;
-pub mod rootfs;
+pub(crate) mod archive;
+pub(crate) mod push;
+pub(crate) mod report;
+pub(crate) mod rootfs;
 
 use std::io;
 use std::path::PathBuf;

@@ -62,7 +62,7 @@ struct Manifest<'a> {
 }
 
 /// The documents of an image in a layout, verified, children before their parents.
-pub fn documents(layout: &Layout, root: &Descriptor) -> Result<Vec<Encoded>, ReadError> {
+pub(crate) fn documents(layout: &Layout, root: &Descriptor) -> Result<Vec<Encoded>, ReadError> {
     let mut found: Vec<Encoded> = Vec::new();
     collect(layout, root, 0, &mut BTreeSet::new(), &mut found)?;
     Ok(found)
@@ -102,7 +102,7 @@ fn children(bytes: &[u8], field: &str) -> Result<Vec<Descriptor>, serde_json::Er
 /// Names by their repository: where one image is pushed to, and under which tags. A name without a tag is one of the
 /// digest alone where `by_digest` says so, else of `latest`.
 #[must_use]
-pub fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<RepositoryName, Vec<String>> {
+pub(crate) fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<RepositoryName, Vec<String>> {
     let mut found: BTreeMap<RepositoryName, Vec<String>> = BTreeMap::new();
     for name in names {
         let tags = found.entry(name.repository.clone()).or_default();

@@ -102,12 +102,12 @@ impl Published {
 }
 
 /// Writes a report whole or not at all.
-pub fn write(path: &Path, text: &str, cancel: &Cancel) -> Result<(), OutputError> {
+pub(crate) fn write(path: &Path, text: &str, cancel: &Cancel) -> Result<(), OutputError> {
     staging::write(path, 0o644, cancel, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
 /// Checks that a report may be written, before there is anything to report.
-pub fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
+pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(OutputError::Folder(path.to_owned()));
     }

@@ -1,3 +1,3 @@
 //! Packages of distributions that go into images.
 
-pub mod debian;
+pub(crate) mod debian;

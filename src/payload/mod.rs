@@ -3,7 +3,7 @@
 //! An artifact is only what a build produced. It becomes part of a [`Payload`] by [`verify`], so whatever takes a
 //! `Payload` need not ask again.
 
-pub mod cargo;
+pub(crate) mod cargo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
 /// Where programs stand in the image.
-pub const PROGRAM_FOLDER: &str = "usr/local/bin";
+pub(crate) const PROGRAM_FOLDER: &str = "usr/local/bin";
 
 /// What an ELF file begins with.
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
@@ -29,7 +29,7 @@ const MOST_NAMES: usize = 16;
 
 /// A binary that cargo has built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuiltBinary {
+pub(crate) struct BuiltBinary {
     /// The binary target's name.
     pub name: String,
     /// The file.
@@ -38,7 +38,7 @@ pub struct BuiltBinary {
 
 /// What a build has made for one platform, verified.
 #[derive(Clone, Debug)]
-pub struct Payload {
+pub(crate) struct Payload {
     /// The programs, sorted by name; never empty.
     pub programs: Vec<Program>,
     /// Files that builds made and that are configured to come along.
@@ -55,7 +55,7 @@ pub struct Payload {
 
 /// A verified program.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// The binary target's name, which is the file's name in the image.
     pub name: String,
     /// The file on the host.
@@ -125,7 +125,7 @@ impl Explain for PayloadError {
 
 /// Verifies the artifacts of one platform: programs, and files that builds made. `machine` are the directories of this
 /// machine whose paths are looked for in them.
-pub fn verify(
+pub(crate) fn verify(
     binaries: Vec<BuiltBinary>,
     files: Vec<Entry>,
     target: &Target,
@@ -195,7 +195,7 @@ fn read(
 impl Payload {
     /// The entries of the payload's layer.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         self.programs
             .iter()
             .map(|program| Entry {
@@ -211,7 +211,7 @@ impl Payload {
 
     /// The libraries that the programs need (`DT_NEEDED`).
     #[must_use]
-    pub fn needed(&self) -> BTreeSet<String> {
+    pub(crate) fn needed(&self) -> BTreeSet<String> {
         let by_programs = self.programs.iter().flat_map(|program| &program.elf.needed);
         let mut needed: BTreeSet<String> = by_programs.chain(&self.needed_by_files).cloned().collect();
         for entry in &self.files {
@@ -222,7 +222,7 @@ impl Payload {
 
     /// What the image's history says of the payload's layer.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let files = self.files.iter().filter(|entry| !matches!(entry.kind, EntryKind::Directory));
         let files = files.map(|entry| entry.path.rsplit('/').next().unwrap_or(&entry.path));
         let names: Vec<_> =
@@ -233,7 +233,7 @@ impl Payload {
 
 /// The platforms of which a program is the same file as on another one: whatever its header says, it was not
 /// compiled for both.
-pub fn same<'a>(
+pub(crate) fn same<'a>(
     payloads: impl IntoIterator<Item = (&'a Platform, &'a Payload)>,
 ) -> BTreeMap<Platform, PayloadError> {
     let mut seen: BTreeMap<(&str, [u8; 32]), Vec<Platform>> = BTreeMap::new();

@@ -315,7 +315,7 @@ fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
     let folder = folder(&settings.lock.path);
     let found = settings.platforms.iter().filter_map(|wanted| {
         if let Some(pin) = known.bases.get(&wanted.platform)
-            && known.is_complete(pin, wanted)
+            && Pins::is_complete(pin, wanted)
         {
             return Some(pin.clone());
         }

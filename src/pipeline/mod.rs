@@ -9,7 +9,7 @@ mod check;
 mod error;
 mod locking;
 mod prepare;
-pub mod probe;
+pub(crate) mod probe;
 mod publish;
 mod run;
 
@@ -21,7 +21,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::image::Image;
-use crate::output::report::Published;
 use crate::packages::debian;
 use crate::plan::{self, Plan};
 use crate::settings::{Partial, Settings};
@@ -34,6 +33,8 @@ use probe::Probe;
 
 use locking::Locking;
 
+pub use crate::lock::Difference;
+pub use crate::output::report::Published;
 pub use check::CheckError;
 pub use error::BuildError;
 pub use locking::{Locked, Update, lock};

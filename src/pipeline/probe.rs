@@ -92,7 +92,7 @@ impl Explain for FactsError {
 
 /// The facts, and what was opened to learn them and is needed again to act on them.
 #[derive(Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The facts.
     pub facts: Facts,
     /// The project's Rust toolchain.
@@ -119,7 +119,7 @@ fn tell_unresolved(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>
 }
 
 /// Gathers the facts of a run. A base that cannot be resolved is that platform's failure, kept in the probe.
-pub fn gather(
+pub(crate) fn gather(
     settings: &Settings,
     pins: &Pins,
     environment: &Environment,

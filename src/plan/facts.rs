@@ -15,7 +15,7 @@ use crate::vcs::Commit;
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The cargo project.
     pub project: Project,
     /// The commit that is checked out.
@@ -39,7 +39,7 @@ pub struct Facts {
 /// A zig that is there, or the one that would be provided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ZigFacts {
+pub(crate) struct ZigFacts {
     /// Its version.
     pub version: Version,
     /// Where it is, or where it would come from.

@@ -11,22 +11,23 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::base::BaseFacts;
 use crate::error::{ExitCode, Explain};
 use crate::image::ImageSettings;
 use crate::oci::name::ImageName;
 use crate::output::archive::familiar;
 use crate::payload::PROGRAM_FOLDER;
-use crate::payload::cargo::Linker;
-use crate::payload::cargo::processor::ProcessorFlag;
-use crate::payload::cargo::project::Binary;
 use crate::settings::{BaseSource, Compression, FileSettings, Output, PlatformSettings, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
 use crate::toolchain::ToolchainChoice;
 
-pub use facts::{Facts, StandardLibrary, ZigFacts};
+pub use crate::base::{AddedPackage, BaseFacts};
+pub use crate::payload::cargo::Linker;
+pub use crate::payload::cargo::processor::ProcessorFlag;
+pub use crate::payload::cargo::project::{Binary, ProgramKind};
+pub use facts::StandardLibrary;
+pub(crate) use facts::{Facts, ZigFacts};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -258,11 +259,11 @@ impl Explain for PlanError {
 }
 
 /// A platform and why it cannot be built.
-pub type PlatformFailure = (Platform, PlanError);
+pub(crate) type PlatformFailure = (Platform, PlanError);
 
 /// Plans every platform. A platform that cannot be built as asked is among the failures, in platform order.
 #[must_use]
-pub fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) {
+pub(crate) fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) {
     let created = created(settings, facts);
     let (mut platforms, mut failures) = (Vec::new(), Vec::new());
     for wanted in &settings.platforms {
@@ -428,7 +429,7 @@ fn choose_glibc(
 
 /// What the image is called: the repository that it is pushed to, else its first tag, else the path of its first output.
 #[must_use]
-pub fn reference(plan: &Plan) -> String {
+pub(crate) fn reference(plan: &Plan) -> String {
     let pushed = plan.outputs.iter().find(|output| !output.has_content());
     if let Some(output) = pushed {
         let names = if output.names.is_empty() { &plan.tags } else { &output.names };

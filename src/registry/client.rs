@@ -157,6 +157,7 @@ impl Client {
     }
 
     /// The same over a transport of the caller's, such as one that makes its answers up.
+    #[doc(hidden)]
     #[must_use]
     pub fn over(transport: Transport, config: Config, environment: &Environment) -> Self {
         Self(Arc::new(Inner {

@@ -231,7 +231,7 @@ fn entries(index: &Value, what: &str) -> Result<Vec<Descriptor>, RegistryError> 
 
 /// `<algorithm>-<hex>`: the tag that stands for a digest's referrers.
 #[must_use]
-pub fn referrers_tag(digest: &Digest) -> String {
+pub(crate) fn referrers_tag(digest: &Digest) -> String {
     let hex: String = digest.hex().chars().take(64).collect();
     format!("{}-{hex}", digest.algorithm().name())
 }

@@ -9,7 +9,7 @@ use crate::sys::threads::{self, Task};
 /// Does a piece of work for every item, `at_once` at a time, and gives the results in the order of the items. When one
 /// fails, no further one is begun, those that run are stopped, and the failure of the first item that has one of its
 /// own is the result.
-pub fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
+pub(crate) fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
     items: &[T],
     at_once: usize,
     cancel: &Cancel,

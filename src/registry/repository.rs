@@ -37,7 +37,7 @@ impl Repository {
     }
 
     /// Learns of a document that will be written which platforms it and what it names are of, for messages.
-    pub fn learn(&self, document: &Encoded) {
+    pub(crate) fn learn(&self, document: &Encoded) {
         self.labels.learn(document.digest(), &document.bytes);
     }
 

@@ -90,21 +90,6 @@ impl Repository {
         }
     }
 
-    /// Makes sure that the repository has a blob without its bytes: it has it, or takes it from one of the repositories
-    /// `from`. `None` where it must be uploaded.
-    pub fn adopt_blob(
-        &self,
-        blob: &Descriptor,
-        from: &[RepositoryName],
-        cancel: &Cancel,
-    ) -> Result<Option<Pushed>, RegistryError> {
-        match self.take_blob(blob, from, cancel)? {
-            Taken::Has(how) => Ok(Some(how)),
-            // The registry forgets an upload that nothing comes for.
-            Taken::Wants(_) => Ok(None),
-        }
-    }
-
     fn take_blob(
         &self,
         blob: &Descriptor,

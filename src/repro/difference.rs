@@ -9,7 +9,7 @@ use crate::oci::Digest;
 /// One of the two builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Side {
+pub(crate) enum Side {
     /// The build in the project's own folder.
     First,
     /// The build in another folder.
@@ -20,7 +20,7 @@ pub enum Side {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "difference", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
-pub enum Difference {
+pub(crate) enum Difference {
     /// A platform that only one of them has.
     Platform {
         /// The platform.
@@ -73,7 +73,7 @@ pub enum Difference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
-pub enum Change {
+pub(crate) enum Change {
     /// The tar archives are the same, and compressed differently.
     Compression,
     /// The entries are the same, and the bytes around them are not.
@@ -123,7 +123,7 @@ pub enum Change {
 /// Where two contents begin to differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Place {
+pub(crate) struct Place {
     /// The offset in bytes.
     pub offset: u64,
     /// What is there in the first build: text where it is text, else hexadecimal.
@@ -135,7 +135,7 @@ pub struct Place {
 /// An ELF section that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Section {
+pub(crate) struct Section {
     /// Its name: `.rodata`. `(headers)` is what lies in no section.
     pub name: String,
     /// Its size in the first build, in bytes; none where it is absent.

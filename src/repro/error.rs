@@ -14,7 +14,7 @@ use crate::toolchain::rust;
 /// Why two builds could not be made or compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReproError {
+pub(crate) enum ReproError {
     /// One of the two builds failed.
     #[error("the {which} build failed:{}", quoted(told))]
     Build {

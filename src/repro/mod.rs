@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use difference::{Change, Difference, Place, Section, Side};
-pub use error::ReproError;
-pub use twice::{Request, twice};
+pub(crate) use difference::{Difference, Side};
+pub(crate) use error::ReproError;
+pub(crate) use twice::{Request, twice};
 
 use crate::layout::{Layout, ReadError};
 use crate::oci::{Descriptor, Digest};
@@ -30,7 +30,7 @@ use crate::sys::cancel::Cancel;
 /// What came of building twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// True if both builds gave one digest.
     pub reproducible: bool,
     /// The digest of the first build's index.
@@ -44,7 +44,7 @@ pub struct Comparison {
 }
 
 /// What two images differ in; `one` and `other` are the digests of their indexes in the layouts.
-pub fn compare(
+pub(crate) fn compare(
     (first, one): (&Layout, &Digest),
     (second, other): (&Layout, &Digest),
     cancel: &Cancel,

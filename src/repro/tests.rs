@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::difference::{Change, Place};
 use super::*;
 use crate::oci::{Encoded, media_type};
 use crate::sys::fs::{self, TempDir};

@@ -22,7 +22,7 @@ const LINES: usize = 40;
 
 /// What to build, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The program to build with: xbuild itself.
     pub program: &'a Path,
     /// What a build of the project comes to.
@@ -47,7 +47,7 @@ impl Request<'_> {
 }
 
 /// Builds twice and compares.
-pub fn twice(
+pub(crate) fn twice(
     request: &Request<'_>,
     reporter: &dyn Reporter,
     cancel: &Cancel,

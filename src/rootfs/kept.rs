@@ -33,7 +33,7 @@ pub enum IndexError {
 
 /// Where indexes are kept, and whether they are believed.
 #[derive(Clone, Copy)]
-pub struct Kept<'a> {
+pub(crate) struct Kept<'a> {
     /// xbuild's cache folder.
     pub folder: &'a Path,
     /// True if a kept index is not believed: the layer is read anew, and one that says something else is told and replaced.
@@ -44,7 +44,7 @@ pub struct Kept<'a> {
 
 /// What a layer does to the root filesystem: kept from an earlier run, or read now and kept. The blob is taken to be
 /// the one that the descriptor means.
-pub fn index_of(
+pub(crate) fn index_of(
     blob: &Path,
     layer: &Descriptor,
     cache: Kept<'_>,
@@ -75,7 +75,7 @@ pub fn index_of(
 }
 
 /// The same, if it is kept from an earlier run and believed: the layer's bytes are not needed then.
-pub fn known_index(layer: &Descriptor, cache: Kept<'_>) -> Result<Option<LayerIndex>, IndexError> {
+pub(crate) fn known_index(layer: &Descriptor, cache: Kept<'_>) -> Result<Option<LayerIndex>, IndexError> {
     known(layer)?;
     if cache.verify {
         return Ok(None);

@@ -11,7 +11,7 @@
 
 mod content;
 mod guard;
-mod kept;
+pub(crate) mod kept;
 pub(crate) mod names;
 mod place;
 mod root;
@@ -26,11 +26,12 @@ use serde::{Deserialize, Serialize};
 
 pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
-pub use kept::{IndexError, Kept, index_of, kept_index, known_index};
-pub use place::on_base;
-pub use root::{Identity, Permission, Reach, Root};
-pub use scan::{Ending, Limits, scan, scan_to_end};
-pub(crate) use scan::{Named, clean, named};
+pub(crate) use kept::{IndexError, Kept, index_of, known_index};
+pub(crate) use place::on_base;
+pub use root::Root;
+pub(crate) use root::{Identity, Permission, Reach};
+pub(crate) use scan::{Ending, Named, clean, named, scan_to_end};
+pub use scan::{Limits, scan};
 pub use system::System;
 
 use crate::archive::{Fault, Packing};
@@ -147,7 +148,7 @@ pub struct LayerIndex {
     pub size: u64,
     /// What compresses it, whatever its media type says.
     #[serde(default)]
-    pub packing: Packing,
+    pub(crate) packing: Packing,
     /// The folders whose content in lower layers it hides.
     pub opaque: Vec<String>,
     /// The paths of lower layers that it removes.

@@ -9,7 +9,7 @@ use crate::layer::{Entry, EntryKind};
 
 /// The entries as they are to stand in a layer on top of `root`.
 #[must_use]
-pub fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
+pub(crate) fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
     entries.into_iter().filter_map(|entry| placed(entry, root)).collect()
 }
 

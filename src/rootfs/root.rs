@@ -22,7 +22,7 @@ pub struct Root {
 
 /// Who wants to get at a file: numbers of a user and of all the groups that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The user. 0 may search and read everything, as engines start containers.
     pub uid: u32,
     /// The groups.
@@ -31,7 +31,7 @@ pub struct Identity {
 
 /// What somebody wants to do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub(crate) enum Permission {
     /// Read it.
     Read,
     /// Execute it, or search it where it is a folder.
@@ -41,13 +41,13 @@ pub enum Permission {
 impl Identity {
     /// The user that a container runs as where nothing says otherwise.
     #[must_use]
-    pub fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Self { uid: 0, gids: BTreeSet::from([0]) }
     }
 
     /// True if the mode and owner of a node allow it. Access control lists are not looked at: layers rarely have some.
     #[must_use]
-    pub fn may(&self, wanted: Permission, node: &Node) -> bool {
+    pub(crate) fn may(&self, wanted: Permission, node: &Node) -> bool {
         let bit = match wanted {
             Permission::Read => 4,
             Permission::Execute => 1,
@@ -68,7 +68,7 @@ impl Identity {
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach<'a> {
+pub(crate) enum Reach<'a> {
     /// To this.
     Found {
         /// The path without links, relative.
@@ -98,7 +98,7 @@ pub enum Reach<'a> {
 impl<'a> Reach<'a> {
     /// What was found, with its path.
     #[must_use]
-    pub fn found(self) -> Option<(String, &'a Node)> {
+    pub(crate) fn found(self) -> Option<(String, &'a Node)> {
         match self {
             Self::Found { path, node } => Some((path, node)),
             _ => None,
@@ -187,7 +187,7 @@ impl Root {
 
     /// Goes to a path as the kernel does for a user, who must be allowed to search every folder on the way.
     #[must_use]
-    pub fn reach(&self, path: &str, who: &Identity) -> Reach<'_> {
+    pub(crate) fn reach(&self, path: &str, who: &Identity) -> Reach<'_> {
         let mut pending = parts(path);
         let mut done = String::new();
         let (mut links, mut count) = (0, 0);
@@ -253,7 +253,7 @@ impl Root {
 
     /// The version of the glibc that programs for this target run with; `None` where there is none for it.
     #[must_use]
-    pub fn glibc(&self, target: &Target) -> Option<GlibcVersion> {
+    pub(crate) fn glibc(&self, target: &Target) -> Option<GlibcVersion> {
         // The loader's own folder is where its glibc was built to be; the others are those of distributions.
         let loader = target.elf.interpreter.as_deref().and_then(|loader| self.real_path(loader));
         let loader = loader.and_then(|path| Some(path.rsplit_once('/')?.0.to_owned()));

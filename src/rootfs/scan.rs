@@ -69,7 +69,7 @@ impl<R: Read> Read for Hashing<R> {
 
 /// How a layer's archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// With two blocks of zeros or more, as POSIX has it.
     Whole,
     /// With less, as if it was cut short between two entries.
@@ -90,7 +90,7 @@ pub fn scan(
 }
 
 /// Reads a layer that is not compressed any more to its end, and looks at how that is.
-pub fn scan_to_end(
+pub(crate) fn scan_to_end(
     tar: impl Read,
     algorithm: Algorithm,
     limits: Limits,

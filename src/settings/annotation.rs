@@ -98,7 +98,7 @@ fn split(left: &str) -> (&str, &str) {
 
 /// `--annotation` of an index that is made of images which are there: without a level it is the index's, and manifests
 /// stay as they are.
-pub fn index_annotations(texts: &[String]) -> Result<IndexAnnotations, Error> {
+pub(crate) fn index_annotations(texts: &[String]) -> Result<IndexAnnotations, Error> {
     let mut all = Annotations::default();
     for text in texts {
         let left = text.split('=').next().unwrap_or_default();

@@ -79,7 +79,7 @@ pub struct Flags {
 
 /// An environment variable that xbuild reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Variable {
+pub(crate) struct Variable {
     /// Its name.
     pub name: &'static str,
     /// What it says, as the help and the manual have it.
@@ -87,7 +87,7 @@ pub struct Variable {
 }
 
 /// Every environment variable that settings come from.
-pub const VARIABLES: &[Variable] = &[
+pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "XBUILD_PLATFORM", meaning: "the platforms, as --platform" },
     Variable { name: "XBUILD_BASE", meaning: "the base image, as --base" },
     Variable { name: "XBUILD_TOOLCHAIN", meaning: "what compiles and links, as --toolchain" },

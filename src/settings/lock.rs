@@ -32,7 +32,8 @@ impl LockSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Document, ProjectFile, parse_project};
+    use crate::config::document::parse_project;
+    use crate::config::{Document, ProjectFile};
     use crate::origin::Source;
 
     fn document(path: &str) -> Document<ProjectFile> {

@@ -14,17 +14,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::OnFailure;
-use crate::image::ImageSettings;
 use crate::layout::Selector;
 use crate::oci::name::ImageName;
 use crate::origin::{Origin, Sourced};
-use crate::packages::debian::DebianSettings;
 use crate::registry::RegistrySettings;
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::ToolchainChoice;
-use crate::toolchain::zig::ZigSettings;
 
 mod annotation;
 mod cargo;
@@ -43,13 +38,21 @@ mod resolve;
 mod tests;
 mod values;
 
-pub use annotation::index_annotations;
+pub use crate::config::OnFailure;
+pub use crate::engine::Engine;
+pub use crate::image::{Healthcheck, ImageSettings};
+pub use crate::packages::debian::DebianSettings;
+pub use crate::toolchain::ToolchainChoice;
+pub use crate::toolchain::zig::{ZigSettings, ZigWay};
+pub(crate) use annotation::index_annotations;
 pub use check::CheckSettings;
 pub use error::{Error, Problem};
-pub use flags::{Flags, VARIABLES, Variable};
+pub use flags::Flags;
+pub(crate) use flags::VARIABLES;
 pub use lock::LockSettings;
 pub use output::{Output, OutputKind, Sink};
-pub use resolve::{Host, resolve, resolve_age, resolve_machine, resolve_most, resolve_timeout};
+pub use resolve::{Host, resolve, resolve_machine};
+pub(crate) use resolve::{resolve_age, resolve_most, resolve_timeout};
 
 /// The platforms that are built where nothing says which.
 pub const DEFAULT_PLATFORMS: &[&str] = &["linux/amd64", "linux/arm/v7", "linux/arm64"];

@@ -85,7 +85,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::parse_user;
+    use crate::config::document::parse_user;
     use crate::error::Explain;
     use crate::origin::Source;
 

@@ -138,7 +138,7 @@ pub fn resolve(
 }
 
 /// How long a command that needs no project may take: what `--timeout` says, else the variable, else the user's file.
-pub fn resolve_timeout(
+pub(crate) fn resolve_timeout(
     flag: Option<&str>,
     environment: &Environment,
     user: Option<&Document<UserFile>>,
@@ -150,12 +150,12 @@ pub fn resolve_timeout(
 }
 
 /// How long ago something was, as an option says it: `30d`.
-pub fn resolve_age(option: &'static str, text: &str) -> Result<Duration, Error> {
+pub(crate) fn resolve_age(option: &'static str, text: &str) -> Result<Duration, Error> {
     values::age(text).map_err(|problem| problem.at(&Origin::Flag(option)))
 }
 
 /// The most bytes that something may have, as an option says it: `5GB`.
-pub fn resolve_most(option: &'static str, text: &str) -> Result<u64, Error> {
+pub(crate) fn resolve_most(option: &'static str, text: &str) -> Result<u64, Error> {
     values::most(text).map_err(|problem| problem.at(&Origin::Flag(option)))
 }
 

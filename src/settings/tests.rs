@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Document, Project, UserFile, parse_project, parse_user};
+use crate::config::document::{parse_project, parse_user};
+use crate::config::{Document, Project, UserFile};
 use crate::error::{ExitCode, Explain};
 use crate::origin::{Origin, Source, Sourced};
 use crate::sys::env::Environment;

@@ -21,7 +21,7 @@ pub struct Cancel {
 }
 
 /// What is told in words what is waited for.
-pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+pub(crate) type Tell = Arc<dyn Fn(String) + Send + Sync>;
 
 impl fmt::Debug for Cancel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,7 +158,7 @@ impl Cancel {
 
 /// `90m`, `1h 30m`: a duration as a person writes it, for messages.
 #[must_use]
-pub fn humantime(duration: Duration) -> String {
+pub(crate) fn humantime(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let text: Vec<String> =

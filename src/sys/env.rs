@@ -46,17 +46,17 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
 }
 
 /// The folder that the process was started in.
-pub fn current_dir() -> std::io::Result<PathBuf> {
+pub(crate) fn current_dir() -> std::io::Result<PathBuf> {
     std::env::current_dir()
 }
 
 /// The path of the running program.
-pub fn current_exe() -> std::io::Result<PathBuf> {
+pub(crate) fn current_exe() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
 /// The machine's architecture, as Rust names it: `x86_64`, `aarch64`.
 #[must_use]
-pub const fn architecture() -> &'static str {
+pub(crate) const fn architecture() -> &'static str {
     std::env::consts::ARCH
 }

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-pub use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
-pub use fs_err::{
+pub(crate) use fs_err::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
+pub(crate) use fs_err::{
     File, OpenOptions, canonicalize, copy, create_dir, hard_link, metadata, read_dir, read_link, remove_dir,
     remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
 };
-pub use std::fs::Permissions;
-pub use std::os::unix::fs::{MetadataExt, PermissionsExt};
-pub use tempfile::{NamedTempFile, TempDir};
+pub(crate) use std::fs::Permissions;
+pub(crate) use std::os::unix::fs::{MetadataExt, PermissionsExt};
+pub(crate) use tempfile::{NamedTempFile, TempDir};
 
-pub use super::locks::{Lock, LockError, lock, try_lock};
+pub(crate) use super::locks::{Lock, LockError, lock, try_lock};
 
 /// The most bytes that a file may have which is read as a whole: a program with all its debugging information has less.
 const LARGEST: u64 = 4 << 30;
@@ -25,7 +25,7 @@ const LARGEST: u64 = 4 << 30;
 const LARGEST_TEXT: u64 = 64 << 20;
 
 /// What was found, or `None` where it is not there. Any other error says nothing about that.
-pub fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
@@ -34,7 +34,7 @@ pub fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Opens a regular file. What is none is refused and not waited for: a project or an image may have a pipe or a device in the place
 /// of a document.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Without this flag, opening a pipe would wait for somebody to write to it. It means nothing to a file.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
@@ -53,7 +53,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// True where a path is a link, or leads through links in its own folder, to something outside of that folder: whoever
 /// wrote the folder need not have written what is there.
 #[must_use]
-pub fn leads_out(path: &Path) -> bool {
+pub(crate) fn leads_out(path: &Path) -> bool {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -65,17 +65,17 @@ pub fn leads_out(path: &Path) -> bool {
 }
 
 /// A regular file's bytes.
-pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     bounded(open(path.as_ref())?, path.as_ref(), LARGEST)
 }
 
 /// A regular file's text.
-pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     text(bounded(open(path.as_ref())?, path.as_ref(), LARGEST_TEXT)?, path.as_ref())
 }
 
 /// The text of what the user has named, which may be a pipe: a shell's `<(…)` is one.
-pub fn read_stream_to_string(path: &Path) -> io::Result<String> {
+pub(crate) fn read_stream_to_string(path: &Path) -> io::Result<String> {
     text(bounded(File::open(path)?, path, LARGEST_TEXT)?, path)
 }
 
@@ -99,12 +99,12 @@ fn text(bytes: Vec<u8>, path: &Path) -> io::Result<String> {
 }
 
 /// A new temporary file in `folder`, on the same file system as what it will become.
-pub fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".xbuild-").tempfile_in(folder)
 }
 
 /// Reads once, as often as that is interrupted.
-pub fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,7 +114,7 @@ pub fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize
 }
 
 /// Makes a folder and those that it is in, where they are not there yet.
-pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+pub(crate) fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     match fs_err::create_dir_all(path) {
         // Of one that it cannot look at, it says that it exists.
@@ -131,12 +131,12 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 /// A new temporary folder in `folder`.
-pub fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
+pub(crate) fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(".xbuild-").tempdir_in(folder)
 }
 
 /// A new temporary folder in `folder` whose name starts with `prefix`.
-pub fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
+pub(crate) fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
 }
 
@@ -157,7 +157,7 @@ const SCRATCH: &str = ".xbuild-scratch-";
 
 /// A temporary folder where the system has them, gone with the value.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     content: PathBuf,
     // In this order: the folder is removed under its lock.
     _folder: TempDir,
@@ -167,13 +167,13 @@ pub struct Scratch {
 impl Scratch {
     /// The folder. It is not the one that is locked, so that work in it may lock it.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.content
     }
 }
 
 /// A new temporary folder where the system has them. What killed runs of ours have left there is removed: it is locked by nobody.
-pub fn scratch_dir() -> io::Result<Scratch> {
+pub(crate) fn scratch_dir() -> io::Result<Scratch> {
     scratch_in(&std::env::temp_dir())
 }
 
@@ -211,19 +211,19 @@ fn remove_dead(place: &Path) {
 
 /// A new file without a name where the system has temporary files, gone when it is closed. Errors about it name
 /// `what`.
-pub fn unnamed_file(what: &Path) -> io::Result<File> {
+pub(crate) fn unnamed_file(what: &Path) -> io::Result<File> {
     Ok(File::from_parts(tempfile::tempfile()?, what))
 }
 
 /// How many bytes may still be written to a folder's file system.
-pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(folder)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Sets a file's time of modification, in seconds since 1970 and nanoseconds after that second. One that the system cannot
 /// tell is left alone.
-pub fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::Result<()> {
+pub(crate) fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::Result<()> {
     let (epoch, whole) = (std::time::SystemTime::UNIX_EPOCH, Duration::from_secs(seconds.unsigned_abs()));
     let second = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
     match second.and_then(|second| second.checked_add(Duration::from_nanos(nanoseconds.into()))) {
@@ -234,13 +234,13 @@ pub fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::Result<(
 
 /// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before
 /// its name is.
-pub fn publish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn publish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     file.as_file().sync_data()?;
     keep(file, path, mode)
 }
 
 /// As [`publish`], but does not wait for the disk: for what is verified whenever it is read, or is synced later.
-pub fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path).map(drop).map_err(|error| {
         io::Error::new(error.error.kind(), format!("failed to publish `{}`: {}", path.display(), error.error))
@@ -248,7 +248,7 @@ pub fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Writes a small file by [`publish`]; its folder must exist.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = temporary_file(path.parent().unwrap_or_else(|| Path::new(".")))?;
     file.write_all(bytes)?;
     publish(file, path, mode)
@@ -256,7 +256,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// Opens a regular file in a folder by its path there. Links are followed as long as they stay in the folder; one that leads
 /// out of it, or whose target begins at the root, is an error of the kind [`io::ErrorKind::CrossesDevices`].
-pub fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
+pub(crate) fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     let whole = folder.join(path);
     let name = |error: io::Error| {
@@ -294,7 +294,7 @@ pub fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
 
 /// A new file in `folder` that shares its content with an open file, but nothing that is written to either of them later;
 /// `None` where the file system cannot.
-pub fn clone_of(from: &File, folder: &Path) -> io::Result<Option<NamedTempFile>> {
+pub(crate) fn clone_of(from: &File, folder: &Path) -> io::Result<Option<NamedTempFile>> {
     let file = temporary_file(folder)?;
     Ok(rustix::fs::ioctl_ficlone(file.as_file(), from.file()).is_ok().then_some(file))
 }

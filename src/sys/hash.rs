@@ -12,12 +12,12 @@ use super::fs;
 const PIECE: usize = 256 << 10;
 
 /// The SHA-256 digest of a file's bytes.
-pub fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
     hash(path, || Ok(()))
 }
 
 /// The same until `cancel` ends it: what somebody else names may be of any size.
-pub fn sha256_until<E: From<io::Error> + From<Cancelled>>(
+pub(crate) fn sha256_until<E: From<io::Error> + From<Cancelled>>(
     path: &Path,
     cancel: &Cancel,
 ) -> Result<[u8; 32], E> {

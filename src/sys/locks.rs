@@ -20,7 +20,7 @@ static HELD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
 /// An exclusive lock on a path, held until dropped; the kernel lets go of it if the process dies.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     #[allow(dead_code, reason = "held for its lock")]
     file: std::fs::File,
     identity: (u64, u64),
@@ -85,7 +85,7 @@ fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
 
 /// Locks `path` (a file that is created where it is missing, or an existing folder) against other processes
 /// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
-pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
+pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     let file = match fs::unless_missing(fs::metadata(path))? {
         Some(found) if found.is_dir() => File::open(path)?.into_parts().0,
         _ => OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_parts().0,
@@ -126,7 +126,7 @@ pub fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
 }
 
 /// Locks an existing path if nobody else has it locked.
-pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
+pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = File::open(path)?.into_parts().0;
     let metadata = file.metadata()?;
     match file.try_lock() {

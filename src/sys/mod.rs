@@ -4,19 +4,19 @@
 //! know what xbuild touches reads this folder.
 
 pub(crate) mod below;
-pub mod cancel;
-pub mod clock;
-pub mod download;
-pub mod env;
-pub mod fs;
-pub mod hash;
-pub mod http;
+pub(crate) mod cancel;
+pub(crate) mod clock;
+pub(crate) mod download;
+pub(crate) mod env;
+pub(crate) mod fs;
+pub(crate) mod hash;
+pub(crate) mod http;
 mod locks;
 pub(crate) mod log;
 #[cfg(test)]
 pub(crate) mod loopback;
-pub mod process;
-pub mod staging;
-pub mod store;
-pub mod threads;
-pub mod usage;
+pub(crate) mod process;
+pub(crate) mod staging;
+pub(crate) mod store;
+pub(crate) mod threads;
+pub(crate) mod usage;

@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program to run, its arguments and what is different in its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// The program: a path, or a name that is looked up with [`find`].
     pub program: PathBuf,
     /// Its arguments.
@@ -55,7 +55,7 @@ pub struct Command {
 
 /// Where a program runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Directory {
+pub(crate) enum Directory {
     /// In `/`: Python, uv and others read modules and settings from the current directory, and whoever has written what
     /// lies there has not been asked for anything.
     #[default]
@@ -68,7 +68,7 @@ pub enum Directory {
 
 /// Variables with secrets that only xbuild itself needs. Programs that it starts do not see them: cargo would hand them
 /// on to every build script and procedural macro.
-pub const CREDENTIALS: [&str; 3] =
+pub(crate) const CREDENTIALS: [&str; 3] =
     ["XBUILD_REGISTRY_PASSWORD", "XBUILD_REGISTRY_TOKEN", "DOCKER_AUTH_CONFIG"];
 
 /// A program by its name, in the absolute directories of `PATH`: `.` and an empty entry stand for the current directory, in
@@ -108,7 +108,7 @@ fn find_from(program: &Path, path: Option<&OsStr>, current: &Path) -> io::Result
 
 /// A line that a child wrote, without its line end. Not necessarily UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// To its standard output.
     Stdout(Vec<u8>),
     /// To its standard error.
@@ -116,7 +116,7 @@ pub enum Line {
 }
 
 /// The same, and none where there is none.
-pub fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>, ProcessError> {
+pub(crate) fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>, ProcessError> {
     match find(program, path) {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == NotFound => Ok(None),
@@ -126,7 +126,7 @@ pub fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>,
 
 /// What a finished child left.
 #[derive(Clone, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     /// How it ended.
     pub status: ExitStatus,
     /// All it wrote to its standard output.
@@ -203,7 +203,7 @@ fn quoted(stderr: &str) -> String {
 
 impl Command {
     /// A command without arguments, in a neutral directory, with the inherited environment less what is secret.
-    pub fn new(program: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
             arguments: Vec::new(),
@@ -217,77 +217,77 @@ impl Command {
 
     /// Adds an argument.
     #[must_use]
-    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+    pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
     /// Adds arguments.
     #[must_use]
-    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub(crate) fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
     /// Sets an environment variable.
     #[must_use]
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), Some(value.into())));
         self
     }
 
     /// Removes an environment variable.
     #[must_use]
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+    pub(crate) fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), None));
         self
     }
 
     /// Sets the directory to run in.
     #[must_use]
-    pub fn folder(mut self, folder: &Path) -> Self {
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
         self.directory = Directory::At(folder.to_owned());
         self
     }
 
     /// Runs it in the current directory, for paths that the user has given to it.
     #[must_use]
-    pub fn here(mut self) -> Self {
+    pub(crate) fn here(mut self) -> Self {
         self.directory = Directory::Current;
         self
     }
 
     /// Lets it see the variables of [`CREDENTIALS`].
     #[must_use]
-    pub fn with_credentials(mut self) -> Self {
+    pub(crate) fn with_credentials(mut self) -> Self {
         self.credentials = true;
         self
     }
 
     /// Sets what it reads from its standard input: a line or two, which a pipe takes at once.
     #[must_use]
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
     /// Reads no more than so many bytes of either of its outputs.
     #[must_use]
-    pub fn at_most(mut self, bytes: u64) -> Self {
+    pub(crate) fn at_most(mut self, bytes: u64) -> Self {
         self.most = Some(bytes);
         self
     }
 
     /// The command line as a shell would take it, for messages.
     #[must_use]
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         let words =
             std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
         shell_words::join(words.map(OsStr::to_string_lossy))
     }
 
     /// Runs it and keeps what it wrote, however it ended.
-    pub fn output(&self, cancel: &Cancel) -> Result<Output, ProcessError> {
+    pub(crate) fn output(&self, cancel: &Cancel) -> Result<Output, ProcessError> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.lines(cancel, |line| {
             let (buffer, bytes) = match line {
@@ -301,7 +301,7 @@ impl Command {
     }
 
     /// Runs it and returns its standard output; an error unless it succeeds.
-    pub fn text(&self, cancel: &Cancel) -> Result<String, ProcessError> {
+    pub(crate) fn text(&self, cancel: &Cancel) -> Result<String, ProcessError> {
         let output = self.output(cancel)?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -316,7 +316,11 @@ impl Command {
     }
 
     /// Runs it and hands over each line when it is written.
-    pub fn lines(&self, cancel: &Cancel, on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
+    pub(crate) fn lines(
+        &self,
+        cancel: &Cancel,
+        on_line: impl FnMut(Line),
+    ) -> Result<ExitStatus, ProcessError> {
         cancel.check()?;
         let told = Told::starting(self);
         let ended = self.run(cancel, on_line);
@@ -391,7 +395,7 @@ impl Command {
 
     /// Replaces this process by the program. Returns only if that fails.
     #[must_use]
-    pub fn exec(&self) -> ProcessError {
+    pub(crate) fn exec(&self) -> ProcessError {
         match self.standard() {
             Ok(mut command) => self.not_started(command.exec()),
             Err(error) => error,
@@ -400,12 +404,12 @@ impl Command {
 
     /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a
     /// signal to the group reaches it without us.
-    pub fn inherit(&self) -> Result<ExitStatus, ProcessError> {
+    pub(crate) fn inherit(&self) -> Result<ExitStatus, ProcessError> {
         self.standard()?.status().map_err(|source| self.not_started(source))
     }
 
     /// The same, but keeps what it wrote to its standard error.
-    pub fn inherit_stdout(&self) -> Result<(ExitStatus, Vec<u8>), ProcessError> {
+    pub(crate) fn inherit_stdout(&self) -> Result<(ExitStatus, Vec<u8>), ProcessError> {
         let child = self.standard()?.stderr(Stdio::piped()).spawn();
         let output = child.and_then(Child::wait_with_output).map_err(|source| self.not_started(source))?;
         Ok((output.status, output.stderr))
@@ -450,7 +454,7 @@ fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
 /// Ends this process at once and takes every child's group with it. For the second Ctrl-C, and for a first one that the
 /// work does not react to: nothing but temporary folders of the system's is tidied up. What is half-written never has its
 /// final name, and the next run to the same place removes it.
-pub fn kill_all_and_exit(code: u8) -> ! {
+pub(crate) fn kill_all_and_exit(code: u8) -> ! {
     for group in groups().iter().copied().filter_map(Pid::from_raw) {
         // The group may be gone already, which is what we want.
         kill_process_group(group, Signal::KILL).ok();

@@ -21,7 +21,7 @@ const MOST_LINKS: usize = 40;
 
 /// A folder for what will take a path's place; gone with the value.
 #[derive(Debug)]
-pub struct Staging {
+pub(crate) struct Staging {
     /// In the locked one, so that what is in it may be staged and locked in its turn.
     content: PathBuf,
     // In this order: the folder is removed under its lock.
@@ -31,12 +31,12 @@ pub struct Staging {
 
 impl Staging {
     /// A folder in the folder that `path` is in, which is made where it is missing.
-    pub fn beside(path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
+    pub(crate) fn beside(path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
         Self::within(folder_of(path), path, cancel)
     }
 
     /// A folder in `folder`, named after `path`. Those of dead runs are removed.
-    pub fn within(folder: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
+    pub(crate) fn within(folder: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
         fs::create_dir_all(folder)?;
         let prefix = prefix(path);
         // While a folder is made and not yet locked, nobody else may look for dead ones.
@@ -51,7 +51,7 @@ impl Staging {
     }
 
     /// Removes what dead runs have left beside a path, for who stages elsewhere. That it cannot be removed is no fault of his.
-    pub fn tidy_beside(path: &Path, cancel: &Cancel) -> Result<(), Cancelled> {
+    pub(crate) fn tidy_beside(path: &Path, cancel: &Cancel) -> Result<(), Cancelled> {
         let folder = folder_of(path);
         match fs::lock(folder, cancel) {
             Ok(_looking) => {
@@ -65,13 +65,13 @@ impl Staging {
 
     /// The folder, which may be renamed to what it is for.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.content
     }
 
     /// False if the run is dead whose [`Self::path`] this was; what cannot be told is alive.
     #[must_use]
-    pub fn is_alive(path: &Path) -> bool {
+    pub(crate) fn is_alive(path: &Path) -> bool {
         match fs::try_lock(folder_of(path)) {
             Ok(lock) => lock.is_none(),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
@@ -143,7 +143,7 @@ fn stands_for_an_open_file(path: &Path) -> bool {
 }
 
 /// Checks that a file may be written to `path`, whose folder is made where it is missing.
-pub fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
+pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
     if !is_special(path) {
         Staging::beside(path, cancel)?;
     }
@@ -151,7 +151,7 @@ pub fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
 }
 
 /// Has `write` write a file that appears at `path` whole or not at all, with these permissions whatever the umask.
-pub fn write<E>(
+pub(crate) fn write<E>(
     path: &Path,
     mode: u32,
     cancel: &Cancel,

@@ -19,9 +19,9 @@ use crate::error::CacheFault;
 /// The mode of what we make: nobody else's business.
 const PRIVATE: u32 = 0o700;
 /// What the names of our temporary files and folders begin with.
-pub const TEMPORARY: &str = ".xbuild-";
+pub(crate) const TEMPORARY: &str = ".xbuild-";
 /// The file that those who use the cache lock.
-pub const USAGE: &str = "in-use";
+pub(crate) const USAGE: &str = "in-use";
 /// What lets others write.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -44,33 +44,13 @@ fn believe(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
 }
 
 /// Checks a folder or file of the cache that is there, links followed: what a link of ours leads to is judged itself.
-pub fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> io::Result<()> {
     believe(path, &fs::metadata(path)?)
-}
-
-/// Checks a folder and all that is in it; links are looked at and not followed.
-pub fn check_tree(root: &Path) -> io::Result<()> {
-    check(root)?;
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // The mode of a link says nothing: whoever may write to its folder may change it.
-            if !metadata.is_symlink() {
-                believe(&entry.path(), &metadata)?;
-            }
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Makes the cache's folder where it is missing, for us alone, whatever the umask; folders above it are made as any. One that
 /// is there is checked. What killed runs have left in it half-made is removed if nobody else uses it now.
-pub fn open(cache: &Path) -> io::Result<()> {
+pub(crate) fn open(cache: &Path) -> io::Result<()> {
     if let Some(parent) = cache.parent()
         && !cache.exists()
     {
@@ -136,12 +116,12 @@ fn tidy(folder: &Path, depth: usize) {
 
 /// True for the name of what is being made, here or for a path beside it: [`super::staging`].
 #[must_use]
-pub fn is_temporary(name: &str) -> bool {
+pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.contains(TEMPORARY)
 }
 
 /// True for a cache that is there and is believed. One that is not there is as good as empty.
-pub fn exists(cache: &Path) -> io::Result<bool> {
+pub(crate) fn exists(cache: &Path) -> io::Result<bool> {
     match fs::metadata(cache) {
         Ok(metadata) if metadata.is_dir() => believe(cache, &metadata).map(|()| true),
         Ok(_) => {
@@ -163,7 +143,7 @@ const DEEPEST: usize = 3;
 
 /// A folder of the cache, made where it is missing, for us alone, and checked, as are those of an opened cache above it: whoever
 /// may write to one of these may put another folder in its place.
-pub fn folder(path: &Path) -> io::Result<()> {
+pub(crate) fn folder(path: &Path) -> io::Result<()> {
     let root = {
         let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
         in_use.iter().map(|(root, _)| root).find(|root| path.starts_with(root)).cloned()
@@ -205,13 +185,8 @@ fn own_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder and those above it that none but we may write to, whatever the umask; for what is unpacked.
-pub fn plain_folders(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
-}
-
 /// Takes away what lets others write to a folder and all that is in it, which another program has made for us just now.
-pub fn tighten(root: &Path) -> io::Result<()> {
+pub(crate) fn tighten(root: &Path) -> io::Result<()> {
     let mut paths = vec![root.to_owned()];
     while let Some(path) = paths.pop() {
         let metadata = fs::symlink_metadata(&path)?;
@@ -233,7 +208,7 @@ pub fn tighten(root: &Path) -> io::Result<()> {
 
 /// A record in the cache: `None` if there is none, or one of more than `limit` bytes, which we have not written. One that
 /// others may have written, or that is no file, is an error.
-pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let found = read_record(path, limit);
     match &found {
         Ok(Some(bytes)) => tracing::debug!(bytes = bytes.len(), "has {}", path.display()),
@@ -267,7 +242,7 @@ fn read_record(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Keeps a record whose folder exists. Where the cache cannot be written to it is not kept, and made again another time.
-pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write_atomic(path, bytes, 0o644) {
         Err(error) if is_read_only(&error) => {
             tracing::debug!(%error, "cannot keep {}", path.display());
@@ -281,7 +256,7 @@ pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Locks a path in the cache as [`fs::lock`] does; `None` where the cache cannot be written to, for then nobody writes.
-pub fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockError> {
+pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockError> {
     match fs::lock(path, cancel) {
         Err(LockError::Io(error)) if is_read_only(&error) => Ok(None),
         result => result.map(Some),
@@ -290,13 +265,13 @@ pub fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockError> {
 
 /// True if we may write to a folder that is there.
 #[must_use]
-pub fn is_writable(path: &Path) -> bool {
+pub(crate) fn is_writable(path: &Path) -> bool {
     access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// What could not be made in the cache. Of a full disk and the like it is not the cache that is to blame.
 #[must_use]
-pub fn lacking(path: &Path, error: io::Error) -> io::Error {
+pub(crate) fn lacking(path: &Path, error: io::Error) -> io::Error {
     if CacheFault::of(&error).is_none() && is_read_only(&error) {
         return CacheFault::ReadOnly { path: path.to_owned(), reason: error.to_string() }.error();
     }
@@ -353,16 +328,15 @@ mod tests {
             assert_eq!(ExitCode::of_io(&error), ExitCode::Cache, "{error}");
             assert!(error.to_string().contains("770"), "{error}");
             assert!(io_hint(&error).unwrap().contains("chmod -R go-w"));
-            assert!(check_tree(&cache).is_err());
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             folder(&path).unwrap();
         }
-        check_tree(&cache).unwrap();
-        fs::write_atomic(&cache.join("a/b/c"), b"", 0o666).unwrap();
-        assert!(check_tree(&cache).unwrap_err().to_string().contains("a/b/c"));
+        let file = cache.join("a/b/c");
+        fs::write_atomic(&file, b"", 0o666).unwrap();
+        assert!(check(&file).unwrap_err().to_string().contains("a/b/c"));
         tighten(&cache).unwrap();
-        check_tree(&cache).unwrap();
-        let error = folder(&cache.join("a/b/c")).unwrap_err();
+        check(&file).unwrap();
+        let error = folder(&file).unwrap_err();
         assert!(error.to_string().contains("a file and not a folder"), "{error}");
     }
 

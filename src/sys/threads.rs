@@ -7,7 +7,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// Work that was begun.
 #[derive(Debug)]
-pub enum Task<'scope, T> {
+pub(crate) enum Task<'scope, T> {
     /// It runs.
     Running(ScopedJoinHandle<'scope, Option<T>>),
     /// It is done.
@@ -17,7 +17,7 @@ pub enum Task<'scope, T> {
 impl<T> Task<'_, T> {
     /// True if it is done.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         match self {
             Self::Running(thread) => thread.is_finished(),
             Self::Done(_) => true,
@@ -29,7 +29,7 @@ impl<T> Task<'_, T> {
     /// # Panics
     ///
     /// If the work panicked.
-    pub fn join(self) -> T {
+    pub(crate) fn join(self) -> T {
         let result = match self {
             Self::Running(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Self::Done(result) => result,
@@ -40,7 +40,7 @@ impl<T> Task<'_, T> {
 
 /// Does a piece of work on a thread of its own, or here and now where no thread can be had: for work that waits for nobody
 /// who would have to go on meanwhile.
-pub fn begin<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
+pub(crate) fn begin<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: W,
 ) -> Task<'scope, T> {
@@ -58,7 +58,7 @@ fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
 }
 
 /// Starts the threads that share the work of all cores, once for the whole process.
-pub fn start_pool() -> io::Result<()> {
+pub(crate) fn start_pool() -> io::Result<()> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*started {
@@ -70,7 +70,7 @@ pub fn start_pool() -> io::Result<()> {
 
 /// Says that work has ended when it is dropped, also where that has panicked: whoever watches it would go on for ever.
 #[derive(Debug)]
-pub struct Ends<'a>(pub &'a AtomicBool);
+pub(crate) struct Ends<'a>(pub &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {

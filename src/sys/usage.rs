@@ -26,12 +26,12 @@ static KEPT: Mutex<Vec<(PathBuf, std::fs::File)>> = Mutex::new(Vec::new());
 ///
 /// Whoever may read a cache and not write to it leaves no mark. The directory stays locked then until the process ends, so that
 /// nothing in it is removed.
-pub fn mark(path: &Path) {
+pub(crate) fn mark(path: &Path) {
     mark_under(path, path.parent().unwrap_or(path));
 }
 
 /// The same for a directory whose parent others lock alone for a while.
-pub fn mark_directory(path: &Path) {
+pub(crate) fn mark_directory(path: &Path) {
     mark_under(path, path);
 }
 
@@ -55,14 +55,14 @@ fn mark_under(path: &Path, gate: &Path) {
 }
 
 /// When something was last used or written: seconds since 1970, and nanoseconds after that second. `None` if it is not there.
-pub fn last_used(path: &Path) -> io::Result<Option<(i64, i64)>> {
+pub(crate) fn last_used(path: &Path) -> io::Result<Option<(i64, i64)>> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::unless_missing(fs::symlink_metadata(path))?;
     Ok(metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())))
 }
 
 /// Locks a directory alone against those who leave marks in it; `None` if somebody keeps it locked.
-pub fn gate(directory: &Path) -> io::Result<Option<Lock>> {
+pub(crate) fn gate(directory: &Path) -> io::Result<Option<Lock>> {
     let since = clock::Instant::now();
     loop {
         match fs::try_lock(directory)? {
@@ -74,7 +74,7 @@ pub fn gate(directory: &Path) -> io::Result<Option<Lock>> {
 
 /// The cache, held by whoever removes something from it.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     /// None if nobody has made it yet.
     file: Option<std::fs::File>,
     alone: bool,
@@ -83,13 +83,13 @@ pub struct Hold {
 impl Hold {
     /// Holds a cache that is there: alone if nobody else uses it now, and then nobody begins to before this is dropped or
     /// [shared](Self::share).
-    pub fn take(cache: &Path) -> io::Result<Self> {
+    pub(crate) fn take(cache: &Path) -> io::Result<Self> {
         store::check(cache)?;
         Self::by(store::usage(cache)?)
     }
 
     /// The same for who only looks, and changes nothing.
-    pub fn look(cache: &Path) -> io::Result<Self> {
+    pub(crate) fn look(cache: &Path) -> io::Result<Self> {
         store::check(cache)?;
         match fs::unless_missing(fs::File::open(cache.join(store::USAGE)))? {
             Some(file) => Self::by(file.into_parts().0),
@@ -112,12 +112,12 @@ impl Hold {
 
     /// True if nobody else uses the cache.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.alone
     }
 
     /// Lets others use it again.
-    pub fn share(&mut self) {
+    pub(crate) fn share(&mut self) {
         self.alone = false;
         // Where this fails it is not held any more, which those who come do not mind.
         if let Some(file) = &self.file {

@@ -428,12 +428,6 @@ impl Target {
         chosen.map(|(name, variant)| (name.as_str(), variant))
     }
 
-    /// The triple as cargo's environment variables have it: `AARCH64_UNKNOWN_LINUX_GNU`.
-    #[must_use]
-    pub fn screaming(&self) -> String {
-        self.underscored().to_ascii_uppercase()
-    }
-
     /// The triple as cc-rs's environment variables have it: `aarch64_unknown_linux_gnu`.
     #[must_use]
     pub fn underscored(&self) -> String {

@@ -6,5 +6,5 @@ mod nearest;
 pub(crate) mod visible;
 mod words;
 
-pub use nearest::nearest;
+pub(crate) use nearest::nearest;
 pub(crate) use words::{counted, listed, size};

@@ -5,7 +5,7 @@
 /// Upper case, `_` and `-` are no difference. Otherwise a third of the longer word's letters may differ, and a
 /// transposition counts once.
 #[must_use]
-pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");
     let given = plain(given);
     known

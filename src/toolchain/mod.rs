@@ -5,10 +5,10 @@
 //! the system and nothing needs root. Deliberately absent: clang with a sysroot, which has its own room to
 //! come beside these two.
 
-pub mod driver;
-pub mod objcopy;
-pub mod rust;
-pub mod zig;
+pub(crate) mod driver;
+pub(crate) mod objcopy;
+pub(crate) mod rust;
+pub(crate) mod zig;
 
 use serde::Serialize;
 

@@ -11,7 +11,7 @@ use crate::sys::process::Command;
 /// LLVM's objcopy, as Rust brings it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Objcopy {
+pub(crate) struct Objcopy {
     /// The program.
     pub program: PathBuf,
     /// The folder of LLVM's library. The program's own `RUNPATH` does not lead there: where it is not run by way of
@@ -21,7 +21,7 @@ pub struct Objcopy {
 
 /// What is taken out of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Strip {
+pub(crate) enum Strip {
     /// The debug information.
     Debug,
     /// All symbols, and the debug information.
@@ -40,7 +40,7 @@ impl Strip {
 impl Objcopy {
     /// Takes this out of `file`, in place. `search` is the value of `LD_LIBRARY_PATH`, if it has one.
     #[must_use]
-    pub fn strip(&self, what: Strip, file: &Path, search: Option<&OsStr>) -> Command {
+    pub(crate) fn strip(&self, what: Strip, file: &Path, search: Option<&OsStr>) -> Command {
         let mut path = self.libraries.clone().into_os_string();
         if let Some(search) = search {
             path.push(":");

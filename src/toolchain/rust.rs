@@ -27,7 +27,7 @@ use crate::toolchain::objcopy::Objcopy;
 /// `toolchains/rust.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RustData {
+pub(crate) struct RustData {
     /// The file's stem.
     pub name: String,
     /// The oldest version whose programs are the same wherever they are built.
@@ -41,7 +41,7 @@ pub struct RustData {
 /// How crates with C code are recognised.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CCode {
+pub(crate) struct CCode {
     /// Packages that only those depend on in their build scripts that compile or look for C code.
     pub build_dependencies: Vec<String>,
 }
@@ -49,7 +49,7 @@ pub struct CCode {
 /// How a distribution installs a target's standard library.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Distribution {
+pub(crate) struct Distribution {
     /// Its name.
     pub name: String,
     /// The command, with `{triple}` and `{debian}`, Debian's name of the architecture.
@@ -61,14 +61,14 @@ static DATA: LazyLock<RustData> = LazyLock::new(|| catalog::toolchain("rust"));
 impl RustData {
     /// The embedded data.
     #[must_use]
-    pub fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         &DATA
     }
 }
 
 /// The project's toolchain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rust {
+pub(crate) struct Rust {
     /// The compiler, as cargo calls it.
     pub rustc: PathBuf,
     /// cargo.
@@ -87,7 +87,7 @@ pub struct Rust {
 
 /// rustup, and its name of the toolchain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rustup {
+pub(crate) struct Rustup {
     /// The program.
     pub program: PathBuf,
     /// The toolchain, for example `stable-x86_64-unknown-linux-gnu`.
@@ -97,7 +97,7 @@ pub struct Rustup {
 /// Where a target's standard library comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standard {
+pub(crate) enum Standard {
     /// It is in the sysroot.
     Installed,
     /// cargo builds it from its source (`-Zbuild-std`).
@@ -223,7 +223,7 @@ fn missing_toolchain(reason: &str) -> Option<&str> {
 }
 
 /// Asks for the toolchain that cargo would use in `folder`.
-pub fn detect(folder: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
+pub(crate) fn detect(folder: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
     let options = cargo_config2::ResolveOptions::default().env(environment.iter());
     let config = cargo_config2::Config::load_with_options(folder, options)?;
     let rustc = config.build.rustc.unwrap_or_else(|| "rustc".into());
@@ -272,7 +272,7 @@ fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<
 
 impl Rust {
     /// True if the sysroot has the target's standard library; an error where that cannot be seen.
-    pub fn has(&self, triple: &str) -> io::Result<bool> {
+    pub(crate) fn has(&self, triple: &str) -> io::Result<bool> {
         let rustlib = self.sysroot.join("lib/rustlib");
         // Where rustup installs, it notes what belongs to a target when all of it is there: another process may be at it.
         if rustlib.join("components").try_exists()? {
@@ -302,26 +302,26 @@ impl Rust {
 
     /// Where the source of the standard library is, or would be.
     #[must_use]
-    pub fn source(&self) -> PathBuf {
+    pub(crate) fn source(&self) -> PathBuf {
         self.sysroot.join("lib/rustlib/src/rust")
     }
 
     /// True if the source of the standard library is there.
     #[must_use]
-    pub fn has_source(&self) -> bool {
+    pub(crate) fn has_source(&self) -> bool {
         self.source().join("library/std/Cargo.toml").exists()
     }
 
     /// LLVM's objcopy, which knows every target, where the toolchain brings it.
     #[must_use]
-    pub fn objcopy(&self) -> Option<Objcopy> {
+    pub(crate) fn objcopy(&self) -> Option<Objcopy> {
         let program = self.tool("rust-objcopy")?;
         Some(Objcopy { program, libraries: self.sysroot.join("lib") })
     }
 
     /// LLVM's linker, where the toolchain brings it.
     #[must_use]
-    pub fn lld(&self) -> Option<PathBuf> {
+    pub(crate) fn lld(&self) -> Option<PathBuf> {
         self.tool("rust-lld")
     }
 
@@ -332,13 +332,13 @@ impl Rust {
 
     /// True if programs may differ between folders that they are built in.
     #[must_use]
-    pub fn is_too_old_to_reproduce(&self) -> bool {
+    pub(crate) fn is_too_old_to_reproduce(&self) -> bool {
         self.version < RustData::get().minimum
     }
 
     /// What says the toolchain in tables and events: `1.95.0`.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("Rust {}", self.version)
     }
 }
@@ -347,7 +347,7 @@ impl Rust {
 ///
 /// `cache` is xbuild's cache folder: what a channel does not carry is remembered there, so that the next run
 /// need not ask again.
-pub fn provide(
+pub(crate) fn provide(
     rust: &Rust,
     (platform, target): (&Platform, &Target),
     cache: &Path,

@@ -53,6 +53,6 @@ pub use merge::{IndexAnnotations, Merged, merge};
 pub use opener::Opener;
 pub use referrers::Referrer;
 pub use source::{Item, ManifestEntry, Source};
-pub use unpack::unpack;
+pub(crate) use unpack::unpack;
 
 pub use crate::layout::Selector;

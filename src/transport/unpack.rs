@@ -18,7 +18,7 @@ const PIECE: usize = 256 << 10;
 
 /// Unpacks an archive of a layout, or one of `docker save`, into an empty folder as a layout. Only files that a layout has
 /// are taken, each by its name in the layout, so that nothing can be written elsewhere. Nothing is verified.
-pub fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(), TransportError> {
+pub(crate) fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(), TransportError> {
     let shown = archive.display().to_string();
     let members = Members::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
     let unpacking = Unpacking { folder, shown: &shown, cancel };

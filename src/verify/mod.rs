@@ -9,7 +9,7 @@
 //! build does. Of the programs in the layers of other builders' `COPY` and `ADD`, what is wrong is a warning, since
 //! nobody may ever start them; what the image starts is checked in any case.
 
-pub mod documents;
+pub(crate) mod documents;
 mod error;
 mod fault;
 mod layers;

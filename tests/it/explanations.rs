@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xbuild::error::ExitCode;
-use xbuild::payload::cargo::explain::{Cause, causes};
+use xbuild::internal::payload::explain::{Cause, causes};
 
 use crate::support::command::{Run, tool};
 use crate::support::project::Project;

@@ -99,7 +99,8 @@ fn what_runs_here_is_built_with_the_hosts_tools() {
         .file("xbuild.toml", "platforms = [\"linux/amd64\"]\ntoolchain = \"zig\"\n");
     project.build().run().success();
     let path = project.path("target/x86_64-unknown-linux-gnu/release/counter");
-    let elf = xbuild::elf::Elf::parse(&std::fs::read(&path).expect("a program")).expect("a program");
+    let elf =
+        xbuild::internal::elf::Elf::parse(&std::fs::read(&path).expect("a program")).expect("a program");
     assert_eq!((elf.rpath.as_deref(), elf.runpath.as_deref()), (Some("/opt/lib"), None));
     assert_eq!(tool(path).text(), "3 4 4 nested true\n");
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use xbuild::elf::Object;
 use xbuild::error::ExitCode;
+use xbuild::internal::elf::Object;
 
 use crate::support::command::{Run, tool};
 use crate::support::layout::Layout;

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use xbuild::base::apt::{Network, ReleaseRequest, open};
+use xbuild::Cancel;
 use xbuild::error::ExitCode;
 use xbuild::event::{Event, Reporter};
-use xbuild::packages::debian::DebianSettings;
-use xbuild::packages::debian::{Archive, BaseRequest, BaseSet};
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::download::Client;
+use xbuild::internal::base::apt::{Network, ReleaseRequest, open};
+use xbuild::internal::packages::debian::DebianSettings;
+use xbuild::internal::packages::debian::{Archive, BaseRequest, BaseSet};
+use xbuild::internal::sys::download::Client;
 
 use crate::support::command::{Run, tool};
 use crate::support::layout::Layout;
@@ -178,7 +178,7 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
         let request = BaseRequest { architecture: "amd64", extra: &extra };
         // Not all of them go together; that they are known is enough.
         match release_of(release).resolve_base(&request, &client, &cancel, &Silent) {
-            Ok(_) | Err(xbuild::packages::debian::Error::Unsatisfied(_)) => {}
+            Ok(_) | Err(xbuild::internal::packages::debian::Error::Unsatisfied(_)) => {}
             Err(error) => panic!("{release}: {error}"),
         }
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xbuild::elf::{Elf, Object, verify};
 use xbuild::error::ExitCode;
+use xbuild::internal::elf::{Elf, Object, verify};
 use xbuild::target::catalog::Target;
 
 use crate::support::base::{self, Layer};

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use xbuild::Cancel;
 use xbuild::error::{ExitCode, Explain};
+use xbuild::internal::sys::download;
 use xbuild::oci::name::ImageName;
 use xbuild::registry::RegistrySettings;
 use xbuild::registry::{Access, Client, Config, Patience};
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::download;
 
 use crate::support::command::{Run, xbuild};
 use crate::support::layout::Layout;

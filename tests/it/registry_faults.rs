@@ -11,15 +11,15 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use serde_json::{Value, json};
+use xbuild::Cancel;
+use xbuild::Environment;
 use xbuild::error::{ExitCode, Explain};
 use xbuild::event::Silent;
+use xbuild::internal::output::push::Push;
 use xbuild::oci::name::{ImageName, Wanted};
 use xbuild::oci::{Descriptor, Digest, Encoded};
-use xbuild::output::push::Push;
 use xbuild::registry::RegistrySettings;
 use xbuild::registry::{Access, Client, Config, Patience, RegistryError, Repository};
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::env::Environment;
 
 use super::support::fault::{Fault, FaultProxy};
 use super::support::registry::Registry;

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use xbuild::Cancel;
+use xbuild::Environment;
 use xbuild::error::ExitCode;
 use xbuild::oci::Digest;
 use xbuild::oci::name::ImageName;
 use xbuild::registry::{Access, Client, Config, Repository};
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::env::Environment;
 
 use crate::support::command::{Finished, xbuild};
 use crate::support::layout::{Layout, REF_NAME, digest_of};

@@ -59,7 +59,7 @@ pub struct Beyond {
 
 /// What a level of a machine's processors is called.
 #[must_use]
-pub fn promise(machine: u16, level: u8) -> Option<&'static str> {
+pub(crate) fn promise(machine: u16, level: u8) -> Option<&'static str> {
     let levels = &Machine::of(machine)?.promise;
     levels.get(usize::from(level.checked_sub(1)?)).map(String::as_str)
 }

@@ -23,7 +23,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 
 /// Raised when the same packages on the same base come to be laid out otherwise.
-pub const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 1;
 
 /// What is to be added to what.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub struct AdditionsRequest<'a> {
 
 /// The files of added packages.
 #[derive(Clone, Debug)]
-pub struct Additions {
+pub(crate) struct Additions {
     /// Everything that they bring, sorted by path. Paths are those of the packages: where the base has a link to a
     /// folder on the way, they are still to be moved behind it.
     pub entries: Vec<Entry>,
@@ -85,7 +85,7 @@ impl Archive {
 }
 
 /// Downloads packages and lays them out, with what dpkg and scanners read of them.
-pub fn assemble_additions(
+pub(crate) fn assemble_additions(
     resolved: &ResolvedBase,
     database: &Database,
     places: &Places,

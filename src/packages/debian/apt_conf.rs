@@ -9,7 +9,7 @@ use crate::sys::fs;
 /// The environment with what apt says of proxies, under apt's own names (`Acquire::http::Proxy`). `root` is `/` outside of
 /// tests. What cannot be read is passed over.
 #[must_use]
-pub fn with_proxies(environment: &Environment, root: &Path) -> Environment {
+pub(crate) fn with_proxies(environment: &Environment, root: &Path) -> Environment {
     let apt = root.join("etc/apt");
     let mut files = Vec::new();
     if let Ok(entries) = fs::read_dir(apt.join("apt.conf.d")) {

@@ -28,11 +28,9 @@ use crate::sys::download::Client;
 
 /// A base's root filesystem.
 #[derive(Clone, Debug)]
-pub struct AssembledBase {
+pub(crate) struct AssembledBase {
     /// Everything in it, sorted by path; of several names of a file the first is the file.
     pub entries: Vec<Entry>,
-    /// The fields of `/etc/os-release`.
-    pub os_release: BTreeMap<String, String>,
     /// What the image's configuration should have as its environment: `NAME=value`.
     pub environment: Vec<String>,
     /// The packages that were asked for and whose scripts would have done something.
@@ -43,7 +41,7 @@ pub struct AssembledBase {
 ///
 /// The same [`ResolvedBase::identity`] always gives the same entries: keep the layer under it, and this needs to be
 /// called once.
-pub fn assemble_base(
+pub(crate) fn assemble_base(
     resolved: &ResolvedBase,
     places: &Places,
     cache: &Path,
@@ -62,14 +60,7 @@ pub fn assemble_base(
         add_metadata(&mut tree, package, unpacked).map_err(own)?;
     }
     let unrun = unrun_of(&controls);
-    let os_release =
-        tree.content("usr/lib/os-release").map(|bytes| parse_os_release(&bytes)).unwrap_or_default();
-    Ok(AssembledBase {
-        entries: tree.into_entries(),
-        os_release,
-        environment: Recipe::get().environment.clone(),
-        unrun,
-    })
+    Ok(AssembledBase { entries: tree.into_entries(), environment: Recipe::get().environment.clone(), unrun })
 }
 
 /// Downloads packages, lays them into `tree` in their order, and gives what else is in them.
@@ -296,14 +287,4 @@ pub(super) fn sums(tree: &Tree, package: &Package, unpacked: &Unpacked) -> Strin
         }
     }
     sums
-}
-
-/// `NAME="value"` lines (os-release(5)), without the shell's escapes, which Debian does not use.
-fn parse_os_release(bytes: &[u8]) -> BTreeMap<String, String> {
-    String::from_utf8_lossy(bytes)
-        .lines()
-        .filter_map(|line| line.trim().split_once('='))
-        .filter(|(name, _)| !name.starts_with('#'))
-        .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
-        .collect()
 }

@@ -12,7 +12,7 @@ use sha1::{Digest as _, Sha1};
 
 /// A certificate file of `/usr/share/ca-certificates`.
 #[derive(Clone, Debug)]
-pub struct CertificateFile {
+pub(crate) struct CertificateFile {
     /// Its path below that folder: `mozilla/ISRG_Root_X1.crt`.
     pub name: String,
     /// Its bytes: PEM.
@@ -21,7 +21,7 @@ pub struct CertificateFile {
 
 /// What is to be in `/etc/ssl/certs` and beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub(crate) struct Store {
     /// `/etc/ssl/certs/ca-certificates.crt`.
     pub bundle: Vec<u8>,
     /// Links in `/etc/ssl/certs` by name, with their targets.
@@ -44,7 +44,7 @@ pub struct CertificateError {
 ///
 /// The bundle is in the order of the names' bytes: that is `sort` in the C locale, which Debian's own images are
 /// made in.
-pub fn store(mut files: Vec<CertificateFile>) -> Result<Store, CertificateError> {
+pub(crate) fn store(mut files: Vec<CertificateFile>) -> Result<Store, CertificateError> {
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let (mut bundle, mut links, mut names) = (Vec::new(), BTreeMap::new(), Vec::new());
     for file in &files {

@@ -201,7 +201,7 @@ impl ResolvedBase {
 
 /// Puts packages into the order in which they are laid: the recipe's first, since the first package's folder modes stay,
 /// then the others by name. It depends on nothing but their names, so that it survives being written down.
-pub fn sort_packages(packages: &mut [Package]) {
+pub(crate) fn sort_packages(packages: &mut [Package]) {
     let rank = |name: &str| {
         let position = Recipe::get().packages.iter().position(|package| package.name == name);
         position.unwrap_or(usize::MAX)

@@ -452,7 +452,7 @@ impl Explain for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Source(error) => error.hint(),
+            Self::Source(error) => Some(error.hint()),
             Self::Keyring(_) => Some("name a file of OpenPGP public keys, armoured or binary".into()),
             Self::Signature { fault, .. } => Some(signature_hint(fault).into()),
             Self::NoMirror { first, .. } => first.hint(),

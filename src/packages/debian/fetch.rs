@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 4;
 
 /// The cache folder and what it takes to fill it.
 #[derive(Clone, Copy)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// The folder.
     pub cache: &'a Path,
     /// Who downloads.

@@ -40,7 +40,7 @@ impl Dated {
 
 /// An archive that is old.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stale {
+pub(crate) struct Stale {
     /// Its suites that are used.
     pub suites: Vec<String>,
     /// The mirror of the newest of them.
@@ -53,7 +53,7 @@ pub struct Stale {
 
 /// The archives among these that are old at `now` (seconds since the epoch).
 #[must_use]
-pub fn stale(releases: &[Dated], now: i64) -> Vec<Stale> {
+pub(crate) fn stale(releases: &[Dated], now: i64) -> Vec<Stale> {
     let of = |security: bool, limit: i64| {
         let suites: Vec<&Dated> =
             releases.iter().filter(|release| is_security(&release.suite) == security).collect();
@@ -71,14 +71,14 @@ pub fn stale(releases: &[Dated], now: i64) -> Vec<Stale> {
 
 /// `2026-07-11T10:16:37Z`, from seconds since the epoch.
 #[must_use]
-pub fn moment(seconds: Option<i64>) -> String {
+pub(crate) fn moment(seconds: Option<i64>) -> String {
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "no date".into(), |time| time.to_string())
 }
 
 /// `2026-07-11`, from seconds since the epoch.
 #[must_use]
-pub fn day(seconds: i64) -> String {
+pub(crate) fn day(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
         .map_or_else(|_| format!("second {seconds}"), |time| time.strftime("%Y-%m-%d").to_string())
 }

@@ -21,7 +21,7 @@ const LIST_LIMIT: u64 = 1 << 20;
 
 /// What this machine's apt knows of Debian.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     /// Mirrors of the archive.
     pub archive: Vec<HostMirror>,
     /// Mirrors of the security archive.
@@ -32,7 +32,7 @@ pub struct Host {
 
 /// A mirror, and what apt takes from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostMirror {
+pub(crate) struct HostMirror {
     /// Its address without a slash at its end, or that of a list of mirrors.
     pub address: Address,
     /// The suites.
@@ -41,7 +41,7 @@ pub struct HostMirror {
 
 /// Where a mirror is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// Here.
     Mirror(String),
     /// The mirrors are in a list that is here.
@@ -60,7 +60,7 @@ impl Host {
     /// Reads apt's configuration. `root` is `/` outside of tests. A file that cannot be read or parsed is passed over: it
     /// is apt's business, and the signature decides what is trusted.
     #[must_use]
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut host = Self::default();
         if !fs::read_to_string(root.join("etc/os-release")).is_ok_and(|text| is_debian(&text)) {
             return host;
@@ -172,7 +172,12 @@ impl Host {
 
     /// Puts mirrors in the place of the lists that they are in. A list that cannot be had now is the one that was had last,
     /// in `cache`, else it is passed over.
-    pub fn with_lists(mut self, cache: &Path, client: &Client, cancel: &Cancel) -> Result<Self, Cancelled> {
+    pub(crate) fn with_lists(
+        mut self,
+        cache: &Path,
+        client: &Client,
+        cancel: &Cancel,
+    ) -> Result<Self, Cancelled> {
         for secure in [false, true] {
             let listed = std::mem::take(if secure { &mut self.security } else { &mut self.archive });
             let mut mirrors: Vec<HostMirror> = Vec::new();

@@ -9,7 +9,6 @@ use std::io::BufRead;
 use deb822_fast::borrowed::{BorrowedField, BorrowedParser};
 use debversion::Version;
 
-use super::relation::parse_groups;
 use crate::sys::cancel::{Cancel, Cancelled};
 
 /// One package in one version.
@@ -238,20 +237,6 @@ impl Universe {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
-    }
-}
-
-impl Record {
-    /// The names that the package provides, each with the version it provides, if any.
-    #[must_use]
-    pub fn provisions(&self) -> Vec<(String, Option<Version>)> {
-        // What is not a relation provides nothing that a relation could name.
-        let groups = parse_groups(&self.provides).unwrap_or_default();
-        groups
-            .into_iter()
-            .flatten()
-            .map(|one| (one.name, one.constraint.map(|(_, version)| version)))
-            .collect()
     }
 }
 

@@ -24,54 +24,53 @@
 //! sure as they were then, and only that they are current is given up, on purpose. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
 //! one root, and upgrading what a base has.
 
-pub mod additions;
-pub mod apt_conf;
-pub mod archive;
-pub mod base;
+pub(crate) mod additions;
+pub(crate) mod apt_conf;
+pub(crate) mod archive;
+pub(crate) mod base;
 mod bounded;
-pub mod certificates;
-pub mod choose;
-pub mod database;
-pub mod error;
+pub(crate) mod certificates;
+pub(crate) mod choose;
+pub(crate) mod database;
+pub(crate) mod error;
 mod fetch;
-pub mod freshness;
-pub mod host;
-pub mod index;
-pub mod keys;
+pub(crate) mod freshness;
+pub(crate) mod host;
+pub(crate) mod index;
+pub(crate) mod keys;
 mod listed;
 mod newest;
 mod official;
 mod options;
-pub mod places;
+pub(crate) mod places;
 mod recipe;
-pub mod relation;
-pub mod release;
-pub mod resolve;
-pub mod scripts;
-pub mod sources;
+pub(crate) mod relation;
+pub(crate) mod release;
+pub(crate) mod resolve;
+pub(crate) mod scripts;
+pub(crate) mod sources;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-pub mod tree;
-pub mod unpack;
+pub(crate) mod tree;
+pub(crate) mod unpack;
 
-pub use additions::{Additions, AdditionsRequest, assemble_additions};
-pub use archive::{Archive, Suite};
-pub use base::{AssembledBase, assemble_base};
-pub use choose::{
-    BaseRequest, BaseSet, Package, ResolvedBase, SuiteOrigin, packages_of_answer, sort_packages,
-};
+pub(crate) use additions::{AdditionsRequest, assemble_additions};
+pub use archive::Archive;
+pub(crate) use archive::Suite;
+pub(crate) use base::assemble_base;
+pub use choose::{BaseRequest, BaseSet, Package, packages_of_answer};
+pub(crate) use choose::{ResolvedBase, SuiteOrigin, sort_packages};
 pub use database::Database;
 pub use error::Error;
-pub use fetch::Access;
-pub use freshness::{Dated, Stale, stale};
-pub use host::Host;
+pub(crate) use fetch::Access;
+pub(crate) use freshness::{Dated, stale};
+pub(crate) use host::Host;
 pub use options::DebianSettings;
-pub use places::{Places, Pool, Snapshot};
-pub use recipe::{package_for_library, recipe_digest};
-pub use scripts::Unrun;
-pub use sources::{
-    Configured, Mirror, Mirrors, Source, Wanted, is_of_release, is_snapshot_date, select, snapshot_root,
-    suites_of,
+pub(crate) use places::{Places, Pool, Snapshot};
+pub(crate) use recipe::recipe_digest;
+pub(crate) use scripts::Unrun;
+pub(crate) use sources::{
+    Configured, Source, Wanted, is_of_release, is_snapshot_date, select, snapshot_root, suites_of,
 };

@@ -22,7 +22,7 @@ pub enum Pool {
 
 /// A moment in the archive of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The address that has `debian/<date>` and `debian-security/<date>` below it.
     pub root: String,
     /// The moment: `20260801T000000Z`.
@@ -31,7 +31,7 @@ pub struct Snapshot {
 
 /// Where packages are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub(crate) struct Places {
     /// The mirrors in use.
     pub mirrors: Mirrors,
     /// Where what they have dropped is still to be had; only for pinned packages. Whoever takes today's index gets
@@ -42,7 +42,7 @@ pub struct Places {
 impl Places {
     /// The mirrors of these sources.
     #[must_use]
-    pub fn of(sources: &[Source], snapshot: Option<Snapshot>) -> Self {
+    pub(crate) fn of(sources: &[Source], snapshot: Option<Snapshot>) -> Self {
         let of = |security: bool| {
             let mut mirrors: Vec<String> = Vec::new();
             // Those in use before those that stand in for them.

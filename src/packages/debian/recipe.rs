@@ -89,17 +89,10 @@ impl Recipe {
     }
 }
 
-/// The Debian package that has a library which the base lacks, if the recipe knows one: `libstdc++.so.6` is in
-/// `libstdc++6`.
-#[must_use]
-pub fn package_for_library(soname: &str) -> Option<&'static str> {
-    Recipe::get().libraries.get(soname).map(String::as_str)
-}
-
 /// `sha256:…` of the recipe and of how it is carried out. Another release of xbuild may have another, and then makes
 /// other bases of the same packages.
 #[must_use]
-pub fn recipe_digest() -> String {
+pub(crate) fn recipe_digest() -> String {
     let mut hasher = Sha256::new();
     hasher.update(ASSEMBLY.to_le_bytes());
     hasher.update(RECIPE);

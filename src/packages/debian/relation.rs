@@ -8,7 +8,7 @@ use std::fmt;
 use debversion::Version;
 
 /// Alternatives, of which one is enough.
-pub type Group = Vec<Relation>;
+pub(crate) type Group = Vec<Relation>;
 
 /// One package that is asked for, or spoken against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl fmt::Display for Operator {
 
 /// A group as the field has it: `a (>= 1) | b`.
 #[must_use]
-pub fn written(group: &[Relation]) -> String {
+pub(crate) fn written(group: &[Relation]) -> String {
     group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
 }
 

@@ -45,7 +45,7 @@ const EFFECTS: [(&str, &[&str]); 4] = [
 
 /// A package whose script is not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unrun {
+pub(crate) struct Unrun {
     /// The package.
     pub package: String,
     /// Its version.
@@ -75,7 +75,7 @@ impl fmt::Display for Unrun {
 
 /// What is to be told of a package's `postinst`; `None` if it does nothing at all.
 #[must_use]
-pub fn unrun((package, version): (&str, &str), postinst: &str) -> Option<Unrun> {
+pub(crate) fn unrun((package, version): (&str, &str), postinst: &str) -> Option<Unrun> {
     let commands = commands(postinst);
     let nothing = |line: &String| {
         line.is_empty() || line.starts_with("set -") || line.starts_with("exit") || line == "ldconfig"

@@ -41,7 +41,7 @@ pub struct Mirror {
 
 /// The addresses of Debian's archive and of its security archive, those that are asked first at the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mirrors {
+pub(crate) struct Mirrors {
     /// `http://mirror.example/debian` or a mirror of it.
     pub archive: Vec<String>,
     /// `http://mirror.example/debian-security` or a mirror of it.
@@ -50,7 +50,7 @@ pub struct Mirrors {
 
 /// The mirrors that the user has chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Configured {
+pub(crate) struct Configured {
     /// `http://mirror.example/debian` or a mirror of it.
     pub archive: Option<String>,
     /// `http://mirror.example/debian-security` or a mirror of it.
@@ -61,7 +61,7 @@ pub struct Configured {
 
 /// What to take from where.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The release's codename: `bookworm`.
     pub release: &'a str,
     /// The suites; empty means the release, its updates and its security updates.
@@ -102,8 +102,8 @@ pub enum SourceError {
 impl SourceError {
     /// The next step.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
+    pub fn hint(&self) -> String {
+        match self {
             Self::BadName(_) => {
                 "suites are named by codename, for example bookworm or bookworm-updates".into()
             }
@@ -112,7 +112,7 @@ impl SourceError {
                 "configure the security mirror, or leave it out with `suites = [\"{}\"]` under [debian]",
                 suite.split('-').next().unwrap_or(suite)
             ),
-        })
+        }
     }
 }
 
@@ -157,7 +157,7 @@ impl fmt::Display for Source {
 
 /// True for the moment of a snapshot: `20260801T000000Z`.
 #[must_use]
-pub fn is_snapshot_date(text: &str) -> bool {
+pub(crate) fn is_snapshot_date(text: &str) -> bool {
     let text = text.as_bytes();
     text.len() == 16
         && text.iter().enumerate().all(|(at, byte)| match at {
@@ -169,20 +169,24 @@ pub fn is_snapshot_date(text: &str) -> bool {
 
 /// The address of the archive of snapshots: the configured one, else Debian's own.
 #[must_use]
-pub fn snapshot_root(configured: Option<&str>) -> String {
+pub(crate) fn snapshot_root(configured: Option<&str>) -> String {
     configured.unwrap_or(&Official::get().snapshot).trim_end_matches('/').to_owned()
 }
 
 /// True for a suite of a release: itself, or one that is named after it.
 #[must_use]
-pub fn is_of_release(suite: &str, release: &str) -> bool {
+pub(crate) fn is_of_release(suite: &str, release: &str) -> bool {
     suite.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// The suites and the components that are taken of a release, where empty lists stand for the default: the release,
 /// its updates and its security updates; `main`.
 #[must_use]
-pub fn suites_of(release: &str, suites: &[String], components: &[String]) -> (Vec<String>, Vec<String>) {
+pub(crate) fn suites_of(
+    release: &str,
+    suites: &[String],
+    components: &[String],
+) -> (Vec<String>, Vec<String>) {
     let default = || ["", "-updates", "-security"].map(|suffix| format!("{release}{suffix}")).to_vec();
     let suites = if suites.is_empty() { default() } else { suites.to_vec() };
     let components = if components.is_empty() { vec!["main".to_owned()] } else { components.to_vec() };
@@ -190,7 +194,7 @@ pub fn suites_of(release: &str, suites: &[String], components: &[String]) -> (Ve
 }
 
 /// The sources for a release, one a suite, in the order of the suites.
-pub fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
+pub(crate) fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
     let (suites, components) = suites_of(wanted.release, wanted.suites, wanted.components);
     for name in suites.iter().chain(&components) {
         check_name(name)?;
@@ -386,7 +390,7 @@ mod tests {
         };
         let error = select(&wanted).unwrap_err();
         assert!(matches!(error, SourceError::NoSecurityMirror { .. }));
-        assert!(error.hint().unwrap().contains("`suites = [\"bookworm\"]` under [debian]"));
+        assert!(error.hint().contains("`suites = [\"bookworm\"]` under [debian]"));
         let suites = ["bookworm".to_owned()];
         let sources = select(&Wanted { suites: &suites, ..wanted }).unwrap();
         assert_eq!(addresses(&sources[0]), ["http://m.example/mirror"]);

@@ -19,7 +19,7 @@ const LINKS: usize = 16;
 
 /// Whose file it is.
 #[derive(Clone, Debug)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The package's name.
     pub name: String,
     /// Its version.
@@ -82,7 +82,7 @@ struct Node {
 
 /// A root filesystem in the making.
 #[derive(Clone, Debug, Default)]
-pub struct Tree {
+pub(crate) struct Tree {
     nodes: BTreeMap<String, Node>,
     owners: Vec<Owner>,
     /// True if paths stay as packages have them: whether `/usr` is merged is then a matter of what lies below.
@@ -93,7 +93,7 @@ impl Tree {
     /// An empty root with a merged `/usr`: `/bin`, `/lib` and `/sbin` are links into it, as every Debian since
     /// bookworm must be. `/lib64` and its like appear when a package has them.
     #[must_use]
-    pub fn merged() -> Self {
+    pub(crate) fn merged() -> Self {
         let mut tree = Self::default();
         for name in ["bin", "lib", "sbin"] {
             tree.merge(name);
@@ -103,7 +103,7 @@ impl Tree {
 
     /// An empty root whose paths stay as packages have them, for a layer on another root.
     #[must_use]
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { plain: true, ..Self::default() }
     }
 
@@ -119,7 +119,7 @@ impl Tree {
     }
 
     /// Lays a package on what is there.
-    pub fn add(&mut self, owner: Owner, entries: Vec<Entry>) -> Result<(), TreeError> {
+    pub(crate) fn add(&mut self, owner: Owner, entries: Vec<Entry>) -> Result<(), TreeError> {
         let at = self.owners.len();
         self.owners.push(owner);
         for entry in entries {
@@ -130,7 +130,7 @@ impl Tree {
 
     /// Lays something of our own. A file or link of a package that it would replace is an overlap, an empty folder
     /// gives way to a link.
-    pub fn add_own(&mut self, entry: Entry) -> Result<(), TreeError> {
+    pub(crate) fn add_own(&mut self, entry: Entry) -> Result<(), TreeError> {
         let path = self.place(&entry.path, None)?;
         let empty_folder = self.nodes.get(&path).is_some_and(|node| node.entry.kind == EntryKind::Directory)
             && self.below(&path).next().is_none();
@@ -274,19 +274,19 @@ impl Tree {
     }
 
     /// The entries below a folder, sorted by path. The path is taken as it is, links are not followed.
-    pub fn entries_below<'a>(&'a self, folder: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+    pub(crate) fn entries_below<'a>(&'a self, folder: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
         self.below(folder).map(|(_, entry)| entry)
     }
 
     /// The entry at a path.
-    #[must_use]
-    pub fn get(&self, path: &str) -> Option<&Entry> {
+    #[cfg(test)]
+    pub(crate) fn get(&self, path: &str) -> Option<&Entry> {
         self.nodes.get(path).map(|node| &node.entry)
     }
 
     /// A file's bytes, through a hard link if it is one.
     #[must_use]
-    pub fn content(&self, path: &str) -> Option<Arc<[u8]>> {
+    pub(crate) fn content(&self, path: &str) -> Option<Arc<[u8]>> {
         match &self.nodes.get(path)?.entry.kind {
             EntryKind::File(Content::Bytes(bytes)) => Some(Arc::clone(bytes)),
             EntryKind::HardLink(target) => self.content(target),
@@ -296,7 +296,7 @@ impl Tree {
 
     /// The files and hard links of a package, sorted.
     #[must_use]
-    pub fn files_of(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn files_of(&self, name: &str) -> Vec<&str> {
         let Some(at) = self.owners.iter().position(|owner| owner.name == name) else { return Vec::new() };
         let file = |node: &&Node| {
             node.owner == Some(at) && matches!(node.entry.kind, EntryKind::File(_) | EntryKind::HardLink(_))
@@ -306,7 +306,7 @@ impl Tree {
 
     /// Everything that is a package's, sorted.
     #[must_use]
-    pub fn paths_of(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn paths_of(&self, name: &str) -> Vec<&str> {
         let Some(at) = self.owners.iter().position(|owner| owner.name == name) else { return Vec::new() };
         self.nodes
             .values()
@@ -318,7 +318,7 @@ impl Tree {
     /// All entries sorted by path. Of several names of one file the first is the file and the others are hard
     /// links to it, so that a reader in this order never meets a link before its file.
     #[must_use]
-    pub fn into_entries(mut self) -> Vec<Entry> {
+    pub(crate) fn into_entries(mut self) -> Vec<Entry> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (path, node) in &self.nodes {
             if let EntryKind::HardLink(target) = &node.entry.kind {

@@ -21,7 +21,7 @@ pub(super) const GLOBAL_FLAGS: [&str; 2] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAG
 
 /// cargo's configuration in the project's folder.
 #[derive(Debug)]
-pub struct Configuration {
+pub(crate) struct Configuration {
     /// Without [`GLOBAL_FLAGS`], so that a target's own flags can be seen beside them.
     /// Behind a lock, since it looks targets up when they are asked for.
     config: Mutex<Config>,
@@ -33,7 +33,7 @@ pub struct Configuration {
 
 /// A user's flags for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFlags {
+pub(crate) struct UserFlags {
     /// The flags.
     pub flags: Vec<String>,
     /// Where they come from.
@@ -44,7 +44,7 @@ pub struct UserFlags {
 
 /// Where flags come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlagSource {
+pub(crate) enum FlagSource {
     /// `CARGO_ENCODED_RUSTFLAGS` or `RUSTFLAGS`.
     Environment,
     /// `target.<triple>.rustflags`, `target.<cfg>.rustflags` or `CARGO_TARGET_<TRIPLE>_RUSTFLAGS`. cargo adds
@@ -56,7 +56,11 @@ pub enum FlagSource {
 
 impl Configuration {
     /// Reads the configuration that cargo would read in `folder`.
-    pub fn load(folder: &Path, environment: &Environment, rust: &Rust) -> Result<Self, cargo_config2::Error> {
+    pub(crate) fn load(
+        folder: &Path,
+        environment: &Environment,
+        rust: &Rust,
+    ) -> Result<Self, cargo_config2::Error> {
         // A variable that is set to nothing counts for cargo as no flags, and not as no variable.
         let value =
             |wanted: &str| environment.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
@@ -79,31 +83,31 @@ impl Configuration {
     /// The value of a variable in `[env]`, which cargo gives to compilers and build scripts that have not
     /// got it from the environment.
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<OsString> {
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         self.config().env.get(name).map(|variable| variable.value.clone())
     }
 
     /// What names the target's linker, where something does.
     #[must_use]
-    pub fn linker_place(&self, target: &Target) -> Option<Place> {
+    pub(crate) fn linker_place(&self, target: &Target) -> Option<Place> {
         self.places.linker(target)
     }
 
     /// Which flags of the target have a word in them.
     #[must_use]
-    pub fn flags_place(&self, target: &Target, word: &str) -> Option<Place> {
+    pub(crate) fn flags_place(&self, target: &Target, word: &str) -> Option<Place> {
         self.places.flags(target, word)
     }
 
     /// What names the linker of build scripts and procedural macros, where something does; `host` is the host's target.
     #[must_use]
-    pub fn host_linker_place(&self, host: &Target) -> Option<Place> {
+    pub(crate) fn host_linker_place(&self, host: &Target) -> Option<Place> {
         self.places.linker_of_host(host)
     }
 
     /// The triples that cargo would build for if it were not told any, and what says so.
     #[must_use]
-    pub fn build_targets(&self) -> Option<(Vec<String>, String)> {
+    pub(crate) fn build_targets(&self) -> Option<(Vec<String>, String)> {
         let config = self.config();
         let triples = config.build.target.as_ref()?.iter().map(|triple| triple.triple().to_owned()).collect();
         let place = self.places.build_target();
@@ -112,7 +116,7 @@ impl Configuration {
 
     /// The linker that is configured for the target, by name or path, in `target.<triple>.linker` or among the
     /// flags.
-    pub fn linker(&self, target: &Target) -> Result<Option<PathBuf>, cargo_config2::Error> {
+    pub(crate) fn linker(&self, target: &Target) -> Result<Option<PathBuf>, cargo_config2::Error> {
         if let Some(linker) = linker_flag(&self.flags(target)?.flags) {
             return Ok(Some(linker));
         }
@@ -120,7 +124,7 @@ impl Configuration {
     }
 
     /// The flags that cargo would use for the target.
-    pub fn flags(&self, target: &Target) -> Result<UserFlags, cargo_config2::Error> {
+    pub(crate) fn flags(&self, target: &Target) -> Result<UserFlags, cargo_config2::Error> {
         let config = self.config();
         let resolved = config.rustflags(target.triple.as_str())?.map(|flags| flags.flags);
         let build = config.build.rustflags.as_ref().map(|flags| flags.flags.clone());
@@ -146,7 +150,7 @@ impl Configuration {
 
     /// `CARGO_HOME`.
     #[must_use]
-    pub fn cargo_home(environment: &Environment) -> Option<PathBuf> {
+    pub(crate) fn cargo_home(environment: &Environment) -> Option<PathBuf> {
         environment.path("CARGO_HOME").or_else(|| Some(environment.path("HOME")?.join(".cargo")))
     }
 }

@@ -11,7 +11,7 @@ use crate::settings::CargoSettings;
 
 /// The features that are on, by package.
 #[derive(Debug)]
-pub struct Features<'a> {
+pub(crate) struct Features<'a> {
     packages: BTreeMap<&'a PackageId, &'a Package>,
     nodes: BTreeMap<&'a PackageId, &'a Node>,
     on: BTreeMap<&'a PackageId, BTreeSet<String>>,
@@ -26,7 +26,7 @@ pub struct Features<'a> {
 impl<'a> Features<'a> {
     /// What a build of the selected packages turns on.
     #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         metadata: &'a Metadata,
         selected: &[&'a Package],
         request: &CargoSettings,
@@ -66,7 +66,7 @@ impl<'a> Features<'a> {
 
     /// Those of `required` that are off for a package.
     #[must_use]
-    pub fn lacking(&self, package: &Package, required: &[String]) -> Vec<String> {
+    pub(crate) fn lacking(&self, package: &Package, required: &[String]) -> Vec<String> {
         let is_on = |id: &PackageId, feature: &str| {
             self.on.get(id).is_some_and(|features| features.contains(feature))
         };

@@ -16,7 +16,7 @@ use crate::toolchain::rust::RustData;
 
 /// What the dependency graph says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Graph {
+pub(crate) struct Graph {
     /// The first package (by name) that seems to compile or link C code, and why it seems so.
     pub c_code: Option<CCode>,
     /// True if a build script uses bindgen.
@@ -32,7 +32,7 @@ pub(super) const REGISTRY: &str = "/cargo/registry/src";
 
 /// A directory that sources lie in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SourceFolder {
+pub(crate) struct SourceFolder {
     /// Where it is.
     pub folder: PathBuf,
     /// What programs have in its place, unless it lies in a directory that has a name itself.
@@ -41,7 +41,7 @@ pub struct SourceFolder {
 
 /// A package that seems to compile or link C code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CCode {
+pub(crate) struct CCode {
     /// The package.
     pub package: String,
     /// The sign of it: a package that its build script depends on, or the library that it links.
@@ -52,7 +52,7 @@ impl Graph {
     /// Reads cargo's metadata for the given binaries, and for the packages whose builds make files beside them.
     /// Optional dependencies of other targets count, too: the metadata is of all targets.
     #[must_use]
-    pub fn of(metadata: &Metadata, binaries: &[Binary], makers: &BTreeMap<String, Maker>) -> Self {
+    pub(crate) fn of(metadata: &Metadata, binaries: &[Binary], makers: &BTreeMap<String, Maker>) -> Self {
         let packages: BTreeMap<&PackageId, &Package> =
             metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes: BTreeMap<&PackageId, &Node> =

@@ -63,7 +63,7 @@ fn quoted(lines: &[String]) -> String {
 }
 
 /// Asks cargo. It may fetch what the lock file names, as any cargo command does.
-pub fn metadata(
+pub(crate) fn metadata(
     cargo: &Path,
     manifest: &Path,
     settings: &CargoSettings,

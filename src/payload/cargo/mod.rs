@@ -11,23 +11,23 @@
 //! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
 //! becomes of it.
 
-pub mod choice;
-pub mod configuration;
+pub(crate) mod choice;
+pub(crate) mod configuration;
 mod environment;
-pub mod explain;
-pub mod features;
+pub(crate) mod explain;
+pub(crate) mod features;
 mod flags;
-pub mod graph;
-pub mod metadata;
-pub mod places;
+pub(crate) mod graph;
+pub(crate) mod metadata;
+pub(crate) mod places;
 mod prefixes;
 mod prepare;
 mod process;
-pub mod processor;
-pub mod project;
+pub(crate) mod processor;
+pub(crate) mod project;
 #[cfg(test)]
 pub(crate) mod sample;
-pub mod spec;
+pub(crate) mod spec;
 mod stderr;
 mod watch;
 
@@ -63,7 +63,7 @@ const DEFAULT_GLIBC: (u32, u32) = (2, 28);
 
 /// What is to be compiled, and with what.
 #[derive(Clone, Copy, Debug)]
-pub struct CompileRequest<'a> {
+pub(crate) struct CompileRequest<'a> {
     /// The project's toolchain.
     pub rust: &'a Rust,
     /// This process's environment.
@@ -98,7 +98,7 @@ pub struct CompileRequest<'a> {
 
 /// One target to compile for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// The platform: the target's own, or the same with better processors.
     pub platform: Platform,
     /// The target.
@@ -130,7 +130,7 @@ pub enum Linker {
 
 /// A program that cargo has finished. It may not be what it should be: see `elf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub(crate) struct Artifact {
     /// The index of its unit.
     pub unit: usize,
     /// The binary's name.
@@ -143,7 +143,7 @@ pub struct Artifact {
 
 /// Something that cargo has finished for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Product {
+pub(crate) enum Product {
     /// A program.
     Program(Artifact),
     /// A build script has run.
@@ -169,7 +169,7 @@ pub enum Product {
 impl Product {
     /// The index of the unit that it is for.
     #[must_use]
-    pub fn unit(&self) -> usize {
+    pub(crate) fn unit(&self) -> usize {
         match self {
             Self::Program(artifact) => artifact.unit,
             Self::OutDir { unit, .. } | Self::Library { unit, .. } => *unit,
@@ -179,7 +179,7 @@ impl Product {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Every program, in the order in which they were finished.
     pub artifacts: Vec<Artifact>,
     /// The units that lack programs, by their index, and why.
@@ -380,7 +380,7 @@ impl Explain for Error {
 }
 
 /// Chooses what links a target's programs. `standard` and `rust` tell what the toolchain has for it.
-pub fn choose_linker(
+pub(crate) fn choose_linker(
     target: &Target,
     choice: ToolchainChoice,
     standard: Standard,
@@ -402,7 +402,7 @@ pub fn choose_linker(
 }
 
 /// The glibc that zig links for: what was asked for, but no newer than what it knows. `None` for musl.
-pub fn effective_glibc(
+pub(crate) fn effective_glibc(
     target: &Target,
     wanted: Option<(u32, u32)>,
     zig: &Zig,
@@ -418,14 +418,14 @@ pub fn effective_glibc(
 /// The directories of this machine that compilers are told other names for. What of them is still in a program was
 /// asked for.
 #[must_use]
-pub fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+pub(crate) fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
     prefixes::machine_folders(request)
 }
 
 /// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
 /// whatever else builds make of shared libraries and files, on the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
 /// in the outcome.
-pub fn compile(
+pub(crate) fn compile(
     request: &CompileRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,

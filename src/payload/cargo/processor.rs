@@ -46,7 +46,7 @@ pub struct ProcessorFlag {
 /// The flags that ask for more than the processors of a platform have. `configured` tells the variables of cargo's
 /// configuration, `places` where flags with a word in them stand.
 #[must_use]
-pub fn beyond(
+pub(crate) fn beyond(
     target: &Target,
     platform: &Platform,
     user: &UserFlags,
@@ -85,7 +85,7 @@ pub fn beyond(
 
 /// rustc's flags for a variant's processors, where the user's flags name none.
 #[must_use]
-pub fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> {
+pub(crate) fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> {
     variant
         .filter(|_| named(&user.flags).is_none())
         .map(|variant| format!("-Ctarget-cpu={}", variant.cpu))
@@ -95,7 +95,7 @@ pub fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> {
 
 /// What rustc calls the processors that it compiles for on a variant of a platform; `None` where there is no variant.
 #[must_use]
-pub fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
+pub(crate) fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
     variant.map(|variant| named(&user.flags).unwrap_or_else(|| variant.cpu.clone()))
 }
 

@@ -13,11 +13,11 @@ use super::spec::{self, SpecError};
 use crate::files::STANDARD;
 use crate::settings::CargoSettings;
 
-pub use super::choice::{Lacking, SelectError};
+pub(crate) use super::choice::{Lacking, SelectError};
 
 /// What was found, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Project {
+pub(crate) struct Project {
     /// The folder of the workspace's Cargo.toml; a lone package is its own workspace.
     pub workspace_root: PathBuf,
     /// Where cargo puts what it builds.
@@ -39,7 +39,7 @@ pub struct Project {
 
 /// A package whose build makes files for the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Maker {
+pub(crate) struct Maker {
     /// Its id.
     pub package_id: String,
     /// True if cargo is to be asked for its library: a member of the workspace that the programs need not depend on.
@@ -50,7 +50,7 @@ pub struct Maker {
 
 /// What the build of a package does for a target, and cargo tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// Its build script has run.
     Script,
     /// Its library is there as a shared one.
@@ -58,7 +58,7 @@ pub enum Part {
 }
 
 /// The package that a specification in `from-build` means; `None` for the Rust toolchain's own libraries.
-pub fn maker(metadata: &Metadata, spec: &str) -> Result<Option<Maker>, SpecError> {
+pub(crate) fn maker(metadata: &Metadata, spec: &str) -> Result<Option<Maker>, SpecError> {
     let package = match spec::find(metadata, spec) {
         Ok(package) => package,
         Err(SpecError::Unknown { .. }) if spec == STANDARD => return Ok(None),
@@ -81,7 +81,7 @@ pub fn maker(metadata: &Metadata, spec: &str) -> Result<Option<Maker>, SpecError
 impl Project {
     /// How cargo is told of a package.
     #[must_use]
-    pub fn spec_of<'a>(&'a self, package_id: &'a str) -> &'a str {
+    pub(crate) fn spec_of<'a>(&'a self, package_id: &'a str) -> &'a str {
         self.specs.get(package_id).map_or(package_id, String::as_str)
     }
 }
@@ -133,7 +133,7 @@ impl std::fmt::Display for ProgramKind {
 
 /// What annotations say of the package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackageFacts {
+pub(crate) struct PackageFacts {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -153,7 +153,7 @@ pub struct PackageFacts {
 }
 
 /// Chooses packages and binaries.
-pub fn select(metadata: &Metadata, request: &CargoSettings) -> Result<Project, SelectError> {
+pub(crate) fn select(metadata: &Metadata, request: &CargoSettings) -> Result<Project, SelectError> {
     let packages = choice::packages(metadata, request)?;
     let (mut binaries, left_out) = choice::programs(metadata, &packages, request)?;
     binaries.sort();

@@ -11,7 +11,7 @@ use crate::text::nearest;
 
 /// What a specification says of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// `path`, `git`, `registry`, `sparse`, in front of a URL and a `+`.
     kind: Option<String>,
     /// The URL, without a `/` at its end; with its query where `kind` is given.
@@ -74,7 +74,7 @@ impl Explain for SpecError {
 
 impl Spec {
     /// Reads a specification.
-    pub fn parse(text: &str) -> Result<Self, SpecError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SpecError> {
         let wrong = |reason| SpecError::Form { given: text.to_owned(), reason };
         if let Some((scheme, _)) = text.split_once("://") {
             return Ok(Self::of_url(text, scheme));
@@ -122,7 +122,7 @@ impl Spec {
 
     /// True if it is about this package.
     #[must_use]
-    pub fn fits(&self, package: &Package) -> bool {
+    pub(crate) fn fits(&self, package: &Package) -> bool {
         let of_package = || {
             let id = package.id.repr.as_str();
             let scheme = id.split_once("://").map_or("", |(scheme, _)| scheme);
@@ -157,12 +157,12 @@ fn version_fits(given: &str, version: &Version) -> bool {
 
 /// True if it is no specification but a pattern of names, as cargo takes them.
 #[must_use]
-pub fn is_pattern(text: &str) -> bool {
+pub(crate) fn is_pattern(text: &str) -> bool {
     !text.contains("://") && text.contains(['*', '?', '['])
 }
 
 /// The only package that a specification fits. Of several a member of the workspace is meant.
-pub fn find<'a>(metadata: &'a Metadata, text: &str) -> Result<&'a Package, SpecError> {
+pub(crate) fn find<'a>(metadata: &'a Metadata, text: &str) -> Result<&'a Package, SpecError> {
     let spec = Spec::parse(text)?;
     let fitting: Vec<&Package> = metadata.packages.iter().filter(|package| spec.fits(package)).collect();
     let members: Vec<&Package> =
@@ -186,7 +186,7 @@ pub fn find<'a>(metadata: &'a Metadata, text: &str) -> Result<&'a Package, SpecE
 
 /// The shortest specification that fits no other package of the graph: what people read in messages and write again.
 #[must_use]
-pub fn shortest(metadata: &Metadata, package: &Package) -> String {
+pub(crate) fn shortest(metadata: &Metadata, package: &Package) -> String {
     let same = |other: &&Package| other.name == package.name;
     let others: Vec<&Package> = metadata.packages.iter().filter(same).collect();
     if others.len() == 1 {

@@ -15,12 +15,14 @@ mod told;
 mod trust;
 mod url;
 
-pub use inward::{Inward, LedInward};
-pub use pace::LEAST_RATE;
-pub use proxy::{ProxyError, ProxyName, is_loopback, split_port};
+pub use inward::Inward;
+pub(crate) use inward::LedInward;
+pub(crate) use pace::LEAST_RATE;
+pub(crate) use proxy::{ProxyError, ProxyName, is_loopback, split_port};
 pub use script::Answer;
-pub use trust::{Identity, Trust, TrustError};
-pub use url::{Url, escape};
+pub(crate) use trust::{Identity, Trust, TrustError};
+pub use url::Url;
+pub(crate) use url::escape;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -9,7 +9,7 @@ use super::{Body, HttpError};
 use crate::sys::clock::Instant;
 
 /// Bytes a second, on the average of a while, that a body must move by at least.
-pub const LEAST_RATE: u64 = 1024;
+pub(crate) const LEAST_RATE: u64 = 1024;
 /// Bytes a second that a whole document must come by at least, beyond the time that each is given.
 const DOCUMENT_RATE: u64 = 16 * 1024;
 /// The time that each document is given, in stalls.

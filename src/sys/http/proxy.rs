@@ -185,7 +185,7 @@ fn of_apt(scheme: &str, host: &str, environment: &Environment) -> Option<Setting
 
 /// True for what never leaves this machine: `localhost`, names below it, 127.0.0.0/8 and `::1`.
 #[must_use]
-pub fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     host == "localhost"
@@ -195,7 +195,7 @@ pub fn is_loopback(host: &str) -> bool {
 
 /// Host and port of `host:port`, `[::1]:port`, `host`.
 #[must_use]
-pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     if let Some(end) = authority.rfind(']') {
         let (host, rest) = authority.split_at(end + 1);
         return (host, rest.strip_prefix(':'));

@@ -16,7 +16,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A query value, escaped.
 #[must_use]
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 

@@ -8,12 +8,12 @@
 
 pub(crate) mod lld;
 mod neutral;
-pub mod prime;
+pub(crate) mod prime;
 mod response;
 mod run;
 pub(crate) mod rustc;
 mod side;
-pub mod translate;
+pub(crate) mod translate;
 pub(crate) mod work;
 
 use std::ffi::OsString;
@@ -53,7 +53,7 @@ pub(crate) const SEPARATOR: char = '\x1f';
 /// Everything that determines what a wrapper does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Spec {
+pub(crate) struct Spec {
     /// [`FORMAT`].
     format: u32,
     /// The zig program.
@@ -83,7 +83,7 @@ impl Spec {
     /// A wrapper around `zig` for `target`; `glibc` is the oldest glibc to run with, for glibc targets.
     /// `cache` is xbuild's cache folder.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         zig: &Zig,
         target: &Target,
         glibc: Option<(u32, u32)>,
@@ -109,20 +109,20 @@ impl Spec {
 
     /// The same with zig's own files in `library`, see [`Zig::library`].
     #[must_use]
-    pub fn with_library(self, library: Option<PathBuf>) -> Self {
+    pub(crate) fn with_library(self, library: Option<PathBuf>) -> Self {
         Self { library, ..self }
     }
 
     /// The same, for a compiler whose host's triple is `host`.
     #[must_use]
-    pub fn on(mut self, host: &str) -> Self {
+    pub(crate) fn on(mut self, host: &str) -> Self {
         self.host = self.triple == host;
         self
     }
 
     /// The same for the processors of a platform's variant. `native` lets the C side ask for those of this machine.
     #[must_use]
-    pub fn for_processor(mut self, variant: Option<&Variant>, native: bool) -> Self {
+    pub(crate) fn for_processor(mut self, variant: Option<&Variant>, native: bool) -> Self {
         self.cpu = variant.map(|variant| variant.zig.clone()).or(self.cpu);
         self.native = native;
         self
@@ -130,32 +130,32 @@ impl Spec {
 
     /// zig's `-target`: `aarch64-linux-gnu.2.36`.
     #[must_use]
-    pub fn zig_target(&self) -> &str {
+    pub(crate) fn zig_target(&self) -> &str {
         &self.target
     }
 
     /// zig's `-mcpu`, where there is one.
     #[must_use]
-    pub fn zig_cpu(&self) -> Option<&str> {
+    pub(crate) fn zig_cpu(&self) -> Option<&str> {
         self.cpu.as_deref()
     }
 
     /// The directory of zig's caches.
     #[must_use]
-    pub fn zig_cache(&self) -> &Path {
+    pub(crate) fn zig_cache(&self) -> &Path {
         &self.cache
     }
 
     /// The zig version.
     #[must_use]
-    pub fn zig_version(&self) -> &Version {
+    pub(crate) fn zig_version(&self) -> &Version {
         &self.version
     }
 }
 
 /// An installed wrapper: absolute paths of its scripts and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrapper {
+pub(crate) struct Wrapper {
     /// What it does.
     pub spec: Spec,
     /// C compiler.
@@ -179,7 +179,7 @@ pub struct Wrapper {
 impl Wrapper {
     /// Writes the scripts where they are missing or call another xbuild. Each appears whole, by rename, so
     /// that processes that do this at once don't disturb each other.
-    pub fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
+    pub(crate) fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
         let document = serde_json::to_vec_pretty(&spec)?;
         let hash = hex::encode(Sha256::digest(&document));
         let folder = cache.join("wrappers").join(&hash[..16]);
@@ -217,7 +217,11 @@ impl Wrapper {
 
 /// Runs what the process was called for, if `arguments` begin with one of the hidden commands by which cargo, rustc
 /// and build scripts call us back. Returns the exit code.
-pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dyn Write) -> Option<u8> {
+pub(crate) fn called(
+    arguments: &[OsString],
+    environment: &Environment,
+    stderr: &mut dyn Write,
+) -> Option<u8> {
     let (command, rest) = arguments.split_first()?;
     let rest = rest.to_vec();
     match command.to_str()? {

@@ -16,7 +16,7 @@ use crate::sys::{fs, store};
 
 /// Why it could not be done. Nobody needs to stop for this: the first link will do it, or say more.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// zig failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -37,13 +37,13 @@ fn marker(wrapper: &Wrapper) -> PathBuf {
 
 /// True if it has been done.
 #[must_use]
-pub fn is_primed(wrapper: &Wrapper) -> bool {
+pub(crate) fn is_primed(wrapper: &Wrapper) -> bool {
     marker(wrapper).exists()
 }
 
 /// What an empty program is linked with.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The target's wrapper.
     pub wrapper: &'a Wrapper,
     /// The target's triple.
@@ -59,7 +59,7 @@ pub struct Request<'a> {
 }
 
 /// Links an empty program, unless that has been done.
-pub fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
+pub(crate) fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
     let wrapper = request.wrapper;
     if is_primed(wrapper) {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::toolchain::zig::data::{Action, Form, Rule, ZigData};
 
 /// What zig is told, and what must be done when it has linked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Translation {
+pub(crate) struct Translation {
     /// What the call is for.
     pub task: Task,
     /// The arguments, without those that the wrapper itself adds.
@@ -30,7 +30,7 @@ pub struct Translation {
 
 /// What a call of the compiler driver is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Task {
+pub(crate) enum Task {
     /// It links this file.
     Link(PathBuf),
     /// It compiles or preprocesses.
@@ -41,7 +41,7 @@ pub enum Task {
 
 /// An argument that zig is not told, or not in this way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
+pub(crate) struct Remark {
     /// The argument.
     pub argument: String,
     /// Why.
@@ -51,7 +51,7 @@ pub struct Remark {
 /// An argument that zig cannot take and without which the program would not be what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("zig cannot take `{argument}`: {reason}")]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The argument.
     pub argument: String,
     /// Why.
@@ -69,7 +69,7 @@ const STRIP_ALL: &[&str] = &["strip-all", "s"];
 
 /// Says to zig what `arguments` say. `can_strip` tells whether the caller can take symbols and debug information out of
 /// a program; where it cannot, zig does, which takes out all symbols with debug information.
-pub fn translate(
+pub(crate) fn translate(
     arguments: &[OsString],
     target: &Target,
     version: &Version,

@@ -11,7 +11,7 @@ use crate::target::catalog;
 /// What is known of zig.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ZigData {
+pub(crate) struct ZigData {
     /// The file's stem.
     pub name: String,
     /// The version that is provided where none is found.
@@ -33,7 +33,7 @@ pub struct ZigData {
 /// The newest glibc that a series of zig can link for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SeriesGlibc {
+pub(crate) struct SeriesGlibc {
     /// `major.minor` of zig.
     pub series: String,
     /// The glibc.
@@ -44,7 +44,7 @@ pub struct SeriesGlibc {
 /// The official archive: an xz-compressed tar with one folder at its top, and its minisign signature.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Tarball {
+pub(crate) struct Tarball {
     /// Its URL; `{version}` stands for the version.
     pub url: String,
     /// The URL of its signature.
@@ -56,7 +56,7 @@ pub struct Tarball {
 /// The package: a wheel, which is a zip archive.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Package {
+pub(crate) struct Package {
     /// Its name in the index, and of the folder in the wheel.
     pub name: String,
     /// The wheel's file name.
@@ -77,7 +77,7 @@ fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D
 /// What the linker cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Linker {
+pub(crate) struct Linker {
     /// Options whose value may stand in the next argument.
     pub separate: Vec<String>,
     /// The options.
@@ -87,7 +87,7 @@ pub struct Linker {
 /// What the compiler driver cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Driver {
+pub(crate) struct Driver {
     /// The options.
     pub argument: Vec<Rule>,
 }
@@ -95,7 +95,7 @@ pub struct Driver {
 /// An option that zig does not take as other compilers and linkers do.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The option.
     pub name: String,
     /// How it is written.
@@ -120,7 +120,7 @@ pub struct Rule {
 /// How an option is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
+pub(crate) enum Form {
     /// By itself.
     Flag,
     /// With a value, after `=` or in the next argument.
@@ -132,7 +132,7 @@ pub enum Form {
 /// What is done about an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub(crate) enum Action {
     /// It is left out: the program is as good without it.
     Drop,
     /// Something else is said.
@@ -146,13 +146,13 @@ static DATA: LazyLock<ZigData> = LazyLock::new(|| catalog::toolchain("zig"));
 impl ZigData {
     /// The embedded data.
     #[must_use]
-    pub fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         &DATA
     }
 
     /// The newest glibc that a version of zig can link for.
     #[must_use]
-    pub fn newest_glibc(&self, version: &Version) -> (u32, u32) {
+    pub(crate) fn newest_glibc(&self, version: &Version) -> (u32, u32) {
         let series = format!("{}.{}", version.major, version.minor);
         let of_series = self.glibc.iter().find(|entry| entry.series == series);
         of_series.or(self.glibc.last()).and_then(|entry| entry.newest).unwrap_or((2, 17))

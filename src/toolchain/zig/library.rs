@@ -10,7 +10,7 @@ use crate::sys::process::{Command, ProcessError};
 
 impl Zig {
     /// The directory with zig's own files, as zig tells it; `None` if it does not.
-    pub fn library(&self, cancel: &Cancel) -> Result<Option<PathBuf>, ProcessError> {
+    pub(crate) fn library(&self, cancel: &Cancel) -> Result<Option<PathBuf>, ProcessError> {
         // Asked from the root, because zig says what lies below the current directory without that in front.
         let output = Command::new(&self.program).arg("env").folder(Path::new("/")).output(cancel)?;
         Ok(told(&output.stdout).filter(|path| path.is_absolute()))

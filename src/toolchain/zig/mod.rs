@@ -5,7 +5,7 @@
 //! unpacked: the archive by the project's minisign key, the package by its SHA-256. Safe when several
 //! processes do it at once: a lock, a temporary folder, one rename.
 
-pub mod data;
+pub(crate) mod data;
 mod files;
 mod library;
 mod options;
@@ -47,7 +47,7 @@ if found and found.origin: print(os.path.join(os.path.dirname(found.origin), 'zi
 
 /// What is needed to look for zig.
 #[derive(Clone, Copy, Debug)]
-pub struct ZigRequest<'a> {
+pub(crate) struct ZigRequest<'a> {
     /// The configured path and the order of the ways.
     pub settings: &'a ZigSettings,
     /// xbuild's cache folder.
@@ -62,7 +62,7 @@ pub struct ZigRequest<'a> {
 
 /// What the files of a zig must be that is taken from the cache.
 #[derive(Clone, Copy, Debug)]
-pub struct Verified<'a> {
+pub(crate) struct Verified<'a> {
     /// Their pinned digest, where the lock has one.
     pub files: Option<&'a Digest>,
 }
@@ -77,14 +77,14 @@ impl ZigRequest<'_> {
 
     /// The version that is provided where none is found: the pinned one, else the one that xbuild comes with.
     #[must_use]
-    pub fn provided(&self) -> &Version {
+    pub(crate) fn provided(&self) -> &Version {
         self.pinned.unwrap_or(&ZigData::get().version)
     }
 }
 
 /// A zig that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Zig {
+pub(crate) struct Zig {
     /// The absolute path of the program.
     pub program: PathBuf,
     /// Its version.
@@ -96,7 +96,7 @@ pub struct Zig {
 impl Zig {
     /// The newest glibc that it can link for.
     #[must_use]
-    pub fn newest_glibc(&self) -> (u32, u32) {
+    pub(crate) fn newest_glibc(&self) -> (u32, u32) {
         ZigData::get().newest_glibc(&self.version)
     }
 }
@@ -342,7 +342,7 @@ impl Explain for Error {
 }
 
 /// Looks for zig on the machine and in the cache, and provides nothing. For `plan` and `doctor`.
-pub fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
+pub(crate) fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
     walk(request, cancel, |way| match way {
         ZigWay::Tarball | ZigWay::Package => None,
         // What is not believed is not run only to ask for its version, and verifying it is for whoever uses it.
@@ -352,7 +352,7 @@ pub fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
 }
 
 /// Looks for zig by every configured way, and provides it where it is not there.
-pub fn provide(
+pub(crate) fn provide(
     request: &ZigRequest<'_>,
     client: &Client,
     cancel: &Cancel,
@@ -519,7 +519,7 @@ fn verify(request: &ZigRequest<'_>, folder: &Path, cancel: &Cancel) -> Result<()
 
 /// The digest of the files of a zig that is in the cache.
 #[must_use]
-pub fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
+pub(crate) fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
     let folder = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
     files::digest(folder, cancel).ok()
 }

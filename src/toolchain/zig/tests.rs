@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 
 use super::*;
-use crate::config::parse_user;
+use crate::config::document::parse_user;
 use crate::event::Silent;
 use crate::origin::Source;
 use crate::sys::fs::PermissionsExt;

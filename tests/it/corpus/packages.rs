@@ -11,12 +11,12 @@ use std::process::{Command, Stdio};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xbuild::base::apt::{Network, ReleaseRequest, open};
+use xbuild::Cancel;
 use xbuild::event::{Event, Reporter};
-use xbuild::packages::debian::BaseRequest;
-use xbuild::packages::debian::DebianSettings;
-use xbuild::sys::cancel::Cancel;
-use xbuild::sys::download::{Client, Download};
+use xbuild::internal::base::apt::{Network, ReleaseRequest, open};
+use xbuild::internal::packages::debian::BaseRequest;
+use xbuild::internal::packages::debian::DebianSettings;
+use xbuild::internal::sys::download::{Client, Download};
 
 use super::image::Blob;
 use crate::support::needs::needs;
@@ -139,7 +139,7 @@ fn download(suite: &str, architecture: &str, names: &[&str], folder: &Path) -> B
     let resolved = archive
         .resolve_base(&BaseRequest { architecture, extra: &extra }, &client, &cancel, &Silent)
         .unwrap_or_else(|error| panic!("{suite} {architecture}: {error}"));
-    let get = |package: &xbuild::packages::debian::Package| {
+    let get = |package: &xbuild::internal::packages::debian::Package| {
         let deb = folder.join(format!("{}.deb", package.name));
         let (sha256, size) = (Some(package.sha256), Some(package.size));
         let url = archive.suites()[0].source.url(&package.path);

@@ -1,7 +1,7 @@
 //! Instructions that not every processor of a platform has, found in the code itself. The cases run on processors that have
 //! no more than the platform promises: a Nehalem of x86-64-v2, a qemu64 of less, a Cortex-A53 of Armv8.0-A.
 
-use xbuild::elf::Object;
+use xbuild::internal::elf::Object;
 
 use super::image::{Item, file, program};
 use super::programs::{AMD64, AMD64_MUSL, ARM64, ARM64_MUSL, Abi, Link, PORTS, Port};

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use xbuild::Cancel;
 use xbuild::linkcheck::{self, Execution, Origin, Problem, Report};
 use xbuild::rootfs::{LayerIndex, Root};
-use xbuild::sys::cancel::Cancel;
 
 use super::image::{Item, file, program, write_layer};
 use super::programs::{HELLO, Link, ONE, PORTS};

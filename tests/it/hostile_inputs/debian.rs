@@ -52,9 +52,10 @@ fn packages_of_debian() {
         ),
     ];
     for (what, bytes, says) in cases {
-        let cancel = xbuild::sys::cancel::Cancel::new();
+        let cancel = xbuild::Cancel::new();
         let start = std::time::Instant::now();
-        let error = xbuild::packages::debian::unpack::unpack(&bytes, ("hello", "1.0"), Some(16), &cancel);
+        let error =
+            xbuild::internal::packages::debian::unpack::unpack(&bytes, ("hello", "1.0"), Some(16), &cancel);
         let said = error.map_or_else(|error| error.to_string(), |_| "nothing".into());
         assert!(said.contains(says), "{what}: {said}");
         assert!(start.elapsed() < TIME, "{what}");

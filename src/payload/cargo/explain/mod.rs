@@ -164,7 +164,7 @@ pub fn causes(said: &str) -> BTreeSet<Cause> {
 /// The causes as a hint, if there are any. `named` tells where the linker is named that failed, which says more than that
 /// it is not there.
 #[must_use]
-pub fn hint(said: &str, named: Option<String>) -> Option<String> {
+pub(crate) fn hint(said: &str, named: Option<String>) -> Option<String> {
     let mut causes = causes(said);
     causes.retain(|cause| named.is_none() || !matches!(cause, Cause::Tool(_)));
     let mut lines: Vec<String> = named.into_iter().collect();

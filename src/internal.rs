@@ -1,0 +1,126 @@
+//! What xbuild's own tests, fuzz targets and benchmarks look into; it is no part of the interface and changes with every version.
+
+/// Bases.
+pub mod base {
+    /// Those of Debian's packages.
+    pub mod apt {
+        pub use crate::base::apt::{Network, ReleaseRequest, layer_of_record, open};
+    }
+}
+
+/// Configuration files.
+pub mod config {
+    pub use crate::config::document::{parse_project, parse_user};
+}
+
+/// ELF files.
+pub mod elf {
+    pub use crate::elf::{Asks, Elf, Object, extent, verify};
+}
+
+/// Kubernetes manifests.
+pub mod kubernetes {
+    pub use crate::kubernetes::{Manifest, PREFIX};
+}
+
+/// Layers.
+pub mod layer {
+    pub use crate::layer::{Compression, Content, Entry, EntryKind, LayerSpec, write};
+}
+
+/// Layouts.
+pub mod layout {
+    /// Which of a layout's images a name means.
+    pub mod choose {
+        pub use crate::layout::choose::{Choice, Selector, choose, images, ways};
+    }
+}
+
+/// The link check.
+pub mod linkcheck {
+    pub use crate::linkcheck::Cache;
+}
+
+/// Locks.
+pub mod lock {
+    pub use crate::lock::LockError;
+    /// What differs.
+    pub mod compare {
+        pub use crate::lock::compare::compare;
+    }
+    /// Their text.
+    pub mod text {
+        pub use crate::lock::text::{parse, render};
+    }
+}
+
+/// Outputs.
+pub mod output {
+    /// Registries.
+    pub mod push {
+        pub use crate::output::push::Push;
+    }
+    /// Root filesystems.
+    pub mod rootfs {
+        pub use crate::output::rootfs::{Image, write_folder, write_tar};
+    }
+}
+
+/// Packages.
+pub mod packages {
+    /// Debian's.
+    pub mod debian {
+        pub use crate::packages::debian::{
+            Archive, BaseRequest, BaseSet, Database, DebianSettings, Error, Package, packages_of_answer,
+        };
+        /// Package lists.
+        pub mod index {
+            pub use crate::packages::debian::index::Universe;
+        }
+        /// Relations between packages.
+        pub mod relation {
+            pub use crate::packages::debian::relation::parse_groups;
+        }
+        /// The choice of packages.
+        pub mod resolve {
+            pub use crate::packages::debian::resolve::{Request, resolve};
+        }
+        /// Packages as files.
+        pub mod unpack {
+            pub use crate::packages::debian::unpack::unpack;
+        }
+    }
+}
+
+/// Payloads.
+pub mod payload {
+    /// What cargo says.
+    pub mod explain {
+        pub use crate::payload::cargo::explain::{Cause, causes};
+    }
+}
+
+/// Root filesystems.
+pub mod rootfs {
+    pub use crate::rootfs::kept::kept_index;
+}
+
+/// What reaches the machine.
+pub mod sys {
+    /// Downloads.
+    pub mod download {
+        pub use crate::sys::download::{Client, Download};
+    }
+    /// HTTP.
+    pub mod http {
+        pub use crate::sys::http::{Answer, Inward, Request, Transport, Url};
+    }
+}
+
+/// The check of whole images.
+pub mod verify {
+    /// Documents.
+    pub mod documents {
+        pub use crate::verify::documents::{config, index, manifest};
+    }
+}
