@@ -261,7 +261,7 @@ mod tests {
         }
         assert_eq!(error("loud").to_string(), "`loud` is not a level of the log (from $XBUILD_LOG)");
         assert!(error("loud").hint().contains("error, warn, info, debug, trace, off"));
-        assert!(error("x=debug").hint().contains("http, lock, process, registry"));
+        assert!(error("x=debug").hint().contains("http, lock, pipeline, process, registry"));
     }
 
     #[test]
