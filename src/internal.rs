@@ -1,4 +1,4 @@
-//! What xbuild's own tests, fuzz targets and benchmarks look into; it is no part of the interface and changes with every version.
+//! What xbuild's own tests, fuzz targets and benchmarks look into; it is no part of the interface.
 
 /// Bases.
 pub mod base {

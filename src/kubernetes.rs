@@ -69,6 +69,10 @@ pub struct Syntax {
 impl Manifest {
     /// Reads a text. One in which no reference can be is not looked at any further. Where kustomize has made it, a tag
     /// behind a project's path is that of the image which it replaced, and means nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the text may have a reference and is no YAML.
     pub fn read(text: &str, kustomized: bool) -> Result<Self, Syntax> {
         let mut manifest = Self { text: text.to_owned(), ..Self::default() };
         if !text.contains(PREFIX) && !text.contains(r"xbuild:\/\/") {

@@ -152,6 +152,10 @@ fn sources(
 }
 
 /// Opens a release: gets and verifies its suites. Serves every architecture.
+///
+/// # Errors
+///
+/// If no mirror can be chosen for a suite, if a release cannot be had, or if its signature or date does not hold.
 pub fn open(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,

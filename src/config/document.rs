@@ -29,11 +29,19 @@ impl<T> Document<T> {
 }
 
 /// Parses an `xbuild.toml`.
+///
+/// # Errors
+///
+/// If the text is no TOML, or has a key or a type of value that `xbuild.toml` does not know.
 pub fn parse_project(source: Source) -> Result<Document<ProjectFile>, Error> {
     parse(source, project_schema())
 }
 
 /// Parses the user's file.
+///
+/// # Errors
+///
+/// If the text is no TOML, or has a key or a type of value that the user's file does not know.
 pub fn parse_user(source: Source) -> Result<Document<UserFile>, Error> {
     parse(source, user_schema())
 }

@@ -28,6 +28,10 @@ pub struct Project {
 /// - With neither, the folder the user stands in and its parents are searched, as cargo does.
 ///
 /// `config` (`--config`) replaces all configuration files of the project.
+///
+/// # Errors
+///
+/// If there is no `Cargo.toml` where it is looked for, or if a configuration file cannot be read or parsed.
 pub fn find_project(
     folder: &Path,
     path: Option<&Path>,
@@ -176,6 +180,10 @@ pub(super) fn user_file_path(environment: &Environment) -> Option<PathBuf> {
 }
 
 /// Reads the user's file, if there is one.
+///
+/// # Errors
+///
+/// If the file is there and cannot be read or parsed. That there is none is no error.
 pub fn load_user(environment: &Environment, cwd: &Path) -> Result<Option<Document<UserFile>>, Error> {
     let Some(path) = user_file_path(environment) else { return Ok(None) };
     read(&path, cwd)?.map(parse_user).transpose()

@@ -1,6 +1,6 @@
 //! Configuration files: what may stand in them, and where they are looked for. Parse only.
 //!
-//! A project's configuration ([`ProjectFile`]) is `xbuild.toml` beside its `Cargo.toml`, or the table
+//! A project's configuration (`ProjectFile`) is `xbuild.toml` beside its `Cargo.toml`, or the table
 //! `[package.metadata.xbuild]` in it; a workspace's is the same beside the workspace's `Cargo.toml`, or
 //! `[workspace.metadata.xbuild]`. The user's own ([`UserFile`]) is `xbuild/config.toml` in the user's
 //! configuration folder and says what belongs to the machine.

@@ -153,6 +153,10 @@ impl Explain for ParseError {
 
 impl Elf {
     /// Reads the headers and the dynamic segment. Never panics, whatever the bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no ELF file, or end before what they announce.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         parse::parse(bytes).map(|parsed| parsed.elf)
     }

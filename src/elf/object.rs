@@ -125,6 +125,10 @@ fn extent_of<H: FileHeader<Endian = object::Endianness>>(start: &[u8], size: u64
 
 impl Object {
     /// Reads a file. `bytes` are at least the first [`extent`] ones. Never panics, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no ELF file, or end before what they announce.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let parsed = parse::parse(bytes)?;
         let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };

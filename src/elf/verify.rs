@@ -121,6 +121,10 @@ pub(crate) fn says_class(machine: u16, class: u8) -> bool {
 /// Compares a file with its target's ELF identity. Reports everything that differs, not only the first.
 ///
 /// Position independence is no condition: fixed-address programs run as well, and users may ask for them.
+///
+/// # Errors
+///
+/// If anything about the file is not as the target has it; all of it is told.
 pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
     let mut differences = of_machine(elf, target);
     of_program(elf, target, &mut differences);

@@ -276,6 +276,11 @@ impl Explain for Error {
 /// told how many bytes of the tar are done.
 ///
 /// The blob is whole when it appears, but is not forced onto the disk: who publishes it does that.
+///
+/// # Errors
+///
+/// If an entry's path cannot be in a layer, if a file cannot be read or changes meanwhile, if the blob cannot be written,
+/// or if the work is cancelled.
 pub fn write(
     spec: &LayerSpec,
     blobs: &Path,

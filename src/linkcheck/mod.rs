@@ -136,6 +136,10 @@ impl std::fmt::Display for Unseen {
 }
 
 /// Checks an image.
+///
+/// # Errors
+///
+/// Only if the work is cancelled. What is wrong with the image is in the report.
 pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled> {
     let mut problems = Vec::new();
     let who = request.execution.identity(request.root, &mut problems);

@@ -24,6 +24,10 @@ pub fn render(lock: &Lock) -> String {
 }
 
 /// Reads and checks a lock. `path` is how messages name it.
+///
+/// # Errors
+///
+/// If the text is no lock of a version that is known, or has the marks of a merge conflict.
 pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
     if let Some(line) = conflict(text) {
         return Err(LockError::Conflict { path: path.to_owned(), line });

@@ -121,6 +121,10 @@ pub(crate) fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<Rep
 
 impl Push<'_> {
     /// Pushes the image to a repository, under these tags or, with none, its digest.
+    ///
+    /// # Errors
+    ///
+    /// If a blob cannot be read or the registry does not take it, or if the work is cancelled.
     pub fn run(
         &self,
         to: &RepositoryName,

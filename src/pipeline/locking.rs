@@ -139,6 +139,11 @@ impl Locking {
 ///
 /// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and what would change is an
 /// error.
+///
+/// # Errors
+///
+/// If the lock cannot be read or written, if the project or a base cannot be read, if a name of `update` means nothing in
+/// it, or if the work is cancelled or takes longer than the settings allow.
 pub fn lock(
     settings: &Settings,
     environment: &Environment,

@@ -35,6 +35,7 @@ use locking::Locking;
 
 pub use crate::lock::Difference;
 pub use crate::output::report::Published;
+pub use crate::toolchain::driver::called;
 pub use check::CheckError;
 pub use error::BuildError;
 pub use locking::{Locked, Update, lock};
@@ -72,6 +73,11 @@ impl Failed {
 type Failures = BTreeMap<Platform, BuildError>;
 
 /// Plans without building: what [`run`] would do.
+///
+/// # Errors
+///
+/// If the project, a toolchain or a base cannot be found out about, if the lock does not fit and may not change, if a
+/// platform cannot be built as asked, or if the work is cancelled or takes longer than the settings allow.
 pub fn plan_only(
     settings: &Settings,
     environment: &Environment,
@@ -154,6 +160,12 @@ fn conclude(
 }
 
 /// Builds and publishes. `stdout` takes what an output of the settings sends there.
+///
+/// # Errors
+///
+/// As [`plan_only`], and if cargo fails, if a program is not for its platform or will not run there, if a base cannot be
+/// fetched, or if an output cannot be written. Of a platform that fails the reporter is told why; where a partial image
+/// was asked for, that is no error, and [`Outcome::failed`] says so.
 pub fn run(
     settings: &Settings,
     environment: &Environment,

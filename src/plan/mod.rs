@@ -1,6 +1,6 @@
 //! What a run will do and why, before it does anything.
 //!
-//! [`plan`] is pure: settings and facts in, a [`Plan`] out. `xbuild plan` prints the value, `pipeline` carries it
+//! Planning is pure: settings and facts in, a [`Plan`] out. `xbuild plan` prints the value, `pipeline` carries it
 //! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
 
 mod facts;

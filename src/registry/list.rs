@@ -39,6 +39,10 @@ type OnPage<'a> = &'a mut dyn FnMut(&[u8], &str) -> Result<Option<Url>, Registry
 
 impl Repository {
     /// All tags, sorted, each of which is one by the specification's rule. What a registry lists and is none is remarked.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached, refuses, or answers with what is no list, or if the work is cancelled.
     pub fn tags(&self, cancel: &Cancel) -> Result<Vec<String>, RegistryError> {
         let what = self.name().to_string();
         let cancel = &cancel.doing(&format!("the tags of {what}"));
@@ -69,6 +73,11 @@ impl Repository {
 
     /// The manifests whose `subject` is `digest`, in the registry's order, of one artifact type or of all. Where the
     /// registry does not know referrers, they are in an index under a tag made of the digest.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached, refuses, or answers with what is no index, or if the work is cancelled. That
+    /// nothing refers to the digest is no error.
     pub fn referrers(
         &self,
         digest: &Digest,
@@ -114,6 +123,11 @@ impl Repository {
 
     /// Stores a manifest that refers to another, and sees to it that it is found: where the registry does not do so
     /// itself, by the index under the tag.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached or does not take the manifest or the index under the tag, or if the work is
+    /// cancelled.
     pub fn put_referrer(
         &self,
         subject: &Digest,

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use xbuild::registry::{Access, Client, Config};
 //! use xbuild::oci::name::ImageName;
-//! use xbuild::sys::{cancel::Cancel, env::Environment};
+//! use xbuild::{Cancel, Environment};
 //!
 //! let client = Client::new(Config::default(), &Environment::of_process());
 //! let (name, cancel): (ImageName, _) = ("debian:12".parse()?, Cancel::new());

@@ -24,6 +24,10 @@ pub(super) enum Presence {
 
 impl Repository {
     /// True if the repository has a blob.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached or does not say whether it has the blob, or if the work is cancelled.
     pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));

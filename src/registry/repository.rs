@@ -94,6 +94,11 @@ impl Repository {
 
     /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes, and its
     /// media type is what they say, else what the registry says.
+    ///
+    /// # Errors
+    ///
+    /// If the registry has no such manifest, refuses it or cannot be reached, if the bytes are not those of the digest or
+    /// are more than [`MANIFEST_LIMIT`], or if the work is cancelled.
     pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let found = self.anywhere(cancel, |place| {
@@ -161,6 +166,10 @@ impl Repository {
 
     /// What a tag or digest leads to, without its content; `None` where there is nothing. The digest is what the
     /// registry says, or is computed where it does not say it.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached or refuses, or if the work is cancelled.
     pub fn head(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Descriptor>, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let told = self.anywhere(cancel, |place| {
@@ -199,6 +208,10 @@ impl Repository {
     }
 
     /// A small blob, such as a configuration, verified. More than [`MANIFEST_LIMIT`] bytes are refused.
+    ///
+    /// # Errors
+    ///
+    /// If the blob is too large, and as [`Repository::blob`].
     pub fn small_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>, RegistryError> {
         if blob.size > MANIFEST_LIMIT {
             let what = self.what(Wanted::Digest(&blob.digest));
@@ -214,6 +227,11 @@ impl Repository {
 
     /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not
     /// be believed before this has succeeded, for only at their end it is known whether they are the right ones.
+    ///
+    /// # Errors
+    ///
+    /// If the registry does not have the blob, refuses it or cannot be reached, if its bytes are not those of the
+    /// descriptor, if `sink` fails, or if the work is cancelled.
     pub fn blob(
         &self,
         blob: &Descriptor,
@@ -226,6 +244,10 @@ impl Repository {
 
     /// Gets a blob into a file, which appears whole and verified. What broke off is resumed, also by a later process.
     /// A file that is there already is verified and kept. `progress` is told the bytes had so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::blob`], and if the file cannot be written.
     pub fn fetch_blob(
         &self,
         blob: &Descriptor,

@@ -61,6 +61,11 @@ struct Cargo<'a> {
 impl Repository {
     /// Makes sure that the repository has a blob: it has it, or takes it from one of the repositories `from`, or gets
     /// the bytes of the file. `progress` is told the bytes sent so far.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is not what the descriptor says, if the registry cannot be reached or does not take
+    /// the blob, or if the work is cancelled.
     pub fn push_blob(
         &self,
         blob: &Descriptor,
@@ -73,6 +78,10 @@ impl Repository {
     }
 
     /// The same, where the file need not be there before it is known that its bytes must be sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::push_blob`], and if `file` fails.
     pub fn push_blob_of(
         &self,
         blob: &Descriptor,
@@ -356,6 +365,10 @@ impl Repository {
 
     /// Stores a manifest or an index under a tag or its digest. Everything that it names must be there. True if the
     /// registry has entered it among the referrers of its `subject`.
+    ///
+    /// # Errors
+    ///
+    /// If the registry cannot be reached, does not take the manifest or stores another one, or if the work is cancelled.
     pub fn put_manifest(
         &self,
         wanted: Wanted<'_>,

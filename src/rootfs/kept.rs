@@ -85,6 +85,11 @@ pub(crate) fn known_index(layer: &Descriptor, cache: Kept<'_>) -> Result<Option<
 
 impl LayerIndex {
     /// Reads a layer's blob without keeping anything, for one that will not be asked for again.
+    ///
+    /// # Errors
+    ///
+    /// If the blob cannot be opened, is no layer that can be read or not what the descriptor says, or if the work is
+    /// cancelled.
     pub fn read(blob: &Path, layer: &Descriptor, cancel: &Cancel) -> Result<Self, IndexError> {
         known(layer)?;
         read(blob, cancel)

@@ -1,6 +1,6 @@
 //! What is on an image's root filesystem, learned from its layers without unpacking them.
 //!
-//! [`scan`] reads a layer once, as a stream, into a [`LayerIndex`]: what it adds and what it removes. [`index_of`]
+//! [`scan`] reads a layer once, as a stream, into a [`LayerIndex`]: what it adds and what it removes. `index_of`
 //! keeps such indexes in the cache. [`Root`] lays them on each other, which is pure, and answers questions about the
 //! result: what is at a path, with symbolic links followed inside the root, and who may get there.
 //!

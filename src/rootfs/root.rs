@@ -109,6 +109,10 @@ impl<'a> Reach<'a> {
 impl Root {
     /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand. What is larger or
     /// deeper than any root filesystem that is meant to be used is refused.
+    ///
+    /// # Errors
+    ///
+    /// If all layers together have more than can be meant, or if the work is cancelled.
     pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), StreamError> {
         self.refused.extend(layer.refused.iter().cloned());
         for path in &layer.opaque {
@@ -233,6 +237,10 @@ impl Root {
     }
 
     /// Every folder, and every symbolic link to one: what a path may lead through without being made.
+    ///
+    /// # Errors
+    ///
+    /// Only if the work is cancelled.
     pub fn folders(&self, cancel: &Cancel) -> Result<BTreeSet<String>, Cancelled> {
         let mut folders = BTreeSet::new();
         for (path, node) in self.nodes() {

@@ -79,6 +79,10 @@ pub(crate) enum Ending {
 }
 
 /// Reads a layer to its end, whatever compresses it. `algorithm` is that of the `diff_id`.
+///
+/// # Errors
+///
+/// If the layer cannot be read or decompressed, is no tar archive, goes beyond `limits`, or if the work is cancelled.
 pub fn scan(
     blob: impl Read,
     algorithm: Algorithm,

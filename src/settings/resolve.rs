@@ -97,6 +97,11 @@ pub(super) struct Sources<'a> {
 }
 
 /// Folds everything that was said into one value.
+///
+/// # Errors
+///
+/// If a value is not what it should be, does not go with another or names what is not known: a platform, a target, a
+/// base, a file outside of the project. The error says where the value stands.
 pub fn resolve(
     flags: &Flags,
     environment: &Environment,
@@ -160,6 +165,10 @@ pub(crate) fn resolve_most(option: &'static str, text: &str) -> Result<u64, Erro
 }
 
 /// What belongs to the machine, for commands that need no project.
+///
+/// # Errors
+///
+/// If a value of the environment or of the user's file is not what it should be.
 pub fn resolve_machine(
     offline: bool,
     environment: &Environment,

@@ -138,6 +138,10 @@ impl Cancel {
     }
 
     /// An error once the work should stop.
+    ///
+    /// # Errors
+    ///
+    /// If the work was interrupted, or if its time is up.
     pub fn check(&self) -> Result<(), Cancelled> {
         let mut flags = self.interrupted.iter().map(|flag| flag.load(Ordering::SeqCst));
         if flags.next() == Some(true) {

@@ -209,6 +209,11 @@ impl Client {
     }
 
     /// Gets a small document whose content is verified by the caller, such as a signed release.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, does not have the document or sends more than `limit` bytes, or if the work is
+    /// cancelled.
     pub fn small(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
         let (mut bytes, cancel) = (Vec::new(), &cancel.doing(url));
         self.retry(url, cancel, |_| {
@@ -226,6 +231,11 @@ impl Client {
 
     /// Gets a file. An attempt that broke off is resumed by range, also by a later process. `progress` is told
     /// the bytes had so far and, where it is known, the size.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached or does not have the file, if it is not what is expected or cannot be written, or
+    /// if the work is cancelled.
     pub fn file(
         &self,
         download: &Download<'_>,

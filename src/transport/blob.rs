@@ -112,6 +112,10 @@ impl Blob {
 
     /// Copies all of it. What was written must not be believed before this has succeeded. `write_error` names what cannot
     /// be written.
+    ///
+    /// # Errors
+    ///
+    /// If the blob cannot be read, is not what its descriptor says or cannot be written, or if the work is cancelled.
     pub fn copy(
         mut self,
         sink: &mut dyn Write,

@@ -47,6 +47,10 @@ impl<'a> Image<'a> {
     /// Some platforms of a source's image: of one its manifest, of several an index of those and their attestations,
     /// which is otherwise the source's own. All that it has is the image as it is. A platform that several images are
     /// for, told apart by the version of their system, is all of them.
+    ///
+    /// # Errors
+    ///
+    /// If the image does not have one of the platforms, or if a document of it cannot be read.
     pub fn of_platforms(source: &'a Source, platforms: &[Platform]) -> Result<Self, TransportError> {
         let all = source.manifests(source.root())?;
         let offered: Vec<(&Platform, &Descriptor)> =
@@ -155,6 +159,11 @@ fn as_name(text: &str) -> String {
 
 impl Opener<'_> {
     /// Writes an image. A name in the destination wins over the image's own.
+    ///
+    /// # Errors
+    ///
+    /// If a blob cannot be read or is not what its descriptor says, if the destination cannot be written, cannot hold
+    /// such an image or is named by the digest of another, or if the work is cancelled.
     pub fn write(
         &self,
         image: &Image<'_>,
@@ -313,6 +322,10 @@ impl Opener<'_> {
     }
 
     /// Gives an image that is in a layout more names. Nothing else of the layout changes.
+    ///
+    /// # Errors
+    ///
+    /// If a name is none, or if the layout cannot be read or written.
     pub fn tag(&self, source: &Source, path: &Path, names: &[String]) -> Result<(), TransportError> {
         // What gets a name is whole.
         for item in source.reachable(source.root())? {

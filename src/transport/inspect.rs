@@ -145,6 +145,10 @@ pub struct ArtifactInspection {
 }
 
 /// The platforms of an image, and the bytes of all its documents and blobs, each counted once.
+///
+/// # Errors
+///
+/// If a document cannot be read or has not the shape that it should have, or if the work is cancelled.
 pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64), TransportError> {
     let mut platforms = Vec::new();
     let mut each = |parts: &Parts<'_>| {
@@ -157,6 +161,11 @@ pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64),
 
 /// Looks at an image. Documents are verified, and of blobs the layers that xbuild added; those of a registry are not
 /// fetched.
+///
+/// # Errors
+///
+/// If a document, or a layer that is looked into, cannot be read or has not the shape that it should have, or if the work
+/// is cancelled.
 pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, TransportError> {
     let root = source.root();
     let document = source.json(root)?;

@@ -132,6 +132,10 @@ impl Location {
     ///
     /// Without a prefix, what exists is a path; with a `:TAG` behind it, too. What else can be an image's name is one of
     /// a registry.
+    ///
+    /// # Errors
+    ///
+    /// If the text names a transport that is not known, a path where nothing is, or neither a path nor an image.
     pub fn parse(text: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, LocationError> {
         if let Some(location) = Self::with_transport(text)? {
             return Ok(location);
@@ -157,6 +161,10 @@ impl Location {
 
     /// Reads a location that is to be written to, where nothing need be yet. Without a prefix it is an image's name if it
     /// begins with a registry's host, `ghcr.io/` or `localhost:5000/`, and otherwise the path of a layout.
+    ///
+    /// # Errors
+    ///
+    /// If the text names a transport that is not known, or no place that can be written to.
     pub fn parse_destination(text: &str) -> Result<Self, LocationError> {
         if let Some(location) = Self::with_transport(text)? {
             return Ok(location);
@@ -234,6 +242,10 @@ impl Location {
     }
 
     /// Whether a destination's name tells no digest or this one, which is held to before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// If the destination is named by another digest.
     pub fn check_digest(&self, found: &Digest) -> Result<(), TransportError> {
         match self.digest() {
             Some(wanted) if wanted != found => Err(TransportError::OtherDigest {

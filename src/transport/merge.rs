@@ -39,6 +39,10 @@ impl<'a> Merged<'a> {
     }
 
     /// Each platform's manifest and the digest of its configuration.
+    ///
+    /// # Errors
+    ///
+    /// If a manifest cannot be read or does not name its configuration, or if the work is cancelled.
     pub fn platforms(
         &self,
         cancel: &Cancel,
@@ -74,6 +78,10 @@ struct Entry<'a> {
 /// Merges the manifests of some sources in platform order. Where two differ for one platform, that is an error, but
 /// manifests of `base`, the index that is added to, are replaced; what else it has stays, in its order. An attestation
 /// goes with its image. What one source has several times is its own affair, and stays.
+///
+/// # Errors
+///
+/// If a source's documents cannot be read, if two sources differ for one platform, or if an image tells no platform.
 pub fn merge<'a>(
     base: Option<&'a Source>,
     sources: &'a [Source],

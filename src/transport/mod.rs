@@ -4,7 +4,7 @@
 //! same way whatever they come from: each verified against its descriptor, each read at its place, nothing unpacked.
 //!
 //! ```no_run
-//! # use xbuild::{registry, sys::{cancel::Cancel, env::Environment}, transport::{Location, Opener}};
+//! # use xbuild::{Cancel, Environment, registry, transport::{Location, Opener}};
 //! # fn example() -> Result<(), xbuild::transport::TransportError> {
 //! let (environment, cancel) = (Environment::of_process(), Cancel::new());
 //! let location = Location::parse("oci:image:1.0", &|path| path.exists())?;

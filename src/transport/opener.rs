@@ -32,6 +32,11 @@ pub struct Opener<'a> {
 
 impl Opener<'_> {
     /// Opens the image that a location means.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing at the location, if it cannot be read or reached, if its name means none or several of the
+    /// images there, or if the work is cancelled.
     pub fn open(&self, location: &Location) -> Result<Source, TransportError> {
         let shown = location.to_string();
         let (kind, entries, selector) = self.store(location)?;
@@ -45,6 +50,10 @@ impl Opener<'_> {
     }
 
     /// Opens each image that is somewhere. Where the location chooses one, that alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Opener::open`], and if `look` fails.
     pub fn each(
         &self,
         location: &Location,

@@ -110,6 +110,10 @@ impl Opener<'_> {
 impl Opener<'_> {
     /// Gives an image that is in a registry further tags in its repository: its document's own bytes are stored under
     /// them, and what has one already is left alone. The image's digest.
+    ///
+    /// # Errors
+    ///
+    /// If the image is not there, if the registry cannot be reached or does not take a tag, or if the work is cancelled.
     pub fn tag_in_registry(
         &self,
         name: &ImageName,

@@ -51,6 +51,10 @@ impl Image<'_> {
     }
 
     /// With everything that refers to one of its documents, and what refers to that.
+    ///
+    /// # Errors
+    ///
+    /// If what refers to the image cannot be listed or read.
     pub fn with_referrers(mut self) -> Result<Self, TransportError> {
         let mut found: Vec<Referrer<'_>> = Vec::new();
         for (source, wanted) in &self.parts {

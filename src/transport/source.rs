@@ -178,7 +178,7 @@ impl Source {
     }
 
     /// True if an index of the image is inside of another, which podman and skopeo neither load nor copy.
-    pub fn has_nested_index(&self) -> Result<bool, TransportError> {
+    pub(crate) fn has_nested_index(&self) -> Result<bool, TransportError> {
         if !media_type::is_index(&self.root.media_type) {
             return Ok(false);
         }
@@ -189,7 +189,7 @@ impl Source {
 
     /// True for a blob that is not here but where its `urls` say. A layer that may not be passed on is not asked for in
     /// a registry.
-    pub fn lies_elsewhere(&self, blob: &Descriptor) -> Result<bool, TransportError> {
+    pub(crate) fn lies_elsewhere(&self, blob: &Descriptor) -> Result<bool, TransportError> {
         if !blob.has_urls() {
             return Ok(false);
         }
@@ -200,7 +200,7 @@ impl Source {
     }
 
     /// The bytes of an entry that is no document that we know: in a registry it may be a blob, or a manifest to it.
-    pub fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
+    pub(crate) fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
         if let Some((repository, cancel)) = self.repository_and_cancel()
             && !repository.has_blob(descriptor, cancel)?
         {
@@ -269,6 +269,11 @@ impl Source {
     }
 
     /// The document, verified.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there or cannot be read, if it is too large or not what the descriptor says, or if the work is
+    /// cancelled.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransportError> {
         self.cancel.check()?;
         if let Some(made) = self.made.as_ref().filter(|made| *made.digest() == descriptor.digest) {
@@ -297,6 +302,10 @@ impl Source {
     }
 
     /// The document, verified and parsed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::document`], and if it is no JSON.
     pub fn json(&self, descriptor: &Descriptor) -> Result<Value, TransportError> {
         let bytes = self.document(descriptor)?;
         parsed(&bytes, &descriptor.digest.to_string(), &self.shown)
@@ -304,6 +313,10 @@ impl Source {
 
     /// The bytes of a blob. Reading them to the end verifies them: it fails where they are not what the descriptor
     /// says.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there or has another size than the descriptor says. Of a registry that is known only when it is read.
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
         if let Kind::Registry(remote) = &self.kind {
             let Remote { repository, cancel, .. } = &**remote;
@@ -367,6 +380,11 @@ impl Source {
 
     /// The manifests below a document, in the order of the indexes; the document itself if it is a manifest. What an index
     /// names twice is there twice, and what several indexes lead to is there once.
+    ///
+    /// # Errors
+    ///
+    /// If a document cannot be read or has not the shape that it should have, or if there are more manifests, or more
+    /// indexes inside of each other, than can be meant.
     pub fn manifests(&self, root: &Descriptor) -> Result<Vec<ManifestEntry>, TransportError> {
         let (mut found, mut platforms) = (Vec::new(), Platforms::default());
         self.walk(root, 0, &mut BTreeSet::new(), &mut |entry| {
@@ -388,6 +406,10 @@ impl Source {
     }
 
     /// The manifest of the root that serves a platform best. Where several serve it equally well, none is chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::manifests`], and if none or several serve the platform.
     pub fn manifest_for(&self, platform: &Platform) -> Result<Descriptor, TransportError> {
         let manifests = self.manifests(&self.root)?;
         let offered: Vec<(&Platform, &Descriptor)> = manifests
@@ -436,6 +458,11 @@ impl Source {
 
     /// Every document and blob that is reachable from a document, each once, children before their parents, so that
     /// whoever writes them in this order never has a document that leads nowhere.
+    ///
+    /// # Errors
+    ///
+    /// If a document cannot be read or has not the shape that it should have, or if there are more indexes inside of each
+    /// other than can be meant.
     pub fn reachable(&self, root: &Descriptor) -> Result<Vec<Item>, TransportError> {
         let mut items: Vec<Item> = Vec::new();
         let mut seen = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Is an image what it says, and will it run? For any image, whoever built it.
 //!
 //! [`verify`] reads every document and every blob that an image leads to, each once, and holds them to their digests,
-//! sizes and the specification ([`documents`] is pure). What the layers make is then given to [`crate::linkcheck`], as
+//! sizes and the specification (`documents` is pure). What the layers make is then given to [`crate::linkcheck`], as
 //! a build does. Everything that is wrong is found, not only the first; all platforms are looked at in parallel, and
 //! the report is in platform order.
 //!
@@ -53,6 +53,11 @@ pub struct Options {
 }
 
 /// Verifies an image.
+///
+/// # Errors
+///
+/// If a platform that is asked for is not there, if what the image is in cannot be read any more, or if the work is
+/// cancelled. What is wrong with the image is in the report.
 pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Report, VerifyError> {
     let (seen, deep) = (BTreeSet::new(), BTreeSet::new());
     let mut walk = Walk { source, seen, deep, faults: Vec::new(), manifests: Vec::new() };

@@ -17,6 +17,10 @@ use crate::sys::staging::Staging;
 use crate::target::platform::Platform;
 
 /// Writes the files of some images. Returns the paths that were left out, for they are no files: devices and pipes.
+///
+/// # Errors
+///
+/// If a layer cannot be read, if the folder is in use or cannot be written, or if the work is cancelled.
 pub fn write_folder(
     images: &[Image],
     split: Option<bool>,

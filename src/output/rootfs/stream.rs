@@ -12,6 +12,10 @@ use crate::sys::cancel::Cancel;
 use crate::target::platform::Platform;
 
 /// Writes the files of some images: folders, then links and devices, then files in the order of the layers.
+///
+/// # Errors
+///
+/// If a layer cannot be read, if the sink takes no more, or if the work is cancelled.
 pub fn write_tar(
     images: &[Image],
     split: Option<bool>,

@@ -48,6 +48,11 @@ pub(crate) struct Additions {
 
 impl Archive {
     /// Chooses packages to add, with what they need and the root lacks. No package is downloaded for it.
+    ///
+    /// # Errors
+    ///
+    /// If a package is not known or what it needs cannot be had beside what is there, if an index cannot be had, or if
+    /// the work is cancelled.
     pub fn resolve_additions(
         &self,
         request: &AdditionsRequest<'_>,

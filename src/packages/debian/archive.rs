@@ -74,6 +74,10 @@ enum Compression {
 impl Archive {
     /// Gets and verifies the release of each source, all at once. `cache` is a folder of ours, made where it is
     /// missing.
+    ///
+    /// # Errors
+    ///
+    /// If a release cannot be had, if its signature or date does not hold, or if the work is cancelled.
     pub fn open(
         sources: &[Source],
         cache: &Path,

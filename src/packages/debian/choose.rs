@@ -101,6 +101,10 @@ pub struct Package {
 impl BaseSet {
     /// The base for a payload that needs these libraries. One that the recipe does not know is left to the check of the
     /// finished image.
+    ///
+    /// # Errors
+    ///
+    /// If a library's packages cannot be installed beside the base.
     pub fn base(&self, libraries: &BTreeSet<String>) -> Result<ResolvedBase, Error> {
         if let Some(unsatisfied) = libraries.iter().find_map(|library| self.lacking.get(library)) {
             return Err(unsatisfied.clone().into());
@@ -219,6 +223,10 @@ pub(super) struct Answer {
 impl Archive {
     /// Chooses the packages of a base. Needs the package indexes only the first time that it is asked for these: the
     /// answer is kept under the digests of everything that decides it.
+    ///
+    /// # Errors
+    ///
+    /// If a package is not known or what it needs cannot be had, if an index cannot be had, or if the work is cancelled.
     pub fn resolve_base(
         &self,
         request: &BaseRequest<'_>,

@@ -106,6 +106,10 @@ pub struct Universe {
 
 impl Universe {
     /// Adds the packages of an index. `mirror` is the address that their paths are relative to.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read, if a package in it lacks a field, or if the work is cancelled.
     pub fn read(&mut self, mirror: &str, index: impl BufRead, cancel: &Cancel) -> Result<(), IndexError> {
         let mirror = self.mirrors.iter().position(|known| known == mirror).unwrap_or_else(|| {
             self.mirrors.push(mirror.to_owned());

@@ -125,6 +125,10 @@ impl Relation {
 }
 
 /// Parses a whole field: groups between commas, alternatives between bars. Empty parts are passed over, as dpkg does.
+///
+/// # Errors
+///
+/// If one part is no relation.
 pub fn parse_groups(text: &str) -> Result<Vec<Group>, BadRelation> {
     let part = |text: &str| Relation::parse(text).ok_or_else(|| BadRelation(text.trim().to_owned()));
     text.split(',')

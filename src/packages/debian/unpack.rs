@@ -96,6 +96,10 @@ pub enum UnpackError {
 }
 
 /// Unpacks a package. `name` and `version` are what the index says it is, `installed_size` is in KiB.
+///
+/// # Errors
+///
+/// If the file is no Debian package or another one, if it unpacks to more than it says, or if the work is cancelled.
 pub fn unpack(
     deb: &[u8],
     (name, version): (&str, &str),

@@ -291,6 +291,10 @@ impl Transport {
     }
 
     /// Sends one request and waits until the answer begins. `on_wait` is called now and then meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, is not trusted or does not answer in time, or if the work is cancelled.
     pub fn send(
         &self,
         request: &Request,

@@ -217,11 +217,11 @@ impl Wrapper {
 
 /// Runs what the process was called for, if `arguments` begin with one of the hidden commands by which cargo, rustc
 /// and build scripts call us back. Returns the exit code.
-pub(crate) fn called(
-    arguments: &[OsString],
-    environment: &Environment,
-    stderr: &mut dyn Write,
-) -> Option<u8> {
+///
+/// A build makes the running program cargo's compiler and linker. Whatever program builds asks this first, with its
+/// arguments behind its name, and ends with the code.
+#[must_use]
+pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dyn Write) -> Option<u8> {
     let (command, rest) = arguments.split_first()?;
     let rest = rest.to_vec();
     match command.to_str()? {

@@ -87,6 +87,10 @@ pub struct Chosen<'a> {
 
 /// The packages to add, in the order in which they are needed: those asked for first, each one's dependencies
 /// after it.
+///
+/// # Errors
+///
+/// If something that is asked for, or needed for it, cannot be had, or if the work is cancelled.
 pub fn resolve<'a>(
     universe: &'a Universe,
     request: &Request<'_>,
