@@ -200,7 +200,11 @@ impl Source {
     }
 
     /// The bytes of an entry that is no document that we know: in a registry it may be a blob, or a manifest to it.
-    pub(crate) fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or is not what the descriptor says as far as that is known before its bytes are read.
+    pub fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
         if let Some((repository, cancel)) = self.repository_and_cancel()
             && !repository.has_blob(descriptor, cancel)?
         {
