@@ -118,8 +118,9 @@ pub fn merge<'a>(
             }
         }
     }
-    let listed = |entry: &Entry<'_>| match &added_to {
-        Some(document) if entry.source == 0 => document.entry(&entry.descriptor),
+    let mut written = added_to.as_ref().map(|document| document.entries.clone()).unwrap_or_default();
+    let listed = |entry: &Entry<'_>| match entry.source {
+        0 if added_to.is_some() => as_written(&mut written, &entry.descriptor),
         _ => json!(entry.descriptor),
     };
     let descriptors: Vec<Value> = entries.iter().map(listed).collect();
@@ -192,18 +193,21 @@ impl AddedTo {
         Ok(Some(Self { document, entries }))
     }
 
-    /// An entry as it was written, unless something of it is new.
-    fn entry(&self, descriptor: &Descriptor) -> Value {
-        let own = self.entries.iter().find(|(read, _)| read == descriptor);
-        own.map_or_else(|| json!(descriptor), |(_, written)| written.clone())
-    }
-
     /// Those of an index that is added to stay where they were about nothing before.
     fn with_attestations<'a>(&self, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
         let own: Vec<String> = self.entries.iter().map(|(read, _)| read.digest.to_string()).collect();
         retain_attestations(entries, &|entry, about| {
             entry.source == 0 && own.iter().all(|digest| digest != about)
         })
+    }
+}
+
+/// An entry as it was written, unless something of it is new. Several may read alike and be written otherwise: each is taken
+/// once, and they have kept their order.
+fn as_written(entries: &mut Vec<(Descriptor, Value)>, descriptor: &Descriptor) -> Value {
+    match entries.iter().position(|(read, _)| read == descriptor) {
+        Some(at) => entries.remove(at).1,
+        None => json!(descriptor),
     }
 }
 
