@@ -24,17 +24,13 @@ fmt:
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 
-# Every test that needs nothing but git, Rust and a C compiler
-quick:
-    cargo test --locked
-
 # Unit tests, all or those whose names contain FILTER
 test FILTER="":
     cargo test --locked --lib {{ FILTER }}
 
-# A group of integration tests, those that need tools too: a file of tests/it/
+# A group of integration tests: a file of tests/it/
 it GROUP:
-    cargo test --locked --test it -- {{ GROUP }}:: --include-ignored
+    cargo test --locked --test it -- {{ GROUP }}::
 
 # The rules of the source tree, and the data files
 tidy:
@@ -50,7 +46,7 @@ schemas:
 
 # Cases of the link check's corpus whose names contain TEXT
 corpus TEXT="":
-    XBUILD_CORPUS="{{ TEXT }}" cargo test --release --locked --test it corpus -- --include-ignored --nocapture
+    XBUILD_CORPUS="{{ TEXT }}" cargo test --release --locked --test it corpus -- --nocapture
 
 # Install the tools of the tests and run all of them
 all *ARGUMENTS:

@@ -87,25 +87,6 @@ const ARCHITECTURES: &[&str] = &[
 /// Where names of platforms are read, which go by them.
 const NAMES_PLATFORMS: &[&str] = &["src/target/platform.rs"];
 
-/// What a test may need beyond git, Rust and a C compiler. `tests/run` has all of it.
-const NEEDS: &[&str] = &[
-    "containerd",
-    "Debian packages",
-    "docker",
-    "docker-registry",
-    "kubectl",
-    "minutes",
-    "openssl",
-    "pkg-config",
-    "podman",
-    "qemu",
-    "skopeo",
-    "strace",
-    "umoci",
-    "user namespaces",
-    "zig",
-];
-
 const RULES: &[Rule] = &[
     Rule {
         name: "what differs by architecture is data of `targets/`, and machines are known to `elf` alone",
@@ -368,60 +349,10 @@ fn every_rule_finds_what_it_forbids_and_nothing_else() {
     }
 }
 
-/// `cargo test` prints the reason, which tells a person what was left out and how to run it.
-#[test]
-fn ignored_tests_say_what_they_need_and_where_they_run() {
+/// Every Rust source below `src`.
+fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut count, mut broken) = (0, Vec::new());
-    for file in ["src", "tests"].into_iter().flat_map(rust_files) {
-        let text = fs::read_to_string(&file).expect("a source file");
-        let path = file.strip_prefix(root).expect("below the root").display().to_string();
-        for (line, attribute) in lines(&text).filter(|(_, line)| ignores(line)) {
-            count += 1;
-            if !has_reason(attribute) {
-                broken.push(format!("{path}:{line}: {attribute}"));
-            }
-        }
-    }
-    assert!(broken.is_empty(), "no reason like \"needs zig, qemu: tests/run\":\n{}", broken.join("\n"));
-    assert!(count > 100, "the tests are not where they are looked for");
-    let run = fs::read_to_string(root.join("tests/run")).expect("tests/run");
-    let unknown: Vec<_> = NEEDS.iter().filter(|need| !run.contains(*need)).collect();
-    assert!(unknown.is_empty(), "tests/run does not mention {unknown:?}");
-
-    for line in ["#[ignore = \"needs zig, qemu: tests/run\"]", "    #[ignore = \"needs minutes: tests/run\"]"]
-    {
-        assert!(ignores(line) && has_reason(line), "{line}");
-    }
-    let silent = [
-        "#[ignore]",
-        "#[ignore = \"slow\"]",
-        "#[ignore = \"needs : tests/run\"]",
-        "#[cfg_attr(unix, ignore)]",
-    ];
-    for line in silent.into_iter().chain(["#[ignore = \"needs luck: tests/run\"]", "#[test] #[ignore]"]) {
-        assert!(ignores(line) && !has_reason(line), "{line}");
-    }
-    assert!(!ignores("// An #[ignore] in a comment.") && !ignores("#[error(\"ignored\")]"));
-}
-
-/// True if a line has an attribute by which a test is ignored.
-fn ignores(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("#[")
-        && (line.contains("#[ignore") || line.contains("#[cfg_attr(") && line.contains("ignore"))
-}
-
-fn has_reason(line: &str) -> bool {
-    let reason =
-        line.trim().strip_prefix("#[ignore = \"needs ").and_then(|rest| rest.strip_suffix(": tests/run\"]"));
-    reason.is_some_and(|needs| needs.split(", ").all(|need| NEEDS.contains(&need)))
-}
-
-/// Every Rust source below a directory of the repository, sorted.
-fn rust_files(directory: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut folders, mut files) = (vec![root.join(directory)], Vec::<PathBuf>::new());
+    let (mut folders, mut files) = (vec![root.join("src")], Vec::<PathBuf>::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a source folder") {
             let path = entry.expect("a source folder").path();
@@ -433,13 +364,6 @@ fn rust_files(directory: &str) -> Vec<PathBuf> {
         }
     }
     files.sort();
-    files
-}
-
-/// Every Rust source below `src`, but for those of tests.
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = rust_files("src");
     let read = |path: &PathBuf| {
         let name = path.strip_prefix(root).expect("below the root").display().to_string();
         Source::new(&name, &fs::read_to_string(path).expect("a source file"))

@@ -21,13 +21,9 @@ fn no_manifest() {
     project.xbuild().arg("build").arg(&missing).run().fails(ExitCode::NoManifest, &["nowhere"]);
 }
 
-/// The default base would be asked for at the same time, from the network.
-const SCRATCH: &str = "base = \"scratch\"\n";
-
 #[test]
 fn no_binary() {
-    let project =
-        Project::package("none").file("examples/only.rs", "fn main() {}\n").file("xbuild.toml", SCRATCH);
+    let project = Project::package("none").file("examples/only.rs", "fn main() {}\n");
     project.build().run().fails(ExitCode::NoBinary, &["none", "no binary target", "hint"]);
     let project = Project::quick("app");
     project.build().words("--bin ap").run().fails(ExitCode::NoBinary, &["`ap`", "did you mean `app`?"]);
@@ -35,7 +31,7 @@ fn no_binary() {
 
 #[test]
 fn a_library() {
-    let project = Project::package("shelf").file("src/lib.rs", "").file("xbuild.toml", SCRATCH);
+    let project = Project::package("shelf").file("src/lib.rs", "");
     project.build().run().fails(ExitCode::LibraryOnly, &["`shelf` is a library", "hint", "src/main.rs"]);
 }
 
@@ -43,8 +39,7 @@ fn a_library() {
 fn several_binaries_without_a_choice() {
     let project = Project::package("many")
         .file("src/bin/one.rs", "fn main() {}\n")
-        .file("src/bin/two.rs", "fn main() {}\n")
-        .file("xbuild.toml", SCRATCH);
+        .file("src/bin/two.rs", "fn main() {}\n");
     project
         .build()
         .run()
@@ -253,7 +248,6 @@ fn on_a_mount(project: &Project, mount: &str) -> Run {
 }
 
 #[test]
-#[ignore = "needs user namespaces: tests/run"]
 fn a_full_disk() {
     let project = Project::quick("app");
     // Compiled before, so that it is the image that does not fit.
@@ -263,7 +257,6 @@ fn a_full_disk() {
 }
 
 #[test]
-#[ignore = "needs user namespaces: tests/run"]
 fn a_read_only_output() {
     let project = Project::quick("app");
     on_a_mount(&project, "ro").run().fails(ExitCode::ReadOnly, &["hint", "--output", "left: []"]);
@@ -311,7 +304,6 @@ fn a_time_stamp_that_is_no_number() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn no_toolchain_at_all_lists_every_way_with_its_reason() {
     // A configured path that is none, and no other way.
     let (project, folder) = (Project::program("app"), scratch());
@@ -329,7 +321,6 @@ fn no_toolchain_at_all_lists_every_way_with_its_reason() {
 
 /// Room for 64 KiB where an archive is unpacked: in the cache, or beside it.
 #[test]
-#[ignore = "needs user namespaces: tests/run"]
 fn a_base_that_has_no_room_is_not_a_damaged_one() {
     let project =
         Project::program("app").file("xbuild.toml", &format!("platforms = [\"linux/amd64\"]\n{MUSL}"));

@@ -92,7 +92,6 @@ fn our_own_image_is_a_base() {
 }
 
 #[test]
-#[ignore = "needs skopeo, umoci: tests/run"]
 fn files_leave_the_bases_links_and_folders_as_they_are() {
     let project = project();
     project.write("xbuild.toml", &format!("{STATIC}[[files]]\nfrom = \"rootfs\"\nto = \"/\"\n"));

@@ -19,7 +19,6 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs skopeo, umoci: tests/run"]
 fn the_root_filesystem_is_what_others_unpack() {
     let project = Project::quick("app").file("data/x.txt", "x\n").file("data/deep/y.txt", "y\n");
     let configuration = fs::read_to_string(project.path("xbuild.toml")).expect("it was written");

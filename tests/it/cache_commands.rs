@@ -89,7 +89,6 @@ impl Filled {
 }
 
 #[test]
-#[ignore = "needs Debian packages, docker-registry, skopeo, zig: tests/run"]
 fn everything_that_builds_leave_is_known_and_can_go() {
     let filled = Filled::new();
     let cache = filled.cache();
@@ -168,7 +167,6 @@ impl Drop for End<'_> {
 
 /// Every build beside which everything is pruned succeeds and gives the same.
 #[test]
-#[ignore = "needs Debian packages, docker-registry, skopeo, zig: tests/run"]
 fn pruning_beside_builds_disturbs_none() {
     let (project, mirror) = (Project::on_layout(), Mirror::start(|_, _| false));
     project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");

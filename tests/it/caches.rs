@@ -121,7 +121,6 @@ fn what_others_may_have_written_is_refused() {
 
 /// Another user's: as root we can make one, and else root's own files are somebody's who is not known in a namespace of users.
 #[test]
-#[ignore = "needs user namespaces: tests/run"]
 fn what_is_another_users_is_refused() {
     let project = Project::on_layout();
     let place = scratch();
@@ -159,7 +158,6 @@ fn read_only(run: Run, cache: &Path) -> Run {
 }
 
 #[test]
-#[ignore = "needs Debian packages, user namespaces: tests/run"]
 fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
     let (project, mirror) = (Project::on_layout(), Mirror::start(|_, _| false));
     project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
@@ -288,7 +286,6 @@ fn put_foreign_layer(bases: &Path) -> PathBuf {
 /// What the cache says of a base that it has is derived, and whoever can write to the cache can write another one that fits
 /// itself. A build with `--locked` makes it anew of what the lock pins.
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let (project, mirror) = (Project::program("app"), Mirror::start(|_, _| false));
     project.write("xbuild.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
@@ -349,7 +346,6 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
 
 /// zig in the cache is held to the files that it has.
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn with_a_lock_a_zig_of_other_files_is_not_used() {
     let project = Project::quick("app");
     project.xbuild().words("lock --toolchain zig").run().success();

@@ -206,7 +206,6 @@ fn files(project: &Project, package: &str, below: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, umoci: tests/run"]
 fn the_hint_for_a_library_that_the_build_makes_can_be_followed() {
     let project = with_libraries(Some("$ORIGIN/../lib"));
     let run = project.build().run();
@@ -231,7 +230,6 @@ fn the_hint_for_a_library_that_the_build_makes_can_be_followed() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, umoci: tests/run"]
 fn what_no_build_makes_is_told_with_what_it_makes() {
     let project = with_libraries(None);
     let own = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
@@ -246,7 +244,6 @@ fn what_no_build_makes_is_told_with_what_it_makes() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, umoci: tests/run"]
 fn libraries_of_rust_come_along() {
     let project = workspace(&["app", "engine"])
         .file("xbuild.toml", "platforms = [\"linux/arm64\"]\npayload = { packages = [\"app\"] }\n")

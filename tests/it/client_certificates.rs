@@ -58,7 +58,6 @@ impl Setup {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl, skopeo: tests/run"]
 fn a_client_certificate_opens_the_registry() {
     let setup = Setup::new();
     let (certificate, key) = issue(setup.folder.path(), "me", "extendedKeyUsage=clientAuth");
@@ -81,7 +80,6 @@ fn a_client_certificate_opens_the_registry() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn who_has_no_client_certificate_or_a_wrong_one_is_told() {
     let setup = Setup::new();
     let host = setup.registry.host();

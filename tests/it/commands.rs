@@ -9,7 +9,6 @@ use crate::support::project::Project;
 use crate::support::{PLATFORMS, names, tools};
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_plan_tells_all_and_does_nothing() {
     let project = Project::program("app").file("xbuild.toml", "[debian]\nsuites = [\"bookworm\"]\n");
     let before = names(project.folder());

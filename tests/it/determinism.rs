@@ -40,7 +40,6 @@ fn assert_same(what: &str, (folder, digest): &(PathBuf, String), (other, other_d
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn nothing_around_the_build_is_in_the_image() {
     let reference = scratch();
     write_project(reference.path());
@@ -91,7 +90,6 @@ fn cargo_home(scratch: &Path) -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn the_date_is_an_input() {
     let folder = scratch();
     write_project(folder.path());

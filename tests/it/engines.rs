@@ -18,7 +18,6 @@ fn with_podman(project: &Project, run: Run) -> Run {
 }
 
 #[test]
-#[ignore = "needs podman: tests/run"]
 fn podman_gets_every_platform_and_runs_its_own() {
     let project = Project::quick("loaded");
     let name = "example.com/xbuild-tests/loaded:1";
@@ -63,7 +62,6 @@ fn podman_gets_every_platform_and_runs_its_own() {
 }
 
 #[test]
-#[ignore = "needs docker: tests/run"]
 fn docker_gets_its_own_platform_and_runs_it() {
     let daemon = Daemon::start();
     let project = Project::quick("loaded");
@@ -97,7 +95,6 @@ fn docker_gets_its_own_platform_and_runs_it() {
 }
 
 #[test]
-#[ignore = "needs containerd: tests/run"]
 fn containerds_image_store_takes_all_platforms() {
     let containerd = Containerd::start();
     let project = Project::quick("loaded");
@@ -151,7 +148,6 @@ fn an_engine_that_hangs_is_given_up() {
 }
 
 #[test]
-#[ignore = "needs podman: tests/run"]
 fn an_image_that_an_engine_lacks() {
     let project = Project::quick("app");
     let run = with_podman(&project, xbuild().words("inspect podman:localhost/nothing-like-it:1"));
@@ -160,7 +156,6 @@ fn an_image_that_an_engine_lacks() {
 
 /// What podman makes of an archive for Docker.
 #[test]
-#[ignore = "needs podman: tests/run"]
 fn podman_loads_an_archive_for_docker() {
     let project = Project::quick("archived");
     let name = "example.com/xbuild-tests/archived:1";

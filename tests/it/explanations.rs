@@ -40,7 +40,6 @@ fn library(name: &str) -> Cause {
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn zig() {
     let folder = scratch();
     write_sources(folder.path());
@@ -82,7 +81,6 @@ fn the_hosts_compiler_and_linkers() {
 }
 
 #[test]
-#[ignore = "needs pkg-config: tests/run"]
 fn rustc_and_pkg_config() {
     let folder = scratch();
     fs::write(folder.path().join("main.rs"), "fn main() {}\n").expect("a folder of the test");
@@ -107,7 +105,6 @@ fn unlinked(name: &str) -> Project {
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn a_library_that_is_missing_is_told_once_and_what_to_do_in_the_end() {
     let declared = "#[link(name = \"nosuch\")] unsafe extern \"C\" { fn nosuch() -> i32; }\n\
                     fn main() { println!(\"{}\", unsafe { nosuch() }); }\n";

@@ -75,7 +75,6 @@ fn refused(layout: &Path, word: &str) {
 }
 
 #[test]
-#[ignore = "needs skopeo, umoci: tests/run"]
 fn a_good_layout_passes_here_and_elsewhere() {
     let folder = fresh();
     let layout = Layout::valid(folder.path());

@@ -16,7 +16,6 @@ fn greeting(platform: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn one_index_leads_to_three_images() {
     let layout = HELLO.open();
     assert_eq!(layout.entries.len(), 1);
@@ -28,7 +27,6 @@ fn one_index_leads_to_three_images() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn stdout_is_the_reference_and_stderr_the_story() {
     assert!(HELLO.finished.stdout.contains("hello"), "{}", HELLO.finished.describe());
     for platform in PLATFORMS {
@@ -37,7 +35,6 @@ fn stdout_is_the_reference_and_stderr_the_story() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn the_configuration_starts_the_program() {
     let layout = HELLO.open();
     for image in layout.images(&HELLO.digest) {
@@ -58,7 +55,6 @@ fn the_configuration_starts_the_program() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn no_two_platforms_share_a_payload() {
     let layout = HELLO.open();
     let mut programs: Vec<Vec<u8>> = Vec::new();
@@ -75,7 +71,6 @@ fn no_two_platforms_share_a_payload() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, zig: tests/run"]
 fn skopeo_reads_every_platform() {
     for platform in PLATFORMS {
         let answer = tools::inspect(&HELLO.layout, platform);
@@ -89,7 +84,6 @@ fn skopeo_reads_every_platform() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, qemu, skopeo, umoci, zig: tests/run"]
 fn umoci_unpacks_every_platform_and_the_program_runs_on_its_root() {
     for platform in PLATFORMS {
         let folder = scratch();
@@ -106,7 +100,6 @@ fn umoci_unpacks_every_platform_and_the_program_runs_on_its_root() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu, zig: tests/run"]
 fn podman_runs_every_platform() {
     for platform in PLATFORMS {
         assert_eq!(Pulled::from_layout(&HELLO.layout, platform).run(&[]).text(), greeting(platform));

@@ -98,7 +98,6 @@ fn naming(program: &[u8], directories: &[PathBuf]) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn two_histories_of_the_cache_give_the_same_programs_and_no_path_of_the_machine() {
     let zig = tools::zig();
     let (one, other) = (scratch(), scratch());
@@ -132,7 +131,6 @@ fn two_histories_of_the_cache_give_the_same_programs_and_no_path_of_the_machine(
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn a_cold_cache_is_another_condition_of_repro() {
     let project = scratch();
     write_project(project.path());

@@ -86,7 +86,6 @@ fn project() -> Project {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn what_runs_here_is_built_with_the_hosts_tools() {
     // C++ for the host, C for both sides, a cargo in a build script, and flags in the forms that cargo takes.
     let project = project()

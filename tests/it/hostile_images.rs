@@ -69,7 +69,6 @@ fn project_on(layout: &dyn Fn(&Path)) -> Project {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn an_index_that_leads_everywhere_is_walked_once() {
     // As deep as is followed, with 60^6 ways to the image.
     let project = project_on(&|layout| lattice(layout, 6, 60));

@@ -289,7 +289,6 @@ fn record(folder: &Path, end: &str) -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn records_of_the_cache_that_nobody_of_ours_has_written() {
     let (project, mirror) = (Project::program("app"), Mirror::start(|_, _| false));
     project.write("xbuild.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");

@@ -56,7 +56,6 @@ fn platforms(report: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs Debian packages, docker, docker-registry, skopeo: tests/run"]
 fn containerds_store_gets_every_platform() {
     let (daemon, project) = (docker26::start(Store::Containerd), project());
     let words = format!("--load=docker --tag {NAME} --tag loaded:2 --iidfile id");
@@ -118,7 +117,6 @@ fn containerds_store_gets_every_platform() {
 
 /// containerd's store keeps the index of all platforms and the content of one.
 #[test]
-#[ignore = "needs Debian packages, docker, docker-registry: tests/run"]
 fn what_docker_pulled_for_one_platform_is_an_image_of_it() {
     let (daemon, project, registry) = (docker26::start(Store::Containerd), project(), Registry::open());
     let three = three_platforms(&project);
@@ -161,7 +159,6 @@ fn what_docker_pulled_for_one_platform_is_an_image_of_it() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, docker: tests/run"]
 fn the_classic_store_gets_its_own_platform() {
     let (daemon, project) = (docker26::start(Store::Classic), project());
     let words = format!("--load=docker --tag {NAME} --quiet");

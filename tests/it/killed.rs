@@ -110,7 +110,6 @@ fn leftovers(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs minutes: tests/run"]
 fn over_an_existing_layout() {
     let project = project();
     let out = project.path("images/out");
@@ -142,7 +141,6 @@ fn over_an_existing_layout() {
 }
 
 #[test]
-#[ignore = "needs minutes: tests/run"]
 fn over_no_layout() {
     let project = project();
     let (images, out) = (project.path("images"), project.path("images/out"));
@@ -171,7 +169,6 @@ fn over_no_layout() {
 
 /// Archives, reports and files beside a destination: what is there is whole, and the next run leaves nothing of a dead one.
 #[test]
-#[ignore = "needs minutes: tests/run"]
 fn over_archives_and_files() {
     let project = project();
     let images = project.path("images");

@@ -149,7 +149,6 @@ fn copies() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn pulls() {
     let (images, registry) = (Images::new(), Registry::open());
     for variant in VARIANTS {
@@ -200,7 +199,6 @@ fn archives() {
 /// What podman gets under a name is one of the images, or nothing is there; and of the names that they have on their way
 /// none stays.
 #[test]
-#[ignore = "needs podman: tests/run"]
 fn loads() {
     let images = Images::new();
     let (count, mut killed) = (rounds(LOADS), 0);
@@ -247,7 +245,6 @@ fn loads() {
 
 /// Two projects that fill one cache at once.
 #[test]
-#[ignore = "needs minutes: tests/run"]
 fn cache_writes() {
     let (count, mut killed) = (rounds(ROUNDS), 0);
     let place = scratch();

@@ -220,7 +220,6 @@ fn a_layer_is_what_its_bytes_are_and_that_is_said() {
 }
 
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn archives_are_read_whatever_compresses_them() {
     let project = project();
     base::write_layers(&project.path("image"), &[], &json!({}));
@@ -264,7 +263,6 @@ fn archives_are_read_whatever_compresses_them() {
 
 /// `docker load` reads layers of xz and bzip2, which no image has.
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn layers_of_saved_archives_may_be_compressed_as_no_layer_is() {
     let project = project();
     base::write_layers(&project.path("image"), &[], &json!({}));

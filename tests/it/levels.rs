@@ -76,7 +76,6 @@ fn on(processor: &str, program: &Path) -> Run {
 }
 
 #[test]
-#[ignore = "needs qemu, skopeo, umoci, zig: tests/run"]
 fn a_level_of_processors_is_built_for_beside_all_of_them() {
     let project = project();
     let plan = tools::json(&project.xbuild().words("plan --json --quiet").text());
@@ -114,7 +113,6 @@ fn a_level_of_processors_is_built_for_beside_all_of_them() {
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn a_level_says_its_own_name_wherever_it_is_named() {
     let project = project();
     project.write("xbuild.toml", "platforms = [\"linux/amd64/v3\"]\nbase = \"scratch\"\n");

@@ -57,7 +57,6 @@ fn value<'a>(text: &'a str, key: &str) -> &'a str {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn packages_come_from_the_lock_and_give_one_image_everywhere() {
     let (project, mirror, cache) = (on_packages(), honest(), scratch());
     let unlocked = from(project.build(), &mirror, cache.path()).run().success().digest();
@@ -107,7 +106,6 @@ fn packages_come_from_the_lock_and_give_one_image_everywhere() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn what_the_mirror_has_dropped_or_altered() {
     let (project, mirror, cache) = (on_packages(), honest(), scratch());
     from(project.xbuild().arg("lock"), &mirror, cache.path()).run().success();
@@ -255,7 +253,6 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
     let (registry, project) = (Registry::open(), Project::on_layout());
     let (name, layout) = (registry.name("team/base:1"), project.path("base"));

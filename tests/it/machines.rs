@@ -29,7 +29,6 @@ exec env -i \
 ";
 
 #[test]
-#[ignore = "needs Debian packages, user namespaces, zig: tests/run"]
 fn one_lock_gives_one_digest_on_two_machines() {
     let mirror = Mirror::start(|_, _| false);
     let project = Project::program("app").file("xbuild.toml", PROJECT);

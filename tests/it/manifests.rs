@@ -40,7 +40,6 @@ fn run(project: &Project, words: &str) -> Run {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn references_become_digests_and_all_else_stays() {
     let (project, registry) = (projects(), Registry::open());
     let repository = registry.name("team");
@@ -78,7 +77,6 @@ fn references_become_digests_and_all_else_stays() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn kubectl_gets_what_was_resolved() {
     let (project, registry) = (projects(), Registry::open());
     let kubectl = "#!/bin/sh\necho \"$@\" >arguments\ncp \"$3\" manifest\necho applied\n";
@@ -132,7 +130,6 @@ fn cluster() -> (String, Arc<Mutex<Vec<Value>>>) {
 }
 
 #[test]
-#[ignore = "needs docker-registry, kubectl, skopeo: tests/run"]
 fn kubectl_itself_makes_what_runs_the_pushed_image() {
     let (project, registry) = (projects(), Registry::open());
     let (address, made) = cluster();
@@ -157,7 +154,6 @@ fn kubectl_itself_makes_what_runs_the_pushed_image() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn a_part_of_a_value_is_told_with_its_place() {
     let (project, registry) = (projects(), Registry::open());
     let resolve =
@@ -180,7 +176,6 @@ fn a_part_of_a_value_is_told_with_its_place() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, kubectl: tests/run"]
 fn kustomizations_are_built_and_changed() {
     let (project, registry) = (projects(), Registry::open());
     let repository = registry.name("team");
@@ -209,7 +204,6 @@ fn kustomizations_are_built_and_changed() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn nothing_is_printed_unless_all_is_pushed() {
     let (project, registry) = (projects(), Registry::open());
     let repository = format!("--repository {}", registry.name("team"));
@@ -225,7 +219,6 @@ fn nothing_is_printed_unless_all_is_pushed() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn a_project_outside_of_the_current_directory_is_built_only_when_asked() {
     let project = projects().file("inner/note", "");
     std::os::unix::fs::symlink("../front", project.path("inner/door")).expect("a link of the test");

@@ -32,7 +32,6 @@ fn index(registry: &Registry, tag: &str) -> Value {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn what_runners_pushed_is_merged_by_their_metadata() {
     let (registry, project) = (Registry::open(), Project::quick("app"));
     let made = ["amd64", "arm64"].map(|platform| push_by_digest(&project, &registry, platform));

@@ -42,14 +42,12 @@ fn flip_a_bit(bytes: &mut [u8]) -> bool {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn an_altered_package() {
     let finished = run_against(|path, bytes| is_package(path) && flip_a_bit(bytes));
     finished.fails(ExitCode::CorruptDownload, &["sha256", "hint"]);
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_truncated_package() {
     let finished = run_against(|path, bytes| {
         let half = bytes.len() / 2;
@@ -62,7 +60,6 @@ fn a_truncated_package() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn an_index_out_of_step_with_its_release() {
     let finished = run_against(|path, bytes| {
         (path.contains("/Packages.") || path.contains("/by-hash/")) && flip_a_bit(bytes)
@@ -74,7 +71,6 @@ fn an_index_out_of_step_with_its_release() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_release_whose_text_was_altered() {
     let finished = run_against(|path, bytes| {
         // A digit of a digest, in the signed text.
@@ -88,7 +84,6 @@ fn a_release_whose_text_was_altered() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_release_without_a_signature() {
     let finished = run_against(|path, bytes| {
         path.ends_with("/InRelease") && {
@@ -100,7 +95,6 @@ fn a_release_without_a_signature() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     let moment = "20260801T000000Z";
@@ -131,7 +125,6 @@ fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_mirror_that_has_no_such_release_is_told_with_the_way_to_an_old_one() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     mirror.lose("/dists/");
@@ -140,7 +133,6 @@ fn a_mirror_that_has_no_such_release_is_told_with_the_way_to_an_old_one() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn what_was_fetched_once_serves_offline() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     let online = build(&project, &mirror, cache.path()).run().success().digest();
@@ -151,7 +143,6 @@ fn what_was_fetched_once_serves_offline() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_cache_that_was_altered_is_not_believed() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     let before = build(&project, &mirror, cache.path()).run().success().digest();

@@ -61,7 +61,6 @@ fn a_second_run_changes_nothing() {
 }
 
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn an_archive_is_the_same_image_and_the_same_bytes_every_time() {
     let project = Project::quick("app");
     let folder = project.build().words("--tag app:1 --output type=oci,dest=folder,tar=false").run().success();

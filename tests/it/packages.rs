@@ -134,7 +134,6 @@ impl Apt {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu: tests/run"]
 fn what_is_added_is_what_apt_would_install() {
     let archive = release_of("bookworm");
     let compare = |architecture: &str| {
@@ -157,7 +156,6 @@ fn what_is_added_is_what_apt_would_install() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu: tests/run"]
 fn what_the_link_check_recommends_is_there_to_be_added() {
     #[derive(serde::Deserialize)]
     struct Table {
@@ -221,7 +219,6 @@ fn main() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu: tests/run"]
 fn the_hint_for_a_missing_library_can_be_followed() {
     let configuration =
         "platforms = [\"linux/amd64\", \"linux/arm64\"]\n\n[debian]\nsuites = [\"bookworm\"]\n";
@@ -258,7 +255,6 @@ fn on_host(run: Run) -> Run {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu: tests/run"]
 fn packages_are_planned_pinned_and_held_to() {
     let project = on_packages("\"libsqlite3-0\"");
     let unlocked = on_host(project.build()).run().success().digest();
@@ -293,7 +289,6 @@ fn packages_are_planned_pinned_and_held_to() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn a_package_that_is_none_is_told_before_anything_is_compiled() {
     let project = on_packages("\"libsqlite3\"");
     let run = on_host(project.build()).run().fails(
@@ -308,7 +303,6 @@ fn a_package_that_is_none_is_told_before_anything_is_compiled() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn what_a_script_would_have_done_is_told_every_time() {
     let project = on_packages("\"iputils-ping\"");
     for _ in 0..2 {

@@ -68,7 +68,6 @@ fn layout(project: &Project) -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu: tests/run"]
 fn the_hint_for_a_missing_library_is_good_for_a_debian_image_too() {
     let below = with_dpkg("");
     let configuration = on(&below);
@@ -109,7 +108,6 @@ fn the_hint_for_a_missing_library_is_good_for_a_debian_image_too() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn packages_on_an_image_are_planned_pinned_and_held_to() {
     let below = without_dpkg();
     let project = Project::program("app");
@@ -150,7 +148,6 @@ fn packages_on_an_image_are_planned_pinned_and_held_to() {
 }
 
 #[test]
-#[ignore = "needs Debian packages: tests/run"]
 fn what_a_base_has_is_never_upgraded() {
     let below = with_dpkg("2.28-10");
     let project = Project::program("app");

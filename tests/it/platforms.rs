@@ -50,7 +50,6 @@ fn refused(run: &Finished, code: ExitCode, word: &str) {
 }
 
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn programs_of_c_are_known_for_what_they_are() {
     let folder = scratch();
     for (triple, zig_target, architecture) in [
@@ -101,7 +100,6 @@ void whole(const double *from, int *to, int count) {
 
 /// Code of C is for the least processor of the platform, as the programs of Rust are.
 #[test]
-#[ignore = "needs zig: tests/run"]
 fn code_of_c_is_for_every_processor_of_the_platform() {
     let folder = scratch();
     let source = folder.path().join("vectors.c");

@@ -38,7 +38,6 @@ fn lines(proxy: &Proxy) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_registry_without_tls_is_used_through_a_proxy() {
     let (folder, registry) = (with_base(), Registry::open());
     let names = [(HOST.to_owned(), registry.port), ("cdn.test:80".to_owned(), registry.port)];
@@ -92,7 +91,6 @@ fn a_registry_without_tls_is_used_through_a_proxy() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
     let folder = with_base();
     let tokens =
@@ -125,7 +123,6 @@ fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn a_registry_with_tls_is_reached_by_a_tunnel() {
     let folder = with_base();
     let (authority, certificate, key) = token::authority_for(folder.path(), "DNS:registry.test");
@@ -202,7 +199,6 @@ fn what_a_proxy_does_not_let_through_is_told_apart() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn a_proxy_that_may_come_back_is_asked_again() {
     let registry = Registry::open();
     let ask = |secure: bool, variables: &[(&str, &str)]| {

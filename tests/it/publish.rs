@@ -35,7 +35,6 @@ fn uploads(requests: &[String]) -> Vec<&String> {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_base_from_a_registry_gives_the_image_that_its_layout_gives() {
     let (registry, project) = (Registry::open(), project());
     fill(&registry, &project, "team/base:1");
@@ -62,7 +61,6 @@ fn a_base_from_a_registry_gives_the_image_that_its_layout_gives() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_push_to_the_bases_registry_moves_none_of_its_bytes() {
     let (registry, project) = (Registry::open(), project());
     fill(&registry, &project, "team/base:1");
@@ -100,7 +98,6 @@ fn a_push_to_the_bases_registry_moves_none_of_its_bytes() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn only_what_changed_is_sent() {
     let (registry, project) = (Registry::with_password(), Project::quick("app"));
     project.write("data", "one");
@@ -134,7 +131,6 @@ fn only_what_changed_is_sent() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn an_image_may_have_a_digest_and_no_tag() {
     let (registry, project) = (Registry::open(), Project::quick("app"));
     let output = format!("type=image,push=true,push-by-digest=true,name={}", registry.name("me/app"));
@@ -161,7 +157,6 @@ fn a_name_to_push_to_is_asked_for_before_anything_is_built() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_base_that_is_not_there_or_not_for_the_platform_says_what_there_is() {
     let (registry, project) = (Registry::open(), project());
     base::write(&project.path("base"), &["linux/amd64", "linux/arm/v7"]);
@@ -176,7 +171,6 @@ fn a_base_that_is_not_there_or_not_for_the_platform_says_what_there_is() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn docker_types_zstd_layers_and_attestations_are_read() {
     let (registry, project) = (Registry::open(), project());
     fill(&registry, &project, "team/base:oci");
@@ -238,7 +232,6 @@ fn docker_types_zstd_layers_and_attestations_are_read() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_pinned_base_stays_when_its_tag_moves() {
     let (registry, project) = (Registry::open(), project());
     fill(&registry, &project, "team/base:1");

@@ -71,7 +71,6 @@ fn push(repository: &Repository, folder: &Path, tag: &str, layer: &[u8]) -> Resu
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn what_skopeo_wrote_is_read_byte_for_byte() {
     let registry = Registry::open();
     let (folder, layout) = layout();
@@ -100,7 +99,6 @@ fn what_skopeo_wrote_is_read_byte_for_byte() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl, skopeo: tests/run"]
 fn what_is_pushed_is_read_by_skopeo_whatever_guards_the_registry() {
     for registry in [
         Registry::open(),
@@ -128,7 +126,6 @@ fn what_is_pushed_is_read_by_skopeo_whatever_guards_the_registry() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn tokens_are_kept_and_asked_for_with_both_repositories_of_a_mount() {
     let registry = Registry::with_tokens(TokenService::start(Rules::default()));
     let folder = scratch();
@@ -155,7 +152,6 @@ fn tokens_are_kept_and_asked_for_with_both_repositories_of_a_mount() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn an_identity_token_is_exchanged_for_tokens() {
     let registry = Registry::with_tokens(TokenService::start(Rules::default()));
     let folder = scratch();
@@ -179,7 +175,6 @@ fn an_identity_token_is_exchanged_for_tokens() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
     let wrong = [("XBUILD_REGISTRY_USERNAME", USER), ("XBUILD_REGISTRY_PASSWORD", "hunter2")];
     let rules = |refuses| Rules {
@@ -215,7 +210,6 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn what_refers_to_an_image_is_found_by_a_tag_where_the_registry_keeps_no_list() {
     let registry = Registry::open();
     let (folder, cancel) = (scratch(), Cancel::new());
@@ -247,7 +241,6 @@ fn what_refers_to_an_image_is_found_by_a_tag_where_the_registry_keeps_no_list() 
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn a_long_list_of_tags_comes_in_pages() {
     let registry = Registry::open();
     let folder = scratch();
@@ -266,7 +259,6 @@ fn a_long_list_of_tags_comes_in_pages() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl: tests/run"]
 fn a_registry_with_a_certificate_of_its_own_is_trusted_when_told_so() {
     let folder = scratch();
     let (authority, certificate, key) = token::authority(folder.path());
@@ -282,7 +274,6 @@ fn a_registry_with_a_certificate_of_its_own_is_trusted_when_told_so() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn mirrors_are_asked_first_and_a_rewrite_leads_elsewhere() {
     let (mirror, origin) = (Registry::open(), Registry::open());
     let folder = scratch();

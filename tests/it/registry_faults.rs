@@ -130,7 +130,6 @@ struct Tally {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn whatever_is_spoilt_an_image_is_whole_or_not_there() {
     let registry = Registry::open();
     let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));

@@ -71,7 +71,6 @@ fn digest(descriptor: &Value) -> &str {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_layer_with_other_bytes_is_refused_and_not_kept() {
     let setup = Setup::new();
     let (manifest, _) = setup.manifest();
@@ -90,7 +89,6 @@ fn a_layer_with_other_bytes_is_refused_and_not_kept() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_layer_that_is_shorter_than_its_manifest_says_is_refused() {
     let setup = Setup::new();
     let (manifest, _) = setup.manifest();
@@ -100,7 +98,6 @@ fn a_layer_that_is_shorter_than_its_manifest_says_is_refused() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn an_index_that_leads_out_of_its_repository_names_what_is_missing() {
     let setup = Setup::new();
     let (_, manifest) = setup.manifest();
@@ -114,7 +111,6 @@ fn an_index_that_leads_out_of_its_repository_names_what_is_missing() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_digest_that_would_lead_elsewhere_on_this_machine_is_none() {
     let setup = Setup::new();
     let (_, manifest) = setup.manifest();
@@ -135,7 +131,6 @@ fn a_digest_that_would_lead_elsewhere_on_this_machine_is_none() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_configuration_that_is_no_json_is_told() {
     let setup = Setup::new();
     setup.put("broken", b"not json", b"a layer", "application/vnd.oci.image.layer.v1.tar");
@@ -144,7 +139,6 @@ fn a_configuration_that_is_no_json_is_told() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_layer_without_end_is_not_read_to_its_end() {
     let setup = Setup::new();
     // A name of a terabyte, of which there are two gigabytes: some hundred kilobytes when compressed.
@@ -170,7 +164,6 @@ fn a_layer_without_end_is_not_read_to_its_end() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_registry_that_does_not_take_a_tag_says_why() {
     let setup = Setup::new();
     let body = r#"{"errors":[{"code":"TAG_INVALID","message":"release tags cannot be overwritten"}]}"#;
@@ -189,7 +182,6 @@ fn a_registry_that_does_not_take_a_tag_says_why() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, openssl, skopeo: tests/run"]
 fn a_base_that_may_not_be_read_and_a_server_that_is_not_there_are_told_apart() {
     let setup = Setup::new();
     let rules = Rules { writable: ["mine/app".to_owned()].into(), ..Rules::default() };
@@ -210,7 +202,6 @@ fn a_base_that_may_not_be_read_and_a_server_that_is_not_there_are_told_apart() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_portal_that_answers_everything_with_a_page_is_told() {
     let setup = Setup::new();
     let page = b"<!doctype html><title>Log in to the network</title>".to_vec();

@@ -91,7 +91,6 @@ fn kubectl_ends_with_the_time_of_the_whole_command() {
 }
 
 #[test]
-#[ignore = "needs docker-registry: tests/run"]
 fn passwords_of_no_registry_in_particular_go_where_the_user_says_and_nowhere_else() {
     let (registry, project) = (Registry::with_password(), Project::quick("app"));
     let name = registry.name("me/app:1");

@@ -34,7 +34,6 @@ fn raw(registry: &Registry, name: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -135,7 +134,6 @@ fn put_referrers(registry: &Registry, repository: &str, subject: &Value, entries
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn some_platforms_are_an_index_of_those_and_their_attestations() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -203,7 +201,6 @@ fn assert_refers(repository: &Repository, subject: &Value, referrer: &Value) {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn what_refers_to_an_image_goes_along() {
     let (folder, from, to) = (with_base(), Registry::open(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);
@@ -274,7 +271,6 @@ fn what_refers_to_an_image_goes_along() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| run_in(folder.path(), words);

@@ -50,14 +50,12 @@ fn is_database(path: &Path) -> bool {
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, zig: tests/run"]
 fn the_layout_is_valid_for_everyone() {
     SERVICE.open();
     tools::copy_all(&SERVICE.layout);
 }
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, zig: tests/run"]
 fn the_configuration_is_the_files() {
     for platform in PLATFORMS {
         let config = &tools::inspect_config(&SERVICE.layout, platform)["config"];
@@ -75,7 +73,6 @@ fn the_configuration_is_the_files() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn no_file_of_the_payload_knows_this_machine() {
     let layout = SERVICE.open();
     let home = std::env::var("HOME").unwrap_or_default();
@@ -113,19 +110,16 @@ fn works_in_a_container(platform: &str) {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu, zig: tests/run"]
 fn amd64_works_in_a_container() {
     works_in_a_container("linux/amd64");
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu, zig: tests/run"]
 fn arm64_works_in_a_container() {
     works_in_a_container("linux/arm64");
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu, zig: tests/run"]
 fn arm_v7_works_in_a_container() {
     works_in_a_container("linux/arm/v7");
 }
@@ -147,7 +141,6 @@ fn works_on_its_root(example: &Example, platform: &str) {
 }
 
 #[test]
-#[ignore = "needs Debian packages, qemu, skopeo, umoci, zig: tests/run"]
 fn every_platform_works_on_its_root() {
     for platform in PLATFORMS {
         works_on_its_root(&SERVICE, platform);

@@ -316,7 +316,6 @@ fn is_early(name: &str) -> bool {
 }
 
 #[test]
-#[ignore = "needs docker-registry, strace: tests/run"]
 fn whatever_the_system_refuses_is_told_and_nothing_is_half_there() {
     let runs = std::env::var("XBUILD_FAULT_RUNS").map_or(RUNS, |runs| runs.parse().expect("a number"));
     let registry = Registry::open();
@@ -409,7 +408,6 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 "#;
 
 #[test]
-#[ignore = "needs docker-registry, strace: tests/run"]
 fn parts_of_calls_and_a_clock_that_is_set_change_nothing() {
     let registry = Registry::open();
     let place = Place::new(&registry);

@@ -43,7 +43,6 @@ fn manifests(folder: &Path, image: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn what_skopeo_writes_is_read() {
     let folder = with_base();
     let expected = manifests(folder.path(), "base");
@@ -65,7 +64,6 @@ fn what_skopeo_writes_is_read() {
 }
 
 #[test]
-#[ignore = "needs skopeo, umoci: tests/run"]
 fn what_umoci_writes_is_read() {
     let folder = scratch();
     let umoci = |words: &str| tool("umoci").folder(folder.path()).words(words).run().success();
@@ -82,7 +80,6 @@ fn what_umoci_writes_is_read() {
 }
 
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn what_is_copied_is_read_by_others_and_is_the_same() {
     let folder = with_base();
     let copy = |words: &str| xbuild_in(folder.path()).arg("copy").words(words).run().success();
@@ -114,7 +111,6 @@ fn what_is_copied_is_read_by_others_and_is_the_same() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn images_go_to_a_registry_and_come_back() {
     let (folder, registry) = (with_base(), Registry::open());
     let run = |words: &str| xbuild_in(folder.path()).words(words).run();
@@ -193,7 +189,6 @@ fn runners_are_merged_to_what_one_build_makes() {
 }
 
 #[test]
-#[ignore = "needs skopeo: tests/run"]
 fn names_are_added_and_listed() {
     let folder = with_base();
     let run = |words: &str| xbuild_in(folder.path()).words(words).run();
@@ -246,7 +241,6 @@ fn images_that_are_not_there_or_are_damaged() {
 }
 
 #[test]
-#[ignore = "needs docker-registry, skopeo: tests/run"]
 fn a_name_without_a_registry_is_docker_hubs_and_that_is_said() {
     let (folder, registry) = (with_base(), Registry::open());
     let configuration = format!("[registry.\"docker.io\"]\nrewrite = \"{}\"\n", registry.name("hub"));

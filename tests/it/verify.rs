@@ -156,7 +156,6 @@ impl Verdict {
 const UNSOUND: Option<ExitCode> = Some(ExitCode::Unsound);
 
 #[test]
-#[ignore = "needs skopeo, umoci: tests/run"]
 fn a_good_image_is_good_in_every_form() {
     let (folder, layout) = (scratch(), &GOOD.1);
     let verdict = verify(layout, "--strict");

@@ -72,7 +72,6 @@ fn verify(image: &str) -> Run {
 }
 
 #[test]
-#[ignore = "needs Debian packages, docker, docker-registry, podman, skopeo: tests/run"]
 fn an_image_is_the_same_in_every_place_and_form() {
     let places = Places {
         registry: Registry::open(),
@@ -166,7 +165,6 @@ impl Places {
 
 /// Bytes that are missing or altered, in a layout, an archive of it, and a registry.
 #[test]
-#[ignore = "needs Debian packages, docker-registry, podman, skopeo: tests/run"]
 fn damage_is_the_same_in_every_place() {
     let registry = Registry::open();
     let layer = |copy: &Copy| {

@@ -13,7 +13,6 @@ use crate::support::{PLATFORMS, scratch};
 const COUNT: &str = "crossing.txt: 3 lines, 33 words, 186 bytes\nlayers.txt: 3 lines, 27 words, 130 bytes\n";
 
 #[test]
-#[ignore = "needs Debian packages, skopeo, zig: tests/run"]
 fn the_configuration_is_the_files() {
     let layout = WORKSPACE.open();
     for platform in PLATFORMS {
@@ -33,7 +32,6 @@ fn the_configuration_is_the_files() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, qemu, skopeo, umoci, zig: tests/run"]
 fn umoci_unpacks_every_platform_and_the_programs_run_on_its_root() {
     for platform in PLATFORMS {
         let folder = scratch();
@@ -56,7 +54,6 @@ fn umoci_unpacks_every_platform_and_the_programs_run_on_its_root() {
 }
 
 #[test]
-#[ignore = "needs Debian packages, podman, qemu, zig: tests/run"]
 fn podman_runs_every_program_of_every_platform() {
     for platform in PLATFORMS {
         let image = Pulled::from_layout(&WORKSPACE.layout, platform);

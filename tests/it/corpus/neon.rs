@@ -109,7 +109,6 @@ const ARMHF_MUSL_NEON: Abi = Abi("arm-linux-musleabihf", ARMHF_NEON.1);
 
 /// What the scanner of code says of programs as they are linked, in detail.
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn code_is_looked_at_and_not_what_linkers_note() {
     let world = super::world();
     let of = |abi: Abi, source: &str, flags: &[&str]| {
@@ -135,7 +134,6 @@ fn code_is_looked_at_and_not_what_linkers_note() {
 
 /// Debian's armhf is for `VFPv3-D16`: nothing in it may be taken for unconditional NEON.
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn nothing_of_debians_is_a_false_alarm() {
     let world = super::world();
     let (mut files, mut chooses, mut wrong) = (0, BTreeMap::new(), Vec::new());

@@ -19,7 +19,6 @@ use xbuild::internal::packages::debian::DebianSettings;
 use xbuild::internal::sys::download::{Client, Download};
 
 use super::image::Blob;
-use crate::support::needs::needs;
 use crate::support::scratch_root;
 
 /// Raised when the same packages come to be kept in another way.
@@ -52,7 +51,6 @@ impl Reporter for Silent {
 impl Userland {
     /// The packages and their dependencies; from the network only the first time.
     pub(crate) fn get(suite: &str, architecture: &str, names: &[&str]) -> Self {
-        needs("Debian packages");
         let here = scratch_root();
         let question = format!("{FORMAT} {} {suite} {architecture} {}", here.display(), names.join(" "));
         let key = &crate::support::layout::digest_of(question.as_bytes())["sha256:".len()..][..16];

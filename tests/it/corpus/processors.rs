@@ -138,7 +138,6 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
 
 /// The least processor's name, and where the first instruction is, are told.
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn an_instruction_is_told_with_its_function() {
     let programs = &super::world().programs;
     let link = Link { flags: &["-O3"], ..Link::default() };
@@ -152,7 +151,6 @@ fn an_instruction_is_told_with_its_function() {
 
 /// Who asks for CRC32 and keeps the answer in a byte looks like those who ask for LSE, on behalf of all, as fio does.
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn an_answer_in_a_byte_is_one() {
     let source = "#include <stdio.h>\n#include <sys/auxv.h>\n\
         static unsigned char has;\nstatic _Atomic int count;\n\
@@ -174,7 +172,6 @@ fn an_answer_in_a_byte_is_one() {
 
 /// Debian builds for what the platform promises: nothing in its packages may be taken for more, but for what says so itself.
 #[test]
-#[ignore = "needs Debian packages, zig: tests/run"]
 fn nothing_of_debians_needs_a_better_processor() {
     let world = super::world();
     for port in &PORTS[..2] {

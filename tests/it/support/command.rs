@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use xbuild::error::ExitCode;
 
-use super::needs::needs_program;
-
 /// How long a tool may take.
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
 /// How long xbuild may take: a cold run fetches toolchains and packages, beside other tests that do the same.
@@ -59,7 +57,6 @@ pub(crate) struct Finished {
 
 /// A tool that is looked up on `PATH`.
 pub(crate) fn tool(program: impl Into<OsString>) -> Run {
-    super::times::count();
     Run {
         program: program.into(),
         arguments: Vec::new(),
@@ -181,12 +178,8 @@ impl Run {
         ])
     }
 
-    #[track_caller]
     pub(crate) fn start(self) -> Running {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        for program in self.wrapper.first().into_iter().chain([&self.program]) {
-            needs_program(program);
-        }
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let words: Vec<OsString> =
             self.wrapper.into_iter().chain([self.program]).chain(self.arguments).collect();

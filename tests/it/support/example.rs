@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use super::command::{Finished, Run, xbuild};
 use super::layout::Layout;
-use super::needs::needs;
 use super::{repository, scratch_root};
 
 /// A built example.
@@ -36,7 +35,6 @@ pub(crate) fn command(name: &str) -> Run {
 
 impl Example {
     fn build(name: &str) -> Self {
-        needs("Debian packages");
         let layout = scratch_root().join("examples").join(name);
         if layout.exists() {
             fs::remove_dir_all(&layout).expect("a folder of the tests");

@@ -25,7 +25,6 @@ const SNAPSHOT: &str = "/snapshot";
 
 impl Mirror {
     pub(crate) fn start(alter: Alter) -> Self {
-        super::needs::needs("Debian packages");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         let mirror = Self {
             address: listener.local_addr().expect("a bound socket"),

@@ -9,12 +9,10 @@ pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod layout;
 pub(crate) mod mirror;
-pub(crate) mod needs;
 pub(crate) mod podman;
 pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod registry;
-pub(crate) mod times;
 pub(crate) mod token;
 pub(crate) mod tools;
 
@@ -32,7 +30,6 @@ pub(crate) fn scratch_root() -> PathBuf {
 /// A new folder in it, gone with the value. Its name is in lower case, for podman names an image that it reads from a
 /// layout by the layout's path.
 pub(crate) fn scratch() -> tempfile::TempDir {
-    times::count();
     fs::create_dir_all(scratch_root()).expect("the target folder is ours");
     let name = format!("t-{:016x}", rand::random::<u64>());
     let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(scratch_root());

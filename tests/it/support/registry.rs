@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::command::{Run, tool};
 use super::http::free_port;
 use super::layout::digest_of;
-use super::needs::needs;
 use super::token::TokenService;
 
 pub(crate) const USER: &str = "tester";
@@ -67,7 +66,6 @@ impl Registry {
     }
 
     fn start(guard: Guard, tls: Option<(&Path, &Path)>) -> Self {
-        needs("docker-registry");
         let folder = super::scratch();
         for _ in 0..5 {
             let port = free_port();

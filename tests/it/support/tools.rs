@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::command::{Run, tool, xbuild};
 use super::layout::{Layout, REF_NAME};
-use super::needs::needs;
 
 /// The name by which skopeo and podman find the only image of a layout: `oci:PATH` or `oci:PATH:TAG`.
 #[track_caller]
@@ -22,7 +21,6 @@ pub(crate) fn reference(layout: &Path) -> String {
 /// The zig that xbuild provides, which is provided first.
 #[track_caller]
 pub(crate) fn zig() -> PathBuf {
-    needs("zig");
     xbuild().words("toolchain install zig --quiet").run().success();
     PathBuf::from(xbuild().words("toolchain path zig --quiet").text().trim_end())
 }
@@ -103,7 +101,6 @@ pub(crate) fn emulator(platform: &str) -> Option<PathBuf> {
         "linux/arm/v7" => "qemu-arm",
         other => panic!("no example is built for {other}"),
     };
-    needs("qemu");
     let found = [format!("{name}-static"), name.to_owned()]
         .into_iter()
         .find_map(|name| which::which(name).ok())
