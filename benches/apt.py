@@ -106,18 +106,18 @@ def releases_apt(release):
     return [loader, "--library-path", root / "usr/lib/x86_64-linux-gnu", root / "usr/bin/apt-get"]
 
 
-def configure(folder, architecture, sources):
+def configure(directory, architecture, sources):
     for name in ("lists/partial", "cache/archives/partial", "state", "etc/preferences.d"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "etc/sources.list").write_text(sources)
-    (folder / "status").touch()
-    (folder / "apt.conf").write_text(
-        f'Dir::State "{folder}/state";\nDir::State::lists "{folder}/lists";\nDir::State::status "{folder}/status";\n'
-        f'Dir::Cache "{folder}/cache";\nDir::Etc "{folder}/etc";\nDir::Etc::sourceparts "-";\nDir::Etc::parts "-";\n'
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    (directory / "etc/sources.list").write_text(sources)
+    (directory / "status").touch()
+    (directory / "apt.conf").write_text(
+        f'Dir::State "{directory}/state";\nDir::State::lists "{directory}/lists";\nDir::State::status "{directory}/status";\n'
+        f'Dir::Cache "{directory}/cache";\nDir::Etc "{directory}/etc";\nDir::Etc::sourceparts "-";\nDir::Etc::parts "-";\n'
         f'APT::Architecture "{architecture}";\nAPT::Architectures {{ "{architecture}"; }};\n'
         'Acquire::Languages "none";\nAcquire::GzipIndexes "false";\nAPT::Sandbox::User "root";\nDebug::NoLocking "true";\n'
     )
-    return {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
+    return {**os.environ, "APT_CONFIG": str(directory / "apt.conf"), "LC_ALL": "C"}
 
 
 def mirror():
@@ -129,36 +129,36 @@ def mirror():
 
 
 def whole_index(release, architecture):
-    folder = CACHE / f"{release}-{architecture}"
+    directory = CACHE / f"{release}-{architecture}"
     sources = [f"{mirror()}/debian {release}"]
     # The mirror of one architecture may be out of step with what was signed: then the release is taken as it was made.
     if not os.environ.get("RELEASE_ONLY"):
         sources += [f"{mirror()}/debian {release}-updates", f"{mirror()}/debian-security {release}-security"]
     lines = [f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {source} main\n" for source in sources]
-    environment = configure(folder, architecture, "".join(lines))
-    if not list((folder / "lists").glob("*_Packages")):
+    environment = configure(directory, architecture, "".join(lines))
+    if not list((directory / "lists").glob("*_Packages")):
         subprocess.run(["apt-get", "-q", "update"], env=environment, check=True)
     rank = lambda file: ("security" in file.name, "updates" in file.name)
-    return Index(sorted((folder / "lists").glob("*_Packages"), key=rank))
+    return Index(sorted((directory / "lists").glob("*_Packages"), key=rank))
 
 
 class Question:
     """An excerpt with what is installed, that apt and xbuild are asked about."""
 
     def __init__(self, name, release, architecture, index, sets, base):
-        self.folder = CACHE / name
+        self.directory = CACHE / name
         self.architecture, self.sets, self.apt = architecture, sets, releases_apt(release)
         roots = {package for one in sets for package in one} | set(BASE) | {"apt"}
         self.files = []
         sources = ""
         for number, text in enumerate(index.excerpt(roots)):
-            mirror = self.folder / f"mirror{number}"
+            mirror = self.directory / f"mirror{number}"
             mirror.mkdir(parents=True, exist_ok=True)
             (mirror / "Packages").write_text(text)
             self.files.append(mirror / "Packages")
             sources += f"deb [trusted=yes] file:{mirror} ./\n"
-        self.environment = configure(self.folder, architecture, sources)
-        (self.folder / "status").write_text(status(index, base))
+        self.environment = configure(self.directory, architecture, sources)
+        (self.directory / "status").write_text(status(index, base))
         subprocess.run(["apt-get", "-q", "update"], env=self.environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def of_apt(self, packages):
@@ -174,7 +174,7 @@ class Question:
         return " ".join(sorted(found + [f"-{name}" for name in (gone[1].split() if gone else [])]))
 
     def of_xbuild(self):
-        command = ["cargo", "bench", "--profile", "dev", "--bench", "resolve", "--", self.architecture, self.folder / "status", *self.files]
+        command = ["cargo", "bench", "--profile", "dev", "--bench", "resolve", "--", self.architecture, self.directory / "status", *self.files]
         if program := os.environ.get("RESOLVE"):
             command[:7] = [program]
         lines = "".join(" ".join(one) + "\n" for one in self.sets)
@@ -261,7 +261,7 @@ class Imagined(Question):
     """An archive that is made up, with far more conflicts and alternatives than a real one."""
 
     def __init__(self, release, seed):
-        self.folder = CACHE / f"imagined-{release}"
+        self.directory = CACHE / f"imagined-{release}"
         self.architecture, self.apt = "amd64", releases_apt(release)
         dice = random.Random(seed)
         every = [f"p{number}" for number in range(dice.randint(6, 16))]
@@ -269,11 +269,11 @@ class Imagined(Question):
         self.packages = [imagined(name, every, dice) for name in every]
         self.packages.append({"Package": "apt", "Architecture": "all", "Version": version_of(self.apt), "Priority": "required"})
         self.sets = [sorted(dice.sample(every, dice.choice([1, 2, 2, 3])))]
-        mirror = self.folder / "mirror"
+        mirror = self.directory / "mirror"
         mirror.mkdir(parents=True, exist_ok=True)
         self.files = [mirror / "Packages"]
         self.files[0].write_text("".join(map(stanza, self.packages)))
-        self.environment = configure(self.folder, self.architecture, f"deb [trusted=yes] file:{mirror} ./\n")
+        self.environment = configure(self.directory, self.architecture, f"deb [trusted=yes] file:{mirror} ./\n")
         subprocess.run(["apt-get", "-q", "update"], env=self.environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -5,7 +5,7 @@
 #
 # PROJECT is examples/service by default. A first run provides the toolchains, warms the caches, and records
 # cargo's command line and environment through a `cargo` that stands before the real one. The bare build is
-# that command line again. Both start from an empty target folder, one after the other in each round, and then
+# that command line again. Both start from an empty target directory, one after the other in each round, and then
 # once more with nothing changed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -20,16 +20,16 @@ target=$scratch/target record=$scratch/record
 mkdir "$scratch/bin" "$record"
 REAL_CARGO=$(command -v cargo)
 export REAL_CARGO RECORD=$record SOURCE_DATE_EPOCH=1700000000
-# Only the builds are recorded: xbuild also asks cargo about the project. One folder a build, since a set of
+# Only the builds are recorded: xbuild also asks cargo about the project. One directory a build, since a set of
 # triples may need more than one.
 cat >"$scratch/bin/cargo" <<'SCRIPT'
 #!/usr/bin/env bash
 case " $* " in
 *" build "* | *" rustc "*)
-    folder=$(mktemp -d -p "$RECORD")
-    pwd >"$folder/folder"
-    printf '%s\0' "$@" >"$folder/arguments"
-    env -0 >"$folder/environment"
+    directory=$(mktemp -d -p "$RECORD")
+    pwd >"$directory/directory"
+    printf '%s\0' "$@" >"$directory/arguments"
+    env -0 >"$directory/environment"
     ;;
 esac
 exec "$REAL_CARGO" "$@"
@@ -38,11 +38,11 @@ chmod +x "$scratch/bin/cargo"
 
 with_xbuild() { "$xbuild" build "$project" --target-dir "$target" --output "$scratch/image" --progress quiet; }
 bare() {
-    local folder arguments environment
-    for folder in "$record"/*/; do
-        mapfile -d '' -t arguments <"$folder/arguments"
-        mapfile -d '' -t environment <"$folder/environment"
-        (cd "$(cat "$folder/folder")" && env -i "${environment[@]}" "$REAL_CARGO" "${arguments[@]}" >/dev/null)
+    local directory arguments environment
+    for directory in "$record"/*/; do
+        mapfile -d '' -t arguments <"$directory/arguments"
+        mapfile -d '' -t environment <"$directory/environment"
+        (cd "$(cat "$directory/directory")" && env -i "${environment[@]}" "$REAL_CARGO" "${arguments[@]}" >/dev/null)
     done
 }
 
@@ -61,7 +61,7 @@ done >"$scratch/rounds"
 
 column() { awk -v n="$1" '{ print $n }' "$scratch/rounds" | median; }
 machine
-awk -v project="$(basename "$project")" -v rounds="$rounds" -v builds="$(find "$record" -name folder | wc -l)" \
+awk -v project="$(basename "$project")" -v rounds="$rounds" -v builds="$(find "$record" -name directory | wc -l)" \
     -v x="$(column 1)" -v b="$(column 2)" -v xn="$(column 3)" -v bn="$(column 4)" \
     -v ratio="$(awk '{ print $1 / $2 }' "$scratch/rounds" | median)" \
     -v over="$(awk '{ print $1 - $2 }' "$scratch/rounds" | median)" \

@@ -33,12 +33,12 @@ blob() {
 
 # One platform: all packages, the links of a merged /usr, and text up to 120 MB.
 image() {
-    local debian=$1 platform=$2 folder unpacked=$scratch/$1 type diff_id layer config manifest
-    folder=$(find "$target/tmp/cache/corpus" -maxdepth 1 -name "bookworm-$debian-*" | sort | head -n 1)
-    [ -n "$folder" ] || { echo "$0: no packages for $debian: cargo test --release --test it corpus" >&2; exit 1; }
+    local debian=$1 platform=$2 directory unpacked=$scratch/$1 type diff_id layer config manifest
+    directory=$(find "$target/tmp/cache/corpus" -maxdepth 1 -name "bookworm-$debian-*" | sort | head -n 1)
+    [ -n "$directory" ] || { echo "$0: no packages for $debian: cargo test --release --test it corpus" >&2; exit 1; }
     mkdir -p "$unpacked/usr/bin" "$unpacked/usr/sbin" "$unpacked/usr/lib" "$unpacked/usr/lib64" "$unpacked/usr/share"
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$unpacked/$name"; done
-    for package in "$folder"/*.merged.tar; do tar -C "$unpacked" --no-same-owner -xf "$package"; done
+    for package in "$directory"/*.merged.tar; do tar -C "$unpacked" --no-same-owner -xf "$package"; done
     local wanted=$((120000000 - $(du -sb "$unpacked" | cut -f 1)))
     if [ "$wanted" -gt 0 ]; then
         # Text of this machine, cut where it is enough; `head` ends the others.

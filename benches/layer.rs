@@ -1,4 +1,4 @@
-//! Writes a layer from a folder and says how fast and how large: `cargo bench --bench layer -- FOLDER [CODEC]`.
+//! Writes a layer from a directory and says how fast and how large: `cargo bench --bench layer -- DIRECTORY [CODEC]`.
 //!
 //! CODEC is `gzip-LEVEL` (the default is the build's own), `zstd-LEVEL` or `none`. All is in the time: reading
 //! the files, tar, `diff_id`, compression, digest, writing the blob. It prints one line, `MB/s  bytes  ratio`.
@@ -14,8 +14,8 @@ use xbuild::internal::layer::{self, Compression, Content, Entry, EntryKind, Laye
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let Some(folder) = arguments.first() else {
-        eprintln!("usage: cargo bench --bench layer -- FOLDER [gzip-LEVEL|zstd-LEVEL|none]");
+    let Some(dir) = arguments.first() else {
+        eprintln!("usage: cargo bench --bench layer -- DIRECTORY [gzip-LEVEL|zstd-LEVEL|none]");
         return Ok(());
     };
     let compression = match arguments.get(1).map(|codec| codec.split_once('-').unwrap_or((codec, ""))) {
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(("none", _)) => Compression::None,
         Some((codec, _)) => return Err(format!("unknown codec `{codec}`").into()),
     };
-    let spec = LayerSpec { entries: entries(Path::new(folder))?, compression, ..LayerSpec::default() };
+    let spec = LayerSpec { entries: entries(Path::new(dir))?, compression, ..LayerSpec::default() };
     let blobs = tempfile::tempdir()?;
     let start = Instant::now();
     let layer = layer::write(&spec, blobs.path(), &Cancel::new(), &|_| ())?;
@@ -40,17 +40,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Every folder, file and symbolic link below `root`.
+/// Every directory, file and symbolic link below `root`.
 fn entries(root: &Path) -> Result<Vec<Entry>, Box<dyn std::error::Error>> {
     let mut entries = Vec::new();
-    let mut folders = VecDeque::from([PathBuf::new()]);
-    while let Some(folder) = folders.pop_front() {
-        for item in std::fs::read_dir(root.join(&folder))? {
+    let mut dirs = VecDeque::from([PathBuf::new()]);
+    while let Some(dir) = dirs.pop_front() {
+        for item in std::fs::read_dir(root.join(&dir))? {
             let item = item?;
-            let path = folder.join(item.file_name());
+            let path = dir.join(item.file_name());
             let metadata = item.metadata()?;
             let kind = if metadata.is_dir() {
-                folders.push_back(path.clone());
+                dirs.push_back(path.clone());
                 EntryKind::Directory
             } else if metadata.is_symlink() {
                 EntryKind::Symlink(std::fs::read_link(item.path())?.to_string_lossy().into_owned())

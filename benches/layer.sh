@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The layer writer against `tar | pigz -p2 -6` and `umoci insert`, on real binaries, in one go.
 #
-#   benches/layer.sh [FOLDER]
+#   benches/layer.sh [DIRECTORY]
 #
-# FOLDER is what is packed; by default 600 MB of this machine's own ELF files. Each round runs all three, so
+# DIRECTORY is what is packed; by default 600 MB of this machine's own ELF files. Each round runs all three, so
 # that a ratio compares neighbours; the medians of the rounds are printed. xbuild's time has everything in it
 # (reading, tar, diff_id, compression, digest, writing), pigz's neither diff_id nor digest.
 set -euo pipefail
@@ -11,24 +11,24 @@ set -euo pipefail
 need tar pigz umoci cargo awk
 rounds=${ROUNDS:-5}
 
-folder=${1:-}
-if [ -z "$folder" ]; then
-    folder=$scratch/corpus
-    corpus "$folder" $((600 * 1000 * 1000))
+directory=${1:-}
+if [ -z "$directory" ]; then
+    directory=$scratch/corpus
+    corpus "$directory" $((600 * 1000 * 1000))
 fi
-folder=$(cd "$folder" && pwd)
-bytes=$(find "$folder" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
+directory=$(cd "$directory" && pwd)
+bytes=$(find "$directory" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
 
 cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" --bench layer
 writer=$(cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" --bench layer --message-format json |
     jq -r 'select(.reason == "compiler-artifact" and .target.name == "layer") | .executable')
 
-with_xbuild() { "$writer" "$folder"; }
-with_pigz() { tar --sort=name -C "$folder" -cf - . | pigz -p2 -6 >"$scratch/pigz.gz"; }
-with_umoci() { umoci insert --image "$scratch/layout:image" "$folder" /; }
+with_xbuild() { "$writer" "$directory"; }
+with_pigz() { tar --sort=name -C "$directory" -cf - . | pigz -p2 -6 >"$scratch/pigz.gz"; }
+with_umoci() { umoci insert --image "$scratch/layout:image" "$directory" /; }
 
 # Into the page cache.
-find "$folder" -type f -exec cat {} + >/dev/null
+find "$directory" -type f -exec cat {} + >/dev/null
 for _ in $(seq "$rounds"); do
     rm -rf "$scratch/layout"
     umoci init --layout "$scratch/layout"

@@ -34,15 +34,15 @@ median() {
 }
 
 # Copies ELF files of this machine's own Rust toolchain and libraries to $1 until they have $2 bytes. Sorted, so
-# that the same machine gives the same folder.
+# that the same machine gives the same directory.
 corpus() {
-    local folder=$1 wanted=$2 total=0 count=0 file size
-    mkdir -p "$folder"
+    local directory=$1 wanted=$2 total=0 count=0 file size
+    mkdir -p "$directory"
     while IFS= read -r -d '' file; do
         [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] || continue
         size=$(stat -c %s "$file")
         count=$((count + 1)) total=$((total + size))
-        cp "$file" "$folder/$(printf '%04d' "$count")-$(basename "$file")"
+        cp "$file" "$directory/$(printf '%04d' "$count")-$(basename "$file")"
         [ "$total" -lt "$wanted" ] || return 0
     done < <(find "$(rustc --print sysroot)" /usr/lib/x86_64-linux-gnu /usr/bin -type f -size +64k -print0 | LC_ALL=C sort -z)
     echo "$0: this machine has only $total bytes of ELF files" >&2

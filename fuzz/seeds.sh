@@ -66,7 +66,7 @@ case $1 in
         digest="sha256:$(printf '%064d' 0)"
         printf '\0{"diff-id":"%s","size":1,"opaque":["a"],"whiteouts":["b"],"entries":[["etc",{"put":{"kind":"directory","mode":493}}],["etc/a",{"link":"etc/b"}]]}' "$digest" >seed-index
         printf '\1{"packages":[{"name":"libc6","version":"2.36-9","pool":"debian","path":"pool/a.deb","sha256":"%064d","size":10,"installed_size":1,"why":"x","libraries":[]}],"lacking":{}}' 0 >seed-answer
-        printf '\2{"descriptor":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":1},"diff-id":"%s","environment":["A=1"],"folders":["etc"],"unrun":[]}' "$digest" "$digest" >seed-base
+        printf '\2{"descriptor":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":1},"diff-id":"%s","environment":["A=1"],"directories":["etc"],"unrun":[]}' "$digest" "$digest" >seed-base
         # What the tests have kept, if they ran.
         for file in ../../../target/tmp/cache/xbuild/rootfs/*; do
             [ "$(ls seed-kept-* 2>/dev/null | wc -l)" -lt 8 ] || break

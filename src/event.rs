@@ -189,7 +189,7 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     without_excerpts(text, &fs::leads_out)
 }
 
-/// What other programs say of a project's files may quote them. Where one of these is a link that leads out of its folder, no
+/// What other programs say of a project's files may quote them. Where one of these is a link that leads out of its directory, no
 /// excerpt stays: whoever made the link may have no right to what is there.
 fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
     // `12 | text`, `|` and the like, itself quoted behind `| `.
@@ -212,7 +212,7 @@ fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
     match found {
         Some(path) => {
             let note = format!(
-                "  `{path}` is a link that leads out of its folder, and nothing of the file there is shown"
+                "  `{path}` is a link that leads out of its directory, and nothing of the file there is shown"
             );
             let lines: Vec<&str> =
                 text.lines().filter(|line| !is_excerpt(line)).chain([note.as_str()]).collect();

@@ -62,7 +62,7 @@ pub mod output {
     }
     /// Root filesystems.
     pub mod rootfs {
-        pub use crate::output::rootfs::{Image, write_folder, write_tar};
+        pub use crate::output::rootfs::{Image, write_dir, write_tar};
     }
 }
 
@@ -71,7 +71,7 @@ pub mod packages {
     /// Debian's.
     pub mod debian {
         pub use crate::packages::debian::{
-            Archive, BaseRequest, BaseSet, Database, DebianSettings, Error, Package, packages_of_answer,
+            Archive, BaseRequest, BaseSet, Database, DebianSettings, Error, Package, packages_of_record,
         };
         /// Package lists.
         pub mod index {
@@ -102,7 +102,7 @@ pub mod payload {
 
 /// Root filesystems.
 pub mod rootfs {
-    pub use crate::rootfs::kept::kept_index;
+    pub use crate::rootfs::cached::cached_index;
 }
 
 /// What reaches the machine.

@@ -25,11 +25,11 @@
 //!     }
 //!     let host = Host {
 //!         platform: Platform::new("linux", std::env::consts::ARCH, None),
-//!         folder: std::env::current_dir()?,
+//!         directory: std::env::current_dir()?,
 //!         color: false,
 //!     };
-//!     let project = config::find_project(&host.folder, None, None, None)?;
-//!     let user = config::load_user(&environment, &host.folder)?;
+//!     let project = config::find_project(&host.directory, None, None, None)?;
+//!     let user = config::load_user(&environment, &host.directory)?;
 //!     let flags = Flags {
 //!         platforms: vec!["linux/amd64,linux/arm64".into()],
 //!         tags: vec!["registry.example/team/app:1.0".into()],

@@ -28,14 +28,14 @@ const SOURCES: [&str; 14] =
 
 /// The paths below some directories that a program has in what is loaded of it: the part of each that is there on this
 /// machine, sorted, each once, and not more than a handful.
-pub(crate) fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
+pub(crate) fn find(bytes: &[u8], dirs: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
     let mut found = BTreeSet::new();
     for loaded in elf::loaded(bytes)? {
-        for folder in folders {
-            let Some(text) = folder.to_str() else { continue };
+        for dir in dirs {
+            let Some(text) = dir.to_str() else { continue };
             for at in memmem::find_iter(loaded, text).take(MOST_PLACES) {
                 if found.len() < MOST_PATHS
-                    && let Some(path) = path_at(loaded, at, folder, text.len())
+                    && let Some(path) = path_at(loaded, at, dir, text.len())
                 {
                     found.insert(path);
                 }
@@ -47,9 +47,9 @@ pub(crate) fn find(bytes: &[u8], folders: &[PathBuf]) -> Result<Vec<PathBuf>, Pa
 
 /// The directories of a list that lie in no other of it.
 #[must_use]
-pub(crate) fn outermost(folders: &[PathBuf]) -> Vec<PathBuf> {
-    let inner = |folder: &PathBuf| folders.iter().any(|other| folder != other && folder.starts_with(other));
-    let mut outer: Vec<PathBuf> = folders.iter().filter(|folder| !inner(folder)).cloned().collect();
+pub(crate) fn outermost(dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let inner = |dir: &PathBuf| dirs.iter().any(|other| dir != other && dir.starts_with(other));
+    let mut outer: Vec<PathBuf> = dirs.iter().filter(|dir| !inner(dir)).cloned().collect();
     outer.sort();
     outer.dedup();
     outer
@@ -57,18 +57,18 @@ pub(crate) fn outermost(folders: &[PathBuf]) -> Vec<PathBuf> {
 
 /// The path that stands at a place, if it is one. Rust's texts have no ends of their own: what follows a path may be
 /// the next text, so that the directories of the machine tell how far it goes.
-fn path_at(bytes: &[u8], at: usize, folder: &Path, length: usize) -> Option<PathBuf> {
+fn path_at(bytes: &[u8], at: usize, dir: &Path, length: usize) -> Option<PathBuf> {
     // A name of one part is likely to be the end of another path.
-    let short = folder.components().count() < 3;
+    let short = dir.components().count() < 3;
     if short && at > 0 && is_path(bytes[at - 1]) {
         return None;
     }
     let rest = &bytes[at + length..bytes.len().min(at + LONGEST)];
     let end = rest.iter().position(|byte| !is_path(*byte)).unwrap_or(rest.len());
-    let (path, behind) = on_disk(folder, &rest[..end]);
+    let (path, behind) = on_disk(dir, &rest[..end]);
     // `/app` in a program is more likely the image's than this machine's where nothing of it is here.
     let gone = path.is_dir() && ends_as_source(behind);
-    if is_source(&path) || gone || short && path == folder {
+    if is_source(&path) || gone || short && path == dir {
         return None;
     }
     Some(path)
@@ -91,8 +91,8 @@ fn ends_as_source(text: &[u8]) -> bool {
 }
 
 /// As much of a path below a directory as there is, and what is behind that.
-fn on_disk<'a>(folder: &Path, text: &'a [u8]) -> (PathBuf, &'a [u8]) {
-    let mut path = folder.to_owned();
+fn on_disk<'a>(dir: &Path, text: &'a [u8]) -> (PathBuf, &'a [u8]) {
+    let mut path = dir.to_owned();
     let mut rest = text;
     while let Some(names) = rest.strip_prefix(b"/") {
         let names = &names[names.iter().take_while(|byte| **byte == b'/').count()..];
@@ -111,17 +111,17 @@ fn on_disk<'a>(folder: &Path, text: &'a [u8]) -> (PathBuf, &'a [u8]) {
 mod tests {
     use super::*;
 
-    fn paths(text: &str, folder: &Path) -> Vec<String> {
+    fn paths(text: &str, dir: &Path) -> Vec<String> {
         let bytes = text.as_bytes();
-        let name = folder.to_str().unwrap();
-        let found = memmem::find_iter(bytes, name).filter_map(|at| path_at(bytes, at, folder, name.len()));
+        let name = dir.to_str().unwrap();
+        let found = memmem::find_iter(bytes, name).filter_map(|at| path_at(bytes, at, dir, name.len()));
         found.map(|path| path.display().to_string()).collect()
     }
 
     #[test]
     fn a_path_ends_where_the_machine_has_no_more_of_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
         fs::create_dir_all(root.join("data/deep")).unwrap();
         fs::create_dir_all(root.join("src")).unwrap();
         for file in ["data/greeting.txt", "data/greeting", "src/main.rs"] {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn directories_in_others_are_looked_for_once() {
-        let folders = ["/w/target", "/w", "/x/y", "/w"].map(PathBuf::from);
-        assert_eq!(outermost(&folders), [PathBuf::from("/w"), PathBuf::from("/x/y")]);
+        let dirs = ["/w/target", "/w", "/x/y", "/w"].map(PathBuf::from);
+        assert_eq!(outermost(&dirs), [PathBuf::from("/w"), PathBuf::from("/x/y")]);
     }
 }

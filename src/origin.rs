@@ -75,14 +75,14 @@ pub struct Source {
     pub shown: PathBuf,
     /// Its text.
     pub text: String,
-    /// True where it is another file, which a link leads to out of its folder: nothing of that is shown.
+    /// True where it is another file, which a link leads to out of its directory: nothing of that is shown.
     pub foreign: bool,
 }
 
 impl Source {
-    /// The folder that relative paths in the file start from.
+    /// The directory that relative paths in the file start from.
     #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 }

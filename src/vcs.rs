@@ -1,7 +1,7 @@
 //! The commit that is built, for the annotations `created` and `revision`.
 //!
 //! git itself is asked, with bounded time. A project outside version control, or a machine without git, is
-//! nothing unusual: there is no revision then. Neither is one in a folder that its repository does not track, such
+//! nothing unusual: there is no revision then. Neither is one in a directory that its repository does not track, such
 //! as a generated project below `target`: the commit around it says nothing about it.
 //!
 //! A repository's own configuration may name programs, and looking at a project must not run them: those that git would run
@@ -27,11 +27,11 @@ pub(crate) struct Commit {
     pub date: i64,
 }
 
-/// The commit that `folder` is at; `None` where version control has no file of the folder. Only Ctrl-C is an error.
-pub(crate) fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
+/// The commit that `dir` is at; `None` where version control has no file of the directory. Only Ctrl-C is an error.
+pub(crate) fn commit(dir: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
     let ask_with = |options: &[OsString], arguments: &[&str]| {
-        match git(folder, options).args(arguments.iter().copied()).text(&bounded) {
+        match git(dir, options).args(arguments.iter().copied()).text(&bounded) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
             // git's own limit is no reason to stop; the caller's is.
             Err(_) => cancel.check().map(|()| None),
@@ -51,7 +51,7 @@ pub(crate) fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, C
     };
     // Where a file's time has changed, git compares its content, and asks the filters that its attributes name.
     let listed =
-        git(folder, &[]).args(["config", "-z", "--show-scope", "--name-only", "--list"]).output(&bounded);
+        git(dir, &[]).args(["config", "-z", "--show-scope", "--name-only", "--list"]).output(&bounded);
     let filters = match listed {
         Ok(listed) if listed.status.success() => without_filters(&listed.stdout),
         // A git that does not say whose settings are (before 2.26) is not asked what would run them.
@@ -67,7 +67,7 @@ pub(crate) fn commit(folder: &Path, cancel: &Cancel) -> Result<Option<Commit>, C
 }
 
 /// git with what the repository may not decide, and with options before the command's name.
-fn git(folder: &Path, options: &[OsString]) -> Command {
+fn git(dir: &Path, options: &[OsString]) -> Command {
     const OFF: [&str; 6] = [
         // A program that is asked which files have changed.
         "core.fsmonitor=false",
@@ -81,7 +81,7 @@ fn git(folder: &Path, options: &[OsString]) -> Command {
         "submodule.recurse=false",
     ];
     Command::new("git")
-        .folder(folder)
+        .dir(dir)
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
         .env(NOTHING, "")
@@ -120,46 +120,42 @@ mod tests {
 
     #[test]
     fn a_commit_and_what_differs_from_it() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(commit(folder.path(), &Cancel::new()), Ok(None));
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(commit(dir.path(), &Cancel::new()), Ok(None));
         let run = |arguments: &[&str]| {
-            git(folder.path(), &[])
+            git(dir.path(), &[])
                 .args(arguments.iter().copied())
                 .env("GIT_COMMITTER_DATE", "1700000000 +0100")
                 .text(&Cancel::new())
                 .unwrap()
         };
         run(&["init", "-q"]);
-        assert_eq!(commit(folder.path(), &Cancel::new()), Ok(None));
-        fs::write_atomic(&folder.path().join("a"), b"1", 0o644).unwrap();
+        assert_eq!(commit(dir.path(), &Cancel::new()), Ok(None));
+        fs::write_atomic(&dir.path().join("a"), b"1", 0o644).unwrap();
         run(&["add", "a"]);
         run(&["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qm", "one"]);
-        let clean = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        let clean = commit(dir.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!((clean.revision.len(), clean.date), (40, 1_700_000_000));
-        fs::write_atomic(&folder.path().join("untracked"), b"1", 0o644).unwrap();
-        assert_eq!(commit(folder.path(), &Cancel::new()).unwrap().unwrap(), clean);
-        // Another project, in a folder that the repository does not track.
-        let inner = folder.path().join("generated");
+        fs::write_atomic(&dir.path().join("untracked"), b"1", 0o644).unwrap();
+        assert_eq!(commit(dir.path(), &Cancel::new()).unwrap().unwrap(), clean);
+        // Another project, in a directory that the repository does not track.
+        let inner = dir.path().join("generated");
         fs::create_dir_all(&inner).unwrap();
         fs::write_atomic(&inner.join("a"), b"1", 0o644).unwrap();
         assert_eq!(commit(&inner, &Cancel::new()), Ok(None));
-        fs::write_atomic(&folder.path().join("a"), b"2", 0o644).unwrap();
-        let dirty = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        fs::write_atomic(&dir.path().join("a"), b"2", 0o644).unwrap();
+        let dirty = commit(dir.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!(dirty.revision, format!("{}-dirty", clean.revision));
     }
 
     #[test]
     fn programs_that_the_repository_names_are_not_run() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let run = |arguments: &[&str]| {
-            Command::new("git")
-                .folder(folder.path())
-                .args(arguments.iter().copied())
-                .text(&Cancel::new())
-                .unwrap()
+            Command::new("git").dir(dir.path()).args(arguments.iter().copied()).text(&Cancel::new()).unwrap()
         };
         let write = |name: &str, text: &str| {
-            fs::write_atomic(&folder.path().join(name), text.as_bytes(), 0o755).unwrap();
+            fs::write_atomic(&dir.path().join(name), text.as_bytes(), 0o755).unwrap();
         };
         run(&["init", "-q"]);
         // A name is any bytes: with what ends a key on the command line, and what is no text.
@@ -170,32 +166,28 @@ mod tests {
         }
         let attributes =
             names.iter().zip(files).map(|(name, file)| [file.as_bytes(), b" filter=", *name, b"\n"].concat());
-        fs::write_atomic(
-            &folder.path().join(".gitattributes"),
-            &attributes.collect::<Vec<_>>().concat(),
-            0o644,
-        )
-        .unwrap();
+        fs::write_atomic(&dir.path().join(".gitattributes"), &attributes.collect::<Vec<_>>().concat(), 0o644)
+            .unwrap();
         run(&["add", "."]);
         run(&["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qm", "one"]);
-        let mark = folder.path().join("executed");
+        let mark = dir.path().join("executed");
         write("trap", &format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\ncat\n", mark.display()));
-        let trap = folder.path().join("trap").display().to_string();
+        let trap = dir.path().join("trap").display().to_string();
         for key in ["core.fsmonitor", "gpg.program", "core.pager"] {
             run(&["config", key, &trap]);
         }
-        let mut configuration = fs::read(folder.path().join(".git/config")).unwrap();
+        let mut configuration = fs::read(dir.path().join(".git/config")).unwrap();
         for name in names {
             configuration.extend([b"[filter \"", name, b"\"]\n"].concat());
             configuration.extend(format!("clean = {trap}\nprocess = {trap}\nrequired = true\n").into_bytes());
         }
-        fs::write_atomic(&folder.path().join(".git/config"), &configuration, 0o644).unwrap();
+        fs::write_atomic(&dir.path().join(".git/config"), &configuration, 0o644).unwrap();
         run(&["config", "log.showSignature", "true"]);
         // Other files of the same content, so that git has to look into them.
         for file in files {
             write(file, "1");
         }
-        let found = commit(folder.path(), &Cancel::new()).unwrap().unwrap();
+        let found = commit(dir.path(), &Cancel::new()).unwrap().unwrap();
         assert_eq!(found.revision.len(), 40, "{}", found.revision);
         assert!(!mark.exists(), "{}", fs::read_to_string(&mark).unwrap());
     }

@@ -9,12 +9,12 @@ use object::elf;
 use xbuild::target::catalog::{Endianness, Libc, Target};
 use xbuild::target::platform::Platform;
 
-/// The stems of the data files of a folder, with their texts.
-fn data_files(folder: &str) -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+/// The stems of the data files of a directory, with their texts.
+fn data_files(dir: &str) -> BTreeMap<String, String> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = BTreeMap::new();
-    for entry in fs::read_dir(&folder).expect("a folder of the repository") {
-        let path = entry.expect("a folder of the repository").path();
+    for entry in fs::read_dir(&dir).expect("a directory of the repository") {
+        let path = entry.expect("a directory of the repository").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let stem = name.strip_suffix(".toml").unwrap_or_else(|| panic!("{name} is not a data file"));
         files.insert(stem.to_owned(), fs::read_to_string(&path).expect("UTF-8"));

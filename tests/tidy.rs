@@ -352,12 +352,12 @@ fn every_rule_finds_what_it_forbids_and_nothing_else() {
 /// Every Rust source below `src`.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut folders, mut files) = (vec![root.join("src")], Vec::<PathBuf>::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a source folder") {
-            let path = entry.expect("a source folder").path();
+    let (mut dirs, mut files) = (vec![root.join("src")], Vec::<PathBuf>::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a source directory") {
+            let path = entry.expect("a source directory").path();
             if path.is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
             }
@@ -374,16 +374,16 @@ fn sources() -> Vec<Source> {
     sources.into_iter().filter(|source| !is_test(source)).collect()
 }
 
-/// The files and folders of the modules that a file declares for tests only.
+/// The files and directories of the modules that a file declares for tests only.
 fn test_modules(source: &Source) -> Vec<String> {
-    let folder = source.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
+    let dir = source.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
     let module = |rest: &str| {
         let declaration = rest.lines().nth(1)?.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
         Some(declaration.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
     };
     let attributes = source.code.match_indices("#[cfg(test)]\n");
     let names = attributes.filter_map(|(at, _)| module(&source.code[at..]));
-    names.flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/")]).collect()
+    names.flat_map(|name| [format!("{dir}/{name}.rs"), format!("{dir}/{name}/")]).collect()
 }
 
 impl Source {
@@ -405,8 +405,8 @@ fn owned((line, text): (usize, &str)) -> Found {
     (line, text.to_owned())
 }
 
-fn within(source: &Source, folders: &[&str]) -> bool {
-    folders.iter().any(|folder| source.path.starts_with(folder))
+fn within(source: &Source, dirs: &[&str]) -> bool {
+    dirs.iter().any(|dir| source.path.starts_with(dir))
 }
 
 /// A room's place in [`LEVELS`].
@@ -574,9 +574,9 @@ fn test_modules_are_told_apart() {
     let text =
         "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n";
     let expected = ["helper.rs", "helper/", "tests.rs", "tests/"];
-    for (path, folder) in [("src/lib.rs", "src"), ("src/a.rs", "src/a"), ("src/a/mod.rs", "src/a")] {
+    for (path, dir) in [("src/lib.rs", "src"), ("src/a.rs", "src/a"), ("src/a/mod.rs", "src/a")] {
         let found = test_modules(&Source::new(path, text));
-        assert_eq!(found, expected.map(|name| format!("{folder}/{name}")));
+        assert_eq!(found, expected.map(|name| format!("{dir}/{name}")));
     }
 }
 

@@ -5,9 +5,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::internal::base::apt::layer_of_record;
-use xbuild::internal::packages::debian::packages_of_answer;
+use xbuild::internal::packages::debian::packages_of_record;
 use xbuild::oci::Digest;
-use xbuild::internal::rootfs::kept_index;
+use xbuild::internal::rootfs::cached_index;
 use xbuild::rootfs::Root;
 use xbuild::Cancel;
 
@@ -17,19 +17,19 @@ fuzz_target!(|bytes: &[u8]| {
     match kind % 4 {
         0 => {
             let record = [digest.to_string().as_bytes(), b"\n", document].concat();
-            if let Some(index) = kept_index(&record) {
+            if let Some(index) = cached_index(&record) {
                 let mut root = Root::default();
                 let cancel = Cancel::new();
                 // It may be more than a root filesystem can be, and then says so.
                 if root.lay(&index, &cancel).is_ok() && root.lay(&index, &cancel).is_ok() {
-                    std::hint::black_box(root.folders(&cancel).ok());
+                    std::hint::black_box(root.dirs(&cancel).ok());
                     std::hint::black_box(root.system());
                 }
             }
         }
         1 => {
             let record = [digest.hex().as_bytes(), b"\n", document].concat();
-            for package in packages_of_answer(&record).unwrap_or_default() {
+            for package in packages_of_record(&record).unwrap_or_default() {
                 assert_eq!(package.sha256.len(), 32);
             }
         }
@@ -41,8 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
         }
         // As they are: a wrong digest is as good as none.
         _ => {
-            assert!(kept_index(document).is_none() || document.starts_with(b"sha256:"));
-            std::hint::black_box(packages_of_answer(document));
+            assert!(cached_index(document).is_none() || document.starts_with(b"sha256:"));
+            std::hint::black_box(packages_of_record(document));
         }
     }
 });

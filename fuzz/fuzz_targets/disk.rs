@@ -1,4 +1,4 @@
-//! A root filesystem that is written to a folder: whatever its layers hold, nothing outside of that folder is touched.
+//! A root filesystem that is written to a directory: whatever its layers hold, nothing outside of that directory is touched.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use xbuild::oci::{Algorithm, Descriptor, Digest, media_type};
-use xbuild::internal::output::rootfs::{Image, write_folder, write_tar};
+use xbuild::internal::output::rootfs::{Image, write_dir, write_tar};
 use xbuild::rootfs::{Change, Kind, Limits, scan};
 use xbuild::Cancel;
 
@@ -16,17 +16,17 @@ const MARK: &[u8] = b"--next layer--";
 const MOST: u64 = 1 << 20;
 const LIMITS: Limits = Limits { bytes: MOST, entries: 256, names: 1 << 20 };
 
-/// Folders in memory, this process's own.
+/// Directories in memory, this process's own.
 fn place() -> PathBuf {
     Path::new("/dev/shm").join(format!("xbuild-fuzz-{}", std::process::id()))
 }
 
-/// Everything below a folder, links not followed, but for what is below its `out`.
-fn around(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).expect("our own folder") {
-            let path = entry.expect("our own folder").path();
+/// Everything below a directory, links not followed, but for what is below its `out`.
+fn around(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).expect("our own directory") {
+            let path = entry.expect("our own directory").path();
             if path.ends_with("work/out") {
                 continue;
             }
@@ -62,8 +62,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let place = place();
     fs::remove_dir_all(&place).ok();
-    fs::create_dir_all(place.join("work/beside")).expect("a folder in memory");
-    fs::create_dir_all(place.join("etc")).expect("a folder in memory");
+    fs::create_dir_all(place.join("work/beside")).expect("a directory in memory");
+    fs::create_dir_all(place.join("etc")).expect("a directory in memory");
     for file in ["etc/passwd", "work/beside/mine"] {
         fs::write(place.join(file), "mine").expect("a file in memory");
     }
@@ -78,9 +78,9 @@ fuzz_target!(|bytes: &[u8]| {
     let out = place.join("work/out");
     // Once where there is nothing, and once over what the first has left.
     for _ in 0..2 {
-        let written = write_folder(std::slice::from_ref(&image), None, &out, &cancel);
+        let written = write_dir(std::slice::from_ref(&image), None, &out, &cancel);
         assert_eq!(around(&place), before);
-        // What can be written to a folder can be written to an archive, but for names that only a folder takes.
+        // What can be written to a directory can be written to an archive, but for names that only a directory takes.
         if written.is_ok() {
             let mut tar = Vec::new();
             write_tar(std::slice::from_ref(&image), None, &mut tar, &cancel).expect("the same image");

@@ -1,4 +1,4 @@
-//! Layers: decompressors, tar, whiteouts and opaque folders, and the merged root filesystem that the link check walks.
+//! Layers: decompressors, tar, whiteouts and opaque directories, and the merged root filesystem that the link check walks.
 //! The first byte is passed over, and the rest says itself how it is compressed; where a mark stands in it, it is two layers.
 
 #![no_main]
@@ -37,8 +37,8 @@ fuzz_target!(|input: &[u8]| {
     }
     for (path, node) in root.nodes() {
         assert_eq!(root.entry(&path), Some(node));
-        // Every folder above is a folder.
-        assert!(path.match_indices('/').all(|(at, _)| root.entry(&path[..at]).is_some_and(|node| node.is_folder())));
+        // Every directory above is a directory.
+        assert!(path.match_indices('/').all(|(at, _)| root.entry(&path[..at]).is_some_and(|node| node.is_dir())));
     }
     let execution = Execution {
         entrypoint: vec!["a".into(), "b".into()],

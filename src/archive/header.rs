@@ -10,8 +10,8 @@ pub(super) const BLOCK: u64 = 512;
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A regular file.
     File,
     /// A sparse file in the form of old GNU tar, with a type of its own. Engines do not unpack it.
@@ -38,7 +38,7 @@ impl Kind {
             b'2' => Self::Symlink,
             b'3' => Self::Character,
             b'4' => Self::Block,
-            b'5' => Self::Folder,
+            b'5' => Self::Directory,
             b'6' => Self::Pipe,
             b'S' => Self::OldSparse,
             other => Self::Other(other),
@@ -54,7 +54,7 @@ impl Kind {
             Self::Symlink => b'2',
             Self::Character => b'3',
             Self::Block => b'4',
-            Self::Folder => b'5',
+            Self::Directory => b'5',
             Self::Pipe => b'6',
             Self::OldSparse => b'S',
             Self::Other(other) => other,

@@ -138,7 +138,7 @@ impl<R: Read> Reader<R> {
                         head.link = long_link;
                     }
                     if header.kind_byte == 0 && head.path.ends_with(b"/") {
-                        head.kind = Kind::Folder;
+                        head.kind = Kind::Directory;
                     }
                     self.content(&mut head, &block, &records)?;
                     return Ok(Some(head));

@@ -314,13 +314,13 @@ fn global_records_change_nothing_and_long_names_win() {
 }
 
 #[test]
-fn links_and_folders_have_no_content_whatever_they_claim() {
+fn links_and_directories_have_no_content_whatever_they_claim() {
     for kind in [b'1', b'2', b'3', b'4', b'5', b'6'] {
         let claims = entry("a", kind, b"", |block| block[124..135].copy_from_slice(b"00000001000"));
         let found = all(&[claims, file("b", b"x")].concat()).unwrap();
         assert_eq!((found[0].0.size, found[1].0.path.as_slice()), (0, &b"b"[..]), "{}", char::from(kind));
     }
-    assert_eq!(only(&entry("a/", 0, b"", |_| {})).0.kind, Kind::Folder);
+    assert_eq!(only(&entry("a/", 0, b"", |_| {})).0.kind, Kind::Directory);
     assert_eq!(only(&entry("a/", b'0', b"", |_| {})).0.kind, Kind::File);
 }
 

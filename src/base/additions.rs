@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::apt::{self, AptError, Kept, ResolvedApt};
+use super::apt::{self, AptError, CachedLayer, ResolvedApt};
 use super::{BaseImage, FetchRequest, ResolvedBase};
 use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain};
@@ -158,9 +158,9 @@ fn database(root: &Root) -> Option<Database> {
         let qualified = root.lookup("var/lib/dpkg/info/format").is_some();
         return Some(Database::of_status(&String::from_utf8_lossy(bytes), qualified));
     }
-    let folder = root.real_path("var/lib/dpkg/status.d")?;
+    let dir = root.real_path("var/lib/dpkg/status.d")?;
     let parts: Vec<String> = root
-        .below(&folder)
+        .below(&dir)
         .filter_map(|(_, node)| Some(String::from_utf8_lossy(node.file()?.bytes()?).into_owned()))
         .collect();
     (!parts.is_empty()).then(|| Database::of_parts(parts.iter().map(String::as_str)))
@@ -180,47 +180,47 @@ pub(super) fn lay(
         return Ok(base);
     }
     let identity = identity(&packages, &base);
-    let folder = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
-    usage::mark(&folder);
-    store::folder(&folder)?;
-    let _lock = store::lock(&folder, cancel)?;
-    let kept = apt::kept_or_made(&folder, request, reporter, |folder| {
-        let (places, cache) = (&extended.apt.places, cache.join("debian"));
+    let dir = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
+    usage::mark(&dir);
+    store::dir(&dir)?;
+    let _lock = store::lock(&dir, cancel)?;
+    let kept = apt::cached_or_made(&dir, request, reporter, |dir| {
+        let (urls, cache) = (&extended.apt.urls, cache.join("debian"));
         let access = debian::Access { cache: &cache, client, cancel, reporter };
-        let added = debian::assemble_additions(&packages, &extended.database, places, &access)?;
+        let added = debian::assemble_additions(&packages, &extended.database, urls, &access)?;
         let spec = LayerSpec {
             entries: on_image(added.entries, &base.root),
-            present: Arc::clone(&base.folders),
+            present: Arc::clone(&base.dirs),
             mtime: 0,
             compression,
             ..LayerSpec::default()
         };
-        let layer = layer::write(&spec, folder, cancel, &|_| ())?;
-        Ok(Kept {
+        let layer = layer::write(&spec, dir, cancel, &|_| ())?;
+        Ok(CachedLayer {
             descriptor: layer.descriptor,
             diff_id: layer.diff_id,
             environment: Vec::new(),
-            folders: std::collections::BTreeSet::new(),
+            dirs: std::collections::BTreeSet::new(),
             unrun: added.unrun,
         })
     })?;
     apt::tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
-        blob: folder.join(kept.descriptor.digest.hex()),
+        blob: dir.join(kept.descriptor.digest.hex()),
         descriptor: kept.descriptor,
         diff_id: kept.diff_id,
         origin: None,
     };
     let mut root = (*base.root).clone();
     let tell = |text: String| reporter.report(Event::warning(text));
-    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, tell: &tell };
+    let believed = rootfs::LayerCache { dir: cache, verify: request.verify_cache, tell: &tell };
     let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(rootfs::IndexError::from)?;
     let names: Vec<&str> = packages.packages.iter().map(|package| package.name.as_str()).collect();
     let created_by = format!("xbuild: Debian's packages {}", names.join(", "));
     let mut added = base.added.clone();
     added.push(AddedLayer { layer, created_by });
-    Ok(BaseImage { added, folders: Arc::new(root.folders(cancel)?), root: Arc::new(root), ..base })
+    Ok(BaseImage { added, dirs: Arc::new(root.dirs(cancel)?), root: Arc::new(root), ..base })
 }
 
 /// All that decides the layer's bytes.
@@ -234,13 +234,13 @@ fn identity(packages: &debian::ResolvedBase, base: &BaseImage) -> String {
     hex::encode(hasher.finalize())
 }
 
-/// The entries as they are to stand on the image: behind its links to folders, each path once, and without what would
-/// hide a folder of it.
+/// The entries as they are to stand on the image: behind its links to directories, each path once, and without what would
+/// hide a directory of it.
 fn on_image(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
     let hides = |entry: &Entry| match (&entry.kind, root.entry(&entry.path)) {
         (EntryKind::Directory, _) | (_, None) => false,
-        // As dpkg has it: a folder stays one.
-        (_, Some(node)) if node.is_folder() => true,
+        // As dpkg has it: a directory stays one.
+        (_, Some(node)) if node.is_dir() => true,
         (EntryKind::Symlink(target), Some(Node { kind: Kind::Symlink(there), .. })) => target == there,
         _ => false,
     };

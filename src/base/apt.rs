@@ -18,7 +18,7 @@ use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
 use crate::packages::debian::{
-    self, AdditionsRequest, Archive, BaseRequest, BaseSet, Dated, DebianSettings, Places, ResolvedBase,
+    self, AdditionsRequest, Archive, BaseRequest, BaseSet, Dated, DebianSettings, DownloadUrls, ResolvedBase,
 };
 use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::settings::Machine;
@@ -71,7 +71,7 @@ impl Explain for AptError {
             Self::Debian(error) => error.hint(),
             Self::Layer(error) => error.hint(),
             Self::Index(IndexError::Io(error)) | Self::Io(error) => io_hint(error),
-            Self::Index(_) => Some("remove `bases` from the cache folder and build again".into()),
+            Self::Index(_) => Some("remove `bases` from the cache directory and build again".into()),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
@@ -95,7 +95,7 @@ pub struct ReleaseRequest<'a> {
 pub struct Network<'a> {
     /// The client.
     pub client: &'a Client,
-    /// The folder for what can be made again.
+    /// The directory for what can be made again.
     pub cache: &'a Path,
     /// Stops it.
     pub cancel: &'a Cancel,
@@ -178,7 +178,7 @@ pub(crate) fn resolve(
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
     let set = archive.resolve_base(request, client, cancel, reporter)?;
-    Ok(ResolvedApt { releases: dated(&set), set, places: places_of(archive), pinned: None })
+    Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 
 /// Chooses packages to add to an image, from an opened release.
@@ -190,12 +190,12 @@ pub(crate) fn resolve_additions(
     reporter: &dyn Reporter,
 ) -> Result<ResolvedApt, debian::Error> {
     let set = archive.resolve_additions(request, client, cancel, reporter)?;
-    Ok(ResolvedApt { releases: dated(&set), set, places: places_of(archive), pinned: None })
+    Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 
-fn places_of(archive: &Archive) -> Places {
+fn urls_of(archive: &Archive) -> DownloadUrls {
     let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
-    Places::of(&sources, None)
+    DownloadUrls::of(&sources, None)
 }
 
 /// The mirror and the date of each release that vouches for packages.
@@ -230,9 +230,9 @@ pub(crate) fn pinned(
     let root = debian::snapshot_root(settings.snapshot.as_deref());
     let snapshot = pinned.snapshot.map(|date| debian::Snapshot { root, date });
     let (sources, _) = sources(request, settings, network)?;
-    let places = Places::of(&sources, snapshot);
+    let urls = DownloadUrls::of(&sources, snapshot);
     let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
-    Ok(ResolvedApt { set: pinned.set, places, releases: Vec::new(), pinned: Some(date) })
+    Ok(ResolvedApt { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date) })
 }
 
 /// The packages that a base can be made of, and where they are looked for.
@@ -241,7 +241,7 @@ pub(crate) struct ResolvedApt {
     /// The packages.
     pub set: BaseSet,
     /// Where they are looked for.
-    pub places: Places,
+    pub urls: DownloadUrls,
     /// The releases that they were chosen from; none for what is pinned.
     pub releases: Vec<debian::Dated>,
     /// The day of the newest of them if they come from a lock; empty where it does not tell.
@@ -288,11 +288,11 @@ impl ResolvedApt {
 /// What is kept of an assembled base, or of packages added to an image, beside its layer.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct Kept {
+pub(super) struct CachedLayer {
     pub(super) descriptor: Descriptor,
     pub(super) diff_id: Digest,
     pub(super) environment: Vec<String>,
-    pub(super) folders: BTreeSet<String>,
+    pub(super) dirs: BTreeSet<String>,
     #[serde(default)]
     pub(super) unrun: Vec<debian::Unrun>,
 }
@@ -300,30 +300,30 @@ pub(super) struct Kept {
 /// The image of a resolved base: from the cache if it is there and whole, else assembled.
 pub(crate) fn fetch(
     resolved: &ResolvedBase,
-    places: &Places,
+    urls: &DownloadUrls,
     request: &FetchRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<BaseImage, AptError> {
     let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
     let identity = resolved.identity();
-    let folder = cache.join("bases").join(resolved.record(&suffix(compression)));
-    usage::mark(&folder);
-    store::folder(&folder)?;
-    let _lock = store::lock(&folder, cancel)?;
-    let kept = kept_or_made(&folder, request, reporter, |folder| {
-        assemble(resolved, places, folder, request, cancel, reporter)
+    let dir = cache.join("bases").join(resolved.record(&suffix(compression)));
+    usage::mark(&dir);
+    store::dir(&dir)?;
+    let _lock = store::lock(&dir, cancel)?;
+    let kept = cached_or_made(&dir, request, reporter, |dir| {
+        assemble(resolved, urls, dir, request, cancel, reporter)
     })?;
     tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
-        blob: folder.join(kept.descriptor.digest.hex()),
+        blob: dir.join(kept.descriptor.digest.hex()),
         descriptor: kept.descriptor,
         diff_id: kept.diff_id,
         origin: None,
     };
     let mut root = Root::default();
     let tell = |text: String| reporter.report(Event::warning(text));
-    let believed = rootfs::Kept { folder: cache, verify: request.verify_cache, tell: &tell };
+    let believed = rootfs::LayerCache { dir: cache, verify: request.verify_cache, tell: &tell };
     let index = rootfs::index_of(&layer.blob, &layer.descriptor, believed, cancel)?;
     root.lay(&index, cancel).map_err(IndexError::from)?;
     let mut config = json!({
@@ -341,7 +341,7 @@ pub(crate) fn fetch(
         config,
         layers: vec![layer],
         root: Arc::new(root),
-        folders: Arc::new(kept.folders),
+        dirs: Arc::new(kept.dirs),
         glibc: resolved.glibc(),
         added: Vec::new(),
     })
@@ -364,15 +364,15 @@ pub(super) fn suffix(compression: Compression) -> String {
     }
 }
 
-/// The record of a base has the names of its folders, some 100 KB; more bytes than this are none of ours.
+/// The record of a base has the names of its directories, some 100 KB; more bytes than this are none of ours.
 const LARGEST_RECORD: u64 = 64 << 20;
 
-fn record(folder: &Path) -> PathBuf {
+fn record(dir: &Path) -> PathBuf {
     // Of format 2 are those whose bytes a lock could decide beside its digests.
-    folder.join("base-3.json")
+    dir.join("base-3.json")
 }
 
-fn parse(bytes: &[u8]) -> Option<Kept> {
+fn parse(bytes: &[u8]) -> Option<CachedLayer> {
     serde_json::from_slice(bytes).ok()
 }
 
@@ -383,10 +383,10 @@ pub fn layer_of_record(bytes: &[u8]) -> Option<Digest> {
 }
 
 /// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
-fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
-    let Some(bytes) = store::read(&record(folder), LARGEST_RECORD)? else { return Ok(None) };
+fn get(dir: &Path) -> Result<Option<CachedLayer>, AptError> {
+    let Some(bytes) = store::read(&record(dir), LARGEST_RECORD)? else { return Ok(None) };
     let Some(kept) = parse(&bytes) else { return Ok(None) };
-    let blob = folder.join(kept.descriptor.digest.hex());
+    let blob = dir.join(kept.descriptor.digest.hex());
     let whole = match sha256_of(&blob) {
         Ok(sha256) => hex::encode(sha256) == kept.descriptor.digest.hex(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
@@ -396,40 +396,37 @@ fn recall(folder: &Path) -> Result<Option<Kept>, AptError> {
     Ok(whole.then_some(kept))
 }
 
-/// The folders, and the links to one such as `bin`: a layer that wrote a folder in such a link's place would hide
+/// The directories, and the links to one such as `bin`: a layer that wrote a directory in such a link's place would hide
 /// all that is behind it.
-fn folders(entries: &[Entry]) -> BTreeSet<String> {
-    let is_folder = |entry: &&Entry| matches!(entry.kind, EntryKind::Directory);
-    let mut folders: BTreeSet<String> =
-        entries.iter().filter(is_folder).map(|entry| entry.path.clone()).collect();
+fn dirs(entries: &[Entry]) -> BTreeSet<String> {
+    let is_dir = |entry: &&Entry| matches!(entry.kind, EntryKind::Directory);
+    let mut dirs: BTreeSet<String> = entries.iter().filter(is_dir).map(|entry| entry.path.clone()).collect();
     let links: Vec<String> = entries
         .iter()
         .filter(|entry| match &entry.kind {
             EntryKind::Symlink(target) => {
-                let beside =
-                    entry.path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-                folders.contains(target.trim_start_matches('/'))
-                    || folders.contains(&format!("{beside}{target}"))
+                let beside = entry.path.rsplit_once('/').map_or(String::new(), |(dir, _)| format!("{dir}/"));
+                dirs.contains(target.trim_start_matches('/')) || dirs.contains(&format!("{beside}{target}"))
             }
             _ => false,
         })
         .map(|entry| entry.path.clone())
         .collect();
-    folders.extend(links);
-    folders
+    dirs.extend(links);
+    dirs
 }
 
 fn assemble(
     resolved: &ResolvedBase,
-    places: &Places,
-    folder: &Path,
+    urls: &DownloadUrls,
+    dir: &Path,
     request: &FetchRequest<'_>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-) -> Result<Kept, AptError> {
+) -> Result<CachedLayer, AptError> {
     let cache = request.machine.cache.join("debian");
-    let assembled = debian::assemble_base(resolved, places, &cache, request.client, cancel, reporter)?;
-    let folders = folders(&assembled.entries);
+    let assembled = debian::assemble_base(resolved, urls, &cache, request.client, cancel, reporter)?;
+    let dirs = dirs(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
         // One for all, so that the same packages give the same layer on any day.
@@ -437,73 +434,73 @@ fn assemble(
         compression: request.compression,
         ..LayerSpec::default()
     };
-    let layer = layer::write(&spec, folder, cancel, &|_| ())?;
-    Ok(Kept {
+    let layer = layer::write(&spec, dir, cancel, &|_| ())?;
+    Ok(CachedLayer {
         descriptor: layer.descriptor,
         diff_id: layer.diff_id,
         environment: assembled.environment,
-        folders,
+        dirs,
         unrun: assembled.unrun,
     })
 }
 
-/// A layer that was made before, if it is whole and the cache is believed; else what `make` makes in the folder that it is
+/// A layer that was made before, if it is whole and the cache is believed; else what `make` makes in the directory that it is
 /// given, compared with what was there.
 ///
 /// A record and a blob that fit each other may be anybody's who could write to the cache. The packages are what a lock pins, and
 /// the same packages give the same layer to the byte: so that is made again, and what is kept must be the same.
-pub(super) fn kept_or_made(
-    folder: &Path,
+pub(super) fn cached_or_made(
+    dir: &Path,
     request: &FetchRequest<'_>,
     reporter: &dyn Reporter,
-    make: impl FnOnce(&Path) -> Result<Kept, AptError>,
-) -> Result<Kept, AptError> {
-    let known = recall(folder)?;
+    make: impl FnOnce(&Path) -> Result<CachedLayer, AptError>,
+) -> Result<CachedLayer, AptError> {
+    let known = get(dir)?;
     if !request.verify_cache
         && let Some(known) = known
     {
         return Ok(known);
     }
-    let there = fs::metadata(record(folder)).is_ok();
-    if store::is_writable(folder) {
-        let fresh = make(folder)?;
+    let there = fs::metadata(record(dir)).is_ok();
+    if store::is_writable(dir) {
+        let fresh = make(dir)?;
         if known.as_ref() != Some(&fresh) {
             if there {
-                tell_altered(folder, request, reporter);
+                tell_altered(dir, request, reporter);
             }
-            keep(&fresh, folder)?;
+            put(&fresh, dir)?;
         }
         return Ok(fresh);
     }
-    writable(folder).or_else(|error| if known.is_some() { Ok(()) } else { Err(error) })?;
+    writable(dir).or_else(|error| if known.is_some() { Ok(()) } else { Err(error) })?;
     // What is there can be compared all the same.
     let scratch = fs::scratch_dir()?;
     let fresh = make(scratch.path())?;
     if known.as_ref() != Some(&fresh) {
-        tell_altered(folder, request, reporter);
+        tell_altered(dir, request, reporter);
         let reason = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
-        return Err(store::lacking(&record(folder), reason).into());
+        return Err(store::lacking(&record(dir), reason).into());
     }
     Ok(fresh)
 }
 
-fn tell_altered(folder: &Path, request: &FetchRequest<'_>, reporter: &dyn Reporter) {
+fn tell_altered(dir: &Path, request: &FetchRequest<'_>, reporter: &dyn Reporter) {
     let text = format!(
         "what the cache has in `{}` is not what the pinned packages make: somebody has written to it; the layer was made anew",
-        folder.display()
+        dir.display()
     );
     reporter.report(Event::Note { level: Level::Warning, platform: Some(request.platform.clone()), text });
 }
 
 /// An error where a layer cannot be written, which names the cache.
-fn writable(folder: &Path) -> std::io::Result<()> {
-    fs::temporary_file(folder).map(drop).map_err(|error| store::lacking(&record(folder), error))
+fn writable(dir: &Path) -> std::io::Result<()> {
+    fs::temporary_file(dir).map(drop).map_err(|error| store::lacking(&record(dir), error))
 }
 
 /// Keeps what is known of a layer beside it.
-fn keep(kept: &Kept, folder: &Path) -> Result<(), AptError> {
+fn put(kept: &CachedLayer, dir: &Path) -> Result<(), AptError> {
     let bytes = serde_json::to_vec(kept).map_err(std::io::Error::other)?;
-    Ok(fs::write_atomic(&record(folder), &bytes, 0o644)?)
+    Ok(fs::write_atomic(&record(dir), &bytes, 0o644)?)
 }
 
 #[cfg(test)]
@@ -515,8 +512,8 @@ mod tests {
     /// is removed by the first run that finds the cache in nobody's use.
     #[test]
     fn a_cache_that_is_asked_for_packages_is_in_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = folder.path().join("cache");
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
         let request = ReleaseRequest { release: "bookworm", suites: &[], components: &[], moment: None };
         let settings =
             DebianSettings { mirror: Some("http://127.0.0.1:9/debian".into()), ..DebianSettings::default() };
@@ -528,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn links_to_folders_are_folders_too() {
+    fn links_to_directories_are_directories_too() {
         let entry = |path: &str, kind| Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0 };
         let link = |target: &str| EntryKind::Symlink(target.into());
         let entries = [
@@ -540,6 +537,6 @@ mod tests {
             entry("var", link("/usr")),
         ];
         let expected = ["bin", "usr", "usr/bin", "usr/sbin", "var"];
-        assert_eq!(folders(&entries).into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(dirs(&entries).into_iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! `oci:PATH[:TAG]`: a base from an OCI image layout, a folder or a tar archive of one, or from what `docker save` writes.
+//! `oci:PATH[:TAG]`: a base from an OCI image layout, a directory or a tar archive of one, or from what `docker save` writes.
 //!
 //! Nothing is believed before its digest is checked. What the annotation of the base's name says is the tag and never
 //! the path, so that the image does not depend on where the base lies.
@@ -20,7 +20,7 @@ use crate::layout::choose::{self, names_of};
 use crate::layout::{Layout, ReadError, Selector};
 use crate::lock::ImagePin;
 use crate::oci::{Descriptor, Digest, total_size};
-use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
+use crate::rootfs::{self, IndexError, LayerCache, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::hash::sha256_until;
 use crate::sys::staging::Staging;
@@ -191,14 +191,14 @@ pub(crate) struct ResolvedLayout {
     config: Value,
     layers: Vec<(Descriptor, Digest)>,
     root: Arc<Root>,
-    folders: Arc<BTreeSet<String>>,
+    dirs: Arc<BTreeSet<String>>,
     glibc: Option<GlibcVersion>,
 }
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayoutRequest<'a> {
-    /// The layout's folder or archive.
+    /// The layout's directory or archive.
     pub path: &'a Path,
     /// Which of its images.
     pub selector: &'a Selector,
@@ -206,7 +206,7 @@ pub(crate) struct LayoutRequest<'a> {
     pub platform: &'a Platform,
     /// The target whose glibc is looked for.
     pub target: &'a Target,
-    /// xbuild's cache folder.
+    /// xbuild's cache directory.
     pub cache: &'a Path,
     /// The manifest that is pinned; what the tag leads to now does not matter then.
     pub pin: Option<&'a ImagePin>,
@@ -272,10 +272,10 @@ pub(crate) fn resolve(
         }
         root.lay(&index, cancel).map_err(|error| explain(error.into(), descriptor, request))?;
     }
-    let folders = Arc::new(root.folders(cancel)?);
+    let dirs = Arc::new(root.dirs(cancel)?);
     let glibc = root.glibc(request.target);
     let root = Arc::new(root);
-    Ok(ResolvedLayout { layout, path, name, index, manifest, config, layers, root, folders, glibc })
+    Ok(ResolvedLayout { layout, path, name, index, manifest, config, layers, root, dirs, glibc })
 }
 
 /// The image's name, its index's digest where it has one of its own, and the platform's manifest.
@@ -381,7 +381,7 @@ fn index_of(
     reporter: &dyn Reporter,
 ) -> Result<LayerIndex, LayoutBaseError> {
     let tell = |text: String| reporter.report(Event::warning(text));
-    let cache = Kept { folder: request.cache, verify: request.verify_cache, tell: &tell };
+    let cache = LayerCache { dir: request.cache, verify: request.verify_cache, tell: &tell };
     rootfs::index_of(blob, descriptor, cache, cancel).map_err(|error| explain(error, descriptor, request))
 }
 
@@ -400,11 +400,11 @@ fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'
     }
 }
 
-/// Unpacks an archive into the cache as a layout, under the archive's own digest, and returns the folder.
+/// Unpacks an archive into the cache as a layout, under the archive's own digest, and returns the directory.
 fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
-    let folder = cache.join("layouts");
-    store::folder(&folder)?;
-    let done = folder.join(hex::encode(sha256_until::<LayoutBaseError>(archive, cancel)?));
+    let dir = cache.join("layouts");
+    store::dir(&dir)?;
+    let done = dir.join(hex::encode(sha256_until::<LayoutBaseError>(archive, cancel)?));
     usage::mark_directory(&done);
     if done.join("oci-layout").exists() {
         // What it leads to is verified, but which of its images has a name only its index says.
@@ -414,7 +414,7 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
         return Ok(done);
     }
     // What a run that was killed has left is removed here.
-    let work = Staging::within(&folder, &done, cancel).map_err(|error| match error {
+    let work = Staging::within(&dir, &done, cancel).map_err(|error| match error {
         fs::LockError::Io(error) => store::lacking(&done, error).into(),
         fs::LockError::Cancelled(cancelled) => LayoutBaseError::from(cancelled),
     })?;
@@ -494,7 +494,7 @@ impl ResolvedLayout {
             config: self.config.clone(),
             layers,
             root: Arc::clone(&self.root),
-            folders: Arc::clone(&self.folders),
+            dirs: Arc::clone(&self.dirs),
             glibc: self.glibc,
             added: Vec::new(),
         })

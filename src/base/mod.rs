@@ -51,11 +51,11 @@ pub(crate) struct BaseImage {
     pub layers: Vec<ImageLayer>,
     /// What is on its root filesystem.
     pub root: Arc<Root>,
-    /// The folders that it has, as paths without a leading slash.
-    pub folders: Arc<BTreeSet<String>>,
+    /// The directories that it has, as paths without a leading slash.
+    pub dirs: Arc<BTreeSet<String>>,
     /// The newest glibc version that its `libc.so.6` provides.
     pub glibc: Option<GlibcVersion>,
-    /// What we lay on it before anything of the project, lowest first; the root and the folders have it.
+    /// What we lay on it before anything of the project, lowest first; the root and the directories have it.
     pub added: Vec<AddedLayer>,
 }
 
@@ -69,7 +69,7 @@ impl BaseImage {
             config: Value::Null,
             layers: Vec::new(),
             root: Arc::default(),
-            folders: Arc::default(),
+            dirs: Arc::default(),
             glibc: None,
             added: Vec::new(),
         }
@@ -499,7 +499,7 @@ pub(crate) fn fetch(
         }
         ResolvedBase::Apt(resolved) => {
             let packages = resolved.set.base(request.libraries)?;
-            Ok(apt::fetch(&packages, &resolved.places, request, cancel, reporter)?)
+            Ok(apt::fetch(&packages, &resolved.urls, request, cancel, reporter)?)
         }
     }
 }

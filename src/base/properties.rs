@@ -246,15 +246,15 @@ proptest! {
     #[test]
     fn what_is_made_of_a_base_is_sound_and_keeps_what_it_was(base in any_base(), settings in any_settings()) {
         let platform: Platform = "linux/arm64".parse().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("base"), folder.path().join("out"));
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("base"), dir.path().join("out"));
         let config = base.write(&from, &platform);
         let request = LayoutRequest {
             path: &from,
             selector: &Selector::Only,
             platform: &platform,
             target: Target::by_platform(&platform, Libc::Gnu).unwrap(),
-            cache: folder.path(),
+            cache: dir.path(),
             pin: None,
             verify_cache: false,
         };

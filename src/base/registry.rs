@@ -22,7 +22,7 @@ use crate::lock::ImagePin;
 use crate::oci::name::{ImageName, Wanted};
 use crate::oci::{Descriptor, Digest, media_type, total_size};
 use crate::registry::{Access, Client, RegistryError, Repository, parallel};
-use crate::rootfs::{self, IndexError, Kept, LayerIndex, Root, StreamError};
+use crate::rootfs::{self, IndexError, LayerCache, LayerIndex, Root, StreamError};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::store as private;
 use crate::sys::{fs, usage};
@@ -146,7 +146,7 @@ pub(crate) struct ResolvedImage {
     config: Value,
     layers: Vec<(Descriptor, Digest)>,
     root: Arc<Root>,
-    folders: Arc<BTreeSet<String>>,
+    dirs: Arc<BTreeSet<String>>,
     glibc: Option<GlibcVersion>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct ImageRequest<'a> {
     pub platform: &'a Platform,
     /// The target whose glibc is looked for.
     pub target: &'a Target,
-    /// xbuild's cache folder.
+    /// xbuild's cache directory.
     pub cache: &'a Path,
     /// The manifest that is pinned; what the tag leads to now does not matter then.
     pub pin: Option<&'a ImagePin>,
@@ -174,7 +174,7 @@ pub(crate) type Roots = Mutex<BTreeMap<ImageName, Descriptor>>;
 #[derive(Clone, Debug)]
 struct Store {
     repository: Repository,
-    folder: PathBuf,
+    dir: PathBuf,
     offline: bool,
 }
 
@@ -190,12 +190,12 @@ pub(crate) fn resolve(
     let shape = |reason: String| RegistryBaseError::Shape { name: name.to_string(), reason };
     let store = Store {
         repository: client.repository(&name.repository, Access::Pull),
-        folder: request.cache.join("registry"),
+        dir: request.cache.join("registry"),
         offline: client.is_offline(),
     };
     // Whoever tidies up the cache sees that it is in use.
     private::open(request.cache)?;
-    private::folder(&store.folder.join("blobs/sha256"))?;
+    private::dir(&store.dir.join("blobs/sha256"))?;
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())
     } else {
@@ -218,7 +218,7 @@ pub(crate) fn resolve(
     }
     let mut layers = select::layers(&document, &config).map_err(shape)?;
     let tell = |text: String| reporter.report(Event::warning(text));
-    let kept = Kept { folder: request.cache, verify: request.verify_cache, tell: &tell };
+    let kept = LayerCache { dir: request.cache, verify: request.verify_cache, tell: &tell };
     let missing = layers_without_index(&layers, kept, name)?;
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();
@@ -226,7 +226,8 @@ pub(crate) fn resolve(
     for (layer, diff_id) in &mut layers {
         // A layer may be named any number of times, and what this run has just made is believed.
         let first = known.insert((layer.digest.clone(), layer.size));
-        let index = store.index_of(layer, name, Kept { verify: kept.verify && first, ..kept }, cancel)?;
+        let index =
+            store.index_of(layer, name, LayerCache { verify: kept.verify && first, ..kept }, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(format!(
                 "the layer {} unpacks to {}, and the configuration says {diff_id}",
@@ -240,16 +241,16 @@ pub(crate) fn resolve(
         }
         root.lay(&index, cancel).map_err(|error| explain(error.into(), layer, name))?;
     }
-    let folders = Arc::new(root.folders(cancel)?);
+    let dirs = Arc::new(root.dirs(cancel)?);
     let glibc = root.glibc(request.target);
     let (name, root) = (name.clone(), Arc::new(root));
-    Ok(ResolvedImage { store, name, index, manifest, config, layers, root, folders, glibc })
+    Ok(ResolvedImage { store, name, index, manifest, config, layers, root, dirs, glibc })
 }
 
 /// The layers that must be downloaded, since the cache does not know what is in them.
 fn layers_without_index(
     layers: &[(Descriptor, Digest)],
-    kept: Kept<'_>,
+    kept: LayerCache<'_>,
     name: &ImageName,
 ) -> Result<Vec<Descriptor>, RegistryBaseError> {
     let mut missing = Vec::new();
@@ -278,7 +279,7 @@ fn explain(error: IndexError, layer: &Descriptor, name: &ImageName) -> RegistryB
 impl Store {
     /// Where a blob is kept.
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+        self.dir.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
     /// What a name leads to in this run, asked for once for all platforms.
@@ -321,8 +322,8 @@ impl Store {
 
     /// What a name leads to. Off the network, what it led to when it was last asked for.
     fn root(&self, name: &ImageName, cancel: &Cancel) -> Result<Descriptor, RegistryBaseError> {
-        let (folder, key) = (self.folder.join("names"), Digest::of(name.to_string().as_bytes()));
-        let known = folder.join(key.hex());
+        let (dir, key) = (self.dir.join("names"), Digest::of(name.to_string().as_bytes()));
+        let known = dir.join(key.hex());
         if let Some(digest) = &name.digest
             && let Some(bytes) = self.kept(digest, None)?
             && let Ok(document) = serde_json::from_slice::<Value>(&bytes)
@@ -340,8 +341,8 @@ impl Store {
         let document = self.repository.manifest(name.wanted(), cancel)?;
         self.keep(document.digest(), &document.bytes)?;
         // Where nothing can be kept it is asked for again.
-        if private::is_writable(&self.folder) {
-            private::folder(&folder)?;
+        if private::is_writable(&self.dir) {
+            private::dir(&dir)?;
             private::keep(&known, &crate::oci::to_vec(&document.descriptor))?;
         }
         Ok(document.descriptor)
@@ -366,7 +367,7 @@ impl Store {
 
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryBaseError> {
         let path = self.path(digest);
-        private::folder(path.parent().unwrap_or(&self.folder))?;
+        private::dir(path.parent().unwrap_or(&self.dir))?;
         Ok(private::keep(&path, bytes)?)
     }
 
@@ -415,7 +416,7 @@ impl Store {
         &self,
         layer: &Descriptor,
         name: &ImageName,
-        kept: Kept<'_>,
+        kept: LayerCache<'_>,
         cancel: &Cancel,
     ) -> Result<LayerIndex, RegistryBaseError> {
         let failed = |error| explain(error, layer, name);
@@ -444,7 +445,7 @@ impl Store {
         parallel::each(&wanted, AT_ONCE, cancel, |layer, cancel| {
             let path = self.path(&layer.digest);
             usage::mark(&path);
-            private::folder(path.parent().unwrap_or(&self.folder))?;
+            private::dir(path.parent().unwrap_or(&self.dir))?;
             let mut before = 0;
             let mut progress = |now: u64| {
                 let more = now.saturating_sub(before);
@@ -532,7 +533,7 @@ impl ResolvedImage {
             config: self.config.clone(),
             layers: layers.collect(),
             root: Arc::clone(&self.root),
-            folders: Arc::clone(&self.folders),
+            dirs: Arc::clone(&self.dirs),
             glibc: self.glibc,
             added: Vec::new(),
         })

@@ -16,7 +16,7 @@ use crate::sys::{clock, fs, store, usage};
 
 /// A cache with something of everything.
 struct Cache {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     path: PathBuf,
 }
 
@@ -24,16 +24,16 @@ const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc
 
 impl Cache {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache");
-        store::folder(&path).unwrap();
-        Self { _folder: folder, path }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache");
+        store::dir(&path).unwrap();
+        Self { _dir: dir, path }
     }
 
     /// A file of so many bytes, in a cache's directory.
     fn put(&self, path: &str, bytes: usize) -> &Self {
         let path = self.path.join(path);
-        store::folder(path.parent().unwrap()).unwrap();
+        store::dir(path.parent().unwrap()).unwrap();
         fs::write_atomic(&path, &vec![b'x'; bytes], 0o644).unwrap();
         self
     }
@@ -383,8 +383,8 @@ fn links_are_not_followed() {
 
 #[test]
 fn what_is_not_ours_is_not_touched() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("none");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none");
     let (none, cancel) = (Cancel::new(), Cancel::new());
     assert!(survey(&path, &none).unwrap().entries.is_empty());
     let outcome = run(&path, &clean(&[]), false, &cancel).unwrap();

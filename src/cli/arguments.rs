@@ -166,7 +166,7 @@ pub(super) enum Command {
     Verify(VerifyOptions),
     /// Build twice under different conditions and compare; show what differs, down to the bytes
     #[command(after_help = "\
-The second build is of a copy of the project in another folder, into an empty target folder, with another umask,
+The second build is of a copy of the project in another directory, into an empty target directory, with another umask,
 time zone, locale and number of jobs. The exit code is 26 where the images differ.")]
     Repro(Box<ReproOptions>),
     /// Print a shell's completion script
@@ -298,7 +298,7 @@ pub(super) struct LockOptions {
 /// `xbuild build`.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BuildOptions {
-    /// The project: a folder with a Cargo.toml [default: this folder, or one above it]
+    /// The project: a directory with a Cargo.toml [default: this directory, or one above it]
     #[arg(value_hint = ValueHint::DirPath, conflicts_with = "manifest_path")]
     pub(super) path: Option<PathBuf>,
 
@@ -323,9 +323,9 @@ pub(super) struct BuildOptions {
     tag: Vec<String>,
     /// Where the image goes [default: target/xbuild/<package>]
     ///
-    /// A path is an OCI image layout, a folder; `-` is the root filesystem as a tar on standard output.
-    /// Otherwise fields, as docker buildx has them: type=oci (an archive; a folder with tar=false),
-    /// type=docker (an archive that Docker loads), type=local (the files, in a folder), type=tar,
+    /// A path is an OCI image layout, a directory; `-` is the root filesystem as a tar on standard output.
+    /// Otherwise fields, as docker buildx has them: type=oci (an archive; a directory with tar=false),
+    /// type=docker (an archive that Docker loads), type=local (the files, in a directory), type=tar,
     /// type=registry; dest=PATH or `-`, name, compression, compression-level, annotation.KEY,
     /// platform-split, push-by-digest.
     #[arg(short, long, value_name = "PATH|type=TYPE,dest=PATH", help_heading = IMAGE)]
@@ -450,7 +450,7 @@ pub(super) struct BuildOptions {
     /// The project's Cargo.toml
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = CARGO)]
     pub(super) manifest_path: Option<PathBuf>,
-    /// The folder for all that cargo makes
+    /// The directory for all that cargo makes
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, help_heading = CARGO)]
     target_dir: Option<PathBuf>,
     /// How many jobs run in parallel [default: the number of processors]
@@ -527,11 +527,11 @@ impl BuildOptions {
 fn build_help() -> String {
     let mut text = "\
 Examples:
-  xbuild                                     the project in this folder, for three platforms
-  xbuild examples/hello -t hello:1.0         another folder; the image gets a name
-  xbuild --platform arm64,armhf -o image     two platforms; the layout goes to the folder `image`
+  xbuild                                     the project in this directory, for three platforms
+  xbuild examples/hello -t hello:1.0         another directory; the image gets a name
+  xbuild --platform arm64,armhf -o image     two platforms; the layout goes to the directory `image`
   xbuild --base scratch                      static programs (musl) on nothing
-  xbuild -o type=oci,dest=hello.tar          an archive instead of a folder
+  xbuild -o type=oci,dest=hello.tar          an archive instead of a directory
   xbuild -t hello:1.0 --load                 also into Docker or podman
   xbuild --platform amd64 -o - | tar tf -    the root filesystem
   xbuild --timeout 45m --timeout each=20m    in CI
@@ -539,7 +539,7 @@ Examples:
 Standard output carries only the image's name and digest, so that scripts can take it:
   image=$(xbuild -t registry.example/team/app:1.0)
 
-A folder that has a command's name is given as a path: `xbuild ./plan`.
+A directory that has a command's name is given as a path: `xbuild ./plan`.
 
 Environment variables:
 "

@@ -80,7 +80,7 @@ impl Context<'_> {
     fn host(&self) -> Result<Host, CliError> {
         Ok(Host {
             platform: Platform::new("linux", env::architecture(), None),
-            folder: env::current_dir().map_err(CliError::CurrentFolder)?,
+            dir: env::current_dir().map_err(CliError::CurrentDirectory)?,
             color: self.view.color(),
         })
     }
@@ -89,16 +89,16 @@ impl Context<'_> {
     pub(super) fn settings(&self, options: &BuildOptions) -> Result<Settings, Failure> {
         let host = self.host()?;
         if let Some(path) = &options.path {
-            not_a_command(&host.folder, path)?;
+            not_a_command(&host.dir, path)?;
         }
         let config = options.config.clone().or_else(|| self.environment.path("XBUILD_CONFIG"));
         let project = config::find_project(
-            &host.folder,
+            &host.dir,
             options.path.as_deref(),
             options.manifest_path.as_deref(),
             config.as_deref(),
         )?;
-        let user = config::load_user(self.environment, &host.folder)?;
+        let user = config::load_user(self.environment, &host.dir)?;
         let flags = options.flags(&self.arguments.view);
         let settings = settings::resolve(&flags, self.environment, &project, user.as_ref(), &host)?;
         for file in &settings.files {
@@ -111,7 +111,7 @@ impl Context<'_> {
     /// What ends the work when the time is up that a flag, a variable or the user's file gives it.
     pub(super) fn within(&self, flag: Option<&str>, name: &str) -> Result<Cancel, Failure> {
         let host = self.host()?;
-        let user = config::load_user(self.environment, &host.folder)?;
+        let user = config::load_user(self.environment, &host.dir)?;
         let limit = settings::resolve_timeout(flag, self.environment, user.as_ref(), &host)?;
         Ok(self.cancel.within(limit, name))
     }
@@ -119,15 +119,15 @@ impl Context<'_> {
     /// The settings of a command that needs no project.
     pub(super) fn machine(&self, offline: bool) -> Result<Machine, Failure> {
         let host = self.host()?;
-        let user = config::load_user(self.environment, &host.folder)?;
+        let user = config::load_user(self.environment, &host.dir)?;
         Ok(settings::resolve_machine(offline, self.environment, user.as_ref(), &host)?)
     }
 }
 
-/// `xbuild --platform arm64 plan` and `xbuild pln` would look for a folder of that name.
-fn not_a_command(folder: &Path, path: &Path) -> Result<(), CliError> {
+/// `xbuild --platform arm64 plan` and `xbuild pln` would look for a directory of that name.
+fn not_a_command(dir: &Path, path: &Path) -> Result<(), CliError> {
     let Some(given) = path.to_str().filter(|given| !given.contains(['/', '.'])) else { return Ok(()) };
-    if crate::sys::fs::metadata(folder.join(path)).is_ok() {
+    if crate::sys::fs::metadata(dir.join(path)).is_ok() {
         return Ok(());
     }
     let command = Arguments::command();

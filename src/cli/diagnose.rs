@@ -182,7 +182,7 @@ pub(super) fn doctor(
             found: error.to_string(),
             hint: io_hint(&error)
                 .filter(|_| CacheFault::of(&error).is_some())
-                .or_else(|| Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into())),
+                .or_else(|| Some("point $XBUILD_CACHE_DIR at a directory that you may write to".into())),
         },
     });
     checks.push(debian(machine, environment, cancel, view));

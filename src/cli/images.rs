@@ -27,7 +27,7 @@ const DOCKER_HUB: &str = "docker.io";
 /// How an image's place is written, for every command's help.
 pub(super) const PLACES: &str = "\
 Images are named as in skopeo and podman:
-  oci:PATH[:TAG]            an OCI image layout, a folder
+  oci:PATH[:TAG]            an OCI image layout, a directory
   oci-archive:FILE[:TAG]    a layout in a tar file
   docker-archive:FILE       what `docker save` writes
   podman:NAME               podman's storage (also containers-storage:NAME)
@@ -201,7 +201,7 @@ impl<'a> Images<'a> {
             && !text.contains(DOCKER_HUB)
             && !text.starts_with("docker:")
         {
-            let text = format!("there is no file or folder `{text}`, so that it is the image {name}");
+            let text = format!("there is no file or directory `{text}`, so that it is the image {name}");
             self.note(Level::Info, text);
         }
         Ok(location)
@@ -391,12 +391,12 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
     })
 }
 
-/// The layouts that builds in this folder write.
+/// The layouts that builds in this directory write.
 fn default_layouts() -> Result<Vec<Location>, TransportError> {
-    let folder = Path::new("target/xbuild");
-    let nothing = || LocationError::Nothing(folder.display().to_string());
-    let io = |source| TransportError::Io { shown: folder.display().to_string(), source };
-    let entries = fs::unless_missing(fs::read_dir(folder)).map_err(io)?.ok_or_else(nothing)?;
+    let dir = Path::new("target/xbuild");
+    let nothing = || LocationError::Nothing(dir.display().to_string());
+    let io = |source| TransportError::Io { shown: dir.display().to_string(), source };
+    let entries = fs::unless_missing(fs::read_dir(dir)).map_err(io)?.ok_or_else(nothing)?;
     let mut layouts = Vec::new();
     for entry in entries {
         let path = entry.map_err(io)?.path();

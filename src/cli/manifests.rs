@@ -29,16 +29,16 @@ const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("path", |path| path.hide(true)))]
 pub(super) struct ResolveOptions {
-    /// A manifest, a folder of them, or `-` for standard input; repeatable and separated by commas
+    /// A manifest, a directory of them, or `-` for standard input; repeatable and separated by commas
     #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "kustomize", value_delimiter = ',', value_hint = ValueHint::AnyPath)]
     filenames: Vec<PathBuf>,
     /// A directory with a kustomization.yaml, which kubectl builds; repeatable
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     kustomize: Vec<PathBuf>,
-    /// Look into folders inside of folders too
+    /// Look into directories inside of directories too
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Where images are pushed: each to REPOSITORY/<name of the project's folder>
+    /// Where images are pushed: each to REPOSITORY/<name of the project's directory>
     ///
     /// Tags are then those of --tag, as `-t v1`, or `latest`. Without it each project's own tags say where.
     #[arg(long, value_name = "REPOSITORY")]
@@ -71,7 +71,7 @@ pub(crate) enum ManifestError {
         /// Why.
         source: std::io::Error,
     },
-    /// A folder has nothing that looks like a manifest.
+    /// A directory has nothing that looks like a manifest.
     #[error("`{}` has no file that ends in .yaml, .yml or .json", .0.display())]
     NoManifests(PathBuf),
     /// A path beside `-f`.
@@ -141,7 +141,7 @@ impl Explain for ManifestError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Read { .. } | Self::Io(_) => None,
-            Self::NoManifests(_) => Some("name the files, or add -R for folders inside of it".into()),
+            Self::NoManifests(_) => Some("name the files, or add -R for directories inside of it".into()),
             Self::Path(path) => Some(format!("write -f {}; projects are named in the manifests", path.display())),
             Self::NoRepository { .. } => Some(
                 "add --repository registry.example/team, or `tags = [\"registry.example/team/app\"]` to its xbuild.toml"
@@ -191,7 +191,7 @@ pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(),
     let text = resolved(context, &options.resolve)?;
     // A file and not a pipe, so that kubectl may read it more than once. It may have secrets in it.
     let mut file = fs::scratch_dir()
-        .and_then(|folder| Ok((fs::temporary_file(folder.path())?, folder)))
+        .and_then(|dir| Ok((fs::temporary_file(dir.path())?, dir)))
         .map_err(ManifestError::Io)?;
     file.0.write_all(text.as_bytes()).and_then(|()| file.0.flush()).map_err(ManifestError::Io)?;
     let cancel = context.cancel.within(KUBECTL, "kubectl");
@@ -323,8 +323,8 @@ fn kustomized(context: &Context<'_>, path: &Path) -> Result<String, ManifestErro
 /// Builds a project and pushes its image; the image's name with its digest.
 fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -> Result<String, Failure> {
     let names = options.repository.as_ref().map(|repository| {
-        let folder = fs::canonicalize(Path::new(path)).unwrap_or_else(|_| PathBuf::from(path));
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let dir = fs::canonicalize(Path::new(path)).unwrap_or_else(|_| PathBuf::from(path));
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let tags = options.build.tags();
         let tags = if tags.is_empty() { vec!["latest".to_owned()] } else { tags };
         let named = |tag: &String| {
@@ -349,20 +349,20 @@ fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -
     Ok(format!("{repository}@{}", outcome.digest))
 }
 
-/// The manifests at a path: a file, or those of a folder in the order of their names.
+/// The manifests at a path: a file, or those of a directory in the order of their names.
 fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, ManifestError> {
     let fault = |source| ManifestError::Read { shown: path.display().to_string(), source };
     if path == Path::new("-") || !fs::metadata(path).map_err(fault)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let (mut folders, mut found) = (vec![path.to_owned()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(fault)? {
+    let (mut dirs, mut found) = (vec![path.to_owned()], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).map_err(fault)? {
             let entry = entry.map_err(fault)?;
             let path = entry.path();
             if entry.file_type().map_err(fault)?.is_dir() {
                 if recursive {
-                    folders.push(path);
+                    dirs.push(path);
                 }
             } else if path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known)) {
                 found.push(path);

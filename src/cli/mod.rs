@@ -60,8 +60,8 @@ impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
 /// What is wrong in this room.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// A command's name where a folder belongs.
-    #[error("there is no folder `{given}` to build")]
+    /// A command's name where a directory belongs.
+    #[error("there is no directory `{given}` to build")]
     CommandAsPath {
         /// What was given.
         given: String,
@@ -123,9 +123,9 @@ pub(crate) enum CliError {
     /// An archive would go to a terminal.
     #[error("an archive is not for a terminal")]
     Terminal,
-    /// The folder that the user stands in is gone.
-    #[error("the current folder cannot be found: {0}")]
-    CurrentFolder(std::io::Error),
+    /// The directory that the user stands in is gone.
+    #[error("the current directory cannot be found: {0}")]
+    CurrentDirectory(std::io::Error),
     /// The system has no more threads: for the work, or to listen to Ctrl-C.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -148,7 +148,7 @@ impl Explain for CliError {
             Self::Metadata { .. } | Self::Progress { .. } | Self::Log(_) => ExitCode::Config,
             Self::SourceFile(error)
             | Self::Stdout(error)
-            | Self::CurrentFolder(error)
+            | Self::CurrentDirectory(error)
             | Self::Threads(error) => ExitCode::of_io(error),
             Self::Signals(_) => ExitCode::Internal,
         }
@@ -162,7 +162,7 @@ impl Explain for CliError {
             Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::Log(error) => Some(error.hint()),
-            Self::CurrentFolder(_) => Some("change to a folder that exists".into()),
+            Self::CurrentDirectory(_) => Some("change to a directory that exists".into()),
             Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
             Self::TagAcross { image, name } => Some(format!(
                 "copy it there; within a registry no layer is sent: xbuild copy docker://{image} docker://{name}"
@@ -243,9 +243,9 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
 fn tell_start(arguments: &[OsString], environment: &Environment) {
     let known = VARIABLES.iter().map(|variable| variable.name);
     let set: Vec<&str> = known.filter(|name| environment.var_os(name).is_some()).collect();
-    let folder = env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default();
+    let dir = env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
     let line = command_line(arguments.iter().map(OsString::as_os_str));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), folder, variables = set.join(","), "{line}");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), dir, variables = set.join(","), "{line}");
 }
 
 /// clap's command, with the name that the user typed.

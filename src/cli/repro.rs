@@ -20,8 +20,8 @@ pub(super) struct ReproOptions {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Keep both images: layouts `first` and `second` in a new folder
-    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
+    /// Keep both images: layouts `first` and `second` in a new directory
+    #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub(super) keep: Option<PathBuf>,
     /// Give the second build an empty cache: toolchains and packages are fetched anew, and what zig builds for itself is built
     /// anew
@@ -80,10 +80,10 @@ pub(super) fn repro(
     view: &View,
     cancel: &Cancel,
 ) -> Result<Comparison, ReproError> {
-    let folder = env::current_dir()?;
+    let dir = env::current_dir()?;
     let config = options.build.config.clone().or_else(|| environment.path("XBUILD_CONFIG"));
-    let config = config.map(|path| folder.join(path));
-    let keep = options.keep.as_ref().map(|path| folder.join(path));
+    let config = config.map(|path| dir.join(path));
+    let keep = options.keep.as_ref().map(|path| dir.join(path));
     let request = Request {
         program: &env::current_exe()?,
         settings,

@@ -47,7 +47,7 @@ fn output_text(output: &Output) -> String {
         OutputKind::Layout { .. } => "OCI layout",
         OutputKind::Archive { .. } => "OCI archive",
         OutputKind::DockerArchive { .. } => "archive for Docker",
-        OutputKind::Folder { .. } => "root filesystem",
+        OutputKind::Directory { .. } => "root filesystem",
         OutputKind::Tar { .. } => "archive of the root filesystem",
         OutputKind::Registry { by_digest } => {
             let names =

@@ -44,7 +44,7 @@ fn build_is_the_default_command() {
         ("xbuild --color plan .", "xbuild build --color plan ."),
         ("xbuild --help", "xbuild --help"),
         ("xbuild -V", "xbuild -V"),
-        // Only cargo's own call has the subcommand's name in it; here it is a folder.
+        // Only cargo's own call has the subcommand's name in it; here it is a directory.
         ("xbuild xbuild", "xbuild build xbuild"),
     ] {
         assert_eq!(normalised(Program::Xbuild, given), meant, "{given}");
@@ -165,7 +165,7 @@ fn a_wrong_value_in_a_file_is_shown_with_its_line() {
     let document = project("platforms = [\"linux/amd46\"]").unwrap();
     let project = crate::config::Project { manifest_path: "/p/Cargo.toml".into(), documents: vec![document] };
     let host =
-        crate::settings::Host { platform: "linux/amd64".parse().unwrap(), folder: "/p".into(), color: false };
+        crate::settings::Host { platform: "linux/amd64".parse().unwrap(), dir: "/p".into(), color: false };
     let environment = [("HOME", "/h")].into_iter().collect();
     let error =
         crate::settings::resolve(&crate::settings::Flags::default(), &environment, &project, None, &host)

@@ -10,11 +10,11 @@ use crate::origin::Location;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no `Cargo.toml`.
-    #[error("there is no Cargo.toml in `{}`{}", folder.display(), if *.parents { " or a folder above it" } else { "" })]
+    #[error("there is no Cargo.toml in `{}`{}", dir.display(), if *.parents { " or a directory above it" } else { "" })]
     NoManifest {
         /// Where it was looked for.
-        folder: PathBuf,
-        /// True if the folders above were searched too.
+        dir: PathBuf,
+        /// True if the directories above were searched too.
         parents: bool,
         /// A `Cargo.toml` that is near, if there is one.
         near: Option<PathBuf>,
@@ -88,15 +88,15 @@ impl Explain for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoManifest { near: Some(near), .. } => {
-                Some(format!("`{}` exists: give its folder as the path, or --manifest-path", near.display()))
+                Some(format!("`{}` exists: give its directory as the path, or --manifest-path", near.display()))
             }
             Self::NoManifest { near: None, .. } => {
-                Some("run xbuild in a cargo project, or give its folder: `xbuild path/to/project`".into())
+                Some("run xbuild in a cargo project, or give its directory: `xbuild path/to/project`".into())
             }
             Self::Missing(_) => Some("--config takes the path of a file like xbuild.toml".into()),
             Self::Read(_) => None,
             Self::Faults(faults) if faults.iter().any(|fault| fault.location.source().foreign) => Some(
-                "it is a link that leads out of its folder, and nothing of the file there is shown; every key is \
+                "it is a link that leads out of its directory, and nothing of the file there is shown; every key is \
                  described in docs/configuration.md"
                     .into(),
             ),

@@ -23,9 +23,9 @@ pub struct Project {
 /// Finds the project and reads its configuration.
 ///
 /// - `manifest_path` (`--manifest-path`) is used as it is.
-/// - `path` is a folder with a `Cargo.toml`, or that file. Its parents are not searched: whoever names a
-///   folder means that folder, and `xbuild examples/typo` must not build what is around it.
-/// - With neither, the folder the user stands in and its parents are searched, as cargo does.
+/// - `path` is a directory with a `Cargo.toml`, or that file. Its parents are not searched: whoever names a
+///   directory means that directory, and `xbuild examples/typo` must not build what is around it.
+/// - With neither, the directory the user stands in and its parents are searched, as cargo does.
 ///
 /// `config` (`--config`) replaces all configuration files of the project.
 ///
@@ -33,32 +33,32 @@ pub struct Project {
 ///
 /// If there is no `Cargo.toml` where it is looked for, or if a configuration file cannot be read or parsed.
 pub fn find_project(
-    folder: &Path,
+    dir: &Path,
     path: Option<&Path>,
     manifest_path: Option<&Path>,
     config: Option<&Path>,
 ) -> Result<Project, Error> {
-    let manifest_path = find_manifest(folder, path, manifest_path)?;
+    let manifest_path = find_manifest(dir, path, manifest_path)?;
     let documents = match config {
         Some(config) => {
-            let path = folder.join(config);
-            let source = read(&path, folder)?.ok_or(Error::Missing(path))?;
+            let path = dir.join(config);
+            let source = read(&path, dir)?.ok_or(Error::Missing(path))?;
             vec![parse_project(source)?]
         }
-        None => documents(&manifest_path, folder)?,
+        None => documents(&manifest_path, dir)?,
     };
     Ok(Project { manifest_path, documents })
 }
 
-fn find_manifest(folder: &Path, path: Option<&Path>, manifest: Option<&Path>) -> Result<PathBuf, Error> {
-    let given = manifest.or(path).map(|path| folder.join(path));
+fn find_manifest(dir: &Path, path: Option<&Path>, manifest: Option<&Path>) -> Result<PathBuf, Error> {
+    let given = manifest.or(path).map(|path| dir.join(path));
     let candidates: Vec<PathBuf> = match (&given, manifest) {
         (Some(given), Some(_)) => vec![given.clone()],
         (Some(given), None) if given.file_name().is_some_and(|name| name == "Cargo.toml") => {
             vec![given.clone()]
         }
         (Some(given), None) => vec![given.join("Cargo.toml")],
-        (None, _) => folder.ancestors().map(|folder| folder.join("Cargo.toml")).collect(),
+        (None, _) => dir.ancestors().map(|dir| dir.join("Cargo.toml")).collect(),
     };
     for candidate in &candidates {
         if is_file(candidate).map_err(Error::Read)? {
@@ -66,17 +66,17 @@ fn find_manifest(folder: &Path, path: Option<&Path>, manifest: Option<&Path>) ->
         }
     }
     let looked_in = match candidates.as_slice() {
-        [only] => only.parent().unwrap_or(folder),
-        _ => folder,
+        [only] => only.parent().unwrap_or(dir),
+        _ => dir,
     };
     let near = given.as_ref().and_then(|given| {
         given
             .ancestors()
             .skip(1)
-            .map(|folder| folder.join("Cargo.toml"))
+            .map(|dir| dir.join("Cargo.toml"))
             .find(|path| is_file(path).unwrap_or(false))
     });
-    Err(Error::NoManifest { folder: looked_in.to_owned(), parents: given.is_none(), near })
+    Err(Error::NoManifest { dir: looked_in.to_owned(), parents: given.is_none(), near })
 }
 
 /// The configuration of the package and of its workspace.
@@ -91,7 +91,7 @@ fn documents(manifest_path: &Path, cwd: &Path) -> Result<Vec<Document<ProjectFil
     let of_package = metadata(&source, manifest, "package")?;
     let beside_it = beside(manifest_path, cwd)?;
     if manifest.contains_key("workspace") {
-        // One folder holds both: an `xbuild.toml` in it is the workspace's, and so the package's.
+        // One directory holds both: an `xbuild.toml` in it is the workspace's, and so the package's.
         if let (Some((_, location)), Some((beside, _))) = (&of_package, &beside_it) {
             let (location, beside) = (location.clone(), beside.clone());
             return Err(Error::Twice { location, beside, table: "package" });
@@ -116,7 +116,7 @@ fn beside(manifest_path: &Path, cwd: &Path) -> Result<Beside, Error> {
     Ok(read(&path, cwd)?.map(|source| (source.shown.clone(), source)))
 }
 
-/// One folder has one configuration: merging two would make nobody's intent.
+/// One directory has one configuration: merging two would make nobody's intent.
 fn one_of(
     kind: &'static str,
     metadata: OfMetadata,
@@ -138,25 +138,26 @@ fn workspace_root(
     manifest: &DeTable<'_>,
     cwd: &Path,
 ) -> Result<Option<Arc<Source>>, Error> {
-    let folder = manifest_path.parent().unwrap_or(Path::new("/"));
+    let dir = manifest_path.parent().unwrap_or(Path::new("/"));
     let explicit = manifest
         .get("package")
         .and_then(|package| package.get_ref().get("workspace"))
         .and_then(|path| path.get_ref().as_str());
     if let Some(path) = explicit {
-        let path = folder.join(path).join("Cargo.toml");
+        let path = dir.join(path).join("Cargo.toml");
         return Ok(read(&path, cwd)?.map(Arc::new));
     }
-    for above in folder.ancestors().skip(1) {
+    for above in dir.ancestors().skip(1) {
         let Some(source) = read(&above.join("Cargo.toml"), cwd)?.map(Arc::new) else { continue };
         let is_root = {
             let table = table(&source)?;
             let workspace = table.get_ref().get("workspace").map(|workspace| workspace.get_ref().clone());
             workspace.map(|workspace| {
                 let excluded = workspace.get("exclude").and_then(|paths| paths.get_ref().as_array().cloned());
-                excluded.into_iter().flatten().any(|path| {
-                    path.get_ref().as_str().is_some_and(|path| folder.starts_with(above.join(path)))
-                })
+                excluded
+                    .into_iter()
+                    .flatten()
+                    .any(|path| path.get_ref().as_str().is_some_and(|path| dir.starts_with(above.join(path))))
             })
         };
         match is_root {
@@ -172,11 +173,11 @@ fn workspace_root(
 #[must_use]
 pub(super) fn user_file_path(environment: &Environment) -> Option<PathBuf> {
     // The XDG specification: a relative path is invalid and to be ignored.
-    let folder = environment
+    let dir = environment
         .path("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute())
         .or_else(|| environment.path("HOME").map(|home| home.join(".config")))?;
-    Some(folder.join("xbuild").join("config.toml"))
+    Some(dir.join("xbuild").join("config.toml"))
 }
 
 /// Reads the user's file, if there is one.
@@ -189,7 +190,7 @@ pub fn load_user(environment: &Environment, cwd: &Path) -> Result<Option<Documen
     read(&path, cwd)?.map(parse_user).transpose()
 }
 
-/// An error where it cannot be seen for another reason than that one may not look into a folder, as above one's own.
+/// An error where it cannot be seen for another reason than that one may not look into a directory, as above one's own.
 fn is_file(path: &Path) -> io::Result<bool> {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match fs::metadata(path) {
@@ -199,11 +200,11 @@ fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The path without `..` and links in its folder, as cargo's own output has it. Where the file itself is a link, the project
+/// The path without `..` and links in its directory, as cargo's own output has it. Where the file itself is a link, the project
 /// is where that stands, for cargo too.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
-    Ok(fs::canonicalize(folder).map_err(Error::Read)?.join(name))
+    let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    Ok(fs::canonicalize(dir).map_err(Error::Read)?.join(name))
 }
 
 /// A file's text; `None` if there is no such file.

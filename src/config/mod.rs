@@ -3,7 +3,7 @@
 //! A project's configuration (`ProjectFile`) is `xbuild.toml` beside its `Cargo.toml`, or the table
 //! `[package.metadata.xbuild]` in it; a workspace's is the same beside the workspace's `Cargo.toml`, or
 //! `[workspace.metadata.xbuild]`. The user's own ([`UserFile`]) is `xbuild/config.toml` in the user's
-//! configuration folder and says what belongs to the machine.
+//! configuration directory and says what belongs to the machine.
 //!
 //! Values keep their place in the file, so that `settings`, which gives them their meaning, can point at
 //! them. Deliberately absent: precedence, defaults and the meaning of any text; that is `settings`.

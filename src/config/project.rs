@@ -69,7 +69,7 @@ pub struct ProjectFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PayloadTable {
     /// The packages whose programs go into the image, as cargo's specifications: `app`, `app@1.2`, a URL, or a pattern
-    /// of names. Default: cargo's own choice in this folder.
+    /// of names. Default: cargo's own choice in this directory.
     pub packages: Option<Vec<String>>,
     /// Takes the programs of all members of the workspace.
     pub workspace: Option<bool>,
@@ -109,7 +109,7 @@ pub struct ImageTable {
     /// Environment variables, by name.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub env: BTreeMap<Text, String>,
-    /// The folder to start in. Absolute.
+    /// The directory to start in. Absolute.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub workdir: Option<Text>,
     /// The user to run as: a name or number, and optionally a group: `nonroot`, `65532:65532`.
@@ -118,7 +118,7 @@ pub struct ImageTable {
     /// Ports that the program listens on: `8080`, `"53/udp"`.
     #[cfg_attr(test, schemars(with = "Option<Vec<Port>>"))]
     pub expose: Option<Vec<toml::Spanned<Port>>>,
-    /// Folders for data that outlives a container. Absolute.
+    /// Directories for data that outlives a container. Absolute.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub volumes: Option<Vec<Text>>,
     /// Labels, by key.
@@ -168,12 +168,12 @@ pub struct HealthcheckTable {
     pub retries: Option<u32>,
 }
 
-/// `[[files]]`: a file, a folder or a pattern of files that goes into the image.
+/// `[[files]]`: a file, a directory or a pattern of files that goes into the image.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileTable {
-    /// The source, relative to this file and below its folder. May be a pattern: `static/**/*.html`.
+    /// The source, relative to this file and below its directory. May be a pattern: `static/**/*.html`.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from: Option<Text>,
@@ -183,10 +183,10 @@ pub struct FileTable {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from_build: Option<Text>,
-    /// The absolute path in the image. With a `/` at its end: the folder that the files go into.
+    /// The absolute path in the image. With a `/` at its end: the directory that the files go into.
     #[cfg_attr(test, schemars(with = "String"))]
     pub to: Text,
-    /// The permission bits as octal digits: `"0644"`. Default: 0755 for folders and what you may execute,
+    /// The permission bits as octal digits: `"0644"`. Default: 0755 for directories and what you may execute,
     /// else 0644.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub mode: Option<Text>,

@@ -163,16 +163,16 @@ fn without_null(schema: &mut Value) {
     }
 }
 
-/// A folder with files.
-fn folder(files: &[(&str, &str)]) -> (fs::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = fs::canonicalize(folder.path()).unwrap();
+/// A directory with files.
+fn dir(files: &[(&str, &str)]) -> (fs::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = fs::canonicalize(dir.path()).unwrap();
     for (name, text) in files {
         let file = path.join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write_atomic(&file, text.as_bytes(), 0o644).unwrap();
     }
-    (folder, path)
+    (dir, path)
 }
 
 fn bases(project: &Project) -> Vec<String> {
@@ -181,7 +181,7 @@ fn bases(project: &Project) -> Vec<String> {
 
 #[test]
 fn the_package_comes_before_its_workspace() {
-    let (_keep, root) = folder(&[
+    let (_keep, root) = dir(&[
         (
             "Cargo.toml",
             "[workspace]\nmembers = [\"a\", \"b\"]\nexclude = [\"c\"]\n[workspace.metadata.xbuild]\nbase = \"w\"",
@@ -192,7 +192,7 @@ fn the_package_comes_before_its_workspace() {
         ("b/xbuild.toml", "base = \"b\""),
         ("c/Cargo.toml", "[package]\nname = \"c\""),
     ]);
-    let find = |folder: &Path| find_project(folder, None, None, None).unwrap();
+    let find = |dir: &Path| find_project(dir, None, None, None).unwrap();
     assert_eq!(bases(&find(&root.join("a/src/deep"))), ["a", "w"]);
     assert_eq!(find(&root.join("a/src/deep")).manifest_path, root.join("a/Cargo.toml"));
     assert_eq!(bases(&find(&root.join("b"))), ["b", "w"]);
@@ -207,7 +207,7 @@ fn the_package_comes_before_its_workspace() {
 #[test]
 fn a_fault_in_a_metadata_table_has_its_line_in_cargo_toml() {
     let (_keep, root) =
-        folder(&[("Cargo.toml", "[package]\nname = \"a\"\n\n[package.metadata.xbuild]\nbse = \"a\"")]);
+        dir(&[("Cargo.toml", "[package]\nname = \"a\"\n\n[package.metadata.xbuild]\nbse = \"a\"")]);
     let error = find_project(&root, None, None, None).unwrap_err();
     assert_eq!(error.to_string(), "Cargo.toml:5:1: unknown key `bse` (did you mean `base`?)");
     let snippet = &error.snippets()[0];
@@ -215,9 +215,9 @@ fn a_fault_in_a_metadata_table_has_its_line_in_cargo_toml() {
 }
 
 #[test]
-fn two_configurations_in_one_folder_are_refused() {
+fn two_configurations_in_one_directory_are_refused() {
     let (_keep, root) =
-        folder(&[("Cargo.toml", "[package.metadata.xbuild]\nbase = \"a\""), ("xbuild.toml", "")]);
+        dir(&[("Cargo.toml", "[package.metadata.xbuild]\nbase = \"a\""), ("xbuild.toml", "")]);
     let error = find_project(&root, None, None, None).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -227,8 +227,8 @@ fn two_configurations_in_one_folder_are_refused() {
 }
 
 #[test]
-fn a_folder_without_a_manifest_is_not_answered_with_what_is_around_it() {
-    let (_keep, root) = folder(&[("Cargo.toml", "[package]"), ("examples/x", "")]);
+fn a_directory_without_a_manifest_is_not_answered_with_what_is_around_it() {
+    let (_keep, root) = dir(&[("Cargo.toml", "[package]"), ("examples/x", "")]);
     let error = find_project(&root, Some(Path::new("examples")), None, None).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::NoManifest);
     assert!(error.to_string().ends_with("examples`"), "{error}");

@@ -12,7 +12,7 @@ use crate::toolchain::zig::ZigWay;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct UserFile {
-    /// The folder for what can be made again. Default: `$XDG_CACHE_HOME/xbuild`.
+    /// The directory for what can be made again. Default: `$XDG_CACHE_HOME/xbuild`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub cache_dir: Option<Text>,
     /// The default base of this user's projects.

@@ -71,8 +71,8 @@ pub struct Elf {
     pub runpath: Option<String>,
     /// True if `DT_FLAGS_1` has `DF_1_PIE`.
     pub pie_flag: bool,
-    /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: its libraries are not looked for in the loader's own folders.
-    pub no_default_folders: bool,
+    /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: its libraries are not looked for in the loader's own directories.
+    pub no_default_dirs: bool,
     /// `DT_FILTER`: libraries whose definitions take the place of its own; glibc's loader gives up without them.
     pub filters: Vec<String>,
     /// `DT_AUXILIARY`: the same, and they may be missing.

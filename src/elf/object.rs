@@ -40,11 +40,11 @@ pub struct Object {
 pub enum Loader {
     /// glibc's.
     Glibc {
-        /// The folders that were compiled in, without slashes at their ends; empty where they were not found.
-        folders: Vec<String>,
+        /// The directories that were compiled in, without slashes at their ends; empty where they were not found.
+        dirs: Vec<String>,
         /// The path of its cache, without a leading slash.
         cache: Option<String>,
-        /// True if it knows the folders `glibc-hwcaps` (since 2.33).
+        /// True if it knows the directories `glibc-hwcaps` (since 2.33).
         hwcaps: bool,
         /// True if it knows the older ones: `tls`, and those named after processors and what they have (until 2.36).
         legacy: bool,
@@ -173,7 +173,7 @@ fn loader(elf: &Elf, symbols: &Symbols, bytes: &[u8]) -> Option<Loader> {
         && symbols.defines("_dl_signal_error", None)
         || elf.versions_defined.iter().any(|version| version == "GLIBC_PRIVATE") && name.starts_with("ld");
     glibcs_own.then(|| Loader::Glibc {
-        folders: strings::folders(bytes),
+        dirs: strings::dirs(bytes),
         cache: strings::cache(bytes),
         hwcaps: strings::has(bytes, b"glibc-hwcaps"),
         legacy: strings::glibc(bytes).is_none_or(|version| version < (2, 37)),

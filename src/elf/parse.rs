@@ -113,7 +113,7 @@ fn read<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Result<Pars
         rpath: None,
         runpath: None,
         pie_flag: false,
-        no_default_folders: false,
+        no_default_dirs: false,
         filters: Vec::new(),
         auxiliaries: Vec::new(),
         relr: false,
@@ -209,7 +209,7 @@ fn read_dynamic(parsed: &mut Parsed<'_>, table: &[u8]) -> Result<(), ParseError>
     elf.runpath = named(elf::DT_RUNPATH)?;
     let flags = dynamic.value(elf::DT_FLAGS_1).unwrap_or(0);
     elf.pie_flag = flags & elf::DF_1_PIE.0 != 0;
-    elf.no_default_folders = flags & elf::DF_1_NODEFLIB.0 != 0;
+    elf.no_default_dirs = flags & elf::DF_1_NODEFLIB.0 != 0;
     elf.relr = dynamic.value(elf::DT_RELR).is_some();
     if let Some(address) = dynamic.value(elf::DT_VERNEED) {
         parsed.needed = versions::needed(image, address, &strings)?;

@@ -2,9 +2,9 @@
 
 use memchr::memmem;
 
-/// The folders that a loader looks in by itself: glibc keeps them as texts one behind the other, each with a slash
-/// at both ends. Several such runs may be there by chance; the one with the folders of libraries is meant.
-pub(super) fn folders(bytes: &[u8]) -> Vec<String> {
+/// The directories that a loader looks in by itself: glibc keeps them as texts one behind the other, each with a slash
+/// at both ends. Several such runs may be there by chance; the one with the directories of libraries is meant.
+pub(super) fn dirs(bytes: &[u8]) -> Vec<String> {
     let (mut best, mut run): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     let mut rest = bytes;
     loop {

@@ -303,7 +303,7 @@ fn a_real_library_tells_what_it_defines_and_needs() {
         ("ld-linux-x86-64.so.2", "GLIBC_PRIVATE")
     );
     let loader = Object::parse(&at("/lib64/ld-linux-x86-64.so.2").unwrap()).unwrap();
-    let Some(Loader::Glibc { folders, cache, .. }) = loader.loader else { panic!("no loader") };
-    assert!(folders.iter().any(|folder| folder.starts_with("usr/lib")), "{folders:?}");
+    let Some(Loader::Glibc { dirs, cache, .. }) = loader.loader else { panic!("no loader") };
+    assert!(dirs.iter().any(|dir| dir.starts_with("usr/lib")), "{dirs:?}");
     assert_eq!(cache.as_deref(), Some("etc/ld.so.cache"));
 }

@@ -98,8 +98,8 @@ pub(super) fn load(
         names: image.names,
         flavour: own.map_or(Flavour::Oci, Flavour::Docker),
     };
-    let folder = Staging::beside(&work.join("load"), cancel)?;
-    let file = folder.path().join("image.tar");
+    let dir = Staging::beside(&work.join("load"), cancel)?;
+    let file = dir.path().join("image.tar");
     archive.write(&file, cancel)?;
     let docker = Command::new(program(ENGINE, environment)?).here();
     run(ENGINE, &docker.args(["load", "--quiet", "--input"]).arg(file), TRANSFER, cancel)?;

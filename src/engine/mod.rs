@@ -93,7 +93,7 @@ pub(crate) fn find(
     }
 }
 
-/// Loads an image into an engine's storage. `work` is a folder for temporary files, which hold as much as the image.
+/// Loads an image into an engine's storage. `work` is a directory for temporary files, which hold as much as the image.
 pub(crate) fn load(
     engine: Engine,
     image: &Loadable<'_>,

@@ -31,14 +31,14 @@ pub(super) fn load(
     cancel: &Cancel,
 ) -> Result<Loaded, EngineError> {
     let podman = Command::new(program(ENGINE, environment)?).here();
-    let folder = Staging::beside(&work.join("load"), cancel)?;
+    let dir = Staging::beside(&work.join("load"), cancel)?;
     // podman names an image by the relative path that it is read from.
-    let unique = temporary_name(&fs::canonicalize(folder.path())?);
+    let unique = temporary_name(&fs::canonicalize(dir.path())?);
     let mut ids = Vec::new();
     for (number, (platform, manifest)) in image.manifests.iter().enumerate() {
         let name = format!("{unique}-{number}");
-        single(image.layout, manifest, &folder.path().join(&name))?;
-        let pull = podman.clone().folder(folder.path()).args(["pull", "--quiet"]);
+        single(image.layout, manifest, &dir.path().join(&name))?;
+        let pull = podman.clone().dir(dir.path()).args(["pull", "--quiet"]);
         let pull = for_platform(pull, platform).arg(format!("oci:{name}"));
         let id = run(ENGINE, &pull, TRANSFER, cancel)?.trim().to_owned();
         let untag = podman.clone().args(["untag", &id, &format!("localhost/{name}:latest")]);
@@ -110,12 +110,12 @@ pub(crate) fn export(
 }
 
 /// A layout of one manifest, whose blobs are the other layout's.
-fn single(layout: &Path, manifest: &Descriptor, folder: &Path) -> Result<(), EngineError> {
-    fs::create_dir(folder)?;
-    fs::symlink(fs::canonicalize(layout)?.join("blobs"), folder.join("blobs"))?;
-    fs::write_atomic(&folder.join("oci-layout"), MARKER_TEXT, 0o644)?;
+fn single(layout: &Path, manifest: &Descriptor, dir: &Path) -> Result<(), EngineError> {
+    fs::create_dir(dir)?;
+    fs::symlink(fs::canonicalize(layout)?.join("blobs"), dir.join("blobs"))?;
+    fs::write_atomic(&dir.join("oci-layout"), MARKER_TEXT, 0o644)?;
     let index = to_vec(&json!({ "schemaVersion": 2, "manifests": [manifest] }));
-    fs::write_atomic(&folder.join("index.json"), &index, 0o644)?;
+    fs::write_atomic(&dir.join("index.json"), &index, 0o644)?;
     Ok(())
 }
 
@@ -129,17 +129,17 @@ fn for_platform(command: Command, platform: &Platform) -> Command {
 }
 
 /// What an image is called on its way: names are in lower case, and this one tells whose it is, so that another run can
-/// see whether that is dead. Of a folder whose path is too long for a name it cannot be told.
-fn temporary_name(folder: &Path) -> String {
-    let path = folder.as_os_str().as_bytes();
+/// see whether that is dead. Of a directory whose path is too long for a name it cannot be told.
+fn temporary_name(dir: &Path) -> String {
+    let path = dir.as_os_str().as_bytes();
     if path.len() <= LONGEST {
         return format!("{TEMPORARY}{}", hex::encode(path));
     }
     format!("{TEMPORARY}of-{}", hex::encode(Sha256::digest(path)))
 }
 
-/// The folder that a temporary name was made of.
-fn folder_of(name: &str) -> Option<PathBuf> {
+/// The directory that a temporary name was made of.
+fn dir_of(name: &str) -> Option<PathBuf> {
     let name = name.strip_prefix("localhost/")?.strip_prefix(TEMPORARY)?.strip_suffix(":latest")?;
     let digits = name.split('-').next()?;
     Some(OsString::from_vec(hex::decode(digits).ok()?).into())
@@ -150,7 +150,7 @@ fn tidy(podman: &Command, cancel: &Cancel) -> Result<(), EngineError> {
     let filter = format!("reference=localhost/{TEMPORARY}*");
     let ask = podman.clone().args(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter]);
     for name in run(ENGINE, &ask, ASK, cancel)?.lines() {
-        if folder_of(name).is_some_and(|folder| !Staging::is_alive(&folder)) {
+        if dir_of(name).is_some_and(|dir| !Staging::is_alive(&dir)) {
             // Somebody else may have done so meanwhile.
             succeeds(ENGINE, &podman.clone().args(["untag", name, name]), cancel)?;
         }
@@ -164,24 +164,24 @@ mod tests {
 
     #[test]
     fn temporary_names_are_valid_and_lead_back() {
-        let folder = Path::new("/home/me/aB-c/.load.xbuild-Xy/content");
-        let name = temporary_name(folder);
+        let dir = Path::new("/home/me/aB-c/.load.xbuild-Xy/content");
+        let name = temporary_name(dir);
         assert!(
             name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
             "{name}"
         );
         for name in [format!("localhost/{name}:latest"), format!("localhost/{name}-0:latest")] {
-            assert_eq!(folder_of(&name).as_deref(), Some(folder), "{name}");
+            assert_eq!(dir_of(&name).as_deref(), Some(dir), "{name}");
         }
-        let long = temporary_name(&folder.join("x".repeat(LONGEST)));
-        assert!(long.len() < 100 && folder_of(&format!("localhost/{long}:latest")).is_none(), "{long}");
+        let long = temporary_name(&dir.join("x".repeat(LONGEST)));
+        assert!(long.len() < 100 && dir_of(&format!("localhost/{long}:latest")).is_none(), "{long}");
         for other in [
             "localhost/xbuild-load-zz:latest",
             "docker.io/xbuild-load-2f:latest",
             "localhost/app:latest",
             "<none>:<none>",
         ] {
-            assert_eq!(folder_of(other), None, "{other}");
+            assert_eq!(dir_of(other), None, "{other}");
         }
     }
 }

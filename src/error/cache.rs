@@ -12,7 +12,7 @@ pub enum CacheFault {
     /// It is neither ours nor root's.
     #[error("`{}` in xbuild's cache belongs to the user {owner}, and xbuild runs as {us}: what is in it cannot be believed", path.display())]
     Foreign {
-        /// The folder or file.
+        /// The directory or file.
         path: PathBuf,
         /// Its owner's number.
         owner: u32,
@@ -22,12 +22,12 @@ pub enum CacheFault {
     /// Others than its owner may write to it.
     #[error("others may write to `{}` in xbuild's cache (its mode is {mode:03o}): what is in it cannot be believed", path.display())]
     Writable {
-        /// The folder or file.
+        /// The directory or file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// Something else is where a folder or a file should be.
+    /// Something else is where a directory or a file should be.
     #[error("`{}` in xbuild's cache is {found} and not {expected}", path.display())]
     Kind {
         /// The path.
@@ -57,7 +57,7 @@ impl CacheFault {
     /// The next step.
     #[must_use]
     pub fn hint(&self) -> String {
-        let own = "point $XBUILD_CACHE_DIR at a folder of your own";
+        let own = "point $XBUILD_CACHE_DIR at a directory of your own";
         match self {
             Self::Foreign { owner: NOBODY, .. } => format!(
                 "its owner is not known here, as in a container whose users are mapped or on a file server that hides root; \

@@ -30,15 +30,15 @@ pub(crate) struct Made {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfPackage {
     /// Directories: `OUT_DIR`, or that of the toolchain's libraries.
-    folders: BTreeSet<PathBuf>,
+    dirs: BTreeSet<PathBuf>,
     /// Single files.
     files: BTreeSet<PathBuf>,
 }
 
 impl Made {
     /// Takes down a directory that a package's files are in.
-    pub(crate) fn add_folder(&mut self, package_id: &str, folder: PathBuf) {
-        self.by_package.entry(package_id.to_owned()).or_default().folders.insert(folder);
+    pub(crate) fn add_dir(&mut self, package_id: &str, dir: PathBuf) {
+        self.by_package.entry(package_id.to_owned()).or_default().dirs.insert(dir);
     }
 
     /// Takes down a file of a package.
@@ -54,7 +54,7 @@ impl Made {
             if made.files.iter().any(named) {
                 return Some((package.as_str(), name.to_owned()));
             }
-            let path = made.folders.iter().find_map(|folder| below(folder, name))?;
+            let path = made.dirs.iter().find_map(|dir| below(dir, name))?;
             // The toolchain's libraries have a hash in their names, another one in each release.
             let path = match path.split_once('-').filter(|_| package == STANDARD) {
                 Some((stem, _)) => format!("{stem}-*.so"),
@@ -66,8 +66,8 @@ impl Made {
 }
 
 /// The path of a file in a directory or below it, relative to it. A link is found with what it leads to.
-fn below(folder: &Path, name: &str) -> Option<String> {
-    let mut open = vec![folder.to_owned()];
+fn below(dir: &Path, name: &str) -> Option<String> {
+    let mut open = vec![dir.to_owned()];
     let mut seen = 0;
     while let Some(current) = open.pop() {
         for entry in fs::read_dir(&current).ok()?.flatten() {
@@ -77,7 +77,7 @@ fn below(folder: &Path, name: &str) -> Option<String> {
             if kind.is_dir() {
                 open.push(path);
             } else if entry.file_name() == name {
-                return Some(path.strip_prefix(folder).ok()?.to_str()?.to_owned());
+                return Some(path.strip_prefix(dir).ok()?.to_str()?.to_owned());
             }
         }
         if seen > MOST_FILES {
@@ -112,10 +112,10 @@ pub(crate) fn built(
 /// What one `[[files]]` table brings.
 fn of_one(file: &FileSettings, package: &str, made: &OfPackage) -> Result<Vec<Entry>, FilesError> {
     let mut entries = Vec::new();
-    for folder in made.folders.iter().filter(|folder| folder.is_dir()) {
-        let mut inside = FileSettings { root: folder.clone(), ..file.clone() };
+    for dir in made.dirs.iter().filter(|dir| dir.is_dir()) {
+        let mut inside = FileSettings { root: dir.clone(), ..file.clone() };
         // A link keeps the name that it is asked for by, which is what loaders look for.
-        if !is_pattern(&file.from) && file.to.ends_with('/') && folder.join(&file.from).is_file() {
+        if !is_pattern(&file.from) && file.to.ends_with('/') && dir.join(&file.from).is_file() {
             inside.to.push_str(file.from.rsplit('/').next().unwrap_or(&file.from));
         }
         let mut found = Vec::new();
@@ -127,10 +127,10 @@ fn of_one(file: &FileSettings, package: &str, made: &OfPackage) -> Result<Vec<En
     }
     let pattern = glob(&file.from, file)?.compile_matcher();
     for path in &made.files {
-        let Some(folder) = path.parent() else { continue };
+        let Some(dir) = path.parent() else { continue };
         if pattern.is_match(file_name(path)?) {
             let single =
-                FileSettings { root: folder.to_owned(), from: file_name(path)?.to_owned(), ..file.clone() };
+                FileSettings { root: dir.to_owned(), from: file_name(path)?.to_owned(), ..file.clone() };
             // What several files go into is a directory, as with a pattern of the project's files.
             let into = is_pattern(&file.from) && !file.to.ends_with('/');
             let to = if into { format!("{}/", file.to) } else { file.to.clone() };
@@ -157,8 +157,8 @@ fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesEr
         .into_iter()
         .map(|entry| {
             let EntryKind::Symlink(text) = &entry.kind else { return Ok(entry) };
-            let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let beside = plain(&format!("{folder}/{text}"));
+            let dir = entry.path.rsplit_once('/').map_or("", |(dir, _)| dir);
+            let beside = plain(&format!("{dir}/{text}"));
             if !text.starts_with('/') && paths.contains(beside.trim_start_matches('/')) {
                 return Ok(entry);
             }
@@ -184,11 +184,10 @@ fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesEr
 
 /// A few names of what a package has made.
 fn names(made: &OfPackage) -> Vec<String> {
-    let in_folders =
-        made.folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let in_folders = in_folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let in_dirs = made.dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    let in_dirs = in_dirs.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let files = made.files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let mut names: Vec<String> = in_folders.chain(files).collect();
+    let mut names: Vec<String> = in_dirs.chain(files).collect();
     names.sort();
     names.dedup();
     names.truncate(SHOWN);
@@ -224,7 +223,7 @@ mod tests {
 
         fn made(&self) -> Made {
             let mut made = Made::default();
-            made.add_folder("id", self.path("out"));
+            made.add_dir("id", self.path("out"));
             made.add_file("id", self.path("deps/libplug.so"));
             made
         }

@@ -2,7 +2,7 @@
 //!
 //! What is read must lie within the project, also behind symbolic links. Modes come from the configuration or
 //! from the one bit that version control keeps (may the owner execute it), never from the umask of whoever
-//! checked the project out. Symbolic links inside a folder are kept as links and not followed.
+//! checked the project out. Symbolic links inside a directory are kept as links and not followed.
 
 mod built;
 
@@ -27,7 +27,7 @@ pub enum FilesError {
     Missing {
         /// The path, as configured.
         from: String,
-        /// The folder that it is relative to.
+        /// The directory that it is relative to.
         root: PathBuf,
         /// Where it is configured.
         origin: Origin,
@@ -37,7 +37,7 @@ pub enum FilesError {
     NoMatch {
         /// The pattern, as configured.
         from: String,
-        /// The folder that it is relative to.
+        /// The directory that it is relative to.
         root: PathBuf,
         /// Where it is configured.
         origin: Origin,
@@ -52,8 +52,8 @@ pub enum FilesError {
         /// Where it is configured.
         origin: Origin,
     },
-    /// Not a file, folder or symbolic link.
-    #[error("`{}` is neither a file nor a folder nor a symbolic link", path.display())]
+    /// Not a file, directory or symbolic link.
+    #[error("`{}` is neither a file nor a directory nor a symbolic link", path.display())]
     Special {
         /// The path.
         path: PathBuf,
@@ -149,12 +149,12 @@ pub(crate) fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> 
 /// One `[[files]]` table while it is expanded.
 struct Expansion<'a> {
     file: &'a FileSettings,
-    /// The project's folder without symbolic links.
+    /// The project's directory without symbolic links.
     root: PathBuf,
     exclude: GlobSet,
 }
 
-/// What a pattern means below a folder.
+/// What a pattern means below a directory.
 struct Wanted {
     pattern: GlobMatcher,
     /// Nothing deeper can match.
@@ -184,10 +184,10 @@ impl<'a> Expansion<'a> {
             if !to.is_empty() {
                 entries.push(self.entry(to.to_owned(), &source)?);
             }
-            return self.collect_folder(&source, &source, (to, None), entries);
+            return self.collect_dir(&source, &source, (to, None), entries);
         }
         let path = match to.strip_suffix('/') {
-            Some(folder) => join(folder, file_name(&source)?),
+            Some(dir) => join(dir, file_name(&source)?),
             None if to.is_empty() => file_name(&source)?.to_owned(),
             None => to.to_owned(),
         };
@@ -195,33 +195,33 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// Everything below `folder`, or of it the files that are wanted, in the order of names. `start` is where patterns count from, and
+    /// Everything below `dir`, or of it the files that are wanted, in the order of names. `start` is where patterns count from, and
     /// what goes to `to`.
-    fn collect_folder(
+    fn collect_dir(
         &self,
         start: &Path,
-        folder: &Path,
+        dir: &Path,
         (to, wanted): (&str, Option<&Wanted>),
         entries: &mut Vec<Entry>,
     ) -> Result<(), FilesError> {
-        for source in sorted(folder)? {
+        for source in sorted(dir)? {
             let below = source.strip_prefix(start).unwrap_or(&source);
             if self.exclude.is_match(below) {
                 continue;
             }
-            let is_folder = fs::symlink_metadata(&source)?.is_dir();
-            if wanted.is_none_or(|wanted| !is_folder && wanted.pattern.is_match(below)) {
+            let is_dir = fs::symlink_metadata(&source)?.is_dir();
+            if wanted.is_none_or(|wanted| !is_dir && wanted.pattern.is_match(below)) {
                 let name = below.to_str().ok_or_else(|| FilesError::NotUtf8 { path: source.clone() })?;
                 entries.push(self.entry(join(to, name), &source)?);
             }
-            if is_folder && wanted.is_none_or(|wanted| below.components().count() < wanted.depth) {
-                self.collect_folder(start, &source, (to, wanted), entries)?;
+            if is_dir && wanted.is_none_or(|wanted| below.components().count() < wanted.depth) {
+                self.collect_dir(start, &source, (to, wanted), entries)?;
             }
         }
         Ok(())
     }
 
-    /// The files that match. They keep their paths below the pattern's leading folders that have no wildcard.
+    /// The files that match. They keep their paths below the pattern's leading directories that have no wildcard.
     fn collect_pattern(&self, pattern: &str, entries: &mut Vec<Entry>) -> Result<(), FilesError> {
         let fixed: Vec<&str> = pattern.split('/').take_while(|part| !is_pattern(part)).collect();
         let start = self.inside(&fixed.join("/"))?;
@@ -230,7 +230,7 @@ impl<'a> Expansion<'a> {
         let wanted = Wanted { pattern: glob(&rest, self.file)?.compile_matcher(), depth };
         let before = entries.len();
         let to = self.file.to.trim_matches('/');
-        self.collect_folder(&start, &start, (to, Some(&wanted)), entries)?;
+        self.collect_dir(&start, &start, (to, Some(&wanted)), entries)?;
         if entries.len() == before {
             return Err(FilesError::NoMatch {
                 from: self.file.from.clone(),
@@ -266,7 +266,7 @@ impl<'a> Expansion<'a> {
         let metadata = fs::symlink_metadata(source)?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let (kind, mode) = if metadata.is_dir() {
-            // A folder that may be read must also be entered.
+            // A directory that may be read must also be entered.
             let mode = self.file.mode.map_or(0o755, |mode| mode | ((mode & 0o444) >> 2));
             (EntryKind::Directory, mode)
         } else if metadata.is_file() {
@@ -288,7 +288,7 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-/// A pattern in which `*` stays within a folder and `**` does not, as in a shell.
+/// A pattern in which `*` stays within a directory and `**` does not, as in a shell.
 fn glob(pattern: &str, file: &FileSettings) -> Result<globset::Glob, FilesError> {
     GlobBuilder::new(pattern)
         .literal_separator(true)
@@ -304,9 +304,9 @@ fn bad_pattern(pattern: &str, error: &globset::Error, file: &FileSettings) -> Fi
     }
 }
 
-fn sorted(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
+fn sorted(dir: &Path) -> Result<Vec<PathBuf>, FilesError> {
     let mut paths =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>()?;
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -317,8 +317,8 @@ fn file_name(path: &Path) -> Result<&str, FilesError> {
         .ok_or_else(|| FilesError::NotUtf8 { path: path.to_owned() })
 }
 
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
 #[cfg(test)]
@@ -372,14 +372,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_to_a_path_or_into_a_folder() {
+    fn a_file_goes_to_a_path_or_into_a_directory() {
         let setup = Setup::new();
         assert_eq!(setup.expand("run.sh", "/opt/start").unwrap(), ["755 7:8 opt/start"]);
         assert_eq!(setup.expand("assets/b.css", "/srv/").unwrap(), ["644 7:8 srv/b.css"]);
     }
 
     #[test]
-    fn a_folder_brings_its_content_sorted_and_keeps_links() {
+    fn a_directory_brings_its_content_sorted_and_keeps_links() {
         let setup = Setup::new();
         let expected = [
             "755 7:8 srv",
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_keeps_the_path_behind_its_fixed_folders() {
+    fn a_pattern_keeps_the_path_behind_its_fixed_directories() {
         let setup = Setup::new();
         // What it does not match is not judged: a name that is no text, a socket as git's own daemon has one.
         let odd = setup.0.path().join("p/odd");

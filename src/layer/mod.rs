@@ -47,7 +47,7 @@ pub struct Entry {
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A folder.
+    /// A directory.
     Directory,
     /// A regular file.
     File(Content),
@@ -109,9 +109,9 @@ impl Default for Compression {
 /// The recipe of a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerSpec {
-    /// What is in it, in any order. Folders above an entry may be left out.
+    /// What is in it, in any order. Directories above an entry may be left out.
     pub entries: Vec<Entry>,
-    /// Folders that the image has already: they are not written where an entry merely stands below them, so
+    /// Directories that the image has already: they are not written where an entry merely stands below them, so
     /// that their mode and owner stay what they are.
     pub present: Arc<BTreeSet<String>>,
     /// The modification time of every entry, in seconds since 1970.
@@ -179,8 +179,8 @@ pub enum Error {
         /// The path.
         path: String,
     },
-    /// An entry stands below one that is not a folder.
-    #[error("`{path}` cannot be in the layer: `{parent}` is not a folder there")]
+    /// An entry stands below one that is not a directory.
+    #[error("`{path}` cannot be in the layer: `{parent}` is not a directory there")]
     UnderFile {
         /// The entry below.
         path: String,
@@ -209,7 +209,7 @@ pub enum Error {
         /// What was asked for.
         compression: Compression,
     },
-    /// A file is a folder, a device or a pipe.
+    /// A file is a directory, a device or a pipe.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
         /// The file.
@@ -272,7 +272,7 @@ impl Explain for Error {
     }
 }
 
-/// Writes a layer into `blobs`, a folder for blobs of SHA-256 digests, under its digest's name. `progress` is
+/// Writes a layer into `blobs`, a directory for blobs of SHA-256 digests, under its digest's name. `progress` is
 /// told how many bytes of the tar are done.
 ///
 /// The blob is whole when it appears, but is not forced onto the disk: who publishes it does that.

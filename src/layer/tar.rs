@@ -79,7 +79,7 @@ fn write_content(
 /// What a header says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a> {
-    /// With a slash at its end for a folder.
+    /// With a slash at its end for a directory.
     pub(crate) path: &'a str,
     pub(crate) entry_type: EntryType,
     /// Bytes of content.
@@ -190,7 +190,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
     if path.len() <= 100 {
         return Some(("", path));
     }
-    // A folder's own slash, at the end, cannot be the one that is left out.
+    // A directory's own slash, at the end, cannot be the one that is left out.
     let (at, _) = path.rmatch_indices('/').find(|(at, _)| at + 1 < path.len() && *at <= 155)?;
     let (prefix, name) = (&path[..at], &path[at + 1..]);
     (name.len() <= 100).then_some((prefix, name))
@@ -266,15 +266,15 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         fs::write_atomic(&path, &[7; 1000], 0o644).unwrap();
         for size in [0, 999, 1001] {
             let content = Content::Path { path: path.clone(), size };
             let error = write(&[entry("a", EntryKind::File(content))], 0, &mut io::sink(), &Cancel::new());
             assert!(matches!(error, Err(Error::SizeChanged { .. })), "{size}");
         }
-        let content = Content::Path { path: folder.path().to_owned(), size: 0 };
+        let content = Content::Path { path: dir.path().to_owned(), size: 0 };
         let error = write(&[entry("a", EntryKind::File(content))], 0, &mut io::sink(), &Cancel::new());
         assert!(matches!(error, Err(Error::NotAFile { .. })));
     }
@@ -294,8 +294,8 @@ mod tests {
                 Ok(())
             }
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         fs::write_atomic(&path, &vec![7; PIECE * 8], 0o644).unwrap();
         let cancel = Cancel::new();
         let content = Content::Path { path, size: PIECE as u64 * 8 };

@@ -15,8 +15,8 @@ fn large() -> Vec<u8> {
     (0..400_000_u32).flat_map(|i| (i / 7).wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
-fn spec(folder: &Path, compression: Compression) -> LayerSpec {
-    let path = folder.join("large");
+fn spec(dir: &Path, compression: Compression) -> LayerSpec {
+    let path = dir.join("large");
     let large = large();
     fs::write_atomic(&path, &large, 0o600).unwrap();
     LayerSpec {
@@ -44,9 +44,9 @@ fn decompress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_descriptor_and_the_diff_id_are_those_of_the_bytes() {
     for compression in ALL {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let blobs = tempfile::tempdir().unwrap();
-        let spec = spec(folder.path(), compression);
+        let spec = spec(dir.path(), compression);
         let last = Mutex::new(0);
         let layer = write(&spec, blobs.path(), &Cancel::new(), &|done| *last.lock().unwrap() = done).unwrap();
         let blob = fs::read(&layer.path).unwrap();
@@ -67,14 +67,14 @@ fn the_descriptor_and_the_diff_id_are_those_of_the_bytes() {
 
 #[test]
 fn the_bytes_are_the_same_on_any_number_of_threads() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for compression in ALL {
-        let mut spec = spec(folder.path(), compression);
+        let mut spec = spec(dir.path(), compression);
         let digests: BTreeSet<Digest> = [1, 2, 3, 8]
             .into_iter()
             .map(|threads| {
                 spec.entries.reverse();
-                let layer = write_on(&spec, folder.path(), threads, &Cancel::new(), &|_| ()).unwrap();
+                let layer = write_on(&spec, dir.path(), threads, &Cancel::new(), &|_| ()).unwrap();
                 layer.descriptor.digest
             })
             .collect();
@@ -84,14 +84,14 @@ fn the_bytes_are_the_same_on_any_number_of_threads() {
 
 #[test]
 fn layers_are_written_side_by_side_from_a_small_pool() {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = spec(folder.path(), Compression::default());
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(dir.path(), Compression::default());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let digests: Mutex<BTreeSet<Digest>> = Mutex::default();
     pool.scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|_| {
-                let layer = write(&spec, folder.path(), &Cancel::new(), &|_| ()).unwrap();
+                let layer = write(&spec, dir.path(), &Cancel::new(), &|_| ()).unwrap();
                 digests.lock().unwrap().insert(layer.descriptor.digest);
             });
         }
@@ -101,9 +101,9 @@ fn layers_are_written_side_by_side_from_a_small_pool() {
 
 #[test]
 fn a_failure_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let blobs = tempfile::tempdir().unwrap();
-    let mut spec = spec(folder.path(), Compression::default());
+    let mut spec = spec(dir.path(), Compression::default());
     if let EntryKind::File(Content::Path { size, .. }) = &mut spec.entries[0].kind {
         *size += 1;
     }
@@ -118,13 +118,13 @@ fn a_failure_leaves_nothing_behind() {
 
 #[test]
 fn a_missing_file_and_an_unwritable_place_are_told_apart() {
-    let folder = tempfile::tempdir().unwrap();
-    let content = Content::Path { path: folder.path().join("none"), size: 1 };
+    let dir = tempfile::tempdir().unwrap();
+    let content = Content::Path { path: dir.path().join("none"), size: 1 };
     let spec = LayerSpec { entries: vec![file("a", content)], ..LayerSpec::default() };
-    let error = write(&spec, folder.path(), &Cancel::new(), &|_| ()).unwrap_err();
+    let error = write(&spec, dir.path(), &Cancel::new(), &|_| ()).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::MissingFile);
     assert!(error.to_string().contains("none"), "{error}");
-    let error = write(&spec, &folder.path().join("gone"), &Cancel::new(), &|_| ()).unwrap_err();
+    let error = write(&spec, &dir.path().join("gone"), &Cancel::new(), &|_| ()).unwrap_err();
     assert!(matches!(error, Error::Write(_)));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Entry, EntryKind, Error, PathFault};
 
-/// Sorts the entries by path, adds the folders above them that are neither among them nor in `present`, and
+/// Sorts the entries by path, adds the directories above them that are neither among them nor in `present`, and
 /// puts hard links behind all else: a link's target must stand before it.
 pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Result<Vec<Entry>, Error> {
     for entry in &entries {
@@ -23,7 +23,7 @@ pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Re
     if let Some(twice) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
         return Err(Error::Duplicate { path: twice[0].path.clone() });
     }
-    let added = missing_folders(&entries, present)?;
+    let added = missing_dirs(&entries, present)?;
     if !added.is_empty() {
         entries.extend(added.iter().map(|path| directory(path)));
         entries.sort_unstable_by(by_path);
@@ -34,14 +34,14 @@ pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Re
     Ok(others)
 }
 
-/// The folders above entries, which are sorted, that are neither among them nor in `present`.
-fn missing_folders(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+/// The directories above entries, which are sorted, that are neither among them nor in `present`.
+fn missing_dirs(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
     let find = |path: &str| {
         let at = entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
         Some(&entries[at].kind)
     };
     let mut added = BTreeSet::new();
-    // The folder of the entry before: what lies together is looked at once.
+    // The directory of the entry before: what lies together is looked at once.
     let mut known = "";
     for entry in entries {
         if let EntryKind::HardLink(target) = &entry.kind
@@ -49,8 +49,8 @@ fn missing_folders(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTre
         {
             return Err(Error::LinkTarget { path: entry.path.clone(), target: target.clone() });
         }
-        let folder = entry.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if folder == known {
+        let dir = entry.path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        if dir == known {
             continue;
         }
         for (end, _) in entry.path.match_indices('/') {
@@ -66,7 +66,7 @@ fn missing_folders(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTre
                 }
             }
         }
-        known = folder;
+        known = dir;
     }
     Ok(added)
 }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_given_keeps_its_owner() {
+    fn a_directory_that_is_given_keeps_its_owner() {
         let entries = vec![file("a/b"), entry("a", EntryKind::Directory)];
         let arranged = arrange(entries, &BTreeSet::new()).unwrap();
         assert_eq!((arranged[0].uid, arranged.len()), (1, 2));

@@ -1,15 +1,15 @@
 //! An OCI image layout, written so that a kill at any moment leaves a valid old one or a valid new one.
 //!
-//! Everything is staged in a folder of its own on the same file system. A new layout appears by renaming that
-//! folder. In an existing one blobs are renamed into place first and `index.json` last; entries of other tags
-//! stay. What no entry leads to any more is then removed. Staging folders that killed runs have left are removed
+//! Everything is staged in a directory of its own on the same file system. A new layout appears by renaming that
+//! directory. In an existing one blobs are renamed into place first and `index.json` last; entries of other tags
+//! stay. What no entry leads to any more is then removed. Staging directories that killed runs have left are removed
 //! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
 
 pub(crate) mod choose;
 pub(crate) mod entry;
 mod fault;
 mod index;
-pub(crate) mod reach;
+pub(crate) mod reachable;
 mod read;
 
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::{self, NamedTempFile, PermissionsExt};
 use crate::sys::staging::Staging;
 
-/// The file that says that a folder is a layout (image-layout.md, "oci-layout file").
+/// The file that says that a directory is a layout (image-layout.md, "oci-layout file").
 const MARKER: &str = "oci-layout";
 pub(crate) const MARKER_TEXT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 const INDEX: &str = "index.json";
@@ -117,12 +117,12 @@ impl LayoutWriter {
     pub(crate) fn open(path: &Path, cancel: &Cancel) -> Result<Self, LayoutError> {
         let io = |source| LayoutError::Io { path: path.to_owned(), source };
         let existing = inspect(path)?;
-        let folder = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
+        let dir = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
         if existing {
             // A run that was killed before another one made the layout.
             Staging::tidy_beside(path, cancel)?;
         }
-        let staging = Staging::within(folder, path, cancel).map_err(|error| match error {
+        let staging = Staging::within(dir, path, cancel).map_err(|error| match error {
             fs::LockError::Io(source) => io(source),
             fs::LockError::Cancelled(cancelled) => LayoutError::Cancelled(cancelled),
         })?;
@@ -137,7 +137,7 @@ impl LayoutWriter {
         &self.path
     }
 
-    /// The folder for blobs that are made now; each under its digest's hexadecimal digits.
+    /// The directory for blobs that are made now; each under its digest's hexadecimal digits.
     #[must_use]
     pub(crate) fn blobs(&self) -> &Path {
         &self.blobs
@@ -238,11 +238,11 @@ impl LayoutWriter {
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         let document = index::merged(&self.path.join(INDEX), entries, untagged)?;
-        for folder in blob_folders(self.staging.path()) {
-            let name = folder.file_name().unwrap_or_default();
+        for dir in blob_dirs(self.staging.path()) {
+            let name = dir.file_name().unwrap_or_default();
             let blobs = self.path.join("blobs").join(name);
             fs::create_dir_all(&blobs).map_err(io)?;
-            for entry in fs::read_dir(&folder).map_err(io)? {
+            for entry in fs::read_dir(&dir).map_err(io)? {
                 let entry = entry.map_err(io)?;
                 // Over what may be there: only ours is known to be whole.
                 fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
@@ -252,7 +252,7 @@ impl LayoutWriter {
         let staged = self.staging.path().join(INDEX);
         fs::write_atomic(&staged, &document, 0o644).map_err(io)?;
         fs::rename(&staged, self.path.join(INDEX)).map_err(io)?;
-        reach::remove_unreachable(&self.path).map_err(io)
+        reachable::remove_unreachable(&self.path).map_err(io)
     }
 
     /// Lets the new layout appear whole; false if something is there by now.
@@ -261,7 +261,7 @@ impl LayoutWriter {
         let root = self.staging.path();
         fs::write_atomic(&root.join(MARKER), MARKER_TEXT, 0o644).map_err(io)?;
         fs::write_atomic(&root.join(INDEX), &index::document(entries), 0o644).map_err(io)?;
-        reach::remove_unreachable(root).map_err(io)?;
+        reachable::remove_unreachable(root).map_err(io)?;
         match fs::rename(root, &self.path) {
             Ok(()) => Ok(true),
             Err(error)
@@ -276,17 +276,17 @@ impl LayoutWriter {
         }
     }
 
-    /// Forces the staged blobs onto the disk and makes the folders everyone's to read, whatever the umask.
+    /// Forces the staged blobs onto the disk and makes the directories everyone's to read, whatever the umask.
     fn settle(&self) -> io::Result<()> {
         let root = self.staging.path();
-        let folders = blob_folders(root);
-        for folder in &folders {
-            for entry in fs::read_dir(folder)? {
+        let dirs = blob_dirs(root);
+        for dir in &dirs {
+            for entry in fs::read_dir(dir)? {
                 fs::File::open(entry?.path())?.sync_data()?;
             }
         }
-        for folder in [root.to_owned(), root.join("blobs")].iter().chain(&folders) {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        for dir in [root.to_owned(), root.join("blobs")].iter().chain(&dirs) {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
         }
         Ok(())
     }
@@ -295,8 +295,8 @@ impl LayoutWriter {
     fn blob(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
         let path = blob(self.staging.path(), digest);
         if digest.algorithm() != Algorithm::Sha256 {
-            let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-            fs::create_dir_all(folder).map_err(|source| self.io(source))?;
+            let dir = path.parent().unwrap_or_else(|| Path::new("/"));
+            fs::create_dir_all(dir).map_err(|source| self.io(source))?;
         }
         Ok(path)
     }
@@ -313,7 +313,7 @@ impl LayoutWriter {
     }
 }
 
-/// True if `path` is a layout, false if it is free (absent, or an empty folder), an error for anything else.
+/// True if `path` is a layout, false if it is free (absent, or an empty directory), an error for anything else.
 fn inspect(path: &Path) -> Result<bool, LayoutError> {
     let not_a_layout = |found| LayoutError::NotALayout { path: path.to_owned(), found };
     let io = |source| LayoutError::Io { path: path.to_owned(), source };
@@ -325,10 +325,10 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
     if !metadata.is_dir() {
         return Err(not_a_layout("it is a file"));
     }
-    for folder in ["blobs", BLOBS] {
+    for dir in ["blobs", BLOBS] {
         // What nothing leads to is removed from a layout, and elsewhere others may lead to it.
-        if fs::symlink_metadata(path.join(folder)).is_ok_and(|found| found.is_symlink()) {
-            return Err(not_a_layout("its folder of blobs is a link to another place"));
+        if fs::symlink_metadata(path.join(dir)).is_ok_and(|found| found.is_symlink()) {
+            return Err(not_a_layout("its directory of blobs is a link to another place"));
         }
     }
     match fs::read(path.join(MARKER)) {
@@ -344,7 +344,7 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
             if fs::read_dir(path).map_err(io)?.next().is_none() {
                 return Ok(false);
             }
-            Err(not_a_layout("it is a folder with other files"))
+            Err(not_a_layout("it is a directory with other files"))
         }
         Err(error) => Err(io(error)),
     }
@@ -377,10 +377,10 @@ pub(crate) fn blob(layout: &Path, digest: &Digest) -> PathBuf {
     layout.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 
-/// The folders with blobs that there are, one an algorithm.
-fn blob_folders(layout: &Path) -> Vec<PathBuf> {
-    let folders = Algorithm::ALL.iter().map(|algorithm| layout.join("blobs").join(algorithm.name()));
-    folders.filter(|folder| folder.is_dir()).collect()
+/// The directories with blobs that there are, one an algorithm.
+fn blob_dirs(layout: &Path) -> Vec<PathBuf> {
+    let dirs = Algorithm::ALL.iter().map(|algorithm| layout.join("blobs").join(algorithm.name()));
+    dirs.filter(|dir| dir.is_dir()).collect()
 }
 
 /// The `index.json` of a layout that has nothing but this index or manifest.

@@ -12,7 +12,7 @@ use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, media_type, take_field};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// A folder that says it is an OCI image layout
+/// A directory that says it is an OCI image layout
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -46,7 +46,7 @@ impl Layout {
         }
     }
 
-    /// The folder.
+    /// The directory.
     #[must_use]
     pub(crate) fn root(&self) -> &Path {
         &self.root

@@ -145,7 +145,7 @@ fn two_writers_of_a_new_layout_both_publish() {
 }
 
 #[test]
-fn a_staging_folder_of_a_dead_run_is_removed_and_a_live_one_is_not() {
+fn a_staging_directory_of_a_dead_run_is_removed_and_a_live_one_is_not() {
     let setup = Setup::new();
     let dead = setup.0.path().join(".layout.xbuild-dead");
     fs::create_dir_all(&dead).unwrap();
@@ -205,15 +205,15 @@ fn a_layout_whose_blobs_are_elsewhere_is_not_written_to() {
     let setup = Setup::new();
     setup.write("one", &["a:1"]).unwrap();
     let shared = setup.0.path().join("shared");
-    for folder in [BLOBS, "blobs"] {
-        fs::rename(setup.path().join(folder), &shared).unwrap();
-        fs::symlink(&shared, setup.path().join(folder)).unwrap();
+    for dir in [BLOBS, "blobs"] {
+        fs::rename(setup.path().join(dir), &shared).unwrap();
+        fs::symlink(&shared, setup.path().join(dir)).unwrap();
         let before = fs::read_dir(&shared).unwrap().count();
         let error = setup.write("two", &["a:1"]).unwrap_err();
         assert!(error.to_string().contains("a link to another place"), "{error}");
         assert_eq!(fs::read_dir(&shared).unwrap().count(), before);
-        fs::remove_file(setup.path().join(folder)).unwrap();
-        fs::rename(&shared, setup.path().join(folder)).unwrap();
+        fs::remove_file(setup.path().join(dir)).unwrap();
+        fs::rename(&shared, setup.path().join(dir)).unwrap();
     }
     setup.write("two", &["a:1"]).unwrap();
 }

@@ -62,7 +62,7 @@ impl Run<'_> {
     }
 
     fn has_time_zones(&self) -> bool {
-        let folder = self.root.real_path("usr/share/zoneinfo");
-        folder.is_some_and(|folder| self.root.below(&folder).next().is_some())
+        let dir = self.root.real_path("usr/share/zoneinfo");
+        dir.is_some_and(|dir| self.root.below(&dir).next().is_some())
     }
 }

@@ -50,7 +50,7 @@ impl Report {
             if let Some(from_build) = made(library) {
                 finding.remedy = format!(
                     "the build makes it: bring it with [[files]], `from-build = \"{from_build}\"` and `to = \"{}/\"`",
-                    folder_for(searched, machine)
+                    dir_for(searched, machine)
                 );
             }
         }
@@ -59,24 +59,24 @@ impl Report {
 
 /// The directory that a library is best put into, of those that its loader looks in: one that the program itself names,
 /// else the general one, which is the same on all platforms.
-fn folder_for(searched: &[String], machine: &[PathBuf]) -> String {
-    let usual = |folder: &str| {
-        ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|own| Path::new(folder).starts_with(own))
+fn dir_for(searched: &[String], machine: &[PathBuf]) -> String {
+    let usual = |dir: &str| {
+        ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|own| Path::new(dir).starts_with(own))
     };
-    let of_machine = |folder: &String| machine.iter().any(|own| Path::new(folder).starts_with(own));
-    let folders: Vec<String> = searched
+    let of_machine = |dir: &String| machine.iter().any(|own| Path::new(dir).starts_with(own));
+    let dirs: Vec<String> = searched
         .iter()
         .filter(|place| {
             place.starts_with('/') && !place.ends_with("/ld.so.cache") && !place.contains("/glibc-hwcaps")
         })
         .map(|place| plain_path(place))
-        .filter(|folder| !of_machine(folder))
+        .filter(|dir| !of_machine(dir))
         .collect();
-    let has = |wanted: &str| folders.iter().find(|folder| *folder == wanted);
+    let has = |wanted: &str| dirs.iter().find(|dir| *dir == wanted);
     let chosen = has("/usr/local/lib")
-        .or_else(|| folders.iter().find(|folder| !usual(folder)))
+        .or_else(|| dirs.iter().find(|dir| !usual(dir)))
         .or_else(|| has("/usr/lib"))
-        .or_else(|| folders.last());
+        .or_else(|| dirs.last());
     chosen.cloned().unwrap_or_else(|| "/usr/lib".to_owned())
 }
 
@@ -99,23 +99,20 @@ pub(crate) fn plain_path(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn folder(searched: &[&str]) -> String {
+    fn dir(searched: &[&str]) -> String {
         let searched: Vec<String> = searched.iter().map(|place| (*place).to_owned()).collect();
-        folder_for(&searched, &["/w".into()])
+        dir_for(&searched, &["/w".into()])
     }
 
     #[test]
     fn a_library_goes_where_its_loader_looks() {
         let usual =
             ["/etc/ld.so.cache", "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib", "/usr/lib"];
-        assert_eq!(folder(&usual), "/usr/lib");
-        assert_eq!(
-            folder(&["/usr/local/bin/../lib", "/etc/ld.so.cache", "/lib", "/usr/lib"]),
-            "/usr/local/lib"
-        );
-        assert_eq!(folder(&["/w/target/out", "/opt/app/lib", "/lib", "/usr/lib"]), "/opt/app/lib");
-        assert_eq!(folder(&["/lib", "/usr/local/lib", "/usr/lib"]), "/usr/local/lib");
-        assert_eq!(folder(&["/lib64", "/usr/lib64"]), "/usr/lib64");
-        assert_eq!(folder(&[]), "/usr/lib");
+        assert_eq!(dir(&usual), "/usr/lib");
+        assert_eq!(dir(&["/usr/local/bin/../lib", "/etc/ld.so.cache", "/lib", "/usr/lib"]), "/usr/local/lib");
+        assert_eq!(dir(&["/w/target/out", "/opt/app/lib", "/lib", "/usr/lib"]), "/opt/app/lib");
+        assert_eq!(dir(&["/lib", "/usr/local/lib", "/usr/lib"]), "/usr/local/lib");
+        assert_eq!(dir(&["/lib64", "/usr/lib64"]), "/usr/lib64");
+        assert_eq!(dir(&[]), "/usr/lib");
     }
 }

@@ -24,10 +24,10 @@ const NEW_ENTRY: usize = 24;
 const EXTENSIONS: usize = 32;
 /// What the extensions begin with.
 const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
-/// The extension with the names of hardware folders.
-const HARDWARE_FOLDERS: u32 = 1;
-/// In an entry's hardware: the rest is the number of a hardware folder's name.
-const IN_HARDWARE_FOLDER: u64 = 1 << 62;
+/// The extension with the names of hardware directories.
+const HARDWARE_DIRS: u32 = 1;
+/// In an entry's hardware: the rest is the number of a hardware directory's name.
+const IN_HARDWARE_DIR: u64 = 1 << 62;
 /// A longer path is nonsense, in bytes.
 const LONGEST: usize = 4096;
 /// What all texts may take, in bytes.
@@ -55,8 +55,8 @@ pub struct Entry {
 pub enum Hardware {
     /// Any.
     Any,
-    /// One that this folder below `glibc-hwcaps` is for.
-    Folder(String),
+    /// One that this directory below `glibc-hwcaps` is for.
+    Directory(String),
     /// One with certain features, by the numbering of a glibc before 2.33.
     Features(u64),
 }
@@ -124,9 +124,9 @@ impl Reader<'_> {
             let (name, path) = (self.size(at + 4)?, self.size(at + 8)?);
             let hardware = match self.u64(at + 16)? {
                 0 => Hardware::Any,
-                bits if bits & IN_HARDWARE_FOLDER != 0 => {
+                bits if bits & IN_HARDWARE_DIR != 0 => {
                     let number = usize::try_from(bits & 0xffff_ffff).ok()?;
-                    self.hardware_folder(start, number).map_or(Hardware::Features(bits), Hardware::Folder)
+                    self.hardware_dir(start, number).map_or(Hardware::Features(bits), Hardware::Directory)
                 }
                 bits => Hardware::Features(bits),
             };
@@ -136,8 +136,8 @@ impl Reader<'_> {
         Some(cache)
     }
 
-    /// The name of a hardware folder.
-    fn hardware_folder(&self, start: usize, number: usize) -> Option<String> {
+    /// The name of a hardware directory.
+    fn hardware_dir(&self, start: usize, number: usize) -> Option<String> {
         let at = start.checked_add(self.size(start + EXTENSIONS)?)?;
         if self.u32(at)? != EXTENSION_MAGIC {
             return None;
@@ -145,7 +145,7 @@ impl Reader<'_> {
         // Each: tag, flags, offset, size (32 bits).
         for section in 0..self.size(at + 4)?.min(64) {
             let section = at + 8 + section * 16;
-            if self.u32(section)? == HARDWARE_FOLDERS {
+            if self.u32(section)? == HARDWARE_DIRS {
                 let (offset, size) = (self.size(section + 8)?, self.size(section + 12)?);
                 if number >= size / 4 {
                     return None;

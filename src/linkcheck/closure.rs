@@ -126,7 +126,7 @@ impl Closure {
             self.scope[known] = true;
             return Ok(None);
         }
-        let origin = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let origin = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let origin = if origin.is_empty() { "/".to_owned() } else { origin.to_owned() };
         self.files.push(Loaded { path, real, object, parent: by, origin });
         self.scope.push(true);

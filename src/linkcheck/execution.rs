@@ -57,25 +57,25 @@ impl Execution {
         values.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The folders of `PATH`.
+    /// The directories of `PATH`.
     #[must_use]
     pub fn path(&self) -> Vec<String> {
         let path = self.variable("PATH").unwrap_or(DEFAULT_PATH);
-        path.split(':').map(|folder| self.absolute(folder)).collect()
+        path.split(':').map(|dir| self.absolute(dir)).collect()
     }
 
-    /// A path as seen from the folder to start in.
+    /// A path as seen from the directory to start in.
     #[must_use]
     pub fn absolute(&self, path: &str) -> String {
         if path.starts_with('/') {
             return path.to_owned();
         }
-        let folder = self.workdir.trim_end_matches('/');
+        let dir = self.workdir.trim_end_matches('/');
         let path = path.strip_prefix("./").unwrap_or(path);
         match path {
-            "" | "." if folder.is_empty() => "/".to_owned(),
-            "" | "." => folder.to_owned(),
-            path => format!("{folder}/{path}"),
+            "" | "." if dir.is_empty() => "/".to_owned(),
+            "" | "." => dir.to_owned(),
+            path => format!("{dir}/{path}"),
         }
     }
 

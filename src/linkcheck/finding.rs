@@ -162,7 +162,7 @@ problems! {
         library: String,
         /// Who needs it.
         needed_by: String,
-        /// Where it was looked for: folders and, where it was asked, the loader's cache.
+        /// Where it was looked for: directories and, where it was asked, the loader's cache.
         searched: Vec<String>,
         /// Files of that name that the loader passes over, each with the reason.
         skipped: Vec<Skipped>,
@@ -274,9 +274,9 @@ problems! {
         /// The file that it is not in.
         searched: String,
     }
-    /// The folder to start in is not there.
+    /// The directory to start in is not there.
     "missing-workdir" MissingWorkdir {
-        /// The folder.
+        /// The directory.
         workdir: String,
         /// Why it cannot be made either, if it can't.
         reason: Option<String>,
@@ -431,10 +431,10 @@ impl fmt::Display for Problem {
             }
             Self::MissingWorkdir { workdir, reason: None } => write!(
                 formatter,
-                "the folder to start in, {workdir}, is not in the image; engines make it, owned by root"
+                "the directory to start in, {workdir}, is not in the image; engines make it, owned by root"
             ),
             Self::MissingWorkdir { workdir, reason: Some(reason) } => {
-                write!(formatter, "the folder to start in, {workdir}, cannot be entered: {reason}")
+                write!(formatter, "the directory to start in, {workdir}, cannot be entered: {reason}")
             }
             Self::UnreachableLibrary { path } => {
                 write!(

@@ -15,9 +15,9 @@ mod cache;
 mod closure;
 mod execution;
 mod finding;
-mod fit;
 mod mode;
 mod obstacle;
+mod processor;
 mod program;
 mod remedy;
 mod script;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::elf::{Loader, Object};
-use crate::rootfs::{Content, Identity, Node, Permission, Reach, Root};
+use crate::rootfs::{Content, Identity, Lookup, Node, Permission, Root};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
@@ -42,9 +42,9 @@ pub(crate) use built::{MachinePaths, plain_path};
 pub use cache::Cache;
 pub use execution::Execution;
 pub use finding::{Finding, Problem, Severity};
-pub(crate) use fit::{describe_elf, problems as unfit};
 pub use mode::CheckMode;
 pub use obstacle::{Needs, Obstacle, Skipped};
+pub(crate) use processor::{describe_elf, problems as unfit};
 pub use remedy::Origin;
 
 /// An interpreter may be a script again, as deep as Linux follows.
@@ -156,7 +156,7 @@ pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled
         unseen: BTreeSet::new(),
         checked: BTreeSet::new(),
         loaded: BTreeSet::new(),
-        folders: BTreeSet::new(),
+        dirs: BTreeSet::new(),
     };
     for problem in problems {
         run.report("the image's user", problem, None);
@@ -188,7 +188,7 @@ fn image_libc(request: &Request<'_>) -> Option<Libc> {
     let loaders = request.root.nodes().filter_map(|(_, node)| {
         let object = node.file()?.elf()?;
         let loader = object.loader.as_ref()?;
-        fit::problems(request.platform, "", &object.elf).is_empty().then_some(loader)
+        processor::problems(request.platform, "", &object.elf).is_empty().then_some(loader)
     });
     loaders.map(|loader| if matches!(loader, Loader::Musl { .. }) { Libc::Musl } else { Libc::Gnu }).next()
 }
@@ -211,8 +211,8 @@ struct Run<'a> {
     checked: BTreeSet<String>,
     /// The libraries that some program loads: paths without links, relative.
     loaded: BTreeSet<String>,
-    /// The folders that some loader looks in: paths without links, relative.
-    folders: BTreeSet<String>,
+    /// The directories that some loader looks in: paths without links, relative.
+    dirs: BTreeSet<String>,
 }
 
 /// Why a file is looked at.
@@ -238,19 +238,19 @@ impl Run<'_> {
         }
     }
 
-    /// The folder to start in.
+    /// The directory to start in.
     fn workdir(&mut self) {
-        let folder = self.execution.workdir.as_str();
-        if matches!(folder, "" | "/") {
+        let dir = self.execution.workdir.as_str();
+        if matches!(dir, "" | "/") {
             return;
         }
-        let reason = match self.root.reach(folder, &self.who) {
-            Reach::Found { node, .. } if !node.is_folder() => Some("it is not a folder".to_owned()),
-            Reach::Found { node, .. } if !self.who.may(Permission::Execute, node) => {
+        let reason = match self.root.resolve_path(dir, &self.who) {
+            Lookup::Found { node, .. } if !node.is_dir() => Some("it is not a directory".to_owned()),
+            Lookup::Found { node, .. } if !self.who.may(Permission::Execute, node) => {
                 Some(format!("{} may not enter it", self.execution.user_name()))
             }
-            Reach::Found { .. } => return,
-            Reach::Missing { .. } => None,
+            Lookup::Found { .. } => return,
+            Lookup::Missing { .. } => None,
             other => Some(self.barrier(&other)),
         };
         let workdir = self.execution.absolute("");
@@ -258,13 +258,13 @@ impl Run<'_> {
     }
 
     /// Why a path leads nowhere, in words.
-    fn barrier(&self, reach: &Reach<'_>) -> String {
-        match reach {
-            Reach::Found { .. } => String::new(),
-            Reach::Missing { path } => format!("/{path} is not there"),
-            Reach::NotAFolder { path } => format!("/{path} is not a folder"),
-            Reach::Denied { path } => format!("{} may not enter /{path}", self.execution.user_name()),
-            Reach::Circle => "links go in a circle".to_owned(),
+    fn barrier(&self, lookup: &Lookup<'_>) -> String {
+        match lookup {
+            Lookup::Found { .. } => String::new(),
+            Lookup::Missing { path } => format!("/{path} is not there"),
+            Lookup::NotADirectory { path } => format!("/{path} is not a directory"),
+            Lookup::Denied { path } => format!("{} may not enter /{path}", self.execution.user_name()),
+            Lookup::Circle => "links go in a circle".to_owned(),
         }
     }
 
@@ -294,24 +294,24 @@ impl Run<'_> {
         let candidates: Vec<String> = if program.contains('/') {
             vec![self.execution.absolute(program)]
         } else {
-            let folder = |folder: &String| format!("{}/{program}", folder.trim_end_matches('/'));
-            self.execution.path().iter().map(folder).collect()
+            let dir = |dir: &String| format!("{}/{program}", dir.trim_end_matches('/'));
+            self.execution.path().iter().map(dir).collect()
         };
         let mut refused = None;
         for path in &candidates {
-            match self.root.reach(path, &self.who) {
-                Reach::Found { node, .. } => match self.may_execute(node) {
+            match self.root.resolve_path(path, &self.who) {
+                Lookup::Found { node, .. } => match self.may_execute(node) {
                     None => return Some(path.clone()),
                     Some(reason) => refused = refused.or(Some((path.clone(), reason))),
                 },
-                Reach::Missing { path: real } if self.root.entry(path).is_some() => {
+                Lookup::Missing { path: real } if self.root.entry(path).is_some() => {
                     refused = refused.or(Some((path.clone(), Obstacle::Dangling(real))));
                 }
-                denied @ (Reach::Denied { .. } | Reach::Circle) => {
+                denied @ (Lookup::Denied { .. } | Lookup::Circle) => {
                     let reason = Obstacle::Barred(self.barrier(&denied));
                     refused = refused.or(Some((path.clone(), reason)));
                 }
-                Reach::Missing { .. } | Reach::NotAFolder { .. } => {}
+                Lookup::Missing { .. } | Lookup::NotADirectory { .. } => {}
             }
         }
         let problem = match refused {
@@ -330,7 +330,7 @@ impl Run<'_> {
 
     /// Why the user may not execute what is there; `None` if it may.
     fn may_execute(&self, node: &Node) -> Option<Obstacle> {
-        if node.is_folder() {
+        if node.is_dir() {
             Some(Obstacle::Directory)
         } else if node.file().is_none() {
             Some(Obstacle::NoFile)
@@ -343,7 +343,7 @@ impl Run<'_> {
 
     /// Checks what is executed when a file is. The user may execute it; that was looked at.
     fn executable(&mut self, path: &str, role: Role, depth: usize) -> Result<(), Cancelled> {
-        let Some((real, node)) = self.root.reach(path, &self.who).found() else { return Ok(()) };
+        let Some((real, node)) = self.root.resolve_path(path, &self.who).found() else { return Ok(()) };
         let Some(file) = node.file() else { return Ok(()) };
         if !self.checked.insert(path.to_owned()) {
             return Ok(());
@@ -381,8 +381,9 @@ impl Run<'_> {
                 Content::Elf(object) if object.elf.is_program() => {
                     // Whoever wants to run it must change its mode first.
                     let path = format!("/{path}");
-                    let problems = fit::problems(self.platform, &path, &object.elf);
-                    for problem in problems.into_iter().chain(fit::instructions(self.platform, &path, object))
+                    let problems = processor::problems(self.platform, &path, &object.elf);
+                    for problem in
+                        problems.into_iter().chain(processor::instructions(self.platform, &path, object))
                     {
                         self.report(&path, problem, Some(Severity::Warning));
                     }

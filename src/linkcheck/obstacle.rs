@@ -29,7 +29,7 @@ pub enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory => formatter.write_str("it is a folder"),
+            Self::Directory => formatter.write_str("it is a directory"),
             Self::Dangling(to) => write!(formatter, "it is a link to /{to}, which is not there"),
             Self::NoFile => formatter.write_str("it is not a regular file"),
             Self::Mode { mode, uid, gid } => {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::closure::{self, Closure};
 use super::finding::{Problem, Severity};
-use super::fit;
+use super::processor;
 use super::search::{Container, Loaded, Search};
 use super::{Role, Run, Unseen};
 use crate::elf::{Loader, Object};
-use crate::rootfs::{Content, File, Kind, Node, Reach};
+use crate::rootfs::{Content, File, Kind, Lookup, Node};
 use crate::sys::cancel::Cancelled;
 use crate::target::catalog::Libc;
 
@@ -47,30 +47,30 @@ impl Run<'_> {
         // The kernel tells a loader by the mode alone; whoever runs as the owner already changes nothing.
         let secure = node.mode & 0o4000 != 0 && node.uid != self.who.uid
             || node.mode & 0o2010 == 0o2010 && !self.who.gids.contains(&node.gid);
-        let folder = real.rsplit_once('/').map_or("/".to_owned(), |(folder, _)| format!("/{folder}"));
+        let dir = real.rsplit_once('/').map_or("/".to_owned(), |(dir, _)| format!("/{dir}"));
         let program = Loaded {
             path: path.to_owned(),
             real: real.to_owned(),
             object: Arc::clone(object),
             parent: None,
-            origin: folder,
+            origin: dir,
         };
         let loader = Loaded {
             path: interpreter.clone(),
             real: loader_real,
             object: loader,
             parent: None,
-            origin: interpreter.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()),
+            origin: interpreter.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
         };
-        let baseline = fit::hardware(self.platform);
+        let baseline = processor::hardware(self.platform);
         let problems = self.load(&program, &loader, &baseline, secure)?;
-        let newest = fit::newest_hardware(self.platform);
+        let newest = processor::newest_hardware(self.platform);
         let known: Vec<Problem> = problems.clone();
         for problem in problems {
             self.report(path, problem, None);
         }
         // A newer processor takes other files, if the image has some for it.
-        if newest != baseline && self.has_folders_of(&newest.names_beyond(&baseline)) {
+        if newest != baseline && self.has_dirs_of(&newest.names_beyond(&baseline)) {
             for problem in self.load(&program, &loader, &newest, secure)? {
                 if !known.contains(&problem) {
                     self.report(path, problem, None);
@@ -84,15 +84,15 @@ impl Run<'_> {
     fn check_alone(&mut self, path: &str, object: &Object, role: Role) -> bool {
         let elf = &object.elf;
         let mut foreign = false;
-        for problem in fit::problems(self.platform, path, elf) {
-            let compatible = role == Role::Starts && fit::is_compatible(self.platform, elf);
+        for problem in processor::problems(self.platform, path, elf) {
+            let compatible = role == Role::Starts && processor::is_compatible(self.platform, elf);
             foreign |= matches!(problem, Problem::WrongArchitecture { .. }) && !compatible;
             self.report(path, problem, compatible.then_some(Severity::Warning));
         }
-        for problem in fit::instructions(self.platform, path, object) {
+        for problem in processor::instructions(self.platform, path, object) {
             self.report(path, problem, None);
         }
-        if fit::chooses(self.platform, object) {
+        if processor::chooses(self.platform, object) {
             self.unseen.insert(Unseen::Neon { file: path.to_owned() });
         }
         if !elf.is_program() {
@@ -107,7 +107,7 @@ impl Run<'_> {
         &mut self,
         program: &Loaded,
         loader: &Loaded,
-        hardware: &fit::Processor,
+        hardware: &processor::Processor,
         secure: bool,
     ) -> Result<Vec<Problem>, Cancelled> {
         let (root, who) = (self.root, &self.who.clone());
@@ -117,26 +117,25 @@ impl Run<'_> {
         let mut closure = closure::load(&search, program.clone(), loader.clone(), &preloaded, self.cancel)?;
         closure.bind(self.cancel)?;
         self.look_elsewhere(&mut closure.problems, &program.object);
-        let folders: Vec<String> =
-            search.common_folders().filter_map(|folder| root.real_path(folder)).collect();
+        let dirs: Vec<String> = search.common_dirs().filter_map(|dir| root.real_path(dir)).collect();
         self.note(&closure, &search);
-        self.folders.extend(folders);
-        let abi = fit::float_abi(&program.object.elf);
+        self.dirs.extend(dirs);
+        let abi = processor::float_abi(&program.object.elf);
         for file in &closure.files[1..] {
-            let other = fit::float_abi(&file.object.elf);
+            let other = processor::float_abi(&file.object.elf);
             if let (Some(found), Some(wanted)) = (other, abi)
                 && found != wanted
             {
                 let (path, found) = (file.path.clone(), found.to_owned());
                 closure.problems.push(Problem::FloatAbi { path, found, wanted: wanted.to_owned() });
             }
-            if *hardware != fit::hardware(self.platform) {
+            if *hardware != processor::hardware(self.platform) {
                 continue;
             }
-            closure.problems.extend(fit::instructions(self.platform, &file.path, &file.object));
+            closure.problems.extend(processor::instructions(self.platform, &file.path, &file.object));
             // Arm's attributes of a library are those of all code in it, also of what asks the processor first.
             if file.object.elf.arm.is_none() {
-                closure.problems.extend(fit::problems(self.platform, &file.path, &file.object.elf));
+                closure.problems.extend(processor::problems(self.platform, &file.path, &file.object.elf));
             }
         }
         Ok(closure.problems)
@@ -152,7 +151,7 @@ impl Run<'_> {
             let Problem::MissingLibrary { library, skipped, elsewhere, .. } = problem else { continue };
             let end = format!("/{library}");
             let found = self.root.nodes().filter(|(path, _)| path.ends_with(&end)).filter_map(|(path, _)| {
-                let (real, node) = self.root.reach(&path, &self.who).found()?;
+                let (real, node) = self.root.resolve_path(&path, &self.who).found()?;
                 // For another processor it is there and does not do.
                 let usable = would_do(node.file()?.elf()?) && !real.contains("/glibc-hwcaps/");
                 usable.then(|| format!("/{path}"))
@@ -185,10 +184,10 @@ impl Run<'_> {
         words(variable).into_iter().chain(words(&file)).collect()
     }
 
-    /// True if the image has folders of libraries for certain processors.
-    fn has_folders_of(&self, names: &[&str]) -> bool {
+    /// True if the image has directories of libraries for certain processors.
+    fn has_dirs_of(&self, names: &[&str]) -> bool {
         let name = |path: &str| path.rsplit('/').next().is_some_and(|name| names.contains(&name));
-        self.root.nodes().any(|(path, node)| node.is_folder() && name(&path))
+        self.root.nodes().any(|(path, node)| node.is_dir() && name(&path))
     }
 
     /// The loader that a program asks for, if it is one, with its path without links.
@@ -199,15 +198,15 @@ impl Run<'_> {
         program: &Arc<Object>,
     ) -> Option<(Arc<Object>, String)> {
         let at = self.execution.absolute(interpreter);
-        let (real, node) = match self.root.reach(&at, &self.who) {
-            Reach::Found { path, node } => (path, node),
-            reach @ (Reach::Missing { .. } | Reach::NotAFolder { .. }) => {
-                let problem = self.missing_loader(interpreter, &at, &reach);
+        let (real, node) = match self.root.resolve_path(&at, &self.who) {
+            Lookup::Found { path, node } => (path, node),
+            lookup @ (Lookup::Missing { .. } | Lookup::NotADirectory { .. }) => {
+                let problem = self.missing_loader(interpreter, &at, &lookup);
                 self.report(path, problem, None);
                 return None;
             }
-            reach @ (Reach::Denied { .. } | Reach::Circle) => {
-                let reason = self.barrier(&reach);
+            lookup @ (Lookup::Denied { .. } | Lookup::Circle) => {
+                let reason = self.barrier(&lookup);
                 let loader = interpreter.to_owned();
                 self.report(path, Problem::LoaderNotExecutable { loader, reason }, None);
                 return None;
@@ -229,7 +228,7 @@ impl Run<'_> {
         let (elf, own) = (&program.elf, &object.elf);
         let identity = |elf: &crate::elf::Elf| (elf.machine, elf.class, elf.endianness);
         if identity(elf) != identity(own) {
-            let (found, wanted) = (fit::describe_elf(own), fit::describe_elf(elf));
+            let (found, wanted) = (processor::describe_elf(own), processor::describe_elf(elf));
             self.report(path, Problem::WrongArchitecture { path: at, found, wanted }, None);
             return None;
         }
@@ -240,7 +239,7 @@ impl Run<'_> {
         Some((Arc::clone(object), real))
     }
 
-    fn missing_loader(&self, interpreter: &str, at: &str, reach: &Reach<'_>) -> Problem {
+    fn missing_loader(&self, interpreter: &str, at: &str, lookup: &Lookup<'_>) -> Problem {
         let loader = interpreter.to_owned();
         let name = interpreter.rsplit('/').next().unwrap_or(interpreter);
         let libc = if name.starts_with("ld-musl-") {
@@ -254,8 +253,8 @@ impl Run<'_> {
             (Some(program), Some(image)) if program != image => Problem::OtherLibc { loader, program, image },
             _ => {
                 let is_link = self.root.entry(at).is_some_and(|node| matches!(node.kind, Kind::Symlink(_)));
-                let leads_to = match reach {
-                    Reach::Missing { path } if is_link => Some(format!("/{path}")),
+                let leads_to = match lookup {
+                    Lookup::Missing { path } if is_link => Some(format!("/{path}")),
                     _ => None,
                 };
                 Problem::MissingLoader { loader, leads_to, libc }
@@ -279,14 +278,14 @@ impl Run<'_> {
     pub(super) fn library(&mut self, real: &str, object: &Arc<Object>) -> Result<(), Cancelled> {
         let path = format!("/{real}");
         let mut foreign = false;
-        for problem in fit::problems(self.platform, &path, &object.elf) {
+        for problem in processor::problems(self.platform, &path, &object.elf) {
             foreign |= matches!(problem, Problem::WrongArchitecture { .. });
             self.report(&path, problem, None);
         }
-        for problem in fit::instructions(self.platform, &path, object) {
+        for problem in processor::instructions(self.platform, &path, object) {
             self.report(&path, problem, None);
         }
-        if fit::chooses(self.platform, object) {
+        if processor::chooses(self.platform, object) {
             self.unseen.insert(Unseen::Neon { file: path.clone() });
         }
         self.checked.insert(path.clone());
@@ -296,8 +295,8 @@ impl Run<'_> {
         let Some(loader) = self.loader_of(object) else { return Ok(()) };
         let (root, who) = (self.root, &self.who.clone());
         let container = Container { root, who, execution: self.execution };
-        let hardware = fit::hardware(self.platform);
-        let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+        let hardware = processor::hardware(self.platform);
+        let origin = path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned());
         let search = Search::new(container, &loader, &origin, (self.platform, &hardware), false);
         let file = Loaded {
             path: path.clone(),
@@ -311,19 +310,18 @@ impl Run<'_> {
         self.look_elsewhere(&mut closure.problems, object);
         let name = real.rsplit('/').next().unwrap_or(real);
         let cached = search.cached(name).any(|path| root.real_path(path).as_deref() == Some(real));
-        let folders: Vec<String> =
-            search.common_folders().filter_map(|folder| root.real_path(folder)).collect();
-        self.folders.extend(folders);
+        let dirs: Vec<String> = search.common_dirs().filter_map(|dir| root.real_path(dir)).collect();
+        self.dirs.extend(dirs);
         for problem in std::mem::take(&mut closure.problems) {
             self.report(&path, problem, None);
         }
-        let folder = real.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let of_libraries = folder == "usr/local/lib"
-            || folder == "usr/local/lib64"
-            || folder
+        let dir = real.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let of_libraries = dir == "usr/local/lib"
+            || dir == "usr/local/lib64"
+            || dir
                 .strip_prefix("usr/local/lib/")
                 .is_some_and(|rest| rest.ends_with("-linux-gnu") || rest.contains("-linux-"));
-        if of_libraries && !cached && !self.folders.contains(folder) {
+        if of_libraries && !cached && !self.dirs.contains(dir) {
             self.report(&path, Problem::UnreachableLibrary { path: path.clone() }, None);
         }
         Ok(())
@@ -342,7 +340,7 @@ impl Run<'_> {
         self.root.nodes().find_map(|(real, node)| {
             let object = node.file()?.elf().filter(|object| fits(object))?;
             let path = format!("/{real}");
-            let origin = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+            let origin = path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned());
             Some(Loaded { path, real, object: Arc::clone(object), parent: None, origin })
         })
     }

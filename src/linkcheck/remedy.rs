@@ -144,7 +144,7 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             "write the numbers, as in `user = \"65532:65532\"`, or a user that the image has".into()
         }
         Problem::MissingWorkdir { .. } => {
-            "bring the folder with [[files]], with its `owner`, or choose another `workdir`".into()
+            "bring the directory with [[files]], with its `owner`, or choose another `workdir`".into()
         }
         Problem::UnreachableLibrary { path } => look_there(path),
         Problem::StaticGlibc { .. } => "link it with musl (a musl triple), or dynamically".into(),
@@ -192,10 +192,10 @@ fn is_added(request: &Request<'_>, path: &str) -> bool {
     request.root.real_path(path).is_some_and(|real| request.added.contains(&real))
 }
 
-/// How a folder becomes one that the loader looks in.
+/// How a directory becomes one that the loader looks in.
 fn look_there(path: &str) -> String {
-    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
-    format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{folder}\" }}` under [image]")
+    let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir);
+    format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{dir}\" }}` under [image]")
 }
 
 /// True where the project can have packages laid on its base.
@@ -226,7 +226,7 @@ fn missing_library(
         return format!("{library} is at {path}; {}", look_there(path));
     }
     if skipped.iter().any(|skipped| skipped.denied) {
-        return "give the library or its folder a mode that the user may read".into();
+        return "give the library or its directory a mode that the user may read".into();
     }
     let release = match request.origin {
         Origin::Apt { release } => Some(release.clone()),

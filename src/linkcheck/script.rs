@@ -3,7 +3,7 @@
 use super::finding::{Problem, Severity};
 use super::obstacle::Obstacle;
 use super::{MOST_SCRIPTS, Role, Run, severity_of};
-use crate::rootfs::{Node, Permission, Reach};
+use crate::rootfs::{Lookup, Node, Permission};
 use crate::sys::cancel::Cancelled;
 
 /// Programs that start the one in their arguments, each with those of its options that take no value.
@@ -65,20 +65,20 @@ impl Run<'_> {
             self.report(path, problem, Some(severity.unwrap_or(Severity::Error)));
         }
         let program = self.execution.absolute(interpreter);
-        match self.root.reach(&program, &self.who) {
-            Reach::Found { node, .. } => {
+        match self.root.resolve_path(&program, &self.who) {
+            Lookup::Found { node, .. } => {
                 if let Some(reason) = self.may_execute(node) {
                     let user = self.execution.user_name().to_owned();
                     self.report(path, Problem::NotExecutable { path: program, user, reason }, severity);
                     return Ok(());
                 }
             }
-            Reach::Missing { .. } | Reach::NotAFolder { .. } => {
+            Lookup::Missing { .. } | Lookup::NotADirectory { .. } => {
                 let (interpreter, script) = (interpreter.to_owned(), path.to_owned());
                 self.report(path, Problem::MissingInterpreter { interpreter, script }, severity);
                 return Ok(());
             }
-            barrier @ (Reach::Denied { .. } | Reach::Circle) => {
+            barrier @ (Lookup::Denied { .. } | Lookup::Circle) => {
                 let user = self.execution.user_name().to_owned();
                 let reason = Obstacle::Barred(self.barrier(&barrier));
                 self.report(path, Problem::NotExecutable { path: program, user, reason }, severity);

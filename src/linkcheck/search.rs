@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Hardware};
 use super::execution::Execution;
-use super::fit::{self, Processor};
 use super::obstacle::Skipped;
+use super::processor::{self, Processor};
 use crate::elf::{Elf, Kind, Loader, Object};
-use crate::rootfs::{Content, File, Identity, Kind as EntryKind, Node, Permission, Reach, Root};
+use crate::rootfs::{Content, File, Identity, Kind as EntryKind, Lookup, Node, Permission, Root};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
-/// Where glibc looks if its loader does not tell: the folders of all distributions that do not have multiarch ones.
+/// Where glibc looks if its loader does not tell: the directories of all distributions that do not have multiarch ones.
 const COMMON: [&str; 4] = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
 /// Where musl looks without a path file.
 const MUSL: [&str; 3] = ["/lib", "/usr/local/lib", "/usr/lib"];
@@ -28,7 +28,7 @@ pub(super) struct Loaded {
     pub(super) object: Arc<Object>,
     /// Who needed it first, as an index; `None` for the program and what is loaded before all.
     pub(super) parent: Option<usize>,
-    /// `$ORIGIN`: the folder that it is in.
+    /// `$ORIGIN`: the directory that it is in.
     pub(super) origin: String,
 }
 
@@ -64,9 +64,9 @@ pub(super) struct Search<'a> {
     /// `LD_LIBRARY_PATH`.
     library_path: Vec<String>,
     cache: Option<(String, Cache)>,
-    folders: Vec<String>,
+    dirs: Vec<String>,
     processor: Processor,
-    /// The folders that are looked in before each other, by the processor that there is, in their order.
+    /// The directories that are looked in before each other, by the processor that there is, in their order.
     before: Vec<String>,
     /// True if the program changes its user when it starts.
     secure: bool,
@@ -75,7 +75,7 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// `secure` is true for a program that changes its user when it starts: variables do not count then. `origin` is
-    /// the program's folder.
+    /// the program's directory.
     pub(super) fn new(
         container: Container<'a>,
         loader: &Loaded,
@@ -96,25 +96,25 @@ impl<'a> Search<'a> {
             musl,
             library_path: Vec::new(),
             cache: None,
-            folders: Vec::new(),
+            dirs: Vec::new(),
             processor: processor.clone(),
             before: Vec::new(),
             secure,
-            platform: fit::platform_name(platform, &loader.elf),
+            platform: processor::platform_name(platform, &loader.elf),
         };
         match &loader.loader {
-            Some(Loader::Glibc { folders, cache, hwcaps, legacy }) => {
+            Some(Loader::Glibc { dirs, cache, hwcaps, legacy }) => {
                 if *hwcaps {
-                    let folder = |name: &&str| format!("glibc-hwcaps/{name}");
-                    search.before.extend(processor.hwcaps.iter().map(folder));
+                    let dir = |name: &&str| format!("glibc-hwcaps/{name}");
+                    search.before.extend(processor.hwcaps.iter().map(dir));
                 }
                 if *legacy {
-                    search.before.extend(processor.legacy_folders());
+                    search.before.extend(processor.legacy_dirs());
                 }
-                let known = folders.iter().map(|folder| format!("/{folder}"));
-                search.folders = known.collect();
-                if search.folders.is_empty() {
-                    search.folders = COMMON.map(ToOwned::to_owned).to_vec();
+                let known = dirs.iter().map(|dir| format!("/{dir}"));
+                search.dirs = known.collect();
+                if search.dirs.is_empty() {
+                    search.dirs = COMMON.map(ToOwned::to_owned).to_vec();
                 }
                 let cache = cache.as_deref().unwrap_or("etc/ld.so.cache");
                 let bytes = root.file(cache).and_then(File::bytes);
@@ -122,7 +122,7 @@ impl<'a> Search<'a> {
                     bytes.and_then(|bytes| Some((cache, Cache::parse(bytes, loader.elf.endianness)?)));
                 search.cache = cache.map(|(path, cache)| (format!("/{path}"), cache));
             }
-            _ => search.folders = musl_folders(root, path),
+            _ => search.dirs = musl_dirs(root, path),
         }
         if !variable.is_empty() {
             let parts = variable.split(separators);
@@ -130,16 +130,16 @@ impl<'a> Search<'a> {
                 // musl passes over empty parts, and takes the others as they are.
                 parts.filter(|part| !part.is_empty()).map(|part| execution.absolute(part)).collect()
             } else {
-                // An empty part is the folder that the program starts in.
+                // An empty part is the directory that the program starts in.
                 parts.filter_map(|part| search.expand(part, origin)).collect()
             };
         }
         search
     }
 
-    /// The folders that it looks in whoever asks, with `LD_LIBRARY_PATH`.
-    pub(super) fn common_folders(&self) -> impl Iterator<Item = &str> {
-        self.library_path.iter().chain(&self.folders).map(String::as_str)
+    /// The directories that it looks in whoever asks, with `LD_LIBRARY_PATH`.
+    pub(super) fn common_dirs(&self) -> impl Iterator<Item = &str> {
+        self.library_path.iter().chain(&self.dirs).map(String::as_str)
     }
 
     /// The paths of a name in its cache.
@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
         found.unwrap_or(Found::Nowhere { searched: attempt.searched, skipped: attempt.skipped })
     }
 
-    /// The folders of a file's `RPATH` or `RUNPATH`.
+    /// The directories of a file's `RPATH` or `RUNPATH`.
     fn run_path(&self, path: &str, file: &Loaded) -> Vec<String> {
         if self.musl {
             // One part that it does not understand spoils all of them.
@@ -177,27 +177,27 @@ impl<'a> Search<'a> {
                 .collect::<Option<_>>()
                 .unwrap_or_default();
         }
-        // In a program that changes its user, its own folder counts only if it is one of the loader's.
+        // In a program that changes its user, its own directory counts only if it is one of the loader's.
         let program = file.parent.is_none() && file.object.elf.is_program();
         let trusted = |part: &&str| {
             !(self.secure && program && part.contains("ORIGIN"))
-                || self.expand(part, &file.origin).is_some_and(|folder| self.is_own(&folder))
+                || self.expand(part, &file.origin).is_some_and(|dir| self.is_own(&dir))
         };
         path.split(':').filter(trusted).filter_map(|part| self.expand(part, &file.origin)).collect()
     }
 
-    /// True if a folder is one of the loader's own, or below one.
-    fn is_own(&self, folder: &str) -> bool {
+    /// True if a directory is one of the loader's own, or below one.
+    fn is_own(&self, dir: &str) -> bool {
         let mut parts: Vec<&str> = Vec::new();
-        for part in folder.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        for part in dir.split('/').filter(|part| !matches!(*part, "" | ".")) {
             if part == ".." {
                 parts.pop();
             } else {
                 parts.push(part);
             }
         }
-        let folder = format!("/{}/", parts.join("/"));
-        self.folders.iter().any(|own| folder.starts_with(&format!("{}/", own.trim_end_matches('/'))))
+        let dir = format!("/{}/", parts.join("/"));
+        self.dirs.iter().any(|own| dir.starts_with(&format!("{}/", own.trim_end_matches('/'))))
     }
 
     /// A path with `$ORIGIN`, `$LIB` and `$PLATFORM` filled in, absolute; `None` if musl does not understand it.
@@ -236,17 +236,17 @@ impl<'a> Search<'a> {
         Some(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
     }
 
-    /// `$LIB`: the last part of the folder that glibc was built to be installed in.
+    /// `$LIB`: the last part of the directory that glibc was built to be installed in.
     fn lib(&self) -> String {
-        let first = self.folders.first().map_or("lib", |folder| folder.trim_start_matches('/'));
+        let first = self.dirs.first().map_or("lib", |dir| dir.trim_start_matches('/'));
         first.strip_prefix("usr/").unwrap_or(first).to_owned()
     }
 }
 
-/// musl's folders: from `/etc/ld-musl-ARCH.path`, whose folder lies beside the loader's.
-fn musl_folders(root: &Root, loader: &str) -> Vec<String> {
-    let (folder, name) = loader.rsplit_once('/').unwrap_or(("", loader));
-    let prefix = folder.rsplit_once('/').map_or("", |(prefix, _)| prefix);
+/// musl's directories: from `/etc/ld-musl-ARCH.path`, whose directory lies beside the loader's.
+fn musl_dirs(root: &Root, loader: &str) -> Vec<String> {
+    let (dir, name) = loader.rsplit_once('/').unwrap_or(("", loader));
+    let prefix = dir.rsplit_once('/').map_or("", |(prefix, _)| prefix);
     let stem = name.split(".so").next().unwrap_or(name);
     let file = root.file(&format!("{prefix}/etc/{stem}.path"));
     match file.and_then(File::bytes) {
@@ -287,31 +287,31 @@ impl Attempt<'_, '_> {
             }
         }
         let search = self.search;
-        if let Some(found) = self.folders(name, &search.library_path) {
+        if let Some(found) = self.dirs(name, &search.library_path) {
             return Some(found);
         }
         if let Some(file) = asking
             && let Some(runpath) = &file.object.elf.runpath
         {
-            let folders = search.run_path(runpath, file);
-            if let Some(found) = self.folders(name, &folders) {
+            let dirs = search.run_path(runpath, file);
+            if let Some(found) = self.dirs(name, &dirs) {
                 return Some(found);
             }
         }
-        let no_defaults = asking.is_some_and(|file| file.object.elf.no_default_folders);
+        let no_defaults = asking.is_some_and(|file| file.object.elf.no_default_dirs);
         if let Some((path, cache)) = &search.cache {
             self.searched.push(path.clone());
             let legacy = matches!(search.loader.loader, Some(Loader::Glibc { legacy: true, .. }));
             let entry = cache.find(name).iter().filter(|entry| {
                 let here = match &entry.hardware {
                     Hardware::Any => true,
-                    Hardware::Folder(folder) => search.processor.hwcaps.contains(&folder.as_str()),
+                    Hardware::Directory(dir) => search.processor.hwcaps.contains(&dir.as_str()),
                     Hardware::Features(bits) => legacy && bits & !search.processor.bits == 0,
                 };
                 here && cache_mark(&search.loader.elf).is_none_or(|mark| mark == entry.flags)
             });
             let best = entry.min_by_key(|entry| match &entry.hardware {
-                Hardware::Folder(folder) => search.processor.hwcaps.iter().position(|known| *known == folder),
+                Hardware::Directory(dir) => search.processor.hwcaps.iter().position(|known| *known == dir),
                 Hardware::Features(_) => Some(usize::MAX - 1),
                 Hardware::Any => Some(usize::MAX),
             });
@@ -322,19 +322,19 @@ impl Attempt<'_, '_> {
                 return Some(found);
             }
         }
-        if no_defaults { None } else { self.folders(name, &search.folders) }
+        if no_defaults { None } else { self.dirs(name, &search.dirs) }
     }
 
     fn rpath(&mut self, name: &str, file: &Loaded) -> Option<Found> {
         let elf = &file.object.elf;
         let rpath = elf.rpath.as_ref().filter(|_| elf.runpath.is_none())?;
-        let folders = self.search.run_path(rpath, file);
-        self.folders(name, &folders)
+        let dirs = self.search.run_path(rpath, file);
+        self.dirs(name, &dirs)
     }
 
     fn musl(&mut self, name: &str, loaded: &[Loaded], by: Option<usize>) -> Option<Found> {
         let search = self.search;
-        if let Some(found) = self.folders(name, &search.library_path) {
+        if let Some(found) = self.dirs(name, &search.library_path) {
             return Some(found);
         }
         // RPATH and RUNPATH are one to it, and both serve also what is needed further down.
@@ -343,19 +343,19 @@ impl Attempt<'_, '_> {
             let file = &loaded[index];
             let elf = &file.object.elf;
             if let Some(path) = elf.runpath.as_ref().or(elf.rpath.as_ref()) {
-                let folders = search.run_path(path, file);
-                if let Some(found) = self.folders(name, &folders) {
+                let dirs = search.run_path(path, file);
+                if let Some(found) = self.dirs(name, &dirs) {
                     return Some(found);
                 }
             }
             next = file.parent;
         }
-        self.folders(name, &search.folders)
+        self.dirs(name, &search.dirs)
     }
 
-    fn folders(&mut self, name: &str, folders: &[String]) -> Option<Found> {
-        for folder in folders {
-            let base = if folder == "/" { "" } else { folder };
+    fn dirs(&mut self, name: &str, dirs: &[String]) -> Option<Found> {
+        for dir in dirs {
+            let base = if dir == "/" { "" } else { dir };
             for before in &self.search.before {
                 if let Some(found) = self.file(&format!("{base}/{before}/{name}")) {
                     return Some(found);
@@ -364,8 +364,8 @@ impl Attempt<'_, '_> {
             if let Some(found) = self.file(&format!("{base}/{name}")) {
                 return Some(found);
             }
-            if !self.searched.contains(folder) {
-                self.searched.push(folder.clone());
+            if !self.searched.contains(dir) {
+                self.searched.push(dir.clone());
             }
         }
         None
@@ -373,21 +373,21 @@ impl Attempt<'_, '_> {
 
     /// The file at a path, if the loader takes it or gives up on it; `None` if it goes on.
     fn file(&mut self, path: &str) -> Option<Found> {
-        let (real, node) = match self.search.root.reach(path, self.search.who) {
-            Reach::Found { path, node } => (path, node),
-            Reach::Missing { .. } | Reach::NotAFolder { .. } => {
+        let (real, node) = match self.search.root.resolve_path(path, self.search.who) {
+            Lookup::Found { path, node } => (path, node),
+            Lookup::Missing { .. } | Lookup::NotADirectory { .. } => {
                 // A link that leads nowhere is worth a word, a file that is not there is not.
                 if let Some(EntryKind::Symlink(to)) = self.search.root.entry(path).map(|node| &node.kind) {
                     self.skip(path, &format!("a link to {to}, which is not there"));
                 }
                 return None;
             }
-            Reach::Circle => {
+            Lookup::Circle => {
                 self.skip(path, "links go in a circle");
                 return None;
             }
-            Reach::Denied { path: folder } => {
-                self.deny(path, &format!("the user may not enter /{folder}"));
+            Lookup::Denied { path: dir } => {
+                self.deny(path, &format!("the user may not enter /{dir}"));
                 return None;
             }
         };
@@ -437,7 +437,7 @@ impl Search<'_> {
                 Content::BrokenElf(reason) => return GiveUp(reason.clone()),
                 _ => return GiveUp("it is not an ELF file".into()),
             },
-            EntryKind::Folder => return GiveUp("it is a folder".into()),
+            EntryKind::Directory => return GiveUp("it is a directory".into()),
             _ => return GiveUp("it is not a regular file".into()),
         };
         let (elf, own) = (&object.elf, &self.loader.elf);

@@ -26,9 +26,9 @@ impl Image {
 
     /// With a glibc: its loader, which looks in `/lib64` and `/usr/lib64`, and its library.
     fn glibc() -> Self {
-        let folders =
+        let dirs =
             b"\0\x01\x02/lib64/\0/usr/lib64/\0\0/etc/ld.so.cache\0glibc-hwcaps\0 release version 2.38.\0";
-        let loader = Sample { tail: folders.to_vec(), ..Sample::library("ld-linux-x86-64.so.2") };
+        let loader = Sample { tail: dirs.to_vec(), ..Sample::library("ld-linux-x86-64.so.2") };
         let loader = loader.defining(&["_dl_signal_error@GLIBC_PRIVATE", "__tls_get_addr@GLIBC_2.3"]);
         let libc = Sample::library("libc.so.6").needs(&["ld-linux-x86-64.so.2"]);
         let libc = libc.defining(&["puts@GLIBC_2.2.5", "stat@GLIBC_2.33", "secret@GLIBC_PRIVATE"]);
@@ -149,7 +149,7 @@ fn what_is_missing_is_said_with_who_needs_it_where_it_was_looked_for_and_what_he
 }
 
 #[test]
-fn folders_are_searched_in_the_loaders_order() {
+fn directories_are_searched_in_the_loaders_order() {
     let library = |name: &str| Sample::library(name);
     let with = |app: Sample, path: &str| Image::glibc().elf(path, &library("liba.so")).elf("app", &app);
     let missing = ["missing-library"];
@@ -375,10 +375,10 @@ fn what_a_program_asks_for_when_it_runs_is_warned_about() {
 
 #[test]
 fn a_newer_processor_takes_other_files() {
-    let image = |folder: &str| {
+    let image = |dir: &str| {
         let broken = Sample::library("liba.so").needs(&["libnothing.so"]);
         let image = Image::glibc().elf("lib64/liba.so", &Sample::library("liba.so"));
-        image.elf(&format!("lib64/glibc-hwcaps/{folder}/liba.so"), &broken).elf("app", &app(&["liba.so"]))
+        image.elf(&format!("lib64/glibc-hwcaps/{dir}/liba.so"), &broken).elf("app", &app(&["liba.so"]))
     };
     assert_eq!(image("x86-64-v3").checks(), ["missing-library"]);
     assert_eq!(image("power9").checks(), [""; 0]);
@@ -442,14 +442,14 @@ fn every_kind_of_finding_is_in_the_manual() {
 }
 
 #[test]
-fn older_loaders_look_in_other_folders() {
+fn older_loaders_look_in_other_directories() {
     let glibc = |version: &str| {
         let texts = format!("\0\x01/lib64/\0/usr/lib64/\0{version}\0");
         let loader = Sample { tail: texts.into_bytes(), ..Sample::library("ld-linux-x86-64.so.2") };
         Image::new().elf(GLIBC, &loader.defining(&["_dl_signal_error@GLIBC_PRIVATE"]))
     };
-    let in_folder = |version: &str, folder: &str| {
-        let image = glibc(version).elf(&format!("lib64/{folder}/liba.so"), &Sample::library("liba.so"));
+    let in_dir = |version: &str, dir: &str| {
+        let image = glibc(version).elf(&format!("lib64/{dir}/liba.so"), &Sample::library("liba.so"));
         image.elf("app", &app(&["liba.so"])).checks()
     };
     let (old, between, new) = (
@@ -457,21 +457,21 @@ fn older_loaders_look_in_other_folders() {
         "glibc-hwcaps/\0ld.so (GNU libc) stable release version 2.36.",
         "glibc-hwcaps/\0ld.so (GNU libc) stable release version 2.37.",
     );
-    for folder in ["tls", "tls/x86_64", "x86_64"] {
-        assert_eq!(in_folder(old, folder), [""; 0], "{folder}");
-        assert_eq!(in_folder(between, folder), [""; 0], "{folder}");
-        assert_eq!(in_folder(new, folder), ["missing-library"], "{folder}");
+    for dir in ["tls", "tls/x86_64", "x86_64"] {
+        assert_eq!(in_dir(old, dir), [""; 0], "{dir}");
+        assert_eq!(in_dir(between, dir), [""; 0], "{dir}");
+        assert_eq!(in_dir(new, dir), ["missing-library"], "{dir}");
     }
     // Not all processors look there.
-    for folder in ["haswell", "tls/haswell/x86_64", "avx512_1", "glibc-hwcaps/x86-64-v2"] {
-        assert_eq!(in_folder(between, folder), ["missing-library"], "{folder}");
+    for dir in ["haswell", "tls/haswell/x86_64", "avx512_1", "glibc-hwcaps/x86-64-v2"] {
+        assert_eq!(in_dir(between, dir), ["missing-library"], "{dir}");
     }
     let broken = Sample::library("liba.so").needs(&["libnothing.so"]);
-    let image = |version: &str, folder: &str| {
+    let image = |version: &str, dir: &str| {
         let image = glibc(version).elf("lib64/liba.so", &Sample::library("liba.so"));
-        image.elf(&format!("lib64/{folder}/liba.so"), &broken).elf("app", &app(&["liba.so"])).checks()
+        image.elf(&format!("lib64/{dir}/liba.so"), &broken).elf("app", &app(&["liba.so"])).checks()
     };
-    for (version, folder, found) in [
+    for (version, dir, found) in [
         (old, "haswell", true),
         (between, "tls/haswell", true),
         (new, "haswell", false),
@@ -479,7 +479,7 @@ fn older_loaders_look_in_other_folders() {
         (new, "glibc-hwcaps/x86-64-v3", true),
     ] {
         let expected: &[&str] = if found { &["missing-library"] } else { &[] };
-        assert_eq!(image(version, folder), expected, "{version} {folder}");
+        assert_eq!(image(version, dir), expected, "{version} {dir}");
     }
 }
 
@@ -515,7 +515,7 @@ fn programs_that_change_their_user_trust_less() {
     let image = runpath("$ORIGIN/opt");
     let execution = Execution { user: String::new(), ..image.execution.clone() };
     assert_eq!(Image { execution, ..image }.checks(), [""; 0]);
-    // One of the loader's own folders is trusted.
+    // One of the loader's own directories is trusted.
     let image = runpath("$ORIGIN/usr/../usr/lib64/x").elf("usr/lib64/x/liba.so", &Sample::library("liba.so"));
     assert_eq!(image.checks(), [""; 0]);
 }
@@ -534,7 +534,7 @@ fn what_is_special_to_one_loader_is_known() {
     };
     assert_eq!(here(Image::glibc(), &app(&["liba.so"])), [""; 0]);
     assert_eq!(here(Image::musl(), &musl_app(&["liba.so"])), ["missing-library"]);
-    // $ORIGIN in the variable is the program's folder, for glibc.
+    // $ORIGIN in the variable is the program's directory, for glibc.
     let at = |image: Image, sample: &Sample| {
         let image = image.elf("opt/liba.so", &Sample::library("liba.so")).elf("app", sample);
         image.env("LD_LIBRARY_PATH=${ORIGIN}/opt").checks()

@@ -154,7 +154,7 @@ impl Explain for LockError {
                  {base}`"
             )),
             Self::UnknownName { given, .. } if given.starts_with(['.', '/']) => {
-                Some(format!("the folder of a project comes first: `xbuild lock {given} --update`"))
+                Some(format!("the directory of a project comes first: `xbuild lock {given} --update`"))
             }
             Self::UnknownName { given, known, .. } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();

@@ -1,7 +1,7 @@
 //! `xbuild.lock`: what the images of a project are made of, pinned. Pure: reading and writing the file is `pipeline`'s.
 //!
 //! A lock pins, for each platform, the base to the byte: an image by the digest of its manifest, Debian's packages by
-//! their paths, sizes and digests. It also says which toolchains made the programs. It names no mirror and no folder
+//! their paths, sizes and digests. It also says which toolchains made the programs. It names no mirror and no directory
 //! of a machine, so that whoever builds from it gets the same image.
 //!
 //! | Module | What it knows |
@@ -103,7 +103,7 @@ pub struct ZigPin {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ImagePin {
-    /// The base as it is configured, a path as it is seen from the lock's folder: `oci:images/base:1`.
+    /// The base as it is configured, a path as it is seen from the lock's directory: `oci:images/base:1`.
     pub base: String,
     /// The platform that is built.
     #[cfg_attr(test, schemars(with = "String"))]

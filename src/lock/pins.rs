@@ -62,9 +62,9 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// What `lock`, which lies in `folder`, has for these platforms.
+    /// What `lock`, which lies in `dir`, has for these platforms.
     #[must_use]
-    pub(crate) fn of(lock: &Lock, platforms: &[PlatformSettings], folder: &Path, strict: bool) -> Self {
+    pub(crate) fn of(lock: &Lock, platforms: &[PlatformSettings], dir: &Path, strict: bool) -> Self {
         let mut pins = Self {
             strict,
             locking: true,
@@ -75,7 +75,7 @@ impl Pins {
         };
         for wanted in platforms {
             let platform = &wanted.platform;
-            let Some(base) = base_name(&wanted.base.value, folder) else { continue };
+            let Some(base) = base_name(&wanted.base.value, dir) else { continue };
             let unmet = match &wanted.base.value {
                 BaseSource::Apt { suite, suites, components, snapshot } => match lock.apt(&base, platform) {
                     Some(pin) => {
@@ -209,24 +209,24 @@ pub(crate) fn newest(index: &[IndexPin]) -> Option<String> {
     index.iter().filter_map(|pin| pin.date.clone()).max()
 }
 
-/// The name of a base in a lock that lies in `folder`; none for `scratch`, in which there is nothing to pin.
+/// The name of a base in a lock that lies in `dir`; none for `scratch`, in which there is nothing to pin.
 #[must_use]
-pub(crate) fn base_name(base: &BaseSource, folder: &Path) -> Option<String> {
+pub(crate) fn base_name(base: &BaseSource, dir: &Path) -> Option<String> {
     match base {
         BaseSource::Scratch => None,
         BaseSource::Apt { suite, .. } => Some(format!("apt:{suite}")),
         BaseSource::Layout { path, selector } => {
-            Some(format!("oci:{}{selector}", relative(folder, path).display()))
+            Some(format!("oci:{}{selector}", relative(dir, path).display()))
         }
         BaseSource::Registry { name } => Some(name.to_string()),
     }
 }
 
-/// `path` as it is seen from `folder`; both are absolute.
-fn relative(folder: &Path, path: &Path) -> PathBuf {
-    let (folder, path) = (plain(folder), plain(path));
-    let common = folder.iter().zip(&path).take_while(|(a, b)| a == b).count();
-    let up = folder.iter().skip(common).map(|_| Component::ParentDir);
+/// `path` as it is seen from `dir`; both are absolute.
+fn relative(dir: &Path, path: &Path) -> PathBuf {
+    let (dir, path) = (plain(dir), plain(path));
+    let common = dir.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let up = dir.iter().skip(common).map(|_| Component::ParentDir);
     let down: PathBuf = up.map(|up| PathBuf::from(up.as_os_str())).collect();
     let down = path.iter().skip(common).fold(down, |down, part| down.join(part));
     if down.as_os_str().is_empty() { PathBuf::from(".") } else { down }

@@ -252,15 +252,15 @@ fn platforms(text: &str) -> Vec<PlatformSettings> {
     let project =
         Project { manifest_path: "/p/Cargo.toml".into(), documents: vec![parse_project(source).unwrap()] };
     let environment: Environment = [("HOME", "/h")].into_iter().collect();
-    let host = Host { platform: platform("amd64"), folder: "/p".into(), color: false };
+    let host = Host { platform: platform("amd64"), dir: "/p".into(), color: false };
     settings::resolve(&Flags::default(), &environment, &project, None, &host).unwrap().platforms
 }
 
 #[test]
 fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
-    let folder = Path::new("/p");
+    let dir = Path::new("/p");
     let suites = "[debian]\nsuites = [\"bookworm\", \"bookworm-security\"]\n";
-    let pins = |text: &str| Pins::of(&lock(), &platforms(text), folder, true);
+    let pins = |text: &str| Pins::of(&lock(), &platforms(text), dir, true);
     let fits = pins(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
     assert_eq!((fits.bases.len(), fits.unmet.len()), (1, 0));
     let unmet = |text: &str| pins(text).unmet.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -287,25 +287,25 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
     let mut other = lock();
     other.apt[0].recipe = Digest::of(b"another recipe");
     let settings = platforms(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
-    let unmet = Pins::of(&other, &settings, folder, true).unmet;
+    let unmet = Pins::of(&other, &settings, dir, true).unmet;
     assert!(matches!(&unmet[..], [Difference::Setting { what: "recipe", .. }]), "{unmet:?}");
     // Packages of one machine are not for another, whatever an edited lock says.
     other = lock();
     other.apt[0].platform = platform("amd64");
     let settings = platforms(&format!("platforms = [\"linux/amd64\"]\n{suites}"));
-    let unmet = Pins::of(&other, &settings, folder, true).unmet;
+    let unmet = Pins::of(&other, &settings, dir, true).unmet;
     assert_eq!(unmet[0].to_string(), "apt:bookworm for linux/amd64: architecture: arm64 → amd64");
 }
 
 #[test]
 fn a_path_is_named_as_the_lock_sees_it() {
-    let name = |path: &str, folder: &str| {
+    let name = |path: &str, dir: &str| {
         let base = BaseSource::Layout { path: path.into(), selector: Selector::Only };
-        base_name(&base, Path::new(folder)).unwrap()
+        base_name(&base, Path::new(dir)).unwrap()
     };
     assert_eq!(name("/p/images/base", "/p"), "oci:images/base");
     assert_eq!(name("/p/./images/../base", "/p/x/.."), "oci:base");
-    assert_eq!(name("/p/base", "/p/deep/folder"), "oci:../../base");
+    assert_eq!(name("/p/base", "/p/deep/directory"), "oci:../../base");
     assert_eq!(name("/elsewhere", "/p"), "oci:../elsewhere");
     assert_eq!(name("/p", "/p"), "oci:.");
     let digest = crate::oci::Digest::of(b"x");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::OutputError;
 use crate::layer::{Content, Entry, EntryKind, tar};
-use crate::layout::{self, reach};
+use crate::layout::{self, reachable};
 use crate::oci::{Descriptor, Digest, Reference, to_vec};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, staging};
@@ -41,7 +41,7 @@ pub(crate) enum Flavour<'a> {
 /// Checks that an archive may be written to `path`.
 pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(OutputError::Folder(path.to_owned()));
+        return Err(OutputError::Directory(path.to_owned()));
     }
     Ok(staging::check(path, cancel)?)
 }
@@ -55,7 +55,7 @@ impl Archive<'_> {
     /// Writes the archive's bytes.
     pub(crate) fn stream(&self, sink: &mut dyn Write, cancel: &Cancel) -> Result<(), OutputError> {
         let document = document(self.layout, &self.root.digest)?;
-        let mut digests = reach::reachable(self.layout, &document)?;
+        let mut digests = reachable::reachable(self.layout, &document)?;
         digests.insert(self.root.digest.clone());
         let entry = |path: &str, kind| {
             let mode = if matches!(kind, EntryKind::Directory) { 0o755 } else { 0o644 };

@@ -18,9 +18,9 @@ use crate::sys::fs::LockError;
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The path is a folder.
-    #[error("`{}` is a folder, and an archive is a file", .0.display())]
-    Folder(PathBuf),
+    /// The path is a directory.
+    #[error("`{}` is a directory, and an archive is a file", .0.display())]
+    Directory(PathBuf),
     /// The layout that is read could not be.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -58,7 +58,7 @@ impl From<LockError> for OutputError {
 impl Explain for OutputError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Folder(_) => ExitCode::NotALayout,
+            Self::Directory(_) => ExitCode::NotALayout,
             Self::Layout(error) => error.exit_code(),
             Self::Archive(error) => error.exit_code(),
             Self::Rootfs(error) => error.exit_code(),
@@ -70,8 +70,8 @@ impl Explain for OutputError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Folder(_) => {
-                Some("write a layout folder with --output type=oci,dest=PATH,tar=false".into())
+            Self::Directory(_) => {
+                Some("write a layout directory with --output type=oci,dest=PATH,tar=false".into())
             }
             Self::Layout(error) => error.hint(),
             Self::Archive(error) => error.hint(),

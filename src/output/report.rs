@@ -109,11 +109,11 @@ pub(crate) fn write(path: &Path, text: &str, cancel: &Cancel) -> Result<(), Outp
 /// Checks that a report may be written, before there is anything to report.
 pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(OutputError::Folder(path.to_owned()));
+        return Err(OutputError::Directory(path.to_owned()));
     }
-    // As in docker buildx, its folder is not made: a slip in a path is known at once.
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::metadata(folder)?;
+    // As in docker buildx, its directory is not made: a slip in a path is known at once.
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        fs::metadata(dir)?;
     }
     Ok(staging::check(path, cancel)?)
 }

@@ -20,7 +20,7 @@ use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
 /// Where programs stand in the image.
-pub(crate) const PROGRAM_FOLDER: &str = "usr/local/bin";
+pub(crate) const PROGRAM_DIR: &str = "usr/local/bin";
 
 /// What an ELF file begins with.
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
@@ -146,7 +146,7 @@ pub(crate) fn verify(
             machine,
             |elf| elf::verify(elf, target),
             |paths| {
-                payload.machine_paths.insert(format!("/{PROGRAM_FOLDER}/{name}"), paths);
+                payload.machine_paths.insert(format!("/{PROGRAM_DIR}/{name}"), paths);
             },
         )?;
         payload.programs.push(Program { sha256: sha256_of(&path)?, name, path, size, elf });
@@ -199,7 +199,7 @@ impl Payload {
         self.programs
             .iter()
             .map(|program| Entry {
-                path: format!("{PROGRAM_FOLDER}/{}", program.name),
+                path: format!("{PROGRAM_DIR}/{}", program.name),
                 kind: EntryKind::File(Content::Path { path: program.path.clone(), size: program.size }),
                 mode: 0o755,
                 uid: 0,

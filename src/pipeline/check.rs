@@ -94,7 +94,7 @@ pub(super) fn check(
         });
         paths.extend(files.map(|(path, _)| path));
     }
-    // Where the base has a link to a folder on the way, the file is behind that.
+    // Where the base has a link to a directory on the way, the file is behind that.
     let added: BTreeSet<String> = paths.iter().filter_map(|path| root.real_path(path)).collect();
     // It was assembled and read by a second reader a moment ago.
     let config: Value = serde_json::from_slice(&image.config.bytes).unwrap_or_default();

@@ -69,7 +69,7 @@ impl Locking {
             return Err(LockError::Missing { path: shown });
         }
         let pins = match &lock {
-            Some(lock) => Pins::of(lock, &settings.platforms, folder(path), strict),
+            Some(lock) => Pins::of(lock, &settings.platforms, dir(path), strict),
             None => Pins::default(),
         };
         Ok(Self { path: path.clone(), shown, lock, pins, strict })
@@ -162,7 +162,7 @@ pub fn lock(
             names.iter().fold(old.clone(), |lock, name| lock.without(name))
         }
     };
-    let pins_kept = Pins::of(&kept, &settings.platforms, folder(path), false);
+    let pins_kept = Pins::of(&kept, &settings.platforms, dir(path), false);
     let client = super::debian_client(settings, environment);
     let mut probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
     let failures = failed(&mut probe);
@@ -317,14 +317,14 @@ fn failed(probe: &mut Probe) -> Failures {
 
 /// The entries of all bases of a run: those that are pinned as they are, the others from what was found.
 fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
-    let folder = folder(&settings.lock.path);
+    let dir = dir(&settings.lock.path);
     let found = settings.platforms.iter().filter_map(|wanted| {
         if let Some(pin) = known.bases.get(&wanted.platform)
             && Pins::is_complete(pin, wanted)
         {
             return Some(pin.clone());
         }
-        let base = base_name(&wanted.base.value, folder)?;
+        let base = base_name(&wanted.base.value, dir)?;
         let resolved: &ResolvedBase = probe.resolved.get(&wanted.platform)?.as_ref().ok()?;
         resolved.pin(&base, wanted)
     });
@@ -376,8 +376,8 @@ fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
 
 /// An error unless something that is pinned, or that this project uses, has the name.
 fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockError> {
-    let folder = folder(&settings.lock.path);
-    let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, folder));
+    let dir = dir(&settings.lock.path);
+    let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
     let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
     known.extend(["rust".to_owned(), "zig".to_owned()]);
     known.sort();
@@ -406,8 +406,8 @@ fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
         .map_err(|source| LockError::Write { path: shown(path), source })
 }
 
-/// The folder that the lock lies in.
-fn folder(path: &Path) -> &Path {
+/// The directory that the lock lies in.
+fn dir(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 

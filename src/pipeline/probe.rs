@@ -84,7 +84,7 @@ impl Explain for FactsError {
                 Some("correct what it names: `.cargo/config.toml`, or the variable".into())
             }
             Self::Cache(error) => io_hint(error)
-                .or_else(|| Some("point $XBUILD_CACHE_DIR at a folder that you may write to".into())),
+                .or_else(|| Some("point $XBUILD_CACHE_DIR at a directory that you may write to".into())),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
@@ -195,14 +195,14 @@ fn gather_local(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<(Rust, Configuration, Graph, Facts), FactsError> {
-    let folder = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
-    let rust = rust::detect(folder, environment, cancel)?;
+    let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
+    let rust = rust::detect(dir, environment, cancel)?;
     let metadata =
         metadata::metadata(&rust.cargo, &settings.manifest_path, &settings.cargo, cancel, reporter)?;
     let mut project = project::select(&metadata, &settings.cargo)?;
     project.makers = makers(&metadata, settings)?;
     tell_left_out(&project.left_out, reporter);
-    let configuration = Configuration::load(folder, environment, &rust)?;
+    let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let mut linkers = BTreeMap::new();
     let (mut cpus, mut processor_flags) = (BTreeMap::new(), BTreeMap::new());

@@ -58,7 +58,7 @@ impl<'a> Publisher<'a> {
                         archive::check(path, cancel)?;
                     }
                 }
-                OutputKind::Folder { path, .. } => {
+                OutputKind::Directory { path, .. } => {
                     Staging::beside(path, cancel).map_err(OutputError::from)?;
                 }
                 // Whether it lets us in is known from the base, or when there is something to push.
@@ -71,14 +71,14 @@ impl<'a> Publisher<'a> {
         }
         if layouts.is_empty() {
             let path = others.iter().find_map(|(output, _)| output.path()).unwrap_or(&plan.default_layout);
-            let folder = Staging::beside(path, cancel).map_err(OutputError::from)?;
-            layouts.push((LayoutWriter::open(&folder.path().join("layout"), cancel)?, plan.tags.clone()));
-            temporary = Some(folder);
+            let dir = Staging::beside(path, cancel).map_err(OutputError::from)?;
+            layouts.push((LayoutWriter::open(&dir.path().join("layout"), cancel)?, plan.tags.clone()));
+            temporary = Some(dir);
         }
         Ok(Self { plan, environment, registries, reporter, layouts, others, _temporary: temporary })
     }
 
-    /// The folder that layers are written into.
+    /// The directory that layers are written into.
     pub(super) fn blobs(&self) -> &Path {
         self.layouts[0].0.blobs()
     }
@@ -185,12 +185,12 @@ impl Finished<'_> {
                     Sink::Stdout => archive.stream(stdout, cancel)?,
                 }
             }
-            OutputKind::Folder { path, split } => {
-                let skipped = rootfs::write_folder(&self.filesystems(layout), *split, path, cancel)
+            OutputKind::Directory { path, split } => {
+                let skipped = rootfs::write_dir(&self.filesystems(layout), *split, path, cancel)
                     .map_err(OutputError::from)?;
                 if !skipped.is_empty() {
                     let text =
-                        format!("devices and pipes are not written to a folder: {}", skipped.join(", "));
+                        format!("devices and pipes are not written to a directory: {}", skipped.join(", "));
                     reporter.report(Event::Note { level: Level::Warning, platform: None, text });
                 }
             }

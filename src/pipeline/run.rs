@@ -92,8 +92,8 @@ impl Build {
                     self.binaries.push(binary);
                 }
             }
-            Product::OutDir { package_id, folder, .. } => {
-                self.made.add_folder(package_id, folder.clone());
+            Product::OutDir { package_id, dir, .. } => {
+                self.made.add_dir(package_id, dir.clone());
                 self.parts.remove(&(package_id.clone(), Part::Script));
             }
             Product::Library { package_id, files, .. } => {
@@ -219,7 +219,7 @@ impl Work<'_> {
             color: self.settings.color,
             source_date_epoch: Some(self.plan.created.seconds),
         };
-        let machine = cargo::machine_folders(&request);
+        let machine = cargo::machine_dirs(&request);
         let wanted = self.plan.binaries.len();
         let mut builds: Vec<Build> = units.iter().map(|unit| self.started(unit)).collect();
         let send = |unit: usize, build: &mut Build| {
@@ -270,7 +270,7 @@ impl Work<'_> {
     fn started(&self, unit: &Unit) -> Build {
         let mut build = Build { parts: unit.parts.clone(), ..Build::default() };
         let sysroot = &self.probe.rust.sysroot;
-        build.made.add_folder(STANDARD, sysroot.join("lib/rustlib").join(&unit.target.triple).join("lib"));
+        build.made.add_dir(STANDARD, sysroot.join("lib/rustlib").join(&unit.target.triple).join("lib"));
         build
     }
 
@@ -349,7 +349,7 @@ impl Work<'_> {
             }
             let spec = LayerSpec {
                 entries,
-                present: base.folders.clone(),
+                present: base.dirs.clone(),
                 mtime: self.plan.created.seconds,
                 compression: compression(self.plan.compression),
                 created_by,

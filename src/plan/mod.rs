@@ -15,7 +15,7 @@ use crate::error::{ExitCode, Explain};
 use crate::image::ImageSettings;
 use crate::oci::name::ImageName;
 use crate::output::archive::familiar;
-use crate::payload::PROGRAM_FOLDER;
+use crate::payload::PROGRAM_DIR;
 use crate::settings::{BaseSource, Compression, FileSettings, Output, PlatformSettings, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
@@ -51,7 +51,7 @@ pub struct Plan {
     pub tags: Vec<String>,
     /// Where the image goes; never empty.
     pub outputs: Vec<Output>,
-    /// The layout in the target folder: an output where nothing else is, and beside it there is room for another.
+    /// The layout in the target directory: an output where nothing else is, and beside it there is room for another.
     #[serde(skip)]
     pub default_layout: PathBuf,
     /// Annotations of the index alone.
@@ -252,7 +252,7 @@ impl Explain for PlanError {
                 )
             }
             Self::NoEntrypoint { programs } => {
-                format!("say which one starts: entrypoint = [\"/{PROGRAM_FOLDER}/{}\"]", programs[0])
+                format!("say which one starts: entrypoint = [\"/{PROGRAM_DIR}/{}\"]", programs[0])
             }
         })
     }
@@ -329,7 +329,7 @@ fn plan_platform(
     let mut image = wanted.image.clone();
     if image.entrypoint.is_none() {
         match programs.as_slice() {
-            [program] => image.entrypoint = Some(vec![format!("/{PROGRAM_FOLDER}/{program}")]),
+            [program] => image.entrypoint = Some(vec![format!("/{PROGRAM_DIR}/{program}")]),
             _ => return Err(PlanError::NoEntrypoint { programs }),
         }
     }
@@ -367,7 +367,7 @@ fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
         let paths = own.iter().map(|file| file.to.clone()).collect();
         layers.push(LayerPlan { name: LayerName::Files, paths });
     }
-    let paths = programs.iter().map(|program| format!("/{PROGRAM_FOLDER}/{program}"));
+    let paths = programs.iter().map(|program| format!("/{PROGRAM_DIR}/{program}"));
     let paths = paths.chain(built.iter().map(|file| file.to.clone())).collect();
     layers.push(LayerPlan { name: LayerName::Payload, paths });
     layers

@@ -12,7 +12,7 @@ use crate::sys::http::{HttpError, Method, ProxyError, Response, Url};
 const ERROR_LIMIT: u64 = 64 * 1024;
 
 /// What an answer that asks for nothing more means for trying again.
-pub(super) fn settled(
+pub(super) fn classify_response(
     endpoint: &Endpoint,
     call: &Call<'_>,
     url: &Url,
@@ -91,7 +91,7 @@ pub(super) fn behind(reason: &str) -> String {
 
 /// What a server says of its refusal: the specification's error document, else nothing that could be shown.
 pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
-    Ok(words(page(response, cancel)?.as_bytes()))
+    Ok(parse_error_document(page(response, cancel)?.as_bytes()))
 }
 
 /// The same, and the codes of the errors in the document.
@@ -103,7 +103,7 @@ pub(super) fn refusal(
     let document: serde_json::Value = serde_json::from_slice(page.as_bytes()).unwrap_or_default();
     let errors = document["errors"].as_array().into_iter().flatten();
     let codes = errors.filter_map(|error| error["code"].as_str().map(str::to_owned)).collect();
-    Ok((words(page.as_bytes()), codes))
+    Ok((parse_error_document(page.as_bytes()), codes))
 }
 
 /// The text of an answer that tells of a failure.
@@ -117,7 +117,7 @@ fn page(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryErro
 }
 
 /// `CODE: message` of each error in an error document.
-pub(super) fn words(bytes: &[u8]) -> String {
+pub(super) fn parse_error_document(bytes: &[u8]) -> String {
     let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let mut said: Vec<String> = Vec::new();

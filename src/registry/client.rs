@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::answer::settled;
+use super::answer::classify_response;
 use super::challenge::Challenge;
 use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
@@ -472,7 +472,7 @@ impl Client {
                     refused = sent;
                 }
                 _ => {
-                    let settled = settled(endpoint, call, &url, &exchange.scopes, response, cancel);
+                    let settled = classify_response(endpoint, call, &url, &exchange.scopes, response, cancel);
                     let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
                     return match settled {
                         Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::client::Access;
 use super::error::{KnownLogin, RegistryError};
-use super::helper::{self, Answer, Helper, HelperTrouble, IDENTITY_USER};
+use super::helper::{self, Helper, HelperAnswer, HelperTrouble, IDENTITY_USER};
 use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -112,7 +112,7 @@ pub(super) struct Keyring {
     environment: Environment,
     found: Mutex<BTreeMap<(RepositoryName, Access, bool), Found>>,
     /// What helpers have said, by the helper and the registry.
-    answers: Mutex<BTreeMap<(String, String), Answer>>,
+    answers: Mutex<BTreeMap<(String, String), HelperAnswer>>,
     helper_limit: Duration,
 }
 
@@ -250,12 +250,12 @@ impl Keyring {
         let docker = environment
             .path("DOCKER_CONFIG")
             .or_else(|| home.as_ref().map(|home| home.join(".docker")))
-            .map(|folder| folder.join("config.json"));
-        let runtime = environment.path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+            .map(|dir| dir.join("config.json"));
+        let runtime = environment.path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
         let configuration = environment
             .path("XDG_CONFIG_HOME")
             .or_else(|| home.as_ref().map(|home| home.join(".config")))
-            .map(|folder| folder.join("containers/auth.json"));
+            .map(|dir| dir.join("containers/auth.json"));
         for path in [docker, runtime, configuration].into_iter().flatten() {
             files.extend(read(&path)?);
         }
@@ -310,12 +310,12 @@ impl Keyring {
             answer
         };
         Ok(match answer {
-            Answer::Login(login, noisy) => {
+            HelperAnswer::Login(login, noisy) => {
                 found.noisy = noisy.then(|| format!("docker-credential-{name}"));
                 Some(login)
             }
-            Answer::Nothing => None,
-            Answer::Trouble(trouble) => {
+            HelperAnswer::Nothing => None,
+            HelperAnswer::Trouble(trouble) => {
                 found.trouble.get_or_insert(trouble);
                 None
             }

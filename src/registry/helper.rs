@@ -90,7 +90,7 @@ pub(super) struct Helper<'a> {
 
 /// What a helper has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum HelperAnswer {
     /// A login; true if other text stood around it.
     Login(Login, bool),
     /// That it has none.
@@ -113,8 +113,8 @@ impl Helper<'_> {
         format!("docker-credential-{}", self.name)
     }
 
-    fn trouble(&self, fault: HelperFault) -> Answer {
-        Answer::Trouble(HelperTrouble {
+    fn trouble(&self, fault: HelperFault) -> HelperAnswer {
+        HelperAnswer::Trouble(HelperTrouble {
             program: self.program(),
             registry: self.registry.to_owned(),
             named_in: self.source.to_owned(),
@@ -123,7 +123,11 @@ impl Helper<'_> {
     }
 
     /// Asks it (its protocol: the server's name on stdin, JSON on stdout).
-    pub(super) fn ask(&self, environment: &Environment, cancel: &Cancel) -> Result<Answer, RegistryError> {
+    pub(super) fn ask(
+        &self,
+        environment: &Environment,
+        cancel: &Cancel,
+    ) -> Result<HelperAnswer, RegistryError> {
         if self.name.contains('/') {
             return Ok(self.trouble(HelperFault::Name));
         }
@@ -150,7 +154,7 @@ impl Helper<'_> {
         let (said, aside) = (text(&output.stdout), text(&output.stderr));
         if !output.status.success() {
             if NOTHING.iter().any(|nothing| said.contains(nothing) || aside.contains(nothing)) {
-                return Ok(Answer::Nothing);
+                return Ok(HelperAnswer::Nothing);
             }
             let told = [&said, &aside].into_iter().find(|text| !text.trim().is_empty());
             // Its last line, and not more: what a helper writes may be anything, and an answer has a secret in it.
@@ -169,7 +173,7 @@ impl Helper<'_> {
     }
 
     /// Reads what it has written. Some write what they log beside their answer.
-    fn answer(&self, said: &str) -> Answer {
+    fn answer(&self, said: &str) -> HelperAnswer {
         let whole = serde_json::from_str::<serde_json::Value>(said).ok().filter(serde_json::Value::is_object);
         let whole = whole.and_then(|value| serde_json::from_value(value).ok());
         let document = match whole {
@@ -178,12 +182,12 @@ impl Helper<'_> {
         };
         match document {
             None => self.trouble(HelperFault::NoAnswer),
-            Some((Document { secret, .. }, _)) if secret.is_empty() => Answer::Nothing,
+            Some((Document { secret, .. }, _)) if secret.is_empty() => HelperAnswer::Nothing,
             Some((Document { username, secret }, noisy)) if username == IDENTITY_USER => {
-                Answer::Login(Login::Identity(Secret::from(secret)), noisy)
+                HelperAnswer::Login(Login::Identity(Secret::from(secret)), noisy)
             }
             Some((Document { username, secret }, noisy)) => {
-                Answer::Login(Login::Password { username, password: Secret::from(secret) }, noisy)
+                HelperAnswer::Login(Login::Password { username, password: Secret::from(secret) }, noisy)
             }
         }
     }
@@ -223,7 +227,7 @@ mod tests {
     fn an_answer_is_found_amid_other_text_where_there_is_one() {
         let helper = Helper { name: "x", registry: "r.example", source: "`config.json`", limit: LIMIT };
         let login = |noisy| {
-            Answer::Login(
+            HelperAnswer::Login(
                 Login::Password { username: "u".into(), password: Secret::from("p".to_owned()) },
                 noisy,
             )
@@ -236,8 +240,8 @@ mod tests {
             (format!("  {own} done\n"), login(true)),
             (format!("{{\"level\":\"info\"}}\n{own}\n"), login(true)),
             ("{\"Username\":\"u\",\n \"Secret\":\"p\"}\nbye\n".to_owned(), login(true)),
-            ("{\"ServerURL\":\"\",\"Username\":\"\",\"Secret\":\"\"}".to_owned(), Answer::Nothing),
-            ("{}".to_owned(), Answer::Nothing),
+            ("{\"ServerURL\":\"\",\"Username\":\"\",\"Secret\":\"\"}".to_owned(), HelperAnswer::Nothing),
+            ("{}".to_owned(), HelperAnswer::Nothing),
         ] {
             assert_eq!(helper.answer(&said), meant, "{said}");
         }

@@ -261,8 +261,8 @@ impl Repository {
             std::path::PathBuf::from(name)
         };
         // Where nobody can write there is nobody to wait for.
-        let folder = path.parent().unwrap_or_else(|| std::path::Path::new("."));
-        if !store::is_writable(folder) && is_whole(path, blob, cancel)? {
+        let dir = path.parent().unwrap_or_else(|| std::path::Path::new("."));
+        if !store::is_writable(dir) && is_whole(path, blob, cancel)? {
             return Ok(());
         }
         let _lock = fs::lock(&beside(".lock"), cancel).map_err(|error| match error {

@@ -53,14 +53,14 @@ impl Key {
 pub(super) struct Tokens(Mutex<BTreeMap<Key, (Secret, Instant)>>);
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenDocument {
     token: Option<String>,
     access_token: Option<String>,
     /// Seconds; some services write it as a text or with a fraction.
     expires_in: Option<serde_json::Value>,
 }
 
-impl Answer {
+impl TokenDocument {
     /// The token, under either of its names, and how long it is good.
     fn token(self) -> Option<(String, Duration)> {
         let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
@@ -273,8 +273,8 @@ fn read(
         }
     }
     let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| Attempt::of_http(error, &host, &what))?;
-    let answer: Option<Answer> = serde_json::from_slice(&bytes).ok();
-    match answer.and_then(Answer::token) {
+    let answer: Option<TokenDocument> = serde_json::from_slice(&bytes).ok();
+    match answer.and_then(TokenDocument::token) {
         // What could end the header field is no token.
         Some((token, life)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok((Secret::from(token), life))

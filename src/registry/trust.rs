@@ -25,8 +25,8 @@ pub(super) fn of_registry(
     settings: Option<&RegistrySettings>,
     environment: &Environment,
 ) -> Result<Found, RegistryError> {
-    let mut found = match folder(registry, environment) {
-        Some(folder) => in_folder(registry, &folder)?,
+    let mut found = match dir(registry, environment) {
+        Some(dir) => in_dir(registry, &dir)?,
         None => Found::default(),
     };
     if let Some(settings) = settings {
@@ -41,21 +41,21 @@ pub(super) fn of_registry(
     Ok(found)
 }
 
-/// The folder with a registry's certificates: the user's own before the machine's.
-fn folder(registry: &str, environment: &Environment) -> Option<PathBuf> {
+/// The directory with a registry's certificates: the user's own before the machine's.
+fn dir(registry: &str, environment: &Environment) -> Option<PathBuf> {
     let home = environment.path("HOME").map(|home| home.join(".config"));
     let own = environment.path("XDG_CONFIG_HOME").or(home);
-    let own = own.into_iter().flat_map(|folder| [folder.join("containers"), folder.join("docker")]);
+    let own = own.into_iter().flat_map(|dir| [dir.join("containers"), dir.join("docker")]);
     let all = own.chain(["/etc/containers".into(), "/etc/docker".into()]);
-    all.map(|folder| folder.join("certs.d").join(registry)).find(|folder| folder.is_dir())
+    all.map(|dir| dir.join("certs.d").join(registry)).find(|dir| dir.is_dir())
 }
 
 /// `*.crt` are authorities, `*.cert` with a `*.key` of the same name is who we are: the first such pair.
-fn in_folder(registry: &str, folder: &Path) -> Result<Found, RegistryError> {
+fn in_dir(registry: &str, dir: &Path) -> Result<Found, RegistryError> {
     let fault = |reason: String| RegistryError::Configuration { registry: registry.to_owned(), reason };
-    let unreadable = |error: io::Error| fault(format!("cannot read `{}`: {error}", folder.display()));
+    let unreadable = |error: io::Error| fault(format!("cannot read `{}`: {error}", dir.display()));
     let mut found = Found::default();
-    let mut paths = match fs::read_dir(folder) {
+    let mut paths = match fs::read_dir(dir) {
         Ok(entries) => {
             let paths = entries.map(|entry| Ok(entry?.path()));
             paths.collect::<io::Result<Vec<PathBuf>>>().map_err(unreadable)?
@@ -99,10 +99,10 @@ mod tests {
     /// A home with these files for `r.example:5000`.
     fn home(program: &str, names: &[&str]) -> (tempfile::TempDir, Environment) {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(".config").join(program).join("certs.d/r.example:5000");
-        fs::create_dir_all(&folder).unwrap();
+        let dir = home.path().join(".config").join(program).join("certs.d/r.example:5000");
+        fs::create_dir_all(&dir).unwrap();
         for name in names {
-            fs::write_atomic(&folder.join(name), b"", 0o644).unwrap();
+            fs::write_atomic(&dir.join(name), b"", 0o644).unwrap();
         }
         let environment = [("HOME", home.path())].into_iter().collect();
         (home, environment)

@@ -128,7 +128,7 @@ impl Repository {
                 Ok(response) if response.status == 201 => return Ok(Taken::Has(Pushed::Mounted)),
                 // It does not have it there, or does not know how: this is then the beginning of an upload.
                 Ok(response) if response.status == 202 => {
-                    return Ok(Taken::Wants(Some(opened(&place, &call.url, &response, &what, 0)?)));
+                    return Ok(Taken::Wants(Some(session_from(&place, &call.url, &response, &what, 0)?)));
                 }
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Offline { .. })) => {
                     return Err(error);
@@ -209,7 +209,7 @@ impl Repository {
         let call = Call::new(Method::Post, place.url("blobs/uploads/"), what);
         let mut response = self.client().send(place, &call, cancel)?;
         place.expect(&mut response, what, &[202], cancel)?;
-        opened(place, &call.url, &response, what, 0)
+        session_from(place, &call.url, &response, what, 0)
     }
 
     /// Has less in one request from now on; the error where that is of no use.
@@ -270,7 +270,7 @@ impl Repository {
             }
             place.expect(&mut response, what, &[200, 201, 202, 204], cancel)?;
             let least = session.least;
-            *session = opened(place, &asked, &response, what, session.offset + length)?;
+            *session = session_from(place, &asked, &response, what, session.offset + length)?;
             session.least = session.least.max(least);
             url = session.url.with_query("digest", &digest);
         }
@@ -321,7 +321,7 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<(), Attempt> {
         place.expect(&mut response, what, &[201, 204, 200, 202], cancel)?;
-        agree(&response, &blob.digest, what)?;
+        check_digest(&response, &blob.digest, what)?;
         if matches!(response.status, 201 | 204) {
             return Ok(());
         }
@@ -359,7 +359,7 @@ impl Repository {
             let (url, least) = (session.url.clone(), session.least);
             return Ok(Some(Session { url, offset: end + 1, least }));
         }
-        let known = opened(place, &call.url, &response, what, end + 1)?;
+        let known = session_from(place, &call.url, &response, what, end + 1)?;
         Ok(Some(Session { least: known.least.max(session.least), ..known }))
     }
 
@@ -389,7 +389,7 @@ impl Repository {
                     return Err(too_large(&place, &what, size, size).into());
                 }
                 place.expect(&mut response, &what, &[201, 200, 202, 204], cancel)?;
-                agree(&response, document.digest(), &what)?;
+                check_digest(&response, document.digest(), &what)?;
                 Ok(response.header("oci-subject").is_some())
             });
             match result {
@@ -409,7 +409,7 @@ impl Repository {
 }
 
 /// The upload that an answer tells the place of.
-fn opened(
+fn session_from(
     place: &Endpoint,
     asked: &Url,
     response: &Response,
@@ -440,7 +440,7 @@ enum Taken {
 }
 
 /// Checks the digest that a registry says it has stored, where it says one.
-fn agree(response: &Response, digest: &Digest, what: &str) -> Result<(), RegistryError> {
+fn check_digest(response: &Response, digest: &Digest, what: &str) -> Result<(), RegistryError> {
     let told = response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
     match told {
         Some(told) if told.algorithm() == digest.algorithm() && told != *digest => {

@@ -1,4 +1,4 @@
-//! A copy of a project in another folder.
+//! A copy of a project in another directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::sys::fs::{self, MetadataExt as _};
 
 use super::ReproError;
 
-/// cargo marks its target folder with it, and other caches do, too.
+/// cargo marks its target directory with it, and other caches do, too.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// Copies a directory with everything in it, but for those that say they are caches and for xbuild's own, which the copy
@@ -51,18 +51,18 @@ fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The folder that a project is copied with: of its repository where there is one, else of its workspace. `None` where
+/// The directory that a project is copied with: of its repository where there is one, else of its workspace. `None` where
 /// cargo takes a package from outside of it, so that a copy would lack that.
 pub(super) fn root(workspace: &Path, packages: &[PathBuf]) -> io::Result<Option<PathBuf>> {
     let mut root = workspace.to_owned();
-    for folder in workspace.ancestors() {
+    for dir in workspace.ancestors() {
         // What is in a cache is no part of the repository around it.
-        if is_file(&folder.join(CACHE_TAG))? {
+        if is_file(&dir.join(CACHE_TAG))? {
             break;
         }
-        match fs::symlink_metadata(folder.join(".git")) {
+        match fs::symlink_metadata(dir.join(".git")) {
             Ok(_) => {
-                folder.clone_into(&mut root);
+                dir.clone_into(&mut root);
                 break;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -70,7 +70,7 @@ pub(super) fn root(workspace: &Path, packages: &[PathBuf]) -> io::Result<Option<
         }
         // A repository of another file system is not the project's.
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-        if folder.parent().is_some_and(|parent| device(parent).ok() != device(folder).ok()) {
+        if dir.parent().is_some_and(|parent| device(parent).ok() != device(dir).ok()) {
             break;
         }
     }
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn a_copy_has_all_but_caches() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
         for path in ["a/src", "a/target/debug", "a/.git"] {
             fs::create_dir_all(at(path)).unwrap();
         }
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_copy_in_a_cache_within_the_project_does_not_have_itself_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
         fs::create_dir_all(at("a/cache/repro")).unwrap();
         fs::write_atomic(&at("a/main.rs"), b"text", 0o644).unwrap();
         fs::symlink("a", at("b")).unwrap();
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn the_root_is_the_repository_and_holds_every_package() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
         fs::create_dir_all(at("repo/.git")).unwrap();
         fs::create_dir_all(at("repo/app")).unwrap();
         let found = |packages: &[PathBuf]| root(&at("repo/app"), packages).unwrap();

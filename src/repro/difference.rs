@@ -10,9 +10,9 @@ use crate::oci::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Side {
-    /// The build in the project's own folder.
+    /// The build in the project's own directory.
     First,
-    /// The build in another folder.
+    /// The build in another directory.
     Second,
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum ReproError {
         /// What it printed.
         printed: String,
     },
-    /// The folder to keep the images in has something in it.
+    /// The directory to keep the images in has something in it.
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
     /// cargo does not tell what belongs to the project.
@@ -92,16 +92,16 @@ impl Explain for ReproError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Build { which, .. } if *which == "second" => Some(
-                "it ran in a copy of the project in another folder; what it lacks there lies outside of the project"
+                "it ran in a copy of the project in another directory; what it lacks there lies outside of the project"
                     .into(),
             ),
-            Self::Exists(_) => Some("name a folder that does not exist yet".into()),
+            Self::Exists(_) => Some("name a directory that does not exist yet".into()),
             Self::Metadata(error) => error.hint(),
             Self::Rust(error) => error.hint(),
             Self::Process(error) => error.hint(),
             Self::Io(error) => io_hint(error),
             Self::Differs { .. } => Some(
-                "look for what the differing bytes name: paths, dates, build scripts, macros; --keep FOLDER keeps both \
+                "look for what the differing bytes name: paths, dates, build scripts, macros; --keep DIRECTORY keeps both \
                  images"
                     .into(),
             ),

@@ -1,7 +1,7 @@
 //! Does a project build to the same image again? Two builds, and what they differ in.
 //!
-//! [`compare`] is for any two layouts. [`twice`] builds a project where it is and again as a copy in another folder,
-//! with an empty target folder, another umask, time zone, locale and number of jobs: what leaks into the image from
+//! [`compare`] is for any two layouts. [`twice`] builds a project where it is and again as a copy in another directory,
+//! with an empty target directory, another umask, time zone, locale and number of jobs: what leaks into the image from
 //! around the build shows as a difference. The clock, the kernel and the user cannot be changed from here; what leaks
 //! of them is found only where it changes between the two builds.
 

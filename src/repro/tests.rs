@@ -9,7 +9,7 @@ use crate::sys::fs::{self, TempDir};
 
 /// A layout with an image for one platform.
 struct Sample {
-    folder: TempDir,
+    dir: TempDir,
     digest: Digest,
 }
 
@@ -37,8 +37,8 @@ fn sample(layer: &[u8], config: Value) -> Sample {
 }
 
 fn packed(media: &str, layer: &[u8], mut config: Value) -> Sample {
-    let folder = tempfile::tempdir().unwrap();
-    let blobs = folder.path().join("blobs/sha256");
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = dir.path().join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let store = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
@@ -64,13 +64,13 @@ fn packed(media: &str, layer: &[u8], mut config: Value) -> Sample {
     let index = Encoded::new(media_type::INDEX, &json!({ "schemaVersion": 2, "manifests": [entry] }));
     store(&index.bytes);
     let root = json!({ "schemaVersion": 2, "manifests": [index.descriptor] });
-    fs::write_atomic(&folder.path().join("index.json"), root.to_string().as_bytes(), 0o644).unwrap();
-    fs::write_atomic(&folder.path().join("oci-layout"), crate::layout::MARKER_TEXT, 0o644).unwrap();
-    Sample { digest: index.descriptor.digest, folder }
+    fs::write_atomic(&dir.path().join("index.json"), root.to_string().as_bytes(), 0o644).unwrap();
+    fs::write_atomic(&dir.path().join("oci-layout"), crate::layout::MARKER_TEXT, 0o644).unwrap();
+    Sample { digest: index.descriptor.digest, dir }
 }
 
 fn differences(one: &Sample, other: &Sample) -> Vec<Difference> {
-    let layouts = [one, other].map(|sample| Layout::open(sample.folder.path()).unwrap());
+    let layouts = [one, other].map(|sample| Layout::open(sample.dir.path()).unwrap());
     compare((&layouts[0], &one.digest), (&layouts[1], &other.digest), &Cancel::new()).unwrap()
 }
 

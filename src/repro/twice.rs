@@ -32,7 +32,7 @@ pub(crate) struct Request<'a> {
     /// The configuration that was named, absolute.
     pub config: Option<&'a Path>,
     /// The options of `xbuild build`, without those that say where the project, its configuration, the output and the
-    /// target folder are and how many jobs there may be.
+    /// target directory are and how many jobs there may be.
     pub options: &'a [OsString],
     /// Where both images are kept; nowhere if it is `None`.
     pub keep: Option<&'a Path>,
@@ -57,10 +57,10 @@ pub(crate) fn twice(
     {
         return Err(ReproError::Exists(keep.to_owned()));
     }
-    let folder_for_all = request.settings.machine.cache.join("repro");
+    let dir_for_all = request.settings.machine.cache.join("repro");
     store::open(&request.settings.machine.cache)?;
-    store::folder(&folder_for_all)?;
-    let scratch = fs::temporary_dir(&folder_for_all)?;
+    store::dir(&dir_for_all)?;
+    let scratch = fs::temporary_dir(&dir_for_all)?;
     let images = match request.keep {
         Some(keep) => {
             fs::create_dir_all(keep)?;
@@ -72,7 +72,7 @@ pub(crate) fn twice(
 
     let manifest_path = request.manifest_path();
     let cargo = &request.settings.cargo;
-    note(format!("first build: in {}", folder(manifest_path).display()));
+    note(format!("first build: in {}", dir(manifest_path).display()));
     let mut first = base(request, manifest_path, request.config, "022");
     if let Some(target_dir) = &cargo.target_dir {
         first = first.arg("--target-dir").arg(target_dir);
@@ -87,7 +87,7 @@ pub(crate) fn twice(
     let jobs = if cargo.jobs == Some(1) || processors == 1 { 2 } else { 1 };
     let mut varied = place.varied.clone();
     varied.extend([
-        "an empty target folder".into(),
+        "an empty target directory".into(),
         "umask 077".into(),
         "TZ=Pacific/Kiritimati".into(),
         "LC_ALL=tr_TR.UTF-8".into(),
@@ -135,7 +135,7 @@ impl Place {
         let Some(root) = copy::root(&workspace, &packages)? else {
             let outside = packages.iter().find(|package| !package.starts_with(&workspace));
             reporter.report(Event::warning(format!(
-                    "the project is built twice in its own folder, and not in another one too, because it takes `{}` \
+                    "the project is built twice in its own directory, and not in another one too, because it takes `{}` \
                      from outside",
                     outside.map_or_else(|| workspace.display(), |package| package.display())
                 )));
@@ -153,34 +153,34 @@ impl Place {
         let manifest_path =
             moved(request.manifest_path()).unwrap_or_else(|| request.manifest_path().to_owned());
         let config = request.config.map(|path| moved(path).unwrap_or_else(|| path.to_owned()));
-        Ok(Self { manifest_path, config, varied: vec!["another folder".into()] })
+        Ok(Self { manifest_path, config, varied: vec!["another directory".into()] })
     }
 }
 
-/// The workspace's folder, and that of every package which cargo takes from a path or a directory of vendored ones.
+/// The workspace's directory, and that of every package which cargo takes from a path or a directory of vendored ones.
 fn project(
     request: &Request<'_>,
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<(PathBuf, Vec<PathBuf>), ReproError> {
     let manifest_path = request.manifest_path();
-    let rust = rust::detect(folder(manifest_path), request.environment, cancel)?;
+    let rust = rust::detect(dir(manifest_path), request.environment, cancel)?;
     let metadata = metadata::metadata(&rust.cargo, manifest_path, &request.settings.cargo, cancel, reporter)?;
     // What was vendored lies where cargo's configuration says, and not in cargo's own directory as all else that it has
     // fetched.
     let home = Configuration::cargo_home(request.environment);
-    let is_fetched = |folder: &Path| home.as_ref().is_some_and(|home| folder.starts_with(home));
+    let is_fetched = |dir: &Path| home.as_ref().is_some_and(|home| dir.starts_with(home));
     let packages = metadata
         .packages
         .iter()
         .filter_map(|package| Some((package, package.manifest_path.parent()?.as_std_path())))
-        .filter(|(package, folder)| package.source.is_none() || !is_fetched(folder))
-        .map(|(_, folder)| folder.to_owned())
+        .filter(|(package, dir)| package.source.is_none() || !is_fetched(dir))
+        .map(|(_, dir)| dir.to_owned())
         .collect();
     Ok((metadata.workspace_root.into(), packages))
 }
 
-fn folder(path: &Path) -> &Path {
+fn dir(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
@@ -194,7 +194,7 @@ fn base(request: &Request<'_>, manifest_path: &Path, config: Option<&Path>, umas
         .arg("--manifest-path")
         .arg(manifest_path)
         .with_credentials()
-        .folder(folder(manifest_path));
+        .dir(dir(manifest_path));
     match config {
         Some(config) => command.arg("--config").arg(config),
         None => command,

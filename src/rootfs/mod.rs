@@ -9,9 +9,9 @@
 //! deliberately absent, and so are faults that only matter to an engine which unpacks (a hard link without its file,
 //! a file below a file). Names that are not UTF-8 are kept with replacement characters; nothing asks for them.
 
+pub(crate) mod cached;
 mod content;
 mod guard;
-pub(crate) mod kept;
 pub(crate) mod names;
 mod place;
 mod root;
@@ -24,12 +24,12 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use cached::{IndexError, LayerCache, index_of, known_index};
 pub use content::{Content, File};
 pub(crate) use guard::{Guard, Guarded};
-pub(crate) use kept::{IndexError, Kept, index_of, known_index};
 pub(crate) use place::on_base;
 pub use root::Root;
-pub(crate) use root::{Identity, Permission, Reach};
+pub(crate) use root::{Identity, Lookup, Permission};
 pub(crate) use scan::{Ending, Named, clean, named, scan_to_end};
 pub use scan::{Limits, scan};
 pub use system::System;
@@ -73,7 +73,7 @@ pub enum StreamError {
         length: usize,
     },
     /// A path that is deeper than can be meant.
-    #[error("a path in it is {depth} folders deep, and more than {limit} are not read")]
+    #[error("a path in it is {depth} directories deep, and more than {limit} are not read")]
     Deep {
         /// How deep it is.
         depth: usize,
@@ -81,7 +81,7 @@ pub enum StreamError {
         limit: usize,
     },
     /// To follow all paths takes longer than can be meant.
-    #[error("its paths lead through more than {limit} folders and links")]
+    #[error("its paths lead through more than {limit} directories and links")]
     LongWays {
         /// The limit.
         limit: u64,
@@ -149,7 +149,7 @@ pub struct LayerIndex {
     /// What compresses it, whatever its media type says.
     #[serde(default)]
     pub(crate) packing: Packing,
-    /// The folders whose content in lower layers it hides.
+    /// The directories whose content in lower layers it hides.
     pub opaque: Vec<String>,
     /// The paths of lower layers that it removes.
     pub whiteouts: Vec<String>,
@@ -207,8 +207,8 @@ fn is_zero(number: &u32) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A regular file.
     File(File),
     /// A symbolic link with its target, as it stands there.
@@ -218,16 +218,16 @@ pub enum Kind {
 }
 
 impl Node {
-    /// A folder that engines make where a layer has only what is in it.
+    /// A directory that engines make where a layer has only what is in it.
     #[must_use]
-    pub fn folder() -> Self {
-        Self { kind: Kind::Folder, mode: 0o755, uid: 0, gid: 0 }
+    pub fn dir() -> Self {
+        Self { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 }
     }
 
-    /// True for a folder.
+    /// True for a directory.
     #[must_use]
-    pub fn is_folder(&self) -> bool {
-        self.kind == Kind::Folder
+    pub fn is_dir(&self) -> bool {
+        self.kind == Kind::Directory
     }
 
     /// The regular file that it is.

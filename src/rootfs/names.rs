@@ -1,9 +1,9 @@
 //! A tree of names: what is at each path of a root filesystem, with one name a node however deep it lies, and an account
 //! of all that it holds. Pure.
 //!
-//! Layers are input from anywhere, and a path of 4,096 bytes may have two thousand folders: kept as whole paths, a few
+//! Layers are input from anywhere, and a path of 4,096 bytes may have two thousand directories: kept as whole paths, a few
 //! kilobytes of layer would become gigabytes here. And a root filesystem of a million files is plain: so a node is a
-//! record of a few numbers beside its value, all names stand in one text, and what is in a folder is a chain of nodes.
+//! record of a few numbers beside its value, all names stand in one text, and what is in a directory is a chain of nodes.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -14,18 +14,18 @@ use super::StreamError;
 pub(crate) const MOST_LINKS: u32 = 40;
 /// With the links' own paths, no path has more parts.
 pub(crate) const MOST_PARTS: u32 = 4096;
-/// No path that is meant to be used is deeper, in folders.
+/// No path that is meant to be used is deeper, in directories.
 pub(crate) const DEEPEST: usize = 256;
-/// No root filesystem that is meant to be used has more folders, files and links.
+/// No root filesystem that is meant to be used has more directories, files and links.
 pub(crate) const MOST_NODES: usize = 1 << 21;
-/// What all names, whole paths of folders and the rest may take that layers bring, in bytes, what upper layers take away
+/// What all names, whole paths of directories and the rest may take that layers bring, in bytes, what upper layers take away
 /// again included.
 const MOST_BYTES: usize = 256 << 20;
-/// How many parts of paths are looked up to lay all layers. A million files eight folders deep take eight millions.
+/// How many parts of paths are looked up to lay all layers. A million files eight directories deep take eight millions.
 pub(super) const MOST_STEPS: u64 = 1 << 26;
 
-/// A node's number, by which it is a folder; that of the root is 0.
-pub(crate) type Folder = u32;
+/// A node's number, by which it is a directory; that of the root is 0.
+pub(crate) type Directory = u32;
 
 /// What is at each path.
 #[derive(Clone, Debug)]
@@ -33,14 +33,14 @@ pub(crate) struct Names<T> {
     /// By number, from 1.
     nodes: Vec<Item<T>>,
     /// The numbers of nodes that were removed.
-    free: Vec<Folder>,
+    free: Vec<Directory>,
     /// The first node in the root.
-    top: Folder,
+    top: Directory,
     /// All names, one behind the other.
     text: String,
-    /// The numbers of nodes, each where its folder and name lead or behind it; 0 where there is none. Its length is a power
+    /// The numbers of nodes, each where its directory and name lead or behind it; 0 where there is none. Its length is a power
     /// of two.
-    table: Vec<Folder>,
+    table: Vec<Directory>,
     /// Seeded, so that nobody can choose names that all lead to one place.
     hasher: RandomState,
     bytes: usize,
@@ -51,26 +51,26 @@ pub(crate) struct Names<T> {
 struct Item<T> {
     /// `None` where it was removed.
     value: Option<T>,
-    /// The folder that it is in.
-    above: Folder,
+    /// The directory that it is in.
+    above: Directory,
     /// Its name in the text.
     start: u32,
     length: u16,
-    /// Its neighbours in that folder; 0 at either end.
-    next: Folder,
-    previous: Folder,
+    /// Its neighbours in that directory; 0 at either end.
+    next: Directory,
+    previous: Directory,
     /// The first node in it.
-    first: Folder,
+    first: Directory,
 }
 
 /// The symbolic links that a walk is in the middle of, by their numbers. One that is met again on its own way leads in a circle;
 /// one that was followed to its end may be met any number of times.
 #[derive(Debug, Default)]
-pub(crate) struct Followed(Vec<(Folder, usize)>);
+pub(crate) struct Followed(Vec<(Directory, usize)>);
 
 impl Followed {
     /// Follows a link behind which `left` parts of the path wait. False where that is a circle.
-    pub(crate) fn enter(&mut self, link: Folder, left: usize) -> bool {
+    pub(crate) fn enter(&mut self, link: Directory, left: usize) -> bool {
         // Fewer parts wait than when it was met: its own are all gone.
         while self.0.last().is_some_and(|(_, before)| *before > left) {
             self.0.pop();
@@ -107,52 +107,52 @@ impl<T: Eq> Eq for Names<T> {}
 impl<T> Names<T> {
     /// What is at a path, no link followed.
     pub(crate) fn get(&self, path: &str) -> Option<&T> {
-        self.item(self.folder(path)?)?.value.as_ref()
+        self.item(self.dir(path)?)?.value.as_ref()
     }
 
-    /// What has a name in a folder, and its own number.
-    pub(crate) fn child(&self, folder: Folder, name: &str) -> Option<(&T, Folder)> {
-        let number = self.find(folder, name)?;
+    /// What has a name in a directory, and its own number.
+    pub(crate) fn child(&self, dir: Directory, name: &str) -> Option<(&T, Directory)> {
+        let number = self.find(dir, name)?;
         Some((self.item(number)?.value.as_ref()?, number))
     }
 
-    /// Puts something at a path in the place of what is there; what is below stays. Folders that are missing on the way,
-    /// or something else where a folder should be, become `between`. `weight` is what the value takes beside its own
+    /// Puts something at a path in the place of what is there; what is below stays. Directories that are missing on the way,
+    /// or something else where a directory should be, become `between`. `weight` is what the value takes beside its own
     /// size.
     pub(crate) fn put(
         &mut self,
         path: &str,
         value: T,
         weight: usize,
-        is_folder: impl Fn(&T) -> bool,
+        is_dir: impl Fn(&T) -> bool,
         between: impl Fn() -> T,
     ) -> Result<(), StreamError> {
         let depth = path.split('/').count();
         if depth > DEEPEST {
             return Err(StreamError::Deep { depth, limit: DEEPEST });
         }
-        let (mut folder, mut start) = (0, 0);
+        let (mut dir, mut start) = (0, 0);
         while let Some(length) = path[start..].find('/') {
             let part = &path[start..start + length];
-            folder = match self.find(folder, part) {
+            dir = match self.find(dir, part) {
                 Some(number) => {
                     let value = &mut self.item_mut(number).value;
-                    if !value.as_ref().is_some_and(&is_folder) {
+                    if !value.as_ref().is_some_and(&is_dir) {
                         *value = Some(between());
                     }
                     number
                 }
-                None => self.insert(folder, part, between(), start + length)?,
+                None => self.insert(dir, part, between(), start + length)?,
             };
             start += length + 1;
         }
-        self.insert(folder, &path[start..], value, weight).map(drop)
+        self.insert(dir, &path[start..], value, weight).map(drop)
     }
 
     /// Removes what is at a path, with all below it.
     pub(crate) fn remove(&mut self, path: &str) {
         self.clear(path);
-        let Some(number) = self.folder(path).filter(|number| *number != 0) else { return };
+        let Some(number) = self.dir(path).filter(|number| *number != 0) else { return };
         let Item { above, next, previous, .. } = *self.item_mut(number);
         match previous {
             0 => *self.first(above) = next,
@@ -166,9 +166,9 @@ impl<T> Names<T> {
 
     /// Removes all below a path.
     pub(crate) fn clear(&mut self, path: &str) {
-        let mut open: Vec<Folder> = self.folder(path).into_iter().collect();
-        while let Some(folder) = open.pop() {
-            let mut number = std::mem::take(self.first(folder));
+        let mut open: Vec<Directory> = self.dir(path).into_iter().collect();
+        while let Some(dir) = open.pop() {
+            let mut number = std::mem::take(self.first(dir));
             while number != 0 {
                 let Item { next, first, .. } = *self.item_mut(number);
                 // Nothing takes its place before what is in it is gone, too.
@@ -181,30 +181,30 @@ impl<T> Names<T> {
         }
     }
 
-    /// Every path with what is there: a folder before what is in it, names of a folder sorted.
+    /// Every path with what is there: a directory before what is in it, names of a directory sorted.
     pub(crate) fn iter(&self) -> Paths<'_, T> {
         self.below("")
     }
 
-    /// The same of what is below a folder, given by its path.
+    /// The same of what is below a directory, given by its path.
     pub(crate) fn below(&self, path: &str) -> Paths<'_, T> {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let open = self.folder(path).map(|folder| (self.sorted(folder).into_iter(), prefix.len()));
+        let open = self.dir(path).map(|dir| (self.sorted(dir).into_iter(), prefix.len()));
         Paths { names: self, path: prefix, open: open.into_iter().collect() }
     }
 
-    /// Everything with the folder that it is in and its name, in no telling order.
-    pub(crate) fn values(&self) -> impl Iterator<Item = (Folder, &str, &T)> {
+    /// Everything with the directory that it is in and its name, in no telling order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (Directory, &str, &T)> {
         self.nodes.iter().filter_map(|item| Some((item.above, self.name(item), item.value.as_ref()?)))
     }
 
-    /// The path of a name in a folder.
-    pub(crate) fn path(&self, folder: Folder, name: &str) -> String {
+    /// The path of a name in a directory.
+    pub(crate) fn path(&self, dir: Directory, name: &str) -> String {
         let mut parts = vec![name];
-        let mut folder = folder;
-        while let Some(item) = self.item(folder) {
+        let mut dir = dir;
+        while let Some(item) = self.item(dir) {
             parts.push(self.name(item));
-            folder = item.above;
+            dir = item.above;
         }
         parts.reverse();
         parts.join("/")
@@ -213,18 +213,18 @@ impl<T> Names<T> {
     /// How many parts a path has that stands for itself: without `.`, `..` and empty parts, and through no link; its last
     /// part is none either if `last`. `None` for others.
     pub(crate) fn straight(&self, path: &str, last: bool, is_link: impl Fn(&T) -> bool) -> Option<u64> {
-        let (mut folder, mut count) = (Some(0), 0);
+        let (mut dir, mut count) = (Some(0), 0);
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
             if matches!(part, "" | "." | "..") {
                 return None;
             }
             count += 1;
-            let child = folder.and_then(|folder| self.child(folder, part));
+            let child = dir.and_then(|dir| self.child(dir, part));
             if (last || parts.peek().is_some()) && child.is_some_and(|(value, _)| is_link(value)) {
                 return None;
             }
-            folder = child.map(|(_, number)| number);
+            dir = child.map(|(_, number)| number);
         }
         Some(count)
     }
@@ -244,18 +244,18 @@ impl<T> Names<T> {
     }
 
     /// The number of what is at a path.
-    fn folder(&self, path: &str) -> Option<Folder> {
+    fn dir(&self, path: &str) -> Option<Directory> {
         if path.is_empty() {
             return Some(0);
         }
-        path.split('/').try_fold(0, |folder, part| self.find(folder, part))
+        path.split('/').try_fold(0, |dir, part| self.find(dir, part))
     }
 
-    fn item(&self, number: Folder) -> Option<&Item<T>> {
+    fn item(&self, number: Directory) -> Option<&Item<T>> {
         self.nodes.get((number as usize).checked_sub(1)?)
     }
 
-    fn item_mut(&mut self, number: Folder) -> &mut Item<T> {
+    fn item_mut(&mut self, number: Directory) -> &mut Item<T> {
         &mut self.nodes[number as usize - 1]
     }
 
@@ -264,15 +264,15 @@ impl<T> Names<T> {
         &self.text[start..start + usize::from(item.length)]
     }
 
-    /// The number of the first node in a folder.
-    fn first(&mut self, folder: Folder) -> &mut Folder {
-        if folder == 0 { &mut self.top } else { &mut self.item_mut(folder).first }
+    /// The number of the first node in a directory.
+    fn first(&mut self, dir: Directory) -> &mut Directory {
+        if dir == 0 { &mut self.top } else { &mut self.item_mut(dir).first }
     }
 
-    /// The nodes in a folder, by name.
-    fn sorted(&self, folder: Folder) -> Vec<Folder> {
+    /// The nodes in a directory, by name.
+    fn sorted(&self, dir: Directory) -> Vec<Directory> {
         let mut found = Vec::new();
-        let mut number = self.item(folder).map_or(self.top, |item| item.first);
+        let mut number = self.item(dir).map_or(self.top, |item| item.first);
         while let Some(item) = self.item(number) {
             found.push(number);
             number = item.next;
@@ -281,9 +281,15 @@ impl<T> Names<T> {
         found
     }
 
-    fn insert(&mut self, folder: Folder, name: &str, value: T, weight: usize) -> Result<Folder, StreamError> {
+    fn insert(
+        &mut self,
+        dir: Directory,
+        name: &str,
+        value: T,
+        weight: usize,
+    ) -> Result<Directory, StreamError> {
         self.bytes += weight;
-        let number = if let Some(number) = self.find(folder, name) {
+        let number = if let Some(number) = self.find(dir, name) {
             self.item_mut(number).value = Some(value);
             number
         } else {
@@ -291,7 +297,7 @@ impl<T> Names<T> {
                 return Err(StreamError::TooManyEntries { limit: MOST_NODES });
             }
             self.bytes += name.len();
-            self.add(folder, name, value)
+            self.add(dir, name, value)
         };
         if self.bytes > MOST_BYTES {
             return Err(StreamError::LongNames { limit: MOST_BYTES });
@@ -301,7 +307,7 @@ impl<T> Names<T> {
 
     /// Adds a node. Both what names take and how many nodes there are is bounded far below what the numbers hold, and so
     /// is the length of a path.
-    fn add(&mut self, above: Folder, name: &str, value: T) -> Folder {
+    fn add(&mut self, above: Directory, name: &str, value: T) -> Directory {
         let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
         let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
         self.text.push_str(name);
@@ -312,7 +318,7 @@ impl<T> Names<T> {
             number
         } else {
             self.nodes.push(item);
-            Folder::try_from(self.nodes.len()).unwrap_or(Folder::MAX)
+            Directory::try_from(self.nodes.len()).unwrap_or(Directory::MAX)
         };
         *self.first(above) = number;
         if next != 0 {
@@ -331,7 +337,7 @@ impl<T> Names<T> {
     }
 
     /// Forgets a node that is in no chain any more.
-    fn release(&mut self, number: Folder) {
+    fn release(&mut self, number: Directory) {
         let mask = self.table.len() - 1;
         let Some(mut hole) = self.item(number).and_then(|item| self.at(item.above, self.name(item))) else {
             return;
@@ -353,29 +359,29 @@ impl<T> Names<T> {
     }
 
     /// Where a name should stand in the table.
-    fn home(&self, folder: Folder, name: &str) -> usize {
-        let hash = self.hasher.hash_one((folder, name));
+    fn home(&self, dir: Directory, name: &str) -> usize {
+        let hash = self.hasher.hash_one((dir, name));
         usize::try_from(hash & (self.table.len() as u64 - 1)).unwrap_or_default()
     }
 
     /// Where a name stands in the table.
-    fn at(&self, folder: Folder, name: &str) -> Option<usize> {
-        let mut place = self.home(folder, name);
+    fn at(&self, dir: Directory, name: &str) -> Option<usize> {
+        let mut place = self.home(dir, name);
         loop {
             let item = self.item(self.table[place])?;
-            if item.above == folder && self.name(item) == name {
+            if item.above == dir && self.name(item) == name {
                 return Some(place);
             }
             place = (place + 1) & (self.table.len() - 1);
         }
     }
 
-    fn find(&self, folder: Folder, name: &str) -> Option<Folder> {
-        self.at(folder, name).map(|place| self.table[place])
+    fn find(&self, dir: Directory, name: &str) -> Option<Directory> {
+        self.at(dir, name).map(|place| self.table[place])
     }
 
     /// Gives a node its place in the table.
-    fn enter(&mut self, number: Folder) {
+    fn enter(&mut self, number: Directory) {
         let Some(item) = self.item(number).filter(|item| item.value.is_some()) else { return };
         let mut place = self.home(item.above, self.name(item));
         while self.table[place] != 0 {
@@ -389,8 +395,8 @@ impl<T> Names<T> {
 pub(crate) struct Paths<'a, T> {
     names: &'a Names<T>,
     path: String,
-    /// For each folder that is open, what is left of it, and how long its path is.
-    open: Vec<(std::vec::IntoIter<Folder>, usize)>,
+    /// For each directory that is open, what is left of it, and how long its path is.
+    open: Vec<(std::vec::IntoIter<Directory>, usize)>,
 }
 
 impl<'a, T> Iterator for Paths<'a, T> {
@@ -435,14 +441,12 @@ mod tests {
     }
 
     #[test]
-    fn folders_come_before_what_is_in_them_and_names_are_sorted() {
+    fn directories_come_before_what_is_in_them_and_names_are_sorted() {
         let names = names(&["b/c/e", "a", "b/c/d", "b-x", "b/a"]);
         assert_eq!(listed(&names), "a:f b:d b/a:f b/c:d b/c/d:f b/c/e:f b-x:f");
         assert_eq!(names.below("b/c").map(|(path, _)| path).collect::<Vec<_>>(), ["b/c/d", "b/c/e"]);
         assert_eq!((names.get("b/c/d"), names.get("b/x"), names.get("a/x")), (Some(&'f'), None, None));
-        assert!(
-            names.values().all(|(folder, name, kind)| names.get(&names.path(folder, name)) == Some(kind))
-        );
+        assert!(names.values().all(|(dir, name, kind)| names.get(&names.path(dir, name)) == Some(kind)));
     }
 
     #[test]
@@ -468,8 +472,8 @@ mod tests {
     /// Against a map of whole paths, of which every operation is plain.
     #[test]
     fn any_operations_come_to_what_a_map_of_paths_has() {
-        let below = |path: &str, folder: &str| {
-            folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+        let below = |path: &str, dir: &str| {
+            dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
         };
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -506,8 +510,8 @@ mod tests {
                 assert_eq!(names.straight(path, true, |_| false), Some(path.split('/').count() as u64));
             }
             assert_eq!(names.values().count(), map.len());
-            for (folder, name, value) in names.values() {
-                assert_eq!(map.get(&names.path(folder, name)), Some(value), "{seed}");
+            for (dir, name, value) in names.values() {
+                assert_eq!(map.get(&names.path(dir, name)), Some(value), "{seed}");
             }
         }
     }

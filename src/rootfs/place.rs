@@ -1,7 +1,7 @@
-//! Where entries come to lie on a base: behind its symbolic links to folders, and without touching the folders that it
+//! Where entries come to lie on a base: behind its symbolic links to directories, and without touching the directories that it
 //! has. Pure.
 //!
-//! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the folder `lib` would put a folder in
+//! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the directory `lib` would put a directory in
 //! the link's place and hide every library of the base; one for `tmp` would take away its sticky bit.
 
 use super::{Node, Root};
@@ -22,17 +22,17 @@ fn placed(entry: Entry, root: &Root) -> Option<Entry> {
     }
     if matches!(entry.kind, EntryKind::Directory) {
         let path = real(&entry.path);
-        let exists = path.is_empty() || root.lookup(&path).is_some_and(Node::is_folder);
+        let exists = path.is_empty() || root.lookup(&path).is_some_and(Node::is_dir);
         return (!exists).then_some(Entry { path, ..entry });
     }
-    let Some((folder, name)) = entry.path.rsplit_once('/') else { return Some(entry) };
-    let folder = real(folder);
-    let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let Some((dir, name)) = entry.path.rsplit_once('/') else { return Some(entry) };
+    let dir = real(dir);
+    let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
     let kind = match entry.kind {
         // The other name of a hard link moves with the file that it names.
         EntryKind::HardLink(target) => EntryKind::HardLink(match target.rsplit_once('/') {
-            Some((folder, name)) if is_plain(&target) => {
-                format!("{}/{name}", real(folder)).trim_start_matches('/').to_owned()
+            Some((dir, name)) if is_plain(&target) => {
+                format!("{}/{name}", real(dir)).trim_start_matches('/').to_owned()
             }
             _ => target,
         }),
@@ -51,11 +51,11 @@ mod tests {
 
     fn root() -> Root {
         let put = |path: &str, node| (path.to_owned(), Change::Put(node));
-        let link = |target: &str| Node { kind: Kind::Symlink(target.into()), ..Node::folder() };
+        let link = |target: &str| Node { kind: Kind::Symlink(target.into()), ..Node::dir() };
         let entries = vec![
-            put("usr/lib/x86_64-linux-gnu", Node::folder()),
-            put("usr/bin", Node::folder()),
-            put("tmp", Node::folder()),
+            put("usr/lib/x86_64-linux-gnu", Node::dir()),
+            put("usr/bin", Node::dir()),
+            put("tmp", Node::dir()),
             put("lib", link("usr/lib")),
             put("bin", link("/usr/bin")),
             put("opt", link("../srv")),
@@ -99,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_the_base_has_stays_as_it_is() {
-        let folders = ["lib", "lib/x86_64-linux-gnu", "tmp", "bin", "lib/new", "opt", "etc"];
-        let folders = folders.map(|path| entry(path, EntryKind::Directory)).to_vec();
-        assert_eq!(paths(folders), ["usr/lib/new", "srv", "etc"]);
+    fn a_directory_that_the_base_has_stays_as_it_is() {
+        let dirs = ["lib", "lib/x86_64-linux-gnu", "tmp", "bin", "lib/new", "opt", "etc"];
+        let dirs = dirs.map(|path| entry(path, EntryKind::Directory)).to_vec();
+        assert_eq!(paths(dirs), ["usr/lib/new", "srv", "etc"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::target::catalog::{ElfIdentity, Target};
 /// An index of a root filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root {
-    /// By path; every folder above an entry is there, and none of them is a link.
+    /// By path; every directory above an entry is there, and none of them is a link.
     pub(super) nodes: Names<Node>,
     /// Entries of its layers that engines do not unpack.
     refused: Vec<Refused>,
@@ -34,7 +34,7 @@ pub(crate) struct Identity {
 pub(crate) enum Permission {
     /// Read it.
     Read,
-    /// Execute it, or search it where it is a folder.
+    /// Execute it, or search it where it is a directory.
     Execute,
 }
 
@@ -53,7 +53,7 @@ impl Identity {
             Permission::Execute => 1,
         };
         if self.uid == 0 {
-            return wanted == Permission::Read || node.is_folder() || node.mode & 0o111 != 0;
+            return wanted == Permission::Read || node.is_dir() || node.mode & 0o111 != 0;
         }
         let shift = if node.uid == self.uid {
             6
@@ -68,7 +68,7 @@ impl Identity {
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reach<'a> {
+pub(crate) enum Lookup<'a> {
     /// To this.
     Found {
         /// The path without links, relative.
@@ -81,21 +81,21 @@ pub(crate) enum Reach<'a> {
         /// The path without links that is not there: behind a dangling link, where that leads.
         path: String,
     },
-    /// Through something that is no folder.
-    NotAFolder {
+    /// Through something that is no directory.
+    NotADirectory {
         /// Its path without links.
         path: String,
     },
-    /// Through a folder that the user may not search.
+    /// Through a directory that the user may not search.
     Denied {
-        /// The folder's path without links.
+        /// The directory's path without links.
         path: String,
     },
     /// Nowhere: links go in a circle.
     Circle,
 }
 
-impl<'a> Reach<'a> {
+impl<'a> Lookup<'a> {
     /// What was found, with its path.
     #[must_use]
     pub(crate) fn found(self) -> Option<(String, &'a Node)> {
@@ -179,30 +179,30 @@ impl Root {
         self.walk(path, Last::Follow).map(Cow::into_owned)
     }
 
-    /// Every path with what is there: folders before what is in them, the names of a folder sorted.
+    /// Every path with what is there: directories before what is in them, the names of a directory sorted.
     pub fn nodes(&self) -> impl Iterator<Item = (String, &Node)> {
         self.nodes.iter()
     }
 
-    /// What is below a folder, given by its path without links, in the same order.
-    pub fn below(&self, folder: &str) -> impl Iterator<Item = (String, &Node)> {
-        self.nodes.below(folder)
+    /// What is below a directory, given by its path without links, in the same order.
+    pub fn below(&self, dir: &str) -> impl Iterator<Item = (String, &Node)> {
+        self.nodes.below(dir)
     }
 
-    /// Goes to a path as the kernel does for a user, who must be allowed to search every folder on the way.
+    /// Goes to a path as the kernel does for a user, who must be allowed to search every directory on the way.
     #[must_use]
-    pub(crate) fn reach(&self, path: &str, who: &Identity) -> Reach<'_> {
+    pub(crate) fn resolve_path(&self, path: &str, who: &Identity) -> Lookup<'_> {
         let mut pending = parts(path);
         let mut done = String::new();
         let (mut links, mut count) = (0, 0);
         while let Some(part) = pending.pop() {
             count += 1;
             if count > MOST_PARTS {
-                return Reach::Circle;
+                return Lookup::Circle;
             }
             match self.nodes.get(&done) {
-                Some(node) if !node.is_folder() => return Reach::NotAFolder { path: done },
-                Some(node) if !who.may(Permission::Execute, node) => return Reach::Denied { path: done },
+                Some(node) if !node.is_dir() => return Lookup::NotADirectory { path: done },
+                Some(node) if !who.may(Permission::Execute, node) => return Lookup::Denied { path: done },
                 _ => {}
             }
             if part == ".." {
@@ -214,7 +214,7 @@ impl Root {
                 Some(Node { kind: Kind::Symlink(target), .. }) => {
                     links += 1;
                     if links > MOST_LINKS {
-                        return Reach::Circle;
+                        return Lookup::Circle;
                     }
                     if target.starts_with('/') {
                         done.clear();
@@ -225,44 +225,44 @@ impl Root {
                 None => {
                     pending.reverse();
                     let rest = pending.iter().map(|part| format!("/{part}"));
-                    return Reach::Missing { path: next + &rest.collect::<String>() };
+                    return Lookup::Missing { path: next + &rest.collect::<String>() };
                 }
             }
         }
         match self.nodes.get(&done) {
-            Some(node) => Reach::Found { path: done, node },
-            None if done.is_empty() => Reach::Found { path: done, node: &TOP },
-            None => Reach::Missing { path: done },
+            Some(node) => Lookup::Found { path: done, node },
+            None if done.is_empty() => Lookup::Found { path: done, node: &TOP },
+            None => Lookup::Missing { path: done },
         }
     }
 
-    /// Every folder, and every symbolic link to one: what a path may lead through without being made.
+    /// Every directory, and every symbolic link to one: what a path may lead through without being made.
     ///
     /// # Errors
     ///
     /// Only if the work is cancelled.
-    pub fn folders(&self, cancel: &Cancel) -> Result<BTreeSet<String>, Cancelled> {
-        let mut folders = BTreeSet::new();
+    pub fn dirs(&self, cancel: &Cancel) -> Result<BTreeSet<String>, Cancelled> {
+        let mut dirs = BTreeSet::new();
         for (path, node) in self.nodes() {
             cancel.check()?;
-            let is_folder = match node.kind {
-                Kind::Folder => true,
-                Kind::Symlink(_) => self.real_path(&path).is_some_and(|real| {
-                    real.is_empty() || self.nodes.get(&real).is_some_and(Node::is_folder)
-                }),
+            let is_dir = match node.kind {
+                Kind::Directory => true,
+                Kind::Symlink(_) => self
+                    .real_path(&path)
+                    .is_some_and(|real| real.is_empty() || self.nodes.get(&real).is_some_and(Node::is_dir)),
                 Kind::File(_) | Kind::Special => false,
             };
-            if is_folder {
-                folders.insert(path);
+            if is_dir {
+                dirs.insert(path);
             }
         }
-        Ok(folders)
+        Ok(dirs)
     }
 
     /// The version of the glibc that programs for this target run with; `None` where there is none for it.
     #[must_use]
     pub(crate) fn glibc(&self, target: &Target) -> Option<GlibcVersion> {
-        // The loader's own folder is where its glibc was built to be; the others are those of distributions.
+        // The loader's own directory is where its glibc was built to be; the others are those of distributions.
         let loader = target.elf.interpreter.as_deref().and_then(|loader| self.real_path(loader));
         let loader = loader.and_then(|path| Some(path.rsplit_once('/')?.0.to_owned()));
         let multiarch = target
@@ -270,8 +270,8 @@ impl Root {
             .iter()
             .flat_map(|port| [format!("lib/{}", port.multiarch), format!("usr/lib/{}", port.multiarch)]);
         let common = ["lib64", "usr/lib64", "lib", "usr/lib"].map(ToOwned::to_owned);
-        loader.into_iter().chain(multiarch).chain(common).find_map(|folder| {
-            let object = self.file(&format!("{folder}/libc.so.6"))?.elf()?;
+        loader.into_iter().chain(multiarch).chain(common).find_map(|dir| {
+            let object = self.file(&format!("{dir}/libc.so.6"))?.elf()?;
             if serves(object, &target.elf) { object.glibc() } else { None }
         })
     }
@@ -279,7 +279,7 @@ impl Root {
     /// What a hard link to this path without links is.
     fn linked(&self, target: Option<&str>) -> Node {
         match target.and_then(|path| self.nodes.get(path)) {
-            Some(node) if !node.is_folder() => node.clone(),
+            Some(node) if !node.is_dir() => node.clone(),
             _ => Node { kind: Kind::File(File::default()), mode: 0o644, uid: 0, gid: 0 },
         }
     }
@@ -288,18 +288,18 @@ impl Root {
         if path.is_empty() {
             return Ok(());
         }
-        // A folder stays what it is under another; anything else replaces it with all that is in it.
-        if !node.is_folder() && self.nodes.get(path).is_some_and(Node::is_folder) {
+        // A directory stays what it is under another; anything else replaces it with all that is in it.
+        if !node.is_dir() && self.nodes.get(path).is_some_and(Node::is_dir) {
             self.nodes.clear(path);
         }
         let weight = match &node.kind {
             Kind::File(file) => weight(&file.content),
             Kind::Symlink(target) => target.len() + path.len(),
-            // Whole paths of folders are what bases are asked for.
-            Kind::Folder => path.len(),
+            // Whole paths of directories are what bases are asked for.
+            Kind::Directory => path.len(),
             Kind::Special => 0,
         };
-        self.nodes.put(path, node, weight, Node::is_folder, Node::folder)
+        self.nodes.put(path, node, weight, Node::is_dir, Node::dir)
     }
 
     /// Why a path leads nowhere.
@@ -317,7 +317,7 @@ impl Root {
                 }
                 continue;
             }
-            let child = above.last().copied().flatten().and_then(|folder| self.nodes.child(folder, &part));
+            let child = above.last().copied().flatten().and_then(|dir| self.nodes.child(dir, &part));
             match child {
                 Some((Node { kind: Kind::Symlink(target), .. }, number)) if !pending.is_empty() => {
                     if !followed.enter(number, pending.len()) {
@@ -342,7 +342,7 @@ impl Root {
     }
 
     /// Follows symbolic links inside the root, as the kernel does for a process whose root it is. What is not there
-    /// is taken to become a folder.
+    /// is taken to become a directory.
     fn walk<'p>(&self, path: &'p str, last: Last) -> Option<Cow<'p, str>> {
         self.walked(path, last).0
     }
@@ -355,7 +355,7 @@ impl Root {
         }
         let mut pending = parts(path);
         let mut done = String::new();
-        // The numbers of the folders that lead to `done`, as far as there are such.
+        // The numbers of the directories that lead to `done`, as far as there are such.
         let mut above = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
         while let Some(part) = pending.pop() {
@@ -370,8 +370,8 @@ impl Root {
                 }
                 continue;
             }
-            let folder = above.last().copied().flatten();
-            let child = folder.and_then(|folder| self.nodes.child(folder, &part));
+            let dir = above.last().copied().flatten();
+            let child = dir.and_then(|dir| self.nodes.child(dir, &part));
             match child {
                 Some((Node { kind: Kind::Symlink(target), .. }, _))
                     if last == Last::Follow || !pending.is_empty() =>
@@ -399,8 +399,8 @@ impl Root {
     }
 }
 
-/// The root folder itself, which layers rarely have an entry for.
-static TOP: Node = Node { kind: Kind::Folder, mode: 0o755, uid: 0, gid: 0 };
+/// The root directory itself, which layers rarely have an entry for.
+static TOP: Node = Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 };
 
 /// The type that a header has for what an entry adds.
 fn type_of(change: &Change) -> u8 {
@@ -410,7 +410,7 @@ fn type_of(change: &Change) -> u8 {
             Kind::File(_) => b'0',
             Kind::Symlink(_) => b'2',
             Kind::Special => b'3',
-            Kind::Folder => b'5',
+            Kind::Directory => b'5',
         },
     }
 }

@@ -33,7 +33,7 @@ const WHITEOUT_META: &str = ".wh..wh.";
 const CONTIGUOUS: u8 = b'7';
 /// Entries that engines do not unpack are told of up to this many.
 pub(super) const MOST_REFUSED: usize = 16;
-/// A file of this name removes all that lower layers have in its folder.
+/// A file of this name removes all that lower layers have in its directory.
 const OPAQUE: &str = ".wh..wh..opq";
 
 /// What one layer may take.
@@ -165,7 +165,7 @@ struct Found {
 /// What the name of a layer's entry says
 /// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 pub(crate) enum Named<'a> {
-    /// What layers below have in this folder is not there any more.
+    /// What layers below have in this directory is not there any more.
     Opaque(&'a str),
     /// This path is not there any more.
     Removed(String),
@@ -177,9 +177,9 @@ pub(crate) enum Named<'a> {
 
 /// What a path says, which stands in the header as `written`.
 pub(crate) fn named<'a>(path: &'a str, written: &str) -> Result<Named<'a>, StreamError> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     if name == OPAQUE {
-        return Ok(Named::Opaque(folder));
+        return Ok(Named::Opaque(dir));
     }
     if name.starts_with(WHITEOUT_META) || name.is_empty() {
         return Ok(Named::Bookkeeping);
@@ -187,8 +187,8 @@ pub(crate) fn named<'a>(path: &'a str, written: &str) -> Result<Named<'a>, Strea
     match name.strip_prefix(WHITEOUT) {
         None => Ok(Named::Entry),
         Some("" | "." | "..") => Err(StreamError::Escape { path: written.to_owned() }),
-        Some(removed) if folder.is_empty() => Ok(Named::Removed(removed.to_owned())),
-        Some(removed) => Ok(Named::Removed(format!("{folder}/{removed}"))),
+        Some(removed) if dir.is_empty() => Ok(Named::Removed(removed.to_owned())),
+        Some(removed) => Ok(Named::Removed(format!("{dir}/{removed}"))),
     }
 }
 
@@ -203,7 +203,7 @@ impl Found {
         let path = clean(&written)?;
         self.names += path.len() + ENTRY;
         match named(&path, &written)? {
-            Named::Opaque(folder) => self.opaque.push(folder.to_owned()),
+            Named::Opaque(dir) => self.opaque.push(dir.to_owned()),
             Named::Bookkeeping => {}
             Named::Removed(removed) => self.whiteouts.push(removed),
             Named::Entry => self.put(kind, &path, entry, guard)?,
@@ -247,7 +247,7 @@ impl Found {
         guard: &Guard<'_>,
     ) -> Result<NodeKind, StreamError> {
         Ok(match kind {
-            Kind::Folder => NodeKind::Folder,
+            Kind::Directory => NodeKind::Directory,
             Kind::Symlink => {
                 let target = target(&entry.head)?;
                 self.names += target.len();

@@ -1,11 +1,11 @@
 use std::io::Write;
 
-use super::kept::{keep, recall};
+use super::cached::{get, put};
 use super::names::MOST_STEPS;
 use super::*;
 use crate::sys::cancel::Cancel;
 
-/// A layer as a tar: a name that ends in `/` is a folder, `a -> b` a symbolic link, `a = b` a hard link.
+/// A layer as a tar: a name that ends in `/` is a directory, `a -> b` a symbolic link, `a = b` a hard link.
 fn layer(entries: &[&str]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for entry in entries {
@@ -19,8 +19,8 @@ fn layer(entries: &[&str]) -> Vec<u8> {
             header.set_entry_type(tar::EntryType::Link);
             tar.append_link(&mut header, path, target).unwrap();
         } else {
-            let folder = entry.ends_with('/');
-            header.set_entry_type(if folder { tar::EntryType::Directory } else { tar::EntryType::Regular });
+            let dir = entry.ends_with('/');
+            header.set_entry_type(if dir { tar::EntryType::Directory } else { tar::EntryType::Regular });
             tar.append_data(&mut header, entry, std::io::empty()).unwrap();
         }
     }
@@ -47,7 +47,7 @@ fn a_whiteout_removes_what_lower_layers_have_and_nothing_of_its_own() {
 }
 
 #[test]
-fn an_opaque_folder_hides_all_of_lower_layers_wherever_the_mark_stands() {
+fn an_opaque_directory_hides_all_of_lower_layers_wherever_the_mark_stands() {
     let root = root(&[&["srv/", "srv/old", "srv/sub/old"], &["srv/new", "srv/.wh..wh..opq"]]);
     assert_eq!((root.lookup("srv/old"), root.lookup("srv/sub/old")), (None, None));
     assert!(root.file("srv/new").is_some());
@@ -60,8 +60,8 @@ fn links_are_followed_inside_the_root() {
     assert!(root.file("lib/a").is_some());
     assert!(root.file("up/lib/a").is_some());
     assert_eq!(root.lookup("one"), None);
-    let folders = root.folders(&Cancel::new()).unwrap();
-    assert_eq!(folders.into_iter().collect::<Vec<_>>(), ["lib", "up", "usr", "usr/lib"]);
+    let dirs = root.dirs(&Cancel::new()).unwrap();
+    assert_eq!(dirs.into_iter().collect::<Vec<_>>(), ["lib", "up", "usr", "usr/lib"]);
 }
 
 #[test]
@@ -135,16 +135,16 @@ fn what_is_no_layer_is_an_error() {
 
 #[test]
 fn a_kept_index_is_read_again_only_if_it_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kept");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kept");
     let index = read(&layer(&["a", "b -> a"]), Limits::LAYER).unwrap();
-    assert_eq!(recall(&path).unwrap(), None);
-    keep(&index, &path).unwrap();
-    assert_eq!(recall(&path).unwrap(), Some(index));
+    assert_eq!(get(&path).unwrap(), None);
+    put(&index, &path).unwrap();
+    assert_eq!(get(&path).unwrap(), Some(index));
     let mut bytes = crate::sys::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     crate::sys::fs::write_atomic(&path, &bytes, 0o644).unwrap();
-    assert_eq!(recall(&path).unwrap(), None);
+    assert_eq!(get(&path).unwrap(), None);
 }
 
 #[test]
@@ -174,9 +174,9 @@ fn the_end_of_an_archive_is_looked_at() {
     assert_eq!(ending(&followed).unwrap(), (2561, Ending::Followed(513)));
 }
 
-/// A layer with a folder at each of these paths.
+/// A layer with a directory at each of these paths.
 fn files(paths: impl Iterator<Item = String>) -> LayerIndex {
-    let entries = paths.map(|path| (path, Change::Put(Node::folder()))).collect();
+    let entries = paths.map(|path| (path, Change::Put(Node::dir()))).collect();
     LayerIndex {
         diff_id: Digest::of(b""),
         size: 0,
@@ -201,7 +201,7 @@ fn a_path_deeper_than_any_that_is_meant_is_refused_where_it_is_read_and_where_it
     // By way of a link it may become as deep.
     let half = vec!["a"; 200].join("/");
     let mut layer = files([half.clone(), "l".into(), format!("l/{half}")].into_iter());
-    layer.entries[1].1 = Change::Put(Node { kind: Kind::Symlink(half), ..Node::folder() });
+    layer.entries[1].1 = Change::Put(Node { kind: Kind::Symlink(half), ..Node::dir() });
     let laid = Root::default().lay(&layer, &Cancel::new());
     assert!(matches!(laid, Err(StreamError::Deep { depth: 400, .. })), "{laid:?}");
 }
@@ -209,14 +209,14 @@ fn a_path_deeper_than_any_that_is_meant_is_refused_where_it_is_read_and_where_it
 #[test]
 fn links_that_lead_through_links_cannot_make_it_walk_without_end() {
     let chain = vec!["a"; 99].join("/");
-    let link = |to: String| Change::Put(Node { kind: Kind::Symlink(to), ..Node::folder() });
+    let link = |to: String| Change::Put(Node { kind: Kind::Symlink(to), ..Node::dir() });
     let mut layer = files([chain.clone()].into_iter());
     layer.entries.push((format!("{chain}/l0"), link(format!("/{chain}"))));
     for number in 1..39 {
         layer.entries.push((format!("{chain}/l{number}"), link(format!("/{chain}/l{}", number - 1))));
     }
     layer.entries.push(("l".into(), link(format!("/{chain}/l38"))));
-    layer.entries.extend((0..100).map(|number| (format!("l/{number}"), Change::Put(Node::folder()))));
+    layer.entries.extend((0..100).map(|number| (format!("l/{number}"), Change::Put(Node::dir()))));
     let mut root = Root::default();
     root.lay(&layer, &Cancel::new()).unwrap();
     // A hundred such names are four hundred thousand steps.
@@ -229,27 +229,27 @@ fn links_that_lead_through_links_cannot_make_it_walk_without_end() {
 fn a_kept_index_is_not_believed_where_nothing_of_the_cache_is() {
     use std::sync::Mutex;
 
-    use super::{Kept, index_of, known_index};
+    use super::{LayerCache, index_of, known_index};
     use crate::oci::{Descriptor, Digest, media_type};
 
-    let (folder, told, cancel) = (tempfile::tempdir().unwrap(), Mutex::new(Vec::new()), Cancel::new());
+    let (dir, told, cancel) = (tempfile::tempdir().unwrap(), Mutex::new(Vec::new()), Cancel::new());
     let tell = |text: String| told.lock().unwrap().push(text);
-    let blob = folder.path().join("blob");
+    let blob = dir.path().join("blob");
     let bytes = layer(&["a", "b -> a"]);
     crate::sys::fs::write_atomic(&blob, &bytes, 0o644).unwrap();
     let descriptor = Descriptor::new(media_type::LAYER, Digest::of(&bytes), bytes.len() as u64);
-    let kept = |verify| Kept { folder: folder.path(), verify, tell: &tell };
-    let read_now = |verify| index_of(&blob, &descriptor, kept(verify), &cancel).unwrap();
+    let cache = |verify| LayerCache { dir: dir.path(), verify, tell: &tell };
+    let read_now = |verify| index_of(&blob, &descriptor, cache(verify), &cancel).unwrap();
     let right = read_now(false);
     assert_eq!((read_now(false), read_now(true)), (right.clone(), right.clone()));
     // Somebody writes what it should say, in the form that we write it in.
-    let rootfs = folder.path().join("rootfs");
+    let rootfs = dir.path().join("rootfs");
     let record = crate::sys::fs::read_dir(&rootfs).unwrap().next().unwrap().unwrap().path();
     let wrong = read(&layer(&["a", "b -> somewhere/else"]), Limits::LAYER).unwrap();
-    keep(&wrong, &record).unwrap();
-    assert_eq!(known_index(&descriptor, kept(false)).unwrap(), Some(wrong.clone()));
+    put(&wrong, &record).unwrap();
+    assert_eq!(known_index(&descriptor, cache(false)).unwrap(), Some(wrong.clone()));
     assert_eq!(read_now(false), wrong);
-    assert_eq!(known_index(&descriptor, kept(true)).unwrap(), None);
+    assert_eq!(known_index(&descriptor, cache(true)).unwrap(), None);
     assert!(told.lock().unwrap().is_empty());
     assert_eq!(read_now(true), right);
     let said = told.lock().unwrap().clone();

@@ -68,12 +68,12 @@ impl Sources<'_> {
         }
     }
 
-    /// Where cargo builds, if that is said where relative paths count from the folder that the user stands in.
+    /// Where cargo builds, if that is said where relative paths count from the directory that the user stands in.
     fn target_dir(&self) -> Option<PathBuf> {
         let variable = || {
             ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().find_map(|name| self.environment.path(name))
         };
-        self.flags.target_dir.clone().or_else(variable).map(|path| self.host.folder.join(path))
+        self.flags.target_dir.clone().or_else(variable).map(|path| self.host.dir.join(path))
     }
 
     /// See [`CargoSettings::variables`].
@@ -94,7 +94,7 @@ impl Sources<'_> {
         let found = self.environment.iter().filter_map(|(name, value)| {
             let (name, path) = (name.to_str()?, Path::new(value));
             let counts = !value.is_empty() && path.is_relative() && names_path(name, path);
-            counts.then(|| (name.to_owned(), self.host.folder.join(path)))
+            counts.then(|| (name.to_owned(), self.host.dir.join(path)))
         });
         found.collect()
     }

@@ -28,7 +28,7 @@ impl<'a> Sources<'a> {
         let mut outputs = found
             .into_iter()
             .map(|found| {
-                let parsed = parsed(&found, |found| output::parse(found.text, found.folder))?;
+                let parsed = parsed(&found, |found| output::parse(found.text, found.dir))?;
                 Ok(Wanted { parsed, origin: found.origin })
             })
             .collect::<Result<Vec<_>, Error>>()?;

@@ -19,9 +19,9 @@ pub enum Error {
         /// Where it was set.
         origin: Origin,
     },
-    /// There is no folder to keep toolchains and packages in.
-    #[error("no cache folder: neither XBUILD_CACHE_DIR nor XDG_CACHE_HOME nor HOME is set")]
-    NoCacheFolder,
+    /// There is no directory to keep toolchains and packages in.
+    #[error("no cache directory: neither XBUILD_CACHE_DIR nor XDG_CACHE_HOME nor HOME is set")]
+    NoCacheDirectory,
 }
 
 /// What is wrong with a value.
@@ -156,7 +156,7 @@ pub enum Problem {
         /// How many are built.
         platforms: usize,
     },
-    /// A path that leaves the folder that it must stay in.
+    /// A path that leaves the directory that it must stay in.
     #[error("the path `{given}` leads out of {of}")]
     Escape {
         /// The path.
@@ -269,7 +269,9 @@ impl Explain for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Value { problem, .. } => Some(problem.remedy()),
-            Self::NoCacheFolder => Some("set XBUILD_CACHE_DIR to a folder that you may write to".into()),
+            Self::NoCacheDirectory => {
+                Some("set XBUILD_CACHE_DIR to a directory that you may write to".into())
+            }
         }
     }
 
@@ -280,7 +282,7 @@ impl Explain for Error {
                 .and_then(|location| location.snippet(problem.to_string(), ""))
                 .into_iter()
                 .collect(),
-            Self::NoCacheFolder => Vec::new(),
+            Self::NoCacheDirectory => Vec::new(),
         }
     }
 }

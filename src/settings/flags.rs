@@ -100,7 +100,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "XBUILD_CONFIG", meaning: "the project's configuration file, as --config" },
     Variable { name: "XBUILD_PROGRESS", meaning: "how progress is shown, as --progress" },
     Variable { name: "XBUILD_LOG", meaning: "what is logged: debug, or of a room alone http=debug" },
-    Variable { name: "XBUILD_CACHE_DIR", meaning: "the folder for toolchains and packages" },
+    Variable { name: "XBUILD_CACHE_DIR", meaning: "the directory for toolchains and packages" },
     Variable { name: "XBUILD_ZIG", meaning: "the zig program" },
     Variable { name: "XBUILD_DEBIAN_MIRROR", meaning: "the URL of a mirror of Debian's archive" },
     Variable {

@@ -43,7 +43,7 @@ pub(super) fn image(
     let mut volumes = BTreeSet::new();
     if let Some((document, paths)) = first(&layers, |image| image.volumes.as_ref()) {
         for path in paths {
-            volumes.insert(folder_path(document, path)?);
+            volumes.insert(dir_path(document, path)?);
         }
     }
     Ok(ImageSettings {
@@ -51,7 +51,7 @@ pub(super) fn image(
         cmd: first(&layers, |image| image.cmd.as_ref()).map(|(_, list)| list.clone()),
         env: map(&layers, |image| &image.env, values::variable_name)?,
         workdir: first(&layers, |image| image.workdir.as_ref())
-            .map(|(document, path)| folder_path(document, path))
+            .map(|(document, path)| dir_path(document, path))
             .transpose()?,
         user: first(&layers, |image| image.user.as_ref())
             .map(|(document, user)| text(document, user, user_name))
@@ -90,7 +90,7 @@ fn text<T>(
     parse(text.get_ref()).map_err(|problem| problem.at(&at(document, text.span())))
 }
 
-fn folder_path(document: &Document<ProjectFile>, path: &Text) -> Result<String, Error> {
+fn dir_path(document: &Document<ProjectFile>, path: &Text) -> Result<String, Error> {
     let path = text(document, path, values::image_path)?;
     Ok(if path.len() > 1 { path.trim_end_matches('/').to_owned() } else { path })
 }
@@ -197,7 +197,7 @@ fn file(document: &Document<ProjectFile>, table: &FileTable) -> Result<FileSetti
         (None, None) => return Err(Problem::NoSource.at(&at(document, table.to.span()))),
     };
     Ok(FileSettings {
-        root: source.folder().to_owned(),
+        root: source.dir().to_owned(),
         from,
         from_build,
         to: text(document, &table.to, values::image_path)?,

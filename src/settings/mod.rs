@@ -80,7 +80,7 @@ pub struct Settings {
     /// The registries that the user has named for this run, on the command line or in the environment.
     pub named: BTreeSet<String>,
     /// Where the image goes. Where none of them is on this machine's disk, the default is added: the layout
-    /// `<target folder>/xbuild/<package>`, which needs the package's name and is therefore left to the plan.
+    /// `<target directory>/xbuild/<package>`, which needs the package's name and is therefore left to the plan.
     pub outputs: Vec<Output>,
     /// Annotations of the index alone.
     pub index_annotations: BTreeMap<String, String>,
@@ -143,8 +143,8 @@ pub struct CargoSettings {
     pub frozen: bool,
     /// `--target-dir`, absolute; `None` for cargo's own choice.
     pub target_dir: Option<PathBuf>,
-    /// cargo's own variables with relative paths, made absolute: cargo runs in the project's folder, and these count
-    /// from the folder that the user stands in.
+    /// cargo's own variables with relative paths, made absolute: cargo runs in the project's directory, and these count
+    /// from the directory that the user stands in.
     pub variables: Vec<(String, PathBuf)>,
     /// `--jobs`; negative counts back from the number of processors, as cargo has it.
     pub jobs: Option<i32>,
@@ -224,7 +224,7 @@ pub enum BaseSource {
     },
     /// `scratch`: nothing. Programs must be static.
     Scratch,
-    /// `oci:PATH[:TAG]` or `oci:PATH@DIGEST`: an OCI image layout, a folder or a tar archive of one.
+    /// `oci:PATH[:TAG]` or `oci:PATH@DIGEST`: an OCI image layout, a directory or a tar archive of one.
     Layout {
         /// The absolute path.
         path: PathBuf,
@@ -239,24 +239,24 @@ pub enum BaseSource {
     },
 }
 
-/// A file, a folder or a pattern of files that goes into the image.
+/// A file, a directory or a pattern of files that goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
-    /// The absolute folder that `from` is relative to and must not leave: the configuration file's own.
+    /// The absolute directory that `from` is relative to and must not leave: the configuration file's own.
     pub root: PathBuf,
     /// A relative, `/`-separated path or, if it has `*`, `?`, `[` or `{`, a pattern. It has no `..`.
     pub from: String,
     /// The package whose build makes the files, as a specification; `from` is then relative to what it makes.
     pub from_build: Option<String>,
-    /// An absolute path in the image without `.` and `..`. With a `/` at its end it is a folder that files
+    /// An absolute path in the image without `.` and `..`. With a `/` at its end it is a directory that files
     /// go into under their own names.
     pub to: String,
-    /// The permission bits; `None` for 0755 where the source is a folder or may be executed by its owner,
+    /// The permission bits; `None` for 0755 where the source is a directory or may be executed by its owner,
     /// else 0644.
     pub mode: Option<u32>,
     /// The owner.
     pub owner: Owner,
-    /// Patterns, relative to `from`'s folder, of what is left out.
+    /// Patterns, relative to `from`'s directory, of what is left out.
     pub exclude: Vec<String>,
     /// Where it is configured.
     pub origin: Origin,
@@ -309,7 +309,7 @@ pub enum Partial {
 /// What belongs to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The folder for all that can be made again: toolchains, packages, zig's caches. Absolute.
+    /// The directory for all that can be made again: toolchains, packages, zig's caches. Absolute.
     pub cache: PathBuf,
     /// True if the network must not be used.
     pub offline: bool,

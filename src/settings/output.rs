@@ -27,9 +27,9 @@ pub struct Output {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum OutputKind {
-    /// An OCI image layout, a folder.
+    /// An OCI image layout, a directory.
     Layout {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
     /// A layout as a tar archive.
@@ -43,17 +43,17 @@ pub enum OutputKind {
         to: Sink,
     },
     /// The files of the root filesystem.
-    Folder {
-        /// The folder.
+    Directory {
+        /// The directory.
         path: PathBuf,
-        /// Whether each platform has a folder of its own in it; by default where there are several.
+        /// Whether each platform has a directory of its own in it; by default where there are several.
         split: Option<bool>,
     },
     /// The root filesystem as a tar archive.
     Tar {
         /// Where it is written.
         to: Sink,
-        /// Whether each platform has a folder of its own in it; by default where there are several.
+        /// Whether each platform has a directory of its own in it; by default where there are several.
         split: Option<bool>,
     },
     /// The registries of its names.
@@ -98,7 +98,7 @@ impl Output {
             OutputKind::Layout { .. }
             | OutputKind::Archive { .. }
             | OutputKind::DockerArchive { .. }
-            | OutputKind::Folder { .. }
+            | OutputKind::Directory { .. }
             | OutputKind::Tar { .. }
             | OutputKind::Registry { .. } => true,
             OutputKind::Engine { .. } => false,
@@ -119,7 +119,7 @@ impl Output {
                 Some(to)
             }
             OutputKind::Layout { .. }
-            | OutputKind::Folder { .. }
+            | OutputKind::Directory { .. }
             | OutputKind::Registry { .. }
             | OutputKind::Engine { .. } => None,
         }
@@ -129,7 +129,7 @@ impl Output {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.kind {
-            OutputKind::Layout { path } | OutputKind::Folder { path, .. } => Some(path),
+            OutputKind::Layout { path } | OutputKind::Directory { path, .. } => Some(path),
             OutputKind::Archive { .. } | OutputKind::DockerArchive { .. } | OutputKind::Tar { .. } => {
                 match self.sink() {
                     Some(Sink::File(path)) => Some(path),
@@ -152,7 +152,7 @@ pub(super) struct Parsed {
 }
 
 const WHAT: &str = "an output";
-const REMEDY: &str = "write a folder's path, or fields: `type=oci,dest=FILE`";
+const REMEDY: &str = "write a directory's path, or fields: `type=oci,dest=FILE`";
 const TYPES: &[&str] = &["oci", "docker", "image", "registry", "local", "tar"];
 const FIELDS: &[&str] = &[
     "type",
@@ -174,8 +174,8 @@ fn form(given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what: WHAT, given: given.to_owned(), remedy }
 }
 
-/// Reads an output. `folder` is what a relative path starts from.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Parsed, Problem> {
+/// Reads an output. `dir` is what a relative path starts from.
+pub(super) fn parse(text: &str, dir: &Path) -> Result<Parsed, Problem> {
     let plain = |kind| Parsed { output: Output::new(kind), compression: None, annotations: Vec::new() };
     if text == "-" {
         return Ok(plain(OutputKind::Tar { to: Sink::Stdout, split: None }));
@@ -183,11 +183,11 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Parsed, Problem> {
     if !text.contains('=') {
         return match text {
             "" => Err(form(text, REMEDY)),
-            path => Ok(plain(OutputKind::Layout { path: folder.join(path) })),
+            path => Ok(plain(OutputKind::Layout { path: dir.join(path) })),
         };
     }
     let fields = Fields::parse(text)?;
-    let kind = fields.kind(text, folder)?;
+    let kind = fields.kind(text, dir)?;
     Ok(Parsed {
         compression: fields.compression()?,
         output: Output { kind, names: fields.names },
@@ -255,14 +255,14 @@ impl Fields {
         Ok(fields)
     }
 
-    fn kind(&self, text: &str, folder: &Path) -> Result<OutputKind, Problem> {
+    fn kind(&self, text: &str, dir: &Path) -> Result<OutputKind, Problem> {
         let sink = || match self.dest.as_deref() {
             None | Some("-") => Sink::Stdout,
-            Some(path) => Sink::File(folder.join(path)),
+            Some(path) => Sink::File(dir.join(path)),
         };
         let path = || match self.dest.as_deref() {
-            Some(path) if path != "-" => Ok(folder.join(path)),
-            _ => Err(form(text, "add the folder's path: `dest=PATH`")),
+            Some(path) if path != "-" => Ok(dir.join(path)),
+            _ => Err(form(text, "add the directory's path: `dest=PATH`")),
         };
         let only = |allowed: bool, remedy| if allowed { Ok(()) } else { Err(form(text, remedy)) };
         let kind = self.kind.as_deref();
@@ -292,13 +292,13 @@ impl Fields {
             Some("oci") if self.tar == Some(false) => Ok(OutputKind::Layout { path: path()? }),
             Some("oci") => Ok(OutputKind::Archive { to: sink() }),
             Some("docker") => {
-                only(self.tar != Some(false), "`type=oci,tar=false` is the same folder")?;
+                only(self.tar != Some(false), "`type=oci,tar=false` is the same directory")?;
                 Ok(match self.dest {
                     None => OutputKind::Engine { engine: None },
                     Some(_) => OutputKind::DockerArchive { to: sink() },
                 })
             }
-            Some("local") => Ok(OutputKind::Folder { path: path()?, split: self.split }),
+            Some("local") => Ok(OutputKind::Directory { path: path()?, split: self.split }),
             Some("tar") => Ok(OutputKind::Tar { to: sink(), split: self.split }),
             Some(kind) => Err(Problem::UnknownWord {
                 what: "output type",
@@ -385,10 +385,10 @@ mod tests {
             ("type=registry", OutputKind::Registry { by_digest: false }),
             ("type=image,push=true", OutputKind::Registry { by_digest: false }),
             ("type=image,push=true,push-by-digest=true", OutputKind::Registry { by_digest: true }),
-            ("type=local,dest=root", OutputKind::Folder { path: "/f/root".into(), split: None }),
+            ("type=local,dest=root", OutputKind::Directory { path: "/f/root".into(), split: None }),
             (
                 "type=local,dest=root,platform-split=false",
-                OutputKind::Folder { path: "/f/root".into(), split: Some(false) },
+                OutputKind::Directory { path: "/f/root".into(), split: Some(false) },
             ),
             ("type=tar,dest=r.tar", OutputKind::Tar { to: file("/f/r.tar"), split: None }),
             ("type=tar", OutputKind::Tar { to: Sink::Stdout, split: None }),

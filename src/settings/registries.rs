@@ -29,7 +29,7 @@ pub(super) fn registries(
             let home = environment.path("HOME");
             match (path.get_ref().strip_prefix("~/"), home) {
                 (Some(rest), Some(home)) => home.join(rest),
-                _ => document.source.folder().join(path.get_ref()),
+                _ => document.source.dir().join(path.get_ref()),
             }
         };
         let settings = RegistrySettings {

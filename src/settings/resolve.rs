@@ -28,17 +28,17 @@ use crate::toolchain::zig::{ZigSettings, ZigWay};
 pub struct Host {
     /// The machine's own platform, for `--platform local`.
     pub platform: Platform,
-    /// The absolute folder that relative paths of the command line and the environment start from.
-    pub folder: PathBuf,
+    /// The absolute directory that relative paths of the command line and the environment start from.
+    pub dir: PathBuf,
     /// True if compiler messages should come with colours.
     pub color: bool,
 }
 
-/// A text, where it was set, and the folder that a relative path in it starts from.
+/// A text, where it was set, and the directory that a relative path in it starts from.
 pub(super) struct Found<'a> {
     pub(super) text: &'a str,
     pub(super) origin: Origin,
-    pub(super) folder: &'a Path,
+    pub(super) dir: &'a Path,
 }
 
 /// An option that may be given in general and for one platform.
@@ -199,12 +199,12 @@ impl<'a> Sources<'a> {
     }
 
     pub(super) fn of_flag(&self, option: &'static str, text: Option<&'a str>) -> Option<Found<'a>> {
-        text.map(|text| Found { text, origin: Origin::Flag(option), folder: &self.host.folder })
+        text.map(|text| Found { text, origin: Origin::Flag(option), dir: &self.host.dir })
     }
 
     pub(super) fn of_environment(&self, name: &'static str) -> Option<Found<'a>> {
         let text = self.environment.var(name)?;
-        Some(Found { text, origin: Origin::Environment(name), folder: &self.host.folder })
+        Some(Found { text, origin: Origin::Environment(name), dir: &self.host.dir })
     }
 
     pub(super) fn of_project(&self, get: impl Fn(&'a ProjectFile) -> Option<&'a Text>) -> Option<Found<'a>> {
@@ -216,7 +216,7 @@ impl<'a> Sources<'a> {
         get(&document.value).map(|text| Found {
             text: text.get_ref(),
             origin: Origin::User(document.location(text.span())),
-            folder: document.source.folder(),
+            dir: document.source.dir(),
         })
     }
 
@@ -379,11 +379,10 @@ impl<'a> Sources<'a> {
     }
 
     fn base(&self, found: Option<Found<'a>>) -> Result<Sourced<BaseSource>, Error> {
-        let mut base = match sourced(found, |found| values::base(found.text, found.folder))? {
+        let mut base = match sourced(found, |found| values::base(found.text, found.dir))? {
             Some(base) => base,
             None => Sourced::default_of(
-                values::base(DEFAULT_BASE, &self.host.folder)
-                    .map_err(|problem| problem.at(&Origin::Default))?,
+                values::base(DEFAULT_BASE, &self.host.dir).map_err(|problem| problem.at(&Origin::Default))?,
             ),
         };
         if let BaseSource::Apt { suite, suites, components, snapshot } = &mut base.value {
@@ -494,11 +493,11 @@ impl<'a> Sources<'a> {
         let cache = cache
             .or_else(|| {
                 // The XDG specification: a relative path is invalid and to be ignored.
-                let folder = environment.path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-                folder.map(|folder| folder.join("xbuild"))
+                let dir = environment.path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+                dir.map(|dir| dir.join("xbuild"))
             })
             .or_else(|| environment.path("HOME").map(|home| home.join(".cache").join("xbuild")))
-            .ok_or(Error::NoCacheFolder)?;
+            .ok_or(Error::NoCacheDirectory)?;
         let zig =
             self.of_environment("XBUILD_ZIG")
                 .or_else(|| self.of_user(|file| file.zig.path.as_ref()))
@@ -518,7 +517,7 @@ impl<'a> Sources<'a> {
         };
         let keyrings = self.user.and_then(|document| document.value.debian.keyrings.as_ref());
         Ok(Machine {
-            cache: self.host.folder.join(cache),
+            cache: self.host.dir.join(cache),
             offline: self.flags.offline || self.flags.frozen,
             zig: ZigSettings { path: zig, ways },
             debian: DebianSettings {
@@ -538,11 +537,11 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// A path of the machine's configuration; `~/` is the user's folder.
+    /// A path of the machine's configuration; `~/` is the user's directory.
     fn home_path(&self, found: &Found<'_>) -> PathBuf {
         match (found.text.strip_prefix("~/"), self.environment.path("HOME")) {
             (Some(rest), Some(home)) => home.join(rest),
-            _ => found.folder.join(found.text),
+            _ => found.dir.join(found.text),
         }
     }
 
@@ -557,7 +556,7 @@ fn of_document<'a>(document: &'a Document<ProjectFile>, text: &'a Text) -> Found
     Found {
         text: text.get_ref(),
         origin: Origin::Project(document.location(text.span())),
-        folder: document.source.folder(),
+        dir: document.source.dir(),
     }
 }
 

@@ -23,8 +23,8 @@ struct Given<'a> {
     user: Option<&'a str>,
 }
 
-fn source(folder: &str, name: &str, text: &str) -> Source {
-    Source { path: Path::new(folder).join(name), shown: name.into(), text: text.to_owned(), foreign: false }
+fn source(dir: &str, name: &str, text: &str) -> Source {
+    Source { path: Path::new(dir).join(name), shown: name.into(), text: text.to_owned(), foreign: false }
 }
 
 impl Given<'_> {
@@ -38,7 +38,7 @@ impl Given<'_> {
             self.user.map(|text| parse_user(source("/home/me/.config/xbuild", "config.toml", text)).unwrap());
         let home = [("HOME", "/home/me")];
         let environment: Environment = home.iter().chain(self.environment).copied().collect();
-        let host = Host { platform: "linux/amd64".parse().unwrap(), folder: "/folder".into(), color: false };
+        let host = Host { platform: "linux/amd64".parse().unwrap(), dir: "/directory".into(), color: false };
         resolve(&self.flags, &environment, &project, user.as_ref(), &host)
     }
 
@@ -434,28 +434,28 @@ fn the_users_paths_start_from_the_file_or_the_home() {
 
 #[test]
 fn bases_have_their_forms() {
-    let folder = Path::new("/f");
+    let dir = Path::new("/f");
     let layout = |path: &str, selector| BaseSource::Layout { path: path.into(), selector };
     let tag = Selector::Name("1.0".into());
-    assert_eq!(values::base("oci:../b:1.0", folder), Ok(layout("/f/../b", tag)));
-    assert_eq!(values::base("oci:/b.tar", folder), Ok(layout("/b.tar", Selector::Only)));
+    assert_eq!(values::base("oci:../b:1.0", dir), Ok(layout("/f/../b", tag)));
+    assert_eq!(values::base("oci:/b.tar", dir), Ok(layout("/b.tar", Selector::Only)));
     let digest = crate::oci::Digest::of(b"x");
     let one = Selector::Digest(digest.clone());
-    assert_eq!(values::base(&format!("oci:b@{digest}"), folder), Ok(layout("/f/b", one)));
+    assert_eq!(values::base(&format!("oci:b@{digest}"), dir), Ok(layout("/f/b", one)));
     for text in ["oci:", "oci:b:", "oci::1", "oci:b@1", "oci:@sha256:0"] {
-        assert!(matches!(values::base(text, folder), Err(Problem::Form { .. })), "{text}");
+        assert!(matches!(values::base(text, dir), Err(Problem::Form { .. })), "{text}");
     }
     for (text, meant) in [
         ("debian:bookworm", "docker.io/library/debian:bookworm"),
         ("ghcr.io/team/base", "ghcr.io/team/base:latest"),
         ("localhost:5000/base:1", "localhost:5000/base:1"),
     ] {
-        let Ok(BaseSource::Registry { name }) = values::base(text, folder) else { panic!("{text}") };
+        let Ok(BaseSource::Registry { name }) = values::base(text, dir) else { panic!("{text}") };
         assert_eq!(name.to_string(), meant);
     }
-    assert!(matches!(values::base("Debian", folder), Err(Problem::Name { .. })));
-    assert!(matches!(values::base("scrach", folder), Err(Problem::Form { .. })));
-    assert!(matches!(values::base("apt:", folder), Err(Problem::Form { .. })));
+    assert!(matches!(values::base("Debian", dir), Err(Problem::Name { .. })));
+    assert!(matches!(values::base("scrach", dir), Err(Problem::Form { .. })));
+    assert!(matches!(values::base("apt:", dir), Err(Problem::Form { .. })));
 }
 
 #[test]
@@ -493,7 +493,7 @@ fn outputs_agree_with_each_other_and_with_the_platforms() {
     };
     let settings = resolved("b a a type=oci,dest=x,compression=zstd,annotation-index.k=v load|").unwrap();
     assert_eq!(settings.outputs.len(), 4, "each once: {:?}", settings.outputs);
-    assert_eq!(settings.outputs[0], Output::layout("/folder/a"));
+    assert_eq!(settings.outputs[0], Output::layout("/directory/a"));
     assert!(matches!(settings.outputs[3].kind, OutputKind::Engine { engine: None }));
     assert_eq!(settings.compression, Compression::Zstd(None));
     assert_eq!(settings.index_annotations.get("k").map(String::as_str), Some("v"));
@@ -522,19 +522,19 @@ fn paths_in_cargos_variables_count_from_where_the_user_stands() {
         let given = Given { environment, ..Given::default() };
         given.settings().cargo
     };
-    let folder = |environment: &[(&str, &str)]| cargo(environment).target_dir;
-    assert_eq!(folder(&[]), None);
-    assert_eq!(folder(&[("CARGO_TARGET_DIR", "out")]), Some("/folder/out".into()));
-    assert_eq!(folder(&[("CARGO_TARGET_DIR", "/out")]), Some("/out".into()));
+    let dir = |environment: &[(&str, &str)]| cargo(environment).target_dir;
+    assert_eq!(dir(&[]), None);
+    assert_eq!(dir(&[("CARGO_TARGET_DIR", "out")]), Some("/directory/out".into()));
+    assert_eq!(dir(&[("CARGO_TARGET_DIR", "/out")]), Some("/out".into()));
     let both = [("CARGO_BUILD_TARGET_DIR", "a"), ("CARGO_TARGET_DIR", "b")];
-    assert_eq!(folder(&both), Some("/folder/b".into()));
-    assert_eq!(folder(&both[..1]), Some("/folder/a".into()));
+    assert_eq!(dir(&both), Some("/directory/b".into()));
+    assert_eq!(dir(&both[..1]), Some("/directory/a".into()));
     let given = Given {
         environment: &both,
         flags: flags(|flags| flags.target_dir = Some("c".into())),
         ..Given::default()
     };
-    assert_eq!(given.settings().cargo.target_dir, Some("/folder/c".into()));
+    assert_eq!(given.settings().cargo.target_dir, Some("/directory/c".into()));
     let variables = [
         ("CARGO_BUILD_BUILD_DIR", "build"),
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "./cc"),
@@ -542,8 +542,8 @@ fn paths_in_cargos_variables_count_from_where_the_user_stands() {
         ("RUSTC_WRAPPER", "sccache"),
     ];
     let absolute = [
-        ("CARGO_BUILD_BUILD_DIR".to_owned(), "/folder/build".into()),
-        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), "/folder/./cc".into()),
+        ("CARGO_BUILD_BUILD_DIR".to_owned(), "/directory/build".into()),
+        ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), "/directory/./cc".into()),
     ];
     assert_eq!(cargo(&variables).variables, absolute);
     assert!(cargo(&[("CARGO_BUILD_BUILD_DIR", "{workspace-root}/b")]).variables.is_empty());

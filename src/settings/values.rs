@@ -13,15 +13,15 @@ pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Pro
     Problem::Form { what, given: given.to_owned(), remedy }
 }
 
-/// A base. `folder` is what a relative path starts from.
-pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
+/// A base. `dir` is what a relative path starts from.
+pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
     const WHAT: &str = "a base";
     const REMEDY: &str = "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]`, `docker-archive:FILE` or an image: \
                           `registry/repository:tag`";
     let image = |rest: &str| {
         let selected = Selector::split(rest).filter(|(path, _)| !path.is_empty());
         let (path, selector) = selected.ok_or_else(|| form(WHAT, text, REMEDY))?;
-        Ok(BaseSource::Layout { path: folder.join(path), selector })
+        Ok(BaseSource::Layout { path: dir.join(path), selector })
     };
     match text.split_once(':') {
         None if text == "scratch" => Ok(BaseSource::Scratch),
@@ -37,7 +37,7 @@ pub(super) fn base(text: &str, folder: &Path) -> Result<BaseSource, Problem> {
                 snapshot: None,
             })
         }
-        // What is there is looked at: a folder, an archive of one, or one of `docker save`.
+        // What is there is looked at: a directory, an archive of one, or one of `docker save`.
         Some(("oci" | "oci-archive" | "docker-archive", rest)) => image(rest),
         Some(("docker", rest)) if rest.starts_with("//") => registry_base(&rest[2..]),
         Some(("docker-daemon" | "podman" | "containers-storage", _)) => Err(form(
@@ -331,7 +331,7 @@ pub(super) fn image_path(text: &str) -> Result<String, Problem> {
     Ok(format!("/{}{slash}", parts.join("/")))
 }
 
-/// A relative path or pattern below the configuration file's folder, without `.` and `..`.
+/// A relative path or pattern below the configuration file's directory, without `.` and `..`.
 pub(super) fn source_path(text: &str) -> Result<String, Problem> {
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         return Err(Problem::Escape { given: text.to_owned(), of: "the project" });

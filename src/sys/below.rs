@@ -1,5 +1,5 @@
-//! Moving files into a folder that others may change meanwhile: every step goes from an open folder to a name in it, and no
-//! link is followed, so that nothing that is put in a folder's place can lead out of it.
+//! Moving files into a directory that others may change meanwhile: every step goes from an open directory to a name in it, and no
+//! link is followed, so that nothing that is put in a directory's place can lead out of it.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -10,22 +10,22 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, openat, renameat, statat};
 use rustix::io::Errno;
 
-/// A folder, and no link to one.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A directory, and no link to one.
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Moves what is in `from` into the folder `to`, over files of the same name; folders that both have are merged. Returns what is
-/// in the way, if something is: what is no folder where one should be, or a folder where none should be. What was moved
+/// Moves what is in `from` into the directory `to`, over files of the same name; directories that both have are merged. Returns what is
+/// in the way, if something is: what is no directory where one should be, or a directory where none should be. What was moved
 /// before that stays moved.
 pub(crate) fn move_into(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
-    let from = openat(CWD, from, FOLDER, Mode::empty())?;
-    match openat(CWD, to, FOLDER, Mode::empty()) {
-        Ok(folder) => merge_opened(&from, &folder, to),
+    let from = openat(CWD, from, DIR, Mode::empty())?;
+    match openat(CWD, to, DIR, Mode::empty()) {
+        Ok(dir) => merge_opened(&from, &dir, to),
         Err(Errno::NOTDIR | Errno::LOOP) => Ok(Some(to.to_owned())),
         Err(error) => Err(named(error, to)),
     }
 }
 
-/// A folder that is there may be closed to its owner, as an earlier run has left it: it is opened for the move, and closed again.
+/// A directory that is there may be closed to its owner, as an earlier run has left it: it is opened for the move, and closed again.
 fn merge_opened(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBuf>> {
     let mode = Mode::from_raw_mode(fstat(to)?.st_mode);
     let open = mode | Mode::WUSR | Mode::XUSR;
@@ -41,12 +41,12 @@ fn merge_opened(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option
 fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBuf>> {
     for name in names(from)? {
         let path = || shown.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let is_folder = type_of(from, &name).map_err(|error| named(error, &path()))? == FileType::Directory;
-        let there = if is_folder {
-            match openat(to, &name, FOLDER, Mode::empty()) {
+        let is_dir = type_of(from, &name).map_err(|error| named(error, &path()))? == FileType::Directory;
+        let there = if is_dir {
+            match openat(to, &name, DIR, Mode::empty()) {
                 Ok(inner) => {
                     let from =
-                        openat(from, &name, FOLDER, Mode::empty()).map_err(|error| named(error, &path()))?;
+                        openat(from, &name, DIR, Mode::empty()).map_err(|error| named(error, &path()))?;
                     if let Some(way) = merge_opened(&from, &inner, &path())? {
                         return Ok(Some(way));
                     }
@@ -76,23 +76,23 @@ fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBu
     Ok(None)
 }
 
-/// Sets the permissions of a folder, given by its path below another one. One that is not there any more is left alone.
-pub(crate) fn set_mode(folder: &Path, below: &Path, mode: u32) -> io::Result<()> {
-    let mut open = openat(CWD, folder, FOLDER, Mode::empty()).map_err(|error| named(error, folder))?;
+/// Sets the permissions of a directory, given by its path below another one. One that is not there any more is left alone.
+pub(crate) fn set_mode(dir: &Path, below: &Path, mode: u32) -> io::Result<()> {
+    let mut open = openat(CWD, dir, DIR, Mode::empty()).map_err(|error| named(error, dir))?;
     for part in below.components() {
         let Component::Normal(name) = part else { continue };
-        open = match openat(&open, name, FOLDER, Mode::empty()) {
+        open = match openat(&open, name, DIR, Mode::empty()) {
             Ok(inner) => inner,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(error) => return Err(named(error, &folder.join(below))),
+            Err(error) => return Err(named(error, &dir.join(below))),
         };
     }
     Ok(fchmod(&open, Mode::from_raw_mode(mode))?)
 }
 
-fn names(folder: &OwnedFd) -> io::Result<Vec<CString>> {
+fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    for entry in Dir::read_from(dir)? {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_owned());
@@ -101,8 +101,8 @@ fn names(folder: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
-fn type_of(folder: impl AsFd, name: &CStr) -> Result<FileType, Errno> {
-    Ok(FileType::from_raw_mode(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
+fn type_of(dir: impl AsFd, name: &CStr) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
 }
 
 fn named(error: Errno, path: &Path) -> io::Error {
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn files_are_merged_and_links_are_replaced_or_in_the_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let path = |path: &str| dir.path().join(path);
         for name in ["from/a", "from/b/c", "from/b/d/e", "from/f/g"] {
             write(&path(name));
         }
@@ -134,7 +134,7 @@ mod tests {
         }
         symlink(path("outside/c"), path("to/a")).unwrap();
         symlink(path("outside"), path("to/f")).unwrap();
-        // A link to a folder is in the way of a folder, wherever it leads.
+        // A link to a directory is in the way of a directory, wherever it leads.
         assert_eq!(move_into(&path("from"), &path("to")).unwrap(), Some(path("to/f")));
         fs::remove_file(path("to/f")).unwrap();
         assert_eq!(move_into(&path("from"), &path("to")).unwrap(), None);
@@ -150,7 +150,7 @@ mod tests {
         assert!(path("to/b/new").exists());
         assert_eq!(fs::metadata(path("to/b")).unwrap().permissions().mode() & 0o777, 0o555);
         mode(0o755);
-        // A file where a folder should be, and the other way round; a link in the destination's place.
+        // A file where a directory should be, and the other way round; a link in the destination's place.
         write(&path("more/b/d/e/x"));
         assert_eq!(move_into(&path("more"), &path("to")).unwrap(), Some(path("to/b/d/e")));
         write(&path("last/f"));
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn permissions_are_not_set_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let path = |path: &str| dir.path().join(path);
         for name in ["to/a/b/x", "outside/b/x"] {
             write(&path(name));
         }
@@ -178,11 +178,11 @@ mod tests {
         assert_eq!((mode("to/a/b"), mode("outside/b")), (0o711, before));
     }
 
-    /// Somebody exchanges a folder of the destination for a link again and again while files are moved there.
+    /// Somebody exchanges a directory of the destination for a link again and again while files are moved there.
     #[test]
     fn a_link_that_is_swapped_in_leads_nowhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |path: &str| folder.path().join(path);
+        let dir = tempfile::tempdir().unwrap();
+        let path = |path: &str| dir.path().join(path);
         write(&path("outside/mine"));
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {

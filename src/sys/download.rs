@@ -42,7 +42,7 @@ pub struct Client {
 pub struct Download<'a> {
     /// Where from.
     pub url: &'a str,
-    /// Its final path. Its folder must exist; beside it stands `<name>.partial` while bytes arrive.
+    /// Its final path. Its directory must exist; beside it stands `<name>.partial` while bytes arrive.
     pub path: &'a Path,
     /// The digest that its bytes must have, if it is known.
     pub sha256: Option<[u8; 32]>,
@@ -480,17 +480,17 @@ mod tests {
     }
 
     struct Setup {
-        folder: fs::TempDir,
+        dir: fs::TempDir,
         url: String,
     }
 
     impl Setup {
         fn new(server: &Server) -> Self {
-            Self { folder: tempfile::tempdir().unwrap(), url: format!("{}/file", server.url) }
+            Self { dir: tempfile::tempdir().unwrap(), url: format!("{}/file", server.url) }
         }
 
         fn get(&self, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
-            let path = self.folder.path().join("file");
+            let path = self.dir.path().join("file");
             let download =
                 Download { url: &self.url, path: &path, sha256: Some(digest()), size: None, limit: 1 << 20 };
             Client::new(false).file(&download, cancel, &mut |_, _| ())?;
@@ -522,7 +522,7 @@ mod tests {
     fn what_an_earlier_process_left_is_resumed_and_dropped_if_it_was_wrong() {
         let server = Server::start(|_| Reply::Whole(body()));
         let setup = Setup::new(&server);
-        fs::write_atomic(&setup.folder.path().join("file.partial"), b"something else", 0o644).unwrap();
+        fs::write_atomic(&setup.dir.path().join("file.partial"), b"something else", 0o644).unwrap();
         assert_eq!(setup.get(&Cancel::new()).unwrap(), body());
         let offsets: Vec<_> = server.requests().iter().map(|request| request.offset).collect();
         assert_eq!(offsets, [14, 0]);
@@ -534,8 +534,7 @@ mod tests {
         let setup = Setup::new(&server);
         let error = setup.get(&Cancel::new()).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
-        let left: Vec<_> =
-            fs::read_dir(setup.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(setup.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["file.lock"]);
     }
 

@@ -45,7 +45,7 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
     }
 }
 
-/// The folder that the process was started in.
+/// The directory that the process was started in.
 pub(crate) fn current_dir() -> std::io::Result<PathBuf> {
     std::env::current_dir()
 }

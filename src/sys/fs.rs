@@ -50,16 +50,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::new(error, format!("cannot read `{}`: it is {what} and not a file", path.display())))
 }
 
-/// True where a path is a link, or leads through links in its own folder, to something outside of that folder: whoever
-/// wrote the folder need not have written what is there.
+/// True where a path is a link, or leads through links in its own directory, to something outside of that directory: whoever
+/// wrote the directory need not have written what is there.
 #[must_use]
 pub(crate) fn leads_out(path: &Path) -> bool {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    match (canonicalize(path), canonicalize(folder)) {
-        (Ok(real), Ok(folder)) => !real.starts_with(folder),
+    match (canonicalize(path), canonicalize(dir)) {
+        (Ok(real), Ok(dir)) => !real.starts_with(dir),
         _ => false,
     }
 }
@@ -98,9 +98,9 @@ fn text(bytes: Vec<u8>, path: &Path) -> io::Result<String> {
     })
 }
 
-/// A new temporary file in `folder`, on the same file system as what it will become.
-pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".xbuild-").tempfile_in(folder)
+/// A new temporary file in `dir`, on the same file system as what it will become.
+pub(crate) fn temporary_file(dir: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".xbuild-").tempfile_in(dir)
 }
 
 /// Reads once, as often as that is interrupted.
@@ -113,7 +113,7 @@ pub(crate) fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Resul
     }
 }
 
-/// Makes a folder and those that it is in, where they are not there yet.
+/// Makes a directory and those that it is in, where they are not there yet.
 pub(crate) fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     match fs_err::create_dir_all(path) {
@@ -130,49 +130,49 @@ pub(crate) fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     }
 }
 
-/// A new temporary folder in `folder`.
-pub(crate) fn temporary_dir(folder: &Path) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix(".xbuild-").tempdir_in(folder)
+/// A new temporary directory in `dir`.
+pub(crate) fn temporary_dir(dir: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(".xbuild-").tempdir_in(dir)
 }
 
-/// A new temporary folder in `folder` whose name starts with `prefix`.
-pub(crate) fn temporary_dir_named(folder: &Path, prefix: &str) -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix(prefix).tempdir_in(folder)
+/// A new temporary directory in `dir` whose name starts with `prefix`.
+pub(crate) fn temporary_dir_named(dir: &Path, prefix: &str) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(prefix).tempdir_in(dir)
 }
 
-/// The temporary folders of this process that no run to the same place would find.
+/// The temporary directories of this process that no run to the same place would find.
 static OURS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Removes the temporary folders that are still there, for a process that ends at once.
+/// Removes the temporary directories that are still there, for a process that ends at once.
 pub(super) fn remove_scratch() {
-    for folder in OURS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for dir in OURS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         // Most are gone already; and nobody is there to be told any more.
-        std::fs::remove_dir_all(folder).ok();
+        std::fs::remove_dir_all(dir).ok();
     }
 }
 
-/// What the names of our folders begin with where the system has temporary files, and nobody else's: such a folder is removed where it is found
+/// What the names of our directories begin with where the system has temporary files, and nobody else's: such a directory is removed where it is found
 /// without its lock.
 const SCRATCH: &str = ".xbuild-scratch-";
 
-/// A temporary folder where the system has them, gone with the value.
+/// A temporary directory where the system has them, gone with the value.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     content: PathBuf,
-    // In this order: the folder is removed under its lock.
-    _folder: TempDir,
+    // In this order: the directory is removed under its lock.
+    _dir: TempDir,
     _lock: Lock,
 }
 
 impl Scratch {
-    /// The folder. It is not the one that is locked, so that work in it may lock it.
+    /// The directory. It is not the one that is locked, so that work in it may lock it.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.content
     }
 }
 
-/// A new temporary folder where the system has them. What killed runs of ours have left there is removed: it is locked by nobody.
+/// A new temporary directory where the system has them. What killed runs of ours have left there is removed: it is locked by nobody.
 pub(crate) fn scratch_dir() -> io::Result<Scratch> {
     scratch_in(&std::env::temp_dir())
 }
@@ -180,20 +180,20 @@ pub(crate) fn scratch_dir() -> io::Result<Scratch> {
 fn scratch_in(place: &Path) -> io::Result<Scratch> {
     remove_dead(place);
     loop {
-        let folder = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place)?;
+        let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place)?;
         // Another run may take it for a dead one's before it is locked.
-        let Some(lock) = unless_missing(try_lock(folder.path()))?.flatten() else { continue };
-        if folder.path().exists() {
+        let Some(lock) = unless_missing(try_lock(dir.path()))?.flatten() else { continue };
+        if dir.path().exists() {
             let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
-            ours.push(folder.path().to_owned());
-            let content = folder.path().join("content");
+            ours.push(dir.path().to_owned());
+            let content = dir.path().join("content");
             create_dir(&content)?;
-            return Ok(Scratch { content, _folder: folder, _lock: lock });
+            return Ok(Scratch { content, _dir: dir, _lock: lock });
         }
     }
 }
 
-/// Removes folders of ours without a lock. What cannot be removed stays: nobody is kept from his work by it.
+/// Removes directories of ours without a lock. What cannot be removed stays: nobody is kept from his work by it.
 fn remove_dead(place: &Path) {
     let us = rustix::process::geteuid().as_raw();
     let Ok(entries) = read_dir(place) else { return };
@@ -215,9 +215,9 @@ pub(crate) fn unnamed_file(what: &Path) -> io::Result<File> {
     Ok(File::from_parts(tempfile::tempfile()?, what))
 }
 
-/// How many bytes may still be written to a folder's file system.
-pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let found = rustix::fs::statvfs(folder)?;
+/// How many bytes may still be written to a directory's file system.
+pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(dir)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
@@ -247,33 +247,33 @@ pub(crate) fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()
     })
 }
 
-/// Writes a small file by [`publish`]; its folder must exist.
+/// Writes a small file by [`publish`]; its directory must exist.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = temporary_file(path.parent().unwrap_or_else(|| Path::new(".")))?;
     file.write_all(bytes)?;
     publish(file, path, mode)
 }
 
-/// Opens a regular file in a folder by its path there. Links are followed as long as they stay in the folder; one that leads
+/// Opens a regular file in a directory by its path there. Links are followed as long as they stay in the directory; one that leads
 /// out of it, or whose target begins at the root, is an error of the kind [`io::ErrorKind::CrossesDevices`].
-pub(crate) fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
+pub(crate) fn open_within(dir: &Path, path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-    let whole = folder.join(path);
+    let whole = dir.join(path);
     let name = |error: io::Error| {
         io::Error::new(error.kind(), format!("failed to open file `{}`: {error}", whole.display()))
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let opened =
-        rustix::fs::openat(CWD, folder, OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
-            .and_then(|folder| {
-                let mut attempt = openat2(&folder, path, flags, Mode::empty(), resolve);
+        rustix::fs::openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
+            .and_then(|dir| {
+                let mut attempt = openat2(&dir, path, flags, Mode::empty(), resolve);
                 // Somebody renames something meanwhile.
                 for _ in 0..100 {
                     if !matches!(attempt, Err(rustix::io::Errno::AGAIN)) {
                         break;
                     }
-                    attempt = openat2(&folder, path, flags, Mode::empty(), resolve);
+                    attempt = openat2(&dir, path, flags, Mode::empty(), resolve);
                 }
                 attempt
             });
@@ -281,8 +281,8 @@ pub(crate) fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
         Ok(file) => File::from_parts(std::fs::File::from(file), &whole),
         // A kernel or a sandbox that does not know it.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-            let (folder, real) = (canonicalize(folder)?, canonicalize(&whole)?);
-            if !real.starts_with(&folder) {
+            let (dir, real) = (canonicalize(dir)?, canonicalize(&whole)?);
+            if !real.starts_with(&dir) {
                 return Err(name(rustix::io::Errno::XDEV.into()));
             }
             return open(&real);
@@ -292,10 +292,10 @@ pub(crate) fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { open(&whole) }
 }
 
-/// A new file in `folder` that shares its content with an open file, but nothing that is written to either of them later;
+/// A new file in `dir` that shares its content with an open file, but nothing that is written to either of them later;
 /// `None` where the file system cannot.
-pub(crate) fn clone_of(from: &File, folder: &Path) -> io::Result<Option<NamedTempFile>> {
-    let file = temporary_file(folder)?;
+pub(crate) fn clone_of(from: &File, dir: &Path) -> io::Result<Option<NamedTempFile>> {
+    let file = temporary_file(dir)?;
     Ok(rustix::fs::ioctl_ficlone(file.as_file(), from.file()).is_ok().then_some(file))
 }
 
@@ -305,8 +305,8 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
         for path in [pipe.as_path(), Path::new("/dev/zero")] {
             let error = read(path).unwrap_err();
@@ -314,57 +314,56 @@ mod tests {
             assert!(error.to_string().contains(&path.display().to_string()), "{error}");
             assert!(read_to_string(path).is_err());
         }
-        assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
-        assert_eq!(read(folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let file = folder.path().join("file");
+        assert_eq!(read(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(read(dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let file = dir.path().join("file");
         std::fs::File::create(&file).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
         assert_eq!(read_to_string(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert!(read_stream_to_string(&file).is_err());
     }
 
     #[test]
-    fn a_link_out_of_its_folder_is_told_from_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let (inner, path) =
-            (folder.path().join("inner"), |name: &str| folder.path().join("inner").join(name));
+    fn a_link_out_of_its_directory_is_told_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inner, path) = (dir.path().join("inner"), |name: &str| dir.path().join("inner").join(name));
         create_dir(&inner).unwrap();
-        write_atomic(&folder.path().join("secret"), b"x", 0o644).unwrap();
+        write_atomic(&dir.path().join("secret"), b"x", 0o644).unwrap();
         write_atomic(&path("own"), b"x", 0o644).unwrap();
         symlink("own", path("within")).unwrap();
         symlink("../secret", path("out")).unwrap();
         symlink("out", path("twice")).unwrap();
-        symlink(&inner, folder.path().join("door")).unwrap();
+        symlink(&inner, dir.path().join("door")).unwrap();
         for (name, out) in
             [("own", false), ("within", false), ("none", false), ("out", true), ("twice", true)]
         {
             assert_eq!(leads_out(&path(name)), out, "{name}");
-            // The folder itself may be anywhere.
-            assert_eq!(leads_out(&folder.path().join("door").join(name)), out, "{name}");
+            // The directory itself may be anywhere.
+            assert_eq!(leads_out(&dir.path().join("door").join(name)), out, "{name}");
         }
     }
 
     #[test]
     fn write_atomic_sets_the_mode_and_leaves_nothing_beside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
         write_atomic(&path, b"one", 0o644).unwrap();
         write_atomic(&path, b"two", 0o600).unwrap();
         assert_eq!(read(&path).unwrap(), b"two");
         assert_eq!(metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn links_are_followed_within_a_folder_only() {
+    fn links_are_followed_within_a_directory_only() {
         let outside = tempfile::tempdir().unwrap();
-        let folder = outside.path().join("folder");
-        create_dir_all(folder.join("blobs/sha256")).unwrap();
-        let at = |path: &str| folder.join(path);
+        let dir = outside.path().join("directory");
+        create_dir_all(dir.join("blobs/sha256")).unwrap();
+        let at = |path: &str| dir.join(path);
         write_atomic(&at("blobs/real"), b"real", 0o644).unwrap();
         write_atomic(&outside.path().join("secret"), b"secret", 0o644).unwrap();
         let open = |path: &str| {
             let mut text = String::new();
-            open_within(&folder, Path::new(path))
+            open_within(&dir, Path::new(path))
                 .and_then(|mut file| file.read_to_string(&mut text))
                 .map(|_| text)
         };
@@ -374,7 +373,7 @@ mod tests {
             ("blobs/sha256/up", "../../../secret", Err(io::ErrorKind::CrossesDevices)),
             ("blobs/sha256/root", "/etc/hostname", Err(io::ErrorKind::CrossesDevices)),
             ("blobs/sha256/dangling", "../none", Err(io::ErrorKind::NotFound)),
-            ("blobs/sha256/folder", "..", Err(io::ErrorKind::IsADirectory)),
+            ("blobs/sha256/directory", "..", Err(io::ErrorKind::IsADirectory)),
         ] {
             symlink(target, at(name)).unwrap();
             let found = open(name).map_err(|error| {
@@ -383,10 +382,10 @@ mod tests {
             });
             assert_eq!(found.as_deref().map_err(|kind| *kind), expected, "{name}");
         }
-        // The folder itself may be a link: that is what somebody has named.
-        symlink(&folder, outside.path().join("link")).unwrap();
+        // The directory itself may be a link: that is what somebody has named.
+        symlink(&dir, outside.path().join("link")).unwrap();
         open_within(&outside.path().join("link"), Path::new("blobs/real")).unwrap();
-        // A folder of it that leads elsewhere may not.
+        // A directory of it that leads elsewhere may not.
         symlink(outside.path(), at("other")).unwrap();
         assert_eq!(open("other/secret").unwrap_err().kind(), io::ErrorKind::CrossesDevices);
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
@@ -417,7 +416,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
         create_dir_all(at(".xbuild-scratch-dead/inner")).unwrap();
-        // As somebody calls a folder of his own.
+        // As somebody calls a directory of his own.
         create_dir_all(at("xbuild-mine")).unwrap();
         create_dir(at("other-tool")).unwrap();
         write_atomic(&at(".xbuild-scratch-file"), b"", 0o600).unwrap();

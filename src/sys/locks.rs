@@ -83,7 +83,7 @@ fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
     Some((pid, Some(command).filter(|command| !command.is_empty())))
 }
 
-/// Locks `path` (a file that is created where it is missing, or an existing folder) against other processes
+/// Locks `path` (a file that is created where it is missing, or an existing directory) against other processes
 /// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
 pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     let file = match fs::unless_missing(fs::metadata(path))? {
@@ -164,28 +164,28 @@ mod tests {
 
     #[test]
     fn a_second_lock_waits_until_told_to_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path(), &Cancel::new()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), &Cancel::new()).unwrap();
         let said: std::sync::Arc<Mutex<Vec<String>>> = std::sync::Arc::default();
         let cancel = Cancel::new().telling({
             let said = std::sync::Arc::clone(&said);
             std::sync::Arc::new(move |text| said.lock().unwrap().push(text))
         });
-        let wait = |millis| lock(folder.path(), &cancel.within(Duration::from_millis(millis), "the lock"));
+        let wait = |millis| lock(dir.path(), &cancel.within(Duration::from_millis(millis), "the lock"));
         assert!(matches!(wait(50), Err(LockError::Cancelled(Cancelled::TimedOut { .. }))));
         // Of a thread of ours nothing is said, however long it takes.
         assert!(wait(1200).is_err());
         assert!(said.lock().unwrap().is_empty());
         drop(held);
-        lock(folder.path(), &Cancel::new()).unwrap();
+        lock(dir.path(), &Cancel::new()).unwrap();
         // Another process: who it is, once.
         let mut other = std::process::Command::new("flock")
             .args(["--exclusive", "--no-fork"])
-            .arg(folder.path())
+            .arg(dir.path())
             .args(["sleep", "60"])
             .spawn()
             .unwrap();
-        while try_lock(folder.path()).unwrap().is_some() {
+        while try_lock(dir.path()).unwrap().is_some() {
             super::super::clock::sleep(Duration::from_millis(5));
         }
         assert!(wait(800).is_err() && said.lock().unwrap().is_empty());
@@ -194,11 +194,11 @@ mod tests {
         let expected = format!(
             "waiting for process {} (`sleep 60`), which has locked `{}`",
             other.id(),
-            folder.path().display()
+            dir.path().display()
         );
         assert_eq!(texts, [expected]);
         other.kill().unwrap();
         other.wait().unwrap();
-        lock(folder.path(), &Cancel::new()).unwrap();
+        lock(dir.path(), &Cancel::new()).unwrap();
     }
 }

@@ -245,8 +245,8 @@ impl Command {
 
     /// Sets the directory to run in.
     #[must_use]
-    pub(crate) fn folder(mut self, folder: &Path) -> Self {
-        self.directory = Directory::At(folder.to_owned());
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+        self.directory = Directory::At(dir.to_owned());
         self
     }
 
@@ -452,7 +452,7 @@ fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
 }
 
 /// Ends this process at once and takes every child's group with it. For the second Ctrl-C, and for a first one that the
-/// work does not react to: nothing but temporary folders of the system's is tidied up. What is half-written never has its
+/// work does not react to: nothing but temporary directories of the system's is tidied up. What is half-written never has its
 /// final name, and the next run to the same place removes it.
 pub(crate) fn kill_all_and_exit(code: u8) -> ! {
     for group in groups().iter().copied().filter_map(Pid::from_raw) {

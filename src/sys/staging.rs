@@ -1,6 +1,6 @@
-//! Where what will be at a path is made until it is whole: a folder beside the path, named after it and locked.
+//! Where what will be at a path is made until it is whole: a directory beside the path, named after it and locked.
 //!
-//! A run that was killed leaves its folder behind, without the lock, and whoever writes to the same path next removes it.
+//! A run that was killed leaves its directory behind, without the lock, and whoever writes to the same path next removes it.
 //! Devices and pipes are written to as they are: they are nothing to rename over.
 
 use std::collections::BTreeSet;
@@ -19,43 +19,43 @@ const LOOK: Duration = Duration::from_millis(20);
 /// As many links Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// A folder for what will take a path's place; gone with the value.
+/// A directory for what will take a path's place; gone with the value.
 #[derive(Debug)]
 pub(crate) struct Staging {
     /// In the locked one, so that what is in it may be staged and locked in its turn.
     content: PathBuf,
-    // In this order: the folder is removed under its lock.
-    _folder: TempDir,
+    // In this order: the directory is removed under its lock.
+    _dir: TempDir,
     _lock: Lock,
 }
 
 impl Staging {
-    /// A folder in the folder that `path` is in, which is made where it is missing.
+    /// A directory in the directory that `path` is in, which is made where it is missing.
     pub(crate) fn beside(path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
-        Self::within(folder_of(path), path, cancel)
+        Self::within(dir_of(path), path, cancel)
     }
 
-    /// A folder in `folder`, named after `path`. Those of dead runs are removed.
-    pub(crate) fn within(folder: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
-        fs::create_dir_all(folder)?;
+    /// A directory in `dir`, named after `path`. Those of dead runs are removed.
+    pub(crate) fn within(dir: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
+        fs::create_dir_all(dir)?;
         let prefix = prefix(path);
-        // While a folder is made and not yet locked, nobody else may look for dead ones.
-        let looking = fs::lock(folder, cancel)?;
-        remove_stale(folder, &prefix)?;
-        let made = fs::temporary_dir_named(folder, &prefix)?;
+        // While a directory is made and not yet locked, nobody else may look for dead ones.
+        let looking = fs::lock(dir, cancel)?;
+        remove_stale(dir, &prefix)?;
+        let made = fs::temporary_dir_named(dir, &prefix)?;
         let lock = fs::lock(made.path(), cancel)?;
         drop(looking);
         let content = made.path().join("content");
         fs::create_dir(&content)?;
-        Ok(Self { content, _folder: made, _lock: lock })
+        Ok(Self { content, _dir: made, _lock: lock })
     }
 
     /// Removes what dead runs have left beside a path, for who stages elsewhere. That it cannot be removed is no fault of his.
     pub(crate) fn tidy_beside(path: &Path, cancel: &Cancel) -> Result<(), Cancelled> {
-        let folder = folder_of(path);
-        match fs::lock(folder, cancel) {
+        let dir = dir_of(path);
+        match fs::lock(dir, cancel) {
             Ok(_looking) => {
-                remove_stale(folder, &prefix(path)).ok();
+                remove_stale(dir, &prefix(path)).ok();
                 Ok(())
             }
             Err(LockError::Io(_)) => Ok(()),
@@ -63,7 +63,7 @@ impl Staging {
         }
     }
 
-    /// The folder, which may be renamed to what it is for.
+    /// The directory, which may be renamed to what it is for.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.content
@@ -72,38 +72,38 @@ impl Staging {
     /// False if the run is dead whose [`Self::path`] this was; what cannot be told is alive.
     #[must_use]
     pub(crate) fn is_alive(path: &Path) -> bool {
-        match fs::try_lock(folder_of(path)) {
+        match fs::try_lock(dir_of(path)) {
             Ok(lock) => lock.is_none(),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
 }
 
-/// What the names of a path's staging folders begin with.
+/// What the names of a path's staging directories begin with.
 fn prefix(path: &Path) -> String {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     format!(".{name}.xbuild-")
 }
 
-fn folder_of(path: &Path) -> &Path {
+fn dir_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
         None => Path::new("/"),
     }
 }
 
-/// Removes folders whose runs are dead.
-fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
+/// Removes directories whose runs are dead.
+fn remove_stale(dir: &Path, prefix: &str) -> io::Result<()> {
     let mut stale = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_type()?.is_dir() {
             stale.insert(entry.path());
         }
     }
     for path in stale {
-        // Another user's, in a folder that is everybody's, is not for us to remove.
+        // Another user's, in a directory that is everybody's, is not for us to remove.
         let removed = match fs::try_lock(&path) {
             Ok(Some(_lock)) => fs::remove_dir_all(&path),
             Ok(None) => Ok(()),
@@ -120,7 +120,7 @@ fn remove_stale(folder: &Path, prefix: &str) -> io::Result<()> {
 }
 
 /// True for what cannot be renamed over: a device, a pipe, and whatever stands for an open file. What it is tells that, and
-/// not how its path begins: `/dev/shm` has files like any folder, and a link anywhere may lead to an open file.
+/// not how its path begins: `/dev/shm` has files like any directory, and a link anywhere may lead to an open file.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
         || stands_for_an_open_file(path)
@@ -130,19 +130,19 @@ fn is_special(path: &Path) -> bool {
 fn stands_for_an_open_file(path: &Path) -> bool {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
-        let folder = folder_of(&path);
-        if statfs(folder).is_ok_and(|folder| folder.f_type == PROC_SUPER_MAGIC) {
+        let dir = dir_of(&path);
+        if statfs(dir).is_ok_and(|dir| dir.f_type == PROC_SUPER_MAGIC) {
             return true;
         }
         match fs::read_link(&path) {
-            Ok(target) => path = folder.join(target),
+            Ok(target) => path = dir.join(target),
             Err(_) => return false,
         }
     }
     false
 }
 
-/// Checks that a file may be written to `path`, whose folder is made where it is missing.
+/// Checks that a file may be written to `path`, whose directory is made where it is missing.
 pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
     if !is_special(path) {
         Staging::beside(path, cancel)?;
@@ -202,8 +202,8 @@ mod tests {
     /// Each removes its own when it is done, while others look for those of dead runs.
     #[test]
     fn many_stage_for_one_path_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -213,11 +213,11 @@ mod tests {
                 });
             }
         });
-        assert!(names(folder.path()).is_empty());
+        assert!(names(dir.path()).is_empty());
     }
 
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -235,8 +235,8 @@ mod tests {
 
     #[test]
     fn what_dead_runs_left_is_removed_and_what_others_make_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/image.tar");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/image.tar");
         put(&path, b"one").unwrap();
         assert_eq!(names(path.parent().unwrap()), ["image.tar"]);
         // As a killed run leaves it.
@@ -266,33 +266,33 @@ mod tests {
 
     #[test]
     fn what_a_path_is_decides_and_not_how_it_begins() {
-        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
-        let path = folder.path().join("image.tar");
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = dir.path().join("image.tar");
         for text in [&b"one"[..], b"two"] {
             check(&path, &Cancel::new()).unwrap();
             put(&path, text).unwrap();
             assert_eq!(
-                (fs::read(&path).unwrap(), names(folder.path())),
+                (fs::read(&path).unwrap(), names(dir.path())),
                 (text.to_vec(), vec!["image.tar".into()])
             );
         }
         // An open file is written to as it is, by whatever name.
-        let open = fs::File::create(folder.path().join("open")).unwrap();
+        let open = fs::File::create(dir.path().join("open")).unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(open.file());
-        let link = folder.path().join("link");
+        let link = dir.path().join("link");
         for place in [format!("/proc/self/fd/{number}"), format!("/dev/fd/{number}")] {
             fs::symlink(&place, &link).unwrap();
             for path in [Path::new(&place), &link] {
                 assert!(is_special(path), "{}", path.display());
                 put(path, b"through it").unwrap();
-                assert_eq!(fs::read(folder.path().join("open")).unwrap(), b"through it");
+                assert_eq!(fs::read(dir.path().join("open")).unwrap(), b"through it");
                 open.file().set_len(0).unwrap();
             }
             fs::remove_file(&link).unwrap();
         }
         // A link to a file is no open file, and neither is one to nothing.
         fs::symlink("image.tar", &link).unwrap();
-        assert!(!is_special(&link) && !is_special(&folder.path().join("none")));
+        assert!(!is_special(&link) && !is_special(&dir.path().join("none")));
     }
 
     #[test]
@@ -300,8 +300,8 @@ mod tests {
         put(Path::new("/dev/null"), b"x").unwrap();
         check(Path::new("/dev/null"), &Cancel::new()).unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             .unwrap();
         // Without a reader the wait ends with the run.
@@ -314,6 +314,6 @@ mod tests {
             fs::File::open(&pipe).unwrap().read_to_string(&mut text).unwrap();
             assert_eq!(text, "through the pipe");
         });
-        assert_eq!(names(folder.path()), ["pipe"]);
+        assert_eq!(names(dir.path()), ["pipe"]);
     }
 }

@@ -1,6 +1,6 @@
-//! xbuild's own folders, the cache: made for us alone, and believed only where nobody else may have written.
+//! xbuild's own directories, the cache: made for us alone, and believed only where nobody else may have written.
 //!
-//! What is in the cache decides what is in an image, and scripts in it are executed. So a folder or a record that is another
+//! What is in the cache decides what is in an image, and scripts in it are executed. So a directory or a record that is another
 //! user's, or that others may write to, is refused and not repaired: nobody can tell what has been in it. Root may, as root
 //! may do anything anyway. A cache that cannot be written to is used as far as all that is needed is there.
 
@@ -18,7 +18,7 @@ use crate::error::CacheFault;
 
 /// The mode of what we make: nobody else's business.
 const PRIVATE: u32 = 0o700;
-/// What the names of our temporary files and folders begin with.
+/// What the names of our temporary files and directories begin with.
 pub(crate) const TEMPORARY: &str = ".xbuild-";
 /// The file that those who use the cache lock.
 pub(crate) const USAGE: &str = "in-use";
@@ -43,12 +43,12 @@ fn believe(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
     judge(path, metadata.uid(), metadata.mode(), geteuid().as_raw()).map_err(CacheFault::error)
 }
 
-/// Checks a folder or file of the cache that is there, links followed: what a link of ours leads to is judged itself.
+/// Checks a directory or file of the cache that is there, links followed: what a link of ours leads to is judged itself.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     believe(path, &fs::metadata(path)?)
 }
 
-/// Makes the cache's folder where it is missing, for us alone, whatever the umask; folders above it are made as any. One that
+/// Makes the cache's directory where it is missing, for us alone, whatever the umask; directories above it are made as any. One that
 /// is there is checked. What killed runs have left in it half-made is removed if nobody else uses it now.
 pub(crate) fn open(cache: &Path) -> io::Result<()> {
     if let Some(parent) = cache.parent()
@@ -56,7 +56,7 @@ pub(crate) fn open(cache: &Path) -> io::Result<()> {
     {
         fs::create_dir_all(parent).map_err(|error| lacking(cache, error))?;
     }
-    folder(cache)?;
+    dir(cache)?;
     let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
     if in_use.iter().any(|(path, _)| path == cache) {
         return Ok(());
@@ -80,8 +80,8 @@ pub(crate) fn open(cache: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What those who use a cache lock: a file of its own. The cache's folder is locked by whoever stages an image in it, as where the
-/// cache is the folder that images go to, and would wait for itself.
+/// What those who use a cache lock: a file of its own. The cache's directory is locked by whoever stages an image in it, as where the
+/// cache is the directory that images go to, and would wait for itself.
 pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let mut options = std::fs::OpenOptions::new();
@@ -96,18 +96,15 @@ pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
 }
 
 /// Removes what was made under a temporary name. What cannot be removed stays: it is in nobody's way.
-fn tidy(folder: &Path, depth: usize) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+fn tidy(dir: &Path, depth: usize) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if name.starts_with(TEMPORARY) {
-            if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.ok();
-        } else if is_folder
-            && depth < DEEPEST
-            && !(depth == 1 && name.starts_with("zig-"))
-            && !is_zigs_own(folder)
+            if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.ok();
+        } else if is_dir && depth < DEEPEST && !(depth == 1 && name.starts_with("zig-")) && !is_zigs_own(dir)
         {
             tidy(&path, depth + 1);
         }
@@ -125,7 +122,7 @@ pub(crate) fn exists(cache: &Path) -> io::Result<bool> {
     match fs::metadata(cache) {
         Ok(metadata) if metadata.is_dir() => believe(cache, &metadata).map(|()| true),
         Ok(_) => {
-            let (path, found, expected) = (cache.to_owned(), "a file", "a folder");
+            let (path, found, expected) = (cache.to_owned(), "a file", "a directory");
             Err(CacheFault::Kind { path, found, expected }.error())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -133,17 +130,17 @@ pub(crate) fn exists(cache: &Path) -> io::Result<bool> {
     }
 }
 
-/// True for the folders that zig keeps what it has compiled in: hundreds of folders, none of which is ours.
-fn is_zigs_own(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name == "zig" || name == "zig-2")
+/// True for the directories that zig keeps what it has compiled in: hundreds of directories, none of which is ours.
+fn is_zigs_own(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name == "zig" || name == "zig-2")
 }
 
 /// How deep in the cache we make anything: `registry/blobs/sha256`.
 const DEEPEST: usize = 3;
 
-/// A folder of the cache, made where it is missing, for us alone, and checked, as are those of an opened cache above it: whoever
-/// may write to one of these may put another folder in its place.
-pub(crate) fn folder(path: &Path) -> io::Result<()> {
+/// A directory of the cache, made where it is missing, for us alone, and checked, as are those of an opened cache above it: whoever
+/// may write to one of these may put another directory in its place.
+pub(crate) fn dir(path: &Path) -> io::Result<()> {
     let root = {
         let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
         in_use.iter().map(|(root, _)| root).find(|root| path.starts_with(root)).cloned()
@@ -156,15 +153,15 @@ pub(crate) fn folder(path: &Path) -> io::Result<()> {
             }
         }
     }
-    own_folder(path)
+    own_dir(path)
 }
 
-/// The same for the folder alone.
-fn own_folder(path: &Path) -> io::Result<()> {
+/// The same for the directory alone.
+fn own_dir(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return believe(path, &metadata),
         Ok(_) => {
-            let (path, found, expected) = (path.to_owned(), "a file", "a folder");
+            let (path, found, expected) = (path.to_owned(), "a file", "a directory");
             return Err(CacheFault::Kind { path, found, expected }.error());
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -173,7 +170,7 @@ fn own_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent()
         && !parent.exists()
     {
-        own_folder(parent)?;
+        own_dir(parent)?;
     }
     let made = std::fs::DirBuilder::new().mode(PRIVATE).create(path);
     match made {
@@ -185,7 +182,7 @@ fn own_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes away what lets others write to a folder and all that is in it, which another program has made for us just now.
+/// Takes away what lets others write to a directory and all that is in it, which another program has made for us just now.
 pub(crate) fn tighten(root: &Path) -> io::Result<()> {
     let mut paths = vec![root.to_owned()];
     while let Some(path) = paths.pop() {
@@ -241,7 +238,7 @@ fn read_record(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
-/// Keeps a record whose folder exists. Where the cache cannot be written to it is not kept, and made again another time.
+/// Keeps a record whose directory exists. Where the cache cannot be written to it is not kept, and made again another time.
 pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write_atomic(path, bytes, 0o644) {
         Err(error) if is_read_only(&error) => {
@@ -263,7 +260,7 @@ pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockErr
     }
 }
 
-/// True if we may write to a folder that is there.
+/// True if we may write to a directory that is there.
 #[must_use]
 pub(crate) fn is_writable(path: &Path) -> bool {
     access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
@@ -314,36 +311,36 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_ours_alone() {
-        let folder_of_test = tempfile::tempdir().unwrap();
-        let cache = folder_of_test.path().join("above/cache");
+    fn dirs_are_ours_alone() {
+        let dir_of_test = tempfile::tempdir().unwrap();
+        let cache = dir_of_test.path().join("above/cache");
         open(&cache).unwrap();
-        folder(&cache.join("a/b")).unwrap();
+        dir(&cache.join("a/b")).unwrap();
         assert_eq!([mode(&cache), mode(&cache.join("a")), mode(&cache.join("a/b"))], [0o700; 3]);
         // What others may write to is not repaired: nobody knows what they have written.
         for part in ["a/b", "a", ""] {
             let path = cache.join(part);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
-            let error = folder(&path).unwrap_err();
+            let error = dir(&path).unwrap_err();
             assert_eq!(ExitCode::of_io(&error), ExitCode::Cache, "{error}");
             assert!(error.to_string().contains("770"), "{error}");
             assert!(io_hint(&error).unwrap().contains("chmod -R go-w"));
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            folder(&path).unwrap();
+            dir(&path).unwrap();
         }
         let file = cache.join("a/b/c");
         fs::write_atomic(&file, b"", 0o666).unwrap();
         assert!(check(&file).unwrap_err().to_string().contains("a/b/c"));
         tighten(&cache).unwrap();
         check(&file).unwrap();
-        let error = folder(&file).unwrap_err();
-        assert!(error.to_string().contains("a file and not a folder"), "{error}");
+        let error = dir(&file).unwrap_err();
+        assert!(error.to_string().contains("a file and not a directory"), "{error}");
     }
 
     #[test]
     fn what_killed_runs_have_left_is_removed_unless_somebody_uses_the_cache() {
-        let folder_of_test = tempfile::tempdir().unwrap();
-        let cache = folder_of_test.path().join("cache");
+        let dir_of_test = tempfile::tempdir().unwrap();
+        let cache = dir_of_test.path().join("cache");
         let left = [
             "bases/x/.xbuild-1",
             "registry/blobs/sha256/.xbuild-2",
@@ -354,10 +351,10 @@ mod tests {
         let make = || {
             for path in left.iter().chain(&kept) {
                 let path = cache.join(path);
-                folder(path.parent().unwrap()).unwrap();
+                dir(path.parent().unwrap()).unwrap();
                 fs::write_atomic(&path, b"", 0o600).unwrap();
             }
-            folder(&cache.join("layouts/.xbuild-5/blobs")).unwrap();
+            dir(&cache.join("layouts/.xbuild-5/blobs")).unwrap();
         };
         let there = |paths: &[&str]| paths.iter().filter(|path| cache.join(path).exists()).count();
         make();
@@ -381,8 +378,8 @@ mod tests {
 
     #[test]
     fn records_are_files_of_ours() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         assert_eq!(read(&at("none"), 10).unwrap(), None);
         keep(&at("record"), b"0123456789").unwrap();
         assert_eq!(read(&at("record"), 10).unwrap().unwrap(), b"0123456789");

@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_the_time_of_modification() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, directory) = (folder.path().join("file"), folder.path().join("directory"));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, directory) = (dir.path().join("file"), dir.path().join("directory"));
         fs::write_atomic(&file, b"x", 0o444).unwrap();
         fs::create_dir(&directory).unwrap();
         for path in [&file, &directory] {
@@ -148,18 +148,18 @@ mod tests {
             assert!(last_used(path).unwrap().unwrap().0 >= clock::unix_now() - 60, "{}", path.display());
         }
         // What is not there is not made.
-        mark(&folder.path().join("none"));
-        mark(&folder.path().join("none/none"));
-        assert_eq!(last_used(&folder.path().join("none")).unwrap(), None);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        mark(&dir.path().join("none"));
+        mark(&dir.path().join("none/none"));
+        assert_eq!(last_used(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         // Nobody has it locked afterwards.
-        assert!(gate(folder.path()).unwrap().is_some());
+        assert!(gate(dir.path()).unwrap().is_some());
     }
 
     #[test]
     fn who_may_not_mark_keeps_the_directory_locked() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().join("directory");
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("directory");
         fs::create_dir(&directory).unwrap();
         // What cannot be marked even by root: a name too long for a file.
         mark(&directory.join("x".repeat(300)));
@@ -180,8 +180,8 @@ mod tests {
     /// What is marked before it is looked at stays, however often others remove what is old.
     #[test]
     fn nothing_is_removed_between_mark_and_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, trash) = (folder.path().join("kind/file"), folder.path().join("trash"));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, trash) = (dir.path().join("kind/file"), dir.path().join("trash"));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::create_dir(&trash).unwrap();
         let ended = std::sync::atomic::AtomicBool::new(false);
@@ -219,9 +219,9 @@ mod tests {
 
     #[test]
     fn a_cache_is_held_alone_or_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = folder.path().join("cache");
-        store::folder(&cache).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        store::dir(&cache).unwrap();
         let mut first = Hold::take(&cache).unwrap();
         assert!(first.is_alone());
         first.share();

@@ -272,7 +272,7 @@ pub struct Variant {
 pub struct DebianPort {
     /// `dpkg --print-architecture`: `amd64`, `armhf`, …
     pub architecture: String,
-    /// The multiarch folder under `/usr/lib`: `arm-linux-gnueabihf`, …
+    /// The multiarch directory under `/usr/lib`: `arm-linux-gnueabihf`, …
     pub multiarch: String,
 }
 
@@ -455,9 +455,9 @@ pub(crate) fn toolchain<T: serde::de::DeserializeOwned>(name: &str) -> T {
     parse(text.unwrap_or_else(|| panic!("there is no embedded data file `{name}.toml`")))
 }
 
-/// The stem and text of every embedded TOML document of a folder.
-fn documents(folder: &'static Dir<'static>) -> impl Iterator<Item = (&'static str, &'static str)> {
-    folder.files().filter(|file| file.path().extension().is_some_and(|extension| extension == "toml")).map(
+/// The stem and text of every embedded TOML document of a directory.
+fn documents(dir: &'static Dir<'static>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    dir.files().filter(|file| file.path().extension().is_some_and(|extension| extension == "toml")).map(
         |file| {
             let stem =
                 file.path().file_stem().and_then(|stem| stem.to_str()).expect("data files have UTF-8 names");

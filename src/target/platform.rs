@@ -262,7 +262,7 @@ impl Platform {
         at.map(|(position, _)| position).collect()
     }
 
-    /// The name of a folder or file for this platform, as buildx writes them: `linux_arm_v7`.
+    /// The name of a directory or file for this platform, as buildx writes them: `linux_arm_v7`.
     #[must_use]
     pub fn file_name(&self) -> String {
         self.to_string().replace(['/', '(', ')', '+'], "_")

@@ -14,7 +14,7 @@ use crate::sys::process::Command;
 pub(crate) struct Objcopy {
     /// The program.
     pub program: PathBuf,
-    /// The folder of LLVM's library. The program's own `RUNPATH` does not lead there: where it is not run by way of
+    /// The directory of LLVM's library. The program's own `RUNPATH` does not lead there: where it is not run by way of
     /// rustup, which sets `LD_LIBRARY_PATH`, it does not start.
     pub libraries: PathBuf,
 }

@@ -1,6 +1,6 @@
 //! Rust: the project's own toolchain, and the standard libraries that are added to it.
 //!
-//! Which toolchain that is, `rustc` itself says when it is asked in the project's folder, so rust-toolchain.toml,
+//! Which toolchain that is, `rustc` itself says when it is asked in the project's directory, so rust-toolchain.toml,
 //! `RUSTUP_TOOLCHAIN`, `RUSTC` and overrides all count as they do for cargo. Never another one: where it
 //! lacks a target, `rustup target add` adds it; where the channel does not carry the target, the standard
 //! library is built from its source, and that is said aloud; without rustup the error names what to install.
@@ -113,11 +113,11 @@ pub enum Error {
         /// What was looked for.
         program: PathBuf,
     },
-    /// `rustc` does not work in the project's folder.
-    #[error("Rust does not work in `{}`: {reason}", folder.display())]
+    /// `rustc` does not work in the project's directory.
+    #[error("Rust does not work in `{}`: {reason}", dir.display())]
     Broken {
-        /// The project's folder.
-        folder: PathBuf,
+        /// The project's directory.
+        dir: PathBuf,
         /// What it said.
         reason: String,
     },
@@ -186,7 +186,7 @@ impl Explain for Error {
             Self::NoRust { .. } => Some("install Rust from https://rustup.rs".into()),
             Self::Broken { reason, .. } => match missing_toolchain(reason) {
                 Some(toolchain) => Some(format!("run `rustup toolchain install {toolchain}`")),
-                None => Some("run `rustc -vV` in that folder and mend what it says".into()),
+                None => Some("run `rustc -vV` in that directory and fix the error that it prints".into()),
             },
             Self::Configuration(_) => {
                 Some("correct what it names: `.cargo/config.toml`, or the variable".into())
@@ -222,26 +222,24 @@ fn missing_toolchain(reason: &str) -> Option<&str> {
     before.rsplit_once('\'').map(|(_, name)| name)
 }
 
-/// Asks for the toolchain that cargo would use in `folder`.
-pub(crate) fn detect(folder: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
+/// Asks for the toolchain that cargo would use in `dir`.
+pub(crate) fn detect(dir: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
     let options = cargo_config2::ResolveOptions::default().env(environment.iter());
-    let config = cargo_config2::Config::load_with_options(folder, options)?;
+    let config = cargo_config2::Config::load_with_options(dir, options)?;
     let rustc = config.build.rustc.unwrap_or_else(|| "rustc".into());
     let cargo = environment.path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"));
     let ask = |arguments: &[&str]| -> Result<String, Error> {
-        let command = Command::new(&rustc).args(arguments.iter().copied()).folder(folder);
+        let command = Command::new(&rustc).args(arguments.iter().copied()).dir(dir);
         command.env("RUST_BACKTRACE", "0").text(cancel).map_err(|error| match error {
             error if error.is_not_found() => Error::NoRust { program: rustc.clone() },
-            ProcessError::Failed { stderr, .. } => {
-                Error::Broken { folder: folder.to_owned(), reason: stderr }
-            }
+            ProcessError::Failed { stderr, .. } => Error::Broken { dir: dir.to_owned(), reason: stderr },
             other => other.into(),
         })
     };
     let said = ask(&["-vV"])?;
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim_end());
     let (version, host, commit) = parse_version(&said)
-        .ok_or_else(|| Error::Broken { folder: folder.to_owned(), reason: said.trim_end().to_owned() })?;
+        .ok_or_else(|| Error::Broken { dir: dir.to_owned(), reason: said.trim_end().to_owned() })?;
     let rustup = rustup(&sysroot, environment, cancel)?;
     let toolchain = rustup.as_ref().map(|rustup| rustup.toolchain.as_str());
     tracing::info!(%version, sysroot = %sysroot.display(), rustup = toolchain, "Rust is {}", rustc.display());
@@ -280,9 +278,9 @@ impl Rust {
             let Some(files) = fs::unless_missing(fs::read_to_string(list))? else { return Ok(false) };
             return self.has_all_of(&files);
         }
-        // rustup leaves the folder when it removes a target, but not the libraries in it.
-        let folder = rustlib.join(triple).join("lib");
-        for entry in fs::unless_missing(fs::read_dir(folder))?.into_iter().flatten() {
+        // rustup leaves the directory when it removes a target, but not the libraries in it.
+        let dir = rustlib.join(triple).join("lib");
+        for entry in fs::unless_missing(fs::read_dir(dir))?.into_iter().flatten() {
             if entry?.file_name().to_string_lossy().starts_with("libstd-") {
                 return Ok(true);
             }
@@ -330,7 +328,7 @@ impl Rust {
         path.exists().then_some(path)
     }
 
-    /// True if programs may differ between folders that they are built in.
+    /// True if programs may differ between directories that they are built in.
     #[must_use]
     pub(crate) fn is_too_old_to_reproduce(&self) -> bool {
         self.version < RustData::get().minimum
@@ -345,7 +343,7 @@ impl Rust {
 
 /// Makes sure that a target has its standard library, and says where it comes from. `platform` is what the target is for.
 ///
-/// `cache` is xbuild's cache folder: what a channel does not carry is remembered there, so that the next run
+/// `cache` is xbuild's cache directory: what a channel does not carry is remembered there, so that the next run
 /// need not ask again.
 pub(crate) fn provide(
     rust: &Rust,
@@ -382,8 +380,8 @@ fn add(
     };
     // Whoever tidies up the cache sees that it is in use.
     store::open(cache)?;
-    let folder = cache.join("rust");
-    store::folder(&folder)?;
+    let dir = cache.join("rust");
+    store::dir(&dir)?;
     // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain
     // itself is locked, for whoever adds to it, with whatever cache.
     let _lock = store::lock(&rust.sysroot, cancel)?;
@@ -391,7 +389,7 @@ fn add(
         return Ok(Standard::Installed);
     }
     let build = commit_key(rust);
-    let not_carried = folder.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
+    let not_carried = dir.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
     usage::mark(&not_carried);
     if !not_carried.exists() {
         if offline {

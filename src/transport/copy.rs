@@ -256,12 +256,12 @@ impl Opener<'_> {
 
     /// A layout of the image beside a path, gone with the value.
     fn staged(&self, image: &Image<'_>, beside: &Path) -> Result<Staged, TransportError> {
-        let folder = Staging::beside(beside, self.cancel).map_err(OutputError::from)?;
-        let path = folder.path().join("layout");
+        let dir = Staging::beside(beside, self.cancel).map_err(OutputError::from)?;
+        let path = dir.path().join("layout");
         let writer = LayoutWriter::open(&path, self.cancel)?;
         self.fill(image, &writer)?;
         writer.commit_root(&image.root, &[], Untagged::Keep)?;
-        Ok(Staged { path, _folder: folder })
+        Ok(Staged { path, _dir: dir })
     }
 
     /// Gives a layout everything that the image leads to.
@@ -345,7 +345,7 @@ impl Opener<'_> {
 
 struct Staged {
     path: PathBuf,
-    _folder: Staging,
+    _dir: Staging,
 }
 
 impl Staged {
@@ -354,7 +354,7 @@ impl Staged {
     }
 }
 
-/// A path without a folder in front is beside the process; `parent` of it would be nothing.
+/// A path without a directory in front is beside the process; `parent` of it would be nothing.
 fn absolute(path: &Path) -> PathBuf {
-    crate::sys::env::current_dir().map_or_else(|_| path.to_owned(), |folder| folder.join(path))
+    crate::sys::env::current_dir().map_or_else(|_| path.to_owned(), |dir| dir.join(path))
 }

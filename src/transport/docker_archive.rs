@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::TransportError;
-use super::members::{Members, Unpacked};
+use super::tar_index::{TarIndex, Unpacked};
 use crate::archive::Packing;
 use crate::layout::ReadError;
 use crate::oci::{Algorithm, Descriptor, Digest, Encoded, MANIFEST_LIMIT, annotation, media_type};
@@ -26,7 +26,7 @@ const MOST_UNPACKED: u64 = 8 << 30;
 /// An archive of `docker save`, its documents made and its blobs found.
 #[derive(Debug)]
 pub(super) struct DockerArchive {
-    members: Members,
+    members: TarIndex,
     /// The manifests that were made.
     documents: BTreeMap<Digest, Vec<u8>>,
     /// Where the other blobs are.
@@ -80,14 +80,14 @@ struct Item {
 
 impl DockerArchive {
     /// True if the archive is one of Docker's.
-    pub(super) fn is_one(members: &Members) -> bool {
+    pub(super) fn is_one(members: &TarIndex) -> bool {
         members.has(MANIFEST)
     }
 
     /// Reads `manifest.json`, and makes the manifest of each image. Returns an entry for each of their names, as an
     /// OCI layout's index has them.
     pub(super) fn open(
-        members: Members,
+        members: TarIndex,
         shown: &str,
         cancel: &Cancel,
     ) -> Result<(Self, Vec<Descriptor>), TransportError> {

@@ -15,12 +15,12 @@ use crate::verify;
 
 /// A layout that is written by hand.
 pub(super) struct Hand {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Hand {
     pub(super) fn new() -> Self {
-        let hand = Self { folder: tempfile::tempdir().unwrap() };
+        let hand = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir_all(hand.path().join("blobs/sha256")).unwrap();
         fs::write_atomic(&hand.path().join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)
             .unwrap();
@@ -28,7 +28,7 @@ impl Hand {
     }
 
     pub(super) fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("image")
+        self.dir.path().join("image")
     }
 
     pub(super) fn shown(&self) -> String {
@@ -37,7 +37,7 @@ impl Hand {
 
     /// Another place beside it.
     pub(super) fn beside(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        self.dir.path().join(name).display().to_string()
     }
 
     pub(super) fn put(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
@@ -129,8 +129,8 @@ fn verified(source: &Source) -> (Vec<&'static str>, usize) {
 
 fn only(source: &Source, platform: &str) -> Result<Vec<String>, TransportError> {
     let image = Image::of_platforms(source, &[platform.parse().unwrap()])?;
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("only").display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("only").display().to_string();
     write(&image, &to)?;
     Ok(platforms(&open(&to)?))
 }

@@ -376,7 +376,7 @@ fn files(
     let (mut files, mut more) = (Vec::new(), 0);
     while let Some(entry) = reader.next_entry().map_err(|error| fault(guard.explain(error)))? {
         guard.allow(entry.head.stored);
-        if entry.head.kind == Kind::Folder {
+        if entry.head.kind == Kind::Directory {
             continue;
         }
         if files.len() == MOST_FILES {

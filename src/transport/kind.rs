@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::docker_archive::DockerArchive;
-use super::members::Members;
+use super::tar_index::TarIndex;
 use crate::layout::{Layout, ReadError};
 use crate::oci::{Digest, Encoded};
 use crate::registry::Repository;
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Layout(Layout),
     Archive {
         path: PathBuf,
-        members: Members,
+        members: TarIndex,
     },
     Docker {
         path: PathBuf,
@@ -25,10 +25,10 @@ pub(super) enum Kind {
     },
     /// A repository, with the document that the reference means.
     Registry(Box<Remote>),
-    /// An archive that an engine wrote, and the folder that it is in.
+    /// An archive that an engine wrote, and the directory that it is in.
     Exported {
         inner: Box<Kind>,
-        _folder: Scratch,
+        _dir: Scratch,
     },
 }
 

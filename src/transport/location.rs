@@ -16,9 +16,9 @@ use crate::oci::name::{ImageName, InvalidName};
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
-    /// `oci:PATH[:TAG]`: an OCI image layout, a folder.
+    /// `oci:PATH[:TAG]`: an OCI image layout, a directory.
     Layout {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Which of its images.
         selector: Selector,
@@ -39,7 +39,7 @@ pub enum Location {
     },
     /// A path without a prefix: what is there is looked at when it is opened.
     Path {
-        /// The folder or file.
+        /// The directory or file.
         path: PathBuf,
         /// Which of its images.
         selector: Selector,
@@ -128,7 +128,7 @@ impl Explain for LocationError {
 }
 
 impl Location {
-    /// Reads a location that must be there already. `exists` tells whether there is a file or folder at a path.
+    /// Reads a location that must be there already. `exists` tells whether there is a file or directory at a path.
     ///
     /// Without a prefix, what exists is a path; with a `:TAG` behind it, too. What else can be an image's name is one of
     /// a registry.

@@ -28,7 +28,6 @@ mod index_tests;
 mod inspect;
 mod kind;
 mod location;
-mod members;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
@@ -37,6 +36,7 @@ mod partial;
 mod push;
 mod referrers;
 mod source;
+mod tar_index;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::docker_archive::DockerArchive;
 use super::kind::{Kind, Remote};
-use super::members::Members;
 use super::source::{Source, entries_of, parsed};
+use super::tar_index::TarIndex;
 use super::{Location, TransportError};
 use crate::engine;
 use crate::layout::Selector;
@@ -130,7 +130,7 @@ impl Opener<'_> {
         }
     }
 
-    fn members(&self, path: &Path, shown: &str) -> Result<Members, TransportError> {
+    fn members(&self, path: &Path, shown: &str) -> Result<TarIndex, TransportError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => {
@@ -142,13 +142,13 @@ impl Opener<'_> {
             }
             Err(source) => return Err(TransportError::Io { shown: shown.to_owned(), source }),
         }
-        Members::open(path, self.cancel).map_err(|source| TransportError::stream(shown, source))
+        TarIndex::open(path, self.cancel).map_err(|source| TransportError::stream(shown, source))
     }
 
     fn docker_archive(
         &self,
         path: &Path,
-        members: Members,
+        members: TarIndex,
         shown: &str,
     ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
         let (archive, entries) = DockerArchive::open(members, shown, self.cancel)?;
@@ -170,16 +170,16 @@ impl Opener<'_> {
         Ok((Kind::Registry(Box::new(remote)), vec![entry]))
     }
 
-    /// An archive that the engine writes into a folder of ours.
+    /// An archive that the engine writes into a directory of ours.
     fn exported(
         &self,
         export: fn(&str, &Path, &Environment, &Cancel) -> Result<(), engine::EngineError>,
         name: &str,
         shown: &str,
     ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
-        let folder =
+        let dir =
             fs::scratch_dir().map_err(|source| TransportError::Io { shown: shown.to_owned(), source })?;
-        let path = folder.path().join("image.tar");
+        let path = dir.path().join("image.tar");
         export(name, &path, self.environment, self.cancel)?;
         let (inner, mut entries) = self.at_path(&path, shown)?;
         // podman's archive of a list has no name; an ID is none.
@@ -189,7 +189,7 @@ impl Opener<'_> {
         {
             entry.annotations.insert(annotation::CONTAINERD_NAME.into(), full);
         }
-        Ok((Kind::Exported { inner: Box::new(inner), _folder: folder }, entries))
+        Ok((Kind::Exported { inner: Box::new(inner), _dir: dir }, entries))
     }
 }
 
@@ -211,7 +211,7 @@ fn layout(path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), Transport
 
 fn oci_archive(
     path: &Path,
-    members: Members,
+    members: TarIndex,
     shown: &str,
 ) -> Result<(Kind, Vec<Descriptor>), TransportError> {
     const INDEX: &str = "index.json";

@@ -263,7 +263,7 @@ impl Source {
         &self.shown
     }
 
-    /// The folder of the layout that it is in, if it is in one.
+    /// The directory of the layout that it is in, if it is in one.
     #[must_use]
     pub fn layout(&self) -> Option<&Path> {
         match &self.kind {

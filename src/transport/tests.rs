@@ -18,7 +18,7 @@ use crate::sys::fs::{self, TempDir};
 
 /// A layout with one image of these platforms under these names.
 pub(super) struct Sample {
-    pub(super) folder: TempDir,
+    pub(super) dir: TempDir,
     index: Encoded,
     manifests: Vec<Descriptor>,
 }
@@ -29,13 +29,13 @@ impl Sample {
     }
 
     fn with_content(platforms: &[&str], names: &[&str], content: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let writer = LayoutWriter::open(&folder.path().join("image"), &Cancel::new()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let writer = LayoutWriter::open(&dir.path().join("image"), &Cancel::new()).unwrap();
         let mut manifests = Vec::new();
         for platform in platforms {
             let tar = format!("{content} {platform}").into_bytes();
             let digest = Digest::of(&tar);
-            let blob = folder.path().join("layer");
+            let blob = dir.path().join("layer");
             fs::write_atomic(&blob, &tar, 0o644).unwrap();
             let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), tar.len() as u64);
             let layer =
@@ -64,15 +64,15 @@ impl Sample {
         let index = Encoded::new(media_type::INDEX, &index);
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         writer.commit(&index, &names).unwrap();
-        Self { folder, index, manifests }
+        Self { dir, index, manifests }
     }
 
     pub(super) fn layout(&self) -> PathBuf {
-        self.folder.path().join("image")
+        self.dir.path().join("image")
     }
 
     fn archive(&self, flavour: Flavour<'_>, names: &[&str]) -> PathBuf {
-        let path = self.folder.path().join("image.tar");
+        let path = self.dir.path().join("image.tar");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let (layout, root) = (self.layout(), &self.index.descriptor);
         Archive { layout: &layout, root, names: &names, flavour }.write(&path, &Cancel::new()).unwrap();
@@ -129,7 +129,7 @@ fn a_layout_and_its_archives_are_the_same_image() {
     let sample = Sample::new(&["linux/amd64", "linux/arm64"], &["example.com/app:1"]);
     let layout = sample.layout();
     let tar = sample.archive(Flavour::Oci, &["example.com/app:1"]);
-    let gzip = sample.folder.path().join("image.tgz");
+    let gzip = sample.dir.path().join("image.tgz");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, &fs::read(&tar).unwrap()).unwrap();
     fs::write_atomic(&gzip, &encoder.finish().unwrap(), 0o644).unwrap();
@@ -179,7 +179,7 @@ fn an_archive_for_docker_is_read_as_one_image() {
 
 #[test]
 fn what_docker_wrote_long_ago_is_read_too() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let tar = b"a layer".repeat(200);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &tar).unwrap();
@@ -205,7 +205,7 @@ fn what_docker_wrote_long_ago_is_read_too() {
     header.set_entry_type(tar::EntryType::Symlink);
     header.set_size(0);
     builder.append_link(&mut header, "b/layer.tar", "../a/layer.tar").unwrap();
-    let path = folder.path().join("old.tar");
+    let path = dir.path().join("old.tar");
     fs::write_atomic(&path, &builder.into_inner().unwrap(), 0o644).unwrap();
     let source = open(&path.display().to_string()).unwrap();
     assert_eq!(read_all(&source).unwrap(), (1, 3));
@@ -230,8 +230,8 @@ pub(super) fn fails(result: Result<impl Sized, TransportError>, code: ExitCode, 
 fn what_cannot_be_found_says_what_there_is() {
     let sample = Sample::new(&["linux/amd64"], &["a:1", "a:2"]);
     let layout = sample.layout().display().to_string();
-    let folder = sample.folder.path().display().to_string();
-    let note = sample.folder.path().join("note.txt");
+    let dir = sample.dir.path().display().to_string();
+    let note = sample.dir.path().join("note.txt");
     fs::write_atomic(&note, b"a note", 0o644).unwrap();
     let two = Sample::new(&["linux/arm64"], &["b:1"]);
     let writer = LayoutWriter::open(&sample.layout(), &Cancel::new()).unwrap();
@@ -240,7 +240,7 @@ fn what_cannot_be_found_says_what_there_is() {
     fails(open("oci:/nowhere"), ExitCode::NoImage, &["/nowhere", "does not exist"]);
     fails(open("./nowhere"), ExitCode::NoImage, &["nowhere", "oci:PATH"]);
     fails(open("nowhere"), ExitCode::Offline, &["docker.io/library/nowhere"]);
-    fails(open(&format!("oci:{folder}")), ExitCode::NoImage, &["oci-layout"]);
+    fails(open(&format!("oci:{dir}")), ExitCode::NoImage, &["oci-layout"]);
     fails(open(&format!("oci:{layout}:4")), ExitCode::NoImage, &["`4`", "1, 2, 3"]);
     fails(open(&layout), ExitCode::NoImage, &["not one image but 1, 3", &format!("as in {layout}:1")]);
     fails(open(&format!("{layout}@{}", Digest::of(b"x"))), ExitCode::NoImage, &["1, 2, 3"]);
@@ -324,7 +324,7 @@ fn documents_that_lead_outside_or_nowhere_are_refused() {
 #[test]
 fn an_image_is_the_same_wherever_it_is_copied() {
     let sample = Sample::new(&["linux/amd64", "linux/arm64"], &["example.com/app:1"]);
-    let at = |name: &str| sample.folder.path().join(name).display().to_string();
+    let at = |name: &str| sample.dir.path().join(name).display().to_string();
     let first = open(&at("image")).unwrap();
     write(&Image::whole(&first), &at("copy")).unwrap();
     write(&Image::whole(&first), &format!("oci-archive:{}", at("copy.tar"))).unwrap();
@@ -407,7 +407,7 @@ fn runners_images_are_merged_into_one_index() {
     // The order of the sources has no say.
     let reversed = open_all(&[&amd, &arm]);
     assert_eq!(merge(None, &reversed, &annotations).unwrap().index, merged.index);
-    let to = arm.folder.path().join("merged").display().to_string();
+    let to = arm.dir.path().join("merged").display().to_string();
     write(&merged.image(vec!["a:all".into()]), &to).unwrap();
     let all = open(&format!("{to}:all")).unwrap();
     assert_eq!(read_all(&all).unwrap(), (4, 6));
@@ -490,7 +490,7 @@ fn an_engine_may_have_some_platforms_only() {
     );
     assert!(named(&two));
     assert_eq!(read_all(&two).unwrap(), (3, 4));
-    let copy = sample.folder.path().join("copy");
+    let copy = sample.dir.path().join("copy");
     write(&Image::whole(&two), &copy.display().to_string()).unwrap();
     assert_eq!(read_all(&open(&copy.display().to_string()).unwrap()).unwrap(), (3, 4));
     let wanted = "linux/arm/v7".parse().unwrap();
@@ -522,7 +522,7 @@ fn a_copy_shares_nothing_and_follows_no_link_out_of_a_layout() {
     let sample = Sample::new(&["linux/amd64"], &["a:1"]);
     let layer = Digest::of(b"layer of linux/amd64");
     let blob = |layout: &Path| layout.join("blobs/sha256").join(layer.hex());
-    let target = sample.folder.path().join("copy");
+    let target = sample.dir.path().join("copy");
     let copy = || {
         fs::remove_dir_all(&target).ok();
         with_opener(|opener| -> Result<(), TransportError> {
@@ -537,7 +537,7 @@ fn a_copy_shares_nothing_and_follows_no_link_out_of_a_layout() {
     let inode = |path: &Path| fs::MetadataExt::ino(&fs::metadata(path).unwrap());
     assert_ne!(inode(&own), inode(&blob(&target)));
     let bytes = fs::read(&own).unwrap();
-    let outside = sample.folder.path().join("outside");
+    let outside = sample.dir.path().join("outside");
     fs::write_atomic(&outside, &bytes, 0o644).unwrap();
     let inside = sample.layout().join("blobs/layer.tar");
     fs::rename(&own, &inside).unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::TransportError;
 use super::docker_archive::DockerArchive;
-use super::members::{LIMIT, Members};
+use super::tar_index::{LIMIT, TarIndex};
 use crate::oci::{Descriptor, Digest, media_type, to_vec};
 use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancel;
@@ -16,12 +16,12 @@ use crate::sys::fs;
 /// How many bytes are written at once.
 const PIECE: usize = 256 << 10;
 
-/// Unpacks an archive of a layout, or one of `docker save`, into an empty folder as a layout. Only files that a layout has
+/// Unpacks an archive of a layout, or one of `docker save`, into an empty directory as a layout. Only files that a layout has
 /// are taken, each by its name in the layout, so that nothing can be written elsewhere. Nothing is verified.
-pub(crate) fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(), TransportError> {
+pub(crate) fn unpack(archive: &Path, dir: &Path, cancel: &Cancel) -> Result<(), TransportError> {
     let shown = archive.display().to_string();
-    let members = Members::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
-    let unpacking = Unpacking { folder, shown: &shown, cancel };
+    let members = TarIndex::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
+    let unpacking = Unpacking { dir, shown: &shown, cancel };
     // Before anything is written: holes of sparse files take nothing in an archive, and as much as they say outside of one.
     unpacking.check_room(members.total())?;
     if members.has("oci-layout") {
@@ -36,7 +36,7 @@ pub(crate) fn unpack(archive: &Path, folder: &Path, cancel: &Cancel) -> Result<(
 }
 
 struct Unpacking<'a> {
-    folder: &'a Path,
+    dir: &'a Path,
     shown: &'a str,
     cancel: &'a Cancel,
 }
@@ -47,9 +47,9 @@ impl Unpacking<'_> {
         if bytes > LIMIT {
             return Err(TransportError::stream(self.shown, StreamError::TooLarge { limit: LIMIT }));
         }
-        let free = fs::free_bytes(self.folder).map_err(|source| self.fault(source))?;
+        let free = fs::free_bytes(self.dir).map_err(|source| self.fault(source))?;
         if bytes > free {
-            let text = format!("it takes {bytes} bytes, and {free} are free in `{}`", self.folder.display());
+            let text = format!("it takes {bytes} bytes, and {free} are free in `{}`", self.dir.display());
             let error = io::Error::new(io::ErrorKind::StorageFull, text);
             return Err(TransportError::stream(self.shown, StreamError::NoRoom(error)));
         }
@@ -60,7 +60,7 @@ impl Unpacking<'_> {
         TransportError::Io { shown: self.shown.to_owned(), source }
     }
 
-    fn layout(&self, members: &Members) -> Result<(), TransportError> {
+    fn layout(&self, members: &TarIndex) -> Result<(), TransportError> {
         for name in members.names() {
             let Some(place) = place(name) else { continue };
             if let Some(bytes) = members.read(name) {
@@ -90,8 +90,8 @@ impl Unpacking<'_> {
             StreamError::Broken(source) => self.fault(source),
             error => TransportError::stream(self.shown, error),
         };
-        let path = self.folder.join(place);
-        fs::create_dir_all(path.parent().unwrap_or(self.folder)).map_err(fault)?;
+        let path = self.dir.join(place);
+        fs::create_dir_all(path.parent().unwrap_or(self.dir)).map_err(fault)?;
         let mut file = fs::File::create(&path).map_err(fault)?;
         let mut piece = vec![0; PIECE];
         loop {

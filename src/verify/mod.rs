@@ -28,7 +28,7 @@ pub use report::{Elsewhere, Finding, PlatformReport, Report, What};
 
 use self::layers::{Layer, fault_of};
 use crate::layout::entry::MOST_NESTED;
-use crate::layout::{Layout, reach};
+use crate::layout::{Layout, reachable};
 use crate::linkcheck::{self, Execution, Origin, Severity};
 use crate::oci::{Algorithm, Descriptor, Digest, annotation, media_type, total_size};
 use crate::rootfs::{Change, Kind, LayerIndex, Root, StreamError};
@@ -525,11 +525,11 @@ fn unreachable(source: &Source, cancel: &Cancel) -> Result<Vec<Fault>, VerifyErr
     let index = Layout::open(root).and_then(|layout| layout.index());
     let Ok(index) = index else { return Ok(Vec::new()) };
     // A document that cannot be read is a finding already, and what it leads to is not known.
-    let Ok(reached) = reach::reachable(root, &index) else { return Ok(Vec::new()) };
+    let Ok(reached) = reachable::reachable(root, &index) else { return Ok(Vec::new()) };
     let mut faults = Vec::new();
     for algorithm in Algorithm::ALL {
-        let folder = root.join("blobs").join(algorithm.name());
-        let Some(entries) = fs::unless_missing(fs::read_dir(&folder))? else { continue };
+        let dir = root.join("blobs").join(algorithm.name());
+        let Some(entries) = fs::unless_missing(fs::read_dir(&dir))? else { continue };
         for entry in entries {
             cancel.check()?;
             let entry = entry?;

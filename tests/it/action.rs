@@ -12,9 +12,9 @@ use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::{repository, scratch, tools};
 
-/// A step's folder, as `RUNNER_TEMP`.
+/// A step's directory, as `RUNNER_TEMP`.
 struct Step {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn action() -> String {
@@ -54,14 +54,14 @@ fn script() -> String {
 
 impl Step {
     fn new() -> Self {
-        let step = Self { folder: scratch() };
-        fs::create_dir_all(step.path("xbuild/bin")).expect("a folder of the test");
-        fs::write(step.path("script"), script()).expect("a folder of the test");
+        let step = Self { dir: scratch() };
+        fs::create_dir_all(step.path("xbuild/bin")).expect("a directory of the test");
+        fs::write(step.path("script"), script()).expect("a directory of the test");
         step
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.dir.path().join(path)
     }
 
     /// xbuild that notes its arguments and writes what it would.
@@ -73,27 +73,27 @@ impl Step {
                        --iidfile) printf sha256:0 >\"$2\" ;;\n  esac\n  shift\ndone\n\
                        echo example.com/app@sha256:1\n";
         let path = step.path("xbuild/bin/xbuild");
-        fs::write(&path, program).expect("a folder of the test");
+        fs::write(&path, program).expect("a directory of the test");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
         step
     }
 
-    /// Runs the script as GitHub does, in a folder, with these inputs and the defaults of all others.
-    fn run(&self, folder: &Path, given: &[(&str, &str)]) -> Finished {
+    /// Runs the script as GitHub does, in a directory, with these inputs and the defaults of all others.
+    fn run(&self, dir: &Path, given: &[(&str, &str)]) -> Finished {
         let mut inputs = inputs();
         for (name, value) in given {
             let known = inputs.insert((*name).to_owned(), (*value).to_owned());
             assert!(known.is_some(), "the action has no input `{name}`");
         }
-        fs::write(self.path("output"), "").expect("a folder of the test");
+        fs::write(self.path("output"), "").expect("a directory of the test");
         // With the environment of xbuild's own runs: nothing of this test's reaches the step.
         let mut run =
             xbuild_at(Path::new("bash")).words("--noprofile --norc -e -o pipefail").arg(self.path("script"));
-        run = run.folder(folder);
+        run = run.dir(dir);
         for (name, value) in inputs {
             run = run.env(format!("INPUT_{}", name.to_uppercase()), value);
         }
-        run.env("RUNNER_TEMP", self.folder.path()).env("GITHUB_OUTPUT", self.path("output")).run()
+        run.env("RUNNER_TEMP", self.dir.path()).env("GITHUB_OUTPUT", self.path("output")).run()
     }
 
     /// The arguments that the stand-in was given, without those of the reports.
@@ -151,7 +151,7 @@ fn every_input_reaches_the_script_and_every_output_leaves_it() {
     assert_eq!(outputs["digest"], "sha256:1");
     assert_eq!(outputs["imageid"], "sha256:0");
     assert_eq!(outputs["metadata"].lines().collect::<String>(), "{  \"a\": \"b=c\"}");
-    let left: Vec<String> = crate::support::names(step.folder.path());
+    let left: Vec<String> = crate::support::names(step.dir.path());
     assert!(!left.iter().any(|name| name.starts_with("tmp.")), "{left:?}");
 }
 
@@ -160,8 +160,9 @@ fn xbuild_is_installed_as_its_own_sources_say() {
     // rustup and cargo look upwards from the current directory, which is the project's when the step begins.
     let step = Step::new();
     let bin = step.path("bin");
-    fs::create_dir(&bin).expect("a folder of the test");
-    fs::write(bin.join("cargo"), "#!/bin/sh\npwd -P\nprintf '%s\\n' \"$@\"\n").expect("a folder of the test");
+    fs::create_dir(&bin).expect("a directory of the test");
+    fs::write(bin.join("cargo"), "#!/bin/sh\npwd -P\nprintf '%s\\n' \"$@\"\n")
+        .expect("a directory of the test");
     fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).expect("our own file");
     let text = action();
     let script = text.lines().find_map(|line| line.strip_prefix("      run: ")).expect("the first step");
@@ -169,13 +170,13 @@ fn xbuild_is_installed_as_its_own_sources_say() {
     let said = xbuild_at(Path::new("bash"))
         .words("--noprofile --norc -e -o pipefail -c")
         .arg(script)
-        .folder(step.folder.path())
+        .dir(step.dir.path())
         .env("PATH", path)
         .env("SOURCE", repository())
-        .env("RUNNER_TEMP", step.folder.path())
+        .env("RUNNER_TEMP", step.dir.path())
         .text();
     let root = step.path("xbuild").display().to_string();
-    let own = repository().canonicalize().expect("our own folder").display().to_string();
+    let own = repository().canonicalize().expect("our own directory").display().to_string();
     let expected = [own.as_str(), "install", "--quiet", "--locked", "--path", ".", "--root", root.as_str()];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
@@ -296,13 +297,13 @@ fn quoted_values_and_every_spelling_of_a_truth_value_are_known() {
 #[test]
 fn the_step_builds_an_image() {
     let (step, project) = (Step::new(), Project::quick("acted"));
-    symlink(env!("CARGO_BIN_EXE_xbuild"), step.path("xbuild/bin/xbuild")).expect("a folder of the test");
+    symlink(env!("CARGO_BIN_EXE_xbuild"), step.path("xbuild/bin/xbuild")).expect("a directory of the test");
     let inputs = [
         ("tags", "example.com/team/acted:1"),
         ("labels", "org.example.text=one, two"),
         ("outputs", "image\ntype=oci,dest=image.tar"),
     ];
-    step.run(project.folder(), &inputs).success();
+    step.run(project.dir(), &inputs).success();
     let outputs = step.outputs();
     let layout = Layout::valid(&project.path("image"));
     assert_eq!(layout.tags().get("1"), Some(&outputs["digest"]));
@@ -315,10 +316,10 @@ fn the_step_builds_an_image() {
     let labels = layout.image(&outputs["digest"], "linux/arm64").config["config"]["Labels"].clone();
     assert_eq!(labels["org.example.text"], "one, two");
     // Its failure is the step's.
-    let failed = step.run(project.folder(), &[("path", "nowhere")]);
+    let failed = step.run(project.dir(), &[("path", "nowhere")]);
     assert_ne!(failed.status.code(), Some(0), "{}", failed.describe());
     assert!(step.outputs().is_empty());
-    let failed = step.run(project.folder(), &[("platforms", "linux/pdp11")]);
+    let failed = step.run(project.dir(), &[("platforms", "linux/pdp11")]);
     assert_eq!(
         failed.status.code(),
         Some(i32::from(ExitCode::UnknownPlatform.number())),

@@ -236,12 +236,12 @@ fn a_truncated_blob_of_the_base() {
 /// xbuild with the output `mounted/image`, where `mounted` is a small file system of its own that only this
 /// run sees. What is left there at the end is printed to standard error.
 fn on_a_mount(project: &Project, mount: &str) -> Run {
-    let folder = project.path("mounted");
-    fs::create_dir_all(&folder).expect("a folder of the test");
-    let folder = folder.display();
+    let dir = project.path("mounted");
+    fs::create_dir_all(&dir).expect("a directory of the test");
+    let dir = dir.display();
     let script = format!(
-        "mount -t tmpfs -o {mount} tmpfs '{folder}' || exit 99; \"$@\"; code=$?; \
-         echo \"left: [$(ls -A '{folder}')]\" >&2; exit $code"
+        "mount -t tmpfs -o {mount} tmpfs '{dir}' || exit 99; \"$@\"; code=$?; \
+         echo \"left: [$(ls -A '{dir}')]\" >&2; exit $code"
     );
     let namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
     project.build().args(["--output", "mounted/image"]).wrapped(namespace)
@@ -271,8 +271,8 @@ fn an_output_that_is_something_else() {
     }
     assert_eq!(names(&project.path("photos")), ["1.jpg"]);
     assert_eq!(fs::read_to_string(project.path("notes.txt")).expect("it is still there"), "notes");
-    // An empty folder is fine.
-    fs::create_dir(project.path("empty")).expect("a folder of the test");
+    // An empty directory is fine.
+    fs::create_dir(project.path("empty")).expect("a directory of the test");
     project.build().args(["--output", "empty"]).run().success();
     Layout::valid(&project.path("empty"));
 }
@@ -306,15 +306,15 @@ fn a_time_stamp_that_is_no_number() {
 #[test]
 fn no_toolchain_at_all_lists_every_way_with_its_reason() {
     // A configured path that is none, and no other way.
-    let (project, folder) = (Project::program("app"), scratch());
-    let user = folder.path().join("xbuild");
-    fs::create_dir_all(&user).expect("a folder of the test");
+    let (project, dir) = (Project::program("app"), scratch());
+    let user = dir.path().join("xbuild");
+    fs::create_dir_all(&user).expect("a directory of the test");
     fs::write(user.join("config.toml"), "[zig]\npath = \"/nowhere/zig\"\nways = [\"configured\"]\n")
-        .expect("a folder of the test");
+        .expect("a directory of the test");
     let run = xbuild()
-        .folder(project.folder())
+        .dir(project.dir())
         .words("build --platform linux/arm64 --toolchain zig")
-        .env("XDG_CONFIG_HOME", folder.path())
+        .env("XDG_CONFIG_HOME", dir.path())
         .run();
     run.fails(ExitCode::Toolchain, &["zig", "/nowhere/zig", "hint"]);
 }
@@ -340,7 +340,7 @@ fn a_base_that_has_no_room_is_not_a_damaged_one() {
     let plain = fs::read(project.path("base.tar")).expect("an archive");
     fs::write(project.path("base.tar.zst"), zstd::encode_all(&plain[..], 1).expect("in memory"))
         .expect("a file");
-    fs::create_dir(project.path("small")).expect("a folder of the test");
+    fs::create_dir(project.path("small")).expect("a directory of the test");
     let small = project.path("small").display().to_string();
     let script = format!("mount -t tmpfs -o size=64k,mode=0700 tmpfs '{small}' || exit 99; exec \"$@\"");
     let in_small =
@@ -381,7 +381,7 @@ fn a_link_out_of_the_project_shows_nothing_of_its_file() {
     // What cargo and rustup say of theirs.
     for name in [".cargo/config.toml", "Cargo.lock", "rust-toolchain.toml"] {
         let project = Project::quick("app");
-        fs::create_dir(project.path(".cargo")).expect("a folder of the test");
+        fs::create_dir(project.path(".cargo")).expect("a directory of the test");
         fs::remove_file(project.path(name)).ok();
         std::os::unix::fs::symlink(&secret, project.path(name)).expect("our own file");
         // Where the variable names a toolchain, rustup does not read the file.

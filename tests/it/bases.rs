@@ -58,8 +58,8 @@ fn what_the_base_says_survives() {
 #[test]
 fn an_archive_of_the_base_gives_the_same_image() {
     let project = project();
-    let from_folder = project.build().run().success().digest();
-    tool("tar").words("-C base -cf base.tar .").folder(project.folder()).run().success();
+    let from_dir = project.build().run().success().digest();
+    tool("tar").words("-C base -cf base.tar .").dir(project.dir()).run().success();
     let from_archive = project.build().words("--base oci:base.tar:base").run().success().digest();
     let (built, images) = (Layout::valid(&project.default_layout("app")), |digest: &str| {
         Layout::valid(&project.default_layout("app")).images(digest)
@@ -71,7 +71,7 @@ fn an_archive_of_the_base_gives_the_same_image() {
     };
     let after = layers(&from_archive);
     project.build().run().success();
-    assert_eq!(layers(&from_folder), after);
+    assert_eq!(layers(&from_dir), after);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn our_own_image_is_a_base() {
 }
 
 #[test]
-fn files_leave_the_bases_links_and_folders_as_they_are() {
+fn files_leave_the_bases_links_and_directories_as_they_are() {
     let project = project();
     project.write("xbuild.toml", &format!("{STATIC}[[files]]\nfrom = \"rootfs\"\nto = \"/\"\n"));
     for path in ["lib/data/a", "tmp/b", "srv/c"] {
@@ -106,7 +106,10 @@ fn files_leave_the_bases_links_and_folders_as_they_are() {
         assert_eq!(paths, ["srv/c", "tmp/b", "usr/lib/data/a"], "{}", image.platform);
     }
     // As an engine sees it.
-    let root = unpack(&project.default_layout("app"), "linux/amd64", project.folder());
+    let root = unpack(&project.default_layout("app"), "linux/amd64", project.dir());
     assert!(root.join("lib").is_symlink() && root.join("lib/data/a").is_file());
-    assert_eq!(std::fs::metadata(root.join("tmp")).expect("a folder").permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(
+        std::fs::metadata(root.join("tmp")).expect("a directory").permissions().mode() & 0o7777,
+        0o1777
+    );
 }

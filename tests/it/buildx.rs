@@ -11,10 +11,10 @@ use crate::support::layout::{Layout, digest_of};
 use crate::support::project::Project;
 use crate::support::{scratch, tools};
 
-/// The files below a folder with the digests of their contents.
-fn files(folder: &Path) -> BTreeMap<String, String> {
-    let listed = tool("find").arg(folder).words("-type f -printf %P\\n").text();
-    let digest = |path: &str| digest_of(&fs::read(folder.join(path)).expect("a file that was found"));
+/// The files below a directory with the digests of their contents.
+fn files(dir: &Path) -> BTreeMap<String, String> {
+    let listed = tool("find").arg(dir).words("-type f -printf %P\\n").text();
+    let digest = |path: &str| digest_of(&fs::read(dir.join(path)).expect("a file that was found"));
     listed.lines().map(|path| (path.to_owned(), digest(path))).collect()
 }
 
@@ -25,16 +25,16 @@ fn the_root_filesystem_is_what_others_unpack() {
     project.write("xbuild.toml", &(configuration + "[[files]]\nfrom = \"data\"\nto = \"/srv/data\"\n"));
     let outputs = "--output layout --output type=local,dest=root --output type=tar,dest=root.tar";
     project.build().words(outputs).run().success();
-    fs::create_dir(project.path("untarred")).expect("a folder of the test");
-    tool("tar").words("-C untarred -xf root.tar").folder(project.folder()).run().success();
-    for (platform, folder) in [("linux/amd64", "linux_amd64"), ("linux/arm64", "linux_arm64")] {
+    fs::create_dir(project.path("untarred")).expect("a directory of the test");
+    tool("tar").words("-C untarred -xf root.tar").dir(project.dir()).run().success();
+    for (platform, dir) in [("linux/amd64", "linux_amd64"), ("linux/arm64", "linux_arm64")] {
         let unpacked = scratch();
         let expected = files(&tools::unpack(&project.path("layout"), platform, unpacked.path()));
         assert_eq!(expected.len(), 3, "{expected:?}");
-        assert_eq!(files(&project.path("root").join(folder)), expected, "{platform}");
-        assert_eq!(files(&project.path("untarred").join(folder)), expected, "{platform}");
+        assert_eq!(files(&project.path("root").join(dir)), expected, "{platform}");
+        assert_eq!(files(&project.path("untarred").join(dir)), expected, "{platform}");
     }
-    // One platform alone has no folder of its own.
+    // One platform alone has no directory of its own.
     project.build().words("--platform amd64 --output type=local,dest=root").run().success();
     assert!(project.path("root/usr/local/bin/app").is_file() && project.path("root/linux_arm64").is_dir());
     let both = project.build().words("--output type=local,dest=flat,platform-split=false").run();
@@ -51,19 +51,18 @@ fn an_archive_on_standard_output_is_all_that_is_there() {
         project.build().words(words).wrapped(shell).run().success()
     };
     to_file("--platform amd64 --output -", "root.tar");
-    let names = tool("tar").words("-tf root.tar").folder(project.folder()).text();
+    let names = tool("tar").words("-tf root.tar").dir(project.dir()).text();
     assert!(names.lines().any(|name| name == "usr/local/bin/app"), "{names}");
     to_file("--output type=oci --tag app:1", "all.tar");
     project.build().words("--output type=oci,dest=same.tar --tag app:1").run().success();
     let read = |name: &str| fs::read(project.path(name)).expect("an archive");
     assert!(read("all.tar") == read("same.tar"), "standard output has other bytes than a file");
     to_file("--platform amd64 --output type=docker,dest=- --tag app:1", "docker.tar");
-    let item =
-        tools::json(&tool("tar").folder(project.folder()).words("-xOf docker.tar manifest.json").text());
+    let item = tools::json(&tool("tar").dir(project.dir()).words("-xOf docker.tar manifest.json").text());
     assert_eq!(item[0]["RepoTags"][0], "app:1");
     // `script` gives it a terminal.
     let line = format!("{} build --output - .", env!("CARGO_BIN_EXE_xbuild"));
-    let run = tool("script").args(["-qec", &line, "/dev/null"]).folder(project.folder()).run();
+    let run = tool("script").args(["-qec", &line, "/dev/null"]).dir(project.dir()).run();
     assert!(run.stdout.contains("an archive is not for a terminal"), "{}", run.describe());
 }
 

@@ -57,7 +57,7 @@ impl Filled {
     fn new() -> Self {
         let project = Project::on_layout();
         project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
-        tool("tar").words("-C base -cf base.tar .").folder(project.folder()).run().success();
+        tool("tar").words("-C base -cf base.tar .").dir(project.dir()).run().success();
         let registry = Registry::open();
         let layout = project.path("base");
         registry.fill(&format!("oci:{}:{}", layout.display(), base::TAG), "team/base:1");
@@ -170,7 +170,7 @@ impl Drop for End<'_> {
 fn pruning_beside_builds_disturbs_none() {
     let (project, mirror) = (Project::on_layout(), Mirror::start(|_, _| false));
     project.write("apt.toml", "platforms = [\"linux/amd64\"]\n[debian]\nsuites = [\"bookworm\"]\n");
-    tool("tar").words("-C base -cf base.tar .").folder(project.folder()).run().success();
+    tool("tar").words("-C base -cf base.tar .").dir(project.dir()).run().success();
     let place = scratch();
     let cache = place.path().join("cache");
     let builds =

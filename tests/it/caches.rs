@@ -19,13 +19,15 @@ fn with(run: Run, cache: &Path) -> Run {
     run.env("XBUILD_CACHE_DIR", cache)
 }
 
-/// All that is below a folder, sorted, the folder itself included.
-pub(crate) fn all(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![folder.to_owned()];
+/// All that is below a directory, sorted, the directory itself included.
+pub(crate) fn all(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_owned()];
     let mut at = 0;
     while let Some(path) = found.get(at).cloned() {
         if path.is_dir() && !path.is_symlink() {
-            found.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            found.extend(
+                fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()),
+            );
         }
         at += 1;
     }
@@ -67,8 +69,8 @@ fn what_others_may_have_written_is_refused() {
     let cache = place.path().join("cache");
     let build = || with(project.build(), &cache).run();
     let digest = build().success().digest();
-    let first = |folder: &str| {
-        let entries = fs::read_dir(cache.join(folder)).expect("a folder of the cache");
+    let first = |dir: &str| {
+        let entries = fs::read_dir(cache.join(dir)).expect("a directory of the cache");
         entries.map(|entry| entry.expect("an entry").path()).find(|path| path.is_file()).expect("a record")
     };
     let parts = [
@@ -96,7 +98,7 @@ fn what_others_may_have_written_is_refused() {
     set_mode(&script, 0o777);
     assert_eq!(build().success().digest(), digest);
     assert_eq!(mode(&script), 0o755);
-    // Other kinds of things in the place of a record, or of a folder.
+    // Other kinds of things in the place of a record, or of a directory.
     let record = first("rootfs");
     let bytes = fs::read(&record).expect("a record");
     fs::remove_file(&record).expect("ours");
@@ -108,11 +110,11 @@ fn what_others_may_have_written_is_refused() {
     fs::remove_file(&record).expect("ours");
     fs::write(&record, &bytes[..bytes.len() / 2]).expect("ours");
     assert_eq!(build().success().digest(), digest, "what is damaged is as good as absent");
-    let folder = cache.join("rootfs");
-    fs::remove_dir_all(&folder).expect("ours");
-    fs::write(&folder, b"").expect("ours");
-    build().fails(ExitCode::Cache, &["rootfs", "a file and not a folder", "hint: remove it"]);
-    fs::remove_file(&folder).expect("ours");
+    let dir = cache.join("rootfs");
+    fs::remove_dir_all(&dir).expect("ours");
+    fs::write(&dir, b"").expect("ours");
+    build().fails(ExitCode::Cache, &["rootfs", "a file and not a directory", "hint: remove it"]);
+    fs::remove_file(&dir).expect("ours");
     // `doctor` says it, too.
     set_mode(&cache, 0o777);
     let said = with(project.xbuild().arg("doctor"), &cache).run();
@@ -125,7 +127,7 @@ fn what_is_another_users_is_refused() {
     let project = Project::on_layout();
     let place = scratch();
     let cache = place.path().join("cache");
-    fs::create_dir(&cache).expect("a folder of the test");
+    fs::create_dir(&cache).expect("a directory of the test");
     let root = fs::metadata(&cache).expect("ours").uid() == 0;
     if root {
         std::os::unix::fs::chown(&cache, Some(4711), None).expect("root may");
@@ -170,7 +172,7 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
             .env("XBUILD_DEBIAN_MIRROR", mirror.url())
     };
     // Nothing is there yet.
-    fs::create_dir(&cache).expect("a folder of the test");
+    fs::create_dir(&cache).expect("a directory of the test");
     read_only(on_packages(), &cache)
         .run()
         .fails(ExitCode::Cache, &["cannot be written to", "debian", "hint", "run once where"]);
@@ -205,7 +207,7 @@ fn one_that_images_are_written_into_is_not_waited_for() {
     let cache = project.path("target/xbuild");
     let build = || with(project.build(), &cache).words("--timeout 100s");
     build().run().success();
-    for output in ["type=local,dest=target/xbuild/folder", "type=tar,dest=target/xbuild/app.tar"] {
+    for output in ["type=local,dest=target/xbuild/directory", "type=tar,dest=target/xbuild/app.tar"] {
         build().words("--platform linux/amd64 -o").arg(output).run().success();
     }
 }
@@ -238,11 +240,11 @@ fn whose_lock_is_waited_for_is_told() {
     assert_eq!(waiting.wait().success().digest(), digest);
 }
 
-/// Changes the only file in a folder of the cache whose name is like this.
-fn alter(folder: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
+/// Changes the only file in a directory of the cache whose name is like this.
+fn alter(dir: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
     let is_it =
         |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| like(&name.to_string_lossy()));
-    let found: Vec<PathBuf> = all(folder).into_iter().filter(is_it).collect();
+    let found: Vec<PathBuf> = all(dir).into_iter().filter(is_it).collect();
     let [path] = found.as_slice() else { panic!("not one such file: {found:?}") };
     let bytes = change(fs::read(path).expect("a file of the cache"));
     fs::write(path, bytes).expect("a file of the cache");
@@ -278,8 +280,8 @@ fn put_foreign_layer(bases: &Path) -> PathBuf {
             serde_json::to_vec(&record).expect("a record")
         },
     );
-    let blob = record.parent().expect("a folder").join(stored.trim_start_matches("sha256:"));
-    fs::write(&blob, &layer).expect("a folder of the cache");
+    let blob = record.parent().expect("a directory").join(stored.trim_start_matches("sha256:"));
+    fs::write(&blob, &layer).expect("a directory of the cache");
     record
 }
 
@@ -317,7 +319,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let right = fs::read(&record).expect("a record");
     let right: serde_json::Value = serde_json::from_slice(&right).expect("a record");
     let name = right["descriptor"]["digest"].as_str().expect("a digest")["sha256:".len()..].to_owned();
-    let blob = record.parent().expect("a folder").join(&name);
+    let blob = record.parent().expect("a directory").join(&name);
     let mut bytes = fs::read(&blob).expect("a layer");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -85,7 +85,7 @@ fn programs_go_by_their_features_and_examples_are_programs() {
 
 /// A workspace, a crate that is vendored above it, a file of its own that lies outside, a directory for building that
 /// cargo's configuration chooses, and, if asked, a crate that it takes from beside it by a link. Every one may panic.
-fn spread_out(folder: &Path, beside: bool) {
+fn spread_out(dir: &Path, beside: bool) {
     let panics = |name: &str| format!("pub fn {name}(at: usize) -> u8 {{ b\"{name}\".to_vec()[at] }}\n");
     let (dependency, call) =
         if beside { ("engine = { path = \"../../link/engine\" }\n", "engine::engine(n)") } else { ("", "0") };
@@ -116,24 +116,24 @@ fn spread_out(folder: &Path, beside: bool) {
         ("place/app/xbuild.toml", QUICK.to_owned()),
     ];
     for (path, text) in files {
-        let path = folder.join(path);
-        fs::create_dir_all(path.parent().expect("a path in a folder")).expect("a folder of the test");
-        fs::write(path, text).expect("a folder of the test");
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().expect("a path in a directory")).expect("a directory of the test");
+        fs::write(path, text).expect("a directory of the test");
     }
-    std::os::unix::fs::symlink("beside", folder.join("link")).expect("a folder of the test");
+    std::os::unix::fs::symlink("beside", dir.join("link")).expect("a directory of the test");
 }
 
 /// The digest of such a project, in whose program there is no path of this machine but these texts.
-fn built_of(folder: &Path, texts: &[&str]) -> String {
-    let app = folder.join("place/app");
-    let run = xbuild().folder(&app).words("build").env("SOURCE_DATE_EPOCH", "1").run().success();
+fn built_of(dir: &Path, texts: &[&str]) -> String {
+    let app = dir.join("place/app");
+    let run = xbuild().dir(&app).words("build").env("SOURCE_DATE_EPOCH", "1").run().success();
     assert!(!run.stderr.contains("machine-path"), "{}", run.stderr);
     let bytes = fs::read(app.join("target/aarch64-unknown-linux-musl/release/app")).expect("the program");
     let text = String::from_utf8_lossy(&bytes);
     for mapped in texts {
         assert!(text.contains(mapped), "{mapped} is not in the program");
     }
-    let own = folder.to_str().expect("our own name");
+    let own = dir.to_str().expect("our own name");
     assert!(!text.contains(own), "{own} is in the program");
     run.digest()
 }
@@ -200,8 +200,8 @@ fn with_libraries(run_path: Option<&str>) -> Project {
 
 /// The files of an image below a directory.
 fn files(project: &Project, package: &str, below: &str) -> Vec<String> {
-    let folder = scratch();
-    let root = tools::unpack(&project.default_layout(package), "linux/arm64", folder.path());
+    let dir = scratch();
+    let root = tools::unpack(&project.default_layout(package), "linux/arm64", dir.path());
     names(&root.join(below))
 }
 
@@ -281,7 +281,7 @@ fn a_path_of_the_machine_that_a_program_opens_is_told() {
              for path in [one, two] { println!(\"{}\", std::fs::read_to_string(path).unwrap()); }\n}\n",
         );
     let run = project.build().words("--platform linux/arm64").run().success();
-    let manifest = format!("{}/data/greeting.txt of the machine", project.folder().display());
+    let manifest = format!("{}/data/greeting.txt of the machine", project.dir().display());
     for words in ["warning[machine-path]", &manifest, "/out/made.txt of the machine", "`env!(\"OUT_DIR\")`"] {
         assert!(run.stderr.contains(words), "{words} is not in {}", run.stderr);
     }

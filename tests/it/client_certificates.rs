@@ -10,35 +10,35 @@ use crate::support::registry::Registry;
 use crate::support::token::{authority, issue};
 use crate::support::{base, scratch};
 
-/// A registry, and a folder with all certificates, an image `base:base` and a configuration.
+/// A registry, and a directory with all certificates, an image `base:base` and a configuration.
 struct Setup {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     registry: Registry,
 }
 
 impl Setup {
     fn new() -> Self {
-        let folder = scratch();
-        let (authority, certificate, key) = authority(folder.path());
+        let dir = scratch();
+        let (authority, certificate, key) = authority(dir.path());
         let registry = Registry::with_client_certificates(&authority, &certificate, &key);
-        base::write(&folder.path().join("base"), &["linux/amd64"]);
-        Self { folder, registry }
+        base::write(&dir.path().join("base"), &["linux/amd64"]);
+        Self { dir, registry }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// The user's file says this of the registry.
     fn configure(&self, text: &str) {
-        let folder = self.path("config/xbuild");
-        fs::create_dir_all(&folder).expect("a folder of the test");
+        let dir = self.path("config/xbuild");
+        fs::create_dir_all(&dir).expect("a directory of the test");
         let text = format!("[registry.\"{}\"]\n{text}", self.registry.host());
-        fs::write(folder.join("config.toml"), text).expect("a folder of the test");
+        fs::write(dir.join("config.toml"), text).expect("a directory of the test");
     }
 
     fn run(&self, words: &str) -> Finished {
-        let run = xbuild().folder(self.folder.path()).env("XDG_CONFIG_HOME", self.path("config"));
+        let run = xbuild().dir(self.dir.path()).env("XDG_CONFIG_HOME", self.path("config"));
         run.words(words).run()
     }
 
@@ -60,20 +60,20 @@ impl Setup {
 #[test]
 fn a_client_certificate_opens_the_registry() {
     let setup = Setup::new();
-    let (certificate, key) = issue(setup.folder.path(), "me", "extendedKeyUsage=clientAuth");
+    let (certificate, key) = issue(setup.dir.path(), "me", "extendedKeyUsage=clientAuth");
     setup.configure(&setup.files(&certificate, &key));
     setup.push().success();
     setup.run(&format!("pull {} -o pulled", setup.registry.name("team/app:1"))).success();
-    // As skopeo and docker have it: `ca.crt`, `client.cert` and `client.key` in a folder for the registry.
-    let folder = setup.path("config/docker/certs.d").join(setup.registry.host());
-    fs::create_dir_all(&folder).expect("a folder of the test");
+    // As skopeo and docker have it: `ca.crt`, `client.cert` and `client.key` in a directory for the registry.
+    let dir = setup.path("config/docker/certs.d").join(setup.registry.host());
+    fs::create_dir_all(&dir).expect("a directory of the test");
     for (from, to) in [("authority.pem", "ca.crt"), ("me.pem", "client.cert"), ("me.key", "client.key")] {
-        fs::copy(setup.path(from), folder.join(to)).expect("a folder of the test");
+        fs::copy(setup.path(from), dir.join(to)).expect("a directory of the test");
     }
-    fs::remove_dir_all(setup.path("config/xbuild")).expect("our own folder");
+    fs::remove_dir_all(setup.path("config/xbuild")).expect("our own directory");
     setup.run(&format!("copy base docker://{}", setup.registry.name("team/other:1"))).success();
     let raw = |name: &str| {
-        let skopeo = tool("skopeo").words("inspect --raw --cert-dir").arg(&folder);
+        let skopeo = tool("skopeo").words("inspect --raw --cert-dir").arg(&dir);
         skopeo.arg(format!("docker://{}", setup.registry.name(name))).text()
     };
     assert_eq!(raw("team/other:1"), raw("team/app:1"));
@@ -99,7 +99,7 @@ fn who_has_no_client_certificate_or_a_wrong_one_is_told() {
     let words = ["refuses the client certificate `", "me.pem`"];
     setup.push().fails(ExitCode::Unauthorized, &words);
     // Files that cannot be used are known without asking anybody.
-    let (own, _) = issue(setup.folder.path(), "own", "extendedKeyUsage=clientAuth");
+    let (own, _) = issue(setup.dir.path(), "own", "extendedKeyUsage=clientAuth");
     let wrong = |certificate: &Path, key: &Path, words: &[&str]| {
         setup.configure(&setup.files(certificate, key));
         let finished = setup.push().fails(ExitCode::Config, words);

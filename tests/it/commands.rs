@@ -11,7 +11,7 @@ use crate::support::{PLATFORMS, names, tools};
 #[test]
 fn a_plan_tells_all_and_does_nothing() {
     let project = Project::program("app").file("xbuild.toml", "[debian]\nsuites = [\"bookworm\"]\n");
-    let before = names(project.folder());
+    let before = names(project.dir());
     let human = project.xbuild().arg("plan").text();
     let json = tools::json(&project.xbuild().words("plan --json").text()).to_string();
     for text in [&human, &json] {
@@ -20,11 +20,7 @@ fn a_plan_tells_all_and_does_nothing() {
         }
         assert!(text.contains("armv7-unknown-linux-gnueabihf") && text.contains("apt:bookworm"), "{text}");
     }
-    assert!(
-        !project.path("target").exists(),
-        "a plan builds nothing: {before:?} {:?}",
-        names(project.folder())
-    );
+    assert!(!project.path("target").exists(), "a plan builds nothing: {before:?} {:?}", names(project.dir()));
 }
 
 #[test]
@@ -43,18 +39,18 @@ fn the_cargo_subcommand_is_the_same_program() {
     let first = project.build().run().success().digest();
     let epoch = |run: crate::support::command::Run| run.env("SOURCE_DATE_EPOCH", "1700000000");
     // As cargo calls it: with the subcommand's name as its first argument.
-    let run = epoch(cargo_xbuild().folder(project.folder()).words("xbuild build"));
+    let run = epoch(cargo_xbuild().dir(project.dir()).words("xbuild build"));
     assert_eq!(run.run().success().digest(), first);
-    let run = epoch(cargo_xbuild().folder(project.folder()).arg("xbuild"));
+    let run = epoch(cargo_xbuild().dir(project.dir()).arg("xbuild"));
     assert_eq!(run.run().success().digest(), first);
 }
 
 #[test]
 fn completions_are_what_the_shell_reads() {
     let script = xbuild().words("completions bash").text();
-    let folder = crate::support::scratch();
-    let file = folder.path().join("xbuild.bash");
-    std::fs::write(&file, &script).expect("a folder of the test");
+    let dir = crate::support::scratch();
+    let file = dir.path().join("xbuild.bash");
+    std::fs::write(&file, &script).expect("a directory of the test");
     tool("bash").arg("-n").arg(&file).run().success();
     assert!(script.contains("--platform"), "{script}");
     for shell in ["zsh", "fish"] {

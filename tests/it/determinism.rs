@@ -5,33 +5,33 @@ use std::path::{Path, PathBuf};
 
 use crate::support::command::{Run, xbuild};
 use crate::support::layout::Layout;
-use crate::support::{copy_folder, repository, scratch};
+use crate::support::{copy_dir, repository, scratch};
 
-/// Changes what surrounds a run; it may write to the folder.
+/// Changes what surrounds a run; it may write to the directory.
 type Vary = fn(Run, &Path) -> Run;
 
 /// A project with what leaks paths and order into programs: C code with `__FILE__`, a build script, a
 /// library of its own, and panics with places.
-fn write_project(folder: &Path) {
-    copy_folder(&repository().join("tests/it/fixtures/leaky"), folder);
+fn write_project(dir: &Path) {
+    copy_dir(&repository().join("tests/it/fixtures/leaky"), dir);
 }
 
-/// `xbuild build` of the project in `folder` for all three platforms.
-fn build(folder: &Path) -> Run {
-    xbuild().folder(folder).words("build").env("SOURCE_DATE_EPOCH", "1700000000").umask("022")
+/// `xbuild build` of the project in `dir` for all three platforms.
+fn build(dir: &Path) -> Run {
+    xbuild().dir(dir).words("build").env("SOURCE_DATE_EPOCH", "1700000000").umask("022")
 }
 
-fn layout_of(folder: &Path) -> PathBuf {
-    folder.join("target/xbuild/leaky")
+fn layout_of(dir: &Path) -> PathBuf {
+    dir.join("target/xbuild/leaky")
 }
 
 /// Fails with the first thing that differs between the layouts of two builds.
 #[track_caller]
-fn assert_same(what: &str, (folder, digest): &(PathBuf, String), (other, other_digest): &(PathBuf, String)) {
+fn assert_same(what: &str, (dir, digest): &(PathBuf, String), (other, other_digest): &(PathBuf, String)) {
     if digest == other_digest {
         return;
     }
-    let (one, two) = (Layout::valid(folder), Layout::valid(other));
+    let (one, two) = (Layout::valid(dir), Layout::valid(other));
     for (a, b) in one.images(digest).iter().zip(two.images(other_digest)) {
         assert_eq!(a.config, b.config, "{what}: the configurations differ");
         assert_eq!(a.manifest, b.manifest, "{what}: the manifests differ");
@@ -49,24 +49,24 @@ fn nothing_around_the_build_is_in_the_image() {
     let again = build(reference.path()).run().success().digest();
     assert_same("a second time in the same place", &first, &(first.0.clone(), again));
 
-    // Each is a full build in a new folder of another length, so all but the first differ in that too.
+    // Each is a full build in a new directory of another length, so all but the first differ in that too.
     let variations: [(&str, Vary); 5] = [
-        ("another folder", |run, _| run),
+        ("another directory", |run, _| run),
         ("another umask and one job", |run, _| run.umask("077").words("-j 1")),
         ("two jobs, another time zone and locale", |run, _| {
             let run = run.words("-j 2").env("TZ", "Pacific/Kiritimati");
             run.env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8")
         }),
-        ("another target folder", |run, scratch| run.arg("--target-dir").arg(scratch.join("elsewhere"))),
+        ("another target directory", |run, scratch| run.arg("--target-dir").arg(scratch.join("elsewhere"))),
         ("another home of cargo", |run, scratch| run.env("CARGO_HOME", cargo_home(scratch))),
     ];
     for (number, (what, vary)) in variations.into_iter().enumerate() {
         let scratch = scratch();
-        let folder = scratch.path().join("x".repeat(number * 7 + 1));
-        fs::create_dir(&folder).expect("a folder of the test");
-        write_project(&folder);
+        let dir = scratch.path().join("x".repeat(number * 7 + 1));
+        fs::create_dir(&dir).expect("a directory of the test");
+        write_project(&dir);
         let layout = scratch.path().join("image");
-        let run = vary(build(&folder).arg("--output").arg(&layout), scratch.path());
+        let run = vary(build(&dir).arg("--output").arg(&layout), scratch.path());
         let digest = run.run().success().digest();
         assert_same(what, &first, &(layout, digest));
     }
@@ -80,10 +80,10 @@ fn cargo_home(scratch: &Path) -> PathBuf {
         PathBuf::from,
     );
     let home = scratch.join("another cargo home");
-    fs::create_dir(&home).expect("a folder of the test");
+    fs::create_dir(&home).expect("a directory of the test");
     for name in ["config.toml", "config"] {
         if real.join(name).exists() {
-            std::os::unix::fs::symlink(real.join(name), home.join(name)).expect("a folder of the test");
+            std::os::unix::fs::symlink(real.join(name), home.join(name)).expect("a directory of the test");
         }
     }
     home
@@ -91,9 +91,9 @@ fn cargo_home(scratch: &Path) -> PathBuf {
 
 #[test]
 fn the_date_is_an_input() {
-    let folder = scratch();
-    write_project(folder.path());
-    let first = build(folder.path()).run().success().digest();
-    let other = build(folder.path()).env("SOURCE_DATE_EPOCH", "1700000001").run().success().digest();
+    let dir = scratch();
+    write_project(dir.path());
+    let first = build(dir.path()).run().success().digest();
+    let other = build(dir.path()).env("SOURCE_DATE_EPOCH", "1700000001").run().success().digest();
     assert_ne!(first, other);
 }

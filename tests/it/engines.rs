@@ -52,7 +52,7 @@ fn podman_gets_every_platform_and_runs_its_own() {
     let names = podman().args(["images", "--format", "{{.Repository}}"]).text();
     assert!(!names.contains("xbuild-load"), "{names}");
     // Back out of podman's storage.
-    let copy = with_podman(&project, xbuild().folder(project.folder()).arg("copy"));
+    let copy = with_podman(&project, xbuild().dir(project.dir()).arg("copy"));
     copy.arg(format!("podman:{name}")).arg("back").run().success();
     let back = Layout::valid(&project.path("back"));
     let digest = back.tags().remove("1").expect("an image that kept its name");
@@ -79,13 +79,13 @@ fn docker_gets_its_own_platform_and_runs_it() {
     let inspected = daemon.docker().args(["image", "inspect", "--format", "{{.Id}}", "one:1"]).text();
     assert_eq!(inspected.trim(), id);
     // Back out of its storage.
-    let copy = xbuild().folder(project.folder()).env("DOCKER_HOST", daemon.host());
+    let copy = xbuild().dir(project.dir()).env("DOCKER_HOST", daemon.host());
     copy.words("copy docker-daemon:one:1 back").run().success();
     let back = Layout::valid(&project.path("back"));
     let manifest = back.document(back.tags().values().next().expect("an image"));
     assert_eq!(manifest["config"]["digest"], id.as_str());
     // And into it from a layout.
-    let copy = xbuild().folder(project.folder()).env("DOCKER_HOST", daemon.host());
+    let copy = xbuild().dir(project.dir()).env("DOCKER_HOST", daemon.host());
     copy.words("copy back docker-daemon:again:3").run().success();
     let said = daemon.docker().words("run --rm --network none again:3").text();
     assert_eq!(said, "loaded on x86_64\n");
@@ -118,10 +118,10 @@ fn an_engine_that_is_not_there_is_known_before_anything_is_compiled() {
     // Cargo is on this PATH, and besides only what the test puts there.
     let cargo = which::which("cargo").expect("cargo runs these tests");
     let only = |scripts: &[(&str, &str)]| {
-        let folder = project.path("bin");
-        path_with(&folder, scripts);
-        let folders = [folder, cargo.parent().expect("a folder").to_owned()];
-        std::env::join_paths(folders).expect("paths without a colon")
+        let dir = project.path("bin");
+        path_with(&dir, scripts);
+        let dirs = [dir, cargo.parent().expect("a directory").to_owned()];
+        std::env::join_paths(dirs).expect("paths without a colon")
     };
     let build = |words: &str, path: std::ffi::OsString| project.build().words(words).env("PATH", path).run();
     build("--load=podman", only(&[])).fails(ExitCode::Engine, &["podman", "not on PATH", "hint"]);
@@ -130,10 +130,8 @@ fn an_engine_that_is_not_there_is_known_before_anything_is_compiled() {
     let run = build("--load", only(&[("docker", down)]));
     run.fails(ExitCode::Engine, &["does not answer", "Cannot connect", "hint", "podman"]);
     assert!(!project.path("target/x86_64-unknown-linux-musl").exists(), "it was compiled");
-    let run = xbuild()
-        .folder(project.folder())
-        .words("inspect docker-daemon:x")
-        .env("PATH", only(&[("docker", down)]));
+    let run =
+        xbuild().dir(project.dir()).words("inspect docker-daemon:x").env("PATH", only(&[("docker", down)]));
     run.run().fails(ExitCode::Engine, &["Cannot connect"]);
 }
 

@@ -13,13 +13,13 @@ use crate::support::project::Project;
 use crate::support::{base, scratch, scratch_root, tools};
 
 /// C files for what is missing, and one that lacks nothing.
-fn write_sources(folder: &Path) {
+fn write_sources(dir: &Path) {
     for (name, text) in [
         ("whole.c", "int main(void) { return 0; }\n"),
         ("symbol.c", "int nowhere(void); int main(void) { return nowhere(); }\n"),
         ("header.c", "#include <nosuch/nosuch.h>\n"),
     ] {
-        fs::write(folder.join(name), text).expect("a folder of the test");
+        fs::write(dir.join(name), text).expect("a directory of the test");
     }
 }
 
@@ -41,15 +41,15 @@ fn library(name: &str) -> Cause {
 
 #[test]
 fn zig() {
-    let folder = scratch();
-    write_sources(folder.path());
+    let dir = scratch();
+    write_sources(dir.path());
     let zig = tools::zig();
     let cache = scratch_root().join("cache/xbuild/zig");
     let cc = |words: &str| {
         tool(&zig)
             .words("cc -target aarch64-linux-gnu.2.36 -O1 -fno-sanitize=all")
             .words(words)
-            .folder(folder.path())
+            .dir(dir.path())
             .env("ZIG_GLOBAL_CACHE_DIR", &cache)
             .env("ZIG_LOCAL_CACHE_DIR", &cache)
     };
@@ -65,9 +65,9 @@ fn zig() {
 
 #[test]
 fn the_hosts_compiler_and_linkers() {
-    let folder = scratch();
-    write_sources(folder.path());
-    let cc = |words: &str| tool("cc").words(words).folder(folder.path()).env("LC_ALL", "C");
+    let dir = scratch();
+    write_sources(dir.path());
+    let cc = |words: &str| tool("cc").words(words).dir(dir.path()).env("LC_ALL", "C");
     cc("-c whole.c -o whole.o").run().success();
     cc("-c symbol.c -o symbol.o").run().success();
     prints(cc("whole.o -lnosuch -o x"), &[library("nosuch")]);
@@ -75,16 +75,16 @@ fn the_hosts_compiler_and_linkers() {
     prints(cc("-c header.c"), &[Cause::Header("nosuch/nosuch.h".into())]);
     let sysroot = PathBuf::from(tool("rustc").words("--print sysroot").text().trim_end());
     let lld = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
-    let lld = |words: &str| tool(&lld).words("-flavor gnu").words(words).folder(folder.path());
+    let lld = |words: &str| tool(&lld).words("-flavor gnu").words(words).dir(dir.path());
     prints(lld("whole.o -lnosuch -o x"), &[library("nosuch")]);
     prints(lld("-e main symbol.o -o x"), &[Cause::Symbol("nowhere".into())]);
 }
 
 #[test]
 fn rustc_and_pkg_config() {
-    let folder = scratch();
-    fs::write(folder.path().join("main.rs"), "fn main() {}\n").expect("a folder of the test");
-    let rustc = |words: &str| tool("rustc").words("main.rs -o x").words(words).folder(folder.path());
+    let dir = scratch();
+    fs::write(dir.path().join("main.rs"), "fn main() {}\n").expect("a directory of the test");
+    let rustc = |words: &str| tool("rustc").words("main.rs -o x").words(words).dir(dir.path());
     // No toolchain has a standard library for it.
     prints(rustc("--target sparcv9-sun-solaris"), &[Cause::Standard]);
     prints(rustc("-Clinker=nosuch-gcc"), &[Cause::Tool("nosuch-gcc".into())]);

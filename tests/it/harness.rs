@@ -13,12 +13,12 @@ use crate::support::{names, scratch, tools};
 
 /// The only blob of the base that has this text in it.
 fn blob_with(layout: &Path, text: &str) -> String {
-    let folder = layout.join("blobs/sha256");
+    let dir = layout.join("blobs/sha256");
     let has = |name: &String| {
-        let bytes = fs::read(folder.join(name)).expect("a blob");
+        let bytes = fs::read(dir.join(name)).expect("a blob");
         bytes.windows(text.len()).any(|window| window == text.as_bytes())
     };
-    let found: Vec<String> = names(&folder).into_iter().filter(has).collect();
+    let found: Vec<String> = names(&dir).into_iter().filter(has).collect();
     assert_eq!(found.len(), 1, "`{text}` is in {found:?}");
     found[0].clone()
 }
@@ -63,9 +63,9 @@ fn redirect(document: &mut Value, old: &str, old_size: u64, new: &str, size: usi
 }
 
 fn fresh() -> tempfile::TempDir {
-    let folder = scratch();
-    base::write(folder.path(), &["linux/amd64", "linux/arm/v7"]);
-    folder
+    let dir = scratch();
+    base::write(dir.path(), &["linux/amd64", "linux/arm/v7"]);
+    dir
 }
 
 #[track_caller]
@@ -76,66 +76,66 @@ fn refused(layout: &Path, word: &str) {
 
 #[test]
 fn a_good_layout_passes_here_and_elsewhere() {
-    let folder = fresh();
-    let layout = Layout::valid(folder.path());
+    let dir = fresh();
+    let layout = Layout::valid(dir.path());
     assert_eq!(layout.stored.len(), 7);
     assert_eq!(layout.stored, layout.reachable);
-    assert_eq!(tools::inspect(folder.path(), "linux/arm/v7")["Architecture"], "arm");
-    tools::copy_all(folder.path());
+    assert_eq!(tools::inspect(dir.path(), "linux/arm/v7")["Architecture"], "arm");
+    tools::copy_all(dir.path());
     let unpacked = scratch();
-    let root = tools::unpack(folder.path(), "linux/arm/v7", unpacked.path());
+    let root = tools::unpack(dir.path(), "linux/arm/v7", unpacked.path());
     let file = fs::read_to_string(root.join("etc/base")).expect("the base's file");
     assert_eq!(file, "the base for linux/arm/v7\n");
 }
 
 #[test]
 fn an_altered_a_truncated_and_a_missing_blob_are_found() {
-    let folder = fresh();
-    let manifest = blob_with(folder.path(), "\"platform\"");
-    let path = folder.path().join("blobs/sha256").join(&manifest);
+    let dir = fresh();
+    let manifest = blob_with(dir.path(), "\"platform\"");
+    let path = dir.path().join("blobs/sha256").join(&manifest);
     let bytes = fs::read(&path).expect("a blob");
     fs::write(&path, &bytes[1..]).expect("our own file");
-    refused(folder.path(), "has the digest");
+    refused(dir.path(), "has the digest");
     fs::remove_file(&path).expect("our own file");
-    refused(folder.path(), "leads nowhere");
+    refused(dir.path(), "leads nowhere");
     fs::write(&path, &bytes).expect("our own file");
-    Layout::valid(folder.path());
-    fs::remove_file(folder.path().join("index.json")).expect("our own file");
-    refused(folder.path(), "index.json");
+    Layout::valid(dir.path());
+    fs::remove_file(dir.path().join("index.json")).expect("our own file");
+    refused(dir.path(), "index.json");
 }
 
 #[test]
 fn a_wrong_diff_id_is_found() {
-    let folder = fresh();
-    let layout = Layout::valid(folder.path());
+    let dir = fresh();
+    let layout = Layout::valid(dir.path());
     let image = layout.image(&layout.tags()[base::TAG], "linux/amd64");
     let config = image.manifest["config"]["digest"].as_str().expect("a digest").replace("sha256:", "");
     let diff_id = image.config["rootfs"]["diff_ids"][0].as_str().expect("a digest").to_owned();
-    replace(folder.path(), &config, |text| text.replace(&diff_id, &digest_of(b"something else")));
-    refused(folder.path(), "has the diff_id");
+    replace(dir.path(), &config, |text| text.replace(&diff_id, &digest_of(b"something else")));
+    refused(dir.path(), "has the diff_id");
 }
 
 #[test]
 fn a_config_of_another_platform_is_found() {
-    let folder = fresh();
-    let layout = Layout::valid(folder.path());
+    let dir = fresh();
+    let layout = Layout::valid(dir.path());
     let image = layout.image(&layout.tags()[base::TAG], "linux/arm/v7");
     let config = image.manifest["config"]["digest"].as_str().expect("a digest").replace("sha256:", "");
-    replace(folder.path(), &config, |text| text.replace("\"v7\"", "\"v6\""));
-    refused(folder.path(), "leads to a config for linux/arm/v6");
+    replace(dir.path(), &config, |text| text.replace("\"v7\"", "\"v6\""));
+    refused(dir.path(), "leads to a config for linux/arm/v6");
 }
 
 #[test]
 fn a_wrong_size_and_a_platform_that_is_there_twice_are_found() {
-    let folder = fresh();
-    let index = fs::read_to_string(folder.path().join("index.json")).expect("an index");
+    let dir = fresh();
+    let index = fs::read_to_string(dir.path().join("index.json")).expect("an index");
     let size = tools::json(&index)["manifests"][0]["size"].to_string();
-    fs::write(folder.path().join("index.json"), index.replace(&format!("\"size\":{size}"), "\"size\":1"))
+    fs::write(dir.path().join("index.json"), index.replace(&format!("\"size\":{size}"), "\"size\":1"))
         .expect("our own file");
-    refused(folder.path(), "leads to");
-    let folder = scratch();
-    base::write(folder.path(), &["linux/amd64", "linux/amd64"]);
-    refused(folder.path(), "twice");
+    refused(dir.path(), "leads to");
+    let dir = scratch();
+    base::write(dir.path(), &["linux/amd64", "linux/amd64"]);
+    refused(dir.path(), "twice");
 }
 
 #[test]

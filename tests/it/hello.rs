@@ -86,8 +86,8 @@ fn skopeo_reads_every_platform() {
 #[test]
 fn umoci_unpacks_every_platform_and_the_program_runs_on_its_root() {
     for platform in PLATFORMS {
-        let folder = scratch();
-        let root = tools::unpack(&HELLO.layout, platform, folder.path());
+        let dir = scratch();
+        let root = tools::unpack(&HELLO.layout, platform, dir.path());
         let program = fs::metadata(root.join("usr/local/bin/hello")).expect("the program");
         assert_eq!(program.mode() & 0o7777, 0o755);
         for file in

@@ -14,7 +14,7 @@ const PROFILES: [(&str, &str); 4] =
 
 /// A program with C code in it, for profiles that keep all, something and nothing of symbols and debug information. On
 /// its base it would not run, which is not the matter here.
-fn write_project(folder: &Path) {
+fn write_project(dir: &Path) {
     let files = [
         (
             "Cargo.toml",
@@ -44,11 +44,11 @@ fn write_project(folder: &Path) {
         ),
     ];
     for (path, text) in files {
-        let path = folder.join(path);
-        fs::create_dir_all(path.parent().expect("a path in a folder")).expect("a folder of the test");
-        fs::write(path, text).expect("a folder of the test");
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().expect("a path in a directory")).expect("a directory of the test");
+        fs::write(path, text).expect("a directory of the test");
     }
-    base::write(&folder.join("base"), &["linux/arm64"]);
+    base::write(&dir.join("base"), &["linux/arm64"]);
     let lock =
         fs::read_to_string(repository().join("tests/it/fixtures/leaky/Cargo.lock")).expect("a lock file");
     // The same crates, so that nothing has to be fetched for this test alone.
@@ -62,22 +62,22 @@ fn write_project(folder: &Path) {
         .collect::<Vec<_>>()
         .join("\n[[package]]\n");
     let own = "\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"cc\",\n]\n";
-    fs::write(folder.join("Cargo.lock"), lock + own).expect("a folder of the test");
+    fs::write(dir.join("Cargo.lock"), lock + own).expect("a directory of the test");
 }
 
-/// The programs of these profiles, built in this order, with everything below `folder`: the project, the cache, and zig.
-fn programs(folder: &Path, project: &str, zig: &Path, profiles: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
-    let project = folder.join(project);
-    fs::create_dir_all(&project).expect("a folder of the test");
+/// The programs of these profiles, built in this order, with everything below `dir`: the project, the cache, and zig.
+fn programs(dir: &Path, project: &str, zig: &Path, profiles: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+    let project = dir.join(project);
+    fs::create_dir_all(&project).expect("a directory of the test");
     write_project(&project);
     let mut programs: Vec<_> = profiles
         .iter()
         .map(|(profile, directory)| {
             xbuild()
-                .folder(&project)
+                .dir(&project)
                 .words("build --check off --profile")
                 .arg(*profile)
-                .env("XBUILD_CACHE_DIR", folder.join("cache"))
+                .env("XBUILD_CACHE_DIR", dir.join("cache"))
                 .env("XBUILD_ZIG", zig)
                 .env("SOURCE_DATE_EPOCH", "1700000000")
                 .run()
@@ -105,9 +105,10 @@ fn two_histories_of_the_cache_give_the_same_programs_and_no_path_of_the_machine(
 
     // The same zig at another place, below the project itself as where somebody has a virtual environment.
     let moved = other.path().join("somewhere/else/entirely/venv");
-    fs::create_dir_all(&moved).expect("a folder of the test");
+    fs::create_dir_all(&moved).expect("a directory of the test");
     fs::copy(&zig, moved.join("zig")).expect("the same file system has room");
-    std::os::unix::fs::symlink(zig.with_file_name("lib"), moved.join("lib")).expect("a folder of the test");
+    std::os::unix::fs::symlink(zig.with_file_name("lib"), moved.join("lib"))
+        .expect("a directory of the test");
     let reversed: Vec<_> = PROFILES.into_iter().rev().collect();
     let second = programs(other.path(), "somewhere/else/entirely", &moved.join("zig"), &reversed);
 
@@ -135,10 +136,10 @@ fn a_cold_cache_is_another_condition_of_repro() {
     let project = scratch();
     write_project(project.path());
     let zig = tools::zig();
-    let run = || xbuild().folder(project.path()).env("XBUILD_ZIG", &zig);
+    let run = || xbuild().dir(project.path()).env("XBUILD_ZIG", &zig);
     run()
         .words("repro --cold --check off --profile full")
         .run()
         .success()
-        .tells(&["second build: with another folder", "an empty cache"]);
+        .tells(&["second build: with another directory", "an empty cache"]);
 }

@@ -49,11 +49,11 @@ const C: &str = "int words(const char *text) { int n = 1; while (*text) n += *te
 const NESTED: &str = r#"
 fn main() {
     let out = std::env::var("OUT_DIR").unwrap();
-    let folder = format!("{out}/tool");
+    let directory = format!("{out}/tool");
     let cargo = std::env::var("CARGO").unwrap();
-    let arguments = ["build", "--offline", "--manifest-path", "tool/Cargo.toml", "--target-dir", &folder];
+    let arguments = ["build", "--offline", "--manifest-path", "tool/Cargo.toml", "--target-dir", &directory];
     assert!(std::process::Command::new(cargo).args(arguments).status().unwrap().success());
-    let said = std::process::Command::new(format!("{folder}/debug/tool")).output().unwrap();
+    let said = std::process::Command::new(format!("{dir}/debug/tool")).output().unwrap();
     println!("cargo::rustc-env=SAID={}", String::from_utf8(said.stdout).unwrap());
     println!("cargo::rustc-env=COUNTED={} {}", generator::count(), words::count());
 }

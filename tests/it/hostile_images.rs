@@ -45,7 +45,7 @@ fn lattice(layout: &Path, levels: usize, fan: usize) {
     let mut top = below[0].clone();
     top["annotations"] = json!({ REF_NAME: "base" });
     fs::write(layout.join("index.json"), base::document(&json!({ "schemaVersion": 2, "manifests": [top] })))
-        .expect("a folder of the test");
+        .expect("a directory of the test");
 }
 
 fn json_of(path: &Path) -> Value {
@@ -135,8 +135,8 @@ fn an_index_that_is_too_deep_is_told() {
 
 #[test]
 fn a_list_of_many_images_is_read_once() {
-    let folder = scratch();
-    let layout = folder.path().join("many");
+    let dir = scratch();
+    let layout = dir.path().join("many");
     base::write(&layout, &["linux/amd64"]);
     let image = json_of(&layout.join("index.json"))["manifests"][0].clone();
     // Every entry an index of its own with one name, all of them too many to be compared with each other.
@@ -149,8 +149,8 @@ fn a_list_of_many_images_is_read_once() {
     let entries: Vec<Value> = (0..12_000).map(entry).collect();
     let document = base::document(&json!({ "schemaVersion": 2, "manifests": entries }));
     assert!(document.len() < 4 << 20);
-    fs::write(layout.join("index.json"), document).expect("a folder of the test");
-    let run = |words: &str| soon(xbuild().folder(folder.path()).words(words), words);
+    fs::write(layout.join("index.json"), document).expect("a directory of the test");
+    let run = |words: &str| soon(xbuild().dir(dir.path()).words(words), words);
     let told = run("inspect many");
     assert!(told.stderr.len() < 10_000, "{} bytes", told.stderr.len());
     told.fails(ExitCode::NoImage, &["has not one image", " and 11980 more"]);
@@ -160,8 +160,8 @@ fn a_list_of_many_images_is_read_once() {
 #[test]
 fn reading_that_goes_on_for_long_ends_when_it_is_told_to() {
     // A layer of a few kilobytes that unpacks to one file of 40 GiB.
-    let folder = scratch();
-    let layout = folder.path().join("large");
+    let dir = scratch();
+    let layout = dir.path().join("large");
     let zeros = zstd::encode_all(&vec![0; 64 << 20][..], 1).expect("in memory");
     let mut header = tar::Header::new_gnu();
     header.set_path("zeros").expect("a name");
@@ -172,7 +172,7 @@ fn reading_that_goes_on_for_long_ends_when_it_is_told_to() {
     stored.extend(zeros.repeat(641));
     let media_type = "application/vnd.oci.image.layer.v1.tar+zstd";
     base::write_layers(&layout, &[base::Layer { tar: Vec::new(), stored, media_type }], &json!({}));
-    let mut running = xbuild().arg("verify").arg(&layout).env("XBUILD_CACHE_DIR", folder.path()).start();
+    let mut running = xbuild().arg("verify").arg(&layout).env("XBUILD_CACHE_DIR", dir.path()).start();
     std::thread::sleep(Duration::from_secs(2));
     assert!(!running.has_ended(), "it ended too early: {}", running.stderr());
     let start = Instant::now();
@@ -185,11 +185,11 @@ fn reading_that_goes_on_for_long_ends_when_it_is_told_to() {
 #[test]
 fn what_does_not_react_is_ended() {
     // A pipe without a writer, which nothing but the end of the process ends to wait for.
-    let folder = scratch();
-    let pipe = folder.path().join("pipe");
+    let dir = scratch();
+    let pipe = dir.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).expect("a pipe");
     let start = |signals: u32| {
-        let run = xbuild().folder(folder.path()).words("index create --dry-run -f pipe");
+        let run = xbuild().dir(dir.path()).words("index create --dry-run -f pipe");
         let mut running = run.start();
         std::thread::sleep(Duration::from_secs(1));
         assert!(!running.has_ended(), "it ended too early: {}", running.stderr());

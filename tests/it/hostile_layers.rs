@@ -52,13 +52,13 @@ fn layer(entries: impl IntoIterator<Item = Entry>) -> Layer {
     Layer { tar, stored, media_type: "application/vnd.oci.image.layer.v1.tar+gzip" }
 }
 
-/// Files below two thousand folders each: kept as whole paths with all their ancestors, gigabytes.
+/// Files below two thousand directories each: kept as whole paths with all their ancestors, gigabytes.
 fn too_deep() -> Layer {
     let deep = "a/".repeat(2_000);
     layer((0..1_000).map(|number| file(format!("{number}/{deep}x"))))
 }
 
-/// Files below folders that are no entries: nearly as deep, and with nearly as long a path, as is allowed.
+/// Files below directories that are no entries: nearly as deep, and with nearly as long a path, as is allowed.
 fn implied() -> Layer {
     let deep = "fifteen-letters/".repeat(240);
     layer((0..1_000).map(|number| file(format!("{number}/{deep}x"))))
@@ -83,7 +83,7 @@ fn allowed() -> Layer {
         link(format!("links/{number}"), format!("{before}/../{before}"))
     });
     let through = (0..=5).map(|number| file(format!("links/{number}/{number}")));
-    // A way of eight hundred folders to each file, and a link to itself.
+    // A way of eight hundred directories to each file, and a link to itself.
     let winding = link("winding".into(), "many/../".repeat(400) + "long");
     let along = (0..200).map(|number| file(format!("winding/along-{number}")));
     let entries = names.chain(long).chain(deep).chain([file("hard/0".into())]).chain(hard);
@@ -109,10 +109,10 @@ fn bounded(run: Run, what: &str) -> Finished {
 }
 
 fn verify(layer: Layer, what: &str) -> Finished {
-    let folder = scratch();
-    let layout = folder.path().join("layout");
+    let dir = scratch();
+    let layout = dir.path().join("layout");
     base::write_layers(&layout, &[layer], &json!({}));
-    let run = xbuild().words("verify").arg(&layout).env("XBUILD_CACHE_DIR", folder.path().join("cache"));
+    let run = xbuild().words("verify").arg(&layout).env("XBUILD_CACHE_DIR", dir.path().join("cache"));
     bounded(run.wrapped(["prlimit".to_owned(), format!("--as={ADDRESSES}")]), what)
 }
 
@@ -137,7 +137,7 @@ type Refused = (&'static str, fn() -> Layer, &'static str);
 #[test]
 fn what_is_small_and_would_take_gigabytes_is_refused() {
     let cases: [Refused; 3] = [
-        ("too deep", too_deep, "folders deep, and more than 256 are not read"),
+        ("too deep", too_deep, "directories deep, and more than 256 are not read"),
         ("implied", implied, "the paths in it take more than 268435456 bytes"),
         ("long path", long_path, "more than Linux takes"),
     ];

@@ -172,7 +172,7 @@ fn locks_that_nobody_of_ours_has_written() {
     fs::File::create(&lock).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
     refused("a terabyte", "more than 64 MiB");
     fs::remove_file(&lock).expect("ours");
-    fs::create_dir(&lock).expect("a folder of the test");
+    fs::create_dir(&lock).expect("a directory of the test");
     refused("a directory", "a directory and not a file");
     fs::remove_dir(&lock).expect("ours");
     tool("mkfifo").arg(&lock).run().success();
@@ -249,7 +249,7 @@ fn changes() -> Vec<Change> {
             "a directory",
             |path| {
                 fs::remove_file(path).expect("ours");
-                fs::create_dir(path).expect("a folder of the test");
+                fs::create_dir(path).expect("a directory of the test");
             },
             Refused("a directory and not a file"),
         ),
@@ -270,15 +270,15 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
 }
 
-/// The only file in a folder of the cache whose name ends like this.
-fn record(folder: &Path, end: &str) -> PathBuf {
+/// The only file in a directory of the cache whose name ends like this.
+fn record(dir: &Path, end: &str) -> PathBuf {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of the cache") {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory of the cache") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if path.to_string_lossy().ends_with(end) {
                 found.push(path);
             }
@@ -300,13 +300,13 @@ fn records_of_the_cache_that_nobody_of_ours_has_written() {
         bounded(run, what)
     };
     let digest = run("build", "at first").success().digest();
-    for (name, folder, end, command) in [
+    for (name, dir, end, command) in [
         ("index", "rootfs", "", "build --offline"),
         ("base", "bases", ".json", "build --offline"),
         ("answer", "debian/resolved", "", "build --offline"),
         ("newest release", "debian/newest", "", "build"),
     ] {
-        let path = record(&cache.join(folder), end);
+        let path = record(&cache.join(dir), end);
         let before = fs::read(&path).expect("a record");
         for (what, change, expected) in changes() {
             change(&path);

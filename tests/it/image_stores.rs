@@ -27,16 +27,16 @@ fn build(daemon: &Daemon, project: &Project, words: &str) -> Run {
 }
 
 fn run(daemon: &Daemon, project: &Project, words: &str) -> Run {
-    docker26::with(daemon, xbuild().folder(project.folder()).words(words))
+    docker26::with(daemon, xbuild().dir(project.dir()).words(words))
 }
 
-/// The layout `three` in the project's folder, of three platforms: the project's two, and one of somebody else's. Its
+/// The layout `three` in the project's directory, of three platforms: the project's two, and one of somebody else's. Its
 /// digest.
 fn three_platforms(project: &Project) -> String {
     base::write(&project.path("other"), &["linux/arm/v7"]);
     project.build().words("--output own").run().success();
     let words = "index create --output three --tag loaded:3 own other:base";
-    xbuild().folder(project.folder()).words(words).run().success().digest()
+    xbuild().dir(project.dir()).words(words).run().success().digest()
 }
 
 /// A field of `docker image inspect`.
@@ -194,7 +194,7 @@ fn a_foreign_image_is_asked_for_by_its_platform() {
         project.path("foreign.tar").display()
     );
     let path = path_with(&project.path("bin"), &[("docker", &script)]);
-    let verify = xbuild().folder(project.folder()).words("verify --json docker-daemon:foreign:1");
+    let verify = xbuild().dir(project.dir()).words("verify --json docker-daemon:foreign:1");
     let verified = verify.env("PATH", path).run().success();
     assert_eq!(platforms(&verified.stdout), ["linux/arm64"]);
 }

@@ -51,11 +51,11 @@ fn project() -> Project {
     );
     base::write(&project.path("base"), &["linux/amd64", "linux/arm64"]);
     let mut numbers = Numbers(1);
-    fs::create_dir(project.path("noise")).expect("a folder of the test");
+    fs::create_dir(project.path("noise")).expect("a directory of the test");
     for file in 0..4 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
         let noise: Vec<u8> = (0..3 << 20).map(|_| (numbers.next() * 256.0) as u8).collect();
-        fs::write(project.path(&format!("noise/{file}")), noise).expect("a folder of the test");
+        fs::write(project.path(&format!("noise/{file}")), noise).expect("a directory of the test");
     }
     project
 }
@@ -92,17 +92,17 @@ fn moment(numbers: &mut Numbers, round: u32) -> f64 {
 }
 
 /// What killed runs have left beside and in the layout, apart from empty lock files.
-fn leftovers(folder: &Path) -> Vec<String> {
+fn leftovers(dir: &Path) -> Vec<String> {
     let weighs = |path: &Path| path.is_dir() || fs::metadata(path).is_ok_and(|file| file.len() > 0);
     let mut found = Vec::new();
-    for (folder, expected) in [
-        (folder.to_owned(), vec!["out"]),
-        (folder.join("out"), vec!["blobs", "index.json", "oci-layout"]),
-        (folder.join("out/blobs"), vec!["sha256"]),
+    for (dir, expected) in [
+        (dir.to_owned(), vec!["out"]),
+        (dir.join("out"), vec!["blobs", "index.json", "oci-layout"]),
+        (dir.join("out/blobs"), vec!["sha256"]),
     ] {
-        for name in names(&folder) {
-            if !expected.contains(&name.as_str()) && weighs(&folder.join(&name)) {
-                found.push(folder.join(name).display().to_string());
+        for name in names(&dir) {
+            if !expected.contains(&name.as_str()) && weighs(&dir.join(&name)) {
+                found.push(dir.join(name).display().to_string());
             }
         }
     }
@@ -149,7 +149,7 @@ fn over_no_layout() {
     let (mut numbers, mut killed, mut absent) = (Numbers(3), 0, 0);
     let kills = rounds(KILLS);
     for round in 0..kills {
-        fs::remove_dir_all(&images).expect("a folder of the test");
+        fs::remove_dir_all(&images).expect("a directory of the test");
         killed += u32::from(kill(&project, "a", duration, moment(&mut numbers, round)));
         if out.exists() {
             let layout = Layout::open(&out).unwrap_or_else(|fault| panic!("round {round}: {fault}"));
@@ -172,7 +172,7 @@ fn over_no_layout() {
 fn over_archives_and_files() {
     let project = project();
     let images = project.path("images");
-    fs::create_dir(&images).expect("a folder of the test");
+    fs::create_dir(&images).expect("a directory of the test");
     let words = "--output type=oci,dest=images/out.tar --output type=tar,dest=images/root.tar --output \
                  type=local,dest=images/files --metadata-file images/metadata.json --label variant=";
     let build = |variant: &str| project.build().words(&format!("{words}{variant}"));

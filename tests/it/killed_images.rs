@@ -25,35 +25,35 @@ const ROUNDS: u32 = 12;
 const LOADS: u32 = 6;
 const VARIANTS: [&str; 2] = ["a", "b"];
 
-/// Layouts `a` and `b` of one image each, which take a while to write, in a folder of their own.
+/// Layouts `a` and `b` of one image each, which take a while to write, in a directory of their own.
 struct Images {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     digests: BTreeMap<&'static str, String>,
 }
 
 impl Images {
     fn new() -> Self {
-        let folder = scratch();
+        let dir = scratch();
         let mut digests = BTreeMap::new();
         for (seed, variant) in (1..).zip(VARIANTS) {
-            let path = folder.path().join("from").join(variant);
+            let path = dir.path().join("from").join(variant);
             let mut numbers = Numbers::new(seed);
             let layers: Vec<Layer> = (0..4).map(|_| noise(&mut numbers)).collect();
             base::write_layers(&path, &layers, &serde_json::json!({}));
             let tags = Layout::valid(&path).tags();
             digests.insert(variant, tags.into_values().next().expect("an image"));
         }
-        Self { folder, digests }
+        Self { dir, digests }
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.dir.path().join(path)
     }
 
-    /// xbuild here, whose temporary files are in a folder of their own.
+    /// xbuild here, whose temporary files are in a directory of their own.
     fn xbuild(&self, words: &str) -> Run {
-        fs::create_dir_all(self.path("tmp")).expect("a folder of the test");
-        xbuild().folder(self.folder.path()).env("TMPDIR", self.path("tmp")).words(words)
+        fs::create_dir_all(self.path("tmp")).expect("a directory of the test");
+        xbuild().dir(self.dir.path()).env("TMPDIR", self.path("tmp")).words(words)
     }
 
     /// A layout that has some of the variants under their names, whole, or is not there.
@@ -68,8 +68,8 @@ impl Images {
     }
 
     /// A layout that has all of them, and nothing else is in it or beside it.
-    fn check_whole(&self, folder: &str, what: &str) {
-        let layout = self.path(folder).join("out");
+    fn check_whole(&self, dir: &str, what: &str) {
+        let layout = self.path(dir).join("out");
         let found = Layout::valid(&layout);
         let tags: BTreeMap<_, _> =
             self.digests.iter().map(|(tag, digest)| ((*tag).into(), digest.clone())).collect();
@@ -77,7 +77,7 @@ impl Images {
         assert_eq!(found.reachable, found.stored, "{what}: blobs have piled up");
         assert_eq!(names(&layout), ["blobs", "index.json", "oci-layout"], "{what}");
         assert_eq!(names(&layout.join("blobs")), ["sha256"], "{what}");
-        assert_eq!(names(&self.path(folder)), ["out"], "{what}");
+        assert_eq!(names(&self.path(dir)), ["out"], "{what}");
         assert_eq!(names(&self.path("tmp")), [""; 0], "{what}: temporary files are left");
     }
 }
@@ -111,7 +111,7 @@ fn kill_among(runs: [Run; 2], numbers: &mut Numbers, round: u32, duration: Durat
     running.into_iter().map(|run| u32::from(run.wait().was_killed())).sum()
 }
 
-/// Rounds of `run`, which writes a variant to `folder/out`.
+/// Rounds of `run`, which writes a variant to `directory/out`.
 fn rounds_of(what: &str, images: &Images, run: &dyn Fn(&str) -> Run) {
     let (count, mut killed, mut absent) = (rounds(ROUNDS), 0, 0);
     let mut numbers = Numbers::new(7);
@@ -127,7 +127,7 @@ fn rounds_of(what: &str, images: &Images, run: &dyn Fn(&str) -> Run) {
     for round in 0..count {
         let what = format!("{what}, round {round}");
         if round % 2 == 0 {
-            fs::remove_dir_all(images.path("to")).expect("a folder of the test");
+            fs::remove_dir_all(images.path("to")).expect("a directory of the test");
         }
         // Two at once take about as long as one after the other.
         killed += kill_among(VARIANTS.map(run), &mut numbers, round, duration);
@@ -171,7 +171,7 @@ fn archives() {
     let (count, mut killed) = (rounds(ROUNDS), 0);
     let run =
         |variant: &str| images.xbuild(&format!("copy oci:from/{variant} oci-archive:to/out.tar:{variant}"));
-    fs::create_dir_all(images.path("to")).expect("a folder of the test");
+    fs::create_dir_all(images.path("to")).expect("a directory of the test");
     let archive = images.path("to/out.tar");
     let (mut expected, mut duration) = (Vec::new(), Duration::ZERO);
     for variant in VARIANTS {
@@ -233,9 +233,9 @@ fn loads() {
         // What podman was at when xbuild died it has finished by now, and the next run sees it.
         run("a").run().success();
         let known = podman().args(["images", "--format", "{{.Repository}}"]).text();
-        let folder = hex::encode(images.folder.path().as_os_str().as_encoded_bytes());
-        assert!(!known.contains(&folder), "round {round}: {known}");
-        assert_eq!(names(images.folder.path()), ["bin", "from", "tmp"], "round {round}");
+        let dir = hex::encode(images.dir.path().as_os_str().as_encoded_bytes());
+        assert!(!known.contains(&dir), "round {round}: {known}");
+        assert_eq!(names(images.dir.path()), ["bin", "from", "tmp"], "round {round}");
         assert_eq!(names(&images.path("tmp")), [""; 0], "round {round}: temporary files are left");
     }
     VARIANTS.iter().for_each(remove);
@@ -258,7 +258,7 @@ fn cache_writes() {
         base::write_layers(&project.path("base"), &layers, &serde_json::json!({}));
         crate::support::command::tool("tar")
             .words("-C base -cf base.tar .")
-            .folder(project.folder())
+            .dir(project.dir())
             .run()
             .success();
         project
@@ -283,10 +283,10 @@ fn cache_writes() {
 }
 
 /// What dead runs have left in a cache, locks without content apart.
-fn half_made(folder: &Path) -> Vec<String> {
+fn half_made(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for name in names(folder) {
-        let path = folder.join(&name);
+    for name in names(dir) {
+        let path = dir.join(&name);
         if name.starts_with(".xbuild-") || name.ends_with(".partial") {
             found.push(path.display().to_string());
         } else if path.is_dir() {

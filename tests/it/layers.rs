@@ -70,12 +70,12 @@ fn member(archive: &Path, wanted: &str) -> (Vec<u8>, Vec<u8>) {
 fn sparse(project: &Project, form: &str) -> (Vec<u8>, Vec<u8>) {
     let program = fs::read("/bin/true").expect("a program");
     let tree = project.path("tree/usr/bin");
-    fs::create_dir_all(&tree).expect("a folder of the test");
-    let file = fs::File::create(tree.join("sparse")).expect("a folder of the test");
-    (&file).write_all(&program).expect("a folder of the test");
-    file.set_len((program.len() as u64).next_multiple_of(4096) + (1 << 20)).expect("a folder of the test");
+    fs::create_dir_all(&tree).expect("a directory of the test");
+    let file = fs::File::create(tree.join("sparse")).expect("a directory of the test");
+    (&file).write_all(&program).expect("a directory of the test");
+    file.set_len((program.len() as u64).next_multiple_of(4096) + (1 << 20)).expect("a directory of the test");
     let words = format!("-C tree -S {form} --owner=0 --group=0 --mode=0755 -cf layer.tar usr");
-    tool("tar").words(&words).folder(project.folder()).run().success();
+    tool("tar").words(&words).dir(project.dir()).run().success();
     (fs::read(tree.join("sparse")).expect("our own"), fs::read(project.path("layer.tar")).expect("our own"))
 }
 
@@ -207,8 +207,8 @@ fn a_layer_is_what_its_bytes_are_and_that_is_said() {
     }
     // What containerd does not unpack is no base, and both are named.
     let bytes = tar(b"xz");
-    fs::write(project.path("layer"), &bytes).expect("a folder of the test");
-    tool("xz").words("layer").folder(project.folder()).run().success();
+    fs::write(project.path("layer"), &bytes).expect("a directory of the test");
+    tool("xz").words("layer").dir(project.dir()).run().success();
     let stored = fs::read(project.path("layer.xz")).expect("our own");
     base::write_layers(&project.path("base"), &[Layer { tar: bytes, stored, media_type: GZIP }], &json!({}));
     project
@@ -224,7 +224,7 @@ fn archives_are_read_whatever_compresses_them() {
     let project = project();
     base::write_layers(&project.path("image"), &[], &json!({}));
     let run = |program: &str, words: &str| {
-        tool(program).words(words).folder(project.folder()).run().success();
+        tool(program).words(words).dir(project.dir()).run().success();
     };
     run("tar", "-C image -cf image.tar .");
     run("skopeo", "copy -q oci:image docker-archive:saved.tar:example.com/team/base:1");
@@ -245,18 +245,18 @@ fn archives_are_read_whatever_compresses_them() {
     for base in ["./image", "./image.tar", "../image"] {
         let base = base.replace(
             "../image",
-            &format!("../{}/image", project.folder().file_name().expect("a name").display()),
+            &format!("../{}/image", project.dir().file_name().expect("a name").display()),
         );
         assert_eq!(
             project.build().words(&format!("--base {base} -o built")).run().success().digest(),
             digest
         );
     }
-    fs::write(project.path("noise.tar"), [0x93; 4096]).expect("a folder of the test");
+    fs::write(project.path("noise.tar"), [0x93; 4096]).expect("a directory of the test");
     let noise = project.xbuild().words("inspect oci-archive:noise.tar").run();
     let told = noise.fails(ExitCode::CorruptImage, &["noise.tar", "no tar archive", "hint"]);
     assert!(!told.stderr.contains("147") && !told.stderr.contains('\u{fffd}'), "{}", told.stderr);
-    fs::write(project.path("image.tar.lz4"), b"\x04\x22\x4d\x18 and so on").expect("a folder of the test");
+    fs::write(project.path("image.tar.lz4"), b"\x04\x22\x4d\x18 and so on").expect("a directory of the test");
     let lz4 = project.xbuild().words("inspect oci-archive:image.tar.lz4").run();
     lz4.fails(ExitCode::CorruptImage, &["lz4", "not known", "gzip, zstd, xz and bzip2", "hint"]);
 }
@@ -267,10 +267,10 @@ fn layers_of_saved_archives_may_be_compressed_as_no_layer_is() {
     let project = project();
     base::write_layers(&project.path("image"), &[], &json!({}));
     let run = |program: &str, words: &str| {
-        tool(program).words(words).folder(project.folder()).run().success();
+        tool(program).words(words).dir(project.dir()).run().success();
     };
     run("skopeo", "copy -q oci:image docker-archive:saved.tar:example.com/team/base:1");
-    fs::create_dir(project.path("saved")).expect("a folder of the test");
+    fs::create_dir(project.path("saved")).expect("a directory of the test");
     run("tar", "-C saved -xf saved.tar");
     let manifest = fs::read_to_string(project.path("saved/manifest.json")).expect("an archive of Docker's");
     let layer = json_text(&manifest)[0]["Layers"][0].as_str().expect("a layer").to_owned();

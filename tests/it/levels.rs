@@ -59,8 +59,8 @@ fn project() -> Project {
 }
 
 /// The program of a platform's image, as skopeo chooses it and umoci unpacks it.
-fn program(layout: &Path, platform: &str, folder: &Path) -> PathBuf {
-    tools::unpack(layout, platform, folder).join("usr/local/bin/app")
+fn program(layout: &Path, platform: &str, dir: &Path) -> PathBuf {
+    tools::unpack(layout, platform, dir).join("usr/local/bin/app")
 }
 
 /// True if a function has AVX's wide registers in it.

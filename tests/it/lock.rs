@@ -11,7 +11,7 @@ use crate::support::layout::Layout;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 use crate::support::registry::Registry;
-use crate::support::{copy_folder, scratch};
+use crate::support::{copy_dir, scratch};
 
 const LOCK: &str = "xbuild.lock";
 const SUITES: &str = "[debian]\nsuites = [\"bookworm\"]\n";
@@ -42,10 +42,10 @@ fn edit(project: &Project, from: &str, to: &str) {
     project.write(LOCK, &text.replacen(from, to, 1));
 }
 
-/// A copy of a project with its lock, in another folder.
+/// A copy of a project with its lock, in another directory.
 fn elsewhere(project: &Project) -> Project {
     let copy = Project::empty();
-    copy_folder(project.folder(), copy.folder());
+    copy_dir(project.dir(), copy.dir());
     copy
 }
 
@@ -70,7 +70,7 @@ fn packages_come_from_the_lock_and_give_one_image_everywhere() {
     for (key, digits) in [("date", 20), ("snapshot", 16), ("sha256", 64)] {
         assert_eq!(value(&locked, key).len(), digits, "{locked}");
     }
-    assert!(!locked.contains("127.0.0.1") && !locked.contains(&project.folder().display().to_string()));
+    assert!(!locked.contains("127.0.0.1") && !locked.contains(&project.dir().display().to_string()));
     // Pinning changes nothing, and pinning again neither.
     assert_eq!(from(project.build(), &mirror, cache.path()).run().success().digest(), unlocked);
     from(project.xbuild().arg("lock"), &mirror, cache.path()).run().success().tells(&["up to date"]);
@@ -144,7 +144,7 @@ fn a_lock_that_cannot_be_read() {
     project.write(LOCK, &lock.replace("version = \"1", "versoin = \"1"));
     build().fails(ExitCode::LockFile, &["versoin", "xbuild.lock:4:1", "hint"]);
     project.xbuild().arg("lock").run().fails(ExitCode::LockFile, &["versoin"]);
-    // Whoever pins everything anew need not mend it first.
+    // Whoever pins everything anew need not fix it first.
     project.xbuild().words("lock --update").run().success().tells(&["warning", "versoin", "xbuild.lock"]);
     build().success();
 }

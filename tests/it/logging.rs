@@ -14,28 +14,28 @@ use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::token::{Rules, TokenService};
 use crate::support::{base, scratch};
 
-/// A folder with a layout, and with a credential helper that docker's file names for a registry.
-fn folder(registry: &Registry) -> tempfile::TempDir {
-    let folder = scratch();
-    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm64"]);
+/// A directory with a layout, and with a credential helper that docker's file names for a registry.
+fn dir(registry: &Registry) -> tempfile::TempDir {
+    let dir = scratch();
+    base::write(&dir.path().join("base"), &["linux/amd64", "linux/arm64"]);
     let host = registry.host();
     let answer = format!(r#"{{"ServerURL":"{host}","Username":"{USER}","Secret":"{PASSWORD}"}}"#);
-    let helper = folder.path().join("docker-credential-test");
+    let helper = dir.path().join("docker-credential-test");
     fs::write(&helper, format!("#!/bin/sh\ncat > /dev/null\necho '{answer}'\n"))
-        .expect("a folder of the test");
+        .expect("a directory of the test");
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("a file of the test");
     let config = format!(r#"{{"credHelpers":{{"{host}":"test"}}}}"#);
-    fs::write(folder.path().join("config.json"), config).expect("a folder of the test");
-    folder
+    fs::write(dir.path().join("config.json"), config).expect("a directory of the test");
+    dir
 }
 
-fn push(folder: &Path, registry: &Registry, tag: &str) -> Run {
+fn push(dir: &Path, registry: &Registry, tag: &str) -> Run {
     let path = std::env::var("PATH").unwrap_or_default();
     xbuild()
-        .folder(folder)
-        .env("PATH", format!("{}:{path}", folder.display()))
-        .env("DOCKER_CONFIG", folder)
-        .env("HOME", folder)
+        .dir(dir)
+        .env("PATH", format!("{}:{path}", dir.display()))
+        .env("DOCKER_CONFIG", dir)
+        .env("HOME", dir)
         .env("XBUILD_REGISTRY_HOST", "other.test")
         .env("XBUILD_REGISTRY_TOKEN", "a-token-of-another")
         .words(&format!("push base {}", registry.name(&format!("team/base:{tag}"))))
@@ -44,8 +44,8 @@ fn push(folder: &Path, registry: &Registry, tag: &str) -> Run {
 #[test]
 fn requests_processes_and_tokens_are_told_and_no_secret() {
     let registry = Registry::with_tokens(TokenService::start(Rules::default()));
-    let folder = folder(&registry);
-    let push = |tag| push(folder.path(), &registry, tag);
+    let dir = dir(&registry);
+    let push = |tag| push(dir.path(), &registry, tag);
     let silent = push("1").run().success();
     assert!(!silent.stderr.contains("debug"), "{}", silent.describe());
     let told = push("1").env("XBUILD_LOG", "trace").run().success();

@@ -1,10 +1,10 @@
-//! Another machine: the root filesystem of another release of Debian, with another home, folder, umask, time zone and number
+//! Another machine: the root filesystem of another release of Debian, with another home, directory, umask, time zone and number
 //! of jobs, and with nothing of ours but the toolchains. xbuild makes that root filesystem itself.
 
 use std::fs;
 
 use crate::support::command::{tool, xbuild};
-use crate::support::copy_folder;
+use crate::support::copy_dir;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 
@@ -41,14 +41,14 @@ fn one_lock_gives_one_digest_on_two_machines() {
     let root = machine.path("root");
     let made = machine.build().env("XBUILD_DEBIAN_MIRROR", mirror.url()).arg("--output");
     made.arg(format!("type=local,dest={}", root.display())).run().success();
-    for folder in ["opt/rust", "opt/zig", "var/other", "srv/far/away/app", "dev", "proc", "tmp"] {
-        fs::create_dir_all(root.join(folder)).expect("a folder of the test");
+    for dir in ["opt/rust", "opt/zig", "var/other", "srv/far/away/app", "dev", "proc", "tmp"] {
+        fs::create_dir_all(root.join(dir)).expect("a directory of the test");
     }
-    copy_folder(project.folder(), &root.join("srv/far/away/app"));
+    copy_dir(project.dir(), &root.join("srv/far/away/app"));
     fs::copy(env!("CARGO_BIN_EXE_xbuild"), root.join("opt/xbuild")).expect("a file of the test");
-    let place = |name: &str| xbuild().folder(project.folder()).words("toolchain path").arg(name).text();
+    let place = |name: &str| xbuild().dir(project.dir()).words("toolchain path").arg(name).text();
     let (rust, zig) = (place("rust"), place("zig"));
-    let zig = zig.trim_end().strip_suffix("/zig").expect("the program in its folder");
+    let zig = zig.trim_end().strip_suffix("/zig").expect("the program in its directory");
 
     let there = tool("unshare")
         .words("--map-root-user --mount --uts --pid --fork --kill-child sh -c")

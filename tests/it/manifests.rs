@@ -197,7 +197,7 @@ fn kustomizations_are_built_and_changed() {
     );
     // And kustomize makes the same of it.
     project.write("base/kustomization.yaml", &changed);
-    assert_eq!(tool("kubectl").words("kustomize base").folder(project.folder()).text(), built);
+    assert_eq!(tool("kubectl").words("kustomize base").dir(project.dir()).text(), built);
     project.write("base/kustomization.yaml", "resources: [nowhere.yaml]\n");
     let failed = run(&project, "resolve -k base").run();
     failed.fails(ExitCode::Kubectl, &["base", "nowhere.yaml", "hint"]);
@@ -227,9 +227,8 @@ fn a_project_outside_of_the_current_directory_is_built_only_when_asked() {
     let words = format!("resolve -f pod.yaml --repository {}", registry.name("team"));
     for path in ["../front", "a/../../front", absolute.as_str(), "door"] {
         project.write("inner/pod.yaml", &format!("image: xbuild://{path}\n"));
-        let run = |more: &str| {
-            project.xbuild().folder(project.path("inner")).words(&format!("{words}{more}")).run()
-        };
+        let run =
+            |more: &str| project.xbuild().dir(project.path("inner")).words(&format!("{words}{more}")).run();
         run("").fails(
             ExitCode::PathEscape,
             &[path, "leads out of the current directory", "hint", "--allow-outside"],

@@ -147,12 +147,12 @@ fn a_cache_that_was_altered_is_not_believed() {
     let (project, cache, mirror) = (project(), scratch(), Mirror::start(|_, _| false));
     let before = build(&project, &mirror, cache.path()).run().success().digest();
     let mut spoiled = 0;
-    let mut folders = vec![cache.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for name in crate::support::names(&folder) {
-            let path = folder.join(name);
+    let mut dirs = vec![cache.path().to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for name in crate::support::names(&dir) {
+            let path = dir.join(name);
             if path.is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if std::fs::metadata(&path).is_ok_and(|file| file.len() > 1000) {
                 let mut bytes = std::fs::read(&path).expect("a file of the cache");
                 flip_a_bit(&mut bytes);

@@ -11,11 +11,11 @@ use crate::support::layout::{Layout, REF_NAME, digest_of};
 use crate::support::project::Project;
 use crate::support::{names, scratch, tools};
 
-/// Every file below a folder with the digest of its content.
-fn snapshot(folder: &Path) -> BTreeMap<String, String> {
+/// Every file below a directory with the digest of its content.
+fn snapshot(dir: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
-    for name in names(folder) {
-        let path = folder.join(&name);
+    for name in names(dir) {
+        let path = dir.join(&name);
         if path.is_dir() {
             let below = snapshot(&path).into_iter();
             files.extend(below.map(|(path, digest)| (format!("{name}/{path}"), digest)));
@@ -27,7 +27,7 @@ fn snapshot(folder: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_default_is_a_layout_in_the_target_folder() {
+fn the_default_is_a_layout_in_the_target_directory() {
     let project = Project::quick("app");
     let finished = project.build().run().success();
     let layout = Layout::valid(&project.default_layout("app"));
@@ -43,10 +43,10 @@ fn build_is_the_default_command_and_takes_a_path() {
     assert_eq!(project.xbuild().run().success().digest(), first);
     assert_eq!(project.xbuild().arg(".").run().success().digest(), first);
     let elsewhere = scratch();
-    let from_elsewhere = project.xbuild().folder(elsewhere.path()).arg("build").arg(project.folder());
+    let from_elsewhere = project.xbuild().dir(elsewhere.path()).arg("build").arg(project.dir());
     assert_eq!(from_elsewhere.run().success().digest(), first);
     assert!(names(elsewhere.path()).is_empty(), "a relative default would be beside the project");
-    let by_manifest = project.xbuild().folder(elsewhere.path()).arg("--manifest-path");
+    let by_manifest = project.xbuild().dir(elsewhere.path()).arg("--manifest-path");
     assert_eq!(by_manifest.arg(project.path("Cargo.toml")).run().success().digest(), first);
 }
 
@@ -63,17 +63,17 @@ fn a_second_run_changes_nothing() {
 #[test]
 fn an_archive_is_the_same_image_and_the_same_bytes_every_time() {
     let project = Project::quick("app");
-    let folder = project.build().words("--tag app:1 --output type=oci,dest=folder,tar=false").run().success();
+    let dir = project.build().words("--tag app:1 --output type=oci,dest=directory,tar=false").run().success();
     let archive = project.build().words("--tag app:1 --output type=oci,dest=image.tar").run().success();
-    assert_eq!(folder.digest(), archive.digest());
+    assert_eq!(dir.digest(), archive.digest());
     let first = fs::read(project.path("image.tar")).expect("the archive");
     project.build().words("--tag app:1 --output type=oci,dest=image.tar").run().success();
     assert!(fs::read(project.path("image.tar")).expect("the archive") == first, "the archive's bytes differ");
 
-    fs::create_dir(project.path("unpacked")).expect("a folder of the test");
-    tool("tar").words("-C unpacked -xf image.tar").folder(project.folder()).run().success();
+    fs::create_dir(project.path("unpacked")).expect("a directory of the test");
+    tool("tar").words("-C unpacked -xf image.tar").dir(project.dir()).run().success();
     let unpacked = Layout::valid(&project.path("unpacked"));
-    assert_eq!(unpacked.tags(), Layout::valid(&project.path("folder")).tags());
+    assert_eq!(unpacked.tags(), Layout::valid(&project.path("directory")).tags());
     let reference = format!("oci-archive:{}:1", project.path("image.tar").display());
     let inspected = tools::skopeo("linux/arm64").arg("inspect").arg(reference).text();
     assert_eq!(tools::json(&inspected)["Architecture"], "arm64");
@@ -137,7 +137,7 @@ fn files_of_other_programs_in_a_layout_are_left_alone() {
     let project = Project::quick("app");
     project.build().run().success();
     let note = project.default_layout("app").join("note.txt");
-    fs::write(&note, "mine").expect("our own folder");
+    fs::write(&note, "mine").expect("our own directory");
     project.write("src/main.rs", "fn main() {}\n");
     project.build().run().success();
     assert_eq!(fs::read_to_string(note).expect("it is still there"), "mine");

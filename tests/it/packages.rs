@@ -62,18 +62,18 @@ fn choose(archive: &Archive, architecture: &str, package: &str) -> BaseSet {
         .unwrap_or_else(|error| panic!("{architecture}: {package}: {error}"))
 }
 
-/// An apt with folders of its own, for one architecture.
+/// An apt with directories of its own, for one architecture.
 struct Apt {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Apt {
     /// Its lists are got once. What is installed is the base.
     fn new(architecture: &str, base: &BaseSet) -> Self {
-        let folder = scratch_root().join("cache/apt").join(architecture);
-        let path = |name: &str| folder.join(name);
+        let dir = scratch_root().join("cache/apt").join(architecture);
+        let path = |name: &str| dir.join(name);
         for name in ["lists/partial", "archives/partial", "etc"] {
-            fs::create_dir_all(path(name)).expect("the target folder is ours");
+            fs::create_dir_all(path(name)).expect("the target directory is ours");
         }
         let mut status = String::new();
         for package in base.packages.iter().filter(|package| package.libraries.is_empty()) {
@@ -86,25 +86,25 @@ impl Apt {
             )
             .expect("a text");
         }
-        fs::write(path("status"), status).expect("the target folder is ours");
+        fs::write(path("status"), status).expect("the target directory is ours");
         // By Debian's keys as they are part of this project, whatever system this is.
         let keys = ["automatic", "stable"].map(|name| {
             repository().join(format!("keys/debian-archive-bookworm-{name}.asc")).display().to_string()
         });
         let source = format!("deb [signed-by={}] {} bookworm main\n", keys.join(","), mirror::upstream());
-        fs::write(path("etc/sources.list"), source).expect("the target folder is ours");
-        let folder_text = folder.display();
+        fs::write(path("etc/sources.list"), source).expect("the target directory is ours");
+        let dir_text = dir.display();
         let configuration = format!(
-            "Dir \"{folder_text}\";\nDir::State \"{folder_text}\";\nDir::State::Lists \"lists\";\n\
-             Dir::State::status \"{folder_text}/status\";\nDir::Cache \"{folder_text}\";\n\
-             Dir::Etc \"{folder_text}/etc\";\nDir::Etc::sourceparts \"-\";\nDir::Etc::parts \"-\";\n\
+            "Dir \"{dir_text}\";\nDir::State \"{dir_text}\";\nDir::State::Lists \"lists\";\n\
+             Dir::State::status \"{dir_text}/status\";\nDir::Cache \"{dir_text}\";\n\
+             Dir::Etc \"{dir_text}/etc\";\nDir::Etc::sourceparts \"-\";\nDir::Etc::parts \"-\";\n\
              APT::Architecture \"{architecture}\";\n\
              APT::Architectures {{ \"{architecture}\"; }};\nAcquire::Languages \"none\";\n\
              APT::Sandbox::User \"root\";\nDebug::NoLocking \"true\";\n"
         );
-        fs::write(path("apt.conf"), configuration).expect("the target folder is ours");
-        let apt = Self { folder };
-        let known = fs::read_dir(apt.folder.join("lists")).expect("our own folder");
+        fs::write(path("apt.conf"), configuration).expect("the target directory is ours");
+        let apt = Self { dir };
+        let known = fs::read_dir(apt.dir.join("lists")).expect("our own directory");
         let is_index = |name: &str| name.ends_with("_Packages");
         if !known.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_index)) {
             apt.run("apt-get").words("-q update").run().success();
@@ -113,7 +113,7 @@ impl Apt {
     }
 
     fn run(&self, program: &str) -> Run {
-        tool(program).env("APT_CONFIG", self.folder.join("apt.conf"))
+        tool(program).env("APT_CONFIG", self.dir.join("apt.conf"))
     }
 
     /// What it would install for a package: `name version`, sorted.

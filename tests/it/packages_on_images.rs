@@ -94,8 +94,8 @@ fn the_hint_for_a_missing_library_is_good_for_a_debian_image_too() {
         let history = image.config["history"].as_array().expect("a history");
         assert_eq!(history[history.len() - 2]["created_by"], "xbuild: Debian's packages libsqlite3-0");
         // dpkg knows it, with its files, beside what was there.
-        let folder = scratch();
-        let root = unpack(&layout(&project), platform, folder.path());
+        let dir = scratch();
+        let root = unpack(&layout(&project), platform, dir.path());
         let listed = dpkg_query(&root, "-W -f ${binary:Package}=${db:Status-Abbrev}\\n").text();
         assert!(listed.contains("libsqlite3-0") && listed.contains("base-files="), "{listed}");
         assert!(listed.lines().all(|line| line.ends_with("ii ")), "{listed}");

@@ -16,9 +16,9 @@ use crate::support::{scratch, tools};
 const SOURCE: &str = "#include <stdio.h>\nint main(void) { puts(\"here\"); return 0; }\n";
 
 /// A program of C that zig makes for a target's processor.
-fn compile(folder: &Path, zig_target: &str, cpu: Option<&str>) -> PathBuf {
-    let (source, program) = (folder.join("app.c"), folder.join(zig_target));
-    fs::write(&source, SOURCE).expect("a folder of the test");
+fn compile(dir: &Path, zig_target: &str, cpu: Option<&str>) -> PathBuf {
+    let (source, program) = (dir.join("app.c"), dir.join(zig_target));
+    fs::write(&source, SOURCE).expect("a directory of the test");
     let mut compile = tool(tools::zig()).words("cc -O2 -target").arg(zig_target);
     if zig_target.ends_with("musl") {
         compile = compile.arg("-static");
@@ -51,7 +51,7 @@ fn refused(run: &Finished, code: ExitCode, word: &str) {
 
 #[test]
 fn programs_of_c_are_known_for_what_they_are() {
-    let folder = scratch();
+    let dir = scratch();
     for (triple, zig_target, architecture) in [
         ("riscv64gc-unknown-linux-musl", "riscv64-linux-musl", "riscv64"),
         ("powerpc64le-unknown-linux-musl", "powerpc64le-linux-musl", "ppc64le"),
@@ -61,14 +61,14 @@ fn programs_of_c_are_known_for_what_they_are() {
     ] {
         let cpu =
             Target::all().iter().find(|target| target.triple == triple).expect("a target").zig.cpu.as_deref();
-        let program = compile(folder.path(), zig_target, cpu);
+        let program = compile(dir.path(), zig_target, cpu);
         let elf = Elf::parse(&fs::read(&program).expect("it was made")).expect("a program");
         for target in Target::all() {
             let same = target.platform.architecture() == architecture
                 && (target.triple == triple || elf.interpreter.is_none());
             assert_eq!(verify(&elf, target).is_ok(), same, "{zig_target} as {}", target.triple);
         }
-        let layout = folder.path().join(format!("{zig_target}-image"));
+        let layout = dir.path().join(format!("{zig_target}-image"));
         image(&layout, architecture, &program);
         let run = xbuild().arg("verify").arg(&layout).arg("--json").run();
         if zig_target.ends_with("musl") {
@@ -101,11 +101,11 @@ void whole(const double *from, int *to, int count) {
 /// Code of C is for the least processor of the platform, as the programs of Rust are.
 #[test]
 fn code_of_c_is_for_every_processor_of_the_platform() {
-    let folder = scratch();
-    let source = folder.path().join("vectors.c");
-    fs::write(&source, VECTORS).expect("a folder of the test");
+    let dir = scratch();
+    let source = dir.path().join("vectors.c");
+    fs::write(&source, VECTORS).expect("a directory of the test");
     for target in Target::all() {
-        let library = folder.path().join(&target.triple);
+        let library = dir.path().join(&target.triple);
         let zig = tool(tools::zig()).words("cc -O3 -shared -nostdlib -fPIC -target").arg(&target.zig.target);
         let zig = zig.args(target.zig.cpu.iter().map(|cpu| format!("-mcpu={cpu}")));
         let zig = zig

@@ -21,15 +21,15 @@ use crate::support::{base, scratch};
 
 const HOST: &str = "registry.test:5000";
 
-/// A folder with a layout of two platforms, `base:base`.
+/// A directory with a layout of two platforms, `base:base`.
 fn with_base() -> tempfile::TempDir {
-    let folder = scratch();
-    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm64"]);
-    folder
+    let dir = scratch();
+    base::write(&dir.path().join("base"), &["linux/amd64", "linux/arm64"]);
+    dir
 }
 
-fn run_in(folder: &Path, words: &str) -> Run {
-    xbuild().folder(folder).env("HOME", folder.join("home")).words(words)
+fn run_in(dir: &Path, words: &str) -> Run {
+    xbuild().dir(dir).env("HOME", dir.join("home")).words(words)
 }
 
 /// The lines of the requests that a proxy got.
@@ -39,7 +39,7 @@ fn lines(proxy: &Proxy) -> Vec<String> {
 
 #[test]
 fn a_registry_without_tls_is_used_through_a_proxy() {
-    let (folder, registry) = (with_base(), Registry::open());
+    let (dir, registry) = (with_base(), Registry::open());
     let names = [(HOST.to_owned(), registry.port), ("cdn.test:80".to_owned(), registry.port)];
     let rules = Rules {
         names: names.into(),
@@ -50,12 +50,12 @@ fn a_registry_without_tls_is_used_through_a_proxy() {
     let proxy = Proxy::start(rules);
     let run = |words: &str| {
         let value = format!("http://me:hunt%20er%402@{}", proxy.host());
-        run_in(folder.path(), words).env("http_proxy", value).env("XBUILD_REGISTRY_PLAIN_HTTP", HOST)
+        run_in(dir.path(), words).env("http_proxy", value).env("XBUILD_REGISTRY_PLAIN_HTTP", HOST)
     };
     run(&format!("push base {HOST}/team/base:1")).run().success();
-    registry.copy_out("team/base:1", &folder.path().join("copy"));
+    registry.copy_out("team/base:1", &dir.path().join("copy"));
     run(&format!("pull {HOST}/team/base:1 -o pulled")).run().success();
-    Layout::valid(&folder.path().join("pulled"));
+    Layout::valid(&dir.path().join("pulled"));
     assert_eq!(run(&format!("ls {HOST}/team/base")).text().lines().count(), 2);
     // A base and a push, in one build.
     let configuration = "platforms = [\"linux/amd64\"]\n[platform.\"linux/amd64\"]\n\
@@ -66,9 +66,9 @@ fn a_registry_without_tls_is_used_through_a_proxy() {
     let data: Vec<u8> = numbers
         .flat_map(|number| (number ^ (number >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes())
         .collect();
-    fs::write(project.path("data"), data).expect("a folder of the test");
+    fs::write(project.path("data"), data).expect("a directory of the test");
     let digest = run("build --push")
-        .folder(project.folder())
+        .dir(project.dir())
         .env("XBUILD_CACHE_DIR", project.path("cache"))
         .args(["--base", &format!("{HOST}/team/base:1"), "-t", &format!("{HOST}/me/app:1")])
         .run()
@@ -92,7 +92,7 @@ fn a_registry_without_tls_is_used_through_a_proxy() {
 
 #[test]
 fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
-    let folder = with_base();
+    let dir = with_base();
     let tokens =
         TokenService::start(token::Rules { host: Some("tokens.test".into()), ..token::Rules::default() });
     let port = tokens.port();
@@ -101,7 +101,7 @@ fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
     let names = names.map(|(name, port)| (name.to_owned(), port)).into();
     let proxy = Proxy::start(Rules { names, blobs_at: Some("cdn.test".into()), ..Rules::default() });
     let run = |words: &str| {
-        run_in(folder.path(), words)
+        run_in(dir.path(), words)
             .env("ALL_PROXY", proxy.host())
             .env("XBUILD_REGISTRY_PLAIN_HTTP", HOST)
             .env("XBUILD_REGISTRY_HOST", HOST)
@@ -124,8 +124,8 @@ fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
 
 #[test]
 fn a_registry_with_tls_is_reached_by_a_tunnel() {
-    let folder = with_base();
-    let (authority, certificate, key) = token::authority_for(folder.path(), "DNS:registry.test");
+    let dir = with_base();
+    let (authority, certificate, key) = token::authority_for(dir.path(), "DNS:registry.test");
     let registry = Registry::with_tls(&certificate, &key);
     let rules = Rules {
         names: [(HOST.to_owned(), registry.port)].into(),
@@ -133,13 +133,13 @@ fn a_registry_with_tls_is_reached_by_a_tunnel() {
         ..Rules::default()
     };
     let proxy = Proxy::start(rules);
-    let configuration = folder.path().join("config/xbuild");
-    fs::create_dir_all(&configuration).expect("a folder of the test");
+    let configuration = dir.path().join("config/xbuild");
+    fs::create_dir_all(&configuration).expect("a directory of the test");
     let trust = format!("[registry.\"{HOST}\"]\nca = \"{}\"\n", authority.display());
     let run = |words: &str, login: &str| {
-        run_in(folder.path(), words)
+        run_in(dir.path(), words)
             .env("HTTPS_PROXY", format!("http://{login}{}", proxy.host()))
-            .env("XDG_CONFIG_HOME", folder.path().join("config"))
+            .env("XDG_CONFIG_HOME", dir.path().join("config"))
             .run()
     };
     let push = format!("push base {HOST}/team/base:1");
@@ -148,10 +148,10 @@ fn a_registry_with_tls_is_reached_by_a_tunnel() {
         ExitCode::Tls,
         &["registry.test:5000", "certificate", "through the proxy http://127.0.0.1:", "hint"],
     );
-    fs::write(configuration.join("config.toml"), trust).expect("a folder of the test");
+    fs::write(configuration.join("config.toml"), trust).expect("a directory of the test");
     run(&push, "me:hunter2@").success();
     run(&format!("pull {HOST}/team/base:1 -o pulled"), "me:hunter2@").success();
-    Layout::valid(&folder.path().join("pulled"));
+    Layout::valid(&dir.path().join("pulled"));
     let lines = lines(&proxy);
     assert!(lines.iter().all(|line| line == "CONNECT registry.test:5000 HTTP/1.1"), "{lines:#?}");
     assert!(
@@ -172,10 +172,10 @@ fn a_registry_with_tls_is_reached_by_a_tunnel() {
 
 #[test]
 fn what_a_proxy_does_not_let_through_is_told_apart() {
-    let folder = with_base();
+    let dir = with_base();
     let pull = format!("pull {HOST}/team/base:1 -o pulled");
     let run = |variables: &[(&str, &str)]| {
-        let run = run_in(folder.path(), &pull);
+        let run = run_in(dir.path(), &pull);
         variables.iter().fold(run, |run, (name, value)| run.env(name, value)).run()
     };
     let plain = ("XBUILD_REGISTRY_PLAIN_HTTP", HOST);

@@ -38,25 +38,25 @@ fn repository(client: &Client, name: &str, access: Access) -> Repository {
 
 /// A layout with three platforms.
 fn layout() -> (tempfile::TempDir, PathBuf) {
-    let folder = scratch();
-    let path = folder.path().join("base");
+    let dir = scratch();
+    let path = dir.path().join("base");
     base::write(&path, &["linux/amd64", "linux/arm/v7", "linux/arm64"]);
-    (folder, path)
+    (dir, path)
 }
 
-fn blob(folder: &Path, bytes: &[u8]) -> (Descriptor, PathBuf) {
+fn blob(dir: &Path, bytes: &[u8]) -> (Descriptor, PathBuf) {
     let digest = Digest::of(bytes);
-    let path = folder.join(digest.hex());
-    std::fs::write(&path, bytes).expect("a folder of the test");
+    let path = dir.join(digest.hex());
+    std::fs::write(&path, bytes).expect("a directory of the test");
     (Descriptor::new("application/octet-stream", digest, bytes.len() as u64), path)
 }
 
 /// Pushes an image of one layer and returns its manifest.
-fn push(repository: &Repository, folder: &Path, tag: &str, layer: &[u8]) -> Result<Encoded, RegistryError> {
+fn push(repository: &Repository, dir: &Path, tag: &str, layer: &[u8]) -> Result<Encoded, RegistryError> {
     let cancel = Cancel::new();
-    let (mut config, config_path) = blob(folder, br#"{"architecture":"amd64","os":"linux"}"#);
+    let (mut config, config_path) = blob(dir, br#"{"architecture":"amd64","os":"linux"}"#);
     config.media_type = "application/vnd.oci.image.config.v1+json".into();
-    let (mut layer, layer_path) = blob(folder, layer);
+    let (mut layer, layer_path) = blob(dir, layer);
     layer.media_type = "application/vnd.oci.image.layer.v1.tar".into();
     for (descriptor, path) in [(&config, &config_path), (&layer, &layer_path)] {
         repository.push_blob(descriptor, path, &[], &cancel, &mut |_| ())?;
@@ -73,7 +73,7 @@ fn push(repository: &Repository, folder: &Path, tag: &str, layer: &[u8]) -> Resu
 #[test]
 fn what_skopeo_wrote_is_read_byte_for_byte() {
     let registry = Registry::open();
-    let (folder, layout) = layout();
+    let (dir, layout) = layout();
     registry.fill(&format!("oci:{}:base", layout.display()), "team/base:1");
     let (client, cancel) = (client(&[]), Cancel::new());
     let repository = repository(&client, &registry.name("team/base"), Access::Pull);
@@ -89,7 +89,7 @@ fn what_skopeo_wrote_is_read_byte_for_byte() {
         let bytes = repository.small_blob(&config, &cancel).unwrap();
         assert_eq!(bytes, std::fs::read(layout.join("blobs/sha256").join(config.digest.hex())).unwrap());
         let layer: Descriptor = serde_json::from_value(manifest["layers"][0].clone()).unwrap();
-        let path = folder.path().join("layer");
+        let path = dir.path().join("layer");
         repository.fetch_blob(&layer, &path, &cancel, &mut |_| ()).unwrap();
         assert_eq!(Digest::of(&std::fs::read(&path).unwrap()), layer.digest);
         assert!(repository.has_blob(&layer, &cancel).unwrap());
@@ -105,20 +105,20 @@ fn what_is_pushed_is_read_by_skopeo_whatever_guards_the_registry() {
         Registry::with_password(),
         Registry::with_tokens(TokenService::start(Rules::default())),
     ] {
-        let folder = scratch();
+        let dir = scratch();
         let client = client(&login());
         let repository = repository(&client, &registry.name("a/b"), Access::Push);
         // Larger than what is sent in one request.
         let layer: Vec<u8> = (0..6_000_000_u32).flat_map(u32::to_le_bytes).take(9_000_000).collect();
-        let manifest = push(&repository, folder.path(), "v1", &layer).unwrap();
+        let manifest = push(&repository, dir.path(), "v1", &layer).unwrap();
         let raw = registry
             .skopeo("inspect")
             .args(["--raw", &format!("docker://{}", registry.name("a/b:v1"))])
             .text();
         assert_eq!(raw.as_bytes(), manifest.bytes);
-        registry.copy_out("a/b:v1", &folder.path().join("copy"));
+        registry.copy_out("a/b:v1", &dir.path().join("copy"));
         let before = registry.requests().len();
-        push(&repository, folder.path(), "v1", &layer).unwrap();
+        push(&repository, dir.path(), "v1", &layer).unwrap();
         let again = registry.requests().split_off(before);
         assert!(!again.iter().any(|request| request.contains("uploads")), "{again:?}");
         assert_eq!(repository.tags(&Cancel::new()).unwrap(), ["v1"]);
@@ -128,19 +128,19 @@ fn what_is_pushed_is_read_by_skopeo_whatever_guards_the_registry() {
 #[test]
 fn tokens_are_kept_and_asked_for_with_both_repositories_of_a_mount() {
     let registry = Registry::with_tokens(TokenService::start(Rules::default()));
-    let folder = scratch();
+    let dir = scratch();
     let (client, cancel) = (client(&login()), Cancel::new());
     let source = repository(&client, &registry.name("one/source"), Access::Push);
-    push(&source, folder.path(), "v1", b"a layer").unwrap();
-    let (layer, path) = blob(folder.path(), b"a layer");
+    push(&source, dir.path(), "v1", b"a layer").unwrap();
+    let (layer, path) = blob(dir.path(), b"a layer");
     let target = repository(&client, &registry.name("two/target"), Access::Push);
     let from = [source.name().clone()];
-    let missing = folder.path().join("nothing");
+    let missing = dir.path().join("nothing");
     let mounted = target.push_blob(&layer, &missing, &from, &cancel, &mut |_| ()).unwrap();
     assert_eq!(mounted, Pushed::Mounted);
     assert_eq!(target.push_blob(&layer, &missing, &from, &cancel, &mut |_| ()).unwrap(), Pushed::Present);
     // A registry that does not have it there begins an upload instead.
-    let (other, other_path) = blob(folder.path(), b"another layer");
+    let (other, other_path) = blob(dir.path(), b"another layer");
     assert_eq!(target.push_blob(&other, &other_path, &from, &cancel, &mut |_| ()).unwrap(), Pushed::Uploaded);
     drop(path);
     let Guard::Token(service) = &registry.guard else { unreachable!() };
@@ -154,9 +154,9 @@ fn tokens_are_kept_and_asked_for_with_both_repositories_of_a_mount() {
 #[test]
 fn an_identity_token_is_exchanged_for_tokens() {
     let registry = Registry::with_tokens(TokenService::start(Rules::default()));
-    let folder = scratch();
+    let dir = scratch();
     let known = client(&[("XBUILD_REGISTRY_TOKEN", IDENTITY)]);
-    push(&repository(&known, &registry.name("a/b"), Access::Push), folder.path(), "v1", b"a layer").unwrap();
+    push(&repository(&known, &registry.name("a/b"), Access::Push), dir.path(), "v1", b"a layer").unwrap();
     let Guard::Token(service) = &registry.guard else { unreachable!() };
     let asked = service.asked();
     assert!(
@@ -164,9 +164,8 @@ fn an_identity_token_is_exchanged_for_tokens() {
         "{asked:?}"
     );
     let wrong = self::client(&[("XBUILD_REGISTRY_TOKEN", "wrong-token-4")]);
-    let error =
-        push(&repository(&wrong, &registry.name("a/b"), Access::Push), folder.path(), "v2", b"a layer")
-            .unwrap_err();
+    let error = push(&repository(&wrong, &registry.name("a/b"), Access::Push), dir.path(), "v2", b"a layer")
+        .unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Unauthorized);
     assert!(
         error.to_string().contains("invalid_grant") && !format!("{error:?}").contains("wrong-token-4"),
@@ -183,11 +182,11 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
         refuses,
         ..Rules::default()
     };
-    let folder = scratch();
+    let dir = scratch();
     for registry in [Registry::with_password(), Registry::with_tokens(TokenService::start(rules(false)))] {
         let attempt = |variables: &[(&str, &str)]| {
             let repository = repository(&client(variables), &registry.name("mine/app"), Access::Push);
-            push(&repository, folder.path(), "v1", b"a layer")
+            push(&repository, dir.path(), "v1", b"a layer")
         };
         let error = attempt(&[]).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Unauthorized);
@@ -203,7 +202,7 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
     for refuses in [false, true] {
         let registry = Registry::with_tokens(TokenService::start(rules(refuses)));
         let other = repository(&client(&login()), &registry.name("not/mine"), Access::Push);
-        let error = push(&other, folder.path(), "v1", b"a layer").unwrap_err();
+        let error = push(&other, dir.path(), "v1", b"a layer").unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Denied);
         assert!(error.to_string().contains("denies repository:not/mine:pull"), "{error}");
     }
@@ -212,12 +211,12 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
 #[test]
 fn what_refers_to_an_image_is_found_by_a_tag_where_the_registry_keeps_no_list() {
     let registry = Registry::open();
-    let (folder, cancel) = (scratch(), Cancel::new());
+    let (dir, cancel) = (scratch(), Cancel::new());
     let repository = repository(&client(&[]), &registry.name("a/b"), Access::Push);
-    let subject = push(&repository, folder.path(), "v1", b"a layer").unwrap();
+    let subject = push(&repository, dir.path(), "v1", b"a layer").unwrap();
     let of = |kind: Option<&str>| repository.referrers(subject.digest(), kind, &cancel).unwrap();
     assert_eq!(of(None), []);
-    let (empty, path) = blob(folder.path(), b"{}");
+    let (empty, path) = blob(dir.path(), b"{}");
     repository.push_blob(&empty, &path, &[], &cancel, &mut |_| ()).unwrap();
     let mut entries = Vec::new();
     for kind in ["text/one", "text/two"] {
@@ -243,15 +242,15 @@ fn what_refers_to_an_image_is_found_by_a_tag_where_the_registry_keeps_no_list() 
 #[test]
 fn a_long_list_of_tags_comes_in_pages() {
     let registry = Registry::open();
-    let folder = scratch();
+    let dir = scratch();
     let repository = repository(&client(&[]), &registry.name("a/b"), Access::Push);
-    let manifest = push(&repository, folder.path(), "v0", b"a layer").unwrap();
+    let manifest = push(&repository, dir.path(), "v0", b"a layer").unwrap();
     // Written where the registry looks for them: a thousand uploads would prove no more.
     let tags = registry.storage("repositories/a/b/_manifests/tags");
     for number in 1..1100 {
-        let folder = tags.join(format!("v{number}/current"));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("link"), manifest.digest().to_string()).unwrap();
+        let dir = tags.join(format!("v{number}/current"));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("link"), manifest.digest().to_string()).unwrap();
     }
     let mut expected: Vec<String> = (0..1100).map(|number| format!("v{number}")).collect();
     expected.sort();
@@ -260,28 +259,28 @@ fn a_long_list_of_tags_comes_in_pages() {
 
 #[test]
 fn a_registry_with_a_certificate_of_its_own_is_trusted_when_told_so() {
-    let folder = scratch();
-    let (authority, certificate, key) = token::authority(folder.path());
+    let dir = scratch();
+    let (authority, certificate, key) = token::authority(dir.path());
     let registry = Registry::with_tls(&certificate, &key);
     let untrusted = repository(&client(&[]), &registry.name("a/b"), Access::Push);
-    let error = push(&untrusted, folder.path(), "v1", b"a layer").unwrap_err();
+    let error = push(&untrusted, dir.path(), "v1", b"a layer").unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Tls);
     assert!(error.to_string().contains("certificate") && error.hint().unwrap().contains("`ca`"), "{error}");
     let settings = RegistrySettings { ca: Some(authority), ..RegistrySettings::default() };
     let config = Config { registries: [(registry.host(), settings)].into(), ..config() };
     let client = Client::new(config, &Environment::default());
-    push(&repository(&client, &registry.name("a/b"), Access::Push), folder.path(), "v1", b"a layer").unwrap();
+    push(&repository(&client, &registry.name("a/b"), Access::Push), dir.path(), "v1", b"a layer").unwrap();
 }
 
 #[test]
 fn mirrors_are_asked_first_and_a_rewrite_leads_elsewhere() {
     let (mirror, origin) = (Registry::open(), Registry::open());
-    let folder = scratch();
+    let dir = scratch();
     let plain = client(&[]);
-    push(&repository(&plain, &mirror.name("hub/a/b"), Access::Push), folder.path(), "v1", b"in the mirror")
+    push(&repository(&plain, &mirror.name("hub/a/b"), Access::Push), dir.path(), "v1", b"in the mirror")
         .unwrap();
     let there =
-        push(&repository(&plain, &origin.name("a/only"), Access::Push), folder.path(), "v1", b"not in it")
+        push(&repository(&plain, &origin.name("a/only"), Access::Push), dir.path(), "v1", b"not in it")
             .unwrap();
     let settings = |mirrors: Vec<String>, rewrite: Option<String>| RegistrySettings {
         mirrors,
@@ -305,7 +304,7 @@ fn mirrors_are_asked_first_and_a_rewrite_leads_elsewhere() {
     assert!(read("registry.example/moved/b").is_ok());
     // Writing goes where it really is, and never to a mirror.
     let target = repository(&client, "registry.example/new/app", Access::Push);
-    push(&target, folder.path(), "v1", b"a layer").unwrap();
+    push(&target, dir.path(), "v1", b"a layer").unwrap();
     let own = repository(&plain, &origin.name("new/app"), Access::Pull);
     assert!(own.head(Wanted::Tag("v1"), &cancel).unwrap().is_some());
 }

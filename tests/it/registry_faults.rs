@@ -68,11 +68,11 @@ impl Image {
         Self { blobs, manifest: Encoded::new(MANIFEST, &document) }
     }
 
-    fn push(&self, client: &Client, name: &ImageName, folder: &Path) -> Result<(), RegistryError> {
+    fn push(&self, client: &Client, name: &ImageName, dir: &Path) -> Result<(), RegistryError> {
         for (digest, bytes) in &self.blobs {
-            std::fs::write(folder.join(digest.hex()), bytes)?;
+            std::fs::write(dir.join(digest.hex()), bytes)?;
         }
-        let file = |blob: &Descriptor, _: &Cancel| Ok(folder.join(blob.digest.hex()));
+        let file = |blob: &Descriptor, _: &Cancel| Ok(dir.join(blob.digest.hex()));
         let documents = [self.manifest.clone()];
         let origins = BTreeMap::new();
         let elsewhere = BTreeSet::new();
@@ -89,17 +89,17 @@ impl Image {
     }
 }
 
-/// Reads everything that a name leads to, into files if there is a folder for them.
-fn pull(repository: &Repository, tag: &str, folder: Option<&Path>) -> Result<Encoded, RegistryError> {
+/// Reads everything that a name leads to, into files if there is a directory for them.
+fn pull(repository: &Repository, tag: &str, dir: Option<&Path>) -> Result<Encoded, RegistryError> {
     let cancel = Cancel::new();
     let manifest = repository.manifest(Wanted::Tag(tag), &cancel)?;
     let document: Value = serde_json::from_slice(&manifest.bytes).expect("it was verified");
     let mut blobs: Vec<Descriptor> = serde_json::from_value(document["layers"].clone()).expect("layers");
     blobs.push(serde_json::from_value(document["config"].clone()).expect("a configuration"));
     for blob in blobs {
-        match folder {
-            Some(folder) => {
-                repository.fetch_blob(&blob, &folder.join(blob.digest.hex()), &cancel, &mut |_| ())?;
+        match dir {
+            Some(dir) => {
+                repository.fetch_blob(&blob, &dir.join(blob.digest.hex()), &cancel, &mut |_| ())?;
             }
             None => drop(repository.small_blob(&blob, &cancel)?),
         }
@@ -163,7 +163,7 @@ fn whatever_is_spoilt_an_image_is_whole_or_not_there() {
     assert_eq!(tally.faults.len(), 11, "every fault was tried: {tally:?}");
     let failed: u64 = tally.failed.values().sum();
     assert_eq!(tally.whole + failed, RUNS);
-    // Most of what is spoilt is mended; and where six of ten requests are spoilt, not everything can be.
+    // Most of what is spoilt is made good by trying again; and where six of ten requests are spoilt, not everything can be.
     assert!(tally.whole > RUNS * 7 / 10 && failed > 0, "{tally:?}");
 }
 
@@ -174,10 +174,10 @@ fn run(
     registry: &Registry,
     proxy: &FaultProxy,
 ) -> (Result<(), RegistryError>, Vec<Fault>) {
-    let folder = scratch();
+    let dir = scratch();
     let [made, pulled] = ["made", "pulled"].map(|name| {
-        let path = folder.path().join(name);
-        std::fs::create_dir(&path).expect("a folder of the test");
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).expect("a directory of the test");
         path
     });
     let image = Image::new(seed);

@@ -103,7 +103,7 @@ fn an_index_that_leads_out_of_its_repository_names_what_is_missing() {
     let (_, manifest) = setup.manifest();
     let hex = manifest.trim_start_matches("sha256:");
     let link = setup.registry.storage(&format!("repositories/team/base/_manifests/revisions/sha256/{hex}"));
-    std::fs::remove_dir_all(link).expect("the registry's own folder");
+    std::fs::remove_dir_all(link).expect("the registry's own directory");
     setup.build("team/base:1").fails(
         ExitCode::CorruptBase,
         &["is damaged", "leads to", &manifest, "which the repository does not have"],

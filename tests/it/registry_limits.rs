@@ -22,11 +22,11 @@ fn silent() -> String {
 
 #[test]
 fn every_command_about_images_ends_when_its_time_is_up() {
-    let (folder, host) = (scratch(), silent());
-    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm64"]);
+    let (dir, host) = (scratch(), silent());
+    base::write(&dir.path().join("base"), &["linux/amd64", "linux/arm64"]);
     let run = |words: &str| {
-        let home = folder.path().join("home");
-        xbuild().folder(folder.path()).env("HOME", home).env("XBUILD_REGISTRY_PLAIN_HTTP", &host).words(words)
+        let home = dir.path().join("home");
+        xbuild().dir(dir.path()).env("HOME", home).env("XBUILD_REGISTRY_PLAIN_HTTP", &host).words(words)
     };
     for (name, words) in [
         ("push", format!("push base {host}/a:1")),

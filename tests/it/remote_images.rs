@@ -16,15 +16,15 @@ use crate::support::layout::{Layout, REF_NAME, digest_of};
 use crate::support::registry::Registry;
 use crate::support::{base, names, scratch, tools};
 
-/// A folder with a layout of three platforms, `base:base`.
+/// A directory with a layout of three platforms, `base:base`.
 fn with_base() -> tempfile::TempDir {
-    let folder = scratch();
-    base::write(&folder.path().join("base"), &["linux/amd64", "linux/arm/v7", "linux/arm64"]);
-    folder
+    let dir = scratch();
+    base::write(&dir.path().join("base"), &["linux/amd64", "linux/arm/v7", "linux/arm64"]);
+    dir
 }
 
-fn run_in(folder: &Path, words: &str) -> Finished {
-    xbuild().folder(folder).env("HOME", folder.join("home")).words(words).run()
+fn run_in(dir: &Path, words: &str) -> Finished {
+    xbuild().dir(dir).env("HOME", dir.join("home")).words(words).run()
 }
 
 /// A document of a registry as skopeo gets it.
@@ -35,8 +35,8 @@ fn raw(registry: &Registry, name: &str) -> String {
 
 #[test]
 fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
-    let (folder, registry) = (with_base(), Registry::open());
-    let run = |words: &str| run_in(folder.path(), words);
+    let (dir, registry) = (with_base(), Registry::open());
+    let run = |words: &str| run_in(dir.path(), words);
     let name = registry.name("team/app");
     run(&format!("push base {name}:1")).success();
     let before = registry.requests().len();
@@ -54,7 +54,7 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     run(&format!("tag docker://{name}@{digest} :stable")).success().tells(&["stable was it already"]);
     let requests = registry.requests().split_off(before);
     assert!(!requests.iter().any(|request| request.starts_with("PUT")), "{requests:#?}");
-    base::write_as(&folder.path().join("base"), &["linux/amd64"], "another");
+    base::write_as(&dir.path().join("base"), &["linux/amd64"], "another");
     run(&format!("push base {name}:2")).success();
     run(&format!("tag {name}:2 :stable")).success().tells(&[&format!("stable was {digest} before")]);
     assert_eq!(raw(&registry, "team/app:stable"), raw(&registry, "team/app:2"));
@@ -74,19 +74,19 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
 
 /// A layout that has more than images: `Layout` would refuse it. Its blobs have the digests that they are named by.
 struct Stored {
-    folder: PathBuf,
+    dir: PathBuf,
     entries: Vec<Value>,
 }
 
 impl Stored {
-    fn open(folder: PathBuf) -> Self {
-        for name in names(&folder.join("blobs/sha256")) {
-            let bytes = fs::read(folder.join("blobs/sha256").join(&name)).expect("a blob");
+    fn open(dir: PathBuf) -> Self {
+        for name in names(&dir.join("blobs/sha256")) {
+            let bytes = fs::read(dir.join("blobs/sha256").join(&name)).expect("a blob");
             assert_eq!(digest_of(&bytes), format!("sha256:{name}"));
         }
-        let text = fs::read_to_string(folder.join("index.json")).expect("an index");
+        let text = fs::read_to_string(dir.join("index.json")).expect("an index");
         let entries = tools::json(&text)["manifests"].as_array().expect("a list").clone();
-        Self { folder, entries }
+        Self { dir, entries }
     }
 
     /// The digest of the entry with this tag.
@@ -96,7 +96,7 @@ impl Stored {
     }
 
     fn document(&self, digest: &str) -> Value {
-        let path = self.folder.join("blobs").join(digest.replace(':', "/"));
+        let path = self.dir.join("blobs").join(digest.replace(':', "/"));
         tools::json(&fs::read_to_string(path).expect("a blob"))
     }
 }
@@ -135,9 +135,9 @@ fn put_referrers(registry: &Registry, repository: &str, subject: &Value, entries
 
 #[test]
 fn some_platforms_are_an_index_of_those_and_their_attestations() {
-    let (folder, registry) = (with_base(), Registry::open());
-    let run = |words: &str| run_in(folder.path(), words);
-    registry.fill(&format!("oci:{}:base", folder.path().join("base").display()), "team/app:plain");
+    let (dir, registry) = (with_base(), Registry::open());
+    let run = |words: &str| run_in(dir.path(), words);
+    registry.fill(&format!("oci:{}:base", dir.path().join("base").display()), "team/app:plain");
     let mut index = tools::json(&raw(&registry, "team/app:plain"));
     let images = index["manifests"].as_array().expect("a list").clone();
     for image in &images[..2] {
@@ -153,7 +153,7 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
     registry.put_manifest("team/app", "1", INDEX, &index.to_string());
     let name = registry.name("team/app:1");
     run(&format!("copy docker://{name} oci:two:x --platform amd64 --platform linux/arm64")).success();
-    let layout = Stored::open(folder.path().join("two"));
+    let layout = Stored::open(dir.path().join("two"));
     let two = layout.document(&layout.tagged("x"));
     let digests = |index: &Value| -> Vec<String> {
         let entries = index["manifests"].as_array().expect("a list").iter();
@@ -170,11 +170,11 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
     assert_eq!(digest_of(raw(&registry, "team/app:two").as_bytes()), layout.tagged("x"));
     let plain = registry.name("team/app:plain");
     run(&format!("copy docker://{plain} all --platform arm64,amd64,linux/arm/v7")).success();
-    let copied = Layout::valid(&folder.path().join("all"));
+    let copied = Layout::valid(&dir.path().join("all"));
     assert_eq!(copied.tags()["plain"], digest_of(raw(&registry, "team/app:plain").as_bytes()));
     run(&format!("pull {name} -o none --platform amd64,s390x"))
         .fails(ExitCode::NoImage, &["linux/s390x", "linux/arm/v7"]);
-    assert!(!folder.path().join("none").exists());
+    assert!(!dir.path().join("none").exists());
 }
 
 /// A signature of an image, and a bill of materials of one of its platforms that is signed as well.
@@ -202,9 +202,9 @@ fn assert_refers(repository: &Repository, subject: &Value, referrer: &Value) {
 
 #[test]
 fn what_refers_to_an_image_goes_along() {
-    let (folder, from, to) = (with_base(), Registry::open(), Registry::open());
-    let run = |words: &str| run_in(folder.path(), words);
-    from.fill(&format!("oci:{}:base", folder.path().join("base").display()), "team/app:1");
+    let (dir, from, to) = (with_base(), Registry::open(), Registry::open());
+    let run = |words: &str| run_in(dir.path(), words);
+    from.fill(&format!("oci:{}:base", dir.path().join("base").display()), "team/app:1");
     let text = raw(&from, "team/app:1");
     let index = json!({ "mediaType": INDEX, "digest": digest_of(text.as_bytes()), "size": text.len() });
     let arm = tools::json(&text)["manifests"][2].clone();
@@ -212,9 +212,9 @@ fn what_refers_to_an_image_goes_along() {
     let name = from.name("team/app:1");
     // Without being asked for, nothing of it goes along.
     run(&format!("copy docker://{name} oci:plain:1")).success();
-    assert_eq!(Layout::valid(&folder.path().join("plain")).entries.len(), 1);
+    assert_eq!(Layout::valid(&dir.path().join("plain")).entries.len(), 1);
     run(&format!("copy docker://{name} oci:image:1 --referrers")).success().tells(&["3 referrers go along"]);
-    let layout = Stored::open(folder.path().join("image"));
+    let layout = Stored::open(dir.path().join("image"));
     assert_eq!(layout.entries.len(), 1, "{:?}", layout.entries);
     for entry in [&signature, &sbom, &signed] {
         let digest = entry["digest"].as_str().expect("a digest");
@@ -232,7 +232,7 @@ fn what_refers_to_an_image_goes_along() {
         run(&format!("inspect image@{}", signature["digest"].as_str().expect("a digest"))).success().stdout;
     assert!(tree.contains("test/signature"), "{tree}");
     tools::skopeo("linux/arm64")
-        .folder(folder.path())
+        .dir(dir.path())
         .words("copy --quiet --all oci:image oci:other:1")
         .run()
         .success();
@@ -266,15 +266,15 @@ fn what_refers_to_an_image_goes_along() {
     let digest = signature["digest"].as_str().expect("a digest");
     run(&format!("copy docker://{}@{digest} oci-archive:signature.tar", from.name("team/app"))).success();
     run(&format!("copy image@{digest} oci:alone")).success();
-    assert_eq!(Stored::open(folder.path().join("alone")).entries[0]["digest"], digest);
-    assert_eq!(names(&folder.path().join("alone/blobs/sha256")).len(), 3);
+    assert_eq!(Stored::open(dir.path().join("alone")).entries[0]["digest"], digest);
+    assert_eq!(names(&dir.path().join("alone/blobs/sha256")).len(), 3);
 }
 
 #[test]
 fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
-    let (folder, registry) = (with_base(), Registry::open());
-    let run = |words: &str| run_in(folder.path(), words);
-    let base = Stored::open(folder.path().join("base"));
+    let (dir, registry) = (with_base(), Registry::open());
+    let run = |words: &str| run_in(dir.path(), words);
+    let base = Stored::open(dir.path().join("base"));
     let (own, other) = (base.tagged("base"), digest_of(b"other"));
     // A digest that is another one: nothing is asked of the registry, let alone written.
     let before = registry.requests().len();
@@ -288,21 +288,21 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     run(&format!("push base {}", registry.name(&format!("team/app:1@{own}")))).success();
     assert_eq!(digest_of(raw(&registry, "team/app:1").as_bytes()), own);
     // An entry of a kind that nobody knows goes along, and comes back.
-    let unknown = folder.path().join("base/blobs/sha256").join(&digest_of(b"no JSON")["sha256:".len()..]);
-    fs::write(unknown, "no JSON").expect("a folder of the test");
+    let unknown = dir.path().join("base/blobs/sha256").join(&digest_of(b"no JSON")["sha256:".len()..]);
+    fs::write(unknown, "no JSON").expect("a directory of the test");
     let mut index = base.document(&own);
     let entry = json!({ "mediaType": "text/plain", "digest": digest_of(b"no JSON"), "size": 7 });
     index["manifests"].as_array_mut().expect("a list").push(entry);
     let text = index.to_string();
     let digest = digest_of(text.as_bytes());
-    fs::write(folder.path().join("base/blobs/sha256").join(&digest["sha256:".len()..]), &text)
-        .expect("a folder of the test");
+    fs::write(dir.path().join("base/blobs/sha256").join(&digest["sha256:".len()..]), &text)
+        .expect("a directory of the test");
     let entry = json!({ "mediaType": INDEX, "digest": digest, "size": text.len() });
     fs::write(
-        folder.path().join("base/index.json"),
+        dir.path().join("base/index.json"),
         json!({ "schemaVersion": 2, "manifests": [entry] }).to_string(),
     )
-    .expect("a folder of the test");
+    .expect("a directory of the test");
     let odd = registry.name("team/odd:1");
     run(&format!("push base {odd}")).success().tells(&[
         "text/plain",
@@ -310,10 +310,10 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
         "--platform leaves it out",
     ]);
     run(&format!("pull {odd} -o back")).success();
-    let back = Stored::open(folder.path().join("back"));
+    let back = Stored::open(dir.path().join("back"));
     assert_eq!(back.entries[0]["digest"], digest);
     assert!(
-        names(&folder.path().join("back/blobs/sha256"))
+        names(&dir.path().join("back/blobs/sha256"))
             .contains(&digest_of(b"no JSON")["sha256:".len()..].to_owned())
     );
     run(&format!("inspect {odd}")).success();

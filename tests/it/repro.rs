@@ -18,7 +18,8 @@ fn a_project_that_leaks_nothing_is_reproducible() {
     let project = Project::quick("app");
     let finished = project.xbuild().arg("repro").words("--platform linux/amd64 --keep kept").run().success();
     let digest = finished.stdout.trim().strip_prefix("reproducible: ").expect("the verdict").to_owned();
-    let finished = finished.tells(&["first build", "second build: with another folder", "umask 077", "TZ="]);
+    let finished =
+        finished.tells(&["first build", "second build: with another directory", "umask 077", "TZ="]);
     // Both images are there, and they are one.
     for name in ["first", "second"] {
         let layout = Layout::valid(&project.path("kept").join(name));
@@ -30,7 +31,7 @@ fn a_project_that_leaks_nothing_is_reproducible() {
         .arg("repro")
         .words("--keep kept")
         .run()
-        .fails(ExitCode::Usage, &["kept", "exists already", "hint: name a folder"]);
+        .fails(ExitCode::Usage, &["kept", "exists already", "hint: name a directory"]);
 }
 
 #[test]

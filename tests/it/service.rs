@@ -96,14 +96,14 @@ fn no_file_of_the_payload_knows_this_machine() {
     assert_eq!(programs, PLATFORMS.len());
 }
 
-/// In a container, as the image says: its user, its folder, its database.
+/// In a container, as the image says: its user, its directory, its database.
 fn works_in_a_container(platform: &str) {
     let port = free_port();
     let container = Pulled::from_layout(&SERVICE.layout, platform).start(&[("PORT", &port.to_string())]);
     wait_for(port, || container.logs());
     converse(port, platform);
-    let folder = scratch();
-    let database = folder.path().join("notes.db");
+    let dir = scratch();
+    let database = dir.path().join("notes.db");
     container.copy("/data/notes.db", &database);
     assert!(is_database(&database));
     assert_eq!(container.stop(), "0", "{}", container.logs());
@@ -126,9 +126,9 @@ fn arm_v7_works_in_a_container() {
 
 /// Without an engine: umoci's root filesystem, its own loader and libraries.
 fn works_on_its_root(example: &Example, platform: &str) {
-    let folder = scratch();
-    let root = tools::unpack(&example.layout, platform, folder.path());
-    let (port, database) = (free_port(), folder.path().join("notes.db"));
+    let dir = scratch();
+    let root = tools::unpack(&example.layout, platform, dir.path());
+    let (port, database) = (free_port(), dir.path().join("notes.db"));
     let running: Running = tools::program(&root, platform, "/usr/local/bin/service")
         .env("PORT", port.to_string())
         .env("DATABASE", &database)

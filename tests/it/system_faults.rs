@@ -107,7 +107,7 @@ struct Call {
     number: usize,
 }
 
-/// The files below a folder, or a file: the digests of their contents.
+/// The files below a directory, or a file: the digests of their contents.
 type Tree = BTreeMap<String, String>;
 
 fn tree(path: &Path) -> Tree {
@@ -117,7 +117,7 @@ fn tree(path: &Path) -> Tree {
         let Ok(file) = fs::symlink_metadata(&path) else { continue };
         if file.is_dir() {
             open.extend(names(&path).into_iter().map(|child| (path.join(&child), format!("{name}/{child}"))));
-            found.insert(name, "a folder".to_owned());
+            found.insert(name, "a directory".to_owned());
         } else if file.is_symlink() {
             let target = fs::read_link(&path).expect("a link");
             found.insert(name, format!("to {}", target.display()));
@@ -161,8 +161,8 @@ impl<'a> Place<'a> {
     }
 
     fn run(&self, words: &str, image: &str, number: u64) -> Run {
-        fs::create_dir_all(self.project.path("results")).expect("a folder of the test");
-        let place = self.project.folder().file_name().map(|name| name.to_string_lossy().to_lowercase());
+        fs::create_dir_all(self.project.path("results")).expect("a directory of the test");
+        let place = self.project.dir().file_name().map(|name| name.to_string_lossy().to_lowercase());
         let words = words
             .replace("REGISTRY", &self.registry.host())
             .replace("PLACE", &format!("place-{}", place.unwrap_or_default()))

@@ -15,28 +15,28 @@ use crate::support::{base, scratch, tools};
 
 const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm/v7", "linux/arm64"];
 
-/// A folder with a layout of three platforms, `base:base`.
+/// A directory with a layout of three platforms, `base:base`.
 fn with_base() -> tempfile::TempDir {
-    let folder = scratch();
-    base::write(&folder.path().join("base"), &PLATFORMS);
-    folder
+    let dir = scratch();
+    base::write(&dir.path().join("base"), &PLATFORMS);
+    dir
 }
 
-fn xbuild_in(folder: &Path) -> Run {
-    xbuild().folder(folder)
+fn xbuild_in(dir: &Path) -> Run {
+    xbuild().dir(dir)
 }
 
-fn skopeo_in(folder: &Path) -> Run {
-    tools::skopeo("linux/amd64").folder(folder)
+fn skopeo_in(dir: &Path) -> Run {
+    tools::skopeo("linux/amd64").dir(dir)
 }
 
-fn inspect(folder: &Path, image: &str) -> Value {
-    tools::json(&xbuild_in(folder).args(["inspect", "--json", image]).text())
+fn inspect(dir: &Path, image: &str) -> Value {
+    tools::json(&xbuild_in(dir).args(["inspect", "--json", image]).text())
 }
 
 /// The digest of each platform's manifest, as `xbuild inspect` tells them.
-fn manifests(folder: &Path, image: &str) -> BTreeMap<String, String> {
-    let found = inspect(folder, image);
+fn manifests(dir: &Path, image: &str) -> BTreeMap<String, String> {
+    let found = inspect(dir, image);
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let images = found["images"].as_array().expect("a list").iter();
     images.map(|image| (text(&image["platform"]), text(&image["digest"]))).collect()
@@ -44,97 +44,97 @@ fn manifests(folder: &Path, image: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn what_skopeo_writes_is_read() {
-    let folder = with_base();
-    let expected = manifests(folder.path(), "base");
+    let dir = with_base();
+    let expected = manifests(dir.path(), "base");
     assert_eq!(expected.keys().collect::<Vec<_>>(), PLATFORMS.iter().collect::<Vec<_>>());
     for to in ["oci:layout:1.0", "oci-archive:archive.tar:1.0"] {
-        skopeo_in(folder.path()).words("copy --quiet --all oci:base:base").arg(to).run().success();
-        assert_eq!(manifests(folder.path(), to), expected, "{to}");
+        skopeo_in(dir.path()).words("copy --quiet --all oci:base:base").arg(to).run().success();
+        assert_eq!(manifests(dir.path(), to), expected, "{to}");
         let path = to.split(':').nth(1).expect("a path");
-        assert_eq!(manifests(folder.path(), path), expected, "{path}");
+        assert_eq!(manifests(dir.path(), path), expected, "{path}");
     }
     // An archive of `docker save`'s form has no manifest; its configuration is the image's.
     let to = "docker-archive:docker.tar:example.com/app:1";
-    skopeo_in(folder.path()).words("copy --quiet oci:base:base").arg(to).run().success();
-    let found = inspect(folder.path(), "docker-archive:docker.tar");
+    skopeo_in(dir.path()).words("copy --quiet oci:base:base").arg(to).run().success();
+    let found = inspect(dir.path(), "docker-archive:docker.tar");
     assert_eq!(found["names"][0], "example.com/app:1");
     assert_eq!(found["images"][0]["platform"], "linux/amd64");
-    let own = inspect(folder.path(), &format!("base@{}", expected["linux/amd64"]));
+    let own = inspect(dir.path(), &format!("base@{}", expected["linux/amd64"]));
     assert_eq!(found["images"][0]["run"], own["images"][0]["run"]);
 }
 
 #[test]
 fn what_umoci_writes_is_read() {
-    let folder = scratch();
-    let umoci = |words: &str| tool("umoci").folder(folder.path()).words(words).run().success();
-    fs::write(folder.path().join("file"), "content").expect("a folder of the test");
+    let dir = scratch();
+    let umoci = |words: &str| tool("umoci").dir(dir.path()).words(words).run().success();
+    fs::write(dir.path().join("file"), "content").expect("a directory of the test");
     umoci("init --layout made");
     umoci("new --image made:first");
     umoci("insert --rootless --image made:first file /etc/file");
     umoci("config --image made:first --config.entrypoint /etc/file --architecture arm64");
-    let found = inspect(folder.path(), "oci:made:first");
+    let found = inspect(dir.path(), "oci:made:first");
     assert_eq!(found["images"][0]["platform"], "linux/arm64");
     assert_eq!(found["images"][0]["run"]["entrypoint"][0], "/etc/file");
-    let list = tools::json(&xbuild_in(folder.path()).words("ls --json made").text());
+    let list = tools::json(&xbuild_in(dir.path()).words("ls --json made").text());
     assert_eq!(list[0]["names"][0], "first");
 }
 
 #[test]
 fn what_is_copied_is_read_by_others_and_is_the_same() {
-    let folder = with_base();
-    let copy = |words: &str| xbuild_in(folder.path()).arg("copy").words(words).run().success();
-    let expected = manifests(folder.path(), "base");
+    let dir = with_base();
+    let copy = |words: &str| xbuild_in(dir.path()).arg("copy").words(words).run().success();
+    let expected = manifests(dir.path(), "base");
     copy("base oci-archive:all.tar:2.0");
     copy("all.tar again");
-    let raw = |from: &str| skopeo_in(folder.path()).args(["inspect", "--raw", from]).text();
+    let raw = |from: &str| skopeo_in(dir.path()).args(["inspect", "--raw", from]).text();
     let ours = raw("oci:base:base");
     for from in ["oci-archive:all.tar:2.0", "oci:again:2.0"] {
         assert_eq!(raw(from), ours, "{from}");
     }
-    Layout::valid(&folder.path().join("again"));
-    let text = xbuild_in(folder.path()).args(["inspect", "--raw", "again"]).text();
+    Layout::valid(&dir.path().join("again"));
+    let text = xbuild_in(dir.path()).args(["inspect", "--raw", "again"]).text();
     assert_eq!(text, ours, "the bytes are the document's own");
     copy("base oci:one:arm --platform linux/arm/v7");
     assert_eq!(
-        manifests(folder.path(), "one"),
+        manifests(dir.path(), "one"),
         BTreeMap::from([("linux/arm/v7".into(), expected["linux/arm/v7"].clone())])
     );
     copy("one docker-archive:arm.tar:example.com/app:1");
-    let read = tools::json(&skopeo_in(folder.path()).words("inspect docker-archive:arm.tar").text());
+    let read = tools::json(&skopeo_in(dir.path()).words("inspect docker-archive:arm.tar").text());
     assert_eq!(read["Architecture"], "arm");
-    let item = tools::json(&tool("tar").folder(folder.path()).words("-xOf arm.tar manifest.json").text());
+    let item = tools::json(&tool("tar").dir(dir.path()).words("-xOf arm.tar manifest.json").text());
     assert_eq!(item[0]["RepoTags"][0], "example.com/app:1");
     // Copying onto itself changes nothing.
-    let before = fs::read(folder.path().join("again/index.json")).expect("an index");
+    let before = fs::read(dir.path().join("again/index.json")).expect("an index");
     copy("again again");
-    assert_eq!(fs::read(folder.path().join("again/index.json")).expect("an index"), before);
+    assert_eq!(fs::read(dir.path().join("again/index.json")).expect("an index"), before);
 }
 
 #[test]
 fn images_go_to_a_registry_and_come_back() {
-    let (folder, registry) = (with_base(), Registry::open());
-    let run = |words: &str| xbuild_in(folder.path()).words(words).run();
+    let (dir, registry) = (with_base(), Registry::open());
+    let run = |words: &str| xbuild_in(dir.path()).words(words).run();
     let name = registry.name("team/app:1");
     let pushed = run(&format!("push base {name} {}", registry.name("team/app:latest"))).success();
-    let raw = skopeo_in(folder.path()).words("inspect --raw oci:base:base").text();
+    let raw = skopeo_in(dir.path()).words("inspect --raw oci:base:base").text();
     for tag in ["1", "latest"] {
         let from = format!("docker://{}", registry.name(&format!("team/app:{tag}")));
-        let inspect = skopeo_in(folder.path()).words("inspect --tls-verify=false --raw").arg(from);
+        let inspect = skopeo_in(dir.path()).words("inspect --tls-verify=false --raw").arg(from);
         assert_eq!(inspect.text(), raw);
     }
     let reference = pushed.stdout.lines().next().expect("a reference").to_owned();
     assert!(reference.starts_with(&registry.name("team/app@sha256:")), "{reference}");
     run(&format!("pull {reference}")).success();
-    assert_eq!(manifests(folder.path(), "app"), manifests(folder.path(), "base"));
-    Layout::valid(&folder.path().join("app"));
+    assert_eq!(manifests(dir.path(), "app"), manifests(dir.path(), "base"));
+    Layout::valid(&dir.path().join("app"));
     run(&format!("pull {name} -o oci-archive:pulled.tar --platform arm64")).success();
-    assert_eq!(manifests(folder.path(), "pulled.tar").len(), 1);
+    assert_eq!(manifests(dir.path(), "pulled.tar").len(), 1);
     // From one repository to another of the same registry, blobs are mounted and not sent.
     let before = registry.requests().len();
     run(&format!("copy docker://{name} docker://{}", registry.name("other/app:2"))).success();
     let requests = registry.requests();
     assert!(!requests[before..].iter().any(|request| request.starts_with("PATCH")), "{requests:?}");
-    assert_eq!(manifests(folder.path(), &registry.name("other/app:2")), manifests(folder.path(), "base"));
+    assert_eq!(manifests(dir.path(), &registry.name("other/app:2")), manifests(dir.path(), "base"));
     let list = tools::json(&run(&format!("ls --json {}", registry.name("team/app"))).success().stdout);
     let names: Vec<&Value> = list.as_array().expect("a list").iter().map(|row| &row["names"][0]).collect();
     assert_eq!(names, [&registry.name("team/app:1"), &registry.name("team/app:latest")]);
@@ -151,7 +151,7 @@ fn runners_are_merged_to_what_one_build_makes() {
     let all = build("--output all --tag app:1");
     build("--platform amd64 --output type=oci,dest=linux-amd64.tar");
     build("--platform arm64 --output linux-arm64");
-    let merge = |words: &str| xbuild_in(project.folder()).words("index create").words(words).run();
+    let merge = |words: &str| xbuild_in(project.dir()).words("index create").words(words).run();
     let merged = merge("-o merged -t app:1 --metadata-file m.json linux-amd64.tar linux-arm64").success();
     assert_eq!(merged.digest(), all, "a merge has another digest than one build for all");
     let layout = Layout::valid(&project.path("merged"));
@@ -168,7 +168,7 @@ fn runners_are_merged_to_what_one_build_makes() {
     let run = merge("-o merged -t app:1 linux-arm64 new")
         .fails(ExitCode::NoImage, &["linux/arm64", "differ", "hint"]);
     drop(run);
-    fs::write(project.path("sources"), "# the new one\nnew\n").expect("our own folder");
+    fs::write(project.path("sources"), "# the new one\nnew\n").expect("our own directory");
     merge("-o merged -t app:1 --append -f sources --annotation k=v").success();
     let layout = Layout::valid(&project.path("merged"));
     let index = layout.document(&layout.tags()["1"]);
@@ -190,12 +190,12 @@ fn runners_are_merged_to_what_one_build_makes() {
 
 #[test]
 fn names_are_added_and_listed() {
-    let folder = with_base();
-    let run = |words: &str| xbuild_in(folder.path()).words(words).run();
+    let dir = with_base();
+    let run = |words: &str| xbuild_in(dir.path()).words(words).run();
     run("tag base ghcr.io/me/app:1 :mine").success();
     let list = tools::json(&run("ls --json base").success().stdout);
     assert_eq!(list[0]["names"].as_array().map(Vec::len), Some(3));
-    let copied = skopeo_in(folder.path()).words("copy --quiet --all oci:base:mine oci:other:x").run();
+    let copied = skopeo_in(dir.path()).words("copy --quiet --all oci:base:mine oci:other:x").run();
     copied.success();
     let tree = run("inspect base:mine").success().stdout;
     for word in ["index sha256:", "├── linux/amd64", "└── linux/arm64", "config  sha256:", "layer  sha256:"]
@@ -203,15 +203,15 @@ fn names_are_added_and_listed() {
         assert!(tree.contains(word), "{word}: {tree}");
     }
     run("tag base a:b:c").fails(ExitCode::Config, &["a:b:c"]);
-    skopeo_in(folder.path()).words("copy --quiet oci:base:mine oci-archive:a.tar").run().success();
+    skopeo_in(dir.path()).words("copy --quiet oci:base:mine oci-archive:a.tar").run().success();
     run("tag a.tar x:1").fails(ExitCode::Usage, &["not in a layout or a registry", "xbuild copy"]);
 }
 
 #[test]
 fn images_that_are_not_there_or_are_damaged() {
-    let folder = with_base();
-    let run = |words: &str| xbuild_in(folder.path()).words(words).run();
-    fs::write(folder.path().join("note.txt"), "a note").expect("a folder of the test");
+    let dir = with_base();
+    let run = |words: &str| xbuild_in(dir.path()).words(words).run();
+    fs::write(dir.path().join("note.txt"), "a note").expect("a directory of the test");
     run("inspect ./nowhere").fails(ExitCode::NoImage, &["nowhere", "hint", "oci:PATH"]);
     run("inspect oci:nowhere").fails(ExitCode::NoImage, &["nowhere", "hint"]);
     run("inspect base:other").fails(ExitCode::NoImage, &["other", "it has base", "hint"]);
@@ -223,10 +223,10 @@ fn images_that_are_not_there_or_are_damaged() {
     run("copy base note.txt").fails(ExitCode::NotALayout, &["note.txt", "hint"]);
     run("ls").fails(ExitCode::NoImage, &["target/xbuild"]);
     // A layer with a bit altered: nothing of it is written.
-    let layout = Layout::valid(&folder.path().join("base"));
+    let layout = Layout::valid(&dir.path().join("base"));
     let image = layout.image(&layout.tags()[base::TAG], "linux/arm64");
     let digest = image.manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned();
-    let blob = folder.path().join("base/blobs").join(digest.replace(':', "/"));
+    let blob = dir.path().join("base/blobs").join(digest.replace(':', "/"));
     let mut bytes = fs::read(&blob).expect("a blob");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -237,24 +237,26 @@ fn images_that_are_not_there_or_are_damaged() {
         finished
             .fails(ExitCode::CorruptImage, &["altered", digest.split(':').nth(1).expect("a digest"), "hint"]);
     }
-    assert!(!folder.path().join("out").exists() && !folder.path().join("out.tar").exists());
+    assert!(!dir.path().join("out").exists() && !dir.path().join("out.tar").exists());
 }
 
 #[test]
 fn a_name_without_a_registry_is_docker_hubs_and_that_is_said() {
-    let (folder, registry) = (with_base(), Registry::open());
+    let (dir, registry) = (with_base(), Registry::open());
     let configuration = format!("[registry.\"docker.io\"]\nrewrite = \"{}\"\n", registry.name("hub"));
-    fs::create_dir_all(folder.path().join("config/xbuild")).expect("a folder of the test");
-    fs::write(folder.path().join("config/xbuild/config.toml"), configuration).expect("a folder of the test");
+    fs::create_dir_all(dir.path().join("config/xbuild")).expect("a directory of the test");
+    fs::write(dir.path().join("config/xbuild/config.toml"), configuration).expect("a directory of the test");
     let run = |words: &str| {
-        xbuild_in(folder.path()).env("XDG_CONFIG_HOME", folder.path().join("config")).words(words).run()
+        xbuild_in(dir.path()).env("XDG_CONFIG_HOME", dir.path().join("config")).words(words).run()
     };
     run("push base docker.io/library/app:1").success();
-    let taken =
-        run("inspect --raw app:1").success().tells(&["no file or folder `app:1`", "docker.io/library/app:1"]);
+    let taken = run("inspect --raw app:1")
+        .success()
+        .tells(&["no file or directory `app:1`", "docker.io/library/app:1"]);
     assert_eq!(taken.stdout, run("inspect --raw base").success().stdout);
     let in_full = run("inspect --raw docker.io/library/app:1").success();
-    assert!(!in_full.stderr.contains("no file or folder"), "{}", in_full.describe());
+    assert!(!in_full.stderr.contains("no file or directory"), "{}", in_full.describe());
     let missing = run("verify nowhere");
-    missing.fails(ExitCode::NotFound, &["no file or folder `nowhere`", "docker.io/library/nowhere:latest"]);
+    missing
+        .fails(ExitCode::NotFound, &["no file or directory `nowhere`", "docker.io/library/nowhere:latest"]);
 }

@@ -72,7 +72,7 @@ impl Traps {
     /// xbuild in the directory, which `PATH` names in every way that stands for it.
     fn xbuild(&self) -> Run {
         let path = std::env::var("PATH").expect("a PATH");
-        xbuild().folder(self.directory.folder()).env("PATH", format!(".::bin:./bin:{path}:"))
+        xbuild().dir(self.directory.dir()).env("PATH", format!(".::bin:./bin:{path}:"))
     }
 
     #[track_caller]

@@ -12,7 +12,7 @@ use crate::support::command::{Finished, tool, xbuild};
 use crate::support::layout::{Layout, digest_of};
 use crate::support::project::Project;
 use crate::support::tools::{json, reference, skopeo};
-use crate::support::{copy_folder, scratch};
+use crate::support::{copy_dir, scratch};
 
 /// An image for two platforms, static programs on nothing, built once.
 static GOOD: LazyLock<(Project, PathBuf)> = LazyLock::new(|| {
@@ -29,7 +29,7 @@ static GOOD: LazyLock<(Project, PathBuf)> = LazyLock::new(|| {
 
 /// A copy of the good image, to be altered.
 pub(crate) struct Copy {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// Which document is altered.
@@ -42,13 +42,13 @@ pub(crate) enum Document {
 
 impl Copy {
     pub(crate) fn new() -> Self {
-        let copy = Self { folder: scratch() };
-        copy_folder(&GOOD.1, &copy.path());
+        let copy = Self { dir: scratch() };
+        copy_dir(&GOOD.1, &copy.path());
         copy
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("layout")
+        self.dir.path().join("layout")
     }
 
     fn blob(&self, digest: &Value) -> PathBuf {
@@ -64,7 +64,7 @@ impl Copy {
     fn store(&self, descriptor: &mut Value, bytes: &[u8]) {
         descriptor["digest"] = digest_of(bytes).into();
         descriptor["size"] = bytes.len().into();
-        fs::write(self.blob(&descriptor["digest"]), bytes).expect("a folder of the test");
+        fs::write(self.blob(&descriptor["digest"]), bytes).expect("a directory of the test");
     }
 
     /// Alters documents; their digests stay right. The platform is the one in the index, empty for the index itself.
@@ -82,7 +82,7 @@ impl Copy {
         }
         alter(Document::Index, "", &mut index);
         self.store(&mut root["manifests"][0], index.to_string().as_bytes());
-        fs::write(self.path().join("index.json"), root.to_string()).expect("a folder of the test");
+        fs::write(self.path().join("index.json"), root.to_string()).expect("a directory of the test");
         self
     }
 
@@ -110,7 +110,7 @@ impl Copy {
             self.store(entry, manifest.to_string().as_bytes());
         }
         self.store(&mut root["manifests"][0], index.to_string().as_bytes());
-        fs::write(self.path().join("index.json"), root.to_string()).expect("a folder of the test");
+        fs::write(self.path().join("index.json"), root.to_string()).expect("a directory of the test");
         self
     }
 
@@ -157,7 +157,7 @@ const UNSOUND: Option<ExitCode> = Some(ExitCode::Unsound);
 
 #[test]
 fn a_good_image_is_good_in_every_form() {
-    let (folder, layout) = (scratch(), &GOOD.1);
+    let (dir, layout) = (scratch(), &GOOD.1);
     let verdict = verify(layout, "--strict");
     verdict.is(None, &[]);
     let platforms = verdict.report["platforms"].as_array().expect("platforms");
@@ -168,11 +168,11 @@ fn a_good_image_is_good_in_every_form() {
         assert_eq!(platform["checked"], json!(["/usr/local/bin/app"]));
     }
     // What other tools make of it.
-    let archive = folder.path().join("oci.tar");
+    let archive = dir.path().join("oci.tar");
     let to = format!("oci-archive:{}", archive.display());
     skopeo("linux/amd64").words("copy --quiet --all").arg(reference(layout)).arg(to).run().success();
     verify(&archive, "").is(None, &[]);
-    let docker = folder.path().join("docker.tar");
+    let docker = dir.path().join("docker.tar");
     let to = format!("docker-archive:{}:example.org/app:1.0", docker.display());
     skopeo("linux/arm64").words("copy --quiet").arg(reference(layout)).arg(to).run().success();
     let verdict = verify(&docker, "");
@@ -180,11 +180,11 @@ fn a_good_image_is_good_in_every_form() {
     assert_eq!(verdict.report["platforms"][0]["platform"], "linux/arm64");
     // Another builder's: umoci adds a layer.
     let other = Copy::new();
-    let single = folder.path().join("single");
+    let single = dir.path().join("single");
     let to = format!("oci:{}:image", single.display());
     skopeo("linux/amd64").words("copy --quiet").arg(reference(&other.path())).arg(to).run().success();
-    let file = folder.path().join("file");
-    fs::write(&file, "text").expect("a folder of the test");
+    let file = dir.path().join("file");
+    fs::write(&file, "text").expect("a directory of the test");
     tool("umoci")
         .words("insert --rootless --image")
         .arg(format!("{}:image", single.display()))

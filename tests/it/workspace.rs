@@ -34,8 +34,8 @@ fn the_configuration_is_the_files() {
 #[test]
 fn umoci_unpacks_every_platform_and_the_programs_run_on_its_root() {
     for platform in PLATFORMS {
-        let folder = scratch();
-        let root = tools::unpack(&WORKSPACE.layout, platform, folder.path());
+        let dir = scratch();
+        let root = tools::unpack(&WORKSPACE.layout, platform, dir.path());
         let texts = root.join("usr/share/texts");
         for text in ["crossing.txt", "layers.txt"] {
             assert_eq!(fs::metadata(texts.join(text)).expect("a text").mode() & 0o7777, 0o444);

@@ -190,9 +190,7 @@ pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
 pub(super) fn shown_reference(reference: &str) -> String {
     env::current_dir()
         .ok()
-        .and_then(|folder| {
-            Path::new(reference).strip_prefix(folder).ok().map(|path| path.display().to_string())
-        })
+        .and_then(|dir| Path::new(reference).strip_prefix(dir).ok().map(|path| path.display().to_string()))
         .unwrap_or_else(|| reference.to_owned())
 }
 

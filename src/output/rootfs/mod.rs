@@ -1,11 +1,11 @@
-//! The root filesystem that an image's layers come to: as files in a folder (`type=local`), or as a tar archive
+//! The root filesystem that an image's layers come to: as files in a directory (`type=local`), or as a tar archive
 //! (`type=tar`).
 //!
 //! Layers are read twice, as streams. First their headers, from which [`tree`] learns what is left when all lie on each
-//! other; then their content, of which only that is written. A folder is written without following a link, so that no
+//! other; then their content, of which only that is written. A directory is written without following a link, so that no
 //! layer can write outside of it.
 
-mod folder;
+mod directory;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ mod tree;
 use std::io;
 use std::path::PathBuf;
 
-pub use folder::write_folder;
+pub use directory::write_dir;
 pub use stream::write_tar;
 
 use crate::archive::{self, Packing};
@@ -52,7 +52,7 @@ pub enum RootfsError {
         /// Why.
         source: StreamError,
     },
-    /// Without a folder for each platform, two platforms have a file of one name.
+    /// Without a directory for each platform, two platforms have a file of one name.
     #[error("{} and {} both have `/{path}`", platforms.0, platforms.1)]
     SameFile {
         /// The path in the images.
@@ -60,7 +60,7 @@ pub enum RootfsError {
         /// The platforms.
         platforms: Box<(Platform, Platform)>,
     },
-    /// Something else is where a file or folder should go.
+    /// Something else is where a file or directory should go.
     #[error("`{}` is in the way", .0.display())]
     InTheWay(PathBuf),
     /// The files could not be written.
@@ -90,14 +90,14 @@ impl Explain for RootfsError {
                 source.hint().or_else(|| Some("fetch or make the base again".into()))
             }
             Self::SameFile { .. } => Some("leave `platform-split=false` out, or build one platform".into()),
-            Self::InTheWay(_) => Some("write to another folder, or remove what is there".into()),
+            Self::InTheWay(_) => Some("write to another directory, or remove what is there".into()),
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
 }
 
-/// Where an image's files begin: a folder of the platform's own, or nothing.
+/// Where an image's files begin: a directory of the platform's own, or nothing.
 fn prefix(image: &Image, images: usize, split: Option<bool>) -> String {
     if split.unwrap_or(images > 1) { format!("{}/", image.platform.file_name()) } else { String::new() }
 }
@@ -143,7 +143,7 @@ fn inode(layer: usize, ordinal: usize) -> Inode {
     Inode { layer: number(layer), ordinal: number(ordinal) }
 }
 
-/// True for a folder that an earlier platform has, too; anything else that two have is an error. Platforms with folders
+/// True for a directory that an earlier platform has, too; anything else that two have is an error. Platforms with directories
 /// of their own share nothing.
 fn is_written(
     earlier: &[(Tree, &Platform)],
@@ -154,7 +154,7 @@ fn is_written(
     for (tree, first) in earlier {
         match (tree.get(path), node) {
             (None, _) => {}
-            (Some(Node::Folder(_)), Node::Folder(_)) => return Ok(true),
+            (Some(Node::Directory(_)), Node::Directory(_)) => return Ok(true),
             (Some(_), _) => {
                 let platforms = Box::new(((*first).clone(), platform.clone()));
                 return Err(RootfsError::SameFile { path: path.to_owned(), platforms });
@@ -172,7 +172,7 @@ fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -
             let inode = inode(number, ordinal);
             let start = wanted.partition_point(|(other, ..)| *other < inode);
             let same = wanted[start..].iter().take_while(|(other, ..)| *other == inode);
-            let mut paths: Vec<String> = same.map(|(_, folder, name)| tree.path(*folder, name)).collect();
+            let mut paths: Vec<String> = same.map(|(_, dir, name)| tree.path(*dir, name)).collect();
             paths.sort_unstable();
             if paths.is_empty() {
                 return Ok(());

@@ -11,7 +11,7 @@ use crate::layer::tar::{Head, head};
 use crate::sys::cancel::Cancel;
 use crate::target::platform::Platform;
 
-/// Writes the files of some images: folders, then links and devices, then files in the order of the layers.
+/// Writes the files of some images: directories, then links and devices, then files in the order of the layers.
 ///
 /// # Errors
 ///
@@ -28,20 +28,20 @@ pub fn write_tar(
         let tree = tree_of(image, cancel)?;
         if !prefix.is_empty() {
             let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() };
-            sink.write_all(&folder_head(&prefix, &meta))?;
+            sink.write_all(&dir_head(&prefix, &meta))?;
         }
         for (path, node) in tree.iter() {
             if !is_written(&earlier, &image.platform, &path, node)?
-                && let Node::Folder(meta) = node
+                && let Node::Directory(meta) = node
             {
-                sink.write_all(&folder_head(&format!("{prefix}{path}/"), tree.meta(*meta)))?;
+                sink.write_all(&dir_head(&format!("{prefix}{path}/"), tree.meta(*meta)))?;
             }
         }
         for (path, node) in tree.iter() {
             let (entry_type, link, device, meta) = match node {
                 Node::Symlink { target, meta } => (EntryType::Symlink, &**target, None, meta),
                 Node::Special { entry_type, device, meta } => (*entry_type, "", Some(*device), meta),
-                Node::Folder(_) | Node::File { .. } => continue,
+                Node::Directory(_) | Node::File { .. } => continue,
             };
             let path = format!("{prefix}{path}");
             sink.write_all(&head(&Head { link, device, ..plain(&path, entry_type, tree.meta(*meta)) }))?;
@@ -72,7 +72,7 @@ pub fn write_tar(
     Ok(())
 }
 
-fn folder_head(path: &str, meta: &Meta) -> Vec<u8> {
+fn dir_head(path: &str, meta: &Meta) -> Vec<u8> {
     head(&plain(path, EntryType::Directory, meta))
 }
 

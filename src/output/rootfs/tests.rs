@@ -12,16 +12,16 @@ use crate::sys::fs::{MetadataExt, PermissionsExt, TempDir};
 type Line<'a> = (&'a str, EntryType, &'a str);
 
 const FILE: EntryType = EntryType::Regular;
-const FOLDER: EntryType = EntryType::Directory;
+const DIR: EntryType = EntryType::Directory;
 const SYMLINK: EntryType = EntryType::Symlink;
 const LINK: EntryType = EntryType::Link;
 
-fn layer(folder: &Path, name: &str, lines: &[Line<'_>]) -> (Descriptor, PathBuf) {
+fn layer(dir: &Path, name: &str, lines: &[Line<'_>]) -> (Descriptor, PathBuf) {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, kind, text) in lines {
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(*kind);
-        header.set_mode(if *kind == FOLDER { 0o2755 } else { 0o4640 });
+        header.set_mode(if *kind == DIR { 0o2755 } else { 0o4640 });
         header.set_uid(7);
         header.set_mtime(1_000_000);
         let content = if *kind == FILE { text.as_bytes() } else { b"" };
@@ -39,7 +39,7 @@ fn layer(folder: &Path, name: &str, lines: &[Line<'_>]) -> (Descriptor, PathBuf)
         builder.append(&header, content).unwrap();
     }
     let bytes = builder.into_inner().unwrap();
-    let path = folder.join(name);
+    let path = dir.join(name);
     fs::write_atomic(&path, &bytes, 0o644).unwrap();
     (Descriptor::new(media_type::LAYER, Digest::of(&bytes), bytes.len() as u64), path)
 }
@@ -91,7 +91,7 @@ fn upper_layers_hide_remove_and_replace() {
         "linux/amd64",
         &[
             &[
-                ("usr/lib/", FOLDER, ""),
+                ("usr/lib/", DIR, ""),
                 ("usr/lib/a", FILE, "old a"),
                 ("usr/lib/b", LINK, "usr/lib/a"),
                 ("lib", SYMLINK, "usr/lib"),
@@ -121,7 +121,7 @@ fn upper_layers_hide_remove_and_replace() {
     for gone in ["etc/gone", "etc/dir/x", "var/cache/x", "lib/a", "etc/.wh.gone"] {
         assert!(!found.contains_key(gone), "{gone}");
     }
-    let skipped = write_folder(&[image], None, &setup.out(), &Cancel::new()).unwrap();
+    let skipped = write_dir(&[image], None, &setup.out(), &Cancel::new()).unwrap();
     assert_eq!(skipped, ["null"]);
     let read = |path: &str| fs::read_to_string(setup.out().join(path)).unwrap();
     assert_eq!(
@@ -141,61 +141,61 @@ fn hard_links_stay_links_and_owners_stay_in_the_archive() {
     let mut archive = tar::Archive::new(bytes.as_slice());
     let header = archive.entries().unwrap().next().unwrap().unwrap().header().clone();
     assert_eq!((header.uid().unwrap(), header.mode().unwrap()), (7, 0o4640));
-    write_folder(&[image], None, &setup.out(), &Cancel::new()).unwrap();
+    write_dir(&[image], None, &setup.out(), &Cancel::new()).unwrap();
     let inode = |name: &str| fs::metadata(setup.out().join(name)).unwrap().ino();
     assert_eq!(inode("a"), inode("z"));
 }
 
 #[test]
-fn several_platforms_have_folders_or_must_not_differ() {
+fn several_platforms_have_directories_or_must_not_differ() {
     let setup = Setup::new();
     let images = [
-        setup.image("linux/amd64", &[&[("bin/", FOLDER, ""), ("bin/x", FILE, "amd64")]]),
-        setup.image("linux/arm/v7", &[&[("bin/", FOLDER, ""), ("bin/x", FILE, "arm")]]),
+        setup.image("linux/amd64", &[&[("bin/", DIR, ""), ("bin/x", FILE, "amd64")]]),
+        setup.image("linux/arm/v7", &[&[("bin/", DIR, ""), ("bin/x", FILE, "arm")]]),
     ];
     let found = listing(&tar_of(&images, None).unwrap());
     assert_eq!(found["linux_arm_v7/bin/x"].1, "arm");
-    write_folder(&images, None, &setup.out(), &Cancel::new()).unwrap();
+    write_dir(&images, None, &setup.out(), &Cancel::new()).unwrap();
     let read = |path: &str| fs::read_to_string(setup.out().join(path)).unwrap();
     assert_eq!((read("linux_amd64/bin/x"), read("linux_arm_v7/bin/x")), ("amd64".into(), "arm".into()));
     let together = setup.0.path().join("together");
     for error in [
         tar_of(&images, Some(false)).unwrap_err(),
-        write_folder(&images, Some(false), &together, &Cancel::new()).unwrap_err(),
+        write_dir(&images, Some(false), &together, &Cancel::new()).unwrap_err(),
     ] {
         assert!(matches!(&error, RootfsError::SameFile { path, .. } if path == "bin/x"), "{error}");
     }
     assert!(!together.exists());
-    let other = setup.image("linux/arm64", &[&[("bin/", FOLDER, ""), ("bin/y", FILE, "arm64")]]);
+    let other = setup.image("linux/arm64", &[&[("bin/", DIR, ""), ("bin/y", FILE, "arm64")]]);
     let images = [images[0].clone(), other];
     let found = listing(&tar_of(&images, Some(false)).unwrap());
     assert_eq!((found["bin/x"].1.as_str(), found["bin/y"].1.as_str()), ("amd64", "arm64"));
-    write_folder(&images, Some(false), &together, &Cancel::new()).unwrap();
+    write_dir(&images, Some(false), &together, &Cancel::new()).unwrap();
     assert!(together.join("bin/y").is_file());
     // A link of one platform is no way out for the files of another.
     let escape = [
         setup.image("linux/amd64", &[&[("d", SYMLINK, "/tmp")]]),
-        setup.image("linux/arm64", &[&[("d/", FOLDER, ""), ("d/x", FILE, "x")]]),
+        setup.image("linux/arm64", &[&[("d/", DIR, ""), ("d/x", FILE, "x")]]),
     ];
-    assert!(write_folder(&escape, Some(false), &setup.out(), &Cancel::new()).is_err());
+    assert!(write_dir(&escape, Some(false), &setup.out(), &Cancel::new()).is_err());
 }
 
 #[test]
-fn a_folder_keeps_what_else_is_in_it_and_no_link_in_it_is_followed() {
+fn a_directory_keeps_what_else_is_in_it_and_no_link_in_it_is_followed() {
     let setup = Setup::new();
     let outside = setup.0.path().join("outside");
     fs::create_dir_all(&outside).unwrap();
     fs::create_dir_all(setup.out().join("etc")).unwrap();
     fs::write_atomic(&setup.out().join("etc/mine"), b"mine", 0o644).unwrap();
     let image =
-        setup.image("linux/amd64", &[&[("etc/", FOLDER, ""), ("etc/x", FILE, "x"), ("var/y", FILE, "y")]]);
-    write_folder(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap();
+        setup.image("linux/amd64", &[&[("etc/", DIR, ""), ("etc/x", FILE, "x"), ("var/y", FILE, "y")]]);
+    write_dir(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap();
     assert_eq!(fs::read(setup.out().join("etc/mine")).unwrap(), b"mine");
     assert_eq!(fs::read(setup.out().join("etc/x")).unwrap(), b"x");
-    write_folder(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap();
+    write_dir(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap();
     fs::remove_dir_all(setup.out().join("var")).unwrap();
     fs::symlink(&outside, setup.out().join("var")).unwrap();
-    let error = write_folder(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap_err();
+    let error = write_dir(std::slice::from_ref(&image), None, &setup.out(), &Cancel::new()).unwrap_err();
     assert!(matches!(error, RootfsError::InTheWay(_)), "{error}");
     assert!(fs::read_dir(&outside).unwrap().next().is_none());
 }
@@ -212,13 +212,13 @@ fn layers_that_lead_outside_are_refused() {
         &[("a", SYMLINK, "b"), ("b", SYMLINK, "a"), ("a/x", FILE, "")],
     ] {
         let image = setup.image("linux/amd64", &[lines]);
-        let error = write_folder(&[image], None, &setup.out(), &Cancel::new()).unwrap_err();
+        let error = write_dir(&[image], None, &setup.out(), &Cancel::new()).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::CorruptImage, "{lines:?}: {error}");
         assert!(!setup.out().exists());
     }
-    // A link that leads outside of the root leads to the root's own folder of that name.
+    // A link that leads outside of the root leads to the root's own directory of that name.
     let image = setup.image("linux/amd64", &[&[("a", SYMLINK, "/../../b"), ("a/x", FILE, "x")]]);
-    write_folder(&[image], None, &setup.out(), &Cancel::new()).unwrap();
+    write_dir(&[image], None, &setup.out(), &Cancel::new()).unwrap();
     assert_eq!(fs::read(setup.out().join("b/x")).unwrap(), b"x");
 }
 

@@ -9,7 +9,7 @@ use tar::EntryType;
 
 use super::LayerEntry;
 use crate::archive::{Head, Kind, Time};
-use crate::rootfs::names::{Folder, Followed, MOST_LINKS, MOST_PARTS, Names, Paths};
+use crate::rootfs::names::{Directory, Followed, MOST_LINKS, MOST_PARTS, Names, Paths};
 use crate::rootfs::{Named, StreamError, clean, named};
 
 /// What all that headers say beside names may take, each once, in bytes.
@@ -40,7 +40,7 @@ pub(super) struct MetaNumber(u32);
 /// Something at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Folder(MetaNumber),
+    Directory(MetaNumber),
     File {
         inode: Inode,
         size: u64,
@@ -68,7 +68,7 @@ pub(super) struct Metas {
 
 impl Default for Metas {
     fn default() -> Self {
-        // The first is that of a folder which engines make where a layer has only what is in it.
+        // The first is that of a directory which engines make where a layer has only what is in it.
         let meta =
             Arc::new(Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() });
         Self { list: vec![Arc::clone(&meta)], numbers: HashMap::from([(meta, MetaNumber(0))]), bytes: 0 }
@@ -95,7 +95,7 @@ impl Metas {
 /// What an entry of a layer does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Hides what lower layers have in a folder.
+    /// Hides what lower layers have in a directory.
     Opaque(String),
     /// Removes what lower layers have at a path.
     Remove(String),
@@ -108,13 +108,13 @@ pub(super) enum Change {
 }
 
 impl Node {
-    fn is_folder(&self) -> bool {
-        matches!(self, Self::Folder(_))
+    fn is_dir(&self) -> bool {
+        matches!(self, Self::Directory(_))
     }
 
-    /// A folder that engines make where a layer has only what is in it.
+    /// A directory that engines make where a layer has only what is in it.
     fn between() -> Self {
-        Self::Folder(MetaNumber(0))
+        Self::Directory(MetaNumber(0))
     }
 
     /// What it takes in memory beside its own size, in bytes.
@@ -156,7 +156,7 @@ impl Change {
         let written = text(&entry.head.path)?;
         let path = clean(&written)?;
         match named(&path, &written)? {
-            Named::Opaque(folder) => return Ok(Some(Self::Opaque(folder.to_owned()))),
+            Named::Opaque(dir) => return Ok(Some(Self::Opaque(dir.to_owned()))),
             Named::Removed(path) => return Ok(Some(Self::Remove(path))),
             Named::Bookkeeping => return Ok(None),
             Named::Entry => {}
@@ -168,7 +168,7 @@ impl Change {
         };
         let meta = metas.number(meta(head))?;
         let node = match kind {
-            Kind::Folder => Node::Folder(meta),
+            Kind::Directory => Node::Directory(meta),
             Kind::Symlink => Node::Symlink { target: link()?.into(), meta },
             Kind::HardLink => return Ok(Some(Self::Link { target: clean(&link()?)?, path })),
             Kind::File | Kind::OldSparse | Kind::Other(b'7') => Node::File { inode, size, meta },
@@ -192,7 +192,7 @@ fn text(bytes: &[u8]) -> Result<String, StreamError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| invalid("a name in it is not UTF-8"))
 }
 
-/// The files by path. A folder stands before what is in it, and whatever is above an entry is a folder.
+/// The files by path. A directory stands before what is in it, and whatever is above an entry is a directory.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     names: Names<Node>,
@@ -230,7 +230,7 @@ impl Tree {
             }
             Change::Link { path, target } => {
                 let linked = self.walk(&target, false)?.and_then(|target| self.names.get(&target)).cloned();
-                let linked = linked.filter(|node| !node.is_folder());
+                let linked = linked.filter(|node| !node.is_dir());
                 let node = linked.ok_or_else(|| invalid(&format!("`{path}` links to nothing")))?;
                 if let Some(path) = self.walk(&path, false)? {
                     self.put(&path, node)?;
@@ -246,7 +246,7 @@ impl Tree {
         &self.metas.list[number.0 as usize]
     }
 
-    /// Every path with what is there: a folder before what is in it, the names of a folder sorted.
+    /// Every path with what is there: a directory before what is in it, the names of a directory sorted.
     pub(super) fn iter(&self) -> Paths<'_, Node> {
         self.names.iter()
     }
@@ -256,10 +256,10 @@ impl Tree {
         self.names.get(path)
     }
 
-    /// Where each file's content is, with the folder and the name that it goes to, sorted.
-    pub(super) fn files(&self) -> Vec<(Inode, Folder, &str)> {
-        let files = self.names.values().filter_map(|(folder, name, node)| match node {
-            Node::File { inode, .. } => Some((*inode, folder, name)),
+    /// Where each file's content is, with the directory and the name that it goes to, sorted.
+    pub(super) fn files(&self) -> Vec<(Inode, Directory, &str)> {
+        let files = self.names.values().filter_map(|(dir, name, node)| match node {
+            Node::File { inode, .. } => Some((*inode, dir, name)),
             _ => None,
         });
         let mut files: Vec<_> = files.collect();
@@ -267,18 +267,18 @@ impl Tree {
         files
     }
 
-    /// The path of a name in a folder.
-    pub(super) fn path(&self, folder: Folder, name: &str) -> String {
-        self.names.path(folder, name)
+    /// The path of a name in a directory.
+    pub(super) fn path(&self, dir: Directory, name: &str) -> String {
+        self.names.path(dir, name)
     }
 
     fn put(&mut self, path: &str, node: Node) -> Result<(), StreamError> {
-        if !node.is_folder() && self.names.get(path).is_some_and(Node::is_folder) {
+        if !node.is_dir() && self.names.get(path).is_some_and(Node::is_dir) {
             self.names.clear(path);
         }
-        // Whole paths of folders are kept while they are written.
-        let weight = node.weight() + if node.is_folder() { path.len() } else { 0 };
-        self.names.put(path, node, weight, Node::is_folder, Node::between)
+        // Whole paths of directories are kept while they are written.
+        let weight = node.weight() + if node.is_dir() { path.len() } else { 0 };
+        self.names.put(path, node, weight, Node::is_dir, Node::between)
     }
 
     /// The path without links that a path leads to within the root; the last part is followed if `last`. `None` where
@@ -294,12 +294,14 @@ impl Tree {
         };
         let mut pending = parts(path);
         let mut done = String::new();
-        // The numbers of the folders that lead to `done`, as far as there are such.
-        let mut above: Vec<Option<Folder>> = vec![Some(0)];
+        // The numbers of the directories that lead to `done`, as far as there are such.
+        let mut above: Vec<Option<Directory>> = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
         let mut followed = Followed::default();
         let long = || {
-            invalid(&format!("the links of `{path}` lead through more than {MOST_PARTS} folders and links"))
+            invalid(&format!(
+                "the links of `{path}` lead through more than {MOST_PARTS} directories and links"
+            ))
         };
         while let Some(part) = pending.pop() {
             count += 1;
@@ -313,7 +315,7 @@ impl Tree {
                 }
                 continue;
             }
-            let child = above.last().copied().flatten().and_then(|folder| self.names.child(folder, &part));
+            let child = above.last().copied().flatten().and_then(|dir| self.names.child(dir, &part));
             match child {
                 Some((Node::Symlink { target, .. }, _)) if last || !pending.is_empty() => {
                     links += 1;

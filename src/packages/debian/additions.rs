@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::archive::Archive;
 use super::base::{add_certificates, add_metadata, file, lay, paragraph, sums, unrun_of};
-use super::choose::{Answer, BaseSet, ResolvedBase, question, recall, remember};
+use super::choose::{BaseSet, CachedSet, ResolvedBase, get, put, question};
 use super::database::Database;
 use super::error::Error;
 use super::fetch::Access;
-use super::places::Places;
 use super::recipe::Recipe;
 use super::resolve::{self, resolve};
 use super::scripts::Unrun;
 use super::tree::{Tree, TreeError};
+use super::urls::DownloadUrls;
 use crate::event::Reporter;
 use crate::layer::Entry;
 use crate::sys::cancel::Cancel;
@@ -40,7 +40,7 @@ pub struct AdditionsRequest<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Additions {
     /// Everything that they bring, sorted by path. Paths are those of the packages: where the base has a link to a
-    /// folder on the way, they are still to be moved behind it.
+    /// directory on the way, they are still to be moved behind it.
     pub entries: Vec<Entry>,
     /// The packages whose scripts would have done something.
     pub unrun: Vec<Unrun>,
@@ -65,8 +65,8 @@ impl Archive {
         let indexes = self.indexes(architecture, reporter)?;
         let extra: BTreeSet<&String> = packages.iter().collect();
         let question = question(&indexes, architecture, &extra, Some(&database.identity()));
-        let kept = access.folder("resolved")?.join(question);
-        if let Some(known) = recall(&kept)? {
+        let kept = access.dir("resolved")?.join(question);
+        if let Some(known) = get(&kept)? {
             return Ok(self.set(architecture, known));
         }
         let answer = self.with_universe(&indexes, architecture, access, |universe| {
@@ -82,9 +82,9 @@ impl Archive {
                 resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)?;
             let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();
             packages.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Answer { packages, lacking: BTreeMap::new() })
+            Ok(CachedSet { packages, lacking: BTreeMap::new() })
         })?;
-        remember(&kept, &answer)?;
+        put(&kept, &answer)?;
         Ok(self.set(architecture, answer))
     }
 }
@@ -93,13 +93,13 @@ impl Archive {
 pub(crate) fn assemble_additions(
     resolved: &ResolvedBase,
     database: &Database,
-    places: &Places,
+    urls: &DownloadUrls,
     access: &Access<'_>,
 ) -> Result<Additions, Error> {
     let architecture = &resolved.architecture;
     let own = |source| Error::Tree { architecture: architecture.clone(), source };
     let mut tree = Tree::plain();
-    let controls = lay(resolved, places, access, &mut tree)?;
+    let controls = lay(resolved, urls, access, &mut tree)?;
     add_certificates(&mut tree, architecture)?;
     if database.status.is_some() {
         let mut paragraphs = BTreeMap::new();

@@ -72,7 +72,7 @@ enum Compression {
 }
 
 impl Archive {
-    /// Gets and verifies the release of each source, all at once. `cache` is a folder of ours, made where it is
+    /// Gets and verifies the release of each source, all at once. `cache` is a directory of ours, made where it is
     /// missing.
     ///
     /// # Errors

@@ -15,12 +15,12 @@ use super::certificates::{self, CertificateFile};
 use super::choose::{Package, ResolvedBase};
 use super::error::Error;
 use super::fetch::{Access, PackageFault, Wanted};
-use super::places::Places;
 use super::recipe::{Recipe, RecipeDirectory, RecipeFile, RecipeSymlink};
 use super::relation::parse_groups;
 use super::scripts::{Unrun, unrun};
 use super::tree::{Owner, Tree, TreeError};
 use super::unpack::{UnpackError, Unpacked, unpack};
+use super::urls::DownloadUrls;
 use crate::event::Reporter;
 use crate::layer::{Content, Entry, EntryKind};
 use crate::sys::cancel::Cancel;
@@ -43,7 +43,7 @@ pub(crate) struct AssembledBase {
 /// called once.
 pub(crate) fn assemble_base(
     resolved: &ResolvedBase,
-    places: &Places,
+    urls: &DownloadUrls,
     cache: &Path,
     client: &Client,
     cancel: &Cancel,
@@ -52,7 +52,7 @@ pub(crate) fn assemble_base(
     let access = Access { cache, client, cancel, reporter };
     let architecture = || resolved.architecture.clone();
     let mut tree = Tree::merged();
-    let controls = lay(resolved, places, &access, &mut tree)?;
+    let controls = lay(resolved, urls, &access, &mut tree)?;
     add_certificates(&mut tree, &resolved.architecture)?;
     let own = |source| Error::Tree { architecture: architecture(), source };
     add_recipe(&mut tree).map_err(own)?;
@@ -66,7 +66,7 @@ pub(crate) fn assemble_base(
 /// Downloads packages, lays them into `tree` in their order, and gives what else is in them.
 pub(super) fn lay<'a>(
     resolved: &'a ResolvedBase,
-    places: &Places,
+    urls: &DownloadUrls,
     access: &Access<'_>,
     tree: &mut Tree,
 ) -> Result<Vec<(&'a Package, Unpacked)>, Error> {
@@ -74,7 +74,7 @@ pub(super) fn lay<'a>(
         .packages
         .iter()
         .map(|package| {
-            let (urls, mirrors) = places.urls(package);
+            let (urls, mirrors) = urls.for_package(package);
             let what = format!("{} {} ({})", package.name, package.version, resolved.architecture);
             Wanted { what, urls, mirrors, sha256: package.sha256, size: package.size }
         })
@@ -164,10 +164,9 @@ fn unpack_package(
 fn drop_documentation(entries: &mut Vec<Entry>) {
     let rules = &Recipe::get().documentation;
     let kept = |entry: &Entry| {
-        let below = |folder: &String| {
-            entry.path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'))
-        };
-        if !rules.drop.iter().any(|folder| below(folder).is_some()) {
+        let below =
+            |dir: &String| entry.path.strip_prefix(dir.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        if !rules.drop.iter().any(|dir| below(dir).is_some()) {
             return true;
         }
         match below(&rules.copyright).map(|rest| rest.split_once('/')) {
@@ -219,12 +218,12 @@ pub(super) fn file(path: &str, bytes: Arc<[u8]>) -> Entry {
 
 /// The bundle and links that ca-certificates' script would have made.
 pub(super) fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
-    const FOLDER: &str = "usr/share/ca-certificates";
+    const DIR: &str = "usr/share/ca-certificates";
     let files: Vec<CertificateFile> = tree
-        .entries_below(FOLDER)
+        .entries_below(DIR)
         .filter(|entry| Path::new(&entry.path).extension().is_some_and(|extension| extension == "crt"))
         .filter_map(|entry| {
-            let name = entry.path[FOLDER.len() + 1..].to_owned();
+            let name = entry.path[DIR.len() + 1..].to_owned();
             Some(CertificateFile { name, pem: tree.content(&entry.path)? })
         })
         .collect();

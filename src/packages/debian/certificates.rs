@@ -13,7 +13,7 @@ use sha1::{Digest as _, Sha1};
 /// A certificate file of `/usr/share/ca-certificates`.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateFile {
-    /// Its path below that folder: `mozilla/ISRG_Root_X1.crt`.
+    /// Its path below that directory: `mozilla/ISRG_Root_X1.crt`.
     pub name: String,
     /// Its bytes: PEM.
     pub pem: Arc<[u8]>,

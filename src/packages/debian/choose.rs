@@ -12,10 +12,10 @@ use super::archive::{Archive, Index};
 use super::error::{Error, Unknown, Unsatisfied};
 use super::fetch::Access;
 use super::index::Universe;
-use super::places::Pool;
 use super::recipe::{ASSEMBLY, RECIPE, Recipe};
 use super::resolve::{self, Chosen, Installed, resolve};
 use super::sources::Mirror;
+use super::urls::Pool;
 use crate::event::Reporter;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -203,7 +203,7 @@ impl ResolvedBase {
     }
 }
 
-/// Puts packages into the order in which they are laid: the recipe's first, since the first package's folder modes stay,
+/// Puts packages into the order in which they are laid: the recipe's first, since the first package's directory modes stay,
 /// then the others by name. It depends on nothing but their names, so that it survives being written down.
 pub(crate) fn sort_packages(packages: &mut [Package]) {
     let rank = |name: &str| {
@@ -215,7 +215,7 @@ pub(crate) fn sort_packages(packages: &mut [Package]) {
 
 /// What is kept of a resolution: all but what changes with every release.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct CachedSet {
     pub(super) packages: Vec<Package>,
     pub(super) lacking: BTreeMap<String, Unsatisfied>,
 }
@@ -237,21 +237,21 @@ impl Archive {
         let access = Access { cache: self.cache(), client, cancel, reporter };
         let indexes = self.indexes(request.architecture, reporter)?;
         let extra: BTreeSet<&String> = request.extra.iter().collect();
-        let kept = access.folder("resolved")?.join(question(&indexes, request.architecture, &extra, None));
-        let answer = if let Some(known) = recall(&kept)? {
+        let kept = access.dir("resolved")?.join(question(&indexes, request.architecture, &extra, None));
+        let answer = if let Some(known) = get(&kept)? {
             known
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
                 self.answer(universe, request.architecture, &extra, cancel)
             })?;
-            remember(&kept, &answer)?;
+            put(&kept, &answer)?;
             answer
         };
         Ok(self.set(request.architecture, answer))
     }
 
     /// What was chosen, with what vouches for it.
-    pub(super) fn set(&self, architecture: &str, answer: Answer) -> BaseSet {
+    pub(super) fn set(&self, architecture: &str, answer: CachedSet) -> BaseSet {
         let origins = self.suites().iter().map(|suite| SuiteOrigin {
             suite: suite.source.suite.clone(),
             date: suite.release.date,
@@ -274,7 +274,7 @@ impl Archive {
         architecture: &str,
         extra: &BTreeSet<&String>,
         cancel: &Cancel,
-    ) -> Result<Answer, Error> {
+    ) -> Result<CachedSet, Error> {
         let recipe = Recipe::get();
         let choose = |packages: &[String], installed: &[Installed]| {
             let without = recipe
@@ -325,7 +325,7 @@ impl Archive {
         }
         let mut packages: Vec<Package> = packages.into_values().collect();
         sort_packages(&mut packages);
-        Ok(Answer { packages, lacking })
+        Ok(CachedSet { packages, lacking })
     }
 
     /// A package that was asked for, or that one needs which was.
@@ -426,23 +426,23 @@ pub(super) fn question(
 }
 
 /// Keeps an answer: its digest, a line end, and the answer as JSON.
-pub(super) fn remember(path: &Path, answer: &Answer) -> Result<(), Error> {
+pub(super) fn put(path: &Path, answer: &CachedSet) -> Result<(), Error> {
     let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
     let digest = hex::encode(Sha256::digest(&text));
     Ok(store::keep(path, format!("{digest}\n{text}").as_bytes())?)
 }
 
 /// An answer has some hundred packages, of 500 bytes each.
-const LARGEST_ANSWER: u64 = 64 << 20;
+const LARGEST_RECORD: u64 = 64 << 20;
 
-/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache folder
+/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache directory
 /// is the user's own; the packages that it names are still verified by their digests.
-pub(super) fn recall(path: &Path) -> Result<Option<Answer>, Error> {
+pub(super) fn get(path: &Path) -> Result<Option<CachedSet>, Error> {
     usage::mark(path);
-    Ok(store::read(path, LARGEST_ANSWER)?.and_then(|bytes| parse(&bytes)))
+    Ok(store::read(path, LARGEST_RECORD)?.and_then(|bytes| parse(&bytes)))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+fn parse(bytes: &[u8]) -> Option<CachedSet> {
     let (digest, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
     if digest != hex::encode(Sha256::digest(text)) {
         return None;
@@ -452,6 +452,6 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 
 /// The packages that the bytes of a kept answer name, if they are whole.
 #[must_use]
-pub fn packages_of_answer(bytes: &[u8]) -> Option<Vec<Package>> {
+pub fn packages_of_record(bytes: &[u8]) -> Option<Vec<Package>> {
     parse(bytes).map(|answer| answer.packages)
 }

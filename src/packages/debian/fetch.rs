@@ -25,10 +25,10 @@ pub(super) const RELEASE_LIMIT: u64 = 16 << 20;
 /// How many packages are downloaded at once, for one platform.
 const CONNECTIONS: usize = 4;
 
-/// The cache folder and what it takes to fill it.
+/// The cache directory and what it takes to fill it.
 #[derive(Clone, Copy)]
 pub(crate) struct Access<'a> {
-    /// The folder.
+    /// The directory.
     pub cache: &'a Path,
     /// Who downloads.
     pub client: &'a Client,
@@ -74,11 +74,11 @@ pub(super) struct Wanted {
 }
 
 impl Access<'_> {
-    /// A folder of the cache, which exists.
-    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
-        let folder = self.cache.join(name);
-        store::folder(&folder)?;
-        Ok(folder)
+    /// A directory of the cache, which exists.
+    pub(super) fn dir(&self, name: &str) -> io::Result<PathBuf> {
+        let dir = self.cache.join(name);
+        store::dir(&dir)?;
+        Ok(dir)
     }
 
     /// The release of a source, verified, and the source with the mirror that has it. What one mirror cannot serve, the
@@ -156,7 +156,7 @@ impl Access<'_> {
         keyring: &Keyring,
     ) -> Result<(Release, Vec<u8>), Error> {
         let url = source.url(&format!("dists/{}/InRelease", source.suite));
-        let kept = self.folder("releases")?.join(hex::encode(Sha256::digest(&url)));
+        let kept = self.dir("releases")?.join(hex::encode(Sha256::digest(&url)));
         let offline = self.client.is_offline();
         let document = if offline {
             usage::mark(&kept);
@@ -188,7 +188,7 @@ impl Access<'_> {
         file: File,
     ) -> Result<Vec<u8>, Error> {
         let digest = hex::encode(file.sha256);
-        let kept = self.folder("indexes")?.join(&digest);
+        let kept = self.dir("indexes")?.join(&digest);
         if let Some(bytes) = read_verified(&kept, &file.sha256)? {
             return Ok(bytes);
         }
@@ -243,8 +243,8 @@ impl Access<'_> {
         (kept, what, file): (&Path, &str, File),
     ) -> Result<Option<String>, Error> {
         let digest = hex::encode(file.sha256);
-        let (folder, _) = path.rsplit_once('/').unwrap_or_default();
-        let hashed = format!("{base}/{folder}/by-hash/SHA256/{digest}");
+        let (dir, _) = path.rsplit_once('/').unwrap_or_default();
+        let hashed = format!("{base}/{dir}/by-hash/SHA256/{digest}");
         let mut found = String::new();
         for url in by_hash.then_some(hashed).into_iter().chain([format!("{base}/{path}")]) {
             // The size is a limit only, so that a file of another size is reported with its digest, too.
@@ -364,7 +364,7 @@ impl Access<'_> {
     }
 
     fn kept(&self, wanted: &Wanted) -> io::Result<PathBuf> {
-        Ok(self.folder("packages")?.join(format!("{}.deb", hex::encode(wanted.sha256))))
+        Ok(self.dir("packages")?.join(format!("{}.deb", hex::encode(wanted.sha256))))
     }
 }
 

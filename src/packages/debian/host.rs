@@ -205,8 +205,8 @@ impl Host {
         let text = match client.trying(1).small(url, LIST_LIMIT, cancel) {
             Ok(bytes) => {
                 // Without a copy the list is asked for again.
-                if let Some(folder) = kept.parent() {
-                    store::folder(folder).and_then(|()| store::keep(&kept, &bytes)).ok();
+                if let Some(dir) = kept.parent() {
+                    store::dir(dir).and_then(|()| store::keep(&kept, &bytes)).ok();
                 }
                 String::from_utf8_lossy(&bytes).into_owned()
             }

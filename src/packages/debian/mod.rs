@@ -13,7 +13,7 @@
 //! | `fetch` | the network and the cache |
 //! | [`unpack`], [`tree`] | what is in a package, and how packages lie on each other |
 //! | [`choose`], `recipe` | which packages a base is made of |
-//! | [`places`] | where a package's file is looked for |
+//! | [`urls`] | from where a package can be downloaded |
 //! | [`base`], [`certificates`] | laying a base out, and what maintainer scripts would have made |
 //! | [`database`], [`additions`] | what is installed somewhere, and laying packages on it |
 //! | [`scripts`] | what the scripts of other packages would have done |
@@ -42,7 +42,6 @@ mod listed;
 mod newest;
 mod official;
 mod options;
-pub(crate) mod places;
 mod recipe;
 pub(crate) mod relation;
 pub(crate) mod release;
@@ -55,12 +54,13 @@ mod testing;
 mod tests;
 pub(crate) mod tree;
 pub(crate) mod unpack;
+pub(crate) mod urls;
 
 pub(crate) use additions::{AdditionsRequest, assemble_additions};
 pub use archive::Archive;
 pub(crate) use archive::Suite;
 pub(crate) use base::assemble_base;
-pub use choose::{BaseRequest, BaseSet, Package, packages_of_answer};
+pub use choose::{BaseRequest, BaseSet, Package, packages_of_record};
 pub(crate) use choose::{ResolvedBase, SuiteOrigin, sort_packages};
 pub use database::Database;
 pub use error::Error;
@@ -68,9 +68,9 @@ pub(crate) use fetch::Access;
 pub(crate) use freshness::{Dated, stale};
 pub(crate) use host::Host;
 pub use options::DebianSettings;
-pub(crate) use places::{Places, Pool, Snapshot};
 pub(crate) use recipe::recipe_digest;
 pub(crate) use scripts::Unrun;
 pub(crate) use sources::{
     Configured, Source, Wanted, is_of_release, is_snapshot_date, select, snapshot_root, suites_of,
 };
+pub(crate) use urls::{DownloadUrls, Pool, Snapshot};

@@ -31,7 +31,7 @@ impl Access<'_> {
             key.update((part.len() as u64).to_le_bytes());
             key.update(part);
         }
-        Ok(self.folder("newest")?.join(hex::encode(key.finalize())))
+        Ok(self.dir("newest")?.join(hex::encode(key.finalize())))
     }
 
     /// The newest release that is known of what a mirror has just served, if that is newer.

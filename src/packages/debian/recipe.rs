@@ -51,7 +51,7 @@ pub(super) struct Documentation {
 #[serde(deny_unknown_fields)]
 pub(super) struct RecipeDirectory {
     pub(super) path: String,
-    #[serde(default = "folder_mode")]
+    #[serde(default = "dir_mode")]
     pub(super) mode: u32,
     #[serde(default)]
     pub(super) uid: u64,
@@ -73,7 +73,7 @@ pub(super) struct RecipeFile {
     pub(super) text: String,
 }
 
-const fn folder_mode() -> u32 {
+const fn dir_mode() -> u32 {
     0o755
 }
 

@@ -1,7 +1,7 @@
 //! What the script of a package would do that is not run: no maintainer script ever is. Pure, over its text.
 //!
 //! Most packages have none, or one with nothing in it for an image: it tells a running system of an upgrade, starts
-//! services, or refreshes the loader's cache, without which the loader looks into the very folders that packages put
+//! services, or refreshes the loader's cache, without which the loader looks into the very directories that packages put
 //! their libraries in. What is left is told by the programs that a script calls; it is never interpreted, so that this
 //! is advice, and says so.
 

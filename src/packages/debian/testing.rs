@@ -468,13 +468,13 @@ impl MiniArchive {
             let text = format!("{}Architecture: {architecture}\n", stanzas.join("\n"));
             let index = Pack::Xz.compress(text.as_bytes());
             let digest = hex::encode(Sha256::digest(&index));
-            let folder = format!("main/binary-{architecture}");
+            let dir = format!("main/binary-{architecture}");
             sums.extend([
-                format!(" {} {} {folder}/Packages\n", hex::encode(Sha256::digest(&text)), text.len()),
-                format!(" {digest} {} {folder}/Packages.xz\n", index.len()),
+                format!(" {} {} {dir}/Packages\n", hex::encode(Sha256::digest(&text)), text.len()),
+                format!(" {digest} {} {dir}/Packages.xz\n", index.len()),
             ]);
-            let hashed = format!("dists/{suite}/{folder}/by-hash/SHA256/{digest}");
-            let plain = format!("dists/{suite}/{folder}/Packages.xz");
+            let hashed = format!("dists/{suite}/{dir}/by-hash/SHA256/{digest}");
+            let plain = format!("dists/{suite}/{dir}/Packages.xz");
             self.put(&hashed, Some(index.clone()));
             self.put(&plain, Some(index));
             paths.push((hashed, plain));

@@ -11,7 +11,9 @@ use sha2::{Digest as _, Sha256};
 use super::base::AssembledBase;
 use super::sources::Mirrors;
 use super::testing::{Deb, MiniArchive, Published, Signer};
-use super::{Archive, BaseRequest, BaseSet, Error, Places, ResolvedBase, Snapshot, Source, assemble_base};
+use super::{
+    Archive, BaseRequest, BaseSet, DownloadUrls, Error, ResolvedBase, Snapshot, Source, assemble_base,
+};
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, MirrorOrigin, Reporter, Silent};
 use crate::layer::{Content, EntryKind};
@@ -34,7 +36,7 @@ impl Reporter for Notes {
 /// An archive that has what the recipe asks for, and somebody who uses it.
 struct Setup {
     archive: MiniArchive,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     indexes: Vec<(String, String)>,
     suites: Vec<String>,
 }
@@ -46,20 +48,20 @@ impl Setup {
 
     fn with(more: Vec<Published>) -> Self {
         let archive = MiniArchive::new();
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let packages: Vec<Published> = packages().into_iter().chain(more).collect();
         let indexes = archive.publish("testing", &["arm64", "armhf"], &packages);
-        let setup = Self { archive, folder, indexes, suites: vec!["testing".into()] };
+        let setup = Self { archive, dir, indexes, suites: vec!["testing".into()] };
         setup.trust(&setup.archive.signer);
         setup
     }
 
     fn keyring(&self) -> PathBuf {
-        self.folder.path().join("keyring.asc")
+        self.dir.path().join("keyring.asc")
     }
 
     fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.dir.path().join("cache")
     }
 
     fn trust(&self, signer: &Signer) {
@@ -92,22 +94,22 @@ impl Setup {
         Ok(self.choose(architecture, extra)?.plain())
     }
 
-    fn mirror(&self) -> Places {
+    fn mirror(&self) -> DownloadUrls {
         let mirrors = Mirrors { archive: vec![self.archive.address().into()], security: Vec::new() };
-        Places { mirrors, snapshot: None }
+        DownloadUrls { mirrors, snapshot: None }
     }
 
     fn assemble(&self, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
         self.assemble_from(&self.mirror(), resolved)
     }
 
-    fn assemble_from(&self, places: &Places, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
-        assemble_base(resolved, places, &self.cache(), &Client::new(false), &Cancel::new(), &Silent)
+    fn assemble_from(&self, urls: &DownloadUrls, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
+        assemble_base(resolved, urls, &self.cache(), &Client::new(false), &Cancel::new(), &Silent)
     }
 
-    /// The only file of a folder of the cache but for locks.
-    fn cached(&self, folder: &str) -> PathBuf {
-        let entries = fs::read_dir(self.cache().join(folder)).unwrap();
+    /// The only file of a directory of the cache but for locks.
+    fn cached(&self, dir: &str) -> PathBuf {
+        let entries = fs::read_dir(self.cache().join(dir)).unwrap();
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_none_or(|extension| extension != "lock"));
         assert_eq!(files.len(), 1, "{files:?}");
@@ -454,8 +456,8 @@ fn stops_when_told_to() {
     let error = archive.resolve_base(&request, &Client::new(false), &cancel, &Silent).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
     let resolved = setup.resolve("arm64", &[]).unwrap();
-    let (places, client) = (setup.mirror(), Client::new(false));
-    let error = assemble_base(&resolved, &places, &setup.cache(), &client, &cancel, &Silent).unwrap_err();
+    let (urls, client) = (setup.mirror(), Client::new(false));
+    let error = assemble_base(&resolved, &urls, &setup.cache(), &client, &cancel, &Silent).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
 }
 
@@ -490,9 +492,9 @@ fn a_pinned_package_outlives_its_mirror() {
     setup.archive.put("pool/tzdata_1.deb", None);
     let root = setup.archive.address().to_owned();
     let snapshot = Some(Snapshot { root, date: "20260801T000000Z".into() });
-    let places = Places { snapshot, ..setup.mirror() };
+    let urls = DownloadUrls { snapshot, ..setup.mirror() };
     // Neither the mirror nor the snapshots have it.
-    let error = setup.assemble_from(&places, &resolved).unwrap_err();
+    let error = setup.assemble_from(&urls, &resolved).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Package, "{error}");
     let text = error.to_string();
     assert!(text.starts_with("arm64: cannot get tzdata 1, which the mirror has dropped: `http://"), "{text}");
@@ -501,12 +503,12 @@ fn a_pinned_package_outlives_its_mirror() {
     // The snapshots have something else.
     let path = "debian/20260801T000000Z/pool/tzdata_1.deb";
     setup.archive.put(path, Some(vec![0; deb.len()]));
-    let error = setup.assemble_from(&places, &resolved).unwrap_err();
+    let error = setup.assemble_from(&urls, &resolved).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::CorruptDownload, "{error}");
     // They have it.
     setup.archive.put(path, Some(deb));
     setup.archive.requests();
-    setup.assemble_from(&places, &resolved).unwrap();
+    setup.assemble_from(&urls, &resolved).unwrap();
     assert!(setup.archive.requests().contains(&path.to_owned()));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every path is walked component by component. Only links that we put there ourselves are followed (the merged
 //! `/usr`, `/var/run`): a package can't write through a link of its own or of another package. Two packages may
-//! share folders; they may not have the same file unless one says that it replaces the other's.
+//! share directories; they may not have the same file unless one says that it replaces the other's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub enum TreeError {
         link: String,
     },
     /// A path that leads through a file.
-    #[error("{package} has `/{path}`, but `/{file}` is no folder")]
+    #[error("{package} has `/{path}`, but `/{file}` is no directory")]
     ThroughFile {
         /// The package.
         package: String,
@@ -128,13 +128,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Lays something of our own. A file or link of a package that it would replace is an overlap, an empty folder
+    /// Lays something of our own. A file or link of a package that it would replace is an overlap, an empty directory
     /// gives way to a link.
     pub(crate) fn add_own(&mut self, entry: Entry) -> Result<(), TreeError> {
         let path = self.place(&entry.path, None)?;
-        let empty_folder = self.nodes.get(&path).is_some_and(|node| node.entry.kind == EntryKind::Directory)
+        let empty_dir = self.nodes.get(&path).is_some_and(|node| node.entry.kind == EntryKind::Directory)
             && self.below(&path).next().is_none();
-        if matches!(entry.kind, EntryKind::Symlink(_)) && empty_folder {
+        if matches!(entry.kind, EntryKind::Symlink(_)) && empty_dir {
             self.nodes.remove(&path);
         }
         self.lay(entry, None)
@@ -168,9 +168,9 @@ impl Tree {
     /// Whether what is there is replaced by `entry`; false if it stays and `entry` is dropped.
     fn gives_way(&self, there: &Node, entry: &Entry, owner: Option<usize>) -> Result<bool, TreeError> {
         match (&there.entry.kind, &entry.kind) {
-            // Folders are shared. The first one's mode stays, as dpkg has it.
+            // Directories are shared. The first one's mode stays, as dpkg has it.
             (EntryKind::Directory, EntryKind::Directory) => return Ok(false),
-            // A folder of a package where we have a link of our own is what that link leads to.
+            // A directory of a package where we have a link of our own is what that link leads to.
             (EntryKind::Symlink(_), EntryKind::Directory) if there.owner.is_none() => return Ok(false),
             (EntryKind::Symlink(one), EntryKind::Symlink(other)) if one == other => return Ok(false),
             _ => {}
@@ -251,12 +251,12 @@ impl Tree {
         Err(TreeError::ThroughLink { package, path: path.to_owned(), link: wanted })
     }
 
-    /// Makes the folders above a path that no package has.
+    /// Makes the directories above a path that no package has.
     fn parents(&mut self, path: &str, owner: Option<usize>) {
         for (at, _) in path.match_indices('/') {
-            let folder = &path[..at];
-            if !self.nodes.contains_key(folder) {
-                self.nodes.insert(folder.to_owned(), node(folder, EntryKind::Directory, 0o755, owner));
+            let dir = &path[..at];
+            if !self.nodes.contains_key(dir) {
+                self.nodes.insert(dir.to_owned(), node(dir, EntryKind::Directory, 0o755, owner));
             }
         }
     }
@@ -265,17 +265,17 @@ impl Tree {
         owner.map_or_else(|| "the base".to_owned(), |at| self.owners[at].name.clone())
     }
 
-    fn below<'a>(&'a self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Entry)> + use<'a> {
-        let prefix = format!("{folder}/");
+    fn below<'a>(&'a self, dir: &str) -> impl Iterator<Item = (&'a str, &'a Entry)> + use<'a> {
+        let prefix = format!("{dir}/");
         self.nodes
             .range(prefix.clone()..)
             .take_while(move |(path, _)| path.starts_with(&prefix))
             .map(|(path, node)| (path.as_str(), &node.entry))
     }
 
-    /// The entries below a folder, sorted by path. The path is taken as it is, links are not followed.
-    pub(crate) fn entries_below<'a>(&'a self, folder: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        self.below(folder).map(|(_, entry)| entry)
+    /// The entries below a directory, sorted by path. The path is taken as it is, links are not followed.
+    pub(crate) fn entries_below<'a>(&'a self, dir: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.below(dir).map(|(_, entry)| entry)
     }
 
     /// The entry at a path.
@@ -389,7 +389,7 @@ mod tests {
         entry(path, EntryKind::File(Content::Bytes(content.as_bytes().into())), 0o644)
     }
 
-    fn folder(path: &str, mode: u32) -> Entry {
+    fn dir(path: &str, mode: u32) -> Entry {
         entry(path, EntryKind::Directory, mode)
     }
 
@@ -417,13 +417,13 @@ mod tests {
     fn a_merged_usr_takes_what_packages_ship_outside() {
         let mut tree = Tree::merged();
         let entries = vec![
-            folder("lib", 0o755),
-            folder("lib/x", 0o755),
+            dir("lib", 0o755),
+            dir("lib/x", 0o755),
             file("lib/x/libc.so.6", "c"),
             hard("usr/lib/x/libc.so", "lib/x/libc.so.6"),
-            folder("lib64", 0o755),
+            dir("lib64", 0o755),
             link("lib64/ld.so", "/lib/x/ld.so"),
-            folder("usr/lib", 0o700),
+            dir("usr/lib", 0o700),
             link("bin", "usr/bin"),
         ];
         tree.add(owner("libc6"), entries).unwrap();
@@ -457,7 +457,7 @@ mod tests {
             error.to_string(),
             "`/usr/lib/x` is in a and in b, and neither says that it replaces the other's"
         );
-        for entry in [link("usr/lib/x", "y"), folder("usr/lib/x", 0o755)] {
+        for entry in [link("usr/lib/x", "y"), dir("usr/lib/x", 0o755)] {
             assert!(matches!(tree.clone().add(owner("b"), vec![entry]), Err(TreeError::Overlap { .. })));
         }
         assert!(matches!(tree.clone().add_own(file("usr/lib/x", "1")), Err(TreeError::Overlap { .. })));
@@ -496,13 +496,13 @@ mod tests {
     #[test]
     fn our_own_links_are_followed_and_end() {
         let mut tree = Tree::merged();
-        tree.add(owner("base-files"), vec![folder("var/run", 0o755), folder("run", 0o755)]).unwrap();
+        tree.add(owner("base-files"), vec![dir("var/run", 0o755), dir("run", 0o755)]).unwrap();
         tree.add_own(link("var/run", "/run")).unwrap();
-        tree.add(owner("b"), vec![folder("var/run", 0o755), file("var/run/x/pid", "1")]).unwrap();
+        tree.add(owner("b"), vec![dir("var/run", 0o755), file("var/run/x/pid", "1")]).unwrap();
         assert!(tree.get("run/x/pid").is_some());
         tree.add_own(link("loop", "loop")).unwrap();
         assert!(matches!(tree.add(owner("c"), vec![file("loop/x", "")]), Err(TreeError::ThroughLink { .. })));
-        // A folder with something in it does not give way.
+        // A directory with something in it does not give way.
         assert!(matches!(tree.add_own(link("run", "/tmp")), Err(TreeError::Overlap { .. })));
     }
 
@@ -520,10 +520,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_package_s_folder_keeps_its_mode() {
+    fn the_first_package_s_directory_keeps_its_mode() {
         let mut tree = Tree::merged();
-        tree.add(owner("a"), vec![folder("tmp", 0o1777)]).unwrap();
-        tree.add(owner("b"), vec![folder("tmp", 0o755), file("tmp/x", "")]).unwrap();
+        tree.add(owner("a"), vec![dir("tmp", 0o1777)]).unwrap();
+        tree.add(owner("b"), vec![dir("tmp", 0o755), file("tmp/x", "")]).unwrap();
         assert_eq!(tree.get("tmp").unwrap().mode, 0o1777);
     }
 }

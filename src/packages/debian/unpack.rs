@@ -71,7 +71,7 @@ pub enum UnpackError {
         path: String,
     },
     /// A device, a pipe, or something that only old tools write.
-    #[error("`{path}` is neither a file, a folder nor a link")]
+    #[error("`{path}` is neither a file, a directory nor a link")]
     SpecialFile {
         /// The path.
         path: String,

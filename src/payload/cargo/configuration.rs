@@ -1,6 +1,6 @@
 //! What cargo's own configuration says of a target: flags and linker.
 //!
-//! Read by cargo-config2 as cargo reads it: `.cargo/config.toml` up the folders, `CARGO_HOME`, and the
+//! Read by cargo-config2 as cargo reads it: `.cargo/config.toml` up the directories, `CARGO_HOME`, and the
 //! environment over them. The rules for rustflags are cargo's ("build.rustflags" in its reference): the first of
 //! `CARGO_ENCODED_RUSTFLAGS`, `RUSTFLAGS`, the target's own flags and the build's flags that is there counts,
 //! and the others do not.
@@ -11,15 +11,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cargo_config2::{Config, Flags, PathAndArgs, ResolveOptions};
 
-use super::places::{Place, Places};
+use super::config_source::{ConfigSource, ConfigSources};
 use crate::sys::env::Environment;
 use crate::target::catalog::Target;
 use crate::toolchain::rust::Rust;
 
-/// The variables that take the place of every target's own flags.
+/// The variables that take the source of every target's own flags.
 pub(super) const GLOBAL_FLAGS: [&str; 2] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
 
-/// cargo's configuration in the project's folder.
+/// cargo's configuration in the project's directory.
 #[derive(Debug)]
 pub(crate) struct Configuration {
     /// Without [`GLOBAL_FLAGS`], so that a target's own flags can be seen beside them.
@@ -28,7 +28,7 @@ pub(crate) struct Configuration {
     /// What [`GLOBAL_FLAGS`] say, if one of them is set.
     global: Option<Vec<String>>,
     /// Where it all stands.
-    places: Places,
+    sources: ConfigSources,
 }
 
 /// A user's flags for a target.
@@ -55,9 +55,9 @@ pub(crate) enum FlagSource {
 }
 
 impl Configuration {
-    /// Reads the configuration that cargo would read in `folder`.
+    /// Reads the configuration that cargo would read in `dir`.
     pub(crate) fn load(
-        folder: &Path,
+        dir: &Path,
         environment: &Environment,
         rust: &Rust,
     ) -> Result<Self, cargo_config2::Error> {
@@ -75,9 +75,9 @@ impl Configuration {
             .host_triple(rust.host.clone())
             .rustc(PathAndArgs::new(&rust.rustc))
             .cargo(rust.cargo.clone());
-        let config = Mutex::new(Config::load_with_options(folder, options)?);
-        let places = Places::load(folder, Self::cargo_home(environment), environment);
-        Ok(Self { config, global: global.map(|flags| flags.flags), places })
+        let config = Mutex::new(Config::load_with_options(dir, options)?);
+        let sources = ConfigSources::load(dir, Self::cargo_home(environment), environment);
+        Ok(Self { config, global: global.map(|flags| flags.flags), sources })
     }
 
     /// The value of a variable in `[env]`, which cargo gives to compilers and build scripts that have not
@@ -89,20 +89,20 @@ impl Configuration {
 
     /// What names the target's linker, where something does.
     #[must_use]
-    pub(crate) fn linker_place(&self, target: &Target) -> Option<Place> {
-        self.places.linker(target)
+    pub(crate) fn linker_source(&self, target: &Target) -> Option<ConfigSource> {
+        self.sources.linker(target)
     }
 
     /// Which flags of the target have a word in them.
     #[must_use]
-    pub(crate) fn flags_place(&self, target: &Target, word: &str) -> Option<Place> {
-        self.places.flags(target, word)
+    pub(crate) fn flags_place(&self, target: &Target, word: &str) -> Option<ConfigSource> {
+        self.sources.flags(target, word)
     }
 
     /// What names the linker of build scripts and procedural macros, where something does; `host` is the host's target.
     #[must_use]
-    pub(crate) fn host_linker_place(&self, host: &Target) -> Option<Place> {
-        self.places.linker_of_host(host)
+    pub(crate) fn host_linker_source(&self, host: &Target) -> Option<ConfigSource> {
+        self.sources.linker_of_host(host)
     }
 
     /// The triples that cargo would build for if it were not told any, and what says so.
@@ -110,8 +110,11 @@ impl Configuration {
     pub(crate) fn build_targets(&self) -> Option<(Vec<String>, String)> {
         let config = self.config();
         let triples = config.build.target.as_ref()?.iter().map(|triple| triple.triple().to_owned()).collect();
-        let place = self.places.build_target();
-        Some((triples, place.map_or_else(|| "cargo's configuration".to_owned(), |place| place.to_string())))
+        let source = self.sources.build_target();
+        Some((
+            triples,
+            source.map_or_else(|| "cargo's configuration".to_owned(), |source| source.to_string()),
+        ))
     }
 
     /// The linker that is configured for the target, by name or path, in `target.<triple>.linker` or among the
@@ -180,9 +183,9 @@ mod tests {
     use crate::sys::fs;
 
     fn load(config: &str, variables: &[(&str, &str)]) -> (fs::TempDir, Configuration) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join(".cargo")).unwrap();
-        fs::write_atomic(&folder.path().join(".cargo/config.toml"), config.as_bytes(), 0o644).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".cargo")).unwrap();
+        fs::write_atomic(&dir.path().join(".cargo/config.toml"), config.as_bytes(), 0o644).unwrap();
         let rust = Rust {
             rustc: "rustc".into(),
             cargo: "cargo".into(),
@@ -193,12 +196,12 @@ mod tests {
             rustup: None,
         };
         let environment = variables.iter().copied().collect();
-        let configuration = Configuration::load(folder.path(), &environment, &rust).unwrap();
-        (folder, configuration)
+        let configuration = Configuration::load(dir.path(), &environment, &rust).unwrap();
+        (dir, configuration)
     }
 
     fn flags(config: &str, variables: &[(&str, &str)]) -> (Vec<String>, FlagSource, Vec<String>) {
-        let (_folder, configuration) = load(config, variables);
+        let (_dir, configuration) = load(config, variables);
         let user = configuration.flags(Target::by_triple("aarch64-unknown-linux-gnu").unwrap()).unwrap();
         (user.flags, user.source, user.overridden)
     }
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn a_linker_is_found_wherever_cargo_takes_it_from() {
         let linker = |config: &str, variables: &[(&str, &str)]| {
-            let (_folder, configuration) = load(config, variables);
+            let (_dir, configuration) = load(config, variables);
             configuration.linker(Target::by_triple("aarch64-unknown-linux-gnu").unwrap()).unwrap()
         };
         assert_eq!(linker("", &[]), None);

@@ -41,7 +41,7 @@ pub(super) fn for_target(
         variables.push((scope.name("BINDGEN_EXTRA_CLANG_ARGS"), arguments.into()));
     }
     // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any
-    // other. With an empty folder it looks, finds nothing, and crates fall back to what they bring.
+    // other. With an empty directory it looks, finds nothing, and crates fall back to what they bring.
     let pkg_config = [
         "PKG_CONFIG",
         "PKG_CONFIG_ALLOW_CROSS",
@@ -87,12 +87,12 @@ impl Scope<'_> {
 }
 
 /// Clang's arguments that make bindgen read zig's headers, from what `zig cc -E -v` prints; `None` if it does
-/// not print the folders.
+/// not print the directories.
 pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
     let start = said.find("#include <...> search starts here:")?;
-    let folders = said[start..].lines().skip(1).take_while(|line| !line.starts_with("End of search list"));
+    let dirs = said[start..].lines().skip(1).take_while(|line| !line.starts_with("End of search list"));
     let mut arguments = vec!["-nostdinc".to_owned()];
-    arguments.extend(folders.map(|folder| format!("-isystem{}", folder.trim())));
+    arguments.extend(dirs.map(|dir| format!("-isystem{}", dir.trim())));
     // zig tells its headers by a macro which glibc they are for.
     let minor = said.split_whitespace().map(|word| word.trim_matches('"')).find_map(|word| {
         let word = word.strip_prefix("-D").unwrap_or(word);
@@ -111,12 +111,12 @@ mod tests {
     const HOST: &str = "x86_64-unknown-linux-gnu";
 
     fn variables(triple: &str, set: &[(&str, &str)]) -> Vec<(String, String)> {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let target = Target::by_triple(triple).unwrap();
         let zig =
             Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
-        let spec = Spec::new(&zig, target, Some((2, 36)), None, folder.path()).on(HOST);
-        let wrapper = Wrapper::install(spec, target, Path::new("/x"), folder.path()).unwrap();
+        let spec = Spec::new(&zig, target, Some((2, 36)), None, dir.path()).on(HOST);
+        let wrapper = Wrapper::install(spec, target, Path::new("/x"), dir.path()).unwrap();
         let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
         for_target(target, &wrapper, Some("-nostdinc"), &is_set)
             .into_iter()

@@ -27,7 +27,7 @@ impl Prefix {
     }
 }
 
-/// Sorted so that a folder comes before those inside of it: of several prefixes that fit a path, compilers take
+/// Sorted so that a directory comes before those inside of it: of several prefixes that fit a path, compilers take
 /// the last.
 pub(super) fn sorted(mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
     prefixes.retain(|prefix| prefix.from.parent().is_some() && prefix.from.is_absolute());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn inner_folders_come_after_outer_ones() {
+    fn inner_directories_come_after_outer_ones() {
         let prefixes = sorted(vec![
             Prefix::new(Path::new("/w/target"), "/target"),
             Prefix::new(Path::new("/w/.cargo"), "/cargo"),

@@ -4,7 +4,7 @@
 //! Whether a crate compiles C code only its build script knows. The graph gives a good sign: such build scripts
 //! depend on one of a few crates (`cc`, `cmake`, `pkg-config`, …; the list is data, in `toolchains/rust.toml`),
 //! or the crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler; a
-//! wrong no fails the link with the linker's message, and `toolchain = "zig"` mends it.
+//! wrong no fails the link with the linker's message, and `toolchain = "zig"` fixes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Graph {
     /// True if one does that runs for what the host needs: other build scripts and procedural macros.
     pub bindgen_on_host: bool,
     /// The directories that sources lie in, each once, sorted.
-    pub sources: Vec<SourceFolder>,
+    pub sources: Vec<SourceDirectory>,
 }
 
 /// What programs have in place of the directory where cargo keeps a registry's packages.
@@ -32,9 +32,9 @@ pub(super) const REGISTRY: &str = "/cargo/registry/src";
 
 /// A directory that sources lie in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SourceFolder {
+pub(crate) struct SourceDirectory {
     /// Where it is.
-    pub folder: PathBuf,
+    pub dir: PathBuf,
     /// What programs have in its place, unless it lies in a directory that has a name itself.
     pub mapped: String,
 }
@@ -143,15 +143,15 @@ fn is_macro(package: &Package) -> bool {
 ///
 /// A registry's packages lie together: in cargo's own directory, whose name depends on which mirror they come from, or
 /// where they were vendored. One name for all of them keeps the list short, and a program the same whichever it was.
-fn sources(metadata: &Metadata) -> Vec<SourceFolder> {
+fn sources(metadata: &Metadata) -> Vec<SourceDirectory> {
     let mut sources = BTreeSet::new();
     for package in &metadata.packages {
-        let Some(folder) = package.manifest_path.parent() else { continue };
-        let together = folder.parent().filter(|parent| package.source.is_some() && parent.parent().is_some());
+        let Some(dir) = package.manifest_path.parent() else { continue };
+        let together = dir.parent().filter(|parent| package.source.is_some() && parent.parent().is_some());
         if let Some(parent) = together {
             let cargos_own = parent.parent().is_some_and(|above| above.ends_with("registry/src"));
             let mapped = if cargos_own { REGISTRY } else { "/vendor" };
-            sources.insert(SourceFolder { folder: parent.into(), mapped: mapped.into() });
+            sources.insert(SourceDirectory { dir: parent.into(), mapped: mapped.into() });
             continue;
         }
         let label = label(metadata, package);
@@ -159,14 +159,14 @@ fn sources(metadata: &Metadata) -> Vec<SourceFolder> {
             .targets
             .iter()
             .filter_map(|target| clean(target.src_path.as_std_path()).parent().map(Path::to_owned))
-            .filter(|source| !source.starts_with(folder))
+            .filter(|source| !source.starts_with(dir))
             .collect();
         for (number, source) in elsewhere.into_iter().enumerate() {
             let mapped = format!("/packages/{label}/outside-{number}");
-            sources.insert(SourceFolder { folder: source, mapped });
+            sources.insert(SourceDirectory { dir: source, mapped });
         }
         let mapped = format!("/packages/{label}");
-        sources.insert(SourceFolder { folder: folder.into(), mapped });
+        sources.insert(SourceDirectory { dir: dir.into(), mapped });
     }
     sources.into_iter().collect()
 }
@@ -317,7 +317,7 @@ mod tests {
         let named: Vec<_> = graph
             .sources
             .iter()
-            .map(|source| (source.folder.to_str().unwrap(), source.mapped.as_str()))
+            .map(|source| (source.dir.to_str().unwrap(), source.mapped.as_str()))
             .collect();
         let expected = [
             // Those of a registry lie together, here where they were vendored.

@@ -1,4 +1,4 @@
-//! What cargo says of the project: `cargo metadata`, run in the project's folder with bounded time.
+//! What cargo says of the project: `cargo metadata`, run in the project's directory with bounded time.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ impl Explain for MetadataError {
             Self::Refused { .. } if self.exit_code() == ExitCode::Offline => {
                 Some("run once without --offline, or `cargo fetch`, to fill cargo's cache".into())
             }
-            Self::Refused { .. } => Some("`cargo metadata` in that folder shows the same".into()),
+            Self::Refused { .. } => Some("`cargo metadata` in that directory shows the same".into()),
             Self::Answer(_) => Some("xbuild needs the cargo of Rust 1.85 or newer".into()),
         }
     }
@@ -77,8 +77,8 @@ pub(crate) fn metadata(
         .env_remove("CARGO_TERM_VERBOSE")
         .arg("--manifest-path")
         .arg(manifest);
-    if let Some(folder) = manifest.parent() {
-        command = command.folder(folder);
+    if let Some(dir) = manifest.parent() {
+        command = command.dir(dir);
     }
     for (name, path) in &settings.variables {
         command = command.env(name, path);
@@ -116,14 +116,14 @@ pub(crate) fn metadata(
         return Err(MetadataError::Refused { manifest: manifest.to_owned(), stderr, offline });
     }
     let mut metadata = MetadataCommand::parse(stdout.trim())?;
-    if let Some(folder) = &settings.target_dir
-        && let Ok(folder) = folder.clone().try_into()
+    if let Some(dir) = &settings.target_dir
+        && let Ok(dir) = dir.clone().try_into()
     {
         // cargo was not told of this: where its configuration has no place of its own, the build's is the same.
         if metadata.build_directory.as_ref() == Some(&metadata.target_directory) {
             metadata.build_directory = None;
         }
-        metadata.target_directory = folder;
+        metadata.target_directory = dir;
     }
     Ok(metadata)
 }
@@ -135,16 +135,16 @@ mod tests {
     use crate::sys::fs;
 
     fn ask(manifest: &str, settings: &CargoSettings) -> Result<Metadata, MetadataError> {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("src")).unwrap();
-        fs::write_atomic(&folder.path().join("src/main.rs"), b"fn main() {}", 0o644).unwrap();
-        let path = folder.path().join("Cargo.toml");
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("src")).unwrap();
+        fs::write_atomic(&dir.path().join("src/main.rs"), b"fn main() {}", 0o644).unwrap();
+        let path = dir.path().join("Cargo.toml");
         fs::write_atomic(&path, manifest.as_bytes(), 0o644).unwrap();
         metadata(Path::new("cargo"), &path, settings, &Cancel::new(), &Silent)
     }
 
     #[test]
-    fn the_target_folder_is_the_one_asked_for() {
+    fn the_target_directory_is_the_one_asked_for() {
         let manifest = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
         let settings = CargoSettings {
             target_dir: Some("/elsewhere".into()),

@@ -3,7 +3,7 @@
 //!
 //! One process means one job server and one compilation of build scripts and procedural macros for all targets.
 //! Apart go only targets whose standard library is built with them, and a second glibc for a target that is
-//! already in the batch, since cargo's folders tell targets apart by their triple alone.
+//! already in the batch, since cargo's directories tell targets apart by their triple alone.
 //!
 //! The project's build is cargo's: profiles, features, patches, wrappers and flags are whatever cargo's own
 //! configuration says. What is added is a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the remapping
@@ -12,6 +12,7 @@
 //! becomes of it.
 
 pub(crate) mod choice;
+pub(crate) mod config_source;
 pub(crate) mod configuration;
 mod environment;
 pub(crate) mod explain;
@@ -19,7 +20,6 @@ pub(crate) mod features;
 mod flags;
 pub(crate) mod graph;
 pub(crate) mod metadata;
-pub(crate) mod places;
 mod prefixes;
 mod prepare;
 mod process;
@@ -54,9 +54,9 @@ use crate::target::platform::Platform;
 use crate::toolchain::ToolchainChoice;
 use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
+use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
-use places::Place;
 
 /// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
 const DEFAULT_GLIBC: (u32, u32) = (2, 28);
@@ -72,9 +72,9 @@ pub(crate) struct CompileRequest<'a> {
     pub configuration: &'a Configuration,
     /// What cargo is asked to build.
     pub settings: &'a CargoSettings,
-    /// The absolute path of the `Cargo.toml`; cargo runs in its folder.
+    /// The absolute path of the `Cargo.toml`; cargo runs in its directory.
     pub manifest_path: &'a Path,
-    /// The binaries, and the folders.
+    /// The binaries, and the directories.
     pub project: &'a Project,
     /// The dependency graph.
     pub graph: &'a Graph,
@@ -82,7 +82,7 @@ pub(crate) struct CompileRequest<'a> {
     pub units: &'a [Unit],
     /// zig, if a unit links with it.
     pub zig: Option<&'a Zig>,
-    /// xbuild's cache folder.
+    /// xbuild's cache directory.
     pub cache: &'a Path,
     /// The path of a program that passes calls on to [`wrapper::called`].
     pub program: &'a Path,
@@ -153,7 +153,7 @@ pub(crate) enum Product {
         /// The package's id.
         package_id: String,
         /// `OUT_DIR`.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// A shared library.
     Library {
@@ -281,11 +281,11 @@ impl Explain for UnitError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedLinker {
     /// It links the programs.
-    OfTarget(Place),
+    OfTarget(ConfigSource),
     /// zig links the programs; this links build scripts and procedural macros.
     OfHost {
         /// Where it is named.
-        place: Place,
+        source: ConfigSource,
         /// The variable that would name another.
         variable: String,
     },
@@ -294,12 +294,12 @@ pub enum NamedLinker {
 impl NamedLinker {
     fn hint(&self) -> String {
         match self {
-            Self::OfTarget(place) => format!(
-                "what links is named by {place}; `--toolchain zig` links with zig instead, whatever cargo's \
+            Self::OfTarget(source) => format!(
+                "what links is named by {source}; `--toolchain zig` links with zig instead, whatever cargo's \
                  configuration says"
             ),
-            Self::OfHost { place, variable } => format!(
-                "cargo links build scripts and procedural macros with what {place} names: install it, or set \
+            Self::OfHost { source, variable } => format!(
+                "cargo links build scripts and procedural macros with what {source} names: install it, or set \
                  {variable}=cc in the environment"
             ),
         }
@@ -418,8 +418,8 @@ pub(crate) fn effective_glibc(
 /// The directories of this machine that compilers are told other names for. What of them is still in a program was
 /// asked for.
 #[must_use]
-pub(crate) fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
-    prefixes::machine_folders(request)
+pub(crate) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+    prefixes::machine_dirs(request)
 }
 
 /// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
@@ -431,7 +431,7 @@ pub(crate) fn compile(
     reporter: &dyn Reporter,
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
-    store::folder(request.cache)?;
+    store::dir(request.cache)?;
     let remarks = fs::temporary_dir(request.cache)?;
     let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
     let books = watch::books(request.units, &prepared.batches);

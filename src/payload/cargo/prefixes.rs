@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CompileRequest;
 use super::configuration::Configuration;
 use super::flags::{self, Prefix};
-use super::graph::{REGISTRY, SourceFolder};
+use super::graph::{REGISTRY, SourceDirectory};
 use crate::machine_paths;
 use crate::sys::fs;
 
@@ -17,7 +17,7 @@ pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
         Prefix::new(&project.workspace_root, "/workspace"),
         Prefix::new(&target_dir(request), "/target"),
     ];
-    prefixes.extend(project.build_directory.iter().map(|folder| Prefix::new(folder, "/target")));
+    prefixes.extend(project.build_directory.iter().map(|dir| Prefix::new(dir, "/target")));
     if let Some(home) = Configuration::cargo_home(request.environment) {
         prefixes.push(Prefix::new(&home, "/cargo"));
     }
@@ -30,13 +30,13 @@ pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
 
 /// The directories of this machine that are not to be found in a program, those in others left out. Where the
 /// toolchain's own sources lie nobody asks for.
-pub(super) fn machine_folders(request: &CompileRequest<'_>) -> Vec<PathBuf> {
+pub(super) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
     let own = prefixes(request).into_iter().filter(|prefix| !prefix.to.starts_with("/rustc/"));
     machine_paths::outermost(&own.map(|prefix| prefix.from).collect::<Vec<_>>())
 }
 
 /// The same with the directories that sources lie in, and with where all of them really are.
-fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceFolder]) -> Vec<Prefix> {
+fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceDirectory]) -> Vec<Prefix> {
     for source in sources {
         prefixes.extend(of_source(source, &prefixes));
     }
@@ -46,24 +46,24 @@ fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceFolder]) -> Vec<Pref
         prefixes.extend(real(&from, &to, &prefixes));
     }
     for source in sources {
-        if let Some(to) = mapped(&source.folder, &prefixes) {
-            prefixes.extend(real(&source.folder, &to, &prefixes));
+        if let Some(to) = mapped(&source.dir, &prefixes) {
+            prefixes.extend(real(&source.dir, &to, &prefixes));
         }
     }
     prefixes
 }
 
 /// The prefix for a directory of sources, unless another one is of it already.
-fn of_source(source: &SourceFolder, known: &[Prefix]) -> Option<Prefix> {
-    let SourceFolder { folder, mapped } = source;
-    let covered = || known.iter().any(|prefix| folder.starts_with(&prefix.from));
-    let wanted = folder.parent().is_some() && (mapped == REGISTRY || !covered());
-    wanted.then(|| Prefix::new(folder, mapped))
+fn of_source(source: &SourceDirectory, known: &[Prefix]) -> Option<Prefix> {
+    let SourceDirectory { dir, mapped } = source;
+    let covered = || known.iter().any(|prefix| dir.starts_with(&prefix.from));
+    let wanted = dir.parent().is_some() && (mapped == REGISTRY || !covered());
+    wanted.then(|| Prefix::new(dir, mapped))
 }
 
 /// The prefix for where a directory really is, if that is told in another way.
-fn real(folder: &Path, to: &str, known: &[Prefix]) -> Option<Prefix> {
-    let real = fs::canonicalize(folder).ok().filter(|real| real != folder)?;
+fn real(dir: &Path, to: &str, known: &[Prefix]) -> Option<Prefix> {
+    let real = fs::canonicalize(dir).ok().filter(|real| real != dir)?;
     (mapped(&real, known).as_deref() != Some(to)).then(|| Prefix::new(&real, to))
 }
 
@@ -90,8 +90,8 @@ mod tests {
         flags::sorted(prefixes).iter().map(|prefix| prefix.text().replace(&root, "")).collect()
     }
 
-    fn source(folder: impl Into<PathBuf>, mapped: &str) -> SourceFolder {
-        SourceFolder { folder: folder.into(), mapped: mapped.to_owned() }
+    fn source(dir: impl Into<PathBuf>, mapped: &str) -> SourceDirectory {
+        SourceDirectory { dir: dir.into(), mapped: mapped.to_owned() }
     }
 
     #[test]
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_link_is_named_by_both_its_spellings() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
         for name in ["real", "else/engine"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }

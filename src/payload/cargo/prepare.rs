@@ -19,7 +19,7 @@ use crate::sys::process::{Command, ProcessError};
 use crate::target::catalog::Libc;
 use crate::toolchain::driver::rustc::{self, Rustc};
 use crate::toolchain::driver::{
-    FOLDER_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
+    DIR_VARIABLE, PREFIXES_VARIABLE, PROGRAM_VARIABLE, REMARKS_VARIABLE, SEPARATOR, Spec, Wrapper,
     host_variables, lld,
 };
 use crate::toolchain::rust::{RustData, Standard};
@@ -44,7 +44,7 @@ pub(super) struct Batch {
     /// cargo's `--target-dir`.
     target_dir: PathBuf,
     /// The directory's name, if it is not the project's own but one in it.
-    folder: Option<String>,
+    dir: Option<String>,
     /// Whether the standard library is built with them.
     standard: Standard,
     /// The file for what the wrappers have to say meanwhile.
@@ -57,7 +57,7 @@ impl Batch {
     /// The place for what is only needed while building, where cargo's configuration has one and this batch needs
     /// another.
     fn build_dir(&self, project: &Project) -> Option<PathBuf> {
-        let name = self.folder.as_ref()?;
+        let name = self.dir.as_ref()?;
         Some(project.build_directory.as_ref()?.join(name))
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Error> {
     if request.rust.is_too_old_to_reproduce() {
         reporter.report(Event::warning(format!(
-            "{} is older than {}: programs differ with the folders that they are built in",
+            "{} is older than {}: programs differ with the directories that they are built in",
             request.rust.describe(),
             RustData::get().minimum
         )));
@@ -125,7 +125,7 @@ fn rustc_variable(
     units: &[PreparedUnit],
     batch: &Batch,
 ) -> Result<OsString, Error> {
-    // A proxy of rustup's would choose anew, in each folder that it is called in. One that the user names stays.
+    // A proxy of rustup's would choose anew, in each directory that it is called in. One that the user names stays.
     let own = request.rust.sysroot.join("bin/rustc");
     let is_default = request.rust.rustc == Path::new("rustc");
     let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
@@ -238,10 +238,10 @@ fn bindgen(
     Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Divides the units among cargo processes. Which folder a unit gets depends on it alone where it can, so that
+/// Divides the units among cargo processes. Which directory a unit gets depends on it alone where it can, so that
 /// another run with other platforms finds what this one has built.
 fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> Vec<Batch> {
-    let mut by_folder: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
+    let mut by_dir: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
     for (index, unit) in request.units.iter().enumerate() {
         let older = request
             .units
@@ -249,7 +249,7 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> V
             .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
         // What is compiled for better processors is kept apart from what is for all.
         let variant = unit.target.variant(&unit.platform).map(|variant| variant.cpu.clone());
-        let folder = match (unit.standard, unit.glibc) {
+        let dir = match (unit.standard, unit.glibc) {
             (Standard::Built, _) => {
                 Some(variant.map_or("build-std".to_owned(), |cpu| format!("build-std-{cpu}")))
             }
@@ -257,15 +257,15 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> V
             (Standard::Installed, Some((major, minor))) if older => Some(format!("glibc-{major}.{minor}")),
             (Standard::Installed, _) => None,
         };
-        by_folder.entry((unit.standard, folder)).or_default().push(index);
+        by_dir.entry((unit.standard, dir)).or_default().push(index);
     }
-    by_folder
+    by_dir
         .into_iter()
         .enumerate()
-        .map(|(number, ((standard, folder), units))| {
-            let target_dir = folder.as_ref().map_or(target_dir.to_owned(), |name| target_dir.join(name));
+        .map(|(number, ((standard, dir), units))| {
+            let target_dir = dir.as_ref().map_or(target_dir.to_owned(), |name| target_dir.join(name));
             let remarks = remarks.join(number.to_string());
-            Batch { units, target_dir, folder, standard, remarks, rustc: None }
+            Batch { units, target_dir, dir, standard, remarks, rustc: None }
         })
         .collect()
 }
@@ -282,7 +282,7 @@ pub(super) fn command(
     units: &[usize],
 ) -> Command {
     let settings = request.settings;
-    let folder = request.manifest_path.parent().unwrap_or(Path::new("."));
+    let dir = request.manifest_path.parent().unwrap_or(Path::new("."));
     let mut command = Command::new(&request.rust.cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(["--color", if request.color { "always" } else { "never" }])
@@ -291,7 +291,7 @@ pub(super) fn command(
         .arg("--target-dir")
         .arg(&batch.target_dir)
         .args(["--profile", &settings.profile])
-        .folder(folder);
+        .dir(dir);
     command = choose_programs(command, request.project);
     // Batches share triples, and so they would share what is only needed while building.
     if let Some(own) = batch.build_dir(request.project) {
@@ -387,7 +387,7 @@ fn with_variables(
         command = command.env(rustc::VARIABLE, rustc);
     }
     // Where xbuild itself is started by a build script, this is about another build.
-    command = command.env(FOLDER_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
+    command = command.env(DIR_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
     command
 }
 

@@ -222,12 +222,14 @@ impl Run<'_> {
         let configuration = self.request.configuration;
         if unit.linker == Linker::Configured {
             return configuration
-                .linker_place(unit.target)
-                .map(|place| Box::new(NamedLinker::OfTarget(place)));
+                .linker_source(unit.target)
+                .map(|source| Box::new(NamedLinker::OfTarget(source)));
         }
         let host = Target::by_triple(&self.request.rust.host)?;
         let variable = configuration::linker_variable(host);
-        configuration.host_linker_place(host).map(|place| Box::new(NamedLinker::OfHost { place, variable }))
+        configuration
+            .host_linker_source(host)
+            .map(|source| Box::new(NamedLinker::OfHost { source, variable }))
     }
 
     /// cargo does not say which target a message is about. A linker's message shows paths of its target; one of
@@ -309,10 +311,10 @@ impl Run<'_> {
         let artifact = match serde_json::from_slice(bytes) {
             Ok(Message::CompilerArtifact(artifact)) => artifact,
             Ok(Message::BuildScriptExecuted(script)) => {
-                let (package_id, folder) = (script.package_id.repr, PathBuf::from(script.out_dir));
-                if let Some(unit) = self.unit_of(&folder, units) {
+                let (package_id, dir) = (script.package_id.repr, PathBuf::from(script.out_dir));
+                if let Some(unit) = self.unit_of(&dir, units) {
                     made(missing, unit, &(package_id.clone(), Part::Script));
-                    (self.on_product)(&Product::OutDir { unit, package_id, folder });
+                    (self.on_product)(&Product::OutDir { unit, package_id, dir });
                 }
                 return;
             }
@@ -340,7 +342,7 @@ impl Run<'_> {
             (&binary.name, binary.kind, &binary.package_id)
                 == (&artifact.target.name, kind, &artifact.package_id.repr)
         });
-        // `<target folder>/<triple>/<profile>/<binary>`: the message itself carries no triple. Examples have a folder
+        // `<target directory>/<triple>/<profile>/<binary>`: the message itself carries no triple. Examples have a directory
         // of their own in it.
         let profile = match kind {
             ProgramKind::Bin => path.parent(),

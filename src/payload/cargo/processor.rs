@@ -44,7 +44,7 @@ pub struct ProcessorFlag {
 }
 
 /// The flags that ask for more than the processors of a platform have. `configured` tells the variables of cargo's
-/// configuration, `places` where flags with a word in them stand.
+/// configuration, `sources` where flags with a word in them stand.
 #[must_use]
 pub(crate) fn beyond(
     target: &Target,
@@ -52,16 +52,16 @@ pub(crate) fn beyond(
     user: &UserFlags,
     environment: &Environment,
     configured: &dyn Fn(&str) -> Option<OsString>,
-    places: &dyn Fn(&str) -> Option<String>,
+    sources: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<ProcessorFlag> {
     let promised = Promised::of(target, platform);
     let mut found = Vec::new();
-    let place = |word: &str| {
-        let other = || places(&word.replace('-', "_"));
-        places(word).or_else(other).unwrap_or_else(|| "cargo's configuration".to_owned())
+    let source = |word: &str| {
+        let other = || sources(&word.replace('-', "_"));
+        sources(word).or_else(other).unwrap_or_else(|| "cargo's configuration".to_owned())
     };
-    found.extend(promised.of_rustc(&user.flags, &place));
-    found.extend(promised.of_rustc(&user.overridden, &place));
+    found.extend(promised.of_rustc(&user.flags, &source));
+    found.extend(promised.of_rustc(&user.overridden, &source));
     for variable in ["CFLAGS", "CXXFLAGS"] {
         for name in [
             format!("{variable}_{}", target.triple),
@@ -127,13 +127,13 @@ impl<'a> Promised<'a> {
             || NOT_OF_THE_PROCESSOR.contains(&name)
     }
 
-    fn of_rustc(&self, flags: &[String], place: &dyn Fn(&str) -> String) -> Vec<ProcessorFlag> {
+    fn of_rustc(&self, flags: &[String], source: &dyn Fn(&str) -> String) -> Vec<ProcessorFlag> {
         let options = codegen(flags);
         let mut found = Vec::new();
         let cpu = named(flags).filter(|cpu| !self.has_cpu(cpu) && cpu != "help");
         found.extend(cpu.map(|cpu| ProcessorFlag {
             flag: format!("-Ctarget-cpu={cpu}"),
-            from: place("target-cpu="),
+            from: source("target-cpu="),
             native: cpu == "native",
         }));
         let features = options.iter().filter(|(name, _)| name == "target-feature").map(|(_, value)| *value);
@@ -143,7 +143,7 @@ impl<'a> Promised<'a> {
             .collect();
         if !more.is_empty() {
             let flag = format!("-Ctarget-feature={}", more.join(","));
-            found.push(ProcessorFlag { flag, from: place("target-feature="), native: false });
+            found.push(ProcessorFlag { flag, from: source("target-feature="), native: false });
         }
         found
     }

@@ -18,7 +18,7 @@ pub(crate) use super::choice::{Lacking, SelectError};
 /// What was found, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Project {
-    /// The folder of the workspace's Cargo.toml; a lone package is its own workspace.
+    /// The directory of the workspace's Cargo.toml; a lone package is its own workspace.
     pub workspace_root: PathBuf,
     /// Where cargo puts what it builds.
     pub target_directory: PathBuf,
@@ -166,7 +166,7 @@ pub(crate) fn select(metadata: &Metadata, request: &CargoSettings) -> Result<Pro
     let first =
         packages.iter().find(|package| binaries.iter().any(|binary| binary.package_id == package.id.repr));
     let package = first.or(packages.first()).ok_or(SelectError::AllExcluded)?;
-    let build = metadata.build_directory.as_ref().filter(|folder| **folder != metadata.target_directory);
+    let build = metadata.build_directory.as_ref().filter(|dir| **dir != metadata.target_directory);
     Ok(Project {
         workspace_root: metadata.workspace_root.clone().into(),
         target_directory: metadata.target_directory.clone().into(),

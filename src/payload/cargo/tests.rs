@@ -17,7 +17,7 @@ const ARM64: &str = "aarch64-unknown-linux-gnu";
 const AMD64: &str = "x86_64-unknown-linux-gnu";
 const ARMV7_MUSL: &str = "armv7-unknown-linux-musleabihf";
 
-/// Functions for the scripts: `artifact TRIPLE [FOLDER]` says that a program is there, `library` that a library is.
+/// Functions for the scripts: `artifact TRIPLE [DIRECTORY]` says that a program is there, `library` that a library is.
 const FUNCTIONS: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
@@ -40,16 +40,16 @@ plugin() {
 "#;
 
 #[derive(Default)]
-struct Kept(Mutex<Vec<Event>>);
+struct Recorded(Mutex<Vec<Event>>);
 
-impl Reporter for Kept {
+impl Reporter for Recorded {
     fn report(&self, event: Event) {
         self.0.lock().unwrap().push(event);
     }
 }
 
 struct Fake {
-    folder: fs::TempDir,
+    dir: fs::TempDir,
     rust: Rust,
     project: Project,
     settings: CargoSettings,
@@ -76,8 +76,8 @@ fn unit(triple: &str, linker: Linker) -> Unit {
 
 impl Fake {
     fn new(script: &str, units: Vec<Unit>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let cargo = folder.path().join("cargo");
+        let dir = tempfile::tempdir().unwrap();
+        let cargo = dir.path().join("cargo");
         fs::write_atomic(&cargo, format!("{FUNCTIONS}{script}\n").as_bytes(), 0o755).unwrap();
         let rust = Rust {
             rustc: "rustc".into(),
@@ -85,7 +85,7 @@ impl Fake {
             version: Version::new(1, 95, 0),
             commit: Some("0123456789".into()),
             host: AMD64.into(),
-            sysroot: folder.path().join("sysroot"),
+            sysroot: dir.path().join("sysroot"),
             rustup: None,
         };
         let name = |text: &str| text.to_owned();
@@ -116,13 +116,13 @@ impl Fake {
         let settings = CargoSettings { profile: name("release"), ..CargoSettings::default() };
         let environment = Environment::default();
         let (on_failure, products) = (OnFailure::KeepGoing, RefCell::default());
-        Self { folder, rust, project, settings, environment, units, on_failure, products }
+        Self { dir, rust, project, settings, environment, units, on_failure, products }
     }
 
     fn run_with(&self, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Outcome, Error> {
-        let cache = self.folder.path().join("cache");
-        let manifest_path = self.folder.path().join("Cargo.toml");
-        let configuration = Configuration::load(self.folder.path(), &self.environment, &self.rust).unwrap();
+        let cache = self.dir.path().join("cache");
+        let manifest_path = self.dir.path().join("Cargo.toml");
+        let configuration = Configuration::load(self.dir.path(), &self.environment, &self.rust).unwrap();
         let zig =
             Zig { program: "/no/such/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Configured };
         let request = CompileRequest {
@@ -146,19 +146,19 @@ impl Fake {
     }
 
     fn run(&self) -> Outcome {
-        self.run_with(&Cancel::new(), &Kept::default()).unwrap_or_else(|error| panic!("{error}"))
+        self.run_with(&Cancel::new(), &Recorded::default()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A variable that the last cargo was given.
     fn variable(&self, name: &str) -> String {
-        let text = fs::read_to_string(self.folder.path().join("variables")).unwrap();
+        let text = fs::read_to_string(self.dir.path().join("variables")).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
     }
 
     /// cargo's command lines.
     fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.folder.path().join("calls")).unwrap();
+        let text = fs::read_to_string(self.dir.path().join("calls")).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 }
@@ -204,19 +204,19 @@ fn one_cargo_process_compiles_all_and_artifacts_are_told_apart_by_their_paths() 
 fn a_cargo_whose_configuration_links_is_left_alone() {
     let fake = Fake::new(&format!("artifact {ARM64}"), vec![unit(ARM64, Linker::Configured)]);
     fake.run();
-    let variables = fs::read_to_string(fake.folder.path().join("variables")).unwrap();
+    let variables = fs::read_to_string(fake.dir.path().join("variables")).unwrap();
     assert!(!variables.contains("XBUILD_RUSTC=") && !variables.contains("/wrappers/"), "{variables}");
 }
 
 #[test]
 fn variables_of_cargos_configuration_are_the_users_word() {
     let fake = Fake::new(&format!("artifact {AMD64}"), vec![unit(AMD64, Linker::Zig)]);
-    fs::create_dir(fake.folder.path().join(".cargo")).unwrap();
+    fs::create_dir(fake.dir.path().join(".cargo")).unwrap();
     let config = "[env]\nCC_x86_64_unknown_linux_gnu = { value = 'tools/cc', relative = true }\n\
         SOURCE_DATE_EPOCH = { value = '1', force = true }\n";
-    fs::write_atomic(&fake.folder.path().join(".cargo/config.toml"), config.as_bytes(), 0o644).unwrap();
+    fs::write_atomic(&fake.dir.path().join(".cargo/config.toml"), config.as_bytes(), 0o644).unwrap();
     fake.run();
-    let variables = fs::read_to_string(fake.folder.path().join("variables")).unwrap();
+    let variables = fs::read_to_string(fake.dir.path().join("variables")).unwrap();
     assert!(!variables.contains("\nCC_x86_64_unknown_linux_gnu="), "{variables}");
     assert!(variables.contains("\nCXX_x86_64_unknown_linux_gnu="), "{variables}");
 }
@@ -227,8 +227,8 @@ fn a_linker_that_fails_is_told_where_it_is_named() {
     let config = format!("\n[target.{AMD64}]\nlinker = 'clang'\n");
     for (linker, expected) in [(Linker::Configured, "--toolchain zig"), (Linker::Zig, "build scripts")] {
         let fake = Fake::new(script, vec![unit(AMD64, linker)]);
-        fs::create_dir(fake.folder.path().join(".cargo")).unwrap();
-        let path = fake.folder.path().join(".cargo/config.toml");
+        fs::create_dir(fake.dir.path().join(".cargo")).unwrap();
+        let path = fake.dir.path().join(".cargo/config.toml");
         fs::write_atomic(&path, config.as_bytes(), 0o644).unwrap();
         let hint = fake.run().failures[0].1.hint().unwrap();
         let place = format!("`target.{AMD64}.linker` in {}:3", path.display());
@@ -359,7 +359,7 @@ fn what_failed_is_told_in_full_when_it_comes_and_summed_up_in_the_end() {
          printf 'warning: build failed, waiting\nerror: could not compile `b` (lib)\n\n' >&2\n\
          printf 'Caused by:\n  process failed: `rustc` (signal: 9, SIGKILL: kill)\n' >&2; exit 101";
     let fake = Fake::new(script, vec![unit(ARM64, Linker::Configured)]);
-    let reporter = Kept::default();
+    let reporter = Recorded::default();
     let outcome = fake.run_with(&Cancel::new(), &reporter).unwrap();
     let error = &outcome.failures[0].1;
     assert_eq!(
@@ -386,7 +386,7 @@ fn what_failed_is_told_in_full_when_it_comes_and_summed_up_in_the_end() {
 fn a_cargo_that_does_not_come_to_compile_is_a_failure_of_the_whole() {
     let script = "printf 'error: the lock file needs to be updated but --locked was passed\\n' >&2; exit 101";
     let fake = Fake::new(script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
-    let reporter = Kept::default();
+    let reporter = Recorded::default();
     let error = fake.run_with(&Cancel::new(), &reporter).unwrap_err();
     assert!(matches!(&error, Error::Cargo { reason, .. } if reason.contains("lock file")), "{error}");
     let told = reporter.0.into_inner().unwrap();
@@ -437,7 +437,7 @@ fn an_interrupt_ends_cargo() {
         std::thread::sleep(Duration::from_millis(200));
         clone.interrupt();
     });
-    let error = fake.run_with(&cancel, &Kept::default()).unwrap_err();
+    let error = fake.run_with(&cancel, &Recorded::default()).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
 }
 
@@ -448,7 +448,7 @@ fn waiting_for_another_cargo_and_crates_are_reported() {
          library; library; artifact {ARM64}"
     );
     let fake = Fake::new(&script, vec![unit(ARM64, Linker::Configured)]);
-    let reporter = Kept::default();
+    let reporter = Recorded::default();
     fake.run_with(&Cancel::new(), &reporter).unwrap();
     let events = reporter.0.into_inner().unwrap();
     assert!(events.iter().any(|event| matches!(
@@ -466,7 +466,7 @@ fn units_are_counted_over_several_processes() {
     );
     let built = Unit { standard: Standard::Built, ..unit(ARM64, Linker::Configured) };
     let fake = Fake::new(&script, vec![unit(AMD64, Linker::Configured), built]);
-    let reporter = Kept::default();
+    let reporter = Recorded::default();
     let outcome = fake.run_with(&Cancel::new(), &reporter).unwrap();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let events = reporter.0.into_inner().unwrap();
@@ -501,7 +501,7 @@ fn rust_lld_links_only_static_programs_without_c_code() {
     fs::write_atomic(&bin.join("rust-lld"), b"", 0o755).unwrap();
     let choose = |triple: &str, choice, standard, c_code: bool, variables: &[(&str, &str)]| {
         let environment = variables.iter().copied().collect();
-        let configuration = Configuration::load(fake.folder.path(), &environment, &fake.rust).unwrap();
+        let configuration = Configuration::load(fake.dir.path(), &environment, &fake.rust).unwrap();
         let c_code = c_code.then(|| graph::CCode { package: "x-sys".into(), sign: "cc".into() });
         let graph = Graph { c_code, ..Graph::default() };
         let target = Target::by_triple(triple).unwrap();
@@ -528,9 +528,9 @@ fn what_builds_make_for_a_target_is_told() {
     let fake = Fake::new(&script, vec![unit(AMD64, Linker::Configured), unit(ARM64, Linker::Configured)]);
     fake.run();
     let made: Vec<Product> = fake.products.take();
-    let folder = format!("/w/target/{ARM64}/release/build/part-12/out").into();
+    let dir = format!("/w/target/{ARM64}/release/build/part-12/out").into();
     let files = vec![format!("/w/target/{ARM64}/release/libplug.so").into()];
-    assert_eq!(made[0], Product::OutDir { unit: 1, package_id: "part".into(), folder });
+    assert_eq!(made[0], Product::OutDir { unit: 1, package_id: "part".into(), dir });
     assert_eq!(made[1], Product::Library { unit: 1, package_id: "plug".into(), files });
     assert!(matches!(&made[2..], [Product::Program(_)]), "{made:?}");
 }
@@ -560,7 +560,7 @@ fn a_panic_ends_the_run() {
         let run = std::panic::AssertUnwindSafe(|| {
             // Held, so that whoever hands over a product panics.
             let _held = fake.products.borrow();
-            fake.run_with(&Cancel::new(), &Kept::default()).is_ok()
+            fake.run_with(&Cancel::new(), &Recorded::default()).is_ok()
         });
         sender.send(std::panic::catch_unwind(run).is_err()).ok();
     });

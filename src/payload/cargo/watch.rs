@@ -13,7 +13,7 @@ use crate::event::{Event, Level, Reporter};
 use crate::sys::clock::{self, Instant};
 use crate::sys::fs;
 use crate::target::platform::Platform;
-use crate::toolchain::driver::work::{Kept, Library};
+use crate::toolchain::driver::work::{Library, Note};
 
 /// How often the files are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -79,10 +79,10 @@ impl Waits {
         let mut events = Vec::new();
         for line in lines.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Kept::Waiting { triple, library }) => {
+                Ok(Note::Waiting { triple, library }) => {
                     self.open.entry((triple, library)).or_insert(Wait { since: now, told: false });
                 }
-                Ok(Kept::Ended { triple, library }) => {
+                Ok(Note::Ended { triple, library }) => {
                     let key = (triple, library);
                     // Of several links that wait for the same, all go on when the first does.
                     if let Some(wait) = self.open.remove(&key)
@@ -91,7 +91,7 @@ impl Waits {
                         events.extend(event(&key, Some(now.duration_since(wait.since)), platforms));
                     }
                 }
-                Ok(Kept::Remark { .. }) | Err(_) => {}
+                Ok(Note::Remark { .. }) | Err(_) => {}
             }
         }
         for (key, wait) in &mut self.open {
@@ -127,7 +127,7 @@ pub(super) fn report_remarks(books: &[Book], reporter: &dyn Reporter) -> io::Res
             result => result?,
         };
         for one in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
-            let Kept::Remark { tool, triple, argument, reason } = one else { continue };
+            let Note::Remark { tool, triple, argument, reason } = one else { continue };
             let text = format!("{tool} is not told `{argument}`: {reason}");
             told.insert((book.platforms.get(&triple).cloned(), text));
         }
@@ -158,9 +158,9 @@ mod tests {
     fn only_what_takes_long_is_told_and_each_library_once() {
         let asked_for: Platform = "linux/amd64/v3".parse().unwrap();
         let platforms = [(TRIPLE.to_owned(), asked_for.clone())].into();
-        let line = |kept: &Kept| serde_json::to_string(kept).unwrap() + "\n";
-        let waiting = |library| line(&Kept::Waiting { triple: TRIPLE.into(), library });
-        let ended = |library| line(&Kept::Ended { triple: TRIPLE.into(), library });
+        let line = |kept: &Note| serde_json::to_string(kept).unwrap() + "\n";
+        let waiting = |library| line(&Note::Waiting { triple: TRIPLE.into(), library });
+        let ended = |library| line(&Note::Ended { triple: TRIPLE.into(), library });
         let mut waits = Waits::default();
         let start = Instant::now();
         let mut take = |seconds, text: &str| {

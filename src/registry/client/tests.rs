@@ -9,7 +9,7 @@ use super::*;
 use crate::error::{ExitCode, Explain};
 use crate::oci::name::Wanted;
 use crate::oci::{Descriptor, Digest};
-use crate::registry::answer::words;
+use crate::registry::answer::parse_error_document;
 use crate::sys::clock;
 use crate::sys::loopback::{Reply, Server};
 
@@ -229,10 +229,13 @@ fn an_upload_is_not_led_to_an_address_without_tls() {
 
 #[test]
 fn an_errors_words_are_one_line() {
-    assert_eq!(words(br#"{"errors":[{"code":"A","message":"b\nc"},{"code":"D"}]}"#), "A: b c; D");
-    assert_eq!(words(br#"{"details":"wrong password"}"#), "wrong password");
-    assert_eq!(words(b"<html>"), "");
-    assert!(words(format!(r#"{{"message":"{}"}}"#, "x".repeat(9000)).as_bytes()).len() <= 300);
+    assert_eq!(
+        parse_error_document(br#"{"errors":[{"code":"A","message":"b\nc"},{"code":"D"}]}"#),
+        "A: b c; D"
+    );
+    assert_eq!(parse_error_document(br#"{"details":"wrong password"}"#), "wrong password");
+    assert_eq!(parse_error_document(b"<html>"), "");
+    assert!(parse_error_document(format!(r#"{{"message":"{}"}}"#, "x".repeat(9000)).as_bytes()).len() <= 300);
 }
 
 #[test]

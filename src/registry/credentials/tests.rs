@@ -7,21 +7,21 @@ use serde_json::json;
 use super::*;
 use crate::error::{ExitCode, Explain};
 
-/// A home folder and what is set beside it.
+/// A home directory and what is set beside it.
 struct Home {
-    folder: fs::TempDir,
+    dir: fs::TempDir,
     variables: Vec<(String, String)>,
 }
 
 impl Home {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let variables = vec![("HOME".to_owned(), folder.path().display().to_string())];
-        Self { folder, variables }
+        let dir = tempfile::tempdir().unwrap();
+        let variables = vec![("HOME".to_owned(), dir.path().display().to_string())];
+        Self { dir, variables }
     }
 
     fn file(self, path: &str, content: &str) -> Self {
-        let path = self.folder.path().join(path);
+        let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write_atomic(&path, content.as_bytes(), 0o600).unwrap();
         self
@@ -32,7 +32,7 @@ impl Home {
     }
 
     fn set(mut self, name: &str, value: &str) -> Self {
-        let value = value.replace('~', &self.folder.path().display().to_string());
+        let value = value.replace('~', &self.dir.path().display().to_string());
         self.variables.push((name.to_owned(), value));
         self
     }
@@ -42,7 +42,7 @@ impl Home {
         let path = format!("bin/docker-credential-{name}");
         let text = format!("#!/bin/sh\ncat > \"$HOME/asked\"\n{script}\n");
         let home = self.file(&path, &text);
-        let path = home.folder.path().join(path);
+        let path = home.dir.path().join(path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         home
     }
@@ -135,7 +135,7 @@ fn helpers_are_asked_as_docker_asks_them() {
         .helper("broken", "echo 'the keychain is locked' >&2; exit 1");
     let path = format!("~/bin:{}", std::env::var("PATH").unwrap());
     let home = home.set("PATH", &path);
-    let asked = || fs::read_to_string(home.folder.path().join("asked")).unwrap();
+    let asked = || fs::read_to_string(home.dir.path().join("asked")).unwrap();
     let find = |repository: &str| {
         let found = home.keyring().find(&repository.parse().unwrap(), Access::Pull, true, &Cancel::new());
         found.map(|found| found.credentials.map(|credentials| credentials.login))
@@ -196,7 +196,7 @@ fn what_is_read_needs_no_helper_and_what_is_written_does() {
         assert!(find(name, Access::Pull).unwrap().lacking().is_some());
         assert!(find(name, Access::Push).is_err());
     }
-    assert_eq!(fs::read_to_string(home.folder.path().join("count")).unwrap(), "once\n");
+    assert_eq!(fs::read_to_string(home.dir.path().join("count")).unwrap(), "once\n");
 }
 
 #[test]

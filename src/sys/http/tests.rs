@@ -46,8 +46,8 @@ fn a_body_that_is_cut_is_no_shorter_body() {
 #[test]
 fn a_part_of_a_file_is_sent_and_counted() {
     let server = Server::start(|_| Reply::Status(201));
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
     fs::write_atomic(&path, b"0123456789", 0o644).unwrap();
     let sent = Arc::new(AtomicU64::new(0));
     let body = Body::File { path: path.clone(), offset: 3, length: 5, sent: Arc::clone(&sent) };

@@ -28,8 +28,8 @@ fn a_line_that_is_drawn_again_is_a_line() {
 
 #[test]
 fn a_time_limit_ends_the_whole_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("alive");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("alive");
     // The grandchild would write the file after the leader was ended.
     let script = format!("(sleep 1; touch '{}') & sleep 60", file.display());
     let cancel = Cancel::new().within(Duration::from_millis(100), "the test");

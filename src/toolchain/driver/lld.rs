@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::run::{Error, code, keep};
+use super::run::{Error, append, code};
 use super::translate::Remark;
-use super::work::Kept;
+use super::work::Note;
 use super::{PROGRAM_VARIABLE, response};
 use crate::sys::env::Environment;
 use crate::sys::process::Command;
@@ -66,11 +66,11 @@ const KEPT: &[&str] = &["-O0", "-O1", "-O2", "-gc-sections", "-gdb-index"];
 /// Writes the script that rustc calls for `lld` and returns its path, which changes with what it does.
 pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) -> io::Result<PathBuf> {
     let hash = Sha256::digest(format!("{FORMAT}\0{}\0{triple}", lld.display()));
-    let folder = cache.join("wrappers").join(&hex::encode(hash)[..16]);
-    usage::mark(&folder);
-    store::folder(&folder)?;
+    let dir = cache.join("wrappers").join(&hex::encode(hash)[..16]);
+    usage::mark(&dir);
+    store::dir(&dir)?;
     // By this name rustc knows how to speak to it.
-    let path = folder.join("rust-lld");
+    let path = dir.join("rust-lld");
     let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
     let script = format!(
         "#!/bin/sh\nprogram={}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} {triple} {} \"$@\"\n",
@@ -89,14 +89,14 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     };
     let read = |path: &std::ffi::OsStr| fs::read(Path::new(path));
     let (arguments, remarks) = translate(response::expand(arguments, &read)?);
-    keep(&Kept::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
+    append(&Note::remarks("rust-lld", &triple.to_string_lossy(), &remarks), environment)?;
     let lld = Command::new(PathBuf::from(lld));
     let Some(text) = response::for_lld(&arguments) else {
         return Err(lld.args(arguments).exec().into());
     };
     let output = arguments.iter().skip_while(|argument| *argument != "-o").nth(1).map(PathBuf::from);
-    let folder = output.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    let mut file = fs::temporary_file(folder)?;
+    let dir = output.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    let mut file = fs::temporary_file(dir)?;
     file.write_all(&text)?;
     let mut argument = OsString::from("@");
     argument.push(file.path());
@@ -162,11 +162,10 @@ fn is_compilers(word: &str) -> bool {
     if KEPT.contains(&word) {
         return false;
     }
-    // `-B` is a folder for a compiler, and a linker's `-Bstatic` and its like.
-    let folder = word.strip_prefix("-B").is_some_and(|rest| rest.starts_with(['/', '.']));
+    // `-B` is a directory for a compiler, and a linker's `-Bstatic` and its like.
+    let dir = word.strip_prefix("-B").is_some_and(|rest| rest.starts_with(['/', '.']));
     let warning = word.starts_with("-W") && !word.starts_with("-Wl,");
-    folder
-        || warning
+    dir || warning
         || DROPPED.contains(&word)
         || DROPPED_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
 }

@@ -1,7 +1,7 @@
 //! The compiler wrapper: what cargo, cc-rs and `CMake` call as C compiler, archiver and linker.
 //!
-//! Each target gets a folder in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
-//! says to zig what it was told ([`translate`]). The folder's path goes into rustc's flags, so it must stay the
+//! Each target gets a directory in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
+//! says to zig what it was told ([`translate`]). The directory's path goes into rustc's flags, so it must stay the
 //! same as long as what it does stays the same, and must change when that changes: cargo rebuilds for a new
 //! path and not for new content. Hence it is named by a hash of the wrapper's parameters. The path of the
 //! xbuild program is none of them: it may move without anything having to be rebuilt.
@@ -31,7 +31,7 @@ use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
 
 use run::{COMMAND, run};
-pub(crate) use side::{FOLDER_VARIABLE, host_variables};
+pub(crate) use side::{DIR_VARIABLE, host_variables};
 
 /// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
 /// anew.
@@ -71,7 +71,7 @@ pub(crate) struct Spec {
     native: bool,
     /// The program that takes debug information out, where there is one.
     objcopy: Option<Objcopy>,
-    /// The folder for zig's caches.
+    /// The directory for zig's caches.
     cache: PathBuf,
     /// True if the triple is the host's too, so that build scripts which compile for the host call this as well.
     host: bool,
@@ -81,7 +81,7 @@ pub(crate) struct Spec {
 
 impl Spec {
     /// A wrapper around `zig` for `target`; `glibc` is the oldest glibc to run with, for glibc targets.
-    /// `cache` is xbuild's cache folder.
+    /// `cache` is xbuild's cache directory.
     #[must_use]
     pub(crate) fn new(
         zig: &Zig,
@@ -170,7 +170,7 @@ pub(crate) struct Wrapper {
     pub ranlib: PathBuf,
     /// `CMake`'s toolchain file.
     pub cmake: PathBuf,
-    /// An empty folder: what pkg-config and `CMake` find in place of the host's libraries.
+    /// An empty directory: what pkg-config and `CMake` find in place of the host's libraries.
     pub empty: PathBuf,
     /// What tells the host's pkg-config for whom it is asked, where the host has the target's triple.
     pub pkg_config: Option<PathBuf>,
@@ -182,17 +182,17 @@ impl Wrapper {
     pub(crate) fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
         let document = serde_json::to_vec_pretty(&spec)?;
         let hash = hex::encode(Sha256::digest(&document));
-        let folder = cache.join("wrappers").join(&hash[..16]);
-        let empty = folder.join("empty");
+        let dir = cache.join("wrappers").join(&hash[..16]);
+        let empty = dir.join("empty");
         // What zig compiles is used by whatever calls this.
         usage::mark(&spec.cache);
-        usage::mark(&folder);
-        store::folder(&empty)?;
-        let path = folder.join("spec.json");
+        usage::mark(&dir);
+        store::dir(&empty)?;
+        let path = dir.join("spec.json");
         write_if_different(&path, &document, 0o644)?;
         // cc-rs looks for `zig` in a compiler's name to know what to expect of it.
         let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
-            let file = folder.join(name);
+            let file = dir.join(name);
             write_if_different(&file, script(program, &path, tool).as_bytes(), 0o755)?;
             Ok(file)
         };
@@ -202,7 +202,7 @@ impl Wrapper {
             cxx: script("zig-c++", "c++")?,
             ar: script("zig-ar", "ar")?,
             ranlib: script("zig-ranlib", "ranlib")?,
-            cmake: folder.join("toolchain.cmake"),
+            cmake: dir.join("toolchain.cmake"),
             pkg_config: if spec.host { Some(script("pkg-config", run::PKG_CONFIG)?) } else { None },
             empty,
             spec,
@@ -349,10 +349,10 @@ mod tests {
 
     #[test]
     fn the_path_follows_the_parameters_and_not_the_program() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = install(folder.path(), (2, 36), "/a/xbuild");
-        let moved = install(folder.path(), (2, 36), "/b/xbuild");
-        let other = install(folder.path(), (2, 28), "/b/xbuild");
+        let dir = tempfile::tempdir().unwrap();
+        let first = install(dir.path(), (2, 36), "/a/xbuild");
+        let moved = install(dir.path(), (2, 36), "/b/xbuild");
+        let other = install(dir.path(), (2, 28), "/b/xbuild");
         assert_eq!(first.cc, moved.cc);
         assert_ne!(first.cc, other.cc);
         assert!(fs::read_to_string(&first.cc).unwrap().contains("/b/xbuild"));
@@ -361,8 +361,8 @@ mod tests {
 
     #[test]
     fn scripts_hand_on_every_argument_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let odd = folder.path().join("it's a \"folder\" $HOME");
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("it's a \"directory\" $HOME");
         fs::create_dir(&odd).unwrap();
         let echo = odd.join("echo");
         fs::write_atomic(&echo, b"#!/bin/sh\nprintf '[%s]' \"$@\"\n", 0o755).unwrap();
@@ -375,8 +375,8 @@ mod tests {
 
     #[test]
     fn a_spec_is_read_back_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let wrapper = install(folder.path(), (2, 36), "/a/xbuild");
+        let dir = tempfile::tempdir().unwrap();
+        let wrapper = install(dir.path(), (2, 36), "/a/xbuild");
         let bytes = fs::read(wrapper.cc.with_file_name("spec.json")).unwrap();
         assert_eq!(serde_json::from_slice::<Spec>(&bytes).unwrap(), wrapper.spec);
     }

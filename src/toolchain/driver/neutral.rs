@@ -19,7 +19,7 @@ const LIBRARY: &str = "ZIG_LIB_DIR";
 /// What programs have in place of zig's own directory, where their C code includes its headers.
 const LIBRARY_NAME: &str = "/zig/lib";
 /// What they have in place of a directory that the C compiler is called in and that has no other name.
-const FOLDER_NAME: &str = "/build";
+const DIR_NAME: &str = "/build";
 
 /// Only a shell gives descriptors their numbers: 8 is the cache, 9 zig's own directory. clang takes its current
 /// directory's name from `PWD` where that leads to it.
@@ -40,8 +40,8 @@ pub(super) fn linking(spec: &Spec) -> Command {
 }
 
 /// Arguments that keep the paths of this machine out of C objects (`__FILE__`, debug information), for a compiler that
-/// runs in `folder`.
-pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, folder: &Path) -> Vec<OsString> {
+/// runs in `dir`.
+pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) -> Vec<OsString> {
     let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
     let prefixes: Vec<&str> = prefixes.split(SEPARATOR).filter(|prefix| !prefix.is_empty()).collect();
     let map = |from: &Path, to: &str| {
@@ -55,15 +55,15 @@ pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, folder: &Path)
     // Of several that fit, the last counts: the most general come first.
     let named = prefixes
         .iter()
-        .any(|prefix| folder.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
-    if !named && folder.parent().is_some() {
-        maps.push(map(folder, FOLDER_NAME));
+        .any(|prefix| dir.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
+    if !named && dir.parent().is_some() {
+        maps.push(map(dir, DIR_NAME));
     }
     maps.extend(prefixes.iter().map(|prefix| format!("-ffile-prefix-map={prefix}").into()));
     if let Some(library) = &spec.library {
         maps.push(map(library, LIBRARY_NAME));
         // zig itself says what lies below the current directory without that directory in front.
-        let below = library.strip_prefix(folder).ok();
+        let below = library.strip_prefix(dir).ok();
         maps.extend(
             below.filter(|below| !below.as_os_str().is_empty()).map(|below| map(below, LIBRARY_NAME)),
         );
@@ -85,10 +85,10 @@ mod tests {
             .with_library(library.map(Into::into))
     }
 
-    fn maps(folder: &str) -> Vec<String> {
+    fn maps(dir: &str) -> Vec<String> {
         let prefixes = ["/w=/workspace", "/w/target=/target"].join(&SEPARATOR.to_string());
         let environment = [(PREFIXES_VARIABLE, prefixes.as_str())].into_iter().collect();
-        let maps = prefix_maps(&spec(Some("/w/venv/zig/lib")), &environment, Path::new(folder));
+        let maps = prefix_maps(&spec(Some("/w/venv/zig/lib")), &environment, Path::new(dir));
         maps.into_iter()
             .map(|map| map.into_string().unwrap().strip_prefix("-ffile-prefix-map=").unwrap().to_owned())
             .collect()

@@ -64,14 +64,14 @@ pub(crate) fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error>
     if is_primed(wrapper) {
         return Ok(());
     }
-    let folder = wrapper.spec.zig_cache();
-    store::folder(folder)?;
-    let work = fs::temporary_dir(folder)?;
+    let dir = wrapper.spec.zig_cache();
+    store::dir(dir)?;
+    let work = fs::temporary_dir(dir)?;
     let source = work.path().join("main.rs");
     fs::write_atomic(&source, b"fn main() {}\n", 0o644)?;
     let (rustc, project) = request.rustc;
     let command = Command::new(rustc)
-        .folder(project)
+        .dir(project)
         .args(["--crate-name=prime", "--crate-type=bin", "--edition=2021", "--target", request.triple])
         .arg(source)
         .arg("-o")

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::translate::{Task, Translation, translate};
-use super::work::{Kept, Libraries, has_sources};
+use super::work::{Libraries, Note, has_sources};
 use super::{REMARKS_VARIABLE, Spec, leading, leading_link, neutral, response, side};
 use crate::elf::{ParseError, runpath_to_rpath};
 use crate::sys::env::{self, Environment};
@@ -100,14 +100,14 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
         return Err(Error::Native(argument.to_string_lossy().into_owned()));
     }
     let translation = translate(&arguments, target, &spec.version, spec.objcopy.is_some())?;
-    keep(&Kept::remarks("zig", &spec.triple, &translation.remarks), environment)?;
+    append(&Note::remarks("zig", &spec.triple, &translation.remarks), environment)?;
     match translation.task {
         Task::Ask => Err(zig.args(leading(&spec)).args(translation.arguments).exec().into()),
         Task::Compile => {
             // Whatever links led there: what is mapped is the directory's real name.
-            let folder = env::current_dir()?;
-            let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &folder));
-            Err(zig.args(translation.arguments).env("PWD", folder).exec().into())
+            let dir = env::current_dir()?;
+            let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &dir));
+            Err(zig.args(translation.arguments).env("PWD", dir).exec().into())
         }
         Task::Link(ref output) => link_program(&spec, &tool, output, &translation, environment, stderr),
     }
@@ -124,16 +124,16 @@ fn link_program(
 ) -> Result<u8, Error> {
     let mut all = leading_link(spec, !has_sources(&translation.arguments));
     all.extend(translation.arguments.iter().cloned());
-    store::folder(&spec.cache)?;
+    store::dir(&spec.cache)?;
     let libraries = Libraries::of(spec, tool, &all);
     let told = libraries.may_be_missing();
     if told {
-        keep(&[Kept::waiting(spec, &libraries)], environment)?;
+        append(&[Note::waiting(spec, &libraries)], environment)?;
     }
-    let folder = output.parent().unwrap_or(Path::new("."));
-    let linked = link(neutral::linking(spec).arg(tool), &all, folder);
+    let dir = output.parent().unwrap_or(Path::new("."));
+    let linked = link(neutral::linking(spec).arg(tool), &all, dir);
     if told {
-        keep(&[Kept::ended(spec, &libraries)], environment)?;
+        append(&[Note::ended(spec, &libraries)], environment)?;
     }
     let (exit, said) = linked?;
     stderr.write_all(&said)?;
@@ -201,10 +201,10 @@ fn is_native(argument: &OsStr) -> bool {
     matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"))
 }
 
-fn link(zig: Command, arguments: &[OsString], folder: &Path) -> Result<(u8, Vec<u8>), Error> {
+fn link(zig: Command, arguments: &[OsString], dir: &Path) -> Result<(u8, Vec<u8>), Error> {
     let (status, said) = match response::for_zig(arguments) {
         Some(text) => {
-            let mut file = fs::temporary_file(folder)?;
+            let mut file = fs::temporary_file(dir)?;
             file.write_all(&text)?;
             let mut argument = OsString::from("@");
             argument.push(file.path());
@@ -222,7 +222,7 @@ pub(crate) fn code(status: Option<i32>) -> u8 {
 
 /// Keeps these for the xbuild that runs the build, which reports them. One short write to a file that is
 /// opened for appending, so that wrappers that do this at once don't mix their lines.
-pub(crate) fn keep(kept: &[Kept], environment: &Environment) -> io::Result<()> {
+pub(crate) fn append(kept: &[Note], environment: &Environment) -> io::Result<()> {
     let Some(path) = environment.path(REMARKS_VARIABLE).filter(|_| !kept.is_empty()) else { return Ok(()) };
     let mut lines = Vec::new();
     for one in kept {
@@ -238,13 +238,13 @@ mod tests {
 
     use super::*;
     use crate::toolchain::driver::work::Library;
-    use crate::toolchain::driver::{FOLDER_VARIABLE, Wrapper};
+    use crate::toolchain::driver::{DIR_VARIABLE, Wrapper};
     use crate::toolchain::objcopy::Objcopy;
     use crate::toolchain::zig::{Zig, ZigWay};
 
     /// A wrapper around a shell script in zig's place.
     struct Fake {
-        folder: fs::TempDir,
+        dir: fs::TempDir,
         spec: PathBuf,
     }
 
@@ -259,9 +259,9 @@ mod tests {
         }
 
         fn make(script: &str, has_library: bool) -> Self {
-            let folder = tempfile::tempdir().unwrap();
+            let dir = tempfile::tempdir().unwrap();
             let program = |name: &str, script: &str| {
-                let path = folder.path().join(name);
+                let path = dir.path().join(name);
                 fs::write_atomic(&path, format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755).unwrap();
                 path
             };
@@ -272,13 +272,13 @@ mod tests {
                 libraries: PathBuf::from("/rust/lib"),
             };
             let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-            let library = folder.path().join("its lib");
+            let library = dir.path().join("its lib");
             fs::create_dir(&library).unwrap();
             fs::write_atomic(&library.join("start.S"), b"", 0o644).unwrap();
-            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), folder.path())
+            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), dir.path())
                 .with_library(has_library.then_some(library));
-            let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), folder.path()).unwrap();
-            Self { spec: wrapper.cc.with_file_name("spec.json"), folder }
+            let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), dir.path()).unwrap();
+            Self { spec: wrapper.cc.with_file_name("spec.json"), dir }
         }
 
         fn run(&self, arguments: &[&str], environment: &Environment) -> (u8, String) {
@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn links_and_strips_only_the_debug_information() {
         let fake = Fake::new("while [ \"$1\" != -o ]; do echo \"$1\" >&2; shift; done; echo linked > \"$2\"");
-        let output = fake.folder.path().join("out");
-        let remarks = fake.folder.path().join("remarks");
+        let output = fake.dir.path().join("out");
+        let remarks = fake.dir.path().join("remarks");
         let environment = [(REMARKS_VARIABLE, remarks.as_os_str()), ("LD_LIBRARY_PATH", OsStr::new("/own"))]
             .into_iter()
             .collect();
@@ -304,13 +304,13 @@ mod tests {
         assert_eq!(said, format!("cc\n{leading}\na.o\n"));
         assert_eq!(fs::read_to_string(&output).unwrap(), "linked\nstripped with /rust/lib:/own\n");
         let kept = fs::read_to_string(&remarks).unwrap();
-        let kept: Vec<Kept> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let kept: Vec<Note> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let triple = || "aarch64-unknown-linux-gnu".to_owned();
-        assert!(matches!(&kept[1], Kept::Remark { argument, .. } if argument == "-O1"), "{kept:?}");
+        assert!(matches!(&kept[1], Note::Remark { argument, .. } if argument == "-O1"), "{kept:?}");
         let library = Library::C;
         assert_eq!(
             kept[2..],
-            [Kept::Waiting { triple: triple(), library }, Kept::Ended { triple: triple(), library }]
+            [Note::Waiting { triple: triple(), library }, Note::Ended { triple: triple(), library }]
         );
         // What has been linked once is there.
         fake.run(&arguments, &environment);
@@ -348,15 +348,15 @@ mod tests {
     #[test]
     fn a_long_command_line_goes_through_a_file() {
         let fake = Fake::new("for last; do :; done; head -c 9 \"${last#@}\" >&2");
-        let folder = fake.folder.path().join("o");
-        fs::create_dir(&folder).unwrap();
-        let response = fake.folder.path().join("response");
+        let dir = fake.dir.path().join("o");
+        fs::create_dir(&dir).unwrap();
+        let response = fake.dir.path().join("response");
         fs::write_atomic(&response, "/some/long/path.o\n".repeat(60_000).as_bytes(), 0o644).unwrap();
         let given = format!("@{}", response.display());
-        let output = folder.join("out");
+        let output = dir.join("out");
         let (code, said) = fake.run(&[&given, "-o", output.to_str().unwrap()], &Environment::default());
         assert_eq!((code, said.as_str()), (0, "\"-target\""));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "the file is gone");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "the file is gone");
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         let triple = "aarch64-unknown-linux-gnu";
         let variables = |out: &str| {
             let out = format!("/w/target/{out}release/build/a-1/out");
-            [(FOLDER_VARIABLE, "/w/target"), ("OUT_DIR", out.as_str())].into_iter().collect::<Environment>()
+            [(DIR_VARIABLE, "/w/target"), ("OUT_DIR", out.as_str())].into_iter().collect::<Environment>()
         };
         let path = fake.spec.clone();
         let side =

@@ -43,11 +43,11 @@ pub(crate) struct Rustc {
 /// Writes the script that cargo calls in rustc's place. It is the same for all that is compiled, so that build
 /// scripts which ask to be run again for another `RUSTC` are not.
 pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
-    let folder = cache.join("wrappers").join("rustc");
-    usage::mark(&folder);
-    store::folder(&folder)?;
+    let dir = cache.join("wrappers").join("rustc");
+    usage::mark(&dir);
+    store::dir(&dir)?;
     // sccache knows rustc by its name.
-    let path = folder.join("rustc");
+    let path = dir.join("rustc");
     let program = shell_words::quote(&program.to_string_lossy()).into_owned();
     let script = format!(
         "#!/bin/sh\nprogram={program}\nexec \"${{{PROGRAM_VARIABLE}:-$program}}\" {COMMAND} \"$@\"\n"
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn the_script_calls_back_with_every_argument() {
-        let folder = tempfile::tempdir().unwrap();
-        let odd = folder.path().join("a \"folder\"");
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("a \"directory\"");
         fs::create_dir(&odd).unwrap();
         let echo = odd.join("echo");
         fs::write_atomic(&echo, b"#!/bin/sh\nprintf '[%s]' \"$@\"\n", 0o755).unwrap();

@@ -1,8 +1,8 @@
 //! For whom a compiler is called: for a program of the image, or for one that runs here while it is built. Pure.
 //!
 //! Where the host's triple is a platform's, build scripts of both kinds look for the same variables, and cargo
-//! tells neither kind which it is. It does tell each where to put its files: `<target folder>/<triple>/<profile>`
-//! for the target, `<target folder>/<profile>` for the host. That also holds for a cargo that a build script
+//! tells neither kind which it is. It does tell each where to put its files: `<target directory>/<triple>/<profile>`
+//! for the target, `<target directory>/<profile>` for the host. That also holds for a cargo that a build script
 //! starts, with or without `--target`.
 
 use std::ffi::{OsStr, OsString};
@@ -11,21 +11,21 @@ use std::path::{Path, PathBuf};
 use super::rustc;
 use crate::sys::env::Environment;
 
-/// The variable with the folder that cargo builds in, in which no name says anything yet.
-pub(crate) const FOLDER_VARIABLE: &str = "XBUILD_TARGET_DIR";
+/// The variable with the directory that cargo builds in, in which no name says anything yet.
+pub(crate) const DIR_VARIABLE: &str = "XBUILD_TARGET_DIR";
 
 /// True if what is compiled runs on the host, whose triple is `triple`.
 pub(crate) fn is_for_host(triple: &str, environment: &Environment) -> bool {
     // Without a build script it is a person who calls.
     let Some(out) = environment.path("OUT_DIR") else { return false };
-    let folder = environment.path(FOLDER_VARIABLE).unwrap_or_default();
-    match is_below_triple(out.strip_prefix(&folder).unwrap_or(&out), triple) {
+    let dir = environment.path(DIR_VARIABLE).unwrap_or_default();
+    match is_below_triple(out.strip_prefix(&dir).unwrap_or(&out), triple) {
         Some(below) => !below,
         None => !rustc::is_marked(environment.var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default()),
     }
 }
 
-/// True if `out`, a build script's folder, belongs to the triple; `None` if it is none that cargo is known to make:
+/// True if `out`, a build script's directory, belongs to the triple; `None` if it is none that cargo is known to make:
 /// `…/[<triple>/]<profile>/build/<package>-<hash>/out` or `…/build/<package>/<hash>/out`.
 fn is_below_triple(out: &Path, triple: &str) -> Option<bool> {
     let mut names = out.iter().rev();
@@ -59,7 +59,7 @@ fn kept(variable: &str) -> String {
 }
 
 /// What the host's own build would call in the place of a tool: the program, and arguments that come first.
-/// `wrappers` is the folder of all wrappers, none of which is meant.
+/// `wrappers` is the directory of all wrappers, none of which is meant.
 pub(crate) fn host_tool(tool: &str, wrappers: &Path, environment: &Environment) -> (PathBuf, Vec<String>) {
     let (_, variable, default) = TOOLS.iter().find(|(name, ..)| *name == tool).unwrap_or(&TOOLS[0]);
     let names = [format!("HOST_{variable}"), (*variable).to_owned(), kept(variable)];
@@ -99,20 +99,20 @@ mod tests {
             // A package of the name.
             ("/w/target/release/build/build-1/out", true),
         ] {
-            assert_eq!(for_host(&[("OUT_DIR", out), (FOLDER_VARIABLE, "/w/target")]), expected, "{out}");
+            assert_eq!(for_host(&[("OUT_DIR", out), (DIR_VARIABLE, "/w/target")]), expected, "{out}");
         }
     }
 
     #[test]
-    fn a_target_folder_named_like_the_triple_says_nothing() {
-        let folder = (FOLDER_VARIABLE, "/w/x86_64-unknown-linux-gnu");
+    fn a_target_directory_named_like_the_triple_says_nothing() {
+        let dir = (DIR_VARIABLE, "/w/x86_64-unknown-linux-gnu");
         let out = |below: &str| format!("/w/x86_64-unknown-linux-gnu/{below}release/build/a-1/out");
-        assert!(for_host(&[folder, ("OUT_DIR", &out(""))]));
-        assert!(!for_host(&[folder, ("OUT_DIR", &out("x86_64-unknown-linux-gnu/"))]));
+        assert!(for_host(&[dir, ("OUT_DIR", &out(""))]));
+        assert!(!for_host(&[dir, ("OUT_DIR", &out("x86_64-unknown-linux-gnu/"))]));
     }
 
     #[test]
-    fn where_the_folder_says_nothing_the_flags_do() {
+    fn where_the_directory_says_nothing_the_flags_do() {
         let marker = rustc::marker(&[]);
         let out = ("OUT_DIR", "/elsewhere");
         assert!(for_host(&[out]));

@@ -15,7 +15,7 @@ use crate::sys::{fs, store};
 /// A line in the file that wrappers append to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kept", rename_all = "kebab-case")]
-pub(crate) enum Kept {
+pub(crate) enum Note {
     /// An argument that a linker or compiler is not told, or not in this way.
     Remark { tool: String, triple: String, argument: String, reason: String },
     /// A link began that zig may have to build libraries for.
@@ -44,7 +44,7 @@ impl Library {
     }
 }
 
-impl Kept {
+impl Note {
     /// What `tool` is not told for a triple.
     pub(crate) fn remarks(tool: &str, triple: &str, remarks: &[Remark]) -> Vec<Self> {
         let kept = |remark: &Remark| Self::Remark {
@@ -105,7 +105,7 @@ impl Libraries {
         if self.marker.exists() {
             return Ok(());
         }
-        store::folder(self.marker.parent().unwrap_or(Path::new(".")))?;
+        store::dir(self.marker.parent().unwrap_or(Path::new(".")))?;
         fs::write_atomic(&self.marker, b"", 0o644)
     }
 }
@@ -156,10 +156,10 @@ mod tests {
 
     #[test]
     fn what_has_been_linked_once_has_its_libraries() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let zig = Zig { program: "/z".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
         let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-        let spec = |minor| Spec::new(&zig, target, Some((2, minor)), None, folder.path());
+        let spec = |minor| Spec::new(&zig, target, Some((2, minor)), None, dir.path());
         let of = |minor, tool: &str, text: &str| Libraries::of(&spec(minor), &tool.into(), &words(text));
         let first = of(36, "cc", "-O2 -pie a.o -lm -o /x/a");
         assert!(first.may_be_missing());

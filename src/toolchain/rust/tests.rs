@@ -7,16 +7,16 @@ const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
 
 /// A made-up toolchain, with a rustup that does what `script` says.
 struct Fake {
-    folder: fs::TempDir,
+    dir: fs::TempDir,
     rust: Rust,
 }
 
 impl Fake {
     fn new(script: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let sysroot = folder.path().join("toolchains/stable-x");
+        let dir = tempfile::tempdir().unwrap();
+        let sysroot = dir.path().join("toolchains/stable-x");
         fs::create_dir_all(&sysroot).unwrap();
-        let program = folder.path().join("rustup");
+        let program = dir.path().join("rustup");
         if let Some(script) = script {
             let script = format!("#!/bin/sh\nsysroot='{}'\n{script}\n", sysroot.display());
             fs::write_atomic(&program, script.as_bytes(), 0o755).unwrap();
@@ -25,7 +25,7 @@ impl Fake {
         let rustup = script.map(|_| Rustup { program, toolchain: "stable-x".into() });
         let rust =
             Rust { rustc: "rustc".into(), cargo: "cargo".into(), version, commit, host, sysroot, rustup };
-        Self { folder, rust }
+        Self { dir, rust }
     }
 
     fn provide(&self, triple: &str, offline: bool) -> Result<Standard, Error> {
@@ -34,7 +34,7 @@ impl Fake {
 
     fn provide_with(&self, cache: &str, triple: &str, offline: bool) -> Result<Standard, Error> {
         let target = Target::by_triple(triple).unwrap();
-        let cache = self.folder.path().join(cache);
+        let cache = self.dir.path().join(cache);
         let wanted = (&target.platform, target);
         provide(&self.rust, wanted, &cache, offline, &Cancel::new(), &Silent)
     }
@@ -56,7 +56,7 @@ fn reads_what_rustc_says() {
 #[test]
 fn a_toolchain_that_is_not_installed_is_named_in_the_hint() {
     let reason = "error: toolchain '1.60.0-x86_64-unknown-linux-gnu' is not installed\nhelp: run…".into();
-    let error = Error::Broken { folder: "/p".into(), reason };
+    let error = Error::Broken { dir: "/p".into(), reason };
     let hint = error.hint().unwrap();
     assert!(hint.contains("rustup toolchain install 1.60.0-x86_64-unknown-linux-gnu"), "{hint}");
 }
@@ -96,13 +96,13 @@ fn a_target_that_is_being_installed_is_not_there() {
 fn what_cannot_be_read_is_not_taken_for_missing() {
     let fake = Fake::new(Some("exit 0"));
     let rustlib = fake.rust.sysroot.join("lib/rustlib");
-    // A folder in the place of a list cannot be read, by nobody.
+    // A directory in the place of a list cannot be read, by nobody.
     fs::create_dir_all(rustlib.join("manifest-rust-std-aarch64-unknown-linux-gnu")).unwrap();
     fs::write_atomic(&rustlib.join("components"), b"", 0o644).unwrap();
     let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
     assert!(matches!(error, Error::Io(_)), "{error}");
     assert!(error.to_string().contains("manifest-rust-std-aarch64-unknown-linux-gnu"), "{error}");
-    // And a file in the place of the libraries' folder.
+    // And a file in the place of the libraries' directory.
     let fake = Fake::new(Some("exit 0"));
     let target = fake.rust.sysroot.join("lib/rustlib/aarch64-unknown-linux-gnu");
     fs::create_dir_all(&target).unwrap();
@@ -150,7 +150,7 @@ fn what_is_added_is_for_the_platform_that_was_asked_for() {
     ));
     let target = Target::by_triple("x86_64-unknown-linux-musl").unwrap();
     let (platform, told) = ("linux/amd64/v3".parse().unwrap(), Told::default());
-    let cache = fake.folder.path().join("cache");
+    let cache = fake.dir.path().join("cache");
     provide(&fake.rust, (&platform, target), &cache, false, &Cancel::new(), &told).unwrap();
     let told = told.0.into_inner().unwrap();
     let named =

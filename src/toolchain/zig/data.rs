@@ -41,7 +41,7 @@ pub(crate) struct SeriesGlibc {
     pub newest: Option<(u32, u32)>,
 }
 
-/// The official archive: an xz-compressed tar with one folder at its top, and its minisign signature.
+/// The official archive: an xz-compressed tar with one directory at its top, and its minisign signature.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Tarball {
@@ -57,7 +57,7 @@ pub(crate) struct Tarball {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Package {
-    /// Its name in the index, and of the folder in the wheel.
+    /// Its name in the index, and of the directory in the wheel.
     pub name: String,
     /// The wheel's file name.
     pub file: String,

@@ -14,25 +14,25 @@ use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::hash::sha256_until;
 
-/// The digest of zig's files in a folder. What is neither a file nor a folder belongs to no zig.
-pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
+/// The digest of zig's files in a directory. What is neither a file nor a directory belongs to no zig.
+pub(super) fn digest(dir: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
     let mut files = vec![PathBuf::from("zig")];
-    let mut folders = vec![PathBuf::from("lib")];
-    while let Some(below) = folders.pop() {
-        for entry in fs::read_dir(folder.join(&below))? {
+    let mut dirs = vec![PathBuf::from("lib")];
+    while let Some(below) = dirs.pop() {
+        for entry in fs::read_dir(dir.join(&below))? {
             let entry = entry?;
             let (path, kind) = (below.join(entry.file_name()), entry.file_type()?);
             if kind.is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if kind.is_file() {
                 files.push(path);
             } else {
-                return Err(WayError::Foreign { path: folder.join(path) });
+                return Err(WayError::Foreign { path: dir.join(path) });
             }
         }
     }
-    if !fs::symlink_metadata(folder.join("zig"))?.is_file() {
-        return Err(WayError::Foreign { path: folder.join("zig") });
+    if !fs::symlink_metadata(dir.join("zig"))?.is_file() {
+        return Err(WayError::Foreign { path: dir.join("zig") });
     }
     // By the bytes of the paths, which for paths without newlines is what `sort` does.
     files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
@@ -42,7 +42,7 @@ pub(super) fn digest(folder: &Path, cancel: &Cancel) -> Result<Digest, WayError>
             cancel.check()?;
             Ok(format!(
                 "{}  {}\n",
-                hex::encode(sha256_until::<WayError>(&folder.join(path), cancel)?),
+                hex::encode(sha256_until::<WayError>(&dir.join(path), cancel)?),
                 path.display()
             ))
         })

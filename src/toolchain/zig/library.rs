@@ -12,7 +12,7 @@ impl Zig {
     /// The directory with zig's own files, as zig tells it; `None` if it does not.
     pub(crate) fn library(&self, cancel: &Cancel) -> Result<Option<PathBuf>, ProcessError> {
         // Asked from the root, because zig says what lies below the current directory without that in front.
-        let output = Command::new(&self.program).arg("env").folder(Path::new("/")).output(cancel)?;
+        let output = Command::new(&self.program).arg("env").dir(Path::new("/")).output(cancel)?;
         Ok(told(&output.stdout).filter(|path| path.is_absolute()))
     }
 }

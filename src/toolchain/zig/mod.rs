@@ -3,7 +3,7 @@
 //! There are several [ways](ZigWay) to zig, and the user chooses their order. One that fails leads to the
 //! next; when all have failed, the error lists each with its reason. What is provided is checked before it is
 //! unpacked: the archive by the project's minisign key, the package by its SHA-256. Safe when several
-//! processes do it at once: a lock, a temporary folder, one rename.
+//! processes do it at once: a lock, a temporary directory, one rename.
 
 pub(crate) mod data;
 mod files;
@@ -33,7 +33,7 @@ use data::ZigData;
 
 pub use options::{ZigSettings, ZigWay};
 
-/// The file in a provided zig's folder that says that the folder is whole, and what it was made from.
+/// The file in a provided zig's directory that says that the directory is whole, and what it was made from.
 const MARKER: &str = ".complete";
 /// It has one line.
 const LARGEST_MARKER: u64 = 4096;
@@ -50,7 +50,7 @@ if found and found.origin: print(os.path.join(os.path.dirname(found.origin), 'zi
 pub(crate) struct ZigRequest<'a> {
     /// The configured path and the order of the ways.
     pub settings: &'a ZigSettings,
-    /// xbuild's cache folder.
+    /// xbuild's cache directory.
     pub cache: &'a Path,
     /// For `PATH` and `HOME`.
     pub environment: &'a Environment,
@@ -197,11 +197,11 @@ pub enum WayError {
     /// The files in the cache are not those that zig should have.
     #[error(
         "the files in `{}` are not those of zig {version}: expected {expected}, found {found}",
-        folder.display()
+        dir.display()
     )]
     Altered {
         /// Where they are.
-        folder: PathBuf,
+        dir: PathBuf,
         /// The version.
         version: Version,
         /// The digest that is pinned or comes with xbuild.
@@ -209,8 +209,8 @@ pub enum WayError {
         /// Theirs.
         found: Box<Digest>,
     },
-    /// Something is in the folder of zig that it does not come with.
-    #[error("`{}` is neither a file nor a folder, and zig comes with nothing else", path.display())]
+    /// Something is in the directory of zig that it does not come with.
+    #[error("`{}` is neither a file nor a directory, and zig comes with nothing else", path.display())]
     Foreign {
         /// What it is.
         path: PathBuf,
@@ -473,58 +473,58 @@ fn check(program: PathBuf, way: ZigWay, pinned: Option<&Version>, cancel: &Cance
 }
 
 /// Where a provided version is kept.
-fn folder(request: &ZigRequest<'_>) -> PathBuf {
+fn dir(request: &ZigRequest<'_>) -> PathBuf {
     request.cache.join("toolchains").join(format!("zig-{}", request.provided()))
 }
 
 fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
     let Zig { program, .. } = marked(request)?;
-    verify(request, &folder(request), cancel)?;
+    verify(request, &dir(request), cancel)?;
     check(program, way, request.pinned, cancel)
 }
 
 /// The zig in the cache as its marker has it.
 fn marked(request: &ZigRequest<'_>) -> Result<Zig, WayError> {
-    let folder = folder(request);
-    usage::mark(&folder);
+    let dir = dir(request);
+    usage::mark(&dir);
     // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
-    match store::read(&folder.join(MARKER), LARGEST_MARKER)? {
+    match store::read(&dir.join(MARKER), LARGEST_MARKER)? {
         Some(text)
             if text == package::marker().as_bytes()
                 || text == tarball::marker(request.provided()).as_bytes() => {}
         _ => return Err(WayError::NotCached),
     }
-    for part in [folder.clone(), folder.join("zig"), folder.join("lib")] {
+    for part in [dir.clone(), dir.join("zig"), dir.join("lib")] {
         match store::check(&part) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WayError::NotCached),
             result => result?,
         }
     }
-    Ok(Zig { program: folder.join("zig"), version: request.provided().clone(), way: ZigWay::Cache })
+    Ok(Zig { program: dir.join("zig"), version: request.provided().clone(), way: ZigWay::Cache })
 }
 
-/// Where the cache is not to be believed: an error unless the files in `folder` are zig's.
-fn verify(request: &ZigRequest<'_>, folder: &Path, cancel: &Cancel) -> Result<(), WayError> {
+/// Where the cache is not to be believed: an error unless the files in `dir` are zig's.
+fn verify(request: &ZigRequest<'_>, dir: &Path, cancel: &Cancel) -> Result<(), WayError> {
     if request.verified.is_none() {
         return Ok(());
     }
     let expected = request.files().ok_or(WayError::NotVerified)?;
-    let found = files::digest(folder, cancel)?;
+    let found = files::digest(dir, cancel)?;
     if found == *expected {
         return Ok(());
     }
-    let (folder, version) = (folder.to_owned(), request.provided().clone());
-    Err(WayError::Altered { folder, version, expected: Box::new(expected.clone()), found: Box::new(found) })
+    let (dir, version) = (dir.to_owned(), request.provided().clone());
+    Err(WayError::Altered { dir, version, expected: Box::new(expected.clone()), found: Box::new(found) })
 }
 
 /// The digest of the files of a zig that is in the cache.
 #[must_use]
 pub(crate) fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
-    let folder = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
-    files::digest(folder, cancel).ok()
+    let dir = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
+    files::digest(dir, cancel).ok()
 }
 
-/// A folder to work in, and the folder in it that becomes the provided zig.
+/// A directory to work in, and the directory in it that becomes the provided zig.
 struct Work<'a> {
     /// For archives; they stay when the work is interrupted, so that a later run resumes.
     downloads: &'a Path,
@@ -541,23 +541,23 @@ fn install(
     cancel: &Cancel,
     fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
 ) -> Result<Zig, WayError> {
-    let folder = folder(request);
+    let dir = dir(request);
     // Whoever tidies up the cache sees that it is in use.
     store::open(request.cache)?;
     let toolchains = request.cache.join("toolchains");
     let downloads = request.cache.join("downloads");
-    store::folder(&toolchains)?;
-    store::folder(&downloads)?;
+    store::dir(&toolchains)?;
+    store::dir(&downloads)?;
     let lock = toolchains.join("zig.lock");
     let _lock = fs::lock(&lock, cancel).map_err(|error| match error {
-        fs::LockError::Io(error) => fs::LockError::Io(store::lacking(&folder, error)),
+        fs::LockError::Io(error) => fs::LockError::Io(store::lacking(&dir, error)),
         error @ fs::LockError::Cancelled(_) => error,
     })?;
     // Another process may have provided it while we waited.
     if let Ok(zig) = cached(request, way, cancel) {
         return Ok(zig);
     }
-    let scratch = fs::temporary_dir(&toolchains).map_err(|error| store::lacking(&folder, error))?;
+    let scratch = fs::temporary_dir(&toolchains).map_err(|error| store::lacking(&dir, error))?;
     let root = scratch.path().join("root");
     fs::create_dir(&root)?;
     fetch(&Work { downloads: &downloads, scratch: scratch.path(), root: &root })?;
@@ -568,10 +568,10 @@ fn install(
         verify(request, &root, cancel)?;
     }
     check(root.join("zig"), way, request.pinned, cancel)?;
-    if folder.exists() {
+    if dir.exists() {
         // Without a good marker it is an older pin's, or somebody has been at it.
-        fs::rename(&folder, scratch.path().join("old"))?;
+        fs::rename(&dir, scratch.path().join("old"))?;
     }
-    fs::rename(&root, &folder)?;
-    check(folder.join("zig"), way, request.pinned, cancel)
+    fs::rename(&root, &dir)?;
+    check(dir.join("zig"), way, request.pinned, cancel)
 }

@@ -93,7 +93,7 @@ fn by_pip(
     unpack::wheel(&wheel, &package.name, work.root, cancel)
 }
 
-/// uv has no command that only downloads; it installs into a folder, after it has checked the digest.
+/// uv has no command that only downloads; it installs into a directory, after it has checked the digest.
 fn by_uv(
     uv: PathBuf,
     work: &Work<'_>,
@@ -113,14 +113,14 @@ fn by_uv(
         .arg("--requirement")
         .arg(&requirements);
     watched(&command, &target, package, cancel, reporter)?;
-    // The folder to fill exists and is empty, so this rename replaces it.
+    // The directory to fill exists and is empty, so this rename replaces it.
     Ok(fs::rename(target.join(&package.name), work.root)?)
 }
 
-/// Runs a command and reports the growth of the folder that it writes to as a download.
+/// Runs a command and reports the growth of the directory that it writes to as a download.
 fn watched(
     command: &Command,
-    folder: &Path,
+    dir: &Path,
     package: &Package,
     cancel: &Cancel,
     reporter: &dyn Reporter,
@@ -132,7 +132,7 @@ fn watched(
         let watch = || {
             let mut last = 0;
             while !ended.load(Ordering::SeqCst) {
-                let done = size(folder).min(package.size);
+                let done = size(dir).min(package.size);
                 if done > last {
                     last = done;
                     reporter.report(Event::Download { what: what.clone(), done, total: Some(package.size) });
@@ -152,9 +152,9 @@ fn watched(
     })
 }
 
-/// The bytes of all files below a folder; what vanishes meanwhile counts nothing.
-fn size(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+/// The bytes of all files below a directory; what vanishes meanwhile counts nothing.
+fn size(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {

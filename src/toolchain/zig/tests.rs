@@ -42,7 +42,7 @@ const UP: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff00635d00
 
 /// A machine with nothing but what a test puts there.
 struct Machine {
-    folder: fs::TempDir,
+    dir: fs::TempDir,
     environment: Environment,
     settings: ZigSettings,
     pinned: Option<Version>,
@@ -50,22 +50,22 @@ struct Machine {
 
 impl Machine {
     fn new(ways: &[ZigWay]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bin");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bin");
         fs::create_dir(&path).unwrap();
         let environment = [("PATH", path)].into_iter().collect();
-        Self { folder, environment, settings: ZigSettings { path: None, ways: ways.to_vec() }, pinned: None }
+        Self { dir, environment, settings: ZigSettings { path: None, ways: ways.to_vec() }, pinned: None }
     }
 
     /// Puts a shell script on `PATH`.
     fn program(&self, name: &str, script: &str) -> PathBuf {
-        let path = self.folder.path().join("bin").join(name);
+        let path = self.dir.path().join("bin").join(name);
         fs::write_atomic(&path, format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755).unwrap();
         path
     }
 
     fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.dir.path().join("cache")
     }
 
     fn provide(&self, client: &Client) -> Result<Zig, Error> {
@@ -90,9 +90,9 @@ impl Machine {
 
 /// Keeps what was reported.
 #[derive(Default)]
-struct Kept(Mutex<Vec<Event>>);
+struct Recorded(Mutex<Vec<Event>>);
 
-impl Reporter for Kept {
+impl Reporter for Recorded {
     fn report(&self, event: Event) {
         self.0.lock().unwrap().push(event);
     }
@@ -126,7 +126,7 @@ fn pythons_module_is_taken_by_its_programs_path() {
 fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
     let mut machine = Machine::new(ZigWay::ALL);
     machine.settings.path = Some("/no/such/zig".into());
-    let reporter = Kept::default();
+    let reporter = Recorded::default();
     let cache = machine.cache();
     let request = ZigRequest {
         settings: &machine.settings,
@@ -151,7 +151,7 @@ fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
 fn a_package_with_other_bytes_is_refused() {
     let machine = Machine::new(&[ZigWay::Cache, ZigWay::Package]);
     let file = &ZigData::get().package.file;
-    // Says its version, else writes a wheel into the folder after `--dest`.
+    // Says its version, else writes a wheel into the directory after `--dest`.
     machine.program(
         "pip3",
         &format!("[ \"$1\" = --version ] && exit\nwhile [ \"$1\" != --dest ]; do shift; done\necho x > \"$2/{file}\""),
@@ -195,10 +195,10 @@ fn fetch_tarball(bytes: &str, signature: &'static str) -> (fs::TempDir, Result<(
         let signature_wanted = request.path.ends_with(".minisig");
         Reply::Whole(if signature_wanted { signature.as_bytes().to_vec() } else { bytes.clone() })
     });
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
-    let work = Work { downloads: folder.path(), scratch: folder.path(), root: &root };
+    let work = Work { downloads: dir.path(), scratch: dir.path(), root: &root };
     let tarball = data::Tarball {
         url: format!("{}/zig-test.tar.xz", server.url),
         signature: format!("{}/zig-test.tar.xz.minisig", server.url),
@@ -212,14 +212,14 @@ fn fetch_tarball(bytes: &str, signature: &'static str) -> (fs::TempDir, Result<(
         &Cancel::new(),
         &Silent,
     );
-    (folder, result)
+    (dir, result)
 }
 
 #[test]
 fn a_signed_archive_is_unpacked() {
-    let (folder, result) = fetch_tarball(GOOD, SIGNATURE);
+    let (dir, result) = fetch_tarball(GOOD, SIGNATURE);
     result.unwrap();
-    let root = folder.path().join("root");
+    let root = dir.path().join("root");
     assert_eq!(fs::read(root.join("lib/std.zig")).unwrap(), b"//\n");
     assert_eq!(fs::metadata(root.join("zig")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::read_to_string(root.join(MARKER)).unwrap(), tarball::marker(&ZigData::get().version));
@@ -228,29 +228,29 @@ fn a_signed_archive_is_unpacked() {
 #[test]
 fn an_altered_archive_and_anothers_signature_are_refused() {
     for (bytes, signature) in [(LINK, SIGNATURE), (GOOD, OLDER), (GOOD, "nonsense")] {
-        let (folder, result) = fetch_tarball(bytes, signature);
+        let (dir, result) = fetch_tarball(bytes, signature);
         assert!(matches!(result, Err(WayError::Signature { .. })), "{result:?}");
-        assert_eq!(fs::read_dir(folder.path().join("root")).unwrap().count(), 0);
-        assert!(!folder.path().join("zig-test.tar.xz").exists());
+        assert_eq!(fs::read_dir(dir.path().join("root")).unwrap().count(), 0);
+        assert!(!dir.path().join("zig-test.tar.xz").exists());
     }
 }
 
 #[test]
-fn archives_cannot_leave_their_folder_or_bring_links() {
+fn archives_cannot_leave_their_directory_or_bring_links() {
     for bytes in [LINK, UP] {
-        let folder = tempfile::tempdir().unwrap();
-        let (archive, root) = (folder.path().join("a.tar.xz"), folder.path().join("root/root"));
+        let dir = tempfile::tempdir().unwrap();
+        let (archive, root) = (dir.path().join("a.tar.xz"), dir.path().join("root/root"));
         fs::create_dir_all(&root).unwrap();
         fs::write_atomic(&archive, &hex::decode(bytes).unwrap(), 0o644).unwrap();
         let result = unpack::tar_xz(&archive, &root, &Cancel::new());
         assert!(matches!(result, Err(WayError::Archive { .. })), "{result:?}");
-        assert!(!folder.path().join("up").exists() && !folder.path().join("root/up").exists());
+        assert!(!dir.path().join("up").exists() && !dir.path().join("root/up").exists());
     }
 }
 
 fn wheel(entries: &[(&str, u32, &str)]) -> (fs::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.whl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.whl");
     let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
     for (name, mode, content) in entries {
         let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
@@ -258,19 +258,19 @@ fn wheel(entries: &[(&str, u32, &str)]) -> (fs::TempDir, PathBuf) {
         zip.write_all(content.as_bytes()).unwrap();
     }
     zip.finish().unwrap();
-    let root = folder.path().join("root");
+    let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
-    (folder, path)
+    (dir, path)
 }
 
 #[test]
 fn a_wheel_keeps_its_executable_bits_and_loses_its_metadata() {
-    let (folder, path) = wheel(&[
+    let (dir, path) = wheel(&[
         ("ziglang/zig", 0o755, "z"),
         ("ziglang/lib/c.h", 0o664, "c"),
         ("x.dist-info/RECORD", 0o644, ""),
     ]);
-    let root = folder.path().join("root");
+    let root = dir.path().join("root");
     unpack::wheel(&path, "ziglang", &root, &Cancel::new()).unwrap();
     let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("zig"), mode("lib/c.h")), (0o755, 0o644));
@@ -278,12 +278,12 @@ fn a_wheel_keeps_its_executable_bits_and_loses_its_metadata() {
 }
 
 #[test]
-fn a_wheel_cannot_leave_its_folder() {
+fn a_wheel_cannot_leave_its_directory() {
     for name in ["ziglang/../../up", "/ziglang/up", "../up"] {
-        let (folder, path) = wheel(&[(name, 0o644, "x")]);
-        let result = unpack::wheel(&path, "ziglang", &folder.path().join("root"), &Cancel::new());
+        let (dir, path) = wheel(&[(name, 0o644, "x")]);
+        let result = unpack::wheel(&path, "ziglang", &dir.path().join("root"), &Cancel::new());
         assert!(matches!(result, Err(WayError::Archive { .. })), "{name}: {result:?}");
-        assert!(!folder.path().join("up").exists());
+        assert!(!dir.path().join("up").exists());
     }
 }
 
@@ -308,8 +308,8 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
 
 /// A zig in the cache that writes to `ran` when it is run.
 fn cached_zig(machine: &Machine, version: &Version, ran: &Path) -> PathBuf {
-    let folder = machine.cache().join(format!("toolchains/zig-{version}"));
-    fs::create_dir_all(folder.join("lib/std/os")).unwrap();
+    let dir = machine.cache().join(format!("toolchains/zig-{version}"));
+    fs::create_dir_all(dir.join("lib/std/os")).unwrap();
     let script = format!("#!/bin/sh\necho x >> '{}'\necho {version}\n", ran.display());
     for (path, text) in [
         ("zig", script.as_str()),
@@ -320,10 +320,10 @@ fn cached_zig(machine: &Machine, version: &Version, ran: &Path) -> PathBuf {
         ("README.md", "not of zig itself"),
         (MARKER, &tarball::marker(version)),
     ] {
-        fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
+        fs::write_atomic(&dir.join(path), text.as_bytes(), 0o755).unwrap();
     }
     store::tighten(&machine.cache()).unwrap();
-    folder
+    dir
 }
 
 /// With `--locked` a zig in the cache is held to the digest of its files before it is run; nothing else of the cache vouches for it.
@@ -331,19 +331,18 @@ fn cached_zig(machine: &Machine, version: &Version, ran: &Path) -> PathBuf {
 fn a_zig_in_the_cache_is_held_to_its_files() {
     let machine = Machine::new(&[ZigWay::Cache]);
     let version = Version::new(0, 15, 99);
-    let ran = machine.folder.path().join("ran");
-    let folder = cached_zig(&machine, &version, &ran);
+    let ran = machine.dir.path().join("ran");
+    let dir = cached_zig(&machine, &version, &ran);
     // What anybody can repeat.
     let command = "find zig lib -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
-    let said = Command::new("/bin/sh").args(["-c", command]).folder(&folder).text(&Cancel::new()).unwrap();
+    let said = Command::new("/bin/sh").args(["-c", command]).dir(&dir).text(&Cancel::new()).unwrap();
     let right: Digest = format!("sha256:{}", &said[..64]).parse().unwrap();
-    assert_eq!(files::digest(&folder, &Cancel::new()).unwrap(), right);
+    assert_eq!(files::digest(&dir, &Cancel::new()).unwrap(), right);
     let other = Digest::of(b"other");
 
-    let write =
-        |path: &str, text: &str| fs::write_atomic(&folder.join(path), text.as_bytes(), 0o755).unwrap();
+    let write = |path: &str, text: &str| fs::write_atomic(&dir.join(path), text.as_bytes(), 0o755).unwrap();
     let provide = |files: Option<&Digest>| {
-        let (cache, reporter) = (machine.cache(), Kept::default());
+        let (cache, reporter) = (machine.cache(), Recorded::default());
         let request = ZigRequest {
             settings: &machine.settings,
             cache: &cache,
@@ -375,20 +374,20 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
         ("lib/more.zig", "// one more"),
         ("zig", "#!/bin/sh\necho altered\n"),
     ] {
-        let before = fs::read(folder.join(path)).ok();
+        let before = fs::read(dir.join(path)).ok();
         write(path, text);
         let (reason, warned) = provide(Some(&right)).unwrap_err();
         assert!(matches!(reason, WayError::Altered { .. }) && warned, "{path}: {reason}");
         match before {
             Some(bytes) => write(path, std::str::from_utf8(&bytes).unwrap()),
-            None => fs::remove_file(folder.join(path)).unwrap(),
+            None => fs::remove_file(dir.join(path)).unwrap(),
         }
         assert!(provide(Some(&right)).is_ok(), "{path}");
     }
     // A file that leads elsewhere has the right bytes only today.
-    let file = folder.join("lib/std.zig");
-    fs::rename(&file, machine.folder.path().join("std.zig")).unwrap();
-    fs::symlink(machine.folder.path().join("std.zig"), &file).unwrap();
+    let file = dir.join("lib/std.zig");
+    fs::rename(&file, machine.dir.path().join("std.zig")).unwrap();
+    fs::symlink(machine.dir.path().join("std.zig"), &file).unwrap();
     let (reason, warned) = provide(Some(&right)).unwrap_err();
     assert!(matches!(reason, WayError::Foreign { .. }) && warned, "{reason}");
     fs::remove_file(&file).unwrap();

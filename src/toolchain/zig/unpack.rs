@@ -1,4 +1,4 @@
-//! Unpacks an archive into an empty folder: regular files and folders only, none outside of it.
+//! Unpacks an archive into an empty directory: regular files and directories only, none outside of it.
 
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -60,8 +60,8 @@ impl Sink<'_> {
         self.cancel.check()?;
         self.files += 1;
         let path = self.root.join(path);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
         }
         // `create_new`: an entry that comes twice must not write through what the first has made.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
@@ -79,7 +79,7 @@ impl Sink<'_> {
 /// A path below the root: without its first component, and only made of plain names. `None` for the first
 /// component itself.
 fn below(path: &Path) -> Result<Option<(&Path, PathBuf)>, Fault> {
-    let escape = || Fault::Entry(format!("`{}` leads out of the folder", path.display()));
+    let escape = || Fault::Entry(format!("`{}` leads out of the directory", path.display()));
     let mut components = path.components().filter(|component| *component != Component::CurDir);
     let Some(first @ Component::Normal(_)) = components.next() else { return Err(escape()) };
     let mut rest = PathBuf::new();
@@ -92,7 +92,7 @@ fn below(path: &Path) -> Result<Option<(&Path, PathBuf)>, Fault> {
     Ok((!rest.as_os_str().is_empty()).then_some((Path::new(first.as_os_str()), rest)))
 }
 
-/// Unpacks the folder `package` of a wheel.
+/// Unpacks the directory `package` of a wheel.
 pub(super) fn wheel(archive: &Path, package: &str, root: &Path, cancel: &Cancel) -> Result<(), WayError> {
     let mut sink = Sink { root, cancel, bytes: 0, files: 0 };
     unzip(archive, package, &mut sink).map_err(|fault| fault.of(archive))
@@ -125,7 +125,7 @@ fn unzip(archive: &Path, package: &str, sink: &mut Sink<'_>) -> Result<(), Fault
     Ok(())
 }
 
-/// Unpacks an xz-compressed tar archive without its top folder.
+/// Unpacks an xz-compressed tar archive without its top directory.
 pub(super) fn tar_xz(archive: &Path, root: &Path, cancel: &Cancel) -> Result<(), WayError> {
     let mut sink = Sink { root, cancel, bytes: 0, files: 0 };
     untar(archive, &mut sink).map_err(|fault| fault.of(archive))
@@ -147,7 +147,7 @@ fn untar(archive: &Path, sink: &mut Sink<'_>) -> Result<(), Fault> {
             }
             other => {
                 return Err(Fault::Entry(format!(
-                    "`{}` is neither a file nor a folder ({other:?})",
+                    "`{}` is neither a file nor a directory ({other:?})",
                     path.display()
                 )));
             }

@@ -50,7 +50,7 @@ fn bookworm(world: &World, port: &Port) -> Vec<Case> {
         broken("dash-no-libc", "glibc is removed", "dash", &["/bin/sh", "-c", ":"], gone("libc.so.6")),
         broken(
             "dash-opaque",
-            "the folder of libraries is opaque",
+            "the directory of libraries is opaque",
             "dash",
             &["/bin/sh", "-c", ":"],
             vec![Item::Opaque(libraries.clone())],

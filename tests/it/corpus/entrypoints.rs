@@ -14,16 +14,16 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
         let app = || program("usr/local/bin/app", &hello);
         cases.extend([
             on("path", "found on PATH", &["app"], vec![app()]),
-            on("path-not", "on no folder of PATH", &["app"], vec![program("opt/app", &hello)]),
+            on("path-not", "on no directory of PATH", &["app"], vec![program("opt/app", &hello)]),
             on("path-own", "PATH of the image", &["app"], vec![program("opt/app", &hello)])
                 .env("PATH=/nowhere:/opt"),
-            on("path-own-not", "PATH of the image leaves its folder out", &["app"], vec![app()])
+            on("path-own-not", "PATH of the image leaves its directory out", &["app"], vec![app()])
                 .env("PATH=/usr/bin:/bin"),
             on("missing", "there is no such file", &["/usr/local/bin/app"], vec![]),
-            on("folder", "it is a folder", &["/usr/local/bin"], vec![app()]),
+            on("directory", "it is a directory", &["/usr/local/bin"], vec![app()]),
             on("removed", "a layer above removes it", &["/usr/local/bin/app"], vec![app()])
                 .layer([Item::Whiteout("usr/local/bin/app".into())]),
-            on("folder-removed", "a layer above removes its folder", &["/usr/local/bin/app"], vec![app()])
+            on("dir-removed", "a layer above removes its parent", &["/usr/local/bin/app"], vec![app()])
                 .layer([Item::Whiteout("usr/local".into())]),
             on(
                 "replaced",
@@ -53,8 +53,8 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
             on("link-dangling", "a link to nothing", &["/app"], vec![link("app", "/usr/local/bin/app")]),
             on("link-loop", "links in a circle", &["/app"], vec![link("app", "b"), link("b", "app")]),
             on(
-                "link-folder",
-                "through a link to a folder",
+                "link-directory",
+                "through a link to a directory",
                 &["/sw/app"],
                 vec![link("sw", "usr/local/bin"), app()],
             ),

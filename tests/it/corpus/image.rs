@@ -36,15 +36,15 @@ impl Blob {
 pub(super) enum Item {
     /// A file with its mode.
     File(String, u32, Vec<u8>),
-    /// A folder with its mode.
-    Folder(String, u32),
+    /// A directory with its mode.
+    Directory(String, u32),
     /// A symbolic link and its target.
     Link(String, String),
     /// A second name of a file.
     Hard(String, String),
     /// Something of a lower layer that is gone.
     Whiteout(String),
-    /// A folder whose content in lower layers is gone.
+    /// A directory whose content in lower layers is gone.
     Opaque(String),
 }
 
@@ -81,10 +81,10 @@ pub(super) struct Image {
 /// The name of the image in its layout.
 pub(super) const TAG: &str = "case";
 
-/// Writes a layer of these items into `folder`.
-pub(super) fn write_layer(folder: &Path, number: usize, items: &[Item]) -> Blob {
-    let path = folder.join(format!("layer-{number}.tar"));
-    let mut tar = tar::Builder::new(fs::File::create(&path).expect("a folder of the test"));
+/// Writes a layer of these items into `dir`.
+pub(super) fn write_layer(dir: &Path, number: usize, items: &[Item]) -> Blob {
+    let path = dir.join(format!("layer-{number}.tar"));
+    let mut tar = tar::Builder::new(fs::File::create(&path).expect("a directory of the test"));
     for item in items {
         let mut header = tar::Header::new_gnu();
         header.set_uid(0);
@@ -98,7 +98,7 @@ pub(super) fn write_layer(folder: &Path, number: usize, items: &[Item]) -> Blob 
                 header.set_size(bytes.len() as u64);
                 tar.append_data(&mut header, path, bytes.as_slice())
             }
-            Item::Folder(path, mode) => {
+            Item::Directory(path, mode) => {
                 header.set_mode(*mode);
                 header.set_entry_type(tar::EntryType::Directory);
                 tar.append_data(&mut header, path, std::io::empty())
@@ -112,18 +112,18 @@ pub(super) fn write_layer(folder: &Path, number: usize, items: &[Item]) -> Blob 
                 tar.append_link(&mut header, path, target)
             }
             Item::Whiteout(path) => {
-                let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-                let path = Path::new(folder).join(format!(".wh.{name}"));
+                let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let path = Path::new(dir).join(format!(".wh.{name}"));
                 tar.append_data(&mut header, path, std::io::empty())
             }
-            Item::Opaque(folder) => {
-                let path = Path::new(folder).join(".wh..wh..opq");
+            Item::Opaque(dir) => {
+                let path = Path::new(dir).join(".wh..wh..opq");
                 tar.append_data(&mut header, path, std::io::empty())
             }
         };
         written.unwrap_or_else(|error| panic!("{item:?}: {error}"));
     }
-    tar.finish().expect("a folder of the test");
+    tar.finish().expect("a directory of the test");
     Blob::of_file(&path)
 }
 
@@ -131,16 +131,16 @@ impl Image {
     /// Writes the image as a layout with one manifest.
     pub(super) fn write(&self, layout: &Path) {
         let blobs = layout.join("blobs/sha256");
-        fs::create_dir_all(&blobs).expect("a folder of the test");
+        fs::create_dir_all(&blobs).expect("a directory of the test");
         fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
-            .expect("a folder of the test");
+            .expect("a directory of the test");
         let mut layers = Vec::new();
         for layer in &self.layers {
             let to = blobs.join(&layer.digest["sha256:".len()..]);
             if !to.exists() {
                 fs::hard_link(&layer.path, &to)
                     .or_else(|_| fs::copy(&layer.path, &to).map(|_| ()))
-                    .expect("a folder of the test");
+                    .expect("a directory of the test");
             }
             layers.push(json!({
                 "mediaType": "application/vnd.oci.image.layer.v1.tar",
@@ -173,7 +173,7 @@ impl Image {
         entry["platform"] = identity;
         entry["annotations"] = json!({ crate::support::layout::REF_NAME: TAG });
         let index = json!({ "schemaVersion": 2, "manifests": [entry] });
-        fs::write(layout.join("index.json"), index.to_string()).expect("a folder of the test");
+        fs::write(layout.join("index.json"), index.to_string()).expect("a directory of the test");
     }
 
     fn identity(&self) -> Value {
@@ -189,6 +189,6 @@ impl Image {
 fn store(blobs: &Path, media_type: &str, document: &Value) -> Value {
     let bytes = document.to_string().into_bytes();
     let digest = digest_of(&bytes);
-    fs::write(blobs.join(&digest["sha256:".len()..]), &bytes).expect("a folder of the test");
+    fs::write(blobs.join(&digest["sha256:".len()..]), &bytes).expect("a directory of the test");
     json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
 }

@@ -49,8 +49,8 @@ impl<'a> Parts<'a> {
         self.on(name, about, &app, more)
     }
 
-    fn at(&self, folder: &str) -> Vec<Item> {
-        vec![file(&format!("{folder}/{LIBRARY}"), self.one.clone())]
+    fn at(&self, dir: &str) -> Vec<Item> {
+        vec![file(&format!("{dir}/{LIBRARY}"), self.one.clone())]
     }
 
     fn cases(&self, port: &Port) -> Vec<Case> {
@@ -77,7 +77,7 @@ impl<'a> Parts<'a> {
         let origin = &["-Wl,-rpath,$ORIGIN/../lib"];
         let own = self.needs_one.as_slice();
         vec![
-            self.on("lib-multiarch", "the library is in the multiarch folder", own, self.at(&multiarch)),
+            self.on("lib-multiarch", "the library is in the multiarch directory", own, self.at(&multiarch)),
             self.on("lib-usr-lib", "the library is in /usr/lib", own, self.at("usr/lib")),
             self.on("lib-nowhere", "the library is nowhere", own, vec![]),
             self.on("lib-usr-local", "/usr/local/lib without a cache", own, self.at("usr/local/lib")),
@@ -88,21 +88,21 @@ impl<'a> Parts<'a> {
                 .late([Item::Whiteout(format!("opt/app/lib/{LIBRARY}"))]),
             self.on("lib-env", "LD_LIBRARY_PATH", own, self.at("opt/app/lib"))
                 .env("LD_LIBRARY_PATH=/nowhere:/opt/app/lib"),
-            self.on("lib-env-elsewhere", "LD_LIBRARY_PATH of another folder", own, self.at("opt/app/lib"))
+            self.on("lib-env-elsewhere", "LD_LIBRARY_PATH of another directory", own, self.at("opt/app/lib"))
                 .env("LD_LIBRARY_PATH=/opt/app"),
             self.search("runpath-origin", "RUNPATH with $ORIGIN", origin, self.at("opt/app/lib")),
             self.search("runpath-braces", "RUNPATH with ${ORIGIN}", &["-Wl,-rpath,${ORIGIN}/../lib"], {
                 self.at("opt/app/lib")
             }),
-            self.search("runpath-absolute", "RUNPATH of a folder", &["-Wl,-rpath,/opt/app/lib"], {
+            self.search("runpath-absolute", "RUNPATH of a directory", &["-Wl,-rpath,/opt/app/lib"], {
                 self.at("opt/app/lib")
             }),
-            self.search("runpath-elsewhere", "RUNPATH of another folder", &["-Wl,-rpath,/opt/lib"], {
+            self.search("runpath-elsewhere", "RUNPATH of another directory", &["-Wl,-rpath,/opt/lib"], {
                 self.at("opt/app/lib")
             }),
             self.search(
                 "runpath-second",
-                "RUNPATH's second folder",
+                "RUNPATH's second directory",
                 &["-Wl,-rpath,/nowhere:/opt/app/lib"],
                 self.at("opt/app/lib"),
             ),
@@ -188,15 +188,15 @@ impl<'a> Parts<'a> {
             let with = Link { with: &[(LIBRARY, library)], ..Link::default() };
             programs.program(port.abi, NEEDS_ONE, &with)
         };
-        let folder = format!("usr/lib/{}", port.multiarch);
-        let at = |bytes: &[u8]| vec![file(&format!("{folder}/{LIBRARY}"), bytes)];
+        let dir = format!("usr/lib/{}", port.multiarch);
+        let at = |bytes: &[u8]| vec![file(&format!("{dir}/{LIBRARY}"), bytes)];
         let own = self.needs_one.as_slice();
         let weak =
             programs.program(port.abi, WEAK, &Link { with: &[(LIBRARY, &self.one)], ..Link::default() });
         let other = self.library(OTHER, LIBRARY);
         let foreign = PORTS.iter().find(|other| other.platform != port.platform).expect("three ports");
         let foreign_one = programs.library(foreign.abi, LIBRARY, ONE, &Link::default());
-        let path = format!("{folder}/{LIBRARY}");
+        let path = format!("{dir}/{LIBRARY}");
         let mut cases = vec![
             self.on("symbol-missing", "the library lacks a function", own, at(&other)),
             self.on("symbol-weak", "a weak function is nowhere", &weak, at(&other)),
@@ -218,7 +218,12 @@ impl<'a> Parts<'a> {
             self.on("lib-text", "the library is a text", own, at(b"INPUT(libone.so)\n")),
             self.on("lib-empty", "the library is empty", own, at(b"")),
             self.on("lib-cut", "the library is cut short", own, at(&self.one[..400])),
-            self.on("lib-folder", "the library is a folder", own, vec![Item::Folder(path.clone(), 0o755)]),
+            self.on(
+                "lib-directory",
+                "the library is a directory",
+                own,
+                vec![Item::Directory(path.clone(), 0o755)],
+            ),
             self.on("lib-foreign", "the library is of another architecture", own, at(&foreign_one)),
             self.on("lib-foreign-first", "the same, but the right one comes later", own, {
                 let mut items = at(&self.one);
@@ -285,8 +290,8 @@ impl<'a> Parts<'a> {
             self.on("user-private", "the program is for root only", hello, vec![])
                 .layer([Item::File(APP.into(), 0o700, hello.to_vec())])
                 .user("65532"),
-            self.on("user-folder", "the program's folder is for root only", hello, vec![])
-                .layer([Item::Folder("opt/app".into(), 0o700)])
+            self.on("user-directory", "the program's directory is for root only", hello, vec![])
+                .layer([Item::Directory("opt/app".into(), 0o700)])
                 .user("65532:65532"),
             self.on("user", "another user than root", hello, vec![]).user("65532"),
             self.on("not-executable", "the program may not be executed", hello, vec![])

@@ -116,7 +116,7 @@ fn on_path(root: &Path, command: &str, path: &str) -> String {
     if command.contains('/') {
         return command.to_owned();
     }
-    let found = path.split(':').map(|folder| format!("{folder}/{command}")).find(|candidate| {
+    let found = path.split(':').map(|dir| format!("{dir}/{command}")).find(|candidate| {
         let file = root.join(candidate.trim_start_matches('/'));
         // Where a link leads from inside of the root cannot be seen from here.
         fs::symlink_metadata(file)

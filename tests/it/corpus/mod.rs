@@ -124,26 +124,26 @@ impl Verdict {
 
 /// Has an image judged by both.
 fn judge(case: &Case) -> Verdict {
-    let folder = scratch();
+    let dir = scratch();
     let mut image = case.image.clone();
     for (number, items) in case.top.iter().enumerate() {
-        image.layers.push(write_layer(folder.path(), number, items));
+        image.layers.push(write_layer(dir.path(), number, items));
     }
     if case.ldconfig {
-        let (layout, root) = (folder.path().join("without-cache"), folder.path().join("before"));
+        let (layout, root) = (dir.path().join("without-cache"), dir.path().join("before"));
         image.write(&layout);
         loader::unpack(&layout, &root);
         loader::tool_of(image.platform, &root, &["/usr/sbin/ldconfig"]);
         let cache = fs::read(root.join("etc/ld.so.cache")).expect("ldconfig writes it");
         let items = [Item::File("etc/ld.so.cache".into(), 0o644, cache)];
-        image.layers.push(write_layer(folder.path(), case.top.len(), &items));
+        image.layers.push(write_layer(dir.path(), case.top.len(), &items));
     }
     if !case.late.is_empty() {
-        image.layers.push(write_layer(folder.path(), case.top.len() + 1, &case.late));
+        image.layers.push(write_layer(dir.path(), case.top.len() + 1, &case.late));
     }
-    let layout = folder.path().join("layout");
+    let layout = dir.path().join("layout");
     image.write(&layout);
-    let root = folder.path().join("root");
+    let root = dir.path().join("root");
     loader::unpack(&layout, &root);
     let run = loader::runs(&image, &root, case.cpu);
     let (errors, warnings) = findings(&layout);

@@ -41,7 +41,7 @@ fn of_port(world: &World, port: &Port) -> Vec<Case> {
         let case = world.image(("bookworm", port), &name, about, &["musl"], LINE);
         case.layer([program("opt/app/bin/app", app)].into_iter().chain(items))
     };
-    let at = |folder: &str, bytes: &[u8]| vec![file(&format!("{folder}/{LIBRARY}"), bytes)];
+    let at = |dir: &str, bytes: &[u8]| vec![file(&format!("{dir}/{LIBRARY}"), bytes)];
     let with = |mut items: Vec<Item>, item: Item| {
         items.push(item);
         items
@@ -64,11 +64,16 @@ fn of_port(world: &World, port: &Port) -> Vec<Case> {
             &hello,
             vec![Item::Whiteout(port.musl_loader.replacen("lib/", "usr/lib/", 1))],
         ),
-        on("usr-local", "/usr/local/lib is one of musl's folders", &plain, alpine(at("usr/local/lib", &one))),
+        on(
+            "usr-local",
+            "/usr/local/lib is one of musl's directories",
+            &plain,
+            alpine(at("usr/local/lib", &one)),
+        ),
         on("usr-lib", "/usr/lib is another", &plain, alpine(at("usr/lib", &one))),
         on("lib64", "/lib64 is none", &plain, alpine(at("usr/lib64", &one))),
         on("debian", "Debian's path file leaves /usr/lib out", &plain, at("usr/lib", &one)),
-        on("debian-own", "Debian's path file has its folder", &plain, {
+        on("debian-own", "Debian's path file has its directory", &plain, {
             at(&format!("usr/lib/{}", port.multiarch.replace("gnu", "musl")), &one)
         }),
         on("nowhere", "the library is nowhere", &plain, vec![]),
@@ -82,7 +87,7 @@ fn of_port(world: &World, port: &Port) -> Vec<Case> {
             &plain,
             with(at("opt/app/lib", &one), path_file("/nowhere\n/opt/app/lib\n")),
         ),
-        on("path-file-else", "a path file takes the place of the folders", &plain, {
+        on("path-file-else", "a path file takes the place of the directories", &plain, {
             with(at("usr/lib", &one), path_file("/nowhere:/opt\n"))
         }),
         on("symbol", "the library lacks a function", &plain, alpine(at("usr/lib", &other))),

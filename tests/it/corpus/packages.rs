@@ -54,14 +54,14 @@ impl Userland {
         let here = scratch_root();
         let question = format!("{FORMAT} {} {suite} {architecture} {}", here.display(), names.join(" "));
         let key = &crate::support::layout::digest_of(question.as_bytes())["sha256:".len()..][..16];
-        let folder = here.join("cache/corpus").join(format!("{suite}-{architecture}-{key}"));
-        let kept = folder.join("packages.json");
+        let dir = here.join("cache/corpus").join(format!("{suite}-{architecture}-{key}"));
+        let kept = dir.join("packages.json");
         if let Ok(bytes) = fs::read(&kept) {
             return serde_json::from_slice(&bytes).expect("a file that was renamed when it was whole");
         }
-        fs::create_dir_all(&folder).expect("the cache is ours");
-        let userland = Self { packages: download(suite, architecture, names, &folder) };
-        let part = folder.join("packages.part");
+        fs::create_dir_all(&dir).expect("the cache is ours");
+        let userland = Self { packages: download(suite, architecture, names, &dir) };
+        let part = dir.join("packages.part");
         fs::write(&part, serde_json::to_vec(&userland).expect("JSON")).expect("the cache is ours");
         fs::rename(part, kept).expect("the cache is ours");
         userland
@@ -83,9 +83,9 @@ impl Userland {
 
     /// Unpacks some packages and all that they depend on below a merged `/usr`, owned by whoever runs this.
     pub(crate) fn unpack(&self, names: &[&str], root: &Path) {
-        for folder in MERGED {
-            fs::create_dir_all(root.join("usr").join(folder)).expect("the cache is ours");
-            symlink(Path::new("usr").join(folder), root.join(folder)).expect("the cache is ours");
+        for dir in MERGED {
+            fs::create_dir_all(root.join("usr").join(dir)).expect("the cache is ours");
+            symlink(Path::new("usr").join(dir), root.join(dir)).expect("the cache is ours");
         }
         for layer in self.layers(names, true) {
             let file = fs::File::open(&layer.path).expect("a layer of the cache");
@@ -125,7 +125,7 @@ impl Userland {
     }
 }
 
-fn download(suite: &str, architecture: &str, names: &[&str], folder: &Path) -> BTreeMap<String, Package> {
+fn download(suite: &str, architecture: &str, names: &[&str], dir: &Path) -> BTreeMap<String, Package> {
     let cache = scratch_root().join("cache/xbuild");
     let (client, cancel) = (Client::new(false), Cancel::new());
     let suites = [suite.to_owned()];
@@ -138,7 +138,7 @@ fn download(suite: &str, architecture: &str, names: &[&str], folder: &Path) -> B
         .resolve_base(&BaseRequest { architecture, extra: &extra }, &client, &cancel, &Silent)
         .unwrap_or_else(|error| panic!("{suite} {architecture}: {error}"));
     let get = |package: &xbuild::internal::packages::debian::Package| {
-        let deb = folder.join(format!("{}.deb", package.name));
+        let deb = dir.join(format!("{}.deb", package.name));
         let (sha256, size) = (Some(package.sha256), Some(package.size));
         let url = archive.suites()[0].source.url(&package.path);
         let download = Download { url: &url, path: &deb, sha256, size, limit: package.size };
@@ -150,12 +150,10 @@ fn download(suite: &str, architecture: &str, names: &[&str], folder: &Path) -> B
     let depends = |name: &str| found.get(name).map(Vec::as_slice);
     let (wanted, split) = (closure(names, depends), closure(&[SPLIT], depends));
     let keep = |(name, depends): (&String, &Vec<String>)| {
-        let deb = folder.join(format!("{name}.deb"));
+        let deb = dir.join(format!("{name}.deb"));
         let package = wanted.contains(name).then(|| Package {
-            merged: layer(&deb, &folder.join(format!("{name}.merged.tar")), true),
-            split: split
-                .contains(name)
-                .then(|| layer(&deb, &folder.join(format!("{name}.split.tar")), false)),
+            merged: layer(&deb, &dir.join(format!("{name}.merged.tar")), true),
+            split: split.contains(name).then(|| layer(&deb, &dir.join(format!("{name}.split.tar")), false)),
             depends: depends.clone(),
         });
         fs::remove_file(&deb).expect("the cache is ours");
@@ -229,7 +227,7 @@ fn layer(deb: &Path, to: &Path, merged: bool) -> Blob {
     Blob::of_file(to)
 }
 
-/// The folders that are links into `/usr` where it is merged.
+/// The directories that are links into `/usr` where it is merged.
 pub(super) const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 fn place(path: &Path, merged: bool) -> PathBuf {

@@ -60,7 +60,7 @@ pub(super) const V8: &str = "#include <stdio.h>\nint main(int n, char **v) {\n\
 /// The compiler, and what it has made so far.
 pub(super) struct Programs {
     zig: PathBuf,
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 /// What to link.
@@ -77,9 +77,9 @@ pub(super) struct Link<'a> {
 impl Programs {
     pub(super) fn new() -> Self {
         let zig = tools::zig();
-        let folder = scratch_root().join("cache/corpus/programs");
-        fs::create_dir_all(&folder).expect("the cache is ours");
-        Self { zig, folder }
+        let dir = scratch_root().join("cache/corpus/programs");
+        fs::create_dir_all(&dir).expect("the cache is ours");
+        Self { zig, dir }
     }
 
     /// A program.
@@ -98,11 +98,11 @@ impl Programs {
             question.extend([" ", name, " ", &crate::support::layout::digest_of(bytes)]);
         }
         let key = &crate::support::layout::digest_of(question.as_bytes())["sha256:".len()..][..24];
-        let kept = self.folder.join(key);
+        let kept = self.dir.join(key);
         if let Ok(bytes) = fs::read(&kept) {
             return bytes;
         }
-        let work = tempfile::tempdir_in(&self.folder).expect("the cache is ours");
+        let work = tempfile::tempdir_in(&self.dir).expect("the cache is ours");
         let at = |name: &str| work.path().join(name);
         fs::write(at("source.c"), source).expect("the cache is ours");
         let mut run = tool(&self.zig).arg("cc").args(["-target", abi.0]).args(abi.1.iter().copied());
@@ -120,10 +120,7 @@ impl Programs {
         let run = |padding: usize| {
             let run = run.clone().args(link.flags.iter().copied()).arg("-o").arg(at("result"));
             let run = run.args(std::iter::repeat_n("-Wl,-z,noexecstack", padding));
-            run.env("ZIG_GLOBAL_CACHE_DIR", &cache)
-                .env("ZIG_LOCAL_CACHE_DIR", &cache)
-                .folder(work.path())
-                .run()
+            run.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache).dir(work.path()).run()
         };
         // zig 0.17 starts itself as the linker, and says that memory is short for some lengths of the command line.
         let found = (0..3).map(run).find(|finished| finished.status.success());
@@ -139,7 +136,7 @@ impl Programs {
 
     /// The same with libraries.
     pub(super) fn native_with(&self, source: &str, flags: &[&str], with: &[(&str, &[u8])]) -> Vec<u8> {
-        let work = tempfile::tempdir_in(&self.folder).expect("the cache is ours");
+        let work = tempfile::tempdir_in(&self.dir).expect("the cache is ours");
         let at = |name: &str| work.path().join(name);
         fs::write(at("source.c"), source).expect("the cache is ours");
         let mut run = tool("cc").args(flags.iter().copied()).arg(at("source.c"));

@@ -26,8 +26,8 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
     cases
 }
 
-fn at(folder: &str, bytes: &[u8]) -> Vec<Item> {
-    vec![file(format!("{folder}/{LIBRARY}").trim_start_matches('/'), bytes)]
+fn at(dir: &str, bytes: &[u8]) -> Vec<Item> {
+    vec![file(format!("{dir}/{LIBRARY}").trim_start_matches('/'), bytes)]
 }
 
 #[allow(clippy::too_many_lines, reason = "a list")]
@@ -44,17 +44,17 @@ fn everywhere(world: &World, port: &Port) -> Vec<Case> {
     };
     let slash = |soname: &str| needing(&programs.library(port.abi, soname, ONE, &Link::default()));
     let other_name = programs.library(port.abi, "libother.so", ONE, &Link::default());
-    let folder = format!("usr/lib/{}", port.multiarch);
+    let dir = format!("usr/lib/{}", port.multiarch);
     let (platform, feature, least) = match port.debian {
         "amd64" => ("x86_64", "haswell", Some("qemu64")),
         "arm64" => ("aarch64", "tls/atomics", Some("cortex-a53")),
         _ => ("v7l", "neon", Some("cortex-r5f")),
     };
-    let below = |name: &str| at(&format!("{folder}/{name}"), &one);
+    let below = |name: &str| at(&format!("{dir}/{name}"), &one);
     let mut cases = vec![
         on(
             "env-empty-part",
-            "an empty part of LD_LIBRARY_PATH is the folder to start in",
+            "an empty part of LD_LIBRARY_PATH is the directory to start in",
             &own,
             at("", &one),
         )
@@ -68,7 +68,7 @@ fn everywhere(world: &World, port: &Port) -> Vec<Case> {
             at("opt/app/lib", &one)
         }),
         on("needed-path-not", "the same, and it is elsewhere", &slash("/opt/app/lib/libone.so.1"), {
-            at(&folder, &one)
+            at(&dir, &one)
         }),
         on("needed-path-origin", "needed by a path with $ORIGIN", &slash("$ORIGIN/../lib/libone.so.1"), {
             at("opt/app/lib", &one)
@@ -89,7 +89,7 @@ fn everywhere(world: &World, port: &Port) -> Vec<Case> {
             vec![file("opt/app/lib/anything.so", one.clone()), file("etc/ld.so.preload", text)]
         })
         .warns(&[]),
-        on("legacy-tls", "in a folder that glibc knew until 2.36", &own, below("tls")),
+        on("legacy-tls", "in a directory that glibc knew until 2.36", &own, below("tls")),
         on("legacy-platform", "the same, by the name of the platform", &own, below(platform)),
         on("legacy-both", "the same, by both", &own, below(&format!("tls/{platform}"))),
     ];
@@ -108,7 +108,7 @@ fn everywhere(world: &World, port: &Port) -> Vec<Case> {
 fn native(world: &World) -> Vec<Case> {
     let port = &PORTS[0];
     let programs = &world.programs;
-    let folder = format!("usr/lib/{}", port.multiarch);
+    let dir = format!("usr/lib/{}", port.multiarch);
     let one = programs.library(port.abi, LIBRARY, ONE, &Link::default());
     let hello = programs.program(port.abi, HELLO, &Link::default());
     let own = programs.program(port.abi, NEEDS_ONE, &Link { with: &[(LIBRARY, &one)], ..Link::default() });
@@ -122,7 +122,7 @@ fn native(world: &World) -> Vec<Case> {
         case.layer([program(APP, app)].into_iter().chain(more))
     };
     let with = |mut items: Vec<Item>, name: &str, bytes: &[u8]| {
-        items.push(file(&format!("{folder}/{name}"), bytes));
+        items.push(file(&format!("{dir}/{name}"), bytes));
         items
     };
     let filter = library(ONE, &["-Wl,-F,libfilter.so"]);
@@ -164,23 +164,23 @@ fn native(world: &World) -> Vec<Case> {
     let still = programs.program(AMD64_MUSL, HELLO, &Link { flags: &["-static"], ..Link::default() });
     vec![
         on("filter", "a library with a filter (DT_FILTER)", &own, {
-            with(at(&folder, &filter), "libfilter.so", &one)
+            with(at(&dir, &filter), "libfilter.so", &one)
         }),
-        on("filter-not", "the filter is missing", &own, at(&folder, &filter)),
-        on("auxiliary-not", "an auxiliary filter may be missing", &own, at(&folder, &auxiliary)),
-        on("no-default", "a library of which the own are not in the loader's folders", &needs_two, {
-            with(at(&folder, &one), "libtwo.so.2", &no_default)
+        on("filter-not", "the filter is missing", &own, at(&dir, &filter)),
+        on("auxiliary-not", "an auxiliary filter may be missing", &own, at(&dir, &auxiliary)),
+        on("no-default", "a library of which the own are not in the loader's directories", &needs_two, {
+            with(at(&dir, &one), "libtwo.so.2", &no_default)
         }),
         on("no-default-env", "the same with LD_LIBRARY_PATH", &needs_two, {
             with(at("opt/app/lib", &one), "libtwo.so.2", &no_default)
         })
         .env("LD_LIBRARY_PATH=/opt/app/lib"),
         on("isa-library", "a library that says it needs x86-64-v3", &own, {
-            at(&folder, &library(ONE, &["-Wl,-z,x86-64-v3"]))
+            at(&dir, &library(ONE, &["-Wl,-z,x86-64-v3"]))
         })
         .cpu("linux/amd64", "qemu64"),
         on("isa-library-fits", "the same on such a processor", &own, {
-            at(&folder, &library(ONE, &["-Wl,-z,x86-64-v3"]))
+            at(&dir, &library(ONE, &["-Wl,-z,x86-64-v3"]))
         })
         .cpu("linux/amd64/v3", "Haswell"),
         on("audit-not", "what is to audit the loader may be missing (DT_AUDIT)", &audited, vec![]),
@@ -189,7 +189,7 @@ fn native(world: &World) -> Vec<Case> {
             "version-of-nothing",
             "what it needs a version of is not needed any more",
             &retag(&with_version, 1, LIBRARY, 21),
-            at(&folder, &versioned),
+            at(&dir, &versioned),
         ),
         set_user("set-user-env", "LD_LIBRARY_PATH is not for who changes the user", &own)
             .env("LD_LIBRARY_PATH=/opt/app/lib"),
@@ -205,10 +205,10 @@ fn native(world: &World) -> Vec<Case> {
         )
         .warns(&["private-version"]),
         on("unknown-loader", "its loader is a program of its own", &hello, {
-            vec![program(&format!("{folder}/ld-linux-x86-64.so.2"), &still)]
+            vec![program(&format!("{dir}/ld-linux-x86-64.so.2"), &still)]
         })
         .warns(&["unknown-loader"]),
-        on("workdir-missing", "the folder to start in is not there", &hello, vec![])
+        on("workdir-missing", "the directory to start in is not there", &hello, vec![])
             .workdir("/srv/data")
             .warns(&["missing-workdir"]),
         on("user-unknown", "a user who is not in the image", &hello, vec![]).user("web"),
@@ -239,7 +239,7 @@ fn musl(world: &World) -> Vec<Case> {
     let table = |more: &[&str]| {
         programs.native(TABLE, &flags.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
     };
-    let folder = format!("usr/lib/{}", port.multiarch.replace("gnu", "musl"));
+    let dir = format!("usr/lib/{}", port.multiarch.replace("gnu", "musl"));
     vec![
         on("env-empty-part", "an empty part of LD_LIBRARY_PATH is nothing", &own, at("", &one))
             .env("LD_LIBRARY_PATH=/nowhere:"),
@@ -258,9 +258,9 @@ fn musl(world: &World) -> Vec<Case> {
         })
         .env("LD_PRELOAD=/opt/app/lib/anything.so"),
         on("needed-path", "the library is needed by its path", &by_path, at("opt/app/lib", &one)),
-        on("relocations", "a library with relocations", &own, at(&folder, &table(&[]))),
+        on("relocations", "a library with relocations", &own, at(&dir, &table(&[]))),
         on("relocations-packed", "packed ones, which musl 1.2.3 does not know", &own, {
-            at(&folder, &table(&["-Wl,-z,pack-relative-relocs"]))
+            at(&dir, &table(&["-Wl,-z,pack-relative-relocs"]))
         }),
         World::empty(("bookworm", port), "musl-set-user", "musl's LD_LIBRARY_PATH likewise", LINE)
             .packages(world, port, &["musl"])

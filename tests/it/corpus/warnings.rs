@@ -82,10 +82,10 @@ pub(super) fn kinds_without_running(world: &World) -> BTreeSet<&'static str> {
 
 /// What the library finds in a case of which some files were added to a base.
 fn check(case: &Case, added: &[&str]) -> Report {
-    let (folder, cancel) = (scratch(), Cancel::new());
+    let (dir, cancel) = (scratch(), Cancel::new());
     let mut image = case.image.clone();
     for (number, items) in case.top.iter().enumerate() {
-        image.layers.push(write_layer(folder.path(), number, items));
+        image.layers.push(write_layer(dir.path(), number, items));
     }
     let mut root = Root::default();
     for layer in &image.layers {

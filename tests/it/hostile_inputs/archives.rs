@@ -3,7 +3,7 @@
 use super::*;
 
 /// `docker save`'s archive of one image, with this in place of its manifest.
-fn docker(folder: &Path, manifest: &str, more: &[(&str, &[u8])]) {
+fn docker(dir: &Path, manifest: &str, more: &[(&str, &[u8])]) {
     let tar = tar_of(|builder| {
         let mut add = |name: &str, content: &[u8]| {
             let mut header = tar::Header::new_gnu();
@@ -17,7 +17,7 @@ fn docker(folder: &Path, manifest: &str, more: &[(&str, &[u8])]) {
             add(name, content);
         }
     });
-    write(&folder.join("a.tar"), tar);
+    write(&dir.join("a.tar"), tar);
 }
 
 const CONFIGURATION: &str =

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn layered(folder: &Path, tar: &[u8]) {
-    layout_of(folder, tar, LAYER, &|_, _| ());
+fn layered(dir: &Path, tar: &[u8]) {
+    layout_of(dir, tar, LAYER, &|_, _| ());
 }
 
 /// Entries as their headers have them.
@@ -31,7 +31,7 @@ fn layers() {
             "leads out of the image",
         ),
         (
-            "a whiteout of a folder's parent",
+            "a whiteout of a directory's parent",
             |f| layered(f, &whole(&[raw(b"a/.wh...", b'0', 0, b"", b"")])),
             "verify image",
             Unsound,

@@ -2,35 +2,35 @@
 
 use super::*;
 
-fn documents(folder: &Path, alter: Alter<'_>) {
-    layout_of(folder, &whole(&[raw(b"a", b'0', 1, b"", b"a")]), LAYER, alter);
+fn documents(dir: &Path, alter: Alter<'_>) {
+    layout_of(dir, &whole(&[raw(b"a", b'0', 1, b"", b"a")]), LAYER, alter);
 }
 
 /// One document is changed.
-fn altered(folder: &Path, stage: &'static str, change: &dyn Fn(&mut Value)) {
-    documents(folder, &|at, document| {
+fn altered(dir: &Path, stage: &'static str, change: &dyn Fn(&mut Value)) {
+    documents(dir, &|at, document| {
         if at == stage {
             change(document);
         }
     });
 }
 
-fn plain(folder: &Path) {
-    documents(folder, &|_, _| ());
+fn plain(dir: &Path) {
+    documents(dir, &|_, _| ());
 }
 
 /// The blob of an entry or a descriptor.
-fn blob_of(folder: &Path, descriptor: &Value) -> std::path::PathBuf {
+fn blob_of(dir: &Path, descriptor: &Value) -> std::path::PathBuf {
     let digest = descriptor["digest"].as_str().expect("a digest").replace(':', "/");
-    folder.join("image/blobs").join(digest)
+    dir.join("image/blobs").join(digest)
 }
 
 fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a document")).expect("JSON")
 }
 
-fn manifest_blob(folder: &Path) -> std::path::PathBuf {
-    blob_of(folder, &json_of(&folder.join("image/index.json"))["manifests"][0])
+fn manifest_blob(dir: &Path) -> std::path::PathBuf {
+    blob_of(dir, &json_of(&dir.join("image/index.json"))["manifests"][0])
 }
 
 #[test]
@@ -139,12 +139,12 @@ fn layouts_and_their_documents() {
             "missing-blob",
         ),
         (
-            "a manifest that is a folder",
+            "a manifest that is a directory",
             |f| {
                 plain(f);
                 let blob = manifest_blob(f);
                 fs::remove_file(&blob).expect("a blob");
-                fs::create_dir(blob).expect("a folder");
+                fs::create_dir(blob).expect("a directory");
             },
             "copy image oci:out",
             CorruptImage,

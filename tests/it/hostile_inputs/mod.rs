@@ -30,20 +30,20 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// What an input is, how it is made in a folder, the command, and how that ends: with the exit code, and these words in what it
+/// What an input is, how it is made in a directory, the command, and how that ends: with the exit code, and these words in what it
 /// says.
 type Case = (&'static str, fn(&Path), &'static str, ExitCode, &'static str);
 
-/// Runs every case in a folder of its own. All that are wrong are told at once.
+/// Runs every case in a directory of its own. All that are wrong are told at once.
 fn hold(cases: &[Case]) {
     let mut wrong = Vec::new();
     for (what, make, words, code, says) in cases {
-        let folder = scratch();
-        make(folder.path());
-        let run = xbuild().folder(folder.path()).words(words).env("MALLOC_ARENA_MAX", "1");
+        let dir = scratch();
+        make(dir.path());
+        let run = xbuild().dir(dir.path()).words(words).env("MALLOC_ARENA_MAX", "1");
         let mut running = run
-            .env("HOME", folder.path().join("home"))
-            .env("XBUILD_CACHE_DIR", folder.path().join("cache"))
+            .env("HOME", dir.path().join("home"))
+            .env("XBUILD_CACHE_DIR", dir.path().join("cache"))
             .start();
         let mut peak = 0;
         while !running.has_ended() {
@@ -69,7 +69,7 @@ fn hold(cases: &[Case]) {
 }
 
 fn write(path: &Path, bytes: impl AsRef<[u8]>) {
-    fs::create_dir_all(path.parent().expect("a file's folder")).expect("a folder of the test");
+    fs::create_dir_all(path.parent().expect("a file's directory")).expect("a directory of the test");
     fs::write(path, bytes).expect("a file of the test");
 }
 
@@ -82,9 +82,9 @@ fn pipe(path: &Path) {
 type Alter<'a> = &'a dyn Fn(&str, &mut Value);
 
 /// A layout `image` of one image whose layer this is, its documents altered: `config`, `manifest`, `entry` and `index`.
-fn layout_of(folder: &Path, layer: &[u8], media_type: &str, alter: Alter<'_>) {
-    let layout = folder.join("image");
-    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
+fn layout_of(dir: &Path, layer: &[u8], media_type: &str, alter: Alter<'_>) {
+    let layout = dir.join("image");
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory of the test");
     write(&layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
     let layer = base::blob(&layout, media_type, layer);
     let mut config = json!({

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A project that is never compiled, with this configuration.
-fn project(folder: &Path, configuration: &[u8]) {
+fn project(dir: &Path, configuration: &[u8]) {
     write(
-        &folder.join("Cargo.toml"),
+        &dir.join("Cargo.toml"),
         "[package]\nname = \"app\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n[workspace]\n",
     );
-    write(&folder.join("src/main.rs"), "fn main() {}\n");
-    write(&folder.join("xbuild.toml"), configuration);
+    write(&dir.join("src/main.rs"), "fn main() {}\n");
+    write(&dir.join("xbuild.toml"), configuration);
 }
 
 #[test]
@@ -56,11 +56,11 @@ fn projects() {
             "a pipe, a socket or a device",
         ),
         (
-            "a manifest that is a folder",
+            "a manifest that is a directory",
             |f| {
                 project(f, b"");
                 fs::remove_file(f.join("Cargo.toml")).expect("a file");
-                fs::create_dir(f.join("Cargo.toml")).expect("a folder");
+                fs::create_dir(f.join("Cargo.toml")).expect("a directory");
             },
             "plan .",
             ExitCode::NoManifest,
@@ -253,9 +253,9 @@ fn manifests_of_kubernetes() {
             "a.yaml:1: `--image=xbuild://a`",
         ),
         (
-            "a folder with a pipe in it",
+            "a directory with a pipe in it",
             |f| {
-                fs::create_dir(f.join("k8s")).expect("a folder");
+                fs::create_dir(f.join("k8s")).expect("a directory");
                 pipe(&f.join("k8s/a.yaml"));
             },
             "resolve -f k8s",
@@ -263,9 +263,9 @@ fn manifests_of_kubernetes() {
             "a pipe, a socket or a device",
         ),
         (
-            "a folder that leads to itself",
+            "a directory that leads to itself",
             |f| {
-                fs::create_dir(f.join("k8s")).expect("a folder");
+                fs::create_dir(f.join("k8s")).expect("a directory");
                 std::os::unix::fs::symlink(".", f.join("k8s/again")).expect("a link");
             },
             "resolve -R -f k8s",

@@ -19,8 +19,9 @@ pub(crate) fn write(layout: &Path, platforms: &[&str]) {
 
 /// The same with another text in its file. What was there before is there still, without its tag.
 pub(crate) fn write_as(layout: &Path, platforms: &[&str], text: &str) {
-    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
-    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory of the test");
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+        .expect("a directory of the test");
     let manifests: Vec<Value> = platforms.iter().map(|platform| image(layout, platform, text)).collect();
     let mut index = blob(
         layout,
@@ -33,7 +34,7 @@ pub(crate) fn write_as(layout: &Path, platforms: &[&str], text: &str) {
     );
     index["annotations"] = json!({ REF_NAME: TAG });
     let root = document(&json!({ "schemaVersion": 2, "manifests": [index] }));
-    fs::write(layout.join("index.json"), root).expect("a folder of the test");
+    fs::write(layout.join("index.json"), root).expect("a directory of the test");
 }
 
 fn image(layout: &Path, platform: &str, text: &str) -> Value {
@@ -82,8 +83,9 @@ pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
 
 /// The same for another architecture.
 pub(crate) fn write_layers_for(architecture: &str, layout: &Path, layers: &[Layer], fields: &Value) {
-    fs::create_dir_all(layout.join("blobs/sha256")).expect("a folder of the test");
-    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a folder of the test");
+    fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory of the test");
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+        .expect("a directory of the test");
     let (tar, stored) = layer("the base\n");
     let own = Layer { tar, stored, media_type: "application/vnd.oci.image.layer.v1.tar+gzip" };
     let layers: Vec<&Layer> = std::iter::once(&own).chain(layers).collect();
@@ -100,13 +102,13 @@ pub(crate) fn write_layers_for(architecture: &str, layout: &Path, layers: &[Laye
     let mut manifest = blob(layout, media_type, &document(&manifest));
     manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
     let root = document(&json!({ "schemaVersion": 2, "manifests": [manifest] }));
-    fs::write(layout.join("index.json"), root).expect("a folder of the test");
+    fs::write(layout.join("index.json"), root).expect("a directory of the test");
 }
 
 /// A layer's tar, and the same compressed.
 fn layer(text: &str) -> (Vec<u8>, Vec<u8>) {
     let mut builder = tar::Builder::new(Vec::new());
-    // A merged /usr, and a folder whose mode matters.
+    // A merged /usr, and a directory whose mode matters.
     let mut add = |path: &str, mode, kind, link: &str| {
         let mut header = tar::Header::new_ustar();
         header.set_mode(mode);
@@ -138,6 +140,6 @@ pub(crate) fn document(value: &Value) -> Vec<u8> {
 /// Stores a blob; its descriptor.
 pub(crate) fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
     let digest = digest_of(bytes);
-    fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes).expect("a folder of the test");
+    fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes).expect("a directory of the test");
     json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
 }

@@ -28,7 +28,7 @@ pub(crate) struct Run {
     arguments: Vec<OsString>,
     wrapper: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
-    folder: Option<PathBuf>,
+    dir: Option<PathBuf>,
     limit: Duration,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn tool(program: impl Into<OsString>) -> Run {
         arguments: Vec::new(),
         wrapper: Vec::new(),
         environment: Vec::new(),
-        folder: None,
+        dir: None,
         limit: TOOL_LIMIT,
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn xbuild_at(program: &Path) -> Run {
         }
     }
     run.env("XDG_CACHE_HOME", super::scratch_root().join("cache"))
-        .env("XDG_CONFIG_HOME", configuration_folder())
+        .env("XDG_CONFIG_HOME", configuration_dir())
         .env("NO_PROXY", "127.0.0.1,localhost")
 }
 
@@ -114,21 +114,21 @@ fn disturbs(name: &str) -> bool {
     exact.contains(&name) || ours.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A configuration folder without a file of xbuild's, but with the person's own for pip and uv: the way to
+/// A configuration directory without a file of xbuild's, but with the person's own for pip and uv: the way to
 /// their package index is the machine's business.
-fn configuration_folder() -> PathBuf {
-    let folder = super::scratch_root().join("config");
-    fs::create_dir_all(&folder).expect("the scratch folder is ours");
+fn configuration_dir() -> PathBuf {
+    let dir = super::scratch_root().join("config");
+    fs::create_dir_all(&dir).expect("the scratch directory is ours");
     let own = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
     for name in ["pip", "uv"] {
         if let Some(existing) = own.as_ref().map(|own| own.join(name)).filter(|path| path.is_dir()) {
             // Another test may have made the link already.
-            std::os::unix::fs::symlink(existing, folder.join(name)).ok();
+            std::os::unix::fs::symlink(existing, dir.join(name)).ok();
         }
     }
-    folder
+    dir
 }
 
 impl Run {
@@ -157,8 +157,8 @@ impl Run {
         self
     }
 
-    pub(crate) fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folder = Some(folder.into());
+    pub(crate) fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
         self
     }
 
@@ -196,8 +196,8 @@ impl Run {
                 None => command.env_remove(name),
             };
         }
-        if let Some(folder) = self.folder {
-            command.current_dir(folder);
+        if let Some(dir) = self.dir {
+            command.current_dir(dir);
         }
         let start = Instant::now();
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{line}`: {error}"));

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon. It takes root, as Docker's own does, or sudo.
 pub(crate) struct Daemon {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     process: Option<Running>,
 }
 
@@ -20,8 +20,8 @@ impl Daemon {
     /// The machine's own.
     #[track_caller]
     pub(crate) fn start() -> Self {
-        Self::start_with(|folder| {
-            let at = |name: &str| folder.join(name);
+        Self::start_with(|dir| {
+            let at = |name: &str| dir.join(name);
             as_root("dockerd")
                 .arg("--data-root")
                 .arg(at("data"))
@@ -35,16 +35,16 @@ impl Daemon {
         })
     }
 
-    /// Starts a daemon whose socket appears as `socket` in the folder that `command` is given.
+    /// Starts a daemon whose socket appears as `socket` in the directory that `command` is given.
     #[track_caller]
     pub(crate) fn start_with(command: impl FnOnce(&Path) -> Run) -> Self {
         // Sockets need a short path.
-        let folder = tempfile::Builder::new().prefix("xbuild-docker-").tempdir().expect("a temporary folder");
-        let process = command(folder.path())
+        let dir = tempfile::Builder::new().prefix("xbuild-docker-").tempdir().expect("a temporary directory");
+        let process = command(dir.path())
             .args(["--group".to_owned(), rustix::process::getegid().as_raw().to_string()])
             .words("--bridge none --iptables=false --ip6tables=false")
             .start();
-        let daemon = Self { folder, process: Some(process) };
+        let daemon = Self { dir, process: Some(process) };
         let start = Instant::now();
         while !daemon.docker().arg("version").run().status.success() {
             let log = daemon.process.as_ref().map(Running::stderr).unwrap_or_default();
@@ -54,14 +54,14 @@ impl Daemon {
         daemon
     }
 
-    /// The folder that the daemon has for itself.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    /// The directory that the daemon has for itself.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// What `DOCKER_HOST` is to be.
     pub(crate) fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("socket").display())
+        format!("unix://{}", self.dir.path().join("socket").display())
     }
 
     /// `docker`, speaking to this daemon.
@@ -72,7 +72,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        stop(self.process.take(), self.folder.path());
+        stop(self.process.take(), self.dir.path());
     }
 }
 
@@ -82,27 +82,27 @@ pub(crate) fn as_root(program: &str) -> Run {
 }
 
 /// Asks a daemon to end, waits for that, and removes what root has written.
-fn stop(process: Option<Running>, folder: &Path) {
+fn stop(process: Option<Running>, dir: &Path) {
     let Some(mut process) = process else { return };
     process.signal(rustix::process::Signal::TERM);
     let start = Instant::now();
     while !process.has_ended() && start.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(50));
     }
-    as_root("rm").arg("-rf").arg(folder).run();
+    as_root("rm").arg("-rf").arg(dir).run();
 }
 
 /// containerd alone, whose image store Docker's newer versions use; with the tool that speaks to it.
 pub(crate) struct Containerd {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     process: Option<Running>,
 }
 
 impl Containerd {
     #[track_caller]
     pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("xbuild-ctr-").tempdir().expect("a temporary folder");
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::Builder::new().prefix("xbuild-ctr-").tempdir().expect("a temporary directory");
+        let at = |name: &str| dir.path().join(name);
         let configuration = format!(
             "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
              [grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n",
@@ -111,9 +111,9 @@ impl Containerd {
             at("socket").display(),
             at("ttrpc").display()
         );
-        fs::write(at("config.toml"), configuration).expect("a temporary folder");
+        fs::write(at("config.toml"), configuration).expect("a temporary directory");
         let process = as_root("containerd").arg("--config").arg(at("config.toml")).start();
-        let containerd = Self { folder, process: Some(process) };
+        let containerd = Self { dir, process: Some(process) };
         let start = Instant::now();
         while !containerd.ctr().words("version").run().status.success() {
             let log = containerd.process.as_ref().map(Running::stderr).unwrap_or_default();
@@ -125,26 +125,26 @@ impl Containerd {
 
     /// `ctr`, speaking to it.
     pub(crate) fn ctr(&self) -> Run {
-        as_root("ctr").arg("--address").arg(self.folder.path().join("socket"))
+        as_root("ctr").arg("--address").arg(self.dir.path().join("socket"))
     }
 }
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        stop(self.process.take(), self.folder.path());
+        stop(self.process.take(), self.dir.path());
     }
 }
 
 /// A `PATH` on which engines are only what the test puts there: scripts of these names, before everything else.
-pub(crate) fn path_with(folder: &Path, scripts: &[(&str, &str)]) -> std::ffi::OsString {
+pub(crate) fn path_with(dir: &Path, scripts: &[(&str, &str)]) -> std::ffi::OsString {
     use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(folder).expect("a folder of the test");
+    fs::create_dir_all(dir).expect("a directory of the test");
     for (name, text) in scripts {
-        let path: PathBuf = folder.join(name);
-        fs::write(&path, text).expect("a folder of the test");
+        let path: PathBuf = dir.join(name);
+        fs::write(&path, text).expect("a directory of the test");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
     }
     let own = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&own));
-    std::env::join_paths(folders).expect("paths without a colon")
+    let dirs = std::iter::once(dir.to_owned()).chain(std::env::split_paths(&own));
+    std::env::join_paths(dirs).expect("paths without a colon")
 }

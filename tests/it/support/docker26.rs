@@ -12,17 +12,17 @@ use super::{scratch_root, tools};
 use crate::corpus::packages::Userland;
 
 const PACKAGES: [&str; 4] = ["docker.io", "docker-cli", "containerd", "runc"];
-/// The daemon's own folder, as it is called where the daemon runs.
+/// The daemon's own directory, as it is called where the daemon runs.
 const INSIDE: &str = "/srv";
-/// Makes a root filesystem of the one at $1, with the folder $2 in it as `/srv`, and becomes the rest. What is mounted
+/// Makes a root filesystem of the one at $1, with the directory $2 in it as `/srv`, and becomes the rest. What is mounted
 /// is gone with the last process.
 const ENTER: &str = r#"set -eu
-root=$1 folder=$2
+root=$1 directory=$2
 shift 2
 mount --bind "$root" "$root"
 for name in proc sys dev; do mount --rbind "/$name" "$root/$name"; done
 for name in run tmp; do mount -t tmpfs tmpfs "$root/$name"; done
-mount --bind "$folder" "$root/srv"
+mount --bind "$directory" "$root/srv"
 PATH=/usr/sbin:/usr/bin:/sbin:/bin exec chroot "$root" "$@""#;
 
 /// Where a daemon keeps images.
@@ -44,8 +44,8 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     // Of an earlier run that was stopped.
     fs::remove_dir_all(&root).ok();
     userland.unpack(&PACKAGES, &root);
-    for folder in ["proc", "sys", "dev", "run", "tmp", "srv"] {
-        fs::create_dir_all(root.join(folder)).expect("the cache is ours");
+    for dir in ["proc", "sys", "dev", "run", "tmp", "srv"] {
+        fs::create_dir_all(root.join(dir)).expect("the cache is ours");
     }
     fs::write(root.join("complete"), "").expect("the cache is ours");
     root
@@ -54,16 +54,16 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
 /// Starts a daemon with this store.
 #[track_caller]
 pub(crate) fn start(store: Store) -> Daemon {
-    Daemon::start_with(|folder| {
+    Daemon::start_with(|dir| {
         let containerd = store == Store::Containerd;
         let features = serde_json::json!({ "features": { "containerd-snapshotter": containerd } });
-        fs::write(folder.join("daemon.json"), features.to_string()).expect("a temporary folder");
+        fs::write(dir.join("daemon.json"), features.to_string()).expect("a temporary directory");
         let driver = if containerd { "native" } else { "vfs" };
         as_root("unshare")
             .words("--mount --propagation private sh -c")
             .args([ENTER, "enter"])
             .arg(&*ROOT)
-            .arg(folder)
+            .arg(dir)
             .words("dockerd --data-root /srv/data --exec-root /srv/exec --pidfile /srv/pid --host unix:///srv/socket")
             .words("--config-file /srv/daemon.json --storage-driver")
             .arg(driver)
@@ -81,13 +81,13 @@ pub(crate) fn script() -> String {
 
 /// The run with this daemon and the client that came with it.
 pub(crate) fn with(daemon: &Daemon, run: Run) -> Run {
-    let path = path_with(&daemon.folder().join("bin"), &[("docker", &script())]);
+    let path = path_with(&daemon.dir().join("bin"), &[("docker", &script())]);
     run.env("PATH", path).env("DOCKER_HOST", daemon.host()).env_remove("DOCKER_CONTEXT")
 }
 
 /// `docker`, speaking to this daemon.
 pub(crate) fn docker(daemon: &Daemon) -> Run {
-    let script = daemon.folder().join("bin/docker");
+    let script = daemon.dir().join("bin/docker");
     with(daemon, tool(script))
 }
 
@@ -95,9 +95,9 @@ pub(crate) fn docker(daemon: &Daemon) -> Run {
 pub(crate) fn run(daemon: &Daemon, platform: &str, name: &str, program: &str) -> Run {
     let run = docker(daemon).words("run --rm --network none --platform").arg(platform);
     let Some(emulator) = tools::emulator(platform) else { return run.arg(name) };
-    let here = daemon.folder().join("emulator");
+    let here = daemon.dir().join("emulator");
     if !here.exists() {
-        fs::copy(emulator, &here).expect("a temporary folder");
+        fs::copy(emulator, &here).expect("a temporary directory");
         fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).expect("our own file");
     }
     run.args(["--volume", &format!("{}:/.emulator:ro", Path::new(INSIDE).join("emulator").display())]).args([

@@ -23,7 +23,7 @@ pub(crate) static HELLO: LazyLock<Example> = LazyLock::new(|| Example::build("he
 pub(crate) static SERVICE: LazyLock<Example> = LazyLock::new(|| Example::build("service"));
 pub(crate) static WORKSPACE: LazyLock<Example> = LazyLock::new(|| Example::build("workspace"));
 
-/// `xbuild build` of an example, with a target folder outside of it.
+/// `xbuild build` of an example, with a target directory outside of it.
 pub(crate) fn command(name: &str) -> Run {
     xbuild()
         .arg("build")
@@ -37,7 +37,7 @@ impl Example {
     fn build(name: &str) -> Self {
         let layout = scratch_root().join("examples").join(name);
         if layout.exists() {
-            fs::remove_dir_all(&layout).expect("a folder of the tests");
+            fs::remove_dir_all(&layout).expect("a directory of the tests");
         }
         let finished =
             command(name).args(["--tag", &format!("{name}:test"), "--output"]).arg(&layout).run().success();

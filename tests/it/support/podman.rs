@@ -7,14 +7,14 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use super::command::{Run, tool};
 use super::tools::{emulator, json, reference};
 
-/// Our podman's folders. Its sockets need a short path, so that they are not below cargo's target folder.
+/// Our podman's directories. Its sockets need a short path, so that they are not below cargo's target directory.
 static STORE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("xbuild-podman-{}", rustix::process::geteuid().as_raw()));
-    fs::create_dir_all(&folder).expect("a temporary folder");
+    let dir = std::env::temp_dir().join(format!("xbuild-podman-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir_all(&dir).expect("a temporary directory");
     // Some machines refuse the limits that podman would raise to by default.
     let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
-    fs::write(folder.join("containers.conf"), limits).expect("a temporary folder");
-    folder
+    fs::write(dir.join("containers.conf"), limits).expect("a temporary directory");
+    dir
 });
 
 /// An image in podman's storage.
@@ -29,13 +29,13 @@ pub(crate) struct Pulled {
 pub(crate) struct Container(String);
 
 pub(crate) fn podman() -> Run {
-    let folder = &*STORE;
+    let dir = &*STORE;
     tool("podman")
-        .env("CONTAINERS_CONF", folder.join("containers.conf"))
+        .env("CONTAINERS_CONF", dir.join("containers.conf"))
         .words("--runtime runc --cgroup-manager cgroupfs --events-backend none --storage-driver vfs --root")
-        .arg(folder.join("root"))
+        .arg(dir.join("root"))
         .arg("--runroot")
-        .arg(folder.join("run"))
+        .arg(dir.join("run"))
 }
 
 impl Pulled {
@@ -64,7 +64,7 @@ impl Pulled {
         serde_json::from_value(entrypoint.clone()).unwrap_or_else(|_| panic!("no entrypoint: {answer}"))
     }
 
-    /// `podman run` with `options`: the image as it is, with its own user, environment and folder. Where it
+    /// `podman run` with `options`: the image as it is, with its own user, environment and directory. Where it
     /// is for another platform, qemu-user is mounted into it and started with the image's entrypoint, so
     /// that nothing depends on what the kernel has been told about foreign programs.
     fn command(&self, options: &str, program: Option<&str>) -> Run {
@@ -125,11 +125,11 @@ impl Drop for Container {
 
 /// A script that is `podman` with our storage, for programs that look for it on `PATH`.
 pub(crate) fn script() -> String {
-    let folder = STORE.display();
+    let dir = STORE.display();
     let program = which::which("podman").expect("tests/run installs podman");
     format!(
-        "#!/bin/sh\nexport CONTAINERS_CONF='{folder}/containers.conf'\nexec '{}' --runtime runc --cgroup-manager \
-         cgroupfs --events-backend none --storage-driver vfs --root '{folder}/root' --runroot '{folder}/run' \"$@\"\n",
+        "#!/bin/sh\nexport CONTAINERS_CONF='{dir}/containers.conf'\nexec '{}' --runtime runc --cgroup-manager \
+         cgroupfs --events-backend none --storage-driver vfs --root '{dir}/root' --runroot '{dir}/run' \"$@\"\n",
         program.display()
     )
 }

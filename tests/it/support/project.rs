@@ -1,4 +1,4 @@
-//! Cargo projects in folders of their own.
+//! Cargo projects in directories of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use super::command::{Run, tool, xbuild};
 /// A cargo project without dependencies.
 #[derive(Debug)]
 pub(crate) struct Project {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Project {
-    /// An empty folder.
+    /// An empty directory.
     pub(crate) fn empty() -> Self {
-        Self { folder: super::scratch() }
+        Self { dir: super::scratch() }
     }
 
-    /// An empty folder that is not inside of our own repository, where cargo finds no Cargo.toml above.
+    /// An empty directory that is not inside of our own repository, where cargo finds no Cargo.toml above.
     pub(crate) fn outside() -> Self {
-        Self { folder: tempfile::tempdir().expect("the system has a folder for temporary files") }
+        Self { dir: tempfile::tempdir().expect("the system has a directory for temporary files") }
     }
 
     /// A package without any source file.
@@ -59,11 +59,11 @@ impl Project {
         self
     }
 
-    /// Writes a file, and the folders above it.
+    /// Writes a file, and the directories above it.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().expect("a path in a folder")).expect("a folder of the test");
-        fs::write(path, text).expect("a folder of the test");
+        fs::create_dir_all(path.parent().expect("a path in a directory")).expect("a directory of the test");
+        fs::write(path, text).expect("a directory of the test");
     }
 
     /// Writes a shell script that may be executed.
@@ -74,29 +74,29 @@ impl Project {
         self
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A path in the project.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.dir.path().join(path)
     }
 
-    /// The folder that the image goes to where nothing else is asked for.
+    /// The directory that the image goes to where nothing else is asked for.
     pub(crate) fn default_layout(&self, package: &str) -> PathBuf {
         self.path("target/xbuild").join(package)
     }
 
-    /// `xbuild build` in the project's folder. `SOURCE_DATE_EPOCH` is set: the folder lies in our own
+    /// `xbuild build` in the project's directory. `SOURCE_DATE_EPOCH` is set: the directory lies in our own
     /// repository, whose commits are not the project's.
     pub(crate) fn build(&self) -> Run {
         self.xbuild().arg("build")
     }
 
-    /// `xbuild` in the project's folder.
+    /// `xbuild` in the project's directory.
     pub(crate) fn xbuild(&self) -> Run {
-        xbuild().folder(self.folder.path()).env("SOURCE_DATE_EPOCH", "1700000000")
+        xbuild().dir(self.dir.path()).env("SOURCE_DATE_EPOCH", "1700000000")
     }
 
     /// Makes it a git repository with one commit of this date, in seconds since 1970; the commit's hash.
@@ -104,7 +104,7 @@ impl Project {
         let git = |words: &str| {
             let date = format!("{date} +0000");
             tool("git")
-                .folder(self.folder.path())
+                .dir(self.dir.path())
                 .words("-c user.name=test -c user.email=test@example.org -c init.defaultBranch=main")
                 .words("-c commit.gpgSign=false")
                 .words(words)

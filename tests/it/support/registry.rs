@@ -38,7 +38,7 @@ pub(crate) enum Guard {
 pub(crate) struct Registry {
     pub(crate) port: u16,
     pub(crate) guard: Guard,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     child: Child,
 }
 
@@ -66,33 +66,33 @@ impl Registry {
     }
 
     fn start(guard: Guard, tls: Option<(&Path, &Path)>) -> Self {
-        let folder = super::scratch();
+        let dir = super::scratch();
         for _ in 0..5 {
             let port = free_port();
-            let config = configuration(folder.path(), port, &guard, tls);
-            let path = folder.path().join("config.yml");
-            fs::write(&path, config).expect("a folder of the test");
-            let log = || fs::File::options().create(true).append(true).open(folder.path().join("log"));
+            let config = configuration(dir.path(), port, &guard, tls);
+            let path = dir.path().join("config.yml");
+            fs::write(&path, config).expect("a directory of the test");
+            let log = || fs::File::options().create(true).append(true).open(dir.path().join("log"));
             let mut child = Command::new("docker-registry")
                 .arg("serve")
                 .arg(&path)
                 .stdin(Stdio::null())
-                .stdout(log().expect("a folder of the test"))
-                .stderr(log().expect("a folder of the test"))
+                .stdout(log().expect("a directory of the test"))
+                .stderr(log().expect("a directory of the test"))
                 .env("OTEL_TRACES_EXPORTER", "none")
                 .spawn()
                 .expect("docker-registry is not installed; tests/run installs it");
             let start = Instant::now();
             while child.try_wait().expect("a child of ours").is_none() {
                 if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    return Self { port, guard, folder, child };
+                    return Self { port, guard, dir, child };
                 }
                 assert!(start.elapsed() < Duration::from_secs(30), "the registry does not listen");
                 thread::sleep(Duration::from_millis(10));
             }
             // Somebody else took the port in between.
         }
-        panic!("the registry ended: {}", fs::read_to_string(folder.path().join("log")).unwrap_or_default());
+        panic!("the registry ended: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
     }
 
     /// `127.0.0.1:PORT`
@@ -103,7 +103,7 @@ impl Registry {
     /// The file with a blob's bytes in the registry's storage.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
-        let blobs = self.folder.path().join("storage/docker/registry/v2/blobs/sha256");
+        let blobs = self.dir.path().join("storage/docker/registry/v2/blobs/sha256");
         blobs.join(&hex[..2]).join(hex).join("data")
     }
 
@@ -116,7 +116,7 @@ impl Registry {
     pub(crate) fn requests(&self) -> Vec<String> {
         // It writes its log a moment after its answer.
         thread::sleep(Duration::from_millis(100));
-        let log = fs::read_to_string(self.folder.path().join("log")).expect("the registry's log");
+        let log = fs::read_to_string(self.dir.path().join("log")).expect("the registry's log");
         let mut found = Vec::new();
         for line in log.lines() {
             // 127.0.0.1 - - [date] "GET /v2/ HTTP/1.1" 200 2 "" "agent"
@@ -134,7 +134,7 @@ impl Registry {
 
     /// A path in its storage.
     pub(crate) fn storage(&self, below: &str) -> PathBuf {
-        self.folder.path().join("storage/docker/registry/v2").join(below)
+        self.dir.path().join("storage/docker/registry/v2").join(below)
     }
 
     /// skopeo, told that the registry has no TLS.
@@ -202,11 +202,11 @@ impl Drop for Registry {
     }
 }
 
-fn configuration(folder: &Path, port: u16, guard: &Guard, tls: Option<(&Path, &Path)>) -> String {
+fn configuration(dir: &Path, port: u16, guard: &Guard, tls: Option<(&Path, &Path)>) -> String {
     let mut text = format!(
         "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    \
          rootdirectory: {}/storage\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
-        folder.display()
+        dir.display()
     );
     if let Some((certificate, key)) = tls {
         let (certificate, key) = (certificate.display(), key.display());
@@ -219,8 +219,8 @@ fn configuration(folder: &Path, port: u16, guard: &Guard, tls: Option<(&Path, &P
             write!(text, "    clientcas:\n      - {}\n", authority.display()).expect("a text");
         }
         Guard::Password => {
-            let path = folder.join("htpasswd");
-            fs::write(&path, format!("{USER}:{HASH}\n")).expect("a folder of the test");
+            let path = dir.join("htpasswd");
+            fs::write(&path, format!("{USER}:{HASH}\n")).expect("a directory of the test");
             write!(text, "auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display())
                 .expect("a text");
         }

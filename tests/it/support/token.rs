@@ -41,26 +41,26 @@ pub(crate) struct Rules {
 pub(crate) struct TokenService {
     address: SocketAddr,
     host: String,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl TokenService {
     pub(crate) fn start(rules: Rules) -> Self {
-        let folder = super::scratch();
-        certificate(folder.path(), "tokens");
+        let dir = super::scratch();
+        certificate(dir.path(), "tokens");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         let address = listener.local_addr().expect("a bound socket");
         let host = rules.host.clone().unwrap_or_else(|| address.to_string());
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (log, key) = (Arc::clone(&asked), folder.path().to_owned());
+        let (log, key) = (Arc::clone(&asked), dir.path().to_owned());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A client that hangs up is none of our business.
                 serve(&stream, &rules, &key, &log).ok();
             }
         });
-        Self { address, host, folder, asked }
+        Self { address, host, dir, asked }
     }
 
     /// The port on loopback that it listens on.
@@ -78,49 +78,43 @@ impl TokenService {
             "auth:\n  token:\n    realm: http://{}/token\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
              rootcertbundle: {}\n",
             self.host,
-            self.folder.path().join("tokens.pem").display()
+            self.dir.path().join("tokens.pem").display()
         )
     }
 }
 
 /// Makes a certificate of its own and a key: `NAME.pem`, `NAME.key`.
-fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let (pem, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (pem, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -batch");
     run.arg("-keyout").arg(&key).arg("-out").arg(&pem).run().success();
     (pem, key)
 }
 
 /// Makes an authority, and a certificate of it for a server on loopback with its key.
-pub(crate) fn authority(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    authority_for(folder, "IP:127.0.0.1")
+pub(crate) fn authority(dir: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    authority_for(dir, "IP:127.0.0.1")
 }
 
 /// The same for a server of this name, `DNS:…` or `IP:…`.
-pub(crate) fn authority_for(folder: &Path, name: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let (authority, _) = certificate(folder, "authority");
-    let (pem, key) = issue(folder, "server", &format!("subjectAltName={name}"));
+pub(crate) fn authority_for(dir: &Path, name: &str) -> (PathBuf, PathBuf, PathBuf) {
+    let (authority, _) = certificate(dir, "authority");
+    let (pem, key) = issue(dir, "server", &format!("subjectAltName={name}"));
     (authority, pem, key)
 }
 
-/// A certificate of the folder's authority with this extension, and its key: `NAME.pem`, `NAME.key`.
-pub(crate) fn issue(folder: &Path, name: &str, extension: &str) -> (PathBuf, PathBuf) {
-    let (pem, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+/// A certificate of the directory's authority with this extension, and its key: `NAME.pem`, `NAME.key`.
+pub(crate) fn issue(dir: &Path, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+    let (pem, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -batch");
     let run = run.arg("-subj").arg(format!("/CN={name}")).arg("-addext").arg(extension);
     let run = run.words("-addext basicConstraints=critical,CA:FALSE");
-    let run =
-        run.arg("-CA").arg(folder.join("authority.pem")).arg("-CAkey").arg(folder.join("authority.key"));
+    let run = run.arg("-CA").arg(dir.join("authority.pem")).arg("-CAkey").arg(dir.join("authority.key"));
     run.arg("-keyout").arg(&key).arg("-out").arg(&pem).run().success();
     (pem, key)
 }
 
-fn serve(
-    mut stream: &TcpStream,
-    rules: &Rules,
-    folder: &Path,
-    log: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
+fn serve(mut stream: &TcpStream, rules: &Rules, dir: &Path, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
@@ -148,7 +142,7 @@ fn serve(
         let target = line.split(' ').nth(1).unwrap_or_default();
         target.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default()
     };
-    let (status, answer) = answer(rules, folder, &query, field("authorization").as_deref());
+    let (status, answer) = answer(rules, dir, &query, field("authorization").as_deref());
     let text = answer.to_string();
     write!(
         stream,
@@ -157,7 +151,7 @@ fn serve(
     )
 }
 
-fn answer(rules: &Rules, folder: &Path, query: &str, authorization: Option<&str>) -> (u16, Value) {
+fn answer(rules: &Rules, dir: &Path, query: &str, authorization: Option<&str>) -> (u16, Value) {
     let values = |name: &str| -> Vec<String> {
         let fields = query.split('&').filter_map(|field| field.split_once('='));
         fields.filter(|(known, _)| *known == name).map(|(_, value)| unescape(value)).collect()
@@ -194,14 +188,14 @@ fn answer(rules: &Rules, folder: &Path, query: &str, authorization: Option<&str>
         access.push(json!({ "type": kind, "name": name, "actions": given }));
     }
     let life = rules.life.unwrap_or(300);
-    let token = sign(folder, &access, life);
+    let token = sign(dir, &access, life);
     (200, json!({ "token": token, "access_token": token, "expires_in": life.max(60) }))
 }
 
 /// A JSON Web Token as the registry takes it: signed by RS256, with the certificate in its head.
-fn sign(folder: &Path, access: &[Value], life: u64) -> String {
+fn sign(dir: &Path, access: &[Value], life: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let pem = fs::read_to_string(folder.join("tokens.pem")).expect("the service's certificate");
+    let pem = fs::read_to_string(dir.join("tokens.pem")).expect("the service's certificate");
     let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let head = json!({ "typ": "JWT", "alg": "RS256", "x5c": [der] });
     let claims = json!({
@@ -210,12 +204,12 @@ fn sign(folder: &Path, access: &[Value], life: u64) -> String {
     });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let text = format!("{}.{}", part(&head), part(&claims));
-    let work = tempfile::tempdir_in(folder).expect("a folder of the test");
+    let work = tempfile::tempdir_in(dir).expect("a directory of the test");
     let (input, output) = (work.path().join("text"), work.path().join("signature"));
-    fs::write(&input, &text).expect("a folder of the test");
+    fs::write(&input, &text).expect("a directory of the test");
     tool("openssl")
         .words("dgst -sha256 -binary -sign")
-        .arg(folder.join("tokens.key"))
+        .arg(dir.join("tokens.key"))
         .arg("-out")
         .arg(&output)
         .arg(&input)

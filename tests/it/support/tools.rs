@@ -62,23 +62,23 @@ pub(crate) fn inspect_config(layout: &Path, platform: &str) -> Value {
 /// Has skopeo copy everything, whereby it verifies every digest.
 #[track_caller]
 pub(crate) fn copy_all(layout: &Path) {
-    let folder = super::scratch();
-    let to = format!("dir:{}", folder.path().join("copy").display());
+    let dir = super::scratch();
+    let to = format!("dir:{}", dir.path().join("copy").display());
     skopeo("linux/amd64").words("copy --quiet --all").arg(reference(layout)).arg(to).run().success();
 }
 
-/// Has umoci unpack a platform's image into `folder`; its root filesystem. umoci takes the first image of a
+/// Has umoci unpack a platform's image into `dir`; its root filesystem. umoci takes the first image of a
 /// nested index, so that skopeo first picks the platform's.
 #[track_caller]
-pub(crate) fn unpack(layout: &Path, platform: &str, folder: &Path) -> PathBuf {
-    let single = folder.join("single");
+pub(crate) fn unpack(layout: &Path, platform: &str, dir: &Path) -> PathBuf {
+    let single = dir.join("single");
     let to = format!("oci:{}:image", single.display());
     skopeo(platform).words("copy --quiet").arg(reference(layout)).arg(to).run().success();
     let mut umoci = tool("umoci").arg("unpack");
     if !rustix::process::geteuid().is_root() {
         umoci = umoci.arg("--rootless");
     }
-    let bundle = folder.join("bundle");
+    let bundle = dir.join("bundle");
     umoci.arg("--image").arg(format!("{}:image", single.display())).arg(&bundle).run().success();
     bundle.join("rootfs")
 }
@@ -118,7 +118,7 @@ pub(crate) fn program(root: &Path, platform: &str, path: &str) -> Run {
     }
     // Its own loader, by the path that the program asks for, and only its own libraries.
     let loader = root.join("lib64/ld-linux-x86-64.so.2");
-    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
+    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|dir| root.join(dir));
     let libraries = std::env::join_paths(libraries).expect("paths without a colon");
     tool(loader).arg("--inhibit-cache").arg("--library-path").arg(libraries).arg(program)
 }

@@ -1,4 +1,4 @@
-//! The texts that the programs work on: every `*.txt` of the folder that `TEXTS` names.
+//! The texts that the programs work on: every `*.txt` of the directory that `TEXTS` names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,9 +6,9 @@ use std::{env, fs, io};
 
 /// The texts by their file names, sorted.
 pub fn all() -> io::Result<BTreeMap<String, String>> {
-    let folder = env::var_os("TEXTS").map_or_else(|| PathBuf::from("texts"), PathBuf::from);
+    let dir = env::var_os("TEXTS").map_or_else(|| PathBuf::from("texts"), PathBuf::from);
     let mut texts = BTreeMap::new();
-    for entry in fs::read_dir(&folder)? {
+    for entry in fs::read_dir(&dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "txt") {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -29,7 +29,7 @@ pub(super) fn repair(chooser: &mut Chooser<'_, '_, '_>, asked: &[Id]) {
         }
         for &id in &order {
             if repairer.chooser.is_broken(id) {
-                repairer.mend(id, round);
+                repairer.repair(id, round);
             }
         }
     }
@@ -45,7 +45,7 @@ struct Repairer<'c, 'g, 'a, 'r> {
 }
 
 impl Repairer<'_, '_, '_, '_> {
-    fn mend(&mut self, id: Id, round: usize) {
+    fn repair(&mut self, id: Id, round: usize) {
         let graph = self.chooser.graph;
         let package = &graph.packages[id];
         let mut doomed = Vec::new();

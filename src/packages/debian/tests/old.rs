@@ -86,8 +86,8 @@ fn an_older_release_is_not_taken_for_current() {
     let archive = old.open(MirrorOrigin::Host, &[whole]).unwrap();
     assert_eq!(old.chosen(&archive).unwrap(), "1.3", "what is here serves");
     // Its indexes are neither here nor there.
-    for folder in ["indexes", "resolved"] {
-        fs::remove_dir_all(old.setup.cache().join(folder)).unwrap();
+    for dir in ["indexes", "resolved"] {
+        fs::remove_dir_all(old.setup.cache().join(dir)).unwrap();
     }
     for (path, _) in &old.setup.indexes {
         mirror.put(path, None);

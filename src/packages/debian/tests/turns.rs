@@ -85,7 +85,7 @@ fn a_mirror_without_an_architecture_is_helped_out() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("the package index of testing (arm64): no such file"), "{told:?}");
     let sources: Vec<Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
-    turns.setup.assemble_from(&Places::of(&sources, None), &resolved).unwrap();
+    turns.setup.assemble_from(&DownloadUrls::of(&sources, None), &resolved).unwrap();
     assert!(partial.requests().iter().any(|path| path.starts_with("pool/")));
     // What it has, it serves.
     let request = BaseRequest { architecture: "armhf", extra: &[] };

@@ -24,12 +24,12 @@ fn levels_of_processors_go_apart_and_each_is_told_and_tells_its_own() {
             units.reverse();
         }
         let fake = Fake::new(&script, units);
-        let kept = Kept::default();
+        let kept = Recorded::default();
         let outcome = fake.run_with(&Cancel::new(), &kept).unwrap();
         assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
         assert_eq!(fake.calls().len(), 2);
         for (level, cpu) in [("1", None), ("3", Some("-Ctarget-cpu=x86-64-v3"))] {
-            let text = fs::read_to_string(fake.folder.path().join(format!("rustc-{level}"))).unwrap();
+            let text = fs::read_to_string(fake.dir.path().join(format!("rustc-{level}"))).unwrap();
             let rustc: crate::toolchain::driver::rustc::Rustc = serde_json::from_str(&text).unwrap();
             let told = |triple: &str| rustc.targets[triple].iter().find(|flag| flag.contains("target-cpu"));
             assert_eq!(told(AMD64).map(String::as_str), cpu, "{level}: {rustc:?}");

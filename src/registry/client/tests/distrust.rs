@@ -31,10 +31,10 @@ fn manifest() -> Encoded {
 
 /// A file with the bytes of `blob()`.
 fn file() -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("blob");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blob");
     crate::sys::fs::write_atomic(&path, blob().1.as_bytes(), 0o644).unwrap();
-    (folder, path)
+    (dir, path)
 }
 
 fn paths(server: &Server) -> Vec<String> {
@@ -59,7 +59,7 @@ fn a_web_page_is_no_answer_of_a_registry() {
     told(repository.has_blob(&blob().0, &cancel).unwrap_err());
     told(repository.tags(&cancel).unwrap_err());
     told(repository.put_manifest(Wanted::Tag("v1"), &manifest(), &cancel).unwrap_err());
-    let (_folder, path) = file();
+    let (_dir, path) = file();
     told(repository.push_blob(&blob().0, &path, &[], &cancel, &mut |_| ()).unwrap_err());
     // A blob may be a page; whether it is the right one its digest tells.
     let error = repository.small_blob(&blob().0, &cancel).unwrap_err();
@@ -185,7 +185,7 @@ fn endpoint(base: &str) -> Endpoint {
 
 /// Pushes the blob to a registry with a password, which tells this place for uploads.
 fn push(server: &Server) -> Result<crate::registry::Pushed, RegistryError> {
-    let (_folder, path) = file();
+    let (_dir, path) = file();
     repository(server).push_blob(&blob().0, &path, &[], &Cancel::new(), &mut |_| ())
 }
 

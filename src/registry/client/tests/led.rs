@@ -206,8 +206,8 @@ fn a_login_that_was_withheld_is_told_however_the_registry_refuses() {
 #[test]
 fn a_head_that_leads_to_nothing_keeps_nobody_from_pushing() {
     let (descriptor, text) = blob();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("blob");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blob");
     crate::sys::fs::write_atomic(&path, text.as_bytes(), 0o644).unwrap();
     // A port that nobody listens at.
     let nowhere = "Location: http://127.0.0.1:1/x\r\n";

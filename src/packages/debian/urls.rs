@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
 
 /// Where packages are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct DownloadUrls {
     /// The mirrors in use.
     pub mirrors: Mirrors,
     /// Where what they have dropped is still to be had; only for pinned packages. Whoever takes today's index gets
@@ -39,7 +39,7 @@ pub(crate) struct Places {
     pub snapshot: Option<Snapshot>,
 }
 
-impl Places {
+impl DownloadUrls {
     /// The mirrors of these sources.
     #[must_use]
     pub(crate) fn of(sources: &[Source], snapshot: Option<Snapshot>) -> Self {
@@ -60,8 +60,8 @@ impl Places {
 
     /// The addresses of a package, the first to be tried first, and how many of them are those of mirrors that are sure to
     /// have it as far as they have anything. Empty if no mirror of its archive is known.
-    pub(super) fn urls(&self, package: &Package) -> (Vec<String>, usize) {
-        let (mirrors, folder) = match package.pool {
+    pub(super) fn for_package(&self, package: &Package) -> (Vec<String>, usize) {
+        let (mirrors, dir) = match package.pool {
             Pool::Debian => (&self.mirrors.archive, "debian"),
             Pool::Security => (&self.mirrors.security, "debian-security"),
         };
@@ -75,7 +75,7 @@ impl Places {
         {
             urls.push(format!("{archive}/pool/{path}"));
         }
-        urls.push(format!("{}/{folder}/{}/{}", snapshot.root, snapshot.date, package.path));
+        urls.push(format!("{}/{dir}/{}/{}", snapshot.root, snapshot.date, package.path));
         (urls, count)
     }
 }
@@ -101,8 +101,8 @@ mod tests {
         }
     }
 
-    fn places(snapshot: bool) -> Places {
-        Places {
+    fn urls_of(snapshot: bool) -> DownloadUrls {
+        DownloadUrls {
             mirrors: Mirrors { archive: vec!["http://m/debian".into()], security: vec!["http://m/s".into()] },
             snapshot: snapshot.then(|| Snapshot { root: "http://s".into(), date: "20260801T000000Z".into() }),
         }
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_mirror_is_never_bypassed_for_what_is_not_pinned() {
-        let (urls, _) = places(false).urls(&package(Pool::Debian, "pool/main/a/a_1.deb"));
-        assert_eq!(urls, ["http://m/debian/pool/main/a/a_1.deb"]);
+        let (found, _) = urls_of(false).for_package(&package(Pool::Debian, "pool/main/a/a_1.deb"));
+        assert_eq!(found, ["http://m/debian/pool/main/a/a_1.deb"]);
     }
 
     #[test]
@@ -132,22 +132,22 @@ mod tests {
             source("http://b", "x-updates", &["http://c"]),
             source("http://s", "x-security", &[]),
         ];
-        let mirrors = Places::of(&sources, None).mirrors;
+        let mirrors = DownloadUrls::of(&sources, None).mirrors;
         assert_eq!(mirrors.archive, ["http://a", "http://b", "http://c"]);
         assert_eq!(mirrors.security, ["http://s"]);
     }
 
     #[test]
     fn what_is_pinned_is_looked_for_where_it_goes_in_time() {
-        let (urls, _) = places(true).urls(&package(Pool::Debian, "pool/main/a/a_1.deb"));
+        let (found, _) = urls_of(true).for_package(&package(Pool::Debian, "pool/main/a/a_1.deb"));
         let snapshot = "http://s/debian/20260801T000000Z/pool/main/a/a_1.deb";
-        assert_eq!(urls, ["http://m/debian/pool/main/a/a_1.deb", snapshot]);
-        let (urls, _) = places(true).urls(&package(Pool::Security, "pool/updates/main/a/a_1.deb"));
+        assert_eq!(found, ["http://m/debian/pool/main/a/a_1.deb", snapshot]);
+        let (found, _) = urls_of(true).for_package(&package(Pool::Security, "pool/updates/main/a/a_1.deb"));
         let expected = [
             "http://m/s/pool/updates/main/a/a_1.deb",
             "http://m/debian/pool/main/a/a_1.deb",
             "http://s/debian-security/20260801T000000Z/pool/updates/main/a/a_1.deb",
         ];
-        assert_eq!(urls, expected);
+        assert_eq!(found, expected);
     }
 }

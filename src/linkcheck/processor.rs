@@ -171,13 +171,13 @@ impl Processor {
     }
 
     /// The directories that a glibc before 2.37 looks in before each of its own, in their order.
-    pub(super) fn legacy_folders(&self) -> Vec<String> {
+    pub(super) fn legacy_dirs(&self) -> Vec<String> {
         let count = self.legacy.len();
-        let folder = |mask: usize| {
+        let dir = |mask: usize| {
             let names = self.legacy.iter().enumerate().filter(|(at, _)| mask >> (count - 1 - at) & 1 != 0);
             names.map(|(_, name)| *name).collect::<Vec<_>>().join("/")
         };
-        (1..1_usize << count).rev().map(folder).collect()
+        (1..1_usize << count).rev().map(dir).collect()
     }
 
     /// The names that a better processor takes directories of, beside those of this one.
@@ -221,15 +221,15 @@ mod tests {
     }
 
     #[test]
-    fn legacy_folders_come_in_glibcs_order() {
+    fn legacy_directories_come_in_glibcs_order() {
         // What `LD_DEBUG=libs` of glibc 2.36 says on a Cortex-A15.
         let expected = "tls/v7l/neon/vfp tls/v7l/neon tls/v7l/vfp tls/v7l tls/neon/vfp tls/neon tls/vfp tls v7l/neon/vfp \
                         v7l/neon v7l/vfp v7l neon/vfp neon vfp";
-        assert_eq!(newest_hardware(&platform("linux/arm/v7")).legacy_folders().join(" "), expected);
+        assert_eq!(newest_hardware(&platform("linux/arm/v7")).legacy_dirs().join(" "), expected);
         for text in ["linux/arm64", "linux/arm64/v9"] {
             assert_eq!(hardware(&platform(text)).legacy, ["tls", "aarch64"], "{text}");
         }
-        let arm64 = newest_hardware(&platform("linux/arm64")).legacy_folders().join(" ");
+        let arm64 = newest_hardware(&platform("linux/arm64")).legacy_dirs().join(" ");
         assert_eq!(arm64, "tls/aarch64/atomics tls/aarch64 tls/atomics tls aarch64/atomics aarch64 atomics");
     }
 

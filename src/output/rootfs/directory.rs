@@ -1,7 +1,7 @@
-//! The root filesystem as files in a folder, which belong to whoever writes them.
+//! The root filesystem as files in a directory, which belong to whoever writes them.
 //!
 //! Owners, devices, extended attributes and the bits for another user's or group's rights are left out: that takes
-//! root, and a tar archive keeps them. Files appear one by one in a folder that has other files, and all at once in one
+//! root, and a tar archive keeps them. Files appear one by one in a directory that has other files, and all at once in one
 //! that is new.
 
 use std::collections::BTreeSet;
@@ -20,14 +20,14 @@ use crate::target::platform::Platform;
 ///
 /// # Errors
 ///
-/// If a layer cannot be read, if the folder is in use or cannot be written, or if the work is cancelled.
-pub fn write_folder(
+/// If a layer cannot be read, if the directory is in use or cannot be written, or if the work is cancelled.
+pub fn write_dir(
     images: &[Image],
     split: Option<bool>,
-    folder: &Path,
+    dir: &Path,
     cancel: &Cancel,
 ) -> Result<Vec<String>, RootfsError> {
-    let staging = Staging::beside(folder, cancel).map_err(LockError::into_error::<RootfsError>)?;
+    let staging = Staging::beside(dir, cancel).map_err(LockError::into_error::<RootfsError>)?;
     let mut skipped = Vec::new();
     let mut earlier: Vec<(Tree, &Platform)> = Vec::new();
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
@@ -43,7 +43,7 @@ pub fn write_folder(
             }
             let to = root.join(&path);
             match node {
-                Node::Folder(meta) => {
+                Node::Directory(meta) => {
                     fs::create_dir(&to)?;
                     modes.push((to, mode(tree.meta(*meta))));
                 }
@@ -58,11 +58,11 @@ pub fn write_folder(
             earlier.push((tree, &image.platform));
         }
     }
-    // At the end and deepest first: a folder may be closed to its owner.
+    // At the end and deepest first: a directory may be closed to its owner.
     for (path, mode) in modes.iter().rev() {
         fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
     }
-    appear(&staging, folder, &modes)?;
+    appear(&staging, dir, &modes)?;
     Ok(skipped)
 }
 
@@ -91,9 +91,9 @@ fn mode(meta: &Meta) -> u32 {
 }
 
 /// Gives the staged files their place: at once where there is none, else one by one, over files of the same name.
-fn appear(staging: &Staging, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
+fn appear(staging: &Staging, dir: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
     fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o755))?;
-    match fs::rename(staging.path(), folder) {
+    match fs::rename(staging.path(), dir) {
         Ok(()) => return Ok(()),
         Err(error)
             if matches!(
@@ -104,18 +104,18 @@ fn appear(staging: &Staging, folder: &Path, modes: &[(PathBuf, u32)]) -> Result<
             ) => {}
         Err(error) => return Err(error.into()),
     }
-    // Folders may be closed even to us: opened for the move, and closed again where they end up.
+    // Directories may be closed even to us: opened for the move, and closed again where they end up.
     let closed: BTreeSet<&Path> =
         modes.iter().filter(|(_, mode)| mode & 0o700 != 0o700).map(|(path, _)| path.as_path()).collect();
     for path in &closed {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
-    if let Some(path) = below::move_into(staging.path(), folder)? {
+    if let Some(path) = below::move_into(staging.path(), dir)? {
         return Err(RootfsError::InTheWay(path));
     }
     for (path, mode) in modes.iter().rev().filter(|(path, _)| closed.contains(path.as_path())) {
         if let Ok(path) = path.strip_prefix(staging.path()) {
-            below::set_mode(folder, path, *mode)?;
+            below::set_mode(dir, path, *mode)?;
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ const MOST_LINKS: usize = 8;
 
 /// An archive's files by name, without `./` in front.
 #[derive(Debug)]
-pub(super) struct Members {
+pub(super) struct TarIndex {
     file: Arc<fs::File>,
     members: BTreeMap<String, Member>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Section {
     pieces: VecDeque<Piece>,
 }
 
-impl Members {
+impl TarIndex {
     /// Reads the archive's headers.
     pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, StreamError> {
         let guard = Guard::new(LIMIT, cancel);
@@ -230,15 +230,15 @@ fn unpacked(bytes: impl Read, path: &Path, limit: u64, cancel: &Cancel) -> Resul
     Ok(to)
 }
 
-/// A name without `./` in front, as archives of `tar -C FOLDER .` have.
+/// A name without `./` in front, as archives of `tar -C DIRECTORY .` have.
 fn plain(name: &str) -> String {
     name.trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
-/// Where a symbolic link leads, from the folder that it is in.
+/// Where a symbolic link leads, from the directory that it is in.
 fn beside(link: &str, target: &str) -> String {
-    let folder = link.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
     for part in target.split('/') {
         match part {
             "" | "." => {}
@@ -266,14 +266,14 @@ mod tests {
         builder.append_data(&mut header, name, content).unwrap();
     }
 
-    fn open(bytes: &[u8]) -> Result<Members, StreamError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.tar");
+    fn open(bytes: &[u8]) -> Result<TarIndex, StreamError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar");
         fs::write_atomic(&path, bytes, 0o644).unwrap();
-        Members::open(&path, &Cancel::new())
+        TarIndex::open(&path, &Cancel::new())
     }
 
-    fn text(members: &Members, name: &str) -> Option<String> {
+    fn text(members: &TarIndex, name: &str) -> Option<String> {
         let mut text = String::new();
         members.read(name)?.read_to_string(&mut text).unwrap();
         Some(text)

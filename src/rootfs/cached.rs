@@ -15,7 +15,7 @@ use crate::sys::{fs, store, usage};
 /// A kept index of more bytes than this is not read. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
 /// Raised whenever an index of the same layer comes to say something else.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 
 /// Why there is no index of a layer.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,9 @@ pub enum IndexError {
 
 /// Where indexes are kept, and whether they are believed.
 #[derive(Clone, Copy)]
-pub(crate) struct Kept<'a> {
-    /// xbuild's cache folder.
-    pub folder: &'a Path,
+pub(crate) struct LayerCache<'a> {
+    /// xbuild's cache directory.
+    pub dir: &'a Path,
     /// True if a kept index is not believed: the layer is read anew, and one that says something else is told and replaced.
     pub verify: bool,
     /// Is told of one that said something else, in words for people.
@@ -47,22 +47,22 @@ pub(crate) struct Kept<'a> {
 pub(crate) fn index_of(
     blob: &Path,
     layer: &Descriptor,
-    cache: Kept<'_>,
+    cache: LayerCache<'_>,
     cancel: &Cancel,
 ) -> Result<LayerIndex, IndexError> {
     known(layer)?;
-    let folder = cache.folder.join("rootfs");
-    store::folder(&folder)?;
-    let path = folder.join(file_name(&layer.digest));
-    let kept = recall(&path)?;
+    let dir = cache.dir.join("rootfs");
+    store::dir(&dir)?;
+    let path = dir.join(file_name(&layer.digest));
+    let cached = get(&path)?;
     if !cache.verify
-        && let Some(index) = kept
+        && let Some(index) = cached
     {
         return Ok(index);
     }
     let index = read(blob, cancel)?;
-    match kept {
-        Some(kept) if kept == index => return Ok(index),
+    match cached {
+        Some(cached) if cached == index => return Ok(index),
         Some(_) => (cache.tell)(format!(
             "what the cache said of the layer {} was not what is in it: somebody has written to `{}`; the layer was read anew",
             layer.digest,
@@ -70,17 +70,20 @@ pub(crate) fn index_of(
         )),
         None => {}
     }
-    keep(&index, &path)?;
+    put(&index, &path)?;
     Ok(index)
 }
 
 /// The same, if it is kept from an earlier run and believed: the layer's bytes are not needed then.
-pub(crate) fn known_index(layer: &Descriptor, cache: Kept<'_>) -> Result<Option<LayerIndex>, IndexError> {
+pub(crate) fn known_index(
+    layer: &Descriptor,
+    cache: LayerCache<'_>,
+) -> Result<Option<LayerIndex>, IndexError> {
     known(layer)?;
     if cache.verify {
         return Ok(None);
     }
-    Ok(recall(&cache.folder.join("rootfs").join(file_name(&layer.digest)))?)
+    Ok(get(&cache.dir.join("rootfs").join(file_name(&layer.digest)))?)
 }
 
 impl LayerIndex {
@@ -114,14 +117,14 @@ fn file_name(layer: &Digest) -> String {
 }
 
 /// Reads a kept index, if it is there and whole.
-pub(super) fn recall(path: &Path) -> io::Result<Option<LayerIndex>> {
+pub(super) fn get(path: &Path) -> io::Result<Option<LayerIndex>> {
     usage::mark(path);
-    Ok(store::read(path, LIMIT)?.and_then(|bytes| kept_index(&bytes)))
+    Ok(store::read(path, LIMIT)?.and_then(|bytes| cached_index(&bytes)))
 }
 
 /// The index that the bytes of a kept one have, if they are whole.
 #[must_use]
-pub fn kept_index(bytes: &[u8]) -> Option<LayerIndex> {
+pub fn cached_index(bytes: &[u8]) -> Option<LayerIndex> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (digest, document) = (&bytes[..end], &bytes[end + 1..]);
     if digest != Digest::of(document).to_string().as_bytes() {
@@ -130,8 +133,8 @@ pub fn kept_index(bytes: &[u8]) -> Option<LayerIndex> {
     serde_json::from_slice(document).ok()
 }
 
-/// Keeps an index; its folder must exist.
-pub(super) fn keep(index: &LayerIndex, path: &Path) -> io::Result<()> {
+/// Keeps an index; its directory must exist.
+pub(super) fn put(index: &LayerIndex, path: &Path) -> io::Result<()> {
     // The digest's place stands in front, so that the document is in memory once.
     let line = Digest::of(b"").to_string().len() + 1;
     let mut bytes = vec![b'\n'; line];

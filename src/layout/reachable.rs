@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{INDEX, blob_folders};
+use super::{INDEX, blob_dirs};
 use crate::oci::{Digest, MANIFEST_LIMIT, annotation, media_type};
 use crate::sys::fs;
 
@@ -89,8 +89,8 @@ pub(super) fn remove_unreachable(layout: &Path) -> io::Result<()> {
     let index: Value = serde_json::from_slice(&fs::read(layout.join(INDEX))?)?;
     let Ok(kept) = reachable(layout, &index) else { return Ok(()) };
     let kept: BTreeSet<&str> = kept.iter().map(Digest::hex).collect();
-    for folder in blob_folders(layout) {
-        for entry in fs::read_dir(folder)? {
+    for dir in blob_dirs(layout) {
+        for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };

@@ -12,7 +12,7 @@ use crate::target::catalog::Target;
 
 /// What the user has written, in the order in which cargo looks.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct ConfigSources {
     /// Names of variables that are set.
     variables: Vec<(String, String)>,
     /// Configuration files, the nearest first.
@@ -21,7 +21,7 @@ pub(super) struct Places {
 
 /// Where a value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ConfigSource {
     /// In a variable of the environment.
     Variable(String),
     /// In a file.
@@ -35,7 +35,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(formatter, "${name}"),
@@ -44,49 +44,49 @@ impl fmt::Display for Place {
     }
 }
 
-impl Places {
-    /// Reads what cargo reads in `folder`. What cannot be read is not there: who reads the configuration itself
+impl ConfigSources {
+    /// Reads what cargo reads in `dir`. What cannot be read is not there: who reads the configuration itself
     /// says so.
-    pub(super) fn load(folder: &Path, home: Option<PathBuf>, environment: &Environment) -> Self {
+    pub(super) fn load(dir: &Path, home: Option<PathBuf>, environment: &Environment) -> Self {
         let variables = environment
             .iter()
             .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
             .filter(|(name, _)| name.starts_with("CARGO_") || name == "RUSTFLAGS")
             .collect();
-        let files = cargo_config2::Walk::with_cargo_home(folder, home)
+        let files = cargo_config2::Walk::with_cargo_home(dir, home)
             .filter_map(|path| Some((path.clone(), fs::read_to_string(&path).ok()?)))
             .collect();
         Self { variables, files }
     }
 
     /// What names the linker of a target.
-    pub(super) fn linker(&self, target: &Target) -> Option<Place> {
+    pub(super) fn linker(&self, target: &Target) -> Option<ConfigSource> {
         self.flags(target, "linker=").or_else(|| self.linker_of_host(target))
     }
 
     /// Which flags of a target have a word in them.
-    pub(super) fn flags(&self, target: &Target, word: &str) -> Option<Place> {
+    pub(super) fn flags(&self, target: &Target, word: &str) -> Option<ConfigSource> {
         let own = super::configuration::flags_variable(target);
         let flags = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", own.as_str(), "CARGO_BUILD_RUSTFLAGS"];
         let in_flags = |name: &&str| self.value(name).is_some_and(|value| value.contains(word));
         if let Some(name) = flags.into_iter().find(in_flags) {
-            return Some(Place::Variable(name.to_owned()));
+            return Some(ConfigSource::Variable(name.to_owned()));
         }
         self.keys("rustflags", target, &|value| has_word(value, word))
             .or_else(|| self.find(&["build", "rustflags"], &|value| has_word(value, word)))
     }
 
     /// The same without flags, which do not reach what is compiled for the host.
-    pub(super) fn linker_of_host(&self, target: &Target) -> Option<Place> {
+    pub(super) fn linker_of_host(&self, target: &Target) -> Option<ConfigSource> {
         let name = super::configuration::linker_variable(target);
-        let variable = self.value(&name).is_some().then_some(Place::Variable(name));
+        let variable = self.value(&name).is_some().then_some(ConfigSource::Variable(name));
         variable.or_else(|| self.keys("linker", target, &|_| true))
     }
 
     /// What names the targets to build for.
-    pub(super) fn build_target(&self) -> Option<Place> {
+    pub(super) fn build_target(&self) -> Option<ConfigSource> {
         let name = "CARGO_BUILD_TARGET";
-        let variable = self.value(name).map(|_| Place::Variable(name.to_owned()));
+        let variable = self.value(name).map(|_| ConfigSource::Variable(name.to_owned()));
         variable.or_else(|| self.find(&["build", "target"], &|_| true))
     }
 
@@ -98,7 +98,7 @@ impl Places {
     }
 
     /// A key of the target's own table, or of one for targets that are like it.
-    fn keys(&self, key: &str, target: &Target, fits: &dyn Fn(&DeValue<'_>) -> bool) -> Option<Place> {
+    fn keys(&self, key: &str, target: &Target, fits: &dyn Fn(&DeValue<'_>) -> bool) -> Option<ConfigSource> {
         self.find(&["target", &target.triple, key], fits).or_else(|| {
             self.files.iter().find_map(|file| {
                 let root = DeTable::parse(&file.1).ok()?;
@@ -106,21 +106,21 @@ impl Places {
                 let names = targets.keys().map(|name| name.get_ref().to_string());
                 names
                     .filter(|name| name.starts_with("cfg("))
-                    .find_map(|name| place(file, &["target", &name, key], fits))
+                    .find_map(|name| source(file, &["target", &name, key], fits))
             })
         })
     }
 
-    fn find(&self, keys: &[&str], fits: &dyn Fn(&DeValue<'_>) -> bool) -> Option<Place> {
-        self.files.iter().find_map(|file| place(file, keys, fits))
+    fn find(&self, keys: &[&str], fits: &dyn Fn(&DeValue<'_>) -> bool) -> Option<ConfigSource> {
+        self.files.iter().find_map(|file| source(file, keys, fits))
     }
 }
 
-fn place(
+fn source(
     (path, text): &(PathBuf, String),
     keys: &[&str],
     fits: &dyn Fn(&DeValue<'_>) -> bool,
-) -> Option<Place> {
+) -> Option<ConfigSource> {
     let root = DeTable::parse(text).ok()?;
     let mut table = root.get_ref();
     let (last, tables) = keys.split_last()?;
@@ -133,7 +133,7 @@ fn place(
         return None;
     }
     let line = text.get(..value.span().start)?.matches('\n').count() + 1;
-    Some(Place::File { key: keys.join("."), path: path.clone(), line })
+    Some(ConfigSource::File { key: keys.join("."), path: path.clone(), line })
 }
 
 /// True for flags with a word in them, as a text or as an array.
@@ -149,21 +149,21 @@ fn has_word(value: &DeValue<'_>, word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn places(text: &str, variables: &[(&str, &str)]) -> (fs::TempDir, Places) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join(".cargo")).unwrap();
-        fs::create_dir_all(folder.path().join("inner")).unwrap();
-        fs::write_atomic(&folder.path().join(".cargo/config.toml"), text.as_bytes(), 0o644).unwrap();
+    fn sources(text: &str, variables: &[(&str, &str)]) -> (fs::TempDir, ConfigSources) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(".cargo")).unwrap();
+        fs::create_dir_all(dir.path().join("inner")).unwrap();
+        fs::write_atomic(&dir.path().join(".cargo/config.toml"), text.as_bytes(), 0o644).unwrap();
         let environment = variables.iter().copied().collect();
-        let places = Places::load(&folder.path().join("inner"), None, &environment);
-        (folder, places)
+        let sources = ConfigSources::load(&dir.path().join("inner"), None, &environment);
+        (dir, sources)
     }
 
     fn linker(text: &str, variables: &[(&str, &str)]) -> Option<String> {
-        let (folder, places) = places(text, variables);
+        let (dir, sources) = sources(text, variables);
         let target = Target::by_triple("x86_64-unknown-linux-gnu").unwrap();
-        let found = places.linker(target)?.to_string();
-        Some(found.replace(&*folder.path().to_string_lossy(), "…"))
+        let found = sources.linker(target)?.to_string();
+        Some(found.replace(&*dir.path().to_string_lossy(), "…"))
     }
 
     #[test]
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn targets_to_build_for_are_told_with_their_line() {
-        let (_folder, places) = places("[build]\n\ntarget = ['a', 'b']\n", &[]);
-        assert!(matches!(places.build_target(), Some(Place::File { line: 3, .. })));
-        let (_folder, places) = self::places("build.target = 'a'", &[("CARGO_BUILD_TARGET", "b")]);
-        assert_eq!(places.build_target(), Some(Place::Variable("CARGO_BUILD_TARGET".into())));
+        let (_dir, sources) = sources("[build]\n\ntarget = ['a', 'b']\n", &[]);
+        assert!(matches!(sources.build_target(), Some(ConfigSource::File { line: 3, .. })));
+        let (_dir, sources) = self::sources("build.target = 'a'", &[("CARGO_BUILD_TARGET", "b")]);
+        assert_eq!(sources.build_target(), Some(ConfigSource::Variable("CARGO_BUILD_TARGET".into())));
     }
 }
