@@ -51,7 +51,7 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     }
     // What has the tag already is left alone; another image is told.
     let before = registry.requests().len();
-    run(&format!("tag docker://{name}@{digest} :stable")).success().tells(&["stable was it already"]);
+    run(&format!("tag docker://{name}@{digest} :stable")).success().tells(&["stable was this image already"]);
     let requests = registry.requests().split_off(before);
     assert!(!requests.iter().any(|request| request.starts_with("PUT")), "{requests:#?}");
     base::write_as(&dir.path().join("base"), &["linux/amd64"], "another");
@@ -261,7 +261,7 @@ fn what_refers_to_an_image_goes_along() {
         .success()
         .tells(&["2 referrers go along"]);
     run("copy image oci-archive:image.tar --referrers")
-        .fails(ExitCode::NoImage, &["image.tar` cannot hold what refers", "3 of these", "hint"]);
+        .fails(ExitCode::NoImage, &["image.tar` cannot hold the referrers", "has 3", "hint"]);
     // A referrer alone, without what it is about.
     let digest = signature["digest"].as_str().expect("a digest");
     run(&format!("copy docker://{}@{digest} oci-archive:signature.tar", from.name("team/app"))).success();
