@@ -108,7 +108,7 @@ fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
     };
     let finished = plan().run().success();
     assert!(mirror.asked().iter().all(|path| path.starts_with(&format!("/snapshot/debian/{moment}/"))));
-    let place = format!("from {}/debian/{moment} (the snapshot that is asked for)", mirror.snapshots());
+    let place = format!("from {}/debian/{moment} (the requested snapshot)", mirror.snapshots());
     let releases = finished.stdout.lines().find(|line| line.trim_start().starts_with("releases"));
     let releases = releases.unwrap_or_else(|| panic!("{}", finished.describe()));
     assert!(releases.contains("bookworm of 20") && releases.ends_with(&place), "{releases}");
