@@ -1,4 +1,4 @@
-//! What xbuild's own tests, fuzz targets and benchmarks look into; it is no part of the interface.
+//! Internals for xbuild's own tests, fuzz targets and benchmarks; not part of the interface.
 
 /// Bases.
 pub mod base {
@@ -30,7 +30,7 @@ pub mod layer {
 
 /// Layouts.
 pub mod layout {
-    /// Which of a layout's images a name means.
+    /// The choice of a layout's image by a name.
     pub mod choose {
         pub use crate::layout::choose::{Choice, Selector, choose, images, ways};
     }
@@ -44,7 +44,7 @@ pub mod linkcheck {
 /// Locks.
 pub mod lock {
     pub use crate::lock::LockError;
-    /// What differs.
+    /// Differences.
     pub mod compare {
         pub use crate::lock::compare::compare;
     }
@@ -94,7 +94,7 @@ pub mod packages {
 
 /// Payloads.
 pub mod payload {
-    /// What cargo says.
+    /// cargo's messages.
     pub mod explain {
         pub use crate::payload::cargo::explain::{Cause, causes};
     }
@@ -105,7 +105,7 @@ pub mod rootfs {
     pub use crate::rootfs::cached::cached_index;
 }
 
-/// What reaches the machine.
+/// Access to the machine.
 pub mod sys {
     /// Downloads.
     pub mod download {
