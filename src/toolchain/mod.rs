@@ -16,8 +16,8 @@ use serde::Serialize;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ToolchainChoice {
-    /// rust-lld for static programs without C code, otherwise the linker that cargo's own configuration names for the
-    /// triple, otherwise zig.
+    /// The linker that cargo's own configuration names for the triple if there is one, otherwise rust-lld for static
+    /// programs without C code, otherwise zig.
     #[default]
     Auto,
     /// zig, whatever cargo's configuration says.
