@@ -342,8 +342,8 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let shown = path.display().to_string();
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "what the cache said of the layer", &shown, "read anew"]);
-    assert!(!locked().stderr.contains("what the cache said"));
+    said.tells(&["warning", "the cached index of the layer", &shown, "read again"]);
+    assert!(!locked().stderr.contains("the cached index of the layer"));
 }
 
 /// zig in the cache is held to the files that it has.
