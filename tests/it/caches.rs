@@ -311,7 +311,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     assert_ne!(believed.digest(), digest, "the test alters nothing that is read");
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "linux/amd64", "bases", "somebody has written to it", "made anew"]);
+    said.tells(&["warning", "linux/amd64", "bases", "something else has written to it", "made again"]);
     let quiet = locked();
     assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
 

@@ -186,7 +186,7 @@ fn another_distribution_takes_no_packages_of_debian() {
         project.write("xbuild.toml", &format!("{}packages = [\"jq\"]\n", on(&below)));
         let run = project.build().run().fails(
             ExitCode::Package,
-            &["linux/amd64", "(jq) cannot be added", found, "hint: take a base that is Debian"],
+            &["linux/amd64", "(jq) cannot be added", found, "hint: use a base that is Debian"],
         );
         assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
     }
