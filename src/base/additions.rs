@@ -75,8 +75,8 @@ impl Explain for AdditionsError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotDebian { .. } => "use a base that is Debian, such as apt:bookworm, or install the packages of \
-                                       its own distribution in the base image; a package for some platforms only belongs under \
-                                       [platform.\"…\"]"
+                                       its own distribution in the base image; a package for some platforms only belongs \
+                                       under [platform.\"…\"]"
                 .into(),
             Self::NoRelease { .. } | Self::NoDatabase { .. } => {
                 "use a base image that has them, or apt:SUITE".into()

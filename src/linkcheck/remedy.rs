@@ -87,8 +87,8 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
         ),
         Problem::Instruction { path, extension, promised, .. } => instruction(request, path, extension, promised),
         Problem::Registers { .. } => {
-            "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it only has to run on processors \
-             with NEON"
+            "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it only has to run on \
+             processors with NEON"
                 .into()
         }
         Problem::Processor { needs, promised, .. } => {
