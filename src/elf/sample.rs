@@ -1,7 +1,7 @@
-//! ELF files made for tests, with dynamic symbols and their versions. Little-endian; the one segment maps the file
-//! whole at address 0, so that addresses are offsets.
+//! ELF files made for tests, with dynamic symbols and their versions. They are little-endian; the only segment maps the
+//! whole file at address 0, so that addresses are offsets.
 
-/// What a file has.
+/// The contents of a test file.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) class: u8,
@@ -12,24 +12,24 @@ pub(crate) struct Sample {
     pub(crate) soname: Option<String>,
     pub(crate) rpath: Option<String>,
     pub(crate) runpath: Option<String>,
-    /// Each a name with its version.
+    /// Names with their versions.
     pub(crate) defines: Vec<(String, Option<String>)>,
-    /// Each a name, and the library and version that it is needed of.
+    /// Names, each with the library and version that it is needed from.
     pub(crate) refers: Vec<(String, Option<(String, String)>)>,
-    /// Referred to weakly.
+    /// Names that are referred to weakly.
     pub(crate) weak: Vec<String>,
     /// True for a program.
     pub(crate) program: bool,
     /// Compact relative relocations.
     pub(crate) relr: bool,
-    /// What stands at the end.
+    /// The bytes at the end.
     pub(crate) tail: Vec<u8>,
-    /// True if execution begins with what stands at the end.
+    /// True if execution begins at the bytes at the end.
     pub(crate) starts_at_tail: bool,
 }
 
 impl Sample {
-    /// A library for 64-bit x86 with nothing in it.
+    /// An empty library for 64-bit x86.
     pub(crate) fn library(soname: &str) -> Self {
         Self {
             class: 64,
@@ -61,7 +61,7 @@ impl Sample {
         self
     }
 
-    /// Defines symbols, written `name` or `name@VERSION`.
+    /// Adds definitions, written `name` or `name@VERSION`.
     pub(crate) fn defining(mut self, symbols: &[&str]) -> Self {
         self.defines.extend(symbols.iter().map(|symbol| match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
@@ -70,7 +70,7 @@ impl Sample {
         self
     }
 
-    /// Refers to a symbol, written `name` or `name@VERSION` of a library.
+    /// Adds a reference to a symbol of a library, written `name` or `name@VERSION`.
     pub(crate) fn referring(mut self, symbol: &str, library: &str) -> Self {
         self.refers.push(match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some((library.to_owned(), version.to_owned()))),
@@ -79,7 +79,7 @@ impl Sample {
         self
     }
 
-    /// The file.
+    /// Encodes the file.
     #[allow(clippy::too_many_lines, reason = "one part of the file after the other")]
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let wide = self.class == 64;
@@ -99,7 +99,7 @@ impl Sample {
                 dynamic.push((tag, string(text).into()));
             }
         }
-        // Versions are numbered from 2 on: first those that are defined, then those that are needed.
+        // Versions are numbered from 2 on: first the defined ones, then the needed ones.
         let mut defined: Vec<&String> =
             self.defines.iter().filter_map(|(_, version)| version.as_ref()).collect();
         defined.sort();

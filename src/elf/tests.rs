@@ -1,4 +1,4 @@
-//! ELF files made here, byte by byte, and what is said of them.
+//! ELF files made byte by byte, and what is read from them.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::verify::Difference;
 use super::*;
 use crate::target::catalog::Target;
 
-/// What a test file has.
+/// The contents of a test file.
 struct Sample {
     class: u8,
     big: bool,
@@ -42,7 +42,7 @@ const ARMV7: Sample = Sample {
 };
 
 impl Sample {
-    /// A file whose only `PT_LOAD` maps it whole at address 0, so that addresses are offsets.
+    /// Encodes a file whose only `PT_LOAD` maps it whole at address 0, so that addresses are offsets.
     fn bytes(&self) -> Vec<u8> {
         let mut strings = vec![0];
         let mut string = |text: &str| {
@@ -242,7 +242,7 @@ fn names_what_is_no_elf_file() {
 fn a_version_chain_without_an_end_is_refused() {
     let mut bytes = AARCH64.bytes();
     let table = bytes.len() - 4 * 16;
-    // The first chain entry's `next` leads to a table of entries that lead on and on.
+    // The `next` of the first chain entry points to a table of entries that form an endless chain.
     let far = bytes.len() as u64;
     bytes.extend(std::iter::repeat_n([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0], 5000).flatten());
     let size = (bytes.len() as u64).to_le_bytes();
@@ -271,7 +271,7 @@ proptest! {
         }
         let whole = Elf::parse(&bytes);
         let part = Elf::parse(&bytes[..cut.index(bytes.len())]);
-        // Whatever was read must be fit for `verify`, too.
+        // Whatever was read must also pass through `verify`.
         for elf in [whole, part].into_iter().flatten() {
             let verdict = verify(&elf, target("aarch64-unknown-linux-gnu"));
             prop_assert!(verdict.is_ok() || !verdict.unwrap_err().differences.is_empty());
@@ -281,7 +281,7 @@ proptest! {
 
 #[test]
 fn a_real_library_tells_what_it_defines_and_needs() {
-    // Tests need a compiler for this host, so that a C library is there.
+    // Tests need a compiler for this host, so a C library is present.
     let at = |path: &str| std::fs::read(path).ok();
     let libc = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"];
     let libc = Object::parse(&libc.iter().find_map(|path| at(path)).unwrap()).unwrap();

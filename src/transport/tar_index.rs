@@ -335,7 +335,7 @@ mod tests {
         let error = open(b"\x04\x22\x4d\x18 and more").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "it is compressed with lz4, which is not known; gzip, zstd, xz and bzip2 are"
+            "it is compressed with lz4, which is not supported; gzip, zstd, xz and bzip2 are"
         );
         assert!(open(&[0x1f, 0x8b, 9, 9, 9, 9]).is_err());
     }

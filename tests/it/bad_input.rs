@@ -348,12 +348,12 @@ fn a_base_that_has_no_room_is_not_a_damaged_one() {
     for base in ["oci-archive:base.tar", "docker-archive:docker.tar", "oci-archive:base.tar.zst"] {
         let build = || project.build().words("--output image --base").arg(base);
         let full = in_small(build().env("XBUILD_CACHE_DIR", &small)).run();
-        full.fails(ExitCode::DiskFull, &["no room", "free in", "hint: free some space"]);
+        full.fails(ExitCode::DiskFull, &["not enough disk space", "free in", "hint: free some space"]);
         assert!(!project.path("image").exists());
     }
     for words in ["inspect base.tar.zst", "copy base.tar.zst oci:copied", "verify base.tar.zst"] {
         let full = in_small(project.xbuild().words(words).env("TMPDIR", &small)).run();
-        full.fails(ExitCode::DiskFull, &["no room", "hint: free some space"]);
+        full.fails(ExitCode::DiskFull, &["not enough disk space", "hint: free some space"]);
     }
 }
 

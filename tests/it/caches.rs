@@ -301,7 +301,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let locked = || run(project.build().words("--locked --offline"));
     let digest = run(project.build().arg("--locked")).digest();
     let quiet = locked();
-    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+    assert!(!quiet.stderr.contains("something else has written"), "{}", quiet.describe());
     assert_eq!(quiet.digest(), digest);
 
     // Another layer, with a record that fits it, and the index of its files.
@@ -311,9 +311,9 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     assert_ne!(believed.digest(), digest, "the test alters nothing that is read");
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "linux/amd64", "bases", "somebody has written to it", "made anew"]);
+    said.tells(&["warning", "linux/amd64", "bases", "something else has written to it", "made again"]);
     let quiet = locked();
-    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+    assert!(!quiet.stderr.contains("something else has written"), "{}", quiet.describe());
 
     // Only the blob.
     let right = fs::read(&record).expect("a record");
@@ -326,7 +326,7 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     fs::write(&blob, bytes).expect("a layer");
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "bases", "somebody has written to it"]);
+    said.tells(&["warning", "bases", "something else has written to it"]);
 
     // What the layer's files are: the project's own would land elsewhere.
     let path = alter(
@@ -342,8 +342,8 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let shown = path.display().to_string();
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "what the cache said of the layer", &shown, "read anew"]);
-    assert!(!locked().stderr.contains("what the cache said"));
+    said.tells(&["warning", "the cached index of the layer", &shown, "read again"]);
+    assert!(!locked().stderr.contains("the cached index of the layer"));
 }
 
 /// zig in the cache is held to the files that it has.

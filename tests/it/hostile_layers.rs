@@ -137,9 +137,9 @@ type Refused = (&'static str, fn() -> Layer, &'static str);
 #[test]
 fn what_is_small_and_would_take_gigabytes_is_refused() {
     let cases: [Refused; 3] = [
-        ("too deep", too_deep, "directories deep, and more than 256 are not read"),
+        ("too deep", too_deep, "directories deep; at most 256 are supported"),
         ("implied", implied, "the paths in it take more than 268435456 bytes"),
-        ("long path", long_path, "more than Linux takes"),
+        ("long path", long_path, "more than Linux accepts"),
     ];
     for (what, layer, words) in cases {
         let stored = layer().stored.len();

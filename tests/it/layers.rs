@@ -254,7 +254,7 @@ fn archives_are_read_whatever_compresses_them() {
     }
     fs::write(project.path("noise.tar"), [0x93; 4096]).expect("a directory of the test");
     let noise = project.xbuild().words("inspect oci-archive:noise.tar").run();
-    let told = noise.fails(ExitCode::CorruptImage, &["noise.tar", "no tar archive", "hint"]);
+    let told = noise.fails(ExitCode::CorruptImage, &["noise.tar", "not a tar archive", "hint"]);
     assert!(!told.stderr.contains("147") && !told.stderr.contains('\u{fffd}'), "{}", told.stderr);
     fs::write(project.path("image.tar.lz4"), b"\x04\x22\x4d\x18 and so on").expect("a directory of the test");
     let lz4 = project.xbuild().words("inspect oci-archive:image.tar.lz4").run();

@@ -158,7 +158,7 @@ fn what_a_base_has_is_never_upgraded() {
             "linux/amd64",
             "libsqlite3-0 needs libc6 (>= 2.34)",
             "the base has libc6 2.28-10",
-            "hint: take a base image of another date, in which libc6 fits",
+            "hint: use a base image of another date, in which libc6 fits",
         ],
     );
     assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
@@ -186,7 +186,7 @@ fn another_distribution_takes_no_packages_of_debian() {
         project.write("xbuild.toml", &format!("{}packages = [\"jq\"]\n", on(&below)));
         let run = project.build().run().fails(
             ExitCode::Package,
-            &["linux/amd64", "(jq) cannot be added", found, "hint: take a base that is Debian"],
+            &["linux/amd64", "(jq) cannot be added", found, "hint: use a base that is Debian"],
         );
         assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
     }

@@ -135,7 +135,7 @@ fn a_configuration_that_is_no_json_is_told() {
     let setup = Setup::new();
     setup.put("broken", b"not json", b"a layer", "application/vnd.oci.image.layer.v1.tar");
     let config = digest_of(b"not json");
-    setup.build("team/base:broken").fails(ExitCode::CorruptBase, &["is damaged", &config, "is no JSON"]);
+    setup.build("team/base:broken").fails(ExitCode::CorruptBase, &["is damaged", &config, "is not JSON"]);
 }
 
 #[test]

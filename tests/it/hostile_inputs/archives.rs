@@ -33,7 +33,7 @@ fn archives() {
             |f| write(&f.join("a.tar"), "text\n".repeat(400)),
             "inspect a.tar",
             CorruptImage,
-            "no tar archive",
+            "not a tar archive",
         ),
         ("an empty file", |f| write(&f.join("a.tar"), ""), "inspect a.tar", NoImage, "has neither a file"),
         (

@@ -40,7 +40,7 @@ fn packages_of_debian() {
                 ("control.tar", &control("Package: other\nVersion: 9\n")),
                 ("data.tar", &whole(&[])),
             ]),
-            "it says that it is other 9",
+            "its control file is that of other 9",
         ),
         ("a path that leads out", with_data(escape), "leads out"),
         ("a device", with_data(device), "dev/x"),

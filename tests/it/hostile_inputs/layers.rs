@@ -92,7 +92,7 @@ fn layers() {
             },
             "verify image",
             Unsound,
-            "more than Linux takes",
+            "more than Linux accepts",
         ),
         (
             "records that are cut",
