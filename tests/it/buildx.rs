@@ -63,7 +63,7 @@ fn an_archive_on_standard_output_is_all_that_is_there() {
     // `script` gives it a terminal.
     let line = format!("{} build --output - .", env!("CARGO_BIN_EXE_xbuild"));
     let run = tool("script").args(["-qec", &line, "/dev/null"]).dir(project.dir()).run();
-    assert!(run.stdout.contains("an archive is not for a terminal"), "{}", run.describe());
+    assert!(run.stdout.contains("an archive cannot be written to a terminal"), "{}", run.describe());
 }
 
 #[test]

@@ -151,7 +151,8 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     );
     put_zig(&cache);
     assert_eq!(filled.build(), digests);
-    let said = cache_command(&cache, "clean").run().success().tells(&["newest releases seen go, too"]);
+    let said =
+        cache_command(&cache, "clean").run().success().tells(&["newest releases seen are removed, too"]);
     assert!(said.stdout.contains("removed"), "{}", said.stdout);
     assert_eq!(crate::support::names(&cache), ["in-use"]);
 }
