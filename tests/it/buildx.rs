@@ -139,7 +139,7 @@ fn outputs_that_contradict_each_other() {
     let project = Project::quick("app");
     for (words, expected) in [
         ("-o - -o type=oci", "both go to standard output"),
-        ("-o type=docker,dest=d.tar", "one platform, and 2 are built"),
+        ("-o type=docker,dest=d.tar", "one platform, but 2 are built"),
         ("-o type=oci,dest=a,compression=zstd --compression gzip", "compressed with gzip and with zstd"),
         ("-o x -o type=oci,dest=x", "given twice"),
         ("-o type=zip,dest=x", "unknown output type `zip`"),
