@@ -1,4 +1,4 @@
-//! Several platforms of one triple: each has a cargo process of its own.
+//! Several platforms with one triple: each has a cargo process of its own.
 
 use super::*;
 
