@@ -116,7 +116,7 @@ impl Explain for PayloadError {
             Self::Parse { source, .. } => source.hint(),
             Self::Mismatch { source, .. } => source.hint(),
             Self::Same { .. } => {
-                Some("look for a build script or wrapper that ignores the target it is asked for".into())
+                Some("look for a build script or wrapper that ignores the requested target".into())
             }
             Self::Io(error) => io_hint(error),
         }

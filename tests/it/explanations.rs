@@ -119,7 +119,7 @@ fn a_library_that_is_missing_is_told_once_and_what_to_do_in_the_end() {
             ExitCode::Compile,
             &[
                 "some arguments are omitted",
-                "does not compile, as is told above:",
+                "does not compile, as reported above:",
                 "unable to find dynamic system library",
                 "hint: the program links the system library `nosuch`",
             ],

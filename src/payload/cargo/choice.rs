@@ -112,7 +112,7 @@ impl Explain for SelectError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Spec(error) => return error.hint(),
-            Self::AllExcluded => "leave a package in".into(),
+            Self::AllExcluded => "exclude fewer packages".into(),
             Self::NoSuchBinary { kind: ProgramKind::Bin, wanted, other: true, .. } => {
                 format!("it is an example: --example {wanted}")
             }
@@ -234,9 +234,8 @@ fn specified<'a>(
 
 fn pattern(text: &str) -> Result<globset::GlobMatcher, SelectError> {
     let pattern = Glob::new(text).map(|glob| glob.compile_matcher());
-    pattern.map_err(|_| {
-        SpecError::Form { given: text.to_owned(), reason: "it is no pattern that can be understood" }.into()
-    })
+    pattern
+        .map_err(|_| SpecError::Form { given: text.to_owned(), reason: "it is not a valid pattern" }.into())
 }
 
 /// The programs to choose from.

@@ -225,7 +225,7 @@ pub enum UnitError {
         binary: String,
     },
     /// Another target failed first, and the remaining ones were then stopped.
-    #[error("{triple} was not compiled, since another target had failed")]
+    #[error("{triple} was not compiled, because another target failed")]
     Skipped {
         /// The target.
         triple: String,
@@ -242,7 +242,7 @@ const MOST_ERRORS: usize = 5;
 
 fn summed_up(messages: &[String]) -> String {
     if messages.is_empty() {
-        return "; what cargo said of it is above".into();
+        return "; cargo's messages are above".into();
     }
     let mut lines: Vec<String> =
         messages.iter().take(MOST_ERRORS).flat_map(|message| stderr::summary(message)).collect();
@@ -250,7 +250,7 @@ fn summed_up(messages: &[String]) -> String {
         lines.push(format!("and {} more errors", messages.len() - MOST_ERRORS));
     }
     let lines = lines.join("\n  ");
-    format!(", as is told above:\n  {lines}")
+    format!(", as reported above:\n  {lines}")
 }
 
 impl Explain for UnitError {
@@ -271,7 +271,9 @@ impl Explain for UnitError {
                 explain::hint(&said, named)
             }
             Self::Same { .. } | Self::Skipped { .. } => None,
-            Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
+            Self::Missing { .. } => {
+                Some("check whether `required-features` of the binary are enabled".into())
+            }
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
         }
     }
@@ -282,7 +284,7 @@ impl Explain for UnitError {
 pub enum NamedLinker {
     /// It links the programs.
     OfTarget(ConfigSource),
-    /// zig links the programs; this links build scripts and procedural macros.
+    /// zig links the programs; this linker links build scripts and procedural macros.
     OfHost {
         /// Where it is set.
         source: ConfigSource,
@@ -295,11 +297,11 @@ impl NamedLinker {
     fn hint(&self) -> String {
         match self {
             Self::OfTarget(source) => format!(
-                "what links is named by {source}; `--toolchain zig` links with zig instead, whatever cargo's \
+                "{source} names the linker; `--toolchain zig` links with zig instead, whatever cargo's \
                  configuration says"
             ),
             Self::OfHost { source, variable } => format!(
-                "cargo links build scripts and procedural macros with what {source} names: install it, or set \
+                "cargo links build scripts and procedural macros with the linker of {source}: install it, or set \
                  {variable}=cc in the environment"
             ),
         }
@@ -318,7 +320,7 @@ pub enum Error {
         offline: bool,
     },
     /// A unit links with zig, but there is no zig.
-    #[error("{triple} links with zig, and there is none")]
+    #[error("{triple} links with zig, but there is no zig")]
     NoZig {
         /// The target.
         triple: String,
@@ -370,7 +372,7 @@ impl Explain for Error {
                 Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
             }
             Self::Configuration(_) => {
-                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+                Some("fix the file or variable that it names, such as `.cargo/config.toml`".into())
             }
             Self::Process(error) => error.hint(),
             Self::Io(error) => io_hint(error),

@@ -79,7 +79,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Error> {
     if request.rust.is_too_old_to_reproduce() {
         reporter.report(Event::warning(format!(
-            "{} is older than {}: programs differ with the directories that they are built in",
+            "{} is older than {}: programs depend on the directories that they are built in",
             request.rust.describe(),
             RustData::get().minimum
         )));
@@ -151,10 +151,10 @@ fn zig_library(
     };
     if library.is_none() {
         reporter.report(Event::warning(format!(
-                "`{} env` does not tell where zig's own files are: debug information in programs differs with the \
+            "`{} env` does not print where zig's own files are: debug information in programs depends on the \
                  directories that zig works in",
-                zig.program.display()
-            )));
+            zig.program.display()
+        )));
     }
     Ok(library)
 }

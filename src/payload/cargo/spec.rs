@@ -32,7 +32,7 @@ pub enum SpecError {
         reason: &'static str,
     },
     /// No package matches.
-    #[error("no package that is built fits `{given}`")]
+    #[error("no package of the build matches `{given}`")]
     Unknown {
         /// The text.
         given: String,
@@ -40,7 +40,7 @@ pub enum SpecError {
         nearest: Option<String>,
     },
     /// Several packages match.
-    #[error("several packages fit `{given}`: {}", fitting.iter().map(|spec| format!("`{spec}`")).collect::<Vec<_>>().join(", "))]
+    #[error("several packages match `{given}`: {}", fitting.iter().map(|spec| format!("`{spec}`")).collect::<Vec<_>>().join(", "))]
     Ambiguous {
         /// The text.
         given: String,
@@ -80,7 +80,7 @@ impl Spec {
             return Ok(Self::of_url(text, scheme));
         }
         if text.contains('/') || text.contains('\\') {
-            return Err(wrong("it looks like a path, which is written as a URL: `file:///…`"));
+            return Err(wrong("it looks like a path, which must be written as a URL: `file:///…`"));
         }
         let (name, version) = match text.split_once(['@', ':']) {
             Some((name, version)) => (name, Some(version)),
@@ -248,7 +248,7 @@ mod tests {
         let several = error("https://github.com/rust-lang/crates.io-index#itoa");
         assert_eq!(several.exit_code(), ExitCode::AmbiguousBinary);
         assert!(several.to_string().ends_with("`itoa@1.0.15`, `itoa@0.4.8`"), "{several}");
-        assert!(error("./app").to_string().contains("file:///"), "a path is no specification");
+        assert!(error("./app").to_string().contains("file:///"), "a path is not a specification");
         assert!(matches!(error("app@x"), SpecError::Form { .. }));
         assert!(matches!(error(""), SpecError::Form { .. }));
     }

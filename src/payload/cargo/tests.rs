@@ -346,7 +346,7 @@ fn what_is_wrong_for_every_target_is_said_once() {
     let texts: Vec<_> = outcome.failures.iter().map(|(_, error)| error.to_string()).collect();
     assert_eq!(
         texts[0],
-        format!("{AMD64} does not compile, as is told above:\n  error[E0425]: no (src/a.rs)")
+        format!("{AMD64} does not compile, as reported above:\n  error[E0425]: no (src/a.rs)")
     );
     assert_eq!(texts[1], format!("{ARM64} does not compile, with the same errors as {AMD64}"));
 }
@@ -365,7 +365,7 @@ fn what_failed_is_told_in_full_when_it_comes_and_summed_up_in_the_end() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{ARM64} does not compile, as is told above:\n  error: failed to run custom build command for `x-sys`\n    \
+            "{ARM64} does not compile, as reported above:\n  error: failed to run custom build command for `x-sys`\n    \
              a.c:1:10: fatal error: 'x.h' file not found\n  error: could not compile `b` (lib)"
         )
     );

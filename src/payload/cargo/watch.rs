@@ -128,7 +128,7 @@ pub(super) fn report_remarks(books: &[Book], reporter: &dyn Reporter) -> io::Res
         };
         for one in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             let Note::Remark { tool, triple, argument, reason } = one else { continue };
-            let text = format!("{tool} is not told `{argument}`: {reason}");
+            let text = format!("{tool} is not passed `{argument}`: {reason}");
             told.insert((book.platforms.get(&triple).cloned(), text));
         }
     }

@@ -43,12 +43,12 @@ impl fmt::Display for Cause {
                 .write_str("the standard library of the target is damaged: remove and add it with rustup"),
             Self::Tool(tool) => write!(
                 formatter,
-                "`{tool}` is not installed: install it, or take away what names it (`linker` in `.cargo/config.toml`, a \
-                 variable as `CC_…`), and zig compiles and links"
+                "`{tool}` is not installed: install it, or remove the setting that names it (`linker` in \
+                 `.cargo/config.toml`, a variable such as `CC_…`), and zig compiles and links"
             ),
             Self::Library(library) => write!(
                 formatter,
-                "the program links the system library `{library}`, of which there is none for this target: have the crate \
+                "the program links the system library `{library}`, which is missing for this target: have the crate \
                  build its own (a feature named `bundled`, `vendored` or `static`), or name a directory that has it for \
                  the target (`-L` in the target's `rustflags`)"
             ),
@@ -60,36 +60,37 @@ impl fmt::Display for Cause {
             ),
             Self::Header(header) => write!(
                 formatter,
-                "C code includes `{header}` of a library that is not here for this target: have the crate build its own \
+                "C code includes `{header}` of a library that is missing for this target: have the crate build its own \
                  (a feature named `bundled`, `vendored` or `static`), or name a directory that has it (`-I` in \
                  `CFLAGS_<target>`)"
             ),
             Self::Symbol(symbol) if symbol.contains("std::__cxx11::") => write!(
                 formatter,
-                "`{symbol}` is of GNU's C++ library, for which an object was compiled elsewhere, and zig links LLVM's: \
+                "`{symbol}` is of GNU's C++ library, which an object compiled elsewhere needs, but zig links LLVM's: \
                  have the crate compile it here"
             ),
             Self::Symbol(symbol) => write!(
                 formatter,
-                "no library that is linked has `{symbol}`: link the one that has it (`cargo::rustc-link-lib`); or it is \
-                 of a newer glibc than the one that is linked for"
+                "no linked library defines `{symbol}`: link the one that does (`cargo::rustc-link-lib`), unless it is \
+                 of a newer glibc than the program is linked for"
             ),
             Self::Argument(argument) => write!(
                 formatter,
-                "zig's linker does not take `{argument}`, and no list of known arguments says what to do about it: it \
+                "zig's linker does not support `{argument}`, and xbuild has no replacement for it: it \
                  comes from rustflags, from `.cargo/config.toml` or from a build script that prints \
                  `cargo::rustc-link-arg`"
             ),
             Self::StaticGlibc => {
-                formatter.write_str("zig links glibc dynamically only: build for a musl target")
+                formatter.write_str("zig links glibc only dynamically: build for a musl target")
             }
             Self::OwnLibrary => write!(
                 formatter,
-                "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` brings",
+                "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` installs",
                 ZigData::get().version
             ),
-            Self::Killed => formatter
-                .write_str("the compiler was killed, mostly for want of memory: try fewer jobs (`--jobs 1`)"),
+            Self::Killed => formatter.write_str(
+                "the compiler was killed, usually because memory ran out: try fewer jobs (`--jobs 1`)",
+            ),
         }
     }
 }
