@@ -102,7 +102,7 @@ fn a_file_that_tells_no_image_is_told() {
     case("{ \"a\": 1", layout, ExitCode::Config, &["file.json` tells no image", "EOF"]);
     case("[{ \"size\": 1 }]", layout, ExitCode::Config, &["one of its entries has no digest"]);
     let nameless = json!({ "containerimage.digest": digest }).to_string();
-    case(&nameless, layout, ExitCode::Config, &["no image's name in `image.name`"]);
+    case(&nameless, layout, ExitCode::Config, &["no image name in `image.name`"]);
     case("oci:nowhere\n", layout, ExitCode::NoImage, &["nowhere"]);
     create(&project, "-o merged -f none.json")
         .run()
