@@ -4,8 +4,8 @@
 #
 #   benches/check.sh [ROUNDS]
 #
-# The packages are those of the tests' corpus, which must have run: cargo test --release --test it corpus XBUILD names
-# another program to measure than the one that is built here.
+# The packages are those of the tests' corpus, which must have run: cargo test --release --test it corpus
+# XBUILD names another program to measure than the one that is built here.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need cargo awk jq gzip tar sha256sum

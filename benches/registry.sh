@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pushing and pulling against skopeo and podman, on the same registry, in one go.
+# Pushing and pulling, compared with skopeo and podman, on the same registry, in one run.
 #
 #   benches/registry.sh [MEGABYTES]
 #
