@@ -1,15 +1,15 @@
-//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact when
-//! it is there.
+//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact as soon as it
+//! exists.
 //!
-//! One process means one job server and one compilation of build scripts and procedural macros for all targets.
-//! Apart go only targets whose standard library is built with them, and a second glibc for a target that is
-//! already in the batch, since cargo's directories tell targets apart by their triple alone.
+//! One process means one job server and one compilation of build scripts and procedural macros for all targets. Two
+//! kinds of targets get a process of their own: those whose standard library is built with them, and a second glibc for
+//! a target that is already in the batch, since cargo's directories distinguish targets only by their triple.
 //!
 //! The project's build is cargo's: profiles, features, patches, wrappers and flags are whatever cargo's own
-//! configuration says. What is added is a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the remapping
-//! of paths, so that a program does not depend on where it was built. No foreign build script or test is
-//! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
-//! becomes of it.
+//! configuration says. xbuild adds a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the
+//! remapping of paths, so that a program does not depend on where it was built. No foreign build script or test is run:
+//! build scripts are compiled for the host. This module deliberately does not decide what an artifact must be (`elf`)
+//! or what happens to it.
 
 pub(crate) mod choice;
 pub(crate) mod config_source;
@@ -58,10 +58,10 @@ use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
 
-/// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
+/// The oldest glibc to link for by default: that of Debian 10 and RHEL 8.
 const DEFAULT_GLIBC: (u32, u32) = (2, 28);
 
-/// What is to be compiled, and with what.
+/// What to compile, and with what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CompileRequest<'a> {
     /// The project's toolchain.
@@ -70,7 +70,7 @@ pub(crate) struct CompileRequest<'a> {
     pub environment: &'a Environment,
     /// cargo's configuration.
     pub configuration: &'a Configuration,
-    /// What cargo is asked to build.
+    /// The options for cargo.
     pub settings: &'a CargoSettings,
     /// The absolute path of the `Cargo.toml`; cargo runs in its directory.
     pub manifest_path: &'a Path,
@@ -88,18 +88,18 @@ pub(crate) struct CompileRequest<'a> {
     pub program: &'a Path,
     /// True if the network must not be used.
     pub offline: bool,
-    /// Whether the other targets go on when one fails.
+    /// Whether the other targets continue if one fails.
     pub on_failure: OnFailure,
-    /// True if the compiler's messages are to have colours.
+    /// True if the compiler's messages should be in colour.
     pub color: bool,
-    /// `SOURCE_DATE_EPOCH` for C code with time stamps in it, where the environment does not have it.
+    /// `SOURCE_DATE_EPOCH` for C code that contains time stamps, unless the environment has it.
     pub source_date_epoch: Option<i64>,
 }
 
 /// One target to compile for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// The platform: the target's own, or the same with better processors.
+    /// The platform: the target's own, or a variant for better processors.
     pub platform: Platform,
     /// The target.
     pub target: &'static Target,
@@ -110,9 +110,9 @@ pub(crate) struct Unit {
     pub standard: Standard,
     /// What links.
     pub linker: Linker,
-    /// How long it may take, from the start of [`compile`].
+    /// Its time limit, from the start of [`compile`].
     pub limit: Option<Duration>,
-    /// What must be there beside the programs, by the package's id.
+    /// What must exist besides the programs, by the package's id.
     pub parts: BTreeSet<(String, Part)>,
 }
 
@@ -122,22 +122,22 @@ pub(crate) struct Unit {
 pub enum Linker {
     /// zig, which also compiles the C code of build scripts.
     Zig,
-    /// The linker that the Rust toolchain brings, with the musl that it brings.
+    /// The linker and the musl that the Rust toolchain includes.
     RustLld,
     /// Whatever cargo's configuration says; nothing is set for C code either.
     Configured,
 }
 
-/// A program that cargo has finished. It may not be what it should be: see `elf`.
+/// A program that cargo has finished. It is not yet verified: see `elf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Artifact {
     /// The index of its unit.
     pub unit: usize,
     /// The binary's name.
     pub binary: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// True if cargo had nothing to do for it.
+    /// True if it was up to date.
     pub fresh: bool,
 }
 
@@ -161,7 +161,7 @@ pub(crate) enum Product {
         unit: usize,
         /// The package's id.
         package_id: String,
-        /// The files of it.
+        /// Its files.
         files: Vec<PathBuf>,
     },
 }
@@ -177,30 +177,30 @@ impl Product {
     }
 }
 
-/// What came of it.
+/// The result of compiling.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Every program, in the order in which they were finished.
+    /// Every program, in the order in which cargo finished them.
     pub artifacts: Vec<Artifact>,
-    /// The units that lack programs, by their index, and why.
+    /// The units that lack programs, by their index, with the reason.
     pub failures: Vec<(usize, UnitError)>,
 }
 
 /// Why a target lacks programs, while others may have theirs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
-    /// The compiler or the linker refused.
+    /// The compiler or the linker failed.
     #[error("{triple} does not compile{}", summed_up(messages))]
     Compiler {
         /// The target.
         triple: String,
-        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so that this
-        /// error shows only what each comes to.
+        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so this
+        /// error shows only a summary of each.
         messages: Vec<String>,
-        /// The linker that cargo's configuration names, where it may be what failed.
+        /// The linker that cargo's configuration names, if it may be what failed.
         linker: Option<Box<NamedLinker>>,
     },
-    /// The compiler refused it for the same reasons as another target.
+    /// The compiler failed with the same errors as for another target.
     #[error("{triple} does not compile, with the same errors as {other}")]
     Same {
         /// The target.
@@ -208,7 +208,7 @@ pub enum UnitError {
         /// The target whose failure has the messages.
         other: String,
     },
-    /// Its time ran out.
+    /// Its time limit expired.
     #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; it was at {what}")))]
     TimedOut {
         /// The limit.
@@ -216,7 +216,7 @@ pub enum UnitError {
         /// What cargo was doing.
         running: Option<String>,
     },
-    /// cargo succeeded but did not say where the program is.
+    /// cargo succeeded but did not report where the program is.
     #[error("cargo did not build `{binary}` for {triple}")]
     Missing {
         /// The target.
@@ -224,25 +224,25 @@ pub enum UnitError {
         /// The binary.
         binary: String,
     },
-    /// Another target failed first, and the rest was to be left then.
-    #[error("{triple} was not compiled, since another target had failed")]
+    /// Another target failed first, and the remaining ones were then stopped.
+    #[error("{triple} was not compiled, because another target failed")]
     Skipped {
         /// The target.
         triple: String,
     },
 }
 
-/// True for rustc's messages that the linker failed, or is not there.
+/// True for rustc's messages that the linker failed or is missing.
 fn says_linker(errors: &str) -> bool {
     errors.contains("error: linking with `") || errors.contains("error: linker `")
 }
 
-/// More errors than this are not told again.
+/// At most this many errors are summarised.
 const MOST_ERRORS: usize = 5;
 
 fn summed_up(messages: &[String]) -> String {
     if messages.is_empty() {
-        return "; what cargo said of it is above".into();
+        return "; cargo's messages are above".into();
     }
     let mut lines: Vec<String> =
         messages.iter().take(MOST_ERRORS).flat_map(|message| stderr::summary(message)).collect();
@@ -250,7 +250,7 @@ fn summed_up(messages: &[String]) -> String {
         lines.push(format!("and {} more errors", messages.len() - MOST_ERRORS));
     }
     let lines = lines.join("\n  ");
-    format!(", as is told above:\n  {lines}")
+    format!(", as reported above:\n  {lines}")
 }
 
 impl Explain for UnitError {
@@ -271,7 +271,9 @@ impl Explain for UnitError {
                 explain::hint(&said, named)
             }
             Self::Same { .. } | Self::Skipped { .. } => None,
-            Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
+            Self::Missing { .. } => {
+                Some("check whether `required-features` of the binary are enabled".into())
+            }
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
         }
     }
@@ -282,11 +284,11 @@ impl Explain for UnitError {
 pub enum NamedLinker {
     /// It links the programs.
     OfTarget(ConfigSource),
-    /// zig links the programs; this links build scripts and procedural macros.
+    /// zig links the programs; this linker links build scripts and procedural macros.
     OfHost {
-        /// Where it is named.
+        /// Where it is set.
         source: ConfigSource,
-        /// The variable that would name another.
+        /// The variable that would set another.
         variable: String,
     },
 }
@@ -295,11 +297,11 @@ impl NamedLinker {
     fn hint(&self) -> String {
         match self {
             Self::OfTarget(source) => format!(
-                "what links is named by {source}; `--toolchain zig` links with zig instead, whatever cargo's \
+                "{source} names the linker; `--toolchain zig` links with zig instead, whatever cargo's \
                  configuration says"
             ),
             Self::OfHost { source, variable } => format!(
-                "cargo links build scripts and procedural macros with what {source} names: install it, or set \
+                "cargo links build scripts and procedural macros with the linker of {source}: install it, or set \
                  {variable}=cc in the environment"
             ),
         }
@@ -312,13 +314,13 @@ pub enum Error {
     /// cargo ended before it compiled anything.
     #[error("cargo failed:\n{}", reason.trim_end())]
     Cargo {
-        /// What it said.
+        /// What it printed.
         reason: String,
-        /// True if it lacks what it must not fetch.
+        /// True if it needs something that it must not download.
         offline: bool,
     },
-    /// A unit links with zig, and none was given.
-    #[error("{triple} links with zig, and there is none")]
+    /// A unit links with zig, but there is no zig.
+    #[error("{triple} links with zig, but there is no zig")]
     NoZig {
         /// The target.
         triple: String,
@@ -328,9 +330,9 @@ pub enum Error {
     GlibcTooOld {
         /// The target.
         triple: String,
-        /// What was asked for.
+        /// The glibc that was requested.
         wanted: (u32, u32),
-        /// The oldest that there is.
+        /// The oldest glibc that is possible.
         minimum: (u32, u32),
     },
     /// cargo's configuration cannot be read.
@@ -370,7 +372,7 @@ impl Explain for Error {
                 Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
             }
             Self::Configuration(_) => {
-                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+                Some("fix the file or variable that it names, such as `.cargo/config.toml`".into())
             }
             Self::Process(error) => error.hint(),
             Self::Io(error) => io_hint(error),
@@ -379,7 +381,7 @@ impl Explain for Error {
     }
 }
 
-/// Chooses what links a target's programs. `standard` and `rust` tell what the toolchain has for it.
+/// Chooses what links a target's programs. `standard` and `rust` say what the toolchain has for it.
 pub(crate) fn choose_linker(
     target: &Target,
     choice: ToolchainChoice,
@@ -388,7 +390,7 @@ pub(crate) fn choose_linker(
     configuration: &Configuration,
     graph: &Graph,
 ) -> Result<Linker, cargo_config2::Error> {
-    // A standard library that is built from source comes without musl's start-up files.
+    // A standard library that is built from source lacks musl's start-up files.
     let rust_can_link = target.libc == Libc::Musl
         && graph.c_code.is_none()
         && standard == Standard::Installed
@@ -401,7 +403,7 @@ pub(crate) fn choose_linker(
     })
 }
 
-/// The glibc that zig links for: what was asked for, but no newer than what it knows. `None` for musl.
+/// The glibc that zig links for: the requested one, but no newer than zig knows. `None` for musl.
 pub(crate) fn effective_glibc(
     target: &Target,
     wanted: Option<(u32, u32)>,
@@ -415,16 +417,16 @@ pub(crate) fn effective_glibc(
     Ok(Some(wanted.min(zig.newest_glibc())))
 }
 
-/// The directories of this machine that compilers are told other names for. What of them is still in a program was
-/// asked for.
+/// The directories of this machine that compilers are given other names for. If one of them is still in a program, the
+/// program asked for it.
 #[must_use]
 pub(crate) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
     prefixes::machine_dirs(request)
 }
 
-/// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
-/// whatever else builds make of shared libraries and files, on the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
-/// in the outcome.
+/// Compiles the binaries for every unit. On the calling thread, `on_product` is called for each program as soon as it
+/// exists, and for each shared library and file that builds make. An error means that nothing could be compiled;
+/// failures of single targets are in the outcome.
 pub(crate) fn compile(
     request: &CompileRequest<'_>,
     cancel: &Cancel,
@@ -438,12 +440,13 @@ pub(crate) fn compile(
     let primer = cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
+        // The work of these threads is otherwise done or reported later, so it is not a failure if threads cannot be
+        // started.
         let start = || std::thread::Builder::new();
         start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer, reporter)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let _ends = Ends(&ended);
-        // Whatever is still being primed then nobody waits for any more.
+        // Priming that is still running is not needed any more.
         let _stops = Stops(&primer);
         process::run_all(request, &prepared, cancel, reporter, on_product)
     });
@@ -451,7 +454,7 @@ pub(crate) fn compile(
     result
 }
 
-/// Stops work beside it when it is dropped, also where that is because of a panic.
+/// Stops concurrent work when it is dropped, also in a panic.
 struct Stops<'a>(&'a Cancel);
 
 impl Drop for Stops<'_> {

@@ -1,8 +1,8 @@
-//! Archives of images: of layouts, and of `docker save`'s form.
+//! Archives of images: of layouts, and of `docker save`.
 
 use super::*;
 
-/// `docker save`'s archive of one image, with this in place of its manifest.
+/// `docker save`'s archive of one image, with a different manifest.
 fn docker(dir: &Path, manifest: &str, more: &[(&str, &[u8])]) {
     let tar = tar_of(|builder| {
         let mut add = |name: &str, content: &[u8]| {

@@ -1,8 +1,8 @@
-//! Packages of Debian's kind.
+//! Debian packages.
 
 use super::*;
 
-/// A package of Debian's with these members.
+/// A Debian package with these members.
 fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
@@ -14,7 +14,7 @@ fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// Those of a package whose digest is right, which a mirror of one's own may have: read by the library, as a build reads them.
+/// Members of a package whose digest is right, as on a user's own mirror. The library reads them, as a build does.
 #[test]
 fn packages_of_debian() {
     let control = |text: &str| whole(&[raw(b"./control", b'0', text.len() as u64, b"", text.as_bytes())]);

@@ -6,7 +6,7 @@ fn documents(dir: &Path, alter: Alter<'_>) {
     layout_of(dir, &whole(&[raw(b"a", b'0', 1, b"", b"a")]), LAYER, alter);
 }
 
-/// One document is changed.
+/// Changes one document.
 fn altered(dir: &Path, stage: &'static str, change: &dyn Fn(&mut Value)) {
     documents(dir, &|at, document| {
         if at == stage {
