@@ -196,7 +196,7 @@ fn what_was_edited_or_merged_wrongly_is_damaged() {
         let text = text.replace("pool/main/zlib1g_1.deb", path);
         assert!(reason(&text).contains(&format!("the path `{path}` of zlib1g")), "{path}");
     }
-    assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("no moment"));
+    assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("not a time like"));
     // Another recipe gives other digests, so only those of this version can be checked.
     let recipe = crate::packages::debian::recipe_digest();
     let foreign = edited.replace(&recipe, &Digest::of(b"another recipe").to_string());
@@ -328,7 +328,7 @@ fn an_unknown_name_leads_to_what_was_meant() {
     assert!(error.hint().unwrap().ends_with("`xbuild lock --update apt:bookworm`"));
     let error =
         LockError::UnknownName { given: "x".into(), of_base: None, known: vec!["rust".into(), "zig".into()] };
-    assert_eq!(error.hint().unwrap(), "there are rust, zig");
+    assert_eq!(error.hint().unwrap(), "choose one of rust, zig");
     let error = LockError::UnknownName { given: "./app".into(), of_base: None, known: Vec::new() };
     assert!(error.hint().unwrap().contains("`xbuild lock ./app --update`"));
     assert_eq!(error.exit_code(), ExitCode::Usage);

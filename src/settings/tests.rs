@@ -578,8 +578,8 @@ fn files_come_from_the_project_or_from_a_build() {
     for (files, word) in [
         ("{ from = 'a', from-build = 'p:b', to = '/a' }", "both"),
         ("{ to = '/a' }", "neither"),
-        ("{ from-build = 'p', to = '/a' }", "behind a colon"),
-        ("{ from-build = 'p:/etc/passwd', to = '/a' }", "behind a colon"),
+        ("{ from-build = 'p', to = '/a' }", "after a colon"),
+        ("{ from-build = 'p:/etc/passwd', to = '/a' }", "after a colon"),
         ("{ from-build = 'p:../secret', to = '/a' }", "leads out"),
     ] {
         let text = format!("files = [{files}]");

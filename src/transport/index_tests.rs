@@ -390,7 +390,7 @@ fn a_destinations_digest_is_held_to() {
         format!("docker://localhost:1/a:1@{other}"),
         format!("oci-archive:{}@{other}", hand.beside("out.tar")),
     ] {
-        let words = [&*format!("says {other}"), &*format!("is {own}"), "nothing was written"];
+        let words = [&*format!("names {other}"), &*format!("is {own}"), "nothing was written"];
         fails(write(&Image::whole(&source), &to), ExitCode::NoImage, &words);
     }
     assert!(!Path::new(&hand.beside("out")).exists() && !Path::new(&hand.beside("out.tar")).exists());

@@ -28,7 +28,7 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
         ("libssl3 (>= 3)", "`xbuild lock` pins it"),
         ("mawk | gawk", "choose one of them"),
         ("libssl3:arm64", "the platform's own architecture"),
-        ("nano-", "taken away"),
+        ("nano-", "removed from a base"),
         ("jq/bookworm-backports", "`suites`"),
         ("LibSSL3", "in lower case"),
         ("", "in lower case"),

@@ -79,7 +79,7 @@ fn an_older_release_is_not_taken_for_current() {
     let (days_old, told) = old.taken(&[whole]);
     assert_eq!((days_old, told.len()), (3, 1), "{told:?}");
     for part in
-        [whole, "as this machine's apt has it", "testing as of", "is taken", "`snapshot`", "or remove `"]
+        [whole, "as this machine's apt has it", "testing as of", "is used", "`snapshot`", "or remove `"]
     {
         assert!(told[0].contains(part), "{part}: {told:?}");
     }
