@@ -15,7 +15,8 @@ pub mod config {
 
 /// ELF files.
 pub mod elf {
-    pub use crate::elf::{Asks, Elf, Object, extent, verify};
+    pub use crate::elf::{Asks, Elf, Object, extent};
+    pub use crate::target::identity::verify;
 }
 
 /// Kubernetes manifests.

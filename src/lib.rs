@@ -107,7 +107,7 @@
 //! |---|---|
 //! | `text` | text for users |
 //! | `sys`, `cache` | the machine, and what is stored between runs |
-//! | `archive`, `elf`, `machine_paths`, `layer` | formats |
+//! | `archive`, `machine_paths`, `layer`, and `elf`, the package `xbuild-elf` | formats |
 //! | `image` | the documents of an image |
 //! | `layout`, `output`, `engine` | storage of images |
 //! | `packages`, `toolchain` | external inputs: Debian's packages, zig and Rust |
@@ -123,7 +123,6 @@ pub(crate) mod base;
 pub(crate) mod cache;
 pub mod cli;
 pub mod config;
-pub(crate) mod elf;
 pub(crate) mod engine;
 pub mod error;
 pub mod event;
@@ -155,6 +154,8 @@ pub(crate) mod toolchain;
 pub mod transport;
 pub(crate) mod vcs;
 pub mod verify;
+
+pub(crate) use xbuild_elf as elf;
 
 pub use sys::cancel::{Cancel, Cancelled};
 pub use sys::env::Environment;

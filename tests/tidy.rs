@@ -39,10 +39,11 @@ const PRINTING: &[&str] = &["src/cli/", "src/bin/"];
 /// The rooms, from the lowest level to the highest. A room imports rooms of lower levels and those before it on its
 /// own.
 const LEVELS: &[(&str, &[&str])] = &[
+    ("a package of its own", &["elf"]),
     ("words", &["error", "text", "origin", "oci"]),
     ("the machine", &["sys", "cache"]),
     ("facts as data", &["target"]),
-    ("formats", &["archive", "elf", "machine_paths", "layer", "rootfs"]),
+    ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
     ("what an image is", &["image", "linkcheck", "event"]),
     ("where images are", &["layout", "registry", "output", "engine", "transport"]),
     ("what others provide", &["packages", "toolchain"]),
@@ -382,8 +383,10 @@ fn test_modules(source: &Source) -> Vec<String> {
         let declaration = rest.lines().nth(1)?.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
         Some(declaration.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
     };
-    let attributes = source.code.match_indices("#[cfg(test)]\n");
-    let names = attributes.filter_map(|(at, _)| module(&source.code[at..]));
+    // A package of its own makes what its users' tests need with a feature.
+    let attributes =
+        ["#[cfg(test)]\n", "#[cfg(any(test, feature"].map(|start| source.code.match_indices(start));
+    let names = attributes.into_iter().flatten().filter_map(|(at, _)| module(&source.code[at..]));
     names.flat_map(|name| [format!("{dir}/{name}.rs"), format!("{dir}/{name}/")]).collect()
 }
 
@@ -436,10 +439,13 @@ fn paths(source: &Source) -> Vec<Found> {
     let mut line = 1;
     let (mut prefixes, mut path): (Vec<String>, String) = (Vec::new(), String::new());
     let mut in_use = false;
+    // What xbuild calls `crate::elf` is a crate.
+    let root = if room(source) == "elf" { "crate::elf::" } else { "crate::" };
     let mut characters = source.code.chars().peekable();
     let flush = |path: &mut String, prefixes: &[String], line: usize, found: &mut Vec<Found>| {
         if !path.is_empty() {
-            found.push((line, format!("{}{}", prefixes.concat(), path.trim_end_matches(':'))));
+            let path_in_file = format!("{}{}", prefixes.concat(), path.trim_end_matches(':'));
+            found.push((line, path_in_file.replacen("crate::", root, 1)));
             path.clear();
         }
     };
@@ -572,9 +578,8 @@ fn comments_and_literals_are_blanked_and_nothing_else() {
 
 #[test]
 fn test_modules_are_told_apart() {
-    let text =
-        "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n";
-    let expected = ["helper.rs", "helper/", "tests.rs", "tests/"];
+    let text = "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n#[cfg(any(test, feature = \"sample\"))]\npub mod sample;\n";
+    let expected = ["helper.rs", "helper/", "tests.rs", "tests/", "sample.rs", "sample/"];
     for (path, dir) in [("src/lib.rs", "src"), ("src/a.rs", "src/a"), ("src/a/mod.rs", "src/a")] {
         let found = test_modules(&Source::new(path, text));
         assert_eq!(found, expected.map(|name| format!("{dir}/{name}")));

@@ -16,30 +16,34 @@ mod object;
 mod parse;
 mod property;
 mod rpath;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod strings;
 mod symbols;
-mod verify;
 mod versions;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ExitCode, Explain};
-use crate::target::catalog::Endianness;
-
-pub(crate) use attributes::ArmAttributes;
-pub(crate) use beyond::{Beyond, promise};
-pub(crate) use code::ArmCode;
+pub use attributes::ArmAttributes;
+pub use beyond::{Beyond, promise};
+pub use code::ArmCode;
 pub use code::Asks;
-pub(crate) use object::Loader;
+pub use object::Loader;
 pub use object::{Object, extent};
-pub(crate) use rpath::runpath_to_rpath;
-pub(crate) use symbols::{Symbols, Undefined};
-pub use verify::verify;
-pub(crate) use verify::{Mismatch, machine_name, says_class, verify_library};
+pub use rpath::runpath_to_rpath;
+pub use symbols::{Symbols, Undefined};
+
+/// Byte order of an ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endianness {
+    /// `ELFDATA2LSB`.
+    Little,
+    /// `ELFDATA2MSB`.
+    Big,
+}
 
 /// An ELF file's identity and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,16 +146,6 @@ pub enum ParseError {
     Broken(String),
 }
 
-impl Explain for ParseError {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::WrongBinary
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("remove the file and build again".into())
-    }
-}
-
 impl Elf {
     /// Reads the headers and the dynamic segment. Never panics, whatever the bytes.
     ///
@@ -187,7 +181,7 @@ impl Elf {
 
 /// Parses `GLIBC_2.34` and `GLIBC_2.3.4` into numbers; `None` for `GLIBC_PRIVATE` and the like.
 #[must_use]
-pub(crate) fn glibc_version(version: &str) -> Option<(u32, u32)> {
+pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.strip_prefix("GLIBC_")?.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
@@ -196,7 +190,11 @@ pub(crate) fn glibc_version(version: &str) -> Option<(u32, u32)> {
 }
 
 /// The parts of a file that are loaded when it runs, so without debugging information and the static linker's symbols.
-pub(crate) fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
+///
+/// # Errors
+///
+/// If the bytes are not an ELF file, or end too early.
+pub fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
     Ok(parse::parse(bytes)?.image.loads().map(|load| load.bytes).take(object::MOST_LOADS).collect())
 }
 

@@ -7,7 +7,7 @@ use object::{Endian, FileKind};
 use super::image::{Image, Load, Reader, Strings, broken, text};
 use super::versions::{self, Defined, Needed};
 use super::{Elf, Kind, ParseError, attributes, property};
-use crate::target::catalog::Endianness;
+use crate::Endianness;
 
 /// Limit of the total length of the names of needed libraries and of versions, in bytes.
 const NAMES: usize = 8 << 20;

@@ -9,7 +9,11 @@ const DT_RPATH: u8 = 15;
 const DT_RUNPATH: u64 = 29;
 
 /// Changes the tag in place. True if there was one.
-pub(crate) fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
+///
+/// # Errors
+///
+/// If the bytes are not an ELF file, or end too early.
+pub fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
     let Some(position) = find(bytes).ok_or_else(|| broken("its headers point outside the file"))? else {
         return Ok(false);
     };
@@ -52,7 +56,7 @@ fn find(bytes: &[u8]) -> Option<Option<(Reader, usize)>> {
 mod tests {
     use super::super::sample::Sample;
     use super::*;
-    use crate::elf::Elf;
+    use crate::Elf;
 
     #[test]
     fn the_tag_alone_changes() {

@@ -3,34 +3,43 @@
 
 /// The contents of a test file.
 #[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) class: u8,
-    pub(crate) machine: u16,
-    pub(crate) flags: u32,
-    pub(crate) interpreter: Option<String>,
-    pub(crate) needed: Vec<String>,
-    pub(crate) soname: Option<String>,
-    pub(crate) rpath: Option<String>,
-    pub(crate) runpath: Option<String>,
+pub struct Sample {
+    /// `EI_CLASS` in bits: 32 or 64.
+    pub class: u8,
+    /// `e_machine`.
+    pub machine: u16,
+    /// `e_flags`.
+    pub flags: u32,
+    /// `PT_INTERP`.
+    pub interpreter: Option<String>,
+    /// `DT_NEEDED`.
+    pub needed: Vec<String>,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// `DT_RPATH`.
+    pub rpath: Option<String>,
+    /// `DT_RUNPATH`.
+    pub runpath: Option<String>,
     /// Names with their versions.
-    pub(crate) defines: Vec<(String, Option<String>)>,
+    pub defines: Vec<(String, Option<String>)>,
     /// Names, each with the library and version that it is needed from.
-    pub(crate) refers: Vec<(String, Option<(String, String)>)>,
+    pub refers: Vec<(String, Option<(String, String)>)>,
     /// Names that are referred to weakly.
-    pub(crate) weak: Vec<String>,
+    pub weak: Vec<String>,
     /// True for a program.
-    pub(crate) program: bool,
+    pub program: bool,
     /// Compact relative relocations.
-    pub(crate) relr: bool,
+    pub relr: bool,
     /// The bytes at the end.
-    pub(crate) tail: Vec<u8>,
+    pub tail: Vec<u8>,
     /// True if execution begins at the bytes at the end.
-    pub(crate) starts_at_tail: bool,
+    pub starts_at_tail: bool,
 }
 
 impl Sample {
     /// An empty library for 64-bit x86.
-    pub(crate) fn library(soname: &str) -> Self {
+    #[must_use]
+    pub fn library(soname: &str) -> Self {
         Self {
             class: 64,
             machine: 62,
@@ -51,18 +60,22 @@ impl Sample {
     }
 
     /// A program for 64-bit x86.
-    pub(crate) fn program(interpreter: &str, needed: &[&str]) -> Self {
+    #[must_use]
+    pub fn program(interpreter: &str, needed: &[&str]) -> Self {
         Self { interpreter: Some(interpreter.into()), soname: None, program: true, ..Self::library("") }
             .needs(needed)
     }
 
-    pub(crate) fn needs(mut self, libraries: &[&str]) -> Self {
+    /// Adds libraries that it needs.
+    #[must_use]
+    pub fn needs(mut self, libraries: &[&str]) -> Self {
         self.needed.extend(libraries.iter().map(|&name| name.to_owned()));
         self
     }
 
     /// Adds definitions, written `name` or `name@VERSION`.
-    pub(crate) fn defining(mut self, symbols: &[&str]) -> Self {
+    #[must_use]
+    pub fn defining(mut self, symbols: &[&str]) -> Self {
         self.defines.extend(symbols.iter().map(|symbol| match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
             None => ((*symbol).to_owned(), None),
@@ -71,7 +84,8 @@ impl Sample {
     }
 
     /// Adds a reference to a symbol of a library, written `name` or `name@VERSION`.
-    pub(crate) fn referring(mut self, symbol: &str, library: &str) -> Self {
+    #[must_use]
+    pub fn referring(mut self, symbol: &str, library: &str) -> Self {
         self.refers.push(match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some((library.to_owned(), version.to_owned()))),
             None => (symbol.to_owned(), None),
@@ -81,7 +95,12 @@ impl Sample {
 
     /// Encodes the file.
     #[allow(clippy::too_many_lines, reason = "one part of the file after the other")]
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    ///
+    /// # Panics
+    ///
+    /// If a number does not fit its field, which only a test of gigabytes could reach.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let wide = self.class == 64;
         let mut strings = vec![0];
         let mut string = |text: &str| {

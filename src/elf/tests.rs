@@ -2,9 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::verify::Difference;
 use super::*;
-use crate::target::catalog::Target;
 
 /// The contents of a test file.
 struct Sample {
@@ -147,15 +145,6 @@ impl Writer {
     }
 }
 
-fn target(triple: &str) -> &'static Target {
-    Target::by_triple(triple).unwrap()
-}
-
-fn differences(sample: &Sample, triple: &str) -> Vec<Difference> {
-    let elf = Elf::parse(&sample.bytes()).unwrap();
-    verify(&elf, target(triple)).err().map_or(Vec::new(), |mismatch| mismatch.differences)
-}
-
 #[test]
 fn reads_both_classes_and_both_byte_orders() {
     let elf = Elf::parse(&AARCH64.bytes()).unwrap();
@@ -189,42 +178,6 @@ fn a_weak_need_is_told_apart() {
     let needs = &[("libc.so.6", "GLIBC_2.17", false), ("libc.so.6", "GLIBC_2.39", true)];
     let elf = Elf::parse(&Sample { needs, ..AARCH64 }.bytes()).unwrap();
     assert_eq!(elf.versions_needed.iter().map(|need| need.weak).collect::<Vec<_>>(), [false, true]);
-}
-
-#[test]
-fn accepts_the_right_program() {
-    assert_eq!(differences(&AARCH64, "aarch64-unknown-linux-gnu"), []);
-    assert_eq!(differences(&ARMV7, "armv7-unknown-linux-gnueabihf"), []);
-    let fixed = Sample { kind: 2, pie: false, ..AARCH64 };
-    assert_eq!(differences(&fixed, "aarch64-unknown-linux-gnu"), []);
-    let static_pie = Sample { interpreter: None, needed: &[], needs: &[], ..AARCH64 };
-    assert_eq!(differences(&static_pie, "aarch64-unknown-linux-musl"), []);
-    assert_eq!(differences(&static_pie, "aarch64-unknown-linux-gnu"), []);
-}
-
-#[test]
-fn says_everything_that_differs() {
-    let found = differences(&AARCH64, "armv7-unknown-linux-gnueabihf");
-    assert!(found.contains(&Difference::Machine(40, 183)));
-    assert!(found.contains(&Difference::Class(32, 64)));
-    assert!(found.iter().any(|difference| matches!(difference, Difference::Interpreter(..))));
-    assert_eq!(found.len(), 3);
-
-    let soft = Sample { flags: 0x0500_0200, ..ARMV7 };
-    assert_eq!(
-        differences(&soft, "armv7-unknown-linux-gnueabihf"),
-        [Difference::Flags(0x0500_0400, 0x0500_0000)]
-    );
-    let dynamic = differences(&AARCH64, "aarch64-unknown-linux-musl");
-    assert_eq!(
-        dynamic,
-        [Difference::NotStatic(vec!["/lib/ld-linux-aarch64.so.1".into(), "libc.so.6".into()])]
-    );
-    let library = Sample { interpreter: None, pie: false, needed: &[], needs: &[], ..AARCH64 };
-    assert_eq!(differences(&library, "aarch64-unknown-linux-gnu"), [Difference::Kind(Kind::Shared)]);
-    let mismatch = verify(&Elf::parse(&AARCH64.bytes()).unwrap(), target("x86_64-unknown-linux-gnu"));
-    let text = mismatch.unwrap_err().to_string();
-    assert!(text.contains("the machine is AArch64 instead of x86-64"), "{text}");
 }
 
 #[test]
@@ -269,13 +222,7 @@ proptest! {
             let at = index.index(bytes.len());
             bytes[at] = byte;
         }
-        let whole = Elf::parse(&bytes);
-        let part = Elf::parse(&bytes[..cut.index(bytes.len())]);
-        // Whatever was read must also pass through `verify`.
-        for elf in [whole, part].into_iter().flatten() {
-            let verdict = verify(&elf, target("aarch64-unknown-linux-gnu"));
-            prop_assert!(verdict.is_ok() || !verdict.unwrap_err().differences.is_empty());
-        }
+        let _: [Result<_, ParseError>; 2] = [Elf::parse(&bytes), Elf::parse(&bytes[..cut.index(bytes.len())])];
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::finding::Problem;
 use super::obstacle::Needs;
-use crate::elf::{Asks, Elf, Object, machine_name, promise, says_class};
+use crate::elf::{Asks, Elf, Object, promise};
 use crate::target::catalog::{ArmData, Endianness, LoaderDirectories, Target};
+use crate::target::identity::{machine_name, says_class};
 use crate::target::platform::Platform;
 
 /// The machine, class in bits and byte order of a platform's programs; `None` if xbuild does not know the platform.

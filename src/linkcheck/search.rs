@@ -454,7 +454,7 @@ impl Search<'_> {
             return GiveUp(format!("its OS ABI is {}", elf.os_abi));
         }
         if elf.machine != own.machine {
-            return other(format!("it is for {}", crate::elf::machine_name(elf.machine)));
+            return other(format!("it is for {}", crate::target::identity::machine_name(elf.machine)));
         }
         let bits = Target::of_machine(elf.machine, elf.class).and_then(|target| target.loader.abi.as_ref());
         if let Some(bits) = bits.filter(|bits| !bits.none_fits || elf.flags & bits.mask != 0)

@@ -97,6 +97,24 @@ fn list(differences: &[Difference]) -> String {
     differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"))
 }
 
+/// What to do about a lock that does not match.
+fn hint_of(differences: &[Difference]) -> String {
+    let toolchain = |difference: &Difference| match difference {
+        Difference::Toolchain { name, from: Some(_), .. } => Some(*name),
+        _ => None,
+    };
+    let rest = differences.iter().any(|difference| toolchain(difference).is_none());
+    let rest = if rest { "; run `xbuild lock` for the rest, and commit the file" } else { "" };
+    match differences.iter().find_map(toolchain) {
+        Some(name) => {
+            format!(
+                "install the pinned version, or pin the installed one: `xbuild lock --update {name}`{rest}"
+            )
+        }
+        None => "run `xbuild lock` and commit the file".into(),
+    }
+}
+
 impl Explain for LockError {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -125,23 +143,7 @@ impl Explain for LockError {
             Self::Version { .. } => {
                 Some("update xbuild, or pin everything anew with `xbuild lock --update`".into())
             }
-            Self::Differs { differences, .. } => {
-                let toolchain = |difference: &Difference| match difference {
-                    Difference::Toolchain { name, from: Some(_), .. } => Some(*name),
-                    _ => None,
-                };
-                let rest = differences.iter().any(|difference| toolchain(difference).is_none());
-                let rest = if rest { "; run `xbuild lock` for the rest, and commit the file" } else { "" };
-                Some(match differences.iter().find_map(toolchain) {
-                    Some(name) => {
-                        format!(
-                            "install the pinned version, or pin the installed one: `xbuild lock --update \
-                             {name}`{rest}"
-                        )
-                    }
-                    None => "run `xbuild lock` and commit the file".into(),
-                })
-            }
+            Self::Differs { differences, .. } => Some(hint_of(differences)),
             Self::Older { .. } => Some(
                 "use another mirror, or run again later: this one is behind, or serves old releases; to go back on \
                  purpose, set a time with `snapshot` under [debian], or remove the file and run `xbuild lock`"

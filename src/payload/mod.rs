@@ -17,6 +17,7 @@ use crate::machine_paths;
 use crate::sys::fs;
 use crate::sys::hash::sha256_of;
 use crate::target::catalog::Target;
+use crate::target::identity;
 use crate::target::platform::Platform;
 
 /// The directory of programs in the image.
@@ -85,7 +86,7 @@ pub enum PayloadError {
         /// The program.
         name: String,
         /// What differs.
-        source: elf::Mismatch,
+        source: identity::Mismatch,
     },
     /// It has the same bytes as on another platform.
     #[error("`{name}` is the same file on {}: it cannot be a program for each of them",
@@ -144,7 +145,7 @@ pub(crate) fn verify(
             &name,
             &path,
             machine,
-            |elf| elf::verify(elf, target),
+            |elf| identity::verify(elf, target),
             |paths| {
                 payload.machine_paths.insert(format!("/{PROGRAM_DIR}/{name}"), paths);
             },
@@ -162,7 +163,7 @@ pub(crate) fn verify(
             name,
             path,
             machine,
-            |elf| elf::verify_library(elf, target),
+            |elf| identity::verify_library(elf, target),
             |paths| {
                 payload.machine_paths.insert(format!("/{}", entry.path), paths);
             },
@@ -178,7 +179,7 @@ fn read(
     name: &str,
     path: &Path,
     machine: &[PathBuf],
-    verify: impl Fn(&Elf) -> Result<(), elf::Mismatch>,
+    verify: impl Fn(&Elf) -> Result<(), identity::Mismatch>,
     mut has_paths: impl FnMut(Vec<PathBuf>),
 ) -> Result<(Elf, u64), PayloadError> {
     let parse = |source| PayloadError::Parse { name: name.to_owned(), source };

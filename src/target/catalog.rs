@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
+pub use crate::elf::Endianness;
 use crate::target::platform::Platform;
 
 static TARGET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/targets");
@@ -122,16 +123,6 @@ pub struct NamedFlags {
     pub value: u32,
     /// The name.
     pub name: String,
-}
-
-/// Byte order of an ELF file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Endianness {
-    /// `ELFDATA2LSB`.
-    Little,
-    /// `ELFDATA2MSB`.
-    Big,
 }
 
 /// `e_flags & mask == value`.

@@ -3,4 +3,5 @@
 
 pub mod abi;
 pub mod catalog;
+pub(crate) mod identity;
 pub mod platform;

@@ -31,7 +31,7 @@ use self::isa::Machine;
 use self::step::{Flow, State, Test};
 use super::parse::Parsed;
 use super::strings;
-use crate::target::catalog::Endianness;
+use crate::Endianness;
 
 /// Beyond this many calls the call graph is not built and nothing is reported.
 const MOST_CALLS: usize = 4 << 20;
@@ -60,7 +60,7 @@ pub struct Beyond {
 
 /// The name of a level of a machine's processors.
 #[must_use]
-pub(crate) fn promise(machine: u16, level: u8) -> Option<&'static str> {
+pub fn promise(machine: u16, level: u8) -> Option<&'static str> {
     let levels = &Machine::of(machine)?.promise;
     levels.get(usize::from(level.checked_sub(1)?)).map(String::as_str)
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::elf::Object;
-use crate::elf::sample::Sample;
+use crate::Object;
+use crate::sample::Sample;
 
 /// What is found in a program whose execution begins with some code.
 fn found(machine: u16, class: u8, code: &[u8]) -> Vec<(u8, String, String)> {

@@ -45,6 +45,9 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
     assert!(message.starts_with("linux/riscv64 is not one of the platforms to build"), "{message}");
     let (message, hint, _) =
         with_project(&"base = \"scratch\"\nplatforms = [\"amd64\"]\n[debian]\npackages = [\"jq\"]\n").error();
-    assert!(message.contains("base `scratch` of linux/amd64 is empty, but `jq` needs a Debian base"), "{message}");
+    assert!(
+        message.contains("base `scratch` of linux/amd64 is empty, but `jq` needs a Debian base"),
+        "{message}"
+    );
     assert!(hint.contains("--base linux/amd64=apt:bookworm"), "{hint}");
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Elf, Kind};
+use super::catalog::{Endianness, Libc, Target};
+use crate::elf::{Elf, Kind, ParseError};
 use crate::error::{ExitCode, Explain};
-use crate::target::catalog::{Endianness, Libc, Target};
 
 /// An artifact that is not a program for its target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,16 @@ pub enum Difference {
     Interpreter(String, Option<String>),
     /// It should be static, but needs these: its loader and libraries.
     NotStatic(Vec<String>),
+}
+
+impl Explain for ParseError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::WrongBinary
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("remove the file and build again".into())
+    }
 }
 
 fn join(differences: &[Difference]) -> String {
@@ -193,6 +203,79 @@ fn of_program(elf: &Elf, target: &Target, differences: &mut Vec<Difference>) {
             } else if !elf.is_program() && elf.kind == Kind::Shared {
                 differences.push(Difference::Kind(elf.kind));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::elf::sample::Sample;
+
+    fn aarch64() -> Elf {
+        let interpreter = "/lib/ld-linux-aarch64.so.1";
+        let program = Sample { machine: 183, ..Sample::program(interpreter, &["libc.so.6"]) };
+        Elf::parse(&program.bytes()).unwrap()
+    }
+
+    fn armv7() -> Elf {
+        let interpreter = Some("/lib/ld-linux-armhf.so.3".into());
+        Elf { class: 32, machine: 40, flags: 0x0500_0400, interpreter, ..aarch64() }
+    }
+
+    fn differences(elf: &Elf, triple: &str) -> Vec<Difference> {
+        let target = Target::by_triple(triple).unwrap();
+        verify(elf, target).err().map_or(Vec::new(), |mismatch| mismatch.differences)
+    }
+
+    #[test]
+    fn accepts_the_right_program() {
+        assert_eq!(differences(&aarch64(), "aarch64-unknown-linux-gnu"), []);
+        assert_eq!(differences(&armv7(), "armv7-unknown-linux-gnueabihf"), []);
+        let fixed = Elf { kind: Kind::Executable, pie_flag: false, ..aarch64() };
+        assert_eq!(differences(&fixed, "aarch64-unknown-linux-gnu"), []);
+        let static_pie = Elf { interpreter: None, needed: Vec::new(), pie_flag: true, ..aarch64() };
+        assert_eq!(differences(&static_pie, "aarch64-unknown-linux-musl"), []);
+        assert_eq!(differences(&static_pie, "aarch64-unknown-linux-gnu"), []);
+    }
+
+    #[test]
+    fn says_everything_that_differs() {
+        let found = differences(&aarch64(), "armv7-unknown-linux-gnueabihf");
+        assert!(found.contains(&Difference::Machine(40, 183)));
+        assert!(found.contains(&Difference::Class(32, 64)));
+        assert!(found.iter().any(|difference| matches!(difference, Difference::Interpreter(..))));
+        assert_eq!(found.len(), 3);
+
+        let soft = Elf { flags: 0x0500_0200, ..armv7() };
+        assert_eq!(
+            differences(&soft, "armv7-unknown-linux-gnueabihf"),
+            [Difference::Flags(0x0500_0400, 0x0500_0000)]
+        );
+        assert_eq!(
+            differences(&aarch64(), "aarch64-unknown-linux-musl"),
+            [Difference::NotStatic(vec!["/lib/ld-linux-aarch64.so.1".into(), "libc.so.6".into()])]
+        );
+        let library = Elf { interpreter: None, pie_flag: false, needed: Vec::new(), ..aarch64() };
+        assert_eq!(differences(&library, "aarch64-unknown-linux-gnu"), [Difference::Kind(Kind::Shared)]);
+        let mismatch = verify(&aarch64(), Target::by_triple("x86_64-unknown-linux-gnu").unwrap());
+        let text = mismatch.unwrap_err().to_string();
+        assert!(text.contains("the machine is AArch64 instead of x86-64"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_refused_has_a_difference(
+            (machine, flags) in (any::<u16>(), any::<u32>()),
+            (os_abi, wide) in (any::<u8>(), any::<bool>()),
+            interpreter in proptest::option::of(".*"),
+        ) {
+            let class = if wide { 64 } else { 32 };
+            let elf = Elf { machine, flags, os_abi, class, interpreter, ..aarch64() };
+            let verdict = verify(&elf, Target::by_triple("aarch64-unknown-linux-gnu").unwrap());
+            prop_assert!(verdict.is_ok() || !verdict.unwrap_err().differences.is_empty());
         }
     }
 }
