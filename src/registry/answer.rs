@@ -3,10 +3,9 @@
 use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::retry::{Attempt, retry_after};
+use super::retry::{Attempt, of_answer};
 use crate::sys::cancel::Cancel;
-use crate::sys::clock;
-use crate::sys::http::{HttpError, Method, ProxyError, Response, Url};
+use crate::sys::http::{HttpError, Method, ProxyError, Response, Trail, Url, may_pass};
 
 /// An error's document is not read further, in bytes.
 const ERROR_LIMIT: u64 = 64 * 1024;
@@ -15,19 +14,18 @@ const ERROR_LIMIT: u64 = 64 * 1024;
 pub(super) fn classify_response(
     endpoint: &Endpoint,
     call: &Call<'_>,
-    url: &Url,
+    trail: &Trail,
     scopes: &[String],
     mut response: Response,
     cancel: &Cancel,
 ) -> Result<Response, Attempt> {
-    let host = url.authority().to_owned();
+    let host = trail.at().authority().to_owned();
     match response.status {
         // Signed links and gateways are often good for GET alone: what such an answer means is for the caller to find out.
         401 | 403 if call.method == Method::Head => Ok(response),
-        // Where a redirect leads, credentials of ours are no use: its address was good for a while, and a new one may be.
-        status @ (401 | 403) if !url.same_origin(&endpoint.base) => {
+        status if may_pass(status, trail) => {
             let reason = reason(&mut response, cancel)?;
-            Err(Attempt::again(format!("{host} answered {status}{}", behind(&reason))))
+            Err(of_answer(&response, "", &host, &reason))
         }
         // With a document of its own it is the registry's word, else it may be a proxy's.
         403 if response.proxy.is_some() && response.header("docker-distribution-api-version").is_none() => {
@@ -58,19 +56,10 @@ pub(super) fn classify_response(
             let page = page(&mut response, cancel)?;
             let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
             Err(if page.contains("SSL certificate") {
-                endpoint.failed(HttpError::Identity(reason), url, call.what)
+                endpoint.failed(HttpError::Identity(reason), trail.at(), call.what)
             } else {
                 RegistryError::Refused { what, host, reason, codes: Vec::new() }.into()
             })
-        }
-        status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
-            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
-            let reason = reason(&mut response, cancel)?;
-            let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
-            let through = through.unwrap_or_default();
-            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &reason, false)));
-            let reason = format!("{host} answered {status}{through}{}", behind(&reason));
-            Err(Attempt::Again { reason, after, limit })
         }
         _ => Ok(response),
     }
@@ -83,10 +72,6 @@ fn is_blob(url: &Url) -> bool {
 
 fn is_page(response: &Response) -> bool {
     response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
-}
-
-pub(super) fn behind(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }
 
 /// What a server says of its refusal: the specification's error document, else nothing that could be shown.

@@ -15,7 +15,7 @@ use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::repository::Repository;
-use super::retry::{Attempt, Patience, Retry};
+use super::retry::{Attempt, Retry};
 use super::token::Tokens;
 use super::trust::{self, Found as Certificates};
 use crate::event::{Event, Level, Reporter};
@@ -23,7 +23,10 @@ use crate::oci::name::RepositoryName;
 use crate::registry::RegistrySettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport, Trust, Url};
+use crate::sys::http::{
+    self, Body, HttpError, Method, Patience, RedirectError, Request, Response, Sender, Trail, Transport,
+    Trust, Url,
+};
 
 /// How often it is looked for what there is to tell.
 const LISTEN: Duration = Duration::from_millis(50);
@@ -267,19 +270,23 @@ impl Client {
         self.0.config.patience
     }
 
-    /// The bytes of a blob that an attempt must have brought to count as progress: what the slowest that is waited for brings until
-    /// it is taken for stalled. With less, who sends a little at each attempt would be asked without end.
-    pub(super) fn least(&self) -> u64 {
-        let stall = u64::try_from(self.0.config.stall.as_millis()).unwrap_or(u64::MAX);
-        (stall.saturating_mul(http::LEAST_RATE) / 1000).max(1)
+    /// The bytes of a blob that an attempt must bring to count as progress.
+    pub(super) fn least_progress(&self) -> u64 {
+        http::least_progress(self.0.config.stall)
+    }
+
+    /// True if the registry is asked with a login.
+    pub(super) fn is_known_to(&self, place: &Endpoint) -> bool {
+        self.0.keyring.has(&place.name, place.access, place.named)
     }
 
     pub(super) fn single(&self) -> u64 {
         self.0.config.single
     }
 
-    pub(super) fn retry(&self) -> Retry {
-        Retry::of(self)
+    /// The attempts of one piece of work at a place.
+    pub(super) fn retry<'a>(&'a self, place: &'a Endpoint) -> Retry<'a> {
+        Retry::new(self, place, 0)
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -407,7 +414,7 @@ impl Client {
         call: &Call<'_>,
         cancel: &Cancel,
     ) -> Result<Response, RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             match self.attempt(endpoint, call, cancel, &mut || ()) {
                 Ok(response) => return Ok(response),
@@ -416,8 +423,8 @@ impl Client {
         }
     }
 
-    /// Asks once. Redirects are followed and a challenge is met; an answer that is a failure of the server's is one to
-    /// try again after, and one that denies us is an error. All others are the caller's.
+    /// Asks once. Redirects are followed and challenges met. An answer that another attempt may change is a failed attempt, and
+    /// one that denies us is an error. All others are the caller's.
     pub(super) fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -426,67 +433,38 @@ impl Client {
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, Attempt> {
         let exchange = Exchange { endpoint, call, scopes: scopes(endpoint, call) };
-        let mut url = call.url.clone();
-        let (mut redirects, mut challenged) = (0, 0);
-        let mut refused: Option<String> = None;
+        let mut trail = Trail::new(&endpoint.base, &call.url);
+        let mut login = Login { client: self, exchange: &exchange, cancel, sent: None, refused: None };
+        let request = Request {
+            method: call.method,
+            url: String::new(),
+            headers: call.headers.clone(),
+            body: call.body.clone(),
+            trust: Trust::default(),
+            patience: call.patience,
+            led_by: None,
+        };
+        let mut challenged = 0;
         loop {
-            let mut headers = call.headers.clone();
-            // Only to the registry itself, whatever leads elsewhere.
-            let ours = url.same_origin(&endpoint.base);
-            if ours && let Some(value) = self.authorization(&exchange, refused.take().as_deref(), cancel)? {
-                headers.push(("authorization", value));
+            let transport = &self.0.transport;
+            let mut response = transport.follow(&request, &mut trail, &mut login, cancel, on_wait)?;
+            if response.status == 401 && trail.is_home() {
+                challenged += 1;
+                let sent = login.sent.take();
+                self.challenged(&exchange, challenged, sent.as_deref(), &mut response, cancel)?;
+                login.refused = sent;
+                continue;
             }
-            let sent =
-                headers.iter().find(|(name, _)| *name == "authorization").map(|(_, value)| value.clone());
-            let request = Request {
-                method: call.method,
-                url: url.text(),
-                headers,
-                body: call.body.clone(),
-                trust: endpoint.trust_at(&url),
-                patience: call.patience,
-                led_by: endpoint.led_to(&url),
+            return match classify_response(endpoint, call, &trail, &exchange.scopes, response, cancel) {
+                Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
+                    Err(self.denial(endpoint, denied, cancel)?.into())
+                }
+                result => result.map_err(|attempt| login.patient(attempt, &trail)),
             };
-            // Whether there is something behind a redirect is nothing to wait for: GET may be led elsewhere.
-            let patient = |attempt: Attempt| match attempt {
-                Attempt::Again { reason, .. } if call.method == Method::Head && !ours => {
-                    let what = call.what.to_owned();
-                    Attempt::Over(RegistryError::Transient { what, reason, attempts: 1 })
-                }
-                other => other,
-            };
-            let mut response = self
-                .0
-                .transport
-                .send(&request, cancel, on_wait)
-                .map_err(|error| patient(endpoint.failed(error, &url, call.what)))?;
-            match response.status {
-                301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
-                    redirects += 1;
-                    url = Self::redirected(endpoint, call, &url, &response, redirects)?;
-                    tracing::debug!(status = response.status, to = url.told(), "redirected: {}", call.what);
-                }
-                401 if ours => {
-                    challenged += 1;
-                    self.challenged(&exchange, challenged, sent.as_deref(), &mut response, cancel)?;
-                    refused = sent;
-                }
-                _ => {
-                    let settled = classify_response(endpoint, call, &url, &exchange.scopes, response, cancel);
-                    let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
-                    return match settled {
-                        Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
-                            Err(self.denial(endpoint, denied, cancel)?.into())
-                        }
-                        settled => settled.map_err(|attempt| patient(attempt.limited(known))),
-                    };
-                }
-            }
         }
     }
 
-    /// The value of `Authorization`, where the registry has said that it wants one. `refused` is one that it did not
-    /// take.
+    /// The value of `Authorization`, if the registry has asked for one. `refused` is a value that it did not take.
     fn authorization(
         &self,
         exchange: &Exchange<'_>,
@@ -499,6 +477,54 @@ impl Client {
         };
         let Some(challenge) = challenge else { return Ok(None) };
         self.0.tokens.authorization(self, exchange, &challenge, refused, cancel).map(Some)
+    }
+}
+
+/// How we log in while a request is on its way.
+struct Login<'a> {
+    client: &'a Client,
+    exchange: &'a Exchange<'a>,
+    cancel: &'a Cancel,
+    /// The value of `Authorization` that was sent last.
+    sent: Option<String>,
+    /// A value that the registry did not take.
+    refused: Option<String>,
+}
+
+impl Login<'_> {
+    /// Gives up at once where a HEAD was redirected: the store behind a registry may answer GET alone, and GET comes next.
+    fn patient(&self, attempt: Attempt, trail: &Trail) -> Attempt {
+        match attempt {
+            Attempt::Again(failure) if self.exchange.call.method == Method::Head && !trail.is_home() => {
+                let what = self.exchange.call.what.to_owned();
+                RegistryError::Transient { what, reason: failure.reason, attempts: 1 }.into()
+            }
+            other => other,
+        }
+    }
+}
+
+impl Sender for Login<'_> {
+    type Error = Attempt;
+
+    fn trust(&self, at: &Url) -> Trust {
+        self.exchange.endpoint.trust_at(at)
+    }
+
+    fn authorization(&mut self) -> Result<Option<String>, Attempt> {
+        let refused = self.refused.take();
+        self.sent = self.client.authorization(self.exchange, refused.as_deref(), self.cancel)?;
+        Ok(self.sent.clone())
+    }
+
+    fn failed(&self, error: HttpError, trail: &Trail) -> Attempt {
+        let Exchange { endpoint, call, .. } = self.exchange;
+        self.patient(endpoint.failed(error, trail.at(), call.what), trail)
+    }
+
+    fn misled(&self, error: RedirectError, trail: &Trail) -> Attempt {
+        let (what, host) = (self.exchange.call.what.to_owned(), trail.at().authority().to_owned());
+        RegistryError::Protocol { what, host, reason: error.to_string() }.into()
     }
 }
 

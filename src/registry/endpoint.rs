@@ -3,7 +3,7 @@
 use super::answer::refusal;
 use super::client::Access;
 use super::error::{Limited, RegistryError};
-use super::retry::Attempt;
+use super::retry::{Attempt, of_http};
 use super::trust::Found;
 use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
@@ -26,14 +26,14 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// That `host` takes no more requests.
-    pub(super) fn limit(&self, host: &str, reason: &str, known: bool) -> Limited {
+    pub(super) fn limit(&self, host: &str, reason: String, known: bool) -> Limited {
         Limited {
             what: String::new(),
             host: host.to_owned(),
             registry: self.name.registry().to_owned(),
             known,
             reading: self.access == Access::Pull,
-            reason: reason.to_owned(),
+            reason,
             after: None,
             attempts: 0,
         }
@@ -46,7 +46,7 @@ impl Endpoint {
 
     /// The host that has led to an address, where that is another's.
     pub(super) fn led_to(&self, url: &Url) -> Option<String> {
-        (url.host() != self.base.host()).then(|| self.base.host().to_owned())
+        http::led_by(&self.base, url)
     }
 
     /// The certificates for the token service, which may be on another host: the registry's operator has chosen it, so that
@@ -57,7 +57,7 @@ impl Endpoint {
 
     /// What became of a request. Where a client certificate was wanted, it tells which one was there.
     pub(super) fn failed(&self, error: HttpError, url: &Url, what: &str) -> Attempt {
-        match Attempt::of_http(error, url.authority(), what) {
+        match of_http(error, url.authority(), what) {
             Attempt::Over(RegistryError::Identity { host, reason, .. }) => {
                 let given = self.trust_at(url).identity.map(|identity| identity.certificate);
                 let hidden = self.trust.hidden.clone().filter(|_| given.is_none());
@@ -67,13 +67,9 @@ impl Endpoint {
         }
     }
 
-    /// An address that a registry sent us to. Behind a proxy that does its TLS, a registry may think that it has none:
-    /// its own host is then spoken to as before, at the same port. No other host is spoken to without TLS, save one on this machine.
+    /// The URL that the registry may lead to; `None` if it may not. Redirects are held to the same.
     pub(super) fn allowed(&self, to: Url) -> Option<Url> {
-        if to.is_secure() || !self.base.is_secure() || http::is_loopback(to.host()) {
-            return Some(to);
-        }
-        (to.host() == self.base.host()).then(|| to.at(&self.base))
+        http::allowed(&self.base, to)
     }
 
     /// An error unless an answer has one of these statuses.

@@ -10,6 +10,7 @@ use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::repository::Repository;
+use super::retry::of_http;
 use super::tags::Tags;
 use crate::event::Level;
 use crate::oci::name::Wanted;
@@ -188,7 +189,7 @@ impl Repository {
                 return Err(fault("its list leads back to a page that was there before"));
             }
             let call = Call::new(Method::Get, url, what).header("accept", "*/*");
-            let mut retry = self.client().retry();
+            let mut retry = self.client().retry(place);
             let bytes = loop {
                 let asked = self.client().attempt(place, &call, cancel, &mut || ());
                 let read = asked.and_then(|mut response| {
@@ -200,9 +201,9 @@ impl Repository {
                         // Without the rest the list would be taken for whole.
                         next = Some(url.ok_or_else(|| fault("its list goes on at another server"))?);
                     }
-                    let (bytes, more) = response.read(limit, cancel).map_err(|error| {
-                        super::retry::Attempt::of_http(error, place.base.authority(), what)
-                    })?;
+                    let (bytes, more) = response
+                        .read(limit, cancel)
+                        .map_err(|error| of_http(error, place.base.authority(), what))?;
                     if more {
                         return Err(RegistryError::TooLarge { what: what.to_owned(), limit }.into());
                     }

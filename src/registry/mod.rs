@@ -47,11 +47,11 @@ mod token;
 mod trust;
 mod upload;
 
+pub use crate::sys::http::Patience;
 pub use client::{Access, Client, Config};
 pub use error::{KnownLogin, Limited, RegistryError};
 pub use helper::{HelperFault, HelperTrouble};
 pub(crate) use list::referrers_tag;
 pub use policy::RegistrySettings;
 pub use repository::Repository;
-pub use retry::Patience;
 pub use upload::Pushed;

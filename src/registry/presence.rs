@@ -87,8 +87,8 @@ impl Repository {
                 | RegistryError::Tls { .. }),
             )) => Ok(Presence::Unknown(error)),
             Err(Attempt::Over(error)) => Err(error),
-            Err(Attempt::Again { reason, .. }) => {
-                let what = what.to_owned();
+            Err(Attempt::Again(failure)) => {
+                let (what, reason) = (what.to_owned(), failure.reason);
                 Ok(Presence::Unknown(RegistryError::Transient { what, reason, attempts: 1 }))
             }
         }

@@ -1,7 +1,7 @@
 //! A repository: its manifests and blobs, read and verified
 //! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull)).
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,11 +10,11 @@ use super::client::{Access, Call, Client};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::labels::Labels;
-use super::retry::{Attempt, Retry};
+use super::retry::{Attempt, Retry, of_body, of_http};
 use crate::oci::name::{RepositoryName, Wanted};
 use crate::oci::{Descriptor, Digest, Encoded, Hasher, MANIFEST_LIMIT, media_type};
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Method, Response};
+use crate::sys::http::{Method, Resume, Sink};
 use crate::sys::{fs, store};
 
 /// What we take as a manifest, best first.
@@ -102,7 +102,7 @@ impl Repository {
     pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let found = self.anywhere(cancel, |place| {
-            let mut retry = self.client.retry();
+            let mut retry = self.client.retry(place);
             let mut wrong = None;
             loop {
                 match self.manifest_once(place, wanted, &what, cancel) {
@@ -136,7 +136,7 @@ impl Repository {
         }
         let (bytes, more) = response
             .read(MANIFEST_LIMIT, cancel)
-            .map_err(|error| Attempt::of_http(error, place.base.authority(), what))?;
+            .map_err(|error| of_http(error, place.base.authority(), what))?;
         if more {
             return Err(too_large().into());
         }
@@ -236,9 +236,9 @@ impl Repository {
         &self,
         blob: &Descriptor,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), RegistryError> {
-        let mut state = Fetch { blob, done: 0, hasher: blob.digest.algorithm().hasher() };
+        let mut state = Fetch::new(blob, 0, blob.digest.algorithm().hasher());
         self.fetch(&mut state, cancel, sink)
     }
 
@@ -279,7 +279,7 @@ impl Repository {
             let mut file =
                 fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
             let mut state = resume(&mut file, blob, cancel)?;
-            let mut had = state.done;
+            let mut had = state.resume.position();
             let resumed = had > 0;
             let result = self.fetch(&mut state, cancel, &mut |chunk| {
                 file.write_all(chunk)?;
@@ -311,20 +311,17 @@ impl Repository {
         &self,
         state: &mut Fetch<'_>,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), RegistryError> {
         let blob = state.blob;
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         self.anywhere(cancel, |place| {
-            let mut retry = self.client.retry();
-            while state.done < blob.size {
-                let before = state.done;
+            let mut retry = Retry::new(&self.client, place, state.resume.position());
+            while !state.resume.is_whole() {
                 if let Err(attempt) = self.fetch_once(place, state, &what, cancel, sink) {
-                    if state.done - before >= self.client.least() {
-                        retry.progress();
-                    }
-                    Retry::failed(&mut retry, attempt, &what, cancel)?;
+                    retry.reached(state.resume.position());
+                    retry.failed(attempt, &what, cancel)?;
                 }
             }
             Ok(())
@@ -343,53 +340,16 @@ impl Repository {
         state: &mut Fetch<'_>,
         what: &str,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Attempt> {
-        let blob = state.blob;
-        let mut call = Call::new(Method::Get, place.url(&format!("blobs/{}", blob.digest)), what);
-        if state.done > 0 {
-            call = call.header("range", format!("bytes={}-", state.done));
-        }
+        let url = place.url(&format!("blobs/{}", state.blob.digest));
+        let mut call = Call::new(Method::Get, url, what);
+        call.headers = state.resume.fields();
         let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        let other = |found: String| RegistryError::Mismatch {
-            what: what.to_owned(),
-            expected: format!("{} bytes", blob.size),
-            found,
-        };
-        if response.status == 416 {
-            return Err(other(format!("no more than {} bytes", state.done)).into());
-        }
-        place.expect(&mut response, what, &[200, 206], cancel)?;
-        // A server that does not know ranges starts from the beginning.
-        let start = if response.status == 206 { range_start(&response).unwrap_or(state.done) } else { 0 };
-        if start > state.done {
-            return Err(Attempt::again(format!("the server skipped from byte {} to {start}", state.done)));
-        }
-        if let Some(length) = response.length()
-            && start.saturating_add(length) != blob.size
-        {
-            return Err(other(format!("{} bytes", start.saturating_add(length))).into());
-        }
-        let mut skip = state.done - start;
-        let host = place.base.authority();
-        while let Some(chunk) = response.chunk(cancel).map_err(|error| Attempt::of_http(error, host, what))? {
-            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            skip -= skipped as u64;
-            let chunk = &chunk[skipped..];
-            if state.done + chunk.len() as u64 > blob.size {
-                return Err(other("more".into()).into());
-            }
-            sink(chunk)?;
-            state.hasher.update(chunk);
-            state.done += chunk.len() as u64;
-        }
-        if state.done < blob.size {
-            return Err(Attempt::again(format!(
-                "{host}: the connection ended after {} of {} bytes",
-                state.done, blob.size
-            )));
-        }
-        Ok(())
+        place.expect(&mut response, what, &[200, 206, 416], cancel)?;
+        let mut stream = Stream { hasher: &mut state.hasher, sink };
+        let received = state.resume.receive(&mut response, &mut stream, cancel);
+        received.map_err(|error| of_body(error, place.base.authority(), what))
     }
 }
 
@@ -408,8 +368,33 @@ pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
 /// How far a blob has been read.
 struct Fetch<'a> {
     blob: &'a Descriptor,
-    done: u64,
+    resume: Resume,
     hasher: Hasher,
+}
+
+impl<'a> Fetch<'a> {
+    /// A blob of which the first `position` bytes are there, which are in the hash.
+    fn new(blob: &'a Descriptor, position: u64, hasher: Hasher) -> Self {
+        Self { blob, resume: Resume::new(Some(blob.size), blob.size, true, position), hasher }
+    }
+}
+
+/// Hashes bytes on their way. What was hashed is not taken back: the digest tells whether it belongs to what comes.
+struct Stream<'a> {
+    hasher: &'a mut Hasher,
+    sink: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
+}
+
+impl Sink for Stream<'_> {
+    fn rewind(&mut self, _position: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (self.sink)(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
 }
 
 /// True if a file is there and is the blob.
@@ -417,7 +402,7 @@ pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Resul
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() == blob.size => {}
         Ok(_) => return Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error.into()),
     }
     let mut hasher = blob.digest.algorithm().hasher();
@@ -436,7 +421,7 @@ fn resume<'a>(
         file.set_len(0)?;
     }
     let done = hash(file, &mut hasher, blob.size, cancel)?;
-    Ok(Fetch { blob, done, hasher })
+    Ok(Fetch::new(blob, done, hasher))
 }
 
 fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -> Result<u64, RegistryError> {
@@ -453,11 +438,6 @@ fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -
             }
         }
     }
-}
-
-/// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
-fn range_start(response: &Response) -> Option<u64> {
-    response.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 /// A media type without its parameters.

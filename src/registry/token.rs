@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::answer::{self, behind};
+use super::answer;
 use super::challenge::Challenge;
 use super::client::{Client, Exchange};
 use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::{KnownLogin, RegistryError};
 use super::realm;
-use super::retry::{Attempt, retry_after};
+use super::retry::{Attempt, of_answer, of_http};
 use crate::event::Level;
 use crate::sys::cancel::Cancel;
-use crate::sys::clock::{self, Instant};
-use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};
+use crate::sys::clock::Instant;
+use crate::sys::http::{self, Body, Method, Request, Response, Trail, Url, escape, may_pass};
 use crate::sys::log::Seconds;
 
 /// A longer answer is not one with a token in it, in bytes.
@@ -259,20 +259,16 @@ fn read(
             let scope = key.shown();
             return Err(RegistryError::Denied { what, host, scope, reason }.into());
         }
-        status @ (408 | 425 | 429 | 500..=599) => {
-            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+        status if may_pass(status, &Trail::new(realm, realm)) => {
             let said = answer::reason(&mut response, cancel)?;
-            let known = found.credentials.is_some();
-            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &said, known)));
-            let reason = format!("the token service {host} answered {status}{}", behind(&said));
-            return Err(Attempt::Again { reason, after, limit });
+            return Err(of_answer(&response, "the token service ", &host, &said));
         }
         status => {
             let reason = format!("its token service answers {status}");
             return Err(RegistryError::Protocol { what, host, reason }.into());
         }
     }
-    let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| Attempt::of_http(error, &host, &what))?;
+    let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| of_http(error, &host, &what))?;
     let answer: Option<TokenDocument> = serde_json::from_slice(&bytes).ok();
     match answer.and_then(TokenDocument::token) {
         // What could end the header field is no token.

@@ -152,8 +152,7 @@ impl Repository {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let place = self.own(cancel)?;
         let mut cargo = Cargo { place: &place, blob, file, what: &what, again: false };
-        let mut retry = self.client().retry();
-        let mut best = 0;
+        let mut retry = self.client().retry(&place);
         loop {
             let mut open = match session.take() {
                 Some(open) => open,
@@ -194,11 +193,8 @@ impl Repository {
             }
             if open.offset != u64::MAX {
                 session = self.ask_offset(&place, &open, blob, &what, cancel)?;
-                if let Some(known) = &session
-                    && known.offset >= best + self.client().least()
-                {
-                    best = known.offset;
-                    retry.progress();
+                if let Some(known) = &session {
+                    retry.reached(known.offset);
                 }
             }
         }
@@ -381,7 +377,7 @@ impl Repository {
             .header("content-type", &document.descriptor.media_type)
             .body(Body::Bytes(Arc::from(document.bytes.as_slice())));
         call.patience = Some(COMMIT);
-        let mut retry = self.client().retry();
+        let mut retry = self.client().retry(&place);
         loop {
             let result = self.client().attempt(&place, &call, cancel, &mut || ()).and_then(|mut response| {
                 if response.status == 413 {

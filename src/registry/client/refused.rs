@@ -1,44 +1,17 @@
-//! Answers that are no answer yet: redirects, challenges, and that we are not let in.
+//! Challenges, which are answered by credentials or a token, and refusals.
 
 use std::sync::PoisonError;
 
-use super::{Call, Client, Exchange};
+use super::{Client, Exchange};
 use crate::registry::answer::reason;
 use crate::registry::challenge::Challenge;
 use crate::registry::endpoint::Endpoint;
 use crate::registry::error::{KnownLogin, RegistryError};
 use crate::registry::retry::Attempt;
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Response, Url};
-
-/// Redirects that are followed for one request.
-const MOST_REDIRECTS: u32 = 10;
+use crate::sys::http::Response;
 
 impl Client {
-    /// Where a redirect leads.
-    pub(super) fn redirected(
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        from: &Url,
-        response: &Response,
-        count: u32,
-    ) -> Result<Url, RegistryError> {
-        let fault = |reason: String| RegistryError::Protocol {
-            what: call.what.to_owned(),
-            host: from.authority().to_owned(),
-            reason,
-        };
-        if count > MOST_REDIRECTS {
-            return Err(fault("it redirects without end".into()));
-        }
-        if !call.method.is_safe() && !matches!(response.status, 307 | 308) {
-            return Err(fault(format!("it redirects an upload with the status {}", response.status)));
-        }
-        let location = response.header("location").unwrap_or_default();
-        let to = from.join(location).ok_or_else(|| fault("it redirects to what is no URL".into()))?;
-        endpoint.allowed(to).ok_or_else(|| fault("it redirects to an address without TLS".into()))
-    }
-
     /// Remembers a challenge, the `count`th one to this request, so that it is met next time; an error where it cannot
     /// be. `sent` is what `Authorization` was.
     pub(super) fn challenged(

@@ -1,24 +1,33 @@
-//! HTTP for rooms that speak a protocol (`registry`): one request and one answer at a time, nothing decided.
+//! HTTP for everything that speaks it: `registry` and `sys::download`.
 //!
-//! Redirects are not followed, statuses are no errors and nothing is tried twice: what each of these means is for the
-//! protocol to say. What is done here is what only `sys` may do, and what must never go wrong: every wait is bounded,
-//! every exchange runs on a thread of its own so that a cancelled one returns at once, bodies are streamed, and proxies
-//! are taken from the environment's value.
+//! [`Transport::send`] is one request and one answer. Every wait is bounded, every exchange runs on a thread of its own so
+//! that a cancelled one returns at once, bodies are streamed, and proxies are taken from the environment's value.
+//!
+//! What is the same for all who send requests is here as well: `redirect` follows redirects and knows which header fields
+//! go along, `attempts` knows what is worth another attempt and when, and `resume` asks for the rest of a body that broke
+//! off. The caller gives the policy: how patient to be, who authorises, what a status means and what a digest must be.
 
+mod attempts;
 mod exchange;
 mod forward;
 mod inward;
 mod pace;
 mod proxy;
+mod redirect;
+mod resume;
 mod script;
 mod told;
 mod trust;
 mod url;
 
+pub use attempts::Patience;
+pub(crate) use attempts::{Attempt, Attempts, Failure, GivenUp, Pause, may_pass};
 pub use inward::Inward;
 pub(crate) use inward::LedInward;
-pub(crate) use pace::LEAST_RATE;
+pub(crate) use pace::least_progress;
 pub(crate) use proxy::{ProxyError, ProxyName, is_loopback, split_port};
+pub(crate) use redirect::{RedirectError, Sender, Trail, allowed, led_by};
+pub(crate) use resume::{BodyError, Resume, Sink};
 pub use script::Answer;
 pub(crate) use trust::{Identity, Trust, TrustError};
 pub use url::Url;
@@ -238,7 +247,7 @@ impl Response {
     }
 
     /// The next bytes of the body; `None` at its end. A body that is shorter than its length is an error, and so is one that
-    /// comes more slowly than [`LEAST_RATE`] for as long as a stall.
+    /// comes too slowly for as long as a stall.
     pub fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
         let start = Instant::now();
         let pace = &mut self.pace;

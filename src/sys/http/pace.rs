@@ -9,11 +9,17 @@ use super::{Body, HttpError};
 use crate::sys::clock::Instant;
 
 /// Bytes a second, on the average of a while, that a body must move by at least.
-pub(crate) const LEAST_RATE: u64 = 1024;
+const LEAST_RATE: u64 = 1024;
 /// Bytes a second that a whole document must come by at least, beyond the time that each is given.
 const DOCUMENT_RATE: u64 = 16 * 1024;
 /// The time that each document is given, in stalls.
 const DOCUMENT_STALLS: u32 = 4;
+
+/// The bytes that an attempt must bring to count as progress: what the slowest server that is waited for brings until it is
+/// taken for stalled. With less, a server that sends a little at each attempt would be asked without end.
+pub(crate) fn least_progress(stall: Duration) -> u64 {
+    at_rate(stall, LEAST_RATE).max(1)
+}
 
 /// How fast a body moves, counting only the time that is spent waiting for it.
 #[derive(Debug)]

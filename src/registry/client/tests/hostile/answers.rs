@@ -180,14 +180,14 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
         ),
         // Redirects.
         ("led without end", Blob, led("/again"), "without end"),
-        ("led to no URL", Blob, led("https://u:p@other.example/"), "redirects to what is no URL"),
+        ("led to no URL", Blob, led("https://u:p@other.example/"), "redirects to an invalid URL"),
         (
             "led to what is not visible",
             Blob,
             led("https://other.example/\u{1b}[2J"),
-            "redirects to what is no URL",
+            "redirects to an invalid URL",
         ),
-        ("led to a script", Blob, led("javascript://alert(1)"), "redirects to what is no URL"),
+        ("led to a script", Blob, led("javascript://alert(1)"), "redirects to an invalid URL"),
         ("led out of TLS", Blob, led("http://other.example/"), "an address without TLS"),
         (
             "led to this machine",
