@@ -1,4 +1,4 @@
-//! A place that is asked: a registry as it is, one behind a rewrite, or a mirror.
+//! An endpoint of a repository: the registry itself, the target of a rewrite, or a mirror.
 
 use super::answer::refusal;
 use super::client::Access;
@@ -9,10 +9,10 @@ use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{self, HttpError, Response, Trust, Url};
 
-/// A repository at the place where it is asked for.
+/// A repository at the server that is asked for it.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// Its name there. Behind a rewrite or a mirror it is another than the user's.
+    /// Its name there, which differs from the user's behind a rewrite or a mirror.
     pub(super) name: RepositoryName,
     /// `https://host/v2/repository`
     pub(super) base: Url,
@@ -20,12 +20,12 @@ pub(super) struct Endpoint {
     pub(super) access: Access,
     /// True if the user has named the registry for this run.
     pub(super) named: bool,
-    /// The most bytes that one request to it may carry, where the user has said so.
+    /// The most bytes that one request to it may carry, if the user has set a limit.
     pub(super) part: Option<u64>,
 }
 
 impl Endpoint {
-    /// That `host` takes no more requests.
+    /// The error for a host that takes no more requests. The number of attempts and the wait are still missing.
     pub(super) fn limit(&self, host: &str, reason: String, known: bool) -> Limited {
         Limited {
             what: String::new(),
@@ -39,23 +39,23 @@ impl Endpoint {
         }
     }
 
-    /// The certificates for an address: those of the registry are for its own host, whatever its port.
+    /// The TLS settings for a URL. Those of the registry are for its own host, on any port.
     pub(super) fn trust_at(&self, url: &Url) -> Trust {
         if url.host() == self.base.host() { self.trust.trust.clone() } else { Trust::default() }
     }
 
-    /// The host that has led to an address, where that is another's.
+    /// The host that has led to a URL, if that is on another host.
     pub(super) fn led_to(&self, url: &Url) -> Option<String> {
         http::led_by(&self.base, url)
     }
 
-    /// The certificates for the token service, which may be on another host: the registry's operator has chosen it, so that
-    /// the registry's authorities count for it as well, but who we are is told to the registry's own host alone.
+    /// The TLS settings for the token service, which may be on another host. The registry's operator has chosen it, so that the
+    /// registry's authorities count for it. The client certificate is for the registry's own host only.
     pub(super) fn trust_for_tokens(&self, realm: &Url) -> Trust {
         Trust { identity: self.trust_at(realm).identity, ..self.trust.trust.clone() }
     }
 
-    /// What became of a request. Where a client certificate was wanted, it tells which one was there.
+    /// The failed attempt of a request that has no answer. An error about a client certificate says which one we have.
     pub(super) fn failed(&self, error: HttpError, url: &Url, what: &str) -> Attempt {
         match of_http(error, url.authority(), what) {
             Attempt::Over(RegistryError::Identity { host, reason, .. }) => {
@@ -72,7 +72,7 @@ impl Endpoint {
         http::allowed(&self.base, to)
     }
 
-    /// An error unless an answer has one of these statuses.
+    /// An error if an answer has none of these statuses.
     pub(super) fn expect(
         &self,
         response: &mut Response,
@@ -99,7 +99,7 @@ impl Endpoint {
     /// A URL below the repository.
     pub(super) fn url(&self, below: &str) -> Url {
         let text = format!("{}/{below}", self.base.text());
-        // Its parts are a repository, which was parsed, and a digest, a tag or a word of ours.
+        // The parts are a parsed repository, and a digest, a tag or a constant.
         Url::parse(&text).unwrap_or_else(|| self.base.clone())
     }
 }

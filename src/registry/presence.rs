@@ -1,5 +1,5 @@
-//! Whether a repository has a blob: asked by HEAD, and by the first byte where that is refused. Links that were signed for GET,
-//! gateways and caches answer HEAD with 403, 405 or a length of their own, and the blob is there all the same.
+//! Whether a repository has a blob: asked by HEAD, and by a GET of the first byte if HEAD is refused. Links that were signed
+//! for GET, gateways and caches answer HEAD with 403, 405 or a wrong length although the blob exists.
 
 use super::client::Call;
 use super::endpoint::Endpoint;
@@ -11,14 +11,14 @@ use crate::oci::name::Wanted;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Response};
 
-/// What is known of a blob in a repository.
+/// Whether a repository has a blob.
 #[derive(Debug)]
 pub(super) enum Presence {
     /// It is there.
     There,
-    /// It is not, in the registry's own words.
+    /// It is not, with the registry's answer.
     Absent(RegistryError),
-    /// Nobody would say.
+    /// The registry does not say.
     Unknown(RegistryError),
 }
 
@@ -42,7 +42,7 @@ impl Repository {
         }
     }
 
-    /// Whether a blob is at a place. An error is one that everything else would meet, too.
+    /// Whether an endpoint has a blob. An error is one that every other request would have, too.
     pub(super) fn presence(
         &self,
         place: &Endpoint,
@@ -59,7 +59,7 @@ impl Repository {
                 let absent = place.expect(&mut head, what, &[], cancel);
                 return Ok(absent.map_or_else(Presence::Absent, |()| Presence::There));
             }
-            // What the store of a registry does with HEAD says nothing of what it does with GET.
+            // The store behind a registry may treat GET differently.
             Ok(_) => {}
             Err(error) if is_of_head_alone(&error) => {}
             Err(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Repository {
     }
 }
 
-/// The bytes of the whole, of which an answer has the first one or all: `Content-Range: bytes 0-0/1234`.
+/// The size of the blob by an answer that has its first byte or all of it: `Content-Range: bytes 0-0/1234`.
 fn whole(response: &Response) -> Option<u64> {
     match response.status {
         200 => response.length(),

@@ -17,7 +17,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Resume, Sink};
 use crate::sys::{fs, store};
 
-/// What we take as a manifest, best first.
+/// The media types of manifests that we accept, best first.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                       application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.docker.distribution.manifest.v2+json, */*";
@@ -36,12 +36,12 @@ impl Repository {
         Self { client, name, access, labels: Labels::default() }
     }
 
-    /// Learns of a document that will be written which platforms it and what it names are of, for messages.
+    /// Learns the platforms in a document that will be written, for messages.
     pub(crate) fn learn(&self, document: &Encoded) {
         self.labels.learn(document.digest(), &document.bytes);
     }
 
-    /// The handle for what is done about something here: where the time runs out meanwhile, that is told.
+    /// The handle for work on something here. If its time runs out, the message names it.
     pub(super) fn at(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Cancel {
         let what = self.what(wanted);
         match wanted {
@@ -60,13 +60,13 @@ impl Repository {
         &self.client
     }
 
-    /// The one place that is written to.
+    /// The endpoint that is written to.
     pub(super) fn own(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
         let mut places = self.client.endpoints(&self.name, self.access, cancel)?;
         places.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
     }
 
-    /// Asks one place after the other, until one has it. What the last one said is the answer.
+    /// Asks one endpoint after the other until one has it. The error is the last one's.
     pub(super) fn anywhere<T>(
         &self,
         cancel: &Cancel,
@@ -87,13 +87,13 @@ impl Repository {
         ask(&places[last])
     }
 
-    /// What a message calls a manifest or blob of this repository.
+    /// The name of a manifest or blob of this repository in messages.
     pub(super) fn what(&self, wanted: Wanted<'_>) -> String {
         format!("{}{}", self.name, wanted.suffix())
     }
 
-    /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes, and its
-    /// media type is what they say, else what the registry says.
+    /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes. Its media type is
+    /// the one in the document, or else the registry's.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Repository {
             loop {
                 match self.manifest_once(place, wanted, &what, cancel) {
                     Ok(document) => return Ok(document),
-                    // Once more, for the way here may be to blame.
+                    // Once more, since a proxy on the way may have altered it.
                     Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) if wrong.is_none() => {
                         wrong = Some(error);
                     }
@@ -140,7 +140,7 @@ impl Repository {
         if more {
             return Err(too_large().into());
         }
-        // What is asked for by its digest must have it; for a tag, what the registry says it is.
+        // A manifest must have the digest that it was asked for by, or the one that the registry gives for a tag.
         let told: Option<Digest> = match wanted {
             Wanted::Digest(digest) => Some(digest.clone()),
             Wanted::Tag(_) => response.header("docker-content-digest").and_then(|text| text.parse().ok()),
@@ -164,8 +164,8 @@ impl Repository {
         Ok(Encoded { descriptor, bytes })
     }
 
-    /// What a tag or digest leads to, without its content; `None` where there is nothing. The digest is what the
-    /// registry says, or is computed where it does not say it.
+    /// The descriptor of a tag or digest; `None` if there is none. The digest is the registry's, or is computed if the registry
+    /// does not give it.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl Repository {
             let call = Call::new(Method::Head, place.url(&format!("manifests/{wanted}")), &what);
             let call = call.header("accept", ACCEPT);
             let mut response = match self.client.send(place, &call, cancel) {
-                // A refusal may be of HEAD alone. What it is, GET tells.
+                // Only HEAD may be refused. GET will tell.
                 Ok(response) if !matches!(response.status, 200 | 404 | 410) => return Ok(None),
                 Err(error) if is_of_head_alone(&error) => return Ok(None),
                 told => told?,
@@ -225,8 +225,8 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not
-    /// be believed before this has succeeded, for only at their end it is known whether they are the right ones.
+    /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not be
+    /// trusted before this has succeeded, since the digest is known only at their end.
     ///
     /// # Errors
     ///
@@ -242,8 +242,8 @@ impl Repository {
         self.fetch(&mut state, cancel, sink)
     }
 
-    /// Gets a blob into a file, which appears whole and verified. What broke off is resumed, also by a later process.
-    /// A file that is there already is verified and kept. `progress` is told the bytes had so far.
+    /// Gets a blob into a file, which appears whole and verified. A transfer that broke off is resumed, also by a later
+    /// process. An existing file is verified and left. `progress` is called with the bytes so far.
     ///
     /// # Errors
     ///
@@ -260,7 +260,7 @@ impl Repository {
             name.push(suffix);
             std::path::PathBuf::from(name)
         };
-        // Where nobody can write there is nobody to wait for.
+        // In a directory that cannot be written to, no lock can be taken.
         let dir = path.parent().unwrap_or_else(|| std::path::Path::new("."));
         if !store::is_writable(dir) && is_whole(path, blob, cancel)? {
             return Ok(());
@@ -296,7 +296,7 @@ impl Repository {
                 }
                 Err(error @ RegistryError::Mismatch { .. }) => {
                     fs::remove_file(&partial)?;
-                    // What an earlier process left, or the way here, may be to blame. Once.
+                    // Once more, since an earlier process's part or a proxy may be wrong.
                     if !std::mem::replace(&mut again, false) && !resumed {
                         return Err(error);
                     }
@@ -306,7 +306,7 @@ impl Repository {
         }
     }
 
-    /// Reads on from where `state` is.
+    /// Reads the rest of a blob.
     fn fetch(
         &self,
         state: &mut Fetch<'_>,
@@ -333,7 +333,7 @@ impl Repository {
         Err(RegistryError::Mismatch { what, expected: blob.digest.to_string(), found: found.to_string() })
     }
 
-    /// One request for what is missing of a blob.
+    /// One request for the rest of a blob.
     fn fetch_once(
         &self,
         place: &Endpoint,
@@ -353,11 +353,11 @@ impl Repository {
     }
 }
 
-/// True for a failure of HEAD that GET need not meet: a redirect that led to nothing, or something on the way that spoke.
+/// True for a failure of HEAD that GET may not have: a redirect that led nowhere, or a failure on the way.
 pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
     matches!(
         error,
-        // Once: what the registry itself fails with is tried more often, and GET would meet it, too.
+        // One attempt only: failures of the registry itself are tried more often, and GET would have them, too.
         RegistryError::Transient { attempts: 1, .. }
             | RegistryError::Inward { .. }
             | RegistryError::Tls { .. }
@@ -397,7 +397,7 @@ impl Sink for Stream<'_> {
     }
 }
 
-/// True if a file is there and is the blob.
+/// True if a file exists and is the blob.
 pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() == blob.size => {}
@@ -410,7 +410,7 @@ pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Resul
     Ok(hasher.finish() == blob.digest)
 }
 
-/// What is in a file that broke off. More than the blob has cannot be the blob's beginning.
+/// Hashes what a partial file has. A file that is larger than the blob is emptied.
 fn resume<'a>(
     file: &mut fs::File,
     blob: &'a Descriptor,
@@ -445,12 +445,11 @@ fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// The media type of a manifest. What could be read as an index by one and as a manifest by another is refused
-/// (CVE-2021-41190).
+/// The media type of a manifest. A document that could be read as an index and as a manifest is refused (CVE-2021-41190).
 fn media_type_of(bytes: &[u8], header: Option<&str>, what: &str) -> Result<String, RegistryError> {
     let fault = |reason: String| RegistryError::Document { what: what.to_owned(), reason };
     let document: Value =
-        serde_json::from_slice(bytes).map_err(|error| fault(format!("it is no JSON: {error}")))?;
+        serde_json::from_slice(bytes).map_err(|error| fault(format!("it is not JSON: {error}")))?;
     if document["schemaVersion"] == 1 {
         return Err(fault("it is of schema version 1, which no registry should have any more".into()));
     }
@@ -470,7 +469,7 @@ fn media_type_of(bytes: &[u8], header: Option<&str>, what: &str) -> Result<Strin
     let guess = || if is_list { media_type::INDEX } else { media_type::MANIFEST };
     let name = own.unwrap_or_else(|| if known(header) { header } else { guess() });
     if media_type::is_index(name) && !is_list || media_type::is_manifest(name) && !is_image {
-        return Err(fault(format!("it is called `{name}` and has not what that has")));
+        return Err(fault(format!("its media type is `{name}`, and its content is not")));
     }
     Ok(name.to_owned())
 }

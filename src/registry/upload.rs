@@ -19,35 +19,35 @@ use crate::oci::{Descriptor, Digest, Encoded};
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Body, Method, Response, Url};
 
-/// How long a registry may take to put a blob or manifest where it belongs: some copy it.
+/// How long a registry may take to store a blob or manifest. Some copy it.
 const COMMIT: Duration = Duration::from_secs(300);
 
-/// How a blob came to be in a repository.
+/// How a blob came into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pushed {
-    /// It was there.
+    /// It was there already.
     Present,
-    /// The registry took it from another repository of its own.
+    /// The registry took it from another of its repositories.
     Mounted,
-    /// Its bytes were sent.
+    /// It was sent.
     Uploaded,
 }
 
-/// After a failure a server is asked first whether it takes so many bytes or more. One that does not say anything is given a
-/// second.
+/// After a failure, the server is asked before a request of more than this many bytes whether it will take it. If it does not
+/// answer within a second, the request is sent.
 const ASK_FIRST: u64 = 4 << 20;
-/// The header field in which a registry tells the least that a part other than the last must have.
+/// The header field with the minimum size of all parts but the last.
 const LEAST: &str = "oci-chunk-min-length";
 
-/// Where an upload is, and how far.
+/// The URL and progress of an upload.
 struct Session {
     url: Url,
     offset: u64,
-    /// The bytes that a part other than the last must have at least.
+    /// The minimum size of all parts but the last, in bytes.
     least: u64,
 }
 
-/// A blob, where it goes, the file that has it, and what messages call it.
+/// A blob with its destination, its file, and its name in messages.
 #[derive(Clone, Copy)]
 struct Cargo<'a> {
     place: &'a Endpoint,
@@ -59,8 +59,8 @@ struct Cargo<'a> {
 }
 
 impl Repository {
-    /// Makes sure that the repository has a blob: it has it, or takes it from one of the repositories `from`, or gets
-    /// the bytes of the file. `progress` is told the bytes sent so far.
+    /// Makes sure that the repository has a blob: it is there already, or is taken from one of the repositories `from`, or is
+    /// sent from the file. `progress` is called with the bytes sent so far.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Repository {
         self.push_blob_of(blob, from, cancel, || Ok(file.to_owned()), progress)
     }
 
-    /// The same, where the file need not be there before it is known that its bytes must be sent.
+    /// The same, with a file that is only made if it must be sent.
     ///
     /// # Errors
     ///
@@ -110,11 +110,11 @@ impl Repository {
         let place = self.own(cancel)?;
         match self.presence(&place, blob, &what, cancel)? {
             Presence::There => return Ok(Taken::Has(Pushed::Present)),
-            // Who may not look may write all the same. The upload is what we want, and it tells if not.
+            // A login that may not read may still write. If not, the upload will fail.
             Presence::Absent(_) | Presence::Unknown(_) => {}
         }
         for source in from {
-            // By the names that they have at the registry: a rewrite may put them together or apart.
+            // Compared by their names at the registry, since a rewrite may change which repositories are together.
             let source = self.client().repository(source, super::Access::Push).own(cancel)?;
             if !source.base.same_origin(&place.base) || source.name == place.name {
                 continue;
@@ -126,14 +126,14 @@ impl Repository {
             call.also_pull = vec![source.name.path().to_owned()];
             match self.client().send(&place, &call, cancel) {
                 Ok(response) if response.status == 201 => return Ok(Taken::Has(Pushed::Mounted)),
-                // It does not have it there, or does not know how: this is then the beginning of an upload.
+                // It does not have the blob there, or cannot mount it, and has started an upload instead.
                 Ok(response) if response.status == 202 => {
                     return Ok(Taken::Wants(Some(session_from(&place, &call.url, &response, &what, 0)?)));
                 }
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Offline { .. })) => {
                     return Err(error);
                 }
-                // We may not read there. The upload is what we may, and it tells if not.
+                // We may not read there. The upload does not need that.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -161,7 +161,7 @@ impl Repository {
             let attempt = match self.upload_once(cargo, &mut open, cancel, progress) {
                 Ok(()) => return Ok(()),
                 Err(Attempt::Over(error @ RegistryError::BodyTooLarge { .. })) => {
-                    // In smaller parts, from the start: what becomes of an upload that was refused nobody says.
+                    // In smaller parts, from the start, since the state of a refused upload is not specified.
                     self.smaller(&place, &open, error)?;
                     continue;
                 }
@@ -174,7 +174,7 @@ impl Repository {
                             digest: blob.digest.clone(),
                         });
                     }
-                    // The file is right, so the way to the registry was not: from the start.
+                    // The file is right, so that the bytes were altered on the way: from the start.
                     open.offset = u64::MAX;
                     Attempt::again(reason)
                 }
@@ -187,7 +187,7 @@ impl Repository {
             };
             cargo.again = true;
             retry.failed(attempt, &what, cancel)?;
-            // The answer alone may have been lost.
+            // Only the answer may have been lost.
             if let Presence::There = self.presence(&place, blob, &what, cancel)? {
                 return Ok(());
             }
@@ -208,7 +208,7 @@ impl Repository {
         session_from(place, &call.url, &response, what, 0)
     }
 
-    /// Has less in one request from now on; the error where that is of no use.
+    /// Makes later requests smaller; the error if they cannot be.
     fn smaller(
         &self,
         place: &Endpoint,
@@ -216,7 +216,7 @@ impl Repository {
         error: RegistryError,
     ) -> Result<(), RegistryError> {
         let RegistryError::BodyTooLarge { sent, .. } = &error else { return Err(error) };
-        // Another thread may have learnt more meanwhile.
+        // Another thread may have learnt a smaller limit meanwhile.
         let known = self.client().part(place).filter(|part| part < sent);
         let Some(part) = known.or_else(|| below(*sent)).filter(|_| session.least < *sent) else {
             return Err(error);
@@ -232,7 +232,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Sends what an upload still lacks, and ends it.
+    /// Sends the rest of an upload and ends it.
     fn upload_once(
         &self,
         cargo: Cargo<'_>,
@@ -253,7 +253,7 @@ impl Repository {
             let left = blob.size - session.offset;
             let length = left.min(part.max(session.least));
             let mut call = Call::new(Method::Patch, session.url.clone(), what);
-            // The whole in one is what every registry takes; a part must say which it is.
+            // Every registry takes the whole blob in one request. Only a part must give its range.
             if length < blob.size {
                 let last = session.offset + length - 1;
                 call = call.header("content-range", format!("{}-{last}", session.offset));
@@ -276,7 +276,7 @@ impl Repository {
         self.committed(response, cargo, cancel)
     }
 
-    /// Sends a part of a blob: its first byte, and how many.
+    /// Sends a part of a blob, given by its offset and length.
     fn send_part(
         &self,
         cargo: Cargo<'_>,
@@ -293,7 +293,8 @@ impl Repository {
             call.patience = Some(COMMIT);
         }
         if cargo.again && length > ASK_FIRST {
-            // Who refuses it may say so before all of it has come, and hang up: nobody hears that while sending.
+            // A server that refuses the request may answer and hang up before all of it has come, and we would not read
+            // the answer while sending.
             call = call.header("expect", "100-continue");
         }
         let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(length));
@@ -309,7 +310,7 @@ impl Repository {
         Ok(response)
     }
 
-    /// Checks the answer to the end of an upload. Who only says that it was accepted is asked.
+    /// Checks the answer to the end of an upload. If the registry has only accepted the blob, it is asked whether it has it.
     fn committed(
         &self,
         mut response: Response,
@@ -329,7 +330,7 @@ impl Repository {
         }
     }
 
-    /// How far the registry thinks that an upload is; `None` if it does not know it any more.
+    /// The progress of an upload by the registry; `None` if the registry does not know the upload any more.
     fn ask_offset(
         &self,
         place: &Endpoint,
@@ -343,13 +344,13 @@ impl Repository {
         if !matches!(response.status, 200 | 202 | 204) {
             return Ok(None);
         }
-        // `0-99`: a hundred bytes. `0-0` is one byte or none, so that it is begun anew.
+        // `0-99` means a hundred bytes. `0-0` may mean one byte or none, so that the upload starts again.
         let end = response.header("range").and_then(|range| {
             let range = range.trim_start_matches("bytes").trim_start_matches(['=', ' ']);
             let end = range.split_once('-')?.1;
             end.split('/').next()?.trim().parse::<u64>().ok()
         });
-        // More than the blob has is not of this blob.
+        // An offset beyond the blob's size is wrong.
         let Some(end) = end.filter(|end| *end > 0 && *end < blob.size) else { return Ok(None) };
         if response.header("location").is_none() {
             let (url, least) = (session.url.clone(), session.least);
@@ -359,8 +360,8 @@ impl Repository {
         Ok(Some(Session { least: known.least.max(session.least), ..known }))
     }
 
-    /// Stores a manifest or an index under a tag or its digest. Everything that it names must be there. True if the
-    /// registry has entered it among the referrers of its `subject`.
+    /// Stores a manifest or an index under a tag or its digest. Everything that it names must be there. True if the registry has
+    /// listed it among the referrers of its `subject`.
     ///
     /// # Errors
     ///
@@ -390,7 +391,7 @@ impl Repository {
             });
             match result {
                 Ok(entered) => return Ok(entered),
-                // What arrived is not what was sent, and may stand under the tag: at once again.
+                // Something else arrived and may now be under the tag: send it again.
                 Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) => {
                     retry.failed(Attempt::again(error.to_string()), &what, cancel)?;
                 }
@@ -404,7 +405,7 @@ impl Repository {
     }
 }
 
-/// The upload that an answer tells the place of.
+/// The upload whose URL an answer gives.
 fn session_from(
     place: &Endpoint,
     asked: &Url,
@@ -417,25 +418,25 @@ fn session_from(
     let url = url.ok_or_else(|| RegistryError::Protocol {
         what: what.to_owned(),
         host: place.base.authority().to_owned(),
-        reason: "it does not say where the bytes of an upload go, or names a place without TLS".into(),
+        reason: "it does not give the URL of the upload, or gives one without TLS".into(),
     })?;
     let least = response.header(LEAST).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     Ok(Session { url, offset, least })
 }
 
-/// That a request with so many bytes of a whole is more than the registry takes.
+/// The error for a request of `sent` bytes that is too large.
 fn too_large(place: &Endpoint, what: &str, sent: u64, size: u64) -> RegistryError {
     let host = place.name.registry().to_owned();
     RegistryError::BodyTooLarge { what: what.to_owned(), host, sent, size }
 }
 
-/// What is to be done about a blob.
+/// Whether a blob must be sent.
 enum Taken {
     Has(Pushed),
     Wants(Option<Session>),
 }
 
-/// Checks the digest that a registry says it has stored, where it says one.
+/// Compares the digest that a registry says it has stored, if it gives one.
 fn check_digest(response: &Response, digest: &Digest, what: &str) -> Result<(), RegistryError> {
     let told = response.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
     match told {
@@ -450,7 +451,7 @@ fn check_digest(response: &Response, digest: &Digest, what: &str) -> Result<(), 
     }
 }
 
-/// True if the registry says that what has arrived is not the blob.
+/// True if the registry says that it has received something else.
 fn is_wrong_digest(codes: &[String]) -> bool {
     codes.iter().any(|code| code == "DIGEST_INVALID" || code == "SIZE_INVALID")
 }

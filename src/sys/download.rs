@@ -23,7 +23,7 @@ const STALL: Duration = Duration::from_secs(30);
 /// How patient a download is. Behind most mirrors there is another one.
 const PATIENCE: http::Patience =
     http::Patience { attempts: 4, back_off: Duration::from_millis(500), asked: Duration::from_secs(10 * 60) };
-/// How long a server may ask us to wait where another can be asked instead.
+/// How long a server may ask us to wait if another can be asked instead.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// An HTTP client. Cheap to clone; connections are shared between clones.
@@ -98,7 +98,7 @@ pub enum DownloadError {
         /// Why.
         reason: Box<ProxyError>,
     },
-    /// The server redirects to where we do not go.
+    /// The server redirects to a URL that is not followed.
     #[error("`{url}`: {reason}")]
     Redirect {
         /// Its URL.
@@ -133,7 +133,7 @@ pub enum DownloadError {
         found: String,
     },
     /// The file could not be written.
-    #[error("cannot keep a download: {0}")]
+    #[error("cannot store a download: {0}")]
     Io(#[from] io::Error),
     /// The work was stopped.
     #[error(transparent)]
@@ -489,7 +489,7 @@ impl Sink for Partial<'_> {
     }
 }
 
-/// The server that a failure is of, where that is not the one in the file's URL.
+/// The server that has failed, as the beginning of a message, if it is not the one in the file's URL.
 fn title(trail: &Trail) -> String {
     if trail.is_home() { String::new() } else { format!("{}: ", trail.at().authority()) }
 }

@@ -12,8 +12,8 @@ use crate::sys::cancel::Cancel;
 use crate::sys::http::Response;
 
 impl Client {
-    /// Remembers a challenge, the `count`th one to this request, so that it is met next time; an error where it cannot
-    /// be. `sent` is what `Authorization` was.
+    /// Stores the challenge to a request, so that the next one answers it; an error if that is impossible. `count` numbers the
+    /// challenges to this request, and `sent` is the value of `Authorization` that it had.
     pub(super) fn challenged(
         &self,
         exchange: &Exchange<'_>,
@@ -40,7 +40,7 @@ impl Client {
         Ok(())
     }
 
-    /// That somebody is denied what was asked for. Who was nobody, because a login was not given to the registry, is told that.
+    /// Makes the error for a denied request. If credentials were withheld from this registry, the error says so.
     pub(super) fn denial(
         &self,
         endpoint: &Endpoint,
@@ -56,7 +56,7 @@ impl Client {
         })
     }
 
-    /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.
+    /// Makes the error for a request without credentials, with wrong ones, or with ones that do not suffice.
     fn refusal(
         &self,
         exchange: &Exchange<'_>,

@@ -57,7 +57,7 @@ pub(crate) enum BodyError {
 }
 
 impl Resume {
-    /// A body of which the first `position` bytes are there. `limit` counts where the size is not known.
+    /// A body of which the first `position` bytes are there. `limit` is the most bytes if the size is not known.
     pub(crate) fn new(size: Option<u64>, limit: u64, has_digest: bool, position: u64) -> Self {
         Self { position, size, limit: size.unwrap_or(limit), has_digest, told: None, validator: None }
     }

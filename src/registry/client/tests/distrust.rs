@@ -223,7 +223,7 @@ fn an_upload_goes_where_it_is_led_and_who_we_are_stays() {
     assert!(spoken(&curious).iter().all(|head| !head.to_ascii_lowercase().contains("authorization")));
     for location in ["ftp://x/1", "https://user:pass@127.0.0.1/1"] {
         let error = push(&guarded(location.to_owned())).unwrap_err();
-        assert!(error.to_string().contains("does not say where the bytes of an upload go"), "{error}");
+        assert!(error.to_string().contains("does not give the URL of the upload"), "{error}");
     }
 }
 

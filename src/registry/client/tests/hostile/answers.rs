@@ -16,10 +16,10 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
     };
     vec![
         // Documents.
-        ("no JSON", Manifest, always(says(200, "", "x")), "it is no JSON"),
-        ("nothing", Manifest, always(says(200, "", "")), "it is no JSON"),
-        ("nested", Manifest, always(says(200, "", deep())), "it is no JSON: recursion limit"),
-        ("no object", Manifest, always(says(200, "", "[]")), "has not what that has"),
+        ("no JSON", Manifest, always(says(200, "", "x")), "it is not JSON"),
+        ("nothing", Manifest, always(says(200, "", "")), "it is not JSON"),
+        ("nested", Manifest, always(says(200, "", deep())), "it is not JSON: recursion limit"),
+        ("no object", Manifest, always(says(200, "", "[]")), "and its content is not"),
         ("two at once", Manifest, always(says(200, "", r#"{"layers":[],"manifests":[]}"#)), "at once"),
         ("of version 1", Manifest, always(says(200, "", r#"{"schemaVersion":1}"#)), "schema version 1"),
         (
@@ -346,13 +346,13 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
             "no place",
             PushBlob,
             at(Method::Post, says(202, "", "")),
-            "does not say where the bytes of an upload go",
+            "does not give the URL of the upload",
         ),
         (
             "a place without TLS",
             PushBlob,
             at(Method::Post, says(202, "location: http://other.example/1", "")),
-            "a place without TLS",
+            "gives one without TLS",
         ),
         (
             "a place on this machine",
