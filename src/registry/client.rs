@@ -222,10 +222,10 @@ impl Client {
     }
 
     /// The login for a registry. A credential helper that failed is remarked.
-    pub(super) fn login(&self, place: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
-        let found = self.0.keyring.find(&place.name, place.access, place.named, cancel)?;
+    pub(super) fn login(&self, endpoint: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
+        let found = self.0.keyring.find(&endpoint.name, endpoint.access, endpoint.named, cancel)?;
         if let Some(trouble) = found.lacking() {
-            let registry = place.name.registry();
+            let registry = endpoint.name.registry();
             let text = format!("{trouble}; {registry} is read without a login ({})", trouble.hint());
             self.remark(Level::Warning, text);
         }
@@ -240,16 +240,16 @@ impl Client {
     }
 
     /// The most bytes that one request to a registry may carry; `None` for no limit.
-    pub(super) fn part(&self, place: &Endpoint) -> Option<u64> {
+    pub(super) fn part(&self, endpoint: &Endpoint) -> Option<u64> {
         let parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let learnt = parts.get(place.base.authority()).copied();
-        learnt.into_iter().chain(place.part).min()
+        let learnt = parts.get(endpoint.base.authority()).copied();
+        learnt.into_iter().chain(endpoint.part).min()
     }
 
     /// Limits later requests to a registry to `part` bytes.
-    pub(super) fn limit_part(&self, place: &Endpoint, part: u64) {
+    pub(super) fn limit_part(&self, endpoint: &Endpoint, part: u64) {
         let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = parts.entry(place.base.authority().to_owned()).or_insert(part);
+        let known = parts.entry(endpoint.base.authority().to_owned()).or_insert(part);
         *known = part.min(*known);
     }
 
@@ -275,8 +275,8 @@ impl Client {
     }
 
     /// True if the registry is asked with a login.
-    pub(super) fn is_known_to(&self, place: &Endpoint) -> bool {
-        self.0.keyring.has(&place.name, place.access, place.named)
+    pub(super) fn is_known_to(&self, endpoint: &Endpoint) -> bool {
+        self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named)
     }
 
     pub(super) fn single(&self) -> u64 {
@@ -284,8 +284,8 @@ impl Client {
     }
 
     /// The attempts of one piece of work at an endpoint.
-    pub(super) fn retry<'a>(&'a self, place: &'a Endpoint) -> Retry<'a> {
-        Retry::new(self, place, 0)
+    pub(super) fn retry<'a>(&'a self, endpoint: &'a Endpoint) -> Retry<'a> {
+        Retry::new(self, endpoint, 0)
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -302,7 +302,7 @@ impl Client {
         if self.0.config.offline {
             return Err(RegistryError::Offline { what: name.to_string() });
         }
-        let mut places = Vec::new();
+        let mut repositories = Vec::new();
         let mut own = name.clone();
         if let Some((key, settings)) = self.settings_of(name) {
             let moved = |to: &str| {
@@ -313,16 +313,16 @@ impl Client {
             };
             if access == Access::Pull {
                 for mirror in &settings.mirrors {
-                    places.push(moved(mirror)?);
+                    repositories.push(moved(mirror)?);
                 }
             }
             if let Some(to) = &settings.rewrite {
                 own = moved(to)?;
             }
         }
-        places.push(own);
+        repositories.push(own);
         let named = self.0.config.named.as_ref().is_none_or(|named| named.contains(name.registry()));
-        places.into_iter().map(|name| self.endpoint(name, access, named, cancel)).collect()
+        repositories.into_iter().map(|name| self.endpoint(name, access, named, cancel)).collect()
     }
 
     /// The settings with the longest key that is a prefix of a repository's name.

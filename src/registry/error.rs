@@ -412,7 +412,9 @@ fn login_hint(registry: &str, login: &KnownLogin) -> String {
                  else log in with `docker login {registry}` or `podman login {registry}`"
             );
         }
-        KnownLogin::None => "; and check the spelling, since some registries say the same about what does not exist",
+        KnownLogin::None => {
+            "; and check the spelling, since some registries say the same about what does not exist"
+        }
         KnownLogin::From(_) | KnownLogin::Helper(_) => "",
     };
     format!(

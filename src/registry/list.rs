@@ -48,15 +48,15 @@ impl Repository {
         let what = self.name().to_string();
         let cancel = &cancel.doing(&format!("the tags of {what}"));
         let mut tags = Tags::default();
-        self.anywhere(cancel, |place| {
+        self.ask_endpoints(cancel, |endpoint| {
             tags = Tags::default();
-            let first = place.url(&format!("tags/list?n={TAGS}"));
-            self.pages(place, first.clone(), &what, (MAX_PAGE, cancel), &mut |page, _| {
+            let first = endpoint.url(&format!("tags/list?n={TAGS}"));
+            self.pages(endpoint, first.clone(), &what, (MAX_PAGE, cancel), &mut |page, _| {
                 let before = tags.found.len();
                 tags.read(page).map_err(|error| no_list(&what, &error))?;
                 if tags.too_many {
                     let reason = format!("it lists more than {} tags", super::tags::MAX_TAGS);
-                    let (what, host) = (what.clone(), place.base.authority().to_owned());
+                    let (what, host) = (what.clone(), endpoint.base.authority().to_owned());
                     return Err(RegistryError::Protocol { what, host, reason });
                 }
                 // A page as full as we asked for may be one of several, even if it does not say so.
@@ -65,7 +65,8 @@ impl Repository {
             })
         })?;
         if tags.wrong > 0 {
-            let entries = if tags.wrong == 1 { "entry that is not a tag" } else { "entries that are not tags" };
+            let entries =
+                if tags.wrong == 1 { "entry that is not a tag" } else { "entries that are not tags" };
             let text = format!("{what}: the registry lists {} {entries}; left out", tags.wrong);
             self.client().remark(Level::Warning, text);
         }
@@ -88,13 +89,13 @@ impl Repository {
         let wanted = Wanted::Digest(digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let mut found: Vec<Descriptor> = Vec::new();
-        let listed = self.anywhere(cancel, |place| {
+        let listed = self.ask_endpoints(cancel, |endpoint| {
             found.clear();
-            let mut url = place.url(&format!("referrers/{digest}"));
+            let mut url = endpoint.url(&format!("referrers/{digest}"));
             if let Some(artifact_type) = artifact_type {
                 url = url.with_query("artifactType", artifact_type);
             }
-            self.pages(place, url, &what, (MANIFEST_LIMIT, cancel), &mut |page, what| {
+            self.pages(endpoint, url, &what, (MANIFEST_LIMIT, cancel), &mut |page, what| {
                 let listed: Listed = serde_json::from_slice(page).map_err(|error| {
                     let reason = format!("its list of referrers: {error}");
                     RegistryError::Document { what: what.to_owned(), reason }
@@ -102,7 +103,7 @@ impl Repository {
                 found.extend(listed.manifests);
                 if found.len() > MAX_REFERRERS {
                     let reason = format!("it lists more than {MAX_REFERRERS} referrers");
-                    let (what, host) = (what.to_owned(), place.base.authority().to_owned());
+                    let (what, host) = (what.to_owned(), endpoint.base.authority().to_owned());
                     return Err(RegistryError::Protocol { what, host, reason });
                 }
                 Ok(None)
@@ -170,7 +171,7 @@ impl Repository {
     /// Reads a list page by page. A page names the next one, or else `on_page` may.
     fn pages(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         first: Url,
         what: &str,
         (limit, cancel): (u64, &Cancel),
@@ -178,7 +179,7 @@ impl Repository {
     ) -> Result<(), RegistryError> {
         let fault = |reason: &str| RegistryError::Protocol {
             what: what.to_owned(),
-            host: place.base.authority().to_owned(),
+            host: endpoint.base.authority().to_owned(),
             reason: reason.to_owned(),
         };
         let mut next = Some(first);
@@ -189,21 +190,21 @@ impl Repository {
                 return Err(fault("its list leads back to a page that was there before"));
             }
             let call = Call::new(Method::Get, url, what).header("accept", "*/*");
-            let mut retry = self.client().retry(place);
+            let mut retry = self.client().retry(endpoint);
             let bytes = loop {
-                let asked = self.client().attempt(place, &call, cancel, &mut || ());
+                let asked = self.client().attempt(endpoint, &call, cancel, &mut || ());
                 let read = asked.and_then(|mut response| {
-                    place.expect(&mut response, what, &[200], cancel)?;
+                    endpoint.expect(&mut response, what, &[200], cancel)?;
                     let links = response.headers.iter().filter(|(name, _)| name == "link");
                     if let Some(link) = following(links.map(|(_, value)| value.as_str())) {
-                        let url = call.url.join(link).and_then(|url| place.allowed(url));
-                        let url = url.filter(|url| url.same_origin(&place.base));
+                        let url = call.url.join(link).and_then(|url| endpoint.allowed(url));
+                        let url = url.filter(|url| url.same_origin(&endpoint.base));
                         // An error, since without the rest the list would seem to be whole.
                         next = Some(url.ok_or_else(|| fault("its list goes on at another server"))?);
                     }
                     let (bytes, more) = response
                         .read(limit, cancel)
-                        .map_err(|error| of_http(error, place.base.authority(), what))?;
+                        .map_err(|error| of_http(error, endpoint.base.authority(), what))?;
                     if more {
                         return Err(RegistryError::TooLarge { what: what.to_owned(), limit }.into());
                     }

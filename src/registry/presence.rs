@@ -31,10 +31,11 @@ impl Repository {
     pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let found = self.anywhere(cancel, |place| match self.presence(place, blob, &what, cancel)? {
-            Presence::There => Ok(()),
-            Presence::Absent(error) | Presence::Unknown(error) => Err(error),
-        });
+        let found =
+            self.ask_endpoints(cancel, |endpoint| match self.presence(endpoint, blob, &what, cancel)? {
+                Presence::There => Ok(()),
+                Presence::Absent(error) | Presence::Unknown(error) => Err(error),
+            });
         match found {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
@@ -45,18 +46,18 @@ impl Repository {
     /// Whether an endpoint has a blob. An error is one that every other request would have, too.
     pub(super) fn presence(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         blob: &Descriptor,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Presence, RegistryError> {
-        let url = place.url(&format!("blobs/{}", blob.digest));
-        match self.client().send(place, &Call::new(Method::Head, url.clone(), what), cancel) {
+        let url = endpoint.url(&format!("blobs/{}", blob.digest));
+        match self.client().send(endpoint, &Call::new(Method::Head, url.clone(), what), cancel) {
             Ok(head) if head.status == 200 && head.length().is_none_or(|length| length == blob.size) => {
                 return Ok(Presence::There);
             }
             Ok(mut head) if matches!(head.status, 404 | 410) => {
-                let absent = place.expect(&mut head, what, &[], cancel);
+                let absent = endpoint.expect(&mut head, what, &[], cancel);
                 return Ok(absent.map_or_else(Presence::Absent, |()| Presence::There));
             }
             // The store behind a registry may treat GET differently.
@@ -65,8 +66,8 @@ impl Repository {
             Err(error) => return Err(error),
         }
         let call = Call::new(Method::Get, url, what).header("range", "bytes=0-0");
-        let told = self.client().attempt(place, &call, cancel, &mut || ()).and_then(|mut response| {
-            place.expect(&mut response, what, &[200, 206, 416], cancel)?;
+        let told = self.client().attempt(endpoint, &call, cancel, &mut || ()).and_then(|mut response| {
+            endpoint.expect(&mut response, what, &[200, 206, 416], cancel)?;
             Ok(whole(&response))
         });
         match told {

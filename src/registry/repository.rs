@@ -15,6 +15,7 @@ use crate::oci::name::{RepositoryName, Wanted};
 use crate::oci::{Descriptor, Digest, Encoded, Hasher, MANIFEST_LIMIT, media_type};
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Resume, Sink};
+use crate::sys::partial::PartialFile;
 use crate::sys::{fs, store};
 
 /// The media types of manifests that we accept, best first.
@@ -61,30 +62,30 @@ impl Repository {
     }
 
     /// The endpoint that is written to.
-    pub(super) fn own(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
-        let mut places = self.client.endpoints(&self.name, self.access, cancel)?;
-        places.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
+    pub(super) fn write_endpoint(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
+        let mut endpoints = self.client.endpoints(&self.name, self.access, cancel)?;
+        endpoints.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
     }
 
     /// Asks one endpoint after the other until one has it. The error is the last one's.
-    pub(super) fn anywhere<T>(
+    pub(super) fn ask_endpoints<T>(
         &self,
         cancel: &Cancel,
         mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let places = self.client.endpoints(&self.name, self.access, cancel)?;
-        let last = places.len().saturating_sub(1);
-        for place in &places[..last] {
-            match ask(place) {
+        let endpoints = self.client.endpoints(&self.name, self.access, cancel)?;
+        let last = endpoints.len().saturating_sub(1);
+        for endpoint in &endpoints[..last] {
+            match ask(endpoint) {
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Io(_))) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(%error, "the next is asked, for {} has no answer", place.base.shown());
+                    tracing::debug!(%error, "the next mirror is asked, since {} has no answer", endpoint.base.shown());
                     cancel.check()?;
                 }
                 found => return found,
             }
         }
-        ask(&places[last])
+        ask(&endpoints[last])
     }
 
     /// The name of a manifest or blob of this repository in messages.
@@ -101,11 +102,11 @@ impl Repository {
     /// are more than [`MANIFEST_LIMIT`], or if the work is cancelled.
     pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let found = self.anywhere(cancel, |place| {
-            let mut retry = self.client.retry(place);
+        let found = self.ask_endpoints(cancel, |endpoint| {
+            let mut retry = self.client.retry(endpoint);
             let mut wrong = None;
             loop {
-                match self.manifest_once(place, wanted, &what, cancel) {
+                match self.manifest_once(endpoint, wanted, &what, cancel) {
                     Ok(document) => return Ok(document),
                     // Once more, since a proxy on the way may have altered it.
                     Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) if wrong.is_none() => {
@@ -121,22 +122,22 @@ impl Repository {
 
     fn manifest_once(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         wanted: Wanted<'_>,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Encoded, Attempt> {
-        let call =
-            Call::new(Method::Get, place.url(&format!("manifests/{wanted}")), what).header("accept", ACCEPT);
-        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        place.expect(&mut response, what, &[200], cancel)?;
+        let call = Call::new(Method::Get, endpoint.url(&format!("manifests/{wanted}")), what)
+            .header("accept", ACCEPT);
+        let mut response = self.client.attempt(endpoint, &call, cancel, &mut || ())?;
+        endpoint.expect(&mut response, what, &[200], cancel)?;
         let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit: MANIFEST_LIMIT };
         if response.length().is_some_and(|length| length > MANIFEST_LIMIT) {
             return Err(too_large().into());
         }
         let (bytes, more) = response
             .read(MANIFEST_LIMIT, cancel)
-            .map_err(|error| of_http(error, place.base.authority(), what))?;
+            .map_err(|error| of_http(error, endpoint.base.authority(), what))?;
         if more {
             return Err(too_large().into());
         }
@@ -172,16 +173,16 @@ impl Repository {
     /// If the registry cannot be reached or refuses, or if the work is cancelled.
     pub fn head(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Descriptor>, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let told = self.anywhere(cancel, |place| {
-            let call = Call::new(Method::Head, place.url(&format!("manifests/{wanted}")), &what);
+        let told = self.ask_endpoints(cancel, |endpoint| {
+            let call = Call::new(Method::Head, endpoint.url(&format!("manifests/{wanted}")), &what);
             let call = call.header("accept", ACCEPT);
-            let mut response = match self.client.send(place, &call, cancel) {
+            let mut response = match self.client.send(endpoint, &call, cancel) {
                 // Only HEAD may be refused. GET will tell.
                 Ok(response) if !matches!(response.status, 200 | 404 | 410) => return Ok(None),
                 Err(error) if is_of_head_alone(&error) => return Ok(None),
                 told => told?,
             };
-            place.expect(&mut response, &what, &[200], cancel)?;
+            endpoint.expect(&mut response, &what, &[200], cancel)?;
             let told = response.header("docker-content-digest");
             let digest: Option<Digest> = told.and_then(|text| text.parse().ok());
             let (Some(digest), Some(size)) = (digest, response.length()) else { return Ok(None) };
@@ -255,29 +256,22 @@ impl Repository {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RegistryError> {
-        let beside = |suffix: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            std::path::PathBuf::from(name)
-        };
         // In a directory that cannot be written to, no lock can be taken.
         let dir = path.parent().unwrap_or_else(|| std::path::Path::new("."));
         if !store::is_writable(dir) && is_whole(path, blob, cancel)? {
             return Ok(());
         }
-        let _lock = fs::lock(&beside(".lock"), cancel).map_err(|error| match error {
-            fs::LockError::Io(error) => RegistryError::Io(store::lacking(path, error)),
+        let partial = PartialFile::lock(path, cancel).map_err(|error| match error {
+            fs::LockError::Io(error) => RegistryError::Io(error),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         if is_whole(path, blob, cancel)? {
             tracing::debug!(bytes = blob.size, "the cache has {}", path.display());
             return Ok(());
         }
-        let partial = beside(".partial");
         let mut again = true;
         loop {
-            let mut file =
-                fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
+            let mut file = partial.open()?;
             let mut state = resume(&mut file, blob, cancel)?;
             let mut had = state.resume.position();
             let resumed = had > 0;
@@ -289,13 +283,11 @@ impl Repository {
             });
             match result {
                 Ok(()) => {
-                    file.sync_data()?;
-                    fs::rename(&partial, path)?;
-                    fs::remove_file(beside(".lock"))?;
-                    return Ok(());
+                    partial.publish()?;
+                    return Ok(partial.remove_lock()?);
                 }
                 Err(error @ RegistryError::Mismatch { .. }) => {
-                    fs::remove_file(&partial)?;
+                    partial.discard()?;
                     // Once more, since an earlier process's part or a proxy may be wrong.
                     if !std::mem::replace(&mut again, false) && !resumed {
                         return Err(error);
@@ -316,10 +308,10 @@ impl Repository {
         let blob = state.blob;
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        self.anywhere(cancel, |place| {
-            let mut retry = Retry::new(&self.client, place, state.resume.position());
+        self.ask_endpoints(cancel, |endpoint| {
+            let mut retry = Retry::new(&self.client, endpoint, state.resume.position());
             while !state.resume.is_whole() {
-                if let Err(attempt) = self.fetch_once(place, state, &what, cancel, sink) {
+                if let Err(attempt) = self.fetch_once(endpoint, state, &what, cancel, sink) {
                     retry.reached(state.resume.position());
                     retry.failed(attempt, &what, cancel)?;
                 }
@@ -336,20 +328,20 @@ impl Repository {
     /// One request for the rest of a blob.
     fn fetch_once(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         state: &mut Fetch<'_>,
         what: &str,
         cancel: &Cancel,
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Attempt> {
-        let url = place.url(&format!("blobs/{}", state.blob.digest));
+        let url = endpoint.url(&format!("blobs/{}", state.blob.digest));
         let mut call = Call::new(Method::Get, url, what);
         call.headers = state.resume.fields();
-        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        place.expect(&mut response, what, &[200, 206, 416], cancel)?;
+        let mut response = self.client.attempt(endpoint, &call, cancel, &mut || ())?;
+        endpoint.expect(&mut response, what, &[200, 206, 416], cancel)?;
         let mut stream = Stream { hasher: &mut state.hasher, sink };
         let received = state.resume.receive(&mut response, &mut stream, cancel);
-        received.map_err(|error| of_body(error, place.base.authority(), what))
+        received.map_err(|error| of_body(error, endpoint.base.authority(), what))
     }
 }
 

@@ -60,14 +60,14 @@ pub(super) fn of_answer(response: &Response, title: &str, host: &str, said: &str
 pub(super) struct Retry<'a> {
     attempts: Attempts,
     client: &'a Client,
-    place: &'a Endpoint,
+    endpoint: &'a Endpoint,
 }
 
 impl<'a> Retry<'a> {
     /// No attempt yet. `position` is how far earlier work came.
-    pub(super) fn new(client: &'a Client, place: &'a Endpoint, position: u64) -> Self {
+    pub(super) fn new(client: &'a Client, endpoint: &'a Endpoint, position: u64) -> Self {
         let attempts = Attempts::new(client.patience(), client.least_progress(), position);
-        Self { attempts, client, place }
+        Self { attempts, client, endpoint }
     }
 
     /// Notes how far an attempt came. Progress starts the count again.
@@ -101,7 +101,8 @@ impl<'a> Retry<'a> {
         let (what, after) = (what.to_owned(), failure.after);
         match failure.limit {
             Some(limit) => {
-                let limited = self.place.limit(&limit.host, limit.said, self.client.is_known_to(self.place));
+                let limited =
+                    self.endpoint.limit(&limit.host, limit.said, self.client.is_known_to(self.endpoint));
                 RegistryError::Limited(Box::new(Limited { what, after, attempts, ..limited }))
             }
             None => RegistryError::Transient { what, reason: failure.reason, attempts },

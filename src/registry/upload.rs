@@ -49,8 +49,8 @@ struct Session {
 
 /// A blob with its destination, its file, and its name in messages.
 #[derive(Clone, Copy)]
-struct Cargo<'a> {
-    place: &'a Endpoint,
+struct BlobUpload<'a> {
+    endpoint: &'a Endpoint,
     blob: &'a Descriptor,
     file: &'a Path,
     what: &'a str,
@@ -107,28 +107,28 @@ impl Repository {
     ) -> Result<Taken, RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let place = self.own(cancel)?;
-        match self.presence(&place, blob, &what, cancel)? {
+        let endpoint = self.write_endpoint(cancel)?;
+        match self.presence(&endpoint, blob, &what, cancel)? {
             Presence::There => return Ok(Taken::Has(Pushed::Present)),
             // A login that may not read may still write. If not, the upload will fail.
             Presence::Absent(_) | Presence::Unknown(_) => {}
         }
         for source in from {
             // Compared by their names at the registry, since a rewrite may change which repositories are together.
-            let source = self.client().repository(source, super::Access::Push).own(cancel)?;
-            if !source.base.same_origin(&place.base) || source.name == place.name {
+            let source = self.client().repository(source, super::Access::Push).write_endpoint(cancel)?;
+            if !source.base.same_origin(&endpoint.base) || source.name == endpoint.name {
                 continue;
             }
-            let url = place.url("blobs/uploads/");
+            let url = endpoint.url("blobs/uploads/");
             let url =
                 url.with_query("mount", &blob.digest.to_string()).with_query("from", source.name.path());
             let mut call = Call::new(Method::Post, url, &what);
             call.also_pull = vec![source.name.path().to_owned()];
-            match self.client().send(&place, &call, cancel) {
+            match self.client().send(&endpoint, &call, cancel) {
                 Ok(response) if response.status == 201 => return Ok(Taken::Has(Pushed::Mounted)),
                 // It does not have the blob there, or cannot mount it, and has started an upload instead.
                 Ok(response) if response.status == 202 => {
-                    return Ok(Taken::Wants(Some(session_from(&place, &call.url, &response, &what, 0)?)));
+                    return Ok(Taken::Wants(Some(session_from(&endpoint, &call.url, &response, &what, 0)?)));
                 }
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Offline { .. })) => {
                     return Err(error);
@@ -150,19 +150,19 @@ impl Repository {
     ) -> Result<(), RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let place = self.own(cancel)?;
-        let mut cargo = Cargo { place: &place, blob, file, what: &what, again: false };
-        let mut retry = self.client().retry(&place);
+        let endpoint = self.write_endpoint(cancel)?;
+        let mut upload = BlobUpload { endpoint: &endpoint, blob, file, what: &what, again: false };
+        let mut retry = self.client().retry(&endpoint);
         loop {
             let mut open = match session.take() {
                 Some(open) => open,
-                None => self.begin(&place, &what, cancel)?,
+                None => self.begin(&endpoint, &what, cancel)?,
             };
-            let attempt = match self.upload_once(cargo, &mut open, cancel, progress) {
+            let attempt = match self.upload_once(upload, &mut open, cancel, progress) {
                 Ok(()) => return Ok(()),
                 Err(Attempt::Over(error @ RegistryError::BodyTooLarge { .. })) => {
                     // In smaller parts, from the start, since the state of a refused upload is not specified.
-                    self.smaller(&place, &open, error)?;
+                    self.smaller(&endpoint, &open, error)?;
                     continue;
                 }
                 Err(Attempt::Over(RegistryError::Refused { reason, codes, .. }))
@@ -185,14 +185,14 @@ impl Repository {
                 }
                 Err(again) => again,
             };
-            cargo.again = true;
+            upload.again = true;
             retry.failed(attempt, &what, cancel)?;
             // Only the answer may have been lost.
-            if let Presence::There = self.presence(&place, blob, &what, cancel)? {
+            if let Presence::There = self.presence(&endpoint, blob, &what, cancel)? {
                 return Ok(());
             }
             if open.offset != u64::MAX {
-                session = self.ask_offset(&place, &open, blob, &what, cancel)?;
+                session = self.ask_offset(&endpoint, &open, blob, &what, cancel)?;
                 if let Some(known) = &session {
                     retry.reached(known.offset);
                 }
@@ -201,32 +201,32 @@ impl Repository {
     }
 
     /// Begins an upload.
-    fn begin(&self, place: &Endpoint, what: &str, cancel: &Cancel) -> Result<Session, RegistryError> {
-        let call = Call::new(Method::Post, place.url("blobs/uploads/"), what);
-        let mut response = self.client().send(place, &call, cancel)?;
-        place.expect(&mut response, what, &[202], cancel)?;
-        session_from(place, &call.url, &response, what, 0)
+    fn begin(&self, endpoint: &Endpoint, what: &str, cancel: &Cancel) -> Result<Session, RegistryError> {
+        let call = Call::new(Method::Post, endpoint.url("blobs/uploads/"), what);
+        let mut response = self.client().send(endpoint, &call, cancel)?;
+        endpoint.expect(&mut response, what, &[202], cancel)?;
+        session_from(endpoint, &call.url, &response, what, 0)
     }
 
     /// Makes later requests smaller; the error if they cannot be.
     fn smaller(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         session: &Session,
         error: RegistryError,
     ) -> Result<(), RegistryError> {
         let RegistryError::BodyTooLarge { sent, .. } = &error else { return Err(error) };
         // Another thread may have learnt a smaller limit meanwhile.
-        let known = self.client().part(place).filter(|part| part < sent);
+        let known = self.client().part(endpoint).filter(|part| part < sent);
         let Some(part) = known.or_else(|| below(*sent)).filter(|_| session.least < *sent) else {
             return Err(error);
         };
-        self.client().limit_part(place, part);
+        self.client().limit_part(endpoint, part);
         let text = format!(
             "{} takes no request of {sent} bytes (413): it gets parts of at most {part} bytes (`chunk-size` of \
              registry.\"{}\" says so from the start)",
-            place.base.authority(),
-            place.name.registry()
+            endpoint.base.authority(),
+            endpoint.name.registry()
         );
         self.client().remark(Level::Detail, text);
         Ok(())
@@ -235,19 +235,19 @@ impl Repository {
     /// Sends the rest of an upload and ends it.
     fn upload_once(
         &self,
-        cargo: Cargo<'_>,
+        upload: BlobUpload<'_>,
         session: &mut Session,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Attempt> {
-        let Cargo { place, blob, what, .. } = cargo;
-        let part = self.client().part(place).unwrap_or(u64::MAX);
+        let BlobUpload { endpoint, blob, what, .. } = upload;
+        let part = self.client().part(endpoint).unwrap_or(u64::MAX);
         let digest = blob.digest.to_string();
         let mut url = session.url.with_query("digest", &digest);
         if session.offset == 0 && blob.size <= self.client().single().min(part) {
             let call = Call::new(Method::Put, url, what);
-            let response = self.send_part(cargo, call, (0, blob.size), cancel, progress)?;
-            return self.committed(response, cargo, cancel);
+            let response = self.send_part(upload, call, (0, blob.size), cancel, progress)?;
+            return self.committed(response, upload, cancel);
         }
         while session.offset < blob.size {
             let left = blob.size - session.offset;
@@ -260,51 +260,51 @@ impl Repository {
             }
             let asked = call.url.clone();
             let range = (session.offset, length);
-            let mut response = self.send_part(cargo, call, range, cancel, progress)?;
+            let mut response = self.send_part(upload, call, range, cancel, progress)?;
             if response.status == 416 {
                 return Err(Attempt::again("the registry has another part of the upload than was thought"));
             }
-            place.expect(&mut response, what, &[200, 201, 202, 204], cancel)?;
+            endpoint.expect(&mut response, what, &[200, 201, 202, 204], cancel)?;
             let least = session.least;
-            *session = session_from(place, &asked, &response, what, session.offset + length)?;
+            *session = session_from(endpoint, &asked, &response, what, session.offset + length)?;
             session.least = session.least.max(least);
             url = session.url.with_query("digest", &digest);
         }
         let mut commit = Call::new(Method::Put, url, what).header("content-type", "application/octet-stream");
         commit.patience = Some(COMMIT);
-        let response = self.client().attempt(place, &commit, cancel, &mut || ())?;
-        self.committed(response, cargo, cancel)
+        let response = self.client().attempt(endpoint, &commit, cancel, &mut || ())?;
+        self.committed(response, upload, cancel)
     }
 
     /// Sends a part of a blob, given by its offset and length.
     fn send_part(
         &self,
-        cargo: Cargo<'_>,
+        upload: BlobUpload<'_>,
         mut call: Call<'_>,
         (offset, length): (u64, u64),
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Response, Attempt> {
         let sent = Arc::new(AtomicU64::new(0));
-        let (path, counter) = (cargo.file.to_owned(), Arc::clone(&sent));
+        let (path, counter) = (upload.file.to_owned(), Arc::clone(&sent));
         call = call.header("content-type", "application/octet-stream");
         call = call.body(Body::File { path, offset, length, sent: counter });
         if call.method == Method::Put {
             call.patience = Some(COMMIT);
         }
-        if cargo.again && length > ASK_FIRST {
+        if upload.again && length > ASK_FIRST {
             // A server that refuses the request may answer and hang up before all of it has come, and we would not read
             // the answer while sending.
             call = call.header("expect", "100-continue");
         }
         let mut tell = || progress(offset + sent.load(Ordering::Relaxed).min(length));
-        let mut response = self.client().attempt(cargo.place, &call, cancel, &mut tell)?;
+        let mut response = self.client().attempt(upload.endpoint, &call, cancel, &mut tell)?;
         if response.status == 417 {
             call.headers.retain(|(name, _)| *name != "expect");
-            response = self.client().attempt(cargo.place, &call, cancel, &mut tell)?;
+            response = self.client().attempt(upload.endpoint, &call, cancel, &mut tell)?;
         }
         if response.status == 413 {
-            return Err(too_large(cargo.place, cargo.what, length, cargo.blob.size).into());
+            return Err(too_large(upload.endpoint, upload.what, length, upload.blob.size).into());
         }
         tell();
         Ok(response)
@@ -314,15 +314,15 @@ impl Repository {
     fn committed(
         &self,
         mut response: Response,
-        Cargo { place, blob, what, .. }: Cargo<'_>,
+        BlobUpload { endpoint, blob, what, .. }: BlobUpload<'_>,
         cancel: &Cancel,
     ) -> Result<(), Attempt> {
-        place.expect(&mut response, what, &[201, 204, 200, 202], cancel)?;
+        endpoint.expect(&mut response, what, &[201, 204, 200, 202], cancel)?;
         check_digest(&response, &blob.digest, what)?;
         if matches!(response.status, 201 | 204) {
             return Ok(());
         }
-        match self.presence(place, blob, what, cancel)? {
+        match self.presence(endpoint, blob, what, cancel)? {
             Presence::There | Presence::Unknown(_) => Ok(()),
             Presence::Absent(error) => {
                 Err(Attempt::again(format!("the registry took the upload and has it not ({error})")))
@@ -333,14 +333,14 @@ impl Repository {
     /// The progress of an upload by the registry; `None` if the registry does not know the upload any more.
     fn ask_offset(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         session: &Session,
         blob: &Descriptor,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Option<Session>, RegistryError> {
         let call = Call::new(Method::Get, session.url.clone(), what);
-        let response = self.client().send(place, &call, cancel)?;
+        let response = self.client().send(endpoint, &call, cancel)?;
         if !matches!(response.status, 200 | 202 | 204) {
             return Ok(None);
         }
@@ -356,7 +356,7 @@ impl Repository {
             let (url, least) = (session.url.clone(), session.least);
             return Ok(Some(Session { url, offset: end + 1, least }));
         }
-        let known = session_from(place, &call.url, &response, what, end + 1)?;
+        let known = session_from(endpoint, &call.url, &response, what, end + 1)?;
         Ok(Some(Session { least: known.least.max(session.least), ..known }))
     }
 
@@ -373,22 +373,23 @@ impl Repository {
         cancel: &Cancel,
     ) -> Result<bool, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let place = self.own(cancel)?;
-        let mut call = Call::new(Method::Put, place.url(&format!("manifests/{wanted}")), &what)
+        let endpoint = self.write_endpoint(cancel)?;
+        let mut call = Call::new(Method::Put, endpoint.url(&format!("manifests/{wanted}")), &what)
             .header("content-type", &document.descriptor.media_type)
             .body(Body::Bytes(Arc::from(document.bytes.as_slice())));
         call.patience = Some(COMMIT);
-        let mut retry = self.client().retry(&place);
+        let mut retry = self.client().retry(&endpoint);
         loop {
-            let result = self.client().attempt(&place, &call, cancel, &mut || ()).and_then(|mut response| {
-                if response.status == 413 {
-                    let size = document.bytes.len() as u64;
-                    return Err(too_large(&place, &what, size, size).into());
-                }
-                place.expect(&mut response, &what, &[201, 200, 202, 204], cancel)?;
-                check_digest(&response, document.digest(), &what)?;
-                Ok(response.header("oci-subject").is_some())
-            });
+            let result =
+                self.client().attempt(&endpoint, &call, cancel, &mut || ()).and_then(|mut response| {
+                    if response.status == 413 {
+                        let size = document.bytes.len() as u64;
+                        return Err(too_large(&endpoint, &what, size, size).into());
+                    }
+                    endpoint.expect(&mut response, &what, &[201, 200, 202, 204], cancel)?;
+                    check_digest(&response, document.digest(), &what)?;
+                    Ok(response.header("oci-subject").is_some())
+                });
             match result {
                 Ok(entered) => return Ok(entered),
                 // Something else arrived and may now be under the tag: send it again.
@@ -396,7 +397,7 @@ impl Repository {
                     retry.failed(Attempt::again(error.to_string()), &what, cancel)?;
                 }
                 Err(Attempt::Over(RegistryError::NotFound { what, reason })) => {
-                    let host = place.base.authority().to_owned();
+                    let host = endpoint.base.authority().to_owned();
                     return Err(RegistryError::Refused { what, host, reason, codes: Vec::new() });
                 }
                 Err(attempt) => retry.failed(attempt, &what, cancel)?,
@@ -407,17 +408,17 @@ impl Repository {
 
 /// The upload whose URL an answer gives.
 fn session_from(
-    place: &Endpoint,
+    endpoint: &Endpoint,
     asked: &Url,
     response: &Response,
     what: &str,
     offset: u64,
 ) -> Result<Session, RegistryError> {
     let url = response.header("location").and_then(|location| asked.join(location));
-    let url = url.and_then(|url| place.allowed(url));
+    let url = url.and_then(|url| endpoint.allowed(url));
     let url = url.ok_or_else(|| RegistryError::Protocol {
         what: what.to_owned(),
-        host: place.base.authority().to_owned(),
+        host: endpoint.base.authority().to_owned(),
         reason: "it does not give the URL of the upload, or gives one without TLS".into(),
     })?;
     let least = response.header(LEAST).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
@@ -425,8 +426,8 @@ fn session_from(
 }
 
 /// The error for a request of `sent` bytes that is too large.
-fn too_large(place: &Endpoint, what: &str, sent: u64, size: u64) -> RegistryError {
-    let host = place.name.registry().to_owned();
+fn too_large(endpoint: &Endpoint, what: &str, sent: u64, size: u64) -> RegistryError {
+    let host = endpoint.name.registry().to_owned();
     RegistryError::BodyTooLarge { what: what.to_owned(), host, sent, size }
 }
 

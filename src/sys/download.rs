@@ -4,7 +4,7 @@
 //! over HTTP is `sys::http`'s, as for registries; here are the files and the errors.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::cancel::{Cancel, Cancelled, humantime};
@@ -15,7 +15,8 @@ use super::http::{
     ProxyName, RedirectError, Request, Response, Resume, Sender, Sink, Trail, Transport, Trust, Url,
     least_progress, may_pass,
 };
-use super::{fs, log, store};
+use super::partial::PartialFile;
+use super::{fs, log};
 use crate::error::{ExitCode, Explain, io_hint};
 
 /// A server that sends nothing for this long is stalled.
@@ -278,8 +279,9 @@ impl Client {
     /// If the server cannot be reached, does not have the document or sends more than `limit` bytes, or if the work is
     /// cancelled.
     pub fn small(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
+        self.check_online(url)?;
         let cancel = &cancel.doing(url);
-        let mut attempts = self.attempts(url, 0)?;
+        let mut attempts = self.attempts(0);
         loop {
             match self.document(url, limit, cancel) {
                 Ok(bytes) => return Ok(bytes),
@@ -316,9 +318,9 @@ impl Client {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
-        let (partial, cancel) = (with_suffix(download.path, ".partial"), &cancel.doing(download.url));
-        let _lock = fs::lock(&with_suffix(download.path, ".lock"), cancel).map_err(|error| match error {
-            fs::LockError::Io(error) => DownloadError::Io(store::lacking(download.path, error)),
+        let cancel = &cancel.doing(download.url);
+        let partial = PartialFile::lock(download.path, cancel).map_err(|error| match error {
+            fs::LockError::Io(error) => DownloadError::Io(error),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         // Another process may have finished it while we waited for the lock.
@@ -326,13 +328,14 @@ impl Client {
             tracing::debug!("the cache has {}", download.path.display());
             return Ok(());
         }
+        self.check_online(download.url)?;
         let mut pieced = false;
         loop {
             let got = self.partial(download, &partial, &mut pieced, cancel, progress);
-            match got.and_then(|()| check(download, &partial)) {
+            match got.and_then(|()| check(download, &partial.path())) {
                 Ok(()) => break,
                 Err(error @ DownloadError::Corrupt { .. }) => {
-                    fs::remove_file(&partial)?;
+                    partial.discard()?;
                     // The pieces may be of different versions of the file. As one piece it is what the server has.
                     if !std::mem::replace(&mut pieced, false) {
                         return Err(error);
@@ -341,26 +344,23 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        fs::File::open(&partial)?.sync_data()?;
-        fs::rename(&partial, download.path)?;
-        Ok(())
+        Ok(partial.publish()?)
     }
 
     /// Gets the rest of a partial file. `pieced` is set if it was not got as one piece.
     fn partial(
         &self,
         download: &Download<'_>,
-        partial: &Path,
+        partial: &PartialFile,
         pieced: &mut bool,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
-        let mut file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).read(true).open(partial)?;
+        let mut file = partial.open()?;
         let position = io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
         let has_digest = download.sha256.is_some();
         let mut resume = Resume::new(download.size, download.limit, has_digest, position);
-        let mut attempts = self.attempts(download.url, position)?;
+        let mut attempts = self.attempts(position);
         while !resume.is_whole() {
             *pieced |= resume.position() > 0;
             let Err(attempt) = self.rest(download.url, &mut resume, &mut file, cancel, progress) else {
@@ -392,7 +392,7 @@ impl Client {
         let done = resume.position();
         let before = if response.status == 206 { done } else { 0 };
         let total = resume.total().or(response.length().map(|length| before.saturating_add(length)));
-        let mut sink = Partial { file, done, total, progress };
+        let mut sink = Writer { file, done, total, progress };
         resume.receive(&mut response, &mut sink, cancel).map_err(|error| match error {
             BodyError::Http(error) => Anonymous { url }.failed(error, &trail),
             BodyError::Again(reason) => Attempt::again(title(&trail) + &reason),
@@ -433,11 +433,13 @@ impl Client {
     }
 
     /// The attempts of one download, of which `position` bytes are there.
-    fn attempts(&self, url: &str, position: u64) -> Result<Attempts, DownloadError> {
-        if self.offline {
-            return Err(DownloadError::Offline { url: url.to_owned() });
-        }
-        Ok(Attempts::new(self.patience, least_progress(STALL), position))
+    fn attempts(&self, position: u64) -> Attempts {
+        Attempts::new(self.patience, least_progress(STALL), position)
+    }
+
+    /// An error with `--offline`.
+    fn check_online(&self, url: &str) -> Result<(), DownloadError> {
+        if self.offline { Err(DownloadError::Offline { url: url.to_owned() }) } else { Ok(()) }
     }
 
     /// Waits before the next attempt, or gives up. A wait that the server asks for is reported.
@@ -466,15 +468,15 @@ impl Client {
     }
 }
 
-/// A file that is not whole yet.
-struct Partial<'a> {
+/// Writes a file and reports its progress.
+struct Writer<'a> {
     file: &'a mut fs::File,
     done: u64,
     total: Option<u64>,
     progress: &'a mut dyn FnMut(u64, Option<u64>),
 }
 
-impl Sink for Partial<'_> {
+impl Sink for Writer<'_> {
     fn rewind(&mut self, position: u64) -> io::Result<bool> {
         self.file.file().set_len(position)?;
         self.done = io::Seek::seek(self.file, io::SeekFrom::Start(position))?;
@@ -523,12 +525,6 @@ fn check(download: &Download<'_>, path: &Path) -> Result<(), DownloadError> {
         }
     }
     Ok(())
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

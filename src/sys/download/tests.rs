@@ -124,6 +124,12 @@ fn offline_asks_nobody() {
     let server = Server::start(|_| Reply::Whole(body()));
     let error = Client::new(true).small(&server.url, 1000, &Cancel::new()).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Offline);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let download = Download { url: &server.url, path: &path, sha256: None, size: None, limit: 1 << 20 };
+    let error = Client::new(true).file(&download, &Cancel::new(), &mut |_, _| ()).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Offline);
+    assert!(!dir.path().join("file.partial").exists());
     assert!(server.requests().is_empty());
 }
 
@@ -206,13 +212,15 @@ fn pieces_of_two_versions_are_not_put_together() {
     assert_eq!(offsets, [0, 4, 0]);
 }
 
+/// Makes the answer to the second request.
+type Then = Box<dyn Fn() -> Reply + Send + Sync>;
+
 #[test]
 fn a_file_without_a_digest_is_resumed_if_it_has_not_changed() {
     let tag = |tag: &str| format!("ETag: {tag}\r\nLast-Modified: Wed, 01 Jul 2026 00:00:00 GMT\r\n");
     let part = |tag: &str, range: &str, body: &str| {
         answer(206, &format!("{tag}Content-Range: bytes {range}\r\n"), body.len(), body)
     };
-    type Then = Box<dyn Fn() -> Reply + Send + Sync>;
     let (same, other) = (tag("\"1\""), tag("\"2\""));
     let cases: [(&str, Then, &str); 5] = [
         (

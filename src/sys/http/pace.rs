@@ -162,7 +162,10 @@ mod tests {
             Ok::<(), HttpError>(())
         };
         let error = take(1).unwrap_err().to_string();
-        assert!(error.contains("the server takes only") && error.contains("less than 1024 bytes a second"), "{error}");
+        assert!(
+            error.contains("the server takes only") && error.contains("less than 1024 bytes a second"),
+            "{error}"
+        );
         assert!(take(0).unwrap_err().to_string().contains("stalled"));
         assert!(take(30_000).is_ok());
         // What is left to do when all is sent is the server's.

@@ -342,12 +342,7 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
             "larger than 4194304 bytes",
         ),
         // Uploads.
-        (
-            "no place",
-            PushBlob,
-            at(Method::Post, says(202, "", "")),
-            "does not give the URL of the upload",
-        ),
+        ("no place", PushBlob, at(Method::Post, says(202, "", "")), "does not give the URL of the upload"),
         (
             "a place without TLS",
             PushBlob,
