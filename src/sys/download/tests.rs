@@ -343,8 +343,9 @@ fn what_another_attempt_would_not_change_is_not_tried_again() {
 fn a_document_must_come_within_a_time_that_its_size_bounds() {
     let head = "HTTP/1.1 200 x\r\nContent-Length: 1000000\r\n\r\n";
     let text = "x".repeat(1_000_000);
-    let server = Server::start(move |_| Reply::Trickle(head.into(), text.clone(), Duration::from_micros(50)));
-    let transport = Transport::new(&Environment::default(), Duration::from_millis(100));
+    let server =
+        Server::start(move |_| Reply::Trickle(head.into(), text.clone(), Duration::from_micros(200)));
+    let transport = Transport::new(&Environment::default(), Duration::from_millis(500));
     let client = Client { transport, ..quick().trying(1) };
     let error = client.small(&server.url, 2_000_000, &Cancel::new()).unwrap_err();
     assert!(error.to_string().contains("for a document"), "{error}");
