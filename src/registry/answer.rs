@@ -1,35 +1,33 @@
-//! What an answer means: whether another attempt may help, who has given it, and what it says.
+//! Classifies answers: whether another attempt may help, whether a registry or a proxy has answered, and what it says.
 
 use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
-use super::retry::{Attempt, retry_after};
+use super::retry::{Attempt, of_answer};
 use crate::sys::cancel::Cancel;
-use crate::sys::clock;
-use crate::sys::http::{HttpError, Method, ProxyError, Response, Url};
+use crate::sys::http::{HttpError, Method, ProxyError, Response, Trail, Url, may_pass};
 
-/// An error's document is not read further, in bytes.
+/// The most bytes of an error document that are read.
 const ERROR_LIMIT: u64 = 64 * 1024;
 
-/// What an answer that asks for nothing more means for trying again.
+/// Classifies an answer that is neither a redirect nor a challenge. An answer that the caller has to judge is returned.
 pub(super) fn classify_response(
     endpoint: &Endpoint,
     call: &Call<'_>,
-    url: &Url,
+    trail: &Trail,
     scopes: &[String],
     mut response: Response,
     cancel: &Cancel,
 ) -> Result<Response, Attempt> {
-    let host = url.authority().to_owned();
+    let host = trail.at().authority().to_owned();
     match response.status {
-        // Signed links and gateways are often good for GET alone: what such an answer means is for the caller to find out.
+        // Signed links and gateways often allow GET only. The caller finds out by a GET.
         401 | 403 if call.method == Method::Head => Ok(response),
-        // Where a redirect leads, credentials of ours are no use: its address was good for a while, and a new one may be.
-        status @ (401 | 403) if !url.same_origin(&endpoint.base) => {
+        status if may_pass(status, trail) => {
             let reason = reason(&mut response, cancel)?;
-            Err(Attempt::again(format!("{host} answered {status}{}", behind(&reason))))
+            Err(of_answer(&response, "", &host, &reason))
         }
-        // With a document of its own it is the registry's word, else it may be a proxy's.
+        // With an error document it is the registry's answer. Without one it may be a proxy's.
         403 if response.proxy.is_some() && response.header("docker-distribution-api-version").is_none() => {
             let (proxy, what) = (response.proxy.clone(), call.what.to_owned());
             let reason = reason(&mut response, cancel)?;
@@ -48,35 +46,26 @@ pub(super) fn classify_response(
             let reason = reason(&mut response, cancel)?;
             Err(RegistryError::Denied { what, host, scope, reason }.into())
         }
-        // A registry has no pages: a portal that wants a login answers everything with one, and nothing was done then.
+        // A registry has no web pages. A portal that wants a login answers every request with one and does nothing.
         200..=299 if is_page(&response) && !(call.method == Method::Get && is_blob(&call.url)) => {
             let (what, reason) = (call.what.to_owned(), "it answers with a web page".to_owned());
             Err(RegistryError::Protocol { what, host, reason }.into())
         }
-        // nginx tells in a page what others tell by an alert.
+        // nginx reports a missing client certificate in a page and not by a TLS alert.
         400 if is_page(&response) => {
             let page = page(&mut response, cancel)?;
             let (what, reason) = (call.what.to_owned(), "it answers 400".to_owned());
             Err(if page.contains("SSL certificate") {
-                endpoint.failed(HttpError::Identity(reason), url, call.what)
+                endpoint.failed(HttpError::Identity(reason), trail.at(), call.what)
             } else {
                 RegistryError::Refused { what, host, reason, codes: Vec::new() }.into()
             })
-        }
-        status @ (408 | 425 | 429 | 500 | 502..=504 | 506..=599) => {
-            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
-            let reason = reason(&mut response, cancel)?;
-            let through = response.proxy.as_ref().map(|proxy| format!(" through {proxy}"));
-            let through = through.unwrap_or_default();
-            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &reason, false)));
-            let reason = format!("{host} answered {status}{through}{}", behind(&reason));
-            Err(Attempt::Again { reason, after, limit })
         }
         _ => Ok(response),
     }
 }
 
-/// True for what lies below a repository's blobs, but for uploads.
+/// True for the URL of a blob that is read.
 fn is_blob(url: &Url) -> bool {
     url.path().contains("/blobs/") && !url.path().contains("/blobs/uploads/")
 }
@@ -85,16 +74,12 @@ fn is_page(response: &Response) -> bool {
     response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
 }
 
-pub(super) fn behind(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
-}
-
-/// What a server says of its refusal: the specification's error document, else nothing that could be shown.
+/// The server's explanation of a failure: its error document as one line, or an empty text.
 pub(super) fn reason(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
     Ok(parse_error_document(page(response, cancel)?.as_bytes()))
 }
 
-/// The same, and the codes of the errors in the document.
+/// The server's explanation, and the error codes in its document.
 pub(super) fn refusal(
     response: &mut Response,
     cancel: &Cancel,
@@ -106,12 +91,12 @@ pub(super) fn refusal(
     Ok((parse_error_document(page.as_bytes()), codes))
 }
 
-/// The text of an answer that tells of a failure.
+/// The text of an answer that reports a failure.
 fn page(response: &mut Response, cancel: &Cancel) -> Result<String, RegistryError> {
     match response.read(ERROR_LIMIT, cancel) {
         Ok((bytes, _)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(HttpError::Cancelled(cancelled)) => Err(cancelled.into()),
-        // The status is what counts.
+        // The status alone is enough.
         Err(_) => Ok(String::new()),
     }
 }
@@ -129,7 +114,7 @@ pub(super) fn parse_error_document(bytes: &[u8]) -> String {
         });
     }
     if said.is_empty() {
-        // Token services and some registries have forms of their own.
+        // Token services and some registries have other formats.
         let keys = ["details", "error_description", "message", "error"];
         said.extend(keys.iter().map(|key| text(&document, key)).find(|text| !text.is_empty()));
     }

@@ -1,8 +1,8 @@
-//! `WWW-Authenticate`: how a registry wants to be told who asks (RFC 9110, section 11.6.1).
+//! `WWW-Authenticate`: how a registry wants clients to log in (RFC 9110, section 11.6.1).
 
 use std::collections::BTreeMap;
 
-/// What a registry wants.
+/// The login that a registry asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// A user and a password, with every request.
@@ -11,17 +11,17 @@ pub(super) enum Challenge {
     Bearer {
         /// The service's URL.
         realm: String,
-        /// What the registry is called there.
+        /// The registry's name there.
         service: Option<String>,
-        /// What the token must be good for, separated by spaces.
+        /// The scopes of the token, separated by spaces.
         scope: Option<String>,
-        /// Why an earlier token was not taken.
+        /// Why an earlier token was refused.
         error: Option<String>,
     },
 }
 
 impl Challenge {
-    /// The challenge in an answer's header fields that we can meet; a token is preferred to a password.
+    /// The challenge in an answer's header fields that we can answer. A token is preferred to a password.
     pub(super) fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Option<Self> {
         let found: Vec<Self> = fields.flat_map(parse).collect();
         let bearer = found.iter().find(|challenge| matches!(challenge, Self::Bearer { .. }));
@@ -37,7 +37,7 @@ fn parse(field: &str) -> Vec<Challenge> {
         let end = rest.find([' ', ',', '=', '\t']).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         if word.is_empty() {
-            // Something that is no challenge: what was understood so far has to do.
+            // The rest is not a challenge. What was parsed so far is used.
             break;
         }
         let trimmed = after.trim_start_matches([' ', '\t']);
@@ -64,7 +64,7 @@ fn parse(field: &str) -> Vec<Challenge> {
     found.into_iter().filter_map(challenge).collect()
 }
 
-/// A token or a quoted text at the start, and what follows it.
+/// The token or quoted text at the start, and the rest.
 fn value_of(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([' ', ',', '\t']).unwrap_or(text.len());

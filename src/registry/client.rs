@@ -1,4 +1,4 @@
-//! One exchange with a registry: where it is, who we are to it, and what its answer means for trying again.
+//! The client for registries: where a registry is, how we log in, and one request with its redirects and challenges.
 
 mod refused;
 
@@ -15,7 +15,7 @@ use super::credentials::{Found, Keyring};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::repository::Repository;
-use super::retry::{Attempt, Patience, Retry};
+use super::retry::{Attempt, Retry};
 use super::token::Tokens;
 use super::trust::{self, Found as Certificates};
 use crate::event::{Event, Level, Reporter};
@@ -23,28 +23,31 @@ use crate::oci::name::RepositoryName;
 use crate::registry::RegistrySettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
-use crate::sys::http::{self, Body, HttpError, Method, Request, Response, Transport, Trust, Url};
+use crate::sys::http::{
+    self, Body, HttpError, Method, Patience, RedirectError, Request, Response, Sender, Trail, Transport,
+    Trust, Url,
+};
 
-/// How often it is looked for what there is to tell.
+/// How often new remarks are reported.
 const LISTEN: Duration = Duration::from_millis(50);
-/// How long it may take to find out how a server on loopback speaks.
+/// How long the probe for TLS on loopback may take.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// What a client needs to know beside the environment.
+/// The settings of a client, beside the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// True if every request is refused.
     pub offline: bool,
     /// The user's settings, by registry or the beginning of a repository's name.
     pub registries: BTreeMap<String, RegistrySettings>,
-    /// When to give up.
+    /// How often to try, and when to give up.
     pub patience: Patience,
-    /// A server that sends and takes nothing for this long is stalled.
+    /// A server that neither sends nor takes anything for this long is stalled.
     pub stall: Duration,
-    /// A blob of at most so many bytes is sent in one request; a larger one in a way that can be resumed.
+    /// Blobs of at most this many bytes are sent in one request. Larger ones are sent so that they can be resumed.
     pub single: u64,
-    /// The registries that the user has named for this run, as `docker.io` and `localhost:5000`, and not a file of the
-    /// project's: these alone get credentials that say of no registry that they are for it. All where it is `None`.
+    /// The registries that the user has named for this run, such as `docker.io` and `localhost:5000`; `None` for all.
+    /// Credentials that do not say which registry they are for go only to these, and not to what a project's file names.
     pub named: Option<BTreeSet<String>>,
 }
 
@@ -61,7 +64,7 @@ impl Default for Config {
     }
 }
 
-/// What is to be done with a repository.
+/// How a repository is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
     /// Read.
@@ -70,7 +73,7 @@ pub enum Access {
     Push,
 }
 
-/// A client for all registries. Cheap to clone; connections, tokens and what was learnt are shared between clones.
+/// A client for all registries. Cheap to clone; clones share connections, tokens and everything learnt.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
@@ -80,40 +83,40 @@ struct Inner {
     transport: Transport,
     keyring: Keyring,
     tokens: Tokens,
-    /// What each server wants of us, once it has said so.
+    /// The challenge of each server that has sent one.
     challenges: Mutex<BTreeMap<String, Challenge>>,
-    /// The certificates for each registry, once they were looked for.
+    /// The certificates for each registry that was used.
     trust: Mutex<BTreeMap<String, Certificates>>,
-    /// Whether a server on loopback speaks TLS, once that is known.
+    /// Whether servers on loopback speak TLS, as far as that is known.
     secure: Mutex<BTreeMap<String, bool>>,
-    /// The most bytes that one request to a server may carry, where it was learnt.
+    /// The most bytes that one request to a server may carry, as far as that was learnt.
     parts: Mutex<BTreeMap<String, u64>>,
-    /// What is to be told of registries, each once.
+    /// Remarks about registries that are still to be reported, each once.
     remarks: Mutex<Remarks>,
 }
 
-/// What was learnt on the way and is worth knowing, though nothing has failed.
+/// Observations worth reporting although nothing has failed.
 #[derive(Default)]
 struct Remarks {
     known: BTreeSet<String>,
     new: Vec<Event>,
 }
 
-/// One request, as often as it takes.
+/// One request, which may take several attempts.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Body,
-    /// What it is about, for messages.
+    /// The thing that is asked for, for messages.
     pub(super) what: &'a str,
-    /// Repositories whose blobs it also reads.
+    /// Other repositories whose blobs the request reads.
     pub(super) also_pull: Vec<String>,
-    /// How long the answer may take; the stall's limit if `None`.
+    /// How long the answer may take to begin; the limit of a stall if `None`.
     pub(super) patience: Option<Duration>,
 }
 
-/// A request, where it goes, and what a token for it must be good for.
+/// A request with its registry and the scopes of its token.
 pub(super) struct Exchange<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) call: &'a Call<'a>,
@@ -142,21 +145,21 @@ impl<'a> Call<'a> {
 }
 
 impl fmt::Debug for Inner {
-    // Without what is known of the user.
+    // Without anything about the user.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// A client that finds credentials and proxies by `environment`.
+    /// A client that takes credentials and proxies from `environment`.
     #[must_use]
     pub fn new(config: Config, environment: &Environment) -> Self {
         let transport = Transport::new(environment, config.stall);
         Self::over(transport, config, environment)
     }
 
-    /// The same over a transport of the caller's, such as one that makes its answers up.
+    /// The same with the caller's transport, such as one with made-up answers.
     #[doc(hidden)]
     #[must_use]
     pub fn over(transport: Transport, config: Config, environment: &Environment) -> Self {
@@ -174,7 +177,7 @@ impl Client {
         }))
     }
 
-    /// Reports what was remarked since the last time.
+    /// Reports the remarks since the last call.
     pub fn tell(&self, reporter: &dyn Reporter) {
         let remarks = {
             let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,10 +188,9 @@ impl Client {
         }
     }
 
-    /// Does a piece of work, and reports meanwhile what is remarked: what a registry wants one to wait for is of interest
-    /// before the wait is over.
+    /// Does a piece of work and reports remarks meanwhile, so that a wait is reported before it is over.
     pub fn telling<T>(&self, reporter: &dyn Reporter, work: impl FnOnce() -> T) -> T {
-        // Hung up when the work is done, also where it panics.
+        // The sender is dropped when the work is done, also if it panics.
         let (working, done) = mpsc::channel::<()>();
         let result = thread::scope(|scope| {
             let listen = move || {
@@ -196,7 +198,7 @@ impl Client {
                     self.tell(reporter);
                 }
             };
-            // Where there is no thread for it, all is reported at the end.
+            // Without a thread everything is reported at the end.
             thread::Builder::new().spawn_scoped(scope, listen).ok();
             let _working = working;
             work()
@@ -205,7 +207,7 @@ impl Client {
         result
     }
 
-    /// Remarks that a server is left alone, as it has asked.
+    /// Remarks that we wait because a server has asked for it.
     pub(super) fn waiting(&self, what: &str, reason: String, wait: Duration) {
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let mut remarks = self.0.remarks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,11 +221,11 @@ impl Client {
         }
     }
 
-    /// Whom we are to a place. That a helper was of no use is remarked.
-    pub(super) fn login(&self, place: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
-        let found = self.0.keyring.find(&place.name, place.access, place.named, cancel)?;
+    /// The login for a registry. A credential helper that failed is remarked.
+    pub(super) fn login(&self, endpoint: &Endpoint, cancel: &Cancel) -> Result<Found, RegistryError> {
+        let found = self.0.keyring.find(&endpoint.name, endpoint.access, endpoint.named, cancel)?;
         if let Some(trouble) = found.lacking() {
-            let registry = place.name.registry();
+            let registry = endpoint.name.registry();
             let text = format!("{trouble}; {registry} is read without a login ({})", trouble.hint());
             self.remark(Level::Warning, text);
         }
@@ -237,21 +239,21 @@ impl Client {
         Ok(found)
     }
 
-    /// The most bytes that one request to a place may carry; `None` where there is no limit.
-    pub(super) fn part(&self, place: &Endpoint) -> Option<u64> {
+    /// The most bytes that one request to a registry may carry; `None` for no limit.
+    pub(super) fn part(&self, endpoint: &Endpoint) -> Option<u64> {
         let parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let learnt = parts.get(place.base.authority()).copied();
-        learnt.into_iter().chain(place.part).min()
+        let learnt = parts.get(endpoint.base.authority()).copied();
+        learnt.into_iter().chain(endpoint.part).min()
     }
 
-    /// From now on no request to a place carries more than `part` bytes.
-    pub(super) fn limit_part(&self, place: &Endpoint, part: u64) {
+    /// Limits later requests to a registry to `part` bytes.
+    pub(super) fn limit_part(&self, endpoint: &Endpoint, part: u64) {
         let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = parts.entry(place.base.authority().to_owned()).or_insert(part);
+        let known = parts.entry(endpoint.base.authority().to_owned()).or_insert(part);
         *known = part.min(*known);
     }
 
-    /// A repository to read from, or to write to.
+    /// A repository to read from or to write to.
     #[must_use]
     pub fn repository(&self, name: &RepositoryName, access: Access) -> Repository {
         Repository::new(self.clone(), name.clone(), access)
@@ -267,26 +269,30 @@ impl Client {
         self.0.config.patience
     }
 
-    /// The bytes of a blob that an attempt must have brought to count as progress: what the slowest that is waited for brings until
-    /// it is taken for stalled. With less, who sends a little at each attempt would be asked without end.
-    pub(super) fn least(&self) -> u64 {
-        let stall = u64::try_from(self.0.config.stall.as_millis()).unwrap_or(u64::MAX);
-        (stall.saturating_mul(http::LEAST_RATE) / 1000).max(1)
+    /// The bytes of a blob that an attempt must bring to count as progress.
+    pub(super) fn least_progress(&self) -> u64 {
+        http::least_progress(self.0.config.stall)
+    }
+
+    /// True if the registry is asked with a login.
+    pub(super) fn is_known_to(&self, endpoint: &Endpoint) -> bool {
+        self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named)
     }
 
     pub(super) fn single(&self) -> u64 {
         self.0.config.single
     }
 
-    pub(super) fn retry(&self) -> Retry {
-        Retry::of(self)
+    /// The attempts of one piece of work at an endpoint.
+    pub(super) fn retry<'a>(&'a self, endpoint: &'a Endpoint) -> Retry<'a> {
+        Retry::new(self, endpoint, 0)
     }
 
     pub(super) fn transport(&self) -> &Transport {
         &self.0.transport
     }
 
-    /// The places to ask for a repository, one after the other: to read, its mirrors and then itself.
+    /// The endpoints of a repository in the order in which they are asked: to read, its mirrors and then itself.
     pub(super) fn endpoints(
         &self,
         name: &RepositoryName,
@@ -296,7 +302,7 @@ impl Client {
         if self.0.config.offline {
             return Err(RegistryError::Offline { what: name.to_string() });
         }
-        let mut places = Vec::new();
+        let mut repositories = Vec::new();
         let mut own = name.clone();
         if let Some((key, settings)) = self.settings_of(name) {
             let moved = |to: &str| {
@@ -307,19 +313,19 @@ impl Client {
             };
             if access == Access::Pull {
                 for mirror in &settings.mirrors {
-                    places.push(moved(mirror)?);
+                    repositories.push(moved(mirror)?);
                 }
             }
             if let Some(to) = &settings.rewrite {
                 own = moved(to)?;
             }
         }
-        places.push(own);
+        repositories.push(own);
         let named = self.0.config.named.as_ref().is_none_or(|named| named.contains(name.registry()));
-        places.into_iter().map(|name| self.endpoint(name, access, named, cancel)).collect()
+        repositories.into_iter().map(|name| self.endpoint(name, access, named, cancel)).collect()
     }
 
-    /// The settings with the longest key that a repository lies below.
+    /// The settings with the longest key that is a prefix of a repository's name.
     fn settings_of(&self, name: &RepositoryName) -> Option<(&str, &RegistrySettings)> {
         let whole = name.to_string();
         let fits = |key: &str| whole.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
@@ -344,7 +350,7 @@ impl Client {
             !plain
         } else {
             let (host, _) = http::split_port(authority);
-            // Who has certificates for it knows that it speaks TLS.
+            // A registry that has certificates here speaks TLS.
             let known = trust != Certificates::default() || !http::is_loopback(host);
             known || self.speaks_tls(authority, cancel)?
         };
@@ -374,7 +380,8 @@ impl Client {
         Ok(found)
     }
 
-    /// Asks a server on loopback once how it speaks, as docker does: there a registry without TLS is usual.
+    /// True if a server on loopback speaks TLS, which it is asked once. Registries without TLS are usual there, and docker
+    /// probes them in the same way.
     fn speaks_tls(&self, authority: &str, cancel: &Cancel) -> Result<bool, RegistryError> {
         let mut known = self.0.secure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secure) = known.get(authority) {
@@ -391,7 +398,7 @@ impl Client {
         };
         let secure = match self.0.transport.send(&request, cancel, &mut || ()) {
             Ok(_) | Err(HttpError::Identity(_)) => true,
-            // A certificate that is not trusted is a certificate. Everything else is no TLS.
+            // A server with an untrusted certificate does speak TLS.
             Err(HttpError::Tls { certificate, .. }) => certificate,
             Err(HttpError::Cancelled(cancelled)) => return Err(cancelled.into()),
             Err(_) => false,
@@ -400,14 +407,14 @@ impl Client {
         Ok(secure)
     }
 
-    /// Asks until there is an answer that another attempt would not change.
+    /// Sends a request until there is an answer that another attempt would not change.
     pub(super) fn send(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
         cancel: &Cancel,
     ) -> Result<Response, RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             match self.attempt(endpoint, call, cancel, &mut || ()) {
                 Ok(response) => return Ok(response),
@@ -416,8 +423,8 @@ impl Client {
         }
     }
 
-    /// Asks once. Redirects are followed and a challenge is met; an answer that is a failure of the server's is one to
-    /// try again after, and one that denies us is an error. All others are the caller's.
+    /// Sends a request once. Redirects are followed and challenges answered. An answer that another attempt may change is a
+    /// failed attempt, and one that denies access is an error. All others are returned.
     pub(super) fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -426,67 +433,38 @@ impl Client {
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, Attempt> {
         let exchange = Exchange { endpoint, call, scopes: scopes(endpoint, call) };
-        let mut url = call.url.clone();
-        let (mut redirects, mut challenged) = (0, 0);
-        let mut refused: Option<String> = None;
+        let mut trail = Trail::new(&endpoint.base, &call.url);
+        let mut login = Login { client: self, exchange: &exchange, cancel, sent: None, refused: None };
+        let request = Request {
+            method: call.method,
+            url: String::new(),
+            headers: call.headers.clone(),
+            body: call.body.clone(),
+            trust: Trust::default(),
+            patience: call.patience,
+            led_by: None,
+        };
+        let mut challenged = 0;
         loop {
-            let mut headers = call.headers.clone();
-            // Only to the registry itself, whatever leads elsewhere.
-            let ours = url.same_origin(&endpoint.base);
-            if ours && let Some(value) = self.authorization(&exchange, refused.take().as_deref(), cancel)? {
-                headers.push(("authorization", value));
+            let transport = &self.0.transport;
+            let mut response = transport.follow(&request, &mut trail, &mut login, cancel, on_wait)?;
+            if response.status == 401 && trail.is_home() {
+                challenged += 1;
+                let sent = login.sent.take();
+                self.challenged(&exchange, challenged, sent.as_deref(), &mut response, cancel)?;
+                login.refused = sent;
+                continue;
             }
-            let sent =
-                headers.iter().find(|(name, _)| *name == "authorization").map(|(_, value)| value.clone());
-            let request = Request {
-                method: call.method,
-                url: url.text(),
-                headers,
-                body: call.body.clone(),
-                trust: endpoint.trust_at(&url),
-                patience: call.patience,
-                led_by: endpoint.led_to(&url),
+            return match classify_response(endpoint, call, &trail, &exchange.scopes, response, cancel) {
+                Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
+                    Err(self.denial(endpoint, denied, cancel)?.into())
+                }
+                result => result.map_err(|attempt| login.patient(attempt, &trail)),
             };
-            // Whether there is something behind a redirect is nothing to wait for: GET may be led elsewhere.
-            let patient = |attempt: Attempt| match attempt {
-                Attempt::Again { reason, .. } if call.method == Method::Head && !ours => {
-                    let what = call.what.to_owned();
-                    Attempt::Over(RegistryError::Transient { what, reason, attempts: 1 })
-                }
-                other => other,
-            };
-            let mut response = self
-                .0
-                .transport
-                .send(&request, cancel, on_wait)
-                .map_err(|error| patient(endpoint.failed(error, &url, call.what)))?;
-            match response.status {
-                301 | 302 | 303 | 307 | 308 if response.header("location").is_some() => {
-                    redirects += 1;
-                    url = Self::redirected(endpoint, call, &url, &response, redirects)?;
-                    tracing::debug!(status = response.status, to = url.told(), "redirected: {}", call.what);
-                }
-                401 if ours => {
-                    challenged += 1;
-                    self.challenged(&exchange, challenged, sent.as_deref(), &mut response, cancel)?;
-                    refused = sent;
-                }
-                _ => {
-                    let settled = classify_response(endpoint, call, &url, &exchange.scopes, response, cancel);
-                    let known = || self.0.keyring.has(&endpoint.name, endpoint.access, endpoint.named);
-                    return match settled {
-                        Err(Attempt::Over(denied @ RegistryError::Denied { .. })) => {
-                            Err(self.denial(endpoint, denied, cancel)?.into())
-                        }
-                        settled => settled.map_err(|attempt| patient(attempt.limited(known))),
-                    };
-                }
-            }
         }
     }
 
-    /// The value of `Authorization`, where the registry has said that it wants one. `refused` is one that it did not
-    /// take.
+    /// The value of `Authorization`, if the registry has asked for one. `refused` is a value that it did not take.
     fn authorization(
         &self,
         exchange: &Exchange<'_>,
@@ -502,7 +480,55 @@ impl Client {
     }
 }
 
-/// What a token must be good for.
+/// How we log in while a request is on its way.
+struct Login<'a> {
+    client: &'a Client,
+    exchange: &'a Exchange<'a>,
+    cancel: &'a Cancel,
+    /// The value of `Authorization` that was sent last.
+    sent: Option<String>,
+    /// A value that the registry did not take.
+    refused: Option<String>,
+}
+
+impl Login<'_> {
+    /// Gives up at once if a HEAD was redirected. The store behind a registry may allow GET only, and a GET comes next.
+    fn patient(&self, attempt: Attempt, trail: &Trail) -> Attempt {
+        match attempt {
+            Attempt::Again(failure) if self.exchange.call.method == Method::Head && !trail.is_home() => {
+                let what = self.exchange.call.what.to_owned();
+                RegistryError::Transient { what, reason: failure.reason, attempts: 1 }.into()
+            }
+            other => other,
+        }
+    }
+}
+
+impl Sender for Login<'_> {
+    type Error = Attempt;
+
+    fn trust(&self, at: &Url) -> Trust {
+        self.exchange.endpoint.trust_at(at)
+    }
+
+    fn authorization(&mut self) -> Result<Option<String>, Attempt> {
+        let refused = self.refused.take();
+        self.sent = self.client.authorization(self.exchange, refused.as_deref(), self.cancel)?;
+        Ok(self.sent.clone())
+    }
+
+    fn failed(&self, error: HttpError, trail: &Trail) -> Attempt {
+        let Exchange { endpoint, call, .. } = self.exchange;
+        self.patient(endpoint.failed(error, trail.at(), call.what), trail)
+    }
+
+    fn misled(&self, error: RedirectError, trail: &Trail) -> Attempt {
+        let (what, host) = (self.exchange.call.what.to_owned(), trail.at().authority().to_owned());
+        RegistryError::Protocol { what, host, reason: error.to_string() }.into()
+    }
+}
+
+/// The scopes that a token for a request needs.
 fn scopes(endpoint: &Endpoint, call: &Call<'_>) -> Vec<String> {
     let actions = match endpoint.access {
         Access::Pull => "pull",

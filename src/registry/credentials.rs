@@ -1,8 +1,8 @@
-//! Whom we are to a registry: found where docker and podman have put it, never written anywhere.
+//! Logins for registries, from where docker and podman store them. They are never written anywhere.
 //!
-//! In this order: `XBUILD_REGISTRY_…` variables, podman's `REGISTRY_AUTH_FILE` where it is set, docker's
-//! `DOCKER_AUTH_CONFIG` variable, docker's `config.json` with its helpers, podman's `auth.json`. The first that knows
-//! the registry is taken.
+//! The sources in this order: `XBUILD_REGISTRY_…` variables, podman's `REGISTRY_AUTH_FILE` if it is set, docker's
+//! `DOCKER_AUTH_CONFIG` variable, docker's `config.json` with its helpers, podman's `auth.json`. The first source that has a
+//! login for the registry is used.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::sys::fs;
 pub(super) struct Secret(String);
 
 impl Secret {
-    /// The text, for the one header or form that it belongs in.
+    /// The text, for the header field or form that needs it.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
@@ -46,18 +46,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What proves who we are.
+/// A login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Login {
     /// For `Authorization: Basic`, here or at the token service.
     Password { username: String, password: Secret },
-    /// An `OAuth2` refresh token, which the token service gives access tokens for.
+    /// An `OAuth2` refresh token, for which the token service issues access tokens.
     Identity(Secret),
-    /// An access token, sent as it is.
+    /// An access token, sent unchanged.
     Bearer(Secret),
 }
 
-/// A login, and where it was found.
+/// A login and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) login: Login,
@@ -72,26 +72,26 @@ impl Login {
     }
 }
 
-/// What is known of the user for a repository.
+/// The result of looking for a repository's login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) credentials: Option<Credentials>,
-    /// The first helper that should have had a login and was of no use. Others may have had one all the same.
+    /// The first helper that should have had a login and failed. A later source may have had one.
     pub(super) trouble: Option<HelperTrouble>,
-    /// A helper that writes more than its answer.
+    /// A helper that prints more than its answer.
     pub(super) noisy: Option<String>,
-    /// True if there are credentials in variables that say of no registry that they are for it, and they were not given to
-    /// this one, which a file has named.
+    /// True if there are credentials in variables that do not say which registry they are for, and that were withheld from
+    /// this one because only a file has named it.
     pub(super) withheld: bool,
 }
 
 impl Found {
-    /// Where the login was found, for messages.
+    /// The login's source, for messages.
     pub(super) fn source(&self) -> Option<String> {
         self.credentials.as_ref().map(|credentials| credentials.source.clone())
     }
 
-    /// Who we are by it, for messages.
+    /// The login in the form of messages.
     pub(super) fn known(&self) -> KnownLogin {
         match (self.source(), &self.trouble) {
             (Some(source), _) => KnownLogin::From(source),
@@ -101,23 +101,23 @@ impl Found {
         }
     }
 
-    /// The helper that should have had a login, where there is none.
+    /// The helper that should have had a login, if there is none.
     pub(super) fn lacking(&self) -> Option<&HelperTrouble> {
         self.trouble.as_ref().filter(|_| self.credentials.is_none())
     }
 }
 
-/// All logins of this user. Each registry is looked up once.
+/// All logins of this user. Each repository is looked up once.
 pub(super) struct Keyring {
     environment: Environment,
     found: Mutex<BTreeMap<(RepositoryName, Access, bool), Found>>,
-    /// What helpers have said, by the helper and the registry.
+    /// The answers of helpers, by the helper and the registry.
     answers: Mutex<BTreeMap<(String, String), HelperAnswer>>,
     helper_limit: Duration,
 }
 
 impl fmt::Debug for Keyring {
-    // Without the environment, which has secrets.
+    // Without the environment, which contains secrets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Keyring").finish_non_exhaustive()
     }
@@ -133,9 +133,8 @@ impl Keyring {
         }
     }
 
-    /// The login for a repository, if there is one, and what stood in the way of one. Who writes without a login that
-    /// should be there is stopped: whatever was done then would be done in nobody's name. `named` is true if the user has named
-    /// the registry.
+    /// The login for a repository, if there is one, and the helper that failed to give one. To write, such a failure is an
+    /// error, since nothing should be pushed anonymously by mistake. `named` is true if the user has named the registry.
     pub(super) fn find(
         &self,
         repository: &RepositoryName,
@@ -150,7 +149,7 @@ impl Keyring {
         }
     }
 
-    /// True if a login was found for a repository. Looks for none.
+    /// True if a login was found earlier for a repository.
     pub(super) fn has(&self, repository: &RepositoryName, access: Access, named: bool) -> bool {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.get(&(repository.clone(), access, named)).is_some_and(|found| found.credentials.is_some())
@@ -164,7 +163,7 @@ impl Keyring {
         cancel: &Cancel,
     ) -> Result<Found, RegistryError> {
         let key = (repository.clone(), access, named);
-        // Held during the search, so that a helper that asks a person asks once.
+        // Held during the search, so that a helper that prompts the user does so once.
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = found.get(&key) {
             return Ok(known.clone());
@@ -200,8 +199,8 @@ impl Keyring {
         Ok(found)
     }
 
-    /// `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` they are for what the user has named and is pushed
-    /// to: neither a base's registry has any business with them, nor one that somebody else's project asks for.
+    /// The login of `XBUILD_REGISTRY_USERNAME` and the like. Without `XBUILD_REGISTRY_HOST` it goes only to registries that are
+    /// pushed to and that the user has named. A base's registry does not need it, and a project's files must not redirect it.
     fn of_variables(&self, registry: &str, access: Access, named: bool) -> Result<Found, RegistryError> {
         let var = |name| self.environment.var(name);
         let (meant, withheld) = match var("XBUILD_REGISTRY_HOST") {
@@ -235,7 +234,7 @@ impl Keyring {
         Ok(Found { credentials, withheld, ..Found::default() })
     }
 
-    /// The files that are there, the one that is looked into first at the beginning.
+    /// The files that exist, in the order in which they are searched.
     fn files(&self) -> Result<Vec<AuthFile>, RegistryError> {
         let environment = &self.environment;
         if let Some(path) = environment.path("REGISTRY_AUTH_FILE") {
@@ -274,8 +273,8 @@ impl Keyring {
         let of_registry = |map: &BTreeMap<String, String>| {
             map.iter().find(|(key, _)| canonical(key) == registry).map(|(_, v)| v.clone())
         };
-        // A registry's own helper, then what stands in the file, then the helper for all others: docker leaves an
-        // empty entry for what the latter has.
+        // The registry's own helper, then the file's entry, then the helper for all others, for whose registries docker
+        // leaves an empty entry.
         if let Some(helper) = of_registry(&document.cred_helpers) {
             return self.ask(&helper, registry, &file.source, found, cancel);
         }
@@ -290,7 +289,7 @@ impl Keyring {
         }
     }
 
-    /// Asks a credential helper, once for each registry.
+    /// Asks a credential helper, which is run once for each registry.
     fn ask(
         &self,
         name: &str,
@@ -357,7 +356,7 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 impl Document {
-    /// The entry for a repository: podman also has them for a part of a registry, and the longest one is meant.
+    /// The entry for a repository. podman also has entries for parts of a registry, of which the longest match counts.
     fn entry(&self, repository: &RepositoryName) -> Option<&Entry> {
         let whole = repository.to_string();
         let fits =
@@ -398,7 +397,7 @@ impl Entry {
     }
 }
 
-/// A registry as credentials' keys name it, in our way: without a scheme, a slash and the version of an old protocol.
+/// The key of an entry in our form: without a scheme, a final slash and the version of an old protocol.
 fn canonical(key: &str) -> String {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
@@ -416,7 +415,7 @@ fn read(path: &Path) -> Result<Option<AuthFile>, RegistryError> {
         Err(error)
             if matches!(
                 error.kind(),
-                // What is another user's is not for us.
+                // Another user's file is not meant for us.
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
             ) =>
         {
@@ -431,7 +430,7 @@ fn parse(path: &Path, bytes: &[u8], source: String) -> Result<AuthFile, Registry
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(AuthFile { path: path.to_owned(), source, document: Document::default() });
     }
-    // serde's own message may quote the text.
+    // serde's own message may quote a secret.
     let document = serde_json::from_slice(bytes)
         .map_err(|error| fault(format!("line {}: it is not the JSON that it should be", error.line())))?;
     Ok(AuthFile { path: path.to_owned(), source, document })

@@ -1,18 +1,18 @@
-//! A place that is asked: a registry as it is, one behind a rewrite, or a mirror.
+//! An endpoint of a repository: the registry itself, the target of a rewrite, or a mirror.
 
 use super::answer::refusal;
 use super::client::Access;
 use super::error::{Limited, RegistryError};
-use super::retry::Attempt;
+use super::retry::{Attempt, of_http};
 use super::trust::Found;
 use crate::oci::name::RepositoryName;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{self, HttpError, Response, Trust, Url};
 
-/// A repository at the place where it is asked for.
+/// A repository at the server that is asked for it.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// Its name there. Behind a rewrite or a mirror it is another than the user's.
+    /// Its name there, which differs from the user's behind a rewrite or a mirror.
     pub(super) name: RepositoryName,
     /// `https://host/v2/repository`
     pub(super) base: Url,
@@ -20,44 +20,44 @@ pub(super) struct Endpoint {
     pub(super) access: Access,
     /// True if the user has named the registry for this run.
     pub(super) named: bool,
-    /// The most bytes that one request to it may carry, where the user has said so.
+    /// The most bytes that one request to it may carry, if the user has set a limit.
     pub(super) part: Option<u64>,
 }
 
 impl Endpoint {
-    /// That `host` takes no more requests.
-    pub(super) fn limit(&self, host: &str, reason: &str, known: bool) -> Limited {
+    /// The error for a host that takes no more requests. The number of attempts and the wait are still missing.
+    pub(super) fn limit(&self, host: &str, reason: String, known: bool) -> Limited {
         Limited {
             what: String::new(),
             host: host.to_owned(),
             registry: self.name.registry().to_owned(),
             known,
             reading: self.access == Access::Pull,
-            reason: reason.to_owned(),
+            reason,
             after: None,
             attempts: 0,
         }
     }
 
-    /// The certificates for an address: those of the registry are for its own host, whatever its port.
+    /// The TLS settings for a URL. Those of the registry are for its own host, on any port.
     pub(super) fn trust_at(&self, url: &Url) -> Trust {
         if url.host() == self.base.host() { self.trust.trust.clone() } else { Trust::default() }
     }
 
-    /// The host that has led to an address, where that is another's.
+    /// The host that has led to a URL, if that is on another host.
     pub(super) fn led_to(&self, url: &Url) -> Option<String> {
-        (url.host() != self.base.host()).then(|| self.base.host().to_owned())
+        http::led_by(&self.base, url)
     }
 
-    /// The certificates for the token service, which may be on another host: the registry's operator has chosen it, so that
-    /// the registry's authorities count for it as well, but who we are is told to the registry's own host alone.
+    /// The TLS settings for the token service, which may be on another host. The registry's operator has chosen it, so that the
+    /// registry's authorities count for it. The client certificate is for the registry's own host only.
     pub(super) fn trust_for_tokens(&self, realm: &Url) -> Trust {
         Trust { identity: self.trust_at(realm).identity, ..self.trust.trust.clone() }
     }
 
-    /// What became of a request. Where a client certificate was wanted, it tells which one was there.
+    /// The failed attempt of a request that has no answer. An error about a client certificate says which one we have.
     pub(super) fn failed(&self, error: HttpError, url: &Url, what: &str) -> Attempt {
-        match Attempt::of_http(error, url.authority(), what) {
+        match of_http(error, url.authority(), what) {
             Attempt::Over(RegistryError::Identity { host, reason, .. }) => {
                 let given = self.trust_at(url).identity.map(|identity| identity.certificate);
                 let hidden = self.trust.hidden.clone().filter(|_| given.is_none());
@@ -67,16 +67,12 @@ impl Endpoint {
         }
     }
 
-    /// An address that a registry sent us to. Behind a proxy that does its TLS, a registry may think that it has none:
-    /// its own host is then spoken to as before, at the same port. No other host is spoken to without TLS, save one on this machine.
+    /// The URL that the registry may lead to; `None` if it may not. Redirects are held to the same.
     pub(super) fn allowed(&self, to: Url) -> Option<Url> {
-        if to.is_secure() || !self.base.is_secure() || http::is_loopback(to.host()) {
-            return Some(to);
-        }
-        (to.host() == self.base.host()).then(|| to.at(&self.base))
+        http::allowed(&self.base, to)
     }
 
-    /// An error unless an answer has one of these statuses.
+    /// An error if an answer has none of these statuses.
     pub(super) fn expect(
         &self,
         response: &mut Response,
@@ -103,7 +99,7 @@ impl Endpoint {
     /// A URL below the repository.
     pub(super) fn url(&self, below: &str) -> Url {
         let text = format!("{}/{below}", self.base.text());
-        // Its parts are a repository, which was parsed, and a digest, a tag or a word of ours.
+        // The parts are a parsed repository, and a digest, a tag or a constant.
         Url::parse(&text).unwrap_or_else(|| self.base.clone())
     }
 }

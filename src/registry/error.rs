@@ -1,4 +1,4 @@
-//! What can go wrong with a registry, told apart by what to do about it. No message has a credential in it.
+//! Errors of registries, distinguished by what to do about them. No message contains a credential.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,50 +12,50 @@ use crate::sys::cancel::{Cancelled, humantime};
 use crate::sys::http::{LedInward, ProxyError};
 use crate::text::size;
 
-/// Why a registry did not do what was asked.
+/// Why a request to a registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// `--offline`.
     #[error("`{what}` is needed, and --offline forbids the network")]
     Offline {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
     },
-    /// A name is none.
+    /// A name is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The registry has no such repository, tag, manifest or blob.
     #[error("`{what}` does not exist{}", said(reason))]
     NotFound {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
-        /// The registry's word.
+        /// The registry's explanation.
         reason: String,
     },
     /// The registry or its token service wants credentials, or refuses those it got.
     #[error("`{what}`: {host} {}{}", of_login(login), said(reason))]
     Unauthorized {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
-        /// Who refused.
+        /// The server that refused.
         host: String,
         /// The key under which credentials are looked up.
         registry: String,
-        /// Who we were to it.
+        /// Our login there.
         login: KnownLogin,
-        /// The server's word.
+        /// The server's explanation.
         reason: String,
     },
-    /// The credentials are good, but not for this.
+    /// The credentials are valid, but do not suffice.
     #[error("`{what}`: {host} denies {scope}{}", said(reason))]
     Denied {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
-        /// Who denied.
+        /// The server that denied.
         host: String,
-        /// What was denied, as in a token's scope: `repository:a/b:pull,push`.
+        /// The scope that was denied: `repository:a/b:pull,push`.
         scope: String,
-        /// The server's word.
+        /// The server's explanation.
         reason: String,
     },
     /// No TLS connection: the certificate is not trusted, or the server speaks something else.
@@ -69,31 +69,31 @@ pub enum RegistryError {
     /// A proxy on the way to the registry does not let us through.
     #[error("`{what}`: {reason}")]
     Proxy {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
         /// Why.
         reason: ProxyError,
     },
-    /// The registry wants a client certificate, or does not take the one it got.
+    /// The registry wants a client certificate, or refuses the one it got.
     #[error("{host} {}: {reason}", of_certificate(given.as_deref()))]
     Identity {
         /// The server.
         host: String,
         /// The file of the certificate; `None` if there was none.
         given: Option<PathBuf>,
-        /// A key that is there and cannot be read.
+        /// A key that exists and cannot be read.
         hidden: Option<PathBuf>,
-        /// The server's word.
+        /// The server's explanation.
         reason: String,
     },
     /// The registry could not be reached, or failed, at every attempt.
     #[error("`{what}`: {reason} (tried {attempts} {})", times(*.attempts))]
     Transient {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
         /// The last failure.
         reason: String,
-        /// How often it was tried without any progress.
+        /// How many attempts there were without progress.
         attempts: u32,
     },
     /// The registry has had more requests than it allows.
@@ -102,7 +102,7 @@ pub enum RegistryError {
     /// The bytes are not those that were asked for.
     #[error("`{what}` is not what the registry says it is: expected {expected}, got {found}")]
     Mismatch {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
         /// The digest or size that was expected.
         expected: String,
@@ -112,12 +112,12 @@ pub enum RegistryError {
     /// A manifest or index is larger than any registry may serve.
     #[error("`{what}` is larger than {limit} bytes, which no manifest may be")]
     TooLarge {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A document is not JSON, or not of the shape that the specification asks for.
+    /// A document is not JSON, or does not have the structure that the specification requires.
     #[error("`{what}` is not what it should be: {reason}")]
     Document {
         /// The document.
@@ -125,34 +125,34 @@ pub enum RegistryError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The registry will not take what was pushed: a tag, a name or a document that it does not allow.
+    /// The registry refuses what was pushed: a tag, a name or a document that it does not allow.
     #[error("`{what}`: {host} refuses it{}", said(reason))]
     Refused {
-        /// What was pushed.
+        /// The thing that was pushed.
         what: String,
         /// The registry.
         host: String,
-        /// The registry's word.
+        /// The registry's explanation.
         reason: String,
         /// The codes of the errors in its document (distribution specification, "Error Codes").
         codes: Vec<String>,
     },
-    /// A request's body is more than the registry, or a proxy before it, takes.
+    /// A request's body is larger than the registry, or a proxy before it, allows.
     #[error("`{what}`: {host} takes no request of {} (it answers 413){}", bytes(*.sent), of_whole(*.sent, *.size))]
     BodyTooLarge {
-        /// What was pushed.
+        /// The thing that was pushed.
         what: String,
-        /// Who refused it.
+        /// The server that refused it.
         host: String,
-        /// The bytes of the request that was refused.
+        /// The size of the refused request in bytes.
         sent: u64,
-        /// The bytes of the blob or the document.
+        /// The size of the blob or document in bytes.
         size: u64,
     },
     /// An answer that the specification does not allow.
     #[error("`{what}`: {host} does not speak the registry protocol: {reason}")]
     Protocol {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
         /// The server.
         host: String,
@@ -162,12 +162,12 @@ pub enum RegistryError {
     /// The registry leads to an address of this machine or its cloud, and is not at one itself. Nothing was sent there.
     #[error("`{what}`: {led}; nothing was sent there")]
     Inward {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: String,
-        /// Who leads where.
+        /// Which host leads where.
         led: Box<LedInward>,
     },
-    /// A token service without TLS, although the registry has it: credentials are not sent there.
+    /// The token service has no TLS, although the registry has it. Credentials are not sent there.
     #[error("{host} wants its credentials sent to `{realm}`, which is not secure")]
     InsecureRealm {
         /// The registry.
@@ -175,10 +175,10 @@ pub enum RegistryError {
         /// The token service.
         realm: String,
     },
-    /// A credential helper has no answer, and a login is needed.
+    /// A credential helper failed, and a login is needed.
     #[error(transparent)]
     Helper(Box<HelperTrouble>),
-    /// A file with credentials cannot be read or understood.
+    /// A file with credentials cannot be read or parsed.
     #[error("cannot read the credentials in `{}`: {reason}", path.display())]
     CredentialFile {
         /// The file.
@@ -186,10 +186,10 @@ pub enum RegistryError {
         /// Why; never any of its text.
         reason: String,
     },
-    /// `XBUILD_REGISTRY_…` variables that do not fit together.
+    /// The `XBUILD_REGISTRY_…` variables contradict each other.
     #[error("{0}")]
     Variables(&'static str),
-    /// What the user's file says of a registry cannot be used.
+    /// The settings of a registry in the user's file cannot be used.
     #[error("the configuration of the registry `{registry}`: {reason}")]
     Configuration {
         /// The registry.
@@ -197,7 +197,7 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
-    /// A local blob that is to be pushed is not what its descriptor says.
+    /// A local blob that is to be pushed does not match its descriptor.
     #[error("`{}` is damaged: its digest is not {digest}", path.display())]
     Damaged {
         /// The file.
@@ -206,14 +206,14 @@ pub enum RegistryError {
         digest: Digest,
     },
     /// A file could not be read or written.
-    #[error("cannot keep or read a blob: {0}")]
+    #[error("cannot store or read a blob: {0}")]
     Io(#[from] io::Error),
     /// The work was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// The server's word behind a colon, if it had one.
+/// The server's explanation after a colon, if there is one.
 fn said(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
@@ -225,17 +225,16 @@ fn of_certificate(given: Option<&std::path::Path>) -> String {
     }
 }
 
-/// Who we were to a registry that does not let us in.
+/// Our login at a registry that refuses access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KnownLogin {
-    /// Nobody.
+    /// No login.
     None,
-    /// Somebody, by credentials from this place.
+    /// Credentials from this source.
     From(String),
-    /// Nobody, for the credentials in the environment say of no registry that they are for it, and it is a file that names this
-    /// one.
+    /// No login: the credentials in the environment do not say which registry they are for, and only a file names this one.
     Withheld,
-    /// Nobody, for a credential helper that should have had credentials was of no use.
+    /// No login: a credential helper that should have had one failed.
     Helper(Box<HelperTrouble>),
 }
 
@@ -252,7 +251,7 @@ fn of_login(login: &KnownLogin) -> String {
     }
 }
 
-/// A number of bytes as people read it, and exactly.
+/// A number of bytes, rounded and exact.
 fn bytes(count: u64) -> String {
     if count < 1_000_000 { format!("{count} bytes") } else { format!("{} ({count} bytes)", size(count)) }
 }
@@ -261,21 +260,21 @@ fn of_whole(sent: u64, whole: u64) -> String {
     if sent < whole { format!("; the whole has {}", bytes(whole)) } else { String::new() }
 }
 
-/// A registry that has had more requests than it allows, which is what public ones do to limit what is pulled.
+/// A registry has had more requests than it allows. Public registries limit pulls in this way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{what}`: {host} has had too many requests and takes no more for now (429){} (tried {attempts} {})", said(reason), times(*attempts))]
 pub struct Limited {
-    /// What was asked for.
+    /// The thing that was asked for.
     pub what: String,
-    /// Who refused.
+    /// The server that refused.
     pub host: String,
     /// The key under which credentials are looked up.
     pub registry: String,
-    /// True if it knows who asks.
+    /// True if the request had a login.
     pub known: bool,
-    /// True if it was only asked to read.
+    /// True if the request was one to read.
     pub reading: bool,
-    /// The server's word.
+    /// The server's explanation.
     pub reason: String,
     /// How long the server asks to wait.
     pub after: Option<Duration>,
@@ -290,7 +289,7 @@ fn times(attempts: u32) -> &'static str {
 impl Limited {
     fn hint(&self) -> String {
         let wait = match self.after {
-            // Nobody waits for the second.
+            // Fractions of a second are of no interest.
             Some(after) => {
                 format!("wait {}, as it asks", humantime(Duration::from_secs(after.as_secs().max(1))))
             }
@@ -299,7 +298,7 @@ impl Limited {
         let mut ways = vec![wait];
         if !self.known {
             let registry = &self.registry;
-            ways.push(format!("log in with `docker login {registry}` or `podman login {registry}`, for a registry allows more to those whom it knows"));
+            ways.push(format!("log in with `docker login {registry}` or `podman login {registry}`, since registries allow more requests with a login"));
         }
         if self.reading {
             ways.push(format!(
@@ -312,7 +311,7 @@ impl Limited {
 }
 
 impl RegistryError {
-    /// True if what was asked for is not there.
+    /// True if the thing that was asked for does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
@@ -352,7 +351,7 @@ impl Explain for RegistryError {
             Self::Offline { .. } => Some("run once without --offline to fill the cache".into()),
             Self::Name(_) => Some("write it as `registry.example/team/app:1.0`".into()),
             Self::NotFound { .. } => {
-                Some("check the spelling; a private repository may also look like none at all: log in first".into())
+                Some("check the spelling, or log in: registries hide private repositories from strangers".into())
             }
             Self::Helper(trouble) | Self::Unauthorized { login: KnownLogin::Helper(trouble), .. } => {
                 Some(trouble.hint())
@@ -390,7 +389,7 @@ impl Explain for RegistryError {
             )),
             Self::Protocol { .. } => Some("check the registry's address: something else may answer there".into()),
             Self::Inward { led, .. } => Some(format!(
-                "a registry out in the network has no business there; where {} is on this machine, name it by `localhost`",
+                "if {} is on this machine, name it `localhost`; otherwise ask its operator why it leads there",
                 led.from
             )),
             Self::InsecureRealm { .. } => Some("have the registry's operator give its token service TLS".into()),
@@ -404,7 +403,7 @@ impl Explain for RegistryError {
     }
 }
 
-/// How to log in to a registry that wants to know who we are.
+/// How to log in to a registry that wants credentials.
 fn login_hint(registry: &str, login: &KnownLogin) -> String {
     let also = match login {
         KnownLogin::Withheld => {
@@ -413,7 +412,9 @@ fn login_hint(registry: &str, login: &KnownLogin) -> String {
                  else log in with `docker login {registry}` or `podman login {registry}`"
             );
         }
-        KnownLogin::None => "; and check the spelling, for some registries say the same of what is not there",
+        KnownLogin::None => {
+            "; and check the spelling, since some registries say the same about what does not exist"
+        }
         KnownLogin::From(_) | KnownLogin::Helper(_) => "",
     };
     format!(

@@ -1,5 +1,5 @@
-//! Credential helpers: programs that keep logins for docker, asked as docker asks them. Why one was of no use is data, for
-//! what may be read without a login is read all the same.
+//! Credential helpers: programs that store logins for docker, called as docker calls them. A failure is data and not an
+//! error, since much can be read without a login.
 
 use std::time::Duration;
 
@@ -13,17 +13,16 @@ use crate::sys::process::{Command, ProcessError};
 
 /// How long a credential helper may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
-/// A helper's answer is not read further, in bytes. The longest secrets are keys of a few kilobytes.
+/// The most bytes of a helper's answer that are read. The longest secrets are keys of a few kilobytes.
 const MOST: u64 = 256 * 1024;
-/// The user's name by which a helper says that its secret is an identity token.
+/// The user name that marks a helper's secret as an identity token.
 pub(super) const IDENTITY_USER: &str = "<token>";
-/// Under this name docker keeps what it knows of `docker.io`.
+/// The name under which docker stores logins for `docker.io`.
 const HUB: &str = "https://index.docker.io/v1/";
-/// What helpers say where there is no login, which is no fault of theirs: docker's own library of helpers compares with
-/// these texts, too.
+/// The messages of helpers that have no login. docker's own library of helpers compares with these texts, too.
 const NOTHING: [&str; 2] = ["credentials not found", "no credentials server URL"];
 
-/// A credential helper that has no answer for a registry.
+/// A credential helper failed for a registry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential helper `{program}`, which {named_in} names for {registry}, {fault}")]
 pub struct HelperTrouble {
@@ -33,14 +32,14 @@ pub struct HelperTrouble {
     pub registry: String,
     /// The file that names the program, for messages.
     pub named_in: String,
-    /// What is wrong with it.
+    /// The failure.
     pub fault: HelperFault,
 }
 
-/// Why a credential helper was of no use.
+/// Why a credential helper failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelperFault {
-    /// Its name leads elsewhere.
+    /// Its name is a path.
     #[error("has a name with a slash in it")]
     Name,
     /// There is no such program.
@@ -52,10 +51,10 @@ pub enum HelperFault {
     /// It ended with an error.
     #[error("gives no login ({0})")]
     Failed(String),
-    /// What it answers is something else.
+    /// Its answer has another form.
     #[error("answers with something else than JSON")]
     NoAnswer,
-    /// It has written more than any answer has.
+    /// It has printed more than any answer has.
     #[error("writes more than {0} bytes")]
     TooMuch(u64),
     /// It took too long.
@@ -80,7 +79,7 @@ impl HelperTrouble {
     }
 }
 
-/// A helper, and whom it is asked for.
+/// A helper and the registry that it is asked about.
 pub(super) struct Helper<'a> {
     pub(super) name: &'a str,
     pub(super) registry: &'a str,
@@ -88,14 +87,14 @@ pub(super) struct Helper<'a> {
     pub(super) limit: Duration,
 }
 
-/// What a helper has said.
+/// The answer of a helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HelperAnswer {
-    /// A login; true if other text stood around it.
+    /// A login; true if there was other text around it.
     Login(Login, bool),
-    /// That it has none.
+    /// It has no login.
     Nothing,
-    /// Nothing of use.
+    /// It failed.
     Trouble(HelperTrouble),
 }
 
@@ -122,7 +121,7 @@ impl Helper<'_> {
         })
     }
 
-    /// Asks it (its protocol: the server's name on stdin, JSON on stdout).
+    /// Asks it. The protocol is the server's name on stdin and JSON on stdout.
     pub(super) fn ask(
         &self,
         environment: &Environment,
@@ -157,7 +156,7 @@ impl Helper<'_> {
                 return Ok(HelperAnswer::Nothing);
             }
             let told = [&said, &aside].into_iter().find(|text| !text.trim().is_empty());
-            // Its last line, and not more: what a helper writes may be anything, and an answer has a secret in it.
+            // Only the last line, and only if it cannot be part of an answer, which would contain a secret.
             let line: String = told
                 .and_then(|text| text.trim().lines().last())
                 .filter(|line| !line.contains(['{', '}']) && !line.to_ascii_lowercase().contains("secret\""))
@@ -172,7 +171,7 @@ impl Helper<'_> {
         Ok(self.answer(&said))
     }
 
-    /// Reads what it has written. Some write what they log beside their answer.
+    /// Parses its output. Some helpers print their log beside the answer.
     fn answer(&self, said: &str) -> HelperAnswer {
         let whole = serde_json::from_str::<serde_json::Value>(said).ok().filter(serde_json::Value::is_object);
         let whole = whole.and_then(|value| serde_json::from_value(value).ok());
@@ -193,7 +192,7 @@ impl Helper<'_> {
     }
 }
 
-/// The one answer that begins a line amid other text; none where there are several, for nobody could tell which is meant.
+/// The one answer that begins a line amid other text; `None` if there are several, since it is unknown which one is meant.
 fn amid(said: &str) -> Option<Document> {
     let mut found = None;
     let mut at = 0;

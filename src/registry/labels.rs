@@ -1,4 +1,4 @@
-//! Which platform a manifest or blob is of, as far as it was seen: for whoever is told what a run was at.
+//! The platforms of manifests and blobs that were seen, for messages about what a run was doing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use serde_json::Value;
 use crate::oci::Digest;
 use crate::target::platform::Platform;
 
-/// More are not kept: no image has as many.
-const MOST: usize = 16_384;
+/// The most digests that are remembered. No image has as many.
+const MAX_LABELS: usize = 16_384;
 
 /// The platforms of digests. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labels(Arc<Mutex<BTreeMap<Digest, Platform>>>);
 
 impl Labels {
-    /// Learns from a document what those that it names are of.
+    /// Learns the platforms of everything that a document names.
     pub(super) fn learn(&self, digest: &Digest, bytes: &[u8]) {
         let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +24,7 @@ impl Labels {
         let mut add = |entry: &Value, platform: Option<Platform>| {
             let digest = entry["digest"].as_str().and_then(|text| text.parse::<Digest>().ok());
             if let (Some(digest), Some(platform)) = (digest, platform)
-                && known.len() < MOST
+                && known.len() < MAX_LABELS
             {
                 known.entry(digest).or_insert(platform);
             }
@@ -38,7 +38,7 @@ impl Labels {
         }
     }
 
-    /// What a message calls something, with its platform where that is known.
+    /// The name of something in messages, with its platform if that is known.
     pub(super) fn of(&self, digest: &Digest, what: &str) -> String {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).map_or_else(|| what.to_owned(), |platform| format!("{what} ({platform})"))

@@ -10,6 +10,7 @@ use super::client::Call;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::repository::Repository;
+use super::retry::of_http;
 use super::tags::Tags;
 use crate::event::Level;
 use crate::oci::name::Wanted;
@@ -17,16 +18,16 @@ use crate::oci::{Descriptor, Digest, Encoded, MANIFEST_LIMIT, media_type};
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Url};
 
-/// A page of tags is not read further, in bytes. Some registries have all of them on one.
-const PAGE: u64 = 16 << 20;
-/// All pages of a list together are not read further, in bytes.
-const WHOLE: u64 = 128 << 20;
-/// More referrers of one manifest are not read.
-const REFERRERS: usize = 10_000;
-/// So many tags are asked for at once.
+/// The most bytes of a page of tags. Some registries have all tags on one page.
+const MAX_PAGE: u64 = 16 << 20;
+/// The most bytes of all pages of a list together.
+const MAX_LIST: u64 = 128 << 20;
+/// The most referrers of one manifest.
+const MAX_REFERRERS: usize = 10_000;
+/// The number of tags that are asked for at once.
 const TAGS: usize = 1000;
-/// A list of more pages has no end.
-const MOST_PAGES: usize = 10_000;
+/// The most pages of a list.
+const MAX_PAGES: usize = 10_000;
 
 /// A page of referrers, which is an index.
 #[derive(Deserialize)]
@@ -34,50 +35,51 @@ struct Listed {
     manifests: Vec<Descriptor>,
 }
 
-/// Takes a page of a list. It may tell the next one, where the page itself does not.
+/// Takes a page of a list. It may return the URL of the next page, if the page itself does not name it.
 type OnPage<'a> = &'a mut dyn FnMut(&[u8], &str) -> Result<Option<Url>, RegistryError>;
 
 impl Repository {
-    /// All tags, sorted, each of which is one by the specification's rule. What a registry lists and is none is remarked.
+    /// All tags, sorted. Entries that are not tags by the specification's rule are left out and remarked.
     ///
     /// # Errors
     ///
-    /// If the registry cannot be reached, refuses, or answers with what is no list, or if the work is cancelled.
+    /// If the registry cannot be reached, refuses, or answers with something other than a list, or if the work is cancelled.
     pub fn tags(&self, cancel: &Cancel) -> Result<Vec<String>, RegistryError> {
         let what = self.name().to_string();
         let cancel = &cancel.doing(&format!("the tags of {what}"));
         let mut tags = Tags::default();
-        self.anywhere(cancel, |place| {
+        self.ask_endpoints(cancel, |endpoint| {
             tags = Tags::default();
-            let first = place.url(&format!("tags/list?n={TAGS}"));
-            self.pages(place, first.clone(), &what, (PAGE, cancel), &mut |page, _| {
+            let first = endpoint.url(&format!("tags/list?n={TAGS}"));
+            self.pages(endpoint, first.clone(), &what, (MAX_PAGE, cancel), &mut |page, _| {
                 let before = tags.found.len();
                 tags.read(page).map_err(|error| no_list(&what, &error))?;
                 if tags.too_many {
-                    let reason = format!("it lists more than {} tags", super::tags::MOST);
-                    let (what, host) = (what.clone(), place.base.authority().to_owned());
+                    let reason = format!("it lists more than {} tags", super::tags::MAX_TAGS);
+                    let (what, host) = (what.clone(), endpoint.base.authority().to_owned());
                     return Err(RegistryError::Protocol { what, host, reason });
                 }
-                // A page as full as we asked for may be one of several, also where it does not say so.
+                // A page as full as we asked for may be one of several, even if it does not say so.
                 let full = tags.count >= TAGS && tags.found.len() > before;
                 Ok(tags.last.as_ref().filter(|_| full).map(|last| first.with_query("last", last)))
             })
         })?;
         if tags.wrong > 0 {
-            let entries = if tags.wrong == 1 { "entry that is no tag" } else { "entries that are no tags" };
+            let entries =
+                if tags.wrong == 1 { "entry that is not a tag" } else { "entries that are not tags" };
             let text = format!("{what}: the registry lists {} {entries}; left out", tags.wrong);
             self.client().remark(Level::Warning, text);
         }
         Ok(tags.found.into_iter().collect())
     }
 
-    /// The manifests whose `subject` is `digest`, in the registry's order, of one artifact type or of all. Where the
-    /// registry does not know referrers, they are in an index under a tag made of the digest.
+    /// The manifests whose `subject` is `digest`, in the registry's order, of one artifact type or of all. If the registry does
+    /// not know referrers, they are in an index under a tag made of the digest.
     ///
     /// # Errors
     ///
-    /// If the registry cannot be reached, refuses, or answers with what is no index, or if the work is cancelled. That
-    /// nothing refers to the digest is no error.
+    /// If the registry cannot be reached, refuses, or answers with something other than an index, or if the work is
+    /// cancelled. A digest without referrers is not an error.
     pub fn referrers(
         &self,
         digest: &Digest,
@@ -87,21 +89,21 @@ impl Repository {
         let wanted = Wanted::Digest(digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
         let mut found: Vec<Descriptor> = Vec::new();
-        let listed = self.anywhere(cancel, |place| {
+        let listed = self.ask_endpoints(cancel, |endpoint| {
             found.clear();
-            let mut url = place.url(&format!("referrers/{digest}"));
+            let mut url = endpoint.url(&format!("referrers/{digest}"));
             if let Some(artifact_type) = artifact_type {
                 url = url.with_query("artifactType", artifact_type);
             }
-            self.pages(place, url, &what, (MANIFEST_LIMIT, cancel), &mut |page, what| {
+            self.pages(endpoint, url, &what, (MANIFEST_LIMIT, cancel), &mut |page, what| {
                 let listed: Listed = serde_json::from_slice(page).map_err(|error| {
                     let reason = format!("its list of referrers: {error}");
                     RegistryError::Document { what: what.to_owned(), reason }
                 })?;
                 found.extend(listed.manifests);
-                if found.len() > REFERRERS {
-                    let reason = format!("it lists more than {REFERRERS} referrers");
-                    let (what, host) = (what.to_owned(), place.base.authority().to_owned());
+                if found.len() > MAX_REFERRERS {
+                    let reason = format!("it lists more than {MAX_REFERRERS} referrers");
+                    let (what, host) = (what.to_owned(), endpoint.base.authority().to_owned());
                     return Err(RegistryError::Protocol { what, host, reason });
                 }
                 Ok(None)
@@ -109,7 +111,7 @@ impl Repository {
         });
         match listed {
             Ok(()) => {}
-            // A registry without the list answers as if there were no such thing.
+            // A registry that does not know referrers answers as if there were nothing.
             Err(error) if error.is_not_found() || matches!(error, RegistryError::Refused { .. }) => {
                 found = self.fallback(digest, cancel)?.1;
             }
@@ -121,8 +123,8 @@ impl Repository {
         Ok(found)
     }
 
-    /// Stores a manifest that refers to another, and sees to it that it is found: where the registry does not do so
-    /// itself, by the index under the tag.
+    /// Stores a manifest that refers to another, and makes it findable: by the index under the tag, if the registry does not
+    /// do it itself.
     ///
     /// # Errors
     ///
@@ -148,7 +150,7 @@ impl Repository {
         self.put_manifest(Wanted::Tag(&referrers_tag(subject)), &index, cancel).map(drop)
     }
 
-    /// The index of referrers under a tag, which may not be there.
+    /// The index of referrers under a tag, which is empty if there is none.
     fn fallback(&self, digest: &Digest, cancel: &Cancel) -> Result<(Value, Vec<Descriptor>), RegistryError> {
         let tag = referrers_tag(digest);
         match self.manifest(Wanted::Tag(&tag), cancel) {
@@ -166,10 +168,10 @@ impl Repository {
         }
     }
 
-    /// Reads a list page by page; each tells where the next is, else `on_page` may.
+    /// Reads a list page by page. A page names the next one, or else `on_page` may.
     fn pages(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         first: Url,
         what: &str,
         (limit, cancel): (u64, &Cancel),
@@ -177,32 +179,32 @@ impl Repository {
     ) -> Result<(), RegistryError> {
         let fault = |reason: &str| RegistryError::Protocol {
             what: what.to_owned(),
-            host: place.base.authority().to_owned(),
+            host: endpoint.base.authority().to_owned(),
             reason: reason.to_owned(),
         };
         let mut next = Some(first);
         let (mut seen, mut whole) = (BTreeSet::new(), 0);
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let Some(url) = next.take() else { return Ok(()) };
             if !seen.insert(url.text()) {
                 return Err(fault("its list leads back to a page that was there before"));
             }
             let call = Call::new(Method::Get, url, what).header("accept", "*/*");
-            let mut retry = self.client().retry();
+            let mut retry = self.client().retry(endpoint);
             let bytes = loop {
-                let asked = self.client().attempt(place, &call, cancel, &mut || ());
+                let asked = self.client().attempt(endpoint, &call, cancel, &mut || ());
                 let read = asked.and_then(|mut response| {
-                    place.expect(&mut response, what, &[200], cancel)?;
+                    endpoint.expect(&mut response, what, &[200], cancel)?;
                     let links = response.headers.iter().filter(|(name, _)| name == "link");
                     if let Some(link) = following(links.map(|(_, value)| value.as_str())) {
-                        let url = call.url.join(link).and_then(|url| place.allowed(url));
-                        let url = url.filter(|url| url.same_origin(&place.base));
-                        // Without the rest the list would be taken for whole.
+                        let url = call.url.join(link).and_then(|url| endpoint.allowed(url));
+                        let url = url.filter(|url| url.same_origin(&endpoint.base));
+                        // An error, since without the rest the list would seem to be whole.
                         next = Some(url.ok_or_else(|| fault("its list goes on at another server"))?);
                     }
-                    let (bytes, more) = response.read(limit, cancel).map_err(|error| {
-                        super::retry::Attempt::of_http(error, place.base.authority(), what)
-                    })?;
+                    let (bytes, more) = response
+                        .read(limit, cancel)
+                        .map_err(|error| of_http(error, endpoint.base.authority(), what))?;
                     if more {
                         return Err(RegistryError::TooLarge { what: what.to_owned(), limit }.into());
                     }
@@ -214,13 +216,13 @@ impl Repository {
                 }
             };
             whole += bytes.len() as u64;
-            if whole > WHOLE {
-                return Err(fault(&format!("its list has more than {WHOLE} bytes")));
+            if whole > MAX_LIST {
+                return Err(fault(&format!("its list has more than {MAX_LIST} bytes")));
             }
             let more = on_page(&bytes, what)?;
             next = next.or(more);
         }
-        Err(fault(&format!("its list has more than {MOST_PAGES} pages")))
+        Err(fault(&format!("its list has more than {MAX_PAGES} pages")))
     }
 }
 
@@ -231,7 +233,7 @@ fn no_list(what: &str, error: &serde_json::Error) -> RegistryError {
 fn parse(bytes: &[u8], what: &str) -> Result<Value, RegistryError> {
     serde_json::from_slice(bytes).map_err(|error| RegistryError::Document {
         what: what.to_owned(),
-        reason: format!("it is no JSON: {error}"),
+        reason: format!("it is not JSON: {error}"),
     })
 }
 
@@ -255,7 +257,7 @@ fn following<'a>(fields: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     for field in fields {
         let mut rest = field;
         while let Some((target, more)) = rest.split_once('<').and_then(|(_, link)| link.split_once('>')) {
-            // Up to the next target: no parameter of ours has such a bracket.
+            // Up to the next target, since no parameter of interest has such a bracket.
             let (parameters, next) = more.find('<').map_or((more, ""), |at| more.split_at(at));
             let is_next = parameters.split([';', ',']).any(|parameter| {
                 let (name, value) = parameter.split_once('=').unwrap_or_default();

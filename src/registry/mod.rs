@@ -1,4 +1,4 @@
-//! Registries: the one room that speaks HTTP to them. Synchronous, on threads of the caller.
+//! Registries: the only room that speaks HTTP to them. Synchronous, on the caller's threads.
 //!
 //! ```no_run
 //! use xbuild::registry::{Access, Client, Config};
@@ -18,13 +18,14 @@
 //! (into a file), [`Repository::tags`], [`Repository::referrers`]. Writing: [`Repository::push_blob`] (present, mounted
 //! or uploaded), [`Repository::put_manifest`], [`Repository::put_referrer`].
 //!
-//! What holds for all of them: every byte is verified against its digest and size before it counts; what a server or the
-//! way to it spoils is tried again, with growing pauses, for as long as there is progress; a download goes on where it
-//! broke, an upload where the registry says that it is; every wait checks its `Cancel`. Credentials go to the registry
-//! and the token service that it names, and nowhere else: not along redirects, not into errors or events.
+//! For all of them: every byte is verified against its digest and size before it counts. Failures of a server or of the way to
+//! it are tried again, with growing pauses, for as long as there is progress. A download is resumed where it broke off, an
+//! upload where the registry says that it is. Every wait checks its `Cancel`. Credentials go to the registry and the token
+//! service that it names, and nowhere else: not along redirects, not into errors or events. Attempts, redirects and resumed
+//! bodies are `sys::http`'s, as for downloads; this room has the protocol, the logins and the errors.
 //!
-//! Deliberately absent: which blobs and in what order (`output::push` and `base::registry` know that), and manifests of
-//! schema version 1.
+//! Deliberately absent: which blobs to copy and in what order (`output::push` and `base::registry` know that), and manifests
+//! of schema version 1.
 
 mod answer;
 mod challenge;
@@ -47,11 +48,11 @@ mod token;
 mod trust;
 mod upload;
 
+pub use crate::sys::http::Patience;
 pub use client::{Access, Client, Config};
 pub use error::{KnownLogin, Limited, RegistryError};
 pub use helper::{HelperFault, HelperTrouble};
 pub(crate) use list::referrers_tag;
 pub use policy::RegistrySettings;
 pub use repository::Repository;
-pub use retry::Patience;
 pub use upload::Pushed;

@@ -1,4 +1,4 @@
-//! Several requests at once, on threads of their own: they wait for the network and not for a processor.
+//! Several requests at once, on their own threads, since they wait for the network and not for a processor.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -6,9 +6,9 @@ use std::thread;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::threads::{self, Task};
 
-/// Does a piece of work for every item, `at_once` at a time, and gives the results in the order of the items. When one
-/// fails, no further one is begun, those that run are stopped, and the failure of the first item that has one of its
-/// own is the result.
+/// Does a piece of work for every item, `at_once` at a time, and returns the results in the order of the items. When one
+/// fails, no further one is started and those that run are stopped. The result is the failure of the first item that was not
+/// just stopped.
 pub(crate) fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
     items: &[T],
     at_once: usize,
@@ -30,7 +30,7 @@ pub(crate) fn each<T: Sync, R: Send, E: From<Cancelled> + Send>(
             if result.is_err() {
                 work.interrupt();
             }
-            // What failed after others had is likely to have been stopped.
+            // A failure after another one is likely to come from being stopped.
             done.push((stopped, index, result));
         }
     };

@@ -1,12 +1,12 @@
-//! How many bytes one request may carry. Proxies before registries have limits that nobody announces (nginx's own is one
-//! MiB, those of content networks a hundred MB): the whole is sent as long as it is taken, then parts of a size that is
-//! lowered as often as it must be.
+//! The size of requests. Proxies before registries have limits that they do not announce: nginx's default is one MiB, and
+//! content networks allow a hundred MB. A blob is sent whole as long as the server takes it, and then in parts that become
+//! smaller as often as necessary.
 
-/// The sizes of parts that are tried in turn, each a little below a limit that is in use.
+/// The sizes of parts that are tried in turn, each a little below a common limit.
 const SIZES: [u64; 9] =
     [90 << 20, 45 << 20, 18 << 20, 9 << 20, 4 << 20, 1 << 20, 500 << 10, 100 << 10, 60 << 10];
 
-/// The next smaller size where a request of `refused` bytes was refused; `None` where there is none.
+/// The next smaller size after a request of `refused` bytes was refused; `None` if there is none.
 pub(super) fn below(refused: u64) -> Option<u64> {
     SIZES.into_iter().find(|size| *size < refused)
 }

@@ -1,24 +1,24 @@
-//! What is special about a registry.
+//! The user's settings for a registry.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// What is special about a registry.
+/// The user's settings for a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RegistrySettings {
-    /// Where its images are looked for first, `host[:port][/path]` each.
+    /// Mirrors that are asked first, `host[:port][/path]` each.
     pub mirrors: Vec<String>,
-    /// Where it really is, `host[:port][/path]`, for reading and writing.
+    /// The registry to use instead, `host[:port][/path]`, for reading and writing.
     pub rewrite: Option<String>,
-    /// True if it has no TLS, false if it has; `None` for TLS, except on loopback, where it is tried.
+    /// True if it has no TLS, false if it has. `None` means TLS, except on loopback, where both are tried.
     pub plain_http: Option<bool>,
-    /// A PEM file with certificates that it is trusted by, beside the system's. Absolute.
+    /// A PEM file with certificates that vouch for it, in addition to the system's. Absolute.
     pub ca: Option<PathBuf>,
-    /// A PEM file with the certificate that tells it who we are. Absolute; only with its key.
+    /// A PEM file with our client certificate for it. Absolute; only with its key.
     pub client_cert: Option<PathBuf>,
-    /// A PEM file with the key of this certificate. Absolute.
+    /// A PEM file with the key of the client certificate. Absolute.
     pub client_key: Option<PathBuf>,
     /// The most bytes of a blob that one request may carry to it.
     pub chunk_size: Option<u64>,

@@ -1,5 +1,5 @@
-//! Whether a repository has a blob: asked by HEAD, and by the first byte where that is refused. Links that were signed for GET,
-//! gateways and caches answer HEAD with 403, 405 or a length of their own, and the blob is there all the same.
+//! Whether a repository has a blob: asked by HEAD, and by a GET of the first byte if HEAD is refused. Links that were signed
+//! for GET, gateways and caches answer HEAD with 403, 405 or a wrong length although the blob exists.
 
 use super::client::Call;
 use super::endpoint::Endpoint;
@@ -11,14 +11,14 @@ use crate::oci::name::Wanted;
 use crate::sys::cancel::Cancel;
 use crate::sys::http::{Method, Response};
 
-/// What is known of a blob in a repository.
+/// Whether a repository has a blob.
 #[derive(Debug)]
 pub(super) enum Presence {
     /// It is there.
     There,
-    /// It is not, in the registry's own words.
+    /// It is not, with the registry's answer.
     Absent(RegistryError),
-    /// Nobody would say.
+    /// The registry does not say.
     Unknown(RegistryError),
 }
 
@@ -31,10 +31,11 @@ impl Repository {
     pub fn has_blob(&self, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let found = self.anywhere(cancel, |place| match self.presence(place, blob, &what, cancel)? {
-            Presence::There => Ok(()),
-            Presence::Absent(error) | Presence::Unknown(error) => Err(error),
-        });
+        let found =
+            self.ask_endpoints(cancel, |endpoint| match self.presence(endpoint, blob, &what, cancel)? {
+                Presence::There => Ok(()),
+                Presence::Absent(error) | Presence::Unknown(error) => Err(error),
+            });
         match found {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
@@ -42,31 +43,31 @@ impl Repository {
         }
     }
 
-    /// Whether a blob is at a place. An error is one that everything else would meet, too.
+    /// Whether an endpoint has a blob. An error is one that every other request would have, too.
     pub(super) fn presence(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         blob: &Descriptor,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Presence, RegistryError> {
-        let url = place.url(&format!("blobs/{}", blob.digest));
-        match self.client().send(place, &Call::new(Method::Head, url.clone(), what), cancel) {
+        let url = endpoint.url(&format!("blobs/{}", blob.digest));
+        match self.client().send(endpoint, &Call::new(Method::Head, url.clone(), what), cancel) {
             Ok(head) if head.status == 200 && head.length().is_none_or(|length| length == blob.size) => {
                 return Ok(Presence::There);
             }
             Ok(mut head) if matches!(head.status, 404 | 410) => {
-                let absent = place.expect(&mut head, what, &[], cancel);
+                let absent = endpoint.expect(&mut head, what, &[], cancel);
                 return Ok(absent.map_or_else(Presence::Absent, |()| Presence::There));
             }
-            // What the store of a registry does with HEAD says nothing of what it does with GET.
+            // The store behind a registry may treat GET differently.
             Ok(_) => {}
             Err(error) if is_of_head_alone(&error) => {}
             Err(error) => return Err(error),
         }
         let call = Call::new(Method::Get, url, what).header("range", "bytes=0-0");
-        let told = self.client().attempt(place, &call, cancel, &mut || ()).and_then(|mut response| {
-            place.expect(&mut response, what, &[200, 206, 416], cancel)?;
+        let told = self.client().attempt(endpoint, &call, cancel, &mut || ()).and_then(|mut response| {
+            endpoint.expect(&mut response, what, &[200, 206, 416], cancel)?;
             Ok(whole(&response))
         });
         match told {
@@ -87,15 +88,15 @@ impl Repository {
                 | RegistryError::Tls { .. }),
             )) => Ok(Presence::Unknown(error)),
             Err(Attempt::Over(error)) => Err(error),
-            Err(Attempt::Again { reason, .. }) => {
-                let what = what.to_owned();
+            Err(Attempt::Again(failure)) => {
+                let (what, reason) = (what.to_owned(), failure.reason);
                 Ok(Presence::Unknown(RegistryError::Transient { what, reason, attempts: 1 }))
             }
         }
     }
 }
 
-/// The bytes of the whole, of which an answer has the first one or all: `Content-Range: bytes 0-0/1234`.
+/// The size of the blob by an answer that has its first byte or all of it: `Content-Range: bytes 0-0/1234`.
 fn whole(response: &Response) -> Option<u64> {
     match response.status {
         200 => response.length(),

@@ -1,12 +1,12 @@
-//! Whose a token service is: the registry's own, as far as hosts tell, or somebody else's that the registry has chosen.
+//! Whether a token service belongs to the registry's operator, judged by the hosts.
 
 use crate::sys::http;
 
-/// Token services on hosts that don't look like their registry's, and are.
+/// Domains that belong together although they look different.
 const KNOWN: [(&str, &str); 1] = [("docker.com", "docker.io")];
-/// Second-level names below which countries register, as in `example.co.uk`.
+/// Second-level names below which countries register domains, as in `example.co.uk`.
 const SECOND: [&str; 12] = ["ac", "co", "com", "edu", "gob", "gov", "go", "mil", "ne", "net", "or", "org"];
-/// Domains below which everybody has a name: two hosts there are two parties'.
+/// Domains below which anybody can have a name, so that two hosts there may belong to different parties.
 const SHARED: [&str; 24] = [
     "amazonaws.com",
     "appspot.com",
@@ -34,8 +34,8 @@ const SHARED: [&str; 24] = [
     "workers.dev",
 ];
 
-/// True if a token service is its registry's own, as far as their hosts tell: the same host, one of the same domain as those
-/// who register domains see it, or a pair that is known.
+/// True if a token service seems to belong to its registry: the same host, one of the same registered domain, or a known
+/// pair.
 pub(super) fn is_own(registry: &str, service: &str) -> bool {
     if registry == service || http::is_loopback(registry) && http::is_loopback(service) {
         return true;
@@ -44,7 +44,7 @@ pub(super) fn is_own(registry: &str, service: &str) -> bool {
     registry == service || KNOWN.contains(&(registry, service)) || KNOWN.contains(&(service, registry))
 }
 
-/// The part of a host's name that its owner has registered; `None` for addresses.
+/// The registered domain of a host; `None` for addresses.
 fn domain(host: &str) -> Option<&str> {
     let host = host.trim_end_matches('.');
     let is_address =

@@ -1,7 +1,7 @@
 //! A repository: its manifests and blobs, read and verified
 //! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull)).
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,14 +10,15 @@ use super::client::{Access, Call, Client};
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
 use super::labels::Labels;
-use super::retry::{Attempt, Retry};
+use super::retry::{Attempt, Retry, of_body, of_http};
 use crate::oci::name::{RepositoryName, Wanted};
 use crate::oci::{Descriptor, Digest, Encoded, Hasher, MANIFEST_LIMIT, media_type};
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Method, Response};
+use crate::sys::http::{Method, Resume, Sink};
+use crate::sys::partial::PartialFile;
 use crate::sys::{fs, store};
 
-/// What we take as a manifest, best first.
+/// The media types of manifests that we accept, best first.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                       application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.docker.distribution.manifest.v2+json, */*";
@@ -36,12 +37,12 @@ impl Repository {
         Self { client, name, access, labels: Labels::default() }
     }
 
-    /// Learns of a document that will be written which platforms it and what it names are of, for messages.
+    /// Learns the platforms in a document that will be written, for messages.
     pub(crate) fn learn(&self, document: &Encoded) {
         self.labels.learn(document.digest(), &document.bytes);
     }
 
-    /// The handle for what is done about something here: where the time runs out meanwhile, that is told.
+    /// The handle for work on something here. If its time runs out, the message names it.
     pub(super) fn at(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Cancel {
         let what = self.what(wanted);
         match wanted {
@@ -60,40 +61,40 @@ impl Repository {
         &self.client
     }
 
-    /// The one place that is written to.
-    pub(super) fn own(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
-        let mut places = self.client.endpoints(&self.name, self.access, cancel)?;
-        places.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
+    /// The endpoint that is written to.
+    pub(super) fn write_endpoint(&self, cancel: &Cancel) -> Result<Endpoint, RegistryError> {
+        let mut endpoints = self.client.endpoints(&self.name, self.access, cancel)?;
+        endpoints.pop().ok_or_else(|| RegistryError::Offline { what: self.name.to_string() })
     }
 
-    /// Asks one place after the other, until one has it. What the last one said is the answer.
-    pub(super) fn anywhere<T>(
+    /// Asks one endpoint after the other until one has it. The error is the last one's.
+    pub(super) fn ask_endpoints<T>(
         &self,
         cancel: &Cancel,
         mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let places = self.client.endpoints(&self.name, self.access, cancel)?;
-        let last = places.len().saturating_sub(1);
-        for place in &places[..last] {
-            match ask(place) {
+        let endpoints = self.client.endpoints(&self.name, self.access, cancel)?;
+        let last = endpoints.len().saturating_sub(1);
+        for endpoint in &endpoints[..last] {
+            match ask(endpoint) {
                 Err(error @ (RegistryError::Cancelled(_) | RegistryError::Io(_))) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(%error, "the next is asked, for {} has no answer", place.base.shown());
+                    tracing::debug!(%error, "the next mirror is asked, since {} has no answer", endpoint.base.shown());
                     cancel.check()?;
                 }
                 found => return found,
             }
         }
-        ask(&places[last])
+        ask(&endpoints[last])
     }
 
-    /// What a message calls a manifest or blob of this repository.
+    /// The name of a manifest or blob of this repository in messages.
     pub(super) fn what(&self, wanted: Wanted<'_>) -> String {
         format!("{}{}", self.name, wanted.suffix())
     }
 
-    /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes, and its
-    /// media type is what they say, else what the registry says.
+    /// A manifest or an index, byte for byte as the registry has it. Its digest is computed from these bytes. Its media type is
+    /// the one in the document, or else the registry's.
     ///
     /// # Errors
     ///
@@ -101,13 +102,13 @@ impl Repository {
     /// are more than [`MANIFEST_LIMIT`], or if the work is cancelled.
     pub fn manifest(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Encoded, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let found = self.anywhere(cancel, |place| {
-            let mut retry = self.client.retry();
+        let found = self.ask_endpoints(cancel, |endpoint| {
+            let mut retry = self.client.retry(endpoint);
             let mut wrong = None;
             loop {
-                match self.manifest_once(place, wanted, &what, cancel) {
+                match self.manifest_once(endpoint, wanted, &what, cancel) {
                     Ok(document) => return Ok(document),
-                    // Once more, for the way here may be to blame.
+                    // Once more, since a proxy on the way may have altered it.
                     Err(Attempt::Over(error @ RegistryError::Mismatch { .. })) if wrong.is_none() => {
                         wrong = Some(error);
                     }
@@ -121,26 +122,26 @@ impl Repository {
 
     fn manifest_once(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         wanted: Wanted<'_>,
         what: &str,
         cancel: &Cancel,
     ) -> Result<Encoded, Attempt> {
-        let call =
-            Call::new(Method::Get, place.url(&format!("manifests/{wanted}")), what).header("accept", ACCEPT);
-        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        place.expect(&mut response, what, &[200], cancel)?;
+        let call = Call::new(Method::Get, endpoint.url(&format!("manifests/{wanted}")), what)
+            .header("accept", ACCEPT);
+        let mut response = self.client.attempt(endpoint, &call, cancel, &mut || ())?;
+        endpoint.expect(&mut response, what, &[200], cancel)?;
         let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit: MANIFEST_LIMIT };
         if response.length().is_some_and(|length| length > MANIFEST_LIMIT) {
             return Err(too_large().into());
         }
         let (bytes, more) = response
             .read(MANIFEST_LIMIT, cancel)
-            .map_err(|error| Attempt::of_http(error, place.base.authority(), what))?;
+            .map_err(|error| of_http(error, endpoint.base.authority(), what))?;
         if more {
             return Err(too_large().into());
         }
-        // What is asked for by its digest must have it; for a tag, what the registry says it is.
+        // A manifest must have the digest that it was asked for by, or the one that the registry gives for a tag.
         let told: Option<Digest> = match wanted {
             Wanted::Digest(digest) => Some(digest.clone()),
             Wanted::Tag(_) => response.header("docker-content-digest").and_then(|text| text.parse().ok()),
@@ -164,24 +165,24 @@ impl Repository {
         Ok(Encoded { descriptor, bytes })
     }
 
-    /// What a tag or digest leads to, without its content; `None` where there is nothing. The digest is what the
-    /// registry says, or is computed where it does not say it.
+    /// The descriptor of a tag or digest; `None` if there is none. The digest is the registry's, or is computed if the registry
+    /// does not give it.
     ///
     /// # Errors
     ///
     /// If the registry cannot be reached or refuses, or if the work is cancelled.
     pub fn head(&self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Descriptor>, RegistryError> {
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        let told = self.anywhere(cancel, |place| {
-            let call = Call::new(Method::Head, place.url(&format!("manifests/{wanted}")), &what);
+        let told = self.ask_endpoints(cancel, |endpoint| {
+            let call = Call::new(Method::Head, endpoint.url(&format!("manifests/{wanted}")), &what);
             let call = call.header("accept", ACCEPT);
-            let mut response = match self.client.send(place, &call, cancel) {
-                // A refusal may be of HEAD alone. What it is, GET tells.
+            let mut response = match self.client.send(endpoint, &call, cancel) {
+                // Only HEAD may be refused. GET will tell.
                 Ok(response) if !matches!(response.status, 200 | 404 | 410) => return Ok(None),
                 Err(error) if is_of_head_alone(&error) => return Ok(None),
                 told => told?,
             };
-            place.expect(&mut response, &what, &[200], cancel)?;
+            endpoint.expect(&mut response, &what, &[200], cancel)?;
             let told = response.header("docker-content-digest");
             let digest: Option<Digest> = told.and_then(|text| text.parse().ok());
             let (Some(digest), Some(size)) = (digest, response.length()) else { return Ok(None) };
@@ -225,8 +226,8 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not
-    /// be believed before this has succeeded, for only at their end it is known whether they are the right ones.
+    /// Reads a blob as a stream: every byte once and in order, over as many connections as it takes. The bytes must not be
+    /// trusted before this has succeeded, since the digest is known only at their end.
     ///
     /// # Errors
     ///
@@ -236,14 +237,14 @@ impl Repository {
         &self,
         blob: &Descriptor,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), RegistryError> {
-        let mut state = Fetch { blob, done: 0, hasher: blob.digest.algorithm().hasher() };
+        let mut state = Fetch::new(blob, 0, blob.digest.algorithm().hasher());
         self.fetch(&mut state, cancel, sink)
     }
 
-    /// Gets a blob into a file, which appears whole and verified. What broke off is resumed, also by a later process.
-    /// A file that is there already is verified and kept. `progress` is told the bytes had so far.
+    /// Gets a blob into a file, which appears whole and verified. A transfer that broke off is resumed, also by a later
+    /// process. An existing file is verified and left. `progress` is called with the bytes so far.
     ///
     /// # Errors
     ///
@@ -255,31 +256,24 @@ impl Repository {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RegistryError> {
-        let beside = |suffix: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            std::path::PathBuf::from(name)
-        };
-        // Where nobody can write there is nobody to wait for.
+        // In a directory that cannot be written to, no lock can be taken.
         let dir = path.parent().unwrap_or_else(|| std::path::Path::new("."));
         if !store::is_writable(dir) && is_whole(path, blob, cancel)? {
             return Ok(());
         }
-        let _lock = fs::lock(&beside(".lock"), cancel).map_err(|error| match error {
-            fs::LockError::Io(error) => RegistryError::Io(store::lacking(path, error)),
+        let partial = PartialFile::lock(path, cancel).map_err(|error| match error {
+            fs::LockError::Io(error) => RegistryError::Io(error),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         if is_whole(path, blob, cancel)? {
             tracing::debug!(bytes = blob.size, "the cache has {}", path.display());
             return Ok(());
         }
-        let partial = beside(".partial");
         let mut again = true;
         loop {
-            let mut file =
-                fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&partial)?;
+            let mut file = partial.open()?;
             let mut state = resume(&mut file, blob, cancel)?;
-            let mut had = state.done;
+            let mut had = state.resume.position();
             let resumed = had > 0;
             let result = self.fetch(&mut state, cancel, &mut |chunk| {
                 file.write_all(chunk)?;
@@ -289,14 +283,12 @@ impl Repository {
             });
             match result {
                 Ok(()) => {
-                    file.sync_data()?;
-                    fs::rename(&partial, path)?;
-                    fs::remove_file(beside(".lock"))?;
-                    return Ok(());
+                    partial.publish()?;
+                    return Ok(partial.remove_lock()?);
                 }
                 Err(error @ RegistryError::Mismatch { .. }) => {
-                    fs::remove_file(&partial)?;
-                    // What an earlier process left, or the way here, may be to blame. Once.
+                    partial.discard()?;
+                    // Once more, since an earlier process's part or a proxy may be wrong.
                     if !std::mem::replace(&mut again, false) && !resumed {
                         return Err(error);
                     }
@@ -306,25 +298,22 @@ impl Repository {
         }
     }
 
-    /// Reads on from where `state` is.
+    /// Reads the rest of a blob.
     fn fetch(
         &self,
         state: &mut Fetch<'_>,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), RegistryError> {
         let blob = state.blob;
         let wanted = Wanted::Digest(&blob.digest);
         let (what, cancel) = (self.what(wanted), &self.at(wanted, cancel));
-        self.anywhere(cancel, |place| {
-            let mut retry = self.client.retry();
-            while state.done < blob.size {
-                let before = state.done;
-                if let Err(attempt) = self.fetch_once(place, state, &what, cancel, sink) {
-                    if state.done - before >= self.client.least() {
-                        retry.progress();
-                    }
-                    Retry::failed(&mut retry, attempt, &what, cancel)?;
+        self.ask_endpoints(cancel, |endpoint| {
+            let mut retry = Retry::new(&self.client, endpoint, state.resume.position());
+            while !state.resume.is_whole() {
+                if let Err(attempt) = self.fetch_once(endpoint, state, &what, cancel, sink) {
+                    retry.reached(state.resume.position());
+                    retry.failed(attempt, &what, cancel)?;
                 }
             }
             Ok(())
@@ -336,68 +325,31 @@ impl Repository {
         Err(RegistryError::Mismatch { what, expected: blob.digest.to_string(), found: found.to_string() })
     }
 
-    /// One request for what is missing of a blob.
+    /// One request for the rest of a blob.
     fn fetch_once(
         &self,
-        place: &Endpoint,
+        endpoint: &Endpoint,
         state: &mut Fetch<'_>,
         what: &str,
         cancel: &Cancel,
-        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Attempt> {
-        let blob = state.blob;
-        let mut call = Call::new(Method::Get, place.url(&format!("blobs/{}", blob.digest)), what);
-        if state.done > 0 {
-            call = call.header("range", format!("bytes={}-", state.done));
-        }
-        let mut response = self.client.attempt(place, &call, cancel, &mut || ())?;
-        let other = |found: String| RegistryError::Mismatch {
-            what: what.to_owned(),
-            expected: format!("{} bytes", blob.size),
-            found,
-        };
-        if response.status == 416 {
-            return Err(other(format!("no more than {} bytes", state.done)).into());
-        }
-        place.expect(&mut response, what, &[200, 206], cancel)?;
-        // A server that does not know ranges starts from the beginning.
-        let start = if response.status == 206 { range_start(&response).unwrap_or(state.done) } else { 0 };
-        if start > state.done {
-            return Err(Attempt::again(format!("the server skipped from byte {} to {start}", state.done)));
-        }
-        if let Some(length) = response.length()
-            && start.saturating_add(length) != blob.size
-        {
-            return Err(other(format!("{} bytes", start.saturating_add(length))).into());
-        }
-        let mut skip = state.done - start;
-        let host = place.base.authority();
-        while let Some(chunk) = response.chunk(cancel).map_err(|error| Attempt::of_http(error, host, what))? {
-            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            skip -= skipped as u64;
-            let chunk = &chunk[skipped..];
-            if state.done + chunk.len() as u64 > blob.size {
-                return Err(other("more".into()).into());
-            }
-            sink(chunk)?;
-            state.hasher.update(chunk);
-            state.done += chunk.len() as u64;
-        }
-        if state.done < blob.size {
-            return Err(Attempt::again(format!(
-                "{host}: the connection ended after {} of {} bytes",
-                state.done, blob.size
-            )));
-        }
-        Ok(())
+        let url = endpoint.url(&format!("blobs/{}", state.blob.digest));
+        let mut call = Call::new(Method::Get, url, what);
+        call.headers = state.resume.fields();
+        let mut response = self.client.attempt(endpoint, &call, cancel, &mut || ())?;
+        endpoint.expect(&mut response, what, &[200, 206, 416], cancel)?;
+        let mut stream = Stream { hasher: &mut state.hasher, sink };
+        let received = state.resume.receive(&mut response, &mut stream, cancel);
+        received.map_err(|error| of_body(error, endpoint.base.authority(), what))
     }
 }
 
-/// True for a failure of HEAD that GET need not meet: a redirect that led to nothing, or something on the way that spoke.
+/// True for a failure of HEAD that GET may not have: a redirect that led nowhere, or a failure on the way.
 pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
     matches!(
         error,
-        // Once: what the registry itself fails with is tried more often, and GET would meet it, too.
+        // One attempt only: failures of the registry itself are tried more often, and GET would have them, too.
         RegistryError::Transient { attempts: 1, .. }
             | RegistryError::Inward { .. }
             | RegistryError::Tls { .. }
@@ -408,16 +360,41 @@ pub(super) fn is_of_head_alone(error: &RegistryError) -> bool {
 /// How far a blob has been read.
 struct Fetch<'a> {
     blob: &'a Descriptor,
-    done: u64,
+    resume: Resume,
     hasher: Hasher,
 }
 
-/// True if a file is there and is the blob.
+impl<'a> Fetch<'a> {
+    /// A blob of which the first `position` bytes are there, which are in the hash.
+    fn new(blob: &'a Descriptor, position: u64, hasher: Hasher) -> Self {
+        Self { blob, resume: Resume::new(Some(blob.size), blob.size, true, position), hasher }
+    }
+}
+
+/// Hashes bytes on their way. What was hashed is not taken back: the digest tells whether it belongs to what comes.
+struct Stream<'a> {
+    hasher: &'a mut Hasher,
+    sink: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
+}
+
+impl Sink for Stream<'_> {
+    fn rewind(&mut self, _position: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (self.sink)(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+}
+
+/// True if a file exists and is the blob.
 pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<bool, RegistryError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() == blob.size => {}
         Ok(_) => return Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error.into()),
     }
     let mut hasher = blob.digest.algorithm().hasher();
@@ -425,7 +402,7 @@ pub(super) fn is_whole(path: &Path, blob: &Descriptor, cancel: &Cancel) -> Resul
     Ok(hasher.finish() == blob.digest)
 }
 
-/// What is in a file that broke off. More than the blob has cannot be the blob's beginning.
+/// Hashes what a partial file has. A file that is larger than the blob is emptied.
 fn resume<'a>(
     file: &mut fs::File,
     blob: &'a Descriptor,
@@ -436,7 +413,7 @@ fn resume<'a>(
         file.set_len(0)?;
     }
     let done = hash(file, &mut hasher, blob.size, cancel)?;
-    Ok(Fetch { blob, done, hasher })
+    Ok(Fetch::new(blob, done, hasher))
 }
 
 fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -> Result<u64, RegistryError> {
@@ -455,22 +432,16 @@ fn hash(file: &mut fs::File, hasher: &mut Hasher, limit: u64, cancel: &Cancel) -
     }
 }
 
-/// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
-fn range_start(response: &Response) -> Option<u64> {
-    response.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
-}
-
 /// A media type without its parameters.
 fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// The media type of a manifest. What could be read as an index by one and as a manifest by another is refused
-/// (CVE-2021-41190).
+/// The media type of a manifest. A document that could be read as an index and as a manifest is refused (CVE-2021-41190).
 fn media_type_of(bytes: &[u8], header: Option<&str>, what: &str) -> Result<String, RegistryError> {
     let fault = |reason: String| RegistryError::Document { what: what.to_owned(), reason };
     let document: Value =
-        serde_json::from_slice(bytes).map_err(|error| fault(format!("it is no JSON: {error}")))?;
+        serde_json::from_slice(bytes).map_err(|error| fault(format!("it is not JSON: {error}")))?;
     if document["schemaVersion"] == 1 {
         return Err(fault("it is of schema version 1, which no registry should have any more".into()));
     }
@@ -490,7 +461,7 @@ fn media_type_of(bytes: &[u8], header: Option<&str>, what: &str) -> Result<Strin
     let guess = || if is_list { media_type::INDEX } else { media_type::MANIFEST };
     let name = own.unwrap_or_else(|| if known(header) { header } else { guess() });
     if media_type::is_index(name) && !is_list || media_type::is_manifest(name) && !is_image {
-        return Err(fault(format!("it is called `{name}` and has not what that has")));
+        return Err(fault(format!("its media type is `{name}`, and its content is not")));
     }
     Ok(name.to_owned())
 }

@@ -1,5 +1,5 @@
-//! The tags of a repository, read page by page without believing them: what is no tag is counted and not kept, and nothing is
-//! kept beyond what is wanted, however long a page is.
+//! The tags of a repository, read page by page without trusting them: invalid tags are only counted, and nothing beyond the
+//! tags is stored, however long a page is.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -9,25 +9,25 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::oci::is_tag;
 
-/// More tags of one repository are not read.
-pub(super) const MOST: usize = 1_000_000;
+/// The most tags of one repository.
+pub(super) const MAX_TAGS: usize = 1_000_000;
 
-/// What was read so far.
+/// The tags that were read so far.
 #[derive(Debug, Default)]
 pub(super) struct Tags {
     pub(super) found: BTreeSet<String>,
-    /// How many entries were no tags.
+    /// The number of entries that are not tags.
     pub(super) wrong: usize,
-    /// How many entries the page that was read last has.
+    /// The number of entries on the last page.
     pub(super) count: usize,
-    /// The last entry of that page that is a tag.
+    /// The last tag on that page.
     pub(super) last: Option<String>,
-    /// True if there were more than are read.
+    /// True if there were more than [`MAX_TAGS`].
     pub(super) too_many: bool,
 }
 
 impl Tags {
-    /// Reads a page: an object whose `tags` are a list of texts, or `null`, or not there. All else in it is passed over.
+    /// Reads a page: an object whose `tags` are a list of texts, `null` or missing. Everything else in it is skipped.
     pub(super) fn read(&mut self, page: &[u8]) -> Result<(), serde_json::Error> {
         (self.count, self.last) = (0, None);
         let mut document = serde_json::Deserializer::from_slice(page);
@@ -42,7 +42,7 @@ impl Tags {
             return;
         }
         self.last = Some(text.to_owned());
-        if self.found.len() < MOST {
+        if self.found.len() < MAX_TAGS {
             self.found.insert(text.to_owned());
         } else {
             self.too_many |= !self.found.contains(text);
@@ -129,6 +129,6 @@ mod tests {
             tags.read(format!(r#"{{"tags":[{}]}}"#, texts.join(",")).as_bytes()).unwrap();
             assert_eq!(tags.too_many, page == 20);
         }
-        assert_eq!(tags.found.len(), MOST);
+        assert_eq!(tags.found.len(), MAX_TAGS);
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens: asked for at the service that a registry names, and kept for as long as they are good
+//! Tokens: requested from the service that a registry names, and reused for as long as they are valid
 //! ([distribution's token specification](https://distribution.github.io/distribution/spec/auth/token/)).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,32 +7,32 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::answer::{self, behind};
+use super::answer;
 use super::challenge::Challenge;
 use super::client::{Client, Exchange};
 use super::credentials::{Credentials, Found, Login, Secret};
 use super::endpoint::Endpoint;
 use super::error::{KnownLogin, RegistryError};
 use super::realm;
-use super::retry::{Attempt, retry_after};
+use super::retry::{Attempt, of_answer, of_http};
 use crate::event::Level;
 use crate::sys::cancel::Cancel;
-use crate::sys::clock::{self, Instant};
-use crate::sys::http::{self, Body, Method, Request, Response, Url, escape};
+use crate::sys::clock::Instant;
+use crate::sys::http::{self, Body, Method, Request, Response, Trail, Url, escape, may_pass};
 use crate::sys::log::Seconds;
 
-/// A longer answer is not one with a token in it, in bytes.
+/// The most bytes of an answer with a token.
 const LIMIT: u64 = 1 << 20;
-/// How long a token is good where its service does not say so.
+/// The lifetime of a token if its service does not give it.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-/// No token is kept longer, whatever its service says.
+/// The longest lifetime of a token, whatever its service says.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// A token is not used any more when it has less than this left.
+/// A token with less than this left is not used any more.
 const MARGIN: Duration = Duration::from_secs(5);
-/// What we are called at a token service.
+/// Our name at token services.
 const CLIENT: &str = "xbuild";
 
-/// A token is for a service, scopes and a person.
+/// A token is for a service, scopes and a login.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     realm: String,
@@ -42,13 +42,13 @@ struct Key {
 }
 
 impl Key {
-    /// What a token is good for, in one text.
+    /// The scopes as one text.
     fn shown(&self) -> String {
         self.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// The tokens that are good.
+/// The tokens that are valid, each with its end.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<BTreeMap<Key, (Secret, Instant)>>);
 
@@ -56,12 +56,12 @@ pub(super) struct Tokens(Mutex<BTreeMap<Key, (Secret, Instant)>>);
 struct TokenDocument {
     token: Option<String>,
     access_token: Option<String>,
-    /// Seconds; some services write it as a text or with a fraction.
+    /// Seconds. Some services write a text or a fraction.
     expires_in: Option<serde_json::Value>,
 }
 
 impl TokenDocument {
-    /// The token, under either of its names, and how long it is good.
+    /// The token, under either of its names, and its lifetime.
     fn token(self) -> Option<(String, Duration)> {
         let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
         let token = filled(self.token).or(filled(self.access_token))?;
@@ -77,7 +77,7 @@ impl TokenDocument {
 }
 
 impl Tokens {
-    /// The value of `Authorization` that meets a challenge. `refused` is a value that the registry did not take.
+    /// The value of `Authorization` that answers a challenge. `refused` is a value that the registry has refused.
     pub(super) fn authorization(
         &self,
         client: &Client,
@@ -103,7 +103,7 @@ impl Tokens {
             return match credentials {
                 Some(Credentials { login: Login::Password { username, password }, .. }) => {
                     let value = Login::basic(username, password);
-                    // The same again would be refused again.
+                    // It would be refused again.
                     if refused == Some(value.as_str()) {
                         return Err(unauthorized().into());
                     }
@@ -113,14 +113,14 @@ impl Tokens {
             };
         };
         let mut scopes: BTreeSet<String> = exchange.scopes.iter().cloned().collect();
-        // What the registry wants beyond what we know to be needed.
+        // Scopes that the registry wants beyond those that we need.
         for wanted in scope.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
             if wanted.split(':').next() != Some("repository") {
                 scopes.insert(wanted.to_owned());
             }
         }
         let key = Key { realm: realm.clone(), service: service.clone(), scopes, source: found.source() };
-        // Held while a token is fetched, so that threads that need the same one don't all ask for it.
+        // Held while a token is requested, so that threads that need the same one do not all request it.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, until)) = known.get(&key) {
             let value = format!("Bearer {}", token.reveal());
@@ -152,7 +152,7 @@ fn fetch(
         host: host.clone(),
         reason: reason.to_owned(),
     };
-    // Some leave out what is the same for the registry itself.
+    // Some registries give a relative URL.
     let realm = Url::parse(&key.realm).or_else(|| endpoint.base.join(&key.realm));
     let realm = realm.ok_or_else(|| protocol("its token service has no URL"))?;
     if !realm.is_secure() && endpoint.base.is_secure() && !http::is_loopback(realm.host()) {
@@ -191,7 +191,7 @@ fn fetch(
                     let url = url.with_query("account", username);
                     let response = ask(Method::Get, &url, None, Some(Login::basic(username, password)))?;
                     if matches!(response.status, 404 | 405) {
-                        // A service that only speaks OAuth2.
+                        // A service that speaks only OAuth2.
                         let more = [("username", username.as_str()), ("password", password.reveal())];
                         ask(Method::Post, &realm, Some(form("password", &more)), None)?
                     } else {
@@ -205,7 +205,7 @@ fn fetch(
     read(response, endpoint, &realm, (key, found), what, cancel)
 }
 
-/// The address that a token is asked for at, with what it is to be good for.
+/// The URL that requests a token with its scopes.
 fn query(realm: &Url, key: &Key) -> Url {
     let mut url = realm.clone();
     if let Some(service) = &key.service {
@@ -217,8 +217,7 @@ fn query(realm: &Url, key: &Key) -> Url {
     url.with_query("client_id", CLIENT)
 }
 
-/// Tells of a token service that is not the registry's own, once: with a login, for it is told to that host; without one to
-/// whoever looks closely.
+/// Remarks, once, that a token service does not belong to the registry: a warning if it gets a login, otherwise a detail.
 fn tell_whose(client: &Client, endpoint: &Endpoint, realm: &Url, found: &Found) {
     if realm::is_own(endpoint.base.host(), realm.host()) {
         return;
@@ -248,7 +247,7 @@ fn read(
     let (what, host) = (what.to_owned(), realm.authority().to_owned());
     match response.status {
         200 => {}
-        // OAuth2 tells a wrong identity token by 400 (RFC 6749, section 5.2).
+        // OAuth2 reports a wrong identity token by 400 (RFC 6749, section 5.2).
         400 | 401 | 403 if response.status != 403 || found.known() == KnownLogin::Withheld => {
             let reason = answer::reason(&mut response, cancel)?;
             let (registry, login) = (endpoint.name.registry().to_owned(), found.known());
@@ -259,23 +258,19 @@ fn read(
             let scope = key.shown();
             return Err(RegistryError::Denied { what, host, scope, reason }.into());
         }
-        status @ (408 | 425 | 429 | 500..=599) => {
-            let after = response.header("retry-after").and_then(|v| retry_after(v, clock::unix_now()));
+        status if may_pass(status, &Trail::new(realm, realm)) => {
             let said = answer::reason(&mut response, cancel)?;
-            let known = found.credentials.is_some();
-            let limit = (status == 429).then(|| Box::new(endpoint.limit(&host, &said, known)));
-            let reason = format!("the token service {host} answered {status}{}", behind(&said));
-            return Err(Attempt::Again { reason, after, limit });
+            return Err(of_answer(&response, "the token service ", &host, &said));
         }
         status => {
             let reason = format!("its token service answers {status}");
             return Err(RegistryError::Protocol { what, host, reason }.into());
         }
     }
-    let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| Attempt::of_http(error, &host, &what))?;
+    let (bytes, _) = response.read(LIMIT, cancel).map_err(|error| of_http(error, &host, &what))?;
     let answer: Option<TokenDocument> = serde_json::from_slice(&bytes).ok();
     match answer.and_then(TokenDocument::token) {
-        // What could end the header field is no token.
+        // A token must not be able to end the header field.
         Some((token, life)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok((Secret::from(token), life))
         }

@@ -1,4 +1,4 @@
-//! Certificates of registries: those that the user's file names, else where docker and podman look for them
+//! Certificates of registries: those in the user's file, or else in the directories of docker and podman
 //! ([containers-certs.d(5)](https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md)).
 
 use std::io;
@@ -10,12 +10,12 @@ use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::sys::http::{Identity, Trust};
 
-/// What there is for a registry.
+/// The certificates for a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// What connections are made with.
+    /// The TLS settings of connections.
     pub(super) trust: Trust,
-    /// A key that is there and not ours to read: docker's are commonly root's.
+    /// A key that exists and cannot be read. docker's keys often belong to root.
     pub(super) hidden: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ fn dir(registry: &str, environment: &Environment) -> Option<PathBuf> {
     all.map(|dir| dir.join("certs.d").join(registry)).find(|dir| dir.is_dir())
 }
 
-/// `*.crt` are authorities, `*.cert` with a `*.key` of the same name is who we are: the first such pair.
+/// Reads a directory: `*.crt` are authorities, and the first `*.cert` with a `*.key` of the same name is our certificate.
 fn in_dir(registry: &str, dir: &Path) -> Result<Found, RegistryError> {
     let fault = |reason: String| RegistryError::Configuration { registry: registry.to_owned(), reason };
     let unreadable = |error: io::Error| fault(format!("cannot read `{}`: {error}", dir.display()));
@@ -60,7 +60,7 @@ fn in_dir(registry: &str, dir: &Path) -> Result<Found, RegistryError> {
             let paths = entries.map(|entry| Ok(entry?.path()));
             paths.collect::<io::Result<Vec<PathBuf>>>().map_err(unreadable)?
         }
-        // What is another user's is not for us.
+        // Another user's directory is not meant for us.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(found),
         Err(error) => return Err(unreadable(error)),
     };

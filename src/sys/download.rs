@@ -1,46 +1,44 @@
 //! HTTP downloads: bounded in time, resumed, retried, verified, published by rename.
 //!
-//! One client for packages and toolchains. Registries have their own (`registry`), for they speak a protocol;
-//! this one only gets files whose digest is known or whose content is signed.
+//! One client for packages, indexes and toolchains, which are files of a known digest or with signed content. What it does
+//! over HTTP is `sys::http`'s, as for registries; here are the files and the errors.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::cancel::{Cancel, Cancelled};
+use super::cancel::{Cancel, Cancelled, humantime};
 use super::env::Environment;
 use super::hash::sha256_of;
 use super::http::{
-    Body, HttpError, LEAST_RATE, Method, ProxyError, Request, Response, Transport, Trust, Url,
+    self, Attempts, Body, BodyError, Failure, GivenUp, HttpError, LedInward, Method, Pause, ProxyError,
+    ProxyName, RedirectError, Request, Response, Resume, Sender, Sink, Trail, Transport, Trust, Url,
+    least_progress, may_pass,
 };
-use super::{clock, fs, log, store};
+use super::partial::PartialFile;
+use super::{fs, log};
 use crate::error::{ExitCode, Explain, io_hint};
 
 /// A server that sends nothing for this long is stalled.
 const STALL: Duration = Duration::from_secs(30);
-/// The bytes that an attempt must have brought to count as progress: what the slowest server that is waited for brings until it
-/// is taken for stalled.
-const PROGRESS: u64 = LEAST_RATE * STALL.as_secs();
-/// How often a download without any progress is tried.
-const ATTEMPTS: u32 = 4;
-/// The wait before the second attempt; it doubles each time.
-const BACK_OFF: Duration = Duration::from_millis(500);
-/// Redirects that are followed for one request.
-const MOST_REDIRECTS: u32 = 10;
+/// How patient a download is. Behind most mirrors there is another one.
+const PATIENCE: http::Patience =
+    http::Patience { attempts: 4, back_off: Duration::from_millis(500), asked: Duration::from_secs(10 * 60) };
+/// How long a server may ask us to wait if another can be asked instead.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// An HTTP client. Cheap to clone; connections are shared between clones.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
     offline: bool,
-    /// How often a download without any progress is tried.
-    attempts: u32,
+    patience: http::Patience,
 }
 
 /// A file to get.
 #[derive(Clone, Debug)]
 pub struct Download<'a> {
-    /// Where from.
+    /// Its URL.
     pub url: &'a str,
     /// Its final path. Its directory must exist; beside it stands `<name>.partial` while bytes arrive.
     pub path: &'a Path,
@@ -48,7 +46,7 @@ pub struct Download<'a> {
     pub sha256: Option<[u8; 32]>,
     /// Its size in bytes, if it is known.
     pub size: Option<u64>,
-    /// More than this many bytes are refused where `size` is not known.
+    /// The most bytes that are accepted if `size` is not known.
     pub limit: u64,
 }
 
@@ -58,39 +56,77 @@ pub enum DownloadError {
     /// `--offline`, and the file is not in the cache.
     #[error("`{url}` is not in the cache, and --offline forbids the network")]
     Offline {
-        /// Where it would have come from.
+        /// Its URL.
         url: String,
     },
     /// The server has no such file, or refuses it.
-    #[error("`{url}`: the server answered {status}")]
+    #[error("`{url}`: the server answered {status}{}", through(proxy.as_ref()))]
     Status {
-        /// Where from.
+        /// Its URL.
         url: String,
         /// The HTTP status code.
         status: u16,
+        /// The proxy that may have given the answer instead of the server.
+        proxy: Option<ProxyName>,
     },
     /// No connection, or a broken one, after all attempts.
     #[error("`{url}`: {reason} (tried {attempts} {})", if *.attempts == 1 { "time" } else { "times" })]
     Network {
-        /// Where from.
+        /// Its URL.
         url: String,
         /// The last failure.
         reason: String,
-        /// How often it was tried.
+        /// How many attempts there were without progress.
         attempts: u32,
+        /// How long the server asks us to wait.
+        after: Option<Duration>,
+    },
+    /// No TLS connection: the certificate is not trusted, or the server speaks something else.
+    #[error("`{url}`: no secure connection to {host}: {reason}")]
+    Tls {
+        /// Its URL.
+        url: String,
+        /// The server.
+        host: String,
+        /// Why.
+        reason: String,
     },
     /// A proxy on the way does not let us through.
     #[error("`{url}`: {reason}")]
     Proxy {
-        /// Where from.
+        /// Its URL.
         url: String,
         /// Why.
         reason: Box<ProxyError>,
     },
+    /// The server redirects to a URL that is not followed.
+    #[error("`{url}`: {reason}")]
+    Redirect {
+        /// Its URL.
+        url: String,
+        /// Why not.
+        reason: RedirectError,
+    },
+    /// The server leads to an address of this machine or its cloud, and is not at one itself. Nothing was sent there.
+    #[error("`{url}`: {led}; nothing was sent there")]
+    Inward {
+        /// Its URL.
+        url: String,
+        /// Which host leads where.
+        led: Box<LedInward>,
+    },
+    /// The URL cannot be asked for.
+    #[error("`{url}`: {reason}")]
+    Invalid {
+        /// The URL.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The bytes are not those that were asked for.
     #[error("`{url}` is corrupt: expected {expected}, got {found}")]
     Corrupt {
-        /// Where from.
+        /// Its URL.
         url: String,
         /// The digest or size that was expected.
         expected: String,
@@ -98,11 +134,15 @@ pub enum DownloadError {
         found: String,
     },
     /// The file could not be written.
-    #[error("cannot keep a download: {0}")]
+    #[error("cannot store a download: {0}")]
     Io(#[from] io::Error),
     /// The work was stopped.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+fn through(proxy: Option<&ProxyName>) -> String {
+    proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default()
 }
 
 impl DownloadError {
@@ -115,10 +155,7 @@ impl DownloadError {
     /// True if it is the server, or the way to it, that failed: another one may have the file.
     #[must_use]
     pub fn is_of_server(&self) -> bool {
-        match self {
-            Self::Status { .. } | Self::Network { .. } | Self::Proxy { .. } | Self::Corrupt { .. } => true,
-            Self::Offline { .. } | Self::Io(_) | Self::Cancelled(_) => false,
-        }
+        !matches!(self, Self::Offline { .. } | Self::Io(_) | Self::Cancelled(_))
     }
 }
 
@@ -126,7 +163,12 @@ impl Explain for DownloadError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Offline { .. } => ExitCode::Offline,
-            Self::Status { .. } | Self::Network { .. } => ExitCode::Network,
+            Self::Status { .. }
+            | Self::Network { .. }
+            | Self::Redirect { .. }
+            | Self::Inward { .. }
+            | Self::Invalid { .. } => ExitCode::Network,
+            Self::Tls { .. } => ExitCode::Tls,
             Self::Proxy { reason, .. } => reason.exit_code(),
             Self::Corrupt { .. } => ExitCode::CorruptDownload,
             Self::Io(error) => ExitCode::of_io(error),
@@ -137,10 +179,19 @@ impl Explain for DownloadError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Offline { .. } => Some("run once without --offline to fill the cache".into()),
-            Self::Status { .. } => Some("check the mirror's address in the configuration".into()),
+            Self::Status { .. } | Self::Redirect { .. } | Self::Inward { .. } | Self::Invalid { .. } => {
+                Some("check the mirror's address in the configuration".into())
+            }
+            Self::Network { after: Some(after), .. } => {
+                let after = Duration::from_secs(after.as_secs().max(1));
+                Some(format!("wait {}, as the server asks, then run again", humantime(after)))
+            }
             Self::Network { .. } => {
                 Some("check the connection and the proxy variables, then run again".into())
             }
+            Self::Tls { .. } => Some(
+                "for a certificate of your own add its authority to those that this machine trusts".into(),
+            ),
             Self::Proxy { reason, .. } => reason.hint(),
             Self::Corrupt { .. } => Some("run again; if it stays, a proxy or the mirror alters files".into()),
             Self::Io(error) => io_hint(error),
@@ -150,35 +201,47 @@ impl Explain for DownloadError {
 }
 
 /// A failed attempt, and whether another may succeed.
-enum Attempt {
-    Again(String),
-    Over(DownloadError),
-}
+type Attempt = http::Attempt<DownloadError>;
 
-impl Attempt {
-    fn of_http(error: HttpError, url: &str) -> Self {
-        match error {
-            HttpError::Proxy(ProxyError::Refuses { proxy, host, status: status @ (502..=504) }) => {
-                Self::Again(format!("{proxy} cannot reach {host}: it answers {status}"))
-            }
-            HttpError::Proxy(reason) => {
-                Self::Over(DownloadError::Proxy { url: url.to_owned(), reason: Box::new(reason) })
-            }
-            HttpError::File(error) => Self::Over(error.into()),
-            HttpError::Inward(led) => Self::Over(DownloadError::Network {
-                url: url.to_owned(),
-                reason: format!("{led}; nothing was sent there"),
-                attempts: 1,
-            }),
-            HttpError::Cancelled(cancelled) => Self::Over(cancelled.into()),
-            other => Self::Again(other.to_string()),
-        }
+impl<E: Into<DownloadError>> From<E> for http::Attempt<DownloadError> {
+    fn from(error: E) -> Self {
+        Self::Over(error.into())
     }
 }
 
-impl From<io::Error> for Attempt {
-    fn from(error: io::Error) -> Self {
-        Self::Over(error.into())
+/// A request for a file. It never has credentials.
+struct Anonymous<'a> {
+    url: &'a str,
+}
+
+impl Sender for Anonymous<'_> {
+    type Error = Attempt;
+
+    fn trust(&self, _at: &Url) -> Trust {
+        Trust::default()
+    }
+
+    fn authorization(&mut self) -> Result<Option<String>, Attempt> {
+        Ok(None)
+    }
+
+    fn failed(&self, error: HttpError, trail: &Trail) -> Attempt {
+        let (url, host) = (self.url.to_owned(), trail.at().authority().to_owned());
+        Attempt::of_http(error, &title(trail), |error| match error {
+            HttpError::Tls { reason, .. } | HttpError::Identity(reason) => {
+                DownloadError::Tls { url, host, reason }
+            }
+            HttpError::Trust(error) => DownloadError::Tls { url, host, reason: error.to_string() },
+            HttpError::Proxy(reason) => DownloadError::Proxy { url, reason: Box::new(reason) },
+            HttpError::Inward(led) => DownloadError::Inward { url, led: Box::new(led) },
+            HttpError::Invalid(reason) | HttpError::Broken(reason) => DownloadError::Invalid { url, reason },
+            HttpError::File(error) => error.into(),
+            HttpError::Cancelled(cancelled) => cancelled.into(),
+        })
+    }
+
+    fn misled(&self, reason: RedirectError, _trail: &Trail) -> Attempt {
+        DownloadError::Redirect { url: self.url.to_owned(), reason }.into()
     }
 }
 
@@ -193,13 +256,14 @@ impl Client {
     /// The same with other variables.
     #[must_use]
     pub fn with(environment: &Environment, offline: bool) -> Self {
-        Self { transport: Transport::new(environment, STALL), offline, attempts: ATTEMPTS }
+        Self { transport: Transport::new(environment, STALL), offline, patience: PATIENCE }
     }
 
-    /// The same, which gives up sooner: for a server in whose place another can be asked.
+    /// The same, which gives up sooner: for a server that another can be asked instead of.
     #[must_use]
     pub fn trying(&self, attempts: u32) -> Self {
-        Self { attempts: attempts.max(1), ..self.clone() }
+        let patience = http::Patience { attempts: attempts.max(1), asked: SHORT_WAIT, ..self.patience };
+        Self { patience, ..self.clone() }
     }
 
     /// True if every request is refused.
@@ -215,22 +279,34 @@ impl Client {
     /// If the server cannot be reached, does not have the document or sends more than `limit` bytes, or if the work is
     /// cancelled.
     pub fn small(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
-        let (mut bytes, cancel) = (Vec::new(), &cancel.doing(url));
-        self.retry(url, cancel, |_| {
-            bytes.clear();
-            self.receive(url, 0, cancel, &mut |part: Part<'_>| {
-                if let Part::Bytes(chunk) = part {
-                    bytes.extend_from_slice(chunk);
-                    too_large(url, bytes.len() as u64, limit)?;
-                }
-                Ok(())
-            })
-        })?;
+        self.check_online(url)?;
+        let cancel = &cancel.doing(url);
+        let mut attempts = self.attempts(0);
+        loop {
+            match self.document(url, limit, cancel) {
+                Ok(bytes) => return Ok(bytes),
+                Err(attempt) => Self::failed(&mut attempts, attempt, url, cancel)?,
+            }
+        }
+    }
+
+    /// One request for a document.
+    fn document(&self, url: &str, limit: u64, cancel: &Cancel) -> Result<Vec<u8>, Attempt> {
+        let (mut response, trail) = self.ask(url, Vec::new(), cancel)?;
+        if response.status != 200 {
+            return Err(refused(url, &response).into());
+        }
+        let read = response.read(limit, cancel);
+        let (bytes, more) = read.map_err(|error| Anonymous { url }.failed(error, &trail))?;
+        if more {
+            let (url, expected) = (url.to_owned(), format!("at most {limit} bytes"));
+            return Err(DownloadError::Corrupt { url, expected, found: "more".into() }.into());
+        }
         Ok(bytes)
     }
 
-    /// Gets a file. An attempt that broke off is resumed by range, also by a later process. `progress` is told
-    /// the bytes had so far and, where it is known, the size.
+    /// Gets a file. An attempt that broke off is resumed by range, also by a later process. `progress` is called with the
+    /// bytes so far and, if it is known, the size.
     ///
     /// # Errors
     ///
@@ -242,9 +318,9 @@ impl Client {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<(), DownloadError> {
-        let (partial, cancel) = (partial_path(download.path), &cancel.doing(download.url));
-        let _lock = fs::lock(&lock_path(download.path), cancel).map_err(|error| match error {
-            fs::LockError::Io(error) => DownloadError::Io(store::lacking(download.path, error)),
+        let cancel = &cancel.doing(download.url);
+        let partial = PartialFile::lock(download.path, cancel).map_err(|error| match error {
+            fs::LockError::Io(error) => DownloadError::Io(error),
             fs::LockError::Cancelled(cancelled) => cancelled.into(),
         })?;
         // Another process may have finished it while we waited for the lock.
@@ -252,177 +328,178 @@ impl Client {
             tracing::debug!("the cache has {}", download.path.display());
             return Ok(());
         }
-        let mut resumed = partial.exists();
+        self.check_online(download.url)?;
+        let mut pieced = false;
         loop {
-            self.retry(download.url, cancel, |had_before| {
-                self.attempt(download, &partial, cancel, progress, had_before)
-            })?;
-            match check(download, &partial) {
+            let got = self.partial(download, &partial, &mut pieced, cancel, progress);
+            match got.and_then(|()| check(download, &partial.path())) {
                 Ok(()) => break,
-                Err(error) => {
-                    fs::remove_file(&partial)?;
-                    // What an earlier process left may have been of another version of the file.
-                    if !std::mem::replace(&mut resumed, false) {
+                Err(error @ DownloadError::Corrupt { .. }) => {
+                    partial.discard()?;
+                    // The pieces may be of different versions of the file. As one piece it is what the server has.
+                    if !std::mem::replace(&mut pieced, false) {
                         return Err(error);
                     }
                 }
+                Err(error) => return Err(error),
             }
         }
-        fs::File::open(&partial)?.sync_data()?;
-        fs::rename(&partial, download.path)?;
+        Ok(partial.publish()?)
+    }
+
+    /// Gets the rest of a partial file. `pieced` is set if it was not got as one piece.
+    fn partial(
+        &self,
+        download: &Download<'_>,
+        partial: &PartialFile,
+        pieced: &mut bool,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<(), DownloadError> {
+        let mut file = partial.open()?;
+        let position = io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
+        let has_digest = download.sha256.is_some();
+        let mut resume = Resume::new(download.size, download.limit, has_digest, position);
+        let mut attempts = self.attempts(position);
+        while !resume.is_whole() {
+            *pieced |= resume.position() > 0;
+            let Err(attempt) = self.rest(download.url, &mut resume, &mut file, cancel, progress) else {
+                break;
+            };
+            attempts.reached(resume.position());
+            Self::failed(&mut attempts, attempt, download.url, cancel)?;
+        }
         Ok(())
     }
 
-    /// One request for the rest of the file. `reached` is updated with the bytes on disk.
-    fn attempt(
+    /// One request for the rest of a file.
+    fn rest(
         &self,
-        download: &Download<'_>,
-        partial: &Path,
+        url: &str,
+        resume: &mut Resume,
+        file: &mut fs::File,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, Option<u64>),
-        reached: &mut u64,
     ) -> Result<(), Attempt> {
-        let mut file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).read(true).open(partial)?;
-        let mut had = io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
-        if download.size.is_some_and(|size| had >= size) {
-            return Ok(());
+        let fields = resume.fields();
+        let ranged = !fields.is_empty();
+        let (mut response, trail) = self.ask(url, fields, cancel)?;
+        match response.status {
+            200 | 206 => {}
+            416 if ranged => {}
+            _ => return Err(refused(url, &response).into()),
         }
-        let mut total = download.size;
-        self.receive(download.url, had, cancel, &mut |part| match part {
-            Part::Start { offset, length } => {
-                if offset != had {
-                    file.file().set_len(offset)?;
-                    had = io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-                }
-                total = total.or(length.map(|length| offset + length));
-                Ok(())
+        let done = resume.position();
+        let before = if response.status == 206 { done } else { 0 };
+        let total = resume.total().or(response.length().map(|length| before.saturating_add(length)));
+        let mut sink = Writer { file, done, total, progress };
+        resume.receive(&mut response, &mut sink, cancel).map_err(|error| match error {
+            BodyError::Http(error) => Anonymous { url }.failed(error, &trail),
+            BodyError::Again(reason) => Attempt::again(title(&trail) + &reason),
+            BodyError::Other { expected, found } => {
+                DownloadError::Corrupt { url: url.to_owned(), expected, found }.into()
             }
-            Part::Bytes(chunk) => {
-                file.write_all(chunk)?;
-                had += chunk.len() as u64;
-                *reached = had;
-                too_large(download.url, had, download.size.unwrap_or(download.limit))?;
-                progress(had, total);
-                Ok(())
-            }
+            BodyError::Sink(error) => error.into(),
         })
     }
 
-    /// Tries until it is done, is refused, or several attempts in a row brought nothing new. Progress starts
-    /// the count again: a large file over a bad line takes as many attempts as it needs.
-    fn retry(
+    /// Sends one GET, and the answer that another attempt would not change, with its way.
+    fn ask(
         &self,
         url: &str,
+        headers: Vec<(&'static str, String)>,
         cancel: &Cancel,
-        mut attempt: impl FnMut(&mut u64) -> Result<(), Attempt>,
+    ) -> Result<(Response, Trail), Attempt> {
+        let first = Url::parse(url).ok_or_else(|| {
+            let reason = "it is not a URL".to_owned();
+            DownloadError::Invalid { url: url.to_owned(), reason }
+        })?;
+        let mut trail = Trail::new(&first, &first);
+        let request = Request {
+            method: Method::Get,
+            url: String::new(),
+            headers,
+            body: Body::None,
+            trust: Trust::default(),
+            patience: None,
+            led_by: None,
+        };
+        let sender = &mut Anonymous { url };
+        let response = self.transport.follow(&request, &mut trail, sender, cancel, &mut || ())?;
+        if may_pass(response.status, &trail) {
+            return Err(Attempt::Again(Failure::of_answer(&response, "", trail.at().authority(), "")));
+        }
+        Ok((response, trail))
+    }
+
+    /// The attempts of one download, of which `position` bytes are there.
+    fn attempts(&self, position: u64) -> Attempts {
+        Attempts::new(self.patience, least_progress(STALL), position)
+    }
+
+    /// An error with `--offline`.
+    fn check_online(&self, url: &str) -> Result<(), DownloadError> {
+        if self.offline { Err(DownloadError::Offline { url: url.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Waits before the next attempt, or gives up. A wait that the server asks for is reported.
+    fn failed(
+        attempts: &mut Attempts,
+        attempt: Attempt,
+        url: &str,
+        cancel: &Cancel,
     ) -> Result<(), DownloadError> {
-        if self.offline {
-            return Err(DownloadError::Offline { url: url.to_owned() });
+        let failure = match attempt {
+            Attempt::Over(error) => return Err(error),
+            Attempt::Again(failure) => failure,
+        };
+        let pause = attempts.failed(failure).map_err(|GivenUp { failure, attempts }| {
+            let Failure { reason, after, .. } = failure;
+            DownloadError::Network { url: url.to_owned(), reason, attempts, after }
+        })?;
+        let Pause { reason, attempt, wait, asked } = &pause;
+        let (shown, asked) = (log::url(url), asked.map(|asked| asked.as_secs()));
+        tracing::warn!(reason, attempt, wait = %log::Seconds(*wait), asked, "again: {shown}");
+        if pause.is_reported() {
+            let time = humantime(Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+            cancel.wait_is_long(&format!("waiting {time}, as asked: {reason} (`{url}`)"));
         }
-        let (mut best, mut failures) = (0, 0);
-        loop {
-            let mut reached = 0;
-            let reason = match attempt(&mut reached) {
-                Ok(()) => return Ok(()),
-                Err(Attempt::Over(error)) => return Err(error),
-                Err(Attempt::Again(reason)) => reason,
-            };
-            failures = if reached >= best + PROGRESS { 1 } else { failures + 1 };
-            best = best.max(reached);
-            if failures >= self.attempts {
-                return Err(DownloadError::Network { url: url.to_owned(), reason, attempts: failures });
-            }
-            let wait = BACK_OFF * 2_u32.pow(failures - 1);
-            let (shown, next) = (log::url(url), failures + 1);
-            tracing::warn!(reason, had = reached, attempt = next, wait = %log::Seconds(wait), "again: {shown}");
-            let until = clock::Instant::now() + wait;
-            while clock::Instant::now() < until {
-                cancel.check()?;
-                clock::sleep(Duration::from_millis(20));
-            }
-        }
-    }
-
-    /// Sends one GET, follows where it leads, and hands over what comes.
-    fn receive(
-        &self,
-        url: &str,
-        offset: u64,
-        cancel: &Cancel,
-        on_part: &mut dyn FnMut(Part<'_>) -> Result<(), Attempt>,
-    ) -> Result<(), Attempt> {
-        let first = Url::parse(url).ok_or_else(|| Attempt::Again("it is not a URL".into()))?;
-        let mut at = first.clone();
-        for _ in 0..MOST_REDIRECTS {
-            let range = (offset > 0).then(|| ("range", format!("bytes={offset}-")));
-            let request = Request {
-                method: Method::Get,
-                url: at.text(),
-                headers: range.into_iter().collect(),
-                body: Body::None,
-                trust: Trust::default(),
-                patience: None,
-                led_by: (at.host() != first.host()).then(|| first.host().to_owned()),
-            };
-            let failed = |error| Attempt::of_http(error, url);
-            let mut response = self.transport.send(&request, cancel, &mut || ()).map_err(failed)?;
-            if matches!(response.status, 301 | 302 | 303 | 307 | 308)
-                && let Some(location) = response.header("location")
-            {
-                let to = at.join(location);
-                at = to.ok_or_else(|| Attempt::Again("it leads to what is no URL".into()))?;
-                tracing::debug!(
-                    status = response.status,
-                    to = at.told(),
-                    "redirected from {}",
-                    log::url(url)
-                );
-                continue;
-            }
-            let start = match response.status {
-                200 => 0,
-                206 => range_start(&response).unwrap_or(offset),
-                // Nothing behind `offset`: what is on disk is whole or wrong, and the digest tells which.
-                416 if offset > 0 => return Ok(()),
-                status @ (408 | 425 | 429 | 500..=599) => {
-                    return Err(Attempt::Again(format!("the server answered {status}")));
-                }
-                status => return Err(Attempt::Over(DownloadError::Status { url: url.to_owned(), status })),
-            };
-            if start > offset {
-                return Err(Attempt::Again(format!("the server skipped from byte {offset} to byte {start}")));
-            }
-            on_part(Part::Start { offset: start, length: response.length() })?;
-            while let Some(bytes) = response.chunk(cancel).map_err(failed)? {
-                on_part(Part::Bytes(&bytes))?;
-            }
-            return Ok(());
-        }
-        Err(Attempt::Again("the server redirects without end".into()))
+        Ok(pause.wait(cancel)?)
     }
 }
 
-/// What `receive` hands over.
-enum Part<'a> {
-    Start { offset: u64, length: Option<u64> },
-    Bytes(&'a [u8]),
+/// Writes a file and reports its progress.
+struct Writer<'a> {
+    file: &'a mut fs::File,
+    done: u64,
+    total: Option<u64>,
+    progress: &'a mut dyn FnMut(u64, Option<u64>),
 }
 
-/// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
-fn range_start(response: &Response) -> Option<u64> {
-    response.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
-}
-
-fn too_large(url: &str, had: u64, limit: u64) -> Result<(), Attempt> {
-    if had <= limit {
-        return Ok(());
+impl Sink for Writer<'_> {
+    fn rewind(&mut self, position: u64) -> io::Result<bool> {
+        self.file.file().set_len(position)?;
+        self.done = io::Seek::seek(self.file, io::SeekFrom::Start(position))?;
+        Ok(true)
     }
-    Err(Attempt::Over(DownloadError::Corrupt {
-        url: url.to_owned(),
-        expected: format!("at most {limit} bytes"),
-        found: "more".into(),
-    }))
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.done += bytes.len() as u64;
+        (self.progress)(self.done, self.total);
+        Ok(())
+    }
+}
+
+/// The server that has failed, as the beginning of a message, if it is not the one in the file's URL.
+fn title(trail: &Trail) -> String {
+    if trail.is_home() { String::new() } else { format!("{}: ", trail.at().authority()) }
+}
+
+/// The error of an answer that is not the file.
+fn refused(url: &str, response: &Response) -> DownloadError {
+    let (url, proxy) = (url.to_owned(), response.proxy.clone());
+    DownloadError::Status { url, status: response.status, proxy }
 }
 
 /// Size and digest of a file on disk against what the download says.
@@ -450,145 +527,5 @@ fn check(download: &Download<'_>, path: &Path) -> Result<(), DownloadError> {
     Ok(())
 }
 
-fn partial_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".partial")
-}
-
-fn lock_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".lock")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::loopback::{Reply, Server};
-    use sha2::{Digest as _, Sha256};
-
-    use super::*;
-
-    fn body() -> Vec<u8> {
-        (0..300_000_u32).map(|number| (number % 251) as u8).collect()
-    }
-
-    fn digest() -> [u8; 32] {
-        Sha256::digest(body()).into()
-    }
-
-    struct Setup {
-        dir: fs::TempDir,
-        url: String,
-    }
-
-    impl Setup {
-        fn new(server: &Server) -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), url: format!("{}/file", server.url) }
-        }
-
-        fn get(&self, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
-            let path = self.dir.path().join("file");
-            let download =
-                Download { url: &self.url, path: &path, sha256: Some(digest()), size: None, limit: 1 << 20 };
-            Client::new(false).file(&download, cancel, &mut |_, _| ())?;
-            Ok(fs::read(&path).unwrap())
-        }
-    }
-
-    #[test]
-    fn a_cut_connection_is_resumed_where_it_broke() {
-        let server = Server::start(|request| match request.number {
-            0 => Reply::Cut(body(), 100_000),
-            _ => Reply::Whole(body()),
-        });
-        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
-        let requests = server.requests();
-        assert_eq!((requests.len(), requests[1].offset), (2, 100_000));
-    }
-
-    #[test]
-    fn who_brings_next_to_nothing_at_each_attempt_is_given_up() {
-        // Each answer has ten bytes more than the one before it.
-        let server = Server::start(|request| Reply::Cut(body(), 10.min(body().len() - request.offset)));
-        let error = Setup::new(&server).get(&Cancel::new()).unwrap_err();
-        assert!(matches!(error, DownloadError::Network { attempts: ATTEMPTS, .. }), "{error}");
-        assert_eq!(server.requests().len(), ATTEMPTS as usize);
-    }
-
-    #[test]
-    fn what_an_earlier_process_left_is_resumed_and_dropped_if_it_was_wrong() {
-        let server = Server::start(|_| Reply::Whole(body()));
-        let setup = Setup::new(&server);
-        fs::write_atomic(&setup.dir.path().join("file.partial"), b"something else", 0o644).unwrap();
-        assert_eq!(setup.get(&Cancel::new()).unwrap(), body());
-        let offsets: Vec<_> = server.requests().iter().map(|request| request.offset).collect();
-        assert_eq!(offsets, [14, 0]);
-    }
-
-    #[test]
-    fn wrong_bytes_are_refused_and_not_kept() {
-        let server = Server::start(|_| Reply::Whole(vec![7; 1000]));
-        let setup = Setup::new(&server);
-        let error = setup.get(&Cancel::new()).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
-        let left: Vec<_> = fs::read_dir(setup.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["file.lock"]);
-    }
-
-    #[test]
-    fn a_busy_server_is_asked_again_and_a_missing_file_is_not() {
-        let server = Server::start(|request| match request.number {
-            0 => Reply::Status(503),
-            _ => Reply::Whole(body()),
-        });
-        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
-        let server = Server::start(|_| Reply::Status(404));
-        assert!(Setup::new(&server).get(&Cancel::new()).unwrap_err().is_not_found());
-        assert_eq!(server.requests().len(), 1);
-    }
-
-    #[test]
-    fn a_stalled_server_does_not_delay_an_interrupt() {
-        let server = Server::start(|_| Reply::Stall(body(), 1000));
-        let cancel = Cancel::new().within(Duration::from_millis(300), "the test");
-        let start = clock::Instant::now();
-        let error = Setup::new(&server).get(&cancel).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::TimedOut);
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
-
-    #[test]
-    fn more_than_the_limit_is_refused() {
-        let server = Server::start(|_| Reply::Whole(body()));
-        let error = Client::new(false).small(&server.url, 1000, &Cancel::new()).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::CorruptDownload);
-    }
-
-    #[test]
-    fn redirects_are_followed_and_end() {
-        let other = Server::start(|_| Reply::Whole(body()));
-        let to = format!("{}/moved", other.url);
-        let moved = |to: &str| {
-            Reply::Raw(format!(
-                "HTTP/1.1 302 x\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            ))
-        };
-        let server = Server::start(move |_| moved(&to));
-        assert_eq!(Setup::new(&server).get(&Cancel::new()).unwrap(), body());
-        assert_eq!(other.requests()[0].path, "/moved");
-        let server = Server::start(move |_| moved("/again"));
-        let error = Setup::new(&server).get(&Cancel::new()).unwrap_err();
-        assert!(error.to_string().contains("without end"), "{error}");
-    }
-
-    #[test]
-    fn offline_asks_nobody() {
-        let server = Server::start(|_| Reply::Whole(body()));
-        let error = Client::new(true).small(&server.url, 1000, &Cancel::new()).unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::Offline);
-        assert!(server.requests().is_empty());
-    }
-}
+mod tests;

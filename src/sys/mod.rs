@@ -15,6 +15,7 @@ mod locks;
 pub(crate) mod log;
 #[cfg(test)]
 pub(crate) mod loopback;
+pub(crate) mod partial;
 pub(crate) mod process;
 pub(crate) mod staging;
 pub(crate) mod store;

@@ -195,7 +195,7 @@ fn what_a_proxy_does_not_let_through_is_told_apart() {
         [("socks5h://me:hunter2@127.0.0.1:1", "SOCKS"), ("http://", "write it as http://proxy")]
     {
         let finished = run(&[("HTTPS_PROXY", value)])
-            .fails(ExitCode::Config, &["HTTPS_PROXY names no proxy", reason, "unset HTTPS_PROXY"]);
+            .fails(ExitCode::Config, &["HTTPS_PROXY does not name a proxy", reason, "unset HTTPS_PROXY"]);
         assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
     }
 }

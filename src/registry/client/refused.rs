@@ -1,46 +1,19 @@
-//! Answers that are no answer yet: redirects, challenges, and that we are not let in.
+//! Challenges, which are answered by credentials or a token, and refusals.
 
 use std::sync::PoisonError;
 
-use super::{Call, Client, Exchange};
+use super::{Client, Exchange};
 use crate::registry::answer::reason;
 use crate::registry::challenge::Challenge;
 use crate::registry::endpoint::Endpoint;
 use crate::registry::error::{KnownLogin, RegistryError};
 use crate::registry::retry::Attempt;
 use crate::sys::cancel::Cancel;
-use crate::sys::http::{Response, Url};
-
-/// Redirects that are followed for one request.
-const MOST_REDIRECTS: u32 = 10;
+use crate::sys::http::Response;
 
 impl Client {
-    /// Where a redirect leads.
-    pub(super) fn redirected(
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        from: &Url,
-        response: &Response,
-        count: u32,
-    ) -> Result<Url, RegistryError> {
-        let fault = |reason: String| RegistryError::Protocol {
-            what: call.what.to_owned(),
-            host: from.authority().to_owned(),
-            reason,
-        };
-        if count > MOST_REDIRECTS {
-            return Err(fault("it redirects without end".into()));
-        }
-        if !call.method.is_safe() && !matches!(response.status, 307 | 308) {
-            return Err(fault(format!("it redirects an upload with the status {}", response.status)));
-        }
-        let location = response.header("location").unwrap_or_default();
-        let to = from.join(location).ok_or_else(|| fault("it redirects to what is no URL".into()))?;
-        endpoint.allowed(to).ok_or_else(|| fault("it redirects to an address without TLS".into()))
-    }
-
-    /// Remembers a challenge, the `count`th one to this request, so that it is met next time; an error where it cannot
-    /// be. `sent` is what `Authorization` was.
+    /// Stores the challenge to a request, so that the next one answers it; an error if that is impossible. `count` numbers the
+    /// challenges to this request, and `sent` is the value of `Authorization` that it had.
     pub(super) fn challenged(
         &self,
         exchange: &Exchange<'_>,
@@ -67,7 +40,7 @@ impl Client {
         Ok(())
     }
 
-    /// That somebody is denied what was asked for. Who was nobody, because a login was not given to the registry, is told that.
+    /// Makes the error for a denied request. If credentials were withheld from this registry, the error says so.
     pub(super) fn denial(
         &self,
         endpoint: &Endpoint,
@@ -83,7 +56,7 @@ impl Client {
         })
     }
 
-    /// That we are not let in: without credentials, with wrong ones, or with ones that are not good for this.
+    /// Makes the error for a request without credentials, with wrong ones, or with ones that do not suffice.
     fn refusal(
         &self,
         exchange: &Exchange<'_>,

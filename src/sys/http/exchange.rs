@@ -1,5 +1,5 @@
-//! One exchange on its thread: the request is sent, the answer's body is read and passed on, and what went wrong is put into our
-//! words.
+//! One exchange on its thread: sends the request, reads the answer's body and passes it on, and turns ureq's errors into
+//! ours.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rustls::AlertDescription;
 
 use crate::sys::fs;
 
-/// Sends a request by its way and waits for the head of its answer.
+/// Sends a request by its route and waits for the head of the answer.
 pub(super) fn exchange(
     route: &Route,
     request: &Request,
@@ -61,8 +61,8 @@ pub(super) fn exchange(
     }
 }
 
-/// Sends a request with this body. The answer may take longer to begin than a stall; `whole` is how long all of the body may
-/// take.
+/// Sends a request with this body. `patience` is how long the answer may take to begin, which may be longer than a stall, and
+/// `whole` how long sending the whole body may take.
 fn run(
     agent: &ureq::Agent,
     builder: ureq::http::request::Builder,
@@ -80,7 +80,7 @@ struct Upload {
     left: u64,
     sent: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
-    /// What the file, and not the connection, failed with.
+    /// The error if the file has failed and not the connection.
     failure: Option<io::Error>,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn headers(map: &ureq::http::HeaderMap) -> Vec<(String, String)> {
     map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
-/// Reads a body to its end, or until nobody wants it.
+/// Reads a body to its end, or until the receiver is gone.
 pub(super) fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8>>, HttpError>>) {
     let expected = body.content_length();
     let mut reader = body.into_reader();
@@ -142,7 +142,7 @@ pub(super) fn pass_on(body: ureq::Body, sender: &SyncSender<Result<Option<Vec<u8
     }
 }
 
-/// What a failure means. Where there is a proxy, it is the proxy that a connection is made to.
+/// Explains a failure. With a proxy, connections are made to the proxy.
 fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
     let secure = url.starts_with("https://");
     let through = |reason: String| match proxy {
@@ -197,12 +197,12 @@ fn explain(error: ureq::Error, url: &str, proxy: Option<&Proxy>) -> HttpError {
     }
 }
 
-/// What has ended a handshake.
+/// The error that ended a handshake.
 fn tls(error: &rustls::Error, through: impl Fn(String) -> String) -> HttpError {
     let certificate = matches!(error, rustls::Error::InvalidCertificate(_));
     match error {
         rustls::Error::AlertReceived(alert) if is_about_us(*alert) => HttpError::Identity(error.to_string()),
-        // The check of certificates has errors of its own, of another crate.
+        // The certificate check's own errors are of another crate and not visible as types.
         _ if certificate && error.to_string().contains("CaUsedAsEndEntity") => {
             let reason = "invalid peer certificate: it is an authority's own (CA:TRUE), and no server's";
             HttpError::Tls { reason: through(reason.into()), certificate }
@@ -211,7 +211,7 @@ fn tls(error: &rustls::Error, through: impl Fn(String) -> String) -> HttpError {
     }
 }
 
-/// True for the alerts of a server that looks at a client certificate (RFC 8446, section 6.2).
+/// True for alerts about a client certificate (RFC 8446, section 6.2).
 fn is_about_us(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -226,7 +226,7 @@ fn is_about_us(alert: AlertDescription) -> bool {
     )
 }
 
-/// The status in ureq's words for a `CONNECT` that was answered: `proxy server responded 407/407`.
+/// The status in ureq's message about a refused `CONNECT`: `proxy server responded 407/407`.
 fn refusal(words: &str) -> Option<u16> {
     words.strip_prefix("proxy server responded ")?.split('/').next()?.parse().ok()
 }

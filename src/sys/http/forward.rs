@@ -1,5 +1,5 @@
-//! Plain HTTP through a proxy: the request's line has the whole URL (RFC 9112, section 3.2.2), as curl, Go and apt do
-//! it. ureq would ask for a tunnel by `CONNECT`, which proxies commonly allow to port 443 alone.
+//! Plain HTTP through a proxy: the request line has the whole URL (RFC 9112, section 3.2.2), as with curl, Go and apt.
+//! ureq would ask for a tunnel by `CONNECT`, which many proxies allow for port 443 only.
 
 use ureq::Error;
 use ureq::config::Config;
@@ -11,13 +11,13 @@ use ureq::unversioned::transport::{
 
 /// An agent whose requests all go to a proxy without TLS. Its `config` has no proxy.
 ///
-/// Connections are not used twice, because only the first bytes on one are known to be a request's line.
+/// Connections are not reused, because only the first bytes on a connection are known to be a request line.
 pub(super) fn agent(config: Config, proxy: &ureq::Proxy) -> ureq::Agent {
     let to_proxy = ToProxy { uri: proxy.uri().clone(), resolver: DefaultResolver::default() };
     ureq::Agent::with_parts(config, ().chain(TcpConnector::default()).chain(WholeUrl), to_proxy)
 }
 
-/// Gives the proxy's addresses, whatever is asked for.
+/// Resolves every host to the proxy's addresses.
 #[derive(Debug)]
 struct ToProxy {
     uri: Uri,
@@ -30,7 +30,7 @@ impl Resolver for ToProxy {
     }
 }
 
-/// Writes scheme and authority in front of the path in a connection's first line.
+/// Writes scheme and authority before the path in a connection's first line.
 #[derive(Debug)]
 struct WholeUrl;
 
@@ -46,7 +46,7 @@ impl<In: Transport> Connector<In> for WholeUrl {
 #[derive(Debug)]
 struct Line<In> {
     inner: In,
-    /// What the line lacks, until it is sent.
+    /// The part that the line still lacks.
     missing: Option<String>,
 }
 

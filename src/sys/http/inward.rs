@@ -1,10 +1,10 @@
-//! Addresses that a server out in the network has no business to lead us to: of this machine, and of what only a machine's own
-//! cloud answers at. A registry chooses where its blobs and tokens are, and whoever runs one would else have us speak to a
-//! service that takes everybody on this machine for a friend, or to the one that hands out a machine's credentials.
+//! Addresses that a server in the network may not lead us to: those of this machine, and those at which a cloud answers its
+//! own machines. A registry chooses the URLs of its blobs and tokens. Without this check its operator could make us send
+//! requests to a service that trusts everybody on this machine, or to the one that hands out the machine's credentials.
 //!
-//! What is checked are the addresses that the connection is then made to, so that a name cannot lead to one when it is checked
-//! and to another when it is used. Behind a proxy names are the proxy's to look up, and only what is written as an address is
-//! checked.
+//! The addresses that are checked are those that the connection is made to, so that a name cannot resolve to one address for
+//! the check and to another for the connection. Behind a proxy, names are resolved by the proxy, and only hosts that are
+//! written as addresses are checked.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,25 +18,24 @@ use ureq::unversioned::transport::NextTimeout;
 
 use super::is_loopback;
 
-/// Where a cloud tells a machine about itself, credentials included, outside of link-local addresses: Alibaba's, Oracle's,
-/// Azure's; AWS's and Google's.
+/// The metadata services of clouds that are not at link-local addresses: Alibaba, Oracle and Azure, then AWS and Google.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
-/// What kind of such an address one is.
+/// The kind of an address that only this machine can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inward {
-    /// Of this machine.
+    /// This machine itself.
     Loopback,
-    /// Of this link alone, where clouds also have what they tell their machines.
+    /// The link, or the metadata service of a cloud.
     Link,
 }
 
 impl Inward {
-    /// The kind of an address; `None` for all others. Those of private networks are others: a company's registry and its
-    /// store may well be at one each.
+    /// The kind of an address; `None` for all others. Addresses of private networks are among the others, since a company's
+    /// registry and its store may be at them.
     #[must_use]
     pub fn of(address: IpAddr) -> Option<Self> {
         match address {
@@ -53,7 +52,7 @@ impl Inward {
         }
     }
 
-    /// The kind of what a URL has as its host, where that is an address or names this machine whatever a name server says.
+    /// The kind of a URL's host, if it is an address or a name that always means this machine.
     #[must_use]
     pub fn of_host(host: &str) -> Option<Self> {
         if is_loopback(host) {
@@ -63,7 +62,7 @@ impl Inward {
         bare.parse().ok().and_then(Self::of)
     }
 
-    /// What it is called in messages.
+    /// The description in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,7 +72,8 @@ impl Inward {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, or behind a translator (RFC 4291, section 2.5.5; RFC 6052, section 2.1).
+/// The IPv4 address that an IPv6 address stands for, mapped or behind a translator (RFC 4291, section 2.5.5; RFC 6052,
+/// section 2.1).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [front @ .., high, low] = address.segments();
     let inner = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -82,7 +82,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     (mapped || translated).then_some(inner)
 }
 
-/// That a server leads to such an address and is not at one itself.
+/// A server leads to such an address and is not at one itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{from} leads to {}, which is {}", shown(host, *address), kind.name())]
 pub struct LedInward {
@@ -90,7 +90,7 @@ pub struct LedInward {
     pub from: String,
     /// The host that it leads to.
     pub host: String,
-    /// The address of that host, where it is a name.
+    /// The address of that host, if it is a name.
     pub address: Option<IpAddr>,
     /// Its kind.
     pub kind: Inward,
@@ -103,17 +103,17 @@ fn shown(host: &str, address: Option<IpAddr>) -> String {
     }
 }
 
-/// What is known of hosts that nobody has led us to: where their addresses were when they were first looked up.
+/// The locations of hosts that the user has named, as they were when they were first resolved.
 pub(super) type Known = Arc<Mutex<BTreeMap<String, Place>>>;
 
-/// Where the addresses of a host are.
+/// The location of a host's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// All of this kind.
     All(Inward),
     /// Some on this machine, some elsewhere.
     Some,
-    /// All elsewhere. A name server that later says something else is not believed.
+    /// All elsewhere. A later answer of the name server does not change that.
     Outside,
 }
 
@@ -128,17 +128,17 @@ impl Place {
     }
 }
 
-/// True if a host may lead to an address of this kind: it is at one of the same kind itself.
+/// True if a host may lead to an address of this kind, because it is at one itself.
 pub(super) fn may_lead(known: &Known, from: &str, to: Inward) -> bool {
     let known = known.lock().unwrap_or_else(PoisonError::into_inner);
     Inward::of_host(from) == Some(to) || known.get(from) == Some(&Place::All(to))
 }
 
-/// Looks names up, and refuses what they lead to where a server outside has led us to them.
+/// Resolves names, and refuses addresses that a server outside may not lead to.
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) inner: DefaultResolver,
-    /// The host that has led us; `None` where the user has.
+    /// The host that has led here; `None` if the user has named it.
     pub(super) from: Option<String>,
     pub(super) known: Known,
 }
@@ -164,7 +164,7 @@ impl Resolver for Guard {
             }
         }
         let from = self.from.as_ref().unwrap_or(&host);
-        // One is enough: it is not ours to choose which of them the connection is made to.
+        // One is enough, since the connection may be made to any of them.
         for address in found.iter().map(std::net::SocketAddr::ip) {
             if let Some(kind) = Inward::of(address)
                 && !may_lead(&self.known, from, kind)
@@ -239,7 +239,7 @@ mod tests {
         ask(&guard(None), "http://127.1:5000/").unwrap();
         assert!(ask(&guard(Some("127.1")), "http://127.2:5000/").is_ok());
         assert!(ask(&guard(Some("127.1")), "http://169.254.169.254/").is_err());
-        // A name that led elsewhere when it was first asked for.
+        // A name that was elsewhere when it was first resolved.
         known.lock().unwrap().insert("127.1".into(), Place::Outside);
         assert!(ask(&guard(Some("127.1")), "http://127.2:5000/").is_err());
         let rebound = ask(&guard(None), "http://127.1:5000/").unwrap_err().to_string();

@@ -1,24 +1,33 @@
-//! HTTP for rooms that speak a protocol (`registry`): one request and one answer at a time, nothing decided.
+//! HTTP for everything that speaks it: `registry` and `sys::download`.
 //!
-//! Redirects are not followed, statuses are no errors and nothing is tried twice: what each of these means is for the
-//! protocol to say. What is done here is what only `sys` may do, and what must never go wrong: every wait is bounded,
-//! every exchange runs on a thread of its own so that a cancelled one returns at once, bodies are streamed, and proxies
-//! are taken from the environment's value.
+//! [`Transport::send`] is one request and one answer. Every wait is bounded, every exchange runs on a thread of its own so
+//! that a cancelled one returns at once, bodies are streamed, and proxies are taken from the environment's value.
+//!
+//! What is the same for all who send requests is here as well: `redirect` follows redirects and knows which header fields
+//! go along, `attempts` knows what is worth another attempt and when, and `resume` asks for the rest of a body that broke
+//! off. The caller gives the policy: how patient to be, who authorises, what a status means and what a digest must be.
 
+mod attempts;
 mod exchange;
 mod forward;
 mod inward;
 mod pace;
 mod proxy;
+mod redirect;
+mod resume;
 mod script;
 mod told;
 mod trust;
 mod url;
 
+pub use attempts::Patience;
+pub(crate) use attempts::{Attempt, Attempts, Failure, GivenUp, Pause, may_pass};
 pub use inward::Inward;
 pub(crate) use inward::LedInward;
-pub(crate) use pace::LEAST_RATE;
+pub(crate) use pace::least_progress;
 pub(crate) use proxy::{ProxyError, ProxyName, is_loopback, split_port};
+pub(crate) use redirect::{RedirectError, Sender, Trail, allowed, led_by};
+pub(crate) use resume::{BodyError, Resume, Sink};
 pub use script::Answer;
 pub(crate) use trust::{Identity, Trust, TrustError};
 pub use url::Url;
@@ -47,30 +56,30 @@ use super::cancel::{Cancel, Cancelled};
 use super::clock::Instant;
 use super::env::Environment;
 
-/// Bytes that are read and handed on at once.
+/// Bytes that are read and passed on at once.
 const CHUNK: usize = 64 * 1024;
-/// Chunks of an answer that may wait to be taken: with `CHUNK` the memory of one exchange.
+/// Chunks of an answer that are buffered. With `CHUNK` this bounds the memory of one exchange.
 const WAITING: usize = 8;
-/// How often a waiting caller looks whether it should stop.
+/// How often a waiting caller checks whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(15);
 
 /// Sends requests. Cheap to clone; connections are shared between clones.
 #[derive(Clone)]
 pub struct Transport {
     environment: Arc<Environment>,
-    /// A server that sends and takes nothing for this long is stalled.
+    /// A server that neither sends nor takes anything for this long is stalled.
     stall: Duration,
     /// An agent for each proxy and each set of trusted certificates.
     agents: Arc<Mutex<Agents>>,
-    /// Which hosts are on this machine themselves.
+    /// The hosts that are known to be on this machine.
     known: Known,
-    /// What answers in the network's place.
+    /// Answers instead of the network.
     script: Option<Script>,
 }
 
-/// By the proxy, whether a tunnel through it is needed, certificates, and who has led there.
+/// By the proxy, whether a tunnel through it is needed, certificates, and the host that has led there.
 type Agents = BTreeMap<(Option<Setting>, bool, Trust, Option<String>), Route>;
 
 /// How a request gets to its server.
@@ -78,7 +87,7 @@ type Agents = BTreeMap<(Option<Setting>, bool, Trust, Option<String>), Route>;
 struct Route {
     agent: ureq::Agent,
     proxy: Option<Proxy>,
-    /// The value of `Proxy-Authorization`, where requests themselves and not tunnels have it.
+    /// The value of `Proxy-Authorization`, if requests carry it and not tunnels.
     authorization: Option<String>,
 }
 
@@ -115,19 +124,19 @@ impl Method {
         }
     }
 
-    /// True if the server may be asked the same again, whatever became of the first time.
+    /// True if the request may be repeated whatever its first attempt has done.
     #[must_use]
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head)
     }
 }
 
-/// What a request carries. Each can be sent again from its start.
+/// The body of a request. It can be sent again from its start.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// Nothing, and no length.
     None,
-    /// These bytes; there may be none of them.
+    /// These bytes, of which there may be none.
     Bytes(Arc<[u8]>),
     /// A part of a file, read while it is sent.
     File {
@@ -135,14 +144,14 @@ pub enum Body {
         path: PathBuf,
         /// Its first byte.
         offset: u64,
-        /// How many bytes. It is an error if the file has fewer.
+        /// The number of bytes. It is an error if the file has fewer.
         length: u64,
         /// Counts the bytes that were handed to the connection.
         sent: Arc<AtomicU64>,
     },
 }
 
-/// A request. It cannot be shown, for its header fields may have secrets.
+/// A request. It has no `Debug`, since its header fields may contain secrets.
 #[derive(Clone)]
 pub struct Request {
     /// The method.
@@ -153,16 +162,16 @@ pub struct Request {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Body,
-    /// Whom the server is trusted by, and who we are to it.
+    /// The TLS settings for the server.
     pub trust: Trust,
     /// How long the answer may take to begin; the transport's limit if `None`.
     pub patience: Option<Duration>,
-    /// The host whose answer has led here; `None` where the user has. It leads to no address of this machine or its link,
-    /// unless it is at one itself.
+    /// The host whose answer has led here; `None` if the user has named the URL. It may not lead to an address of this
+    /// machine or its link unless it is at one itself.
     pub led_by: Option<String>,
 }
 
-/// Why there is no answer, or only a part of one.
+/// Why there is no answer, or only part of one.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The server's certificate is not trusted, or it does not speak TLS.
@@ -170,25 +179,25 @@ pub enum HttpError {
     Tls {
         /// What is wrong.
         reason: String,
-        /// True if the server has shown a certificate, so that it does speak TLS.
+        /// True if the server has sent a certificate, so that it does speak TLS.
         certificate: bool,
     },
-    /// The server wants a client certificate, or does not take ours.
+    /// The server wants a client certificate, or refuses ours.
     #[error("{0}")]
     Identity(String),
     /// A file with certificates or a key cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No connection, a broken or a stalled one.
+    /// No connection, or one that broke or stalled.
     #[error("{0}")]
     Broken(String),
     /// A proxy on the way does not let the request through.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// A server leads to an address that is not for it to lead to. Nothing was sent there.
+    /// A server leads to an address that it may not lead to. Nothing was sent there.
     #[error(transparent)]
     Inward(#[from] LedInward),
-    /// The request cannot be sent as it is.
+    /// The request itself is invalid.
     #[error("{0}")]
     Invalid(String),
     /// A file to be sent cannot be read.
@@ -206,7 +215,7 @@ pub struct Response {
     pub status: u16,
     /// Header fields, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The proxy that may have given this answer in its server's place.
+    /// The proxy that may have given this answer instead of the server.
     pub proxy: Option<ProxyName>,
     chunks: Receiver<Result<Option<Vec<u8>>, HttpError>>,
     pace: Pace,
@@ -214,7 +223,7 @@ pub struct Response {
     _stop: Stop,
 }
 
-/// Ends an exchange's thread when nobody wants its result any more.
+/// Ends an exchange's thread once its result is not needed any more.
 #[derive(Debug)]
 struct Stop(Arc<AtomicBool>);
 
@@ -231,14 +240,14 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body's size in bytes, where the server tells it.
+    /// The body's size in bytes, if the server says it.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
 
     /// The next bytes of the body; `None` at its end. A body that is shorter than its length is an error, and so is one that
-    /// comes more slowly than [`LEAST_RATE`] for as long as a stall.
+    /// comes too slowly for as long as a stall.
     pub fn chunk(&mut self, cancel: &Cancel) -> Result<Option<Vec<u8>>, HttpError> {
         let start = Instant::now();
         let pace = &mut self.pace;
@@ -249,8 +258,7 @@ impl Response {
         Ok(chunk)
     }
 
-    /// The body of a document, of which more than `limit` bytes are left unread; true if there are more. It must have come as
-    /// a whole in a time that its size bounds.
+    /// The body of a document, up to `limit` bytes; true if there are more. It must come within a time that its size bounds.
     pub fn read(&mut self, limit: u64, cancel: &Cancel) -> Result<(Vec<u8>, bool), HttpError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk(cancel)? {
@@ -264,22 +272,21 @@ impl Response {
     }
 }
 
-/// What an exchange's thread sends first.
+/// The first message of an exchange's thread.
 struct Head {
     status: u16,
     headers: Vec<(String, String)>,
 }
 
 impl Transport {
-    /// A transport that takes a server for stalled after `stall`.
+    /// A transport for which a server is stalled after `stall`.
     #[must_use]
     pub fn new(environment: &Environment, stall: Duration) -> Self {
         let environment = Arc::new(environment.clone());
         Self { environment, stall, agents: Arc::default(), known: Known::default(), script: None }
     }
 
-    /// A transport without a network: `answers` has the last word on every request that would be sent, or says why the
-    /// connection broke.
+    /// A transport without a network. `answers` answers every request that would be sent, or says why the connection broke.
     #[must_use]
     pub fn scripted(
         environment: &Environment,
@@ -290,7 +297,7 @@ impl Transport {
         Self { script, ..Self::new(environment, stall) }
     }
 
-    /// Sends one request and waits until the answer begins. `on_wait` is called now and then meanwhile.
+    /// Sends one request and waits until the answer begins. Meanwhile `on_wait` is called regularly.
     ///
     /// # Errors
     ///
@@ -313,7 +320,7 @@ impl Transport {
         result.map(|response| Response { told, ..response })
     }
 
-    /// Sends a request by its way.
+    /// Sends a request by its route.
     fn exchange(
         &self,
         route: Route,
@@ -321,7 +328,7 @@ impl Transport {
         cancel: &Cancel,
         on_wait: &mut dyn FnMut(),
     ) -> Result<Response, HttpError> {
-        // What a tunnel brings is the server's own word.
+        // Through a tunnel every answer is the server's own.
         let forwards = !request.url.starts_with("https://");
         let (proxy, given) = (route.proxy.clone(), route.authorization.is_some());
         let stop = Stop(Arc::default());
@@ -332,7 +339,7 @@ impl Transport {
         thread::Builder::new().name("http".into()).spawn(move || {
             match exchange(&route, &request, stall, &stopped) {
                 Err(error) => {
-                    // Nobody listens any more if the caller was cancelled.
+                    // The receiver is gone if the caller was cancelled.
                     head_sender.send(Err(error)).ok();
                 }
                 Ok(response) => {
@@ -359,7 +366,8 @@ impl Transport {
         }
     }
 
-    /// Refuses what is written as an address that nobody outside may lead to. Names are checked when they are looked up.
+    /// Refuses hosts that are written as addresses and that the server may not lead to. Names are checked when they are
+    /// resolved.
     fn check_led(&self, request: &Request) -> Result<(), HttpError> {
         let Some(from) = &request.led_by else { return Ok(()) };
         let Some(url) = Url::parse(&request.url) else { return Ok(()) };
@@ -372,7 +380,7 @@ impl Transport {
         }
     }
 
-    /// The way of a request by its proxy and trust, made when it is first asked for.
+    /// The route of a request by its proxy and trust, made when it is first needed.
     fn route(&self, request: &Request) -> Result<Route, HttpError> {
         let tunnel = request.url.starts_with("https://");
         let key = (
@@ -398,7 +406,7 @@ impl Transport {
             .timeout_per_read(Some(self.stall))
             .timeout_per_write(Some(self.stall));
         let route = match proxy {
-            // To a proxy with TLS there is only the tunnel.
+            // A proxy with TLS is always asked for a tunnel.
             Some(proxy) if !tunnel && proxy.is_plain() => {
                 let config = config.proxy(None).max_idle_connections(0).build();
                 let agent = forward::agent(config, &proxy.tunnel());
@@ -417,7 +425,7 @@ impl Transport {
     }
 }
 
-/// Waits for a message as long as `cancel` and `on_wait` allow.
+/// Waits for a message for as long as `cancel` and `on_wait` allow.
 fn receive<T>(
     inbox: &Receiver<T>,
     cancel: &Cancel,

@@ -1,5 +1,5 @@
-//! The least that a server must send or take in a while. One that says something now and then, and never anything that
-//! counts, would else hold a run up until its time limit.
+//! The slowest that a server may send or take a body. A server that sends a byte now and then would otherwise hold up a run
+//! until its time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,24 +8,30 @@ use std::time::Duration;
 use super::{Body, HttpError};
 use crate::sys::clock::Instant;
 
-/// Bytes a second, on the average of a while, that a body must move by at least.
-pub(crate) const LEAST_RATE: u64 = 1024;
-/// Bytes a second that a whole document must come by at least, beyond the time that each is given.
+/// The lowest average rate of a body over one window, in bytes per second.
+const LEAST_RATE: u64 = 1024;
+/// The lowest average rate of a whole document, in bytes per second, beyond the time that every document gets.
 const DOCUMENT_RATE: u64 = 16 * 1024;
-/// The time that each document is given, in stalls.
+/// The time that every document gets, in stalls.
 const DOCUMENT_STALLS: u32 = 4;
 
-/// How fast a body moves, counting only the time that is spent waiting for it.
+/// The bytes that an attempt must bring to count as progress: what the slowest server that is waited for brings until it is
+/// taken for stalled. With less, a server that sends a little at each attempt would be asked without end.
+pub(crate) fn least_progress(stall: Duration) -> u64 {
+    at_rate(stall, LEAST_RATE).max(1)
+}
+
+/// The rate of a body. Only the time that is spent waiting for it counts.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// A while.
+    /// The time over which the rate is averaged.
     window: Duration,
     waited: Duration,
     bytes: u64,
-    /// Since the beginning.
+    /// Since the beginning of the body.
     whole_wait: Duration,
     whole: u64,
-    /// Who is too slow at what, for messages.
+    /// "sends" or "takes", for messages.
     says: &'static str,
 }
 
@@ -35,7 +41,7 @@ impl Pace {
         Self { window, waited: zero, bytes: 0, whole_wait: zero, whole: 0, says }
     }
 
-    /// That `more` was waited, and nothing has come yet.
+    /// Notes that nothing has come after waiting for `more`.
     pub(super) fn waiting(&self, more: Duration) -> Result<(), HttpError> {
         let waited = self.waited + more;
         if waited < self.window || self.bytes >= at_rate(waited, LEAST_RATE) {
@@ -45,13 +51,13 @@ impl Pace {
         Err(HttpError::Broken(match self.bytes {
             0 => "the server stalled".into(),
             bytes => format!(
-                "the server {} only {bytes} bytes in {seconds}s, and less than {LEAST_RATE} a second is not waited for",
+                "the server {} only {bytes} bytes in {seconds}s, less than {LEAST_RATE} bytes a second",
                 self.says
             ),
         }))
     }
 
-    /// That `bytes` have moved after a wait.
+    /// Notes that `bytes` have moved after a wait.
     pub(super) fn moved(&mut self, after: Duration, bytes: u64) -> Result<(), HttpError> {
         self.waited += after;
         self.bytes += bytes;
@@ -64,7 +70,7 @@ impl Pace {
         Ok(())
     }
 
-    /// That a document, of which nobody needs much, has come as fast as one must.
+    /// An error if a document takes longer than its size allows.
     pub(super) fn document(&self) -> Result<(), HttpError> {
         let allowed = allowed(self.window, self.whole);
         if self.whole_wait < allowed {
@@ -78,15 +84,15 @@ impl Pace {
     }
 }
 
-/// How long a document of so many bytes may take.
+/// How long a document of this size may take.
 pub(super) fn allowed(window: Duration, bytes: u64) -> Duration {
     window * DOCUMENT_STALLS + Duration::from_secs(bytes / DOCUMENT_RATE)
 }
 
-/// The bytes of a file that a server takes.
+/// The rate at which a server takes a file.
 pub(super) struct Taking {
     sent: Arc<AtomicU64>,
-    /// What the counter has where all is sent.
+    /// The counter's value once everything is sent.
     end: u64,
     seen: u64,
     since: Instant,
@@ -97,7 +103,7 @@ impl Taking {
     pub(super) fn of(body: &Body, stall: Duration) -> Option<Self> {
         let Body::File { length, sent, .. } = body else { return None };
         let seen = sent.load(Ordering::Relaxed);
-        // What lies in the buffers on the way is taken later, all at once.
+        // Buffers on the way are emptied in bursts, so that the window is longer.
         let pace = Pace::new(stall * 2, "takes");
         Some(Self { sent: Arc::clone(sent), end: seen + length, seen, since: Instant::now(), pace })
     }
@@ -156,7 +162,10 @@ mod tests {
             Ok::<(), HttpError>(())
         };
         let error = take(1).unwrap_err().to_string();
-        assert!(error.contains("the server takes only") && error.contains("not waited for"), "{error}");
+        assert!(
+            error.contains("the server takes only") && error.contains("less than 1024 bytes a second"),
+            "{error}"
+        );
         assert!(take(0).unwrap_err().to_string().contains("stalled"));
         assert!(take(30_000).is_ok());
         // What is left to do when all is sent is the server's.

@@ -1,4 +1,4 @@
-//! Which proxy a URL is asked through, by the variables that curl, Go and everybody else read.
+//! The proxy for a URL, by the variables that curl, Go and others read.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use ureq::ProxyProtocol;
 use crate::error::{ExitCode, Explain};
 use crate::sys::env::Environment;
 
-/// What a variable of the environment says of a proxy: never shown, for it may have a password in it.
+/// The value of a proxy variable. It is never shown, since it may contain a password.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Setting {
     /// The variable's name.
@@ -28,12 +28,12 @@ pub(super) struct Proxy {
     proxy: ureq::Proxy,
 }
 
-/// A proxy as messages have it: without its user and password.
+/// A proxy for messages, without its user and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyName {
     /// `http://proxy.example:3128`
     pub url: String,
-    /// The variable that names it.
+    /// The variable that it comes from.
     pub variable: &'static str,
 }
 
@@ -43,33 +43,33 @@ impl fmt::Display for ProxyName {
     }
 }
 
-/// What keeps a proxy from being used.
+/// Why a proxy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// The variable's value names no proxy that we can use.
-    #[error("the variable {variable} names no proxy: {reason}")]
+    /// The variable's value is not a proxy that we can use.
+    #[error("the variable {variable} does not name a proxy: {reason}")]
     Setting {
         /// The variable.
         variable: &'static str,
         /// Why.
         reason: &'static str,
     },
-    /// It wants to be told who asks (407).
+    /// It wants credentials (407).
     #[error("{proxy} {}", if *.given { "refuses the user and password that the variable has" } else { "wants a user and a password" })]
     Credentials {
         /// The proxy.
         proxy: ProxyName,
-        /// True if it was told.
+        /// True if it got some.
         given: bool,
     },
-    /// It does not lead to this server.
+    /// It does not connect to this server.
     #[error("{proxy} refuses to connect to {host}: it answers {status}")]
     Refuses {
         /// The proxy.
         proxy: ProxyName,
         /// The server, with its port.
         host: String,
-        /// Its answer's status.
+        /// The status of its answer.
         status: u16,
     },
 }
@@ -104,7 +104,7 @@ impl Explain for ProxyError {
 }
 
 impl Setting {
-    /// The proxy that is meant.
+    /// The proxy that the value describes.
     pub(super) fn proxy(&self) -> Result<Proxy, ProxyError> {
         let fault = |reason| ProxyError::Setting { variable: self.variable, reason };
         let proxy = ureq::Proxy::new(&self.value).map_err(|_| {
@@ -113,7 +113,7 @@ impl Setting {
         let scheme = match proxy.protocol() {
             ProxyProtocol::Http => "http",
             ProxyProtocol::Https => "https",
-            _ => return Err(fault("only proxies that speak HTTP are known, and this one is of SOCKS")),
+            _ => return Err(fault("it is a SOCKS proxy, and only HTTP proxies are supported")),
         };
         let url = format!("{scheme}://{}:{}", proxy.host(), proxy.port());
         Ok(Proxy { name: ProxyName { url, variable: self.variable }, proxy })
@@ -125,17 +125,17 @@ impl Proxy {
         &self.name
     }
 
-    /// As ureq takes it, for connections by `CONNECT`.
+    /// In ureq's form, for connections by `CONNECT`.
     pub(super) fn tunnel(&self) -> ureq::Proxy {
         self.proxy.clone()
     }
 
-    /// True if it speaks without TLS itself.
+    /// True if the proxy itself is spoken to without TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.proxy.protocol() == ProxyProtocol::Http
     }
 
-    /// True if the variable says who we are to it.
+    /// True if the variable has a user or a password.
     pub(super) fn has_credentials(&self) -> bool {
         self.proxy.username().is_some() || self.proxy.password().is_some()
     }
@@ -148,7 +148,7 @@ impl Proxy {
     }
 }
 
-/// The proxy's variable; `None` for a direct connection. Loopback is never asked through a proxy.
+/// The setting for a URL; `None` for a direct connection. Loopback always has one.
 pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<Setting> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;
@@ -166,13 +166,13 @@ pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<Setting>
     {
         return None;
     }
-    // `HTTP_PROXY` in capitals is what a web server makes of a request's `Proxy` header, but only in CGI programs.
+    // In CGI programs `HTTP_PROXY` in capitals is a request's `Proxy` header. This is not a CGI program.
     let own = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["http_proxy", "HTTP_PROXY"] };
     either(own).or_else(|| either(["ALL_PROXY", "all_proxy"])).or_else(|| of_apt(scheme, host, environment))
 }
 
-/// What apt's configuration says, where a caller has put it beside the environment's variables. Options of http count for
-/// https, too, where that has none of its own.
+/// apt's configuration, if a caller has put it beside the environment's variables. Options for http also count for https
+/// if that has none of its own.
 fn of_apt(scheme: &str, host: &str, environment: &Environment) -> Option<Setting> {
     const PLAIN: &str = "Acquire::http::Proxy";
     let own = if scheme == "https" { ["Acquire::https::Proxy", PLAIN] } else { [PLAIN; 2] };
@@ -183,7 +183,7 @@ fn of_apt(scheme: &str, host: &str, environment: &Environment) -> Option<Setting
     (!direct).then(|| Setting { variable, value: value.to_owned() })
 }
 
-/// True for what never leaves this machine: `localhost`, names below it, 127.0.0.0/8 and `::1`.
+/// True for hosts that are always this machine: `localhost`, names below it, 127.0.0.0/8 and `::1`.
 #[must_use]
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -206,8 +206,8 @@ pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// True if a rule of `NO_PROXY` is about this host: `*`, a name with all below it, an address or a range of them,
-/// each with an optional port.
+/// True if a rule of `NO_PROXY` matches this host. A rule is `*`, a name that includes everything below it, an address or a
+/// range of addresses, each with an optional port.
 fn excludes(rule: &str, host: &str, port: &str) -> bool {
     if rule == "*" {
         return true;

@@ -1,4 +1,4 @@
-//! Answers without a network: for whoever wants to know what becomes of them.
+//! Answers without a network, for tests and fuzzing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::pace::Pace;
 use super::told::Told;
 use super::{CHUNK, HttpError, Request, Response, Stop};
 
-/// An answer that is made up.
+/// A made-up answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
@@ -23,7 +23,7 @@ pub struct Answer {
 /// Answers a request, or says why the connection broke.
 pub(super) type Answers = dyn Fn(&Request) -> Result<Answer, String> + Send + Sync;
 
-/// What answers in the network's place.
+/// Answers instead of the network.
 #[derive(Clone)]
 pub(super) struct Script(pub(super) Arc<Answers>);
 
@@ -38,7 +38,7 @@ impl Script {
         let Answer { status, headers, mut body } = (self.0)(request).map_err(HttpError::Broken)?;
         let length = headers.iter().find(|(name, _)| name == "content-length");
         let length: Option<u64> = length.and_then(|(_, value)| value.parse().ok());
-        // What comes behind a body is not of it.
+        // Bytes after the body do not belong to it.
         body.truncate(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX));
         let last = match (length, body.len() as u64) {
             (Some(length), count) if count < length => {
@@ -49,7 +49,7 @@ impl Script {
         let (sender, chunks) = mpsc::channel();
         let parts = body.chunks(CHUNK).map(|part| Ok(Some(part.to_vec())));
         for message in parts.chain([last]) {
-            // The other end is here, and does not hang up.
+            // The receiver is in this function and cannot be gone.
             sender.send(message).ok();
         }
         let pace = Pace::new(stall, "sends");

@@ -1,5 +1,5 @@
-//! What the log is told of an exchange: the request, its answer, and how the body came. Nothing of header fields, which have
-//! secrets, but for the few that say what kind of answer it is.
+//! The log of an exchange: the request, its answer, and how the body came. Header fields may contain secrets, so that only a
+//! few that describe the answer are logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,14 +7,14 @@ use super::{Body, HttpError, ProxyName, Request, Response};
 use crate::sys::clock::Instant;
 use crate::sys::log::{self, Seconds};
 
-/// Fields of an answer that tell what it is, and nothing of ours.
+/// Header fields that describe an answer and contain nothing secret.
 const TELLING: [&str; 6] =
     ["content-type", "content-length", "content-range", "docker-content-digest", "retry-after", "server"];
 
-/// Numbers tell requests apart that go on at the same time.
+/// Numbers requests, so that those at the same time can be told apart.
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
-/// An exchange that the log is told of; nothing where there is none.
+/// An exchange that is logged; empty if the log is off.
 #[derive(Debug, Default)]
 pub(super) struct Told(Option<Exchange>);
 
@@ -30,19 +30,19 @@ struct Exchange {
     end: End,
 }
 
-/// What has become of a body.
+/// How a body ended.
 #[derive(Debug)]
 enum End {
-    /// Nobody wanted more of it.
+    /// The caller did not read it to its end.
     Left,
     /// It has come as a whole.
     Whole,
-    /// It has not.
+    /// It broke off.
     Broken(String),
 }
 
 impl Told {
-    /// That a request is sent.
+    /// Logs that a request is sent.
     pub(super) fn asking(request: &Request, proxy: Option<&ProxyName>) -> Self {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self::default();
@@ -68,7 +68,7 @@ impl Told {
         Self(Some(exchange))
     }
 
-    /// That an answer has begun, or that there is none.
+    /// Logs that an answer has begun, or that there is none.
     pub(super) fn answered(&mut self, result: Result<&Response, &HttpError>) {
         let Some(exchange) = &mut self.0 else { return };
         let (number, time) = (exchange.number, Seconds(exchange.since.elapsed()));
@@ -85,7 +85,7 @@ impl Told {
         }
     }
 
-    /// That a piece of the body has come, or its end, or neither.
+    /// Notes a piece of the body, its end or a failure.
     pub(super) fn received(&mut self, piece: &Result<Option<Vec<u8>>, HttpError>) {
         let Some(exchange) = &mut self.0 else { return };
         match piece {

@@ -1,4 +1,4 @@
-//! Whom a server is trusted by, and who we are to it: certificates and keys in PEM files.
+//! TLS certificates and keys in PEM files: the authorities that vouch for a server, and our client certificate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,25 +11,25 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 
 use crate::sys::fs;
 
-/// What is special about a server's TLS.
+/// The TLS settings for a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trust {
-    /// Files with certificates that are trusted beside the system's.
+    /// Files with certificates that are trusted in addition to the system's.
     pub authorities: Vec<PathBuf>,
-    /// What proves to the server who we are.
+    /// The client certificate for the server.
     pub identity: Option<Identity>,
 }
 
 /// A client certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
-    /// A file with the certificate, and those that lead from it to its authority.
+    /// A file with the certificate and the chain to its authority.
     pub certificate: PathBuf,
     /// A file with its private key.
     pub key: PathBuf,
 }
 
-/// Why such a file cannot be used. Nothing of a key is ever shown.
+/// Why such a file cannot be used. No part of a key is ever shown.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// It cannot be read.
@@ -37,7 +37,7 @@ pub enum TrustError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Its text is broken.
@@ -48,7 +48,7 @@ pub enum TrustError {
         /// What is wrong.
         reason: String,
     },
-    /// It has not what it should have.
+    /// It does not contain what it should.
     #[error("`{}` has no {what} in PEM form", path.display())]
     Lacks {
         /// The file.
@@ -56,7 +56,7 @@ pub enum TrustError {
         /// What is missing.
         what: &'static str,
     },
-    /// A certificate and a key that do not belong together, or a key of a kind that is not known.
+    /// A certificate and a key that do not belong together, or a key of an unknown kind.
     #[error("`{}` and `{}` cannot be used together: {reason}", identity.certificate.display(), identity.key.display())]
     Unfit {
         /// The files.
@@ -75,7 +75,7 @@ pub(super) fn configuration(trust: &Trust) -> Result<TlsConfig, TrustError> {
         for path in &trust.authorities {
             found.extend(certificates(path)?);
         }
-        // Those of the system that cannot be read are as good as absent: who trusts them is refused, not accepted.
+        // System certificates that cannot be read are left out: their servers are refused, and never accepted.
         let system = rustls_native_certs::load_native_certs().certs;
         found.extend(system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
         RootCerts::new_with_certs(&found)
@@ -84,7 +84,7 @@ pub(super) fn configuration(trust: &Trust) -> Result<TlsConfig, TrustError> {
     Ok(TlsConfig::builder().root_certs(roots).client_cert(identity).build())
 }
 
-/// A client certificate, of which is known that its key is its own: ureq panics where it is not.
+/// A client certificate whose key was checked to belong to it, since ureq panics if it does not.
 fn client(identity: &Identity) -> Result<ClientCert, TrustError> {
     let chain = certificates(&identity.certificate)?;
     let (key, der) = private_key(&identity.key)?;
@@ -105,7 +105,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, TrustError> {
     if found.is_empty() { Err(lacks()) } else { Ok(found) }
 }
 
-/// The same key for ureq and for rustls.
+/// A key in the forms of ureq and of rustls.
 fn private_key(path: &Path) -> Result<(PrivateKey<'static>, PrivateKeyDer<'static>), TrustError> {
     let bytes = read(path)?;
     let key = PrivateKey::from_pem(&bytes).ok().zip(PrivateKeyDer::from_pem_slice(&bytes).ok());

@@ -1,10 +1,10 @@
-//! The little of URLs that clients need: joining, origins, and showing one without what is secret in it.
+//! URLs as clients need them: joining, origins, and showing them without their secrets.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::sys::log;
 
-/// What stands unescaped in a query's value: what is unreserved, and what names and digests are made of.
+/// Characters that are not escaped in a query's value: the unreserved ones, and those of names and digests.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -31,7 +31,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// Parses an absolute URL. One with a user's name in it is refused: nobody should send such a thing.
+    /// Parses an absolute URL. A URL with a user's name in it is refused, since it may contain a password.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
@@ -51,10 +51,10 @@ impl Url {
         Some(Self { secure, authority: authority.to_ascii_lowercase(), rest: path })
     }
 
-    /// What a `Location` field means on an answer to this URL (RFC 3986, section 5).
+    /// Resolves a `Location` field of an answer to this URL (RFC 3986, section 5).
     #[must_use]
     pub fn join(&self, location: &str) -> Option<Self> {
-        // A query may have a URL in it.
+        // A query may contain a URL.
         let scheme = location.split_once("://").map(|(scheme, _)| scheme);
         if scheme.is_some_and(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             return Self::parse(location);
@@ -74,7 +74,7 @@ impl Url {
         Self::parse(&format!("{scheme}://{}{rest}", self.authority))
     }
 
-    /// With one more value in its query.
+    /// The same URL with one more value in its query.
     #[must_use]
     pub fn with_query(&self, name: &str, value: &str) -> Self {
         let separator = if self.rest.contains('?') { '&' } else { '?' };
@@ -82,7 +82,7 @@ impl Url {
         Self { rest, ..self.clone() }
     }
 
-    /// The same path at another's server.
+    /// The same path and query at the server of another URL.
     #[must_use]
     pub fn at(self, server: &Self) -> Self {
         Self { rest: self.rest, ..server.clone() }
@@ -112,7 +112,7 @@ impl Url {
         super::split_port(&self.authority).0
     }
 
-    /// True if both lead to the same server in the same way: only then may one see the other's credentials.
+    /// True if scheme, host and port are the same. Only then may credentials for one be sent to the other.
     #[must_use]
     pub fn same_origin(&self, other: &Self) -> bool {
         let key = |url: &Self| {
@@ -123,20 +123,20 @@ impl Url {
         key(self) == key(other)
     }
 
-    /// The whole text, for the connection. Its query may have a signature in it: not for people.
+    /// The whole text, for the connection. Its query may contain a signature, so that it is not for messages.
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}://{}{}", if self.secure { "https" } else { "http" }, self.authority, self.rest)
     }
 
-    /// Without its query, for people.
+    /// The text without its query, for messages.
     #[must_use]
     pub fn shown(&self) -> String {
         let text = self.text();
         text.split('?').next().unwrap_or_default().to_owned()
     }
 
-    /// The same with the names in its query, for the log.
+    /// The text with only the names in its query, for the log.
     #[must_use]
     pub fn told(&self) -> String {
         match self.rest.split_once('?') {

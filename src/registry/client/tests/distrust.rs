@@ -223,7 +223,7 @@ fn an_upload_goes_where_it_is_led_and_who_we_are_stays() {
     assert!(spoken(&curious).iter().all(|head| !head.to_ascii_lowercase().contains("authorization")));
     for location in ["ftp://x/1", "https://user:pass@127.0.0.1/1"] {
         let error = push(&guarded(location.to_owned())).unwrap_err();
-        assert!(error.to_string().contains("does not say where the bytes of an upload go"), "{error}");
+        assert!(error.to_string().contains("does not give the URL of the upload"), "{error}");
     }
 }
 
@@ -240,6 +240,29 @@ fn an_upload_that_is_always_said_to_be_further_ends() {
         _ => answer(503, "", ""),
     });
     let error = push(&server).unwrap_err();
+    assert!(matches!(error, RegistryError::Transient { attempts: 3, .. }), "{error}");
+}
+
+#[test]
+fn an_upload_that_creeps_forward_is_given_up() {
+    let text = "x".repeat(200_000);
+    let blob = Descriptor::new("application/octet-stream", Digest::of(text.as_bytes()), text.len() as u64);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blob");
+    crate::sys::fs::write_atomic(&path, text.as_bytes(), 0o644).unwrap();
+    // Each attempt brings less than counts as progress, and two of them together bring more.
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let server = registry(move |request, _| match request.head.split(' ').next() {
+        Some("HEAD") => Reply::Status(404),
+        Some("POST") => answer(202, "Location: /v2/a/b/blobs/uploads/1\r\n", ""),
+        Some("GET") => {
+            let end = count.fetch_add(3000, std::sync::atomic::Ordering::SeqCst) + 2999;
+            answer(204, &format!("Range: 0-{end}\r\n"), "")
+        }
+        _ => answer(503, "", ""),
+    });
+    let pushed = repository(&server).push_blob(&blob, &path, &[], &Cancel::new(), &mut |_| ());
+    let error = pushed.unwrap_err();
     assert!(matches!(error, RegistryError::Transient { attempts: 3, .. }), "{error}");
 }
 

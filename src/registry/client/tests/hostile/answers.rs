@@ -16,10 +16,10 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
     };
     vec![
         // Documents.
-        ("no JSON", Manifest, always(says(200, "", "x")), "it is no JSON"),
-        ("nothing", Manifest, always(says(200, "", "")), "it is no JSON"),
-        ("nested", Manifest, always(says(200, "", deep())), "it is no JSON: recursion limit"),
-        ("no object", Manifest, always(says(200, "", "[]")), "has not what that has"),
+        ("no JSON", Manifest, always(says(200, "", "x")), "it is not JSON"),
+        ("nothing", Manifest, always(says(200, "", "")), "it is not JSON"),
+        ("nested", Manifest, always(says(200, "", deep())), "it is not JSON: recursion limit"),
+        ("no object", Manifest, always(says(200, "", "[]")), "and its content is not"),
         ("two at once", Manifest, always(says(200, "", r#"{"layers":[],"manifests":[]}"#)), "at once"),
         ("of version 1", Manifest, always(says(200, "", r#"{"schemaVersion":1}"#)), "schema version 1"),
         (
@@ -180,14 +180,14 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
         ),
         // Redirects.
         ("led without end", Blob, led("/again"), "without end"),
-        ("led to no URL", Blob, led("https://u:p@other.example/"), "redirects to what is no URL"),
+        ("led to no URL", Blob, led("https://u:p@other.example/"), "redirects to an invalid URL"),
         (
             "led to what is not visible",
             Blob,
             led("https://other.example/\u{1b}[2J"),
-            "redirects to what is no URL",
+            "redirects to an invalid URL",
         ),
-        ("led to a script", Blob, led("javascript://alert(1)"), "redirects to what is no URL"),
+        ("led to a script", Blob, led("javascript://alert(1)"), "redirects to an invalid URL"),
         ("led out of TLS", Blob, led("http://other.example/"), "an address without TLS"),
         (
             "led to this machine",
@@ -342,17 +342,12 @@ pub(super) fn cases() -> Vec<(&'static str, Ask, Said, &'static str)> {
             "larger than 4194304 bytes",
         ),
         // Uploads.
-        (
-            "no place",
-            PushBlob,
-            at(Method::Post, says(202, "", "")),
-            "does not say where the bytes of an upload go",
-        ),
+        ("no place", PushBlob, at(Method::Post, says(202, "", "")), "does not give the URL of the upload"),
         (
             "a place without TLS",
             PushBlob,
             at(Method::Post, says(202, "location: http://other.example/1", "")),
-            "a place without TLS",
+            "gives one without TLS",
         ),
         (
             "a place on this machine",
