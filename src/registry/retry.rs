@@ -44,6 +44,7 @@ pub(super) fn of_body(error: BodyError, host: &str, what: &str) -> Attempt {
         BodyError::Http(error) => of_http(error, host, what),
         BodyError::Again(reason) => Attempt::again(format!("{host}: {reason}")),
         BodyError::Other { expected, found } => {
+            let found = found.unwrap_or_else(|| "more".into());
             RegistryError::Mismatch { what: what.to_owned(), expected, found }.into()
         }
         BodyError::Sink(error) => error.into(),

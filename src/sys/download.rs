@@ -124,14 +124,14 @@ pub enum DownloadError {
         reason: String,
     },
     /// The bytes are not those that were asked for.
-    #[error("`{url}` is corrupt: expected {expected}, got {found}")]
+    #[error("`{url}` is corrupt: expected {expected}, got {}", found.as_deref().unwrap_or("more"))]
     Corrupt {
         /// Its URL.
         url: String,
         /// The digest or size that was expected.
         expected: String,
-        /// What came.
-        found: String,
+        /// What came; `None` if it was more than expected.
+        found: Option<String>,
     },
     /// The file could not be written.
     #[error("cannot store a download: {0}")]
@@ -300,7 +300,7 @@ impl Client {
         let (bytes, more) = read.map_err(|error| Anonymous { url }.failed(error, &trail))?;
         if more {
             let (url, expected) = (url.to_owned(), format!("at most {limit} bytes"));
-            return Err(DownloadError::Corrupt { url, expected, found: "more".into() }.into());
+            return Err(DownloadError::Corrupt { url, expected, found: None }.into());
         }
         Ok(bytes)
     }
@@ -507,7 +507,7 @@ fn check(download: &Download<'_>, path: &Path) -> Result<(), DownloadError> {
     let corrupt = |expected: String, found: String| DownloadError::Corrupt {
         url: download.url.to_owned(),
         expected,
-        found,
+        found: Some(found),
     };
     let found = fs::metadata(path)?.len();
     if let Some(size) = download.size

@@ -257,10 +257,10 @@ impl Access<'_> {
                 self.reporter.report(Event::Download { what, done, total: Some(file.size) });
             }) {
                 Ok(()) => return Ok(None),
-                Err(DownloadError::Corrupt { found: bytes, .. }) if bytes == "more" => {
+                Err(DownloadError::Corrupt { found: None, .. }) => {
                     found = format!("more than its {} bytes", file.size);
                 }
-                Err(DownloadError::Corrupt { found: bytes, .. }) => found = bytes,
+                Err(DownloadError::Corrupt { found: Some(bytes), .. }) => found = bytes,
                 Err(error) if error.is_not_found() => {
                     if found.is_empty() {
                         found = "no such file".into();
@@ -360,7 +360,7 @@ impl Access<'_> {
             None => Err(DownloadError::Corrupt {
                 url: kept.display().to_string(),
                 expected: format!("sha256:{}", hex::encode(wanted.sha256)),
-                found: "something else".into(),
+                found: Some("something else".into()),
             }),
         }
     }

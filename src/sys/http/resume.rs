@@ -49,8 +49,8 @@ pub(crate) enum BodyError {
     Other {
         /// The size that was expected.
         expected: String,
-        /// What came.
-        found: String,
+        /// What came; `None` if it was more than expected.
+        found: Option<String>,
     },
     /// The sink failed.
     Sink(io::Error),
@@ -111,7 +111,7 @@ impl Resume {
             if reached > self.limit {
                 let at_most = || format!("at most {} bytes", self.limit);
                 let expected = self.size.map_or_else(at_most, |size| format!("{size} bytes"));
-                return Err(BodyError::Other { expected, found: "more".into() });
+                return Err(BodyError::Other { expected, found: None });
             }
             sink.write(chunk).map_err(BodyError::Sink)?;
             self.position = reached;
@@ -177,7 +177,7 @@ impl Validator {
 }
 
 fn other_size(expected: u64, found: String) -> BodyError {
-    BodyError::Other { expected: format!("{expected} bytes"), found }
+    BodyError::Other { expected: format!("{expected} bytes"), found: Some(found) }
 }
 
 /// The first byte's position in `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
