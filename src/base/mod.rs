@@ -32,7 +32,7 @@ use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
-use crate::sys::threads;
+use crate::sys::threads::{self, Task};
 use crate::target::abi::GlibcVersion;
 use crate::target::platform::Platform;
 
@@ -294,7 +294,7 @@ impl Bases {
         &self.registries
     }
 
-    /// Resolves the base of every platform, all at once. What is pinned is taken as it is.
+    /// Resolves the bases of all platforms at once, in the order of the settings. What is pinned is taken as it is.
     pub(crate) fn resolve_all(
         &self,
         settings: &Settings,
@@ -302,7 +302,7 @@ impl Bases {
         client: &Client,
         cancel: &Cancel,
         reporter: &dyn Reporter,
-    ) -> BTreeMap<Platform, Result<ResolvedBase, BaseError>> {
+    ) -> Vec<Result<ResolvedBase, BaseError>> {
         let resolver = Resolver { bases: self, pins, machine: &settings.machine, client, cancel, reporter };
         let open = |wanted: &&PlatformSettings| !pins.strict && !pins.bases.contains_key(&wanted.platform);
         let sources: BTreeSet<&BaseSource> =
@@ -330,10 +330,10 @@ impl Bases {
                         }),
                         None => resolver.resolve(wanted),
                     };
-                    (wanted.platform.clone(), threads::begin(scope, resolve))
+                    threads::begin(scope, resolve)
                 })
                 .collect();
-            running.into_iter().map(|(platform, task)| (platform, task.join())).collect()
+            running.into_iter().map(Task::join).collect()
         })
     }
 }

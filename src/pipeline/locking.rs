@@ -6,13 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BuildError, Failures};
-use crate::base::ResolvedBase;
+use super::BuildError;
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
 use crate::payload::cargo::Linker;
-use crate::pipeline::probe::{self, Probe};
+use crate::pipeline::probe::{self, Probe, Probed};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -82,7 +81,7 @@ impl Locking {
 
     /// With `--locked`, an error that tells everything which is not as it is pinned. Without it, a warning where the
     /// project's own toolchain is another: that one is not ours to choose.
-    pub(super) fn check(&self, probe: &Probe, reporter: &dyn Reporter) -> Result<(), LockError> {
+    pub(super) fn check(&self, probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), LockError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let mut differences = toolchains(lock, probe);
         if self.strict {
@@ -111,11 +110,11 @@ impl Locking {
     pub(super) fn complete(
         &self,
         settings: &Settings,
-        probe: &Probe,
+        probe: &Probe<'_>,
         reporter: &dyn Reporter,
     ) -> Result<(), LockError> {
         let Some(lock) = self.lock.as_ref().filter(|_| !self.strict) else { return Ok(()) };
-        if probe.resolved.values().any(Result::is_err) {
+        if probe.platforms.iter().any(|platform| platform.base.is_err()) {
             return Ok(());
         }
         let mut completed = lock.clone();
@@ -164,15 +163,8 @@ pub fn lock(
     };
     let pins_kept = Pins::of(&kept, &settings.platforms, dir(path), false);
     let client = super::debian_client(settings, environment);
-    let mut probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
-    let failures = failed(&mut probe);
-    if let Some(first) = failures.values().next() {
-        for (platform, error) in &failures {
-            reporter.report(Event::failed(Some(platform.clone()), error));
-        }
-        let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
-        return Err(BuildError::NotLocked { failed, all, code });
-    }
+    let probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
+    report_unresolved(&probe, reporter)?;
     let pins = pins(settings, &pins_kept, &probe);
     refuse_older(&shown, &old, &pins, settings)?;
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
@@ -298,41 +290,38 @@ fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
     Err(LockError::Differs { path: shown.to_owned(), differences })
 }
 
-/// The bases that could not be resolved, taken out of the probe.
-fn failed(probe: &mut Probe) -> Failures {
-    let resolved = std::mem::take(&mut probe.resolved);
-    let mut failures = Failures::new();
-    for (platform, base) in resolved {
-        match base {
-            Ok(base) => {
-                probe.resolved.insert(platform, Ok(base));
-            }
-            Err(error) => {
-                failures.insert(platform, error.into());
-            }
+/// Reports every base that could not be resolved. An error if there is one.
+fn report_unresolved(probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), BuildError> {
+    let (mut failed, mut code) = (0, None);
+    for Probed { facts, base } in &probe.platforms {
+        if let Err(error) = base {
+            reporter.report(Event::failed(Some(facts.wanted.platform.clone()), error));
+            failed += 1;
+            code.get_or_insert(error.exit_code());
         }
     }
-    failures
+    let all = probe.platforms.len();
+    code.map_or(Ok(()), |code| Err(BuildError::NotLocked { failed, all, code }))
 }
 
-/// The entries of all bases of a run: those that are pinned as they are, the others from what was found.
-fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
+/// The entries of all bases of a run: the pinned ones unchanged, the others as they were resolved.
+fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
     let dir = dir(&settings.lock.path);
-    let found = settings.platforms.iter().filter_map(|wanted| {
+    let found = probe.platforms.iter().filter_map(|Probed { facts, base: resolved }| {
+        let wanted = facts.wanted;
         if let Some(pin) = known.bases.get(&wanted.platform)
             && Pins::is_complete(pin, wanted)
         {
             return Some(pin.clone());
         }
         let base = base_name(&wanted.base.value, dir)?;
-        let resolved: &ResolvedBase = probe.resolved.get(&wanted.platform)?.as_ref().ok()?;
-        resolved.pin(&base, wanted)
+        resolved.as_ref().ok()?.pin(&base, wanted)
     });
     found.collect()
 }
 
 /// The toolchains that differ from those that are pinned, or are not pinned.
-fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
+fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
     let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
     let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
     match (&now.zig, &mut pinned.zig) {
@@ -347,14 +336,14 @@ fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
     compare::compare(&pinned, &now)
 }
 
-fn rust(probe: &Probe) -> RustPin {
+fn rust(probe: &Probe<'_>) -> RustPin {
     RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
 }
 
 /// The zig that links, if it does for any platform.
-fn zig(probe: &Probe) -> Option<ZigPin> {
+fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
     let facts = &probe.facts;
-    facts.linkers.values().any(|linker| *linker == Linker::Zig).then(|| {
+    probe.platforms.iter().any(|platform| platform.facts.linker == Linker::Zig).then(|| {
         let data = ZigData::get();
         let package = (facts.zig.version == data.version)
             .then(|| format!("sha256:{}", data.package.sha256).parse().ok())

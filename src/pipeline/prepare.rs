@@ -1,43 +1,38 @@
 //! What must be there before cargo starts: standard libraries, zig, and the configured files.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::job::{Job, Planned};
 use super::{BuildError, Failures};
 use crate::event::Reporter;
 use crate::files;
-use crate::layer::Entry;
 use crate::lock::Pins;
 use crate::payload::cargo::{self, Linker, Unit};
 use crate::pipeline::probe::{FactsError, Probe};
-use crate::plan::{Plan, PlatformPlan};
+use crate::plan::PlatformPlan;
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
-use crate::target::platform::Platform;
 use crate::toolchain::rust::{self, Standard};
 use crate::toolchain::zig::{self, Zig, ZigRequest};
 
 /// What is there now.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// What is compiled, by platform.
-    pub(super) units: BTreeMap<Platform, Unit>,
+    /// The platforms that can be built, sorted.
+    pub(super) jobs: Vec<Job>,
     /// zig, if something needs it.
     pub(super) zig: Option<Zig>,
-    /// The entries of each platform's files layer.
-    pub(super) files: BTreeMap<Platform, Vec<Entry>>,
     /// The platforms that lack something.
     pub(super) failures: Failures,
 }
 
-/// What is known when the plan stands.
+/// What is known once everything is planned.
 pub(super) struct Given<'a> {
     pub(super) settings: &'a Settings,
     pub(super) environment: &'a Environment,
-    pub(super) plan: &'a Plan,
-    pub(super) probe: &'a Probe,
+    pub(super) probe: &'a Probe<'a>,
     pub(super) pins: &'a Pins,
     pub(super) client: &'a Client,
 }
@@ -66,46 +61,40 @@ fn unit(given: &Given<'_>, platform: &PlatformPlan, standard: Standard) -> Resul
 /// Provides what the plan needs.
 pub(super) fn prepare(
     given: &Given<'_>,
+    planned: Vec<Planned>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Prepared, BuildError> {
-    let Given { settings, environment, plan, probe, pins, client } = *given;
+    let Given { settings, environment, probe, pins, client } = *given;
     let machine = &settings.machine;
-    let mut prepared =
-        Prepared { units: BTreeMap::new(), zig: None, files: BTreeMap::new(), failures: BTreeMap::new() };
-    // What costs nothing to find out comes first.
-    for platform in &plan.platforms {
-        match files::entries(&platform.files) {
-            Ok(entries) => {
-                prepared.files.insert(platform.platform.clone(), entries);
-            }
+    let mut prepared = Prepared { jobs: Vec::new(), zig: None, failures: Failures::new() };
+    // The files cost least to check, so they come first.
+    let mut with_files = Vec::new();
+    for platform in planned {
+        match files::entries(&platform.plan.files) {
+            Ok(entries) => with_files.push((platform, entries)),
             Err(error) => {
-                prepared.failures.insert(platform.platform.clone(), error.into());
+                prepared.failures.insert(platform.plan.platform, error.into());
             }
         }
     }
     if !prepared.failures.is_empty() {
         super::conclude(settings, &prepared.failures, reporter)?;
     }
-    for platform in &plan.platforms {
-        if prepared.failures.contains_key(&platform.platform) {
-            continue;
-        }
-        let target = platform.target;
-        let offline = machine.offline;
-        let wanted = (&platform.platform, target);
-        let standard = match rust::provide(&probe.rust, wanted, &machine.cache, offline, cancel, reporter) {
-            Ok(standard) => standard,
+    for (Planned { plan, base }, files) in with_files {
+        let wanted = (&plan.platform, plan.target);
+        match rust::provide(&probe.rust, wanted, &machine.cache, machine.offline, cancel, reporter) {
+            Ok(standard) => {
+                let unit = unit(given, &plan, standard)?;
+                prepared.jobs.push(Job { plan, base, unit, files });
+            }
             Err(error) => {
                 cancel.check()?;
-                prepared.failures.insert(platform.platform.clone(), error.into());
-                continue;
+                prepared.failures.insert(plan.platform, error.into());
             }
-        };
-        let unit = unit(given, platform, standard)?;
-        prepared.units.insert(platform.platform.clone(), unit);
+        }
     }
-    if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {
+    if prepared.jobs.iter().any(|job| job.unit.linker == Linker::Zig) {
         let request = ZigRequest {
             settings: &machine.zig,
             cache: &machine.cache,

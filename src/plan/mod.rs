@@ -16,7 +16,7 @@ use crate::image::ImageSettings;
 use crate::oci::name::ImageName;
 use crate::output::archive::familiar;
 use crate::payload::PROGRAM_DIR;
-use crate::settings::{BaseSource, Compression, FileSettings, Output, PlatformSettings, Settings};
+use crate::settings::{BaseSource, Compression, FileSettings, Output, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
@@ -27,7 +27,7 @@ pub use crate::payload::cargo::Linker;
 pub use crate::payload::cargo::processor::ProcessorFlag;
 pub use crate::payload::cargo::project::{Binary, ProgramKind};
 pub use facts::StandardLibrary;
-pub(crate) use facts::{Facts, ZigFacts};
+pub(crate) use facts::{Facts, PlatformFacts, ZigFacts};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -258,29 +258,17 @@ impl Explain for PlanError {
     }
 }
 
-/// A platform and why it cannot be built.
-pub(crate) type PlatformFailure = (Platform, PlanError);
-
-/// Plans every platform. A platform that cannot be built as asked is among the failures, in platform order.
+/// Plans a run of these platforms, which are sorted.
 #[must_use]
-pub(crate) fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) {
+pub(crate) fn plan(settings: &Settings, facts: &Facts, platforms: Vec<PlatformPlan>) -> Plan {
     let created = created(settings, facts);
-    let (mut platforms, mut failures) = (Vec::new(), Vec::new());
-    for wanted in &settings.platforms {
-        // A base that could not be resolved is reported where it was looked for.
-        let Some(base) = facts.bases.get(&wanted.platform) else { continue };
-        match plan_platform(settings, wanted, facts, base) {
-            Ok(platform) => platforms.push(platform),
-            Err(error) => failures.push((wanted.platform.clone(), error)),
-        }
-    }
     let package = &facts.project.package;
     let default_layout = facts.project.target_directory.join("xbuild").join(&package.name);
     let mut outputs = settings.outputs.clone();
     if !outputs.iter().any(Output::is_stored) {
         outputs.insert(0, Output::layout(&default_layout));
     }
-    let plan = Plan {
+    Plan {
         package: package.name.clone(),
         version: package.version.clone(),
         binaries: facts.project.binaries.clone(),
@@ -294,22 +282,23 @@ pub(crate) fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFai
         index_annotations: settings.index_annotations.clone(),
         index_descriptor_annotations: settings.index_descriptor_annotations.clone(),
         platforms,
-    };
-    (plan, failures)
+    }
 }
 
-fn plan_platform(
+/// Plans one platform. An error says why it cannot be built as asked.
+pub(crate) fn plan_platform(
     settings: &Settings,
-    wanted: &PlatformSettings,
     facts: &Facts,
+    platform: &PlatformFacts<'_>,
     base: &BaseFacts,
 ) -> Result<PlatformPlan, PlanError> {
+    let wanted = platform.wanted;
     let target = wanted.target.value;
     if target.libc == Libc::Gnu && wanted.base.value == BaseSource::Scratch {
         return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
     }
-    let processor = facts.processor_flags.get(&wanted.platform).cloned().unwrap_or_default();
-    if let Some(native) = processor.iter().find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
+    let mut flags = platform.processor_flags.iter();
+    if let Some(native) = flags.find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
         let better = target.better(&wanted.platform);
         let better = better.map(|(name, data)| (format!("{}/{name}", target.platform), data.cpu.clone()));
         return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
@@ -319,9 +308,8 @@ fn plan_platform(
             better,
         })));
     }
-    let (linker, linker_from) = linker_of(wanted, facts);
-    let standard_library = facts.standard_libraries.get(&target.triple).cloned().unwrap_or_default();
-    let (glibc, glibc_from) = match choose_glibc(wanted, facts, base, linker)? {
+    let linker = platform.linker;
+    let (glibc, glibc_from) = match choose_glibc(facts, platform, base)? {
         Some((version, from)) => (Some(version), Some(from)),
         None => (None, None),
     };
@@ -342,12 +330,12 @@ fn plan_platform(
             ref origin => origin.to_string(),
         },
         linker,
-        linker_from,
+        linker_from: linker_from(facts, platform),
         glibc,
         glibc_from,
-        cpu: facts.cpus.get(&wanted.platform).cloned(),
-        processor,
-        standard_library,
+        cpu: platform.cpu.clone(),
+        processor: platform.processor_flags.clone(),
+        standard_library: platform.standard_library,
         base: base.clone(),
         base_from: wanted.base.origin.to_string(),
         layers,
@@ -373,29 +361,28 @@ fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
     layers
 }
 
-/// The linker of a platform and, in a few words, why.
-fn linker_of(wanted: &PlatformSettings, facts: &Facts) -> (Linker, String) {
-    let linker = facts.linkers.get(&wanted.platform).copied().unwrap_or(Linker::Zig);
-    let from = match (wanted.toolchain.value, linker, &facts.c_code) {
-        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => wanted.toolchain.origin.to_string(),
+/// Why a platform has its linker, in a few words.
+fn linker_from(facts: &Facts, platform: &PlatformFacts<'_>) -> String {
+    let toolchain = &platform.wanted.toolchain;
+    match (toolchain.value, platform.linker, &facts.c_code) {
+        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => toolchain.origin.to_string(),
         (_, Linker::Configured, _) => "cargo's configuration names a linker for the triple".into(),
         (_, Linker::RustLld, _) => "musl, and no crate compiles C code".into(),
         (_, Linker::Zig, Some(package)) => format!("it also compiles the C code of `{package}`"),
         (_, Linker::Zig, None) => "it links for every C library without a sysroot".into(),
-    };
-    (linker, from)
+    }
 }
 
 /// The glibc that a platform's programs are linked for and why; `None` where none is linked or where cargo's own
 /// linker decides.
 fn choose_glibc(
-    wanted: &PlatformSettings,
     facts: &Facts,
+    platform: &PlatformFacts<'_>,
     base: &BaseFacts,
-    linker: Linker,
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
+    let wanted = platform.wanted;
     let target = wanted.target.value;
-    if target.libc != Libc::Gnu || linker != Linker::Zig {
+    if target.libc != Libc::Gnu || platform.linker != Linker::Zig {
         return Ok(None);
     }
     let newest = facts.zig.newest_glibc;
