@@ -1,8 +1,8 @@
 //! The lock of a project: read before a build, completed by it, written by `xbuild lock`.
 //!
-//! A build without a lock writes none: an image needs no file in the project, and a lock is asked for. Where there is one,
-//! a build follows it, adds what it lacks and takes nothing away, for another platform or package may need that.
-//! `xbuild lock` makes it what the project needs now, no more and no less.
+//! A build does not create a lock, since an image needs no file in the project. If there is one, a build follows it and adds
+//! what it lacks. It removes nothing, since another platform or package may need it. `xbuild lock` makes the lock what the
+//! project needs now, no more and no less.
 
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,14 @@ use crate::sys::fs;
 use crate::target::platform::Platform;
 use crate::toolchain::zig::data::ZigData;
 
-/// What `xbuild lock` takes anew.
+/// What `xbuild lock` chooses again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// Nothing that is pinned.
+    /// Only what is not pinned.
     Nothing,
     /// What has these names: bases, `rust`, `zig`.
     Named(Vec<String>),
-    /// Everything. A lock that cannot be read is no hindrance.
+    /// Everything. A lock that cannot be read is replaced.
     Everything,
 }
 
@@ -39,7 +39,7 @@ pub struct Locked {
     pub differences: Vec<Difference>,
 }
 
-/// The lock as it was found, and what of it concerns a run.
+/// The lock as it was found, and the part of it that a run needs.
 pub(super) struct Locking {
     path: PathBuf,
     shown: String,
@@ -49,14 +49,13 @@ pub(super) struct Locking {
     strict: bool,
 }
 
-/// Reads a lock. Of a file that a link leads to out of the project nothing is shown.
+/// Parses a lock. If a link points to a file outside the project, an error does not show its text.
 fn parse(path: &Path, shown: &str, text: &str) -> Result<Lock, LockError> {
     text::parse(shown, text).map_err(|error| if fs::leads_out(path) { error.without_text() } else { error })
 }
 
 impl Locking {
-    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` has nothing to hold a build to: as
-    /// for cargo, that is an error.
+    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` is an error, as it is for cargo.
     pub(super) fn open(settings: &Settings) -> Result<Self, LockError> {
         let (path, strict) = (&settings.lock.path, settings.lock.locked);
         let shown = shown(path);
@@ -79,8 +78,8 @@ impl Locking {
         &self.pins
     }
 
-    /// With `--locked`, an error that tells everything which is not as it is pinned. Without it, a warning where the
-    /// project's own toolchain is another: that one is not ours to choose.
+    /// With `--locked`, an error that lists everything that differs from what is pinned. Without it, a warning if the project
+    /// uses another Rust, which xbuild does not choose.
     pub(super) fn check(&self, probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), LockError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let mut differences = toolchains(lock, probe);
@@ -90,7 +89,7 @@ impl Locking {
             return refuse(&self.shown, differences);
         }
         for difference in &differences {
-            // Another zig than the pinned one is never taken.
+            // A zig that is not the pinned one is never used.
             if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
                 note(
                     reporter,
@@ -106,7 +105,7 @@ impl Locking {
         Ok(())
     }
 
-    /// Adds what an existing lock lacks, once all bases are known.
+    /// Adds what an existing lock lacks, if all bases could be resolved.
     pub(super) fn complete(
         &self,
         settings: &Settings,
@@ -128,21 +127,20 @@ impl Locking {
         let differences = compare::compare(lock, &completed);
         if !differences.is_empty() {
             write(&self.path, &completed)?;
-            tell(reporter, &format!("`{}` was completed", self.shown), &differences);
+            report_changes(reporter, &format!("`{}` was completed", self.shown), &differences);
         }
         Ok(())
     }
 }
 
-/// Writes the lock of a project: what it pins already stays as it is, except for what is to be taken anew.
+/// Writes the lock of a project. What it pins already stays as it is, except for what `update` names.
 ///
-/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and what would change is an
-/// error.
+/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and a change is an error.
 ///
 /// # Errors
 ///
-/// If the lock cannot be read or written, if the project or a base cannot be read, if a name of `update` means nothing in
-/// it, or if the work is cancelled or takes longer than the settings allow.
+/// If the lock cannot be read or written, if the project or a base cannot be read, if `update` has an unknown name, or if
+/// the work is cancelled or takes longer than the settings allow.
 pub fn lock(
     settings: &Settings,
     environment: &Environment,
@@ -170,10 +168,10 @@ pub fn lock(
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.zig = zig(&probe).and_then(|found| with_files(kept.zig.clone(), Some(found)));
-    keep_what_is_the_same(&old, &mut new, settings);
+    keep_unchanged(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
-        // What a build with --locked would refuse, too.
+        // A build with --locked refuses these, too.
         let mut differences = differences.clone();
         differences.extend(toolchains(&new, &probe));
         differences.sort();
@@ -189,11 +187,11 @@ pub fn lock(
         (Some(_), true) => format!("`{shown}` is up to date"),
         (Some(_), false) => format!("`{shown}` has changed"),
     };
-    tell(reporter, &what, &differences);
+    report_changes(reporter, &what, &differences);
     Ok(Locked { path: path.clone(), differences })
 }
 
-/// The text of the lock that there is, if there is one, and what it pins.
+/// The text of the existing lock, if there is one, and what it pins.
 fn read_old(
     settings: &Settings,
     update: &Update,
@@ -201,7 +199,7 @@ fn read_old(
 ) -> Result<(Option<String>, Lock), LockError> {
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
     let text = match (read(path), update) {
-        // As one that cannot be parsed: it is made anew. Only a file is written over.
+        // It is replaced, as one that cannot be parsed. Only a file is overwritten.
         (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
             note(reporter, Level::Warning, format!("{error}; it is made anew"));
             Some(String::from("version = 1\n"))
@@ -225,10 +223,10 @@ fn read_old(
     Ok((text, old))
 }
 
-/// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
-/// what moves is to be seen in a diff. A moment that is asked for is what it is asked to be.
-fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
-    let asked = |platform: &Platform| asks_for_a_moment(settings, platform);
+/// Keeps the entries of packages that have not changed, so that a diff of the lock shows only what has. The older signed
+/// indexes of these entries prove the packages as well. A snapshot that was asked for is written as asked.
+fn keep_unchanged(old: &Lock, new: &mut Lock, settings: &Settings) {
+    let asked = |platform: &Platform| asks_for_a_snapshot(settings, platform);
     for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
         if let Some(known) = old.apt(&pin.base, &pin.platform) {
             let same = crate::lock::AptPin {
@@ -258,8 +256,8 @@ fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
     }
 }
 
-/// An error where something would be pinned of an older release than is pinned already, unless a moment is asked for. What is
-/// pinned stays as it is, and is no older than itself.
+/// An error if something would be pinned from an older release than is pinned already, unless a snapshot is asked for. Only
+/// entries that change are compared.
 fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> Result<(), LockError> {
     let is_new = |pin: &&Pin| {
         let (base, platform) = pin.key();
@@ -269,20 +267,20 @@ fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> 
         }
     };
     let chosen: Vec<Pin> = pins.iter().filter(is_new).cloned().collect();
-    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_moment(settings, platform));
+    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_snapshot(settings, platform));
     if differences.is_empty() {
         return Ok(());
     }
     Err(LockError::Older { path: shown.to_owned(), differences })
 }
 
-/// Whether a platform's packages are to be those of a moment.
-fn asks_for_a_moment(settings: &Settings, platform: &Platform) -> bool {
+/// Whether a platform's packages come from a snapshot of a given time.
+fn asks_for_a_snapshot(settings: &Settings, platform: &Platform) -> bool {
     let mut platforms = settings.platforms.iter();
     platforms.any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
 }
 
-/// An error unless there is nothing that differs.
+/// An error if something differs.
 fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
     if differences.is_empty() {
         return Ok(());
@@ -320,14 +318,14 @@ fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
     found.collect()
 }
 
-/// The toolchains that differ from those that are pinned, or are not pinned.
+/// The toolchains that are not pinned, or differ from what is pinned.
 fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
     let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
     let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
     match (&now.zig, &mut pinned.zig) {
-        // It is pinned for platforms that are not built now.
+        // The platforms that zig is pinned for are not built now.
         (None, zig) => *zig = None,
-        // An older lock does not say which files it has, and of what is on the machine already nobody knows.
+        // An older lock does not have the digest of zig's files, and that of a zig outside the cache is not known.
         (Some(found), Some(zig)) if zig.files.is_none() || found.files.is_none() => {
             zig.files.clone_from(&found.files);
         }
@@ -340,7 +338,7 @@ fn rust(probe: &Probe<'_>) -> RustPin {
     RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
 }
 
-/// The zig that links, if it does for any platform.
+/// zig, if it links for any platform.
 fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
     let facts = &probe.facts;
     probe.platforms.iter().any(|platform| platform.facts.linker == Linker::Zig).then(|| {
@@ -352,7 +350,7 @@ fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
     })
 }
 
-/// What is pinned, else what was found; a pin of an older format learns which files that version has.
+/// The pinned zig, else the one that was found. A pin of an older format gets the digest of that version's files.
 fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
     let Some(mut pinned) = pinned else { return found };
     if pinned.files.is_none()
@@ -363,7 +361,7 @@ fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
     Some(pinned)
 }
 
-/// An error unless something that is pinned, or that this project uses, has the name.
+/// An error if nothing has the name that is pinned or that this project uses.
 fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockError> {
     let dir = dir(&settings.lock.path);
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
@@ -395,12 +393,12 @@ fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
         .map_err(|source| LockError::Write { path: shown(path), source })
 }
 
-/// The directory that the lock lies in.
+/// The directory of the lock.
 fn dir(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// How messages name the lock.
+/// The name of the lock in messages.
 fn shown(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
@@ -409,7 +407,7 @@ fn note(reporter: &dyn Reporter, level: Level, text: String) {
     reporter.report(Event::Note { level, platform: None, text });
 }
 
-fn tell(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
+fn report_changes(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
     let lines = differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"));
     note(reporter, Level::Info, format!("{what}{lines}"));
 }

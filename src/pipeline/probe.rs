@@ -1,7 +1,7 @@
 //! Read-only probes: what the project, the machine and the base images are.
 //!
 //! Everything that `plan` needs to know is gathered here, so that planning itself is pure. Probing may fill caches
-//! (a release, a package index), but builds and installs nothing.
+//! (a release, a package index), but it does not build or install anything.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -29,7 +29,7 @@ use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
 use crate::vcs;
 
-/// Why the facts could not be gathered.
+/// The facts of a run could not be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// cargo's metadata.
@@ -145,7 +145,7 @@ pub(crate) fn gather<'a>(
     }
     store::open(&settings.machine.cache).map_err(FactsError::Cache)?;
     let bases = Bases::new(&settings.machine, &settings.named, environment);
-    // Bases wait for the network, the rest for cargo and git.
+    // Bases wait for the network, and the rest waits for cargo and git.
     thread::scope(|scope| {
         let resolving = threads::begin(scope, || {
             let resolve = || bases.resolve_all(settings, pins, client, cancel, reporter);

@@ -1,7 +1,7 @@
 //! What a run will do and why, before it does anything.
 //!
 //! Planning is pure: settings and facts in, a [`Plan`] out. `xbuild plan` prints the value, `pipeline` carries it
-//! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
+//! out. Every failure that can be foreseen is found here, for all platforms and before hours of compiling.
 
 mod facts;
 
@@ -41,17 +41,18 @@ pub struct Plan {
     pub binaries: Vec<Binary>,
     /// cargo's profile.
     pub profile: String,
-    /// The one time stamp of everything that is made.
+    /// The time stamp of everything in the image.
     pub created: Created,
-    /// Annotations of the index, and of every manifest beside its own.
+    /// Annotations of the index and of every manifest, which has its own as well.
     pub annotations: BTreeMap<String, String>,
     /// How layers are compressed.
     pub compression: Compression,
-    /// The names that the index gets.
+    /// The names of the index.
     pub tags: Vec<String>,
     /// Where the image goes; never empty.
     pub outputs: Vec<Output>,
-    /// The layout in the target directory: an output where nothing else is, and beside it there is room for another.
+    /// The layout in the target directory. It is an output if there is no other on this machine, and temporary layouts are
+    /// created beside it.
     #[serde(skip)]
     pub default_layout: PathBuf,
     /// Annotations of the index alone.
@@ -82,7 +83,7 @@ pub enum CreatedFrom {
     SourceDateEpoch,
     /// The date of the commit that is checked out.
     Commit,
-    /// Neither was there, so it is 1970-01-01.
+    /// There is neither, so it is 1970-01-01.
     Epoch,
 }
 
@@ -101,14 +102,14 @@ pub struct PlatformPlan {
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
-    /// The glibc that programs are linked for; `None` where they do not use it.
+    /// The glibc that zig links programs for; `None` if they do not use it, or if another linker decides.
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
     pub glibc_from: Option<String>,
-    /// What rustc calls the processors that it compiles for, where the platform promises more than its target.
+    /// rustc's name of the processor that it compiles for, if the platform promises more than its target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// Flags of the user's that ask for more than the platform's processors have, and where they stand.
+    /// The user's flags that ask for more than the platform's processors have, and where they are set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processor: Vec<ProcessorFlag>,
     /// Where the standard library of the triple comes from.
@@ -127,7 +128,7 @@ pub struct PlatformPlan {
     /// The base's source.
     #[serde(skip)]
     pub base_source: BaseSource,
-    /// Seconds that the platform may take, if it has a limit of its own.
+    /// The platform's own time limit in seconds, if it has one.
     pub timeout: Option<u64>,
 }
 
@@ -137,11 +138,11 @@ pub struct PlatformPlan {
 pub struct LayerPlan {
     /// `files` or `payload`.
     pub name: LayerName,
-    /// The paths in the image that it brings.
+    /// The paths in the image that it adds.
     pub paths: Vec<String>,
 }
 
-/// The layers that xbuild adds, in their order: what changes least comes first.
+/// The layers that xbuild adds, in their order. The one that changes least comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerName {
@@ -174,7 +175,7 @@ pub enum PlanError {
         /// The base's name.
         base: String,
     },
-    /// zig does not know a glibc as new, or as old, as that.
+    /// zig does not link for a glibc that is as new, or as old.
     #[error("zig {zig} links {triple} for glibc {}.{} to {}.{}, and {}.{} was asked for", oldest.0, oldest.1, newest.0, newest.1, wanted.0, wanted.1)]
     GlibcUnknownToZig {
         /// zig's version.
@@ -183,15 +184,15 @@ pub enum PlanError {
         triple: String,
         /// What was asked for.
         wanted: GlibcVersion,
-        /// The oldest that it can do for this triple.
+        /// The oldest that it links for on this triple.
         oldest: GlibcVersion,
-        /// The newest that it knows.
+        /// The newest that it links for.
         newest: GlibcVersion,
     },
     /// A flag asks for the processor of the machine that builds.
     #[error("{0}")]
     NativeProcessor(Box<NativeProcessor>),
-    /// Several binaries are in the image and none is said to start.
+    /// Several programs are in the image and the settings do not say which one starts.
     #[error("the image has several programs and no entrypoint: {}", programs.join(", "))]
     NoEntrypoint {
         /// The programs.
@@ -204,11 +205,11 @@ pub enum PlanError {
 pub struct NativeProcessor {
     /// The flag.
     pub flag: String,
-    /// Where it stands.
+    /// Where it is set.
     pub from: String,
     /// The platform.
     pub platform: Platform,
-    /// A variant of the platform with better processors, and what rustc calls these, where there is one.
+    /// A variant of the platform with better processors, and rustc's name of these, if there is one.
     pub better: Option<(String, String)>,
 }
 
@@ -373,8 +374,7 @@ fn linker_from(facts: &Facts, platform: &PlatformFacts<'_>) -> String {
     }
 }
 
-/// The glibc that a platform's programs are linked for and why; `None` where none is linked or where cargo's own
-/// linker decides.
+/// The glibc that zig links a platform's programs for, and why. `None` if they do not use it, or if zig does not link.
 fn choose_glibc(
     facts: &Facts,
     platform: &PlatformFacts<'_>,
@@ -414,7 +414,7 @@ fn choose_glibc(
     }))
 }
 
-/// What the image is called: the repository that it is pushed to, else its first tag, else the path of its first output.
+/// The name of the image: the repository that it is pushed to, else its first tag, else the path of its first output.
 #[must_use]
 pub(crate) fn reference(plan: &Plan) -> String {
     let pushed = plan.outputs.iter().find(|output| !output.has_content());
@@ -438,7 +438,7 @@ fn created(settings: &Settings, facts: &Facts) -> Created {
     }
 }
 
-/// The `org.opencontainers.image.*` annotations that the project itself gives
+/// The `org.opencontainers.image.*` annotations that are known from the project
 /// (image specification, "Pre-Defined Annotation Keys").
 fn annotations(facts: &Facts, created: Created) -> BTreeMap<String, String> {
     let package = &facts.project.package;
