@@ -341,7 +341,7 @@ fn rust(probe: &Probe<'_>) -> RustPin {
 /// zig, if it links for any platform.
 fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
     let facts = &probe.facts;
-    probe.platforms.iter().any(|platform| platform.facts.linker == Linker::Zig).then(|| {
+    probe.platforms.iter().any(|platform| platform.facts.linker().linker == Linker::Zig).then(|| {
         let data = ZigData::get();
         let package = (facts.zig.version == data.version)
             .then(|| format!("sha256:{}", data.package.sha256).parse().ok())

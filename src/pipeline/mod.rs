@@ -15,6 +15,8 @@ mod prepare;
 pub(crate) mod probe;
 mod publish;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -178,8 +180,8 @@ pub fn run(
         let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
         let pins = locking.pins();
         let given = prepare::Given { settings, environment, probe: &probe, pins, client: &client };
-        let prepared = prepare::prepare(&given, planned, &cancel, reporter)?;
-        failures.extend(prepared.failures);
+        let (jobs, unprepared) = prepare::prepare(&given, planned, &cancel, reporter)?;
+        failures.extend(unprepared);
         let work = run::Work {
             settings,
             environment,
@@ -187,8 +189,7 @@ pub fn run(
             probe: &probe,
             client: &packages,
             verify_cache: locking.pins().strict,
-            jobs: &prepared.jobs,
-            zig: prepared.zig.as_ref(),
+            jobs: &jobs,
             blobs: outputs.blobs().to_owned(),
             reporter,
             start,

@@ -7,8 +7,9 @@ use super::{BuildError, Failures};
 use crate::event::Reporter;
 use crate::files;
 use crate::lock::Pins;
-use crate::payload::cargo::{self, Linker, Unit};
-use crate::pipeline::probe::{FactsError, Probe};
+use crate::payload::cargo::project::Project;
+use crate::payload::cargo::{Kit, Linker, Unit};
+use crate::pipeline::probe::Probe;
 use crate::plan::PlatformPlan;
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
@@ -16,17 +17,6 @@ use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::toolchain::rust::{self, Standard};
 use crate::toolchain::zig::{self, Zig, ZigRequest};
-
-/// What is there now.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    /// The platforms that can be built, sorted.
-    pub(super) jobs: Vec<Job>,
-    /// zig, if something needs it.
-    pub(super) zig: Option<Zig>,
-    /// The platforms that lack something.
-    pub(super) failures: Failures,
-}
 
 /// What is known once everything is planned.
 pub(super) struct Given<'a> {
@@ -38,71 +28,84 @@ pub(super) struct Given<'a> {
 }
 
 /// What is compiled for a platform.
-fn unit(given: &Given<'_>, platform: &PlatformPlan, standard: Standard) -> Result<Unit, FactsError> {
-    let Given { settings, probe, .. } = *given;
-    let target = platform.target;
-    let choice = settings
-        .platforms
-        .iter()
-        .find(|wanted| wanted.platform == platform.platform)
-        .map_or_else(Default::default, |wanted| wanted.toolchain.value);
-    let linker =
-        cargo::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)?;
-    let limit = platform.timeout.map(Duration::from_secs);
-    let makers = platform.files.iter().filter_map(|file| {
-        let maker = probe.facts.project.makers.get(file.from_build.as_ref()?)?;
+fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) -> Unit {
+    let limit = plan.timeout.map(Duration::from_secs);
+    let makers = plan.files.iter().filter_map(|file| {
+        let maker = project.makers.get(file.from_build.as_ref()?)?;
         Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
     });
     let parts = makers.flatten().collect();
-    let (name, glibc) = (platform.platform.clone(), platform.glibc);
-    Ok(Unit { platform: name, target, glibc, standard, linker, limit, parts })
+    let (platform, target, glibc) = (plan.platform.clone(), plan.target, plan.glibc);
+    Unit { platform, target, glibc, standard, kit, limit, parts }
 }
 
-/// Provides what the plan needs.
+/// Provides what the plans need. Returns the platforms that can be built, and the failures of those that lack something.
 pub(super) fn prepare(
     given: &Given<'_>,
-    planned: Vec<Planned>,
+    planned: Vec<Planned<'_>>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-) -> Result<Prepared, BuildError> {
-    let Given { settings, environment, probe, pins, client } = *given;
+) -> Result<(Vec<Job>, Failures), BuildError> {
+    let Given { settings, probe, .. } = *given;
     let machine = &settings.machine;
-    let mut prepared = Prepared { jobs: Vec::new(), zig: None, failures: Failures::new() };
+    let mut failures = Failures::new();
     // The files cost least to check, so they come first.
     let mut with_files = Vec::new();
     for platform in planned {
         match files::entries(&platform.plan.files) {
             Ok(entries) => with_files.push((platform, entries)),
             Err(error) => {
-                prepared.failures.insert(platform.plan.platform, error.into());
+                failures.insert(platform.plan.platform, error.into());
             }
         }
     }
-    if !prepared.failures.is_empty() {
-        super::conclude(settings, &prepared.failures, reporter)?;
+    if !failures.is_empty() {
+        super::conclude(settings, &failures, reporter)?;
     }
-    for (Planned { plan, base }, files) in with_files {
-        let wanted = (&plan.platform, plan.target);
+    let mut with_standard = Vec::new();
+    for (mut platform, files) in with_files {
+        let wanted = (&platform.plan.platform, platform.plan.target);
         match rust::provide(&probe.rust, wanted, &machine.cache, machine.offline, cancel, reporter) {
             Ok(standard) => {
-                let unit = unit(given, &plan, standard)?;
-                prepared.jobs.push(Job { plan, base, unit, files });
+                if standard == Standard::Built {
+                    platform.builds_standard(settings, &probe.facts)?;
+                }
+                with_standard.push((platform, files, standard));
             }
             Err(error) => {
                 cancel.check()?;
-                prepared.failures.insert(plan.platform, error.into());
+                failures.insert(platform.plan.platform, error.into());
             }
         }
     }
-    if prepared.jobs.iter().any(|job| job.unit.linker == Linker::Zig) {
-        let request = ZigRequest {
-            settings: &machine.zig,
-            cache: &machine.cache,
-            environment,
-            pinned: pins.zig.as_ref().map(|pin| &pin.version),
-            verified: pins.verified_zig(),
+    let mut zig = None;
+    let mut jobs = Vec::new();
+    for (Planned { plan, base, .. }, files, standard) in with_standard {
+        let kit = match plan.linker {
+            Linker::Configured => Kit::Configured,
+            Linker::RustLld => Kit::RustLld,
+            Linker::Zig => {
+                let zig = match &mut zig {
+                    Some(zig) => zig,
+                    none => none.insert(provide_zig(given, cancel, reporter)?),
+                };
+                Kit::Zig(zig.clone())
+            }
         };
-        prepared.zig = Some(zig::provide(&request, client, cancel, reporter)?);
+        let unit = unit(&plan, &probe.facts.project, standard, kit);
+        jobs.push(Job { plan, base, unit, files });
     }
-    Ok(prepared)
+    Ok((jobs, failures))
+}
+
+fn provide_zig(given: &Given<'_>, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Zig, zig::Error> {
+    let machine = &given.settings.machine;
+    let request = ZigRequest {
+        settings: &machine.zig,
+        cache: &machine.cache,
+        environment: given.environment,
+        pinned: given.pins.zig.as_ref().map(|pin| &pin.version),
+        verified: given.pins.verified_zig(),
+    };
+    zig::provide(&request, given.client, cancel, reporter)
 }

@@ -4,6 +4,7 @@
 //! (a release, a package index), but it does not build or install anything.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 
 use crate::base::{BaseError, Bases, ResolvedBase};
@@ -14,8 +15,8 @@ use crate::origin::Origin;
 use crate::packages::debian;
 use crate::payload::cargo::configuration::Configuration;
 use crate::payload::cargo::graph::Graph;
-use crate::payload::cargo::{self, Linker, metadata, processor, project, spec};
-use crate::plan::{Facts, PlatformFacts, StandardLibrary, ZigFacts};
+use crate::payload::cargo::{Linker, metadata, processor, project, spec};
+use crate::plan::{Facts, LinkerFacts, PlatformFacts, StandardLibrary, ZigFacts};
 use crate::settings::{PlatformSettings, Settings};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
@@ -24,7 +25,7 @@ use crate::sys::env::Environment;
 use crate::sys::{store, threads};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::rust::{self, Rust, Standard};
+use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
 use crate::vcs;
@@ -218,34 +219,40 @@ fn gather_local<'a>(
     report_left_out(&project.left_out, reporter);
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
-    let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, &graph, environment);
+    let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
+    let cache = &settings.machine.cache;
+    let facts_of = |wanted| platform_facts(wanted, (&rust, cache), &configuration, c_code, environment);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
-    let needs_zig = platforms.iter().any(|platform| platform.linker == Linker::Zig);
+    let needs_zig = platforms.iter().any(|platform| platform.linker().linker == Linker::Zig);
     report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
-        c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
         zig: zig_facts(settings, pins, environment, needs_zig, cancel),
         project,
     };
     Ok(Local { facts, rust, configuration, graph, platforms })
 }
 
-fn platform_facts<'a>(
+/// What is known of a platform beside its base.
+pub(super) fn platform_facts<'a>(
     wanted: &'a PlatformSettings,
-    rust: &Rust,
+    (rust, cache): (&Rust, &Path),
     configuration: &Configuration,
-    graph: &Graph,
+    c_code: Option<&str>,
     environment: &Environment,
 ) -> Result<PlatformFacts<'a>, FactsError> {
     let target = wanted.target.value;
-    let (choice, standard) = (wanted.toolchain.value, Standard::Installed);
-    let linker = cargo::choose_linker(target, choice, standard, rust, configuration, graph)?;
     let configured = |name: &str| configuration.variable(name);
     let sources = |word: &str| Some(configuration.flags_place(target, word)?.to_string());
     let user = configuration.flags(target)?;
     let flags = processor::beyond(target, &wanted.platform, &user, environment, &configured, &sources);
     let is_installed = rust.has(&target.triple).map_err(rust::Error::from)?;
+    let linker = LinkerFacts {
+        configured: configuration.linker(target)?.is_some(),
+        rust_lld: rust.lld().is_some(),
+        builds_standard: !is_installed && rust::is_built_from_source(rust, target, cache),
+        c_code: c_code.map(ToOwned::to_owned),
+    };
     Ok(PlatformFacts {
         wanted,
         linker,

@@ -28,7 +28,6 @@ use crate::sys::clock::Instant;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::threads::{self, Task};
-use crate::toolchain::zig::Zig;
 
 /// How often the coordinator checks whether a thread has panicked.
 const TICK: Duration = Duration::from_millis(500);
@@ -44,7 +43,6 @@ pub(super) struct Work<'a> {
     pub(super) verify_cache: bool,
     /// The platforms. Messages and cargo's units name them by their positions.
     pub(super) jobs: &'a [Job],
-    pub(super) zig: Option<&'a Zig>,
     /// The directory that layers are written to.
     pub(super) blobs: PathBuf,
     pub(super) reporter: &'a dyn Reporter,

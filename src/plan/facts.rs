@@ -3,8 +3,8 @@
 use semver::Version;
 use serde::Serialize;
 
+use super::linker::LinkerFacts;
 use crate::oci::Digest;
-use crate::payload::cargo::Linker;
 use crate::payload::cargo::processor::ProcessorFlag;
 use crate::payload::cargo::project::Project;
 use crate::settings::PlatformSettings;
@@ -17,8 +17,6 @@ pub(crate) struct Facts {
     pub project: Project,
     /// The commit that is checked out.
     pub commit: Option<Commit>,
-    /// The first package that compiles C code, if there is one.
-    pub c_code: Option<String>,
     /// The zig that is there or would be provided.
     pub zig: ZigFacts,
 }
@@ -28,8 +26,8 @@ pub(crate) struct Facts {
 pub(crate) struct PlatformFacts<'a> {
     /// What the settings ask for.
     pub wanted: &'a PlatformSettings,
-    /// What links its programs.
-    pub linker: Linker,
+    /// What the choice of its linker depends on.
+    pub linker: LinkerFacts,
     /// The processor that rustc compiles for, if the platform promises more than its target.
     pub cpu: Option<String>,
     /// Flags that ask for more than the platform's processors have.

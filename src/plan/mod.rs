@@ -4,6 +4,11 @@
 //! out. Every failure that can be foreseen is found here, for all platforms and before hours of compiling.
 
 mod facts;
+mod linker;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +25,6 @@ use crate::settings::{BaseSource, Compression, FileSettings, Output, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
-use crate::toolchain::ToolchainChoice;
 
 pub use crate::base::{AddedPackage, BaseFacts};
 pub use crate::payload::cargo::Linker;
@@ -28,6 +32,7 @@ pub use crate::payload::cargo::processor::ProcessorFlag;
 pub use crate::payload::cargo::project::{Binary, ProgramKind};
 pub use facts::StandardLibrary;
 pub(crate) use facts::{Facts, PlatformFacts, ZigFacts};
+pub(crate) use linker::{LinkerChoice, LinkerFacts};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -309,8 +314,8 @@ pub(crate) fn plan_platform(
             better,
         })));
     }
-    let linker = platform.linker;
-    let (glibc, glibc_from) = match choose_glibc(facts, platform, base)? {
+    let LinkerChoice { linker, from: linker_from } = platform.linker();
+    let (glibc, glibc_from) = match choose_glibc(linker, facts, platform, base)? {
         Some((version, from)) => (Some(version), Some(from)),
         None => (None, None),
     };
@@ -331,7 +336,7 @@ pub(crate) fn plan_platform(
             ref origin => origin.to_string(),
         },
         linker,
-        linker_from: linker_from(facts, platform),
+        linker_from,
         glibc,
         glibc_from,
         cpu: platform.cpu.clone(),
@@ -362,27 +367,16 @@ fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
     layers
 }
 
-/// Why a platform has its linker, in a few words.
-fn linker_from(facts: &Facts, platform: &PlatformFacts<'_>) -> String {
-    let toolchain = &platform.wanted.toolchain;
-    match (toolchain.value, platform.linker, &facts.c_code) {
-        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => toolchain.origin.to_string(),
-        (_, Linker::Configured, _) => "cargo's configuration names a linker for the triple".into(),
-        (_, Linker::RustLld, _) => "musl, and no crate compiles C code".into(),
-        (_, Linker::Zig, Some(package)) => format!("it also compiles the C code of `{package}`"),
-        (_, Linker::Zig, None) => "it links for every C library without a sysroot".into(),
-    }
-}
-
 /// The glibc that zig links a platform's programs for, and why. `None` if they do not use it, or if zig does not link.
 fn choose_glibc(
+    linker: Linker,
     facts: &Facts,
     platform: &PlatformFacts<'_>,
     base: &BaseFacts,
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
     let wanted = platform.wanted;
     let target = wanted.target.value;
-    if target.libc != Libc::Gnu || platform.linker != Linker::Zig {
+    if target.libc != Libc::Gnu || linker != Linker::Zig {
         return Ok(None);
     }
     let newest = facts.zig.newest_glibc;

@@ -359,6 +359,21 @@ pub(crate) fn provide(
     add(rust, (platform, target), cache, offline, cancel, reporter)
 }
 
+/// True if it is known, without asking rustup, that a standard library that is not installed has to be built from its source.
+pub(crate) fn is_built_from_source(rust: &Rust, target: &Target, cache: &Path) -> bool {
+    let remembered = |rustup: &Rustup| {
+        let not_carried = not_carried(rust, rustup, &target.triple, cache);
+        usage::mark(&not_carried);
+        not_carried.exists()
+    };
+    target.rust.library_from_source || rust.rustup.as_ref().is_some_and(remembered)
+}
+
+/// The file that is there if the channel does not carry a target.
+fn not_carried(rust: &Rust, rustup: &Rustup, triple: &str, cache: &Path) -> PathBuf {
+    cache.join("rust").join(format!("{}-{}-without-{triple}", rustup.toolchain, commit_key(rust)))
+}
+
 fn add(
     rust: &Rust,
     (platform, target): (&Platform, &Target),
@@ -380,16 +395,14 @@ fn add(
     };
     // Whoever tidies up the cache sees that it is in use.
     store::open(cache)?;
-    let dir = cache.join("rust");
-    store::dir(&dir)?;
+    store::dir(&cache.join("rust"))?;
     // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain
     // itself is locked, for whoever adds to it, with whatever cache.
     let _lock = store::lock(&rust.sysroot, cancel)?;
     if rust.has(triple)? {
         return Ok(Standard::Installed);
     }
-    let build = commit_key(rust);
-    let not_carried = dir.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
+    let not_carried = not_carried(rust, rustup, triple, cache);
     usage::mark(&not_carried);
     if !not_carried.exists() {
         if offline {

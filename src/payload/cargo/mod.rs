@@ -49,17 +49,14 @@ use crate::sys::env::Environment;
 use crate::sys::process::ProcessError;
 use crate::sys::threads::Ends;
 use crate::sys::{fs, store};
-use crate::target::catalog::{Libc, Target};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::ToolchainChoice;
 use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
 use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
-
-/// The oldest glibc that is linked for where nothing says which: Debian 10's and RHEL 8's.
-const DEFAULT_GLIBC: (u32, u32) = (2, 28);
 
 /// What is to be compiled, and with what.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +77,6 @@ pub(crate) struct CompileRequest<'a> {
     pub graph: &'a Graph,
     /// The targets.
     pub units: &'a [Unit],
-    /// zig, if a unit links with it.
-    pub zig: Option<&'a Zig>,
     /// xbuild's cache directory.
     pub cache: &'a Path,
     /// The path of a program that passes calls on to [`wrapper::called`].
@@ -103,13 +98,12 @@ pub(crate) struct Unit {
     pub platform: Platform,
     /// The target.
     pub target: &'static Target,
-    /// The oldest glibc that the programs must run with; `None` for musl, and for 2.28. See
-    /// [`effective_glibc`].
-    pub glibc: Option<(u32, u32)>,
+    /// The glibc that zig links for; `None` for musl and where another linker decides.
+    pub glibc: Option<GlibcVersion>,
     /// Where the standard library comes from.
     pub standard: Standard,
     /// What links.
-    pub linker: Linker,
+    pub kit: Kit,
     /// How long it may take, from the start of [`compile`].
     pub limit: Option<Duration>,
     /// What must be there beside the programs, by the package's id.
@@ -126,6 +120,28 @@ pub enum Linker {
     RustLld,
     /// Whatever cargo's configuration says; nothing is set for C code either.
     Configured,
+}
+
+/// A [`Linker`] with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kit {
+    /// [`Linker::Zig`].
+    Zig(Zig),
+    /// [`Linker::RustLld`].
+    RustLld,
+    /// [`Linker::Configured`].
+    Configured,
+}
+
+impl Kit {
+    /// zig, if it links.
+    #[must_use]
+    pub(crate) fn zig(&self) -> Option<&Zig> {
+        match self {
+            Self::Zig(zig) => Some(zig),
+            Self::RustLld | Self::Configured => None,
+        }
+    }
 }
 
 /// A program that cargo has finished. It may not be what it should be: see `elf`.
@@ -317,22 +333,6 @@ pub enum Error {
         /// True if it lacks what it must not fetch.
         offline: bool,
     },
-    /// A unit links with zig, and none was given.
-    #[error("{triple} links with zig, and there is none")]
-    NoZig {
-        /// The target.
-        triple: String,
-    },
-    /// The glibc is older than what zig can link for.
-    #[error("zig links for glibc {}.{} or newer on {triple}, not for {}.{}", minimum.0, minimum.1, wanted.0, wanted.1)]
-    GlibcTooOld {
-        /// The target.
-        triple: String,
-        /// What was asked for.
-        wanted: (u32, u32),
-        /// The oldest that there is.
-        minimum: (u32, u32),
-    },
     /// cargo's configuration cannot be read.
     #[error("cargo's configuration cannot be read: {0}")]
     Configuration(#[from] cargo_config2::Error),
@@ -351,8 +351,7 @@ impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Cargo { .. } => ExitCode::Compile,
-            Self::NoZig { .. } => ExitCode::Toolchain,
-            Self::GlibcTooOld { .. } | Self::Configuration(_) => ExitCode::Config,
+            Self::Configuration(_) => ExitCode::Config,
             Self::Process(error) => error.exit_code(),
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -365,10 +364,6 @@ impl Explain for Error {
                 Some("run once without --offline to fetch the dependencies".into())
             }
             Self::Cargo { .. } => None,
-            Self::NoZig { .. } => Some("run `xbuild toolchain install zig`".into()),
-            Self::GlibcTooOld { minimum, .. } => {
-                Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
-            }
             Self::Configuration(_) => {
                 Some("correct what it names: `.cargo/config.toml`, or the variable".into())
             }
@@ -377,42 +372,6 @@ impl Explain for Error {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
-}
-
-/// Chooses what links a target's programs. `standard` and `rust` tell what the toolchain has for it.
-pub(crate) fn choose_linker(
-    target: &Target,
-    choice: ToolchainChoice,
-    standard: Standard,
-    rust: &Rust,
-    configuration: &Configuration,
-    graph: &Graph,
-) -> Result<Linker, cargo_config2::Error> {
-    // A standard library that is built from source comes without musl's start-up files.
-    let rust_can_link = target.libc == Libc::Musl
-        && graph.c_code.is_none()
-        && standard == Standard::Installed
-        && rust.lld().is_some();
-    Ok(match choice {
-        ToolchainChoice::Cargo => Linker::Configured,
-        ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
-        ToolchainChoice::Auto if rust_can_link => Linker::RustLld,
-        ToolchainChoice::Auto | ToolchainChoice::Zig => Linker::Zig,
-    })
-}
-
-/// The glibc that zig links for: what was asked for, but no newer than what it knows. `None` for musl.
-pub(crate) fn effective_glibc(
-    target: &Target,
-    wanted: Option<(u32, u32)>,
-    zig: &Zig,
-) -> Result<Option<(u32, u32)>, Error> {
-    let Some(minimum) = target.zig.minimum_glibc else { return Ok(None) };
-    let wanted = wanted.unwrap_or_else(|| minimum.max(DEFAULT_GLIBC));
-    if wanted < minimum {
-        return Err(Error::GlibcTooOld { triple: target.triple.clone(), wanted, minimum });
-    }
-    Ok(Some(wanted.min(zig.newest_glibc())))
 }
 
 /// The directories of this machine that compilers are told other names for. What of them is still in a program was

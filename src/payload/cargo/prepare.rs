@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::configuration::GLOBAL_FLAGS;
 use super::flags::{self, Flags, Prefix};
-use super::{
-    CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes, processor,
-};
+use super::{CompileRequest, Error, Kit, Unit, configuration, environment, prefixes, processor};
 use crate::config::OnFailure;
 use crate::event::{Event, Level, Reporter};
 use crate::payload::cargo::project::{ProgramKind, Project};
@@ -144,8 +142,7 @@ fn zig_library(
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Option<PathBuf>, Error> {
-    let links = request.units.iter().any(|unit| unit.linker == Linker::Zig);
-    let Some(zig) = request.zig.filter(|_| links) else { return Ok(None) };
+    let Some(zig) = request.units.iter().find_map(|unit| unit.kit.zig()) else { return Ok(None) };
     let library = match zig.library(cancel) {
         Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
         result => result.unwrap_or_default(),
@@ -185,17 +182,15 @@ fn prepare_unit(
     linker_flags.extend(processor::flags(target.variant(&unit.platform), &user));
     let mut wrapper = None;
     let mut variables = Vec::new();
-    match unit.linker {
-        Linker::Configured => {}
-        Linker::RustLld => {
+    match &unit.kit {
+        Kit::Configured => {}
+        Kit::RustLld => {
             let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
             let linker = lld::install(&lld, &target.triple, request.program, request.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
-        Linker::Zig => {
-            let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
-            let glibc = effective_glibc(target, unit.glibc, zig)?;
-            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache)
+        Kit::Zig(zig) => {
+            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy(), request.cache)
                 .on(&request.rust.host)
                 .with_library(library.map(ToOwned::to_owned))
                 .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);

@@ -12,7 +12,7 @@ use cargo_metadata::{CrateType, Message, TargetKind};
 use super::prepare::{Batch, Prepared, command};
 use super::stderr::{self, Piece, Pieces, Units};
 use super::{
-    Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
+    Artifact, CompileRequest, Error, Kit, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
     prefixes,
 };
 use crate::config::OnFailure;
@@ -220,7 +220,7 @@ impl Run<'_> {
     fn named_linker(&self, unit: usize) -> Option<Box<NamedLinker>> {
         let unit = &self.request.units[unit];
         let configuration = self.request.configuration;
-        if unit.linker == Linker::Configured {
+        if unit.kit == Kit::Configured {
             return configuration
                 .linker_source(unit.target)
                 .map(|source| Box::new(NamedLinker::OfTarget(source)));

@@ -12,7 +12,7 @@ use crate::layer::{self, Entry, EntryKind, LayerSpec};
 use crate::linkcheck::{CheckMode, Report};
 use crate::oci::annotation;
 use crate::payload::Payload;
-use crate::payload::cargo::Linker;
+use crate::payload::cargo::Kit;
 use crate::pipeline::job::Job;
 use crate::pipeline::{BuildError, CheckError, check};
 use crate::rootfs::on_base;
@@ -136,10 +136,10 @@ impl Work<'_> {
 
     /// The toolchain that compiled and linked, for people.
     fn toolchain(&self, job: &Job) -> String {
-        let linker = match (job.unit.linker, self.zig) {
-            (Linker::Zig, Some(zig)) => format!(" + zig {}", zig.version),
-            (Linker::RustLld, _) => " + rust-lld".into(),
-            _ => String::new(),
+        let linker = match &job.unit.kit {
+            Kit::Zig(zig) => format!(" + zig {}", zig.version),
+            Kit::RustLld => " + rust-lld".into(),
+            Kit::Configured => String::new(),
         };
         self.probe.rust.describe() + &linker
     }

@@ -86,7 +86,6 @@ impl Work<'_> {
             project: &self.probe.facts.project,
             graph: &self.probe.graph,
             units: &units,
-            zig: self.zig,
             cache: &self.working_cache()?,
             program: &env::current_exe()?,
             offline: self.settings.machine.offline,
