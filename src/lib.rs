@@ -104,7 +104,7 @@
 //! | Internal | Subject |
 //! |---|---|
 //! | `text` | words for people |
-//! | `sys`, `cache` | the machine, and what is kept between runs |
+//! | `sys`, `cache`, `host` | the machine, what is kept between runs, and both as one value for all who need them |
 //! | `archive`, `elf`, `machine_paths`, `layer` | formats |
 //! | `image` | the documents of an image |
 //! | `layout`, `output`, `engine` | where images are and go |
@@ -127,6 +127,7 @@ pub(crate) mod engine;
 pub mod error;
 pub mod event;
 pub(crate) mod files;
+pub(crate) mod host;
 pub(crate) mod image;
 #[doc(hidden)]
 pub mod internal;

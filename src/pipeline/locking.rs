@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::BuildError;
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
+use crate::host::Host;
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
 use crate::payload::cargo::Linker;
 use crate::pipeline::probe::{self, Probe, Probed};
@@ -148,7 +149,9 @@ pub fn lock(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Locked, BuildError> {
-    let cancel = cancel.within(settings.timeout, "locking");
+    let (client, cancel) =
+        (&super::debian_client(settings, environment), &cancel.within(settings.timeout, "locking"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
     let (text, old) = read_old(settings, update, reporter)?;
     let kept = match update {
@@ -160,8 +163,7 @@ pub fn lock(
         }
     };
     let pins_kept = Pins::of(&kept, &settings.platforms, dir(path), false);
-    let client = super::debian_client(settings, environment);
-    let probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
+    let probe = probe::gather(settings, &pins_kept, host)?;
     report_unresolved(&probe, reporter)?;
     let pins = pins(settings, &pins_kept, &probe);
     refuse_older(&shown, &old, &pins, settings)?;

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
+use crate::host::Host;
 use crate::packages::debian;
 use crate::plan::{self, Plan, PlatformPlan};
 use crate::settings::{Partial, Settings};
@@ -87,10 +88,11 @@ pub fn plan_only(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
-    let cancel = cancel.within(settings.timeout, "planning");
-    let packages = debian_client(settings, environment);
+    let (client, cancel) =
+        (&debian_client(settings, environment), &cancel.within(settings.timeout, "planning"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
-    let probe = probe::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
+    let probe = probe::gather(settings, locking.pins(), host)?;
     locking.check(&probe, reporter)?;
     let (planned, failures) = job::plan_all(settings, &probe.facts, probe.platforms);
     let platforms: Vec<PlatformPlan> = planned.into_iter().map(|platform| platform.plan).collect();
@@ -159,10 +161,11 @@ pub fn run(
     stdout: &mut dyn Write,
 ) -> Result<Outcome, BuildError> {
     let start = Instant::now();
-    let cancel = cancel.within(settings.timeout, "the build");
-    let (client, packages) = (Client::new(settings.machine.offline), debian_client(settings, environment));
+    let (client, cancel) =
+        (&debian_client(settings, environment), &cancel.within(settings.timeout, "the build"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
-    let mut probe = probe::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
+    let mut probe = probe::gather(settings, locking.pins(), host)?;
     locking.check(&probe, reporter)?;
     locking.complete(settings, &probe, reporter)?;
     // From here on what belongs to a platform is in its job, and the plan has what all have in common.
@@ -177,24 +180,22 @@ pub fn run(
     let registries = probe.bases.registries();
     registries.telling(reporter, || {
         // An output that cannot be written to is found out before an hour of compiling, not after it.
-        let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
-        let pins = locking.pins();
-        let given = prepare::Given { settings, environment, probe: &probe, pins, client: &client };
-        let (jobs, unprepared) = prepare::prepare(&given, planned, &cancel, reporter)?;
+        let outputs = publish::Publisher::open(&plan, registries, host)?;
+        let toolchains = Host { client: &Client::new(settings.machine.offline), ..host };
+        let (jobs, unprepared) = prepare::prepare(settings, &probe, locking.pins(), planned, toolchains)?;
         failures.extend(unprepared);
         let work = run::Work {
             settings,
-            environment,
             plan: &plan,
             probe: &probe,
-            client: &packages,
+            // A failure that makes the rest pointless stops only the work.
+            host: Host { cancel: &cancel.child(), ..host },
             verify_cache: locking.pins().strict,
             jobs: &jobs,
             blobs: outputs.blobs().to_owned(),
-            reporter,
             start,
         };
-        let finished = work.execute(&cancel)?;
+        let finished = work.execute()?;
         check::report(&settings.check, &finished, reporter);
         cancel.check()?;
         let mut images = Vec::new();
@@ -207,7 +208,7 @@ pub fn run(
             }
         }
         let failed = conclude(settings, &failures, reporter)?;
-        let published = outputs.publish(images, stdout, &cancel)?;
+        let published = outputs.publish(images, stdout)?;
         let digest = published.root.digest.to_string();
         let reference = plan::reference(&plan);
         reporter.report(Event::Published {

@@ -4,28 +4,16 @@ use std::time::Duration;
 
 use super::job::{Job, Planned};
 use super::{BuildError, Failures};
-use crate::event::Reporter;
 use crate::files;
+use crate::host::Host;
 use crate::lock::Pins;
 use crate::payload::cargo::project::Project;
 use crate::payload::cargo::{Kit, Linker, Unit};
-use crate::pipeline::probe::Probe;
+use crate::pipeline::probe::{self, Probe};
 use crate::plan::PlatformPlan;
 use crate::settings::Settings;
-use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
-use crate::sys::env::Environment;
 use crate::toolchain::rust::{self, Standard};
-use crate::toolchain::zig::{self, Zig, ZigRequest};
-
-/// What is known once everything is planned.
-pub(super) struct Given<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) environment: &'a Environment,
-    pub(super) probe: &'a Probe<'a>,
-    pub(super) pins: &'a Pins,
-    pub(super) client: &'a Client,
-}
+use crate::toolchain::zig;
 
 /// What is compiled for a platform.
 fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) -> Unit {
@@ -41,13 +29,12 @@ fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) ->
 
 /// Provides what the plans need. Returns the platforms that can be built, and the failures of those that lack something.
 pub(super) fn prepare(
-    given: &Given<'_>,
+    settings: &Settings,
+    probe: &Probe<'_>,
+    pins: &Pins,
     planned: Vec<Planned<'_>>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<(Vec<Job>, Failures), BuildError> {
-    let Given { settings, probe, .. } = *given;
-    let machine = &settings.machine;
     let mut failures = Failures::new();
     // The files cost least to check, so they come first.
     let mut with_files = Vec::new();
@@ -60,12 +47,12 @@ pub(super) fn prepare(
         }
     }
     if !failures.is_empty() {
-        super::conclude(settings, &failures, reporter)?;
+        super::conclude(settings, &failures, host.reporter)?;
     }
     let mut with_standard = Vec::new();
     for (mut platform, files) in with_files {
         let wanted = (&platform.plan.platform, platform.plan.target);
-        match rust::provide(&probe.rust, wanted, &machine.cache, machine.offline, cancel, reporter) {
+        match rust::provide(&probe.rust, wanted, host) {
             Ok(standard) => {
                 if standard == Standard::Built {
                     platform.builds_standard(settings, &probe.facts)?;
@@ -73,7 +60,7 @@ pub(super) fn prepare(
                 with_standard.push((platform, files, standard));
             }
             Err(error) => {
-                cancel.check()?;
+                host.cancel.check()?;
                 failures.insert(platform.plan.platform, error.into());
             }
         }
@@ -87,7 +74,10 @@ pub(super) fn prepare(
             Linker::Zig => {
                 let zig = match &mut zig {
                     Some(zig) => zig,
-                    none => none.insert(provide_zig(given, cancel, reporter)?),
+                    none => {
+                        let request = probe::zig_request(settings, pins, host);
+                        none.insert(zig::provide(&request, host.client, host.cancel, host.reporter)?)
+                    }
                 };
                 Kit::Zig(zig.clone())
             }
@@ -96,16 +86,4 @@ pub(super) fn prepare(
         jobs.push(Job { plan, base, unit, files });
     }
     Ok((jobs, failures))
-}
-
-fn provide_zig(given: &Given<'_>, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Zig, zig::Error> {
-    let machine = &given.settings.machine;
-    let request = ZigRequest {
-        settings: &machine.zig,
-        cache: &machine.cache,
-        environment: given.environment,
-        pinned: given.pins.zig.as_ref().map(|pin| &pin.version),
-        verified: given.pins.verified_zig(),
-    };
-    zig::provide(&request, given.client, cancel, reporter)
 }

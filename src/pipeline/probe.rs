@@ -4,12 +4,12 @@
 //! (a release, a package index), but it does not build or install anything.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::thread;
 
 use crate::base::{BaseError, Bases, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Phase, Reporter};
+use crate::host::Host;
 use crate::lock::Pins;
 use crate::origin::Origin;
 use crate::packages::debian;
@@ -18,10 +18,8 @@ use crate::payload::cargo::graph::Graph;
 use crate::payload::cargo::{Linker, metadata, processor, project, spec};
 use crate::plan::{Facts, LinkerFacts, PlatformFacts, StandardLibrary, ZigFacts};
 use crate::settings::{PlatformSettings, Settings};
-use crate::sys::cancel::{Cancel, Cancelled};
+use crate::sys::cancel::Cancelled;
 use crate::sys::clock;
-use crate::sys::download::Client;
-use crate::sys::env::Environment;
 use crate::sys::{store, threads};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
@@ -135,24 +133,22 @@ fn report_timed_out(
 pub(crate) fn gather<'a>(
     settings: &'a Settings,
     pins: &Pins,
-    environment: &Environment,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<Probe<'a>, FactsError> {
+    let Host { cancel, reporter, .. } = host;
     for wanted in &settings.platforms {
         tracing::info!("{}: {}", wanted.platform, Phase::Resolve.name());
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
-    store::open(&settings.machine.cache).map_err(FactsError::Cache)?;
-    let bases = Bases::new(&settings.machine, &settings.named, environment);
+    store::open(host.cache).map_err(FactsError::Cache)?;
+    let bases = Bases::new(&settings.machine, &settings.named, host.environment);
     // Bases wait for the network, and the rest waits for cargo and git.
     thread::scope(|scope| {
         let resolving = threads::begin(scope, || {
-            let resolve = || bases.resolve_all(settings, pins, client, cancel, reporter);
+            let resolve = || bases.resolve_all(settings, pins, host);
             bases.registries().telling(reporter, resolve)
         });
-        let local = gather_local(settings, pins, environment, cancel, reporter);
+        let local = gather_local(settings, pins, host);
         let resolved = resolving.join();
         report_releases(&resolved, reporter);
         let is_over = match &local {
@@ -203,13 +199,8 @@ struct Local<'a> {
     platforms: Vec<PlatformFacts<'a>>,
 }
 
-fn gather_local<'a>(
-    settings: &'a Settings,
-    pins: &Pins,
-    environment: &Environment,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Local<'a>, FactsError> {
+fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Result<Local<'a>, FactsError> {
+    let Host { environment, cancel, reporter, .. } = host;
     let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
     let rust = rust::detect(dir, environment, cancel)?;
     let metadata =
@@ -220,14 +211,13 @@ fn gather_local<'a>(
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
-    let cache = &settings.machine.cache;
-    let facts_of = |wanted| platform_facts(wanted, (&rust, cache), &configuration, c_code, environment);
+    let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c_code, host);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
     let needs_zig = platforms.iter().any(|platform| platform.linker().linker == Linker::Zig);
     report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
-        zig: zig_facts(settings, pins, environment, needs_zig, cancel),
+        zig: zig_facts(settings, pins, needs_zig, host),
         project,
     };
     Ok(Local { facts, rust, configuration, graph, platforms })
@@ -236,21 +226,21 @@ fn gather_local<'a>(
 /// What is known of a platform beside its base.
 pub(super) fn platform_facts<'a>(
     wanted: &'a PlatformSettings,
-    (rust, cache): (&Rust, &Path),
+    rust: &Rust,
     configuration: &Configuration,
     c_code: Option<&str>,
-    environment: &Environment,
+    host: Host<'_>,
 ) -> Result<PlatformFacts<'a>, FactsError> {
     let target = wanted.target.value;
     let configured = |name: &str| configuration.variable(name);
     let sources = |word: &str| Some(configuration.flags_place(target, word)?.to_string());
     let user = configuration.flags(target)?;
-    let flags = processor::beyond(target, &wanted.platform, &user, environment, &configured, &sources);
+    let flags = processor::beyond(target, &wanted.platform, &user, host.environment, &configured, &sources);
     let is_installed = rust.has(&target.triple).map_err(rust::Error::from)?;
     let linker = LinkerFacts {
         configured: configuration.linker(target)?.is_some(),
         rust_lld: rust.lld().is_some(),
-        builds_standard: !is_installed && rust::is_built_from_source(rust, target, cache),
+        builds_standard: !is_installed && rust::is_built_from_source(rust, target, host.cache),
         c_code: c_code.map(ToOwned::to_owned),
     };
     Ok(PlatformFacts {
@@ -321,23 +311,21 @@ fn report_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
     }
 }
 
-/// The zig that is there, else the one that would be provided. If no platform needs it, it is not looked for.
-fn zig_facts(
-    settings: &Settings,
-    pins: &Pins,
-    environment: &Environment,
-    needed: bool,
-    cancel: &Cancel,
-) -> ZigFacts {
-    let machine = &settings.machine;
-    let pinned = pins.zig.as_ref().map(|pin| &pin.version);
-    let request = ZigRequest {
-        settings: &machine.zig,
-        cache: &machine.cache,
-        environment,
-        pinned,
+/// The zig that a run looks for.
+pub(super) fn zig_request<'a>(settings: &'a Settings, pins: &'a Pins, host: Host<'a>) -> ZigRequest<'a> {
+    ZigRequest {
+        settings: &settings.machine.zig,
+        cache: host.cache,
+        environment: host.environment,
+        pinned: pins.zig.as_ref().map(|pin| &pin.version),
         verified: pins.verified_zig(),
-    };
+    }
+}
+
+/// The zig that is there, else the one that would be provided. If no platform needs it, it is not looked for.
+fn zig_facts(settings: &Settings, pins: &Pins, needed: bool, host: Host<'_>) -> ZigFacts {
+    let cancel = host.cancel;
+    let request = zig_request(settings, pins, host);
     if needed && let Ok(zig) = zig::find(&request, cancel) {
         let from = zig.program.display().to_string();
         // Only the digest of the version that comes with xbuild is known without reading the files.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use crate::engine::{self, Engine, Loadable};
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
+use crate::host::Host;
 use crate::image::{Image, ImageLayer, index};
 use crate::layout::{self, Layout, LayoutWriter};
 use crate::oci::name::{ImageName, RepositoryName};
@@ -19,16 +20,14 @@ use crate::plan::{Plan, PlatformPlan};
 use crate::registry::{Access, Client, RegistryError};
 use crate::settings::{Output, OutputKind, Sink};
 use crate::sys::cancel::Cancel;
-use crate::sys::env::Environment;
 use crate::sys::staging::{self, Staging};
 use crate::target::platform::Platform;
 
 /// The opened outputs. The first layout also takes the blobs while they are made.
 pub(super) struct Publisher<'a> {
     plan: &'a Plan,
-    environment: &'a Environment,
     registries: &'a Client,
-    reporter: &'a dyn Reporter,
+    host: Host<'a>,
     layouts: Vec<(LayoutWriter, Vec<String>)>,
     /// The outputs that are made of a layout, with the engine that was found.
     others: Vec<(&'a Output, Option<Engine>)>,
@@ -44,13 +43,8 @@ pub(super) struct Built<'a> {
 
 impl<'a> Publisher<'a> {
     /// Opens and checks every output.
-    pub(super) fn open(
-        plan: &'a Plan,
-        environment: &'a Environment,
-        registries: &'a Client,
-        reporter: &'a dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn open(plan: &'a Plan, registries: &'a Client, host: Host<'a>) -> Result<Self, BuildError> {
+        let cancel = host.cancel;
         let (mut layouts, mut others, mut temporary) = (Vec::new(), Vec::new(), None);
         for output in &plan.outputs {
             let mut engine = None;
@@ -70,7 +64,7 @@ impl<'a> Publisher<'a> {
                 // Whether the registry grants access shows when the base is read or the image is pushed.
                 OutputKind::Registry { .. } => {}
                 OutputKind::Engine { engine: wanted } => {
-                    engine = Some(engine::find(*wanted, environment, cancel)?);
+                    engine = Some(engine::find(*wanted, host.environment, cancel)?);
                 }
             }
             others.push((output, engine));
@@ -81,7 +75,7 @@ impl<'a> Publisher<'a> {
             layouts.push((LayoutWriter::open(&dir.path().join("layout"), cancel)?, plan.tags.clone()));
             temporary = Some(dir);
         }
-        Ok(Self { plan, environment, registries, reporter, layouts, others, _temporary: temporary })
+        Ok(Self { plan, registries, host, layouts, others, _temporary: temporary })
     }
 
     /// The directory that layers are written into.
@@ -94,7 +88,6 @@ impl<'a> Publisher<'a> {
         self,
         built: Vec<Built<'_>>,
         stdout: &mut dyn Write,
-        cancel: &Cancel,
     ) -> Result<Published, BuildError> {
         let annotations = annotations(self.plan, &built);
         let images: Vec<Image> = built.into_iter().map(|built| built.image).collect();
@@ -106,7 +99,7 @@ impl<'a> Publisher<'a> {
         for (layout, _) in &self.layouts {
             for image in images {
                 for layer in &image.layers {
-                    cancel.check()?;
+                    self.host.cancel.check()?;
                     // A layer that only goes to a registry may be there already.
                     if layer.origin.is_none() || content {
                         layout.add_layer(layer)?;
@@ -122,18 +115,19 @@ impl<'a> Publisher<'a> {
             layout.commit(&index, &names)?;
             first.get_or_insert(path);
         }
-        let from = Finished { plan: self.plan, layout: first.as_deref(), index: &index.descriptor, images };
+        let (plan, host, layout, index) = (self.plan, self.host, first.as_deref(), &index.descriptor);
+        let from = Finished { plan, host, layout, index, images };
         let mut loaded = None;
         for (output, engine) in &self.others {
             match (&output.kind, engine) {
                 (OutputKind::Registry { by_digest }, _) => {
-                    from.push(output, *by_digest, self.registries, self.reporter, cancel)?;
+                    from.push(output, *by_digest, self.registries)?;
                 }
                 (OutputKind::Engine { .. }, Some(engine)) => {
-                    let id = from.load(output, *engine, self.environment, self.reporter, cancel)?;
+                    let id = from.load(output, *engine)?;
                     loaded = loaded.or(id);
                 }
-                _ => from.write(output, self.reporter, stdout, cancel)?,
+                _ => from.write(output, stdout)?,
             }
         }
         let platforms = images.iter().map(|image| {
@@ -148,7 +142,7 @@ impl<'a> Publisher<'a> {
         // A repository that the image is pushed to by digest has no tag `latest`.
         names.retain(|name| !untagged.contains(name));
         names.dedup();
-        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names, untagged, loaded })
+        Ok(Published { root: index.clone(), platforms: platforms.collect(), names, untagged, loaded })
     }
 }
 
@@ -160,19 +154,15 @@ fn names(plan: &Plan, output: &Output) -> Vec<String> {
 /// A published image that other outputs are made of.
 struct Finished<'a> {
     plan: &'a Plan,
+    host: Host<'a>,
     layout: Option<&'a Path>,
     index: &'a Descriptor,
     images: &'a [Image],
 }
 
 impl Finished<'_> {
-    fn write(
-        &self,
-        output: &Output,
-        reporter: &dyn Reporter,
-        stdout: &mut dyn Write,
-        cancel: &Cancel,
-    ) -> Result<(), BuildError> {
+    fn write(&self, output: &Output, stdout: &mut dyn Write) -> Result<(), BuildError> {
+        let Host { cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(()) };
         let names = names(self.plan, output);
         match &output.kind {
@@ -218,14 +208,8 @@ impl Finished<'_> {
     }
 
     /// Loads the image into an engine. Returns its ID there.
-    fn load(
-        &self,
-        output: &Output,
-        engine: Engine,
-        environment: &Environment,
-        reporter: &dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<Option<Digest>, BuildError> {
+    fn load(&self, output: &Output, engine: Engine) -> Result<Option<Digest>, BuildError> {
+        let Host { environment, cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(None) };
         let mut names = names(self.plan, output);
         if names.is_empty() {
@@ -244,14 +228,8 @@ impl Finished<'_> {
     }
 
     /// Pushes the image. Blobs that are not in the layout are taken from the base's registry.
-    fn push(
-        &self,
-        output: &Output,
-        by_digest: bool,
-        registries: &Client,
-        reporter: &dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<(), BuildError> {
+    fn push(&self, output: &Output, by_digest: bool, registries: &Client) -> Result<(), BuildError> {
+        let Host { cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(()) };
         let names = names(self.plan, output);
         let names = names.iter().map(|name| name.parse::<ImageName>()).collect::<Result<Vec<_>, _>>();

@@ -16,17 +16,15 @@ use super::BuildError;
 use super::job::Job;
 use super::probe::Probe;
 use crate::base::{self, BaseError, BaseImage, FetchRequest};
-use crate::event::{Event, Phase, Reporter};
+use crate::event::{Event, Phase};
+use crate::host::Host;
 use crate::image::Image;
 use crate::layer::Compression;
 use crate::linkcheck::Report;
 use crate::payload::{Payload, cargo};
 use crate::plan::Plan;
 use crate::settings::{self, Output, Settings};
-use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
-use crate::sys::download::Client;
-use crate::sys::env::Environment;
 use crate::sys::threads::{self, Task};
 
 /// How often the coordinator checks whether a thread has panicked.
@@ -35,17 +33,16 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a run works with.
 pub(super) struct Work<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) environment: &'a Environment,
     pub(super) plan: &'a Plan,
     pub(super) probe: &'a Probe<'a>,
-    pub(super) client: &'a Client,
+    /// Its `cancel` is the work's own, which a failure may interrupt.
+    pub(super) host: Host<'a>,
     /// True if the cache's own records are not trusted.
     pub(super) verify_cache: bool,
     /// The platforms. Messages and cargo's units name them by their positions.
     pub(super) jobs: &'a [Job],
     /// The directory that layers are written to.
     pub(super) blobs: PathBuf,
-    pub(super) reporter: &'a dyn Reporter,
     pub(super) start: Instant,
 }
 
@@ -77,41 +74,38 @@ pub(super) fn milliseconds(start: Instant) -> u64 {
 
 impl<'a> Work<'a> {
     /// Carries out every job. An error is one of the whole run.
-    pub(super) fn execute(&self, cancel: &Cancel) -> Result<Vec<Finished<'a>>, BuildError> {
-        // A failure that makes the rest pointless stops only this child.
-        let work = cancel.child();
-        std::thread::scope(|scope| rayon::in_place_scope(|pool| self.coordinate(scope, pool, &work)))
+    pub(super) fn execute(&self) -> Result<Vec<Finished<'a>>, BuildError> {
+        std::thread::scope(|scope| rayon::in_place_scope(|pool| self.coordinate(scope, pool)))
     }
 
     fn coordinate<'scope, 'env>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
         pool: &rayon::Scope<'env>,
-        cancel: &Cancel,
     ) -> Result<Vec<Finished<'a>>, BuildError> {
         let (sender, inbox) = mpsc::channel();
-        let mut threads = vec![self.compile(scope, sender.clone(), cancel)];
+        let mut threads = vec![self.compile(scope, sender.clone())];
         for index in 0..self.jobs.len() {
-            threads.push(self.fetch(scope, index, BTreeSet::new(), sender.clone(), cancel));
+            threads.push(self.fetch(scope, index, BTreeSet::new(), sender.clone()));
         }
-        let mut state = Coordination::new(self.jobs, self.settings.on_failure);
+        let mut state = Coordination::new(self.jobs, self.settings.on_failure, self.host.cancel);
         while state.is_unfinished() {
             let idle = || !state.is_assembling() && threads.iter().all(Task::is_finished);
             let Some(message) = next(&inbox, idle) else { break };
-            if let Some((index, libraries)) = state.take(message, cancel) {
-                threads.push(self.fetch(scope, index, libraries, sender.clone(), cancel));
+            if let Some((index, libraries)) = state.take(message) {
+                threads.push(self.fetch(scope, index, libraries, sender.clone()));
             }
             for (index, payload, base) in state.begin_ready() {
-                let (sender, cancel) = (sender.clone(), cancel.clone());
+                let sender = sender.clone();
                 pool.spawn(move |_| {
-                    let (report, image) = self.assemble(&self.jobs[index], &payload, &base, &cancel);
+                    let (report, image) = self.assemble(&self.jobs[index], &payload, &base);
                     // Sending fails only if the coordinator has panicked.
                     sender.send(Message::Image(index, report, image)).ok();
                 });
             }
         }
         // If every platform has failed, cargo may still be running for nothing.
-        cancel.interrupt();
+        self.host.cancel.interrupt();
         state.finish()
     }
 
@@ -122,9 +116,7 @@ impl<'a> Work<'a> {
         index: usize,
         libraries: BTreeSet<String>,
         sender: Sender<Message>,
-        cancel: &Cancel,
     ) -> Task<'scope, ()> {
-        let cancel = cancel.clone();
         threads::begin(scope, move || {
             let job = &self.jobs[index];
             let request = FetchRequest {
@@ -132,11 +124,9 @@ impl<'a> Work<'a> {
                 libraries: &libraries,
                 content: self.plan.outputs.iter().any(Output::has_content),
                 compression: compression(self.plan.compression),
-                machine: &self.settings.machine,
-                client: self.client,
                 verify_cache: self.verify_cache,
             };
-            let base = base::fetch(&job.base, &request, &cancel, self.reporter);
+            let base = base::fetch(&job.base, &request, self.host);
             sender.send(Message::Base(index, libraries, base)).ok();
         })
     }
@@ -144,7 +134,7 @@ impl<'a> Work<'a> {
     fn phase(&self, job: &Job, phase: Phase) {
         let platform = job.plan.platform.clone();
         tracing::info!("{platform}: {}", phase.name());
-        self.reporter.report(Event::Phase { platform, phase });
+        self.host.reporter.report(Event::Phase { platform, phase });
     }
 }
 

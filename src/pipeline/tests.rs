@@ -6,10 +6,11 @@ use semver::Version;
 use serde_json::Value;
 
 use super::job::{self, Job};
-use super::prepare::{self, Given};
+use super::prepare;
 use super::probe::{self, Probe, Probed};
 use crate::base::{Bases, ResolvedBase};
 use crate::event::Silent;
+use crate::host::Host;
 use crate::lock::Pins;
 use crate::payload::cargo::configuration::Configuration;
 use crate::payload::cargo::graph::Graph;
@@ -81,9 +82,11 @@ impl Machine {
         let environment: Environment = variables.iter().copied().collect();
         let settings = sample::settings(text, self.dir.path());
         let configuration = Configuration::load(self.dir.path(), &environment, &self.rust).unwrap();
-        let rust = (&self.rust, settings.machine.cache.as_path());
+        let (client, cancel) = (&Client::new(false), &Cancel::new());
+        let (cache, reporter) = (&settings.machine.cache, &Silent);
+        let host = Host { environment: &environment, cache, client, cancel, reporter };
         let probed = settings.platforms.iter().map(|wanted| Probed {
-            facts: probe::platform_facts(wanted, rust, &configuration, c_code, &environment).unwrap(),
+            facts: probe::platform_facts(wanted, &self.rust, &configuration, c_code, host).unwrap(),
             base: Ok(ResolvedBase::Scratch),
         });
         let facts = sample::facts();
@@ -98,15 +101,8 @@ impl Machine {
             bases: Bases::new(&settings.machine, &settings.named, &environment),
             platforms: Vec::new(),
         };
-        let (pins, client) = (Pins::default(), Client::new(true));
-        let given = Given {
-            settings: &settings,
-            environment: &environment,
-            probe: &probe,
-            pins: &pins,
-            client: &client,
-        };
-        let (jobs, failures) = prepare::prepare(&given, planned, &Cancel::new(), &Silent).unwrap();
+        let prepared = prepare::prepare(&settings, &probe, &Pins::default(), planned, host);
+        let (jobs, failures) = prepared.unwrap();
         assert!(failures.is_empty(), "{failures:?}");
         (plans, jobs)
     }

@@ -15,7 +15,8 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
+use crate::host::Host;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
@@ -343,20 +344,16 @@ impl Rust {
 
 /// Makes sure that a target has its standard library, and says where it comes from. `platform` is what the target is for.
 ///
-/// `cache` is xbuild's cache directory: what a channel does not carry is remembered there, so that the next run
-/// need not ask again.
+/// What a channel does not carry is remembered in the cache, so that the next run need not ask again.
 pub(crate) fn provide(
     rust: &Rust,
     (platform, target): (&Platform, &Target),
-    cache: &Path,
-    offline: bool,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<Standard, Error> {
     if rust.has(&target.triple)? {
         return Ok(Standard::Installed);
     }
-    add(rust, (platform, target), cache, offline, cancel, reporter)
+    add(rust, (platform, target), host)
 }
 
 /// True if it is known, without asking rustup, that a standard library that is not installed has to be built from its source.
@@ -374,14 +371,9 @@ fn not_carried(rust: &Rust, rustup: &Rustup, triple: &str, cache: &Path) -> Path
     cache.join("rust").join(format!("{}-{}-without-{triple}", rustup.toolchain, commit_key(rust)))
 }
 
-fn add(
-    rust: &Rust,
-    (platform, target): (&Platform, &Target),
-    cache: &Path,
-    offline: bool,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Standard, Error> {
+fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) -> Result<Standard, Error> {
+    let Host { cache, cancel, reporter, .. } = host;
+    let offline = host.client.is_offline();
     let triple = target.triple.as_str();
     let Some(rustup) = &rust.rustup else {
         return Err(Error::NoStandard {

@@ -41,11 +41,10 @@ use serde::Serialize;
 
 use crate::config::OnFailure;
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::payload::cargo::project::{Part, Project};
 use crate::settings::CargoSettings;
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::env::Environment;
 use crate::sys::process::ProcessError;
 use crate::sys::threads::Ends;
 use crate::sys::{fs, store};
@@ -63,8 +62,8 @@ use graph::Graph;
 pub(crate) struct CompileRequest<'a> {
     /// The project's toolchain.
     pub rust: &'a Rust,
-    /// This process's environment.
-    pub environment: &'a Environment,
+    /// The environment, and the directory for the compilers' caches.
+    pub host: Host<'a>,
     /// cargo's configuration.
     pub configuration: &'a Configuration,
     /// What cargo is asked to build.
@@ -77,8 +76,6 @@ pub(crate) struct CompileRequest<'a> {
     pub graph: &'a Graph,
     /// The targets.
     pub units: &'a [Unit],
-    /// xbuild's cache directory.
-    pub cache: &'a Path,
     /// The path of a program that passes calls on to [`wrapper::called`].
     pub program: &'a Path,
     /// True if the network must not be used.
@@ -386,25 +383,24 @@ pub(crate) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
 /// in the outcome.
 pub(crate) fn compile(
     request: &CompileRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
-    store::dir(request.cache)?;
-    let remarks = fs::temporary_dir(request.cache)?;
-    let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
+    let reporter = request.host.reporter;
+    store::dir(request.host.cache)?;
+    let remarks = fs::temporary_dir(request.host.cache)?;
+    let prepared = prepare::prepare(request, remarks.path())?;
     let books = watch::books(request.units, &prepared.batches);
-    let primer = cancel.child();
+    let primer = request.host.cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
         let start = || std::thread::Builder::new();
-        start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer, reporter)).ok();
+        start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let _ends = Ends(&ended);
         // Whatever is still being primed then nobody waits for any more.
         let _stops = Stops(&primer);
-        process::run_all(request, &prepared, cancel, reporter, on_product)
+        process::run_all(request, &prepared, on_product)
     });
     watch::report_remarks(&books, reporter)?;
     result

@@ -9,9 +9,8 @@ use super::configuration::GLOBAL_FLAGS;
 use super::flags::{self, Flags, Prefix};
 use super::{CompileRequest, Error, Kit, Unit, configuration, environment, prefixes, processor};
 use crate::config::OnFailure;
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
 use crate::payload::cargo::project::{ProgramKind, Project};
-use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::process::{Command, ProcessError};
 use crate::target::catalog::Libc;
@@ -70,14 +69,9 @@ pub(super) struct Prepared {
     pub(super) started: Instant,
 }
 
-pub(super) fn prepare(
-    request: &CompileRequest<'_>,
-    remarks: &Path,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Prepared, Error> {
+pub(super) fn prepare(request: &CompileRequest<'_>, remarks: &Path) -> Result<Prepared, Error> {
     if request.rust.is_too_old_to_reproduce() {
-        reporter.report(Event::warning(format!(
+        request.host.reporter.report(Event::warning(format!(
             "{} is older than {}: programs differ with the directories that they are built in",
             request.rust.describe(),
             RustData::get().minimum
@@ -92,23 +86,23 @@ pub(super) fn prepare(
     ];
     let says = |name: &str| request.configuration.variable(name);
     variables.extend(host_variables(&|name| {
-        request.environment.var_os(name).map(Into::into).or_else(|| says(name))
+        request.host.environment.var_os(name).map(Into::into).or_else(|| says(name))
     }));
     if let Some(seconds) = request.source_date_epoch
-        && request.environment.var("SOURCE_DATE_EPOCH").is_none()
+        && request.host.environment.var("SOURCE_DATE_EPOCH").is_none()
         && says("SOURCE_DATE_EPOCH").is_none()
     {
         variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
     }
-    let library = zig_library(request, cancel, reporter)?;
+    let library = zig_library(request)?;
     let units = request
         .units
         .iter()
-        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref()), cancel, reporter))
+        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref())))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut batches = batches(request, &target_dir, remarks);
     if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
-        variables.push(("RUSTC".into(), rustc::install(request.program, request.cache)?.into()));
+        variables.push(("RUSTC".into(), rustc::install(request.program, request.host.cache)?.into()));
         for batch in &mut batches {
             batch.rustc = Some(rustc_variable(request, &units, batch)?);
         }
@@ -137,18 +131,14 @@ fn rustc_variable(
 }
 
 /// The directory with zig's own files, where zig links something.
-fn zig_library(
-    request: &CompileRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Option<PathBuf>, Error> {
+fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
     let Some(zig) = request.units.iter().find_map(|unit| unit.kit.zig()) else { return Ok(None) };
-    let library = match zig.library(cancel) {
+    let library = match zig.library(request.host.cancel) {
         Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
         result => result.unwrap_or_default(),
     };
     if library.is_none() {
-        reporter.report(Event::warning(format!(
+        request.host.reporter.report(Event::warning(format!(
                 "`{} env` does not tell where zig's own files are: debug information in programs differs with the \
                  directories that zig works in",
                 zig.program.display()
@@ -161,13 +151,11 @@ fn prepare_unit(
     request: &CompileRequest<'_>,
     unit: &Unit,
     (prefixes, library): (&[Prefix], Option<&Path>),
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
 ) -> Result<PreparedUnit, Error> {
     let target = unit.target;
     let user = request.configuration.flags(target)?;
     if !user.overridden.is_empty() {
-        reporter.report(Event::Note {
+        request.host.reporter.report(Event::Note {
             level: Level::Warning,
             platform: Some(unit.platform.clone()),
             text: format!(
@@ -186,15 +174,15 @@ fn prepare_unit(
         Kit::Configured => {}
         Kit::RustLld => {
             let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
-            let linker = lld::install(&lld, &target.triple, request.program, request.cache)?;
+            let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
         Kit::Zig(zig) => {
-            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy(), request.cache)
+            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy(), request.host.cache)
                 .on(&request.rust.host)
                 .with_library(library.map(ToOwned::to_owned))
                 .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
-            let installed = Wrapper::install(spec, target, request.program, request.cache)?;
+            let installed = Wrapper::install(spec, target, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
                 // zig brings musl and its start-up files; with rustc's own there would be two of each.
@@ -203,10 +191,10 @@ fn prepare_unit(
             // One text is for both kinds of build scripts where the host has the triple, and what is for the host
             // needs the host's own headers.
             let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
-            let bindgen =
-                if request.graph.bindgen && alone { bindgen(request, &installed, cancel)? } else { None };
+            let bindgen = if request.graph.bindgen && alone { bindgen(request, &installed)? } else { None };
             let is_set = |name: &str| {
-                request.environment.var_os(name).is_some() || request.configuration.variable(name).is_some()
+                request.host.environment.var_os(name).is_some()
+                    || request.configuration.variable(name).is_some()
             };
             variables = environment::for_target(target, &installed, bindgen.as_deref(), &is_set);
             wrapper = Some(installed);
@@ -221,15 +209,11 @@ fn prepare_unit(
     })
 }
 
-fn bindgen(
-    request: &CompileRequest<'_>,
-    wrapper: &Wrapper,
-    cancel: &Cancel,
-) -> Result<Option<String>, Error> {
+fn bindgen(request: &CompileRequest<'_>, wrapper: &Wrapper) -> Result<Option<String>, Error> {
     let command = Command::new(&wrapper.linker)
         .args(["-E", "-v", "-x", "c", "/dev/null"])
         .env(PROGRAM_VARIABLE, request.program);
-    let output = command.output(cancel)?;
+    let output = command.output(request.host.cancel)?;
     Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
 }
 
@@ -397,7 +381,7 @@ fn for_target(
     if !prepared.flags.cargo.is_empty() {
         // cargo adds what is in the variable to what it finds in files, be that a text or an array.
         let name = configuration::flags_variable(unit.target);
-        let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
+        let mut flags = request.host.environment.var(&name).unwrap_or_default().to_owned();
         flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
         command = command.env(name, flags.trim_start());
     }

@@ -7,8 +7,10 @@ use std::sync::Mutex;
 use semver::Version;
 
 use super::*;
-use crate::event::{Event, Level};
+use crate::event::{Event, Level, Reporter};
 use crate::payload::cargo::project::{Binary, Maker, PackageFacts, Part, ProgramKind};
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
 use crate::toolchain::zig::ZigWay;
 
 mod levels;
@@ -132,21 +134,26 @@ impl Fake {
         let configuration = Configuration::load(self.dir.path(), &self.environment, &self.rust).unwrap();
         let request = CompileRequest {
             rust: &self.rust,
-            environment: &self.environment,
+            host: Host {
+                environment: &self.environment,
+                cache: &cache,
+                client: &Client::new(true),
+                cancel,
+                reporter,
+            },
             configuration: &configuration,
             settings: &self.settings,
             manifest_path: &manifest_path,
             project: &self.project,
             graph: &Graph::default(),
             units: &self.units,
-            cache: &cache,
             program: Path::new("/no/such/xbuild"),
             offline: false,
             on_failure: self.on_failure,
             color: false,
             source_date_epoch: None,
         };
-        compile(&request, cancel, reporter, &mut |product| self.products.borrow_mut().push(product.clone()))
+        compile(&request, &mut |product| self.products.borrow_mut().push(product.clone()))
     }
 
     fn run(&self) -> Outcome {

@@ -16,7 +16,6 @@ use crate::payload::cargo::Kit;
 use crate::pipeline::job::Job;
 use crate::pipeline::{BuildError, CheckError, check};
 use crate::rootfs::on_base;
-use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::target::platform::Platform;
 
@@ -27,13 +26,12 @@ impl Work<'_> {
         job: &Job,
         payload: &Payload,
         base: &BaseImage,
-        cancel: &Cancel,
     ) -> (Option<Report>, Result<Image, BuildError>) {
-        let (layers, image) = match self.write(job, payload, base, cancel) {
+        let (layers, image) = match self.write(job, payload, base) {
             Ok(written) => written,
             Err(error) => return (None, Err(error)),
         };
-        let report = match self.check(job, payload, base, (&layers, &image), cancel) {
+        let report = match self.check(job, payload, base, (&layers, &image)) {
             Ok(report) => report,
             Err(error) => return (None, Err(error.into())),
         };
@@ -42,7 +40,7 @@ impl Work<'_> {
             return (report, Err(error.into()));
         }
         self.phase(job, Phase::Done);
-        self.reporter.report(Event::Built {
+        self.host.reporter.report(Event::Built {
             platform: job.plan.platform.clone(),
             triple: job.plan.target.triple.clone(),
             toolchain: self.toolchain(job),
@@ -60,13 +58,12 @@ impl Work<'_> {
         job: &Job,
         payload: &Payload,
         base: &BaseImage,
-        cancel: &Cancel,
     ) -> Result<(Vec<AddedLayer>, Image), BuildError> {
         let platform = &job.plan.platform;
         self.phase(job, Phase::Layer);
         let files = on_base(job.files.clone(), &base.root);
         let programs = on_base(payload.entries(), &base.root);
-        let meter = Meter::new(self.reporter, platform, files.iter().chain(&programs));
+        let meter = Meter::new(self.host.reporter, platform, files.iter().chain(&programs));
         let mut layers = Vec::new();
         let parts = [("xbuild: files".to_owned(), files), (payload.describe(), programs)];
         for (created_by, entries) in parts {
@@ -81,7 +78,7 @@ impl Work<'_> {
                 created_by,
                 comment: None,
             };
-            let layer = layer::write(&spec, &self.blobs, cancel, &|done| meter.at(done))?;
+            let layer = layer::write(&spec, &self.blobs, self.host.cancel, &|done| meter.at(done))?;
             meter.next();
             layers.push(AddedLayer {
                 created_by: layer.created_by.clone(),
@@ -117,13 +114,12 @@ impl Work<'_> {
         payload: &Payload,
         base: &BaseImage,
         built: (&[AddedLayer], &Image),
-        cancel: &Cancel,
     ) -> Result<Option<Report>, CheckError> {
         let settings = &self.settings.check;
         if settings.mode != CheckMode::Off {
             self.phase(job, Phase::Check);
         }
-        let mut report = check::check(settings, &job.plan, payload, base, built, cancel)?;
+        let mut report = check::check(settings, &job.plan, payload, base, built, self.host.cancel)?;
         if let Some(report) = &mut report {
             let project = &self.probe.facts.project;
             report.explain_built(&payload.machine, |library| {

@@ -8,12 +8,12 @@ use std::thread::Scope;
 use super::{Message, Work};
 use crate::event::{Event, Level, Phase};
 use crate::files::{self, Made, STANDARD};
+use crate::host::Host;
 use crate::payload::cargo::project::Part;
 use crate::payload::cargo::{self, CompileRequest, Product, Unit, UnitError};
 use crate::payload::{self, BuiltBinary, Payload};
 use crate::pipeline::BuildError;
 use crate::pipeline::job::Job;
-use crate::sys::cancel::Cancel;
 use crate::sys::threads::{self, Task};
 use crate::sys::{env, store};
 
@@ -62,31 +62,28 @@ impl Work<'_> {
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
         sender: Sender<Message>,
-        cancel: &Cancel,
     ) -> Task<'scope, ()> {
-        let cancel = cancel.clone();
         threads::begin(scope, move || {
-            if let Err(error) = self.compile_all(&sender, &cancel) {
+            if let Err(error) = self.compile_all(&sender) {
                 sender.send(Message::NothingCompiled(error)).ok();
             }
         })
     }
 
-    fn compile_all(&self, sender: &Sender<Message>, cancel: &Cancel) -> Result<(), cargo::Error> {
+    fn compile_all(&self, sender: &Sender<Message>) -> Result<(), cargo::Error> {
         let units: Vec<Unit> = self.jobs.iter().map(|job| job.unit.clone()).collect();
         for job in self.jobs {
             self.phase(job, Phase::Compile);
         }
         let request = CompileRequest {
             rust: &self.probe.rust,
-            environment: self.environment,
+            host: Host { cache: &self.working_cache()?, ..self.host },
             configuration: &self.probe.configuration,
             settings: &self.settings.cargo,
             manifest_path: &self.settings.manifest_path,
             project: &self.probe.facts.project,
             graph: &self.probe.graph,
             units: &units,
-            cache: &self.working_cache()?,
             program: &env::current_exe()?,
             offline: self.settings.machine.offline,
             on_failure: self.settings.on_failure,
@@ -99,7 +96,7 @@ impl Work<'_> {
             build.sent = true;
             sender.send(Message::Payload(index, payload)).ok();
         };
-        let outcome = cargo::compile(&request, cancel, self.reporter, &mut |product: &Product| {
+        let outcome = cargo::compile(&request, &mut |product: &Product| {
             let index = product.unit();
             let build = &mut builds[index];
             if build.sent {
@@ -138,9 +135,9 @@ impl Work<'_> {
 
     /// The directory for the compilers' caches: xbuild's cache, or one in cargo's directory if that cannot be written to.
     fn working_cache(&self) -> Result<PathBuf, cargo::Error> {
-        let cache = &self.settings.machine.cache;
+        let cache = self.host.cache;
         if store::is_writable(cache) {
-            return Ok(cache.clone());
+            return Ok(cache.to_owned());
         }
         let own = self.probe.facts.project.target_directory.join("xbuild-cache");
         let text = format!(
@@ -148,7 +145,7 @@ impl Work<'_> {
             cache.display(),
             own.display()
         );
-        self.reporter.report(Event::Note { level: Level::Info, platform: None, text });
+        self.host.reporter.report(Event::Note { level: Level::Info, platform: None, text });
         store::open(&own)?;
         Ok(own)
     }

@@ -93,6 +93,8 @@ pub(super) struct Coordination<'a> {
     /// The jobs, in their order.
     jobs: Vec<Progress<'a>>,
     on_failure: OnFailure,
+    /// Stops all work.
+    cancel: &'a Cancel,
     /// How many images are being assembled.
     assembling: usize,
     /// The error of the whole run.
@@ -100,9 +102,9 @@ pub(super) struct Coordination<'a> {
 }
 
 impl<'a> Coordination<'a> {
-    pub(super) fn new(jobs: &'a [Job], on_failure: OnFailure) -> Self {
+    pub(super) fn new(jobs: &'a [Job], on_failure: OnFailure, cancel: &'a Cancel) -> Self {
         let waiting = |job| Progress { job, payload: None, report: None, state: State::waiting() };
-        Self { jobs: jobs.iter().map(waiting).collect(), on_failure, assembling: 0, fatal: None }
+        Self { jobs: jobs.iter().map(waiting).collect(), on_failure, cancel, assembling: 0, fatal: None }
     }
 
     /// True while there is something to wait for. After an error of the whole run that is only what was begun.
@@ -116,34 +118,34 @@ impl<'a> Coordination<'a> {
     }
 
     /// Takes a message. Returns a job whose base is to be fetched again, with these libraries.
-    pub(super) fn take(&mut self, message: Message, cancel: &Cancel) -> Option<(usize, BTreeSet<String>)> {
+    pub(super) fn take(&mut self, message: Message) -> Option<(usize, BTreeSet<String>)> {
         match message {
             Message::Payload(index, Ok(payload)) => {
                 return Some((index, self.jobs[index].take_payload(payload)?));
             }
-            Message::Payload(index, Err(error)) => self.fail(index, error, cancel),
+            Message::Payload(index, Err(error)) => self.fail(index, error),
             Message::Base(index, libraries, Ok(base)) => self.jobs[index].state.take_base(&libraries, base),
-            Message::Base(index, _, Err(error)) => self.fail(index, error.into(), cancel),
+            Message::Base(index, _, Err(error)) => self.fail(index, error.into()),
             Message::Image(index, report, image) => {
                 self.assembling -= 1;
                 self.jobs[index].report = report;
                 match image {
                     Ok(image) => self.jobs[index].state.take_image(image),
-                    Err(error) => self.fail(index, error, cancel),
+                    Err(error) => self.fail(index, error),
                 }
             }
             Message::NothingCompiled(error) => {
                 self.fatal.get_or_insert(error);
-                cancel.interrupt();
+                self.cancel.interrupt();
             }
         }
         None
     }
 
-    fn fail(&mut self, index: usize, error: BuildError, cancel: &Cancel) {
+    fn fail(&mut self, index: usize, error: BuildError) {
         self.jobs[index].state.fail(error);
         if self.on_failure == OnFailure::FailFast {
-            cancel.interrupt();
+            self.cancel.interrupt();
         }
     }
 
