@@ -25,7 +25,7 @@ RECORDS = ROOT / "tests" / "apt"
 KEYS = ROOT / "keys"
 RELATIONS = ["Pre-Depends", "Depends", "Conflicts", "Breaks", "Recommends", "Suggests", "Replaces", "Enhances", "Provides"]
 KEPT = ["Package", "Essential", "Protected", "Important", "Version", "Architecture", "Source", "Priority", "Section", "Multi-Arch", *RELATIONS]
-# What xbuild's own base has, less what only maintainer scripts need.
+# The packages of xbuild's own base, minus those that only maintainer scripts need.
 BASE = ["base-files", "libc6", "libgcc-s1", "ca-certificates", "tzdata", "netbase"]
 SCRIPTS_ONLY = {"awk", "openssl", "debconf", "debconf-2.0"}
 
@@ -81,7 +81,7 @@ class Index:
         return seen
 
     def excerpt(self, roots):
-        """The same with nothing but what the roots could lead to, as texts, one for each file."""
+        """The same, reduced to what the roots could lead to, as texts, one for each file."""
         seen = self.reachable(roots)
         return [
             "".join(stanza(fields) for fields in file if fields["Package"] in seen) for file in self.all
@@ -95,7 +95,7 @@ def stanza(fields, more=()):
 
 
 def releases_apt(release):
-    """How the release's own apt is called."""
+    """The command line of the release's own apt."""
     own = re.search(r"VERSION_CODENAME=(\S+)", Path("/etc/os-release").read_text())
     if own and own[1] == release:
         return ["apt-get"]
@@ -131,7 +131,7 @@ def mirror():
 def whole_index(release, architecture):
     directory = CACHE / f"{release}-{architecture}"
     sources = [f"{mirror()}/debian {release}"]
-    # The mirror of one architecture may be out of step with what was signed: then the release is taken as it was made.
+    # The mirror of one architecture may be out of step with what was signed: then the release is used as it was made.
     if not os.environ.get("RELEASE_ONLY"):
         sources += [f"{mirror()}/debian {release}-updates", f"{mirror()}/debian-security {release}-security"]
     lines = [f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {source} main\n" for source in sources]
@@ -143,7 +143,7 @@ def whole_index(release, architecture):
 
 
 class Question:
-    """An excerpt with what is installed, that apt and xbuild are asked about."""
+    """An excerpt of an archive and the installed packages, about which apt and xbuild are asked."""
 
     def __init__(self, name, release, architecture, index, sets, base):
         self.directory = CACHE / name
@@ -164,7 +164,7 @@ class Question:
     def of_apt(self, packages):
         command = [*self.apt, "-s", "--no-install-recommends", "install", *packages]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        # What it would install, whether it also finds an order to install it in or not.
+        # The packages that it would install, whether or not it also finds an order to install them in.
         if not (new := re.search(r"NEW packages will be installed:\n((?:  .*\n)+)", done.stdout)):
             refused = " ".join(line for line in done.stderr.splitlines() if line.startswith("E:"))
             return f"! {refused}" if done.returncode else ""
@@ -182,7 +182,7 @@ class Question:
 
 
 def status(index, base):
-    """dpkg's database of a root that has xbuild's own base."""
+    """dpkg's database of a root with xbuild's own base."""
     text, stack, seen = "", list(BASE) if base else [], set()
     while stack:
         name = stack.pop()
@@ -209,7 +209,7 @@ def newest(versions):
 
 
 def some_sets(index, count, seed):
-    """The awkward sets, and as many at random, some of packages with alternatives or conflicts."""
+    """The awkward sets, and as many random ones, some of packages with alternatives or conflicts."""
     dice = random.Random(seed)
     known = sorted(index.by_name)
     telling = [name for name in known if any("|" in index.by_name[name][0].get(field, "") for field in ("Depends", "Pre-Depends"))]
@@ -223,7 +223,7 @@ def some_sets(index, count, seed):
 
 
 AWKWARD = (ROOT / "benches" / "apt-sets").read_text()
-# What is kept for the tests: few packages, and as much of a resolver's work as they can hold.
+# The sets to keep for the tests: few packages, and as much of a resolver's work as possible.
 RECORDED = [
     "logcheck", "backuppc", "dma logcheck", "logcheck msmtp-mta", "logcheck systemd-cron", "busybox-syslogd logcheck",
     "inetutils-syslogd logwatch", "bsd-mailx", "mailutils", "apticron", "checksecurity", "cron-apt", "base-files original-awk",
@@ -245,7 +245,7 @@ def run(release, architecture, count, seed="1"):
 
 def count_difference(where, packages, theirs, ours, totals):
     if re.search(r"=( |$)", theirs):
-        # apt chose, and found no order to install it in: it names no versions then.
+        # apt chose, but found no order to install them in: then it prints no versions.
         ours, theirs = (" ".join(sorted(one.split("=")[0] for one in answer.split())) for answer in (ours, theirs))
     kind = "equal" if ours == theirs else "both refuse" if ours[:1] == theirs[:1] == "!" else "different"
     totals[kind] = totals.get(kind, 0) + 1
@@ -258,7 +258,7 @@ def count_difference(where, packages, theirs, ours, totals):
 
 
 class Imagined(Question):
-    """An archive that is made up, with far more conflicts and alternatives than a real one."""
+    """A generated archive, with far more conflicts and alternatives than a real one."""
 
     def __init__(self, release, seed):
         self.directory = CACHE / f"imagined-{release}"
@@ -311,7 +311,7 @@ def version_of(apt):
 
 
 def imagine(release, first, last):
-    """Compares on archives that are made up, each by a number."""
+    """Compares on generated archives, each from a seed."""
     totals = {}
     for seed in range(int(first), int(last)):
         question = Imagined(release, seed)
@@ -329,7 +329,7 @@ def record():
         answers = [whole.of_apt(one) for one in sets]
         kept = {name for answer in answers if answer[:1] != "!" for name in (one.split("=")[0] for one in answer.split())}
         kept |= {name for one in sets for name in one} | {"apt"}
-        # With the alternatives that were not taken, but not with all that those would need.
+        # With the alternatives that were not chosen, but not with all that those would need.
         for name in list(kept):
             for fields in index.by_name.get(name, []):
                 wanted = [one for field in ("Pre-Depends", "Depends") for group in names(fields.get(field, "")) for one in group]
@@ -338,7 +338,7 @@ def record():
         texts = []
         small = Question(f"{release}-small", release, architecture, index, sets, False)
         for file, fields in zip(small.files, index.all, strict=True):
-            # apt also wants to know what the tests need not.
+            # apt also requires fields that the tests do not need.
             more = lambda one: f"Architecture: {one['Architecture']}\nPriority: {one['Priority']}\nFilename: p\nSize: 1\nSHA256: {'0' * 64}\n\n"
             file.write_text("".join(brief(one)[:-1].split("\nPriority")[0].rstrip() + "\n" + more(one) for one in fields if one["Package"] in kept))
             texts.append("".join(brief(one) for one in fields if one["Package"] in kept))
@@ -356,7 +356,7 @@ def record():
             question = Imagined(release, seed)
             answer = question.of_apt(question.sets[0])
             seed += 1
-            # One refusal in ten, for most are alike.
+            # One refusal in ten, since most are alike.
             if answer[:1] == "!" and seed % 10:
                 continue
             count += 1
@@ -370,7 +370,7 @@ def answer_line(answer):
 
 
 def brief(fields):
-    """A paragraph with what decides and nothing else."""
+    """A paragraph with only the fields that matter for the choice."""
     kept = ["Package", "Version", "Essential", "Protected", "Multi-Arch", "Pre-Depends", "Depends", "Conflicts", "Breaks", "Provides"]
     kept += ["Recommends", "Suggests"] if fields["Package"][0] == "p" and fields["Package"][1:].isdigit() else []
     lines = [f"{name}: {fields[name]}" for name in kept if fields.get(name) and fields[name] != "no"]

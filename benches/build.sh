@@ -3,10 +3,9 @@
 #
 #   benches/build.sh [PROJECT]
 #
-# PROJECT is examples/service by default. A first run provides the toolchains, warms the caches, and records
-# cargo's command line and environment through a `cargo` that stands before the real one. The bare build is
-# that command line again. Both start from an empty target directory, one after the other in each round, and then
-# once more with nothing changed.
+# PROJECT is examples/service by default. A first run provides the toolchains, warms the caches, and records cargo's
+# command line and environment with a wrapper for `cargo`. The bare build is that command line again. In each round,
+# both start from an empty target directory, one after the other, and then run once more with nothing changed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need cargo awk jq
@@ -20,8 +19,8 @@ target=$scratch/target record=$scratch/record
 mkdir "$scratch/bin" "$record"
 REAL_CARGO=$(command -v cargo)
 export REAL_CARGO RECORD=$record SOURCE_DATE_EPOCH=1700000000
-# Only the builds are recorded: xbuild also asks cargo about the project. One directory a build, since a set of
-# triples may need more than one.
+# Record only the builds: xbuild also asks cargo about the project. One directory per build, since a set of triples may
+# need more than one.
 cat >"$scratch/bin/cargo" <<'SCRIPT'
 #!/usr/bin/env bash
 case " $* " in

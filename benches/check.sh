@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The check of an image for three platforms, each a root filesystem of 120 MB made of Debian's packages: how long
-# `xbuild verify` takes once all blobs are local, what memory it needs, and that it reads each layer once.
+# The check of an image for three platforms, each a root filesystem of 120 MB made of Debian's packages: the time that
+# `xbuild verify` takes when all blobs are local, the memory that it needs, and whether it reads each layer once.
 #
 #   benches/check.sh [ROUNDS]
 #
 # The packages are those of the tests' corpus, which must have run: cargo test --release --test it corpus
-# XBUILD names another program than the one that is built here.
+# XBUILD names another program to measure than the one that is built here.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need cargo awk jq gzip tar sha256sum
@@ -22,7 +22,7 @@ blobs=$layout/blobs/sha256
 mkdir -p "$blobs"
 echo '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
 
-# Stores a file as a blob; its descriptor of media type $2.
+# Stores a file as a blob and prints its descriptor of media type $2.
 blob() {
     local digest
     digest=$(sha256sum "$1" | cut -d ' ' -f 1)
@@ -41,7 +41,7 @@ image() {
     for package in "$directory"/*.merged.tar; do tar -C "$unpacked" --no-same-owner -xf "$package"; done
     local wanted=$((120000000 - $(du -sb "$unpacked" | cut -f 1)))
     if [ "$wanted" -gt 0 ]; then
-        # Text of this machine, cut where it is enough; `head` ends the others.
+        # Text of this machine, cut when it is long enough; `head` ends the other commands.
         { find /usr/share -type f -name '*.txt' -print0 | LC_ALL=C sort -z | xargs -0 cat; yes "$debian"; } \
             2>/dev/null | head -c "$wanted" >"$unpacked/usr/share/text" || true
     fi

@@ -1,7 +1,7 @@
-//! Writes a layer from a directory and says how fast and how large: `cargo bench --bench layer -- DIRECTORY [CODEC]`.
+//! Writes a layer from a directory and reports its speed and size: `cargo bench --bench layer -- DIRECTORY [CODEC]`.
 //!
-//! CODEC is `gzip-LEVEL` (the default is the build's own), `zstd-LEVEL` or `none`. All is in the time: reading
-//! the files, tar, `diff_id`, compression, digest, writing the blob. It prints one line, `MB/s  bytes  ratio`.
+//! CODEC is `gzip-LEVEL` (by default the build's own level), `zstd-LEVEL` or `none`. The time includes everything:
+//! reading the files, tar, `diff_id`, compression, digest, writing the blob. It prints one line, `MB/s  bytes  ratio`.
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;

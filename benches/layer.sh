@@ -3,9 +3,9 @@
 #
 #   benches/layer.sh [DIRECTORY]
 #
-# DIRECTORY is what is packed; by default 600 MB of this machine's own ELF files. Each round runs all three, so
-# that a ratio compares neighbours; the medians of the rounds are printed. xbuild's time has everything in it
-# (reading, tar, diff_id, compression, digest, writing), pigz's neither diff_id nor digest.
+# DIRECTORY is what is packed; by default 600 MB of this machine's own ELF files. Each round runs all three, so that a
+# ratio compares neighbouring runs; the medians of the rounds are printed. xbuild's time includes everything (reading,
+# tar, diff_id, compression, digest, writing), pigz's includes neither diff_id nor digest.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need tar pigz umoci cargo awk
@@ -27,7 +27,7 @@ with_xbuild() { "$writer" "$directory"; }
 with_pigz() { tar --sort=name -C "$directory" -cf - . | pigz -p2 -6 >"$scratch/pigz.gz"; }
 with_umoci() { umoci insert --image "$scratch/layout:image" "$directory" /; }
 
-# Into the page cache.
+# Read the files into the page cache.
 find "$directory" -type f -exec cat {} + >/dev/null
 for _ in $(seq "$rounds"); do
     rm -rf "$scratch/layout"

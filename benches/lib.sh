@@ -1,4 +1,4 @@
-# What the benchmarks share. Sourced, not run.
+# Functions that the benchmarks share. Sourced, not run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d)
@@ -11,7 +11,7 @@ need() {
     done
 }
 
-# Where and when a measurement was made.
+# Prints where and when a measurement was made.
 machine() {
     echo "date     $(date -u +%Y-%m-%d)"
     echo "machine  $(nproc) x $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)," \
@@ -19,7 +19,7 @@ machine() {
     echo "rustc    $(rustc --version)"
 }
 
-# Seconds that a command takes, its output to $scratch/log.
+# Prints the seconds that a command takes; its output goes to $scratch/log.
 seconds() {
     local start end
     start=$(date +%s%N)
@@ -28,7 +28,7 @@ seconds() {
     awk -v nanoseconds=$((end - start)) 'BEGIN { printf "%.3f", nanoseconds / 1e9 }'
 }
 
-# The median of numbers, one a line.
+# Prints the median of numbers, one per line.
 median() {
     sort -n | awk '{ all[NR] = $1 } END { print NR % 2 ? all[(NR + 1) / 2] : (all[NR / 2] + all[NR / 2 + 1]) / 2 }'
 }

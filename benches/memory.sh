@@ -3,8 +3,8 @@
 #
 #   benches/memory.sh [BYTES]
 #
-# A file of 1 GB by default, of this machine's own ELF files. Measured is the peak resident set of the xbuild
-# process (VmHWM), without cargo and rustc, which are processes of their own.
+# A file of 1 GB by default, of this machine's own ELF files. It measures the peak resident set of the xbuild process
+# (VmHWM), without cargo and rustc, which are separate processes.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need cargo awk jq

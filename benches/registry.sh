@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Pushing and pulling against skopeo and podman, on the same registry, in one go.
+# Pushing and pulling, compared with skopeo and podman, on the same registry, in one run.
 #
 #   benches/registry.sh [MEGABYTES]
 #
-# An image of three platforms with 300 MB of layers by default, of random bytes, so that nobody gains by compressing
-# them. Each push goes to an empty registry; all tools read the same layout (podman through a manifest list
-# of its own). The medians of the rounds are printed, with the ratios of neighbours.
+# An image of three platforms with 300 MB of layers by default, of random bytes, so that compression gains nothing. Each
+# push goes to an empty registry; all tools read the same layout (podman through its own manifest list). The medians of
+# the rounds are printed, with the ratios of neighbouring runs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 need cargo jq skopeo docker-registry openssl sha256sum awk
@@ -19,7 +19,7 @@ cd "$scratch"
 export XDG_CACHE_HOME=$scratch/cache HOME=$scratch/home
 mkdir -p "$HOME"
 
-# An empty registry. Each has a port of its own, for skopeo and podman remember what a registry has had.
+# An empty registry. Each has its own port, because skopeo and podman remember what a registry has had.
 port=${PORT:-5790}
 registry=
 trap '[ -z "$registry" ] || kill "$registry"; rm -rf "$scratch"' EXIT
@@ -45,7 +45,7 @@ YAML
     done
 }
 
-# blob LAYOUT FILE MEDIA_TYPE: stores a file; its descriptor.
+# blob LAYOUT FILE MEDIA_TYPE: stores a file and prints its descriptor.
 blob() {
     local digest size
     digest=$(sha256sum "$2" | cut -d ' ' -f 1) size=$(stat -c %s "$2")
@@ -63,7 +63,7 @@ layout() {
     for platform; do
         all=()
         for ((i = 0; i < layers; i++)); do
-            # A tar of one file, for readers that look into it.
+            # A tar of one file, for readers that inspect it.
             mkdir -p "files-$i"
             head -c "$bytes" /dev/zero | openssl enc -aes-128-ctr -nosalt -pass "pass:$path $platform $i" 2>/dev/null >"files-$i/data-$i"
             tar --sort=name --mtime=@0 --owner=0 --group=0 -C "files-$i" -cf piece .
@@ -88,10 +88,10 @@ layout() {
         jq -c '{ schemaVersion: 2, manifests: [. + { annotations: { "org.opencontainers.image.ref.name": "1" } }] }' >"$path/index.json"
 }
 
-# Requests since a mark, without each client's first look around.
+# Requests since a mark, without each client's first ping.
 requests_since() { tail -n "+$(($1 + 1))" requests | grep -c '] "[A-Z]* /v2/[^ ]' || true; }
 uploads_since() { tail -n "+$(($1 + 1))" requests | grep -c '] "POST /v2/[^ ]*/blobs/uploads/' || true; }
-# The registry writes its log a moment after its answer.
+# The registry writes its log a moment after its response.
 mark() { sleep 0.3; wc -l <requests; }
 
 skopeo_copy() { skopeo --insecure-policy copy --all --src-tls-verify=false --dest-tls-verify=false "$@"; }

@@ -1,9 +1,9 @@
 //! Chooses packages as xbuild does, for `benches/apt.sh` to compare with apt:
 //! `cargo bench --bench resolve -- ARCHITECTURE STATUS PACKAGES... < SETS`.
 //!
-//! STATUS is dpkg's database of what is installed, PACKAGES are package indexes in the order of the sources, and each
-//! line of SETS is a set of packages to add. For each it prints a line: `name=version` of all that is added, sorted, or
-//! `!` and why there is no answer.
+//! STATUS is dpkg's database of installed packages, PACKAGES are package indexes in the order of the sources, and each
+//! line of SETS is a set of packages to add. For each set it prints a line: `name=version` of all added packages,
+//! sorted, or `!` and the reason for a failure.
 
 use std::io::{BufReader, Write as _};
 

@@ -1,6 +1,6 @@
-//! What happens while xbuild works, as one stream of events; the human and the JSON view are two reporters.
+//! Events while xbuild works, as one stream. The human view and the JSON view are two reporters.
 //!
-//! No room below `cli` prints. It reports, and a [`Reporter`] decides what a person or a machine sees.
+//! No room below `cli` prints. It reports events, and a [`Reporter`] decides what is shown.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::target::platform::Platform;
 
 /// Receives events, from any thread.
 pub trait Reporter: Send + Sync {
-    /// Takes one event. Must not block for long and must not fail: a broken pipe ends the output, not the build.
+    /// Receives one event. Must not block for long and must not fail: a broken pipe ends the output, not the build.
     fn report(&self, event: Event);
 }
 
@@ -30,76 +30,76 @@ pub enum Event {
         /// The phase that began.
         phase: Phase,
     },
-    /// Bytes of a platform's current phase.
+    /// The progress of a platform's current phase in bytes.
     Progress {
         /// The platform.
         platform: Platform,
         /// Bytes so far.
         done: u64,
-        /// Bytes in all, where known.
+        /// Bytes in all, if known.
         total: Option<u64>,
     },
     /// Crates that cargo has compiled, over all platforms.
     Crates {
         /// Compilation units finished.
         done: u64,
-        /// Units in all, where known.
+        /// Units in all, if known.
         total: Option<u64>,
-        /// Those in work, as cargo names them: `ring(build), zstd-sys`.
+        /// The active units, as cargo names them: `ring(build), zstd-sys`.
         active: String,
     },
     /// A download.
     Download {
-        /// What is downloaded, for a person: `zig 0.17.1`, `libc6 2.36-9 (arm64)`.
+        /// The name of what is downloaded: `zig 0.17.1`, `libc6 2.36-9 (arm64)`.
         what: String,
         /// Bytes so far.
         done: u64,
-        /// Bytes in all, where known.
+        /// Bytes in all, if known.
         total: Option<u64>,
     },
     /// An upload to a registry.
     Upload {
         /// The repository: `registry.example/team/app`.
         what: String,
-        /// Bytes so far; what the registry had already counts.
+        /// Bytes so far, including those that the registry had already.
         done: u64,
-        /// Bytes in all, where known.
+        /// Bytes in all, if known.
         total: Option<u64>,
     },
-    /// A registry or its token service has asked to be left alone for a while, and is.
+    /// A registry or its token service has asked for a pause before the next request.
     Waiting {
-        /// What is waited with: `registry.example/team/app:1.0`.
+        /// What is delayed: `registry.example/team/app:1.0`.
         what: String,
-        /// What it has said: `registry.example answered 429`.
+        /// The reason: `registry.example answered 429`.
         reason: String,
-        /// How long, in milliseconds.
+        /// The length of the pause, in milliseconds.
         milliseconds: u64,
     },
-    /// The signed releases of Debian that a base, or packages on one, are taken from.
+    /// The signed releases of Debian from which a base, or packages on one, are taken.
     Releases {
         /// The base's name.
         base: String,
-        /// The releases; empty for what is pinned.
+        /// The releases; empty if the packages are pinned.
         releases: Vec<ReleaseFacts>,
-        /// The day of the newest release that vouched for what is pinned; `None` for what is not.
+        /// The date of the newest release that listed the pinned packages; `None` if nothing is pinned.
         pinned: Option<String>,
     },
-    /// zig builds libraries of its own for a target, once for all programs of the target, and a link waits for them.
+    /// zig builds its own libraries for a target, once for all programs of the target, and a link waits for them.
     Library {
         /// The platform.
         platform: Platform,
         /// The target triple.
         triple: String,
-        /// Which: `C library`, `C++ library`.
+        /// The library: `C library`, `C++ library`.
         library: String,
-        /// How long it took in milliseconds, or `None` while it goes on.
+        /// How long it took in milliseconds, or `None` while it is in progress.
         milliseconds: Option<u64>,
     },
-    /// A message of the compiler, as cargo rendered it (colours included where they were asked for).
+    /// A message of the compiler, as cargo rendered it (including colours if requested).
     Compiler {
         /// The text, with its line ends.
         text: String,
-        /// True if it is of an error: what failed is told without it, later.
+        /// True if it is an error. The failure itself is reported later by another event.
         error: bool,
     },
     /// A remark.
@@ -111,12 +111,12 @@ pub enum Event {
         /// One sentence or more, without a full stop at its end.
         text: String,
     },
-    /// The link check found something that keeps an image from running, or may.
+    /// The link check found a problem that prevents an image from running, or may prevent it.
     Finding {
-        /// What was found.
+        /// The finding.
         #[serde(flatten)]
         finding: Box<Finding>,
-        /// What is wrong, in words.
+        /// The problem as a message.
         message: String,
     },
     /// A platform's image is complete.
@@ -140,7 +140,7 @@ pub enum Event {
     Failed {
         /// The platform, or `None` for a failure of the whole run.
         platform: Option<Platform>,
-        /// What kind of failure.
+        /// The kind of failure.
         code: ExitCode,
         /// What failed and why, causes included.
         message: String,
@@ -149,7 +149,7 @@ pub enum Event {
     },
     /// The index was published.
     Published {
-        /// The reference that stdout carries.
+        /// The reference that is printed on stdout.
         reference: String,
         /// The index's digest.
         digest: String,
@@ -172,8 +172,8 @@ impl Event {
     }
 }
 
-/// What failed and why: the error's message, then its causes, each on a line of its own, without those that
-/// the message repeats anyway.
+/// What failed and why: the error's message, then its causes, each on a line of its own, except those that the message
+/// contains already.
 #[must_use]
 pub fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -189,10 +189,11 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     without_excerpts(text, &fs::leads_out)
 }
 
-/// What other programs say of a project's files may quote them. Where one of these is a link that leads out of its directory, no
-/// excerpt stays: whoever made the link may have no right to what is there.
+/// Removes excerpts of files from text that other programs have written about a project. If a path in the text is a
+/// link that leads out of its directory, all excerpts are removed: whoever made the link may have no permission to read
+/// the target.
 fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
-    // `12 | text`, `|` and the like, itself quoted behind `| `.
+    // `12 | text`, `|` and the like, possibly quoted after `| `.
     let is_excerpt = |line: &&str| {
         let line = line.trim();
         let line = line.strip_prefix("| ").unwrap_or(line).trim_start();
@@ -212,7 +213,7 @@ fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
     match found {
         Some(path) => {
             let note = format!(
-                "  `{path}` is a link that leads out of its directory, and nothing of the file there is shown"
+                "  `{path}` is a link that leads out of its directory, so no content of the file is shown"
             );
             let lines: Vec<&str> =
                 text.lines().filter(|line| !is_excerpt(line)).chain([note.as_str()]).collect();
@@ -222,26 +223,26 @@ fn without_excerpts(text: String, leads_out: &dyn Fn(&Path) -> bool) -> String {
     }
 }
 
-/// What a platform is doing.
+/// A phase of building a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Toolchains and the base are looked up.
     Resolve,
-    /// cargo compiles its payload.
+    /// cargo compiles the payload.
     Compile,
-    /// The artifact is checked.
+    /// The artifact is verified.
     Verify,
     /// Layers are written.
     Layer,
-    /// Its image is checked for whether it will run.
+    /// The image is checked for problems that prevent it from running.
     Check,
-    /// Its image is complete.
+    /// The image is complete.
     Done,
 }
 
 impl Phase {
-    /// The word for it, in every view.
+    /// Its name in every view.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -277,11 +278,11 @@ pub struct ReleaseFacts {
     pub date: Option<String>,
     /// The mirror's address.
     pub mirror: String,
-    /// Whose choice the mirror is.
+    /// Who chose the mirror.
     pub mirror_from: MirrorOrigin,
 }
 
-/// Releases as a person reads them, one line a mirror.
+/// Releases as text, one line per mirror.
 #[must_use]
 pub(crate) fn release_lines(releases: &[ReleaseFacts]) -> Vec<String> {
     let mut mirrors: Vec<(&str, MirrorOrigin, Vec<String>)> = Vec::new();
@@ -299,17 +300,17 @@ pub(crate) fn release_lines(releases: &[ReleaseFacts]) -> Vec<String> {
     mirrors.into_iter().map(line).collect()
 }
 
-/// Whose choice a mirror is.
+/// Who chose a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MirrorOrigin {
-    /// The user's.
+    /// The user.
     Configured,
-    /// That of this machine's apt.
+    /// The configuration of this machine's apt.
     Host,
-    /// Debian's own.
+    /// The default: Debian's own mirror.
     Official,
-    /// The archive of snapshots, as of a moment that is asked for.
+    /// The snapshot archive, at the requested time.
     Snapshot,
 }
 
@@ -319,7 +320,7 @@ impl fmt::Display for MirrorOrigin {
             Self::Configured => "as configured",
             Self::Host => "as this machine's apt has it",
             Self::Official => "Debian's own",
-            Self::Snapshot => "the snapshot that is asked for",
+            Self::Snapshot => "the requested snapshot",
         })
     }
 }

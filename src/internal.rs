@@ -1,4 +1,4 @@
-//! What xbuild's own tests, fuzz targets and benchmarks look into; it is no part of the interface.
+//! Internals for xbuild's own tests, fuzz targets and benchmarks; not part of the interface.
 
 /// Bases.
 pub mod base {
@@ -15,7 +15,8 @@ pub mod config {
 
 /// ELF files.
 pub mod elf {
-    pub use crate::elf::{Asks, Elf, Object, extent, verify};
+    pub use crate::elf::{Asks, Elf, Object, extent};
+    pub use crate::target::identity::verify;
 }
 
 /// What work needs beside its input.
@@ -35,7 +36,7 @@ pub mod layer {
 
 /// Layouts.
 pub mod layout {
-    /// Which of a layout's images a name means.
+    /// The choice of a layout's image by a name.
     pub mod choose {
         pub use crate::layout::choose::{Choice, Selector, choose, images, ways};
     }
@@ -49,7 +50,7 @@ pub mod linkcheck {
 /// Locks.
 pub mod lock {
     pub use crate::lock::LockError;
-    /// What differs.
+    /// Differences.
     pub mod compare {
         pub use crate::lock::compare::compare;
     }
@@ -99,7 +100,7 @@ pub mod packages {
 
 /// Payloads.
 pub mod payload {
-    /// What cargo says.
+    /// cargo's messages.
     pub mod explain {
         pub use crate::payload::cargo::explain::{Cause, causes};
     }
@@ -110,7 +111,7 @@ pub mod rootfs {
     pub use crate::rootfs::cached::cached_index;
 }
 
-/// What reaches the machine.
+/// Access to the machine.
 pub mod sys {
     /// Downloads.
     pub mod download {

@@ -1,17 +1,18 @@
 //! References to projects in Kubernetes manifests, `xbuild://PATH`, found and replaced in the text. Pure.
 //!
-//! The text is read as YAML, of which JSON is a part, to know what is a value; but it is not written again: comments, order,
-//! quotes and anchors stay as they are. A reference is a whole value, as ko has it. In a longer text or in a key it is left
-//! alone and told of, for a cluster would get it as it is. Comments are nobody's business.
+//! The text is parsed as YAML, which includes JSON, to find the values, but it is not written again: comments, order,
+//! quotes and anchors stay as they are. A reference is a whole value, as for ko. Inside a longer text or in a key it is
+//! left alone and reported, since a cluster would get it unchanged. Comments are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
-/// What a reference begins with.
+/// The prefix of a reference.
 pub const PREFIX: &str = "xbuild://";
-/// Below these keys are texts that a cluster keeps and does not run: files of a `ConfigMap` and a `Secret`, annotations.
+/// The values of these keys are texts that a cluster stores and does not run: files of a `ConfigMap` and a `Secret`,
+/// annotations.
 const KEPT: [&str; 3] = ["data", "stringData", "annotations"];
 
 /// A manifest, or several in one text.
@@ -19,42 +20,42 @@ const KEPT: [&str; 3] = ["data", "stringData", "annotations"];
 pub struct Manifest {
     text: String,
     references: Vec<Reference>,
-    /// What looks like a reference and is none.
+    /// Texts that look like a reference and are not one.
     pub left: Vec<Left>,
 }
 
 /// A reference in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reference {
-    /// Where it stands, without quotes.
+    /// Its range in the text, without quotes.
     span: Range<usize>,
     /// The path of the project.
     path: String,
-    /// In kustomize's list of images a name and a digest are values of their own.
+    /// In kustomize's list of images, name and digest are separate values; this is where the digest goes.
     digest: Option<Digest>,
 }
 
 /// Where the digest of an image goes in kustomize's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Digest {
-    /// In place of the one that is there.
+    /// It replaces the existing one.
     Instead(Range<usize>),
-    /// At this place, between these texts.
+    /// It is inserted at this offset, between these texts.
     At(usize, String, &'static str),
 }
 
-/// Something that looks like a reference and is left as it is.
+/// A text that looks like a reference and is left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// The line that it is in, from 1.
     pub line: usize,
     /// The word that it is in.
     pub word: String,
-    /// True if it is in a text that the cluster only keeps, such as a file of a `ConfigMap`, or in a key.
+    /// True if it is in a text that the cluster only stores, such as a file of a `ConfigMap`, or in a key.
     pub kept: bool,
 }
 
-/// A text that is no YAML.
+/// The text is not YAML.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: it is not YAML: {reason}")]
 pub struct Syntax {
@@ -67,12 +68,12 @@ pub struct Syntax {
 }
 
 impl Manifest {
-    /// Reads a text. One in which no reference can be is not looked at any further. Where kustomize has made it, a tag
-    /// behind a project's path is that of the image which it replaced, and means nothing.
+    /// Parses a text. If it cannot contain a reference, it is not parsed. If kustomize has rendered it, a tag after a
+    /// project's path is that of the image which the reference replaced, and is ignored.
     ///
     /// # Errors
     ///
-    /// If the text may have a reference and is no YAML.
+    /// If the text may contain a reference and is not YAML.
     pub fn read(text: &str, kustomized: bool) -> Result<Self, Syntax> {
         let mut manifest = Self { text: text.to_owned(), ..Self::default() };
         if !text.contains(PREFIX) && !text.contains(r"xbuild:\/\/") {
@@ -101,14 +102,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The paths of the projects that it refers to, each once, sorted.
+    /// The paths of the projects that are referred to, each once, sorted.
     #[must_use]
     pub fn projects(&self) -> BTreeSet<String> {
         self.references.iter().map(|reference| reference.path.clone()).collect()
     }
 
-    /// The text with each reference replaced by its project's image, `NAME@DIGEST`. One whose project is not among the
-    /// images stays.
+    /// The text with each reference replaced by its project's image, `NAME@DIGEST`. A reference stays if its project is
+    /// not among the images.
     #[must_use]
     pub fn replaced(&self, images: &BTreeMap<String, String>) -> String {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
@@ -125,7 +126,7 @@ impl Manifest {
             }));
         }
         edits.sort_by_key(|(span, _)| span.start);
-        // Of a key that a mapping has twice, which only kustomize refuses, the first counts.
+        // Of a duplicate key in a mapping, which only kustomize refuses, the first one counts.
         edits.dedup_by(|later, first| later.0 == first.0);
         let (mut result, mut end) = (String::with_capacity(self.text.len()), 0);
         for (span, text) in edits {
@@ -142,9 +143,9 @@ impl Manifest {
 struct Level {
     mapping: bool,
     flow: bool,
-    /// True where it is a key itself.
+    /// True if it is a key itself.
     is_key: bool,
-    /// In a mapping: the key whose value comes next, with where it begins and whether it is in double quotes.
+    /// In a mapping: the key of the next value, with its column and whether it is in double quotes.
     key: Option<Key>,
     /// The reference that is the mapping's `newName`.
     renamed: Option<usize>,
@@ -201,7 +202,7 @@ impl Walk<'_> {
         self.levels.push(Level { mapping, flow, is_key, key: None, renamed: None, digest: None });
     }
 
-    /// A node is complete: a key, or a value.
+    /// Called when a key or a value is complete.
     fn done(&mut self, key: Option<Key>) {
         if let Some(level) = self.levels.last_mut().filter(|level| level.mapping) {
             level.key = key;
@@ -220,7 +221,7 @@ impl Walk<'_> {
         let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
         if !is_key && self.is_of_kustomize("digest") {
             let place = if range.is_empty() {
-                // Nothing stands there, and its place is that of the colon.
+                // The value is empty, and its range may be that of the colon.
                 let colon = usize::from(self.text[range.start..].starts_with(':'));
                 Digest::At(range.start + colon, " ".to_owned(), "")
             } else if quoted {
@@ -250,7 +251,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Where the value stands in the text; where that has escapes in it, all between the quotes.
+    /// The range of the value in the text; if it contains escapes, everything between the quotes.
     fn place(&self, range: &Range<usize>, value: &str, quoted: bool) -> Range<usize> {
         match self.text[range.clone()].find(value) {
             Some(at) => range.start + at..range.start + at + value.len(),
@@ -259,14 +260,14 @@ impl Walk<'_> {
         }
     }
 
-    /// Notes what is left as it is: each word of a text with a reference in it.
+    /// Records what is left unchanged: each word with a reference in it.
     fn leave(&mut self, value: &str, style: ScalarStyle, range: &Range<usize>, is_key: bool) {
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let below = |level: &Level| level.key.as_ref().is_some_and(|key| KEPT.contains(&key.text.as_str()));
         let kept = block || is_key || self.levels.iter().any(below);
         let words = |text: &str| -> Vec<(usize, String)> {
             let found = text.match_indices(PREFIX).map(|(at, _)| {
-                // A blank may be of several bytes, as one that does not break is.
+                // A blank may have several bytes, as a no-break space does.
                 let start = text[..at].trim_end_matches(|c: char| !c.is_whitespace()).len();
                 let end = text[at..].find(char::is_whitespace).map_or(text.len(), |length| at + length);
                 (at, text[start..end].trim_matches(['"', '\'']).to_owned())
@@ -279,20 +280,20 @@ impl Walk<'_> {
             *at = line(range.start + *at);
         }
         if found.is_empty() {
-            // With escapes in it: all that is known is where it begins.
+            // The value contains escapes: only its first line is known.
             found = words(value).into_iter().map(|(_, word)| (line(range.start), word)).collect();
         }
         found.dedup();
         self.left.extend(found.into_iter().map(|(line, word)| Left { line, word, kept }));
     }
 
-    /// True at the value of this key in kustomize's list: `images`, at the top of a document, of mappings.
+    /// True at the value of this key in kustomize's list: `images`, a list of mappings at the top level of a document.
     fn is_of_kustomize(&self, wanted: &str) -> bool {
         let is = |level: &Level, name: &str| level.key.as_ref().is_some_and(|key| key.text == name);
         matches!(self.levels.as_slice(), [top, list, image] if is(top, "images") && !list.mapping && is(image, wanted))
     }
 
-    /// Where the digest goes that belongs to a `newName`.
+    /// Where the digest of a `newName` goes.
     fn kustomize_digest(&self, range: &Range<usize>, style: ScalarStyle) -> Option<Digest> {
         let level = self.levels.last().filter(|_| self.is_of_kustomize("newName"))?;
         let key = level.key.as_ref()?;
@@ -304,7 +305,7 @@ impl Walk<'_> {
             let before = if key.quoted { ", \"digest\": \"" } else { ", digest: " };
             return Some(Digest::At(range.end, before.to_owned(), behind));
         }
-        // On a line of its own, behind a comment if there is one.
+        // On a line of its own, after a comment if there is one.
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let from = if block { range.end.saturating_sub(1) } else { range.end };
         let rest = &self.text[from..];
@@ -316,13 +317,13 @@ impl Walk<'_> {
 }
 
 impl Key {
-    /// A key that is no scalar.
+    /// A key that is not a scalar.
     const fn unknown() -> Self {
         Self { text: String::new(), column: 0, quoted: false }
     }
 }
 
-/// True for what can be a project's path. One with blanks is in quotes.
+/// True for text that can be a project's path. A path with blanks must be in quotes.
 fn is_path(path: &str, quoted: bool) -> bool {
     let blank = |c: char| if quoted { c.is_control() } else { c.is_control() || c.is_whitespace() };
     !path.is_empty() && path.trim() == path && !path.contains(blank) && !path.contains(PREFIX)
@@ -412,7 +413,7 @@ mod tests {
             ("args: [--image=xbuild://a]", one(1, "--image=xbuild://a", false)),
             ("a: 1\ntext: see xbuild://a for more", one(2, "xbuild://a", false)),
             ("text: \"see xbuild://a\"", one(1, "xbuild://a", false)),
-            // A blank that does not break, and a separator of lines: of two and of three bytes.
+            // A no-break space, and a line separator: of two and of three bytes.
             ("text: see\u{a0}xbuild://a", one(1, "xbuild://a", false)),
             ("text: 'see\u{2028}xbuild://a'", one(1, "xbuild://a", false)),
             ("image: xbuild://", one(1, "xbuild://", false)),
@@ -494,7 +495,7 @@ mod tests {
         ] {
             assert_eq!(replaced(text), expected, "{text}");
         }
-        // What would be left is no path.
+        // The remainder would not be a path.
         for path in [":v1", "a :v1"] {
             let rendered = Manifest::read(&format!("image: 'xbuild://{path}'\n"), true).unwrap();
             assert_eq!(rendered.projects().into_iter().collect::<Vec<_>>(), [path]);

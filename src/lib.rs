@@ -1,14 +1,14 @@
 //! xbuild builds multi-platform container images on one plain amd64 host with nothing emulated.
 //!
-//! It cross-compiles a cargo project's programs for every target triple in one cargo process, lays each platform's
-//! programs on that platform's base image, and writes an OCI image layout with one multi-platform index. The same
-//! input gives the same digest anywhere, and nothing foreign is executed.
+//! It cross-compiles a cargo project's programs for every target triple in one cargo process, adds each platform's
+//! programs to that platform's base image, and writes an OCI image layout with one multi-platform index. The same input
+//! gives the same digest anywhere, and no foreign code is executed.
 //!
 //! # Building
 //!
-//! [`settings::resolve`] makes one value of everything that says what is wanted: flags, the environment, the
-//! configuration files. [`pipeline::plan_only`] tells what would be done, [`pipeline::run`] does it, and
-//! [`pipeline::lock`] pins what it is made of.
+//! [`settings::resolve`] combines all configuration into one value: flags, the environment, the configuration files.
+//! [`pipeline::plan_only`] reports what would be done, [`pipeline::run`] does it, and [`pipeline::lock`] pins the
+//! inputs.
 //!
 //! ```no_run
 //! use xbuild::event::Silent;
@@ -43,10 +43,11 @@
 //! }
 //! ```
 //!
-//! # Images that are there already
+//! # Existing images
 //!
-//! [`transport`] opens an image wherever it is: in a layout or an archive, in podman's or Docker's storage, in a registry.
-//! What it yields is verified when it is read, and can be copied, merged and inspected.
+//! [`transport`] opens an image in any storage: in a layout or an archive, in podman's or Docker's storage, in a
+//! registry. Its documents and blobs are verified when they are read, and the image can be copied, merged and
+//! inspected.
 //!
 //! ```no_run
 //! use xbuild::event::Silent;
@@ -64,7 +65,7 @@
 //! # }
 //! ```
 //!
-//! [`verify::verify`] tells of any image whether it is what it says, and whether it runs:
+//! [`verify::verify`] checks any image for consistency, and whether it runs:
 //!
 //! ```no_run
 //! use xbuild::transport::{Location, Opener};
@@ -86,43 +87,42 @@
 //!
 //! # Rooms
 //!
-//! Every error implements [`error::Explain`]: an exit code, and the next step. What an error's variants carry from rooms that
-//! are not public is for reading only. What happens is told to an [`event::Reporter`]; nothing is printed. All that waits is
-//! ended by a [`Cancel`].
+//! Every error implements [`error::Explain`], which gives an exit code and the next step. Data in an error's variants
+//! that comes from private rooms is only for reading. Progress is reported to an [`event::Reporter`]; nothing is
+//! printed. Every wait can be ended by a [`Cancel`].
 //!
 //! | Public | Subject |
 //! |---|---|
-//! | [`config`], [`settings`] | what is wanted: the files' words, and what all words together mean |
+//! | [`config`], [`settings`] | the configuration: the files' content, and the settings that result from all sources |
 //! | [`plan`], [`pipeline`] | what will be done, and doing it |
-//! | [`transport`], [`registry`] | images that are there already, and the protocol of registries |
-//! | [`verify`], [`linkcheck`], [`rootfs`] | whether an image is what it says, whether it runs, and what is on its root filesystem |
-//! | [`oci`], [`target`], [`origin`], [`event`], [`error`], [`Cancel`], [`Environment`] | what all these speak of |
+//! | [`transport`], [`registry`] | existing images, and the protocol of registries |
+//! | [`verify`], [`linkcheck`], [`rootfs`] | whether an image is consistent and runs, and the files on its root
+//! filesystem |
+//! | [`oci`], [`target`], [`origin`], [`event`], [`error`], [`Cancel`], [`Environment`] | types that all of these use |
 //! | [`cli`] | the programs `xbuild` and `cargo xbuild` |
 //!
-//! The other rooms, from what all use to what uses all; `docs/architecture.md` is the map:
+//! The other rooms, from those that all others use to those that use all others; `docs/architecture.md` is the map:
 //!
 //! | Internal | Subject |
 //! |---|---|
-//! | `text` | words for people |
-//! | `sys`, `cache`, `host` | the machine, what is kept between runs, and both as one value for all who need them |
-//! | `archive`, `elf`, `machine_paths`, `layer` | formats |
+//! | `text` | text for users |
+//! | `sys`, `cache`, `host` | the machine, what is stored between runs, and both as one value for all who need them |
+//! | `archive`, `machine_paths`, `layer`, and `elf`, the package `xbuild-elf` | formats |
 //! | `image` | the documents of an image |
-//! | `layout`, `output`, `engine` | where images are and go |
-//! | `packages`, `toolchain` | what others provide: Debian's packages, zig and Rust |
-//! | `lock` | what is pinned |
-//! | `base`, `files`, `payload`, `vcs`, `kubernetes` | what goes in, and references to it |
-//! | `repro` | whether a project builds to the same image again |
+//! | `layout`, `output`, `engine` | storage of images |
+//! | `packages`, `toolchain` | external inputs: Debian's packages, zig and Rust |
+//! | `lock` | pinned inputs |
+//! | `base`, `files`, `payload`, `vcs`, `kubernetes` | the content of images, and references to projects |
+//! | `repro` | whether a project builds reproducibly |
 //!
-//! Invariants that `tests/tidy.rs` holds the sources to: only `sys` touches files, processes, the environment, the
-//! network and the clock; only [`cli`] prints; [`oci`] imports no other room; planning, assembling and
-//! reading ELF files are pure.
+//! Invariants that `tests/tidy.rs` enforces: only `sys` accesses files, processes, the environment, the network and the
+//! clock; only [`cli`] prints; [`oci`] imports no other room; planning, assembling and reading ELF files are pure.
 
 pub(crate) mod archive;
 pub(crate) mod base;
 pub(crate) mod cache;
 pub mod cli;
 pub mod config;
-pub(crate) mod elf;
 pub(crate) mod engine;
 pub mod error;
 pub mod event;
@@ -155,6 +155,8 @@ pub(crate) mod toolchain;
 pub mod transport;
 pub(crate) mod vcs;
 pub mod verify;
+
+pub(crate) use xbuild_elf as elf;
 
 pub use sys::cancel::{Cancel, Cancelled};
 pub use sys::env::Environment;

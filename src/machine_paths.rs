@@ -1,10 +1,10 @@
 //! Paths of this machine in a finished program.
 //!
-//! Where sources and builds lie is kept out of programs: compilers are told other names for these directories. What is
-//! still there was asked for, by `env!("CARGO_MANIFEST_DIR")` or `OUT_DIR`, whose values nobody maps, and a program that
-//! opens such a path when it runs finds nothing in an image. Places of panics, of `file!()` and of C's `__FILE__` are no
-//! such paths: they are mapped, and where a compiler of the user's own has not mapped them, they name sources, which
-//! nobody opens.
+//! The directories of sources and builds do not get into programs: compilers are given other names for them. Paths that
+//! are still in a program were requested by `env!("CARGO_MANIFEST_DIR")` or `OUT_DIR`, whose values are not mapped, and
+//! a program that opens such a path at run time finds nothing in an image. Paths of panics, of `file!()` and of C's
+//! `__FILE__` do not count: they are mapped, or, if a compiler of the user's own has not mapped them, they are paths of
+//! sources, which programs do not open.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use memchr::memmem;
 use crate::elf::{self, ParseError};
 use crate::sys::fs;
 
-/// Further places of a directory in one program are not looked at.
+/// The maximum number of occurrences of a directory that are examined in one program.
 const MOST_PLACES: usize = 1000;
-/// Paths of one program that are told.
+/// The maximum number of paths that are reported for one program.
 const MOST_PATHS: usize = 16;
-/// A longer path is none, in bytes.
+/// Longest path that is considered, in bytes.
 const LONGEST: usize = 4096;
-/// What programs have in place of directories of this machine, as far as a program may have it behind another text.
+/// The names that programs have instead of directories of this machine, as far as they may follow another text.
 const MAPPED: [&str; 5] = ["/rustc/", "/cargo/", "/workspace/", "/vendor/", "/packages/"];
-/// What sources end in.
+/// The file name extensions of sources.
 const SOURCES: [&str; 14] =
     ["rs", "c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "inc", "ipp", "s", "S", "asm"];
 
-/// The paths below some directories that a program has in what is loaded of it: the part of each that is there on this
-/// machine, sorted, each once, and not more than a handful.
+/// The paths below some directories that are in the loaded segments of a program: the part of each path that exists on
+/// this machine, sorted, each once, at most [`MOST_PATHS`].
 pub(crate) fn find(bytes: &[u8], dirs: &[PathBuf]) -> Result<Vec<PathBuf>, ParseError> {
     let mut found = BTreeSet::new();
     for loaded in elf::loaded(bytes)? {
@@ -45,7 +45,7 @@ pub(crate) fn find(bytes: &[u8], dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Parse
     Ok(found.into_iter().collect())
 }
 
-/// The directories of a list that lie in no other of it.
+/// The directories of a list that are in no other directory of it.
 #[must_use]
 pub(crate) fn outermost(dirs: &[PathBuf]) -> Vec<PathBuf> {
     let inner = |dir: &PathBuf| dirs.iter().any(|other| dir != other && dir.starts_with(other));
@@ -55,10 +55,10 @@ pub(crate) fn outermost(dirs: &[PathBuf]) -> Vec<PathBuf> {
     outer
 }
 
-/// The path that stands at a place, if it is one. Rust's texts have no ends of their own: what follows a path may be
-/// the next text, so that the directories of the machine tell how far it goes.
+/// The path at an offset, if there is one. Rust's strings are not terminated: a path may be followed directly by the
+/// next string, so the directories of the machine determine where it ends.
 fn path_at(bytes: &[u8], at: usize, dir: &Path, length: usize) -> Option<PathBuf> {
-    // A name of one part is likely to be the end of another path.
+    // A directory with one component is likely to be the end of another path.
     let short = dir.components().count() < 3;
     if short && at > 0 && is_path(bytes[at - 1]) {
         return None;
@@ -66,7 +66,7 @@ fn path_at(bytes: &[u8], at: usize, dir: &Path, length: usize) -> Option<PathBuf
     let rest = &bytes[at + length..bytes.len().min(at + LONGEST)];
     let end = rest.iter().position(|byte| !is_path(*byte)).unwrap_or(rest.len());
     let (path, behind) = on_disk(dir, &rest[..end]);
-    // `/app` in a program is more likely the image's than this machine's where nothing of it is here.
+    // If nothing below it exists here, `/app` in a program is more likely a path of the image than of this machine.
     let gone = path.is_dir() && ends_as_source(behind);
     if is_source(&path) || gone || short && path == dir {
         return None;
@@ -82,15 +82,15 @@ fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|extension| SOURCES.iter().any(|source| extension == *source))
 }
 
-/// True if a text is that of a source which is not there any more. The place of a panic that is mapped may be the next
-/// text, and is none of it.
+/// True if a text is the path of a source that no longer exists. It may be followed directly by the mapped path of a
+/// panic, which is the next string.
 fn ends_as_source(text: &[u8]) -> bool {
     let next = MAPPED.iter().filter_map(|mapped| memmem::find(text, mapped.as_bytes())).min();
     let text = String::from_utf8_lossy(&text[..next.unwrap_or(text.len())]);
     text.starts_with('/') && is_source(Path::new(text.as_ref()))
 }
 
-/// As much of a path below a directory as there is, and what is behind that.
+/// The part of a path below a directory that exists, and the text after it.
 fn on_disk<'a>(dir: &Path, text: &'a [u8]) -> (PathBuf, &'a [u8]) {
     let mut path = dir.to_owned();
     let mut rest = text;
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(found("~\0"), [shown.to_string()]);
         assert_eq!(found("~/rustc/0123/library/std/src/io.rs"), [shown.to_string()]);
         assert_eq!(found("~/data/greeting.txt/rustc/0123/io.rs"), [format!("{shown}/data/greeting.txt")]);
-        // Where something panicked, and what is not there any more.
+        // The paths of panics, and paths that no longer exist.
         for text in ["~/src/main.rscalled", "~/src/main.rs\0", "~/gone/made.c\0", "~/../zstd.h:12"] {
             assert_eq!(found(text), [""; 0], "{text}");
         }

@@ -1,4 +1,4 @@
-//! Where a value was set, for `xbuild plan` and for messages that point at it.
+//! The origin of a value, for `xbuild plan` and for messages that point at it.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-/// Where a value was set.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// On the command line, by this option: `--base`.
@@ -18,12 +18,12 @@ pub enum Origin {
     Project(Location),
     /// In the user's configuration.
     User(Location),
-    /// Nowhere: it is the default.
+    /// It was not set: it is the default.
     Default,
 }
 
 impl Origin {
-    /// The place in a file, if it was set in one.
+    /// The location in a file, if it was set in one.
     #[must_use]
     pub fn location(&self) -> Option<&Location> {
         match self {
@@ -50,17 +50,17 @@ impl Serialize for Origin {
     }
 }
 
-/// A value and where it was set.
+/// A value and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sourced<T> {
     /// The value.
     pub value: T,
-    /// Where it was set.
+    /// The origin.
     pub origin: Origin,
 }
 
 impl<T> Sourced<T> {
-    /// A value that nothing has set.
+    /// A value that was not set.
     pub fn default_of(value: T) -> Self {
         Self { value, origin: Origin::Default }
     }
@@ -71,11 +71,11 @@ impl<T> Sourced<T> {
 pub struct Source {
     /// The absolute path.
     pub path: PathBuf,
-    /// The path as messages show it: relative to where the user stands, if it is below.
+    /// The path as messages show it: relative to the current directory if it is below it.
     pub shown: PathBuf,
     /// Its text.
     pub text: String,
-    /// True where it is another file, which a link leads to out of its directory: nothing of that is shown.
+    /// True if the path is a link to a file outside of its directory: none of its content is shown.
     pub foreign: bool,
 }
 
@@ -87,7 +87,7 @@ impl Source {
     }
 }
 
-/// A place in a configuration file.
+/// A location in a configuration file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location {
     source: Arc<Source>,
@@ -95,7 +95,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// The bytes `span` of `source`; a span that is not within the text is cut to it.
+    /// The bytes `span` of `source`; a span that exceeds the text is truncated.
     #[must_use]
     pub fn new(source: Arc<Source>, span: Range<usize>) -> Self {
         let end = span.end.min(source.text.len());
@@ -132,7 +132,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Short: the text of a whole file helps nobody in an assertion's message.
+/// Kept short: the text of a whole file is useless in the message of a failed assertion.
 impl fmt::Debug for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Location({self})")
@@ -149,7 +149,7 @@ mod tests {
         let source =
             Arc::new(Source { path: "/p/x.toml".into(), shown: "x.toml".into(), text, foreign: false });
         assert_eq!(Location::new(Arc::clone(&source), 0..1).to_string(), "x.toml:1:1");
-        // The `2` stands after two bytes of `é` but is the seventh character of its line.
+        // The `2` comes after the two bytes of `é` but is the seventh character of its line.
         assert_eq!(Location::new(Arc::clone(&source), 13..14).to_string(), "x.toml:2:7");
         assert_eq!(Location::new(source, 900..901).line_and_column(), (3, 1));
     }

@@ -1,11 +1,11 @@
 //! The commit that is built, for the annotations `created` and `revision`.
 //!
-//! git itself is asked, with bounded time. A project outside version control, or a machine without git, is
-//! nothing unusual: there is no revision then. Neither is one in a directory that its repository does not track, such
-//! as a generated project below `target`: the commit around it says nothing about it.
+//! git itself is called, with a time limit. It is normal for a project to be outside version control, or for git to be
+//! missing: there is no revision then. There is also none for a directory that its repository does not track, such as a
+//! generated project below `target`: the commit around it says nothing about it.
 //!
-//! A repository's own configuration may name programs, and looking at a project must not run them: those that git would run
-//! for these three questions are turned off. What the user's own configuration says still counts.
+//! A repository's own configuration may name programs, and examining a project must not run them: those that git would
+//! run for these three queries are turned off. The user's own configuration still applies.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -15,25 +15,26 @@ use std::time::Duration;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::process::Command;
 
-/// How long git may take to answer.
+/// The time limit of all calls of git.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The commit that is checked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
-    /// Its full hash, with `-dirty` appended where tracked files of the project differ from it.
+    /// Its full hash, with `-dirty` appended if tracked files of the project differ from it.
     pub revision: String,
     /// The committer's date, in seconds since 1970.
     pub date: i64,
 }
 
-/// The commit that `dir` is at; `None` where version control has no file of the directory. Only Ctrl-C is an error.
+/// The commit that `dir` is at; `None` if no file of the directory is under version control. Only cancellation is an
+/// error.
 pub(crate) fn commit(dir: &Path, cancel: &Cancel) -> Result<Option<Commit>, Cancelled> {
     let bounded = cancel.within(PATIENCE, "git");
     let ask_with = |options: &[OsString], arguments: &[&str]| {
         match git(dir, options).args(arguments.iter().copied()).text(&bounded) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
-            // git's own limit is no reason to stop; the caller's is.
+            // git's own time limit does not stop the run; the caller's does.
             Err(_) => cancel.check().map(|()| None),
         }
     };
@@ -49,12 +50,12 @@ pub(crate) fn commit(dir: &Path, cancel: &Cancel) -> Result<Option<Commit>, Canc
     else {
         return Ok(None);
     };
-    // Where a file's time has changed, git compares its content, and asks the filters that its attributes name.
+    // If a file's time has changed, git compares its content, and runs the filters that its attributes name.
     let listed =
         git(dir, &[]).args(["config", "-z", "--show-scope", "--name-only", "--list"]).output(&bounded);
     let filters = match listed {
         Ok(listed) if listed.status.success() => without_filters(&listed.stdout),
-        // A git that does not say whose settings are (before 2.26) is not asked what would run them.
+        // git before 2.26 does not report the scope of settings, so the command that would run filters is not called.
         _ => {
             cancel.check()?;
             return Ok(Some(Commit { revision: revision.to_owned(), date }));
@@ -66,17 +67,17 @@ pub(crate) fn commit(dir: &Path, cancel: &Cancel) -> Result<Option<Commit>, Canc
     Ok(Some(Commit { revision: format!("{revision}{dirty}"), date }))
 }
 
-/// git with what the repository may not decide, and with options before the command's name.
+/// git, with overrides for what a repository may not decide, and with options before the command's name.
 fn git(dir: &Path, options: &[OsString]) -> Command {
     const OFF: [&str; 6] = [
-        // A program that is asked which files have changed.
+        // A program that reports which files have changed.
         "core.fsmonitor=false",
         "core.hooksPath=/dev/null",
-        // `git log` would ask a program, named by the repository, about each commit's signature.
+        // `git log` would run a program, named by the repository, for each commit's signature.
         "log.showSignature=false",
-        // A repository inside of the project that was checked in with it.
+        // A bare repository that is checked in inside the project.
         "safe.bareRepository=explicit",
-        // Objects that are missing are not fetched, in whatever way the repository says.
+        // Missing objects are not fetched by any protocol that the repository configures.
         "protocol.allow=never",
         "submodule.recurse=false",
     ];
@@ -91,12 +92,13 @@ fn git(dir: &Path, options: &[OsString]) -> Command {
         .args(options.iter().cloned())
 }
 
-/// A variable with nothing in it, for settings that are turned off.
+/// An empty variable, for settings that are turned off.
 const NOTHING: &str = "XBUILD_NOTHING";
 
-/// Options that turn off the filters of the repository's own configuration, by what `git config -z --show-scope --list` says of
-/// all: scope and key by turns. Filters of the user and of the machine, such as that of Git LFS, stay. A filter's name is bytes,
-/// and may have a `=` in it, at which `-c` would end the key. What is empty is false for `required`.
+/// Options that turn off the filters in the repository's own configuration. `listed` is the output of `git config -z
+/// --show-scope --list`: scope and key alternate. Filters of the user and of the machine, such as that of Git LFS,
+/// stay. A filter's name is bytes and may contain a `=`, at which `-c` would end the key, so `--config-env` is used. An
+/// empty value is false for `required`.
 fn without_filters(listed: &[u8]) -> Vec<OsString> {
     let mut parts = listed.split(|byte| *byte == 0);
     let mut options = Vec::new();
@@ -158,7 +160,7 @@ mod tests {
             fs::write_atomic(&dir.path().join(name), text.as_bytes(), 0o755).unwrap();
         };
         run(&["init", "-q"]);
-        // A name is any bytes: with what ends a key on the command line, and what is no text.
+        // A name may be any bytes: with the character that ends a key on the command line, and not UTF-8.
         let names: [&[u8]; 3] = [b"trap", b"a=b", b"x\xffy"];
         let files = ["a", "b", "c"];
         for file in files {
@@ -183,7 +185,7 @@ mod tests {
         }
         fs::write_atomic(&dir.path().join(".git/config"), &configuration, 0o644).unwrap();
         run(&["config", "log.showSignature", "true"]);
-        // Other files of the same content, so that git has to look into them.
+        // New files with the same content, so that git has to read them.
         for file in files {
             write(file, "1");
         }

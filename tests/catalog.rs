@@ -1,4 +1,4 @@
-//! Every data file of `targets/` and `toolchains/`, against what rustc and the ELF specification say.
+//! Checks every data file of `targets/` and `toolchains/` against rustc and the ELF specification.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use object::elf;
 use xbuild::target::catalog::{Endianness, Libc, Target};
 use xbuild::target::platform::Platform;
 
-/// The stems of the data files of a directory, with their texts.
+/// The stems and texts of the data files in a directory.
 fn data_files(dir: &str) -> BTreeMap<String, String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = BTreeMap::new();
@@ -75,7 +75,7 @@ fn rustc_agrees_on_the_machine() {
         };
         assert_eq!(value("target_env"), libc, "{triple}");
 
-        // rustc's architecture, in the words of OCI and of ELF.
+        // rustc's architecture, in the terms of OCI and of ELF.
         let (architecture, machine) = match value("target_arch").as_str() {
             "x86_64" => ("amd64", elf::EM_X86_64),
             "x86" => ("386", elf::EM_386),

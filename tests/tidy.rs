@@ -1,27 +1,27 @@
-//! The invariants of the architecture, read out of the sources. Each rule proves on a sample of its own that
-//! it finds what it forbids.
+//! Checks the invariants of the architecture in the sources. Each rule is itself tested on a sample that breaks it and
+//! one that keeps it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The most lines that a file may have; before that it is split along what it is about.
+/// The most lines that a file may have; a longer file must be split by topic.
 const LINES: usize = 600;
 
 /// A source file, reduced to what rules look at.
 struct Source {
-    /// Below the repository, `src/layer/mod.rs`.
+    /// Its path in the repository, such as `src/layer/mod.rs`.
     path: String,
     text: String,
     /// The same number of lines, with comments, the content of literals and test modules blanked out.
     code: String,
 }
 
-/// Something that a rule found: a line's number and what is there.
+/// A violation: the number and text of the line.
 type Found = (usize, String);
 
 /// An invariant.
 struct Rule {
-    /// What it asks for.
+    /// What it demands.
     name: &'static str,
     find: fn(&Source) -> Vec<Found>,
     /// A file that breaks it.
@@ -30,18 +30,20 @@ struct Rule {
     keeps: (&'static str, &'static str),
 }
 
-/// The only places with ambient access, beside the programs' `main`.
+/// The only paths with ambient access, besides the programs' `main`.
 const AMBIENT: &[&str] = &["src/sys/", "src/bin/"];
 /// A server of the tests'.
 const LOOPBACK: &str = "src/sys/loopback.rs";
-/// The only place that writes to the terminal.
+/// The only paths that may write to the terminal.
 const PRINTING: &[&str] = &["src/cli/", "src/bin/"];
-/// The rooms, from what all use to what uses all. A room imports rooms of lower levels and those before it in its own.
+/// The rooms, from the lowest level to the highest. A room imports rooms of lower levels and those before it on its
+/// own.
 const LEVELS: &[(&str, &[&str])] = &[
+    ("a package of its own", &["elf"]),
     ("words", &["error", "text", "origin", "oci"]),
     ("the machine", &["sys", "cache"]),
     ("facts as data", &["target"]),
-    ("formats", &["archive", "elf", "machine_paths", "layer", "rootfs"]),
+    ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
     ("what an image is", &["image", "linkcheck", "event", "host"]),
     ("where images are", &["layout", "registry", "output", "engine", "transport"]),
     ("what others provide", &["packages", "toolchain"]),
@@ -50,10 +52,10 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("what is done", &["plan", "verify", "pipeline", "repro"]),
     ("who asks", &["cli", "bin"]),
 ];
-/// The rooms that compute and do nothing else.
+/// The rooms that only compute.
 const PURE: &[&str] =
     &["elf", "error", "image", "kubernetes", "linkcheck", "lock", "oci", "origin", "plan", "target", "text"];
-/// Functions that compute, of rooms that do more than that.
+/// Pure functions of rooms that also do IO.
 const COMPUTES: &[&str] = &[
     "crate::output::archive::familiar",
     "crate::packages::debian::is_snapshot_date",
@@ -84,7 +86,7 @@ const ARCHITECTURES: &[&str] = &[
     "v8",
     "x86_64",
 ];
-/// Where names of platforms are read, which go by them.
+/// Where names of platforms are parsed.
 const NAMES_PLATFORMS: &[&str] = &["src/target/platform.rs"];
 
 const RULES: &[Rule] = &[
@@ -314,7 +316,7 @@ fn the_sources_keep_every_rule() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// What a room tells the log is shown under the room's name, and asked for by it.
+/// A room's log lines are shown and filtered by the room's name.
 #[test]
 fn what_is_logged_is_of_a_room_that_the_log_knows() {
     let sources = sources();
@@ -381,8 +383,10 @@ fn test_modules(source: &Source) -> Vec<String> {
         let declaration = rest.lines().nth(1)?.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
         Some(declaration.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
     };
-    let attributes = source.code.match_indices("#[cfg(test)]\n");
-    let names = attributes.filter_map(|(at, _)| module(&source.code[at..]));
+    // A package of its own makes what its users' tests need with a feature.
+    let attributes =
+        ["#[cfg(test)]\n", "#[cfg(any(test, feature"].map(|start| source.code.match_indices(start));
+    let names = attributes.into_iter().flatten().filter_map(|(at, _)| module(&source.code[at..]));
     names.flat_map(|name| [format!("{dir}/{name}.rs"), format!("{dir}/{name}/")]).collect()
 }
 
@@ -409,7 +413,7 @@ fn within(source: &Source, dirs: &[&str]) -> bool {
     dirs.iter().any(|dir| source.path.starts_with(dir))
 }
 
-/// A room's place in [`LEVELS`].
+/// A room's position in [`LEVELS`].
 fn rank(room: &str) -> Option<usize> {
     LEVELS.iter().flat_map(|(_, rooms)| rooms.iter()).position(|name| *name == room)
 }
@@ -420,7 +424,7 @@ fn room(source: &Source) -> &str {
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
 }
 
-/// The paths and macros in the code that are, or lie below, one of `forbidden`.
+/// The paths and macros in the code that equal, or are below, one of `forbidden`.
 fn mentions(source: &Source, forbidden: &[&str]) -> Vec<Found> {
     let below = |path: &str, name: &str| {
         path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -428,17 +432,20 @@ fn mentions(source: &Source, forbidden: &[&str]) -> Vec<Found> {
     paths(source).into_iter().filter(|(_, path)| forbidden.iter().any(|name| below(path, name))).collect()
 }
 
-/// Every path in the code, with the trees of `use` spelled out: `use a::{b, c::d}` is `a::b` and `a::c::d`. A
-/// macro's name has its `!`.
+/// Every path in the code, with the trees of `use` expanded: `use a::{b, c::d}` is `a::b` and `a::c::d`. A macro's name
+/// has its `!`.
 fn paths(source: &Source) -> Vec<Found> {
     let mut found = Vec::new();
     let mut line = 1;
     let (mut prefixes, mut path): (Vec<String>, String) = (Vec::new(), String::new());
     let mut in_use = false;
+    // What xbuild calls `crate::elf` is a crate.
+    let root = if room(source) == "elf" { "crate::elf::" } else { "crate::" };
     let mut characters = source.code.chars().peekable();
     let flush = |path: &mut String, prefixes: &[String], line: usize, found: &mut Vec<Found>| {
         if !path.is_empty() {
-            found.push((line, format!("{}{}", prefixes.concat(), path.trim_end_matches(':'))));
+            let path_in_file = format!("{}{}", prefixes.concat(), path.trim_end_matches(':'));
+            found.push((line, path_in_file.replacen("crate::", root, 1)));
             path.clear();
         }
     };
@@ -462,7 +469,7 @@ fn paths(source: &Source) -> Vec<Found> {
                 if path == "use" {
                     in_use = true;
                 }
-                // `use a as b` names `b`, too, which does no harm.
+                // `use a as b` also yields `b`, which does no harm.
                 if matches!(path.as_str(), "use" | "as") {
                     path.clear();
                 }
@@ -476,7 +483,7 @@ fn paths(source: &Source) -> Vec<Found> {
     found
 }
 
-/// Replaces comments and the content of literals by blanks; lines stay where they are.
+/// Replaces comments and the content of literals by blanks; line numbers stay the same.
 fn blank(text: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let starts =
@@ -501,7 +508,7 @@ fn blank(text: &str) -> String {
     code
 }
 
-/// Where the block comment that starts at `at` ends; such comments nest.
+/// The end of the block comment that starts at `at`; such comments nest.
 fn end_of_block(characters: &[char], at: usize) -> usize {
     let (mut depth, mut i) = (0, at);
     while i + 1 < characters.len() {
@@ -517,7 +524,7 @@ fn end_of_block(characters: &[char], at: usize) -> usize {
     characters.len()
 }
 
-/// Where the string or character literal that starts at `at` ends, if one starts there.
+/// The end of the string or character literal that starts at `at`, if one starts there.
 fn end_of_literal(characters: &[char], at: usize) -> Option<usize> {
     let previous = at.checked_sub(1).map(|i| characters[i]);
     let word = |c: char| c.is_alphanumeric() || c == '_';
@@ -571,9 +578,8 @@ fn comments_and_literals_are_blanked_and_nothing_else() {
 
 #[test]
 fn test_modules_are_told_apart() {
-    let text =
-        "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n";
-    let expected = ["helper.rs", "helper/", "tests.rs", "tests/"];
+    let text = "mod a;\n#[cfg(test)]\npub(crate) mod helper;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn f() {}\n#[cfg(any(test, feature = \"sample\"))]\npub mod sample;\n";
+    let expected = ["helper.rs", "helper/", "tests.rs", "tests/", "sample.rs", "sample/"];
     for (path, dir) in [("src/lib.rs", "src"), ("src/a.rs", "src/a"), ("src/a/mod.rs", "src/a")] {
         let found = test_modules(&Source::new(path, text));
         assert_eq!(found, expected.map(|name| format!("{dir}/{name}")));

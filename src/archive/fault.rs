@@ -1,49 +1,49 @@
-//! What is wrong with an archive. The words tell what and where, and never show the archive's bytes.
+//! Faults of an archive. The messages say what is wrong and at which offset, but never show the archive's bytes.
 
 use std::io;
 
-/// What is wrong with an archive, inside of an [`io::Error`].
+/// A fault of an archive, wrapped in an [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Its first block is no header.
-    #[error("it is no tar archive")]
+    /// Its first block is not a header.
+    #[error("it is not a tar archive")]
     NotTar,
-    /// A later block is none, though it should be.
+    /// A later block is not a header, though it should be.
     #[error("there is no header at byte {at} of the archive, where one should be")]
     NoHeader {
-        /// Where it should be.
+        /// The offset of the block.
         at: u64,
     },
     /// It ends within an entry.
     #[error("the archive ends within an entry")]
     Cut,
-    /// A field of a header is no number, or one that cannot be.
-    #[error("the field `{0}` of an entry is not a number that it can have")]
+    /// A field of a header is not a number, or not a valid one.
+    #[error("the field `{0}` of an entry is not a valid number")]
     Field(&'static str),
-    /// Pax records are not in their form.
-    #[error("the pax records of an entry are not in their form")]
+    /// Pax records are malformed.
+    #[error("the pax records of an entry are malformed")]
     Records,
-    /// Long names or records are longer than can be meant.
+    /// Long names or records exceed the limit.
     #[error("the long name or the pax records of an entry take more than {limit} bytes")]
     Long {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A sparse file's map is not in its form.
+    /// A sparse file's map is malformed.
     #[error("the map of a sparse file's holes is broken: {0}")]
     Sparse(&'static str),
-    /// A sparse file in a form that is not known.
+    /// A sparse file in an unknown form.
     #[error(
-        "a sparse file is stored in the form {form} of GNU tar, which is not known; 0.0, 0.1 and 1.0 are"
+        "a sparse file is stored in the form {form} of GNU tar, which is unknown; 0.0, 0.1 and 1.0 are supported"
     )]
     SparseForm {
-        /// The version that it says.
+        /// The version in the records.
         form: String,
     },
-    /// It is compressed in a way that is not known.
-    #[error("it is compressed with {0}, which is not known; gzip, zstd, xz and bzip2 are")]
+    /// The compression is not supported.
+    #[error("it is compressed with {0}, which is not supported; gzip, zstd, xz and bzip2 are")]
     Compression(&'static str),
-    /// Decompressing takes more memory than is given.
+    /// Decompressing needs more memory than the limit.
     #[error("decompressing it would take more than {limit} MiB of memory")]
     Memory {
         /// The limit in MiB.
@@ -58,7 +58,7 @@ impl From<Fault> for io::Error {
 }
 
 impl Fault {
-    /// The fault that an error is, if it is one.
+    /// The fault in an error, if it has one.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

@@ -1,4 +1,4 @@
-//! The fields of a header block: V7's, POSIX's ustar, star's and GNU's.
+//! The fields of a header block, in the forms of V7, of POSIX's ustar, of star and of GNU.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use super::{Fault, Head};
 /// Headers and contents begin at multiples of this, in bytes.
 pub(super) const BLOCK: u64 = 512;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// A sparse file in the form of old GNU tar, with a type of its own. Engines do not unpack it.
+    /// A sparse file in the old GNU form, which has a type of its own. Engines do not unpack it.
     OldSparse,
     /// Another name of a file.
     HardLink,
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Its type as a header has it.
+    /// Its type byte in a header.
     #[must_use]
     pub(crate) const fn byte(self) -> u8 {
         match self {
@@ -61,13 +61,13 @@ impl Kind {
         }
     }
 
-    /// True where a size in the header means nothing.
+    /// True if the size in the header is meaningless.
     pub(super) const fn has_no_content(self) -> bool {
         !matches!(self, Self::File | Self::OldSparse | Self::Other(_))
     }
 
-    /// Why engines refuse an entry of this type; `None` if they unpack it. Tried with umoci 0.4.7 and podman 4.3.1, and the
-    /// same in the sources of Docker and containerd, which all end at a type that they do not list.
+    /// Why engines refuse an entry of this type; `None` if they unpack it. Tested with umoci 0.4.7 and podman 4.3.1.
+    /// The sources of Docker and containerd do the same: all fail at a type that they do not list.
     #[must_use]
     pub(crate) const fn refused(self) -> Option<&'static str> {
         match self {
@@ -95,7 +95,7 @@ impl Time {
         Self { seconds, nanoseconds: 0 }
     }
 
-    /// Reads a decimal number of seconds, as pax has it. What is finer than nanoseconds is cut off.
+    /// Parses a decimal number of seconds, as in pax. Digits beyond nanoseconds are dropped.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -117,7 +117,7 @@ impl Time {
         })
     }
 
-    /// As a decimal number of seconds.
+    /// Formats it as a decimal number of seconds.
     #[must_use]
     pub(crate) fn decimal(self) -> String {
         let fraction = |nanoseconds: u32| format!("{nanoseconds:09}").trim_end_matches('0').to_owned();
@@ -131,7 +131,7 @@ impl Time {
     }
 }
 
-/// Whose header a block is.
+/// The form of a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     V7,
@@ -140,14 +140,14 @@ pub(super) enum Form {
     Gnu,
 }
 
-/// A block that is not of zeros only.
+/// A block that is not all zeros.
 pub(super) struct Block {
     pub(super) bytes: [u8; 512],
-    /// Where in the archive it is.
+    /// Its offset in the archive.
     pub(super) at: u64,
 }
 
-/// What is needed of a header before it is known what it is about.
+/// The fields of a header that are read before its type is known.
 pub(super) struct Header {
     pub(super) kind_byte: u8,
     pub(super) size: u64,
@@ -172,7 +172,7 @@ impl Block {
         }
     }
 
-    /// Checks the sum and reads the numbers.
+    /// Verifies the checksum and reads the numbers.
     pub(super) fn header(&self) -> io::Result<Header> {
         self.check()?;
         let number = |start, length, name| {
@@ -196,7 +196,7 @@ impl Block {
         })
     }
 
-    /// The sum over all bytes, those of the sum itself as blanks. Some old writers summed signed bytes.
+    /// Verifies the checksum: the sum of all bytes, with its own field as blanks. Some old writers summed signed bytes.
     fn check(&self) -> Result<(), Fault> {
         let fault = || if self.at == 0 { Fault::NotTar } else { Fault::NoHeader { at: self.at } };
         let written = number(self.field(148, 8)).ok_or_else(fault)?;
@@ -209,7 +209,7 @@ impl Block {
         if written == unsigned || written == signed { Ok(()) } else { Err(fault()) }
     }
 
-    /// The size that a sparse file of old GNU tar unpacks to.
+    /// The unpacked size of a sparse file in the old GNU form.
     pub(super) fn real_size(&self) -> Result<u64, Fault> {
         let size = number(self.field(483, 12)).ok_or(Fault::Field("realsize"))?;
         u64::try_from(size).map_err(|_| Fault::Field("realsize"))
@@ -217,7 +217,7 @@ impl Block {
 }
 
 impl Header {
-    /// What the block alone says.
+    /// The entry as described by the block alone.
     pub(super) fn head(&self, block: &Block) -> Head {
         let form = block.form();
         let prefix = match form {
@@ -250,17 +250,17 @@ pub(super) fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
-/// Nobody is the owner of this number, and engines cannot set a negative one.
+/// `nobody`, whose number is the maximum, stands for a negative owner, which engines cannot set.
 pub(super) fn owner(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(u64::from(u32::MAX))
 }
 
-/// A numeric field: octal digits between blanks and zero bytes, nothing for 0; or, where its first bit is set, a binary
-/// number in two's complement, which GNU, star and Go write where a value has no octal form.
+/// Parses a numeric field: octal digits between blanks and zero bytes, or nothing for 0. If its first bit is set it is
+/// a binary number in two's complement, which GNU, star and Go write for values without an octal form.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     let first = *field.first()?;
     if first & 0x80 != 0 {
-        // The first bit only marks the form, and the second is the sign.
+        // The first bit only marks the form, and the second one is the sign.
         let mut value: i128 = if first & 0x40 != 0 { -1 } else { 0 };
         for (at, byte) in field.iter().enumerate() {
             let byte = if at == 0 && first & 0x40 == 0 { *byte & 0x7f } else { *byte };

@@ -1,12 +1,12 @@
-//! Tar archives as engines read them, and what compresses them.
+//! Reads tar archives, compressed or not, the way engines do.
 //!
-//! Docker, containerd, podman and umoci all read layers with Go's `archive/tar`. What an archive means is therefore what
-//! that reader makes of it, also where other readers differ: a pax record that stands there twice counts as it stands
-//! last, links and devices have no content whatever size their header claims, global pax headers change nothing, and
-//! sparse files of pax are whole files. The reader here does the same, and the `tar` crate, which does not, is left for
-//! archives that no engine ever sees.
+//! Docker, containerd, podman and umoci all read layers with Go's `archive/tar`, so that reader decides what an archive
+//! means, even where other readers differ: of repeated pax records the last one counts, links and devices have no
+//! content whatever size their header claims, global pax headers change nothing, and sparse files in pax form are whole
+//! files. The reader here does the same. The `tar` crate does not, and is only used for archives that no engine ever
+//! sees.
 //!
-//! Pure over the bytes: nothing is unpacked, no path is believed.
+//! Pure, over bytes: nothing is unpacked, and no path is trusted.
 
 mod fault;
 mod header;
@@ -25,17 +25,17 @@ pub(crate) use header::{Kind, Time};
 pub(crate) use packing::{Packing, unpack};
 use pax::Records;
 
-/// A long name and the records of one entry may take this many bytes, as in Go's reader.
+/// Limit for a long name and for the records of one entry, in bytes, as in Go's reader.
 const SPECIAL_LIMIT: u64 = 1 << 20;
 
-/// What a header says of an entry, with the long names and records before it.
+/// The header of an entry, with the long names and records before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The path as it stands there.
+    /// The path as in the archive.
     pub path: Vec<u8>,
-    /// A link's target as it stands there; empty for all else.
+    /// A link's target as in the archive; empty for everything else.
     pub link: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
     /// Permission bits with set-user-ID, set-group-ID and sticky.
     pub mode: u32,
@@ -47,13 +47,13 @@ pub(crate) struct Head {
     pub uname: Vec<u8>,
     /// The group's name.
     pub gname: Vec<u8>,
-    /// When it was changed.
+    /// The time of its last change.
     pub mtime: Time,
     /// A device's major and minor number.
     pub device: (u32, u32),
-    /// How many bytes of content it has, holes included.
+    /// The size of its content in bytes, including holes.
     pub size: u64,
-    /// How many of these are stored.
+    /// How many of these bytes are stored.
     pub stored: u64,
     /// Extended attributes as pax records (`SCHILY.xattr.…`), sorted.
     pub attributes: Vec<(String, Vec<u8>)>,
@@ -62,9 +62,9 @@ pub(crate) struct Head {
 /// A run of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Where in the archive it is stored; nowhere if it is a hole.
+    /// Its offset in the archive; `None` for a hole.
     pub offset: Option<u64>,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub length: u64,
 }
 
@@ -73,24 +73,24 @@ pub(crate) struct Reader<R> {
     inner: R,
     skip: fn(&mut R, u64) -> io::Result<()>,
     position: u64,
-    /// What is left of the entry's content.
+    /// The rest of the current entry's content.
     pieces: VecDeque<Piece>,
-    /// Where the next header is.
+    /// The offset of the next header.
     next: u64,
-    /// Where the stored content of the last entry ended, without its padding.
+    /// The offset where the stored content of the last entry ended, without its padding.
     end: u64,
     done: bool,
 }
 
-/// An entry. Its content is read from it; what is not read is passed over.
+/// An entry, from which its content is read. Content that is not read is skipped.
 pub(crate) struct Entry<'r, R> {
-    /// What it is.
+    /// Its header.
     pub head: Head,
     reader: &'r mut Reader<R>,
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader of a stream.
+    /// Reads a stream.
     pub(crate) fn new(inner: R) -> Self {
         Self::with(inner, pass_over)
     }
@@ -99,7 +99,7 @@ impl<R: Read> Reader<R> {
         Self { inner, skip, position: 0, pieces: VecDeque::new(), next: 0, end: 0, done: false }
     }
 
-    /// The next entry; `None` at the archive's end, which is its first block of zeros or the end of its bytes.
+    /// The next entry; `None` at the archive's end, which is the first block of zeros or the end of the bytes.
     pub(crate) fn next_entry(&mut self) -> io::Result<Option<Entry<'_, R>>> {
         if self.done {
             return Ok(None);
@@ -121,7 +121,7 @@ impl<R: Read> Reader<R> {
             match header.kind_byte {
                 b'x' => records = Records::parse(&self.special(header.size)?)?,
                 b'g' => {
-                    // Engines read past these, and what was told of the next entry is forgotten with it.
+                    // Engines skip these headers, and discard what they have read about the next entry.
                     self.special(header.size)?;
                     (long_path, long_link, records) = (Vec::new(), Vec::new(), Records::default());
                 }
@@ -162,7 +162,7 @@ impl<R: Read> Reader<R> {
             }
             let (map, blocks) = sparse::old_map(block, || self.block_of_map())?;
             head.size = block.real_size()?;
-            // The blocks of the map are not counted in the size.
+            // The size does not include the blocks of the map.
             self.end = self.end.checked_add(blocks * BLOCK).ok_or(Fault::Field("size"))?;
             self.next = self.next.checked_add(blocks * BLOCK).ok_or(Fault::Field("size"))?;
             Some((map, head.stored))
@@ -187,8 +187,8 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Passes over what is left of an entry. False where the archive ends there: some writers leave out the padding of the
-    /// last file, and engines do not mind.
+    /// Skips the rest of an entry. False if the archive ends there: some writers leave out the padding of the last
+    /// file, which engines accept.
     fn go_on(&mut self) -> io::Result<bool> {
         self.pieces.clear();
         (self.skip)(&mut self.inner, self.end.saturating_sub(self.position))?;
@@ -199,7 +199,7 @@ impl<R: Read> Reader<R> {
         Ok(passed == padding)
     }
 
-    /// The next block as it is; `None` at the end of the bytes or for a block of zeros.
+    /// Reads the next block; `None` at the end of the bytes or for a block of zeros.
     fn block(&mut self) -> io::Result<Option<Block>> {
         let mut bytes = [0; 512];
         let mut count = 0;
@@ -221,7 +221,7 @@ impl<R: Read> Reader<R> {
         Ok(Some(Block { bytes, at }))
     }
 
-    /// A block of an entry's own map of holes.
+    /// Reads a block of a sparse file's map.
     fn block_of_map(&mut self) -> io::Result<[u8; 512]> {
         let mut bytes = [0; 512];
         self.inner.read_exact(&mut bytes).map_err(cut)?;
@@ -229,7 +229,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// The content of an entry that is about the next one.
+    /// Reads the content of an entry that describes the next one.
     fn special(&mut self, size: u64) -> io::Result<Vec<u8>> {
         if size > SPECIAL_LIMIT {
             return Err(Fault::Long { limit: SPECIAL_LIMIT }.into());
@@ -243,7 +243,7 @@ impl<R: Read> Reader<R> {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// A reader that does not read what is passed over.
+    /// Reads a file, and seeks over what is skipped.
     pub(crate) fn seeking(inner: R) -> Self {
         Self::with(inner, |inner, count| {
             let count = i64::try_from(count).map_err(|_| Fault::Field("size"))?;
@@ -252,19 +252,19 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// Reads so many bytes and forgets them.
+/// Reads and discards this many bytes.
 fn pass_over<R: Read>(inner: &mut R, count: u64) -> io::Result<()> {
     let passed = io::copy(&mut inner.take(count), &mut io::sink())?;
     if passed == count { Ok(()) } else { Err(Fault::Cut.into()) }
 }
 
-/// What an archive that ends too early is called.
+/// Turns the error of an archive that ends too early into a fault.
 fn cut(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof { Fault::Cut.into() } else { error }
 }
 
 impl<R: Read> Entry<'_, R> {
-    /// The runs of the content, in order, of which nothing has been read yet.
+    /// The remaining runs of the content, in order. All of them, if nothing has been read yet.
     #[must_use]
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         self.reader.pieces.iter().copied().collect()

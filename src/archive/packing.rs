@@ -1,4 +1,5 @@
-//! What compresses an archive or a layer: told by its first bytes, as engines do, and not by a name or a media type.
+//! The compression of an archive or a layer. It is detected by the first bytes, as engines do, and not by a name or a
+//! media type.
 
 use std::io::{self, BufReader, Cursor, Read};
 
@@ -8,19 +9,19 @@ use super::Fault;
 use crate::oci::media_type;
 
 const CHUNK: usize = 128 * 1024;
-/// What decompressing xz may take, in MiB: twice the window of `xz -9`. zstd has the same bound of its own.
+/// Maximum memory for decompressing xz, in MiB: twice the window of `xz -9`. zstd has the same limit by itself.
 const XZ_MEMORY: u32 = 128;
-/// The longest mark that is looked for, in bytes.
+/// The length of the longest magic number, in bytes.
 const START: usize = 6;
 
-/// A stream with the bytes at its start that were looked at.
+/// A stream together with the first bytes that were already read from it.
 pub(super) type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
-/// How bytes are compressed.
+/// A compression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Packing {
-    /// Not at all.
+    /// None.
     #[default]
     Plain,
     /// Gzip.
@@ -33,7 +34,7 @@ pub enum Packing {
     Bzip2,
 }
 
-/// The marks of compressions that nobody who reads images knows.
+/// The magic numbers of compressions that image readers do not support.
 const UNKNOWN: &[(&[u8], &str)] = &[
     (&[0x04, 0x22, 0x4d, 0x18], "lz4"),
     (b"LZIP", "lzip"),
@@ -46,7 +47,8 @@ const UNKNOWN: &[(&[u8], &str)] = &[
 ];
 
 impl Packing {
-    /// What a layer's media type says, OCI's or Docker's; `None` for one that is not known, such as an encrypted layer's.
+    /// The compression in a layer's media type, OCI's or Docker's; `None` for an unknown type, such as an encrypted
+    /// layer's.
     #[must_use]
     pub fn of(layer: &str) -> Option<Self> {
         match media_type::of_layer(layer) {
@@ -63,7 +65,7 @@ impl Packing {
         }
     }
 
-    /// The media type of a layer that is so compressed; `None` where there is none.
+    /// The media type of a layer with this compression; `None` if there is none.
     #[must_use]
     pub const fn layer(self) -> Option<&'static str> {
         match self {
@@ -74,7 +76,7 @@ impl Packing {
         }
     }
 
-    /// What the bytes are, as a part of a sentence.
+    /// A description of the bytes, for use in a sentence.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
@@ -86,8 +88,8 @@ impl Packing {
         }
     }
 
-    /// By first bytes: those of RFC 1952, of RFC 8878 with its skippable frames, of xz and of bzip2. Others that are known to
-    /// be compressed are a fault, and all else is taken as it is.
+    /// Detects the compression by the first bytes: those of RFC 1952, of RFC 8878 with its skippable frames, of xz and
+    /// of bzip2. Other known compressions are a fault; everything else is taken as uncompressed.
     pub fn told_by(start: &[u8]) -> Result<Self, Fault> {
         let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
         if start.starts_with(&[0x1f, 0x8b]) {
@@ -108,15 +110,14 @@ impl Packing {
         }
     }
 
-    /// Looks at the first bytes of a stream; hands them back with it.
+    /// Detects the compression by the first bytes of a stream. Returns the stream with these bytes.
     pub fn look<R: Read>(mut bytes: R) -> io::Result<(Self, Whole<R>)> {
         let mut start = Vec::with_capacity(START);
         bytes.by_ref().take(START as u64).read_to_end(&mut start)?;
         Ok((Self::told_by(&start)?, Cursor::new(start).chain(bytes)))
     }
 
-    /// The uncompressed bytes of what is so compressed. All members, frames and streams are read, which parallel compressors
-    /// write many of.
+    /// Decompresses a stream. It reads all members, frames or streams, as parallel compressors write many of them.
     fn decode<'a>(self, bytes: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         if self == Self::Plain {
             return Ok(Box::new(bytes));
@@ -132,13 +133,13 @@ impl Packing {
     }
 }
 
-/// The uncompressed bytes of a stream, and what compressed it.
+/// Decompresses a stream. Returns its compression and the uncompressed bytes.
 pub(crate) fn unpack<'a>(bytes: impl Read + 'a) -> io::Result<(Packing, Box<dyn Read + 'a>)> {
     let (packing, bytes) = Packing::look(bytes)?;
     Ok((packing, packing.decode(bytes)?))
 }
 
-/// Says in our words that memory is not given.
+/// Turns the error at the memory limit into a fault.
 struct Bounded<R>(R);
 
 impl<R: Read> Read for Bounded<R> {
@@ -173,7 +174,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A stream that asks for another window than it needs, by the code that its block's header has for it.
+    /// A stream that claims another window than it needs, by the code for it in its block header.
     fn with_window(mut xz: Vec<u8>, code: u8) -> Vec<u8> {
         let end = 12 + (usize::from(xz[12]) + 1) * 4 - 4;
         assert_eq!(xz[14..16], [0x21, 1]);

@@ -6,20 +6,21 @@ use super::header::{Time, owner};
 use super::sparse::{self, Form, Run};
 use super::{Fault, Head};
 
-/// What extended attributes are called.
+/// The prefix of extended attributes.
 const ATTRIBUTE: &str = "SCHILY.xattr.";
 
 /// The records before an entry.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Each key as it stands last.
+    /// The last value of each key.
     values: BTreeMap<String, Vec<u8>>,
-    /// The form 0.0 of sparse files repeats its keys, so that their order is what counts.
+    /// In the form 0.0 of sparse files keys are repeated, so their order matters.
     runs: Vec<u64>,
 }
 
 impl Records {
-    /// Reads records: `LENGTH KEY=VALUE` and a line end, where the length counts all of that. A value may have line ends.
+    /// Parses records: `LENGTH KEY=VALUE` and a newline, where the length counts all of that. A value may contain
+    /// newlines.
     pub(super) fn parse(mut bytes: &[u8]) -> Result<Self, Fault> {
         let mut records = Self::default();
         while !bytes.is_empty() {
@@ -54,11 +55,11 @@ impl Records {
         if self.runs.len().is_multiple_of(2) != offset {
             return Err(Fault::Sparse("offsets and lengths do not alternate"));
         }
-        self.runs.push(digits(value).ok_or(Fault::Sparse("a number that is none"))?);
+        self.runs.push(digits(value).ok_or(Fault::Sparse("an invalid number"))?);
         Ok(())
     }
 
-    /// A value; an empty one leaves what the header says.
+    /// A value; an empty one does not override the header.
     fn value(&self, key: &str) -> Option<&[u8]> {
         self.values.get(key).map(Vec::as_slice).filter(|value| !value.is_empty())
     }
@@ -69,7 +70,7 @@ impl Records {
         text.parse().map(Some).map_err(|_| Fault::Field(key))
     }
 
-    /// Lets the records win over the header.
+    /// Overrides the header with the records.
     pub(super) fn apply(&self, head: &mut Head) -> Result<(), Fault> {
         for (key, field) in [
             ("path", &mut head.path),
@@ -101,7 +102,8 @@ impl Records {
         Ok(())
     }
 
-    /// How the content of a sparse file is stored; `None` for what is no sparse file. Its own name and size come with it.
+    /// How the content of a sparse file is stored; `None` if it is not a sparse file. Also sets the file's real name
+    /// and size.
     pub(super) fn sparse(&self, head: &mut Head) -> Result<Option<Form>, Fault> {
         let text = |key: &str| self.value(key).map(|value| String::from_utf8_lossy(value).into_owned());
         let listed = self.value("GNU.sparse.map").is_some() || !self.runs.is_empty();
@@ -112,13 +114,13 @@ impl Records {
             (None, None) => return Ok(None),
             (major, minor) => {
                 let form = format!("{}.{}", major.unwrap_or("?"), minor.unwrap_or("?"));
-                // A few characters, whatever stands there.
+                // Only a few harmless characters, whatever the record contains.
                 let plain = form.chars().filter(char::is_ascii_graphic).take(16).collect();
                 return Err(Fault::SparseForm { form: plain });
             }
         };
         if head.kind.has_no_content() {
-            return Err(Fault::Sparse("what it is of has no content"));
+            return Err(Fault::Sparse("an entry of its type has no content"));
         }
         if let Some(name) = self.value("GNU.sparse.name") {
             head.path = name.to_vec();
@@ -133,14 +135,14 @@ impl Records {
         Ok(Some(form))
     }
 
-    /// The map of the forms 0.0 and 0.1.
+    /// The map in the forms 0.0 and 0.1.
     fn map(&self) -> Result<Vec<Run>, Fault> {
-        let wrong = Fault::Sparse("not as many numbers as it says");
+        let wrong = Fault::Sparse("its count does not match its numbers");
         let numbers = match self.value("GNU.sparse.map") {
             None => self.runs.clone(),
             Some(map) => map
                 .split(|byte| *byte == b',')
-                .map(|number| digits(number).ok_or(Fault::Sparse("a number that is none")))
+                .map(|number| digits(number).ok_or(Fault::Sparse("an invalid number")))
                 .collect::<Result<_, _>>()?,
         };
         let count = self.number("GNU.sparse.numblocks")?.and_then(|count| usize::try_from(count).ok());
@@ -151,7 +153,7 @@ impl Records {
     }
 }
 
-/// A number of decimal digits only.
+/// Parses a number of decimal digits only.
 pub(super) fn digits<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| plain)?.parse().ok()

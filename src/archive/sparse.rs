@@ -6,31 +6,32 @@ use super::header::{BLOCK, Block, number};
 use super::pax::digits;
 use super::{Fault, Piece};
 
-/// A map has at most this many bytes, as in Go's reader.
+/// Maximum size of a map in bytes, as in Go's reader.
 const MAP_LIMIT: usize = 1 << 20;
 
-/// A run of stored bytes: where in the file, and how many.
+/// A run of stored bytes: its offset in the file, and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) offset: u64,
     pub(super) length: u64,
 }
 
-/// Where a sparse file's map is.
+/// Where a sparse file's map is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// In the pax records (0.0 and 0.1).
     Listed(Vec<Run>),
-    /// In front of the content (1.0).
+    /// At the beginning of the content (1.0).
     InContent,
 }
 
-/// Numbers in pairs as runs.
+/// Turns pairs of numbers into runs.
 pub(super) fn runs(numbers: &[u64]) -> Vec<Run> {
     numbers.chunks_exact(2).map(|pair| Run { offset: pair[0], length: pair[1] }).collect()
 }
 
-/// The map of a sparse file of old GNU tar, which begins in its header, and how many blocks follow with more of it.
+/// Reads the map of a sparse file of old GNU tar, which begins in its header. Also returns how many blocks follow with
+/// the rest of it.
 pub(super) fn old_map(
     header: &Block,
     mut more: impl FnMut() -> io::Result<[u8; 512]>,
@@ -50,9 +51,9 @@ pub(super) fn old_map(
     Ok((map, blocks))
 }
 
-/// Adds runs of 24 bytes each; false if their end is among them.
+/// Adds runs of 24 bytes each. False if the end of the map is among them.
 fn take(map: &mut Vec<Run>, bytes: &[u8]) -> Result<bool, Fault> {
-    let wrong = Fault::Sparse("a number that is none");
+    let wrong = Fault::Sparse("an invalid number");
     for run in bytes.chunks_exact(24) {
         if run[0] == 0 {
             return Ok(false);
@@ -64,8 +65,8 @@ fn take(map: &mut Vec<Run>, bytes: &[u8]) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// The map in front of the content, and how many bytes it takes: a count, then offset and length of each run, each number
-/// with a line end, filled up to whole blocks.
+/// Reads the map at the beginning of the content, and returns how many bytes it takes. It is a count, then offset and
+/// length of each run, with a newline after each number, padded to whole blocks.
 pub(super) fn map_in_content(
     stored: u64,
     mut more: impl FnMut() -> io::Result<[u8; 512]>,
@@ -74,12 +75,12 @@ pub(super) fn map_in_content(
     let mut text: Vec<u8> = Vec::new();
     let mut numbers: Vec<u64> = Vec::new();
     let mut wanted = 1;
-    // How much of the text is known to have no line end.
+    // The length of the part of the text that is known to have no newline.
     let mut searched = 0;
     while numbers.len() < wanted {
         let end = text[searched..].iter().position(|byte| *byte == b'\n').map(|end| searched + end);
         if let Some(end) = end {
-            let value = digits(&text[..end]).ok_or(Fault::Sparse("a number that is none"))?;
+            let value = digits(&text[..end]).ok_or(Fault::Sparse("an invalid number"))?;
             text.drain(..=end);
             searched = 0;
             if numbers.is_empty() {
@@ -100,12 +101,12 @@ pub(super) fn map_in_content(
     Ok((runs(&numbers[1..]), length))
 }
 
-/// The content of a file of `size` bytes, of which `stored` are in the archive from `at` on.
+/// The pieces of a file of `size` bytes, of which `stored` bytes are in the archive from `at` on.
 pub(super) fn pieces(map: &[Run], size: u64, stored: u64, at: u64) -> Result<Vec<Piece>, Fault> {
     let (mut pieces, mut done, mut taken) = (Vec::new(), 0, 0_u64);
     for run in map {
         let end = run.offset.checked_add(run.length).filter(|end| *end <= size);
-        let end = end.ok_or(Fault::Sparse("a run behind the file's end"))?;
+        let end = end.ok_or(Fault::Sparse("a run after the file's end"))?;
         let hole = run.offset.checked_sub(done).ok_or(Fault::Sparse("its runs are not in order"))?;
         pieces.push(Piece { offset: None, length: hole });
         pieces.push(Piece { offset: Some(at + taken), length: run.length });
@@ -116,7 +117,7 @@ pub(super) fn pieces(map: &[Run], size: u64, stored: u64, at: u64) -> Result<Vec
         done = end;
     }
     if taken != stored {
-        return Err(Fault::Sparse("it tells of more or fewer bytes than are stored"));
+        return Err(Fault::Sparse("it lists more or fewer bytes than are stored"));
     }
     pieces.push(Piece { offset: None, length: size - done });
     pieces.retain(|piece| piece.length > 0);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::header::number;
 use super::*;
 
-/// A header block of ustar, or with another magic, and content behind it.
+/// A header block of ustar, or with another magic, and the content after it.
 fn entry(name: &str, kind: u8, content: &[u8], change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
     let mut block = [0; 512];
     block[..name.len()].copy_from_slice(name.as_bytes());
@@ -56,7 +56,7 @@ fn all(bytes: &[u8]) -> Result<Vec<(Head, Vec<u8>)>, Fault> {
         assert_eq!(content.len() as u64, entry.head.size);
         found.push((entry.head, content));
     }
-    // The same where what is not read is passed over, and the content is read at its place.
+    // The same if unread content is skipped, and the content is read at its offset.
     let mut reader = Reader::seeking(Cursor::new(bytes));
     while let Some(entry) = reader.next_entry().map_err(fault)? {
         let mut content = Vec::new();
@@ -181,7 +181,7 @@ fn a_number_of_a_map_may_fill_blocks_with_zeros() {
 
 #[test]
 fn a_map_may_go_on_in_further_blocks() {
-    // 30 runs of a block each: four in the header, 21 in one block behind it, and the rest in another.
+    // 30 runs of one block each: four in the header, 21 in the block after it, and the rest in another one.
     let content = vec![b'x'; 30 * 512];
     let mut more = [[0; 512]; 2];
     let bytes = entry("f", b'S', &content, |block| {
@@ -204,7 +204,7 @@ fn a_map_may_go_on_in_further_blocks() {
     let run: Vec<u8> = [[b'x'; 512], [0; 512]].concat();
     assert!(all[0].1 == run.repeat(30));
     assert_eq!(all[1].0.path, b"after");
-    // And so may one in front of the content.
+    // And so may one at the beginning of the content.
     let mut map = format!("300\n{}", "0\n0\n".repeat(299)) + "7\n1\n";
     map += &"\0".repeat(map.len().next_multiple_of(512) - map.len());
     let records =
@@ -237,7 +237,7 @@ fn broken_maps_and_unknown_forms_are_faults() {
         (b"", b"1"),
     ] {
         let outcome = listed(map, count);
-        // Without a map it is a file like any other.
+        // Without a map it is an ordinary file.
         assert!(matches!(outcome, Err(Fault::Sparse(_))) || map.is_empty(), "{map:?}: {outcome:?}");
     }
     let in_content = |content: &[u8]| {
@@ -309,7 +309,7 @@ fn global_records_change_nothing_and_long_names_win() {
     let records = pax(&[("path", b"of the records")]);
     let (head, _) = only(&[long.clone(), link, records, symlink].concat());
     assert_eq!((head.path.as_slice(), head.link.as_slice()), (&b"a long name"[..], &b"a long target"[..]));
-    // What was told of the next entry is forgotten with a global header, as Go's reader has it.
+    // A global header discards what was read about the next entry, as in Go's reader.
     assert_eq!(only(&[long, global, file("own", b"")].concat()).0.path, b"own");
 }
 
@@ -375,7 +375,7 @@ fn numbers_may_be_binary_and_below_zero() {
 #[test]
 fn what_is_no_archive_is_told_without_its_bytes() {
     let error = all(&[b'x'; 512]).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error), ("it is no tar archive", Fault::NotTar));
+    assert_eq!((error.to_string().as_str(), error), ("it is not a tar archive", Fault::NotTar));
     let later = [file("a", b"b"), vec![b'x'; 512]].concat();
     assert_eq!(all(&later), Err(Fault::NoHeader { at: 1024 }));
     let mut wrong = file("a", b"");
@@ -420,7 +420,7 @@ proptest! {
         mut bytes in proptest::collection::vec(any::<u8>(), 0..2000),
         kinds in proptest::collection::vec(prop_oneof![Just(b'x'), Just(b'g'), Just(b'S'), Just(b'L'), Just(b'0'), any::<u8>()], 0..4),
     ) {
-        // With blocks whose sums are right, so that more of it is a header.
+        // With correct checksums, so that more of it is taken for a header.
         for (at, kind) in kinds.into_iter().enumerate() {
             if let Some(block) = bytes.get_mut(at * 512..at * 512 + 512) {
                 let block: &mut [u8; 512] = block.try_into().unwrap();

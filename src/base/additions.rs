@@ -1,7 +1,8 @@
-//! Debian's packages on a base image that is Debian: one layer of their own above the image's.
+//! Debian packages on a base image that is Debian: one additional layer above the image's.
 //!
-//! What the image has installed is read from its own database, and its release from its own `os-release`. Nothing of
-//! it is replaced but the database, where that is one file: it then has the added packages, too, for apt and scanners.
+//! The installed packages are read from the image's own database, and its release from its `os-release`. Nothing in the
+//! image is replaced except the database, if that is a single file: it then lists the added packages as well, for apt
+//! and scanners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,26 +25,26 @@ use crate::sys::{store, usage};
 /// Why packages cannot be added to an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdditionsError {
-    /// It is another distribution, or none.
+    /// It is another distribution, or unknown.
     #[error("Debian's packages ({}) cannot be added to the base `{base}`: {found}", packages.join(", "))]
     NotDebian {
         /// The base.
         base: String,
-        /// What it is instead.
+        /// What it is instead, as a sentence.
         found: String,
         /// The packages.
         packages: Vec<String>,
     },
-    /// It does not say which release it is.
-    #[error("the base `{base}` is Debian, and its os-release does not say which release")]
+    /// It does not name its release.
+    #[error("the base `{base}` is Debian, but its os-release does not name the release")]
     NoRelease {
         /// The base.
         base: String,
     },
     /// It has no database of packages.
     #[error(
-        "the base `{base}` is Debian {release}, but has neither /var/lib/dpkg/status nor /var/lib/dpkg/status.d, so that \
-         nobody can tell what is installed in it"
+        "the base `{base}` is Debian {release}, but has neither /var/lib/dpkg/status nor /var/lib/dpkg/status.d, so \
+         its installed packages are unknown"
     )]
     NoDatabase {
         /// The base.
@@ -73,12 +74,12 @@ impl Explain for AdditionsError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotDebian { .. } => "take a base that is Debian, such as apt:bookworm, or install in the base image what its \
-                                       own distribution calls them; a package for some platforms only belongs under \
-                                       [platform.\"…\"]"
+            Self::NotDebian { .. } => "use a base that is Debian, such as apt:bookworm, or install the packages of \
+                                       its own distribution in the base image; a package for some platforms only belongs \
+                                       under [platform.\"…\"]"
                 .into(),
             Self::NoRelease { .. } | Self::NoDatabase { .. } => {
-                "take a base image that has them, or apt:SUITE".into()
+                "use a base image that has them, or apt:SUITE".into()
             }
             Self::ForeignSuite { release, .. } => {
                 format!("name suites like `{release}` and `{release}-security`, or none")
@@ -87,19 +88,19 @@ impl Explain for AdditionsError {
     }
 }
 
-/// An image with packages to be laid on it.
+/// An image to which packages are to be added.
 #[derive(Clone, Debug)]
 pub(crate) struct Extended {
     /// The image.
     pub image: ResolvedBase,
-    /// The packages, and where they are looked for.
+    /// The packages, and the URLs to download them from.
     pub apt: ResolvedApt,
     /// What is installed in the image.
     pub database: Arc<Database>,
 }
 
 impl Extended {
-    /// What `plan` wants to know.
+    /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
         let (facts, packages) = (self.image.facts(), self.apt.set.plain());
@@ -117,18 +118,18 @@ impl Extended {
     }
 }
 
-/// What an image says of itself.
+/// What is known about an image from its own files.
 #[derive(Clone, Debug)]
 pub(super) struct Examined {
     /// The release's codename.
     pub(super) release: String,
     /// What is installed.
     pub(super) database: Database,
-    /// The suites to take packages from; empty for the default.
+    /// The suites to choose packages from; empty for the default.
     pub(super) suites: Vec<String>,
 }
 
-/// Finds out which Debian a root filesystem is.
+/// Determines the Debian release and the installed packages of a root filesystem.
 pub(super) fn examine(
     root: &Root,
     base: &str,
@@ -151,10 +152,10 @@ pub(super) fn examine(
     Ok(Examined { release, database, suites })
 }
 
-/// What is installed in a root filesystem; `None` where it does not say.
+/// The packages installed in a root filesystem; `None` if it has no database.
 fn database(root: &Root) -> Option<Database> {
     if let Some(bytes) = root.file("var/lib/dpkg/status").and_then(rootfs::File::bytes) {
-        // The first format has no such file.
+        // A database of the first format has no such file.
         let qualified = root.lookup("var/lib/dpkg/info/format").is_some();
         return Some(Database::of_status(&String::from_utf8_lossy(bytes), qualified));
     }
@@ -166,7 +167,7 @@ fn database(root: &Root) -> Option<Database> {
     (!parts.is_empty()).then(|| Database::of_parts(parts.iter().map(String::as_str)))
 }
 
-/// Lays packages on an image: from the cache if the layer is there and whole, else it is made.
+/// Adds packages to an image: from the cache if the layer is there and intact, otherwise the layer is made.
 pub(super) fn lay(
     extended: &Extended,
     base: BaseImage,
@@ -222,7 +223,7 @@ pub(super) fn lay(
     Ok(BaseImage { added, dirs: Arc::new(root.dirs(cancel)?), root: Arc::new(root), ..base })
 }
 
-/// All that decides the layer's bytes.
+/// The identity of everything that determines the layer's bytes.
 fn identity(packages: &debian::ResolvedBase, base: &BaseImage) -> String {
     let mut hasher = Sha256::new();
     hasher.update(debian::additions::LAYOUT.to_le_bytes());
@@ -233,12 +234,12 @@ fn identity(packages: &debian::ResolvedBase, base: &BaseImage) -> String {
     hex::encode(hasher.finalize())
 }
 
-/// The entries as they are to stand on the image: behind its links to directories, each path once, and without what would
-/// hide a directory of it.
+/// Adapts the entries to the image: they go through its links to directories, each path occurs once, and none replaces
+/// a directory of the image.
 fn on_image(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
     let hides = |entry: &Entry| match (&entry.kind, root.entry(&entry.path)) {
         (EntryKind::Directory, _) | (_, None) => false,
-        // As dpkg has it: a directory stays one.
+        // As in dpkg, a directory stays a directory.
         (_, Some(node)) if node.is_dir() => true,
         (EntryKind::Symlink(target), Some(Node { kind: Kind::Symlink(there), .. })) => target == there,
         _ => false,

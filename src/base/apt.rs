@@ -1,7 +1,7 @@
 //! `apt:SUITE`: a base that is assembled from signed Debian packages, once for each list of packages.
 //!
-//! The layer is kept in the cache under the identity of its packages and the way it is compressed. Nothing in it
-//! depends on the project, so all projects share it, also in a registry.
+//! The layer is cached under the identity of its packages and its compression. Nothing in it depends on the project, so
+//! all projects share it, in registries too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub enum AptError {
     #[error("cannot read the assembled base: {0}")]
     Index(#[from] IndexError),
     /// The cache could not be read or written.
-    #[error("cannot keep the base in the cache: {0}")]
+    #[error("cannot store the base in the cache: {0}")]
     Io(#[from] std::io::Error),
     /// The work was stopped.
     #[error(transparent)]
@@ -76,7 +76,7 @@ impl Explain for AptError {
     }
 }
 
-/// A Debian release and what of it is used.
+/// A Debian release, and which parts of it are used.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleaseRequest<'a> {
     /// The release's codename.
@@ -85,24 +85,24 @@ pub struct ReleaseRequest<'a> {
     pub suites: &'a [String],
     /// The components; empty for `main`.
     pub components: &'a [String],
-    /// The moment as of which everything is taken, where one is asked for.
+    /// The date at which everything is taken, if one was requested.
     pub moment: Option<&'a str>,
 }
 
-/// The mirrors and suites of a release, and what of this machine's apt was passed over.
+/// The mirrors and suites of a release, and notes on what was ignored of this machine's apt configuration.
 fn sources(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
     host: Host<'_>,
 ) -> Result<(Vec<debian::Source>, Vec<Event>), debian::Error> {
-    // Whoever tidies up the cache sees that it is in use.
+    // Marks the cache as in use, so that pruning leaves it alone.
     store::open(host.cache)?;
     let configured = debian::Configured {
         archive: settings.mirror.clone(),
         security: settings.security_mirror.clone(),
         snapshot: settings.snapshot.clone(),
     };
-    // What is configured needs nobody else's word.
+    // A configured mirror does not need the host's configuration.
     let whole = configured.archive.is_some();
     let apt = if whole || request.moment.is_some() {
         debian::Host::default()
@@ -111,12 +111,12 @@ fn sources(
         apt.with_lists(&debian::cache_dir(host), host.client, host.cancel)?
     };
     let useless = apt.archive.is_empty() && apt.security.is_empty();
-    // Where something else of it serves, that is of interest to few.
+    // If other sources of the machine are used, few users care about the ignored ones.
     let level = if useless { Level::Info } else { Level::Detail };
     let passed = |reason: &String| Event::Note {
         level,
         platform: None,
-        text: format!("passed over among the sources of this machine's apt: {reason}"),
+        text: format!("ignored among the sources of this machine's apt: {reason}"),
     };
     let passed = apt.passed.iter().map(passed).collect();
     let sources = debian::select(&debian::Wanted {
@@ -131,11 +131,11 @@ fn sources(
     Ok((sources, passed))
 }
 
-/// Opens a release: gets and verifies its suites. Serves every architecture.
+/// Opens a release: downloads and verifies its suites. They serve every architecture.
 ///
 /// # Errors
 ///
-/// If no mirror can be chosen for a suite, if a release cannot be had, or if its signature or date does not hold.
+/// If no mirror can be chosen for a suite, if a release is unavailable, or if its signature or date is invalid.
 pub fn open(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
@@ -148,7 +148,7 @@ pub fn open(
     Archive::open(&sources, host)
 }
 
-/// Chooses the packages that a base can be made of, from an opened release.
+/// Chooses the packages for a base from an opened release.
 pub(crate) fn resolve(
     archive: &Archive,
     request: &BaseRequest<'_>,
@@ -158,7 +158,7 @@ pub(crate) fn resolve(
     Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 
-/// Chooses packages to add to an image, from an opened release.
+/// Chooses packages to add to an image from an opened release.
 pub(crate) fn resolve_additions(
     archive: &Archive,
     request: &AdditionsRequest<'_>,
@@ -173,7 +173,7 @@ fn urls_of(archive: &Archive) -> DownloadUrls {
     DownloadUrls::of(&sources, None)
 }
 
-/// The mirror and the date of each release that vouches for packages.
+/// The mirror and date of each release that the packages come from.
 fn dated(set: &BaseSet) -> Vec<debian::Dated> {
     let dated = |suite: &debian::SuiteOrigin| debian::Dated {
         suite: suite.suite.clone(),
@@ -183,18 +183,18 @@ fn dated(set: &BaseSet) -> Vec<debian::Dated> {
     set.suites.iter().map(dated).collect()
 }
 
-/// Packages that a lock has.
+/// Packages in a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Pinned {
     /// The packages.
     pub set: BaseSet,
-    /// The moment of a snapshot that has them.
+    /// The date of a snapshot that has them.
     pub snapshot: Option<String>,
-    /// The date of the newest release that vouched for them.
+    /// The date of the newest release that contained them.
     pub date: Option<String>,
 }
 
-/// The packages that are pinned. Asks nobody for them: they are known to the byte, and only where to get them is a matter of
+/// The pinned packages. No mirror is asked, as their digests are known. Only the URLs to download them from depend on
 /// this machine.
 pub(crate) fn pinned(
     pinned: Pinned,
@@ -210,21 +210,21 @@ pub(crate) fn pinned(
     Ok(ResolvedApt { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date) })
 }
 
-/// The packages that a base can be made of, and where they are looked for.
+/// The packages that a base can be made of, and the URLs to download them from.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedApt {
     /// The packages.
     pub set: BaseSet,
-    /// Where they are looked for.
+    /// The URLs to download them from.
     pub urls: DownloadUrls,
-    /// The releases that they were chosen from; none for what is pinned.
+    /// The releases that they were chosen from; empty if they are pinned.
     pub releases: Vec<debian::Dated>,
-    /// The day of the newest of them if they come from a lock; empty where it does not tell.
+    /// The day of the newest release if the packages come from a lock; empty if the lock has no date.
     pub pinned: Option<String>,
 }
 
 impl ResolvedApt {
-    /// What `plan` wants to know.
+    /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
         let packages = self.set.plain();
@@ -243,7 +243,7 @@ impl ResolvedApt {
         }
     }
 
-    /// `, pinned as of 2026-07-11`; nothing where they come from no lock.
+    /// `, pinned as of 2026-07-11`; empty if they do not come from a lock.
     #[must_use]
     pub(crate) fn pinned_text(&self) -> String {
         match self.pinned.as_deref() {
@@ -260,7 +260,7 @@ impl ResolvedApt {
     }
 }
 
-/// What is kept of an assembled base, or of packages added to an image, beside its layer.
+/// The record of an assembled base, or of packages added to an image, which is stored beside its layer.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct CachedLayer {
@@ -272,7 +272,7 @@ pub(super) struct CachedLayer {
     pub(super) unrun: Vec<debian::Unrun>,
 }
 
-/// The image of a resolved base: from the cache if it is there and whole, else assembled.
+/// The image of a resolved base: from the cache if it is there and intact, otherwise it is assembled.
 pub(crate) fn fetch(
     resolved: &ResolvedBase,
     urls: &DownloadUrls,
@@ -321,7 +321,7 @@ pub(crate) fn fetch(
     })
 }
 
-/// Tells what scripts would have done: loudly where something may be missing for it.
+/// Reports what scripts would have done: as a warning if something may be missing without it.
 pub(super) fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Reporter) {
     for unrun in unrun {
         let level = if unrun.effects.is_empty() { Level::Detail } else { Level::Warning };
@@ -338,11 +338,11 @@ pub(super) fn suffix(compression: Compression) -> String {
     }
 }
 
-/// The record of a base has the names of its directories, some 100 KB; more bytes than this are none of ours.
+/// Largest record that is read, in bytes. It has the names of the base's directories, some 100 KB.
 const LARGEST_RECORD: u64 = 64 << 20;
 
 fn record(dir: &Path) -> PathBuf {
-    // Of format 2 are those whose bytes a lock could decide beside its digests.
+    // Format 2 had records of layers whose bytes depended on more of a lock than its digests.
     dir.join("base-3.json")
 }
 
@@ -350,13 +350,14 @@ fn parse(bytes: &[u8]) -> Option<CachedLayer> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// The digest of the layer that the bytes of a kept record name, if they are one.
+/// The digest of the layer in a stored record, if the bytes are a record.
 #[must_use]
 pub fn layer_of_record(bytes: &[u8]) -> Option<Digest> {
     parse(bytes).map(|kept| kept.descriptor.digest)
 }
 
-/// A base that was assembled before, if it is whole: the blob is read and hashed, not trusted for being there.
+/// Reads a base that was assembled before, if it is intact: the blob is read and hashed, since its existence proves
+/// nothing.
 fn get(dir: &Path) -> Result<Option<CachedLayer>, AptError> {
     let Some(bytes) = store::read(&record(dir), LARGEST_RECORD)? else { return Ok(None) };
     let Some(kept) = parse(&bytes) else { return Ok(None) };
@@ -366,12 +367,12 @@ fn get(dir: &Path) -> Result<Option<CachedLayer>, AptError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(error.into()),
     };
-    tracing::debug!(whole, "an assembled base is kept: {}", blob.display());
+    tracing::debug!(whole, "found an assembled base: {}", blob.display());
     Ok(whole.then_some(kept))
 }
 
-/// The directories, and the links to one such as `bin`: a layer that wrote a directory in such a link's place would hide
-/// all that is behind it.
+/// The directories, and links to directories such as `bin`. A layer with a directory instead of such a link would hide
+/// everything in the link's target.
 fn dirs(entries: &[Entry]) -> BTreeSet<String> {
     let is_dir = |entry: &&Entry| matches!(entry.kind, EntryKind::Directory);
     let mut dirs: BTreeSet<String> = entries.iter().filter(is_dir).map(|entry| entry.path.clone()).collect();
@@ -401,7 +402,7 @@ fn assemble(
     let dirs = dirs(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
-        // One for all, so that the same packages give the same layer on any day.
+        // The same for all entries, so that the same packages give the same layer on any day.
         mtime: 0,
         compression,
         ..LayerSpec::default()
@@ -416,11 +417,12 @@ fn assemble(
     })
 }
 
-/// A layer that was made before, if it is whole and the cache is believed; else what `make` makes in the directory that it is
-/// given, compared with what was there.
+/// Returns a layer that was made before, if it is intact and the cache is trusted. Otherwise calls `make` with a
+/// directory to make it in, and compares the result with the cached one.
 ///
-/// A record and a blob that fit each other may be anybody's who could write to the cache. The packages are what a lock pins, and
-/// the same packages give the same layer to the byte: so that is made again, and what is kept must be the same.
+/// A record and a blob that match each other may have been written by anyone with access to the cache. A lock pins the
+/// packages, and the same packages give exactly the same layer. So the layer is made again, and the cached one must be
+/// identical.
 pub(super) fn cached_or_made(
     dir: &Path,
     request: &FetchRequest<'_>,
@@ -445,7 +447,7 @@ pub(super) fn cached_or_made(
         return Ok(fresh);
     }
     writable(dir).or_else(|error| if known.is_some() { Ok(()) } else { Err(error) })?;
-    // What is there can be compared all the same.
+    // The cached layer can still be compared.
     let scratch = fs::scratch_dir()?;
     let fresh = make(scratch.path())?;
     if known.as_ref() != Some(&fresh) {
@@ -458,18 +460,19 @@ pub(super) fn cached_or_made(
 
 fn tell_altered(dir: &Path, request: &FetchRequest<'_>, reporter: &dyn Reporter) {
     let text = format!(
-        "what the cache has in `{}` is not what the pinned packages make: somebody has written to it; the layer was made anew",
+        "the cached layer in `{}` is not what the pinned packages give: something else has written to it; the \
+         layer was made again",
         dir.display()
     );
     reporter.report(Event::Note { level: Level::Warning, platform: Some(request.platform.clone()), text });
 }
 
-/// An error where a layer cannot be written, which names the cache.
+/// Fails with an error that names the cache if a layer cannot be written.
 fn writable(dir: &Path) -> std::io::Result<()> {
     fs::temporary_file(dir).map(drop).map_err(|error| store::lacking(&record(dir), error))
 }
 
-/// Keeps what is known of a layer beside it.
+/// Stores the record of a layer beside it.
 fn put(kept: &CachedLayer, dir: &Path) -> Result<(), AptError> {
     let bytes = serde_json::to_vec(kept).map_err(std::io::Error::other)?;
     Ok(fs::write_atomic(&record(dir), &bytes, 0o644)?)
@@ -483,8 +486,8 @@ mod tests {
     use crate::sys::download::Client;
     use crate::sys::env::Environment;
 
-    /// Who uses the library and not the program has not opened the cache before. What it writes there under a temporary name
-    /// is removed by the first run that finds the cache in nobody's use.
+    /// A caller of the library, unlike the program, may not have opened the cache before. Without a lock on it, the
+    /// temporary files written there would be removed by the next run that finds the cache unused.
     #[test]
     fn a_cache_that_is_asked_for_packages_is_in_use() {
         let dir = tempfile::tempdir().unwrap();

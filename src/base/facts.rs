@@ -1,4 +1,4 @@
-//! What is known of a base before its layers are needed.
+//! What is known about a base before its layers are needed.
 
 use serde::Serialize;
 
@@ -9,23 +9,23 @@ use crate::packages::debian::Package;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BaseFacts {
-    /// Its name, as the annotation `org.opencontainers.image.base.name` has it.
+    /// Its name, in the form of the annotation `org.opencontainers.image.base.name`.
     pub name: String,
     /// Its identity: the manifest's digest, or that of the package list that it is assembled from.
     pub digest: Option<String>,
-    /// What it is made of, in a few words.
+    /// A short description of its content.
     pub content: String,
     /// The newest glibc version that its `libc.so.6` provides, as (2, minor).
     pub glibc: Option<(u32, u32)>,
-    /// Debian's packages that were asked for beside what it has, and those that they need, sorted.
+    /// The Debian packages that were requested in addition to its own, and those that they need, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<AddedPackage>,
-    /// The releases of Debian that its packages were chosen from; none for what is pinned.
+    /// The Debian releases that its packages were chosen from; empty if they are pinned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<ReleaseFacts>,
 }
 
-/// A Debian package that goes into the image beside those of the base.
+/// A Debian package that is in the image in addition to those of the base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AddedPackage {
@@ -38,7 +38,7 @@ pub struct AddedPackage {
 }
 
 impl AddedPackage {
-    /// What is told of a package.
+    /// The facts about a package.
     #[must_use]
     pub fn of(package: &Package) -> Self {
         Self { name: package.name.clone(), version: package.version.clone(), why: package.why.clone() }

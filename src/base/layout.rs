@@ -1,7 +1,8 @@
-//! `oci:PATH[:TAG]`: a base from an OCI image layout, a directory or a tar archive of one, or from what `docker save` writes.
+//! `oci:PATH[:TAG]`: a base from an OCI image layout (a directory or a tar archive of one), or from an archive written
+//! by `docker save`.
 //!
-//! Nothing is believed before its digest is checked. What the annotation of the base's name says is the tag and never
-//! the path, so that the image does not depend on where the base lies.
+//! Nothing is trusted before its digest is checked. The annotation of the base's name contains the tag but never the
+//! path, so that the image does not depend on where the base is stored.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,7 +33,7 @@ use crate::target::platform::Platform;
 use crate::text::counted;
 use crate::transport::{self, TransportError};
 
-/// Why a layout is no base.
+/// Why a layout cannot be used as a base.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutBaseError {
     /// There is nothing at the path.
@@ -43,19 +44,19 @@ pub enum LayoutBaseError {
     NoTag {
         /// The layout.
         path: PathBuf,
-        /// The tag, name or digest that was asked for.
+        /// The tag, name or digest that was requested.
         wanted: String,
-        /// What it has, each as it can be told from all others.
+        /// The images that it has, each with a selector that identifies it.
         ways: Vec<Selector>,
     },
-    /// The layout has several images and none was chosen, or none at all.
+    /// The layout has several images and none was selected, or it has none at all.
     #[error("the base `{}{selector}` has not one image but {}", path.display(), ways_of(ways))]
     Ambiguous {
         /// The layout.
         path: PathBuf,
-        /// What was asked for.
+        /// The selector that was given.
         selector: Selector,
-        /// What it can mean, likewise.
+        /// The images that it can mean, each with a selector that identifies it.
         ways: Vec<Selector>,
     },
     /// Several images of it serve the platform equally well.
@@ -65,36 +66,36 @@ pub enum LayoutBaseError {
         path: PathBuf,
         /// The platform.
         wanted: Platform,
-        /// What serves it.
+        /// The images that serve it.
         found: Vec<(Platform, Digest)>,
     },
-    /// The pinned image is not there any more.
-    #[error("the base `{}` has no manifest {pinned}, which is pinned; it has {}", path.display(), list(available))]
+    /// The layout no longer has the pinned image.
+    #[error("the base `{}` does not have the pinned manifest {pinned}; it has {}", path.display(), list(available))]
     NotPinned {
         /// The layout.
         path: PathBuf,
         /// The pinned manifest.
         pinned: Digest,
-        /// What there is in its place.
+        /// What it has instead.
         available: Vec<String>,
     },
-    /// The image lacks the platform.
+    /// The image does not have the platform.
     #[error("the base `{}` has no image for {wanted}; it has {}", path.display(), list(available))]
     PlatformNotInBase {
         /// The layout.
         path: PathBuf,
         /// The platform.
         wanted: Platform,
-        /// What it has.
+        /// The platforms that it has.
         available: Vec<String>,
     },
-    /// An archive is not one of an image, or cannot be read.
+    /// An archive does not contain an image, or cannot be read.
     #[error("the base {source}")]
     Archive {
         /// Why.
         source: Box<TransportError>,
     },
-    /// A document or blob is missing, truncated, altered or not what it should be.
+    /// A document or blob is missing, truncated, modified or of the wrong kind.
     #[error("the base `{}` is damaged: {source}", path.display())]
     Damaged {
         /// The layout.
@@ -102,7 +103,7 @@ pub enum LayoutBaseError {
         /// What is wrong.
         source: ReadError,
     },
-    /// A document has not the shape that the specification asks for.
+    /// A document does not have the form that the specification requires.
     #[error("the base `{}` is damaged: {reason}", path.display())]
     Shape {
         /// The layout.
@@ -158,14 +159,14 @@ impl Explain for LayoutBaseError {
             Self::Archive { source } => source.hint(),
             Self::NoTag { path, ways, .. } | Self::Ambiguous { path, ways, .. } => {
                 Some(ways.first().map_or("choose another base".into(), |way| {
-                    format!("say which, as in oci:{}{way}", path.display())
+                    format!("choose one, as in oci:{}{way}", path.display())
                 }))
             }
             Self::SeveralForPlatform { path, found, .. } => found
                 .first()
                 .map(|(_, digest)| format!("choose one by its digest: oci:{}@{digest}", path.display())),
             Self::NotPinned { .. } => {
-                Some("bring the pinned image back, or pin what is there now: `xbuild lock --update`".into())
+                Some("restore the pinned image, or pin the current one: `xbuild lock --update`".into())
             }
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
@@ -180,13 +181,13 @@ impl Explain for LayoutBaseError {
     }
 }
 
-/// A platform's image in a layout, with what its root filesystem tells.
+/// A platform's image in a layout, with what is known from its root filesystem.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedLayout {
     layout: Layout,
     path: PathBuf,
     name: Option<String>,
-    /// What its name leads to, where that is an index.
+    /// The digest of the index that its name refers to, if it is an index.
     index: Option<Digest>,
     manifest: Descriptor,
     config: Value,
@@ -196,30 +197,30 @@ pub(crate) struct ResolvedLayout {
     glibc: Option<GlibcVersion>,
 }
 
-/// What to look for.
+/// The image to look up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayoutRequest<'a> {
     /// The layout's directory or archive.
     pub path: &'a Path,
-    /// Which of its images.
+    /// Selects one of its images.
     pub selector: &'a Selector,
     /// The platform.
     pub platform: &'a Platform,
-    /// The target whose glibc is looked for.
+    /// The target whose glibc is looked up.
     pub target: &'a Target,
-    /// The manifest that is pinned; what the tag leads to now does not matter then.
+    /// The pinned manifest. If it is set, the tag is not looked up.
     pub pin: Option<&'a ImagePin>,
-    /// True if what the cache says of layers is not believed: they are read anew.
+    /// True to distrust what the cache has about layers: they are read again.
     pub verify_cache: bool,
 }
 
-/// Finds a platform's image and reads its root filesystem's index.
+/// Looks up a platform's image and reads the index of its root filesystem.
 pub(crate) fn resolve(
     request: &LayoutRequest<'_>,
     host: Host<'_>,
 ) -> Result<ResolvedLayout, LayoutBaseError> {
     let Host { cache, cancel, reporter, .. } = host;
-    // Whoever tidies up the cache sees that it is in use.
+    // Marks the cache as in use, so that pruning leaves it alone.
     store::open(cache)?;
     let path = request.path.to_owned();
     let damaged = |source| match source {
@@ -245,7 +246,7 @@ pub(crate) fn resolve(
     }
     let mut layers = select::layers(&document, &config).map_err(|reason| shape(&reason))?;
     let mut root = Root::default();
-    // A layer may be named any number of times, and is read once.
+    // A layer may occur any number of times, and is read once.
     let mut verified = BTreeSet::new();
     for (descriptor, diff_id) in &mut layers {
         let blob = layout.blob(&descriptor.digest);
@@ -253,12 +254,12 @@ pub(crate) fn resolve(
         if first {
             layout.verify(&*descriptor, cancel).map_err(damaged)?;
         }
-        // What this run has just made is believed.
+        // What this run has just made is trusted.
         let request = &LayoutRequest { verify_cache: request.verify_cache && first, ..*request };
         let index = index_of(&blob, descriptor, request, host)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
-                "the layer {} unpacks to {}, and the configuration says {diff_id}",
+                "the layer {} unpacks to {}, but the configuration has {diff_id}",
                 descriptor.digest, index.diff_id
             )));
         }
@@ -277,7 +278,7 @@ pub(crate) fn resolve(
     Ok(ResolvedLayout { layout, path, name, index, manifest, config, layers, root, dirs, glibc })
 }
 
-/// The image's name, its index's digest where it has one of its own, and the platform's manifest.
+/// The image's name, the digest of its index if it has one, and the platform's manifest.
 fn find_manifest(
     layout: &Layout,
     request: &LayoutRequest<'_>,
@@ -289,7 +290,7 @@ fn find_manifest(
     let roots = choose_entry(layout, request, damaged)?;
     let name = roots.first().and_then(|entry| names_of(entry).into_iter().next());
     let manifest = choose_manifest(layout, &roots, request, damaged)?;
-    // Where the list of the platforms is the layout's own, no document has it.
+    // If the layout itself lists the platforms, there is no document with that list.
     let index = match roots.as_slice() {
         [entry] if entry.digest != manifest.digest => Some(entry.digest.clone()),
         _ => None,
@@ -297,7 +298,7 @@ fn find_manifest(
     Ok((name, index, manifest))
 }
 
-/// The manifest that is pinned, if the layout still has it. Its bytes are verified when they are read.
+/// The pinned manifest, if the layout still has it. Its bytes are verified when they are read.
 fn pinned(
     layout: &Layout,
     request: &LayoutRequest<'_>,
@@ -317,7 +318,7 @@ fn pinned(
     }
 }
 
-/// The entry of `index.json` that is meant, or the entries of an image whose platforms are a list there.
+/// The selected entry of `index.json`, or the entries of an image whose platforms are listed there.
 fn choose_entry(
     layout: &Layout,
     request: &LayoutRequest<'_>,
@@ -344,7 +345,7 @@ fn choose_entry(
     Err(LayoutBaseError::Ambiguous { path, selector, ways })
 }
 
-/// Images in a message, by what tells them apart.
+/// Formats images for a message, by their selectors.
 fn ways_of(ways: &[Selector]) -> String {
     let name = |way: &Selector| way.to_string().trim_start_matches([':', '@']).to_owned();
     list(&ways.iter().map(name).collect::<Vec<_>>())
@@ -399,20 +400,20 @@ fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'
     }
 }
 
-/// Unpacks an archive into the cache as a layout, under the archive's own digest, and returns the directory.
+/// Unpacks an archive into the cache as a layout, under the archive's own digest. Returns the directory.
 fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, LayoutBaseError> {
     let dir = cache.join("layouts");
     store::dir(&dir)?;
     let done = dir.join(hex::encode(sha256_until::<LayoutBaseError>(archive, cancel)?));
     usage::mark_directory(&done);
     if done.join("oci-layout").exists() {
-        // What it leads to is verified, but which of its images has a name only its index says.
+        // Blobs are verified later, but only the index says which of the images has a name.
         for part in [&done, &done.join("index.json"), &done.join("oci-layout"), &done.join("blobs")] {
             store::check(part)?;
         }
         return Ok(done);
     }
-    // What a run that was killed has left is removed here.
+    // This also removes what a killed run has left.
     let work = Staging::within(&dir, &done, cancel).map_err(|error| match error {
         fs::LockError::Io(error) => store::lacking(&done, error).into(),
         fs::LockError::Cancelled(cancelled) => LayoutBaseError::from(cancelled),
@@ -430,7 +431,7 @@ fn unpack(archive: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Layo
 }
 
 impl ResolvedLayout {
-    /// What `plan` wants to know.
+    /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
         let size = total_size(self.layers.iter().map(|(layer, _)| layer));
@@ -454,7 +455,7 @@ impl ResolvedLayout {
         &self.root
     }
 
-    /// What a lock has of it.
+    /// Its entry for a lock.
     #[must_use]
     pub(crate) fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
@@ -469,7 +470,7 @@ impl ResolvedLayout {
         }
     }
 
-    /// The image, every blob of it verified now.
+    /// The image, with every blob verified now.
     pub(crate) fn fetch(&self, cancel: &Cancel) -> Result<BaseImage, LayoutBaseError> {
         let (mut layers, mut verified) = (Vec::new(), BTreeSet::new());
         for (descriptor, diff_id) in &self.layers {

@@ -1,7 +1,7 @@
-//! Base images: what a platform's layers lie on, whatever it comes from.
+//! Base images: the images that a platform's layers are added to, wherever they come from.
 //!
-//! A base is first resolved, which tells what `plan` needs to know of it (its identity, its glibc) and takes little,
-//! and then fetched, which makes sure that every blob of it is on this disk and whole.
+//! A base is first resolved and then fetched. Resolving is cheap and provides what `plan` needs to know (the base's
+//! identity and its glibc). Fetching makes sure that every blob of it is on this disk and intact.
 
 pub(crate) mod additions;
 pub(crate) mod apt;
@@ -40,11 +40,11 @@ pub use facts::{AddedPackage, BaseFacts};
 /// A base image for one platform, complete on this disk.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BaseImage {
-    /// Its name, for the annotation `org.opencontainers.image.base.name`; none for `scratch`.
+    /// Its name, for the annotation `org.opencontainers.image.base.name`; `None` for `scratch`.
     pub name: Option<String>,
     /// Its digest, for the annotation `org.opencontainers.image.base.digest`.
     pub digest: Option<String>,
-    /// Its configuration as it is, with fields that we don't know; `null` for `scratch`.
+    /// Its configuration, unchanged, including unknown fields; `null` for `scratch`.
     pub config: Value,
     /// Its layers, lowest first.
     pub layers: Vec<ImageLayer>,
@@ -54,7 +54,7 @@ pub(crate) struct BaseImage {
     pub dirs: Arc<BTreeSet<String>>,
     /// The newest glibc version that its `libc.so.6` provides.
     pub glibc: Option<GlibcVersion>,
-    /// What we lay on it before anything of the project, lowest first; the root and the directories have it.
+    /// Layers that are added to it before the project's, lowest first. The root and the directories include them.
     pub added: Vec<AddedLayer>,
 }
 
@@ -78,10 +78,10 @@ impl BaseImage {
 /// Why a platform has no base.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// Debian's packages.
+    /// An error with Debian's packages.
     #[error(transparent)]
     Debian(#[from] debian::Error),
-    /// A release that other platforms wait for, too, could not be opened.
+    /// A release that other platforms also need could not be opened.
     #[error("{message}")]
     Release {
         /// What failed.
@@ -91,19 +91,17 @@ pub enum BaseError {
         /// Its hint.
         hint: Option<String>,
     },
-    /// An assembled base.
+    /// An error with an assembled base.
     #[error(transparent)]
     Apt(Box<apt::AptError>),
-    /// A layout.
+    /// An error with a layout.
     #[error(transparent)]
     Layout(Box<layout::LayoutBaseError>),
-    /// An image in a registry.
+    /// An error with an image in a registry.
     #[error(transparent)]
     Registry(Box<registry::RegistryBaseError>),
-    /// `--locked`, and the lock does not have it as it is configured.
-    #[error(
-        "the base of {platform} is not pinned as it is configured, and --locked forbids to choose it anew"
-    )]
+    /// `--locked` was given, and the lock does not have the base as configured.
+    #[error("the base of {platform} is not pinned as configured, and --locked forbids choosing it again")]
     NotPinned {
         /// The platform.
         platform: Platform,
@@ -174,23 +172,23 @@ impl Explain for BaseError {
     }
 }
 
-/// A base of which is known what it is, but whose blobs need not be here yet.
+/// A base that has been identified, but whose blobs need not be on this disk yet.
 #[derive(Clone, Debug)]
 pub(crate) enum ResolvedBase {
-    /// Nothing.
+    /// No base.
     Scratch,
-    /// Debian's packages.
+    /// A base made of Debian's packages.
     Apt(Box<apt::ResolvedApt>),
     /// An image in a layout.
     Layout(Box<layout::ResolvedLayout>),
     /// An image in a registry.
     Registry(Box<registry::ResolvedImage>),
-    /// An image with Debian's packages laid on it.
+    /// An image with Debian packages added to it.
     Extended(Box<Extended>),
 }
 
 impl ResolvedBase {
-    /// What `plan` wants to know.
+    /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
         match self {
@@ -209,7 +207,7 @@ impl ResolvedBase {
         }
     }
 
-    /// The same for a lock; none for what there is nothing to pin of.
+    /// Its entry for a lock; `None` if there is nothing to pin.
     #[must_use]
     pub(crate) fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
         let platform = &wanted.platform;
@@ -233,7 +231,7 @@ impl ResolvedBase {
         }
     }
 
-    /// The libraries among `needed` that the base can still get: a package has them that is not in it yet.
+    /// The libraries among `needed` that can still be added to the base, from packages that it does not contain yet.
     #[must_use]
     pub(crate) fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
@@ -242,7 +240,7 @@ impl ResolvedBase {
         }
     }
 
-    /// Debian's packages of which it is made, or that are laid on it.
+    /// The Debian packages that it is made of, or that are added to it.
     #[must_use]
     pub(crate) fn apt(&self) -> Option<&apt::ResolvedApt> {
         match self {
@@ -252,7 +250,7 @@ impl ResolvedBase {
         }
     }
 
-    /// What is on an image's root filesystem; `None` for what is no image yet.
+    /// The root filesystem of an image; `None` if it is not an image yet.
     fn root(&self) -> Option<&Root> {
         match self {
             Self::Layout(resolved) => Some(resolved.root()),
@@ -271,7 +269,8 @@ pub(crate) struct Bases {
 }
 
 impl Bases {
-    /// Nothing opened yet; registries are asked as the machine's settings say, and those in `named` are the user's own choice.
+    /// Nothing is opened yet. Registries are accessed by the machine's settings, and the user has chosen those in
+    /// `named`.
     #[must_use]
     pub(crate) fn new(machine: &Machine, named: &BTreeSet<String>, environment: &Environment) -> Self {
         let config = RegistryConfig {
@@ -287,13 +286,13 @@ impl Bases {
         }
     }
 
-    /// The client for registries: what it has learnt of them serves the outputs, too.
+    /// The client for registries, which is shared with the outputs to reuse what it has learnt about them.
     #[must_use]
     pub(crate) fn registries(&self) -> &RegistryClient {
         &self.registries
     }
 
-    /// Resolves the bases of all platforms at once, in the order of the settings. What is pinned is taken as it is.
+    /// Resolves the bases of all platforms in parallel, in the order of the settings. Pinned bases are taken as they are.
     pub(crate) fn resolve_all(
         &self,
         settings: &Settings,
@@ -345,7 +344,7 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// A release's archive, opened once for all who ask.
+    /// A release's archive, which is opened once for everyone who needs it.
     fn archive(&self, request: &apt::ReleaseRequest<'_>) -> Result<Arc<Archive>, BaseError> {
         let source = BaseSource::Apt {
             suite: request.release.to_owned(),
@@ -353,7 +352,7 @@ impl Resolver<'_> {
             components: request.components.to_vec(),
             snapshot: request.moment.map(ToOwned::to_owned),
         };
-        // Held while it is opened, so that the other platforms wait for it.
+        // The lock is held while it is opened, so that the other platforms wait for it.
         let mut releases = self.bases.releases.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(archive) = releases.get(&source) {
             return Ok(Arc::clone(archive));
@@ -412,7 +411,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The image with the packages that are asked for; itself if none are.
+    /// The image with the requested packages; the image itself if there are none.
     fn extend(&self, image: ResolvedBase, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
         let Some(root) = image.root().filter(|_| !wanted.packages.is_empty()) else { return Ok(image) };
         let Examined { release, database, suites } = additions::examine(root, &image.facts().name, wanted)?;
@@ -438,7 +437,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Debian's name of a platform's architecture.
+/// Debian's name for a platform's architecture.
 fn architecture(wanted: &PlatformSettings) -> Result<&'static str, BaseError> {
     let target = wanted.target.value;
     let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
@@ -448,23 +447,22 @@ fn architecture(wanted: &PlatformSettings) -> Result<&'static str, BaseError> {
     Ok(&port.architecture)
 }
 
-/// What [`fetch`] needs beside the base.
+/// What [`fetch`] needs besides the base.
 #[derive(Clone, Copy)]
 pub(crate) struct FetchRequest<'a> {
     /// The platform.
     pub platform: &'a Platform,
     /// Libraries that the payload needs and the base can get.
     pub libraries: &'a BTreeSet<String>,
-    /// Whether something needs the bytes of its layers.
+    /// True if the bytes of its layers are needed.
     pub content: bool,
     /// How an assembled base is compressed.
     pub compression: Compression,
-    /// True if what the cache says of what was assembled is not believed: it is assembled anew, of packages that are
-    /// verified, and compared.
+    /// True to distrust an assembled base in the cache: it is assembled again from verified packages, and compared.
     pub verify_cache: bool,
 }
 
-/// Makes sure that a base is here and whole.
+/// Makes sure that a base is on this disk and intact.
 pub(crate) fn fetch(
     resolved: &ResolvedBase,
     request: &FetchRequest<'_>,

@@ -1,4 +1,5 @@
-//! For every base that is accepted: what is made of it passes our own `verify`, and what nobody asked to change stays.
+//! For every base that is accepted: the image made from it passes our own `verify`, and whatever was not meant to
+//! change is unchanged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,18 +27,18 @@ use crate::target::platform::Platform;
 use crate::transport::{Location, Opener};
 use crate::verify::{self, What};
 
-/// Members of a configuration that are the new image's own.
+/// Members of a configuration that the new image sets itself.
 const REPLACED: [&str; 7] = ["config", "created", "os", "architecture", "variant", "rootfs", "history"];
 const DROPPED: [&str; 3] = ["author", "docker_version", "container_config"];
 const DROPPED_PARAMETERS: [&str; 4] = ["OnBuild", "Image", "Hostname", "Domainname"];
 
-/// A base as somebody else may have written it.
+/// A base as any other tool may have written it.
 #[derive(Clone, Debug)]
 struct Base {
     config: Value,
     manifest: Value,
     docker: bool,
-    /// How many blocks of zeros are in each layer: archives without a file.
+    /// The number of zero blocks in each layer: archives without files.
     layers: Vec<usize>,
 }
 
@@ -113,7 +114,7 @@ fn layer(blocks: usize) -> (Descriptor, Vec<u8>) {
 }
 
 impl Base {
-    /// Writes it as a layout; its configuration as it is there.
+    /// Writes the base as a layout. Returns its configuration.
     fn write(&self, path: &Path, platform: &Platform) -> Value {
         let writer = LayoutWriter::open(path, &Cancel::new()).unwrap();
         let (manifest_type, config_type, layer_type) = if self.docker {
@@ -148,7 +149,7 @@ impl Base {
     }
 }
 
-/// The image that is made of a base, as a layout; its configuration.
+/// Writes the image made from a base as a layout. Returns its configuration.
 fn build(base: &BaseImage, settings: &ImageSettings, platform: &Platform, to: &Path) -> Value {
     let (descriptor, bytes) = layer(7);
     let blob = to.with_extension("layer");
@@ -176,7 +177,7 @@ fn build(base: &BaseImage, settings: &ImageSettings, platform: &Platform, to: &P
     config
 }
 
-/// What `verify --strict` finds of the documents and blobs.
+/// The findings of `verify --strict` for the documents and blobs.
 fn findings(path: &Path) -> Vec<String> {
     let (environment, cancel) = (Environment::default(), Cancel::new());
     let config = registry::Config { offline: true, ..registry::Config::default() };
@@ -193,7 +194,7 @@ fn members(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// Asserts that what an image has of its base is as it was.
+/// Asserts that what an image inherits from its base is unchanged.
 fn assert_kept(base: &Value, new: &Value, settings: &ImageSettings, layers: usize) {
     let mut expected = members(base);
     expected.retain(|name, _| !REPLACED.contains(&name.as_str()) && !DROPPED.contains(&name.as_str()));

@@ -1,8 +1,8 @@
 //! `registry/repository[:tag][@digest]`: a base from a registry.
 //!
-//! Documents and layers are kept in the cache under their digests, and verified whenever they are taken from there.
-//! A layer is fetched when something needs its bytes: its index, which is kept and made once, or an output that holds
-//! them. A registry that has the layer already is told where, and takes it from there.
+//! Documents and layers are cached under their digests, and verified whenever they are read from the cache. A layer is
+//! only fetched when its bytes are needed: for its index, which is made once and then cached, or for an output that
+//! contains the layers. When pushing to a registry that already has the layer, it is referenced there instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,31 +32,31 @@ use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 use crate::text::counted;
 
-/// How many layers of a base are fetched at once.
+/// The number of a base's layers that are fetched in parallel.
 const AT_ONCE: usize = 4;
 
-/// Why an image in a registry is no base.
+/// Why an image in a registry cannot be used as a base.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryBaseError {
-    /// The registry.
+    /// The registry reported an error.
     #[error("cannot get the base: {0}")]
     Registry(#[from] RegistryError),
-    /// The pinned image is not there any more.
-    #[error("the base `{name}` has no manifest {pinned} any more, which is pinned")]
+    /// The registry no longer has the pinned image.
+    #[error("the base `{name}` no longer has the pinned manifest {pinned}")]
     NotPinned {
         /// The base.
         name: String,
         /// The pinned manifest.
         pinned: Digest,
     },
-    /// The image lacks the platform.
+    /// The image does not have the platform.
     #[error("the base `{name}` has no image for {wanted}; it has {}", list(available))]
     PlatformNotInBase {
         /// The base.
         name: String,
         /// The platform.
         wanted: Platform,
-        /// What it has.
+        /// The platforms that it has.
         available: Vec<String>,
     },
     /// Several images of it serve the platform equally well.
@@ -66,10 +66,10 @@ pub enum RegistryBaseError {
         name: String,
         /// The platform.
         wanted: Platform,
-        /// What serves it.
+        /// The images that serve it.
         found: Vec<(Platform, Digest)>,
     },
-    /// A document has not the shape that the specification asks for, or leads to what is not there.
+    /// A document does not have the form that the specification requires, or refers to something missing.
     #[error("the base `{name}` is damaged: {reason}")]
     Shape {
         /// The base.
@@ -119,7 +119,8 @@ impl Explain for RegistryBaseError {
         match self {
             Self::Registry(error) => error.hint(),
             Self::NotPinned { .. } => Some(
-                "have it pushed again by its digest, or pin what the name leads to now: `xbuild lock --update`".into(),
+                "push it again by its digest, or pin the image that the name has now: `xbuild lock --update`"
+                    .into(),
             ),
             Self::PlatformNotInBase { wanted, .. } => {
                 Some(format!("leave {wanted} out, or give it another base: --base {wanted}=BASE"))
@@ -127,21 +128,21 @@ impl Explain for RegistryBaseError {
             Self::SeveralForPlatform { found, .. } => {
                 found.first().map(|(_, digest)| format!("choose one by its digest: NAME@{digest}"))
             }
-            Self::Layer { source, .. } => source.hint().or_else(|| Some("choose another base, or have this one pushed again".into())),
-            Self::Shape { .. } => {
-                Some("choose another base, or have this one pushed again".into())
+            Self::Layer { source, .. } => {
+                source.hint().or_else(|| Some("choose another base, or have this one pushed again".into()))
             }
+            Self::Shape { .. } => Some("choose another base, or have this one pushed again".into()),
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
 }
 
-/// A platform's image in a registry, with what its root filesystem tells.
+/// A platform's image in a registry, with what is known from its root filesystem.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedImage {
     store: Store,
     name: ImageName,
-    /// What the name leads to, where that is an index.
+    /// The digest of the index that the name refers to, if it is an index.
     index: Option<Digest>,
     manifest: Descriptor,
     config: Value,
@@ -151,25 +152,26 @@ pub(crate) struct ResolvedImage {
     glibc: Option<GlibcVersion>,
 }
 
-/// What to look for.
+/// The image to look up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ImageRequest<'a> {
     /// The image.
     pub name: &'a ImageName,
     /// The platform.
     pub platform: &'a Platform,
-    /// The target whose glibc is looked for.
+    /// The target whose glibc is looked up.
     pub target: &'a Target,
-    /// The manifest that is pinned; what the tag leads to now does not matter then.
+    /// The pinned manifest. If it is set, the tag is not looked up.
     pub pin: Option<&'a ImagePin>,
-    /// True if what the cache says of layers is not believed: they are read anew.
+    /// True to distrust what the cache has about layers: they are read again.
     pub verify_cache: bool,
 }
 
-/// What names have led to in a run: a tag that moves while its platforms are looked up is one image for all of them.
+/// What names have been resolved to in this run. If a tag moves while its platforms are looked up, all of them still
+/// get the same image.
 pub(crate) type Roots = Mutex<BTreeMap<ImageName, Descriptor>>;
 
-/// A repository, and what of it is in the cache.
+/// A repository, and its documents and blobs in the cache.
 #[derive(Clone, Debug)]
 struct Store {
     repository: Repository,
@@ -177,7 +179,7 @@ struct Store {
     offline: bool,
 }
 
-/// Finds a platform's image and reads its root filesystem's index.
+/// Looks up a platform's image and reads the index of its root filesystem.
 pub(crate) fn resolve(
     request: &ImageRequest<'_>,
     client: &Client,
@@ -192,7 +194,7 @@ pub(crate) fn resolve(
         dir: cache.join("registry"),
         offline: client.is_offline(),
     };
-    // Whoever tidies up the cache sees that it is in use.
+    // Marks the cache as in use, so that pruning leaves it alone.
     private::open(cache)?;
     private::dir(&store.dir.join("blobs/sha256"))?;
     let (index, manifest, from) = if let Some(pin) = request.pin {
@@ -223,13 +225,13 @@ pub(crate) fn resolve(
     let mut root = Root::default();
     let mut known = BTreeSet::new();
     for (layer, diff_id) in &mut layers {
-        // A layer may be named any number of times, and what this run has just made is believed.
+        // A layer may occur any number of times, and what this run has just made is trusted.
         let first = known.insert((layer.digest.clone(), layer.size));
         let index =
             store.index_of(layer, name, LayerCache { verify: kept.verify && first, ..kept }, cancel)?;
         if index.diff_id != *diff_id {
             return Err(shape(format!(
-                "the layer {} unpacks to {}, and the configuration says {diff_id}",
+                "the layer {} unpacks to {}, but the configuration has {diff_id}",
                 layer.digest, index.diff_id
             )));
         }
@@ -246,7 +248,7 @@ pub(crate) fn resolve(
     Ok(ResolvedImage { store, name, index, manifest, config, layers, root, dirs, glibc })
 }
 
-/// The layers that must be downloaded, since the cache does not know what is in them.
+/// The layers that must be downloaded because the cache has no index of them.
 fn layers_without_index(
     layers: &[(Descriptor, Digest)],
     kept: LayerCache<'_>,
@@ -276,19 +278,19 @@ fn explain(error: IndexError, layer: &Descriptor, name: &ImageName) -> RegistryB
 }
 
 impl Store {
-    /// Where a blob is kept.
+    /// The path of a blob in the cache.
     fn path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
-    /// What a name leads to in this run, asked for once for all platforms.
+    /// Resolves a name, once per run for all platforms.
     fn shared_root(
         &self,
         name: &ImageName,
         roots: &Roots,
         cancel: &Cancel,
     ) -> Result<Descriptor, RegistryBaseError> {
-        // Held while it is asked for, so that the other platforms wait for the answer.
+        // The lock is held during the request, so that the other platforms wait for its result.
         let mut roots = roots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(root) = roots.get(name) {
             return Ok(root.clone());
@@ -298,7 +300,7 @@ impl Store {
         Ok(root)
     }
 
-    /// The manifest under a root that serves the platform best.
+    /// The manifest below a root that serves the platform best.
     fn platform_manifest(
         &self,
         root: &Descriptor,
@@ -319,7 +321,7 @@ impl Store {
         }
     }
 
-    /// What a name leads to. Off the network, what it led to when it was last asked for.
+    /// Resolves a name. Offline, this is what it was last resolved to.
     fn root(&self, name: &ImageName, cancel: &Cancel) -> Result<Descriptor, RegistryBaseError> {
         let (dir, key) = (self.dir.join("names"), Digest::of(name.to_string().as_bytes()));
         let known = dir.join(key.hex());
@@ -339,7 +341,7 @@ impl Store {
         }
         let document = self.repository.manifest(name.wanted(), cancel)?;
         self.keep(document.digest(), &document.bytes)?;
-        // Where nothing can be kept it is asked for again.
+        // If nothing can be stored, it is requested again the next time.
         if private::is_writable(&self.dir) {
             private::dir(&dir)?;
             private::keep(&known, &crate::oci::to_vec(&document.descriptor))?;
@@ -347,7 +349,7 @@ impl Store {
         Ok(document.descriptor)
     }
 
-    /// A document that is in the cache and whole.
+    /// Reads a document from the cache, if it is there and intact.
     fn kept(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, RegistryBaseError> {
         let path = self.path(digest);
         usage::mark(&path);
@@ -370,7 +372,7 @@ impl Store {
         Ok(private::keep(&path, bytes)?)
     }
 
-    /// A manifest, an index or a configuration from the registry.
+    /// Gets a manifest, an index or a configuration from the registry.
     fn document(&self, descriptor: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>, RegistryError> {
         let media = &descriptor.media_type;
         if media_type::is_index(media) || media_type::is_manifest(media) {
@@ -379,7 +381,7 @@ impl Store {
         self.repository.small_blob(descriptor, cancel)
     }
 
-    /// A document that `from` leads to, verified and parsed; from the cache if it is there.
+    /// A document that `from` refers to, verified and parsed; from the cache if it is there.
     fn json(
         &self,
         descriptor: &Descriptor,
@@ -392,25 +394,25 @@ impl Store {
             bytes
         } else {
             let bytes = self.document(descriptor, cancel).map_err(|error| match error {
-                // Not the name is wrong then, but what it leads to.
+                // The name is right then, but what it refers to is missing.
                 RegistryError::NotFound { what, .. } if descriptor.digest != from.digest => {
-                    shape(format!("{} leads to `{what}`, which the repository does not have", from.digest))
+                    shape(format!("{} refers to `{what}`, which the repository does not have", from.digest))
                 }
                 error => error.into(),
             })?;
             if bytes.len() as u64 != descriptor.size {
                 let (digest, size, found) = (&descriptor.digest, descriptor.size, bytes.len());
-                return Err(shape(format!("{digest} has {found} bytes, and what leads to it says {size}")));
+                return Err(shape(format!("{digest} has {found} bytes, but its descriptor has {size}")));
             }
             self.keep(&descriptor.digest, &bytes)?;
             bytes
         };
         serde_json::from_slice(&bytes)
-            .map_err(|error| shape(format!("{} is no JSON: {error}", descriptor.digest)))
+            .map_err(|error| shape(format!("{} is not JSON: {error}", descriptor.digest)))
     }
 
-    /// What a layer does to the root filesystem. What is in the cache may have come from a run that was killed, so that
-    /// it is verified before it is read.
+    /// What a layer does to the root filesystem. A blob in the cache may come from a run that was killed, so it was
+    /// verified before it is read here.
     fn index_of(
         &self,
         layer: &Descriptor,
@@ -425,7 +427,7 @@ impl Store {
         rootfs::index_of(&self.path(&layer.digest), layer, kept, cancel).map_err(failed)
     }
 
-    /// Gets layers into the cache, several at once; those that are there are verified.
+    /// Downloads layers into the cache, several in parallel; those that are already there are verified.
     fn fetch(
         &self,
         layers: &[Descriptor],
@@ -455,7 +457,7 @@ impl Store {
             self.repository.fetch_blob(layer, &path, cancel, &mut progress).map_err(|error| match error {
                 RegistryError::NotFound { what, .. } => RegistryBaseError::Shape {
                     name: name.to_string(),
-                    reason: format!("it leads to `{what}`, which the repository does not have"),
+                    reason: format!("it refers to `{what}`, which the repository does not have"),
                 },
                 error => error.into(),
             })
@@ -465,7 +467,7 @@ impl Store {
 }
 
 impl ResolvedImage {
-    /// What `plan` wants to know.
+    /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
         let size = total_size(self.layers.iter().map(|(layer, _)| layer));
@@ -485,7 +487,7 @@ impl ResolvedImage {
         &self.root
     }
 
-    /// What a lock has of it.
+    /// Its entry for a lock.
     #[must_use]
     pub(crate) fn pin(&self, base: &str, platform: &Platform) -> ImagePin {
         ImagePin {
@@ -500,7 +502,7 @@ impl ResolvedImage {
         }
     }
 
-    /// The name in full, without a digest where it has a tag: that has an annotation of its own.
+    /// The full name, without a digest if it has a tag: the digest has an annotation of its own.
     fn shown(&self) -> String {
         match (&self.name.tag, &self.name.digest) {
             (Some(_), Some(_)) => ImageName { digest: None, ..self.name.clone() }.to_string(),
@@ -508,7 +510,8 @@ impl ResolvedImage {
         }
     }
 
-    /// The image. Its layers are here and verified if something needs their bytes, else only their place is known.
+    /// The image. If `content` is set its layers are downloaded and verified, otherwise only their repository is
+    /// recorded.
     pub(crate) fn fetch(
         &self,
         content: bool,

@@ -1,5 +1,5 @@
-//! Which manifest of an image serves a platform, and what it is made of: the same wherever the image comes from. Pure
-//! but for the reading of documents, which the caller does.
+//! Which manifest of an image serves a platform, and its configuration and layers: the same rules wherever the image
+//! comes from. Pure, except that the caller reads documents.
 
 use std::collections::BTreeSet;
 
@@ -12,34 +12,34 @@ use crate::rootfs::LayerIndex;
 use crate::target::platform::Platform;
 pub(super) use crate::text::listed as list;
 
-/// What was found for a platform.
+/// The result of choosing a manifest for a platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The manifest that serves it best.
     Manifest(Descriptor),
-    /// None; the platforms that there are.
+    /// None; the platforms that the image has.
     Lacking(Vec<String>),
     /// Several that serve it equally well.
     Several(Vec<(Platform, Digest)>),
-    /// A document is not of its shape.
+    /// A document is malformed.
     Shape(String),
 }
 
-/// Several images in a message.
+/// Formats several images for a message.
 pub(super) fn list_all(found: &[(Platform, Digest)]) -> String {
     let each = found.iter().map(|(platform, digest)| format!("{platform} ({digest})"));
     list(&each.collect::<Vec<_>>())
 }
 
-/// Chooses the manifest that serves a platform best: one of `roots`, or one that they lead to. Attestations, artifacts and
-/// what is not known are passed over. `read` gets a document, verified and parsed.
+/// Chooses the manifest that serves a platform best, among `roots` and what they refer to. Attestations, artifacts and
+/// unknown entries are skipped. `read` returns a document, verified and parsed.
 pub(super) fn manifest<E>(
     roots: &[Descriptor],
     platform: &Platform,
     read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
 ) -> Result<Choice, E> {
     let mut offered: Vec<(Platform, Descriptor)> = Vec::new();
-    // Each document is looked at once, however many entries lead to it.
+    // Each document is read once, however many entries refer to it.
     let (mut seen, mut known, mut platforms) = (BTreeSet::new(), BTreeSet::new(), Platforms::default());
     let mut open: Vec<(Descriptor, usize)> = roots.iter().rev().map(|root| (root.clone(), 0)).collect();
     while let Some((entry, depth)) = open.pop() {
@@ -53,7 +53,7 @@ pub(super) fn manifest<E>(
             let mut index = read(&entry)?;
             let entries = take_field(&mut index, "manifests");
             match serde_json::from_value::<Vec<Descriptor>>(entries) {
-                // The first is looked at first.
+                // Reversed, so that the first entry is visited first.
                 Ok(entries) => open.extend(entries.into_iter().rev().map(|entry| (entry, depth + 1))),
                 Err(error) => return Ok(Choice::Shape(format!("`manifests` of {}: {error}", entry.digest))),
             }
@@ -100,8 +100,8 @@ pub(super) fn layers(manifest: &Value, config: &Value) -> Result<Vec<(Descriptor
     Ok(layers.into_iter().zip(diff_ids).collect())
 }
 
-/// A layer as its bytes are: with the media type that they have, and words that tell of it where that is another one. What
-/// engines do not all unpack is an error, whose text names both.
+/// Compares a layer's media type with its bytes. If they differ, returns a descriptor with the right media type, and a
+/// warning. A compression that not all engines unpack is an error that names both.
 pub(super) fn as_its_bytes(
     layer: &Descriptor,
     index: &LayerIndex,
@@ -124,13 +124,13 @@ pub(super) fn as_its_bytes(
     } else {
         media_type.to_owned()
     };
-    Ok(Some((Descriptor { media_type, ..layer.clone() }, told + "; the new image says what they are")))
+    Ok(Some((Descriptor { media_type, ..layer.clone() }, told + "; the new image declares the right type")))
 }
 
-/// That a pinned manifest is one for another platform than the one that is built, if it is.
+/// A message if a pinned manifest is for another platform than the one that is built.
 pub(super) fn of_another_platform(manifest: &Digest, config: &Value, platform: &Platform) -> Option<String> {
     let offered = Platform::of_config(config);
     let wrong = offered.as_ref().is_none_or(|offered| platform.rank(offered).is_none());
     let offered = offered.map_or_else(|| "no platform".to_owned(), |offered| offered.to_string());
-    wrong.then(|| format!("the manifest {manifest}, which is pinned, is one for {offered}"))
+    wrong.then(|| format!("the pinned manifest {manifest} is for {offered}"))
 }

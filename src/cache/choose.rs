@@ -1,4 +1,4 @@
-//! What goes and what stays. Pure.
+//! The choice of entries to remove. Pure.
 
 use std::time::Duration;
 
@@ -7,39 +7,41 @@ use serde::Serialize;
 use super::survey::Entry;
 use super::{Pruning, Task};
 
-/// A day, in seconds. While others use the cache, what was used within a day stays: longer than any build is expected to take.
+/// A day, in seconds. While others use the cache, entries that were used within a day stay: longer than any build is
+/// expected to take.
 pub(super) const DAY: i64 = 24 * 60 * 60;
-/// What was not used for this long is pruned where nothing else is asked for.
+/// By default, entries that were not used for this long are pruned.
 pub(crate) const DEFAULT_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Why something goes.
+/// Why an entry is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reason {
-    /// It was not used for long.
+    /// It was not used for a long time.
     Unused,
-    /// The cache is larger than it should be, and this was used the longest ago.
+    /// The cache is too large, and this entry was used the longest ago.
     Size,
-    /// No xbuild of this version reads it.
+    /// This version of xbuild does not read it.
     Obsolete,
-    /// A run that was killed has left it.
+    /// A killed run has left it.
     Left,
-    /// It was asked for.
+    /// The user asked for it.
     Asked,
 }
 
-/// What a task comes to.
+/// The entries that a task concerns.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// The numbers of the entries that go, in the order in which they go.
+    /// The indexes of the entries to remove, in the order of removal.
     pub(super) remove: Vec<(usize, Reason)>,
-    /// Those that go in the place of others that turn out to stay, as long as the cache is too large, in their order.
+    /// The indexes of entries that are removed instead of others that cannot be, as long as the cache is too large, in
+    /// this order.
     pub(super) spare: Vec<usize>,
-    /// Those that would go if nobody else used the cache.
+    /// The indexes of entries that would be removed if nobody else used the cache.
     pub(super) in_use: Vec<usize>,
 }
 
-/// Chooses what goes. `alone` is true if nobody else uses the cache.
+/// Chooses the entries to remove. `alone` is true if nobody else uses the cache.
 pub(super) fn choose(entries: &[Entry], task: &Task, now: i64, alone: bool) -> Choice {
     let mut choice = Choice::default();
     match task {
@@ -62,7 +64,7 @@ pub(super) fn choose(entries: &[Entry], task: &Task, now: i64, alone: bool) -> C
             let Some(most) = *max_size else { return choice };
             for at in rest {
                 let can_go = entries[at].kind.is_some_and(|kind| kind.pruning == Pruning::ByAge);
-                // Without bytes it would not help.
+                // Removing an entry without bytes would not help.
                 if !can_go || entries[at].bytes == 0 {
                     continue;
                 }
@@ -84,7 +86,7 @@ pub(super) fn choose(entries: &[Entry], task: &Task, now: i64, alone: bool) -> C
     choice
 }
 
-/// Why something goes whatever the size is.
+/// Why an entry is removed regardless of the cache's size.
 fn reason(entry: &Entry, before: Option<i64>) -> Option<Reason> {
     match entry.kind.map(|kind| kind.pruning) {
         None => Some(Reason::Left),
@@ -96,15 +98,16 @@ fn reason(entry: &Entry, before: Option<i64>) -> Option<Reason> {
     }
 }
 
-/// True if something can go while others use the cache, or nobody does.
+/// True if an entry may be removed: nobody else uses the cache, or the entry is not in use.
 fn goes(entry: &Entry, now: i64, alone: bool) -> bool {
-    // What is a whole, or is being made, has no lock of its own, and what another version uses it has not marked.
+    // A whole directory and a temporary file have no lock of their own, and other versions of xbuild do not mark their
+    // use.
     let whole = entry.kind.is_none_or(|kind| kind.entries == super::Entries::Whole);
     alone || !whole && entry.last_used() < now - DAY
 }
 
 impl Choice {
-    /// Adds what goes, or that it does not. True if it goes.
+    /// Adds an entry to those that are removed, or to those that are in use. Returns true if it is removed.
     fn take(&mut self, at: usize, reason: Reason, entries: &[Entry], now: i64, alone: bool) -> bool {
         let entry = &entries[at];
         let goes = goes(entry, now, alone);

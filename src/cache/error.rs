@@ -1,22 +1,22 @@
-//! What is wrong when the cache is looked at or pruned.
+//! Errors of listing or pruning the cache.
 
 use std::io;
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::sys::cancel::Cancelled;
 
-/// Why the cache was not listed or pruned.
+/// Why the cache could not be listed or pruned.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CacheError {
-    /// It is not ours, or a file in it cannot be read or removed.
+    /// It belongs to another user, or a file in it cannot be read or removed.
     #[error("xbuild's cache cannot be used: {0}")]
     Io(#[from] io::Error),
     /// No kind has this name.
     #[error("there is nothing named `{given}` in xbuild's cache")]
     UnknownKind {
-        /// As it was given.
+        /// The name that was given.
         given: String,
-        /// What was meant, probably.
+        /// The name that was probably meant.
         nearest: Option<String>,
     },
     /// The work was stopped.
@@ -37,13 +37,13 @@ impl Explain for CacheError {
         match self {
             Self::Io(error) => match ExitCode::of_io(error) {
                 ExitCode::ReadOnly => {
-                    Some("run it as the user that the cache belongs to, where it can be written to".into())
+                    Some("run it as the owner of the cache, where the cache is writable".into())
                 }
                 _ => io_hint(error),
             },
             Self::UnknownKind { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::UnknownKind { nearest: None, .. } => {
-                Some("`xbuild cache list` shows what is there; docs/cache.md has all names".into())
+                Some("list the cache's content with `xbuild cache list`; docs/cache.md has all names".into())
             }
             Self::Cancelled(cancelled) => cancelled.hint(),
         }

@@ -1,8 +1,8 @@
-//! The cache as a person sees it: what is in it, how much of it, and what goes.
+//! The cache from the user's view: its content, its size, and what is removed.
 //!
-//! The rooms that fill the cache know what they put there; this one knows of all of them by one table, [`KINDS`]. It reads no
-//! content. What it removes it first renames, under the locks of those who write ([`crate::sys::usage`]), so that a build
-//! that runs finds a thing whole or not at all.
+//! The rooms that fill the cache know what they store there; this room knows all of it from one table, [`KINDS`]. It
+//! reads no content. Before it removes something, it renames it under the locks of the writers ([`crate::sys::usage`]),
+//! so that a running build finds an entry either complete or not at all.
 
 mod choose;
 mod error;
@@ -18,22 +18,22 @@ pub(crate) use survey::{Survey, survey};
 
 use crate::text::nearest;
 
-/// What is in the cache under one directory.
+/// The entries of the cache in one directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     /// The directory below the cache, which is also its name: `debian/packages`.
     pub name: &'static str,
-    /// What it is for, for a person.
+    /// Its purpose, as shown to users.
     pub purpose: &'static str,
-    /// What counts as one thing in it.
+    /// What one entry is.
     pub entries: Entries,
-    /// When it goes.
+    /// When entries are removed.
     pub pruning: Pruning,
-    /// What whoever writes to an entry locks.
+    /// What is locked while an entry is written.
     pub locked: Locked,
 }
 
-/// What counts as one thing that is kept and removed.
+/// What one entry is, which is stored and removed as a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entries {
     /// Each file or directory, with the `.partial` and the `.lock` beside it.
@@ -44,23 +44,23 @@ pub(crate) enum Entries {
     Whole,
 }
 
-/// When something goes by itself.
+/// When entries are removed automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pruning {
-    /// When it was not used for long.
+    /// When they were not used for a long time.
     ByAge,
-    /// At once: no xbuild of this version reads it.
+    /// At once: this version of xbuild does not read them.
     Obsolete,
-    /// Never: it guards against what is older.
+    /// Never: they protect against older releases.
     Never,
 }
 
-/// What whoever writes to an entry locks.
+/// What is locked while an entry is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Locked {
-    /// Nothing: it is written in one piece and renamed.
+    /// Nothing: it is written to a temporary file and renamed.
     Nothing,
-    /// A file beside it, of the same name with `.lock`.
+    /// A file beside it, with the suffix `.lock`.
     Beside,
     /// The entry, a directory.
     Itself,
@@ -78,18 +78,18 @@ const fn kind(
     Kind { name, purpose, entries, pruning, locked }
 }
 
-/// The records that guard against releases that are older than one that was seen.
+/// The records that protect against releases that are older than ones already seen.
 pub(crate) const GUARD: &str = "debian/newest";
-/// The name of what runs make in the cache and rename, wherever it is.
+/// The name for temporary files and directories of runs, anywhere in the cache.
 pub(crate) const TEMPORARY: &str = "temporary";
 
-/// Everything that xbuild keeps. `docs/cache.md` says the same for users.
+/// Everything that xbuild stores in the cache. `docs/cache.md` has the same table for users.
 pub(crate) static KINDS: &[Kind] = &[
-    kind("bases", "base images assembled of packages", Entries::Each, Pruning::ByAge, Locked::Itself),
+    kind("bases", "base images assembled from packages", Entries::Each, Pruning::ByAge, Locked::Itself),
     kind("debian/indexes", "package indexes, by digest", Entries::Each, Pruning::ByAge, Locked::Beside),
     kind(
         "debian/mirror-lists",
-        "lists of mirrors, for when they cannot be had",
+        "lists of mirrors, for use without the network",
         Entries::Each,
         Pruning::ByAge,
         Locked::Nothing,
@@ -127,7 +127,7 @@ pub(crate) static KINDS: &[Kind] = &[
     ),
     kind(
         "registry/names",
-        "which image a name meant, for --offline",
+        "the image of each name, for --offline",
         Entries::Each,
         Pruning::ByAge,
         Locked::Nothing,
@@ -154,7 +154,8 @@ pub(crate) static KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    /// The kinds that a name means: one, or all below a directory. What runs make is the name [`TEMPORARY`] alone.
+    /// The kinds with a name: one kind, or all kinds below a directory. [`TEMPORARY`] names no kind and gives an empty
+    /// list.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
-//! Removing, beside runs that use the cache.
+//! Removing entries while runs may use the cache.
 //!
-//! Who removes holds the cache alone where nobody else uses it. Where somebody does, only what was not used for a day goes,
-//! each under the locks of those who write and mark it. It is renamed into a directory of its own and removed there when the locks
-//! are given back: a run that waits for them does not wait for the disk, and what a kill leaves there the next run removes.
+//! The process that removes entries holds the cache exclusively if nobody else uses it. Otherwise only entries that
+//! were not used for a day are removed, each under the locks of those who write and mark it. An entry is renamed into a
+//! separate directory and removed there after the locks are released: a run that waits for a lock does not wait for the
+//! disk, and the next run removes what a killed one has left there.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,21 +21,21 @@ use crate::sys::fs::{self, Lock, TempDir};
 use crate::sys::usage::{self, Hold};
 use crate::sys::{clock, store};
 
-/// What is to be removed.
+/// The entries to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// What was not used for long, and then what was used the longest ago until the rest fits.
+    /// Entries that were not used for a long time, then those that were used the longest ago, until the rest fits.
     Prune {
-        /// For how long.
+        /// The minimum time since the last use.
         older_than: Option<Duration>,
-        /// The most bytes that the cache may have.
+        /// The maximum size of the cache in bytes.
         max_size: Option<u64>,
     },
-    /// All of some kinds.
+    /// All entries of some kinds.
     Clean(Selection),
 }
 
-/// Kinds that somebody has named.
+/// Kinds that the user has named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
     kinds: Vec<&'static Kind>,
@@ -42,12 +43,12 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// The kinds with these names; all if there is none. The records that guard against older releases belong to it only if
-    /// they are named themselves, or everything is meant.
+    /// The kinds with these names; all if there are none. The records that protect against older releases are included
+    /// only if they are named themselves, or if everything is selected.
     ///
     /// # Errors
     ///
-    /// If a name is no kind's.
+    /// If there is no kind of a name.
     pub(crate) fn named(names: &[String]) -> Result<Self, CacheError> {
         if names.is_empty() {
             return Ok(Self { kinds: KINDS.iter().collect(), temporary: true });
@@ -62,13 +63,13 @@ impl Selection {
         Ok(selection)
     }
 
-    /// True if something belongs to it.
+    /// True if an entry is included.
     pub(super) fn has(&self, entry: &Entry) -> bool {
         entry.kind.map_or(self.temporary, |kind| self.kinds.contains(&kind))
     }
 }
 
-/// Something that was removed, or would be.
+/// An entry that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Removed {
@@ -82,7 +83,7 @@ pub(crate) struct Removed {
     pub reason: Reason,
 }
 
-/// Why something stays that would go otherwise.
+/// Why an entry stays that would be removed otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum KeptFor {
@@ -90,13 +91,13 @@ pub(crate) enum KeptFor {
     InUse,
     /// Another run has locked it.
     Locked,
-    /// A link is in the place of the kind's directory; it is not followed.
+    /// The kind's directory is a link, which is not followed.
     Link,
-    /// It guards against releases that are older than one that was seen.
+    /// It protects against releases that are older than ones already seen.
     Guard,
 }
 
-/// Something that stays though it would go otherwise.
+/// An entry that stays although it would be removed otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Kept {
@@ -108,17 +109,17 @@ pub(crate) struct Kept {
     pub reason: KeptFor,
 }
 
-/// What was done, or would be.
+/// The result, or in a dry run what it would be.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Outcome {
-    /// What was removed, in the order in which it was.
+    /// The removed entries, in the order of removal.
     pub removed: Vec<Removed>,
-    /// What stays though it would go otherwise.
+    /// The entries that stay although they would be removed otherwise.
     pub kept: Vec<Kept>,
-    /// The bytes of what was removed.
+    /// The size of the removed entries in bytes.
     pub freed: u64,
-    /// The bytes of what is left.
+    /// The size of the remaining entries in bytes.
     pub left: u64,
 }
 
@@ -127,12 +128,12 @@ pub(super) fn kind_name(entry: &Entry) -> &'static str {
     entry.kind.map_or(TEMPORARY, |kind| kind.name)
 }
 
-/// Removes from a cache, or says what would be removed and changes nothing (`dry_run`).
+/// Removes entries from a cache, or in a `dry_run` only determines what would be removed.
 ///
 /// # Errors
 ///
-/// If the cache is another user's or may be written to by others, if something cannot be removed, or if `cancel` ends the work:
-/// what was removed by then is gone.
+/// If the cache belongs to another user or others may write to it, if an entry cannot be removed, or if the work is
+/// cancelled. Entries that were removed before that are gone.
 pub(crate) fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> Result<Outcome, CacheError> {
     let mut outcome = Outcome::default();
     if !store::exists(cache)? {
@@ -143,7 +144,7 @@ pub(crate) fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> 
         let text = format!("nothing can be removed from `{}`", cache.display());
         return Err(io::Error::new(reason.kind(), text).into());
     }
-    // Before anything is locked: others need not wait while all is looked at.
+    // Done before anything is locked, so that others need not wait for it.
     let found = survey(cache, cancel)?;
     let mut hold = if dry_run { Hold::look(cache)? } else { Hold::take(cache)? };
     let choice = choose(&found.entries, task, clock::unix_now(), hold.is_alone());
@@ -177,13 +178,14 @@ pub(crate) fn run(cache: &Path, task: &Task, dry_run: bool, cancel: &Cancel) -> 
     }
     hold.share();
     if let Some(trash) = taking.trash {
-        // A run that began meanwhile may have removed it already.
+        // A run that started meanwhile may have removed it already.
         fs::unless_missing(trash.close())?;
     }
     Ok(outcome)
 }
 
-/// A directory for what goes; none on a full disk, which is why people prune: there each thing goes where it is.
+/// A directory for removed entries; `None` if the disk is full, which is a reason for pruning: entries are then removed
+/// in place.
 fn trash(cache: &Path) -> Result<Option<TempDir>, CacheError> {
     match fs::temporary_dir(cache) {
         Ok(trash) => Ok(Some(trash)),
@@ -192,10 +194,10 @@ fn trash(cache: &Path) -> Result<Option<TempDir>, CacheError> {
     }
 }
 
-/// What stays for reasons that are known before anything is locked.
+/// The entries that stay for reasons that are known before anything is locked.
 fn kept(found: &Survey, choice: &Choice, task: &Task) -> Vec<Kept> {
     let in_use = choice.in_use.iter().map(|at| (&found.entries[*at], KeptFor::InUse));
-    // Who asks for a kind by its name is not told of others that are never pruned.
+    // A user who names kinds gets no report on kinds that are never pruned.
     let guards = matches!(task, Task::Prune { .. });
     let guarded = found
         .entries
@@ -213,26 +215,26 @@ fn kept(found: &Survey, choice: &Choice, task: &Task) -> Vec<Kept> {
     kept
 }
 
-/// What became of an entry.
+/// The result of removing an entry.
 enum Taken {
     Removed,
-    /// Somebody else has removed it.
+    /// Another process has removed it.
     Gone,
     Kept(KeptFor),
 }
 
-/// Takes entries away.
+/// Removes entries.
 struct Taking<'a> {
     cache: &'a Path,
-    /// Nobody else is seen to use the cache.
+    /// No other process is known to use the cache.
     alone: bool,
-    /// It is only asked what would go.
+    /// Nothing is removed; only the result is determined.
     dry_run: bool,
-    /// Where they go.
+    /// The directory that they are moved to.
     trash: Option<TempDir>,
-    /// Directories that somebody keeps locked until he ends: they are waited for once.
+    /// Directories that another process keeps locked until it ends: only the first attempt waits for the lock.
     shut: BTreeSet<PathBuf>,
-    /// How many were taken.
+    /// The number of entries that were removed.
     number: usize,
 }
 
@@ -252,7 +254,7 @@ impl Taking<'_> {
         }
         match used {
             None => return Ok(Taken::Gone),
-            // Somebody uses it now after all.
+            // It has been used since the choice.
             Some(used) if used != entry.used => return Ok(Taken::Kept(KeptFor::InUse)),
             Some(_) => {}
         }
@@ -261,7 +263,7 @@ impl Taking<'_> {
         }
         self.number += 1;
         for (suffix, part) in entry.paths() {
-            // A lock that somebody may wait for stays the file that it is.
+            // Others may wait for this lock, so the file must stay.
             if suffix == ".lock" && !self.alone {
                 continue;
             }
@@ -271,7 +273,7 @@ impl Taking<'_> {
         Ok(Taken::Removed)
     }
 
-    /// Locks an entry as those do who write and mark it. False if somebody else has it.
+    /// Takes the locks of those who write and mark an entry. False if another process holds one of them.
     fn lock(&mut self, entry: &Entry, path: &Path, locks: &mut Vec<Lock>) -> io::Result<bool> {
         let Some(kind) = entry.kind.filter(|kind| kind.entries != Entries::Whole) else {
             return Ok(self.alone);
@@ -280,7 +282,8 @@ impl Taking<'_> {
         if self.shut.contains(directory) {
             return Ok(false);
         }
-        // Also where nobody else is seen to use the cache: who may only read it may have nothing to be seen by.
+        // Taken even if nobody else is known to use the cache: a process that may only read it may be unable to lock
+        // the usage file.
         let Some(gate) = usage::gate(directory)? else {
             self.shut.insert(directory.to_owned());
             return Ok(false);
@@ -301,18 +304,18 @@ impl Taking<'_> {
                 Ok(true)
             }
             Ok(None) => Ok(false),
-            // Without the file nobody has it locked, and who begins now has not marked it yet.
+            // If the file is missing, nobody has locked it, and a run that starts now has not marked the entry yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Renames something out of everybody's way, or removes it where it is if there is no such place on its file system.
+/// Renames a path to `to`, or removes it in place if `to` is missing or on another file system.
 fn remove(path: &Path, to: Option<&Path>) -> io::Result<()> {
     match to.map_or(Err(io::ErrorKind::CrossesDevices.into()), |to| fs::rename(path, to)) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            // Under the name of what is being made, so that nothing is half there if this is killed.
+            // It gets a temporary name first, so that no incomplete entry remains if this process is killed.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let beside = path.with_file_name(format!("{}{name}", store::TEMPORARY));
             if fs::unless_missing(fs::rename(path, &beside))?.is_none() {
@@ -325,7 +328,7 @@ fn remove(path: &Path, to: Option<&Path>) -> io::Result<()> {
     }
 }
 
-/// Removes the directories of kinds that have nothing any more.
+/// Removes the empty directories of kinds.
 fn remove_empty(cache: &Path) {
     for kind in KINDS.iter().filter(|kind| kind.entries != Entries::Whole) {
         let directory = cache.join(kind.name);
@@ -339,7 +342,7 @@ fn remove_empty(cache: &Path) {
                 fs::remove_dir(below.path()).ok();
             }
         }
-        // What has something in it stays.
+        // `remove_dir` fails for a directory that is not empty.
         for empty in directory.ancestors().take_while(|path| *path != cache) {
             fs::remove_dir(empty).ok();
         }

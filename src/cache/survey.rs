@@ -1,4 +1,4 @@
-//! What is in the cache. Links are looked at and not followed, and nothing is changed.
+//! The content of the cache. Links are not followed, and nothing is changed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,14 +8,14 @@ use super::{CacheError, Entries, KINDS, Kind};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, store, usage};
 
-/// Something in the cache that is kept or removed as a whole.
+/// An item of the cache that is stored and removed as a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// What it is; `None` for what a run makes, or has left when it was killed.
+    /// Its kind; `None` for a temporary file or directory of a run, possibly a killed one.
     pub kind: Option<&'static Kind>,
     /// The path below the cache.
     pub path: PathBuf,
-    /// The suffixes of the files that belong to it: none for itself, `.partial`, `.lock`.
+    /// The suffixes of the files that belong to it: the empty one for itself, `.partial`, `.lock`.
     pub(super) parts: Vec<&'static str>,
     /// The sum of its files' lengths, in bytes.
     pub bytes: u64,
@@ -30,24 +30,24 @@ impl Entry {
         self.used.0
     }
 
-    /// Its parts' paths below the cache.
+    /// The paths of its parts below the cache.
     pub(super) fn paths(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
         self.parts.iter().map(|suffix| (*suffix, with_suffix(&self.path, suffix)))
     }
 }
 
-/// What is in a cache.
+/// The content of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Everything that is xbuild's, in the order of the table and by path.
     pub entries: Vec<Entry>,
-    /// What is there and is not xbuild's, or is a newer version's.
+    /// Paths that are not xbuild's, or belong to a newer version.
     pub unknown: Vec<PathBuf>,
-    /// Links in the place of a kind's directory; what they lead to is not looked at.
+    /// Links instead of a kind's directory; their targets are not examined.
     pub links: Vec<(&'static Kind, PathBuf)>,
 }
 
-/// The suffixes of what belongs to a file.
+/// The suffixes of files that belong to an entry.
 const LOCK: &str = ".lock";
 const SUFFIXES: &[&str] = &[".partial", LOCK];
 
@@ -57,11 +57,11 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Looks at everything in a cache. One that is not there is empty.
+/// Lists everything in a cache. A missing cache is empty.
 ///
 /// # Errors
 ///
-/// If the cache is another user's or may be written to by others, if it cannot be read, or if `cancel` ends the work.
+/// If the cache belongs to another user or others may write to it, if it cannot be read, or if the work is cancelled.
 pub(crate) fn survey(cache: &Path, cancel: &Cancel) -> Result<Survey, CacheError> {
     let mut survey = Survey::default();
     if !store::exists(cache)? {
@@ -81,7 +81,7 @@ pub(crate) fn survey(cache: &Path, cancel: &Cancel) -> Result<Survey, CacheError
     Ok(survey)
 }
 
-/// Where a kind's directory is.
+/// The state of a kind's directory.
 enum Place {
     None,
     Here,
@@ -94,7 +94,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Whether a kind's directory is there and is ours.
+    /// Whether a kind's directory exists and is ours.
     fn directory(&self, kind: &Kind) -> Result<Place, CacheError> {
         let mut path = self.cache.to_owned();
         let mut below = PathBuf::new();
@@ -104,7 +104,7 @@ impl Look<'_> {
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_symlink() => return Ok(Place::Link(below)),
                 Ok(metadata) if metadata.is_dir() => store::check(&path)?,
-                // A file in its place is nothing that was put there by us.
+                // We did not put a file there.
                 Ok(_) => return Ok(Place::None),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::None),
                 Err(error) => return Err(error.into()),
@@ -130,7 +130,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The entries in a directory; what is being made there is no kind's.
+    /// Adds the entries in a directory; temporary ones have no kind.
     fn each(
         &self,
         kind: &'static Kind,
@@ -148,14 +148,14 @@ impl Look<'_> {
         }
         for (name, mut parts) in found {
             parts.sort_unstable();
-            // A lock of nothing that is there is no more than what is being made.
+            // A lock file without its entry counts as temporary.
             let kind = (parts != [LOCK]).then_some(kind);
             entries.extend(self.entry(kind, directory.join(name), parts)?);
         }
         Ok(())
     }
 
-    /// One entry; `None` if it is gone meanwhile.
+    /// One entry; `None` if it has disappeared meanwhile.
     fn entry(
         &self,
         kind: Option<&'static Kind>,
@@ -192,7 +192,7 @@ impl Look<'_> {
         Ok(sum)
     }
 
-    /// What is beside the kinds: what runs make, and what nobody knows.
+    /// Adds what is beside the kinds: temporary files of runs, and unknown paths.
     fn others(&self, parent: &Path, survey: &mut Survey) -> Result<(), CacheError> {
         let metadata = fs::unless_missing(fs::symlink_metadata(self.cache.join(parent)))?;
         if !parent.as_os_str().is_empty() && !metadata.is_some_and(|metadata| metadata.is_dir()) {
@@ -213,7 +213,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The names in a directory of the cache, sorted. Those that are no text are not ours.
+    /// The names in a directory of the cache, sorted. Names that are not UTF-8 are not ours and are skipped.
     fn names(&self, directory: &Path) -> Result<Vec<String>, CacheError> {
         self.cancel.check()?;
         let Some(entries) = fs::unless_missing(fs::read_dir(self.cache.join(directory)))? else {

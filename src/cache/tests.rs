@@ -1,4 +1,4 @@
-//! What is found, what goes and what stays.
+//! Tests of listing, choosing and removing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::usage::Hold;
 use crate::sys::{clock, fs, store, usage};
 
-/// A cache with something of everything.
+/// A cache with entries of all kinds.
 struct Cache {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -30,7 +30,7 @@ impl Cache {
         Self { _dir: dir, path }
     }
 
-    /// A file of so many bytes, in a cache's directory.
+    /// A file of this many bytes in a cache's directory.
     fn put(&self, path: &str, bytes: usize) -> &Self {
         let path = self.path.join(path);
         store::dir(path.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ impl Cache {
         self
     }
 
-    /// Makes it look as if something had last been used so many days ago.
+    /// Makes an entry look as if it had last been used this many days ago.
     fn age(&self, path: &str, days: i64) -> &Self {
         let file = fs::File::open(self.path.join(path)).unwrap();
         fs::set_modified(&file, clock::unix_now() - days * DAY - 60, 0).unwrap();
@@ -80,7 +80,7 @@ impl Cache {
         run(&self.path, task, false, &Cancel::new()).unwrap()
     }
 
-    /// Every path and when it was written.
+    /// All paths and their modification times.
     fn state(&self) -> Vec<(PathBuf, (i64, i64))> {
         let (mut found, mut paths) = (Vec::new(), vec![self.path.clone()]);
         while let Some(path) = paths.pop() {
@@ -124,7 +124,7 @@ fn everything_in_the_cache_is_of_a_kind() {
     assert_eq!(kinds, KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>());
     assert!(found.entries.iter().all(|entry| entry.bytes == 1500), "{:?}", found.entries);
     assert_eq!((found.unknown, found.links.len()), (Vec::new(), 0));
-    // What belongs together is one thing, and what is being made is no kind's.
+    // Files that belong together are one entry, and temporary files have no kind.
     cache.put(&format!("debian/packages/{HEX}.lock"), 0).put("registry/blobs/sha256/a.partial", 10);
     cache.put("toolchains/zig.lock", 0).put(".xbuild-1/x", 5).put("layouts/.abc.xbuild-2/content/x", 5);
     cache.put("mine", 7).put("debian/mine", 7).put("zig-3/x", 7);
@@ -144,16 +144,16 @@ fn what_was_not_used_for_long_goes() {
         (format!("bases/{HEX}"), format!("debian/packages/{HEX}"), format!("debian/newest/{HEX}"));
     cache.age(&bases, 31).age(&packages, 29).age(&newest, 400);
     let outcome = cache.run(&prune(Some(30), None));
-    // `zig` is no version's any more.
+    // No version uses `zig` any more.
     assert_eq!(paths(&outcome.removed), [bases.as_str(), "zig"]);
     assert_eq!((outcome.freed, outcome.left), (3000, 1500 * (KINDS.len() as u64 - 2)));
     assert!(!cache.path.join("bases").exists() && cache.path.join(&packages).exists());
     assert_eq!(outcome.kept.iter().map(|kept| kept.reason).collect::<Vec<_>>(), [KeptFor::Guard]);
     assert!(cache.path.join(&newest).exists());
-    // A use makes it young again.
+    // A use updates its time.
     usage::mark(&cache.path.join(&packages));
     assert!(cache.run(&prune(Some(20), None)).removed.is_empty());
-    // Nothing is left of what was removed.
+    // Nothing is left of the removed entries.
     assert!(
         fs::read_dir(&cache.path)
             .unwrap()
@@ -175,7 +175,7 @@ fn what_was_used_the_longest_ago_goes_until_the_rest_fits() {
     assert_eq!(paths(&outcome.removed), ["registry/blobs/sha256/b", "bases/c"]);
     assert_eq!((outcome.freed, outcome.left), (2000, 2000));
     assert!(outcome.removed.iter().all(|removed| removed.reason == Reason::Size));
-    // The guard stays, however small it should be.
+    // The guard stays, even if the cache should be empty.
     let outcome = cache.run(&prune(None, Some(0)));
     assert_eq!((paths(&outcome.removed), outcome.left), (vec!["rootfs/a".to_owned()], 1000));
 }
@@ -221,7 +221,7 @@ fn all_of_a_kind_goes_if_it_is_named() {
         assert!(removed.iter().any(|one| one.kind == GUARD), "{removed:?}");
         assert!(!cache.path.join(GUARD).exists());
     }
-    // The directory itself stays: others may wait for it.
+    // The directory itself stays: others may wait for its lock.
     assert_eq!(cache.names(), [store::USAGE]);
     for (name, hint) in [("debain/packages", "`debian/packages`"), ("xyz", "cache list"), ("", "cache list")]
     {
@@ -247,11 +247,11 @@ fn what_others_may_use_stays() {
     run.share();
     let outcome = cache.run(&clean(&[]));
     assert_eq!(paths(&outcome.removed), [packages.clone(), format!("rootfs/{HEX}")]);
-    // All but these two, and what is being made goes without saying.
+    // All kinds except these two; temporary files are not listed.
     assert_eq!(outcome.kept.len(), KINDS.len() - 2);
     assert!(outcome.kept.iter().all(|kept| kept.reason == KeptFor::InUse));
     assert!(cache.path.join(".xbuild-1/x").exists());
-    // Somebody may wait for a lock.
+    // Others may wait for a lock.
     assert!(cache.path.join(format!("{packages}.lock")).exists());
     drop(run);
     cache.run(&clean(&[]));
@@ -281,7 +281,8 @@ fn what_is_locked_stays() {
     assert_eq!(cache.run(&prune(Some(1), None)).removed.len(), 4);
 }
 
-/// Who may only read a cache that nobody has used yet has no file to be seen by, and keeps its directories locked.
+/// A process that may only read a cache which nobody has used yet has no usage file to lock, so it keeps directories
+/// locked.
 #[test]
 fn what_a_reader_has_locked_stays_also_where_he_cannot_be_seen() {
     let cache = Cache::new();
@@ -293,7 +294,7 @@ fn what_a_reader_has_locked_stays_also_where_he_cannot_be_seen() {
     reader.lock_shared().unwrap();
     let begun = clock::Instant::now();
     let outcome = cache.run(&prune(Some(1), None));
-    // It is waited for once, for a second, and not for each.
+    // The lock is waited for once, for a second, and not for each entry.
     assert!(begun.elapsed() < Duration::from_secs(count / 2), "{:?}", begun.elapsed());
     assert_eq!(outcome.kept.len() as u64, count);
     assert!(outcome.kept.iter().all(|kept| kept.reason == KeptFor::Locked), "{:?}", outcome.kept);
@@ -316,7 +317,7 @@ fn another_goes_in_the_place_of_what_is_locked() {
     assert_eq!(paths(&cache.run(&prune(None, Some(600))).removed), ["bases/old"]);
 }
 
-/// Ends what another thread repeats, even where a test fails.
+/// Stops the other thread even if the test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -325,7 +326,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// What a run has marked before it looked at it stays, however often others prune.
+/// What a run has marked before it looks at it stays, however often others prune.
 #[test]
 fn what_is_marked_stays_beside_pruning() {
     let cache = Cache::new();
@@ -345,7 +346,7 @@ fn what_is_marked_stays_beside_pruning() {
             if !path.exists() {
                 cache.put("rootfs/a", 10);
             }
-            // Gone already by chance, since this looks old.
+            // May be gone already, since it looks old at this moment.
             let file = fs::OpenOptions::new().write(true).open(&path);
             file.and_then(|file| fs::set_modified(&file, 1, 0)).ok();
             clock::sleep(Duration::from_micros(round * 10));
@@ -377,7 +378,7 @@ fn links_are_not_followed() {
     assert!(
         elsewhere.path().join("precious").exists() && elsewhere.path().join("packages/precious").exists()
     );
-    // A link among the entries goes itself.
+    // A link among the entries is removed itself.
     assert!(!cache.path.join("bases").exists() && cache.path.join("rootfs").exists());
 }
 
@@ -389,12 +390,12 @@ fn what_is_not_ours_is_not_touched() {
     assert!(survey(&path, &none).unwrap().entries.is_empty());
     let outcome = run(&path, &clean(&[]), false, &cancel).unwrap();
     assert!(outcome.removed.is_empty() && !path.exists());
-    // Somebody's home with what looks like ours, but for its names.
+    // Somebody's home directory whose content resembles ours except for the names.
     let cache = Cache::new();
     cache.put("Documents/letter", 10).put(".ssh/key", 10).put("debian/notes", 10);
     cache.run(&clean(&[]));
     assert_eq!(cache.survey().unknown.len(), 3);
-    // What others may write to is refused, the whole and a part.
+    // A cache that others may write to is refused, as a whole and in parts.
     for part in ["", "rootfs", "registry"] {
         let cache = Cache::full();
         let at = cache.path.join(part);
@@ -437,7 +438,7 @@ fn a_choice_is_by_age_then_by_size() {
         removed(&chosen(&prune(None, Some(0)), true)),
         [(6, Left), (0, Size), (1, Size), (3, Size), (4, Size)]
     );
-    // Beside others only what was not used within a day.
+    // If others use the cache, only entries that were not used within a day.
     let beside = chosen(&prune(None, Some(0)), false);
     assert_eq!((removed(&beside), beside.in_use), (vec![(0, Size), (1, Size)], vec![3, 4]));
 }

@@ -1,4 +1,4 @@
-//! The command line's types. Their documentation is the help text, so it is written for the person who types.
+//! The command line's types. Their doc comments are the help text, so they are written for the user.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ const CARGO: &str = "Cargo options";
 const IMAGE: &str = "Image options";
 const RUN: &str = "Run options";
 
-/// Multi-platform container images from one plain Linux machine, with nothing emulated.
+/// Build multi-platform container images on one plain Linux machine, without emulation.
 ///
 /// xbuild cross-compiles a cargo project's programs for every platform, layers each on that platform's base
 /// image and writes an OCI image layout with one multi-platform index. `xbuild [PATH]` is short for
@@ -48,16 +48,16 @@ pub(super) struct Arguments {
     pub(super) command: Command,
 }
 
-/// How things are shown; the same for every command.
+/// How output is shown; the same for every command.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ViewOptions {
     /// How progress is shown [default: auto, which is tty on a terminal and plain elsewhere]
     #[arg(long, global = true, value_enum, value_name = "MODE", help_heading = "Display options")]
     pub(super) progress: Option<Progress>,
-    /// Show only errors, and print the image's ID alone
+    /// Show only errors, and print only the image's ID
     #[arg(short, long, global = true, conflicts_with = "progress", help_heading = "Display options")]
     pub(super) quiet: bool,
-    /// Show details; twice: cargo's own too
+    /// Show details; given twice, cargo's own too
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Display options")]
     pub(super) verbose: u8,
     /// When to use colours [default: auto]
@@ -68,13 +68,13 @@ pub(super) struct ViewOptions {
 /// `--progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Progress {
-    /// tty on a terminal outside of CI, otherwise plain
+    /// tty on a terminal outside CI, otherwise plain
     Auto,
     /// Live lines that are redrawn in place
     Tty,
     /// Plain lines, for logs
     Plain,
-    /// One JSON object a line on standard error
+    /// One JSON object per line on standard error
     Json,
     /// Only errors
     Quiet,
@@ -95,7 +95,7 @@ pub(super) enum Color {
 /// `--load`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LoadEngine {
-    /// Docker if its daemon answers, else podman
+    /// Docker if its daemon answers, otherwise podman
     Auto,
     /// Docker
     Docker,
@@ -104,7 +104,7 @@ pub(super) enum LoadEngine {
 }
 
 impl LoadEngine {
-    /// The engine; `None` for the one that is found.
+    /// The engine; `None` for whichever is found.
     pub(super) const fn engine(self) -> Option<Engine> {
         match self {
             Self::Auto => None,
@@ -126,9 +126,9 @@ pub(super) enum Command {
     Build(Box<BuildOptions>),
     /// Show what a build would do, and why; nothing is built
     Plan(Box<PlanOptions>),
-    /// Pin bases and toolchains in xbuild.lock, so that every build has the same
+    /// Pin bases and toolchains in xbuild.lock, so that every build uses the same ones
     Lock(Box<LockOptions>),
-    /// Push an image that is there already to registries
+    /// Push an existing image to registries
     Push(PushOptions),
     /// Pull an image from a registry
     Pull(PullOptions),
@@ -140,24 +140,24 @@ pub(super) enum Command {
     Ls(ListImages),
     /// Give an image of a layout or a registry more names
     Tag(TagOptions),
-    /// Make an index of images
+    /// Make an index of several images
     #[command(subcommand)]
     Index(IndexCommand),
-    /// Build and push what Kubernetes manifests name as `xbuild://PATH`, and print them with its digests
+    /// Build and push the projects that Kubernetes manifests name as `xbuild://PATH`; print them with digests
     Resolve(Box<ResolveOptions>),
-    /// The same, and have kubectl apply them
+    /// The same, and apply the manifests with kubectl
     Apply(Box<ApplyOptions>),
-    /// Print the platforms of the project as a CI's matrix
+    /// Print the platforms of the project as a CI matrix
     Matrix(Box<MatrixOptions>),
     /// List the target triples and their platforms
     Targets(ListOptions),
     /// Find, install and list toolchains
     #[command(subcommand)]
     Toolchain(ToolchainCommand),
-    /// Show what is cached between runs, and remove what is not needed
+    /// Show what is cached between runs, and remove what is no longer needed
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Check the machine: what is there, what is missing, what to do about it
+    /// Check the machine: what is installed, what is missing, and what to do about it
     Doctor {
         #[command(flatten)]
         limit: Limit,
@@ -166,8 +166,8 @@ pub(super) enum Command {
     Verify(VerifyOptions),
     /// Build twice under different conditions and compare; show what differs, down to the bytes
     #[command(after_help = "\
-The second build is of a copy of the project in another directory, into an empty target directory, with another umask,
-time zone, locale and number of jobs. The exit code is 26 where the images differ.")]
+The second build uses a copy of the project in another directory, into an empty target directory, with another umask,
+time zone, locale and number of jobs. The exit code is 26 if the images differ.")]
     Repro(Box<ReproOptions>),
     /// Print a shell's completion script
     Completions {
@@ -175,7 +175,7 @@ time zone, locale and number of jobs. The exit code is 26 where the images diffe
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of one command if it is named
+    /// Print the manual page, or that of one command
     Man {
         /// The command
         command: Option<String>,
@@ -185,20 +185,20 @@ time zone, locale and number of jobs. The exit code is 26 where the images diffe
 /// `xbuild toolchain …`.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum ToolchainCommand {
-    /// List the toolchains, where each is, and how each would be provided
+    /// List the toolchains, with the path of each, or how it would be provided
     List(ListOptions),
     /// Provide a toolchain now, so that later builds need no network for it
     Install {
         /// The toolchain
         #[arg(value_enum, default_value = "zig")]
         name: ToolchainName,
-        /// Don't use the network
+        /// Do not use the network
         #[arg(long)]
         offline: bool,
         #[command(flatten)]
         limit: Limit,
     },
-    /// Print where a toolchain is
+    /// Print the path of a toolchain
     Path {
         /// The toolchain
         #[arg(value_enum, default_value = "zig")]
@@ -215,10 +215,10 @@ pub(super) enum ToolchainName {
     Rust,
 }
 
-/// How long a command may take that builds nothing.
+/// The time limit of a command that builds nothing.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Limit {
-    /// The time limit: 45m, 90s [default: the variable `XBUILD_TIMEOUT`, the user's file, else 2h]
+    /// The time limit: 45m, 90s [default: the variable `XBUILD_TIMEOUT`, or the user's file, or 2h]
     #[arg(long, value_name = "TIME")]
     pub(super) timeout: Option<String>,
 }
@@ -232,8 +232,8 @@ pub(super) struct ListOptions {
 }
 
 impl Command {
-    /// The name of a command that has a limit of its own, and what its flag says. Builds, locks and plans have the
-    /// project's.
+    /// The name of a command that has a time limit of its own, and the value of its flag. Builds, locks and plans have
+    /// the project's limit.
     pub(super) fn limit(&self) -> Option<(&'static str, Option<&str>)> {
         let (name, limit) = match self {
             Self::Push(options) => ("`xbuild push`", &options.limit),
@@ -277,18 +277,18 @@ pub(super) struct PlanOptions {
 /// `xbuild lock`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-xbuild.lock stands beside the project's configuration and is meant to be committed. What it pins
-already stays as it is; what the project needs beyond that is added, what it does not need any more
-goes. Builds follow it where it is there, and add to it what it lacks; with --locked they refuse to.
+xbuild.lock is beside the project's configuration and should be committed. What it already
+pins stays as it is; what the project also needs is added, and what it no longer needs is
+removed. Builds follow the lock if it exists, and add what it lacks; with --locked they fail instead.
 
 Examples:
   xbuild lock                          write xbuild.lock, or complete it
-  xbuild lock --update                 pin what is current of everything
-  xbuild lock --update apt:bookworm    of one base, or of a toolchain: rust, zig
-  xbuild lock --locked                 in CI: fail unless it is there and complete
+  xbuild lock --update                 pin the current version of everything
+  xbuild lock --update apt:bookworm    the same for one base, or for a toolchain: rust, zig
+  xbuild lock --locked                 in CI: fail unless it exists and is complete
   xbuild lock --update --locked        fail if there is something newer, and say what")]
 pub(super) struct LockOptions {
-    /// Pin anew: everything, or what has this name: a base as it is configured, `rust` or `zig`
+    /// Pin anew: everything, or only this: a base as it is configured, `rust` or `zig`
     #[arg(long, value_name = "NAME", num_args = 0..=1, action = ArgAction::Append)]
     pub(super) update: Option<Vec<String>>,
     #[command(flatten)]
@@ -298,7 +298,7 @@ pub(super) struct LockOptions {
 /// `xbuild build`.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BuildOptions {
-    /// The project: a directory with a Cargo.toml [default: this directory, or one above it]
+    /// The project: a directory with a Cargo.toml [default: this directory, or the nearest one above it]
     #[arg(value_hint = ValueHint::DirPath, conflicts_with = "manifest_path")]
     pub(super) path: Option<PathBuf>,
 
@@ -313,9 +313,9 @@ pub(super) struct BuildOptions {
     /// `linux/arm64=apt:trixie` sets it for one platform.
     #[arg(long, value_name = "[PLATFORM=]BASE", help_heading = IMAGE)]
     base: Vec<String>,
-    /// A Debian package to install in the image beside the configured ones, with what it depends on
+    /// A Debian package to install in addition to the configured ones, with its dependencies
     ///
-    /// For bases that are Debian. `linux/arm64=libsqlite3-0` installs it for one platform.
+    /// Only for bases that are Debian. `linux/arm64=libsqlite3-0` installs it for one platform.
     #[arg(long, value_name = "[PLATFORM=]NAME", help_heading = IMAGE)]
     debian_package: Vec<String>,
     /// A name of the image: registry/repository:tag
@@ -323,14 +323,13 @@ pub(super) struct BuildOptions {
     tag: Vec<String>,
     /// Where the image goes [default: target/xbuild/<package>]
     ///
-    /// A path is an OCI image layout, a directory; `-` is the root filesystem as a tar on standard output.
-    /// Otherwise fields, as docker buildx has them: type=oci (an archive; a directory with tar=false),
-    /// type=docker (an archive that Docker loads), type=local (the files, in a directory), type=tar,
-    /// type=registry; dest=PATH or `-`, name, compression, compression-level, annotation.KEY,
-    /// platform-split, push-by-digest.
+    /// A path is an OCI image layout, which is a directory; `-` writes the root filesystem as a tar to standard output.
+    /// Otherwise fields, as in docker buildx: type=oci (an archive; a directory with tar=false), type=docker (an
+    /// archive that Docker loads), type=local (the files, in a directory), type=tar, type=registry; dest=PATH or `-`,
+    /// name, compression, compression-level, annotation.KEY, platform-split, push-by-digest.
     #[arg(short, long, value_name = "PATH|type=TYPE,dest=PATH", help_heading = IMAGE)]
     output: Vec<String>,
-    /// Load the image into Docker or podman, whichever is found, with all platforms that it can hold
+    /// Load the image into Docker or podman, whichever is found, with every platform that it can store
     #[arg(
         long,
         value_name = "ENGINE",
@@ -341,47 +340,46 @@ pub(super) struct BuildOptions {
         help_heading = IMAGE
     )]
     load: Option<LoadEngine>,
-    /// Push the image to the registries of its names, as --output type=registry does
+    /// Push the image to the registries of its names, like --output type=registry
     #[arg(long, help_heading = IMAGE)]
     push: bool,
     /// A label of the image's configuration
     #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
     label: Vec<String>,
-    /// An annotation of the manifests, or of what is named: index:KEY=VALUE
+    /// An annotation of the manifests, or of the given level: index:KEY=VALUE
     ///
-    /// Levels, separated by commas: manifest, index, manifest-descriptor, index-descriptor; one platform's:
+    /// Levels, separated by commas: manifest, index, manifest-descriptor, index-descriptor; for one platform:
     /// `manifest[linux/arm64]:KEY=VALUE`.
     #[arg(long, value_name = "[LEVEL:]KEY=VALUE", help_heading = IMAGE)]
     annotation: Vec<String>,
     /// Write the image's digests, names and descriptors to a file, as JSON with docker buildx's keys
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
     pub(super) metadata_file: Option<PathBuf>,
-    /// Write the image's ID to a file, as an engine that it is loaded into has it
+    /// Write the image's ID to a file; with --load, the ID that the engine uses
     ///
-    /// Without --load it is its configuration's digest, or the index's of several platforms.
+    /// Without --load it is the digest of the configuration, or of the index if there are several platforms.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
     pub(super) iidfile: Option<PathBuf>,
     /// Write a line NAME@DIGEST for the index and each platform's manifest to a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = IMAGE)]
     pub(super) image_refs: Option<PathBuf>,
-    /// How layers are compressed: gzip, zstd or none, with a level if you like: zstd:9 [default: gzip]
+    /// How layers are compressed: gzip, zstd or none, optionally with a level: zstd:9 [default: gzip]
     #[arg(long, value_name = "CODEC[:LEVEL]", help_heading = IMAGE)]
     compression: Option<String>,
 
     /// What compiles and links: auto, zig or cargo [default: auto]
     ///
-    /// `auto` takes rust-lld for static programs without C code, what cargo's configuration names for the
-    /// triple where it names something, and otherwise zig. `cargo` takes only what cargo's configuration
-    /// and environment set up.
+    /// `auto` uses rust-lld for static programs without C code, the linker that cargo's configuration names for the
+    /// triple if it names one, and otherwise zig. `cargo` uses only what cargo's configuration and environment set up.
     #[arg(long, value_name = "[PLATFORM=]NAME", help_heading = RUN)]
     toolchain: Vec<String>,
-    /// The oldest glibc that the programs must run with: 2.28 [default: the base's own]
+    /// The oldest glibc that the programs must run with: 2.28 [default: that of the base]
     #[arg(long, value_name = "[PLATFORM=]VERSION", help_heading = RUN)]
     glibc: Vec<String>,
-    /// What the link check's errors do: error, warn or off [default: error]
+    /// What errors of the link check do: error, warn or off [default: error]
     ///
-    /// Every finished image is checked for whether it will run: loader, libraries, symbols, scripts, users.
-    /// Nothing is published that will not.
+    /// xbuild checks whether every finished image will run: loader, libraries, symbols, scripts, users. An image that
+    /// will not run is not published.
     #[arg(long, value_name = "MODE", help_heading = RUN)]
     check: Option<String>,
     /// When a platform fails, finish the others and report every failure [this is the default]
@@ -390,19 +388,19 @@ pub(super) struct BuildOptions {
     /// When a platform fails, stop the others
     #[arg(long, overrides_with = "keep_going", help_heading = RUN)]
     fail_fast: bool,
-    /// Publish the platforms that were built even if others failed; the exit code still says so
+    /// Publish the platforms that were built even if others failed; the exit code still reports the failure
     #[arg(long, help_heading = RUN)]
     allow_partial: bool,
-    /// The time limit of the run: 45m; of each platform: each=20m; of one: linux/arm/v7=30m [default: 2h]
+    /// The time limit of the run: 45m; of each platform: each=20m; of one platform: linux/arm/v7=30m [default: 2h]
     #[arg(long, value_name = "[PLATFORM=|each=]TIME", help_heading = RUN)]
     timeout: Vec<String>,
-    /// The project's configuration file, in place of xbuild.toml and of the metadata in Cargo.toml
+    /// The project's configuration file, instead of xbuild.toml and the metadata in Cargo.toml
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = RUN)]
     pub(super) config: Option<PathBuf>,
 
     /// The package or packages whose programs go into the image
     ///
-    /// As cargo's: a name, `name@version`, a URL, or a pattern of names.
+    /// As in cargo: a name, `name@version`, a URL, or a pattern of names.
     #[arg(short, long, value_name = "SPEC", help_heading = CARGO)]
     package: Vec<String>,
     /// The programs of all members of the workspace
@@ -411,16 +409,16 @@ pub(super) struct BuildOptions {
     /// A member that --workspace leaves out
     #[arg(long, value_name = "SPEC", conflicts_with = "package", help_heading = CARGO)]
     exclude: Vec<String>,
-    /// A program that goes into the image
+    /// A program to put into the image
     #[arg(long, value_name = "NAME", help_heading = CARGO)]
     bin: Vec<String>,
-    /// Every program of the packages goes into the image
+    /// Put every program of the packages into the image
     #[arg(long, conflicts_with = "bin", help_heading = CARGO)]
     bins: bool,
-    /// An example that goes into the image as a program does
+    /// An example to put into the image, like a program
     #[arg(long, value_name = "NAME", help_heading = CARGO)]
     example: Vec<String>,
-    /// Every example of the packages goes into the image
+    /// Put every example of the packages into the image
     #[arg(long, conflicts_with = "example", help_heading = CARGO)]
     examples: bool,
     /// Features to enable, separated by spaces or commas
@@ -429,19 +427,19 @@ pub(super) struct BuildOptions {
     /// Enable all features
     #[arg(long, help_heading = CARGO)]
     all_features: bool,
-    /// Leave out the default features
+    /// Disable the default features
     #[arg(long, help_heading = CARGO)]
     no_default_features: bool,
-    /// The profile [default: release, for images ship release builds]
+    /// The profile [default: release]
     #[arg(long, value_name = "NAME", help_heading = CARGO)]
     profile: Option<String>,
     /// Build with the release profile [this is the default]
     #[arg(short, long, conflicts_with = "profile", help_heading = CARGO)]
     release: bool,
-    /// Fail where Cargo.lock or xbuild.lock is missing or would have to change
+    /// Fail if Cargo.lock or xbuild.lock is missing or would have to change
     #[arg(long, help_heading = CARGO)]
     locked: bool,
-    /// Don't use the network, neither for crates nor for toolchains nor for packages
+    /// Do not use the network, for crates, toolchains or packages
     #[arg(long, help_heading = CARGO)]
     offline: bool,
     /// The same as --locked --offline
@@ -450,7 +448,7 @@ pub(super) struct BuildOptions {
     /// The project's Cargo.toml
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = CARGO)]
     pub(super) manifest_path: Option<PathBuf>,
-    /// The directory for all that cargo makes
+    /// The directory for everything that cargo builds
     #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, help_heading = CARGO)]
     target_dir: Option<PathBuf>,
     /// How many jobs run in parallel [default: the number of processors]
@@ -469,13 +467,13 @@ impl BuildOptions {
         self.timeout.iter().map(String::as_str).find(|text| !text.contains('='))
     }
 
-    /// The same for the project at `path`, whose image gets these names, or its own.
+    /// The same options for the project at `path`, whose image gets these names, or its own if there are none.
     pub(super) fn for_project(&self, path: &Path, names: Option<Vec<String>>) -> Self {
         let tag = names.unwrap_or_else(|| self.tag.clone());
         Self { path: Some(path.to_owned()), tag, ..self.clone() }
     }
 
-    /// The same, and pushed.
+    /// The same options, with `--push`.
     pub(super) fn pushed(self) -> Self {
         Self { push: true, ..self }
     }
@@ -528,23 +526,23 @@ fn build_help() -> String {
     let mut text = "\
 Examples:
   xbuild                                     the project in this directory, for three platforms
-  xbuild examples/hello -t hello:1.0         another directory; the image gets a name
-  xbuild --platform arm64,armhf -o image     two platforms; the layout goes to the directory `image`
-  xbuild --base scratch                      static programs (musl) on nothing
+  xbuild examples/hello -t hello:1.0         another directory, with a name for the image
+  xbuild --platform arm64,armhf -o image     two platforms, into the layout `image`
+  xbuild --base scratch                      static programs (musl) on an empty base
   xbuild -o type=oci,dest=hello.tar          an archive instead of a directory
   xbuild -t hello:1.0 --load                 also into Docker or podman
   xbuild --platform amd64 -o - | tar tf -    the root filesystem
   xbuild --timeout 45m --timeout each=20m    in CI
 
-Standard output carries only the image's name and digest, so that scripts can take it:
+Standard output carries only the image's name and digest, so that scripts can use it:
   image=$(xbuild -t registry.example/team/app:1.0)
 
-A directory that has a command's name is given as a path: `xbuild ./plan`.
+To build a directory that has a command's name, give a path: `xbuild ./plan`.
 
 Environment variables:
 "
     .to_owned();
     text.extend(VARIABLES.iter().map(|variable| format!("  {:<30} {}\n", variable.name, variable.meaning)));
-    text + "\nOptions win over the environment, it over the project's configuration (xbuild.toml), and that over \
-            the user's (~/.config/xbuild/config.toml). docs/configuration.md describes both files."
+    text + "\nOptions override the environment, which overrides the project's configuration (xbuild.toml), which \
+            overrides the user's (~/.config/xbuild/config.toml). docs/configuration.md describes both files."
 }

@@ -1,4 +1,4 @@
-//! `xbuild cache`: what is kept between runs, how much of it there is, and what goes.
+//! `xbuild cache`: lists what is cached between runs and its size, and removes it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,20 +24,20 @@ use crate::text::size;
 pub(super) enum CacheCommand {
     /// List what is cached: what each kind is for, its size, and when it was last used
     List(ListOptions),
-    /// Print how many bytes are cached, in all and by kind
+    /// Print how many bytes are cached, in total and by kind
     Size(ListOptions),
-    /// Remove what was not used for long, then what was used the longest ago until the rest fits
+    /// Remove what was not used for a long time, then the least recently used until the rest fits
     #[command(after_help = "\
-It may run beside builds: what they use stays. Without --older-than and --max-size, what was not
-used for 30 days goes. The newest releases seen stay in any case: they guard against older ones.
+It may run while builds run: what they use stays. Without --older-than and --max-size, what was not
+used for 30 days is removed. The newest releases seen always stay: they guard against older ones.
 
 Examples:
   xbuild cache prune --dry-run
   xbuild cache prune --older-than 7d --max-size 5GB")]
     Prune(PruneOptions),
-    /// Remove everything, or the kinds that are named
+    /// Remove everything, or the given kinds
     #[command(after_help = "\
-Kinds are those of `xbuild cache list`; `debian` means all below it but the newest releases seen.
+`xbuild cache list` shows the kinds; `debian` means all kinds below it except the newest releases seen.
 What a running build uses stays.
 
 Examples:
@@ -47,7 +47,7 @@ Examples:
 }
 
 impl CacheCommand {
-    /// For messages about its time limit.
+    /// The command's name, for messages about its time limit.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::List(_) => "`xbuild cache list`",
@@ -61,10 +61,10 @@ impl CacheCommand {
 /// `xbuild cache prune`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct PruneOptions {
-    /// Remove what was not used for this long: 30d, 2w, 12h
+    /// Remove what was not used for this time: 30d, 2w, 12h
     #[arg(long, value_name = "TIME")]
     older_than: Option<String>,
-    /// Then remove what was used the longest ago, until the cache has at most this size: 5GB, 500MiB
+    /// Then remove the least recently used, until the cache has at most this size: 5GB, 500MiB
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub(super) struct CleanOptions {
     show: ShowOptions,
 }
 
-/// What commands that remove have in common.
+/// Options that the removing commands share.
 #[derive(Clone, Copy, Debug, Args)]
 struct ShowOptions {
     /// Only show what would be removed
@@ -130,13 +130,13 @@ struct Row {
     kind: &'static str,
     /// What it is for.
     purpose: &'static str,
-    /// How many things are in it that are kept and removed as a whole.
+    /// The number of its entries, each of which is stored and removed as a whole.
     entries: usize,
     /// The sum of the lengths of their files.
     bytes: u64,
-    /// When one of them was last used, or written; `None` if there is none.
+    /// When an entry was last used or written; `None` if there are no entries.
     last_used: Option<String>,
-    /// Whether pruning removes them: `by-age`, `always` or `never`.
+    /// Whether pruning removes entries: `by-age`, `always` or `never`.
     pruned: &'static str,
 }
 
@@ -151,7 +151,7 @@ struct List {
     kinds: Vec<Row>,
     /// Paths below the cache that are not xbuild's, or a newer version's. They are not counted and never removed.
     unknown: Vec<String>,
-    /// The same of kinds that are links to elsewhere.
+    /// Paths of kinds that are links. They are not counted either.
     links: Vec<String>,
 }
 
@@ -182,7 +182,7 @@ impl List {
         };
         let mut kinds: Vec<Row> =
             KINDS.iter().filter_map(|kind| row(kind.name, kind.purpose, pruned(kind.pruning))).collect();
-        kinds.extend(row(TEMPORARY, "what runs make or lock, or have left behind", "always"));
+        kinds.extend(row(TEMPORARY, "temporary files and locks of runs, and leftovers", "always"));
         Self {
             path: path.display().to_string(),
             bytes: kinds.iter().map(|row| row.bytes).sum(),
@@ -195,7 +195,7 @@ impl List {
     fn table(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        writeln!(text, "{:<20} {:>9} {:>7} {:<10} WHAT FOR", "KIND", "SIZE", "ENTRIES", "LAST USED").ok();
+        writeln!(text, "{:<20} {:>9} {:>7} {:<10} PURPOSE", "KIND", "SIZE", "ENTRIES", "LAST USED").ok();
         for row in &self.kinds {
             let used = row.last_used.as_deref().and_then(|used| used.get(..10)).unwrap_or("-");
             let (name, bytes) = (row.kind, size(row.bytes));
@@ -240,7 +240,7 @@ impl Size {
     }
 }
 
-/// A moment as RFC 3339 has it.
+/// Formats a time as RFC 3339.
 fn moment(seconds: i64) -> Option<String> {
     jiff::Timestamp::from_second(seconds).ok().map(|moment| moment.to_string())
 }
@@ -251,7 +251,7 @@ fn moment(seconds: i64) -> Option<String> {
 struct Done<'a> {
     /// The cache's directory, which need not exist.
     path: String,
-    /// True if nothing was removed.
+    /// True for `--dry-run`, which removes nothing.
     dry_run: bool,
     #[serde(flatten)]
     outcome: &'a Outcome,
@@ -266,7 +266,7 @@ fn remove(context: &Context<'_>, path: &Path, task: &Task, show: ShowOptions) ->
         note(
             reporter,
             Level::Info,
-            "the newest releases seen go, too: the next release is taken as it is served, even if it is an older one"
+            "the records of the newest releases seen are removed, too: an older release would then be accepted"
                 .into(),
         );
     }
@@ -274,7 +274,7 @@ fn remove(context: &Context<'_>, path: &Path, task: &Task, show: ShowOptions) ->
         && outcome.left > *most
     {
         let text = format!(
-            "{} are left, which is more than {}: what stays is in use or is never pruned",
+            "{} are left, which is more than {}: the remaining entries are in use or never pruned",
             size(outcome.left),
             size(*most)
         );
@@ -289,7 +289,7 @@ fn note(reporter: &dyn Reporter, level: Level, text: String) {
     reporter.report(Event::Note { level, platform: None, text });
 }
 
-/// Says what stays that would go otherwise, a line for each reason and kind.
+/// Reports what was not removed and why, one line per reason and kind.
 fn tell_kept(kept: &[Kept], reporter: &dyn Reporter) {
     let mut groups: BTreeMap<(KeptFor, &str), Vec<&Kept>> = BTreeMap::new();
     for one in kept {
@@ -300,13 +300,15 @@ fn tell_kept(kept: &[Kept], reporter: &dyn Reporter) {
         let (level, why) = match reason {
             KeptFor::InUse => (
                 Level::Info,
-                "another run uses the cache, and may use this; run it again when that has ended",
+                "another run uses the cache and may use this; run the command again when it has ended",
             ),
-            KeptFor::Locked => (Level::Info, "another run has it locked; run it again when that has ended"),
+            KeptFor::Locked => {
+                (Level::Info, "another run has locked it; run the command again when it has ended")
+            }
             KeptFor::Link => (Level::Warning, "it is a link, which is not followed"),
             KeptFor::Guard => (
                 Level::Detail,
-                "it guards against releases that are older than one that was seen; `xbuild cache clean` removes it, too",
+                "it guards against releases older than one already seen; `xbuild cache clean` removes it, too",
             ),
         };
         note(reporter, level, format!("{kind}: {} kept: {why}", entries(count)));
@@ -330,9 +332,9 @@ impl Done<'_> {
         }
         for ((kind, reason), (count, bytes)) in &kinds {
             let why = match reason {
-                Reason::Unused => "not used for long",
-                Reason::Size => "used the longest ago",
-                Reason::Obsolete => "no xbuild of this version reads it",
+                Reason::Unused => "not used for a long time",
+                Reason::Size => "least recently used",
+                Reason::Obsolete => "this version of xbuild does not read it",
                 Reason::Left => "left behind by runs that have ended",
                 Reason::Asked => "asked for",
             };

@@ -1,4 +1,4 @@
-//! One thin function a command: read the configuration, call the library, print the result.
+//! One thin function per command: read the configuration, call the library, print the result.
 
 use std::path::Path;
 
@@ -24,10 +24,10 @@ use crate::target::platform::Platform;
 use crate::text::nearest;
 use crate::verify;
 
-/// What every command gets.
+/// What every command is given.
 pub(super) struct Context<'a> {
     pub(super) arguments: &'a Arguments,
-    /// What the arguments were read from.
+    /// The matches that the arguments were parsed from.
     pub(super) matches: &'a ArgMatches,
     pub(super) environment: &'a Environment,
     pub(super) view: &'a View,
@@ -108,7 +108,7 @@ impl Context<'_> {
         Ok(settings)
     }
 
-    /// What ends the work when the time is up that a flag, a variable or the user's file gives it.
+    /// The cancellation for a command with a time limit, which comes from the flag, a variable or the user's file.
     pub(super) fn within(&self, flag: Option<&str>, name: &str) -> Result<Cancel, Failure> {
         let host = self.host()?;
         let user = config::load_user(self.environment, &host.dir)?;
@@ -124,7 +124,7 @@ impl Context<'_> {
     }
 }
 
-/// `xbuild --platform arm64 plan` and `xbuild pln` would look for a directory of that name.
+/// Reports a command's name that was taken for a directory, as in `xbuild --platform arm64 plan` and `xbuild pln`.
 fn not_a_command(dir: &Path, path: &Path) -> Result<(), CliError> {
     let Some(given) = path.to_str().filter(|given| !given.contains(['/', '.'])) else { return Ok(()) };
     if crate::sys::fs::metadata(dir.join(path)).is_ok() {
@@ -161,7 +161,7 @@ fn build(context: &Context<'_>, options: &BuildOptions) -> Result<(), Failure> {
     }
 }
 
-/// What standard output carries: the reference with its digest, or with `-q` the image's ID as docker has it.
+/// The line for standard output: the reference with its digest, or with `-q` the image's ID as in docker.
 fn result_line(context: &Context<'_>, outcome: &pipeline::Outcome) -> String {
     if context.arguments.view.quiet {
         return format!("{}\n", outcome.published.id());
@@ -172,7 +172,7 @@ fn result_line(context: &Context<'_>, outcome: &pipeline::Outcome) -> String {
 /// `--metadata-file`, `--iidfile` and `--image-refs`.
 fn write_reports(options: &BuildOptions, published: &Published, cancel: &Cancel) -> Result<(), OutputError> {
     if let Some(path) = &options.iidfile {
-        // Without a line end, as docker build writes it.
+        // Without a newline, as docker build writes it.
         report::write(path, &published.id().to_string(), cancel)?;
     }
     if let Some(path) = &options.image_refs {
@@ -236,7 +236,7 @@ struct TargetRow {
     platform: String,
     triple: &'static str,
     libc: Libc,
-    /// True if a build takes it where nothing says otherwise.
+    /// True if a build uses it by default.
     default: bool,
 }
 
@@ -266,7 +266,7 @@ fn target_table(rows: &[TargetRow]) -> String {
     text
 }
 
-/// A value as JSON that people can read too. Our own types have nothing that JSON lacks.
+/// Formats a value as indented JSON. Encoding cannot fail, as our own types contain nothing that JSON lacks.
 pub(super) fn json_text<T: Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }

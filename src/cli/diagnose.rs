@@ -1,4 +1,4 @@
-//! `xbuild toolchain` and `xbuild doctor`: what is there, what is missing, what to do about it.
+//! `xbuild toolchain` and `xbuild doctor`: what is installed, what is missing, and what to do about it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -30,9 +30,9 @@ use crate::toolchain::zig::{self, ZigRequest};
 #[serde(rename_all = "kebab-case")]
 struct ToolchainRow {
     name: &'static str,
-    /// The version that is there, or that would be provided.
+    /// The installed version, or the version that would be provided.
     version: String,
-    /// Where it is; `None` if it is not there.
+    /// Its path; `None` if it is not installed.
     path: Option<String>,
     /// How it is found, or would be provided.
     from: String,
@@ -54,7 +54,7 @@ pub(super) fn toolchain(
             Ok(print(&text)?)
         }
         ToolchainCommand::Install { name: ToolchainName::Zig, .. } => {
-            // So that nobody removes from it meanwhile.
+            // Holds the shared lock, so that nobody removes entries meanwhile.
             store::open(&machine.cache).map_err(CacheError::from)?;
             let zig = zig::provide(&request, &Client::new(machine.offline), cancel, view.reporter())?;
             view.finish();
@@ -63,7 +63,7 @@ pub(super) fn toolchain(
         ToolchainCommand::Path { name: ToolchainName::Zig } => {
             Ok(print(&format!("{}\n", zig::find(&request, cancel)?.program.display()))?)
         }
-        // Rust is the project's own and never installed by us.
+        // Rust is the project's own, and xbuild never installs it.
         ToolchainCommand::Install { name: ToolchainName::Rust, .. }
         | ToolchainCommand::Path { name: ToolchainName::Rust } => {
             Ok(print(&format!("{}\n", detect(environment, cancel)?.sysroot.display()))?)
@@ -71,8 +71,8 @@ pub(super) fn toolchain(
     }
 }
 
-/// The toolchain of the project that one stands in, else that of the machine: outside of a project, files beside us say neither
-/// which rustc is run nor where it is.
+/// Detects the toolchain of the project in the current directory, or that of the machine. Outside a project, files in
+/// the current directory must not decide which rustc is run or where it is.
 fn detect(environment: &Environment, cancel: &Cancel) -> Result<Rust, rust::Error> {
     let current = env::current_dir()?;
     let project = current.ancestors().find(|directory| directory.join("Cargo.toml").is_file());
@@ -125,7 +125,7 @@ fn table(rows: &[ToolchainRow]) -> String {
     text
 }
 
-/// One thing that `doctor` looked at.
+/// One thing that `doctor` checked.
 struct Check {
     good: bool,
     what: &'static str,
@@ -154,7 +154,7 @@ impl Explain for Unwell {
     }
 }
 
-/// zig as no project asks for it: of any version that works.
+/// A request for zig without a project: any version that works.
 fn zig_request<'a>(machine: &'a Machine, environment: &'a Environment) -> ZigRequest<'a> {
     let (settings, cache) = (&machine.zig, &machine.cache);
     ZigRequest { settings, cache, environment, pinned: None, verified: None }
@@ -201,7 +201,7 @@ pub(super) fn doctor(
         }
     }
     print(&text)?;
-    // What was found before the time was up is of use, too.
+    // The results so far are useful even if the time limit has expired.
     cancel.check()?;
     match checks.iter().filter(|check| !check.good).count() {
         0 => Ok(()),
@@ -209,7 +209,7 @@ pub(super) fn doctor(
     }
 }
 
-/// Whether the default base's release can be had and is signed.
+/// Checks whether the default base's release is available and signed.
 fn debian(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &View) -> Check {
     let suite = DEFAULT_BASE.trim_start_matches("apt:");
     let request = ReleaseRequest { release: suite, suites: &[], components: &[], moment: None };

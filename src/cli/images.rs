@@ -1,4 +1,4 @@
-//! The commands about images that are there already: copy, inspect, list and name them.
+//! The commands about existing images: copy, inspect, list and name them.
 
 use std::path::Path;
 
@@ -21,10 +21,10 @@ use crate::transport::{
     Image, Location, LocationError, Opener, Selector, Source, TransportError, inspect, summary,
 };
 
-/// The registry of names that tell none.
+/// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
 
-/// How an image's place is written, for every command's help.
+/// How to name an image, for every command's help.
 pub(super) const PLACES: &str = "\
 Images are named as in skopeo and podman:
   oci:PATH[:TAG]            an OCI image layout, a directory
@@ -33,7 +33,7 @@ Images are named as in skopeo and podman:
   podman:NAME               podman's storage (also containers-storage:NAME)
   docker-daemon:NAME        Docker's storage
   docker://NAME             a registry
-  PATH[:TAG]                a layout, or an archive of either kind; a name where no such path exists
+  PATH[:TAG]                a layout, or an archive of either kind; if no such path exists, a registry's image
 A digest works in place of a tag: oci:PATH@sha256:…";
 
 /// `xbuild copy`.
@@ -47,7 +47,7 @@ pub(super) struct CopyOptions {
     /// Only these platforms, separated by commas [default: all]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     platform: Vec<Platform>,
-    /// Take along what refers to the image: signatures, SBOMs and other manifests with a `subject`
+    /// Also copy what refers to the image: signatures, SBOMs and other manifests with a `subject`
     #[arg(long)]
     referrers: bool,
     #[command(flatten)]
@@ -58,9 +58,9 @@ pub(super) struct CopyOptions {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PLACES)]
 pub(super) struct PushOptions {
-    /// The image: of a layout, an archive or an engine
+    /// The image, in a layout, an archive or an engine
     image: String,
-    /// Where it goes: registry/repository:tag [default: the names that it has]
+    /// Where it goes: registry/repository:tag [default: the image's own names]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Only these platforms, separated by commas [default: all]
@@ -76,7 +76,7 @@ pub(super) struct PushOptions {
 pub(super) struct PullOptions {
     /// The image's name: registry/repository:tag or …@sha256:digest
     name: String,
-    /// Where it goes [default: a layout named by the repository's last part]
+    /// Where it goes [default: a layout named after the repository's last part]
     #[arg(short, long, value_name = "DESTINATION")]
     output: Option<String>,
     /// Only these platforms, separated by commas [default: all]
@@ -121,9 +121,9 @@ pub(super) struct ListImages {
 /// `xbuild tag`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TagOptions {
-    /// An image of a layout or a registry: PATH[:TAG], PATH@DIGEST, registry/repository:tag
+    /// An image in a layout or a registry: PATH[:TAG], PATH@DIGEST, registry/repository:tag
     image: String,
-    /// Its further names: registry/repository:tag, or :tag alone; in a registry, of the same repository
+    /// Names to add: registry/repository:tag, or just :tag; in a registry, of the same repository
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -137,7 +137,7 @@ pub(super) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// Some, with the destinations that the user has named, which credentials of no registry in particular are for.
+    /// Makes it with the destinations that the user has named. Credentials that name no registry are for these.
     fn new<'l>(
         context: &'a Context<'a>,
         named: impl IntoIterator<Item = &'l Location>,
@@ -157,7 +157,7 @@ impl<'a> Images<'a> {
         Ok(Self { context, registry: registry::Client::new(config, context.environment) })
     }
 
-    /// Does what a command does, and tells meanwhile what registries have to remark.
+    /// Runs a command, and meanwhile reports the registries' notes.
     pub(super) fn run<'l>(
         context: &'a Context<'a>,
         named: impl IntoIterator<Item = &'l Location>,
@@ -175,7 +175,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// A repository without a tag is all its tags.
+    /// Replaces a repository without a tag by all its tags.
     fn with_tags(&self, locations: Vec<Location>) -> Result<Vec<Location>, TransportError> {
         let mut found = Vec::new();
         for location in locations {
@@ -193,7 +193,8 @@ impl<'a> Images<'a> {
         Ok(found)
     }
 
-    /// Where the image is that a text means. A name without a registry is said in full: it may have been meant as a path.
+    /// The location that a text means. If the text is taken for a name without a registry, the full name is reported,
+    /// since a path may have been meant.
     fn locate(&self, text: &str) -> Result<Location, TransportError> {
         let location = Location::parse(text, &Path::exists)?;
         if let Location::Registry { name } = &location
@@ -201,7 +202,7 @@ impl<'a> Images<'a> {
             && !text.contains(DOCKER_HUB)
             && !text.starts_with("docker:")
         {
-            let text = format!("there is no file or directory `{text}`, so that it is the image {name}");
+            let text = format!("there is no file or directory `{text}`, so it is taken for the image {name}");
             self.note(Level::Info, text);
         }
         Ok(location)
@@ -238,7 +239,7 @@ impl<'a> Images<'a> {
             let goes = if image.referrers.len() == 1 { "goes" } else { "go" };
             self.note(Level::Info, format!("{} {goes} along", counted(image.referrers.len(), "referrer")));
         }
-        // Before the first is written.
+        // Check all before the first is written.
         for destination in destinations {
             destination.check_digest(&image.root.digest)?;
         }
@@ -249,7 +250,7 @@ impl<'a> Images<'a> {
             && source.has_nested_index()?
         {
             let text = format!(
-                "{} has an index inside of its index, which podman and skopeo neither load nor copy; `xbuild index create \
+                "{} has an index inside its index, which podman and skopeo neither load nor copy; `xbuild index create \
                  {} -o DESTINATION` makes one index of all its platforms",
                 source.shown(),
                 source.shown()
@@ -281,10 +282,10 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
         let name: ImageName = name.parse().map_err(LocationError::Name)?;
         Ok(Location::Registry { name })
     };
-    // Before anything is opened: a slip in a name is known at once.
+    // Before anything is opened, so that a typo in a name is reported at once.
     let mut destinations: Vec<Location> =
         options.names.iter().map(|name| remote(name)).collect::<Result<_, _>>()?;
-    // The names that the image itself has are not the user's own words.
+    // Names from the image itself were not named by the user.
     Images::run(context, &destinations.clone(), |images| {
         let source = images.open(&options.image)?;
         if destinations.is_empty() {
@@ -298,7 +299,7 @@ pub(super) fn push(context: &Context<'_>, options: &PushOptions) -> Result<(), F
     })
 }
 
-/// A reference by digest that `docker run` takes.
+/// The line with a reference by digest that `docker run` accepts.
 pub(super) fn pushed_line(location: &Location, root: &Descriptor) -> String {
     match location {
         Location::Registry { name } => format!("{}@{}\n", name.repository, root.digest),
@@ -346,9 +347,9 @@ pub(super) fn inspect_image(context: &Context<'_>, options: &InspectOptions) -> 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
-    /// The layout or archive.
+    /// The path of the layout or archive.
     image: String,
-    /// Its names there.
+    /// The image's names there.
     names: Vec<String>,
     digest: String,
     platforms: Vec<String>,
@@ -369,7 +370,7 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
             images.opener().each(&location, &mut |source| {
                 let (platforms, total_size) = summary(source, context.cancel)?;
                 let mut names = Vec::new();
-                // Of a whole name and its tag the whole one.
+                // If there are both a full name and its tag, the full name.
                 for name in source.named().iter().filter_map(|entry| names_of(entry).into_iter().next()) {
                     if !names.contains(&name) {
                         names.push(name);
@@ -391,7 +392,7 @@ pub(super) fn list(context: &Context<'_>, options: &ListImages) -> Result<(), Fa
     })
 }
 
-/// The layouts that builds in this directory write.
+/// The layouts that builds in this directory have written.
 fn default_layouts() -> Result<Vec<Location>, TransportError> {
     let dir = Path::new("target/xbuild");
     let nothing = || LocationError::Nothing(dir.display().to_string());
@@ -451,7 +452,8 @@ pub(super) fn tag(context: &Context<'_>, options: &TagOptions) -> Result<(), Fai
     })
 }
 
-/// The tags that names mean in an image's repository. Another repository needs the image's content, and not a name alone.
+/// The tags of names that must be in the image's repository. Another repository would need the image's content, not
+/// just a name.
 fn tags_in(image: &ImageName, names: &[Reference]) -> Result<Vec<String>, CliError> {
     let own = image.repository.to_string();
     let tag = |name: &Reference| match name.repository() {

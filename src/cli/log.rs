@@ -1,7 +1,9 @@
-//! The log: what the rooms tell of their work, line by line, for whoever wants to know what a run does and why it takes so long.
+//! The log: prints what the rooms do, line by line, for users who want to know what a run does and why it takes so
+//! long.
 //!
-//! `XBUILD_LOG` says how much, of all rooms or of some. Where it is not set nothing is made, and what would be told costs the
-//! look at one number. Lines go through the view, so that they stand above its live lines and never in them.
+//! `XBUILD_LOG` sets how much is logged, for all rooms or for some. If it is unset, no subscriber is installed, and a
+//! log statement costs one integer comparison. Lines go through the view, so that they appear above its live lines and
+//! never in them.
 
 use std::fmt::{self, Write as _};
 
@@ -19,11 +21,11 @@ use crate::sys::env::Environment;
 use crate::sys::log::without_secrets;
 use crate::text::visible;
 
-/// The variable.
+/// The environment variable.
 pub(super) const VARIABLE: &str = "XBUILD_LOG";
 
-/// The rooms that tell something, by the names that lines have and filters take, and where their code is. `tests/tidy.rs`
-/// holds that there are no others.
+/// The rooms that log, by the names that lines show and filters accept, and the paths of their modules. `tests/tidy.rs`
+/// checks that no other room logs.
 const ROOMS: &[(&str, &str)] = &[
     ("base", "xbuild::base"),
     ("cache", "xbuild::sys::store"),
@@ -47,16 +49,16 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("off", LevelFilter::OFF),
 ];
 
-/// What is wrong with the variable's value.
+/// An error in the variable's value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogError {
-    /// A word that is no level.
+    /// A word that is not a level.
     #[error("`{given}` is not a level of the log (from ${VARIABLE})")]
     Level {
         /// What was given.
         given: String,
     },
-    /// A name that is no room's.
+    /// A name that is not a room's.
     #[error("`{given}` is not a room that logs anything (from ${VARIABLE})")]
     Room {
         /// What was given.
@@ -85,13 +87,13 @@ impl LogError {
 pub(super) struct Filter(Targets);
 
 impl Filter {
-    /// What the variable asks for; `None` where that is nothing.
+    /// The filter that the variable asks for; `None` if nothing is to be logged.
     pub(super) fn of(environment: &Environment) -> Result<Option<Self>, LogError> {
         let Some(text) = environment.var_os(VARIABLE) else { return Ok(None) };
         Self::parse(&text.to_string_lossy())
     }
 
-    /// `debug`, `registry=trace`, and several of them, separated by commas.
+    /// Parses `debug`, `registry=trace`, and several of them, separated by commas.
     fn parse(text: &str) -> Result<Option<Self>, LogError> {
         let (mut targets, mut most) = (Targets::new(), LevelFilter::OFF);
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -113,15 +115,15 @@ impl Filter {
         Ok((most > LevelFilter::OFF).then_some(Self(targets)))
     }
 
-    /// From now on all that the filter lets through is written.
+    /// Starts writing every event that passes the filter.
     pub(super) fn start(self, view: &View) {
         let lines = Lines { start: Instant::now(), paint: Paint(view.color()), write: view.writer() };
-        // Only a program that uses this room as a library may have its own already.
+        // This fails only in a program that uses xbuild as a library and has set its own.
         tracing::subscriber::set_global_default(lines.with(self.0)).ok();
     }
 }
 
-/// Where the code of a room is that is given by its name or by a module's path.
+/// The module path of a room, given by its name or by a module path.
 fn path_of(room: &str) -> Option<String> {
     if let Some((_, path)) = ROOMS.iter().find(|(name, _)| *name == room) {
         return Some((*path).to_owned());
@@ -131,7 +133,7 @@ fn path_of(room: &str) -> Option<String> {
     ROOMS.iter().any(known).then_some(path)
 }
 
-/// True for a module's path that is another's or below it.
+/// True if a module's path is `above` or below it.
 fn lies_in(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
@@ -156,7 +158,7 @@ impl Subscriber for Lines {
         true
     }
 
-    // Spans are of no use to a line, and nobody makes any.
+    // Lines do not use spans, and nothing creates any.
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -182,7 +184,7 @@ impl Subscriber for Lines {
     }
 }
 
-/// An event in words: its message, and its fields as ` name=value`.
+/// An event as text: its message, and its fields as ` name=value`.
 #[derive(Default)]
 struct Text {
     message: String,
@@ -196,7 +198,7 @@ impl Visit for Text {
             self.message.push_str(&value);
             return;
         }
-        // What is not one word, or could be taken for several, is quoted.
+        // Quote a value that is not one word, or that could be taken for several.
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=');
         let written = if !value.is_empty() && value.chars().all(plain) {
             write!(self.fields, " {}={value}", field.name())

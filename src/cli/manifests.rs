@@ -1,4 +1,4 @@
-//! `xbuild resolve` and `apply`: Kubernetes manifests whose `xbuild://PATH` becomes the image that was just pushed.
+//! `xbuild resolve` and `apply`: replace `xbuild://PATH` in Kubernetes manifests by the image that was just pushed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -20,30 +20,30 @@ use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
-/// How long kubectl may take.
+/// The time limit of kubectl.
 const KUBECTL: Duration = Duration::from_secs(10 * 60);
-/// What a manifest's file is called.
+/// The extensions of manifest files.
 const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 
-/// Where manifests are, and what is built of them.
+/// The manifests, and the options of the builds.
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("path", |path| path.hide(true)))]
 pub(super) struct ResolveOptions {
-    /// A manifest, a directory of them, or `-` for standard input; repeatable and separated by commas
+    /// A manifest, a directory of manifests, or `-` for standard input; repeatable, or separated by commas
     #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "kustomize", value_delimiter = ',', value_hint = ValueHint::AnyPath)]
     filenames: Vec<PathBuf>,
     /// A directory with a kustomization.yaml, which kubectl builds; repeatable
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     kustomize: Vec<PathBuf>,
-    /// Look into directories inside of directories too
+    /// Also read subdirectories
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Where images are pushed: each to REPOSITORY/<name of the project's directory>
+    /// Where to push images: each to REPOSITORY/<name of the project's directory>
     ///
-    /// Tags are then those of --tag, as `-t v1`, or `latest`. Without it each project's own tags say where.
+    /// Tags are then those of --tag, as `-t v1`, or `latest`. Without it, each project's own tags are used.
     #[arg(long, value_name = "REPOSITORY")]
     repository: Option<String>,
-    /// Let references lead out of the current directory: by `..`, from the root, or through links
+    /// Allow references that point outside the current directory: by `..`, from the root, or through links
     #[arg(long)]
     allow_outside: bool,
     #[command(flatten)]
@@ -74,16 +74,16 @@ pub(crate) enum ManifestError {
     /// A directory has nothing that looks like a manifest.
     #[error("`{}` has no file that ends in .yaml, .yml or .json", .0.display())]
     NoManifests(PathBuf),
-    /// A path beside `-f`.
+    /// A path without `-f`.
     #[error("`{}` is not a manifest that -f names", .0.display())]
     Path(PathBuf),
-    /// Nothing says where a project's image goes.
+    /// No repository is known for a project's image.
     #[error("nothing says where the image of `{path}` is pushed")]
     NoRepository {
         /// The project.
         path: String,
     },
-    /// A text is no YAML.
+    /// A text that is not YAML.
     #[error("{shown}: {source}")]
     Syntax {
         /// The file.
@@ -91,21 +91,21 @@ pub(crate) enum ManifestError {
         /// Where and why.
         source: kubernetes::Syntax,
     },
-    /// References that are no whole values.
+    /// References that are only a part of a value.
     #[error("{} no image, for it is only a part of a value: {}", if places.len() == 1 { "a reference becomes" } else { "some references become" }, places.join(", "))]
     Left {
         /// Each as `FILE:LINE` with the word there.
         places: Vec<String>,
     },
-    /// A reference to a project outside of the current directory.
+    /// A reference to a project outside the current directory.
     #[error("`{}{path}` leads out of the current directory, to `{}`", kubernetes::PREFIX, leads_to.display())]
     Outside {
-        /// The path as it stands there.
+        /// The path as written in the manifest.
         path: String,
-        /// Where that is.
+        /// The path that it resolves to.
         leads_to: PathBuf,
     },
-    /// kubectl is missing, or does not build a kustomization.
+    /// kubectl is missing, or could not build a kustomization.
     #[error("kubectl has not built the kustomization `{}`: {source}", path.display())]
     Kustomize {
         /// Its directory.
@@ -113,7 +113,7 @@ pub(crate) enum ManifestError {
         /// Why.
         source: ProcessError,
     },
-    /// kubectl is missing, or refuses.
+    /// kubectl is missing, or failed.
     #[error("kubectl has not applied the manifests: {0}")]
     Kubectl(#[source] ProcessError),
     /// The manifests for kubectl could not be written.
@@ -141,14 +141,14 @@ impl Explain for ManifestError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Read { .. } | Self::Io(_) => None,
-            Self::NoManifests(_) => Some("name the files, or add -R for directories inside of it".into()),
+            Self::NoManifests(_) => Some("name the files, or add -R for its subdirectories".into()),
             Self::Path(path) => Some(format!("write -f {}; projects are named in the manifests", path.display())),
             Self::NoRepository { .. } => Some(
                 "add --repository registry.example/team, or `tags = [\"registry.example/team/app\"]` to its xbuild.toml"
                     .into(),
             ),
             Self::Outside { .. } => Some(
-                "a build runs what its project says: if you trust the manifests, stand in a directory above it, or add \
+                "a build runs the project's code: if you trust the manifests, run xbuild above it, or add \
                  --allow-outside"
                     .into(),
             ),
@@ -163,7 +163,7 @@ impl Explain for ManifestError {
             }
             Self::Kustomize { path, .. } => Some(format!("`kubectl kustomize {}` shows the same", path.display())),
             Self::Kubectl(error) if error.is_not_found() => Some("install kubectl, or pipe `xbuild resolve` to it".into()),
-            Self::Kubectl(_) => Some("the images are pushed; run it again once kubectl can".into()),
+            Self::Kubectl(_) => Some("the images are pushed; run the command again once kubectl works".into()),
         }
     }
 }
@@ -176,7 +176,8 @@ pub(super) fn resolve(context: &Context<'_>, options: &ResolveOptions) -> Result
     Ok(print(&text)?)
 }
 
-/// What ends the whole command where the user gives it a limit. What a project's file says is its own build's.
+/// The cancellation for the whole command, if the user sets a time limit. A limit in a project's file applies to that
+/// project's build.
 fn limited(context: &Context<'_>, options: &ResolveOptions, name: &str) -> Result<Cancel, Failure> {
     match (options.build.total_timeout(), context.environment.var("XBUILD_TIMEOUT")) {
         (None, None) => Ok(context.cancel.clone()),
@@ -189,13 +190,13 @@ pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(),
     let cancel = limited(context, &options.resolve, "`xbuild apply`")?;
     let context = &Context { cancel: &cancel, ..*context };
     let text = resolved(context, &options.resolve)?;
-    // A file and not a pipe, so that kubectl may read it more than once. It may have secrets in it.
+    // A file and not a pipe, so that kubectl can read it more than once. It may contain secrets.
     let mut file = fs::scratch_dir()
         .and_then(|dir| Ok((fs::temporary_file(dir.path())?, dir)))
         .map_err(ManifestError::Io)?;
     file.0.write_all(text.as_bytes()).and_then(|()| file.0.flush()).map_err(ManifestError::Io)?;
     let cancel = context.cancel.within(KUBECTL, "kubectl");
-    // What the user says to kubectl may be paths.
+    // The user's arguments for kubectl may be paths.
     let kubectl =
         Command::new("kubectl").here().args(["apply", "-f"]).arg(file.0.path()).args(&options.kubectl);
     let said = kubectl.text(&cancel).map_err(ManifestError::Kubectl)?;
@@ -203,7 +204,7 @@ pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(),
     Ok(print(&said)?)
 }
 
-/// The manifests with every reference replaced. Nothing is printed or applied unless all could be.
+/// The manifests with every reference replaced. Nothing is printed or applied unless all could be replaced.
 fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, Failure> {
     if let Some(path) = &options.build.path {
         return Err(ManifestError::Path(path.clone()).into());
@@ -236,27 +237,28 @@ fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, F
     Ok(all)
 }
 
-/// Who builds a project runs its code, and a manifest need not be of the same people as what is beside it.
+/// Refuses a project outside the current directory. Building a project runs its code, and the author of a manifest need
+/// not be the author of the projects beside it.
 fn check_inside(path: &str) -> Result<(), ManifestError> {
     let outside = |leads_to: PathBuf| ManifestError::Outside { path: path.to_owned(), leads_to };
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(path).components().all(plain) {
         return Err(outside(PathBuf::from(path)));
     }
-    // What is not there is for the build to tell.
+    // If the path does not exist, the build reports that.
     match (fs::canonicalize(Path::new(path)), fs::canonicalize(Path::new("."))) {
         (Ok(real), Ok(current)) if !real.starts_with(&current) => Err(outside(real)),
         _ => Ok(()),
     }
 }
 
-/// A manifest, and what it is called in messages.
+/// A manifest, and its name in messages.
 struct Document {
     shown: String,
     manifest: Manifest,
 }
 
-/// All that is named, in its order.
+/// All given manifests, in order.
 fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Document>, ManifestError> {
     let mut documents = Vec::new();
     let mut add = |shown: String, text: &str, kustomized: bool| {
@@ -273,7 +275,7 @@ fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Docu
         for file in files(path, options.recursive)? {
             let shown =
                 if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
-            // What nobody named may be a pipe, which would be waited for.
+            // A file that was not given explicitly may be a pipe, on which reading would block.
             let text = if file == *path {
                 read(&file)?
             } else {
@@ -289,14 +291,14 @@ fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Docu
     Ok(documents)
 }
 
-/// Tells of what looks like a reference and stays as it is. Where a cluster would run it, that is an error.
+/// Reports text that looks like a reference and is not replaced. If a cluster would run it, that is an error.
 fn tell_left(context: &Context<'_>, documents: &[Document]) -> Result<(), ManifestError> {
     let mut places = Vec::new();
     for document in documents {
         for Left { line, word, kept } in &document.manifest.left {
             let place = format!("{}:{line}: `{word}`", document.shown);
             if *kept {
-                let text = format!("{place} is inside of a text or a key, and is left as it is");
+                let text = format!("{place}is inside a text or a key, and is left unchanged");
                 let note = Event::Note { level: Level::Warning, platform: None, text };
                 context.view.reporter().report(note);
             } else {
@@ -313,14 +315,14 @@ fn is_kustomization(path: &Path) -> bool {
     path != Path::new("-") && NAMES.iter().any(|name| path.join(name).is_file())
 }
 
-/// What a kustomization comes to.
+/// The output of kustomize.
 fn kustomized(context: &Context<'_>, path: &Path) -> Result<String, ManifestError> {
     let cancel = context.cancel.within(KUBECTL, "kubectl");
     let kubectl = Command::new("kubectl").here().arg("kustomize").arg(path);
     kubectl.text(&cancel).map_err(|source| ManifestError::Kustomize { path: path.to_owned(), source })
 }
 
-/// Builds a project and pushes its image; the image's name with its digest.
+/// Builds a project and pushes its image. Returns the image's name with its digest.
 fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -> Result<String, Failure> {
     let names = options.repository.as_ref().map(|repository| {
         let dir = fs::canonicalize(Path::new(path)).unwrap_or_else(|_| PathBuf::from(path));
@@ -349,7 +351,7 @@ fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -
     Ok(format!("{repository}@{}", outcome.digest))
 }
 
-/// The manifests at a path: a file, or those of a directory in the order of their names.
+/// The manifests at a path: one file, or those of a directory in the order of their names.
 fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, ManifestError> {
     let fault = |source| ManifestError::Read { shown: path.display().to_string(), source };
     if path == Path::new("-") || !fs::metadata(path).map_err(fault)?.is_dir() {

@@ -1,4 +1,4 @@
-//! `xbuild matrix`: the platforms of a project as jobs of a CI.
+//! `xbuild matrix`: the platforms of a project as CI jobs.
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::{Failure, tree};
 /// `xbuild matrix`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct MatrixOptions {
-    /// Print JSON, as `fromJSON` of GitHub Actions takes it
+    /// Print JSON for `fromJSON` of GitHub Actions
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -25,15 +25,15 @@ struct Job {
     platform: String,
     /// The target triple.
     triple: String,
-    /// A name for the job's artifact, of characters that every CI takes.
+    /// A name for the job's artifact, in characters that every CI accepts.
     artifact: String,
     /// A GitHub runner that can build it.
     runner: String,
-    /// True if that runner's machine is of the platform.
+    /// True if that runner is of the platform.
     native: bool,
 }
 
-/// The runner that cross-compiles what no runner is native to.
+/// The runner that cross-compiles for platforms without a native runner.
 const CROSS_RUNNER: &str = "ubuntu-24.04";
 
 /// `xbuild matrix`.
@@ -55,7 +55,7 @@ pub(super) fn matrix(context: &Context<'_>, options: &MatrixOptions) -> Result<(
         .collect();
     context.view.finish();
     if options.json {
-        // On one line: a value of $GITHUB_OUTPUT is.
+        // On one line, as a value in $GITHUB_OUTPUT must be.
         let document = serde_json::json!({ "include": jobs });
         return Ok(print(&format!("{document}\n"))?);
     }

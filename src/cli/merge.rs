@@ -1,4 +1,4 @@
-//! `xbuild index create`: one index of images that are there already.
+//! `xbuild index create`: one index of existing images.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::transport::{IndexAnnotations, Location, Selector, Source, TransportEr
 /// `xbuild index …`.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum IndexCommand {
-    /// Merge images into one index: those of native runners, or whatever is there
+    /// Merge existing images into one index, such as those of native runners
     Create(CreateOptions),
 }
 
@@ -27,22 +27,22 @@ pub(super) enum IndexCommand {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PLACES)]
 pub(super) struct CreateOptions {
-    /// The images: each a platform's, or an index of several
+    /// The images: each of one platform, or an index of several
     #[arg(value_name = "SOURCE", required_unless_present = "file")]
     sources: Vec<String>,
-    /// A name of the new index; with --output its name there, else where it goes
+    /// A name of the new index; with --output its name there, otherwise its destination
     #[arg(short, long, value_name = "NAME")]
     tag: Vec<String>,
     /// Where the new index goes [default: where --tag says]
     #[arg(short, long, value_name = "DESTINATION")]
     output: Option<String>,
-    /// Read further sources from a file: one a line, a --metadata-file of a build, or descriptors
+    /// Read further sources from a file: one per line, a --metadata-file of a build, or descriptors
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Vec<PathBuf>,
-    /// Add to the index that is there, and replace its images of the same platforms
+    /// Add to the existing index, and replace its images of the same platforms
     #[arg(long)]
     append: bool,
-    /// An annotation of the index, or of what is named: manifest-descriptor[linux/arm64]:KEY=VALUE
+    /// An annotation of the index, or of the given level: manifest-descriptor[linux/arm64]:KEY=VALUE
     #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
     annotation: Vec<String>,
     /// Print the index and write nothing
@@ -83,7 +83,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
         let merged = merge(base.as_ref(), &sources, &annotations)?;
         let root = merged.index.descriptor.clone();
         let bytes = merged.index.bytes.clone();
-        // Before the first is written.
+        // Check all before the first is written.
         for destination in &destinations {
             destination.check_digest(&root.digest)?;
         }
@@ -107,7 +107,7 @@ fn create(context: &Context<'_>, options: &CreateOptions) -> Result<(), Failure>
     })
 }
 
-/// Where a new index goes, and its names there.
+/// The destinations of a new index, and its names there.
 fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>), Failure> {
     if let Some(output) = &options.output {
         let location = Location::parse_destination(output).map_err(TransportError::from)?;
@@ -123,7 +123,7 @@ fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>),
     Ok((places.map_err(TransportError::from)?, Vec::new()))
 }
 
-/// The index that is added to: of the destination's own name, else of the first that it gets.
+/// The existing index to add to: the one of the destination's own name, otherwise of the first name that it gets.
 fn appended(destination: &Location, names: &[String]) -> Location {
     let mut location = destination.clone();
     if let Location::Layout { selector, .. } | Location::OciArchive { selector, .. } = &mut location
@@ -135,9 +135,9 @@ fn appended(destination: &Location, names: &[String]) -> Location {
     location
 }
 
-/// The references in a file: one a line; or in JSON the images of a `--metadata-file`, of docker buildx's or its bake's as
-/// well as ours, or descriptors as `docker buildx imagetools` takes them. What names no repository is in `tagged`, that of
-/// the new index.
+/// Reads the references in a file: one per line; or, in JSON, the images of a `--metadata-file` (ours, docker buildx's
+/// or its bake's), or descriptors as `docker buildx imagetools` accepts them. A descriptor without a repository is in
+/// `tagged`, the repository of the new index.
 fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError> {
     let text = fs::read_stream_to_string(file).map_err(CliError::SourceFile)?;
     if !text.trim_start().starts_with(['{', '[']) {
@@ -152,28 +152,28 @@ fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError
     let tells = |value: &Value| value["containerimage.digest"].is_string() || value["digest"].is_string();
     let told: Vec<&Value> = match &document {
         Value::Array(list) => list.iter().collect(),
-        // A target's metadata each.
+        // One metadata object per target.
         Value::Object(targets) if !tells(&document) => {
             targets.values().filter(|value| tells(value)).collect()
         }
         one => vec![one],
     };
     if told.is_empty() {
-        return Err(wrong("it has no text `containerimage.digest`"));
+        return Err(wrong("it has no string `containerimage.digest`"));
     }
     let source = |value: &Value| {
         let digest = value["containerimage.digest"].as_str().or_else(|| value["digest"].as_str());
-        let digest = digest.ok_or_else(|| wrong("an entry of it has no digest"))?;
+        let digest = digest.ok_or_else(|| wrong("one of its entries has no digest"))?;
         let name = value["image.name"].as_str().and_then(|names| names.split(',').next());
         let reference: Option<Reference> = name.and_then(|name| name.parse().ok());
         let repository = reference.as_ref().and_then(Reference::repository).or(tagged);
-        let repository = repository.ok_or_else(|| wrong("it has no image's name in `image.name`"))?;
+        let repository = repository.ok_or_else(|| wrong("it has no image name in `image.name`"))?;
         Ok(format!("docker://{repository}@{digest}"))
     };
     told.into_iter().map(source).collect()
 }
 
-/// `--annotation` of an index: without a level it is the index's, and manifests cannot be annotated any more.
+/// Parses `--annotation` of an index. Without a level it is for the index; manifests cannot be annotated any more.
 fn annotations(texts: &[String]) -> Result<IndexAnnotations, Failure> {
     Ok(settings::index_annotations(texts)?)
 }

@@ -1,7 +1,7 @@
-//! The command line: clap's types, one thin function a command, and the rendering of events and errors.
+//! The command line: clap's types, one thin function per command, and the rendering of events and errors.
 //!
-//! The only room that writes to standard output and standard error. Standard output carries results only: the
-//! reference with its digest, a list, a script. Everything else, JSON progress included, goes to standard error.
+//! The only room that writes to standard output and standard error. Standard output carries only results: the reference
+//! with its digest, a list, a script. Everything else, including JSON progress, goes to standard error.
 
 mod arguments;
 mod cache;
@@ -39,7 +39,7 @@ use crate::toolchain::driver;
 use arguments::Arguments;
 use view::View;
 
-/// By which name the program was started.
+/// The name by which the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `xbuild`.
@@ -48,7 +48,7 @@ pub enum Program {
     CargoXbuild,
 }
 
-/// A failure of a command, of whichever room.
+/// A failure of a command, from any room.
 pub(crate) struct Failure(Box<dyn Explain + Send + Sync>);
 
 impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
@@ -57,63 +57,63 @@ impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// What is wrong in this room.
+/// The errors of this room.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// A command's name where a directory belongs.
+    /// A command's name in place of a directory.
     #[error("there is no directory `{given}` to build")]
     CommandAsPath {
         /// What was given.
         given: String,
-        /// The command that was meant, probably.
+        /// The command that was probably meant.
         command: String,
     },
-    /// `xbuild man` of a command that is none.
+    /// `xbuild man` with an unknown command.
     #[error("there is no command `{given}`")]
     NoSuchCommand {
         /// What was given.
         given: String,
     },
-    /// A variable of the environment that shows things has a wrong value.
+    /// `XBUILD_PROGRESS` has an invalid value.
     #[error("`{given}` is not a way to show progress (from $XBUILD_PROGRESS)")]
     Progress {
         /// What was given.
         given: String,
     },
-    /// The variable that says what is logged has a wrong value.
+    /// `XBUILD_LOG` has an invalid value.
     #[error(transparent)]
     Log(#[from] log::LogError),
     /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
-    /// `xbuild tag` of what is in no layout and no registry.
+    /// `xbuild tag` of an image that is neither in a layout nor in a registry.
     #[error("`{given}` is not in a layout or a registry")]
     TagElsewhere {
         /// What was given.
         given: String,
     },
     /// `xbuild tag` with a name in another repository.
-    #[error("`{name}` is in another repository than `{image}`, which a name alone does not lead to")]
+    #[error("`{name}` is in a different repository from `{image}`, so adding a name is not enough")]
     TagAcross {
         /// The image.
         image: String,
-        /// The name that it should get.
+        /// The name to add.
         name: String,
     },
-    /// `xbuild push` of what has no name.
+    /// `xbuild push` of an image without a name.
     #[error("`{given}` has no name that says where to push it")]
     NoName {
         /// What was given.
         given: String,
     },
-    /// `xbuild index create` without a place.
+    /// `xbuild index create` without a destination.
     #[error("nothing says where the index goes")]
     NoDestination,
-    /// `-f` of `xbuild index create`.
+    /// The file of `xbuild index create -f` could not be read.
     #[error("cannot read the sources: {0}")]
     SourceFile(std::io::Error),
-    /// The same with JSON that is no metadata.
-    #[error("`{}` tells no image: {reason}", path.display())]
+    /// The file is JSON, but not metadata.
+    #[error("`{}` describes no image: {reason}", path.display())]
     Metadata {
         /// The file.
         path: std::path::PathBuf,
@@ -121,15 +121,15 @@ pub(crate) enum CliError {
         reason: String,
     },
     /// An archive would go to a terminal.
-    #[error("an archive is not for a terminal")]
+    #[error("an archive cannot be written to a terminal")]
     Terminal,
-    /// The directory that the user stands in is gone.
+    /// The current directory does not exist any more.
     #[error("the current directory cannot be found: {0}")]
     CurrentDirectory(std::io::Error),
-    /// The system has no more threads: for the work, or to listen to Ctrl-C.
+    /// The system has no more threads, for the work or for listening to Ctrl-C.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
-    /// Ctrl-C can't be caught for another reason.
+    /// Ctrl-C cannot be caught for another reason.
     #[error("cannot listen to Ctrl-C: {0}")]
     Signals(ctrlc::Error),
 }
@@ -163,15 +163,19 @@ impl Explain for CliError {
             Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
             Self::Log(error) => Some(error.hint()),
             Self::CurrentDirectory(_) => Some("change to a directory that exists".into()),
-            Self::TagElsewhere { .. } => Some("copy it to one, or to its new name: xbuild copy".into()),
+            Self::TagElsewhere { .. } => {
+                Some("copy it to one of these, or to its new name, with `xbuild copy`".into())
+            }
             Self::TagAcross { image, name } => Some(format!(
-                "copy it there; within a registry no layer is sent: xbuild copy docker://{image} docker://{name}"
+                "copy it there, which sends no layers within a registry: `xbuild copy docker://{image} docker://{name}`"
             )),
             Self::NoName { .. } => Some("add it: xbuild push IMAGE registry.example/team/app:1.0".into()),
             Self::NoDestination => {
-                Some("name a place: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
+                Some("name a destination: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
             }
-            Self::Metadata { .. } => Some("take what `xbuild --metadata-file` or docker buildx wrote".into()),
+            Self::Metadata { .. } => {
+                Some("use a file that `xbuild --metadata-file` or docker buildx wrote".into())
+            }
             Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
             Self::SourceFile(error) | Self::Stdout(error) | Self::Threads(error) => io_hint(error),
             Self::Signals(_) => None,
@@ -184,7 +188,7 @@ impl Explain for CliError {
 pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let environment = Environment::of_process();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // cargo calls us back as a compiler and linker, many times a build: that comes before everything else.
+    // cargo calls xbuild back as a compiler and linker, many times in a build, so that comes before everything else.
     let rest = arguments.get(1..).unwrap_or_default();
     if let Some(code) = driver::called(rest, &environment, &mut std::io::stderr()) {
         return code;
@@ -197,7 +201,7 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     let (arguments, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help goes to standard output, usage errors to standard error; a closed one is no matter.
+            // Help goes to standard output, usage errors to standard error. It does not matter if that is closed.
             error.print().ok();
             return if error.use_stderr() { ExitCode::Usage.number() } else { 0 };
         }
@@ -239,7 +243,7 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     }
 }
 
-/// Tells the log what is run: the command line, and which variables say something, but not what.
+/// Logs what is run: the command line, and the names of the variables that are set, but not their values.
 fn tell_start(arguments: &[OsString], environment: &Environment) {
     let known = VARIABLES.iter().map(|variable| variable.name);
     let set: Vec<&str> = known.filter(|name| environment.var_os(name).is_some()).collect();
@@ -256,11 +260,11 @@ fn command(program: Program) -> clap::Command {
     }
 }
 
-/// How long an interrupted run may take to end its children and to tidy up.
+/// How long an interrupted run may take to stop its children and clean up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ctrl-C, SIGTERM and SIGHUP interrupt the work, which then ends its children and tidies up. The second one
-/// does not wait for that, and neither does the first for longer than [`PATIENCE`].
+/// Makes Ctrl-C, SIGTERM and SIGHUP interrupt the work, which then stops its children and cleans up. A second signal
+/// ends the process at once, and so does [`PATIENCE`] after the first.
 fn listen() -> Result<Cancel, Failure> {
     let cancel = Cancel::new();
     let handle = cancel.clone();
@@ -272,12 +276,12 @@ fn listen() -> Result<Cancel, Failure> {
         handle.interrupt();
         let watch = || {
             clock::sleep(PATIENCE);
-            // To a terminal that is gone nothing can be said, and the exit code tells the same.
-            writeln!(std::io::stderr(), "error: interrupted; the work did not stop by itself and was ended")
+            // Nothing can be written to a terminal that is gone; the exit code reports the same.
+            writeln!(std::io::stderr(), "error: interrupted; the work did not stop by itself and was killed")
                 .ok();
             process::kill_all_and_exit(ExitCode::Interrupted.number());
         };
-        // Where there is no thread for it, the second one still ends all.
+        // Without a thread for it, the second signal still ends everything.
         std::thread::Builder::new().spawn(watch).ok();
     })
     .map_err(|error| match error {
@@ -288,8 +292,8 @@ fn listen() -> Result<Cancel, Failure> {
     Ok(cancel)
 }
 
-/// Makes `cargo xbuild …` and the default command explicit: `build` is inserted where the first argument
-/// that is not an option for every command is not a command either.
+/// Makes `cargo xbuild …` and the default command explicit: inserts `build` if the first argument that is not an option
+/// of every command is not a command either.
 fn normalise(program: Program, mut arguments: Vec<OsString>) -> Vec<OsString> {
     if program == Program::CargoXbuild && arguments.get(1).is_some_and(|argument| argument == "xbuild") {
         arguments.remove(1);
@@ -314,7 +318,7 @@ fn normalise(program: Program, mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// How many arguments an option for every command takes up, itself included; `None` if it is none.
+/// How many arguments an option of every command takes up, including itself; `None` if it is not such an option.
 fn leading_option(command: &clap::Command, argument: &OsStr) -> Option<usize> {
     let argument = argument.to_str()?;
     let long = argument

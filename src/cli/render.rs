@@ -1,4 +1,4 @@
-//! Errors as a person reads them: what failed and why, the place in the file with a caret, and the next step.
+//! Errors for users: what failed and why, the line of the file with a caret, and the next step.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -6,7 +6,7 @@ use crate::error::Explain;
 use crate::event::describe;
 use crate::text::visible;
 
-/// The text of an error that ended a run, with its line end.
+/// The text of an error that ended a run, with a newline at its end.
 pub(super) fn error(error: &dyn Explain, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
@@ -22,7 +22,7 @@ pub(super) fn error(error: &dyn Explain, color: bool) -> String {
         text.push('\n');
     }
     if snippets.is_empty() {
-        // The cause lines are ours and not a source text, so they are not the renderer's to lay out.
+        // The cause lines are ours and not source text, so the renderer must not lay them out.
         let message = describe(error);
         let (first, rest) =
             message.split_once('\n').map_or((message.as_str(), ""), |(first, rest)| (first, rest));

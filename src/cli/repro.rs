@@ -1,4 +1,4 @@
-//! `xbuild repro`: build twice, compare, tell.
+//! `xbuild repro`: builds twice, compares and reports.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,15 +23,15 @@ pub(super) struct ReproOptions {
     /// Keep both images: layouts `first` and `second` in a new directory
     #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub(super) keep: Option<PathBuf>,
-    /// Give the second build an empty cache: toolchains and packages are fetched anew, and what zig builds for itself is built
-    /// anew
+    /// Give the second build an empty cache: toolchains and packages are downloaded again, and zig's own libraries are
+    /// compiled again
     #[arg(long)]
     pub(super) cold: bool,
     #[command(flatten)]
     pub(super) build: BuildOptions,
 }
 
-/// What is no matter of both builds: where the project is, where the image goes, and what is varied.
+/// Options that are not passed to both builds: the project's path, the image's destination, and what is varied.
 const OWN: [&str; 12] = [
     "path",
     "manifest_path",
@@ -71,7 +71,7 @@ fn passed_on(matches: &ArgMatches) -> Vec<OsString> {
     words
 }
 
-/// Builds twice. Standard output has the result in any case.
+/// Builds twice. The result goes to standard output in any case.
 pub(super) fn repro(
     options: &ReproOptions,
     matches: &ArgMatches,
@@ -96,7 +96,7 @@ pub(super) fn repro(
     twice(&request, view.reporter(), cancel)
 }
 
-/// The comparison for a person.
+/// The comparison as text.
 pub(super) fn text(comparison: &Comparison) -> String {
     if comparison.reproducible {
         return format!("reproducible: {}\n", comparison.first);

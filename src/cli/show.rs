@@ -1,4 +1,4 @@
-//! A plan as a person reads it: what would be done, and why.
+//! A plan as text: what would be done, and why.
 
 use std::fmt::Write as _;
 
@@ -90,7 +90,7 @@ fn platform_text(plan: &PlatformPlan) -> String {
     }
     let library = match plan.standard_library {
         StandardLibrary::Installed => "installed",
-        StandardLibrary::Rustup => "to be added by rustup, or built from source where the channel lacks it",
+        StandardLibrary::Rustup => "to be added by rustup, or built from source if the channel lacks it",
     };
     row(&mut text, 2, "std", library);
     row(&mut text, 2, "base", &format!("{}: {}  ({})", plan.base.name, plan.base.content, plan.base_from));

@@ -1,4 +1,4 @@
-//! What the command line accepts, and what a person reads.
+//! What the command line accepts, and what it prints.
 #![allow(clippy::needless_raw_string_hashes, reason = "snapbox writes snapshots in this form")]
 
 use snapbox::{assert_data_eq, file, str};
@@ -19,7 +19,7 @@ fn normalised(program: Program, line: &str) -> String {
 }
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
-    // A fixed width, whatever terminal the tests run in.
+    // A fixed width, independent of the terminal that the tests run in.
     let command = command(Program::Xbuild).term_width(100);
     let matches = command.try_get_matches_from(normalise(Program::Xbuild, words(line)))?;
     Arguments::from_arg_matches(&matches)
@@ -44,7 +44,7 @@ fn build_is_the_default_command() {
         ("xbuild --color plan .", "xbuild build --color plan ."),
         ("xbuild --help", "xbuild --help"),
         ("xbuild -V", "xbuild -V"),
-        // Only cargo's own call has the subcommand's name in it; here it is a directory.
+        // Only a call by cargo contains the subcommand's name; here it is a directory.
         ("xbuild xbuild", "xbuild build xbuild"),
     ] {
         assert_eq!(normalised(Program::Xbuild, given), meant, "{given}");
@@ -107,7 +107,7 @@ For more information, try '--help'.
     assert!(parse("xbuild -q --progress json").is_err());
 }
 
-/// The help of a command, long or short, as a terminal of 100 columns has it.
+/// The help of a command, long or short, on a terminal of 100 columns.
 fn help(path: &[&str], flag: &str) -> String {
     let line = format!("xbuild {} {flag}", path.join(" "));
     let error = parse(&line).unwrap_err();

@@ -7,10 +7,10 @@ use crate::text::size;
 use crate::text::visible::line;
 use crate::transport::{ImageInspection, Inspection, LayerInspection};
 
-/// Of an added layer's files a person sees this many.
+/// How many of an added layer's files are shown.
 const MOST_FILES: usize = 12;
 
-/// A line of a tree with what is below it.
+/// A line of a tree with the lines below it.
 struct Node {
     text: String,
     below: Vec<Self>,
@@ -128,14 +128,14 @@ fn layer(layer: &LayerInspection) -> Node {
     Node::with(format!("layer  {}  {}{made}", layer.digest, size(layer.size)), below)
 }
 
-/// A history's text may be a whole shell script.
+/// Shortens a history's text to one line; it may be a whole shell script.
 fn one_line(text: &str) -> String {
     const MOST: usize = 60;
     let plain: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if plain.chars().count() <= MOST { plain } else { plain.chars().take(MOST - 1).chain(['…']).collect() }
 }
 
-/// Lines in columns, two blanks apart.
+/// Formats lines in columns, two spaces apart.
 pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
     let lines: Vec<[Cow<'_, str>; N]> =
         lines.iter().map(|cells| cells.each_ref().map(|cell| line(cell))).collect();
@@ -146,7 +146,7 @@ pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
         let start = text.len();
         for (cell, width) in cells.iter().zip(&widths) {
             text += cell;
-            // Not by the formatter, whose widths end at 65,535, while a name is as long as somebody made it.
+            // Not with the formatter, whose widths end at 65,535, since a name can be of any length.
             text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
         }
         text.truncate(start + text[start..].trim_end().len());

@@ -1,4 +1,4 @@
-//! `xbuild verify`: is an image what it says, and will it run?
+//! `xbuild verify`: does an image match what it claims, and will it run?
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub(super) struct VerifyOptions {
     /// Only these platforms, separated by commas [default: all]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(super) platform: Vec<Platform>,
-    /// Let warnings fail, too, and look for blobs of a layout that nothing leads to
+    /// Treat warnings as errors, and look for blobs of a layout that nothing refers to
     #[arg(long)]
     pub(super) strict: bool,
     /// Print JSON
@@ -39,7 +39,7 @@ Images are named as for `xbuild inspect`: a layout or an archive, podman:NAME, d
 Exit codes: 0 where no error was found; 27 where a blob or document is not what it says; 25 where all are, and some
 platform will not run; with --strict both for warnings, too.";
 
-/// The report for a person.
+/// The report as text.
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!("{}  {}\n", line(&report.reference), report.digest);
     findings(&mut text, &report.findings, "");
@@ -92,7 +92,7 @@ fn findings(text: &mut String, findings: &[Finding], indent: &str) {
     }
 }
 
-/// The failure that a report comes to.
+/// The failure that a report results in.
 pub(super) fn verdict(report: &Report, strict: bool) -> Result<(), VerifyError> {
     let warnings = if strict { report.warnings } else { 0 };
     if report.errors + warnings == 0 {

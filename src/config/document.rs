@@ -1,4 +1,4 @@
-//! From a file's text to its value, with every fault at its place.
+//! Parses a file's text into its value and reports every fault with its location.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::origin::{Location, Source};
 pub struct Document<T> {
     /// The file.
     pub(crate) source: Arc<Source>,
-    /// What it says.
+    /// Its parsed value.
     pub(crate) value: T,
 }
 
 impl<T> Document<T> {
-    /// The place of something in the file.
+    /// The location of something in the file.
     pub fn location(&self, span: std::ops::Range<usize>) -> Location {
         Location::new(Arc::clone(&self.source), span)
     }
@@ -32,7 +32,7 @@ impl<T> Document<T> {
 ///
 /// # Errors
 ///
-/// If the text is no TOML, or has a key or a type of value that `xbuild.toml` does not know.
+/// If the text is not TOML, or has a key or a type of value that `xbuild.toml` does not have.
 pub fn parse_project(source: Source) -> Result<Document<ProjectFile>, Error> {
     parse(source, project_schema())
 }
@@ -41,7 +41,7 @@ pub fn parse_project(source: Source) -> Result<Document<ProjectFile>, Error> {
 ///
 /// # Errors
 ///
-/// If the text is no TOML, or has a key or a type of value that the user's file does not know.
+/// If the text is not TOML, or has a key or a type of value that the user's file does not have.
 pub fn parse_user(source: Source) -> Result<Document<UserFile>, Error> {
     parse(source, user_schema())
 }
@@ -54,7 +54,7 @@ fn parse<T: DeserializeOwned>(source: Source, schema: &Value) -> Result<Document
     Ok(Document { source, value })
 }
 
-/// The text's outermost table.
+/// The text's root table.
 pub(super) fn table(source: &Arc<Source>) -> Result<Spanned<DeTable<'_>>, Error> {
     DeTable::parse(&source.text).map_err(|error| fault(source, &error))
 }
@@ -93,7 +93,7 @@ fn value<T: DeserializeOwned>(
 }
 
 fn fault(source: &Arc<Source>, error: &toml::de::Error) -> Error {
-    // A parser's error may be at the very end of the text, where there is nothing to point at.
+    // A parse error may be at the very end of the text, where there is nothing to point at.
     let span = error.span().unwrap_or(0..0);
     Error::Faults(vec![Fault {
         location: Location::new(Arc::clone(source), span),

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration file before anything in it is given a meaning.
+//! Errors in configuration files that are found before values are interpreted.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,17 +12,17 @@ pub enum Error {
     /// There is no `Cargo.toml`.
     #[error("there is no Cargo.toml in `{}`{}", dir.display(), if *.parents { " or a directory above it" } else { "" })]
     NoManifest {
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
         /// True if the directories above were searched too.
         parents: bool,
-        /// A `Cargo.toml` that is near, if there is one.
+        /// A `Cargo.toml` nearby, if there is one.
         near: Option<PathBuf>,
     },
     /// A file that was named with `--config` does not exist.
     #[error("the configuration file `{}` does not exist", .0.display())]
     Missing(PathBuf),
-    /// A file could not be read; the operating system's word names it.
+    /// A file could not be read; the operating system's error names it.
     #[error("cannot read the project: {0}")]
     Read(io::Error),
     /// A file is not TOML, or has keys or values that it must not have.
@@ -40,14 +40,14 @@ pub enum Error {
     },
 }
 
-/// One thing that is wrong in a file.
+/// One fault in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
+    /// Its location.
     pub location: Location,
-    /// What, as one line.
+    /// What is wrong, as one line.
     pub message: String,
-    /// What would be right, where that can be told.
+    /// What would be right, if that is known.
     pub remedy: Option<String>,
 }
 
@@ -63,7 +63,7 @@ fn lines(faults: &[Fault]) -> String {
 }
 
 impl Location {
-    /// The place with what is wrong there, ready to be shown. Of a file that is not the project's nothing is.
+    /// The line at fault, to be shown with the message. Nothing is shown of a file that is not the project's.
     pub(crate) fn snippet(&self, title: String, label: &str) -> Option<Snippet> {
         (!self.source().foreign).then(|| Snippet {
             title,
@@ -96,7 +96,7 @@ impl Explain for Error {
             Self::Missing(_) => Some("--config takes the path of a file like xbuild.toml".into()),
             Self::Read(_) => None,
             Self::Faults(faults) if faults.iter().any(|fault| fault.location.source().foreign) => Some(
-                "it is a link that leads out of its directory, and nothing of the file there is shown; every key is \
+                "it is a link that leads out of its directory, so nothing of that file is shown; every key is \
                  described in docs/configuration.md"
                     .into(),
             ),

@@ -1,4 +1,4 @@
-//! What a failure does.
+//! What a platform's failure does.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
-    /// They go on, and every failure is reported.
+    /// They continue, and every failure is reported.
     #[default]
     KeepGoing,
     /// They are stopped.

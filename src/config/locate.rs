@@ -1,4 +1,4 @@
-//! Where a project's `Cargo.toml` and the configuration files are.
+//! Finds a project's `Cargo.toml` and the configuration files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Error, ProjectFile, UserFile};
 use crate::origin::Source;
 use crate::sys::{env::Environment, fs};
 
-/// A cargo project and what configures it.
+/// A cargo project and its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Project {
     /// The absolute path of its `Cargo.toml`.
@@ -23,15 +23,16 @@ pub struct Project {
 /// Finds the project and reads its configuration.
 ///
 /// - `manifest_path` (`--manifest-path`) is used as it is.
-/// - `path` is a directory with a `Cargo.toml`, or that file. Its parents are not searched: whoever names a
-///   directory means that directory, and `xbuild examples/typo` must not build what is around it.
-/// - With neither, the directory the user stands in and its parents are searched, as cargo does.
+/// - `path` is a directory with a `Cargo.toml`, or that file. Its parents are not searched: a user who names a
+///   directory means that directory, and `xbuild examples/typo` must not build the project around it.
+/// - With neither, the current directory and its parents are searched, as cargo does.
 ///
 /// `config` (`--config`) replaces all configuration files of the project.
 ///
 /// # Errors
 ///
-/// If there is no `Cargo.toml` where it is looked for, or if a configuration file cannot be read or parsed.
+/// If there is no `Cargo.toml` in the directories that are searched, or if a configuration file cannot be read or
+/// parsed.
 pub fn find_project(
     dir: &Path,
     path: Option<&Path>,
@@ -91,7 +92,7 @@ fn documents(manifest_path: &Path, cwd: &Path) -> Result<Vec<Document<ProjectFil
     let of_package = metadata(&source, manifest, "package")?;
     let beside_it = beside(manifest_path, cwd)?;
     if manifest.contains_key("workspace") {
-        // One directory holds both: an `xbuild.toml` in it is the workspace's, and so the package's.
+        // If one directory has both, an `xbuild.toml` in it is the workspace's, and so also the package's.
         if let (Some((_, location)), Some((beside, _))) = (&of_package, &beside_it) {
             let (location, beside) = (location.clone(), beside.clone());
             return Err(Error::Twice { location, beside, table: "package" });
@@ -116,7 +117,7 @@ fn beside(manifest_path: &Path, cwd: &Path) -> Result<Beside, Error> {
     Ok(read(&path, cwd)?.map(|source| (source.shown.clone(), source)))
 }
 
-/// One directory has one configuration: merging two would make nobody's intent.
+/// A directory has one configuration: nobody would intend the result of merging two.
 fn one_of(
     kind: &'static str,
     metadata: OfMetadata,
@@ -130,9 +131,9 @@ fn one_of(
     }
 }
 
-/// The `Cargo.toml` of the workspace that a package is a member of, as cargo finds it: `package.workspace`,
-/// else the nearest one above that has `[workspace]` and does not exclude the package. (A package that cargo
-/// then does not accept as a member, cargo refuses to build.)
+/// The `Cargo.toml` of the workspace that a package is a member of, as cargo finds it: `package.workspace`, or the
+/// nearest one above that has `[workspace]` and does not exclude the package. (If cargo then does not accept the
+/// package as a member, it refuses to build it.)
 fn workspace_root(
     manifest_path: &Path,
     manifest: &DeTable<'_>,
@@ -169,7 +170,7 @@ fn workspace_root(
     Ok(None)
 }
 
-/// Where the user's file is: `xbuild/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`.
+/// The path of the user's file: `xbuild/config.toml` in `$XDG_CONFIG_HOME`, or in `~/.config`.
 #[must_use]
 pub(super) fn user_file_path(environment: &Environment) -> Option<PathBuf> {
     // The XDG specification: a relative path is invalid and to be ignored.
@@ -184,13 +185,14 @@ pub(super) fn user_file_path(environment: &Environment) -> Option<PathBuf> {
 ///
 /// # Errors
 ///
-/// If the file is there and cannot be read or parsed. That there is none is no error.
+/// If the file exists and cannot be read or parsed. A missing file is not an error.
 pub fn load_user(environment: &Environment, cwd: &Path) -> Result<Option<Document<UserFile>>, Error> {
     let Some(path) = user_file_path(environment) else { return Ok(None) };
     read(&path, cwd)?.map(parse_user).transpose()
 }
 
-/// An error where it cannot be seen for another reason than that one may not look into a directory, as above one's own.
+/// Whether there is such a file. A directory that may not be searched, such as one above the user's own, counts as no
+/// file; other failures are errors.
 fn is_file(path: &Path) -> io::Result<bool> {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match fs::metadata(path) {
@@ -200,8 +202,8 @@ fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The path without `..` and links in its directory, as cargo's own output has it. Where the file itself is a link, the project
-/// is where that stands, for cargo too.
+/// The absolute path with `..` and links resolved in its directory, as in cargo's own output. If the file itself is a
+/// link, the project is in the directory of the link, for cargo too.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     Ok(fs::canonicalize(dir).map_err(Error::Read)?.join(name))

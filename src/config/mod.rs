@@ -1,12 +1,12 @@
-//! Configuration files: what may stand in them, and where they are looked for. Parse only.
+//! Configuration files: their content and their locations. This room only parses.
 //!
 //! A project's configuration (`ProjectFile`) is `xbuild.toml` beside its `Cargo.toml`, or the table
-//! `[package.metadata.xbuild]` in it; a workspace's is the same beside the workspace's `Cargo.toml`, or
-//! `[workspace.metadata.xbuild]`. The user's own ([`UserFile`]) is `xbuild/config.toml` in the user's
-//! configuration directory and says what belongs to the machine.
+//! `[package.metadata.xbuild]` in it. A workspace's is the same beside the workspace's `Cargo.toml`, or
+//! `[workspace.metadata.xbuild]`. The user's own ([`UserFile`]) is `xbuild/config.toml` in the user's configuration
+//! directory and has the settings of the machine.
 //!
-//! Values keep their place in the file, so that `settings`, which gives them their meaning, can point at
-//! them. Deliberately absent: precedence, defaults and the meaning of any text; that is `settings`.
+//! Values keep their location in the file, so that `settings`, which interprets them, can point at them. Precedence,
+//! defaults and the interpretation of values are deliberately not here, but in `settings`.
 
 pub(crate) mod document;
 mod error;
@@ -27,5 +27,5 @@ pub(crate) use project::{
 };
 pub use user::UserFile;
 
-/// A text in a configuration file and its place.
+/// A string in a configuration file, with its location.
 pub(crate) type Text = toml::Spanned<String>;

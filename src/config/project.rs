@@ -1,5 +1,5 @@
-//! The project's file. The documentation of each field becomes the description in the JSON schema, so it
-//! is written for the person who writes the file.
+//! The project's file. The doc comment of each field becomes the description in the JSON schema, so it is written for
+//! the author of the file.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,17 @@ pub struct ProjectFile {
     /// linux/arm/v7.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub platforms: Option<Vec<Text>>,
-    /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (nothing; the program is static), an
-    /// image in a registry, `registry/repository[:tag][@digest]`, or one on this disk, with paths relative to this file:
-    /// `oci:PATH[:TAG]`, `oci:PATH@DIGEST`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path that begins
-    /// with `./`, `../` or `/`. Default: `apt:bookworm`.
+    /// The base image: `apt:SUITE` (assembled from Debian's packages), `scratch` (empty; programs must be static), an
+    /// image in a registry, `registry/repository[:tag][@digest]`, or one on this disk, with paths relative to this
+    /// file: `oci:PATH[:TAG]`, `oci:PATH@DIGEST`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, or a path
+    /// that begins with `./`, `../` or `/`. Default: `apt:bookworm`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub base: Option<Text>,
     /// What compiles and links: `auto`, `zig` or `cargo` (only what cargo's own configuration sets up).
     /// Default: `auto`.
     #[cfg_attr(test, schemars(with = "Option<crate::toolchain::ToolchainChoice>"))]
     pub toolchain: Option<Text>,
-    /// The oldest glibc that the program must run with, for example `"2.28"`. Default: the base's own.
+    /// The oldest glibc that programs must run with, for example `"2.28"`. Default: that of the base.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub glibc: Option<Text>,
     /// The image's names, for example `["registry.example/team/app:1.2"]`.
@@ -42,23 +42,23 @@ pub struct ProjectFile {
     /// What happens to the other platforms when one fails: `keep-going` or `fail-fast`.
     /// Default: `keep-going`.
     pub on_failure: Option<OnFailure>,
-    /// How long the whole run may take, for example `"45m"`. Default: two hours.
+    /// The time limit of the whole run, for example `"45m"`. Default: two hours.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
-    /// How long each platform may take. Default: what is left of `timeout`.
+    /// The time limit of each platform. Default: what is left of `timeout`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub platform_timeout: Option<Text>,
     /// What cargo builds.
     pub payload: PayloadTable,
     /// The image's configuration.
     pub image: ImageTable,
-    /// Files that go into the image beside the programs.
+    /// Files that go into the image in addition to the programs.
     pub files: Option<Vec<FileTable>>,
-    /// The check of every finished image, before it is published, for whether it will run.
+    /// The check of every finished image: will it run? It comes before publishing.
     pub check: CheckTable,
-    /// Which of Debian's packages go into the image.
+    /// Debian packages that go into the image.
     pub debian: DebianTable,
-    /// What is different on one platform: `[platform."linux/arm/v7"]`.
+    /// Settings of one platform: `[platform."linux/arm/v7"]`.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, PlatformTable>"))]
     pub platform: BTreeMap<Text, PlatformTable>,
 }
@@ -68,18 +68,18 @@ pub struct ProjectFile {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PayloadTable {
-    /// The packages whose programs go into the image, as cargo's specifications: `app`, `app@1.2`, a URL, or a pattern
-    /// of names. Default: cargo's own choice in this directory.
+    /// The packages whose programs go into the image, as cargo package specifications: `app`, `app@1.2`, a URL, or a
+    /// pattern of names. Default: cargo's own choice in this directory.
     pub packages: Option<Vec<String>>,
-    /// Takes the programs of all members of the workspace.
+    /// Selects the programs of all members of the workspace.
     pub workspace: Option<bool>,
-    /// Members that `workspace` does not take, as cargo's specifications.
+    /// Members that `workspace` leaves out, as cargo package specifications.
     pub exclude: Option<Vec<String>>,
-    /// The programs that go into the image. Default: the only one there is.
+    /// The programs that go into the image. Default: the only program, if there is just one.
     pub bins: Option<Vec<String>>,
-    /// Puts every program of the packages into the image that can be built with the features that are on.
+    /// Puts every program of the packages into the image that can be built with the enabled features.
     pub all_bins: Option<bool>,
-    /// Examples that go into the image as programs do.
+    /// Examples that go into the image like programs.
     pub examples: Option<Vec<String>>,
     /// Puts every example of the packages into the image.
     pub all_examples: Option<bool>,
@@ -87,29 +87,29 @@ pub struct PayloadTable {
     pub features: Option<Vec<String>>,
     /// Enables all features.
     pub all_features: Option<bool>,
-    /// Leaves out the default features.
+    /// Disables the default features.
     pub no_default_features: Option<bool>,
     /// The cargo profile. Default: `release`.
     pub profile: Option<String>,
-    /// Fails where `Cargo.lock` would have to change.
+    /// Fails if `Cargo.lock` would have to change.
     pub locked: Option<bool>,
-    /// Lets flags compile for the processor of the machine that builds (`-Ctarget-cpu=native`, `-march=native`).
+    /// Allows flags that compile for the build machine's processor (`-Ctarget-cpu=native`, `-march=native`).
     pub allow_native_cpu: Option<bool>,
 }
 
-/// `[image]`: the image's configuration. What is not given stays as the base has it.
+/// `[image]`: the image's configuration. What is not set stays as in the base.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ImageTable {
-    /// The program that runs, with its first arguments. Default: the program, where there is one only.
+    /// The program to run, with its first arguments. Default: the program, if there is only one.
     pub entrypoint: Option<Vec<String>>,
-    /// The arguments that a user may replace.
+    /// The arguments that the user may replace.
     pub cmd: Option<Vec<String>>,
     /// Environment variables, by name.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub env: BTreeMap<Text, String>,
-    /// The directory to start in. Absolute.
+    /// The working directory. Absolute.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub workdir: Option<Text>,
     /// The user to run as: a name or number, and optionally a group: `nonroot`, `65532:65532`.
@@ -130,7 +130,7 @@ pub struct ImageTable {
     /// The signal that asks the program to stop: `SIGINT`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub stop_signal: Option<Text>,
-    /// How an engine finds out whether the program is well.
+    /// How an engine checks whether the program is healthy.
     pub healthcheck: Option<HealthcheckTable>,
 }
 
@@ -141,7 +141,7 @@ pub struct ImageTable {
 pub enum Port {
     /// A TCP port.
     Number(u16),
-    /// `PORT/PROTOCOL`, `FIRST-LAST/PROTOCOL` or the port alone.
+    /// `PORT/PROTOCOL`, `FIRST-LAST/PROTOCOL` or just the port.
     Text(String),
 }
 
@@ -150,21 +150,21 @@ pub enum Port {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct HealthcheckTable {
-    /// The program and its arguments. An empty list switches the base's check off.
+    /// The program and its arguments. An empty list switches off the base's check.
     pub command: Vec<String>,
     /// The time between two checks: `"30s"`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub interval: Option<Text>,
-    /// How long a check may take.
+    /// The time limit of a check.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
-    /// How long failures don't count after the start.
+    /// The time after the start in which failures do not count.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub start_period: Option<Text>,
     /// The time between two checks during the start period.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub start_interval: Option<Text>,
-    /// How many failures in a row count.
+    /// How many failures in a row make the program unhealthy.
     pub retries: Option<u32>,
 }
 
@@ -177,23 +177,24 @@ pub struct FileTable {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from: Option<Text>,
-    /// In place of `from`: the package whose build makes the files, as cargo's specification, and behind a colon a path
-    /// or pattern below its `OUT_DIR`, or the name of a library that cargo makes of it: `part:lib/libpart.so`,
-    /// `engine:libengine.so`. The Rust toolchain's own are those of `std`: `std:libstd-*.so`.
+    /// Instead of `from`: a package, as a cargo package specification, and after a colon a file that its build creates.
+    /// That is a path or pattern below its `OUT_DIR`, or the name of a library that cargo builds from it:
+    /// `part:lib/libpart.so`, `engine:libengine.so`. The Rust toolchain's own libraries belong to `std`:
+    /// `std:libstd-*.so`.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub from_build: Option<Text>,
-    /// The absolute path in the image. With a `/` at its end: the directory that the files go into.
+    /// The absolute path in the image. With a trailing `/`: the directory that the files go into.
     #[cfg_attr(test, schemars(with = "String"))]
     pub to: Text,
-    /// The permission bits as octal digits: `"0644"`. Default: 0755 for directories and what you may execute,
-    /// else 0644.
+    /// The permission bits as octal digits: `"0644"`. Default: 0755 for directories and for files that you may execute,
+    /// otherwise 0644.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub mode: Option<Text>,
     /// The owner, as numbers: `"65532"` or `"65532:65532"`. Default: `"0:0"`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub owner: Option<Text>,
-    /// Patterns of what is left out.
+    /// Patterns of files to leave out.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub exclude: Vec<Text>,
@@ -204,19 +205,19 @@ pub struct FileTable {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct CheckTable {
-    /// What its errors do: `error` (the platform fails), `warn` or `off` (nothing is checked). Default: `error`.
+    /// What errors do: `error` (the platform fails), `warn` or `off` (nothing is checked). Default: `error`.
     #[cfg_attr(test, schemars(with = "Option<crate::linkcheck::CheckMode>"))]
     pub mode: Option<Text>,
-    /// What is known and right.
+    /// Findings to accept.
     pub allow: Vec<AllowTable>,
 }
 
-/// An element of `allow`: findings that are known and right. All that is given must fit.
+/// An element of `allow`: findings to accept. All given keys must match.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AllowTable {
-    /// The kind of finding, as messages have it in brackets: `missing-library`.
+    /// The kind of finding, as shown in brackets in messages: `missing-library`.
     #[serde(default)]
     pub check: Option<String>,
     /// The file that was checked: its path in the image. `*` stands for any characters.
@@ -233,8 +234,8 @@ pub struct AllowTable {
     pub reason: Text,
 }
 
-/// `[debian]`: which of Debian's packages go into the image. Where they come from belongs to the machine, see the
-/// user's own file.
+/// `[debian]`: Debian packages that go into the image. Where they come from is a setting of the machine: see the user's
+/// own file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -245,39 +246,39 @@ pub struct DebianTable {
     pub suites: Option<Vec<Text>>,
     /// The components. Default: `["main"]`.
     pub components: Option<Vec<String>>,
-    /// The moment as of which everything is taken, from Debian's archive of snapshots: `20260801T000000Z`. Default: what is
-    /// current.
+    /// The moment as of which everything is taken from Debian's snapshot archive: `20260801T000000Z`. Default: packages
+    /// are current.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub snapshot: Option<Text>,
-    /// Packages that are installed beside those of the base, with all that they depend on: `["libsqlite3-0"]`. The base
+    /// Packages to install in addition to those of the base, with all their dependencies: `["libsqlite3-0"]`. The base
     /// is `apt:SUITE` or an image that is Debian.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
 }
 
-/// `[platform."os/architecture"]`: what is different on one platform.
+/// `[platform."os/architecture"]`: settings of one platform.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct PlatformTable {
-    /// The target triple, where it is not to follow from platform and base.
+    /// The target triple, if it should not follow from platform and base.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub triple: Option<Text>,
-    /// As the general `base`.
+    /// Like the general `base`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub base: Option<Text>,
-    /// As the general `toolchain`.
+    /// Like the general `toolchain`.
     #[cfg_attr(test, schemars(with = "Option<crate::toolchain::ToolchainChoice>"))]
     pub toolchain: Option<Text>,
-    /// As the general `glibc`.
+    /// Like the general `glibc`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub glibc: Option<Text>,
-    /// How long this platform may take.
+    /// The time limit of this platform.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
     /// Replaces values of the general `image`; maps are merged key by key.
     pub image: ImageTable,
-    /// Debian's packages that only this platform gets, beside those of `[debian]`.
+    /// Debian packages that only this platform gets, in addition to those of `[debian]`.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub packages: Option<Vec<Text>>,
     /// Files that only this platform gets, after the general ones.

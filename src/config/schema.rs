@@ -1,7 +1,7 @@
-//! The JSON schemas of the files, generated from their types by the tests, and what they know of their keys.
+//! The JSON schemas of the files, generated from their types by the tests, and lookups of keys in them.
 //!
-//! The unknown-key check walks the same schema that editors use, so the two can't disagree, and all unknown
-//! keys of a file are reported at once, each with its place.
+//! The check for unknown keys walks the same schema that editors use, so the two cannot disagree. All unknown keys of a
+//! file are reported at once, each with its location.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -33,14 +33,14 @@ pub(super) fn user_schema() -> &'static Value {
     &USER
 }
 
-/// A key that the schema does not know.
+/// A key that is not in the schema.
 pub(super) struct UnknownKey {
     pub(super) span: std::ops::Range<usize>,
     pub(super) key: String,
     pub(super) remedy: String,
 }
 
-/// Every key of `table` that `schema` does not know, in the order of the text.
+/// Every key of `table` that is not in `schema`, in the order of the text.
 pub(super) fn unknown_keys(schema: &Value, table: &DeTable<'_>) -> Vec<UnknownKey> {
     let mut found = Vec::new();
     walk_table(schema, schema, table, &mut found);
@@ -86,7 +86,7 @@ fn walk_value(root: &Value, schema: &Value, value: &Spanned<DeValue<'_>>, found:
     }
 }
 
-/// The schema itself and, where it is a choice (an optional value is one), its alternatives.
+/// The schema itself and, if it is a choice (an optional value is one), its alternatives.
 fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     let choices = schema.get("anyOf").and_then(Value::as_array);
     std::iter::once(schema).chain(choices.into_iter().flatten())
@@ -102,7 +102,7 @@ fn remedy(root: &Value, key: &str, known: &[&str]) -> String {
     if let Some(meant) = nearest(key, known) {
         return format!("did you mean `{meant}`?");
     }
-    // A known key in the wrong table: `entrypoint` at the top.
+    // A known key may be in the wrong table, such as `entrypoint` at the top.
     let mut tables = BTreeSet::new();
     collect_tables(root, &mut Vec::new(), key, &mut tables);
     if let Some(table) = tables.first() {

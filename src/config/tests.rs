@@ -1,4 +1,4 @@
-//! Files as people write them, wrong ones above all.
+//! Files as users write them, above all wrong ones.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ fn unknown_keys_are_all_reported_with_their_place_and_the_nearest_key() {
 
 #[test]
 fn the_projects_file_says_nothing_about_the_machine() {
-    // A mirror or a key in a repository would let it choose whom its users trust.
+    // A mirror or a key in a repository would let the repository choose whom its users trust.
     assert!(message("[debian]\nmirror = \"http://x\"").contains("unknown key `mirror`"));
     assert!(message("[debian]\nkeyrings = []").contains("unknown key `keyrings`"));
     assert!(message("cache-dir = \"/x\"").contains("unknown key `cache-dir`"));
@@ -73,7 +73,7 @@ fn every_key_of_the_schema_is_accepted_by_the_parser() {
     assert_eq!(document.value.files.unwrap().len(), 3);
 }
 
-/// The schema's keys that no part of `value` has.
+/// The schema's keys that are nowhere in `value`.
 fn keys_that_lack(
     schema: &serde_json::Value,
     value: &serde_json::Value,
@@ -89,7 +89,7 @@ fn keys_that_lack(
             }
         }
         if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-            // Some keys exclude each other, so that what one item lacks another may have.
+            // Some keys exclude each other, so one item may lack what another has.
             let lacking = values.iter().map(|value| {
                 let mut lacking = Vec::new();
                 keys_that_lack(items, value, path, &mut lacking);
@@ -129,14 +129,14 @@ fn the_published_schema_is_the_types() {
 }
 
 fn generate<T: JsonSchema>() -> Value {
-    // Inlined, so that whoever walks it meets no references.
+    // Inlined, so that code that walks it meets no references.
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     without_null(&mut schema);
     schema
 }
 
-/// TOML has no null: a key that may be missing is simply not required. Line ends of our source are spaces.
+/// TOML has no null: an optional key is simply not required. Newlines of our source become spaces.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

@@ -1,5 +1,5 @@
-//! Arm's instructions, A32 and T32, as far as it takes to follow them and to tell which of them not every Armv7 has
-//! (Arm Architecture Reference Manual for Armv7-A and Armv7-R, chapters A5 to A8).
+//! Decodes Arm's instructions, A32 and T32, as far as is needed to follow execution and to recognise those that not
+//! every Armv7 processor has (Arm Architecture Reference Manual for Armv7-A and Armv7-R, chapters A5 to A8).
 
 /// The two instruction sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,38 +10,38 @@ pub(super) enum Mode {
     Thumb,
 }
 
-/// Where execution goes on behind an instruction.
+/// Where execution continues after an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// At the next one.
     Next,
-    /// Somewhere that is not known, and not at the next one.
+    /// At an unknown address, and not at the next instruction.
     Away,
-    /// There only.
+    /// Only at this address.
     Jump(u32),
-    /// There, or at the next one.
+    /// At this address, or at the next instruction.
     Branch(u32),
-    /// There, in this mode, and then at the next one.
+    /// At this address, in this mode, and then at the next instruction.
     Call(u32, Mode),
-    /// At an address in a register, and then at the next one.
+    /// At an address in a register, and then at the next instruction.
     CallRegister,
 }
 
-/// What an instruction is.
+/// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
     /// Its size in bytes.
     pub(super) size: u32,
     pub(super) flow: Flow,
-    /// The address and size of what it loads relative to itself, which is data.
+    /// The address and size of the data that it loads relative to itself.
     pub(super) literal: Option<(u32, u32)>,
     /// It is one of Advanced SIMD (NEON).
     pub(super) neon: bool,
-    /// It uses one of the registers d16 to d31 for floating point, which `VFPv3-D16` lacks.
+    /// It is a floating point instruction that uses one of the registers d16 to d31, which `VFPv3-D16` lacks.
     pub(super) high: bool,
-    /// It makes the first argument of a function 16.
+    /// It sets the first argument register to 16.
     pub(super) sixteen: bool,
-    /// `IT`: how many of the following are conditional.
+    /// `IT`: how many of the following instructions are conditional.
     pub(super) conditional: u8,
 }
 
@@ -59,18 +59,18 @@ impl Instruction {
     }
 }
 
-/// A number of `bits` bits as the signed one that it is.
+/// Sign-extends a number of `bits` bits.
 fn signed(value: u32, bits: u32) -> u32 {
     let sign = 1 << (bits - 1);
     (value ^ sign).wrapping_sub(sign)
 }
 
-/// An address relative to another, by the bit that says which way.
+/// An address relative to another, above it if `up`.
 fn relative(from: u32, up: bool, offset: u32) -> u32 {
     if up { from.wrapping_add(offset) } else { from.wrapping_sub(offset) }
 }
 
-/// The A32 instruction `word` at an address.
+/// Decodes the A32 instruction `word` at an address.
 pub(super) fn a32(word: u32, address: u32) -> Instruction {
     let mut found = Instruction::new(4);
     let (condition, group) = (word >> 28, word >> 25 & 7);
@@ -123,34 +123,33 @@ pub(super) fn a32(word: u32, address: u32) -> Instruction {
     found
 }
 
-/// False if [`a32`] certainly tells of the word neither `neon`, nor `high`, nor `sixteen`.
+/// False only if [`a32`] sets none of `neon`, `high` and `sixteen` for this word.
 pub(super) fn a32_may_tell(word: u32) -> bool {
     word >> 28 == 15 || word >> 26 & 3 == 3 || matches!(word, 0xe3a0_0010 | 0xe300_0010)
 }
 
-/// The same of [`t32`], by the first halfword.
+/// The same for [`t32`], by the first halfword.
 pub(super) fn t32_may_tell(first: u16) -> bool {
     matches!(first >> 8, 0xec..=0xef | 0xf9 | 0xff) || matches!(first, 0x2010 | 0xf04f | 0xf240)
 }
 
-/// The size in bytes of a T32 instruction of which [`t32`] certainly tells nothing that decides where execution goes on: most
-/// are like that.
+/// The size in bytes of a T32 instruction that certainly does not affect where execution continues, as most do not.
 pub(super) fn t32_goes_on(first: u16, second: u16) -> Option<u32> {
     match first >> 11 {
-        // Loads of what stands in the code, branches, and what makes others conditional.
+        // Loads of data in the code, branches, and what makes other instructions conditional.
         0b01001 | 0b11010.. if first >> 11 < 0b11101 => None,
         0b01000 if first >> 8 & 7 >= 4 => None,
         0b10110 | 0b10111 => None,
         0..0b11101 => Some(2),
-        // Branches have the highest bit of their second half.
+        // Branches have the highest bit of their second halfword set.
         0b11110 => (second >> 15 == 0).then_some(4),
-        // Loads are for who goes elsewhere, too.
+        // Loads into the program counter are branches too.
         _ if matches!(first >> 8, 0xf8 | 0xf9) => (first & 15 != 15 && second >> 12 != 15).then_some(4),
         _ => matches!(first >> 8, 0xea | 0xeb | 0xef | 0xfa | 0xfb | 0xff).then_some(4),
     }
 }
 
-/// The T32 instruction that begins with `first`, and goes on with `second` if it has two halfwords.
+/// Decodes the T32 instruction that begins with `first`, and continues with `second` if it has two halfwords.
 pub(super) fn t32(first: u16, second: u16, address: u32) -> Instruction {
     let pc = address.wrapping_add(4);
     if first >> 11 < 0b11101 { narrow(u32::from(first), pc) } else { wide(first, second, pc) }
@@ -225,14 +224,14 @@ fn wide(first: u16, second: u16, pc: u32) -> Instruction {
     found
 }
 
-/// The floating point instructions, which are the same words in both sets.
+/// Decodes the floating point instructions, which have the same encoding in both sets.
 fn coprocessor(found: &mut Instruction, word: u32, pc: u32) {
     let bit = |number: u32| word & 1 << number != 0;
     let number = word >> 8 & 15;
     if !matches!(number, 10 | 11) {
         return;
     }
-    // A double's register has its highest bit apart.
+    // The number of a double's register has its highest bit in a separate field.
     let double = number == 11;
     if word >> 25 & 7 == 0b110 {
         let (literal, transfer) = (word >> 16 & 15 == 15, word >> 21 & 0x7f == 0b110_0010);
@@ -244,7 +243,8 @@ fn coprocessor(found: &mut Instruction, word: u32, pc: u32) {
             && match (transfer, bit(24) && !bit(21)) {
                 (true, _) => bit(5),
                 (false, true) => bit(22),
-                // All sixteen of them are saved and restored for others, by who knows that they are there.
+                // Saving or restoring all sixteen registers does not count: only code that knows that they exist does
+                // so.
                 (false, false) => last > 16 && word & 0x0040_f0ff != 0x0040_0020,
             };
         return;
@@ -253,12 +253,12 @@ fn coprocessor(found: &mut Instruction, word: u32, pc: u32) {
         return;
     }
     if bit(4) {
-        // Between a register and a part of a vector: parts of 32 bits are for floating point, too.
+        // Moves between a register and a part of a vector. Parts of 32 bits are used for floating point as well.
         found.neon = !bit(20) && bit(23) || bit(22) || bit(5);
         found.high = bit(7);
         return;
     }
-    // Of conversions one side may be a single one.
+    // One side of a conversion may be single precision.
     let (conversion, two) = (word >> 16 & 15, word & 0x00b0_0000 == 0x00b0_0000);
     found.high = match (two, conversion) {
         (false, _) => bit(22) || bit(7) || bit(5),
@@ -272,7 +272,7 @@ fn coprocessor(found: &mut Instruction, word: u32, pc: u32) {
 mod tests {
     use super::*;
 
-    /// What GNU's assembler makes of each.
+    /// The encodings are those of GNU's assembler.
     #[test]
     fn instructions_are_told_apart() {
         // vadd.i32 q0, q1, q2; vld1.32 {d0-d1}, [r0]; vdup.32 q0, r0; vmov.16 d0[0], r0

@@ -1,14 +1,14 @@
 //! Arm's build attributes: which processor and which floating point unit a file was built for
 //! ([ABI addenda, "Build Attributes"](https://github.com/ARM-software/abi-aa/blob/main/addenda32/addenda32.rst)).
 //!
-//! Linkers merge them: a file has the highest of what is in it, also of code that only runs where the processor was
-//! asked before.
+//! Linkers merge them: a file has the highest value of all its parts, including code that only runs after it has
+//! checked the processor.
 
 use serde::{Deserialize, Serialize};
 
 use super::image::Reader;
 
-/// The attributes of the whole file; 0 where nothing is said.
+/// The attributes of the whole file; 0 for an attribute that is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ArmAttributes {
@@ -16,16 +16,16 @@ pub struct ArmAttributes {
     pub architecture: u8,
     /// `Tag_CPU_arch_profile`: `A`, `R`, `M`, `S` or 0.
     pub profile: u8,
-    /// `Tag_FP_arch`: 3 is `VFPv3`, 4 is `VFPv3-D16`, 5 is `VFPv4`, 7 is that of v8.
+    /// `Tag_FP_arch`: 3 is `VFPv3`, 4 is `VFPv3-D16`, 5 is `VFPv4`, 7 is v8's.
     pub floating_point: u8,
-    /// `Tag_Advanced_SIMD_arch`: 1 is NEON, 3 is that of v8.
+    /// `Tag_Advanced_SIMD_arch`: 1 is NEON, 3 is v8's.
     pub simd: u8,
-    /// `Tag_ABI_VFP_args`: 1 if floating point arguments are passed in registers of that unit.
+    /// `Tag_ABI_VFP_args`: 1 if floating point arguments are passed in VFP registers.
     pub float_arguments: u8,
 }
 
 impl ArmAttributes {
-    /// True if it was built for v8 or later and no microcontroller.
+    /// True if it was built for v8 or later, and not for a microcontroller.
     #[must_use]
     pub fn is_v8(self) -> bool {
         matches!(self.architecture, 14 | 18 | 19 | 20 | 22) && self.profile != b'M'
@@ -50,7 +50,7 @@ pub(super) fn parse(reader: Reader, section: &[u8]) -> Option<ArmAttributes> {
     None
 }
 
-/// A part that has its own size, which counts from `at` bytes before where it stands; and what comes behind it.
+/// A part that begins with its own size, counted from `at` bytes before the size field; and the bytes after it.
 fn part(reader: Reader, bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
     let size = usize::try_from(reader.u32(bytes, at)?).ok()?;
     if size < at + 4 {
@@ -74,7 +74,7 @@ fn whole_file(reader: Reader, mut bytes: &[u8]) -> Option<ArmAttributes> {
 fn values(mut bytes: &[u8]) -> ArmAttributes {
     let mut found = ArmAttributes::default();
     while let Some(tag) = number(&mut bytes) {
-        // Texts: the processor's name, and by the standard's rule all unknown odd tags from 32 on.
+        // Strings: the processor's name, and by the standard's rule all unknown odd tags from 32 on.
         let text = matches!(tag, 4 | 5 | 32 | 65 | 67) || (tag > 32 && tag % 2 == 1);
         let value = if text && tag != 32 { None } else { number(&mut bytes) };
         if text {
@@ -114,7 +114,7 @@ mod tests {
 
     const READER: Reader = Reader { big: false, wide: false };
 
-    /// A section with these attributes of the whole file, behind those of somebody else.
+    /// A section with these attributes of the whole file, after another vendor's.
     fn section(attributes: &[u8]) -> Vec<u8> {
         let sized =
             |content: &[u8]| [&u32::try_from(content.len() + 4).unwrap().to_le_bytes()[..], content].concat();
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(parse(READER, &whole[..length]), None, "{length}");
         }
         assert_eq!(parse(READER, b"B"), None);
-        // A size of nothing, a text and a number without their ends.
+        // A size of zero, and a string and a number without their ends.
         assert_eq!(parse(READER, b"A\0\0\0\0aeabi\0"), None);
         assert_eq!(parse(READER, &section(b"\x06\x0a\x05xx")).unwrap().architecture, 10);
         assert_eq!(parse(READER, &section(&[6, 10, 0xff, 0xff])).unwrap().architecture, 10);

@@ -1,10 +1,11 @@
-//! What a program's or library's own instructions tell of the processor that it needs: Arm's, where linkers' notes do
-//! not (LLD takes over the attributes of one object file only, GNU's linker the highest of all).
+//! What a program's or library's own instructions reveal about the processor that it needs. For Arm only, where the
+//! linkers' notes are not reliable (LLD takes over the attributes of one object file only, GNU's linker the highest of
+//! all).
 //!
-//! Where the file still has its mapping symbols (`$a`, `$t`, `$d`: ABI for the Arm Architecture, "Mapping symbols"),
-//! they say what is code. In a stripped one execution is followed from what is known to be a function's start, so that
-//! constants between functions are not taken for code; what only a register leads to is not seen then, unless it is in
-//! the table for unwinding.
+//! If the file still has its mapping symbols (`$a`, `$t`, `$d`: ABI for the Arm Architecture, "Mapping symbols"), they
+//! mark what is code. In a stripped file execution is followed from the known starts of functions, so that constants
+//! between functions are not mistaken for code. Code that is only called through a register is then missed, unless it
+//! is in the unwind table.
 
 mod follow;
 
@@ -22,20 +23,20 @@ use super::strings;
 
 type Header = elf::FileHeader32<object::Endianness>;
 
-/// So many NEON instructions must be found where it is not certain what is code.
+/// Report NEON code only from this many instructions on, where code and data cannot be told apart.
 const FEWEST: usize = 3;
-/// In more sections with code than this nothing is followed; linkers make a handful.
+/// Follow execution in at most this many sections with code. Linkers make a handful.
 const MOST_SECTIONS: usize = 64;
-/// The names of symbols that matter are shorter, in bytes.
+/// The names of the symbols that matter are shorter, in bytes.
 const LONGEST: usize = 32;
-/// Of more different calls it is not looked whom they call.
+/// Stop resolving call targets after this many distinct calls.
 const MOST_CALLS: usize = 1 << 16;
-/// As many instructions may be between a function's first argument and its call.
+/// At most this many instructions may be between setting a function's first argument and the call.
 const NEAR: u8 = 6;
-/// The kernel's answers about the processor.
+/// The functions that ask the kernel about the processor.
 const ASKED: [&[u8]; 2] = [b"getauxval", b"__getauxval"];
-/// Texts and names that only stand where a program looks what its processor has. Behind `/proc/cpuinfo` it must look
-/// for the word, too.
+/// Strings and names that occur only where a program checks the features of its processor. `/proc/cpuinfo` counts only
+/// together with the word that is searched for in it.
 const SIGNS: [&[u8]; 8] = [
     b"/proc/self/auxv",
     b"OPENSSL_armcap",
@@ -47,21 +48,21 @@ const SIGNS: [&[u8]; 8] = [
     b"orc_target_neon",
 ];
 
-/// What the instructions of a 32-bit Arm file are.
+/// What the instructions of a 32-bit Arm file reveal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ArmCode {
-    /// Where the first instruction of Advanced SIMD (NEON) is: a function's name, or an address.
+    /// Where the first Advanced SIMD (NEON) instruction is: a function's name, or an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neon: Option<String>,
-    /// The same for the first that calculates with one of the registers d16 to d31.
+    /// The same for the first instruction that calculates with one of the registers d16 to d31.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high_registers: Option<String>,
-    /// Whether it asks the processor what it has.
+    /// Whether it checks the processor's features.
     pub asks: Asks,
 }
 
-/// Whether code asks the processor, or the kernel, before it relies on what not all have.
+/// Whether code asks the processor or the kernel before it relies on features that not all processors have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Asks {
@@ -70,11 +71,11 @@ pub enum Asks {
     No,
     /// It does.
     Yes,
-    /// It cannot be seen: a static program without symbols.
+    /// Unknown: a static program without symbols.
     Unknown,
 }
 
-/// Looks through the code of a file; `None` if it has nothing of interest.
+/// Examines the code of a file; `None` if there is nothing to report.
 pub(super) fn look(parsed: &Parsed<'_>, bytes: &[u8]) -> Option<ArmCode> {
     if parsed.elf.machine != elf::EM_ARM.0 || parsed.image.reader.big || parsed.image.reader.wide {
         return None;
@@ -111,7 +112,7 @@ pub(super) fn look(parsed: &Parsed<'_>, bytes: &[u8]) -> Option<ArmCode> {
     (found != ArmCode::default()).then_some(found)
 }
 
-/// True if a text or name of [`SIGNS`] is in what is loaded, or among the names of symbols.
+/// True if a string or name of [`SIGNS`] is in the loaded part, or among the names of symbols.
 fn signs(parsed: &Parsed<'_>, bytes: &[u8]) -> bool {
     let names = Tables::names(bytes, elf::SHT_SYMTAB).unwrap_or_default();
     let places: Vec<&[u8]> = parsed.image.loads().map(|load| load.bytes).take(64).chain([names]).collect();
@@ -119,7 +120,7 @@ fn signs(parsed: &Parsed<'_>, bytes: &[u8]) -> bool {
     SIGNS.iter().any(|text| has(text)) || has(b"/proc/cpuinfo") && has(b"neon")
 }
 
-/// The slots that hold the address of what the kernel is asked by.
+/// The addresses of the slots that hold the addresses of the functions in [`ASKED`].
 fn slots(parsed: &Parsed<'_>, tables: &Tables) -> BTreeSet<u32> {
     let (image, dynamic) = (&parsed.image, &parsed.dynamic);
     let mut found = BTreeSet::new();
@@ -137,36 +138,36 @@ fn slots(parsed: &Parsed<'_>, tables: &Tables) -> BTreeSet<u32> {
     found
 }
 
-/// What the tables of sections and segments tell.
+/// What was read from the section and segment tables.
 #[derive(Debug, Default)]
 struct Tables {
-    /// The sections with code: where each begins and ends, in order.
+    /// The sections with code: the start and end of each, in order.
     code: Vec<(u32, u32)>,
     /// Mapping symbols in order: where code of a mode begins, or data.
     mapping: Vec<(u32, Option<Mode>)>,
-    /// Where functions begin, with the lowest bit for their mode.
+    /// The starts of functions, with the mode in the lowest bit.
     functions: Vec<u32>,
-    /// Where functions begin of which the mode is not known.
+    /// The starts of functions whose mode is unknown.
     unwound: Vec<u32>,
-    /// The functions that ask the kernel, if they are in the file.
+    /// The functions in [`ASKED`] that this file defines.
     answers: BTreeSet<u32>,
-    /// The numbers of the same as symbols of others.
+    /// The symbol numbers of those that it imports.
     imports: BTreeSet<u32>,
     /// True if functions are chosen when they are bound (`STT_GNU_IFUNC`).
     resolves: bool,
-    /// How many symbols linking left.
+    /// The number of symbols in the static linker's table.
     symbols: usize,
 }
 
 /// A symbol without its name.
 struct Symbol {
     index: u32,
-    /// The lower half of `st_info`: what it names.
+    /// The lower half of `st_info`: the kind of symbol.
     kind: u8,
     address: u32,
     /// 0 if it is in another file.
     section: u16,
-    /// True if it is of the table for the loader.
+    /// True if it is from the loader's symbol table.
     dynamic: bool,
 }
 
@@ -175,7 +176,7 @@ impl Tables {
         let header = Header::parse(bytes).ok()?;
         let endian = header.endian().ok()?;
         let mut tables = Self::default();
-        // A library has none.
+        // A library has no entry point.
         tables.functions.extend(Some(header.e_entry(endian)).filter(|entry| *entry != 0));
         for segment in header.program_headers(endian, bytes).ok()? {
             if segment.p_type(endian).0 == 0x7000_0001 {
@@ -247,7 +248,7 @@ impl Tables {
         }
     }
 
-    /// The functions in the table for unwinding (Exception Handling ABI, "The top-level exception handling
+    /// Reads the functions from the unwind table (Exception Handling ABI, "The top-level exception handling
     /// architecture"): pairs of words, of which the first is an address relative to itself.
     fn unwind(&mut self, address: u32, table: &[u8]) {
         let reader = Reader { big: false, wide: false };
@@ -258,7 +259,7 @@ impl Tables {
         }
     }
 
-    /// The texts of the names of all symbols of a table.
+    /// The string table with the names of a symbol table.
     fn names(bytes: &[u8], kind: elf::SectionType) -> Option<&[u8]> {
         let header = Header::parse(bytes).ok()?;
         let endian = header.endian().ok()?;
@@ -269,7 +270,7 @@ impl Tables {
         names.data(endian, bytes).ok()
     }
 
-    /// What people call a place in the code.
+    /// A location in the code for the user: the function's name or an address.
     fn name(&self, bytes: &[u8], at: u32) -> String {
         self.function(bytes, at).unwrap_or_else(|| format!("{at:#x}"))
     }
@@ -283,7 +284,7 @@ impl Tables {
             let Ok(symbols) = sections.symbols(endian, bytes, kind) else { continue };
             let here = symbols.iter().find(|symbol| {
                 let (from, size) = (symbol.st_value(endian) & !1, symbol.st_size(endian));
-                // A function of an assembler's may be without its size.
+                // A function written in assembly may lack its size.
                 symbol.st_info().0 & 15 == 2
                     && symbol.st_shndx(endian).0 != 0
                     && from == start
@@ -299,10 +300,10 @@ impl Tables {
     }
 }
 
-/// What was found so far.
+/// What has been found so far.
 struct Scan<'a> {
     image: &'a Image<'a>,
-    /// How many bytes may still be looked at: segments may overlap.
+    /// How many bytes may still be examined. Segments may overlap, so the total must be limited.
     budget: usize,
     answers: BTreeSet<u32>,
     slots: BTreeSet<u32>,
@@ -310,9 +311,9 @@ struct Scan<'a> {
     count: usize,
     high: Option<u32>,
     asks: bool,
-    /// The called addresses that were looked at.
+    /// The call targets that were already resolved.
     called: BTreeSet<(u32, bool)>,
-    /// How long ago the first argument became `AT_HWCAP`, counted down.
+    /// Counts down the instructions since the first argument was set to 16, which is `AT_HWCAP`.
     near: u8,
 }
 
@@ -355,7 +356,7 @@ impl<'a> Scan<'a> {
         };
     }
 
-    /// True if what is called asks the kernel: the function itself, or the linker's step to it.
+    /// True if the call's target asks the kernel: the function itself, or the linker's stub for it.
     fn asks_at(&mut self, target: u32, mode: Mode) -> bool {
         if self.answers.contains(&target) {
             return true;
@@ -393,7 +394,7 @@ impl<'a> Scan<'a> {
         self.image.reader.u32(self.image.tail(address.into())?, 0)
     }
 
-    /// Looks at what mapping symbols say is code.
+    /// Examines the code that mapping symbols mark.
     fn mapped(&mut self, tables: &Tables) {
         for (index, (start, mode)) in tables.mapping.iter().enumerate() {
             let Some(mode) = *mode else { continue };
@@ -413,12 +414,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Follows execution from where it may begin.
+    /// Follows execution from every known start of a function.
     fn followed(&mut self, tables: &Tables) {
         let mut regions = Vec::new();
         for load in self.image.loads().filter(|load| load.executable) {
             let Ok(address) = u32::try_from(load.address) else { continue };
-            // The sections with code, where they are known: the segment has constants, too.
+            // Only the sections with code, if they are known: the segment has constants too.
             let all = [(address, u32::MAX)];
             let known = &tables.code[..tables.code.len().min(MOST_SECTIONS)];
             for (from, to) in if known.is_empty() { &all[..] } else { known } {
@@ -449,7 +450,7 @@ impl<'a> Scan<'a> {
             for half in region.code() {
                 let mode = if region.thumb.has(half) { Mode::Thumb } else { Mode::Arm };
                 let Ok(at) = u32::try_from(half * 2) else { break };
-                // Most tell nothing, unless a call is waited for.
+                // Most instructions reveal nothing, unless a call is expected.
                 if self.near == 0 && !region.may_tell(self.image.reader, half, mode) {
                     continue;
                 }

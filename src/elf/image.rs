@@ -2,9 +2,9 @@
 
 use super::ParseError;
 
-/// More loadable segments than this are nonsense: linkers make a handful.
+/// Reject a file with more loadable segments than this. Linkers make a handful.
 const MOST_SEGMENTS: usize = 1024;
-/// A longer name is nonsense, in bytes. Mangled names of nested templates reach some thousands.
+/// Reject a longer name, in bytes. Mangled names of nested templates reach some thousands.
 const LONGEST_NAME: usize = 64 << 10;
 
 pub(super) fn broken(what: impl std::fmt::Display) -> ParseError {
@@ -26,7 +26,7 @@ pub(super) struct Image<'a> {
     loads: Vec<Load<'a>>,
 }
 
-/// How numbers stand in a file.
+/// How numbers are stored in a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
     /// `ELFDATA2MSB`.
@@ -51,12 +51,12 @@ impl Reader {
         Some(if self.big { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    /// A number of the class's size.
+    /// A number as wide as the file's class.
     pub(super) fn word(self, bytes: &[u8], at: usize) -> Option<u64> {
         if self.wide { self.u64(bytes, at) } else { self.u32(bytes, at).map(u64::from) }
     }
 
-    /// The size of such a number in bytes.
+    /// The size in bytes of a number that is as wide as the file's class.
     pub(super) fn size(self) -> usize {
         if self.wide { 8 } else { 4 }
     }
@@ -75,7 +75,7 @@ impl<'a> Image<'a> {
         self.loads.iter()
     }
 
-    /// What is mapped from an address to the end of its segment.
+    /// The bytes from an address to the end of its segment.
     pub(super) fn tail(&self, address: u64) -> Option<&'a [u8]> {
         self.loads.iter().find_map(|load| {
             let offset = usize::try_from(address.checked_sub(load.address)?).ok()?;
@@ -91,7 +91,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// A string table. It counts what is read from it: names may overlap, so a small file can have many long ones.
+/// A string table. It limits how much is read from it: names may overlap, so a small file can have many long ones.
 #[derive(Debug)]
 pub(super) struct Strings<'a> {
     bytes: &'a [u8],
@@ -99,7 +99,7 @@ pub(super) struct Strings<'a> {
 }
 
 impl<'a> Strings<'a> {
-    /// `most` is how much may be read from it in all, in bytes.
+    /// `most` is how many bytes may be read from it in all.
     pub(super) fn new(bytes: &'a [u8], most: usize) -> Self {
         Self { bytes, left: std::cell::Cell::new(most) }
     }
@@ -110,7 +110,7 @@ impl<'a> Strings<'a> {
         let tail = self.bytes.get(start..).ok_or_else(|| broken("a name is outside of the string table"))?;
         let tail = &tail[..tail.len().min(LONGEST_NAME)];
         let end = memchr::memchr(0, tail);
-        // The last name of a table may lack its end.
+        // The last name of a table may lack its terminator.
         let end = end.or((tail.len() < LONGEST_NAME).then_some(tail.len()));
         let name = &tail[..end.ok_or_else(|| broken("a name has no end"))?];
         let left = self.left.get().checked_sub(name.len() + 1);
@@ -124,7 +124,7 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// Bytes up to their first NUL as text.
+/// Bytes up to the first NUL as text.
 pub(super) fn text(bytes: &[u8]) -> Result<String, ParseError> {
     let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
     String::from_utf8(bytes[..end].to_vec()).map_err(|_| broken("a name is not UTF-8"))

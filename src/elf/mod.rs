@@ -1,11 +1,11 @@
 //! What an ELF file is and what it needs: pure, over bytes.
 //!
-//! What the kernel and the dynamic loader read is read as they read it: the header, the program headers and the
-//! dynamic segment with its symbols (gABI; the symbol versions are LSB's "Symbol Versioning"). Section headers may be
-//! stripped; only what the loader does not decide by is looked up through them (Arm's build attributes, the names in
-//! a static program), and their absence is no fault.
+//! The header, the program headers and the dynamic segment with its symbols are read the way the kernel and the dynamic
+//! loader read them (gABI; symbol versions follow LSB's "Symbol Versioning"). Section headers may be stripped. They are
+//! used only for what the loader itself does not need: Arm's build attributes and the names in a static program. A file
+//! without them is valid.
 //!
-//! Whatever the bytes, nothing here panics, and what is kept of a file is bounded.
+//! Nothing here panics, whatever the bytes, and the memory that a parsed file takes is bounded.
 
 mod arm;
 mod attributes;
@@ -16,30 +16,34 @@ mod object;
 mod parse;
 mod property;
 mod rpath;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod strings;
 mod symbols;
-mod verify;
 mod versions;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ExitCode, Explain};
-use crate::target::catalog::Endianness;
-
-pub(crate) use attributes::ArmAttributes;
-pub(crate) use beyond::{Beyond, promise};
-pub(crate) use code::ArmCode;
+pub use attributes::ArmAttributes;
+pub use beyond::{Beyond, promise};
+pub use code::ArmCode;
 pub use code::Asks;
-pub(crate) use object::Loader;
+pub use object::Loader;
 pub use object::{Object, extent};
-pub(crate) use rpath::runpath_to_rpath;
-pub(crate) use symbols::{Symbols, Undefined};
-pub use verify::verify;
-pub(crate) use verify::{Mismatch, machine_name, says_class, verify_library};
+pub use rpath::runpath_to_rpath;
+pub use symbols::{Symbols, Undefined};
+
+/// Byte order of an ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endianness {
+    /// `ELFDATA2LSB`.
+    Little,
+    /// `ELFDATA2MSB`.
+    Big,
+}
 
 /// An ELF file's identity and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +53,7 @@ pub struct Elf {
     pub class: u8,
     /// `EI_DATA`.
     pub endianness: Endianness,
-    /// `EI_OSABI`: 0 (System V) or 3 (GNU) for all that Linux runs.
+    /// `EI_OSABI`: 0 (System V) or 3 (GNU) for everything that Linux runs.
     pub os_abi: u8,
     /// `e_type`.
     pub kind: Kind,
@@ -65,24 +69,25 @@ pub struct Elf {
     pub needed: Vec<String>,
     /// `DT_SONAME`.
     pub soname: Option<String>,
-    /// `DT_RPATH`, still with its colons.
+    /// `DT_RPATH`, not yet split at its colons.
     pub rpath: Option<String>,
-    /// `DT_RUNPATH`, still with its colons.
+    /// `DT_RUNPATH`, not yet split at its colons.
     pub runpath: Option<String>,
     /// True if `DT_FLAGS_1` has `DF_1_PIE`.
     pub pie_flag: bool,
-    /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: its libraries are not looked for in the loader's own directories.
+    /// True if `DT_FLAGS_1` has `DF_1_NODEFLIB`: the loader does not search its own directories for this file's
+    /// libraries.
     pub no_default_dirs: bool,
-    /// `DT_FILTER`: libraries whose definitions take the place of its own; glibc's loader gives up without them.
+    /// `DT_FILTER`: libraries whose definitions replace its own. glibc's loader fails if one is missing.
     pub filters: Vec<String>,
-    /// `DT_AUXILIARY`: the same, and they may be missing.
+    /// `DT_AUXILIARY`: the same as `DT_FILTER`, except that these may be missing.
     pub auxiliaries: Vec<String>,
-    /// True if it has compact relative relocations (`DT_RELR`), which glibc knows since 2.36 and musl since 1.2.4.
+    /// True if it has compact relative relocations (`DT_RELR`), which glibc supports since 2.36 and musl since 1.2.4.
     pub relr: bool,
-    /// The x86-64 levels that its code needs (`GNU_PROPERTY_X86_ISA_1_NEEDED`): bit 0 is the baseline, bit 1 v2, and
-    /// so on. 0 where nothing is said, which is the rule.
+    /// The x86-64 levels that its code needs (`GNU_PROPERTY_X86_ISA_1_NEEDED`): bit 0 is the baseline, bit 1 is v2, and
+    /// so on. Usually 0, as few files have the property.
     pub x86_levels: u32,
-    /// Arm's build attributes, where there are some.
+    /// Arm's build attributes, if the file has any.
     pub arm: Option<ArmAttributes>,
     /// The symbol versions that it needs (`DT_VERNEED`), in the file's order.
     pub versions_needed: Vec<VersionNeed>,
@@ -115,7 +120,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A symbol version that a file needs of a library.
+/// A symbol version that a file needs from a library.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VersionNeed {
@@ -123,7 +128,7 @@ pub struct VersionNeed {
     pub library: String,
     /// The version, for example `GLIBC_2.34`.
     pub version: String,
-    /// `VER_FLG_WEAK`: the loader only warns where it is missing.
+    /// `VER_FLG_WEAK`: the loader only warns if it is missing.
     pub weak: bool,
 }
 
@@ -133,22 +138,12 @@ pub enum ParseError {
     /// There is no ELF magic number.
     #[error("it is not an ELF file{}", match kind { Some(kind) => format!(" but {kind}"), None => String::new() })]
     NotElf {
-        /// What it looks like, where its first bytes tell.
+        /// What the file looks like, if its first bytes are known.
         kind: Option<&'static str>,
     },
-    /// A structure leads out of the file or is inconsistent.
+    /// A structure points outside the file or is inconsistent.
     #[error("it is a broken ELF file: {0}")]
     Broken(String),
-}
-
-impl Explain for ParseError {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::WrongBinary
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("remove the file and build again".into())
-    }
 }
 
 impl Elf {
@@ -156,7 +151,7 @@ impl Elf {
     ///
     /// # Errors
     ///
-    /// If the bytes are no ELF file, or end before what they announce.
+    /// If the bytes are not an ELF file, or end too early.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         parse::parse(bytes).map(|parsed| parsed.elf)
     }
@@ -167,7 +162,7 @@ impl Elf {
         self.interpreter.is_none() && self.needed.is_empty()
     }
 
-    /// True if it can be executed: a fixed-address program, or a shared object that says it is one.
+    /// True if it can be executed: a fixed-address program, or a shared object that is marked as a program.
     #[must_use]
     pub fn is_program(&self) -> bool {
         match self.kind {
@@ -177,16 +172,16 @@ impl Elf {
         }
     }
 
-    /// The newest `GLIBC_2.x` that it defines, which is the version of a `libc.so.6`.
+    /// The newest `GLIBC_2.x` that it defines. For a `libc.so.6` this is its version.
     #[must_use]
     pub fn newest_glibc_defined(&self) -> Option<(u32, u32)> {
         self.versions_defined.iter().filter_map(|version| glibc_version(version)).max()
     }
 }
 
-/// `GLIBC_2.34` and `GLIBC_2.3.4` as numbers; `None` for `GLIBC_PRIVATE` and the like.
+/// Parses `GLIBC_2.34` and `GLIBC_2.3.4` into numbers; `None` for `GLIBC_PRIVATE` and the like.
 #[must_use]
-pub(crate) fn glibc_version(version: &str) -> Option<(u32, u32)> {
+pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.strip_prefix("GLIBC_")?.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
@@ -194,8 +189,12 @@ pub(crate) fn glibc_version(version: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// The bytes that are loaded of a file when it runs: no debugging information, no names of the linker's.
-pub(crate) fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
+/// The parts of a file that are loaded when it runs, so without debugging information and the static linker's symbols.
+///
+/// # Errors
+///
+/// If the bytes are not an ELF file, or end too early.
+pub fn loaded(bytes: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
     Ok(parse::parse(bytes)?.image.loads().map(|load| load.bytes).take(object::MOST_LOADS).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A file with all that the link check wants to know of it.
+//! An ELF file with everything that the link check needs to know about it.
 
 use object::FileKind;
 use object::elf;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArmCode, Beyond, Elf, Kind, ParseError, Symbols, beyond, code, parse, strings, symbols};
 
-/// As much behind what is loaded is read for the names of functions, in bytes.
+/// Read up to this many bytes after the loaded part, for the names of functions.
 const NAMES: u64 = 16 << 20;
-/// In more segments than this no texts are looked for; linkers make a handful.
+/// Search at most this many segments for strings. Linkers make a handful.
 pub(super) const MOST_LOADS: usize = 64;
 
-/// An ELF file: headers, dynamic symbols and what its texts tell.
+/// An ELF file: headers, dynamic symbols and what its strings reveal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Object {
@@ -20,16 +20,16 @@ pub struct Object {
     pub elf: Elf,
     /// Its dynamic symbols.
     pub symbols: Symbols,
-    /// Where it looks for libraries, if it is a dynamic loader.
+    /// Its search path for libraries, if it is a dynamic loader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loader: Option<Loader>,
-    /// What it is going to need that no header says.
+    /// What it will need at run time that no header lists.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
-    /// What its instructions tell, if it is Arm's and there is something to tell.
+    /// What its instructions reveal, if it is an Arm file and there is something to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ArmCode>,
-    /// What its instructions need beyond the least processor without asking for it, at most one for each level.
+    /// The instructions beyond the baseline processor that it uses without checking for them, at most one per level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beyond: Vec<Beyond>,
 }
@@ -40,40 +40,41 @@ pub struct Object {
 pub enum Loader {
     /// glibc's.
     Glibc {
-        /// The directories that were compiled in, without slashes at their ends; empty where they were not found.
+        /// The directories that were compiled in, without slashes at their ends; empty if they were not found.
         dirs: Vec<String>,
         /// The path of its cache, without a leading slash.
         cache: Option<String>,
-        /// True if it knows the directories `glibc-hwcaps` (since 2.33).
+        /// True if it supports `glibc-hwcaps` directories (since 2.33).
         hwcaps: bool,
-        /// True if it knows the older ones: `tls`, and those named after processors and what they have (until 2.36).
+        /// True if it supports the older subdirectories: `tls`, and those named after processors and their features
+        /// (until 2.36).
         legacy: bool,
     },
-    /// musl's, which is its C library too.
+    /// musl's, which is also its C library.
     Musl {
-        /// Its version, where it was found: 1.2.3 is (1, 2, 3).
+        /// Its version, if it was found: 1.2.3 is (1, 2, 3).
         version: Option<(u32, u32, u32)>,
     },
 }
 
-/// What a program is going to need that no header says: known from the texts in it, or from its symbols.
+/// What a program will need at run time that no header lists: found by the strings in it, or by its symbols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Traits {
-    /// It looks for the certificates of the system (`SSL_CERT_FILE`).
+    /// It looks for the system's certificates (`SSL_CERT_FILE`).
     pub certificates: bool,
     /// It looks up time zones (`/usr/share/zoneinfo`).
     pub time_zones: bool,
-    /// It has a glibc linked statically, with functions of it that load libraries at run time.
+    /// It has glibc linked statically, including functions that load libraries at run time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_glibc: Option<StaticGlibc>,
 }
 
-/// Functions of a static glibc that look for the shared one's files when they are called.
+/// Functions of a static glibc that look for files of the shared glibc when they are called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StaticGlibc {
-    /// `getaddrinfo` and others that ask the name service switch.
+    /// `getaddrinfo` and other functions that use the name service switch.
     pub names: bool,
     /// `dlopen`.
     pub dlopen: bool,
@@ -82,7 +83,7 @@ pub struct StaticGlibc {
 }
 
 impl Traits {
-    /// True if there is nothing to say.
+    /// True if no trait is set.
     #[must_use]
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
     pub fn is_empty(&self) -> bool {
@@ -90,8 +91,8 @@ impl Traits {
     }
 }
 
-/// How many bytes of a file must be there to read all of it that matters, given its first ones; what comes behind is
-/// debugging information. `None` if these are no ELF file's.
+/// How many bytes of a file have to be read, given its first ones: what comes after them is debugging information.
+/// `None` if it is not an ELF file.
 #[must_use]
 pub fn extent(start: &[u8], size: u64) -> Option<u64> {
     match FileKind::parse(start) {
@@ -105,7 +106,7 @@ fn extent_of<H: FileHeader<Endian = object::Endianness>>(start: &[u8], size: u64
     let segments = || {
         let header = H::parse(start).ok()?;
         let endian = header.endian().ok()?;
-        // Arm's attributes are behind all segments.
+        // Arm's attributes come after all segments.
         if header.e_machine(endian) == elf::EM_ARM {
             return None;
         }
@@ -114,21 +115,21 @@ fn extent_of<H: FileHeader<Endian = object::Endianness>>(start: &[u8], size: u64
             let (offset, size) = segment.file_range(endian);
             offset.saturating_add(size)
         });
-        // The symbols of a static program are behind its segments.
+        // The symbols of a static program come after its segments.
         let dynamic = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP)
             || header.e_type(endian).0 == 3;
         if dynamic { ends.max() } else { None }
     };
-    // Names of functions are behind the segments too, and are worth a little.
+    // Names of functions come after the segments too. They are worth reading if that costs little.
     segments().map_or(size, |end| if size.saturating_sub(end) <= NAMES { size } else { end.min(size) })
 }
 
 impl Object {
-    /// Reads a file. `bytes` are at least the first [`extent`] ones. Never panics, whatever they are.
+    /// Reads a file, of which `bytes` has at least the first [`extent`] bytes. Never panics, whatever they are.
     ///
     /// # Errors
     ///
-    /// If the bytes are no ELF file, or end before what they announce.
+    /// If the bytes are not an ELF file, or end too early.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let parsed = parse::parse(bytes)?;
         let symbols = if parsed.elf.dynamic { symbols::read(&parsed)? } else { Symbols::default() };
@@ -140,7 +141,7 @@ impl Object {
         Ok(Self { elf, symbols, loader, traits, code, beyond })
     }
 
-    /// What it takes in memory in bytes, about.
+    /// Roughly how much memory it takes, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let names = self.elf.needed.iter().chain(&self.elf.filters).chain(&self.elf.auxiliaries);
@@ -150,7 +151,7 @@ impl Object {
         texts.chain(needs).chain(undefined).sum::<usize>() + 8 * self.symbols.count() + 512
     }
 
-    /// The version of glibc, if it is a `libc.so.6`.
+    /// The version of glibc, if the file is a `libc.so.6`.
     #[must_use]
     pub fn glibc(&self) -> Option<(u32, u32)> {
         let named = self.elf.soname.as_deref().is_none_or(|name| name.starts_with("libc.so"));
@@ -162,7 +163,7 @@ fn loader(elf: &Elf, symbols: &Symbols, bytes: &[u8]) -> Option<Loader> {
     if elf.kind != Kind::Shared {
         return None;
     }
-    // As musl recognises itself, where it meets a second C library.
+    // The same test that musl uses to recognise itself when it meets a second C library.
     let is_libc = symbols.defines("__libc_start_main", None) && symbols.defines("stdin", None);
     if is_libc && elf.versions_defined.is_empty() && elf.needed.is_empty() {
         return Some(Loader::Musl { version: strings::musl(bytes) });
@@ -184,10 +185,11 @@ fn traits(parsed: &parse::Parsed<'_>, bytes: &[u8]) -> Traits {
     if !parsed.elf.is_program() {
         return Traits::default();
     }
-    // What is loaded: debugging information has the names of all that a compiler has seen. Segments may overlap.
+    // Only what is loaded: debugging information has the names of everything that the compiler has seen. Segments may
+    // overlap.
     let loads = || parsed.image.loads().take(MOST_LOADS);
     let has = |text: &[u8]| loads().any(|load| strings::has(load.bytes, text));
-    // The names of what can be tuned, and what the startup code says.
+    // The names of tunables, and a message of the startup code.
     let glibc = parsed.elf.is_static() && (has(b"glibc.malloc.") || has(b"FATAL: kernel too old"));
     Traits {
         certificates: has(b"SSL_CERT_FILE"),
@@ -196,8 +198,8 @@ fn traits(parsed: &parse::Parsed<'_>, bytes: &[u8]) -> Traits {
     }
 }
 
-/// What a static glibc in a program can do. Told by the program's own symbols; where these were stripped, by texts
-/// that only stand there with the functions.
+/// Which of these functions a static glibc in a program has. The program's own symbols decide; if they were stripped,
+/// strings that occur only together with the functions.
 fn static_glibc(bytes: &[u8]) -> Option<StaticGlibc> {
     let found = match FileKind::parse(bytes) {
         Ok(FileKind::Elf32) => functions::<elf::FileHeader32<object::Endianness>>(bytes),
@@ -211,7 +213,7 @@ fn static_glibc(bytes: &[u8]) -> Option<StaticGlibc> {
     (found != StaticGlibc::default()).then_some(found)
 }
 
-/// The functions among the symbols that linking leaves (`.symtab`); `None` if there are no symbols.
+/// The functions in the symbol table of the static linker (`.symtab`); `None` if it was stripped.
 fn functions<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<StaticGlibc> {
     let header = H::parse(bytes).ok()?;
     let endian = header.endian().ok()?;

@@ -1,4 +1,4 @@
-//! Reads an [`Elf`] from bytes by what the loader reads.
+//! Reads an [`Elf`] from bytes, using only what the loader uses.
 
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -7,14 +7,14 @@ use object::{Endian, FileKind};
 use super::image::{Image, Load, Reader, Strings, broken, text};
 use super::versions::{self, Defined, Needed};
 use super::{Elf, Kind, ParseError, attributes, property};
-use crate::target::catalog::Endianness;
+use crate::Endianness;
 
-/// What the names of needed libraries and of versions may take in all, in bytes.
+/// Limit of the total length of the names of needed libraries and of versions, in bytes.
 const NAMES: usize = 8 << 20;
-/// More needed libraries than this are nonsense.
+/// Reject a file that needs more libraries than this.
 const MOST_NEEDED: usize = 16 << 10;
 
-/// A file's headers, and what its symbols are read with.
+/// A file's headers, and what is needed to read its symbols.
 pub(super) struct Parsed<'a> {
     pub(super) elf: Elf,
     pub(super) image: Image<'a>,
@@ -26,7 +26,7 @@ pub(super) struct Parsed<'a> {
 }
 
 impl Parsed<'_> {
-    /// True if functions are chosen when the program is loaded, by the processor that there is (`R_ARM_IRELATIVE`).
+    /// True if functions are chosen at load time to suit the processor (`R_ARM_IRELATIVE`).
     pub(super) fn resolves(&self) -> bool {
         let tables = [(elf::DT_JMPREL, elf::DT_PLTRELSZ), (elf::DT_REL, elf::DT_RELSZ)];
         tables.iter().any(|(address, size)| {
@@ -58,7 +58,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, ParseError> {
     }
 }
 
-/// What a file that is no ELF file looks like, for the message.
+/// What a file that is not an ELF file looks like, for the message.
 fn guess(bytes: &[u8]) -> Option<&'static str> {
     let magics: &[(&[u8], &str)] = &[
         (b"", "empty"),
@@ -140,7 +140,8 @@ fn load<'a, H: ProgramHeader<Endian = object::Endianness>>(
     endian: object::Endianness,
     bytes: &'a [u8],
 ) -> Load<'a> {
-    // What a file is shorter than its segment is not read; the loader would fault on it when used.
+    // If the file ends before its segment, only the part that exists is read. The loader would fault on the rest when
+    // it is used.
     let range = segment.file_range(endian);
     let from = usize::try_from(range.0).unwrap_or(usize::MAX).min(bytes.len());
     let to = usize::try_from(range.0.saturating_add(range.1)).unwrap_or(usize::MAX);
@@ -176,7 +177,7 @@ fn read_dynamic(parsed: &mut Parsed<'_>, table: &[u8]) -> Result<(), ParseError>
     let (mut entries, size) = (Vec::new(), reader.size());
     for entry in table.chunks_exact(2 * size) {
         let (Some(tag), Some(value)) = (reader.word(entry, 0), reader.word(entry, size)) else { break };
-        // A 32-bit file's tags are signed as the others are.
+        // Tags of 32-bit files are signed too.
         #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, reason = "tags are signed")]
         let tag = if reader.wide { tag as i64 } else { i64::from(tag as u32 as i32) };
         if tag == elf::DT_NULL.0 {

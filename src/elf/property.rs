@@ -1,4 +1,4 @@
-//! GNU properties: the x86 levels that a file says it needs.
+//! GNU properties: the x86 levels that a file declares it needs.
 
 use super::image::Reader;
 
@@ -7,7 +7,7 @@ const PROPERTY: u32 = 5;
 /// `GNU_PROPERTY_X86_ISA_1_NEEDED`.
 const X86_NEEDED: u32 = 0xc000_8002;
 
-/// The levels in the notes of a segment with this alignment, one bit each; 0 where nothing is said.
+/// The levels in the notes of a segment with this alignment, one bit each; 0 if there is no such property.
 pub(super) fn x86_levels(reader: Reader, notes: &[u8], align: u64) -> u32 {
     let align = if align == 8 { 8 } else { 4 };
     let (mut levels, mut at) = (0, 0_usize);
@@ -18,7 +18,7 @@ pub(super) fn x86_levels(reader: Reader, notes: &[u8], align: u64) -> u32 {
     levels
 }
 
-/// One note: where the next one is, and the levels in it.
+/// One note: the offset of the next one, and the levels in it.
 fn note(reader: Reader, notes: &[u8], at: usize, align: usize) -> Option<(usize, u32)> {
     let size = |offset: usize| usize::try_from(reader.u32(notes, at.checked_add(offset)?)?).ok();
     let (name_size, size, kind) = (size(0)?, size(4)?, reader.u32(notes, at.checked_add(8)?)?);

@@ -1,4 +1,4 @@
-//! `DT_RUNPATH` made `DT_RPATH`, which also counts for the libraries that libraries need.
+//! Turns `DT_RUNPATH` into `DT_RPATH`, which also applies to the libraries that libraries need.
 
 use super::ParseError;
 use super::image::{Reader, broken};
@@ -8,9 +8,13 @@ const DT_NULL: u64 = 0;
 const DT_RPATH: u8 = 15;
 const DT_RUNPATH: u64 = 29;
 
-/// Changes the tag where it stands. True if there was one.
-pub(crate) fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
-    let Some(position) = find(bytes).ok_or_else(|| broken("its headers lead out of the file"))? else {
+/// Changes the tag in place. True if there was one.
+///
+/// # Errors
+///
+/// If the bytes are not an ELF file, or end too early.
+pub fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
+    let Some(position) = find(bytes).ok_or_else(|| broken("its headers point outside the file"))? else {
         return Ok(false);
     };
     let (reader, at) = position;
@@ -19,7 +23,7 @@ pub(crate) fn runpath_to_rpath(bytes: &mut [u8]) -> Result<bool, ParseError> {
     Ok(true)
 }
 
-/// Where the tag is. Its value fits into one byte, the others are zero.
+/// The offset of the tag. Its value fits into one byte, and the others are zero.
 #[allow(clippy::option_option, reason = "whether the file can be read, and whether it has the tag")]
 fn find(bytes: &[u8]) -> Option<Option<(Reader, usize)>> {
     if !bytes.starts_with(b"\x7fELF") {
@@ -52,7 +56,7 @@ fn find(bytes: &[u8]) -> Option<Option<(Reader, usize)>> {
 mod tests {
     use super::super::sample::Sample;
     use super::*;
-    use crate::elf::Elf;
+    use crate::Elf;
 
     #[test]
     fn the_tag_alone_changes() {

@@ -1,36 +1,45 @@
-//! ELF files made for tests, with dynamic symbols and their versions. Little-endian; the one segment maps the file
-//! whole at address 0, so that addresses are offsets.
+//! ELF files made for tests, with dynamic symbols and their versions. They are little-endian; the only segment maps the
+//! whole file at address 0, so that addresses are offsets.
 
-/// What a file has.
+/// The contents of a test file.
 #[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) class: u8,
-    pub(crate) machine: u16,
-    pub(crate) flags: u32,
-    pub(crate) interpreter: Option<String>,
-    pub(crate) needed: Vec<String>,
-    pub(crate) soname: Option<String>,
-    pub(crate) rpath: Option<String>,
-    pub(crate) runpath: Option<String>,
-    /// Each a name with its version.
-    pub(crate) defines: Vec<(String, Option<String>)>,
-    /// Each a name, and the library and version that it is needed of.
-    pub(crate) refers: Vec<(String, Option<(String, String)>)>,
-    /// Referred to weakly.
-    pub(crate) weak: Vec<String>,
+pub struct Sample {
+    /// `EI_CLASS` in bits: 32 or 64.
+    pub class: u8,
+    /// `e_machine`.
+    pub machine: u16,
+    /// `e_flags`.
+    pub flags: u32,
+    /// `PT_INTERP`.
+    pub interpreter: Option<String>,
+    /// `DT_NEEDED`.
+    pub needed: Vec<String>,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// `DT_RPATH`.
+    pub rpath: Option<String>,
+    /// `DT_RUNPATH`.
+    pub runpath: Option<String>,
+    /// Names with their versions.
+    pub defines: Vec<(String, Option<String>)>,
+    /// Names, each with the library and version that it is needed from.
+    pub refers: Vec<(String, Option<(String, String)>)>,
+    /// Names that are referred to weakly.
+    pub weak: Vec<String>,
     /// True for a program.
-    pub(crate) program: bool,
+    pub program: bool,
     /// Compact relative relocations.
-    pub(crate) relr: bool,
-    /// What stands at the end.
-    pub(crate) tail: Vec<u8>,
-    /// True if execution begins with what stands at the end.
-    pub(crate) starts_at_tail: bool,
+    pub relr: bool,
+    /// The bytes at the end.
+    pub tail: Vec<u8>,
+    /// True if execution begins at the bytes at the end.
+    pub starts_at_tail: bool,
 }
 
 impl Sample {
-    /// A library for 64-bit x86 with nothing in it.
-    pub(crate) fn library(soname: &str) -> Self {
+    /// An empty library for 64-bit x86.
+    #[must_use]
+    pub fn library(soname: &str) -> Self {
         Self {
             class: 64,
             machine: 62,
@@ -51,18 +60,22 @@ impl Sample {
     }
 
     /// A program for 64-bit x86.
-    pub(crate) fn program(interpreter: &str, needed: &[&str]) -> Self {
+    #[must_use]
+    pub fn program(interpreter: &str, needed: &[&str]) -> Self {
         Self { interpreter: Some(interpreter.into()), soname: None, program: true, ..Self::library("") }
             .needs(needed)
     }
 
-    pub(crate) fn needs(mut self, libraries: &[&str]) -> Self {
+    /// Adds libraries that it needs.
+    #[must_use]
+    pub fn needs(mut self, libraries: &[&str]) -> Self {
         self.needed.extend(libraries.iter().map(|&name| name.to_owned()));
         self
     }
 
-    /// Defines symbols, written `name` or `name@VERSION`.
-    pub(crate) fn defining(mut self, symbols: &[&str]) -> Self {
+    /// Adds definitions, written `name` or `name@VERSION`.
+    #[must_use]
+    pub fn defining(mut self, symbols: &[&str]) -> Self {
         self.defines.extend(symbols.iter().map(|symbol| match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
             None => ((*symbol).to_owned(), None),
@@ -70,8 +83,9 @@ impl Sample {
         self
     }
 
-    /// Refers to a symbol, written `name` or `name@VERSION` of a library.
-    pub(crate) fn referring(mut self, symbol: &str, library: &str) -> Self {
+    /// Adds a reference to a symbol of a library, written `name` or `name@VERSION`.
+    #[must_use]
+    pub fn referring(mut self, symbol: &str, library: &str) -> Self {
         self.refers.push(match symbol.split_once('@') {
             Some((name, version)) => (name.to_owned(), Some((library.to_owned(), version.to_owned()))),
             None => (symbol.to_owned(), None),
@@ -79,9 +93,14 @@ impl Sample {
         self
     }
 
-    /// The file.
+    /// Encodes the file.
     #[allow(clippy::too_many_lines, reason = "one part of the file after the other")]
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    ///
+    /// # Panics
+    ///
+    /// If a number does not fit its field, which only a test of gigabytes could reach.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let wide = self.class == 64;
         let mut strings = vec![0];
         let mut string = |text: &str| {
@@ -99,7 +118,7 @@ impl Sample {
                 dynamic.push((tag, string(text).into()));
             }
         }
-        // Versions are numbered from 2 on: first those that are defined, then those that are needed.
+        // Versions are numbered from 2 on: first the defined ones, then the needed ones.
         let mut defined: Vec<&String> =
             self.defines.iter().filter_map(|(_, version)| version.as_ref()).collect();
         defined.sort();

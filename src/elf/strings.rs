@@ -1,9 +1,9 @@
-//! What the constant texts in a file tell: where a loader looks, and what a program is going to ask its image for.
+//! What the constant strings in a file reveal: a loader's search path, and what a program will look for in its image.
 
 use memchr::memmem;
 
-/// The directories that a loader looks in by itself: glibc keeps them as texts one behind the other, each with a slash
-/// at both ends. Several such runs may be there by chance; the one with the directories of libraries is meant.
+/// The directories that are compiled into a loader. glibc stores them as consecutive strings, each with a slash at both
+/// ends. Other runs of such strings may occur by chance, so the longest run of library directories is taken.
 pub(super) fn dirs(bytes: &[u8]) -> Vec<String> {
     let (mut best, mut run): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     let mut rest = bytes;
@@ -11,7 +11,7 @@ pub(super) fn dirs(bytes: &[u8]) -> Vec<String> {
         let end = memchr::memchr(0, rest);
         let text = path_at_end(&rest[..end.unwrap_or(rest.len())]);
         let is_whole = end.is_some_and(|end| text.len() == end);
-        // Before the first there may be anything, between them only their ends.
+        // Any bytes may come before the first string, but only terminators between them.
         if !is_whole {
             run = keep(&mut best, run);
         }
@@ -37,7 +37,7 @@ fn keep<'a>(best: &mut Vec<&'a [u8]>, run: Vec<&'a [u8]>) -> Vec<&'a [u8]> {
     Vec::new()
 }
 
-/// The longest end of some bytes that can be a path.
+/// The longest suffix of some bytes that can be a path.
 fn path_at_end(bytes: &[u8]) -> &[u8] {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"/_.+-".contains(byte);
     let bytes = &bytes[bytes.len().saturating_sub(4096)..];
@@ -53,7 +53,7 @@ pub(super) fn cache(bytes: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&path[start + 1..]).into_owned())
 }
 
-/// The version of a glibc's loader; those before 2.33 do not have it in them.
+/// The version of glibc's loader; those before 2.33 do not contain it.
 pub(super) fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     const BEFORE: &[u8] = b" release version ";
     let start = memmem::find(bytes, BEFORE)? + BEFORE.len();
@@ -61,23 +61,23 @@ pub(super) fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-/// The version of a musl: a text of its own of three numbers, the first of which is 0 or 1.
+/// The version of musl: a string that has just three numbers, the first of which is 0 or 1.
 pub(super) fn musl(bytes: &[u8]) -> Option<(u32, u32, u32)> {
     let mut starts = memmem::find_iter(bytes, b"\0");
     starts.find_map(|start| {
         let text = &bytes[start + 1..bytes.len().min(start + 17)];
         let end = text.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
-        // A version between releases goes on with `-git-`.
+        // A version between releases continues with `-git-`.
         if end < 5 || !matches!(text[end], 0 | b'-') || !matches!(text[0], b'0' | b'1') {
             return None;
         }
         let [major, minor, patch] = numbers(text)?;
-        // A fourth number makes it an address.
+        // With a fourth number it is an IP address.
         (memchr::memchr_iter(b'.', &text[..end]).count() == 2).then_some((major, minor, patch))
     })
 }
 
-/// The numbers that some bytes begin with, with a dot between each two.
+/// The numbers that some bytes begin with, separated by dots.
 fn numbers<const N: usize>(bytes: &[u8]) -> Option<[u32; N]> {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.').unwrap_or(bytes.len());
     let text = std::str::from_utf8(&bytes[..end.min(32)]).ok()?;
@@ -89,7 +89,7 @@ fn numbers<const N: usize>(bytes: &[u8]) -> Option<[u32; N]> {
     Some(found)
 }
 
-/// True if a text is somewhere in a file.
+/// True if a string occurs anywhere in a file.
 pub(super) fn has(bytes: &[u8], text: &[u8]) -> bool {
     memmem::find(bytes, text).is_some()
 }

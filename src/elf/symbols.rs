@@ -1,7 +1,7 @@
-//! Dynamic symbols: what a file defines for others, and what it cannot do without.
+//! Dynamic symbols: those that a file defines for others, and those that it cannot run without.
 //!
-//! Definitions are many and are only ever asked for by name, so that a hash of 64 bits stands for each. What a file
-//! needs is shown to people and kept by name.
+//! There are many definitions, and they are only ever looked up by name, so a 64-bit hash represents each. The symbols
+//! that a file needs are shown to the user, so their names are stored.
 
 use object::elf;
 use serde::{Deserialize, Serialize};
@@ -10,17 +10,17 @@ use super::ParseError;
 use super::image::{Strings, broken};
 use super::parse::Parsed;
 
-/// More symbols than this are nonsense; a browser's library has a tenth of it.
+/// Reject a file with more symbols than this; a browser's library has a tenth of it.
 pub(super) const MOST_SYMBOLS: usize = 4 << 20;
-/// What the names of symbols may take in all, in bytes.
+/// Limit of the total length of all symbols' names, in bytes.
 const NAMES: usize = 64 << 20;
-/// What the names of undefined symbols may take in all, in bytes, which are kept.
+/// Limit of the total length of the undefined symbols' names, which are stored, in bytes.
 const UNDEFINED_NAMES: usize = 32 << 20;
-/// As much of a name is looked at where only some names matter, in bytes.
+/// Read at most this many bytes of a name where only some names matter.
 const SHORT: usize = 256;
-/// In a symbol's version: it is no default.
+/// In a symbol's version number: the version is not the default one.
 const HIDDEN: u16 = 0x8000;
-/// The highest number of a version that is none: local and global.
+/// The highest version number that stands for no version: 0 is local and 1 is global.
 const GLOBAL: u16 = 1;
 
 /// The dynamic symbols of a file.
@@ -29,25 +29,25 @@ const GLOBAL: u16 = 1;
 pub struct Symbols {
     /// True if its symbols have versions (`DT_VERSYM`).
     pub versioned: bool,
-    /// Hashes of the definitions, sorted: of each name, and of each name with its version.
+    /// Sorted hashes of the definitions: of each name, and of each name with its version.
     #[serde(with = "hashes")]
     defined: Vec<u64>,
-    /// What it does not define, but refers to and cannot do without, in the file's order.
+    /// The symbols that it refers to, does not define and cannot run without, in the file's order.
     pub undefined: Vec<Undefined>,
 }
 
-/// A symbol that a file needs somebody to define.
+/// A symbol that another file must define.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undefined(
-    /// Its name, mangled as it stands there.
+    /// Its name, mangled as in the file.
     pub String,
     /// The version that it needs, as an index of [`super::Elf::versions_needed`].
     pub Option<u16>,
 );
 
 impl Symbols {
-    /// True if it defines a symbol, as glibc's loader decides: a definition without a version serves everybody, and
-    /// who asks for no version gets the default one.
+    /// True if it defines a symbol by the rules of glibc's loader: a definition without a version satisfies every
+    /// reference, and a reference without a version gets the default version.
     #[must_use]
     pub fn defines(&self, name: &str, version: Option<&str>) -> bool {
         let has = |version: Option<&str>| {
@@ -59,14 +59,14 @@ impl Symbols {
         }
     }
 
-    /// How many hashes stand for the definitions.
+    /// The number of hashes of the definitions.
     #[must_use]
     pub fn count(&self) -> usize {
         self.defined.len()
     }
 }
 
-/// FNV-1a of a name, and of its version if there is one. It is kept in files and must stay what it is.
+/// FNV-1a of a name, and of its version if there is one. The hashes are stored in files, so this must not change.
 fn hash(name: &[u8], version: Option<&[u8]>) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, mix);
@@ -88,14 +88,14 @@ pub(super) struct Symbol {
     pub(super) size: u64,
 }
 
-/// The beginning of a name, which is all that is compared and shown where names may overlap without end.
+/// The beginning of a name. Names may overlap without limit, so only this much is compared and shown.
 pub(super) fn short(strings: &[u8], at: u32) -> &[u8] {
     let name = usize::try_from(at).ok().and_then(|at| strings.get(at..)).unwrap_or_default();
     let name = &name[..name.len().min(SHORT)];
     memchr::memchr(0, name).map_or(name, |end| &name[..end])
 }
 
-/// Calls for every dynamic symbol, with its number and the beginning of its name.
+/// Calls `take` for every dynamic symbol, with its number and the beginning of its name.
 pub(super) fn each<'a>(parsed: &Parsed<'a>, mut take: impl FnMut(usize, &'a [u8], &Symbol)) {
     let (image, dynamic) = (&parsed.image, &parsed.dynamic);
     let (Some(table), Some(strings), Some(size)) =
@@ -134,7 +134,7 @@ pub(super) fn read(parsed: &Parsed<'_>) -> Result<Symbols, ParseError> {
     let mut undefined_names = 0;
     for (index, bytes) in table.chunks_exact(entry).take(count).enumerate().skip(1) {
         let Some(symbol) = symbol(reader, bytes) else { break };
-        // STB_GLOBAL, STB_WEAK and STB_GNU_UNIQUE are seen by others.
+        // STB_GLOBAL, STB_WEAK and STB_GNU_UNIQUE are visible to other files.
         if !matches!(symbol.binding, 1 | 2 | 10) {
             continue;
         }
@@ -152,7 +152,8 @@ pub(super) fn read(parsed: &Parsed<'_>) -> Result<Symbols, ParseError> {
         }
         if symbol.section != 0 && symbol.is_definition() {
             let name = strings.raw(symbol.name.into())?;
-            // The program's own copy of data has the version that it was asked for with; nobody asks for another.
+            // The program's own copy of data has the version that the program needs, and no other version is ever
+            // looked up.
             let version = if references.copied(index) { GLOBAL } else { version };
             symbols.define(name, version, &names);
         }
@@ -164,7 +165,7 @@ pub(super) fn read(parsed: &Parsed<'_>) -> Result<Symbols, ParseError> {
 }
 
 impl Symbol {
-    /// True if the loader binds others' references to it.
+    /// True if the loader binds other files' references to it.
     fn is_definition(&self) -> bool {
         // NOTYPE, OBJECT, FUNC, COMMON, TLS and GNU_IFUNC; neither internal nor hidden.
         let kind = matches!(self.kind, 0 | 1 | 2 | 5 | 6 | 10);
@@ -173,7 +174,7 @@ impl Symbol {
     }
 }
 
-/// The versions by their numbers.
+/// The versions, indexed by their numbers.
 struct Names<'a> {
     defined: Vec<Option<&'a str>>,
     needed: Vec<Option<u16>>,
@@ -195,7 +196,7 @@ impl<'a> Names<'a> {
         self.defined.get(usize::from(version & !HIDDEN)).copied().flatten()
     }
 
-    /// The needed version that a symbol's number stands for.
+    /// The needed version that a version number stands for.
     fn needed(&self, version: u16) -> Option<u16> {
         self.needed.get(usize::from(version & !HIDDEN)).copied().flatten()
     }
@@ -212,7 +213,7 @@ fn put<T: Clone>(list: &mut Vec<Option<T>>, number: u16, value: T) {
 impl Symbols {
     fn define(&mut self, name: &[u8], version: u16, names: &Names<'_>) {
         let (number, hidden) = (version & !HIDDEN, version & HIDDEN != 0);
-        // glibc gives the first version to who asks for none even where it is hidden.
+        // glibc binds a reference without a version to the first version, even if that is hidden.
         if !hidden || !self.versioned || number <= 2 {
             self.defined.push(hash(name, None));
         }
@@ -243,7 +244,7 @@ fn symbol(reader: super::image::Reader, bytes: &[u8]) -> Option<Symbol> {
     })
 }
 
-/// How many symbols the hash tables say that there are.
+/// The number of symbols according to the hash tables.
 fn hashed(parsed: &Parsed<'_>) -> Option<usize> {
     let (image, reader) = (&parsed.image, parsed.image.reader);
     let gnu = || {
@@ -262,7 +263,7 @@ fn hashed(parsed: &Parsed<'_>) -> Option<usize> {
     };
     let classic = || {
         let bytes = image.tail(parsed.dynamic.value(elf::DT_HASH)?)?;
-        // 64-bit IBM Z has entries of 64 bits, as nobody else.
+        // Only 64-bit IBM Z has 64-bit entries.
         if parsed.elf.machine == elf::EM_S390.0 && reader.wide {
             return usize::try_from(reader.u64(bytes, 8)?).ok();
         }
@@ -271,7 +272,7 @@ fn hashed(parsed: &Parsed<'_>) -> Option<usize> {
     gnu().into_iter().chain(classic()).max()
 }
 
-/// The symbols that relocations refer to. Others may stand in the table and nobody looks for them.
+/// The symbols that relocations refer to. The table may have other symbols, which are never looked up.
 #[derive(Debug, Default)]
 struct References {
     /// One more than the highest number.
@@ -285,7 +286,7 @@ impl References {
         bit(&self.referred, index)
     }
 
-    /// True for data that a program holds a copy of, whose original somebody else must define.
+    /// True for data that a program has a copy of, whose original another file must define.
     fn copied(&self, index: usize) -> bool {
         bit(&self.copied, index)
     }
@@ -320,7 +321,7 @@ fn references(parsed: &Parsed<'_>) -> References {
             let Some(info) = reader.word(entry, word) else { break };
             let (symbol, kind) =
                 if reader.wide { (info >> 32, info & 0xffff_ffff) } else { (info >> 8, info & 0xff) };
-            // 0 is no symbol.
+            // 0 means no symbol.
             let Some(symbol) = usize::try_from(symbol).ok().filter(|s| (1..MOST_SYMBOLS).contains(s)) else {
                 continue;
             };

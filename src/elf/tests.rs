@@ -1,12 +1,10 @@
-//! ELF files made here, byte by byte, and what is said of them.
+//! ELF files made byte by byte, and what is read from them.
 
 use proptest::prelude::*;
 
-use super::verify::Difference;
 use super::*;
-use crate::target::catalog::Target;
 
-/// What a test file has.
+/// The contents of a test file.
 struct Sample {
     class: u8,
     big: bool,
@@ -42,7 +40,7 @@ const ARMV7: Sample = Sample {
 };
 
 impl Sample {
-    /// A file whose only `PT_LOAD` maps it whole at address 0, so that addresses are offsets.
+    /// Encodes a file whose only `PT_LOAD` maps it whole at address 0, so that addresses are offsets.
     fn bytes(&self) -> Vec<u8> {
         let mut strings = vec![0];
         let mut string = |text: &str| {
@@ -147,15 +145,6 @@ impl Writer {
     }
 }
 
-fn target(triple: &str) -> &'static Target {
-    Target::by_triple(triple).unwrap()
-}
-
-fn differences(sample: &Sample, triple: &str) -> Vec<Difference> {
-    let elf = Elf::parse(&sample.bytes()).unwrap();
-    verify(&elf, target(triple)).err().map_or(Vec::new(), |mismatch| mismatch.differences)
-}
-
 #[test]
 fn reads_both_classes_and_both_byte_orders() {
     let elf = Elf::parse(&AARCH64.bytes()).unwrap();
@@ -192,42 +181,6 @@ fn a_weak_need_is_told_apart() {
 }
 
 #[test]
-fn accepts_the_right_program() {
-    assert_eq!(differences(&AARCH64, "aarch64-unknown-linux-gnu"), []);
-    assert_eq!(differences(&ARMV7, "armv7-unknown-linux-gnueabihf"), []);
-    let fixed = Sample { kind: 2, pie: false, ..AARCH64 };
-    assert_eq!(differences(&fixed, "aarch64-unknown-linux-gnu"), []);
-    let static_pie = Sample { interpreter: None, needed: &[], needs: &[], ..AARCH64 };
-    assert_eq!(differences(&static_pie, "aarch64-unknown-linux-musl"), []);
-    assert_eq!(differences(&static_pie, "aarch64-unknown-linux-gnu"), []);
-}
-
-#[test]
-fn says_everything_that_differs() {
-    let found = differences(&AARCH64, "armv7-unknown-linux-gnueabihf");
-    assert!(found.contains(&Difference::Machine(40, 183)));
-    assert!(found.contains(&Difference::Class(32, 64)));
-    assert!(found.iter().any(|difference| matches!(difference, Difference::Interpreter(..))));
-    assert_eq!(found.len(), 3);
-
-    let soft = Sample { flags: 0x0500_0200, ..ARMV7 };
-    assert_eq!(
-        differences(&soft, "armv7-unknown-linux-gnueabihf"),
-        [Difference::Flags(0x0500_0400, 0x0500_0000)]
-    );
-    let dynamic = differences(&AARCH64, "aarch64-unknown-linux-musl");
-    assert_eq!(
-        dynamic,
-        [Difference::NotStatic(vec!["/lib/ld-linux-aarch64.so.1".into(), "libc.so.6".into()])]
-    );
-    let library = Sample { interpreter: None, pie: false, needed: &[], needs: &[], ..AARCH64 };
-    assert_eq!(differences(&library, "aarch64-unknown-linux-gnu"), [Difference::Kind(Kind::Shared)]);
-    let mismatch = verify(&Elf::parse(&AARCH64.bytes()).unwrap(), target("x86_64-unknown-linux-gnu"));
-    let text = mismatch.unwrap_err().to_string();
-    assert!(text.contains("the machine is AArch64 instead of x86-64"), "{text}");
-}
-
-#[test]
 fn names_what_is_no_elf_file() {
     let kind = |bytes: &[u8]| match Elf::parse(bytes) {
         Err(ParseError::NotElf { kind }) => kind,
@@ -242,7 +195,7 @@ fn names_what_is_no_elf_file() {
 fn a_version_chain_without_an_end_is_refused() {
     let mut bytes = AARCH64.bytes();
     let table = bytes.len() - 4 * 16;
-    // The first chain entry's `next` leads to a table of entries that lead on and on.
+    // The `next` of the first chain entry points to a table of entries that form an endless chain.
     let far = bytes.len() as u64;
     bytes.extend(std::iter::repeat_n([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0], 5000).flatten());
     let size = (bytes.len() as u64).to_le_bytes();
@@ -269,19 +222,13 @@ proptest! {
             let at = index.index(bytes.len());
             bytes[at] = byte;
         }
-        let whole = Elf::parse(&bytes);
-        let part = Elf::parse(&bytes[..cut.index(bytes.len())]);
-        // Whatever was read must be fit for `verify`, too.
-        for elf in [whole, part].into_iter().flatten() {
-            let verdict = verify(&elf, target("aarch64-unknown-linux-gnu"));
-            prop_assert!(verdict.is_ok() || !verdict.unwrap_err().differences.is_empty());
-        }
+        let _: [Result<_, ParseError>; 2] = [Elf::parse(&bytes), Elf::parse(&bytes[..cut.index(bytes.len())])];
     }
 }
 
 #[test]
 fn a_real_library_tells_what_it_defines_and_needs() {
-    // Tests need a compiler for this host, so that a C library is there.
+    // Tests need a compiler for this host, so a C library is present.
     let at = |path: &str| std::fs::read(path).ok();
     let libc = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"];
     let libc = Object::parse(&libc.iter().find_map(|path| at(path)).unwrap()).unwrap();

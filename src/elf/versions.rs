@@ -1,9 +1,9 @@
-//! Symbol versions: what a file needs of others (`DT_VERNEED`) and what it defines (`DT_VERDEF`).
+//! Symbol versions: those that a file needs from others (`DT_VERNEED`) and those that it defines (`DT_VERDEF`).
 
 use super::image::{Image, Strings, broken};
 use super::{ParseError, VersionNeed};
 
-/// More versions than this are a loop or nonsense: glibc itself has about 60, and a program needs a handful.
+/// Reject more versions than this as a loop or nonsense: glibc itself has about 60, and a program needs a handful.
 const MANY: usize = 4096;
 /// `VER_FLG_BASE`: a definition that names the file itself.
 const BASE: u16 = 1;

@@ -1,8 +1,8 @@
 //! Docker: `docker load` and `docker save`.
 //!
-//! What is loaded is one archive that is two things at once: an OCI layout, which a daemon with containerd's image
-//! store reads with all its platforms, and `docker save`'s own format, of which the classic store takes the image for
-//! its platform.
+//! The archive that is loaded is in two formats at once: an OCI layout, which a daemon with containerd's image store
+//! reads with all its platforms, and `docker save`'s own format, from which the classic store takes the image for its
+//! platform.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::target::platform::Platform;
 
 const ENGINE: Engine = Engine::Docker;
 
-/// What a daemon is.
+/// The properties of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     /// The platform that it runs.
@@ -27,7 +27,7 @@ pub(super) struct Server {
     pub(super) multi_platform: bool,
 }
 
-/// Asks the daemon what it is.
+/// Asks the daemon for its properties.
 pub(super) fn server(environment: &Environment, cancel: &Cancel) -> Result<Server, EngineError> {
     let docker = Command::new(program(ENGINE, environment)?).here();
     let ask = docker.args(["info", "--format", "{{.OSType}} {{.Architecture}} {{json .DriverStatus}}"]);
@@ -37,19 +37,20 @@ pub(super) fn server(environment: &Environment, cancel: &Cancel) -> Result<Serve
             let reason = stderr.lines().next().unwrap_or("`docker info` fails").to_owned();
             return Err(EngineError::Unreachable { reason });
         }
-        // Our own limit, not that of the run.
+        // The time limit of this call, and not that of the run.
         Err(EngineError::Cancelled(Cancelled::TimedOut { what, .. })) if what == ENGINE.program() => {
             let reason = format!("`docker info` took more than {} seconds", ASK.as_secs());
             return Err(EngineError::Unreachable { reason });
         }
         Err(error) => return Err(error),
     };
-    parse(&answer)
-        .ok_or_else(|| EngineError::Unreachable { reason: format!("`docker info` says `{}`", answer.trim()) })
+    parse(&answer).ok_or_else(|| EngineError::Unreachable {
+        reason: format!("`docker info` prints `{}`", answer.trim()),
+    })
 }
 
-/// `linux x86_64 [["driver-type","io.containerd.snapshotter.v1"]]`; the last is `null` for some drivers. Without a
-/// daemon the first two are empty, and some versions of the program end well all the same.
+/// `linux x86_64 [["driver-type","io.containerd.snapshotter.v1"]]`; the last part is `null` for some drivers. Without a
+/// daemon the first two are empty, and some versions of the program still succeed.
 fn parse(answer: &str) -> Option<Server> {
     let mut words = answer.trim_end().splitn(3, ' ');
     let (os, architecture) = (words.next()?, words.next()?);
@@ -57,14 +58,14 @@ fn parse(answer: &str) -> Option<Server> {
         return None;
     }
     let multi_platform = words.next().is_some_and(|status| status.contains("io.containerd.snapshotter"));
-    // The daemon tells the kernel's name of the machine.
+    // The daemon reports the kernel's name of the architecture.
     let known = Target::by_machine_name(architecture).map(|target| &target.platform);
     let variant = known.and_then(|known| known.variant());
     let architecture = known.map_or(architecture, |known| known.architecture());
     Some(Server { platform: Platform::new(os, architecture, variant), multi_platform })
 }
 
-/// Loads all platforms where the store can hold them, else the daemon's own.
+/// Loads all platforms if the store can hold them, otherwise the daemon's own.
 pub(super) fn load(
     image: &Loadable<'_>,
     work: &Path,
@@ -107,13 +108,13 @@ pub(super) fn load(
     Ok(Loaded { engine: ENGINE, platforms, names: image.names.to_vec(), id: Some(id) })
 }
 
-/// containerd's store knows an image by the digest of its index or manifest, the classic store by that of its
+/// containerd's store identifies an image by the digest of its index or manifest, the classic store by that of its
 /// configuration.
 fn id(image: &Loadable<'_>, classic: Option<&Descriptor>) -> Result<Digest, EngineError> {
     classic.map_or_else(|| Ok(image.root.digest.clone()), |manifest| Ok(config_of(image.layout, manifest)?))
 }
 
-/// Writes an image as an archive.
+/// Writes an image to an archive.
 pub(crate) fn export(
     name: &str,
     to: &Path,
@@ -132,7 +133,7 @@ pub(crate) fn export(
             if lacks_its_own(&stderr) => {}
         outcome => return outcome.map(drop),
     }
-    // Docker 28 and newer write another platform's image when they are asked for it.
+    // Docker 28 and newer can write another platform's image if `--platform` names it.
     let format = "{{.Os}}/{{.Architecture}}{{with .Variant}}/{{.}}{{end}}";
     let ask = docker.args(["image", "inspect", "--format", format, name]);
     let platform = run(ENGINE, &ask, ASK, cancel)?.trim().to_owned();
@@ -142,7 +143,7 @@ pub(crate) fn export(
     }
 }
 
-/// `docker save` wants its own platform of an image in containerd's store, and fails where only others were pulled
+/// `docker save` looks for its own platform of an image in containerd's store, and fails if only others were pulled
 /// (docker/cli#5476).
 fn lacks_its_own(stderr: &str) -> bool {
     stderr.contains("content digest") && stderr.contains("not found")

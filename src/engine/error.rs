@@ -1,4 +1,4 @@
-//! Why an engine has not taken or given an image.
+//! Errors of loading an image into an engine or exporting it.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::sys::fs::LockError;
 use crate::sys::process::ProcessError;
 use crate::target::platform::Platform;
 
-/// Why an engine has not taken or given an image.
+/// Why an engine could not load or export an image.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The wanted engine is not installed.
@@ -22,10 +22,10 @@ pub enum EngineError {
     /// No engine is installed.
     #[error("there is no container engine: neither `docker` nor `podman` is on PATH")]
     None,
-    /// Docker's program is there, and its daemon does not answer.
+    /// Docker's program is installed, but its daemon does not answer.
     #[error("Docker's daemon does not answer: {reason}")]
     Unreachable {
-        /// What the program says.
+        /// The error that the program prints.
         reason: String,
     },
     /// The engine has no such image.
@@ -36,16 +36,16 @@ pub enum EngineError {
         /// The image.
         name: String,
     },
-    /// Docker takes only its own platform, which the image lacks.
-    #[error("Docker on this host takes {wanted} only, and the image has {}", available.join(", "))]
+    /// Docker loads only its own platform, which the image lacks.
+    #[error("Docker on this host loads only {wanted}, and the image has {}", available.join(", "))]
     NoPlatform {
         /// Docker's platform.
         wanted: Platform,
-        /// What the image has.
+        /// The platforms of the image.
         available: Vec<String>,
     },
-    /// Docker before 28 does not write out an image of which it has other platforms than its own.
-    #[error("this Docker does not write out `{name}`: it has {platform} of it, and not its own platform")]
+    /// Docker before 28 cannot export an image of which it has only platforms other than its own.
+    #[error("this Docker cannot export `{name}`: it has {platform} of it, but not its own platform")]
     Foreign {
         /// The image.
         name: String,
@@ -53,11 +53,11 @@ pub enum EngineError {
         platform: String,
     },
     /// A command of the engine failed.
-    #[error("{} has refused: {source}", engine.program())]
+    #[error("{} failed: {source}", engine.program())]
     Failed {
         /// The engine.
         engine: Engine,
-        /// The command and what it wrote.
+        /// The command and its output.
         source: ProcessError,
     },
     /// The archive for the engine could not be written.
@@ -93,12 +93,12 @@ impl Explain for EngineError {
             }
             Self::None => Some("install podman or Docker, or write an archive: -o type=oci,dest=FILE".into()),
             Self::Unreachable { .. } => {
-                Some("start it, or choose podman: --load=podman; DOCKER_HOST says where a daemon is".into())
+                Some("start it, set DOCKER_HOST to its address, or choose podman: --load=podman".into())
             }
             Self::NoImage { engine, .. } => Some(format!("`{} images` lists what it has", engine.program())),
             Self::NoPlatform { wanted, .. } => Some(format!("add it to the build: --platform {wanted}")),
             Self::Foreign { name, .. } => {
-                Some(format!("name it where it was pulled from, docker://{name}; Docker 28 and newer can"))
+                Some(format!("read it from its registry, docker://{name}, or update Docker to version 28"))
             }
             Self::Failed { .. } => None,
             Self::Output(error) => error.hint(),

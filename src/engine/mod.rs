@@ -1,7 +1,7 @@
-//! Container engines on this machine, podman and Docker: images go into their storage and come out of it.
+//! Container engines on this machine, podman and Docker: images are loaded into their storage and exported from it.
 //!
-//! Only their command-line programs are spoken to, so that contexts, remote hosts and rootless setups are theirs to
-//! know. Every call has a time limit. What is loaded is read from a layout that is complete.
+//! We use only their command-line programs, so that they take care of contexts, remote hosts and rootless setups. Every
+//! call has a time limit. Images are loaded from a complete layout.
 
 pub(crate) mod docker;
 mod error;
@@ -20,9 +20,9 @@ use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
 use crate::target::platform::Platform;
 
-/// How long a question may take.
+/// The time limit of a query.
 const ASK: Duration = Duration::from_secs(20);
-/// How long an image may take to be read or written.
+/// The time limit of loading or exporting an image.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
 
 /// An engine.
@@ -46,7 +46,7 @@ impl Engine {
     }
 }
 
-/// An image in a layout that an engine is to have.
+/// An image in a layout, to be loaded into an engine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loadable<'a> {
     /// The layout.
@@ -59,7 +59,7 @@ pub(crate) struct Loadable<'a> {
     pub names: &'a [String],
 }
 
-/// What an engine has taken.
+/// The result of loading an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     /// The engine.
@@ -68,11 +68,12 @@ pub(crate) struct Loaded {
     pub platforms: Vec<Platform>,
     /// The names.
     pub names: Vec<String>,
-    /// The ID that it has there, with which `run` starts it; `None` where the engine has none to run.
+    /// Its ID in the engine, with which `run` starts it; `None` if the engine has no image for its own platform.
     pub id: Option<Digest>,
 }
 
-/// Finds the engine that an image is loaded into: the wanted one, which must be there and answer, else Docker if its daemon answers, else podman.
+/// Finds the engine that an image is loaded into: the requested one, which must be installed and answer, otherwise
+/// Docker if its daemon answers, otherwise podman.
 pub(crate) fn find(
     wanted: Option<Engine>,
     environment: &Environment,
@@ -93,7 +94,8 @@ pub(crate) fn find(
     }
 }
 
-/// Loads an image into an engine's storage. `work` is a directory for temporary files, which hold as much as the image.
+/// Loads an image into an engine's storage. `work` is a directory for temporary files, which take as much space as the
+/// image.
 pub(crate) fn load(
     engine: Engine,
     image: &Loadable<'_>,
@@ -114,7 +116,7 @@ fn program(engine: Engine, environment: &Environment) -> Result<PathBuf, EngineE
         .ok_or(EngineError::Missing { engine })
 }
 
-/// Runs a command of the engine to success and returns what it printed.
+/// Runs a command of the engine, which must succeed, and returns its output.
 fn run(engine: Engine, command: &Command, limit: Duration, cancel: &Cancel) -> Result<String, EngineError> {
     let cancel = cancel.within(limit, engine.program());
     command.text(&cancel).map_err(|source| failed(engine, source))

@@ -1,4 +1,4 @@
-//! podman: every platform's image goes into its storage, and a manifest list that has them all gets the names.
+//! podman: each platform's image is loaded into its storage, and a manifest list of them all gets the names.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,12 +18,13 @@ use crate::sys::staging::Staging;
 use crate::target::platform::Platform;
 
 const ENGINE: Engine = Engine::Podman;
-/// What the names begin with that images have on their way.
+/// The prefix of the names that images have while they are loaded.
 const TEMPORARY: &str = "xbuild-load-";
-/// Such a path in digits is in a name; all of it has at most 255 characters (distribution, `reference`).
+/// The longest path in bytes that is encoded in a name in hexadecimal; a name has at most 255 characters (distribution,
+/// `reference`).
 const LONGEST: usize = 110;
 
-/// Loads every platform. podman's names are moved only when all are there.
+/// Loads every platform. The image's names are moved only when all are loaded.
 pub(super) fn load(
     image: &Loadable<'_>,
     work: &Path,
@@ -50,7 +51,7 @@ pub(super) fn load(
         run(ENGINE, &podman.clone().args(["tag", &named, name]), ASK, cancel)?;
     }
     if ids.len() > 1 {
-        // Takes the temporary name away; the list stays under the others.
+        // Removes the temporary name; the list stays under the others.
         run(ENGINE, &podman.clone().args(["manifest", "rm", &named]), ASK, cancel)?;
     }
     tidy(&podman, cancel)?;
@@ -66,8 +67,8 @@ pub(super) fn load(
     })
 }
 
-/// The ID of what podman starts under a name: of a list, its own platform's image. It has none if the list has none for
-/// its platform.
+/// The ID of the image that podman starts under a name: for a list, its own platform's image. `None` if the list has no
+/// image for its platform.
 fn own(podman: &Command, name: &str, cancel: &Cancel) -> Result<Option<Digest>, EngineError> {
     let ask = podman.clone().args(["image", "inspect", "--format", "{{.Id}}", name]);
     let answer = match run(ENGINE, &ask, ASK, cancel) {
@@ -78,7 +79,7 @@ fn own(podman: &Command, name: &str, cancel: &Cancel) -> Result<Option<Digest>, 
     Ok(format!("sha256:{}", answer.trim().trim_start_matches("sha256:")).parse().ok())
 }
 
-/// Makes a manifest list of images; its name.
+/// Makes a manifest list of images and returns its name.
 fn list(podman: &Command, unique: &str, ids: &[String], cancel: &Cancel) -> Result<String, EngineError> {
     let list = format!("localhost/{unique}:latest");
     run(ENGINE, &podman.clone().args(["manifest", "create", &list]), ASK, cancel)?;
@@ -89,7 +90,7 @@ fn list(podman: &Command, unique: &str, ids: &[String], cancel: &Cancel) -> Resu
     Ok(list)
 }
 
-/// Writes an image, or a manifest list with all its images, as an archive.
+/// Writes an image, or a manifest list with all its images, to an archive.
 pub(crate) fn export(
     name: &str,
     to: &Path,
@@ -109,7 +110,7 @@ pub(crate) fn export(
     run(ENGINE, &save, TRANSFER, cancel).map(drop)
 }
 
-/// A layout of one manifest, whose blobs are the other layout's.
+/// A layout of one manifest, which shares the blobs of the other layout.
 fn single(layout: &Path, manifest: &Descriptor, dir: &Path) -> Result<(), EngineError> {
     fs::create_dir(dir)?;
     fs::symlink(fs::canonicalize(layout)?.join("blobs"), dir.join("blobs"))?;
@@ -119,7 +120,7 @@ fn single(layout: &Path, manifest: &Descriptor, dir: &Path) -> Result<(), Engine
     Ok(())
 }
 
-/// So that podman does not remark that the image is for another platform than its own.
+/// Without these options podman warns that the image is for another platform than its own.
 fn for_platform(command: Command, platform: &Platform) -> Command {
     let command = command.args(["--os", platform.os(), "--arch", platform.architecture()]);
     match platform.variant() {
@@ -128,8 +129,9 @@ fn for_platform(command: Command, platform: &Platform) -> Command {
     }
 }
 
-/// What an image is called on its way: names are in lower case, and this one tells whose it is, so that another run can
-/// see whether that is dead. Of a directory whose path is too long for a name it cannot be told.
+/// The name of an image while it is loaded. Names are in lower case. It encodes the directory of the run, so that
+/// another run can see whether that run is dead. A path that is too long for a name is hashed, and then this is not
+/// possible.
 fn temporary_name(dir: &Path) -> String {
     let path = dir.as_os_str().as_bytes();
     if path.len() <= LONGEST {
@@ -138,20 +140,20 @@ fn temporary_name(dir: &Path) -> String {
     format!("{TEMPORARY}of-{}", hex::encode(Sha256::digest(path)))
 }
 
-/// The directory that a temporary name was made of.
+/// The directory that a temporary name encodes.
 fn dir_of(name: &str) -> Option<PathBuf> {
     let name = name.strip_prefix("localhost/")?.strip_prefix(TEMPORARY)?.strip_suffix(":latest")?;
     let digits = name.split('-').next()?;
     Some(OsString::from_vec(hex::decode(digits).ok()?).into())
 }
 
-/// Takes away the names that dead runs have left.
+/// Removes the names that dead runs have left.
 fn tidy(podman: &Command, cancel: &Cancel) -> Result<(), EngineError> {
     let filter = format!("reference=localhost/{TEMPORARY}*");
     let ask = podman.clone().args(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter]);
     for name in run(ENGINE, &ask, ASK, cancel)?.lines() {
         if dir_of(name).is_some_and(|dir| !Staging::is_alive(&dir)) {
-            // Somebody else may have done so meanwhile.
+            // Another run may have removed it already.
             succeeds(ENGINE, &podman.clone().args(["untag", name, name]), cancel)?;
         }
     }

@@ -3,52 +3,58 @@
 use std::io;
 use std::path::PathBuf;
 
-/// The user that stands for all that a container or a file server does not know.
+/// The user to which containers and file servers map unknown users.
 const NOBODY: u32 = 65534;
 
 /// Why the cache, or a part of it, is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFault {
-    /// It is neither ours nor root's.
-    #[error("`{}` in xbuild's cache belongs to the user {owner}, and xbuild runs as {us}: what is in it cannot be believed", path.display())]
+    /// It belongs neither to us nor to root.
+    #[error(
+        "`{}` in xbuild's cache belongs to the user {owner}, and xbuild runs as {us}: its content cannot be trusted",
+        path.display()
+    )]
     Foreign {
         /// The directory or file.
         path: PathBuf,
-        /// Its owner's number.
+        /// Its owner's user ID.
         owner: u32,
-        /// Ours.
+        /// Our user ID.
         us: u32,
     },
-    /// Others than its owner may write to it.
-    #[error("others may write to `{}` in xbuild's cache (its mode is {mode:03o}): what is in it cannot be believed", path.display())]
+    /// Other users than its owner may write to it.
+    #[error(
+        "others may write to `{}` in xbuild's cache (its mode is {mode:03o}): its content cannot be trusted",
+        path.display()
+    )]
     Writable {
         /// The directory or file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// Something else is where a directory or a file should be.
+    /// Something else exists where a directory or a file should be.
     #[error("`{}` in xbuild's cache is {found} and not {expected}", path.display())]
     Kind {
         /// The path.
         path: PathBuf,
-        /// What it is.
+        /// What exists.
         found: &'static str,
-        /// What it should be.
+        /// What should exist.
         expected: &'static str,
     },
-    /// It cannot be written to, and something has to be.
+    /// The cache is read-only, and something has to be written to it.
     #[error("xbuild's cache cannot be written to, and `{}` is not in it: {reason}", path.display())]
     ReadOnly {
-        /// What is lacking.
+        /// The missing path.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         reason: String,
     },
 }
 
 impl CacheFault {
-    /// The fault that an error is, if it is one.
+    /// The cache fault in an error, if there is one.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
@@ -64,10 +70,11 @@ impl CacheFault {
                  {own}"
             ),
             Self::Foreign { us: 0, .. } => "run xbuild as that user and without sudo, or give root a cache of its own: \
-                 `XBUILD_CACHE_DIR=/var/cache/xbuild`; what a CI has restored is given to root with `chown -R 0`"
+                 `XBUILD_CACHE_DIR=/var/cache/xbuild`; give a cache that a CI has restored to root with `chown -R 0`"
                 .into(),
             Self::Foreign { path, us, .. } => format!(
-                "if it is what you trust, restored by a CI or left by sudo, make it yours: `sudo chown -R {us} {}`; or {own}",
+                "if you trust it, as a cache that a CI restored or sudo left, make it yours: `sudo chown \
+                 -R {us} {}`; or {own}",
                 path.display()
             ),
             Self::Writable { path, .. } => format!(
@@ -77,7 +84,7 @@ impl CacheFault {
             ),
             Self::Kind { .. } => "remove it: all that is in the cache can be made again".into(),
             Self::ReadOnly { .. } => format!(
-                "run once where the cache can be written to, so that it has all that is needed; or {own}"
+                "run once with a writable cache, so that it gets everything that is needed; or {own}"
             ),
         }
     }

@@ -1,8 +1,8 @@
-//! Exit codes, and what every error of the crate can say about itself.
+//! Exit codes, and the trait that all errors of the crate implement.
 //!
-//! Each room has one `thiserror` enum of its own that carries data. All of them implement
-//! [`Explain`], so that `cli` renders any failure the same way: what failed, why, and a `hint:` line
-//! with the next step. Nothing here prints and nothing calls `process::exit`.
+//! Each room has its own `thiserror` enum, which carries data. All of them implement [`Explain`], so that `cli` renders
+//! any failure in the same way: what failed, why, and a `hint:` line with the next step. Nothing here prints and
+//! nothing calls `process::exit`.
 
 mod cache;
 
@@ -14,11 +14,11 @@ use serde::Serialize;
 
 pub use cache::CacheFault;
 
-/// Declares [`ExitCode`] from one table, so that number, name and meaning can't drift apart.
+/// Declares [`ExitCode`] from one table, so that number, name and meaning stay consistent.
 macro_rules! exit_codes {
     ($($number:literal $variant:ident $name:literal $meaning:literal;)*) => {
-        /// The process's exit code: one for each kind of failure, so that a CI script can tell
-        /// "the compiler refused" from "the mirror is out of step".
+        /// The process's exit code: one for each kind of failure, so that a CI script can distinguish a failed
+        /// compilation from a mirror that is out of step.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum ExitCode {
@@ -45,7 +45,7 @@ macro_rules! exit_codes {
 }
 
 exit_codes! {
-    1 Internal "internal" "A fault of xbuild itself.";
+    1 Internal "internal" "A defect of xbuild itself.";
     2 Usage "usage" "The command line is wrong.";
     3 Config "config" "A configuration file or value is wrong.";
     10 NoManifest "no-manifest" "There is no Cargo.toml to build.";
@@ -65,7 +65,7 @@ exit_codes! {
     24 TimedOut "timed-out" "A time limit ran out.";
     25 Unrunnable "unrunnable" "The payload cannot run on the base image.";
     26 NotReproducible "not-reproducible" "Two builds of a project gave different images.";
-    27 Unsound "unsound" "An image is not what it says that it is.";
+    27 Unsound "unsound" "An image does not match its own documents.";
     30 Network "network" "A server could not be reached, or failed.";
     31 Offline "offline" "The network is needed, but --offline was given.";
     32 CorruptDownload "corrupt-download" "Downloaded bytes do not match their digest or size.";
@@ -85,9 +85,9 @@ exit_codes! {
     47 Kubectl "kubectl" "kubectl is missing, or has not applied the manifests.";
     48 Cache "cache" "xbuild's cache is another user's, may be written to by others, or is read-only and lacks something.";
     50 Unauthorized "unauthorized" "A registry or a proxy wants credentials, or refuses those it got.";
-    51 Denied "denied" "The credentials for a registry are not good for what was asked.";
+    51 Denied "denied" "The credentials for a registry do not permit the request.";
     52 NotFound "not-found" "A registry has no such repository, tag or blob.";
-    53 Refused "refused" "A registry does not take what was pushed, or does not speak the protocol.";
+    53 Refused "refused" "A registry refuses what was pushed, or does not speak the protocol.";
     54 Tls "tls" "There is no secure connection to a server: its certificate is not trusted.";
     130 Interrupted "interrupted" "Interrupted by Ctrl-C or a signal.";
 }
@@ -99,7 +99,7 @@ impl ExitCode {
         self as u8
     }
 
-    /// The code for an IO failure: a full disk, a read-only place and the cache have their own.
+    /// The code for an IO failure: a full disk, a read-only path and the cache have their own.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
         if CacheFault::of(error).is_some() {
@@ -125,24 +125,24 @@ impl Serialize for ExitCode {
     }
 }
 
-/// What an error says beyond its message.
+/// The information that an error has beyond its message.
 pub trait Explain: std::error::Error {
-    /// The exit code of a run that this error ended.
+    /// The exit code of a run that ends with this error.
     fn exit_code(&self) -> ExitCode;
 
-    /// The next step, as one sentence without a full stop at its end; `None` where the message says all.
+    /// The next step, as one sentence without a full stop at its end; `None` if the message is enough.
     fn hint(&self) -> Option<String> {
         None
     }
 
-    /// The places in configuration files that it is about. Where there are some, a person sees each with its
-    /// source line and a caret instead of the one-line message.
+    /// The locations in configuration files that the error is about. If there are any, each is shown with its source
+    /// line and a caret instead of the one-line message.
     fn snippets(&self) -> Vec<Snippet> {
         Vec::new()
     }
 }
 
-/// A place in a text, with what is wrong there.
+/// A location in a text, with what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
     /// What is wrong, as one line.
@@ -151,9 +151,9 @@ pub struct Snippet {
     pub path: String,
     /// The file's whole text.
     pub text: String,
-    /// The bytes of the text.
+    /// The range of bytes in the text.
     pub span: Range<usize>,
-    /// What stands beside the caret; may be empty.
+    /// The text beside the caret; may be empty.
     pub label: String,
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
     }
     match ExitCode::of_io(error) {
         ExitCode::DiskFull => Some("free some space, or point the output or the cache elsewhere".into()),
-        ExitCode::ReadOnly => Some("choose a place that you may write to with --output".into()),
+        ExitCode::ReadOnly => Some("choose a path that you may write to with --output".into()),
         _ => match number_of(error) {
             Some(ENFILE | EMFILE) => Some("allow more open files: ulimit -n 4096".into()),
             Some(EAGAIN) => {
@@ -176,12 +176,12 @@ pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
     }
 }
 
-/// Linux's numbers, the same on every architecture that xbuild runs on.
+/// Linux's error numbers, the same on every architecture that xbuild runs on.
 const EAGAIN: i32 = 11;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// The system's number of an error, also where others have put words around it.
+/// The system's number of an error, also if the error was wrapped in others.
 fn number_of(error: &io::Error) -> Option<i32> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

@@ -1,8 +1,8 @@
-//! `[[files]] from-build`: files that the build of a package makes for a platform. Where they lie only cargo's messages
-//! tell, and a checkout that was never built has none of them, so that they are looked up when cargo has ended.
+//! `[[files]] from-build`: files that the build of a package makes for a platform. Only cargo's messages have their
+//! paths, and a checkout that was never built has none of them, so they are looked up after cargo has ended.
 //!
-//! A build script's files are those in its `OUT_DIR`. Libraries that cargo itself makes of a package (`cdylib`, `dylib`)
-//! are known by their names. The toolchain's own, `libstd-….so`, count as those of a package `std`.
+//! The files of a build script are those in its `OUT_DIR`. Libraries that cargo itself makes of a package (`cdylib`,
+//! `dylib`) are found by their names. The toolchain's own, `libstd-….so`, are attributed to a package `std`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use crate::linkcheck::plain_path as plain;
 use crate::settings::FileSettings;
 use crate::sys::fs;
 
-/// The name under which the Rust toolchain's libraries are found, unless a package has it.
+/// The package name for the Rust toolchain's libraries, unless a real package has it.
 pub(crate) const STANDARD: &str = "std";
-/// No further files than this are looked at for one of a name.
+/// The maximum number of files that are searched for one name.
 const MOST_FILES: usize = 100_000;
-/// Names of what was made that a message shows.
+/// The number of names of files that a message shows.
 const SHOWN: usize = 8;
 
-/// What builds have made for one platform, by the package's id.
+/// The files that builds have made for one platform, by the package's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     by_package: BTreeMap<String, OfPackage>,
 }
 
-/// What the build of one package has made.
+/// The files that the build of one package has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfPackage {
     /// Directories: `OUT_DIR`, or that of the toolchain's libraries.
@@ -36,17 +36,17 @@ struct OfPackage {
 }
 
 impl Made {
-    /// Takes down a directory that a package's files are in.
+    /// Adds a directory with a package's files.
     pub(crate) fn add_dir(&mut self, package_id: &str, dir: PathBuf) {
         self.by_package.entry(package_id.to_owned()).or_default().dirs.insert(dir);
     }
 
-    /// Takes down a file of a package.
+    /// Adds a file of a package.
     pub(crate) fn add_file(&mut self, package_id: &str, file: PathBuf) {
         self.by_package.entry(package_id.to_owned()).or_default().files.insert(file);
     }
 
-    /// The package that has made a library of this name, and its path as `from-build` has it.
+    /// The package that has made a library of this name, and the library's path in the form of `from-build`.
     #[must_use]
     pub(crate) fn library(&self, name: &str) -> Option<(&str, String)> {
         self.by_package.iter().find_map(|(package, made)| {
@@ -55,7 +55,7 @@ impl Made {
                 return Some((package.as_str(), name.to_owned()));
             }
             let path = made.dirs.iter().find_map(|dir| below(dir, name))?;
-            // The toolchain's libraries have a hash in their names, another one in each release.
+            // The toolchain's libraries have a hash in their names, which is different in each release.
             let path = match path.split_once('-').filter(|_| package == STANDARD) {
                 Some((stem, _)) => format!("{stem}-*.so"),
                 None => path,
@@ -65,7 +65,7 @@ impl Made {
     }
 }
 
-/// The path of a file in a directory or below it, relative to it. A link is found with what it leads to.
+/// The path of a file in a directory or below it, relative to the directory. A link is found like a file.
 fn below(dir: &Path, name: &str) -> Option<String> {
     let mut open = vec![dir.to_owned()];
     let mut seen = 0;
@@ -87,7 +87,7 @@ fn below(dir: &Path, name: &str) -> Option<String> {
     None
 }
 
-/// The entries of those configured files that builds make. `ids` has the package's id for each specification.
+/// The entries for the configured files that builds make. `ids` has the package's id for each specification.
 pub(crate) fn built(
     files: &[FileSettings],
     made: &Made,
@@ -101,7 +101,7 @@ pub(crate) fn built(
             return Err(FilesError::NothingBuilt { package: package.clone(), origin: file.origin.clone() });
         };
         for entry in of_one(file, package, of_package)? {
-            // A library is told of twice where it lies in two places.
+            // A library is reported twice if it is in two directories.
             entries.retain(|other| other.path != entry.path);
             entries.push(entry);
         }
@@ -109,12 +109,12 @@ pub(crate) fn built(
     Ok(entries)
 }
 
-/// What one `[[files]]` table brings.
+/// The entries for one `[[files]]` table.
 fn of_one(file: &FileSettings, package: &str, made: &OfPackage) -> Result<Vec<Entry>, FilesError> {
     let mut entries = Vec::new();
     for dir in made.dirs.iter().filter(|dir| dir.is_dir()) {
         let mut inside = FileSettings { root: dir.clone(), ..file.clone() };
-        // A link keeps the name that it is asked for by, which is what loaders look for.
+        // A link keeps the name under which it is requested, because loaders search for that name.
         if !is_pattern(&file.from) && file.to.ends_with('/') && dir.join(&file.from).is_file() {
             inside.to.push_str(file.from.rsplit('/').next().unwrap_or(&file.from));
         }
@@ -131,7 +131,7 @@ fn of_one(file: &FileSettings, package: &str, made: &OfPackage) -> Result<Vec<En
         if pattern.is_match(file_name(path)?) {
             let single =
                 FileSettings { root: dir.to_owned(), from: file_name(path)?.to_owned(), ..file.clone() };
-            // What several files go into is a directory, as with a pattern of the project's files.
+            // The destination of several files is a directory, as for a pattern of the project's files.
             let into = is_pattern(&file.from) && !file.to.ends_with('/');
             let to = if into { format!("{}/", file.to) } else { file.to.clone() };
             Expansion::new(&FileSettings { to, ..single })?.collect(&mut entries)?;
@@ -148,8 +148,8 @@ fn of_one(file: &FileSettings, package: &str, made: &OfPackage) -> Result<Vec<En
     Ok(entries)
 }
 
-/// Replaces links whose target does not come along by what they lead to, as `libx.so` that leads to a version beside
-/// it.
+/// Replaces links by their targets if the targets are not among the entries, for example `libx.so`, which points to a
+/// versioned file beside it.
 fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesError> {
     let paths: BTreeSet<String> = entries.iter().map(|entry| entry.path.clone()).collect();
     let to = file.to.trim_matches('/');
@@ -163,10 +163,10 @@ fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesEr
                 return Ok(entry);
             }
             let relative = entry.path.strip_prefix(to).unwrap_or(&entry.path).trim_start_matches('/');
-            // What stands before the first wildcard is not in the image's path.
+            // The part before the first wildcard is not in the image's path.
             let fixed: Vec<&str> = file.from.split('/').take_while(|part| !is_pattern(part)).collect();
             let source = file.root.join(fixed.join("/")).join(relative);
-            // One that leads nowhere here may do so in the image.
+            // A link that is dangling here may have a target in the image.
             let Some(real) = fs::unless_missing(fs::canonicalize(&source))? else { return Ok(entry) };
             if !real.starts_with(fs::canonicalize(&file.root)?) {
                 let (from, origin) = (file.from.clone(), file.origin.clone());
@@ -182,7 +182,7 @@ fn whole(entries: Vec<Entry>, file: &FileSettings) -> Result<Vec<Entry>, FilesEr
         .collect()
 }
 
-/// A few names of what a package has made.
+/// Some names of files that a package has made.
 fn names(made: &OfPackage) -> Vec<String> {
     let in_dirs = made.dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
     let in_dirs = in_dirs.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -204,7 +204,7 @@ mod tests {
     struct Setup(fs::TempDir);
 
     impl Setup {
-        /// A package `part` with files in two directories and a library of cargo's.
+        /// A package `part` with files in two directories and a library that cargo made.
         fn new() -> Self {
             let setup = Self(tempfile::tempdir().unwrap());
             fs::create_dir_all(setup.path("out/lib")).unwrap();

@@ -1,8 +1,8 @@
-//! `[[files]]`: from the configuration's words to the entries of a layer.
+//! `[[files]]`: from the configuration to the entries of a layer.
 //!
-//! What is read must lie within the project, also behind symbolic links. Modes come from the configuration or
-//! from the one bit that version control keeps (may the owner execute it), never from the umask of whoever
-//! checked the project out. Symbolic links inside a directory are kept as links and not followed.
+//! All files that are read must be within the project, even behind symbolic links. Modes come from the configuration or
+//! from the one bit that version control stores (the owner's execute permission), never from the umask of whoever
+//! checked the project out. Symbolic links inside a directory stay links and are not followed.
 
 mod built;
 
@@ -19,7 +19,7 @@ use crate::sys::fs::{self, PermissionsExt};
 
 pub(crate) use built::{Made, STANDARD, built};
 
-/// Why files cannot go into the image.
+/// Why files cannot be added to the image.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The path does not exist.
@@ -29,7 +29,7 @@ pub enum FilesError {
         from: String,
         /// The directory that it is relative to.
         root: PathBuf,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
     /// The pattern matches nothing.
@@ -39,7 +39,7 @@ pub enum FilesError {
         from: String,
         /// The directory that it is relative to.
         root: PathBuf,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
     /// The path leads out of the project, through `..` or a symbolic link.
@@ -47,43 +47,43 @@ pub enum FilesError {
     Escapes {
         /// The path, as configured.
         from: String,
-        /// Where it leads.
+        /// The target.
         leads_to: PathBuf,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
-    /// Not a file, directory or symbolic link.
+    /// The path is not a file, directory or symbolic link.
     #[error("`{}` is neither a file nor a directory nor a symbolic link", path.display())]
     Special {
         /// The path.
         path: PathBuf,
     },
-    /// A name or link text that is not UTF-8.
+    /// A name or the target of a link is not UTF-8.
     #[error("the name `{}` is not UTF-8", path.display())]
     NotUtf8 {
         /// The path.
         path: PathBuf,
     },
-    /// A pattern that cannot be understood.
+    /// A pattern is invalid.
     #[error("`{pattern}` is not a pattern: {reason} ({origin})")]
     Pattern {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
         reason: String,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
-    /// The build of a package has made nothing like it.
-    #[error("`{from}` is not among what the build of `{package}` made for this platform ({origin})")]
+    /// The build of a package has not made the file.
+    #[error("the build of `{package}` did not make `{from}` for this platform ({origin})")]
     NotBuilt {
         /// The path or pattern, as configured.
         from: String,
         /// The package, as configured.
         package: String,
-        /// A few names of what it made.
+        /// Some names of files that it made.
         made: Vec<String>,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
     /// A package was not built for the platform, or its build makes no files.
@@ -91,7 +91,7 @@ pub enum FilesError {
     NothingBuilt {
         /// The package, as configured.
         package: String,
-        /// Where it is configured.
+        /// The origin of the configuration.
         origin: Origin,
     },
     /// A file could not be read.
@@ -119,7 +119,7 @@ impl Explain for FilesError {
                 root.display()
             )),
             Self::NotBuilt { made, .. } if made.is_empty() => {
-                Some("it made nothing at all: look at what its build script writes to OUT_DIR".into())
+                Some("check what its build script writes to OUT_DIR: it made no files at all".into())
             }
             Self::NotBuilt { made, .. } => Some(format!(
                 "the pattern is relative to OUT_DIR, or the name of a library; it made {}",
@@ -130,14 +130,14 @@ impl Explain for FilesError {
             ),
             Self::Escapes { .. } => Some("copy what the image needs into the project".into()),
             Self::Special { .. } | Self::NotUtf8 { .. } => Some("leave it out with `exclude`".into()),
-            Self::Pattern { .. } => Some("`*`, `**`, `?`, `[…]` and `{a,b}` are understood".into()),
+            Self::Pattern { .. } => Some("use only `*`, `**`, `?`, `[…]` and `{a,b}`".into()),
             Self::Io(error) => io_hint(error),
         }
     }
 }
 
-/// The entries of every configured file of the project, in the order of the configuration. Names the files; their
-/// content is read when the layer is written.
+/// The entries for all configured files of the project, in the order of the configuration. Their content is read only
+/// when the layer is written.
 pub(crate) fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> {
     let mut entries = Vec::new();
     for file in files.iter().filter(|file| file.from_build.is_none()) {
@@ -146,7 +146,7 @@ pub(crate) fn entries(files: &[FileSettings]) -> Result<Vec<Entry>, FilesError> 
     Ok(entries)
 }
 
-/// One `[[files]]` table while it is expanded.
+/// One `[[files]]` table that is being expanded.
 struct Expansion<'a> {
     file: &'a FileSettings,
     /// The project's directory without symbolic links.
@@ -154,10 +154,10 @@ struct Expansion<'a> {
     exclude: GlobSet,
 }
 
-/// What a pattern means below a directory.
+/// A pattern below a directory.
 struct Wanted {
     pattern: GlobMatcher,
-    /// Nothing deeper can match.
+    /// No path with more components can match.
     depth: usize,
 }
 
@@ -180,7 +180,7 @@ impl<'a> Expansion<'a> {
         let to = self.file.to.trim_start_matches('/');
         if fs::metadata(&source)?.is_dir() {
             let to = to.trim_end_matches('/');
-            // The image's own root is not an entry of a layer.
+            // The image's root directory is not an entry of a layer.
             if !to.is_empty() {
                 entries.push(self.entry(to.to_owned(), &source)?);
             }
@@ -195,8 +195,8 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// Everything below `dir`, or of it the files that are wanted, in the order of names. `start` is where patterns count from, and
-    /// what goes to `to`.
+    /// Adds everything below `dir`, or only the wanted files, in the order of names. Patterns are relative to `start`,
+    /// which corresponds to `to`.
     fn collect_dir(
         &self,
         start: &Path,
@@ -221,7 +221,7 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// The files that match. They keep their paths below the pattern's leading directories that have no wildcard.
+    /// Adds the files that match. They keep their paths below the pattern's leading directories without a wildcard.
     fn collect_pattern(&self, pattern: &str, entries: &mut Vec<Entry>) -> Result<(), FilesError> {
         let fixed: Vec<&str> = pattern.split('/').take_while(|part| !is_pattern(part)).collect();
         let start = self.inside(&fixed.join("/"))?;
@@ -266,7 +266,7 @@ impl<'a> Expansion<'a> {
         let metadata = fs::symlink_metadata(source)?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let (kind, mode) = if metadata.is_dir() {
-            // A directory that may be read must also be entered.
+            // A directory with read permission also needs execute permission.
             let mode = self.file.mode.map_or(0o755, |mode| mode | ((mode & 0o444) >> 2));
             (EntryKind::Directory, mode)
         } else if metadata.is_file() {
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn a_pattern_keeps_the_path_behind_its_fixed_directories() {
         let setup = Setup::new();
-        // What it does not match is not judged: a name that is no text, a socket as git's own daemon has one.
+        // Files that do not match are not checked: a name that is not UTF-8, a socket such as that of git's daemon.
         let odd = setup.0.path().join("p/odd");
         fs::create_dir_all(&odd).unwrap();
         let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");

@@ -1,4 +1,4 @@
-//! The multi-platform index: one descriptor for each platform's manifest. Pure.
+//! The multi-platform index, with one descriptor for each platform's manifest. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::image::Image;
 use crate::oci::{Encoded, media_type};
 
-/// Assembles the index of some images (image-index.md), in platform order whatever the order they come in.
+/// Assembles the index of some images (image-index.md), sorted by platform whatever their order.
 #[must_use]
 pub(crate) fn assemble(images: &[Image], annotations: &BTreeMap<String, String>) -> Encoded {
     let mut sorted: Vec<&Image> = images.iter().collect();

@@ -1,7 +1,7 @@
 //! One platform's image: a base, layers on top and a patched configuration. Pure.
 //!
-//! The base's configuration is patched as a value, so that fields which we don't know survive. Media types of the
-//! result are OCI's, whatever the base's were; layer bytes stay as they are.
+//! The base's configuration is patched as a JSON value, so that unknown fields are preserved. The result has OCI's
+//! media types, whatever the base's were; the layers' bytes are unchanged.
 
 pub(crate) mod index;
 mod patch;
@@ -18,11 +18,11 @@ use crate::target::platform::Platform;
 
 pub use patch::{Healthcheck, ImageSettings};
 
-/// The `PATH` of an image whose base has none: what container engines assume.
+/// The `PATH` of an image whose base sets none: the one that container engines assume.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a configuration says of the image that it is of, and of how Docker built it: a new image is another one, built
-/// otherwise. Its history stays, which tells of the layers that are still there.
+/// Fields of a configuration that describe the image itself and how Docker built it. They are removed, as the new image
+/// is another one, built in another way. The history is preserved, as it describes the layers that are still there.
 const OF_THE_BASE: [&str; 10] = [
     "author",
     "comment",
@@ -35,27 +35,27 @@ const OF_THE_BASE: [&str; 10] = [
     "moby.buildkit.buildinfo.v1",
     "moby.buildkit.cache.v0",
 ];
-/// The same among the execution parameters: triggers for the next build from a Dockerfile, which this is not, the image
-/// that it was built from, and the names of the container that it was built in.
+/// The same among the execution parameters: triggers for a next build from a Dockerfile, the image that the base was
+/// built from, and the names of the container that it was built in.
 const OF_THE_BASES_BUILD: [&str; 4] = ["OnBuild", "Image", "Hostname", "Domainname"];
-/// Labels that tell of the image itself: OCI's, those of label-schema.org before them, and Docker's word for its author.
+/// Labels that describe the image itself: OCI's, the older ones of label-schema.org, and Docker's for its author.
 const ABOUT_THE_IMAGE: [&str; 2] = ["org.opencontainers.image.", "org.label-schema."];
 const MAINTAINER: &str = "maintainer";
 
-/// A layer of an image: a blob that exists.
+/// A layer of an image: an existing blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageLayer {
     /// Media type, digest and size of the blob.
     pub descriptor: Descriptor,
     /// The digest of the uncompressed bytes.
     pub diff_id: Digest,
-    /// The blob on disk. Where it has an origin, it may not be there yet.
+    /// The blob on disk. If it has an origin, it may not have been fetched yet.
     pub blob: PathBuf,
-    /// The repository that has the blob, from which it is fetched when something needs its bytes.
+    /// The repository with the blob, from which it is fetched when its bytes are needed.
     pub origin: Option<RepositoryName>,
 }
 
-/// A layer that is put on top of the base.
+/// A layer that is added on top of the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddedLayer {
     /// The layer.
@@ -64,7 +64,7 @@ pub(crate) struct AddedLayer {
     pub created_by: String,
 }
 
-/// What an image is made from.
+/// The input for assembling an image.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts<'a> {
     /// The platform.
@@ -77,9 +77,9 @@ pub(crate) struct Parts<'a> {
     pub layers: &'a [AddedLayer],
     /// The patch on the base's configuration.
     pub settings: &'a ImageSettings,
-    /// The time stamp, in seconds since 1970.
+    /// The timestamp, in seconds since 1970.
     pub created: i64,
-    /// The manifest's annotations, without those of `settings`.
+    /// The manifest's annotations, without those in `settings`.
     pub annotations: &'a BTreeMap<String, String>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Image {
     pub config: Encoded,
     /// Every layer, lowest first.
     pub layers: Vec<ImageLayer>,
-    /// Annotations of its entry in the index.
+    /// The annotations of its entry in the index.
     pub descriptor_annotations: BTreeMap<String, String>,
 }
 
@@ -102,17 +102,17 @@ pub(crate) struct Image {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The base's configuration is not an object, or a part of it has the wrong type.
-    #[error("the base's configuration is not one: `{field}` is not {expected}")]
+    #[error("the base's configuration is invalid: `{field}` is not {expected}")]
     BaseConfig {
         /// The field.
         field: &'static str,
         /// What it should be.
         expected: &'static str,
     },
-    /// The time stamp is beyond the year 9999.
+    /// The timestamp is beyond the year 9999.
     #[error("{0} seconds since 1970 is not a date")]
     Created(i64),
-    /// A document that oci-spec cannot read: some field of the base's configuration has the wrong type.
+    /// oci-spec rejects a document: some field of the base's configuration has the wrong type.
     #[error("the image would not be a valid OCI image: {0}")]
     Refused(String),
 }
@@ -134,7 +134,7 @@ impl crate::error::Explain for ImageError {
 }
 
 impl Image {
-    /// Assembles configuration and manifest.
+    /// Assembles the configuration and the manifest.
     pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Self, ImageError> {
         let created = timestamp(parts.created)?;
         let config = Encoded::new(media_type::CONFIG, &config(parts, &created)?);
@@ -155,7 +155,7 @@ impl Image {
             "annotations": annotations,
         });
         let manifest = Encoded::new(media_type::MANIFEST, &manifest);
-        // A second pair of eyes: what another reader of the specification refuses is never published.
+        // A second opinion: a document that another implementation of the specification rejects is never published.
         ImageConfiguration::from_reader(config.bytes.as_slice())
             .map_err(|error| ImageError::Refused(error.to_string()))?;
         ImageManifest::from_reader(manifest.bytes.as_slice())
@@ -172,7 +172,7 @@ impl Image {
     }
 }
 
-/// RFC 3339, as the specification asks of every date.
+/// Formats a time as in RFC 3339, which the specification requires for every date.
 pub(crate) fn timestamp(seconds: i64) -> Result<String, ImageError> {
     let time = jiff::Timestamp::from_second(seconds).map_err(|_| ImageError::Created(seconds))?;
     Ok(time.to_string())
@@ -206,15 +206,15 @@ fn config(parts: &Parts<'_>, created: &str) -> Result<Value, ImageError> {
     Ok(document.into())
 }
 
-/// The base's history with one entry for each layer that was added.
+/// The base's history with one entry for each added layer.
 fn history(base: Option<&Value>, parts: &Parts<'_>, created: &str) -> Result<Value, ImageError> {
     let mut history = match base {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(entries)) => entries.clone(),
         Some(_) => return Err(ImageError::BaseConfig { field: "history", expected: "a list" }),
     };
-    // Readers pair entries with layers. A base without a history, which is allowed, gets entries that say so; what one
-    // tells beyond its layers has made none of them.
+    // Readers match entries with layers. A base without a history, which is allowed, gets placeholder entries. Surplus
+    // entries of a base did not create any layer, so they are marked as empty.
     let mut layers = 0;
     for entry in history.iter_mut().filter(|entry| entry["empty_layer"] != true) {
         layers += 1;
@@ -231,7 +231,7 @@ fn history(base: Option<&Value>, parts: &Parts<'_>, created: &str) -> Result<Val
     Ok(history.into())
 }
 
-/// Takes out of the execution parameters what was the base's own.
+/// Removes the execution parameters that belong to the base alone.
 fn disinherit(config: &mut Map<String, Value>) -> Result<(), ImageError> {
     for field in OF_THE_BASES_BUILD {
         config.remove(field);
@@ -250,7 +250,7 @@ fn disinherit(config: &mut Map<String, Value>) -> Result<(), ImageError> {
 fn patch_config(config: &mut Map<String, Value>, settings: &ImageSettings) -> Result<(), ImageError> {
     if let Some(entrypoint) = &settings.entrypoint {
         config.insert("Entrypoint".into(), json!(entrypoint));
-        // The base's arguments were meant for the base's entrypoint, and so was how they are quoted.
+        // The base's arguments were meant for the base's entrypoint, and so was the way they are quoted.
         config.remove("Cmd");
         config.remove("ArgsEscaped");
     }
@@ -284,9 +284,10 @@ fn patch_config(config: &mut Map<String, Value>, settings: &ImageSettings) -> Re
     Ok(())
 }
 
-/// The base's variables in their order, changed in place, then the new ones by name. There is always a `PATH`.
+/// The base's variables in their order with their values changed, then the new ones sorted by name. There is always a
+/// `PATH`.
 fn environment(base: Option<&Value>, changes: &BTreeMap<String, String>) -> Result<Vec<String>, ImageError> {
-    let wrong = || ImageError::BaseConfig { field: "Env", expected: "a list of texts" };
+    let wrong = || ImageError::BaseConfig { field: "Env", expected: "a list of strings" };
     let mut variables = match base {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(list)) => {
@@ -304,14 +305,14 @@ fn environment(base: Option<&Value>, changes: &BTreeMap<String, String>) -> Resu
         match variables.iter().position(|variable| is(variable, name)) {
             Some(at) => {
                 variables[at] = new;
-                // Of a variable that the base has several times, engines take the last.
+                // If the base sets a variable several times, engines use the last one.
                 let later = variables.split_off(at + 1);
                 variables.extend(later.into_iter().filter(|variable| !is(variable, name)));
             }
             None => variables.push(new),
         }
     }
-    // Engines start no program with such a one.
+    // Engines do not start a program with such a variable.
     if variables.iter().any(|variable| variable.find('=').is_none_or(|at| at == 0)) {
         return Err(ImageError::BaseConfig { field: "Env", expected: "a list of NAME=value" });
     }
@@ -337,7 +338,7 @@ fn healthcheck(check: &Healthcheck) -> Value {
     document.into()
 }
 
-/// The object in a field, made where there is none.
+/// The object in a field, which is created if it is missing.
 fn object<'a>(
     map: &'a mut Map<String, Value>,
     field: &'static str,

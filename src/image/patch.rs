@@ -1,4 +1,4 @@
-//! What a project changes in the configuration of its base.
+//! A project's changes to the configuration of its base.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ImageSettings {
-    /// `Entrypoint`; `None` for the program, where the image has one only.
+    /// `Entrypoint`. If `None`, it is the program, provided that the image has only one.
     pub entrypoint: Option<Vec<String>>,
     /// `Cmd`.
     pub cmd: Option<Vec<String>>,
@@ -26,7 +26,7 @@ pub struct ImageSettings {
     pub volumes: Vec<String>,
     /// `Labels`.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the manifest, and of the index where all platforms have them.
+    /// Annotations of the manifest, and of the index if all platforms have them.
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest alone.
     pub manifest_annotations: BTreeMap<String, String>,

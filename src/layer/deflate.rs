@@ -1,34 +1,34 @@
-//! Making one DEFLATE stream of several that were compressed apart (RFC 1951).
+//! Joins DEFLATE streams that were compressed separately into one (RFC 1951).
 //!
-//! libdeflate compresses a buffer to a whole stream: its last block says that it is the last. To go on after
-//! it, that block's `BFINAL` bit is cleared and an empty stored block is added, which leads to the next byte
-//! as zlib's `Z_SYNC_FLUSH` does. Where the last block begins and ends is only known after walking over all
-//! codes before it. That needs code lengths but no output, and takes about a tenth of the time that compressing takes.
+//! libdeflate compresses a buffer to a complete stream, whose last block is marked as the last one. To continue the
+//! stream, that block's `BFINAL` bit is cleared and an empty stored block is appended, which ends at a byte boundary as
+//! zlib's `Z_SYNC_FLUSH` does. The start and end of the last block are known only after walking over all codes before
+//! it. That needs the code lengths but no output, and takes about a tenth of the time of compressing.
 
 /// The longest code (RFC 1951, 3.2.7).
 const MAX_BITS: usize = 15;
-/// Symbols of the literal and length alphabet, the two unused ones included.
+/// Number of symbols of the literal and length alphabet, including the two unused ones.
 const LITERALS: usize = 288;
-/// Symbols of the distance alphabet, the two unused ones included.
+/// Number of symbols of the distance alphabet, including the two unused ones.
 const DISTANCES: usize = 32;
-/// The order in which the lengths of the code length code stand (RFC 1951, 3.2.7).
+/// The order of the code length code's lengths (RFC 1951, 3.2.7).
 const LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 const END_OF_BLOCK: u16 = 256;
 
-/// The bytes are not one whole DEFLATE stream.
+/// The bytes are not exactly one complete DEFLATE stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the compressor wrote something that is not one whole DEFLATE stream")]
 pub(super) struct NotDeflate;
 
-/// Opens the end of a whole raw DEFLATE stream: what follows may begin with any block, at a byte's start.
+/// Opens the end of a complete raw DEFLATE stream, so that any block may follow at the next byte.
 pub(super) fn open_end(stream: &mut Vec<u8>) -> Result<(), NotDeflate> {
     let (header, end) = last_block(stream).ok_or(NotDeflate)?;
     if end.div_ceil(8) != stream.len() {
         return Err(NotDeflate);
     }
     stream[header / 8] &= !(1 << (header % 8));
-    // The empty stored block: three zero bits (not final, type 0), zeros up to a byte, LEN, NLEN. A stream may
-    // have anything in the bits after its end; there are enough of them unless fewer than three are left.
+    // The empty stored block: three zero bits (not final, type 0), zeros up to the next byte, LEN, NLEN. The bits after
+    // the end of a stream may have any value. There are enough of them unless fewer than three are left.
     if end % 8 > 0 {
         stream[end / 8] &= (1 << (end % 8)) - 1;
     }
@@ -64,13 +64,14 @@ fn last_block(stream: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// Bits, lowest first.
+/// Reads bits, lowest first.
 struct Bits<'a> {
     bytes: &'a [u8],
-    /// The byte that comes into `buffer` next.
+    /// The index of the byte that is read into `buffer` next.
     next: usize,
     buffer: u64,
-    /// How many bits of `buffer` count; above them it may hold bits that come again with the next byte.
+    /// How many bits of `buffer` are valid. The bits above them may already be those of the next byte, which will be
+    /// read again.
     count: u32,
 }
 
@@ -83,7 +84,7 @@ impl<'a> Bits<'a> {
         self.next * 8 - self.count as usize
     }
 
-    /// Makes 56 bits or more ready, or all that are left.
+    /// Makes at least 56 bits available, or all that are left.
     #[inline]
     fn refill(&mut self) {
         if let Some(word) = self.bytes.get(self.next..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -101,7 +102,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Drops bits that [`refill`](Self::refill) made ready.
+    /// Drops bits that [`refill`](Self::refill) made available.
     #[inline]
     fn consume(&mut self, count: u32) -> Option<()> {
         self.count = self.count.checked_sub(count)?;
@@ -139,8 +140,8 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What a step of the walk is, in the upper bits of a table's entry; the lower five bits are the count of bits to skip,
-/// extra bits included.
+/// The kind of a step in the upper bits of a table entry. The lower five bits are the number of bits to skip, including
+/// extra bits.
 const SKIP: u16 = 0x1F;
 const LITERAL: u16 = 0x20;
 const LENGTH: u16 = 0x40;
@@ -202,7 +203,7 @@ impl Codes {
     /// Skips a block's codes up to the end of the block.
     fn skip(&self, bits: &mut Bits<'_>) -> Option<()> {
         loop {
-            // A length with its distance has 48 bits at most: one refill is enough for both.
+            // A length with its distance has at most 48 bits, so one refill is enough for both.
             if bits.count < 48 {
                 bits.refill();
             }
@@ -254,7 +255,7 @@ struct Code<const INDEX: usize> {
     table: Vec<u16>,
     /// How many codes have each length.
     counts: [u16; MAX_BITS + 1],
-    /// What each symbol means, in the order of the codes.
+    /// The step for each symbol, in the order of the codes.
     steps: Vec<u16>,
 }
 
@@ -291,7 +292,7 @@ impl<const INDEX: usize> Code<INDEX> {
             if bits == 0 {
                 continue;
             }
-            // Symbols without meaning have codes in the fixed block, which never occur.
+            // The fixed block has codes for unused symbols, which never occur.
             let entry = step(symbol).map_or(INVALID, |(kind, extra)| kind | (u16::from(length) + extra));
             self.steps[next_step[bits]] = entry;
             next_step[bits] += 1;
@@ -372,7 +373,7 @@ mod tests {
                     bytes.push(bytes[at]);
                 }
             } else {
-                // The more leading zeros, the rarer: lengths of codes up to the longest.
+                // More leading zeros are rarer, so code lengths go up to the maximum.
                 bytes.push(
                     u8::try_from(state.leading_zeros().min(31)).unwrap() * 8 + (b & 7) * u8::from(a & 1 == 0),
                 );
@@ -459,7 +460,8 @@ mod tests {
             let taken = matches!(ended, Ok(flate2::Status::StreamEnd)) && other.total_in() == stream.len() as u64;
             let mut opened = stream;
             let result = open_end(&mut opened);
-            // The walk can't see distances that lead before the start, so it may take more, but never less.
+            // The walk can't detect distances that point before the start, so it may accept more streams, but never
+            // fewer.
             prop_assert!(!taken || result.is_ok());
             if taken {
                 opened.extend(by_libdeflate(b"", 6));

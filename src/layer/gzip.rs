@@ -1,12 +1,12 @@
-//! Gzip on several threads, with the same bytes on any number of them (RFC 1952).
+//! Gzip on several threads, with the same output for any number of them (RFC 1952).
 //!
-//! The input is cut into blocks of a fixed size. Each is compressed by itself and its end opened
-//! ([`deflate`](super::deflate)), so that all of them together are one DEFLATE stream in one gzip member: a
-//! reader that stops after the first member, as some do, reads it all. The blocks share no dictionary; at
-//! this size that costs a tenth of a percent.
+//! The input is cut into blocks of a fixed size. Each is compressed on its own, and its end is opened
+//! ([`deflate`](super::deflate)), so that all blocks form one DEFLATE stream in one gzip member. Some readers stop
+//! after the first member, and they too read everything. The blocks share no dictionary, which costs a tenth of a
+//! percent at this size.
 //!
-//! libdeflate compresses, since nothing that was measured comes near it on machine code: at its level 5 it
-//! is faster than zlib-rs at level 4 and smaller than zlib-rs at level 8 (`docs/benchmarks.md`).
+//! libdeflate compresses, as it is by far the fastest measured for machine code: at its level 5 it is faster than
+//! zlib-rs at level 4, and smaller than zlib-rs at level 8 (`docs/benchmarks.md`).
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,21 +19,21 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use super::deflate;
 
-/// The size of a block in bytes. Part of what the output depends on.
+/// The size of a block in bytes. The output depends on it.
 pub(super) const BLOCK: usize = 1024 * 1024;
 
-/// A gzip stream in the making. Must be [finished](Self::finish).
+/// A gzip stream that is being written. Must be [finished](Self::finish).
 pub(super) struct Encoder<W> {
     sink: W,
     level: CompressionLvl,
-    /// The most threads to compress on.
+    /// The maximum number of threads to compress on.
     threads: usize,
-    /// What is not yet a whole block.
+    /// Input that is not yet a whole block.
     block: Vec<u8>,
     crc: Crc,
-    /// Blocks being compressed, in the order of the stream.
+    /// Blocks that are being compressed, in the order of the stream.
     pending: VecDeque<Receiver<io::Result<Compressed>>>,
-    /// Buffers of compressed blocks, to be filled again.
+    /// Buffers of written blocks, for reuse.
     spare: Vec<Vec<u8>>,
     workers: usize,
     jobs: Sender<Job>,
@@ -55,7 +55,7 @@ struct Compressed {
 impl<W: Write> Encoder<W> {
     /// Writes the header. The level is libdeflate's, 1 to 12.
     pub(super) fn new(mut sink: W, level: CompressionLvl, threads: usize) -> io::Result<Self> {
-        // Deflate, no flags, no time, no remark on the level, no operating system.
+        // Deflate, no flags, no time, no information on the level, no operating system.
         sink.write_all(&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])?;
         let (jobs, queue) = mpsc::channel();
         Ok(Self {
@@ -72,7 +72,7 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Compresses what is left and writes the trailer.
+    /// Compresses the rest and writes the trailer.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.dispatch(true)?;
         while !self.pending.is_empty() {
@@ -80,15 +80,15 @@ impl<W: Write> Encoder<W> {
         }
         let mut trailer = [0; 8];
         trailer[..4].copy_from_slice(&self.crc.clone().finalize().to_le_bytes());
-        // The size modulo 2^32, as the format has it.
+        // The size modulo 2^32, as the format requires.
         trailer[4..].copy_from_slice(&self.crc.total_len().to_le_bytes()[..4]);
         self.sink.write_all(&trailer)?;
         Ok(self.sink)
     }
 
-    /// Hands the block to a thread; writes finished blocks where too many wait.
+    /// Passes the block to a thread. Writes finished blocks if too many are waiting.
     fn dispatch(&mut self, last: bool) -> io::Result<()> {
-        // Twice the threads, so that none of them waits while this one reads, hashes and writes.
+        // Twice the number of threads, so that none of them waits while this one reads, hashes and writes.
         while self.pending.len() >= self.threads * 2 {
             self.collect()?;
         }
@@ -97,7 +97,7 @@ impl<W: Write> Encoder<W> {
         let (done, result) = mpsc::sync_channel(1);
         let job = Job { block, last, done };
         if last && self.pending.is_empty() {
-            // A small layer is one block: no thread is worth its start.
+            // A small layer is one block, for which starting a thread does not pay.
             work(self.level, [job]);
         } else {
             if self.workers < self.threads && self.workers <= self.pending.len() {
@@ -133,13 +133,13 @@ impl<W: Write> Write for Encoder<W> {
         Ok(count)
     }
 
-    /// Does nothing: where blocks end is no business of the writer.
+    /// Does nothing: the writer must not influence where blocks end.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// The jobs of a queue that threads share. It ends when the encoder is gone.
+/// The jobs of a queue that the threads share. It ends when the encoder is dropped.
 struct Jobs(Arc<Mutex<Receiver<Job>>>);
 
 impl Iterator for Jobs {
@@ -156,7 +156,7 @@ fn work(level: CompressionLvl, jobs: impl IntoIterator<Item = Job>) {
     let mut buffer = Vec::new();
     for Job { block, last, done } in jobs {
         let result = compress(&mut compressor, &mut buffer, block, last);
-        // Nobody waits for it if the encoder was given up.
+        // If the encoder was dropped, nothing waits for the result.
         done.send(result).ok();
     }
 }
@@ -169,7 +169,7 @@ fn compress(
 ) -> io::Result<Compressed> {
     buffer.resize(compressor.deflate_compress_bound(block.len()), 0);
     let length = compressor.deflate_compress(&block, buffer).map_err(io::Error::other)?;
-    // Many of these wait to be written: they take no more room than they need.
+    // Many of these wait to be written, so they use no more memory than needed.
     let mut stream = Vec::with_capacity(length + 5);
     stream.extend_from_slice(&buffer[..length]);
     if !last {
@@ -204,7 +204,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Reads one member and says how many bytes of `gzipped` it took.
+    /// Decompresses one member. Also returns how many bytes of `gzipped` it took.
     fn gunzip_one_member(gzipped: &[u8]) -> (Vec<u8>, usize) {
         let mut decoder = flate2::bufread::GzDecoder::new(gzipped);
         let mut bytes = Vec::new();

@@ -1,11 +1,11 @@
-//! A layer: a recipe ([`LayerSpec`]) goes in, a blob with its digests ([`Layer`]) comes out, in one pass.
+//! Layers: writes a blob with its digests ([`Layer`]) from a recipe ([`LayerSpec`]), in one pass.
 //!
-//! tar → `diff_id` → compress → digest → temporary file → rename. A file's content is streamed and never whole
-//! in memory, and the bytes depend on the recipe alone: not on the count of threads, the umask, the order of
-//! the entries, or when and where it is written.
+//! tar → `diff_id` → compress → digest → temporary file → rename. A file's content is streamed and is never in memory
+//! as a whole. The bytes depend on the recipe alone: not on the number of threads, the umask, the order of the entries,
+//! or when and where the layer is written.
 //!
-//! Deliberately absent: sparse files, devices, extended attributes, names of owners, and whiteouts (nothing
-//! that xbuild does removes a file of the base).
+//! Deliberately not supported: sparse files, devices, extended attributes, owners' names, and whiteouts (xbuild never
+//! removes a file of the base).
 
 mod deflate;
 mod gzip;
@@ -25,16 +25,16 @@ use crate::oci::{Algorithm, Descriptor, Digest, Hasher, media_type};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 
-/// More threads than this do not compress one layer: platforms are written side by side, and each thread
+/// Maximum number of threads that compress one layer. Several platforms are written at the same time, and each thread
 /// holds two blocks.
 const MOST_THREADS: usize = 8;
 
 /// One file system entry of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands in the image: relative, `/`-separated, without a leading or trailing slash.
+    /// Its path in the image: relative, `/`-separated, without a leading or trailing slash.
     pub path: String,
-    /// What it is.
+    /// Its type and content.
     pub kind: EntryKind,
     /// Permission bits with set-user-ID, set-group-ID and sticky: at most `0o7777`.
     pub mode: u32,
@@ -44,25 +44,25 @@ pub struct Entry {
     pub gid: u64,
 }
 
-/// What an entry is.
+/// The type and content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.
     Directory,
     /// A regular file.
     File(Content),
-    /// A symbolic link with its target, taken as it is.
+    /// A symbolic link with its target, which is used unchanged.
     Symlink(String),
-    /// A second name of the file at this path of the same layer, written as [`Entry::path`] is.
+    /// A hard link to the file at this path of the same layer, which has the form of [`Entry::path`].
     HardLink(String),
 }
 
 /// The bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// In memory, for what is small or generated.
+    /// In memory, for small or generated files.
     Bytes(Arc<[u8]>),
-    /// On disk. It is streamed when the layer is written, and must still have this size then.
+    /// On disk. The file is streamed when the layer is written, and must still have this size then.
     Path {
         /// The file.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub enum Compression {
 }
 
 impl Default for Compression {
-    /// Gzip, which everything reads, at a level that is smaller than `gzip -6` and several times as fast.
+    /// Gzip, which everything can read, at a level that compresses better than `gzip -6` and is several times as fast.
     fn default() -> Self {
         Self::Gzip { level: 5 }
     }
@@ -109,18 +109,18 @@ impl Default for Compression {
 /// The recipe of a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerSpec {
-    /// What is in it, in any order. Directories above an entry may be left out.
+    /// Its entries, in any order. Directories above an entry may be left out.
     pub entries: Vec<Entry>,
-    /// Directories that the image has already: they are not written where an entry merely stands below them, so
-    /// that their mode and owner stay what they are.
+    /// Directories that the image already has. They are not written merely because an entry is below them, so that
+    /// their mode and owner are preserved.
     pub present: Arc<BTreeSet<String>>,
     /// The modification time of every entry, in seconds since 1970.
     pub mtime: i64,
     /// How it is compressed.
     pub compression: Compression,
-    /// What the image's history says of it.
+    /// The description in the image's history.
     pub created_by: String,
-    /// A remark for the image's history.
+    /// The comment in the image's history.
     pub comment: Option<String>,
 }
 
@@ -173,13 +173,13 @@ pub enum Error {
         /// What is wrong with it.
         fault: PathFault,
     },
-    /// Two entries have one path.
+    /// Two entries have the same path.
     #[error("`{path}` is in the layer twice")]
     Duplicate {
         /// The path.
         path: String,
     },
-    /// An entry stands below one that is not a directory.
+    /// An entry is below one that is not a directory.
     #[error("`{path}` cannot be in the layer: `{parent}` is not a directory there")]
     UnderFile {
         /// The entry below.
@@ -188,14 +188,14 @@ pub enum Error {
         parent: String,
     },
     /// A hard link without its file in the same layer, or an empty symbolic link.
-    #[error("the link `{path}` cannot lead to `{target}`")]
+    #[error("the link `{path}` cannot point to `{target}`")]
     LinkTarget {
         /// The link.
         path: String,
         /// Its target.
         target: String,
     },
-    /// More than permission bits.
+    /// A mode with more than permission bits.
     #[error("`{path}`: {mode:o} is not a mode: it is at most 7777")]
     Mode {
         /// The entry.
@@ -203,10 +203,10 @@ pub enum Error {
         /// Its mode.
         mode: u32,
     },
-    /// The compression has no such level.
+    /// The compression does not have this level.
     #[error("{compression:?}: there is no such level")]
     Level {
-        /// What was asked for.
+        /// The requested compression.
         compression: Compression,
     },
     /// A file is a directory, a device or a pipe.
@@ -215,7 +215,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A file has grown or shrunk since its size was taken.
+    /// A file's size has changed since the layer was planned.
     #[error("`{}` changed while the layer was written: it had {expected} bytes", path.display())]
     SizeChanged {
         /// The file.
@@ -224,7 +224,7 @@ pub enum Error {
         expected: u64,
     },
     /// A file could not be read.
-    #[error("cannot read what goes into the layer: {0}")]
+    #[error("cannot read a file for the layer: {0}")]
     Read(#[source] io::Error),
     /// The blob could not be written.
     #[error("cannot write the layer: {0}")]
@@ -245,7 +245,7 @@ impl Explain for Error {
             | Self::Level { .. } => ExitCode::Config,
             Self::NotAFile { .. } => ExitCode::MissingFile,
             Self::Read(error) if error.kind() == io::ErrorKind::NotFound => ExitCode::MissingFile,
-            // Not `of_io`: its codes are about the place that is written to.
+            // Not `of_io`: its codes are about the location that is written to.
             Self::SizeChanged { .. } | Self::Read(_) => ExitCode::Io,
             Self::Write(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -260,7 +260,7 @@ impl Explain for Error {
             Self::Duplicate { .. } | Self::UnderFile { .. } => {
                 Some("give one of the two another path in the image".into())
             }
-            Self::LinkTarget { .. } => Some("let the link lead to a file of the same layer".into()),
+            Self::LinkTarget { .. } => Some("point the link to a file of the same layer".into()),
             Self::Mode { .. } => Some("write permission bits only, as in 0755".into()),
             Self::Level { .. } => Some("gzip has the levels 1 to 12, zstd 1 to 19".into()),
             Self::NotAFile { .. } => Some("name a file, or a pattern that matches files".into()),
@@ -272,15 +272,15 @@ impl Explain for Error {
     }
 }
 
-/// Writes a layer into `blobs`, a directory for blobs of SHA-256 digests, under its digest's name. `progress` is
-/// told how many bytes of the tar are done.
+/// Writes a layer into `blobs`, a directory for blobs of SHA-256 digests, under its digest's name. `progress` is called
+/// with the number of bytes of the tar that are done.
 ///
-/// The blob is whole when it appears, but is not forced onto the disk: who publishes it does that.
+/// The blob is complete when it appears, but is not synced to disk: whoever publishes it does that.
 ///
 /// # Errors
 ///
-/// If an entry's path cannot be in a layer, if a file cannot be read or changes meanwhile, if the blob cannot be written,
-/// or if the work is cancelled.
+/// If an entry's path cannot be in a layer, if a file cannot be read or has changed, if the blob cannot be written, or
+/// if the work is cancelled.
 pub fn write(
     spec: &LayerSpec,
     blobs: &Path,
@@ -323,7 +323,7 @@ fn write_on(
     })
 }
 
-/// Passes bytes on, counts them and takes their digest.
+/// Passes bytes on, and counts and hashes them.
 struct Hashing<'a, W> {
     sink: W,
     hasher: Hasher,
@@ -366,7 +366,7 @@ impl<W: Write> Codec<W> {
     fn new(sink: W, compression: Compression, threads: usize) -> Result<Self, Error> {
         match compression {
             Compression::Gzip { level } => {
-                // libdeflate has a level 0 too, but what it writes is larger than no compression at all.
+                // libdeflate has a level 0 too, but its output is larger than without compression.
                 let level = CompressionLvl::new(level.into())
                     .ok()
                     .filter(|_| level > 0)
@@ -402,15 +402,15 @@ impl<W: Write> Write for Codec<W> {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Gzip(encoder) => encoder.flush(),
-            // Flushing would end a block early, and so change the bytes.
+            // Flushing would end a block early and thus change the bytes.
             Self::Zstd(_) => Ok(()),
             Self::None(sink) => sink.flush(),
         }
     }
 }
 
-/// With workers, always: zstd writes other bytes with none, but the same with one or many. The size of its
-/// jobs is fixed, so that it does not follow from the level and memory stays bounded.
+/// Always with workers: zstd writes different bytes without any, but the same bytes with one or many. The job size is
+/// fixed, so that it does not depend on the level and memory stays bounded.
 fn zstd_encoder<W: Write>(sink: W, level: i32, threads: usize) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(sink, level)?;
     encoder.multithread(u32::try_from(threads.clamp(1, 4)).unwrap_or(1))?;

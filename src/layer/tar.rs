@@ -1,7 +1,7 @@
-//! Tar as POSIX has it (ustar with pax records), written in a stream.
+//! Writes a tar stream in the POSIX format (ustar with pax records).
 //!
-//! No other dialect: no GNU long names, no sparse files, no names of owners. A pax record stands only where
-//! a value does not fit ustar's field, so that common layers are as plain as they can be.
+//! No other dialect: no GNU long names, no sparse files, no owners' names. A pax record is only written for a value
+//! that does not fit into ustar's field, so that common layers are as plain as possible.
 
 use std::io::{self, Read, Write};
 
@@ -12,7 +12,7 @@ use crate::archive::Time;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// A file is read in pieces of this size.
+/// Files are read in pieces of this size, in bytes.
 const PIECE: usize = 256 * 1024;
 /// The largest value of an octal field of 8 bytes, and of one of 12.
 const MAX_8: u64 = 0o777_7777;
@@ -46,7 +46,7 @@ fn write_content(
     match content {
         Content::Bytes(bytes) => sink.write_all(bytes).map_err(Error::Write)?,
         Content::Path { path, .. } => {
-            // Asked before it is opened: opening a pipe would wait for who writes to it.
+            // Checked before opening: opening a pipe would wait for a writer.
             if !fs::metadata(path).map_err(Error::Read)?.is_file() {
                 return Err(Error::NotAFile { path: path.clone() });
             }
@@ -76,15 +76,15 @@ fn write_content(
     Ok(())
 }
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a> {
-    /// With a slash at its end for a directory.
+    /// The path, with a trailing slash for a directory.
     pub(crate) path: &'a str,
     pub(crate) entry_type: EntryType,
-    /// Bytes of content.
+    /// The size of the content in bytes.
     pub(crate) size: u64,
-    /// A link's target, else empty.
+    /// A link's target, otherwise empty.
     pub(crate) link: &'a str,
     pub(crate) mode: u32,
     pub(crate) uid: u64,
@@ -92,11 +92,11 @@ pub(crate) struct Head<'a> {
     pub(crate) mtime: Time,
     /// A device's major and minor number.
     pub(crate) device: Option<(u32, u32)>,
-    /// Further pax records, sorted by key; a key in upper case sorts before ours.
+    /// Further pax records, sorted by key. Keys in upper case sort before those written here.
     pub(crate) records: &'a [(String, Vec<u8>)],
 }
 
-/// The header block of an entry, with the blocks of its pax records before it if it needs any.
+/// The header block of an entry, preceded by the blocks of its pax records if it needs any.
 fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
     let (entry_type, size, link) = match &entry.kind {
         EntryKind::Directory => (EntryType::Directory, 0, ""),
@@ -121,7 +121,7 @@ fn headers(entry: &Entry, mtime: i64) -> Vec<u8> {
 
 /// The blocks of a header.
 pub(crate) fn head(head: &Head<'_>) -> Vec<u8> {
-    // In the order of their keys.
+    // Sorted by key.
     let mut records = Vec::new();
     for (key, value) in head.records {
         record(&mut records, key, value);
@@ -151,7 +151,7 @@ pub(crate) fn head(head: &Head<'_>) -> Vec<u8> {
     if !records.is_empty() {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::XHeader);
-        // The name that Python's tarfile gives it; nobody reads it.
+        // The name that Python's tarfile uses. No reader looks at it.
         fill(&mut header, "", "././@PaxHeader", "");
         header.set_mode(0o644);
         header.set_uid(0);
@@ -181,8 +181,8 @@ pub(crate) fn head(head: &Head<'_>) -> Vec<u8> {
     blocks
 }
 
-/// ustar's two fields for a path: at most 155 bytes, a slash that is left out, and at most 100 bytes. `None`
-/// where the path does not fit or is not ASCII, which is all that ustar promises to carry.
+/// Splits a path into ustar's two fields: at most 155 bytes, then a slash that is left out, and at most 100 bytes.
+/// `None` if the path does not fit or is not ASCII, as ustar guarantees only ASCII.
 fn split(path: &str) -> Option<(&str, &str)> {
     if !path.is_ascii() {
         return None;
@@ -190,13 +190,13 @@ fn split(path: &str) -> Option<(&str, &str)> {
     if path.len() <= 100 {
         return Some(("", path));
     }
-    // A directory's own slash, at the end, cannot be the one that is left out.
+    // A directory's trailing slash cannot be the one that is left out.
     let (at, _) = path.rmatch_indices('/').find(|(at, _)| at + 1 < path.len() && *at <= 155)?;
     let (prefix, name) = (&path[..at], &path[at + 1..]);
     (name.len() <= 100).then_some((prefix, name))
 }
 
-/// Sets the texts of a header. What does not fit is cut, for its pax record has it whole.
+/// Sets the strings of a header. A value that does not fit is truncated, as its pax record has all of it.
 fn fill(header: &mut Header, prefix: &str, name: &str, link: &str) {
     if let Some(ustar) = header.as_ustar_mut() {
         for (field, text) in
@@ -209,7 +209,7 @@ fn fill(header: &mut Header, prefix: &str, name: &str, link: &str) {
     }
 }
 
-/// Adds `length key=value\n`, where the length counts its own digits too (POSIX pax, "extended header").
+/// Adds `length key=value\n`, where the length includes its own digits (POSIX pax, "extended header").
 fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
@@ -317,7 +317,7 @@ mod tests {
             kind in 0..4_u8,
             content in proptest::collection::vec(any::<u8>(), 0..1500),
             mode in 0..=0o7777_u32,
-            // What a u64 of the tar crate can tell; larger ones are for other readers.
+            // Values that the tar crate can return; larger ones are for other readers.
             uid in prop_oneof![0..3000_u64, (MAX_8 - 1)..(MAX_8 + 3), 0..u64::from(u32::MAX)],
             mtime in prop_oneof![0..2_000_000_000_i64],
         ) {

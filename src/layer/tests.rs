@@ -133,7 +133,7 @@ fn a_full_disk_has_its_own_code() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for compression in ALL {
         let mut codec = Codec::new(full.try_clone().unwrap(), compression, 2);
-        // Gzip writes its header at once, the others write later.
+        // Gzip writes its header immediately, the others write later.
         let error = match &mut codec {
             Ok(codec) => codec.write_all(&large()).err(),
             Err(_) => None,

@@ -1,11 +1,11 @@
-//! The entries of a layer, checked and in the order in which they are written.
+//! Checks the entries of a layer and puts them in the order in which they are written.
 
 use std::collections::BTreeSet;
 
 use super::{Entry, EntryKind, Error, PathFault};
 
-/// Sorts the entries by path, adds the directories above them that are neither among them nor in `present`, and
-/// puts hard links behind all else: a link's target must stand before it.
+/// Sorts the entries by path, adds the directories above them that are neither among them nor in `present`, and moves
+/// hard links to the end, as a link's target must come before it.
 pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Result<Vec<Entry>, Error> {
     for entry in &entries {
         check_path(&entry.path)?;
@@ -34,14 +34,14 @@ pub(super) fn arrange(mut entries: Vec<Entry>, present: &BTreeSet<String>) -> Re
     Ok(others)
 }
 
-/// The directories above entries, which are sorted, that are neither among them nor in `present`.
+/// The directories above the sorted entries that are neither among them nor in `present`.
 fn missing_dirs(entries: &[Entry], present: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
     let find = |path: &str| {
         let at = entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
         Some(&entries[at].kind)
     };
     let mut added = BTreeSet::new();
-    // The directory of the entry before: what lies together is looked at once.
+    // The directory of the previous entry, so that entries of the same directory are checked once.
     let mut known = "";
     for entry in entries {
         if let EntryKind::HardLink(target) = &entry.kind

@@ -1,7 +1,7 @@
-//! Which image of `index.json` is meant. Pure but for the reading of documents, which the caller does.
+//! Choosing an image of `index.json`. Pure, except that the caller reads documents.
 //!
-//! Nothing is chosen silently: what a reference means is one document, or the platforms of one image that lie side by
-//! side in the list, or it is not clear, and then every way to say it is told.
+//! Nothing is chosen silently. A reference means one document, or the platforms of one image that are listed side by
+//! side, or it is ambiguous; then all unambiguous references are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,21 +13,21 @@ use super::entry::{MOST_NESTED, Platforms, is_document};
 use crate::oci::{Descriptor, Digest, Reference, annotation, media_type, take_field};
 use crate::target::platform::Platform;
 
-/// Which image of a layout or an archive is meant.
+/// The choice of an image in a layout or an archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Selector {
-    /// The only one.
+    /// The only image.
     #[default]
     Only,
-    /// The one of this tag or whole name.
+    /// The image with this tag or full name.
     Name(String),
-    /// The document of this digest, which an entry leads to.
+    /// The document with this digest, which must be reachable from an entry.
     Digest(Digest),
 }
 
 impl Selector {
-    /// `PATH`, `PATH:NAME` or `PATH@DIGEST`; as in skopeo's references, a path has no colon. `None` where a digest is none,
-    /// or nothing follows.
+    /// Splits `PATH`, `PATH:NAME` or `PATH@DIGEST`; as in skopeo's references, a path has no colon. `None` if the
+    /// digest is invalid or the name is empty.
     #[must_use]
     pub fn split(text: &str) -> Option<(&str, Self)> {
         if let Some((path, digest)) = text.split_once('@') {
@@ -40,7 +40,7 @@ impl Selector {
     }
 }
 
-/// A name or a digest, which no name can be taken for; `null` where none was given.
+/// A name or a digest, which cannot be confused; `null` if neither was given.
 impl Serialize for Selector {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -61,23 +61,23 @@ impl fmt::Display for Selector {
     }
 }
 
-/// What is meant.
+/// What a selector means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// One index or manifest.
     Entry(Descriptor),
     /// The manifests of an image whose index is `index.json` itself.
     Platforms(Vec<Descriptor>),
-    /// Nothing has the name or digest, or there is nothing at all.
+    /// Nothing has the name or digest, or there are no entries.
     Nothing,
     /// More than one image.
     Several(Vec<Descriptor>),
 }
 
-/// Gets a document; `None` where it cannot be read.
+/// Reads a document; `None` if it cannot be read.
 pub(crate) type Read<'a> = dyn FnMut(&Descriptor) -> Option<Value> + 'a;
 
-/// The names of an entry: its whole name, and its tag.
+/// The names of an entry: its full name, and its tag.
 #[must_use]
 pub(crate) fn names_of(entry: &Descriptor) -> Vec<String> {
     [annotation::CONTAINERD_NAME, annotation::REF_NAME]
@@ -86,26 +86,26 @@ pub(crate) fn names_of(entry: &Descriptor) -> Vec<String> {
         .collect()
 }
 
-/// A name in full; as it is where it is a tag alone, or no name at all.
+/// A name in full. A tag alone and an invalid name stay as they are.
 fn in_full(name: &str) -> String {
     let full = name.contains(['/', ':']).then(|| name.parse::<Reference>().ok()?.name()).flatten();
     full.unwrap_or_else(|| name.to_owned())
 }
 
-/// True if an entry has this tag or whole name. Names are compared whole, each completed as Docker completes it.
+/// True if an entry has this tag or full name. Names are compared in full, each completed as Docker does.
 #[must_use]
 pub(crate) fn is_named(entry: &Descriptor, wanted: &str) -> bool {
     let full = wanted.parse::<Reference>().ok().and_then(|reference| reference.name());
     names_of(entry).iter().any(|name| name == wanted || Some(in_full(name)) == full)
 }
 
-/// The name that tells an entry's image from others of the same tag, if it has one.
+/// The full name, which distinguishes an entry's image from others of the same tag, if it has one.
 fn whole_names(entry: &Descriptor) -> Vec<String> {
     let names = names_of(entry).into_iter();
     names.map(|name| in_full(&name)).find(|name| name.contains('/')).into_iter().collect()
 }
 
-/// Which image is meant.
+/// Chooses an image.
 pub fn choose(entries: &[Descriptor], selector: &Selector, read: &mut Read<'_>) -> Choice {
     let mut reader = Reader::new(read);
     match selector {
@@ -113,7 +113,7 @@ pub fn choose(entries: &[Descriptor], selector: &Selector, read: &mut Read<'_>) 
             if let [only] = distinct(entries.iter()).as_slice() {
                 return Choice::Entry((*only).clone());
             }
-            // What refers to the image is not the image; what cannot be read may be one.
+            // Referrers of an image are not images; an entry that cannot be read may be an image.
             let images: Vec<&Descriptor> =
                 entries.iter().filter(|entry| !reader.is_referrer(entry)).collect();
             among(&images, &names_of, &mut reader)
@@ -132,7 +132,7 @@ pub fn choose(entries: &[Descriptor], selector: &Selector, read: &mut Read<'_>) 
     }
 }
 
-/// The images of a list: one document each, or the platforms that are one image.
+/// The images of a list: single documents, or the platforms that together are one image.
 pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
     let mut reader = Reader::new(read);
     let mut left: Vec<&Descriptor> = distinct(entries.iter());
@@ -140,7 +140,7 @@ pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
         left.retain(|entry| !reader.is_referrer(entry));
     }
     let names = by_digest(entries.iter(), &names_of);
-    // Those of the same names, in the order of the first.
+    // Entries with the same names, in the order of the first one.
     let mut groups: Vec<Vec<&Descriptor>> = Vec::new();
     let mut places: BTreeMap<&BTreeSet<String>, usize> = BTreeMap::new();
     let nameless = BTreeSet::new();
@@ -163,12 +163,11 @@ pub fn images(entries: &[Descriptor], read: &mut Read<'_>) -> Vec<Choice> {
     found
 }
 
-/// How each of some entries can be named so that it is meant and nothing else: by its tag, else its whole name, else its
-/// digest.
+/// An unambiguous selector for each of some entries: its tag, otherwise its full name, otherwise its digest.
 pub fn ways(entries: &[Descriptor], several: &[Descriptor], read: &mut Read<'_>) -> Vec<Selector> {
     let mut reader = Reader::new(read);
     let named = Named::new(entries);
-    // What each name means, asked once however many entries have it.
+    // The meaning of each name, looked up once however many entries have it.
     let mut meanings: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
     let (mut ways, mut known) = (Vec::new(), BTreeSet::new());
     for wanted in several {
@@ -191,10 +190,10 @@ pub fn ways(entries: &[Descriptor], several: &[Descriptor], read: &mut Read<'_>)
     ways
 }
 
-/// Entries by their names, as [`is_named`] compares them.
+/// Entries by their names, compared as in [`is_named`].
 struct Named<'a> {
     entries: &'a [Descriptor],
-    /// As they stand there, and completed.
+    /// By the names as written, and by the completed ones.
     names: BTreeMap<String, BTreeSet<usize>>,
 }
 
@@ -219,7 +218,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// The image that some entries make. What `called` says of entries that are one image is the same.
+/// The image that some entries make together. `called` returns names that must be equal for all entries of one image.
 fn among(
     candidates: &[&Descriptor],
     called: &dyn Fn(&Descriptor) -> Vec<String>,
@@ -233,12 +232,12 @@ fn among(
         _ => {}
     }
     if left.iter().any(|entry| media_type::is_index(&entry.media_type)) {
-        // A member that has the name, too, is in its index.
+        // An entry that is listed with the same name and is in the index belongs to it.
         let members = members(&left, reader);
         let outer: Vec<&Descriptor> =
             left.iter().copied().filter(|entry| !members.contains(&entry.digest)).collect();
         return match outer.as_slice() {
-            // Indexes that lead to each other, which documents that are read by their digests cannot.
+            // Indexes that contain each other, which is impossible for documents that were read by their digests.
             [] => several(&left),
             [only] => Choice::Entry((*only).clone()),
             _ => several(&outer),
@@ -258,7 +257,7 @@ fn among(
     if platforms.is_empty() { several(&left) } else { Choice::Platforms(left.into_iter().cloned().collect()) }
 }
 
-/// What the entries of each digest are called.
+/// The names of the entries of each digest.
 fn by_digest<'a>(
     entries: impl Iterator<Item = &'a Descriptor>,
     called: &dyn Fn(&Descriptor) -> Vec<String>,
@@ -270,7 +269,7 @@ fn by_digest<'a>(
     found
 }
 
-/// Entries of which no other is the same; the first of each. One manifest may be there for several platforms.
+/// Removes duplicate entries, keeping the first. One manifest may be listed for several platforms.
 fn distinct<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descriptor> {
     let mut known: BTreeMap<&Digest, BTreeSet<Option<Platform>>> = BTreeMap::new();
     entries
@@ -284,8 +283,8 @@ fn distinct<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descri
         .collect()
 }
 
-/// The entry of a digest: itself, or below an index. `walked` has how far down each index was when it was looked into:
-/// from no deeper, all that is below it was seen.
+/// The entry with a digest: this one, or one below it if it is an index. `walked` has the depth at which each index was
+/// visited: a visit at no greater depth has seen everything below it.
 fn below(
     entry: &Descriptor,
     wanted: &Digest,
@@ -300,7 +299,7 @@ fn below(
     entries.iter().find_map(|entry| below(entry, wanted, depth + 1, walked, reader))
 }
 
-/// The digests of all that indexes among some entries lead to.
+/// The digests of everything that is reachable from indexes among some entries.
 fn members(entries: &[&Descriptor], reader: &mut Reader<'_, '_>) -> BTreeSet<Digest> {
     let (mut found, mut walked) = (BTreeSet::new(), BTreeMap::new());
     let mut open: Vec<(Descriptor, usize)> = entries.iter().map(|entry| ((*entry).clone(), 0)).collect();
@@ -313,12 +312,12 @@ fn members(entries: &[&Descriptor], reader: &mut Reader<'_, '_>) -> BTreeSet<Dig
     found
 }
 
-/// Reads documents, and keeps what entries turned out to be: any number of them may lead to one document.
+/// Reads documents, and remembers the result for each: any number of entries may name one document.
 struct Reader<'r, 'a> {
     read: &'r mut Read<'a>,
     platforms: Platforms,
     referrers: BTreeMap<Digest, bool>,
-    /// What could not be read.
+    /// The documents that could not be read.
     failed: BTreeSet<Digest>,
 }
 
@@ -328,7 +327,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         Self { read, platforms: Platforms::default(), referrers, failed }
     }
 
-    /// True for an entry without a name that is about another document.
+    /// True for an entry without a name that refers to another document.
     fn is_referrer(&mut self, entry: &Descriptor) -> bool {
         if !names_of(entry).is_empty() || !is_document(entry) {
             return false;
@@ -350,7 +349,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         platform.ok()?.ok()?
     }
 
-    /// The entries of an index that is not too deep and was not looked into yet from as near.
+    /// The entries of an index that is not nested too deep and was not visited before at the same or a smaller depth.
     fn entries(
         &mut self,
         entry: &Descriptor,
@@ -383,7 +382,7 @@ mod tests {
         named(entry, names)
     }
 
-    /// A tag, or a tag and a whole name.
+    /// A tag, or a tag and a full name.
     fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
         for (key, name) in [annotation::REF_NAME, annotation::CONTAINERD_NAME].into_iter().zip(names) {
             entry.annotations.insert(key.into(), (*name).into());
@@ -410,7 +409,7 @@ mod tests {
         }
         assert_eq!(of(&tagged, &name("2.0")), Choice::Nothing);
         assert_eq!(of(&flat, &Selector::Digest(flat[1].digest.clone())), Choice::Entry(flat[1].clone()));
-        // Each with a name of its own is an image of its own.
+        // Each with a name of its own: separate images.
         let own = [named(flat[0].clone(), &["amd64"]), named(flat[1].clone(), &["arm64"])];
         assert_eq!(of(&own, &Selector::Only), Choice::Several(own.to_vec()));
         assert_eq!(images(&own, &mut |_| None).len(), 2);
@@ -419,15 +418,15 @@ mod tests {
         assert_eq!(of(&twice, &name("1")), Choice::Several(twice.to_vec()));
         let ways = ways(&twice, &twice, &mut |_| None);
         assert_eq!(ways, twice.each_ref().map(|entry| Selector::Digest(entry.digest.clone())));
-        // The same one twice is.
+        // The same one twice is one image.
         let same = [image("a", "amd64", &["1"]), image("a", "amd64", &["1"])];
         assert_eq!(of(&same, &name("1")), Choice::Entry(same[0].clone()));
-        // One manifest for two platforms is two of them.
+        // One manifest for two platforms counts as two entries.
         let mut any = image("a", "arm64", &["1"]);
         any.digest = same[0].digest.clone();
         let both = [same[0].clone(), any];
         assert_eq!(of(&both, &Selector::Only), Choice::Platforms(both.to_vec()));
-        // With an attestation of one.
+        // With an attestation of one of them.
         let mut about = Descriptor::new(media_type::MANIFEST, Digest::of(b"about"), 1);
         about.annotations.insert(annotation::DOCKER_REFERENCE_TYPE.into(), "attestation-manifest".into());
         let attested = [flat[0].clone(), flat[1].clone(), about];
@@ -457,7 +456,7 @@ mod tests {
         let ways: Vec<String> =
             ways(&entries, &entries, &mut |_| None).iter().map(ToString::to_string).collect();
         assert_eq!(ways, [":docker.io/team/one:latest", ":team/two:latest", ":team/three:1"]);
-        // A tag that looks like an image is a tag.
+        // A tag that looks like an image name is a tag.
         let tag = [image("a", "amd64", &["1.0"])];
         assert_eq!(of(&tag, &name("docker.io/library/1.0")), Choice::Nothing);
     }
@@ -473,7 +472,7 @@ mod tests {
         }
     }
 
-    /// As no documents can whose digests are true.
+    /// Impossible for documents whose digests are correct.
     #[test]
     fn indexes_that_lead_to_each_other_are_several() {
         let index = |text: &str| Descriptor::new(media_type::INDEX, Digest::of(text.as_bytes()), 1);
@@ -497,7 +496,7 @@ mod tests {
         }
         let digest = Selector::Digest(member.digest.clone());
         assert_eq!(choose(&both[..1], &digest, read), Choice::Entry(member));
-        // One that is not in it is another image.
+        // A manifest that is not in the index is another image.
         let other = [both[0].clone(), image("b", "arm64", &["1"])];
         assert_eq!(choose(&other, &name("1"), read), Choice::Several(other.to_vec()));
     }
@@ -511,7 +510,7 @@ mod tests {
         let entries = [referrer.clone(), image.clone()];
         assert_eq!(choose(&entries, &Selector::Only, read), Choice::Entry(image.clone()));
         assert_eq!(images(&entries, read), [Choice::Entry(image)]);
-        // Alone it is what is meant.
+        // Alone it is the chosen document.
         assert_eq!(choose(&entries[..1], &Selector::Only, read), Choice::Entry(referrer));
     }
 }

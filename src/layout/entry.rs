@@ -1,5 +1,5 @@
-//! What an entry of an index is: an image for a platform, or something else that readers pass over. Pure but for the
-//! reading of documents, which the caller does.
+//! The meaning of an index's entry: an image for a platform, or something else that readers skip. Pure, except that the
+//! caller reads documents.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use serde_json::Value;
 use crate::oci::{Descriptor, Digest, annotation, media_type};
 use crate::target::platform::Platform;
 
-/// Index documents inside of index documents are followed this deep.
+/// The maximum depth of nested indexes.
 pub(crate) const MOST_NESTED: usize = 8;
 
-/// True for what can lead to other documents. A media type that is not known says nothing of what the bytes are: the
-/// specification wants such entries carried along and never read as images
-/// ([image index](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
+/// True for a document that can refer to others. With an unknown media type nothing is known about the bytes: the
+/// specification requires that such entries are copied along and never read as images ([image
+/// index](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
 #[must_use]
 pub(crate) fn is_document(entry: &Descriptor) -> bool {
     media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
 }
 
-/// The platforms of many entries, of which each document is read once however many lead to it: an index of a few
-/// kilobytes can name a large one thousands of times.
+/// The platforms of many entries. Each document is read once however many entries name it: an index of a few kilobytes
+/// can name a large one thousands of times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Platforms {
-    /// The configurations of manifests, `None` for what is no image.
+    /// The configurations of manifests, `None` for a manifest that is not an image.
     manifests: BTreeMap<Digest, Result<Option<Descriptor>, String>>,
-    /// What configurations tell.
+    /// The platforms in configurations.
     configs: BTreeMap<Digest, Option<Platform>>,
 }
 
 impl Platforms {
-    /// The platform of an image: what its entry tells, else its configuration. `None` for attestations, for other artifacts
-    /// and for whatever is not known. The inner error says what of a document has not its shape.
+    /// The platform of an image: from its entry, otherwise from its configuration. `None` for attestations, other
+    /// artifacts and unknown types. The inner error says how a document is malformed.
     pub(crate) fn of<E>(
         &mut self,
         entry: &Descriptor,
         read: &mut dyn FnMut(&Descriptor) -> Result<Value, E>,
     ) -> Result<Result<Option<Platform>, String>, E> {
-        // Some documents leave the media type out, which tells images' manifests from nothing.
+        // Some documents omit the media type, so an image's manifest cannot be recognised by it.
         let unnamed = entry.media_type.is_empty();
         if entry.annotation(annotation::DOCKER_REFERENCE_TYPE).is_some()
             || !unnamed && !media_type::is_manifest(&entry.media_type)
@@ -46,7 +46,7 @@ impl Platforms {
         }
         let known = |platform: &Platform| platform.os() != "unknown";
         let told = entry.platform.as_ref().and_then(Platform::of_fields);
-        // An artifact may be for a platform, too.
+        // An entry of an artifact may have a platform, too.
         if told.is_some() && !entry.other.contains_key("artifactType") {
             return Ok(Ok(told.filter(known)));
         }
@@ -71,7 +71,7 @@ impl Platforms {
     }
 }
 
-/// The configuration that a manifest names, if it is an image's.
+/// The configuration that a manifest names, if it is that of an image.
 fn config_of(manifest: &Value) -> Result<Option<Descriptor>, String> {
     let config: Descriptor =
         serde_json::from_value(manifest["config"].clone()).map_err(|error| error.to_string())?;
@@ -126,7 +126,7 @@ mod tests {
         };
         is(&image, Some("linux/arm64"));
         is(&with(image.clone(), &json!({ "os": "linux", "architecture": "386" })), Some("linux/386"));
-        // An operating system alone is no platform, and the configuration is asked.
+        // An operating system alone is not a platform, so the configuration is read.
         is(&with(image.clone(), &json!({ "os": "linux" })), Some("linux/arm64"));
         is(&with(artifact.clone(), &json!({ "os": "linux", "architecture": "" })), None);
         is(&with(image.clone(), &json!({ "os": "unknown", "architecture": "unknown" })), None);
@@ -143,7 +143,7 @@ mod tests {
         let mut unnamed = image.clone();
         unnamed.media_type.clear();
         is(&unnamed, Some("linux/arm64"));
-        // Nothing of it is read.
+        // None of it is read.
         is(&with(Descriptor::new("text/plain", Digest::of(b"x"), 1), &arm), None);
     }
 

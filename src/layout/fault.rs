@@ -1,4 +1,4 @@
-//! What is wrong with a layout that is read.
+//! Errors of reading a layout.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::path::PathBuf;
 use crate::oci::{Digest, MANIFEST_LIMIT};
 use crate::sys::cancel::Cancelled;
 
-/// What is wrong with a layout.
+/// Why a layout could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The path is something else, or nothing.
+    /// The path is not a layout, or does not exist.
     #[error("`{}` is not an OCI layout: {reason}", path.display())]
     NotALayout {
         /// The path.
         path: PathBuf,
-        /// How one can tell.
+        /// Why it is not one.
         reason: String,
     },
-    /// A blob that a document names is not there.
+    /// A blob that a document names is missing.
     #[error("the blob {digest} is missing (`{}`)", path.display())]
     Missing {
         /// The blob.
         digest: Digest,
-        /// Where it should be.
+        /// The path that it should have.
         path: PathBuf,
     },
-    /// A blob is a link to somewhere else.
+    /// A blob is a link out of the layout.
     #[error(
         "the blob {digest} is a link that leads out of the layout (`{}`), and such links are not followed; `cp -rL` makes a \
          layout that has its blobs itself",
@@ -35,32 +35,32 @@ pub enum ReadError {
     LeadsOut {
         /// The blob.
         digest: Digest,
-        /// Where it should be.
+        /// The path that it should have.
         path: PathBuf,
     },
-    /// A blob is longer or shorter than its descriptor says.
+    /// A blob has another size than in its descriptor.
     #[error("the blob {digest} has {found} bytes instead of {expected} (`{}`)", path.display())]
     WrongSize {
         /// The blob.
         digest: Digest,
-        /// Where it is.
+        /// The path of the blob.
         path: PathBuf,
-        /// The size that its descriptor tells.
+        /// The size in its descriptor.
         expected: u64,
-        /// The size that it has.
+        /// Its actual size.
         found: u64,
     },
-    /// A blob has other bytes than its name says.
+    /// A blob's bytes do not have the digest in its name.
     #[error("the blob {expected} is altered: its digest is {found} (`{}`)", path.display())]
     WrongDigest {
         /// The digest that it should have.
         expected: Digest,
-        /// Where it is.
+        /// The path of the blob.
         path: PathBuf,
-        /// The digest that it has.
+        /// Its actual digest.
         found: Digest,
     },
-    /// A manifest, an index or a configuration is larger than any can be.
+    /// A manifest, an index or a configuration is larger than the limit.
     #[error("the document {digest} has {size} bytes; at most {MANIFEST_LIMIT} are read")]
     TooLarge {
         /// The document.
@@ -68,24 +68,24 @@ pub enum ReadError {
         /// Its size in bytes.
         size: u64,
     },
-    /// `index.json` is larger than any can be.
+    /// `index.json` is larger than the limit.
     #[error("`{}` has more than {MANIFEST_LIMIT} bytes", path.display())]
     IndexTooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// Indexes lead to indexes, and so on.
+    /// Indexes are nested too deep.
     #[error("the index {digest} is nested too deep")]
     TooDeep {
-        /// The index that is not read any more.
+        /// The first index that is nested too deep.
         digest: Digest,
     },
-    /// A document is not JSON, or not what it should be.
+    /// A document is not JSON, or is malformed.
     #[error("`{what}` is not a valid document: {source}")]
     Document {
         /// A path or a digest.
         what: String,
-        /// Where it is wrong.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// A file could not be read or written.

@@ -1,4 +1,4 @@
-//! `index.json`: the entries of tags (image-layout.md, "index.json file").
+//! `index.json`: the entries for tags (image-layout.md, "index.json file").
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::LayoutError;
 use crate::oci::{Descriptor, Reference, annotation, media_type, to_vec};
 use crate::sys::fs;
 
-/// An entry for each tag, or one without a tag. The descriptor's own annotations are kept, but for names.
+/// An entry for each tag, or one without a tag. The descriptor's own annotations are kept, except for names.
 pub(super) fn entries(root: &Descriptor, tags: &[String]) -> Result<Vec<Value>, LayoutError> {
     let entry = |names: Option<Value>| {
         let mut descriptor = root.clone();
@@ -38,12 +38,12 @@ pub(super) fn entries(root: &Descriptor, tags: &[String]) -> Result<Vec<Value>, 
         .collect()
 }
 
-/// An index of these entries, and nothing else.
+/// An index with only these entries.
 pub(super) fn document(entries: &[Value]) -> Vec<u8> {
     to_vec(&json!({ "schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries }))
 }
 
-/// The index that is there, with the new entries in place of those of the same name. Everything else in it stays.
+/// The existing index, with the new entries in place of those with the same name. Everything else in it stays.
 pub(super) fn merged(
     path: &Path,
     mut entries: Vec<Value>,
@@ -66,7 +66,7 @@ pub(super) fn merged(
     Ok(to_vec(&document))
 }
 
-/// What refers to an image stays with it where the same image is written again.
+/// An image keeps its referrers when it is written again.
 fn inherit_referrers(new: &mut Value, known: &[Value]) {
     let list = |entry: &Value| entry["annotations"].get(annotation::REFERRERS).cloned();
     let same = |old: &&Value| old["digest"] == new["digest"];
@@ -77,22 +77,22 @@ fn inherit_referrers(new: &mut Value, known: &[Value]) {
     }
 }
 
-/// What becomes of images without a name when another one comes into their layout.
+/// What happens to images without a name when another image is written to their layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untagged {
-    /// An image index without a name can only be an earlier build, and makes room for the next.
+    /// An image index without a name can only be an earlier build, and is replaced by the next one.
     Replace,
     /// They stay.
     Keep,
 }
 
-/// True if the new entry takes the old one's place: it has the same tag and name, or the old one has none and is the
-/// same image or an earlier build.
+/// True if the new entry replaces the old one: it has the same tag and name, or the old one has none and is the same
+/// image or an earlier build.
 fn replaces(new: &Value, old: &Value, untagged: Untagged) -> bool {
     let name = |entry: &Value, key| entry["annotations"][key].as_str().map(ToOwned::to_owned);
     let (new_tag, old_tag) = (name(new, annotation::REF_NAME), name(old, annotation::REF_NAME));
     if old_tag.is_none() && name(old, annotation::CONTAINERD_NAME).is_none() {
-        // An artifact is no build, whatever it is listed in.
+        // An artifact is not a build, whatever its media type.
         let is_build = old["mediaType"] == media_type::INDEX && old["artifactType"].is_null();
         let earlier_build = untagged == Untagged::Replace && is_build;
         return earlier_build || old["digest"] == new["digest"];

@@ -1,9 +1,9 @@
-//! An OCI image layout, written so that a kill at any moment leaves a valid old one or a valid new one.
+//! An OCI image layout, written so that a kill at any moment leaves either the valid old one or the valid new one.
 //!
-//! Everything is staged in a directory of its own on the same file system. A new layout appears by renaming that
-//! directory. In an existing one blobs are renamed into place first and `index.json` last; entries of other tags
-//! stay. What no entry leads to any more is then removed. Staging directories that killed runs have left are removed
-//! by the next run: each is locked by the run that it belongs to, and the kernel lets go of a dead one's lock.
+//! Everything is staged in a separate directory on the same file system. A new layout appears by renaming that
+//! directory. In an existing layout the blobs are renamed to their final paths first and `index.json` last; entries of
+//! other tags stay. Blobs that are not reachable from any entry are then removed. The next run removes staging
+//! directories that killed runs have left: each is locked by its run, and the kernel releases the lock of a dead one.
 
 pub(crate) mod choose;
 pub(crate) mod entry;
@@ -27,7 +27,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::{self, NamedTempFile, PermissionsExt};
 use crate::sys::staging::Staging;
 
-/// The file that says that a directory is a layout (image-layout.md, "oci-layout file").
+/// The file that marks a directory as a layout (image-layout.md, "oci-layout file").
 const MARKER: &str = "oci-layout";
 pub(crate) const MARKER_TEXT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 const INDEX: &str = "index.json";
@@ -36,7 +36,7 @@ const BLOBS: &str = "blobs/sha256";
 /// Why a layout could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// Something else is where the layout should go.
+    /// The path exists and is not a layout.
     #[error("`{}` exists and is not an OCI layout: {found}", path.display())]
     NotALayout {
         /// The path.
@@ -44,15 +44,15 @@ pub enum LayoutError {
         /// What it is.
         found: &'static str,
     },
-    /// The index of an existing layout cannot be understood, so it is not touched.
-    #[error("`{}` cannot be understood: {reason}", path.display())]
+    /// The index of an existing layout is invalid, so it is not changed.
+    #[error("`{}` is not a valid index: {reason}", path.display())]
     Index {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A tag is no image name.
+    /// A tag is not an image name.
     #[error(transparent)]
     Tag(#[from] InvalidReference),
     /// A file could not be read or written.
@@ -60,17 +60,17 @@ pub enum LayoutError {
     Io {
         /// The layout.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A blob that was verified has other bytes now.
+    /// The bytes of a verified blob have changed since.
     #[error("`{}` was written to while it was read: its digest was {expected} and is {found}", path.display())]
     Altered {
         /// The file.
         path: PathBuf,
-        /// The digest that it had.
+        /// The digest when it was verified.
         expected: Digest,
-        /// What has been read now.
+        /// The digest now.
         found: Digest,
     },
     /// The work was stopped.
@@ -95,7 +95,7 @@ impl Explain for LayoutError {
                 Some("choose another path with --output, or remove what is there".into())
             }
             Self::Index { .. } => Some("remove the layout, or write to another path with --output".into()),
-            Self::Altered { .. } => Some("run again when nothing writes to it any more".into()),
+            Self::Altered { .. } => Some("run again when no other program writes to it".into()),
             Self::Tag(_) => Some("write a tag as in --tag example.com/name:1.0".into()),
             Self::Io { source, .. } => io_hint(source),
             Self::Cancelled(cancelled) => cancelled.hint(),
@@ -103,7 +103,7 @@ impl Explain for LayoutError {
     }
 }
 
-/// A layout that is being written. Dropped before [`LayoutWriter::commit`], it leaves what was there before.
+/// A layout that is being written. If it is dropped before [`LayoutWriter::commit`], the old state stays.
 #[derive(Debug)]
 pub(crate) struct LayoutWriter {
     path: PathBuf,
@@ -113,13 +113,13 @@ pub(crate) struct LayoutWriter {
 }
 
 impl LayoutWriter {
-    /// Checks that `path` is a layout, or free, and may be written to.
+    /// Checks that `path` is a layout, or free, and is writable.
     pub(crate) fn open(path: &Path, cancel: &Cancel) -> Result<Self, LayoutError> {
         let io = |source| LayoutError::Io { path: path.to_owned(), source };
         let existing = inspect(path)?;
         let dir = if existing { path } else { path.parent().unwrap_or_else(|| Path::new("/")) };
         if existing {
-            // A run that was killed before another one made the layout.
+            // They belong to a run that was killed before another one made the layout.
             Staging::tidy_beside(path, cancel)?;
         }
         let staging = Staging::within(dir, path, cancel).map_err(|error| match error {
@@ -137,13 +137,14 @@ impl LayoutWriter {
         &self.path
     }
 
-    /// The directory for blobs that are made now; each under its digest's hexadecimal digits.
+    /// The directory for new blobs; each is named by its digest's hexadecimal digits.
     #[must_use]
     pub(crate) fn blobs(&self) -> &Path {
         &self.blobs
     }
 
-    /// Adds a layer's blob: a copy that is verified, whoever may have written to the blob since it was verified there.
+    /// Adds a layer's blob: a copy that is verified again, since others may have written to the blob since it was
+    /// verified.
     pub(crate) fn add_layer(&self, layer: &ImageLayer) -> Result<(), LayoutError> {
         let ImageLayer { blob, descriptor, .. } = layer;
         let to = self.blob(&descriptor.digest)?;
@@ -160,8 +161,8 @@ impl LayoutWriter {
         self.keep(file, &descriptor.digest)
     }
 
-    /// Adds a blob that has a file of its own by a clone of that file, which shares its content and is verified; false where
-    /// the file system cannot, or the file is not what it should be.
+    /// Adds a blob that has a file of its own by cloning that file, which shares its blocks. The clone is verified.
+    /// Returns false if the file system does not support it, or the file does not have the expected digest.
     pub(crate) fn add_clone(
         &self,
         blob: &Descriptor,
@@ -186,18 +187,18 @@ impl LayoutWriter {
         self.add_bytes(document.digest(), &document.bytes)
     }
 
-    /// Adds the bytes of a document that was verified.
+    /// Adds the bytes of a verified document.
     pub(crate) fn add_bytes(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
         let to = self.blob(digest)?;
         fs::write_atomic(&to, bytes, 0o644).map_err(|source| self.io(source))
     }
 
-    /// A file to write a blob into; [`LayoutWriter::keep`] gives it its name.
+    /// A file to write a blob to; [`LayoutWriter::keep`] gives it its name.
     pub(crate) fn stage(&self) -> Result<NamedTempFile, LayoutError> {
         fs::temporary_file(&self.blobs).map_err(|source| self.io(source))
     }
 
-    /// Adds a staged file, whose digest was found to be this one.
+    /// Adds a staged file, which must have been verified to have this digest.
     pub(crate) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<(), LayoutError> {
         let to = self.blob(digest)?;
         fs::keep(file, &to, 0o644).map_err(|source| self.io(source))
@@ -209,13 +210,14 @@ impl LayoutWriter {
         blob(self.staging.path(), digest).exists()
     }
 
-    /// Publishes an index or a manifest under some tags, or without one, in place of what had the same tags before.
+    /// Publishes an index or a manifest under some tags, or without one, and replaces earlier entries with the same
+    /// tags.
     pub(crate) fn commit(self, root: &Encoded, tags: &[String]) -> Result<(), LayoutError> {
         self.add_document(root)?;
         self.commit_root(&root.descriptor, tags, Untagged::Replace)
     }
 
-    /// The same for a document that was added, or is in the layout, already.
+    /// The same for a document that was already added or is already in the layout.
     pub(crate) fn commit_root(
         self,
         root: &Descriptor,
@@ -225,12 +227,12 @@ impl LayoutWriter {
         let entries = index::entries(root, tags)?;
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         self.settle().map_err(io)?;
-        // Only now, since another run may have made the layout in the meantime.
+        // Checked only now, since another run may have made the layout in the meantime.
         if !inspect(&self.path)? {
             if self.appear(&entries)? {
                 return Ok(());
             }
-            // It came into being between the look and the rename.
+            // It was made between the check and the rename.
             inspect(&self.path)?;
         }
         let _lock = fs::lock(&self.path, &self.cancel).map_err(|error| match error {
@@ -244,18 +246,18 @@ impl LayoutWriter {
             fs::create_dir_all(&blobs).map_err(io)?;
             for entry in fs::read_dir(&dir).map_err(io)? {
                 let entry = entry.map_err(io)?;
-                // Over what may be there: only ours is known to be whole.
+                // Replaces an existing file: only ours is known to be complete.
                 fs::rename(entry.path(), blobs.join(entry.file_name())).map_err(io)?;
             }
         }
-        // Written where a killed run's leavings are looked for, and not in the layout itself.
+        // Written to the staging directory, which the next run cleans up, and not to the layout itself.
         let staged = self.staging.path().join(INDEX);
         fs::write_atomic(&staged, &document, 0o644).map_err(io)?;
         fs::rename(&staged, self.path.join(INDEX)).map_err(io)?;
         reachable::remove_unreachable(&self.path).map_err(io)
     }
 
-    /// Lets the new layout appear whole; false if something is there by now.
+    /// Publishes a new layout with one rename; false if the path exists by now.
     fn appear(&self, entries: &[serde_json::Value]) -> Result<bool, LayoutError> {
         let io = |source| LayoutError::Io { path: self.path.clone(), source };
         let root = self.staging.path();
@@ -276,7 +278,7 @@ impl LayoutWriter {
         }
     }
 
-    /// Forces the staged blobs onto the disk and makes the directories everyone's to read, whatever the umask.
+    /// Syncs the staged blobs to disk and makes the directories readable by everyone, whatever the umask.
     fn settle(&self) -> io::Result<()> {
         let root = self.staging.path();
         let dirs = blob_dirs(root);
@@ -291,7 +293,7 @@ impl LayoutWriter {
         Ok(())
     }
 
-    /// Where a blob is staged.
+    /// The path at which a blob is staged.
     fn blob(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
         let path = blob(self.staging.path(), digest);
         if digest.algorithm() != Algorithm::Sha256 {
@@ -326,9 +328,9 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
         return Err(not_a_layout("it is a file"));
     }
     for dir in ["blobs", BLOBS] {
-        // What nothing leads to is removed from a layout, and elsewhere others may lead to it.
+        // Unreachable blobs are removed from a layout, but another layout may use them if the directory is a link.
         if fs::symlink_metadata(path.join(dir)).is_ok_and(|found| found.is_symlink()) {
-            return Err(not_a_layout("its directory of blobs is a link to another place"));
+            return Err(not_a_layout("its directory of blobs is a link"));
         }
     }
     match fs::read(path.join(MARKER)) {
@@ -350,7 +352,7 @@ fn inspect(path: &Path) -> Result<bool, LayoutError> {
     }
 }
 
-/// Copies a blob and gives its digest. Of a longer one than it should be, one byte more is read, which makes it another.
+/// Copies a blob and returns its digest. If the blob is too long, one extra byte is read, so that the digest differs.
 fn digest_of(
     from: fs::File,
     blob: &Descriptor,
@@ -372,18 +374,18 @@ fn digest_of(
     }
 }
 
-/// Where a layout keeps a blob.
+/// The path of a blob in a layout.
 pub(crate) fn blob(layout: &Path, digest: &Digest) -> PathBuf {
     layout.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 
-/// The directories with blobs that there are, one an algorithm.
+/// The existing directories for blobs, one per algorithm.
 fn blob_dirs(layout: &Path) -> Vec<PathBuf> {
     let dirs = Algorithm::ALL.iter().map(|algorithm| layout.join("blobs").join(algorithm.name()));
     dirs.filter(|dir| dir.is_dir()).collect()
 }
 
-/// The `index.json` of a layout that has nothing but this index or manifest.
+/// The `index.json` of a layout with only this index or manifest.
 pub(crate) fn index_document(root: &Descriptor, tags: &[String]) -> Result<Vec<u8>, LayoutError> {
     Ok(index::document(&index::entries(root, tags)?))
 }

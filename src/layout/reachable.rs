@@ -1,4 +1,4 @@
-//! Which blobs of a layout some tag leads to.
+//! Finds the blobs of a layout that are reachable from its tags.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,20 +14,20 @@ use crate::sys::fs;
 struct Found {
     media: String,
     digest: Digest,
-    /// It need not be there: a layer is where its `urls` say, and who tidies a layout without knowing of lists of
-    /// referrers takes them away.
+    /// It may be missing: a layer is at its `urls`, and a tool that cleans up a layout without knowing lists of
+    /// referrers removes them.
     optional: bool,
 }
 
-/// The digests of all blobs that `document` leads to within the layout. Every descriptor counts, of whatever kind,
-/// so that nothing is overlooked that a later specification adds.
+/// The digests of all blobs that are reachable from `document` within the layout. Descriptors count wherever they are,
+/// so that none is missed that a later specification adds.
 pub(crate) fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<Digest>> {
     let mut found = BTreeSet::new();
     let mut open = Vec::new();
     collect(document, &mut open);
     while let Some(Found { media, digest, optional }) = open.pop() {
         let path = super::blob(layout, &digest);
-        // What cannot be looked at may be there, and all that it leads to.
+        // If the file cannot be examined, it may exist, with everything reachable from it.
         if optional && fs::unless_missing(fs::metadata(&path))?.is_none()
             || !found.insert(digest.clone())
             || !is_document(&media) && !media.is_empty()
@@ -45,7 +45,7 @@ pub(crate) fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<
         }
         match serde_json::from_slice(&fs::read(&path)?) {
             Ok(document) => collect(&document, &mut open),
-            // What does not say what it is may be anything.
+            // Content without a media type may be anything.
             Err(_) if media.is_empty() => {}
             Err(error) => return Err(error.into()),
         }
@@ -53,18 +53,18 @@ pub(crate) fn reachable(layout: &Path, document: &Value) -> io::Result<BTreeSet<
     Ok(found)
 }
 
-/// The media type of a descriptor that tells none.
+/// The media type of a descriptor that has none.
 static NO_TYPE: Value = Value::String(String::new());
 
 fn is_document(media: &str) -> bool {
     media_type::is_index(media) || media_type::is_manifest(media)
 }
 
-/// Every descriptor in a document.
+/// Collects all descriptors in a document.
 fn collect(value: &Value, found: &mut Vec<Found>) {
     match value {
         Value::Object(map) => {
-            // Some documents leave the media type out.
+            // Some documents omit the media type.
             let media = map.get("mediaType").or_else(|| map.get("size").map(|_| &NO_TYPE));
             if let (Some(Value::String(media)), Some(Value::String(digest))) = (media, map.get("digest"))
                 && let Ok(digest) = digest.parse()
@@ -76,7 +76,7 @@ fn collect(value: &Value, found: &mut Vec<Found>) {
             if let Some(digest) = list.and_then(|digest| digest.parse().ok()) {
                 found.push(Found { media: media_type::INDEX.into(), digest, optional: true });
             }
-            // A `subject` is what a manifest is about and may be elsewhere; where it is here, its own entry leads to it.
+            // A `subject` may be elsewhere; if it is in this layout, it is reachable from an entry of its own.
             map.iter().filter(|(key, _)| *key != "subject").for_each(|(_, value)| collect(value, found));
         }
         Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
@@ -84,7 +84,7 @@ fn collect(value: &Value, found: &mut Vec<Found>) {
     }
 }
 
-/// Removes blobs that nothing leads to. A layout with a document that cannot be read keeps them all.
+/// Removes blobs that are not reachable. If a document cannot be read, all blobs are kept.
 pub(super) fn remove_unreachable(layout: &Path) -> io::Result<()> {
     let index: Value = serde_json::from_slice(&fs::read(layout.join(INDEX))?)?;
     let Ok(kept) = reachable(layout, &index) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Reading a layout: every blob is verified before anything of it is believed.
+//! Reading a layout: every blob is verified before its content is trusted.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -12,15 +12,15 @@ use crate::oci::{Descriptor, Digest, MANIFEST_LIMIT, media_type, take_field};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// A directory that says it is an OCI image layout
-/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)).
+/// A directory that is marked as an OCI image layout ([image
+/// specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    /// Opens a layout: its `oci-layout` file must be there and tell a version 1.
+    /// Opens a layout: its `oci-layout` file must exist and have a version 1.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let not_a_layout = |reason: String| Error::NotALayout { path: root.to_owned(), reason };
         let bytes = match read_limited(root, "oci-layout", MANIFEST_LIMIT) {
@@ -42,7 +42,7 @@ impl Layout {
         match version {
             Some(version) if version.starts_with("1.") => Ok(Self { root: root.to_owned() }),
             Some(version) => Err(not_a_layout(format!("its version is `{version}`, not 1"))),
-            None => Err(not_a_layout("its file `oci-layout` does not tell a version".into())),
+            None => Err(not_a_layout("its file `oci-layout` has no version".into())),
         }
     }
 
@@ -52,15 +52,15 @@ impl Layout {
         &self.root
     }
 
-    /// Where a blob is, if it is there.
+    /// The path of a blob, which may be missing.
     #[must_use]
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         blob_in(&self.root, digest)
     }
 
-    /// Opens a blob: a regular file of the layout. Links are followed within the layout alone, where some tools give blobs
-    /// names of their own. All that is said of the blob should be read from what is opened here, so that nobody can change
-    /// its place meanwhile.
+    /// Opens a blob: a regular file of the layout. Links are followed only within the layout, since some tools use them
+    /// to give blobs other names. Size and content should both be read from the file that is opened here, so that
+    /// nobody can exchange it in between.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<(fs::File, u64), Error> {
         let path = self.blob(digest);
         let relative = Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
@@ -69,7 +69,7 @@ impl Layout {
                 let size = file.metadata()?.len();
                 Ok((file, size))
             }
-            // Also what is no regular file: a pipe is not waited for.
+            // Includes files that are not regular: a pipe is not waited for.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -88,7 +88,7 @@ impl Layout {
         }
     }
 
-    /// `index.json`, as it is.
+    /// The content of `index.json`.
     pub(crate) fn index(&self) -> Result<Value, Error> {
         let path = self.root.join("index.json");
         let bytes = match read_limited(&self.root, "index.json", MANIFEST_LIMIT) {
@@ -134,7 +134,7 @@ impl Layout {
         Ok(path)
     }
 
-    /// Reads a manifest, an index or a configuration, verified.
+    /// Reads and verifies a manifest, an index or a configuration.
     pub(crate) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         if descriptor.size > MANIFEST_LIMIT {
             return Err(Error::TooLarge { digest: descriptor.digest.clone(), size: descriptor.size });
@@ -150,14 +150,14 @@ impl Layout {
         Ok(bytes)
     }
 
-    /// Reads a document and parses it.
+    /// Reads, verifies and parses a document.
     pub(crate) fn json(&self, descriptor: &Descriptor) -> Result<Value, Error> {
         let bytes = self.document(descriptor)?;
         serde_json::from_slice(&bytes)
             .map_err(|source| Error::Document { what: descriptor.digest.to_string(), source })
     }
 
-    /// The manifests that an entry leads to: itself, or through an index those below it. An index that several lead to is
+    /// The manifests of an entry: itself, or those below it if it is an index. An index that is listed several times is
     /// read once.
     pub(crate) fn manifests(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, Error> {
         let mut found = Vec::new();
@@ -190,7 +190,7 @@ impl Layout {
     }
 }
 
-/// Where a blob is in a layout.
+/// The path of a blob in a layout.
 fn blob_in(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
@@ -218,7 +218,7 @@ fn check_digest(descriptor: &Descriptor, path: &Path, found: &Digest) -> Result<
     })
 }
 
-/// Reads a regular file of a layout, of which one byte more than `limit` at most.
+/// Reads a regular file of a layout, at most one byte more than `limit`.
 fn read_limited(root: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::open_within(root, Path::new(name))?.take(limit + 1).read_to_end(&mut bytes)?;

@@ -33,7 +33,7 @@ impl Setup {
         writer.commit(&index, &tags)
     }
 
-    /// The tags of `index.json`, and how many blobs there are.
+    /// The tags in `index.json`, and the number of blobs.
     fn state(&self) -> (Vec<String>, usize) {
         let index: Value = serde_json::from_slice(&fs::read(self.path().join(INDEX)).unwrap()).unwrap();
         let tags = index["manifests"].as_array().unwrap().iter();
@@ -169,7 +169,7 @@ fn a_blob_is_copied_from_what_was_verified_and_shares_no_file_with_it() {
     };
     write(b"two");
     assert_eq!(fs::read(&blob).unwrap(), b"one");
-    // Since it was verified it has become another one, shorter, as long, longer.
+    // The file has changed since it was verified: shorter, of the same length, longer.
     let descriptor = Descriptor::new(media_type::LAYER, digest.clone(), 3);
     for text in ["", "on", "two", "one more", "one"] {
         write(text.as_bytes());
@@ -180,7 +180,7 @@ fn a_blob_is_copied_from_what_was_verified_and_shares_no_file_with_it() {
             blob: source.clone(),
             origin: None,
         };
-        // Not every file system can.
+        // Not every file system supports clones.
         assert!(!writer.add_clone(&descriptor, &source, &Cancel::new()).unwrap() || text == "one");
         match writer.add_layer(&layer) {
             Ok(()) => assert_eq!(text, "one"),
@@ -192,7 +192,7 @@ fn a_blob_is_copied_from_what_was_verified_and_shares_no_file_with_it() {
         }
         assert_eq!(writer.has(&digest), text == "one", "{text}");
     }
-    // What is no file is not waited for.
+    // A pipe is not waited for.
     fs::remove_file(&source).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &source, rustix::fs::Mode::RWXU).unwrap();
     let writer = LayoutWriter::open(&setup.0.path().join("other"), &Cancel::new()).unwrap();
@@ -210,7 +210,7 @@ fn a_layout_whose_blobs_are_elsewhere_is_not_written_to() {
         fs::symlink(&shared, setup.path().join(dir)).unwrap();
         let before = fs::read_dir(&shared).unwrap().count();
         let error = setup.write("two", &["a:1"]).unwrap_err();
-        assert!(error.to_string().contains("a link to another place"), "{error}");
+        assert!(error.to_string().contains("its directory of blobs is a link"), "{error}");
         assert_eq!(fs::read_dir(&shared).unwrap().count(), before);
         fs::remove_file(setup.path().join(dir)).unwrap();
         fs::rename(&shared, setup.path().join(dir)).unwrap();

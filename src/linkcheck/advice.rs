@@ -1,4 +1,4 @@
-//! Warnings about what a program asks its image for when it runs.
+//! Warnings about files that a program will look for in its image when it runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::Run;
 use super::finding::Problem;
 use crate::elf::Object;
 
-/// Where systems keep the certificates that they trust: those that OpenSSL, `GnuTLS` and Rust's crates look for.
+/// The files with a system's trusted certificates: those that OpenSSL, `GnuTLS` and Rust's crates look for.
 const BUNDLES: [&str; 9] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/ssl/cert.pem",
@@ -23,7 +23,7 @@ const BUNDLES: [&str; 9] = [
 const CLOCKS: [&str; 4] = ["localtime", "localtime_r", "tzset", "mktime"];
 
 impl Run<'_> {
-    /// Says what programs that were checked will miss.
+    /// Reports what the checked programs will miss.
     pub(super) fn advise(&mut self) {
         let programs: Vec<(String, Arc<Object>)> = self
             .checked

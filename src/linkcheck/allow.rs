@@ -1,27 +1,27 @@
-//! What a project allows, with its reasons.
+//! The findings that a project allows, with its reasons.
 
 use super::finding::Finding;
 use crate::target::platform::Platform;
 
-/// Findings that are known and right. All that is given must fit.
+/// Findings that are known and accepted. Every field that is set must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// The kind of finding: [`super::Problem::check`].
     pub check: Option<String>,
     /// The checked file; `*` stands for any characters.
     pub file: Option<String>,
-    /// What is missing or wrong: [`super::Problem::subject`]; `*` likewise.
+    /// What is missing or wrong: [`super::Problem::subject`]; `*` stands for any characters.
     pub missing: Option<String>,
-    /// The platform; all of them without.
+    /// The platform; all of them if `None`.
     pub platform: Option<Platform>,
-    /// Why.
+    /// Why they are accepted.
     pub reason: String,
     /// Where it is configured, for messages.
     pub place: String,
 }
 
 impl Allowance {
-    /// True if it is about a finding.
+    /// True if it applies to a finding.
     #[must_use]
     pub(crate) fn fits(&self, finding: &Finding) -> bool {
         let subject = finding.problem.subject().unwrap_or_default();
@@ -32,7 +32,7 @@ impl Allowance {
     }
 }
 
-/// Marks what is allowed. Returns which of the allowances were about something.
+/// Marks the findings that are allowed. Returns for each allowance whether it applied to any.
 pub(crate) fn allow(findings: &mut [Finding], allowances: &[Allowance]) -> Vec<bool> {
     let mut used = vec![false; allowances.len()];
     for finding in findings {
@@ -46,7 +46,7 @@ pub(crate) fn allow(findings: &mut [Finding], allowances: &[Allowance]) -> Vec<b
     used
 }
 
-/// True if a text has the form of a pattern, in which `*` stands for any characters.
+/// True if a text matches a pattern, in which `*` stands for any characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };

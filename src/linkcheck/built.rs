@@ -1,5 +1,5 @@
-//! What is known of an image that was just built and of no other: the paths of the machine in its programs, and which
-//! missing libraries the build made.
+//! What is known only about an image that was just built: the machine's paths in its programs, and which of the missing
+//! libraries the build made.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, Problem};
 use super::{Report, Request};
 
-/// Paths of the machine in a file, each with the variable that it is likely from.
+/// Paths of this machine in a file, each with the variable that it likely comes from.
 pub(crate) type MachinePaths = BTreeMap<String, Vec<(String, Option<&'static str>)>>;
 
 impl Report {
-    /// Adds a finding for each path of the machine that files have in them and the image does not have. `paths` goes by
-    /// the files' absolute paths in the image.
+    /// Adds a finding for each path of this machine that a file contains and the image does not have. The keys of
+    /// `paths` are the files' absolute paths in the image.
     pub(crate) fn add_machine_paths(&mut self, request: &Request<'_>, paths: &MachinePaths) {
         for (file, paths) in paths {
             for (path, variable) in paths {
@@ -35,21 +35,21 @@ impl Report {
             .sort_by(|a, b| (b.severity, &a.file, &a.problem).cmp(&(a.severity, &b.file, &b.problem)));
     }
 
-    /// Says of missing libraries how the project brings them, where its build makes them. `made` tells of a library's
-    /// name what `from-build` is; where a program says to look below directories of this machine, that is no place in an
-    /// image.
+    /// Rewrites the remedies for missing libraries that the project's build makes. `made` returns the value of
+    /// `from-build` for a library's name. Searched directories below `machine` are paths of this machine, which do not
+    /// exist in an image.
     pub(crate) fn explain_built(&mut self, machine: &[PathBuf], made: impl Fn(&str) -> Option<String>) {
         for finding in &mut self.findings {
             let Problem::MissingLibrary { library, searched, elsewhere, .. } = &finding.problem else {
                 continue;
             };
-            // It came along, and lies in the wrong place.
+            // The library is in the image, but in the wrong directory.
             if !elsewhere.is_empty() {
                 continue;
             }
             if let Some(from_build) = made(library) {
                 finding.remedy = format!(
-                    "the build makes it: bring it with [[files]], `from-build = \"{from_build}\"` and `to = \"{}/\"`",
+                    "the build makes it: add it with [[files]], `from-build = \"{from_build}\"` and `to = \"{}/\"`",
                     dir_for(searched, machine)
                 );
             }
@@ -57,8 +57,8 @@ impl Report {
     }
 }
 
-/// The directory that a library is best put into, of those that its loader looks in: one that the program itself names,
-/// else the general one, which is the same on all platforms.
+/// The best directory for a library, of those that its loader searches: one that the program itself names, or else the
+/// general one, which is the same on all platforms.
 fn dir_for(searched: &[String], machine: &[PathBuf]) -> String {
     let usual = |dir: &str| {
         ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].iter().any(|own| Path::new(dir).starts_with(own))

@@ -1,36 +1,36 @@
-//! `/etc/ld.so.cache`, which ldconfig makes and glibc's loader reads: names of libraries with their paths.
+//! `/etc/ld.so.cache`, which ldconfig writes and glibc's loader reads: names of libraries with their paths.
 //!
-//! Two formats are in use, and files that have both: the old one begins with `ld.so-1.7.0`, the new one with
-//! `glibc-ld.so.cache1.1`. glibc writes only the new one since 2.32. Numbers stand in the byte order of the machine.
+//! Two formats are in use, and some files have both: the old one begins with `ld.so-1.7.0`, the new one with
+//! `glibc-ld.so.cache1.1`. Since 2.32 glibc writes only the new one. Numbers are in the machine's byte order.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::target::catalog::Endianness;
 
-/// What the old format begins with.
+/// The beginning of the old format.
 const OLD: &[u8] = b"ld.so-1.7.0\0";
-/// The size of its header in bytes: the text, and the count of entries.
+/// The size of its header in bytes: the magic string, and the count of entries.
 const OLD_HEADER: usize = 16;
 /// The size of its entries in bytes: flags, name, path (32 bits each).
 const OLD_ENTRY: usize = 12;
-/// What the new format begins with.
+/// The beginning of the new format.
 const NEW: &[u8] = b"glibc-ld.so.cache1.1";
 /// The size of its header in bytes.
 const NEW_HEADER: usize = 48;
 /// The size of its entries in bytes: flags, name, path, kernel version (32 bits each), hardware (64 bits).
 const NEW_ENTRY: usize = 24;
-/// Where the header of the new format says where its extensions are.
+/// The offset of the field in the new header that has the offset of its extensions.
 const EXTENSIONS: usize = 32;
-/// What the extensions begin with.
+/// The magic number of the extensions.
 const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
 /// The extension with the names of hardware directories.
 const HARDWARE_DIRS: u32 = 1;
-/// In an entry's hardware: the rest is the number of a hardware directory's name.
+/// In an entry's hardware field: the low 32 bits are the number of a hardware directory's name.
 const IN_HARDWARE_DIR: u64 = 1 << 62;
-/// A longer path is nonsense, in bytes.
+/// Reject a longer path, in bytes.
 const LONGEST: usize = 4096;
-/// What all texts may take, in bytes.
+/// Limit of the total size of all strings, in bytes.
 const TEXTS: usize = 32 << 20;
 
 /// The entries of a cache.
@@ -46,23 +46,23 @@ pub struct Entry {
     pub path: String,
     /// The machine and ABI that it is for: glibc's `FLAG_…`.
     pub flags: u32,
-    /// What a processor must be to use it.
+    /// What a processor needs to use it.
     pub hardware: Hardware,
 }
 
-/// What a processor must be.
+/// What a processor needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hardware {
-    /// Any.
+    /// Nothing.
     Any,
-    /// One that this directory below `glibc-hwcaps` is for.
+    /// It must be one that this directory below `glibc-hwcaps` is for.
     Directory(String),
-    /// One with certain features, by the numbering of a glibc before 2.33.
+    /// It must have certain features, as numbered by a glibc before 2.33.
     Features(u64),
 }
 
 impl Cache {
-    /// Reads a cache. `None` if it is none for this byte order: the loader then goes on without it.
+    /// Reads a cache. `None` if it is not a cache in this byte order. The loader then continues without it.
     #[must_use]
     pub fn parse(bytes: &[u8], endianness: Endianness) -> Option<Self> {
         let reader = Reader { bytes, big: endianness == Endianness::Big, left: Cell::new(TEXTS) };
@@ -71,7 +71,7 @@ impl Cache {
         }
         let count = reader.size(12).filter(|_| bytes.starts_with(OLD))?;
         let end = count.checked_mul(OLD_ENTRY)?.checked_add(OLD_HEADER)?;
-        // A new cache may follow, aligned as its 64-bit numbers are.
+        // A new cache may follow, aligned for its 64-bit numbers.
         let next = end.checked_next_multiple_of(8)?;
         if bytes.get(next..).is_some_and(|rest| rest.starts_with(NEW)) {
             return reader.new_format(next);
@@ -89,7 +89,7 @@ impl Cache {
 struct Reader<'a> {
     bytes: &'a [u8],
     big: bool,
-    /// What texts may still take: entries may share them, so a small file can have many long ones.
+    /// How many bytes of strings may still be read. Entries may share strings, so a small file can have many long ones.
     left: Cell<usize>,
 }
 
@@ -115,7 +115,7 @@ impl Reader<'_> {
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
     }
 
-    /// Offsets of texts count from the new header.
+    /// Offsets of strings count from the new header.
     fn new_format(&self, start: usize) -> Option<Cache> {
         let count = self.size(start + NEW.len())?;
         let mut cache = Cache::default();
@@ -142,7 +142,7 @@ impl Reader<'_> {
         if self.u32(at)? != EXTENSION_MAGIC {
             return None;
         }
-        // Each: tag, flags, offset, size (32 bits).
+        // Each extension: tag, flags, offset, size (32 bits).
         for section in 0..self.size(at + 4)?.min(64) {
             let section = at + 8 + section * 16;
             if self.u32(section)? == HARDWARE_DIRS {
@@ -157,7 +157,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Offsets of texts count from the end of the entries.
+    /// Offsets of strings count from the end of the entries.
     fn old_format(&self, count: usize, texts: usize) -> Option<Cache> {
         let mut cache = Cache::default();
         for index in 0..count {

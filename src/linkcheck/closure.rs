@@ -1,4 +1,4 @@
-//! A program with all that its loader loads, and whether that fits together.
+//! A program with everything that its loader loads, and whether these files fit together.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use super::search::{Found, Loaded, Search};
 use crate::elf::{Elf, Loader, Object, Undefined};
 use crate::sys::cancel::{Cancel, Cancelled};
 
-/// More libraries than this are nonsense.
+/// Stop at this many libraries.
 const MOST: usize = 4096;
-/// More missing symbols than this are not counted.
+/// List at most this many missing symbols.
 const MOST_SYMBOLS: usize = 100;
-/// What a file with packed relocations must need of its glibc.
+/// The version that a file with packed relocations must need from its glibc.
 const PACKED: &str = "GLIBC_ABI_DT_RELR";
 /// The library that the kernel maps into every program, by its names.
 const VDSO: [&str; 3] = ["linux-vdso.so.1", "linux-vdso64.so.1", "linux-gate.so.1"];
-/// The first musl that knows packed relocations.
+/// The first musl that supports packed relocations.
 const PACKED_MUSL: (u32, u32, u32) = (1, 2, 4);
-/// The version of what glibc keeps for itself.
+/// The version of glibc's private symbols.
 const PRIVATE: &str = "GLIBC_PRIVATE";
 
-/// What a loader loads for a program.
+/// The files that a loader loads for a program.
 #[derive(Debug)]
 pub(super) struct Closure {
     /// The program first, its loader second.
     pub(super) files: Vec<Loaded>,
-    /// Which of them definitions are looked for in. The loader is only where something needs it.
+    /// Which of them are searched for definitions. The loader is included only if something needs it.
     scope: Vec<bool>,
-    /// The names that each was asked for by.
+    /// The names that each file was requested by.
     names: BTreeMap<String, usize>,
     musl: bool,
-    /// What is wrong.
+    /// The problems found.
     pub(super) problems: Vec<Problem>,
     /// True if every library was found.
     complete: bool,
@@ -57,7 +57,7 @@ pub(super) fn load(
     closure.names.insert(interpreter, 1);
     let mut queue = VecDeque::from([0]);
     for name in preloaded {
-        // glibc looks for these as for what the program needs.
+        // glibc searches for these as if the program needed them.
         match closure.add(search, name, (!search.musl).then_some(0)) {
             Ok(Some(index)) => queue.push_back(index),
             Ok(None) => {}
@@ -90,9 +90,9 @@ pub(super) fn load(
 }
 
 impl Closure {
-    /// Loads a library that a file needs; its index if it was not loaded before.
+    /// Loads a library that a file needs. Returns its index if it was not loaded before.
     fn add(&mut self, search: &Search<'_>, name: &str, by: Option<usize>) -> Result<Option<usize>, Problem> {
-        // The kernel has loaded it, and glibc takes it over.
+        // The kernel has mapped it already, and glibc uses that.
         if !self.musl && VDSO.contains(&name) {
             return Ok(None);
         }
@@ -117,7 +117,7 @@ impl Closure {
                 });
             }
         };
-        // The same file under another name, be it a link of either kind, is not loaded twice; nor is a second musl.
+        // The same file under another name, such as a symbolic or hard link, is not loaded twice; nor is a second musl.
         let same = |file: &Loaded| file.real == real || Arc::ptr_eq(&file.object, &object);
         let again = self.files.iter().position(same);
         let again = again.or((self.musl && matches!(object.loader, Some(Loader::Musl { .. }))).then_some(1));
@@ -134,13 +134,13 @@ impl Closure {
         Ok(Some(self.files.len() - 1))
     }
 
-    /// The loaded file that has a name: it was asked for by it, or (glibc) says itself that it is its own.
+    /// The loaded file with a name: it was requested by that name, or (for glibc) has it as its soname.
     fn known(&self, name: &str) -> Option<usize> {
         if let Some(index) = self.names.get(name) {
             return Some(*index);
         }
         if self.musl {
-            // musl is all of these itself.
+            // musl contains all of these libraries.
             let own = ["c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."];
             let rest = name.strip_prefix("lib")?;
             return own.iter().any(|own| rest.starts_with(own)).then_some(1);
@@ -148,7 +148,7 @@ impl Closure {
         self.files.iter().position(|file| file.object.elf.soname.as_deref() == Some(name))
     }
 
-    /// Looks whether versions and symbols are there.
+    /// Checks that versions and symbols are defined.
     pub(super) fn bind(&mut self, cancel: &Cancel) -> Result<(), Cancelled> {
         for index in 0..self.files.len() {
             cancel.check()?;
@@ -156,7 +156,7 @@ impl Closure {
                 self.versions(index);
             }
             self.packed(index);
-            // What a missing library would define is missing too, and goes without saying.
+            // The definitions of a missing library are missing as well, which need not be reported.
             if self.complete && index != 1 {
                 self.symbols(index, |_| true);
             }
@@ -164,8 +164,8 @@ impl Closure {
         Ok(())
     }
 
-    /// As [`Self::bind`] for a library without its program, which may define symbols too: versions, and symbols with
-    /// one.
+    /// The same as [`Self::bind`] for a library without its program. The program may define symbols too, so only
+    /// versions and symbols with a version are checked.
     pub(super) fn bind_library(&mut self) {
         if !self.musl {
             self.versions(0);
@@ -186,7 +186,7 @@ impl Closure {
                 continue;
             }
             let Some(library) = self.known(&need.library) else {
-                // Where a library is missing that is said, and nothing of what it has.
+                // A missing library is reported by itself, without its versions.
                 if self.complete {
                     found.push(Problem::VersionOfNothing {
                         version: need.version.clone(),
@@ -201,7 +201,7 @@ impl Closure {
             if index == 0 && need.version == PRIVATE && private.insert(&need.library) {
                 found.push(Problem::PrivateVersion { library: library.path.clone(), needed_by: needed_by() });
             }
-            // Without any versions a library serves everybody.
+            // A library without any versions satisfies every reference.
             if !need.weak && !defined.is_empty() && !defined.contains(&need.version) {
                 found.push(Problem::MissingVersion {
                     version: need.version.clone(),
@@ -214,8 +214,8 @@ impl Closure {
         self.problems.extend(found);
     }
 
-    /// Looks whether the loader knows the file's packed relocations; one that does not passes over them in silence,
-    /// unless they come with a version that it lacks.
+    /// Checks that the loader supports the file's packed relocations. An old loader silently ignores them, unless the
+    /// file also needs a version that the loader lacks.
     fn packed(&mut self, index: usize) {
         let file = &self.files[index];
         let elf = &file.object.elf;
@@ -243,8 +243,8 @@ impl Closure {
         for symbol in file.object.symbols.undefined.iter().filter(|symbol| wanted(symbol)) {
             let Undefined(name, version) = symbol;
             let version = version.and_then(|version| elf.versions_needed.get(usize::from(version)));
-            // The library that the version is needed of. glibc's loader gives up where it is the one that has the
-            // symbol, and has lost all its versions.
+            // The library that the version is needed from. glibc's loader fails if that library defines the symbol but
+            // has lost all its versions.
             let of = version.filter(|_| !self.musl).and_then(|need| self.known(&need.library));
             let asked = version.map(|version| version.version.as_str()).filter(|_| !self.musl);
             let scope =
@@ -253,7 +253,7 @@ impl Closure {
             if found.next().is_some_and(|(at, (file, _))| Some(at) != of || file.object.symbols.versioned) {
                 continue;
             }
-            // Where the version itself is missing, that says it.
+            // If the version itself is missing, that has been reported.
             let said = asked.is_some_and(|asked| lacks(&self.problems, &file.path, asked));
             if !said && missing.len() < MOST_SYMBOLS {
                 missing.push(asked.map_or_else(|| name.clone(), |asked| format!("{name}@{asked}")));
@@ -265,7 +265,7 @@ impl Closure {
     }
 }
 
-/// True if it was said already that a version which a file needs is missing.
+/// True if a version that a file needs was already reported as missing.
 fn lacks(problems: &[Problem], file: &str, asked: &str) -> bool {
     problems.iter().any(|problem| match problem {
         Problem::MissingVersion { version, needed_by, .. }
@@ -274,7 +274,7 @@ fn lacks(problems: &[Problem], file: &str, asked: &str) -> bool {
     })
 }
 
-/// The newest defined version of the same family: `GLIBC_2.36` where `GLIBC_2.38` is asked for.
+/// The newest defined version of the same family: `GLIBC_2.36` if `GLIBC_2.38` is needed.
 fn newest(defined: &[String], asked: &str) -> Option<String> {
     let numbers = |version: &str| -> Vec<u32> {
         version.split(['.', '_']).filter_map(|part| part.parse().ok()).collect()
@@ -285,7 +285,7 @@ fn newest(defined: &[String], asked: &str) -> Option<String> {
     versions.max_by_key(|version| numbers(version)).cloned()
 }
 
-/// True if it is a shared library and no program.
+/// True for a shared library that is not a program.
 pub(super) fn is_library(elf: &Elf) -> bool {
     elf.kind == crate::elf::Kind::Shared && !elf.is_program()
 }

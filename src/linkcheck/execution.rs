@@ -1,4 +1,5 @@
-//! What a container of the image starts, as whom and where: from the image's configuration and its user database.
+//! What a container of the image starts, as which user and in which directory: from the image's configuration and its
+//! user database.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::finding::Problem;
 use crate::rootfs::{Identity, Root};
 
-/// What engines take where an image has no `PATH`.
+/// The `PATH` that engines use if an image sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The part of an image's configuration that says what runs (image specification, "Image Configuration", `config`).
@@ -26,7 +27,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Reads it out of an image's configuration document. What has the wrong type is as good as absent.
+    /// Reads it from an image's configuration document. A value of the wrong type counts as absent.
     #[must_use]
     pub fn of_config(document: &Value) -> Self {
         let config = &document["config"];
@@ -44,13 +45,13 @@ impl Execution {
         }
     }
 
-    /// What is executed: the entrypoint with the command as its arguments, else the command.
+    /// The arguments to execute: the entrypoint with the command as its arguments, or else the command.
     #[must_use]
     pub fn arguments(&self) -> Vec<&str> {
         self.entrypoint.iter().chain(&self.cmd).map(String::as_str).collect()
     }
 
-    /// The value of a variable; of several the last, as engines have it.
+    /// The value of a variable. If it is set several times the last one counts, as in engines.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let values = self.env.iter().rev().filter_map(|text| text.split_once('='));
@@ -64,7 +65,7 @@ impl Execution {
         path.split(':').map(|dir| self.absolute(dir)).collect()
     }
 
-    /// A path as seen from the directory to start in.
+    /// Makes a path absolute, relative to the working directory.
     #[must_use]
     pub fn absolute(&self, path: &str) -> String {
         if path.starts_with('/') {
@@ -79,8 +80,8 @@ impl Execution {
         }
     }
 
-    /// Who it runs as. Where the image does not have the user or group, root stands for it, so that no other
-    /// finding follows from this one.
+    /// The user and groups that it runs as. If the image does not have the user or group, root is assumed, so that no
+    /// further findings follow from this one.
     pub(super) fn identity(&self, root: &Root, findings: &mut Vec<Problem>) -> Identity {
         let (user, group) = match self.user.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -116,7 +117,7 @@ impl Execution {
         }
         let mut gids = BTreeSet::from([gid]);
         let name = entry.as_ref().map_or(user, |fields| fields[0].as_str());
-        // With a group given, engines leave the others out.
+        // If a group is given, engines leave out the supplementary groups.
         if group.is_none() {
             let member = |fields: &&Vec<String>| {
                 fields.get(3).is_some_and(|members| members.split(',').any(|member| member == name))
@@ -126,14 +127,14 @@ impl Execution {
         Identity { uid, gids }
     }
 
-    /// The user as people call it.
+    /// The user's name for messages.
     #[must_use]
     pub fn user_name(&self) -> &str {
         if self.user.is_empty() { "root" } else { &self.user }
     }
 }
 
-/// The lines of a database such as `/etc/passwd`, each as its fields; none of them is empty.
+/// The lines of a database such as `/etc/passwd`, split into fields. No line is empty.
 fn lines(root: &Root, path: &str) -> Vec<Vec<String>> {
     let bytes = root.file(path).and_then(crate::rootfs::File::bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(bytes);

@@ -1,4 +1,4 @@
-//! What the check finds, as data. The words for people are in [`std::fmt::Display`].
+//! What the check finds, as data. The messages are in [`std::fmt::Display`].
 
 use std::fmt;
 
@@ -8,37 +8,37 @@ use super::obstacle::{Needs, Obstacle, Skipped};
 use crate::target::catalog::Libc;
 use crate::target::platform::Platform;
 
-/// Something that keeps an image from running, or may.
+/// Something that prevents an image from running, or may do so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
     /// The platform.
     pub platform: Platform,
-    /// How bad it is.
+    /// How serious it is.
     pub severity: Severity,
-    /// The file that was checked, an absolute path in the image; the name where a program was not found.
+    /// The checked file as an absolute path in the image, or the name of a program that was not found.
     pub file: String,
     /// What is wrong.
     #[serde(flatten)]
     pub problem: Problem,
     /// The next step, as one sentence without a full stop at its end.
     pub remedy: String,
-    /// The reason that the configuration gives for allowing it.
+    /// The reason in the configuration for allowing it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
 }
 
-/// How bad a finding is.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// It works where certain things are not asked for, or it cannot be known from outside.
+    /// It works unless certain features are used, or it cannot be decided from outside.
     Warning,
     /// It does not start.
     Error,
 }
 
-/// Declares [`Problem`] with the name of each kind, so that they can't drift apart.
+/// Declares [`Problem`] with the name of each kind, so that they can't get out of step.
 macro_rules! problems {
     ($($(#[doc = $doc:literal])+ $name:literal $variant:ident { $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)* })*) => {
         /// What is wrong.
@@ -72,13 +72,13 @@ problems! {
         /// What it should be for.
         wanted: String,
     }
-    /// Floating point arguments are passed in another way than the loader or the platform has it.
+    /// Floating point arguments are passed in another way than the loader or the platform does.
     "float-abi" FloatAbi {
         /// The file.
         path: String,
-        /// What it has.
+        /// The file's float ABI.
         found: String,
-        /// What the others have.
+        /// The float ABI of the others.
         wanted: String,
     }
     /// It was built for newer processors than the platform promises.
@@ -90,52 +90,52 @@ problems! {
         /// What the platform promises.
         promised: String,
     }
-    /// It runs an instruction that only newer processors have, and does not ask whether this one does.
+    /// It runs an instruction that only newer processors have, without checking for it.
     "instruction" Instruction {
         /// The file.
         path: String,
-        /// What a processor must have for it.
+        /// The extension that the instruction needs.
         extension: String,
         /// The instruction.
         instruction: String,
-        /// Where the first one is: a function's name, or an address.
+        /// Where the first such instruction is: a function's name, or an address.
         function: String,
         /// What the platform promises.
         promised: String,
     }
-    /// It calculates with registers that the platform's least floating point unit lacks.
+    /// It calculates with registers that the platform's baseline floating point unit lacks.
     "registers" Registers {
         /// The file.
         path: String,
-        /// Where it does first: a function's name, or an address.
+        /// Where the first such instruction is: a function's name, or an address.
         function: String,
     }
     /// A layer has an entry that engines do not unpack.
     "refused-entry" RefusedEntry {
         /// The file.
         path: String,
-        /// Its type, as its header has it.
+        /// Its type, as in its header.
         kind: String,
-        /// What that is.
+        /// What that type is.
         reason: String,
     }
-    /// It begins as an ELF file, and cannot be read as one.
+    /// It begins like an ELF file, but cannot be read as one.
     "broken-elf" BrokenElf {
         /// The file.
         path: String,
         /// Why.
         reason: String,
     }
-    /// The dynamic loader that it asks for is not there.
+    /// The dynamic loader that it names does not exist.
     "missing-loader" MissingLoader {
         /// `PT_INTERP`.
         loader: String,
-        /// Where a dangling link at that path leads.
+        /// Where a dangling link at that path points.
         leads_to: Option<String>,
-        /// The C library that it belongs to, where its name tells.
+        /// The C library that it belongs to, if its name shows that.
         libc: Option<Libc>,
     }
-    /// The dynamic loader that it asks for is that of another C library than the image has.
+    /// The dynamic loader that it names belongs to another C library than the image has.
     "other-libc" OtherLibc {
         /// `PT_INTERP`.
         loader: String,
@@ -144,45 +144,45 @@ problems! {
         /// The image's.
         image: Libc,
     }
-    /// The dynamic loader is there, and is no program that the user may execute.
+    /// The dynamic loader exists, but the user cannot execute it.
     "loader-not-executable" LoaderNotExecutable {
         /// Its path.
         loader: String,
         /// Why.
         reason: String,
     }
-    /// The loader is neither glibc's nor musl's, so that nobody knows what it looks for.
+    /// The loader is neither glibc's nor musl's, so its search path is unknown.
     "unknown-loader" UnknownLoader {
         /// Its path.
         loader: String,
     }
-    /// A needed library is nowhere that the loader looks.
+    /// A needed library is not in the loader's search path.
     "missing-library" MissingLibrary {
         /// `DT_NEEDED`.
         library: String,
-        /// Who needs it.
+        /// The file that needs it.
         needed_by: String,
-        /// Where it was looked for: directories and, where it was asked, the loader's cache.
+        /// What was searched: directories and, if it was used, the loader's cache.
         searched: Vec<String>,
-        /// Files of that name that the loader passes over, each with the reason.
+        /// Files of that name that the loader skips, each with the reason.
         skipped: Vec<Skipped>,
-        /// Where in the image there is one that would do.
+        /// Paths in the image of files that would do.
         elsewhere: Vec<String>,
     }
-    /// The loader finds a file of the name and gives up on it.
+    /// The loader finds a file of that name but fails at it.
     "unusable-library" UnusableLibrary {
         /// `DT_NEEDED`.
         library: String,
-        /// Who needs it.
+        /// The file that needs it.
         needed_by: String,
         /// The file.
         path: String,
         /// Why.
         reason: String,
     }
-    /// A library to be loaded before all others is not found; the loader goes on without it.
+    /// A library to preload is not found; the loader continues without it.
     "missing-preload" MissingPreload {
-        /// What `LD_PRELOAD` or `/etc/ld.so.preload` says.
+        /// The name in `LD_PRELOAD` or `/etc/ld.so.preload`.
         library: String,
     }
     /// A library lacks a symbol version.
@@ -191,49 +191,49 @@ problems! {
         version: String,
         /// The library that was found.
         library: String,
-        /// Who needs it.
+        /// The file that needs it.
         needed_by: String,
         /// The newest version of that family that the library has.
         newest: Option<String>,
     }
-    /// A version is needed of a library that is not loaded at all.
+    /// A version is needed from a library that is not loaded at all.
     "version-of-nothing" VersionOfNothing {
         /// The version.
         version: String,
         /// The library's name.
         library: String,
-        /// Who needs it.
+        /// The file that needs it.
         needed_by: String,
     }
-    /// Relative relocations are packed in a way that the image's glibc does not know (`DT_RELR`).
+    /// Relative relocations are packed in a way that the image's C library does not support (`DT_RELR`).
     "packed-relocations" PackedRelocations {
         /// The file.
         path: String,
-        /// The glibc.
+        /// The C library and its version.
         libc: String,
     }
-    /// Nobody defines a needed symbol.
+    /// No file defines a needed symbol.
     "missing-symbol" MissingSymbol {
-        /// The symbols, each with its version behind an `@`.
+        /// The symbols, each with its version after an `@`.
         symbols: Vec<String>,
-        /// Who needs them.
+        /// The file that needs them.
         needed_by: String,
     }
-    /// It uses what glibc keeps for itself and changes without notice.
+    /// It uses private symbols of glibc, which change without notice.
     "private-version" PrivateVersion {
         /// The library.
         library: String,
-        /// Who uses it.
+        /// The file that uses it.
         needed_by: String,
     }
-    /// The interpreter of a script is not there.
+    /// The interpreter of a script does not exist.
     "missing-interpreter" MissingInterpreter {
-        /// What stands behind `#!`.
+        /// The path after `#!`.
         interpreter: String,
         /// The script.
         script: String,
     }
-    /// A text file is to be executed and does not say by what.
+    /// A text file is to be executed but does not name an interpreter.
     "no-interpreter" NoInterpreter {
         /// The file.
         path: String,
@@ -242,12 +242,12 @@ problems! {
     "not-found" NotFound {
         /// Its name.
         program: String,
-        /// Who asks for it: `entrypoint`, `cmd`, or a script's path.
+        /// What names it: `entrypoint`, `cmd`, or a script's path.
         asked_by: String,
-        /// Where it was looked for.
+        /// The directories that were searched.
         searched: Vec<String>,
     }
-    /// A program is there, and the user may not execute it.
+    /// A program exists, but the user may not execute it.
     "not-executable" NotExecutable {
         /// Its path.
         path: String,
@@ -256,7 +256,7 @@ problems! {
         /// Why.
         reason: Obstacle,
     }
-    /// A file is there, and the user may not read it.
+    /// A file exists, but the user may not read it.
     "not-readable" NotReadable {
         /// Its path.
         path: String,
@@ -269,42 +269,42 @@ problems! {
     "no-command" NoCommand {}
     /// The user or group to run as is not in the image.
     "unknown-user" UnknownUser {
-        /// As the configuration has it.
+        /// The user or group as the configuration has it.
         user: String,
         /// The file that it is not in.
         searched: String,
     }
-    /// The directory to start in is not there.
+    /// The working directory does not exist.
     "missing-workdir" MissingWorkdir {
         /// The directory.
         workdir: String,
-        /// Why it cannot be made either, if it can't.
+        /// Why it cannot be created either, if it cannot.
         reason: Option<String>,
     }
-    /// A library was added where no loader looks.
+    /// A library was added to a directory that no loader searches.
     "unreachable-library" UnreachableLibrary {
         /// The library.
         path: String,
     }
-    /// A static program calls functions of glibc that load libraries when they are called.
+    /// A static program calls functions of glibc that load libraries at run time.
     "static-glibc" StaticGlibc {
-        /// What it calls.
+        /// The functions that it calls.
         functions: Vec<String>,
     }
     /// It looks for certificates, and the image has none.
     "no-certificates" NoCertificates {}
     /// It looks up time zones, and the image has none.
     "no-time-zones" NoTimeZones {}
-    /// A path of the machine that it was built on is in it, and the image has no such file.
+    /// It contains a path of the machine that built it, and the image has no such file.
     "machine-path" MachinePath {
         /// The path.
         path: String,
-        /// The variable of cargo's that it is probably from.
+        /// The cargo variable that it probably comes from.
         variable: Option<String>,
     }
 }
 
-/// A few of a list's elements, for a sentence.
+/// The first few elements of a list, for a sentence.
 pub(super) fn some(list: &[impl fmt::Display]) -> String {
     const MOST: usize = 5;
     let shown = list.iter().take(MOST).map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -322,19 +322,22 @@ impl fmt::Display for Problem {
                 write!(formatter, "{path} is for {found}, not for {wanted}")
             }
             Self::FloatAbi { path, found, wanted } => {
-                write!(formatter, "{path} has the {found} float ABI, and what it runs with the {wanted} one")
+                write!(
+                    formatter,
+                    "{path} has the {found} float ABI, but what it runs with has the {wanted} one"
+                )
             }
             Self::Processor { path, needs, promised } => {
                 write!(formatter, "{path} was built for {needs}, and the platform promises {promised}")
             }
             Self::Instruction { path, extension, instruction, function, promised } => write!(
                 formatter,
-                "{path} needs {extension} (`{instruction}` in {function}) and does not ask whether it is there; the \
+                "{path} needs {extension} (`{instruction}` in {function}) and does not check for it; the \
                  platform promises {promised}"
             ),
             Self::Registers { path, function } => write!(
                 formatter,
-                "{path} calculates with registers of d16 to d31 (in {function}), which VFPv3-D16 lacks"
+                "{path} calculates with the registers d16 to d31 (in {function}), which VFPv3-D16 lacks"
             ),
             Self::RefusedEntry { path, kind, reason } => {
                 write!(
@@ -379,13 +382,13 @@ impl fmt::Display for Problem {
             Self::MissingPreload { library } => {
                 write!(
                     formatter,
-                    "{library}, which is to be loaded first, is not found; it starts without it"
+                    "the library {library}, which is to be preloaded, is not found; the program starts without it"
                 )
             }
             Self::MissingVersion { version, library, needed_by, newest } => {
                 write!(formatter, "{needed_by} needs {version} of {library}, which lacks it")?;
                 match newest {
-                    Some(newest) => write!(formatter, " and has {newest} as its newest"),
+                    Some(newest) => write!(formatter, "; its newest version is {newest}"),
                     None => Ok(()),
                 }
             }
@@ -393,18 +396,18 @@ impl fmt::Display for Problem {
                 write!(formatter, "{needed_by} needs {version} of {library}, which nothing loads")
             }
             Self::PackedRelocations { path, libc } => {
-                write!(formatter, "{path} has packed relocations (DT_RELR), which {libc} does not know")
+                write!(formatter, "{path} has packed relocations (DT_RELR), which {libc} does not support")
             }
             Self::MissingSymbol { symbols, needed_by } => {
                 let plural = if symbols.len() == 1 { "symbol" } else { "symbols" };
                 write!(formatter, "no library has the {plural} that {needed_by} needs: {}", some(symbols))
             }
             Self::PrivateVersion { library, needed_by } => {
-                write!(formatter, "{needed_by} uses private parts of {library}, which fit one version only")
+                write!(formatter, "{needed_by} uses private symbols of {library}, which fit one version only")
             }
             Self::MissingInterpreter { interpreter, script } if interpreter.ends_with('\r') => write!(
                 formatter,
-                "{script} has Windows line ends: its interpreter would be `{}` with a carriage return",
+                "{script} has Windows line endings: its interpreter would be `{}` with a carriage return",
                 interpreter.trim_end()
             ),
             Self::MissingInterpreter { interpreter, script } => {
@@ -437,10 +440,7 @@ impl fmt::Display for Problem {
                 write!(formatter, "the directory to start in, {workdir}, cannot be entered: {reason}")
             }
             Self::UnreachableLibrary { path } => {
-                write!(
-                    formatter,
-                    "the library {path} is where no loader looks, and nothing says to look there"
-                )
+                write!(formatter, "the library {path} is not in the search path of any loader")
             }
             Self::StaticGlibc { functions } => write!(
                 formatter,
@@ -456,10 +456,10 @@ impl fmt::Display for Problem {
             Self::MachinePath { path, variable } => {
                 let from = variable
                     .as_ref()
-                    .map_or_else(String::new, |name| format!(", as `env!(\"{name}\")` gives it,"));
+                    .map_or_else(String::new, |name| format!(" (the value of `env!(\"{name}\")`)"));
                 write!(
                     formatter,
-                    "it has the path {path} of the machine that built it{from} and the image does not"
+                    "it contains the path {path} of the machine that built it{from}, but the image has no such file"
                 )
             }
         }
@@ -467,7 +467,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// What is missing or wrong, as one name: what `[check] allow` calls `missing`.
+    /// The name of what is missing or wrong. `[check] allow` calls it `missing`.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         match self {
@@ -505,7 +505,7 @@ impl Problem {
         }
     }
 
-    /// How bad it is where nobody says otherwise.
+    /// Its severity by default.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {

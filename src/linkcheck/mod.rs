@@ -1,12 +1,12 @@
-//! Does it run? Known before an image leaves the host, and without running anything.
+//! Checks whether an image will run, before it leaves the host and without running anything.
 //!
-//! [`check`] is pure: an index of the image's root filesystem ([`crate::rootfs`]) and what its configuration says to
-//! start go in, findings come out. For the program that starts, whatever it comes from, and for every program and
-//! library that xbuild adds, it does what the kernel and the dynamic loader would do: find the interpreter of a
-//! script or the loader of a program, find every needed library where that loader looks, and look whether versions
-//! and symbols are there.
+//! [`check`] is pure. It takes an index of the image's root filesystem ([`crate::rootfs`]) and the start command from
+//! its configuration, and returns findings. For the program that starts, wherever it comes from, and for every program
+//! and library that xbuild adds, it does what the kernel and the dynamic loader would do: it finds the interpreter of a
+//! script or the loader of a program, finds every needed library in that loader's search path, and checks that versions
+//! and symbols are defined.
 //!
-//! What cannot be seen is said ([`Unseen`]) and not guessed, such as libraries that a program loads by itself.
+//! What cannot be seen, such as libraries that a program loads by itself, is reported ([`Unseen`]) and not guessed.
 
 mod advice;
 mod allow;
@@ -47,10 +47,10 @@ pub use obstacle::{Needs, Obstacle, Skipped};
 pub(crate) use processor::{describe_elf, problems as unfit};
 pub use remedy::Origin;
 
-/// An interpreter may be a script again, as deep as Linux follows.
+/// Maximum depth of scripts as interpreters of scripts, as in Linux.
 const MOST_SCRIPTS: usize = 4;
 
-/// What is checked.
+/// What to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The image's platform.
@@ -59,53 +59,55 @@ pub struct Request<'a> {
     pub root: &'a Root,
     /// What it starts.
     pub execution: &'a Execution,
-    /// The files that were added to the base: paths without links, relative. They are checked beside what starts.
+    /// The files that were added to the base: relative paths without links. They are checked besides the program that
+    /// starts.
     pub added: &'a BTreeSet<String>,
-    /// What the base is, for remedies.
+    /// The kind of base, for remedies.
     pub origin: &'a Origin,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
-    /// Everything that is wrong, errors first, then by file.
+    /// All problems: errors first, then by file.
     pub findings: Vec<Finding>,
     /// What could not be seen, sorted.
     pub unseen: Vec<Unseen>,
-    /// The programs and libraries that were checked, absolute, sorted.
+    /// The programs and libraries that were checked: absolute paths, sorted.
     pub checked: Vec<String>,
 }
 
 impl Report {
-    /// True if something that nobody allowed keeps the image from running.
+    /// True if there is an error that is not allowed.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Error && finding.allowed.is_none())
     }
 }
 
-/// What a program does that the check cannot look into.
+/// Something that the check cannot see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
 pub enum Unseen {
     /// It loads further libraries by itself (`dlopen`).
     Dlopen {
-        /// The program or library that does.
+        /// The program or library.
         file: String,
     },
-    /// It asks the name service switch, whose modules `/etc/nsswitch.conf` names.
+    /// It uses the name service switch, whose modules `/etc/nsswitch.conf` names.
     NameService {
         /// The program.
         file: String,
     },
-    /// NEON code is in it, which not all processors of its platform have, and it asks the processor first, or may.
+    /// It contains NEON code, which not all processors of its platform support, and checks the processor first, or may
+    /// do so.
     Neon {
         /// The program or library.
         file: String,
     },
-    /// It starts a shell, whose words are not read.
+    /// It starts a shell, whose commands are not examined.
     Shell {
         /// The shell.
         file: String,
@@ -121,16 +123,16 @@ impl std::fmt::Display for Unseen {
             Self::NameService { file } => {
                 write!(
                     formatter,
-                    "{file} asks the name service switch, whose modules are loaded when it runs"
+                    "{file} uses the name service switch, whose modules are loaded when it runs"
                 )
             }
             Self::Neon { file } => {
                 write!(
                     formatter,
-                    "{file} has NEON code for processors that have it; whether it asks for all of it is not looked into"
+                    "{file} has NEON code for processors that have it; whether checks guard all of it is not examined"
                 )
             }
-            Self::Shell { file } => write!(formatter, "what {file} is told to run is not looked into"),
+            Self::Shell { file } => write!(formatter, "the commands that {file} runs are not checked"),
         }
     }
 }
@@ -139,7 +141,7 @@ impl std::fmt::Display for Unseen {
 ///
 /// # Errors
 ///
-/// Only if the work is cancelled. What is wrong with the image is in the report.
+/// Only if the work is cancelled. Problems of the image are in the report.
 pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled> {
     let mut problems = Vec::new();
     let who = request.execution.identity(request.root, &mut problems);
@@ -183,7 +185,7 @@ pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled
     Ok(Report { findings, unseen: run.unseen.into_iter().collect(), checked })
 }
 
-/// The C library of the image's own loaders, if there are some for the platform.
+/// The C library of the image's loaders, if it has one for the platform.
 fn image_libc(request: &Request<'_>) -> Option<Libc> {
     let loaders = request.root.nodes().filter_map(|(_, node)| {
         let object = node.file()?.elf()?;
@@ -193,41 +195,41 @@ fn image_libc(request: &Request<'_>) -> Option<Libc> {
     loaders.map(|loader| if matches!(loader, Loader::Musl { .. }) { Libc::Musl } else { Libc::Gnu }).next()
 }
 
-/// One check while it runs.
+/// The state of one check.
 struct Run<'a> {
     platform: &'a Platform,
     root: &'a Root,
     execution: &'a Execution,
     added: &'a BTreeSet<String>,
-    /// What was not added is the base's.
+    /// True if the project chose the base, to which all files belong that were not added.
     own_base: bool,
     who: Identity,
     cancel: &'a Cancel,
     /// The image's C library.
     libc: Option<Libc>,
-    /// Each problem once, with the file that was checked first when it came up.
+    /// Each problem once, with the file that was being checked when it was first found.
     found: BTreeMap<Problem, (String, Severity)>,
     unseen: BTreeSet<Unseen>,
     checked: BTreeSet<String>,
-    /// The libraries that some program loads: paths without links, relative.
+    /// The libraries that some program loads: relative paths without links.
     loaded: BTreeSet<String>,
-    /// The directories that some loader looks in: paths without links, relative.
+    /// The directories that some loader searches: relative paths without links.
     dirs: BTreeSet<String>,
 }
 
-/// Why a file is looked at.
+/// Why a file is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// It starts, or what starts needs it.
+    /// It is started, or needed by what is started.
     Starts,
     /// It was added.
     Added,
 }
 
 impl Run<'_> {
-    /// Takes a problem down. `severity` replaces the problem's own.
+    /// Records a problem. `severity` overrides the problem's own.
     fn report(&mut self, file: &str, problem: Problem, severity: Option<Severity>) {
-        // Who made the base says what it is for; whoever builds on it cannot compile it anew.
+        // The author of the base decides which processors it is for, and whoever builds on it cannot recompile it.
         let of_base = matches!(&problem, Problem::Instruction { path, .. }
             if self.own_base && !self.root.real_path(path).is_some_and(|real| self.added.contains(&real)));
         let severity = if of_base { Some(Severity::Warning) } else { severity };
@@ -238,7 +240,7 @@ impl Run<'_> {
         }
     }
 
-    /// The directory to start in.
+    /// Checks the working directory.
     fn workdir(&mut self) {
         let dir = self.execution.workdir.as_str();
         if matches!(dir, "" | "/") {
@@ -257,18 +259,18 @@ impl Run<'_> {
         self.report(&workdir.clone(), Problem::MissingWorkdir { workdir, reason }, None);
     }
 
-    /// Why a path leads nowhere, in words.
+    /// Why a path cannot be resolved, as a sentence.
     fn barrier(&self, lookup: &Lookup<'_>) -> String {
         match lookup {
             Lookup::Found { .. } => String::new(),
             Lookup::Missing { path } => format!("/{path} is not there"),
             Lookup::NotADirectory { path } => format!("/{path} is not a directory"),
             Lookup::Denied { path } => format!("{} may not enter /{path}", self.execution.user_name()),
-            Lookup::Circle => "links go in a circle".to_owned(),
+            Lookup::Circle => "its symbolic links form a loop".to_owned(),
         }
     }
 
-    /// What the image starts.
+    /// Checks what the image starts.
     fn command(&mut self) -> Result<(), Cancelled> {
         let arguments: Vec<String> = self.execution.arguments().into_iter().map(ToOwned::to_owned).collect();
         let asked_by = if self.execution.entrypoint.is_empty() { "cmd" } else { "entrypoint" };
@@ -278,7 +280,7 @@ impl Run<'_> {
         };
         let Some(path) = self.resolve(program, asked_by, Severity::Error) else { return Ok(()) };
         self.executable(&path, Role::Starts, 0)?;
-        // Programs that do nothing but start another.
+        // Programs that only start another one.
         if let Some(next) = script::started_by(&path, rest)
             && let Some(path) = self.resolve(next, asked_by, Severity::Error)
         {
@@ -289,7 +291,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The absolute path of a program, looked for as engines and `execvp` do.
+    /// Searches for a program in the same way as engines and `execvp`. Returns its absolute path.
     fn resolve(&mut self, program: &str, asked_by: &str, severity: Severity) -> Option<String> {
         let candidates: Vec<String> = if program.contains('/') {
             vec![self.execution.absolute(program)]
@@ -328,7 +330,7 @@ impl Run<'_> {
         None
     }
 
-    /// Why the user may not execute what is there; `None` if it may.
+    /// Why the user may not execute a file; `None` if it may.
     fn may_execute(&self, node: &Node) -> Option<Obstacle> {
         if node.is_dir() {
             Some(Obstacle::Directory)
@@ -341,7 +343,7 @@ impl Run<'_> {
         }
     }
 
-    /// Checks what is executed when a file is. The user may execute it; that was looked at.
+    /// Checks everything that is executed with a file. That the user may execute the file itself was checked before.
     fn executable(&mut self, path: &str, role: Role, depth: usize) -> Result<(), Cancelled> {
         let Some((real, node)) = self.root.resolve_path(path, &self.who).found() else { return Ok(()) };
         let Some(file) = node.file() else { return Ok(()) };
@@ -363,7 +365,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Checks what was added and does not start by itself.
+    /// Checks the added files that do not start by themselves.
     fn added(&mut self) -> Result<(), Cancelled> {
         let (mut programs, mut libraries): (Vec<&String>, Vec<(&String, Arc<Object>)>) =
             (Vec::new(), Vec::new());
@@ -379,7 +381,7 @@ impl Run<'_> {
                     programs.push(path);
                 }
                 Content::Elf(object) if object.elf.is_program() => {
-                    // Whoever wants to run it must change its mode first.
+                    // Its mode must be changed before it can run.
                     let path = format!("/{path}");
                     let problems = processor::problems(self.platform, &path, &object.elf);
                     for problem in
@@ -400,7 +402,7 @@ impl Run<'_> {
         for path in programs {
             self.executable(&format!("/{path}"), Role::Added, 0)?;
         }
-        // Programs first: what they load needs no second look.
+        // Programs come first: the libraries that they load need no second check.
         for (path, object) in libraries {
             self.library(path, &object)?;
         }
@@ -408,7 +410,7 @@ impl Run<'_> {
     }
 }
 
-/// A script or text that was added need not be one that somebody executes.
+/// An added script or text file may not be meant to be executed.
 fn severity_of(role: Role) -> Option<Severity> {
     match role {
         Role::Starts => None,

@@ -1,6 +1,6 @@
-//! What becomes of errors.
+//! The severity of the link check's errors.
 
-/// What the errors of the link check do.
+/// What the link check does with errors.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -10,7 +10,7 @@ pub enum CheckMode {
     /// They fail the platform.
     #[default]
     Error,
-    /// They are reported.
+    /// They are reported, but do not fail the platform.
     Warn,
     /// Nothing is checked.
     Off,

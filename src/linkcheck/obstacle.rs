@@ -1,19 +1,19 @@
-//! Why a file is not taken, as data where a next step depends on it. In JSON these are their sentences.
+//! Why a file is not used, as data where a next step depends on it. In JSON these are sentences.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What keeps a file from being executed.
+/// What prevents a file from being executed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
     /// It is a directory.
     Directory,
     /// It is a link, and there is nothing at this path of the image.
     Dangling(String),
-    /// It is no file that could be executed: a device, a pipe.
+    /// It is not a file that can be executed, but a device or a pipe, for example.
     NoFile,
-    /// Its mode or owner keeps the user from it.
+    /// Its mode or owner denies access to the user.
     Mode {
         /// The permission bits.
         mode: u32,
@@ -22,7 +22,7 @@ pub enum Obstacle {
         /// The group.
         gid: u32,
     },
-    /// Something on the way there does, in words.
+    /// Something on the path to it prevents it; the string is a sentence.
     Barred(String),
 }
 
@@ -46,14 +46,14 @@ impl Serialize for Obstacle {
     }
 }
 
-/// A library that the loader passes over.
+/// A library that the loader skips.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
     /// Its path.
     pub path: String,
-    /// Why, in words.
+    /// Why, as a sentence.
     pub reason: String,
-    /// The user may not read it, or not enter its directory.
+    /// The user is not allowed to read it, or to enter its directory.
     pub denied: bool,
 }
 
@@ -74,7 +74,7 @@ impl Serialize for Skipped {
 pub enum Needs {
     /// A newer architecture or level.
     Architecture(String),
-    /// The vector unit of 32-bit Arm, which it does not ask for: the function that uses it.
+    /// NEON, 32-bit Arm's vector unit, without checking for it: the function that uses it.
     Neon(String),
 }
 
@@ -83,7 +83,7 @@ impl fmt::Display for Needs {
         match self {
             Self::Architecture(name) => formatter.write_str(name),
             Self::Neon(function) => {
-                write!(formatter, "NEON (in {function}, and it does not ask whether it is there)")
+                write!(formatter, "NEON (in {function}, which does not check for it)")
             }
         }
     }

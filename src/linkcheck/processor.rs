@@ -1,18 +1,19 @@
-//! Whether a file is one for the platform: machine, ABI and processor.
+//! Checks that a file is for the platform: its machine, ABI and processor.
 
 use super::finding::Problem;
 use super::obstacle::Needs;
-use crate::elf::{Asks, Elf, Object, machine_name, promise, says_class};
+use crate::elf::{Asks, Elf, Object, promise};
 use crate::target::catalog::{ArmData, Endianness, LoaderDirectories, Target};
+use crate::target::identity::{machine_name, says_class};
 use crate::target::platform::Platform;
 
-/// Machine, class in bits and byte order of a platform's programs; `None` for one that xbuild does not know.
+/// The machine, class in bits and byte order of a platform's programs; `None` if xbuild does not know the platform.
 fn identity(platform: &Platform) -> Option<(u16, u8, Endianness)> {
     let of = |target: &Target| (target.elf.machine, target.elf.class, target.elf.endianness);
     Target::of_architecture(platform).map(of)
 }
 
-/// What a file is for, in words.
+/// A machine's name for messages.
 pub(super) fn describe(machine: u16, class: u8, endianness: Endianness) -> String {
     let name = machine_name(machine);
     match endianness {
@@ -22,17 +23,17 @@ pub(super) fn describe(machine: u16, class: u8, endianness: Endianness) -> Strin
     }
 }
 
-/// As [`describe`] for a file.
+/// The same as [`describe`] for a file.
 pub(crate) fn describe_elf(elf: &Elf) -> String {
     describe(elf.machine, elf.class, elf.endianness)
 }
 
-/// True if a file is for another machine whose programs the platform's kernel runs as a rule.
+/// True if a file is for another machine whose programs the platform's kernel usually runs as well.
 pub(super) fn is_compatible(platform: &Platform, elf: &Elf) -> bool {
     Target::of_architecture(platform).is_some_and(|target| target.elf.also_runs.contains(&elf.machine))
 }
 
-/// What keeps a file from running on the platform's processors, whatever else is in the image.
+/// What prevents a file from running on the platform's processors, whatever else is in the image.
 pub(crate) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Problem> {
     let path = || path.to_owned();
     if let Some((machine, class, endianness)) = identity(platform)
@@ -54,7 +55,7 @@ pub(crate) fn problems(platform: &Platform, path: &str, elf: &Elf) -> Vec<Proble
     target.and_then(|target| processor(target, platform, &path(), elf)).into_iter().collect()
 }
 
-/// What build attributes and GNU properties say that a file needs, and the platform has not.
+/// What a file needs by its build attributes and GNU properties, and the platform does not have.
 fn processor(target: &Target, platform: &Platform, path: &str, elf: &Elf) -> Option<Problem> {
     let processor = |needs: &str, promised: &str| Problem::Processor {
         path: path.to_owned(),
@@ -62,32 +63,31 @@ fn processor(target: &Target, platform: &Platform, path: &str, elf: &Elf) -> Opt
         promised: promised.to_owned(),
     };
     if let Some((data, arm)) = target.processor.arm.as_ref().zip(elf.arm) {
-        // What is 32-bit on an Armv8 has all there is.
+        // An Armv8 processor that runs 32-bit code has all extensions of Armv7.
         let needs = [(8, arm.is_v8()), (7, arm.is_v7())].into_iter().find(|(_, needs)| *needs)?.0;
         return (needs > data.architecture).then(|| processor(&format!("Armv{needs}"), &data.name));
     }
-    // Levels are x86-64's alone.
+    // Only x86-64 has levels.
     let level = target.level(platform).filter(|_| !target.processor.variants.is_empty())?;
     let needed = u32::BITS - elf.x86_levels.leading_zeros();
     let name = |level: u32| target.level_name(level).map_or_else(|| format!("level {level}"), str::to_owned);
     (needed > level).then(|| processor(&name(needed), &name(level)))
 }
 
-/// What is known of processors that may lack NEON: it is an option of Armv7's, and older ones have none.
+/// The data of a platform whose processors may lack NEON: it is optional in Armv7, and older ones never have it.
 fn without_neon(platform: &Platform) -> Option<&'static ArmData> {
     Target::judging(platform)?.processor.arm.as_ref()
 }
 
-/// What a file's instructions need and the platform does not promise, where the file does not ask the processor
-/// first.
+/// The instructions of a file that the platform does not promise, if the file does not check the processor first.
 pub(super) fn instructions(platform: &Platform, path: &str, object: &Object) -> Vec<Problem> {
     vector_unit(platform, path, object).into_iter().chain(beyond(platform, path, object)).collect()
 }
 
-/// An instruction that only newer processors have than the platform promises.
+/// An instruction that the platform does not promise.
 fn beyond(platform: &Platform, path: &str, object: &Object) -> Option<Problem> {
     let level = Target::judging(platform)?.level(platform)?;
-    // A program for 32-bit x86 runs on 64-bit x86 as well, which has no more at least.
+    // A program for 32-bit x86 also runs on 64-bit x86, so only the baseline is promised for it.
     let level = if object.elf.class == 32 { 1 } else { level };
     let found = object.beyond.iter().find(|found| u32::from(found.level) == level)?;
     let promised = promise(object.elf.machine, found.level)?;
@@ -115,25 +115,25 @@ fn vector_unit(platform: &Platform, path: &str, object: &Object) -> Option<Probl
     }
 }
 
-/// True if a file has NEON code that is not for all processors of the platform, and asks first, or may.
+/// True if a file has NEON code that not all processors of the platform support, and checks first, or may do so.
 pub(super) fn chooses(platform: &Platform, object: &Object) -> bool {
     let choice = |code: &crate::elf::ArmCode| code.neon.is_some() && code.asks != Asks::No;
     without_neon(platform).is_some() && object.code.as_ref().is_some_and(choice)
 }
 
-/// What glibc's loader goes by on some processor of a platform.
+/// What glibc's loader knows about a processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Processor {
-    /// The directories below `glibc-hwcaps` that it looks in, best first.
+    /// The subdirectories of `glibc-hwcaps` that it searches, best first.
     pub(super) hwcaps: Vec<&'static str>,
-    /// Until glibc 2.36: the names that every combination makes a directory of, in their order. After `tls` comes the
-    /// platform's name, then what the processor has, as far as glibc thinks it important.
+    /// Up to glibc 2.36: the names whose combinations are subdirectories, in order. After `tls` comes the platform's
+    /// name, then the processor's features that glibc considers important.
     pub(super) legacy: Vec<&'static str>,
-    /// What the legacy names are in a cache's entries.
+    /// The bits that stand for the legacy names in a cache's entries.
     pub(super) bits: u64,
 }
 
-/// In a cache's entry: the library is in a directory `tls`.
+/// In a cache's entry: the library is in a `tls` subdirectory.
 const TLS: u64 = 1 << 63;
 
 /// What every processor of a platform has.
@@ -142,7 +142,7 @@ pub(super) fn hardware(platform: &Platform) -> Processor {
         return Processor { hwcaps: Vec::new(), legacy: vec!["tls"], bits: TLS };
     };
     let mut processor = Processor::of(&target.loader.least);
-    // A better variant has what those before it have.
+    // A variant includes those below it.
     if let Some(variant) = platform.variant().filter(|_| target.variant(platform).is_some()) {
         let known = target.processor.variants.range(..=variant.to_owned()).rev();
         processor.hwcaps.splice(0..0, known.map(|(_, variant)| variant.hwcaps.as_str()));
@@ -150,13 +150,14 @@ pub(super) fn hardware(platform: &Platform) -> Processor {
     processor
 }
 
-/// What the newest have, whatever the variant.
+/// What the newest processors have, whatever the variant.
 pub(super) fn newest_hardware(platform: &Platform) -> Processor {
     let target = Target::of_architecture(platform);
     target.map_or_else(|| hardware(platform), |target| Processor::of(&target.loader.newest))
 }
 
-/// `AT_PLATFORM` of the least processor of a platform, for a file that may be for another one that it runs.
+/// `AT_PLATFORM` of a platform's baseline processor, for a file that may be for another platform which that processor
+/// runs.
 pub(super) fn platform_name(platform: &Platform, elf: &Elf) -> &'static str {
     let own = Target::judging(platform).filter(|target| target.elf.machine == elf.machine);
     own.or_else(|| Target::of_machine(elf.machine, elf.class)).map_or("", |target| &target.loader.platform)
@@ -170,7 +171,7 @@ impl Processor {
         Self { hwcaps, legacy, bits: data.bits | TLS }
     }
 
-    /// The directories that a glibc before 2.37 looks in before each of its own, in their order.
+    /// The subdirectories that a glibc before 2.37 searches before each of its own directories, in order.
     pub(super) fn legacy_dirs(&self) -> Vec<String> {
         let count = self.legacy.len();
         let dir = |mask: usize| {
@@ -180,14 +181,14 @@ impl Processor {
         (1..1_usize << count).rev().map(dir).collect()
     }
 
-    /// The names that a better processor takes directories of, beside those of this one.
+    /// The subdirectory names that a better processor adds to those of `least`.
     pub(super) fn names_beyond(&self, least: &Self) -> Vec<&'static str> {
         let hwcaps = self.hwcaps.iter().filter(|name| !least.hwcaps.contains(name));
         hwcaps.chain(self.legacy.iter().filter(|name| !least.legacy.contains(name))).copied().collect()
     }
 }
 
-/// How a file passes floating point arguments, where it says so.
+/// How a file passes floating point arguments, if that is known.
 pub(super) fn float_abi(elf: &Elf) -> Option<&'static str> {
     let known = &Target::of_machine(elf.machine, elf.class)?.elf.float_abi;
     let named =
@@ -211,7 +212,7 @@ mod tests {
         Object::parse(&sample.bytes()).unwrap()
     }
 
-    /// What a file needs and what the platform promises, of each finding.
+    /// What a file needs and what the platform promises, for each finding.
     fn short(problems: Vec<Problem>) -> Vec<(String, String)> {
         let pair = |problem| match problem {
             Problem::Processor { needs, promised, .. } => (needs.to_string(), promised),
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn legacy_directories_come_in_glibcs_order() {
-        // What `LD_DEBUG=libs` of glibc 2.36 says on a Cortex-A15.
+        // The output of glibc 2.36 with `LD_DEBUG=libs` on a Cortex-A15.
         let expected = "tls/v7l/neon/vfp tls/v7l/neon tls/v7l/vfp tls/v7l tls/neon/vfp tls/neon tls/vfp tls v7l/neon/vfp \
                         v7l/neon v7l/vfp v7l neon/vfp neon vfp";
         assert_eq!(newest_hardware(&platform("linux/arm/v7")).legacy_dirs().join(" "), expected);
@@ -267,7 +268,7 @@ mod tests {
             ("linux/amd64/v2", Some("x86-64-v2")),
             ("linux/amd64/v3", None),
             ("linux/amd64/v4", None),
-            // Of one that nobody knows nothing is promised.
+            // Of an unknown variant only the baseline is promised.
             ("linux/amd64/v9", Some("x86-64")),
         ] {
             let found = instructions(&platform(text), "/app", &object);

@@ -14,12 +14,12 @@ use crate::target::catalog::Libc;
 
 /// Functions that load libraries when they are called.
 const OPENERS: [&str; 2] = ["dlopen", "dlmopen"];
-/// Functions that ask the name service switch.
+/// Functions that use the name service switch.
 const NAME_SERVICE: [&str; 6] =
     ["getaddrinfo", "gethostbyname", "getpwnam_r", "getpwuid_r", "getpwnam", "getgrnam"];
 
 impl Run<'_> {
-    /// Checks a program. `path` is how it was called, `real` the same without links.
+    /// Checks a program. `path` is the path that it was called by, `real` is the same without links.
     pub(super) fn program(
         &mut self,
         path: &str,
@@ -30,7 +30,7 @@ impl Run<'_> {
     ) -> Result<(), Cancelled> {
         let elf = &object.elf;
         let foreign = self.check_alone(path, object, role);
-        // What it would load is for another machine too.
+        // If it is for another machine, so is what it would load.
         if foreign || !elf.is_program() {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl Run<'_> {
         let Some((loader, loader_real)) = self.loader(path, interpreter, object) else { return Ok(()) };
         self.unseen_by(path, object);
         let interpreter = self.execution.absolute(interpreter);
-        // The kernel tells a loader by the mode alone; whoever runs as the owner already changes nothing.
+        // The kernel reports this to the loader by the mode alone. If the user is the owner already, nothing changes.
         let secure = node.mode & 0o4000 != 0 && node.uid != self.who.uid
             || node.mode & 0o2010 == 0o2010 && !self.who.gids.contains(&node.gid);
         let dir = real.rsplit_once('/').map_or("/".to_owned(), |(dir, _)| format!("/{dir}"));
@@ -69,7 +69,7 @@ impl Run<'_> {
         for problem in problems {
             self.report(path, problem, None);
         }
-        // A newer processor takes other files, if the image has some for it.
+        // On a newer processor the loader takes other files, if the image has directories for it.
         if newest != baseline && self.has_dirs_of(&newest.names_beyond(&baseline)) {
             for problem in self.load(&program, &loader, &newest, secure)? {
                 if !known.contains(&problem) {
@@ -80,7 +80,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Checks what a program is by itself. True if it is for another machine.
+    /// Checks a program by itself, without its libraries. True if it is for another machine.
     fn check_alone(&mut self, path: &str, object: &Object, role: Role) -> bool {
         let elf = &object.elf;
         let mut foreign = false;
@@ -96,13 +96,13 @@ impl Run<'_> {
             self.unseen.insert(Unseen::Neon { file: path.to_owned() });
         }
         if !elf.is_program() {
-            let reason = format!("it is {} and no program", elf.kind);
+            let reason = format!("it is {}, not a program", elf.kind);
             self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, None);
         }
         foreign
     }
 
-    /// Loads a program and returns what is wrong.
+    /// Loads a program and returns the problems.
     fn load(
         &mut self,
         program: &Loaded,
@@ -133,7 +133,8 @@ impl Run<'_> {
                 continue;
             }
             closure.problems.extend(processor::instructions(self.platform, &file.path, &file.object));
-            // Arm's attributes of a library are those of all code in it, also of what asks the processor first.
+            // Arm's attributes of a library cover all its code, including code that runs only after a check of the
+            // processor.
             if file.object.elf.arm.is_none() {
                 closure.problems.extend(processor::problems(self.platform, &file.path, &file.object.elf));
             }
@@ -141,7 +142,7 @@ impl Run<'_> {
         Ok(closure.problems)
     }
 
-    /// Fills in where in the image a missing library is that would do.
+    /// Fills in the paths in the image of files that could serve as a missing library.
     fn look_elsewhere(&self, problems: &mut [Problem], program: &Object) {
         let would_do = |object: &Object| {
             let (elf, own) = (&object.elf, &program.elf);
@@ -152,7 +153,7 @@ impl Run<'_> {
             let end = format!("/{library}");
             let found = self.root.nodes().filter(|(path, _)| path.ends_with(&end)).filter_map(|(path, _)| {
                 let (real, node) = self.root.resolve_path(&path, &self.who).found()?;
-                // For another processor it is there and does not do.
+                // A library for another processor exists, but cannot be used.
                 let usable = would_do(node.file()?.elf()?) && !real.contains("/glibc-hwcaps/");
                 usable.then(|| format!("/{path}"))
             });
@@ -169,11 +170,11 @@ impl Run<'_> {
         }
     }
 
-    /// What the loader loads before all libraries, by a variable and a file of glibc's.
+    /// The libraries that are preloaded, by a variable and by a file of glibc's.
     fn preloaded(&self, musl: bool, secure: bool) -> Vec<String> {
         let variable = self.execution.variable("LD_PRELOAD").filter(|_| !secure).unwrap_or_default();
         let file = self.root.file("etc/ld.so.preload").and_then(File::bytes).filter(|_| !musl);
-        // In the file there may be comments.
+        // The file may have comments.
         let text = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
         let file = lines.collect::<Vec<_>>().join(" ");
@@ -184,13 +185,13 @@ impl Run<'_> {
         words(variable).into_iter().chain(words(&file)).collect()
     }
 
-    /// True if the image has directories of libraries for certain processors.
+    /// True if the image has library directories for certain processors.
     fn has_dirs_of(&self, names: &[&str]) -> bool {
         let name = |path: &str| path.rsplit('/').next().is_some_and(|name| names.contains(&name));
         self.root.nodes().any(|(path, node)| node.is_dir() && name(&path))
     }
 
-    /// The loader that a program asks for, if it is one, with its path without links.
+    /// The loader that a program names, with its path without links, if it is a loader.
     fn loader(
         &mut self,
         path: &str,
@@ -274,7 +275,7 @@ impl Run<'_> {
         }
     }
 
-    /// Checks a library that was added and that no program was seen to load.
+    /// Checks a library that was added and that no checked program loads.
     pub(super) fn library(&mut self, real: &str, object: &Arc<Object>) -> Result<(), Cancelled> {
         let path = format!("/{real}");
         let mut foreign = false;
@@ -327,7 +328,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A loader of the image that would load a library: that of the C library which it needs.
+    /// A loader in the image that would load a library: one for the C library that it needs.
     fn loader_of(&self, library: &Object) -> Option<Loaded> {
         let needs = |name: &str| library.elf.needed.iter().any(|needed| needed.starts_with(name));
         let wants_musl = needs("libc.musl-") || library.elf.needed.iter().any(|needed| needed == "libc.so");

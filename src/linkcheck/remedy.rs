@@ -1,4 +1,4 @@
-//! The next step for each problem: one that works for the base that the image has.
+//! The next step for each problem, which must work with the image's base.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
     toml::from_str(include_str!("packages.toml")).expect("packages.toml is part of the program and tested")
 });
 
-/// What the base of an image is.
+/// The kind of base that an image has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// Assembled by xbuild from Debian's packages.
@@ -23,11 +23,11 @@ pub enum Origin {
         /// The release's codename.
         release: String,
     },
-    /// Nothing.
+    /// No base.
     Scratch,
-    /// An image that the project is built on, so that packages can be laid on it if it is Debian.
+    /// An image that the project is built on. If it is Debian, packages can be added to it.
     Base,
-    /// Another image, or not known.
+    /// Another image, or unknown.
     #[default]
     Image,
 }
@@ -40,7 +40,7 @@ struct Packages {
     programs: BTreeMap<String, String>,
 }
 
-/// The package that has a library: the same in all releases, or one for each.
+/// The package with a library: the same in all releases, or one for each.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Provided {
@@ -48,7 +48,7 @@ enum Provided {
     By(BTreeMap<String, String>),
 }
 
-/// The Debian package that has a library in a release.
+/// The Debian package with a library in a release.
 #[must_use]
 pub(super) fn package_of_library(library: &str, release: &str) -> Option<&'static str> {
     match PACKAGES.libraries.get(library)? {
@@ -63,7 +63,7 @@ fn is_debian(request: &Request<'_>) -> bool {
         || request.root.system().is_some_and(|system| system.is_debian())
 }
 
-/// The next step.
+/// The next step, as one sentence.
 #[allow(clippy::too_many_lines, reason = "one arm for each kind")]
 pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
     match problem {
@@ -74,63 +74,65 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             missing_version(request, version, newest.as_deref(), needed_by)
         }
         Problem::WrongArchitecture { path, .. } if is_added(request, path) => format!(
-            "bring the file for {} there: `[[platform.\"{}\".files]]` is for one platform only",
+            "add the file for {} instead: `[[platform.\"{}\".files]]` is for one platform only",
             request.platform, request.platform
         ),
         Problem::WrongArchitecture { .. } => {
-            format!("take a base whose {} image is really one", request.platform)
+            format!("use a base whose image for {} has programs for that platform", request.platform)
         }
-        Problem::FloatAbi { .. } => "take program and base of the same float ABI, such as Debian's armhf".into(),
+        Problem::FloatAbi { .. } => "use a program and a base with the same float ABI, such as Debian's armhf".into(),
         Problem::Processor { needs: Needs::Neon(_), promised, .. } => format!(
             "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature=+neon` and `-mfpu=neon`, or with \
-             `-mfpu=vfpv3-d16`; or ask for NEON before it is used (`is_arm_feature_detected!`, `getauxval`)"
+             `-mfpu=vfpv3-d16`; or check for NEON before using it (`is_arm_feature_detected!`, `getauxval`)"
         ),
         Problem::Instruction { path, extension, promised, .. } => instruction(request, path, extension, promised),
         Problem::Registers { .. } => {
-            "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it is to run where there is NEON"
+            "build it with `-Ctarget-feature=-d32` or `-mfpu=vfpv3-d16`, or allow it if it only has to run on \
+             processors with NEON"
                 .into()
         }
         Problem::Processor { needs, promised, .. } => {
             format!("build for {promised}: look for `target-cpu` or `-march` in the flags that ask for {needs}")
         }
         Problem::RefusedEntry { .. } => {
-            "pack the layer again, sparse files with `tar --format=posix` or without `--sparse`, or take another base".into()
+            "pack the layer again, sparse files with `tar --format=posix` or without `--sparse`, or use another base"
+                .into()
         }
         Problem::BrokenElf { .. } => "build or copy the file again".into(),
         Problem::MissingLoader { libc: Some(Libc::Gnu), .. } | Problem::OtherLibc { program: Libc::Gnu, .. } => {
             gnu_loader(request)
         }
         Problem::OtherLibc { program: Libc::Musl, .. } | Problem::MissingLoader { libc: Some(Libc::Musl), .. } => {
-            "link it statically, or take a base with musl, such as an Alpine image as oci:PATH".into()
+            "link it statically, or use a base with musl, such as an Alpine image as oci:PATH".into()
         }
         Problem::MissingLoader { libc: None, .. } | Problem::UnknownLoader { .. } => {
-            "take the base that the program was linked for".into()
+            "use the base that the program was linked for".into()
         }
-        Problem::LoaderNotExecutable { .. } => "take a base whose loader is whole, or give it mode 0755".into(),
+        Problem::LoaderNotExecutable { .. } => "use a base whose loader is intact, or give it mode 0755".into(),
         Problem::UnusableLibrary { path, .. } => {
-            format!("put the right file at {path}, or take it away where there is a second one")
+            format!("put the right file at {path}, or remove it if there is another one")
         }
         Problem::MissingPreload { .. } => "correct LD_PRELOAD or /etc/ld.so.preload".into(),
-        Problem::VersionOfNothing { .. } => "link the program again: its list of libraries was altered".into(),
+        Problem::VersionOfNothing { .. } => "link the program again: its list of libraries was modified".into(),
         Problem::PackedRelocations { .. } => {
-            "link it without `-z pack-relative-relocs`, or take a base with glibc 2.36 or musl 1.2.4 or later".into()
+            "link it without `-z pack-relative-relocs`, or use a base with glibc 2.36 or musl 1.2.4 or later".into()
         }
         Problem::MissingSymbol { .. } => {
-            "take the library's version that the program was built with, or build with the image's".into()
+            "use the version of the library that the program was built with, or build with the image's".into()
         }
-        Problem::PrivateVersion { .. } => "keep to this very base, or link it without glibc's private parts".into(),
+        Problem::PrivateVersion { .. } => "do not change the base, or link it without glibc's private symbols".into(),
         Problem::MissingInterpreter { interpreter, .. } if interpreter.ends_with('\r') => {
-            "store the script with Unix line ends".into()
+            "save the script with Unix line endings".into()
         }
         Problem::MissingInterpreter { interpreter, .. } => {
             program(request, interpreter.rsplit('/').next().unwrap_or(interpreter))
         }
-        Problem::NoInterpreter { .. } => "begin it with a line such as `#!/bin/sh`".into(),
+        Problem::NoInterpreter { .. } => "start it with a line such as `#!/bin/sh`".into(),
         Problem::NotFound { program: name, .. } if name.contains('/') => {
-            "correct the path, or bring the file with [[files]]".into()
+            "correct the path, or add the file with [[files]]".into()
         }
         Problem::NotFound { program: name, .. } => program(request, name),
-        Problem::NotExecutable { reason: Obstacle::Dangling(_), .. } => "bring the file that the link leads to".into(),
+        Problem::NotExecutable { reason: Obstacle::Dangling(_), .. } => "add the file that the link points to".into(),
         Problem::NotExecutable { reason: Obstacle::Directory, .. } => "name a program in it".into(),
         Problem::NotExecutable { path, .. } if is_added(request, path) => {
             "give it `mode = \"0755\"` in [[files]], or run as another `user` under [image]".into()
@@ -144,47 +146,47 @@ pub(super) fn remedy(request: &Request<'_>, problem: &Problem) -> String {
             "write the numbers, as in `user = \"65532:65532\"`, or a user that the image has".into()
         }
         Problem::MissingWorkdir { .. } => {
-            "bring the directory with [[files]], with its `owner`, or choose another `workdir`".into()
+            "add the directory with [[files]], with its `owner`, or choose another `workdir`".into()
         }
         Problem::UnreachableLibrary { path } => look_there(path),
         Problem::StaticGlibc { .. } => "link it with musl (a musl triple), or dynamically".into(),
         Problem::NoCertificates {} if takes_packages(request) => package(request, "ca-certificates"),
         Problem::NoTimeZones {} if takes_packages(request) => package(request, "tzdata"),
         Problem::NoCertificates {} => {
-            "take a base with ca-certificates, bring a bundle to /etc/ssl/certs/ca-certificates.crt with [[files]], or \
+            "use a base with ca-certificates, add a bundle as /etc/ssl/certs/ca-certificates.crt with [[files]], or \
              build the certificates in (webpki-roots)"
                 .into()
         }
         Problem::MachinePath { variable, .. } if variable.as_deref() == Some("OUT_DIR") => {
-            "build the file in (`include_bytes!`), or bring it with [[files]] and `from-build` and open it where it is \
-             then; with the path in it, each directory that it is built in makes another image"
+            "build the file in (`include_bytes!`), or add it with [[files]] and `from-build` and open it at its path \
+             in the image; while the program contains the path, every build directory results in another image"
                 .into()
         }
         Problem::MachinePath { .. } => {
-            "build the file in (`include_str!`, `include_bytes!`), or bring it with [[files]] and open it where it is \
-             then; with the path in it, each directory that it is built in makes another image"
+            "build the file in (`include_str!`, `include_bytes!`), or add it with [[files]] and open it at its path \
+             in the image; while the program contains the path, every build directory results in another image"
                 .into()
         }
         Problem::NoTimeZones {} => {
-            "take a base with tzdata, or bring /usr/share/zoneinfo with [[files]]; without, all times are UTC".into()
+            "use a base with tzdata, or add /usr/share/zoneinfo with [[files]]; otherwise all times are UTC".into()
         }
     }
 }
 
-/// What helps where code needs more than the platform promises.
+/// The next step for code that needs more than the platform promises.
 fn instruction(request: &Request<'_>, path: &str, extension: &str, promised: &str) -> String {
     let target = Target::judging(request.platform);
     let better = target.and_then(|target| Some((&target.platform, target.better(request.platform)?.0)));
     let say = better.map_or_else(String::new, |(platform, variant)| {
-        format!(", or say what it needs with a platform such as {platform}/{variant}")
+        format!(", or declare what it needs with a platform such as {platform}/{variant}")
     });
     let own_base = matches!(request.origin, Origin::Apt { .. } | Origin::Base);
     if own_base && !is_added(request, path) {
-        return format!("take a base that is built for {promised}{say}");
+        return format!("use a base that is built for {promised}{say}");
     }
     format!(
         "build it for {promised}: without `-Ctarget-cpu`, `-Ctarget-feature` and `-march` that give it {extension}{say}; or \
-         ask for it first (`is_x86_feature_detected!` and its like, `getauxval`)"
+         check for it first (`is_x86_feature_detected!` and the like, `getauxval`)"
     )
 }
 
@@ -192,18 +194,20 @@ fn is_added(request: &Request<'_>, path: &str) -> bool {
     request.root.real_path(path).is_some_and(|real| request.added.contains(&real))
 }
 
-/// How a directory becomes one that the loader looks in.
+/// How to add a directory to the loader's search path.
 fn look_there(path: &str) -> String {
     let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir);
-    format!("let the loader look there: `env = {{ LD_LIBRARY_PATH = \"{dir}\" }}` under [image]")
+    format!(
+        "add its directory to the loader's search path: `env = {{ LD_LIBRARY_PATH = \"{dir}\" }}` under [image]"
+    )
 }
 
-/// True where the project can have packages laid on its base.
+/// True if the project can add packages to its base.
 fn takes_packages(request: &Request<'_>) -> bool {
     matches!(request.origin, Origin::Apt { .. } | Origin::Base) && is_debian(request)
 }
 
-/// How what a package has gets into the image.
+/// How to get a package's content into the image.
 fn package(request: &Request<'_>, name: &str) -> String {
     if matches!(request.origin, Origin::Apt { .. } | Origin::Base) {
         return format!("Debian's {name} has it: add it with `packages = [\"{name}\"]` under [debian]");
@@ -226,7 +230,7 @@ fn missing_library(
         return format!("{library} is at {path}; {}", look_there(path));
     }
     if skipped.iter().any(|skipped| skipped.denied) {
-        return "give the library or its directory a mode that the user may read".into();
+        return "give the library or its directory a mode that lets the user read it".into();
     }
     let release = match request.origin {
         Origin::Apt { release } => Some(release.clone()),
@@ -237,10 +241,10 @@ fn missing_library(
     }
     match request.origin {
         Origin::Scratch => {
-            "link it statically, or take a base with its libraries, such as apt:bookworm".into()
+            "link it statically, or use a base with its libraries, such as apt:bookworm".into()
         }
         Origin::Apt { .. } | Origin::Base | Origin::Image => {
-            format!("take a base that has {library}, or bring it with [[files]]")
+            format!("use a base that has {library}, or add it with [[files]]")
         }
     }
 }
@@ -251,13 +255,13 @@ fn missing_version(request: &Request<'_>, version: &str, newest: Option<&str>, n
     let has = newest.and_then(|newest| newest.strip_prefix("GLIBC_"));
     match (glibc, own, has) {
         (true, true, Some(has)) => {
-            format!("let zig link it for the base's glibc: `glibc = \"{has}\"`, or take a newer base")
+            format!("let zig link it for the base's glibc: `glibc = \"{has}\"`, or use a newer base")
         }
-        (true, ..) => "take a newer base, or a file that was built for the base's glibc".into(),
+        (true, ..) => "use a newer base, or a file that was built for the base's glibc".into(),
         (false, ..) if version.starts_with("GLIBCXX_") || version.starts_with("CXXABI_") => {
-            "take a base with a newer libstdc++, or link it statically (`-static-libstdc++`)".into()
+            "use a base with a newer libstdc++, or link it statically (`-static-libstdc++`)".into()
         }
-        (false, ..) => "take a base with a newer version of the library".into(),
+        (false, ..) => "use a base with a newer version of the library".into(),
     }
 }
 
@@ -267,7 +271,7 @@ fn gnu_loader(request: &Request<'_>) -> String {
     }
     let target = |libc| Target::by_platform(request.platform, libc);
     let debian = target(Libc::Gnu).is_some_and(|target| target.debian.is_some());
-    let base = format!("take a base with glibc{}", if debian { ", such as apt:bookworm" } else { "" });
+    let base = format!("use a base with glibc{}", if debian { ", such as apt:bookworm" } else { "" });
     match target(Libc::Musl) {
         Some(_) => format!("build for a musl triple, which links statically, or {base}"),
         None => base,
@@ -277,6 +281,6 @@ fn gnu_loader(request: &Request<'_>) -> String {
 fn program(request: &Request<'_>, name: &str) -> String {
     match PACKAGES.programs.get(name).filter(|_| is_debian(request)) {
         Some(known) => package(request, known),
-        None => format!("take a base that has {name}, or bring it with [[files]]"),
+        None => format!("use a base that has {name}, or add it with [[files]]"),
     }
 }

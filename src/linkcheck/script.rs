@@ -1,4 +1,4 @@
-//! Scripts, and programs that do nothing but start another.
+//! Scripts, and programs that only start another program.
 
 use super::finding::{Problem, Severity};
 use super::obstacle::Obstacle;
@@ -6,7 +6,7 @@ use super::{MOST_SCRIPTS, Role, Run, severity_of};
 use crate::rootfs::{Lookup, Node, Permission};
 use crate::sys::cancel::Cancelled;
 
-/// Programs that start the one in their arguments, each with those of its options that take no value.
+/// Programs that start the program in their arguments, each with its options that take no value.
 const STARTERS: &[(&str, &[&str])] = &[
     ("env", &["-", "-i", "-0", "--ignore-environment"]),
     ("tini", &["-g", "-s", "-v", "-vv", "-vvv", "-w"]),
@@ -15,7 +15,7 @@ const STARTERS: &[(&str, &[&str])] = &[
     ("catatonit", &["-g", "-P"]),
 ];
 
-/// The program among the arguments of one that only starts it; `None` where that is not known for sure.
+/// The program that a starter's arguments name; `None` if that is not certain.
 pub(super) fn started_by<'a>(path: &str, arguments: &'a [String]) -> Option<&'a str> {
     let name = path.rsplit('/').next()?;
     let (_, options) = STARTERS.iter().find(|(known, _)| *known == name)?;
@@ -41,7 +41,7 @@ pub(super) fn is_shell(path: &str) -> bool {
 }
 
 impl Run<'_> {
-    /// Checks a script by its first line, behind `#!`.
+    /// Checks a script by its first line, after `#!`.
     pub(super) fn script(
         &mut self,
         path: &str,
@@ -57,7 +57,7 @@ impl Run<'_> {
             self.report(path, Problem::NoInterpreter { path: path.to_owned() }, severity);
             return Ok(());
         }
-        // The kernel opens it as whoever starts it; the interpreter opens it again.
+        // The kernel opens the script as the user who starts it, and then the interpreter opens it again.
         if !self.who.may(Permission::Read, node) {
             let user = self.execution.user_name().to_owned();
             let reason = format!("its mode is {:04o}, its owner {}:{}", node.mode, node.uid, node.gid);
@@ -86,7 +86,7 @@ impl Run<'_> {
             }
         }
         if depth >= MOST_SCRIPTS {
-            let reason = "its interpreters are scripts without end".to_owned();
+            let reason = "its interpreter is a script too, and so on without end".to_owned();
             self.report(path, Problem::BrokenElf { path: path.to_owned(), reason }, severity);
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Run<'_> {
     }
 }
 
-/// What `env` starts, given the one argument that the kernel makes of the rest of the line.
+/// What `env` starts, given the rest of the line, which the kernel passes as one argument.
 fn env_argument(argument: &str) -> Option<String> {
     let split = argument.strip_prefix("-S").or_else(|| argument.strip_prefix("--split-string="));
     match split {
@@ -110,7 +110,7 @@ fn env_argument(argument: &str) -> Option<String> {
             started_by("env", &words).map(ToOwned::to_owned)
         }
         None if argument.is_empty() || argument.starts_with('-') => None,
-        // Without -S, all of it is one name.
+        // Without -S the whole argument is one name.
         None => Some(argument.to_owned()),
     }
 }

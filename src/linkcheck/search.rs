@@ -1,5 +1,5 @@
-//! Where a dynamic loader looks for a library, and which file it takes: as glibc's (`elf/dl-load.c`, the manual page
-//! ld.so(8)) and musl's (`ldso/dynlink.c`) do.
+//! Where a dynamic loader searches for a library, and which file it takes: the rules of glibc (`elf/dl-load.c`, the
+//! manual page ld.so(8)) and of musl (`ldso/dynlink.c`).
 
 use std::sync::Arc;
 
@@ -12,38 +12,39 @@ use crate::rootfs::{Content, File, Identity, Kind as EntryKind, Lookup, Node, Pe
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
-/// Where glibc looks if its loader does not tell: the directories of all distributions that do not have multiarch ones.
+/// glibc's search path if it cannot be read from the loader: the directories of all distributions without multiarch
+/// directories.
 const COMMON: [&str; 4] = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
-/// Where musl looks without a path file.
+/// musl's search path without a path file.
 const MUSL: [&str; 3] = ["/lib", "/usr/local/lib", "/usr/lib"];
 
-/// A file that a loader has loaded, or would.
+/// A file that a loader has loaded, or would load.
 #[derive(Clone, Debug)]
 pub(super) struct Loaded {
-    /// Its path as the loader found it, absolute, links in it kept.
+    /// The absolute path by which the loader found it, with its links.
     pub(super) path: String,
     /// Its path without links, relative.
     pub(super) real: String,
     /// The file.
     pub(super) object: Arc<Object>,
-    /// Who needed it first, as an index; `None` for the program and what is loaded before all.
+    /// The index of the file that needed it first; `None` for the program and for what is preloaded.
     pub(super) parent: Option<usize>,
-    /// `$ORIGIN`: the directory that it is in.
+    /// `$ORIGIN`: the directory that contains it.
     pub(super) origin: String,
 }
 
-/// What came of looking for a library.
+/// The result of a search for a library.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    /// This file is taken.
+    /// This file is loaded.
     File { path: String, real: String, object: Arc<Object> },
-    /// The loader gives up at this file.
+    /// The loader fails at this file.
     Unusable { path: String, reason: String },
-    /// It is nowhere.
+    /// There is no such file.
     Nowhere { searched: Vec<String>, skipped: Vec<Skipped> },
 }
 
-/// What a loader runs in.
+/// The environment of a loader.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Container<'a> {
     pub(super) root: &'a Root,
@@ -51,31 +52,31 @@ pub(super) struct Container<'a> {
     pub(super) execution: &'a Execution,
 }
 
-/// A loader in an image, with all that decides where it looks.
+/// A loader in an image, with everything that determines its search path.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     root: &'a Root,
     who: &'a Identity,
     execution: &'a Execution,
-    /// The loader itself: what it loads must be for the same machine.
+    /// The loader itself. What it loads must be for the same machine.
     pub(super) loader: Arc<Object>,
-    /// True for musl's.
+    /// True for musl's loader.
     pub(super) musl: bool,
     /// `LD_LIBRARY_PATH`.
     library_path: Vec<String>,
     cache: Option<(String, Cache)>,
     dirs: Vec<String>,
     processor: Processor,
-    /// The directories that are looked in before each other, by the processor that there is, in their order.
+    /// The subdirectories for the processor that are searched before each directory, in order.
     before: Vec<String>,
-    /// True if the program changes its user when it starts.
+    /// True if the program is set-user-ID or set-group-ID.
     secure: bool,
     platform: &'static str,
 }
 
 impl<'a> Search<'a> {
-    /// `secure` is true for a program that changes its user when it starts: variables do not count then. `origin` is
-    /// the program's directory.
+    /// `secure` is true for a set-user-ID or set-group-ID program: variables are ignored then. `origin` is the
+    /// program's directory.
     pub(super) fn new(
         container: Container<'a>,
         loader: &Loaded,
@@ -127,17 +128,17 @@ impl<'a> Search<'a> {
         if !variable.is_empty() {
             let parts = variable.split(separators);
             search.library_path = if musl {
-                // musl passes over empty parts, and takes the others as they are.
+                // musl skips empty parts, and takes the others literally.
                 parts.filter(|part| !part.is_empty()).map(|part| execution.absolute(part)).collect()
             } else {
-                // An empty part is the directory that the program starts in.
+                // An empty part is the working directory.
                 parts.filter_map(|part| search.expand(part, origin)).collect()
             };
         }
         search
     }
 
-    /// The directories that it looks in whoever asks, with `LD_LIBRARY_PATH`.
+    /// The directories that it searches for every file, with `LD_LIBRARY_PATH`.
     pub(super) fn common_dirs(&self) -> impl Iterator<Item = &str> {
         self.library_path.iter().chain(&self.dirs).map(String::as_str)
     }
@@ -147,7 +148,7 @@ impl<'a> Search<'a> {
         self.cache.iter().flat_map(|(_, cache)| cache.find(name)).map(|entry| entry.path.as_str())
     }
 
-    /// Looks for a library that a file needs. `loaded` are all files, `by` who needs it.
+    /// Searches for a library that a file needs. `loaded` are all files so far, `by` is the one that needs it.
     pub(super) fn find(&self, name: &str, loaded: &[Loaded], by: Option<usize>) -> Found {
         let mut attempt = Attempt { search: self, searched: Vec::new(), skipped: Vec::new() };
         let found = if name.contains('/') {
@@ -170,14 +171,14 @@ impl<'a> Search<'a> {
     /// The directories of a file's `RPATH` or `RUNPATH`.
     fn run_path(&self, path: &str, file: &Loaded) -> Vec<String> {
         if self.musl {
-            // One part that it does not understand spoils all of them.
+            // One part that musl does not understand invalidates all of them.
             let parts = path.split([':', '\n']).filter(|part| !part.is_empty());
             return parts
                 .map(|part| self.expand(part, &file.origin))
                 .collect::<Option<_>>()
                 .unwrap_or_default();
         }
-        // In a program that changes its user, its own directory counts only if it is one of the loader's.
+        // In a secure program, `$ORIGIN` counts only if the result is one of the loader's own directories.
         let program = file.parent.is_none() && file.object.elf.is_program();
         let trusted = |part: &&str| {
             !(self.secure && program && part.contains("ORIGIN"))
@@ -200,7 +201,8 @@ impl<'a> Search<'a> {
         self.dirs.iter().any(|own| dir.starts_with(&format!("{}/", own.trim_end_matches('/'))))
     }
 
-    /// A path with `$ORIGIN`, `$LIB` and `$PLATFORM` filled in, absolute; `None` if musl does not understand it.
+    /// Expands `$ORIGIN`, `$LIB` and `$PLATFORM` in a path and makes it absolute; `None` if musl does not understand
+    /// it.
     fn expand(&self, path: &str, origin: &str) -> Option<String> {
         let mut text = String::new();
         let mut rest = path;
@@ -214,7 +216,7 @@ impl<'a> Search<'a> {
             });
             match name {
                 "ORIGIN" => text.push_str(origin),
-                // musl looks at the beginning of the name alone.
+                // musl compares only the beginning of the name.
                 name if self.musl && name.starts_with("ORIGIN") && braced.is_none() => {
                     text.push_str(origin);
                     text.push_str(&name["ORIGIN".len()..]);
@@ -222,7 +224,7 @@ impl<'a> Search<'a> {
                 "LIB" if !self.musl => text.push_str(&self.lib()),
                 "PLATFORM" if !self.musl => text.push_str(self.platform),
                 _ if self.musl => return None,
-                // Anything else stays as it is.
+                // Anything else stays unchanged.
                 _ => {
                     text.push('$');
                     continue;
@@ -236,14 +238,14 @@ impl<'a> Search<'a> {
         Some(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
     }
 
-    /// `$LIB`: the last part of the directory that glibc was built to be installed in.
+    /// `$LIB`: the last part of the directory that glibc was configured to be installed in.
     fn lib(&self) -> String {
         let first = self.dirs.first().map_or("lib", |dir| dir.trim_start_matches('/'));
         first.strip_prefix("usr/").unwrap_or(first).to_owned()
     }
 }
 
-/// musl's directories: from `/etc/ld-musl-ARCH.path`, whose directory lies beside the loader's.
+/// musl's directories: from `/etc/ld-musl-ARCH.path`, in the `etc` that is a sibling of the loader's directory.
 fn musl_dirs(root: &Root, loader: &str) -> Vec<String> {
     let (dir, name) = loader.rsplit_once('/').unwrap_or(("", loader));
     let prefix = dir.rsplit_once('/').map_or("", |(prefix, _)| prefix);
@@ -270,7 +272,7 @@ impl Attempt<'_, '_> {
         let asking = by.map(|by| &loaded[by]);
         let has_runpath = asking.is_some_and(|file| file.object.elf.runpath.is_some());
         if !has_runpath {
-            // The RPATHs of who asks, of who needed that, and so on; at last the program's.
+            // The RPATHs of the file that needs it, of the file that needed that one, and so on; finally the program's.
             let (mut next, mut program_done) = (by, false);
             while let Some(index) = next {
                 program_done |= index == 0;
@@ -337,7 +339,7 @@ impl Attempt<'_, '_> {
         if let Some(found) = self.dirs(name, &search.library_path) {
             return Some(found);
         }
-        // RPATH and RUNPATH are one to it, and both serve also what is needed further down.
+        // musl treats RPATH and RUNPATH alike, and applies both to indirectly needed libraries too.
         let mut next = by;
         while let Some(index) = next {
             let file = &loaded[index];
@@ -371,19 +373,19 @@ impl Attempt<'_, '_> {
         None
     }
 
-    /// The file at a path, if the loader takes it or gives up on it; `None` if it goes on.
+    /// The file at a path, if the loader takes it or fails at it; `None` if the loader continues.
     fn file(&mut self, path: &str) -> Option<Found> {
         let (real, node) = match self.search.root.resolve_path(path, self.search.who) {
             Lookup::Found { path, node } => (path, node),
             Lookup::Missing { .. } | Lookup::NotADirectory { .. } => {
-                // A link that leads nowhere is worth a word, a file that is not there is not.
+                // A dangling link is worth reporting, a missing file is not.
                 if let Some(EntryKind::Symlink(to)) = self.search.root.entry(path).map(|node| &node.kind) {
                     self.skip(path, &format!("a link to {to}, which is not there"));
                 }
                 return None;
             }
             Lookup::Circle => {
-                self.skip(path, "links go in a circle");
+                self.skip(path, "its symbolic links form a loop");
                 return None;
             }
             Lookup::Denied { path: dir } => {
@@ -428,7 +430,7 @@ enum Judgement {
 }
 
 impl Search<'_> {
-    /// glibc passes over what is for another machine and gives up at what is no library; musl takes the first file.
+    /// glibc skips files for another machine and fails at files that are not libraries; musl takes the first file.
     fn judge(&self, node: &Node) -> Judgement {
         use Judgement::{GiveUp, Skip, Take};
         let object = match &node.kind {
@@ -452,7 +454,7 @@ impl Search<'_> {
             return GiveUp(format!("its OS ABI is {}", elf.os_abi));
         }
         if elf.machine != own.machine {
-            return other(format!("it is for {}", crate::elf::machine_name(elf.machine)));
+            return other(format!("it is for {}", crate::target::identity::machine_name(elf.machine)));
         }
         let bits = Target::of_machine(elf.machine, elf.class).and_then(|target| target.loader.abi.as_ref());
         if let Some(bits) = bits.filter(|bits| !bits.none_fits || elf.flags & bits.mask != 0)
@@ -461,16 +463,16 @@ impl Search<'_> {
             return other("it is for another ABI".into());
         }
         match elf.kind {
-            Kind::Shared if elf.pie_flag && !self.musl => GiveUp("it is a program and no library".into()),
+            Kind::Shared if elf.pie_flag && !self.musl => GiveUp("it is a program, not a library".into()),
             Kind::Shared => Take(Arc::clone(object)),
-            Kind::Executable => GiveUp("it is a program and no library".into()),
+            Kind::Executable => GiveUp("it is a program, not a library".into()),
             Kind::Relocatable | Kind::Other(_) => GiveUp(format!("it is {}", elf.kind)),
         }
     }
 }
 
-/// How a cache's entries for libraries that the loader can use are marked; `None` for machines of which that is not known,
-/// whose files are looked at instead.
+/// The flags of the cache entries that the loader can use; `None` for machines whose flags are unknown. For these the
+/// files themselves are examined.
 fn cache_mark(elf: &Elf) -> Option<u32> {
     let marks = &Target::of_machine(elf.machine, elf.class)?.loader.cache;
     marks.iter().find(|mark| elf.flags & mark.mask == mark.value).map(|mark| mark.mark)

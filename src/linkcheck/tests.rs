@@ -1,4 +1,4 @@
-//! Whole checks of small roots, each made of a few files.
+//! Whole checks of small root filesystems, each made of a few files.
 
 use super::remedy::package_of_library;
 use super::*;
@@ -9,7 +9,7 @@ use crate::rootfs::{Limits, scan};
 const GLIBC: &str = "lib64/ld-linux-x86-64.so.2";
 const MUSL: &str = "lib/ld-musl-x86_64.so.1";
 
-/// An image while it is made: a layer, and what it starts.
+/// An image under construction: a layer, and what it starts.
 struct Image {
     tar: tar::Builder<Vec<u8>>,
     execution: Execution,
@@ -24,7 +24,7 @@ impl Image {
         Self { tar, execution, added, platform: "linux/amd64" }
     }
 
-    /// With a glibc: its loader, which looks in `/lib64` and `/usr/lib64`, and its library.
+    /// An image with glibc: its loader, which searches `/lib64` and `/usr/lib64`, and its library.
     fn glibc() -> Self {
         let dirs =
             b"\0\x01\x02/lib64/\0/usr/lib64/\0\0/etc/ld.so.cache\0glibc-hwcaps\0 release version 2.38.\0";
@@ -78,7 +78,7 @@ impl Image {
         let bytes = self.tar.into_inner().unwrap();
         let cancel = Cancel::new();
         let layer = scan(bytes.as_slice(), Algorithm::Sha256, Limits::LAYER, &cancel).unwrap();
-        // What is kept says the same as what was read.
+        // An index that was serialised is equal to the one that was read.
         let kept: crate::rootfs::LayerIndex =
             serde_json::from_slice(&serde_json::to_vec(&layer).unwrap()).unwrap();
         assert_eq!(kept, layer);
@@ -94,7 +94,7 @@ impl Image {
         check(&request, &cancel).unwrap()
     }
 
-    /// What is found: the kind of each, errors first.
+    /// The kind of each finding, errors first.
     fn checks(self) -> Vec<&'static str> {
         self.report().findings.iter().map(|finding| finding.problem.check()).collect()
     }
@@ -116,7 +116,7 @@ fn a_program_whose_libraries_are_there_runs() {
     assert_eq!(report.checked, ["/app"]);
     let app = musl_app(&["libc.musl-x86_64.so.1"]).referring("puts", "");
     assert_eq!(Image::musl().elf("app", &app).checks(), [""; 0]);
-    // musl takes any name of glibc's for its own, and knows no versions.
+    // musl treats any of glibc's names as its own, and does not know versions.
     let app = musl_app(&["libc.so.6"]).referring("puts@GLIBC_2.34", "libc.so.6");
     assert_eq!(Image::musl().elf("app", &app).checks(), [""; 0]);
 }
@@ -159,7 +159,7 @@ fn directories_are_searched_in_the_loaders_order() {
     assert_eq!(with(runpath.clone(), "opt/liba.so").checks(), [""; 0]);
     let lib = Sample { rpath: Some("/opt/${LIB}".into()), ..app(&["liba.so"]) };
     assert_eq!(with(lib, "opt/lib64/liba.so").checks(), [""; 0]);
-    // RUNPATH is for what a file itself needs, RPATH also for what that needs, unless that has a RUNPATH.
+    // RUNPATH applies to what a file itself needs. RPATH also applies to what that needs, unless that has a RUNPATH.
     let below = |sample: Sample| {
         let between = Sample::library("libb.so").needs(&["liba.so"]);
         with(sample, "opt/liba.so").elf("lib64/libb.so", &between)
@@ -170,7 +170,7 @@ fn directories_are_searched_in_the_loaders_order() {
     let between = Sample { runpath: Some("/z".into()), ..Sample::library("libb.so").needs(&["liba.so"]) };
     let image = Image::glibc().elf("opt/liba.so", &library("liba.so")).elf("lib64/libb.so", &between);
     assert_eq!(image.elf("app", &rpath).checks(), missing);
-    // For musl both serve both.
+    // For musl both apply to both.
     let between = Sample::library("libb.so").needs(&["liba.so"]);
     let musl = Sample { runpath: Some("/opt".into()), ..musl_app(&["libb.so"]) };
     let image = Image::musl().elf("opt/liba.so", &library("liba.so")).elf("lib/libb.so", &between);
@@ -224,7 +224,7 @@ fn versions_and_symbols_must_be_there() {
     assert_eq!(Image::glibc().elf("app", &packed).checks(), ["packed-relocations"]);
     let elsewhere = app(&["libc.so.6"]).referring("x@V_1", "libx.so.1");
     assert_eq!(Image::glibc().elf("app", &elsewhere).checks()[0], "version-of-nothing");
-    // A library without any versions serves those who need none of it, and is passed over by who needs one.
+    // A library without versions satisfies references without a version. A reference with a version skips it.
     let image = || Image::glibc().elf("lib64/libx.so.1", &Sample::library("libx.so.1").defining(&["x"]));
     let unversioned = app(&["libx.so.1"]).referring("x", "");
     assert_eq!(image().elf("app", &unversioned).checks(), [""; 0]);
@@ -257,7 +257,7 @@ fn files_are_for_the_platform() {
     let library = Sample { machine: 183, ..Sample::library("liba.so") };
     let image = Image::glibc().elf("app", &app(&[])).elf("opt/liba.so", &library);
     assert_eq!(image.add("opt/liba.so").checks(), ["wrong-architecture"]);
-    // 32-bit x86 runs on 64-bit x86, though nobody may have meant it.
+    // 32-bit x86 runs on 64-bit x86, though it may not be intended.
     let old = Sample { class: 32, machine: 3, interpreter: None, program: true, ..Sample::library("") };
     let report = Image::glibc().elf("app", &old).report();
     assert!(!report.fails() && report.findings[0].severity == Severity::Warning);
@@ -289,7 +289,7 @@ fn neon_code_is_found_and_said_where_it_is() {
         ..app(&["libc.so.6"])
     };
     let on = |platform| Image { platform, ..Image::new() }.elf("app", &neon);
-    // Of a static program without symbols it cannot be known whether it asks.
+    // Whether a static program without symbols checks for it cannot be known.
     let alone = Sample { needed: Vec::new(), ..neon.clone() };
     let report = Image { platform: "linux/arm/v7", ..Image::new() }.elf("app", &alone).report();
     assert_eq!((report.fails(), report.unseen), (false, vec![Unseen::Neon { file: "/app".into() }]));
@@ -315,8 +315,8 @@ fn scripts_need_their_interpreters() {
     assert_eq!(with("#!/usr/bin/env python3 -u\n").checks(), ["not-found"]);
     assert_eq!(with("echo hello\n").checks(), ["no-interpreter"]);
     let report = with("#!/bin/python3\r\n").report();
-    assert!(report.findings[0].problem.to_string().contains("Windows line ends"));
-    // Interpreters may be scripts, but not without end.
+    assert!(report.findings[0].problem.to_string().contains("Windows line endings"));
+    // Interpreters may be scripts, but not endlessly.
     assert_eq!(with("#!/app\n").checks(), [""; 0]);
 }
 
@@ -337,7 +337,7 @@ fn the_command_is_found_as_the_images_user() {
     assert_eq!(run(passwd, &["/app"], "web"), [""; 0]);
     let starter = image(0o755).elf("usr/bin/tini", &app(&[]));
     assert_eq!(run(starter, &["/usr/bin/tini", "-g", "--", "/nothing"], ""), ["not-found"]);
-    // A library that the user may not read is none.
+    // A library that the user may not read does not count.
     let hidden = Image::glibc().put("lib64/liba.so", 0o600, &Sample::library("liba.so").bytes());
     let hidden = hidden.elf("app", &app(&["liba.so"]));
     assert_eq!(run(hidden, &["/app"], "65532"), ["missing-library"]);
@@ -462,7 +462,7 @@ fn older_loaders_look_in_other_directories() {
         assert_eq!(in_dir(between, dir), [""; 0], "{dir}");
         assert_eq!(in_dir(new, dir), ["missing-library"], "{dir}");
     }
-    // Not all processors look there.
+    // Not all processors search there.
     for dir in ["haswell", "tls/haswell/x86_64", "avx512_1", "glibc-hwcaps/x86-64-v2"] {
         assert_eq!(in_dir(between, dir), ["missing-library"], "{dir}");
     }
@@ -493,7 +493,7 @@ fn an_older_musl_does_not_relocate_what_is_packed() {
     };
     let report = image("1.2.3").report();
     let text = report.findings[0].problem.to_string();
-    assert_eq!(text, "/lib/liba.so has packed relocations (DT_RELR), which musl 1.2.3 does not know");
+    assert_eq!(text, "/lib/liba.so has packed relocations (DT_RELR), which musl 1.2.3 does not support");
     assert_eq!(image("1.2.4").checks(), [""; 0]);
     assert_eq!(image("1.2.5").checks(), [""; 0]);
     assert_eq!(image("nothing").checks(), [""; 0]);
@@ -511,18 +511,18 @@ fn programs_that_change_their_user_trust_less() {
     assert_eq!(runpath("/opt").checks(), [""; 0]);
     assert_eq!(runpath("$ORIGIN/opt").checks(), ["missing-library"]);
     assert_eq!(set_user(app(&["liba.so"])).env("LD_LIBRARY_PATH=/opt").checks(), ["missing-library"]);
-    // Who runs it as its owner changes nothing.
+    // Running it as its owner changes nothing.
     let image = runpath("$ORIGIN/opt");
     let execution = Execution { user: String::new(), ..image.execution.clone() };
     assert_eq!(Image { execution, ..image }.checks(), [""; 0]);
-    // One of the loader's own directories is trusted.
+    // A directory below one of the loader's own is trusted.
     let image = runpath("$ORIGIN/usr/../usr/lib64/x").elf("usr/lib64/x/liba.so", &Sample::library("liba.so"));
     assert_eq!(image.checks(), [""; 0]);
 }
 
 #[test]
 fn what_is_special_to_one_loader_is_known() {
-    // Comments in the file of what is loaded first, the library of the kernel, an empty part of a path.
+    // Comments in the preload file, the kernel's library, and an empty part of a path.
     let image = Image::glibc().text("etc/ld.so.preload", "# nothing\n/lib64/liba.so # this\n");
     let image = image.elf("lib64/liba.so", &Sample::library("liba.so"));
     assert_eq!(image.elf("app", &app(&["linux-vdso.so.1"])).checks(), [""; 0]);
@@ -534,14 +534,14 @@ fn what_is_special_to_one_loader_is_known() {
     };
     assert_eq!(here(Image::glibc(), &app(&["liba.so"])), [""; 0]);
     assert_eq!(here(Image::musl(), &musl_app(&["liba.so"])), ["missing-library"]);
-    // $ORIGIN in the variable is the program's directory, for glibc.
+    // For glibc, $ORIGIN in the variable is the program's directory.
     let at = |image: Image, sample: &Sample| {
         let image = image.elf("opt/liba.so", &Sample::library("liba.so")).elf("app", sample);
         image.env("LD_LIBRARY_PATH=${ORIGIN}/opt").checks()
     };
     assert_eq!(at(Image::glibc(), &app(&["liba.so"])), [""; 0]);
     assert_eq!(at(Image::musl(), &musl_app(&["liba.so"])), ["missing-library"]);
-    // One part that musl does not understand spoils the others.
+    // For musl, one part that it does not understand invalidates the others.
     let spoiled = |path: &str| {
         let sample = Sample { runpath: Some(path.into()), ..musl_app(&["liba.so"]) };
         Image::musl().elf("opt/liba.so", &Sample::library("liba.so")).elf("app", &sample).checks()

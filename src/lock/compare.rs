@@ -1,4 +1,4 @@
-//! What differs between two locks, as people want to read it: what moved, from what, to what.
+//! The differences between two locks in a readable form: what changed, from which value, to which.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,46 +7,46 @@ use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ZigPin};
 use crate::oci::Digest;
 use crate::target::platform::Platform;
 
-/// One thing that differs. `from` and `to` are absent where there was nothing, or will be nothing.
+/// A difference. `from` is absent for a new value, and `to` for a removed one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
     /// A toolchain.
     Toolchain {
         /// `rust` or `zig`.
         name: &'static str,
-        /// What is pinned.
+        /// The pinned version.
         from: Option<String>,
-        /// What is here.
+        /// The present version.
         to: Option<String>,
     },
-    /// A base that is used and not pinned.
+    /// A base that is used but not pinned.
     Missing {
         /// The base.
         base: String,
         /// The platform.
         platform: Platform,
-        /// Its digest now, where that is known.
+        /// Its digest now, if it is known.
         to: Option<String>,
     },
-    /// A base that is pinned and not used.
+    /// A base that is pinned but not used.
     Unused {
         /// The base.
         base: String,
         /// The platform.
         platform: Platform,
     },
-    /// A base's digest.
+    /// A base's digest changed.
     Digest {
         /// The base.
         base: String,
         /// The platform.
         platform: Platform,
-        /// The digest that is pinned.
+        /// The pinned digest.
         from: String,
         /// The digest now.
         to: String,
     },
-    /// How a base is configured.
+    /// A setting of a base changed.
     Setting {
         /// The base.
         base: String,
@@ -54,12 +54,12 @@ pub enum Difference {
         platform: Platform,
         /// `architecture`, `suites`, `components`, `packages`, `recipe` or `snapshot`.
         what: &'static str,
-        /// What is pinned; empty for an empty list.
+        /// The pinned value; empty for an empty list.
         from: String,
-        /// What is configured; empty for an empty list.
+        /// The configured value; empty for an empty list.
         to: String,
     },
-    /// A Debian package.
+    /// A Debian package changed.
     Package {
         /// The base.
         base: String,
@@ -72,7 +72,7 @@ pub enum Difference {
         /// The version now.
         to: Option<String>,
     },
-    /// A signed release that vouches for packages.
+    /// A signed release that lists the packages changed.
     Index {
         /// The base.
         base: String,
@@ -132,7 +132,7 @@ fn moved(formatter: &mut fmt::Formatter<'_>, from: Option<&str>, to: Option<&str
     }
 }
 
-/// What differs, sorted: toolchains, then bases.
+/// The differences, sorted: toolchains, then bases.
 #[must_use]
 pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -159,8 +159,8 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     differences
 }
 
-/// The releases of `new` that are older than one of the same suite in `old`, whatever platform that is for: what was current once is
-/// not made current again by a mirror that is behind. `skip` are platforms that ask for a moment.
+/// The releases of `new` that are older than one of the same suite in `old`, for any platform: an outdated mirror must
+/// not bring back an older release. `skip` are platforms with a configured snapshot.
 #[must_use]
 pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
     let of_images = old.image.iter().filter_map(|pin| pin.debian.as_deref());
@@ -196,7 +196,7 @@ pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -
     differences
 }
 
-/// What an entry is found by, and its digest.
+/// The key by which an entry is found, and its digest.
 struct Key<'a> {
     base: &'a str,
     platform: &'a Platform,
@@ -242,7 +242,7 @@ fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Differenc
     let (base, platform) = (&old.base, &old.platform);
     if image(old) != image(new) {
         let said = |pin: &ImagePin| match &pin.name {
-            // Only what is told of it differs.
+            // The digest is the same, only the name differs.
             Some(name) if old.digest == new.digest => format!("{} ({name})", pin.digest),
             _ => pin.digest.to_string(),
         };
@@ -310,7 +310,7 @@ fn compare_packages(
         if now != Some(package) {
             let mut from = package.version.clone();
             let mut to = now.map(|now| now.version.clone());
-            // The same version with other bytes, or other words: both are told apart by the digest.
+            // If the version is the same but other data differs, the digests distinguish the two.
             if let Some(now) = now.filter(|now| now.version == package.version) {
                 from = format!("{from} ({})", hex::encode(package.sha256));
                 to = Some(format!("{} ({})", now.version, hex::encode(now.sha256)));

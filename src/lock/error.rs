@@ -1,4 +1,4 @@
-//! Why a lock cannot be used.
+//! Errors of locks.
 
 use std::io;
 use std::ops::Range;
@@ -10,45 +10,45 @@ use crate::text::nearest;
 /// Why a lock cannot be used, or would have to change.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// A merge was left unfinished.
-    #[error("`{path}` has the marks of a merge conflict, from line {line} on")]
+    /// A merge was not finished.
+    #[error("`{path}` has merge conflict markers, from line {line} on")]
     Conflict {
         /// The file, as messages show it.
         path: String,
         /// The line of the first mark.
         line: usize,
     },
-    /// It is not TOML, or has keys or values that a lock has not.
+    /// It is not TOML, or has unknown keys or values.
     #[error("`{path}` cannot be read: {message}")]
     Syntax {
         /// The file.
         path: String,
-        /// What the parser says, as one line.
+        /// The parser's message, as one line.
         message: String,
         /// The file's text.
         text: String,
-        /// Where in it.
+        /// The location of the error in it.
         span: Range<usize>,
     },
     /// A later release of xbuild wrote it.
-    #[error("`{path}` is of version {found} of the format, and this xbuild knows {known}")]
+    #[error("`{path}` has format version {found}, but this xbuild supports only {known}")]
     Version {
         /// The file.
         path: String,
-        /// The version that it says.
+        /// The version in the file.
         found: String,
-        /// The newest that is known.
+        /// The newest supported version.
         known: u32,
     },
-    /// It is well-formed and cannot be what xbuild wrote.
+    /// It is well-formed, but xbuild cannot have written it.
     #[error("`{path}` is damaged: {reason}")]
     Damaged {
         /// The file.
         path: String,
-        /// What does not fit.
+        /// What is inconsistent.
         reason: String,
     },
-    /// `--locked`, and it would have to change.
+    /// `--locked` was given, and the lock would have to change.
     #[error("`{path}` would have to change, and --locked forbids it{}", list(differences))]
     Differs {
         /// The file.
@@ -56,28 +56,28 @@ pub enum LockError {
         /// What would change, sorted.
         differences: Vec<Difference>,
     },
-    /// What is chosen anew is of older releases than what is pinned.
-    #[error("what the mirrors have is older than what `{path}` has{}", list(differences))]
+    /// The newly chosen releases are older than the pinned ones.
+    #[error("the mirrors' releases are older than those in `{path}`{}", list(differences))]
     Older {
         /// The file.
         path: String,
-        /// The releases that would go back, sorted.
+        /// The releases that would become older, sorted.
         differences: Vec<Difference>,
     },
-    /// `--locked`, and there is none.
-    #[error("there is no `{path}`, and --locked takes nothing but what it pins")]
+    /// `--locked` was given, and there is no lock.
+    #[error("`{path}` is missing, and --locked uses only what it pins")]
     Missing {
         /// The file.
         path: String,
     },
-    /// `--update` of something that is not pinned.
-    #[error("nothing that is pinned has the name `{given}`")]
+    /// `--update` names something that is not pinned.
+    #[error("nothing with the name `{given}` is pinned")]
     UnknownName {
-        /// As it was given.
+        /// The name that was given.
         given: String,
         /// The base that has a package of that name.
         of_base: Option<String>,
-        /// What there is to update, sorted.
+        /// The names that can be updated, sorted.
         known: Vec<String>,
     },
     /// It could not be read.
@@ -88,13 +88,31 @@ pub enum LockError {
     Write {
         /// The file.
         path: String,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 fn list(differences: &[Difference]) -> String {
     differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"))
+}
+
+/// What to do about a lock that does not match.
+fn hint_of(differences: &[Difference]) -> String {
+    let toolchain = |difference: &Difference| match difference {
+        Difference::Toolchain { name, from: Some(_), .. } => Some(*name),
+        _ => None,
+    };
+    let rest = differences.iter().any(|difference| toolchain(difference).is_none());
+    let rest = if rest { "; run `xbuild lock` for the rest, and commit the file" } else { "" };
+    match differences.iter().find_map(toolchain) {
+        Some(name) => {
+            format!(
+                "install the pinned version, or pin the installed one: `xbuild lock --update {name}`{rest}"
+            )
+        }
+        None => "run `xbuild lock` and commit the file".into(),
+    }
 }
 
 impl Explain for LockError {
@@ -125,28 +143,15 @@ impl Explain for LockError {
             Self::Version { .. } => {
                 Some("update xbuild, or pin everything anew with `xbuild lock --update`".into())
             }
-            Self::Differs { differences, .. } => {
-                let toolchain = |difference: &Difference| match difference {
-                    Difference::Toolchain { name, from: Some(_), .. } => Some(*name),
-                    _ => None,
-                };
-                let rest = differences.iter().any(|difference| toolchain(difference).is_none());
-                let rest = if rest { "; run `xbuild lock` for the rest, and commit the file" } else { "" };
-                Some(match differences.iter().find_map(toolchain) {
-                    Some(name) => {
-                        format!("install what is pinned, or pin what is here: `xbuild lock --update {name}`{rest}")
-                    }
-                    None => "run `xbuild lock` and commit the file".into(),
-                })
-            }
+            Self::Differs { differences, .. } => Some(hint_of(differences)),
             Self::Older { .. } => Some(
-                "the mirror is behind, or somebody serves what is old; use another mirror, or run again later; to go back on purpose, \
-                 ask for a moment with `snapshot` under [debian], or remove the file and run `xbuild lock`"
+                "use another mirror, or run again later: this one is behind, or serves old releases; to go back on \
+                 purpose, set a time with `snapshot` under [debian], or remove the file and run `xbuild lock`"
                     .into(),
             ),
             Self::Missing { .. } => Some(
-                "run `xbuild lock` and commit the file; to hold nothing but Cargo.lock, leave the option out and set `locked = \
-                 true` under [payload]"
+                "run `xbuild lock` and commit the file; to lock only Cargo.lock, leave the option out and set \
+                 `locked = true` under [payload]"
                     .into(),
             ),
             Self::UnknownName { of_base: Some(base), given, .. } => Some(format!(
@@ -154,13 +159,13 @@ impl Explain for LockError {
                  {base}`"
             )),
             Self::UnknownName { given, .. } if given.starts_with(['.', '/']) => {
-                Some(format!("the directory of a project comes first: `xbuild lock {given} --update`"))
+                Some(format!("put the project's directory first: `xbuild lock {given} --update`"))
             }
             Self::UnknownName { given, known, .. } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 Some(match nearest(given, &known) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("there are {}", known.join(", ")),
+                    None => format!("choose one of {}", known.join(", ")),
                 })
             }
             Self::Io(error) => io_hint(error),
@@ -175,7 +180,7 @@ impl Explain for LockError {
 
     fn snippets(&self) -> Vec<Snippet> {
         match self {
-            // Without a text it is not the project's own.
+            // Without a text it is not the project's own file.
             Self::Syntax { path, message, text, span } if !text.is_empty() => vec![Snippet {
                 title: message.clone(),
                 path: path.clone(),
@@ -189,7 +194,7 @@ impl Explain for LockError {
 }
 
 impl LockError {
-    /// Without the text of a file that is not the project's.
+    /// Removes the text, for a file that is not the project's.
     pub(crate) fn without_text(mut self) -> Self {
         if let Self::Syntax { text, .. } = &mut self {
             text.clear();

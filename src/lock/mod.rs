@@ -1,19 +1,19 @@
-//! `xbuild.lock`: what the images of a project are made of, pinned. Pure: reading and writing the file is `pipeline`'s.
+//! `xbuild.lock`: the pinned inputs of a project's images. Pure: `pipeline` reads and writes the file.
 //!
-//! A lock pins, for each platform, the base to the byte: an image by the digest of its manifest, Debian's packages by
-//! their paths, sizes and digests. It also says which toolchains made the programs. It names no mirror and no directory
-//! of a machine, so that whoever builds from it gets the same image.
+//! A lock pins the base of each platform to the byte: an image by the digest of its manifest, Debian's packages by
+//! their paths, sizes and digests. It also records the toolchains that made the programs. It contains no mirror and no
+//! local directory, so a build from it gives the same image for everyone.
 //!
 //! | Module | What it knows |
 //! |---|---|
-//! | here | the file's shape |
-//! | [`text`] | from text to a checked lock and back; one text a lock |
-//! | [`pins`] | which parts of it a run needs, and what of it does not fit the run |
-//! | [`compare`] | what differs between two locks, for people |
+//! | here | the file's structure |
+//! | [`text`] | parsing a lock with all checks, and writing it; one text per lock |
+//! | [`pins`] | which parts of it a run needs, and which of them do not match the run |
+//! | [`compare`] | the differences between two locks, in a readable form |
 //!
-//! The digests of a lock were taken from what was verified when they were written down (signed releases, a registry's
-//! answer), and whoever reviews the project reviews them with it. So a pinned file needs no signature again: its digest
-//! says that it is the very file. What a signature would add, that the file is still current, is what a lock gives up.
+//! The digests in a lock were taken from verified data when it was written (signed releases, a registry's answer), and
+//! are reviewed together with the project. So a pinned file needs no signature again: its digest identifies it. A
+//! signature would add that the file is still current, which a lock gives up.
 
 pub(crate) mod compare;
 mod error;
@@ -34,10 +34,10 @@ use crate::oci::Digest;
 use crate::packages::debian::Pool;
 use crate::target::platform::Platform;
 
-/// The version of the format that is written. An older one is read and written anew, a newer one refused.
+/// The version of the format that is written. Older versions are read and rewritten, newer ones are refused.
 pub(crate) const VERSION: u32 = 2;
 
-/// `xbuild.lock`. Entries are sorted by base and platform; there is one of each at most.
+/// `xbuild.lock`. Entries are sorted by base and platform; there is at most one of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -47,7 +47,7 @@ pub struct Lock {
     /// The project's Rust toolchain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rust: Option<RustPin>,
-    /// zig, where a platform's programs are linked by it.
+    /// zig, if a platform's programs are linked by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zig: Option<ZigPin>,
     /// Bases that are images: from a layout or a registry.
@@ -69,10 +69,10 @@ impl Default for Lock {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RustPin {
-    /// What `rustc -vV` says as its release: `1.95.0`.
+    /// The release in the output of `rustc -vV`: `1.95.0`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub version: Version,
-    /// The commit that it was built from, where it says.
+    /// The commit that it was built from, if `rustc` prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
@@ -82,17 +82,17 @@ pub struct RustPin {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ZigPin {
-    /// What `zig version` says.
+    /// The output of `zig version`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub version: Version,
-    /// The digest of the package that xbuild provides this version from. Absent where it was found on the machine and is
-    /// a version that xbuild does not provide.
+    /// The digest of the package from which xbuild provides this version. Absent if zig was found on the machine and
+    /// xbuild does not provide its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub package: Option<Digest>,
-    /// The digest of all its files, program and library, to which a copy in the cache is held; what
-    /// `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` prints. Absent in locks of format 1, and
-    /// where it was found on the machine and is a version that xbuild does not provide.
+    /// The digest of all its files, program and library, which a copy in the cache must have: the output of `find zig
+    /// lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`. Absent in locks of format 1, and if zig was found on
+    /// the machine and xbuild does not provide its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub files: Option<Digest>,
@@ -103,15 +103,15 @@ pub struct ZigPin {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ImagePin {
-    /// The base as it is configured, a path as it is seen from the lock's directory: `oci:images/base:1`.
+    /// The base as it is configured; a path is relative to the lock's directory: `oci:images/base:1`.
     pub base: String,
     /// The platform that is built.
     #[cfg_attr(test, schemars(with = "String"))]
     pub platform: Platform,
-    /// What the annotation `org.opencontainers.image.base.name` says.
+    /// The value of the annotation `org.opencontainers.image.base.name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The digest of what the name led to, where that is an index.
+    /// The digest that the name resolved to, if that is an index.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub index: Option<Digest>,
@@ -122,7 +122,7 @@ pub struct ImagePin {
     pub size: u64,
     /// The manifest's media type.
     pub media_type: String,
-    /// Debian's packages that are laid on it.
+    /// Debian's packages that are added to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debian: Option<Box<DebianPin>>,
 }
@@ -136,16 +136,16 @@ pub struct DebianPin {
     pub architecture: String,
     /// The image's release, by its codename.
     pub release: String,
-    /// A moment at which the archive of snapshots has every package.
+    /// A time at which the snapshot archive has every package.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// The suites, in the order in which they were asked.
+    /// The suites, in the order in which they were searched.
     pub suites: Vec<String>,
     /// The components.
     pub components: Vec<String>,
-    /// The packages that were asked for, sorted.
+    /// The requested packages, sorted.
     pub packages: Vec<String>,
-    /// The signed releases that vouch for the packages, one a suite.
+    /// The signed releases that list the packages, one per suite.
     #[serde(default)]
     pub index: Vec<IndexPin>,
     /// The packages that the image lacks, sorted by name.
@@ -167,27 +167,28 @@ pub struct AptPin {
     pub architecture: String,
     /// The release's codename.
     pub release: String,
-    /// The digest of the recipe that makes a base of packages. Another release of xbuild may have another.
+    /// The digest of the recipe that makes a base of packages. Another release of xbuild may have another recipe.
     #[cfg_attr(test, schemars(with = "String"))]
     pub recipe: Digest,
-    /// The base's digest, which its packages and the recipe give: `org.opencontainers.image.base.digest`, where the
-    /// payload needs no library beyond the recipe's.
+    /// The base's digest, which depends on its packages and the recipe. It is the image's
+    /// `org.opencontainers.image.base.digest` if the payload needs no library beyond the recipe's.
     #[cfg_attr(test, schemars(with = "String"))]
     pub digest: Digest,
-    /// A moment at which the archive of snapshots has every package: `20260712T101637Z`.
+    /// A time at which the snapshot archive has every package: `20260712T101637Z`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// The suites, in the order in which they were asked.
+    /// The suites, in the order in which they were searched.
     pub suites: Vec<String>,
     /// The components.
     pub components: Vec<String>,
-    /// The packages that were asked for beside those of the base, sorted.
+    /// The packages that were requested in addition to those of the base, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
-    /// The signed releases that vouch for the packages, one a suite.
+    /// The signed releases that list the packages, one per suite.
     #[serde(default)]
     pub index: Vec<IndexPin>,
-    /// The packages, sorted by name: those of the base, and those that it gets where the payload needs their libraries.
+    /// The packages, sorted by name: those of the base, and those that are added because the payload needs their
+    /// libraries.
     #[serde(default)]
     pub package: Vec<PackagePin>,
 }
@@ -226,24 +227,24 @@ pub struct PackagePin {
     #[serde(with = "hex::serde")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub sha256: [u8; 32],
-    /// What it takes when it is unpacked, in KiB, as it says itself.
+    /// Its unpacked size in KiB, as declared in the package.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed_size: Option<u64>,
-    /// Locks of older releases repeat here what the package says of itself. Not believed, and written no more.
+    /// Locks of older releases repeat data of the package here. It is ignored and no longer written.
     #[serde(default, skip_serializing)]
     #[cfg_attr(test, schemars(with = "String"))]
     pub replaces: Unread,
-    /// Why it is here, for a person.
+    /// Why it is included, for readers of the lock.
     pub why: String,
-    /// The libraries that it is taken for; absent if it is in the base whatever the payload needs.
+    /// The libraries that it is included for; absent if it is in the base whatever the payload needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<String>,
-    /// True if it is here because it was asked for, or because one that was asked for needs it.
+    /// True if it is included because it was requested, or because a requested package needs it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub added: bool,
 }
 
-/// A field that is accepted and whose value nobody reads.
+/// A field that is accepted and whose value is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unread;
 
@@ -281,7 +282,7 @@ impl Lock {
         names
     }
 
-    /// The same without what is pinned under this name: a base, `rust` or `zig`.
+    /// The same without the entries with this name: a base, `rust` or `zig`.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         match name {
@@ -295,7 +296,7 @@ impl Lock {
         self
     }
 
-    /// The same with this entry, in the place of one of the same base and platform.
+    /// The same with this entry, which replaces one with the same base and platform.
     #[must_use]
     pub fn with(mut self, pin: Pin) -> Self {
         let (base, platform) = pin.key();
@@ -309,7 +310,7 @@ impl Lock {
         self.sorted()
     }
 
-    /// The same in the one order that a lock has.
+    /// The same in the order in which a lock is written.
     #[must_use]
     fn sorted(mut self) -> Self {
         self.image.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));

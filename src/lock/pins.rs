@@ -1,4 +1,4 @@
-//! What of a lock a run needs, and what of the run the lock does not say.
+//! The parts of a lock that a run needs, and the needs of the run that the lock does not cover.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::settings::{BaseSource, PlatformSettings};
 use crate::target::platform::Platform;
 use crate::toolchain::zig::Verified;
 
-/// How long after its release's date a package is sure to be in the archive, in seconds. What is superseded stays for a
-/// day and a half; the archive of snapshots looks four times a day.
+/// How long after its release's date a package is certain to be in the snapshot archive, in seconds. Superseded
+/// packages stay on mirrors for a day and a half; the snapshot archive is updated four times a day.
 const SURE: i64 = 24 * 60 * 60;
 
 /// A pinned base.
@@ -25,7 +25,7 @@ pub enum Pin {
 }
 
 impl Pin {
-    /// The image that is pinned, if it is one.
+    /// The pinned image; `None` for Debian's packages.
     #[must_use]
     pub fn image(&self) -> Option<&ImagePin> {
         match self {
@@ -44,16 +44,16 @@ impl Pin {
     }
 }
 
-/// What a lock has for a run.
+/// The pins of a lock for a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
-    /// True if nothing but what is pinned may be used (`--locked`), and nothing is believed because the cache says it.
+    /// True if only pinned inputs may be used (`--locked`), and the content of the cache is not trusted.
     pub strict: bool,
-    /// True if a lock is there or is written, which is to say what it can of what is used.
+    /// True if there is a lock or one is written, so that everything possible about the inputs is recorded.
     pub locking: bool,
     /// The pinned bases.
     pub bases: BTreeMap<Platform, Pin>,
-    /// What the run needs and the lock has not, or has for another configuration.
+    /// What the run needs and the lock lacks, or has for another configuration.
     pub unmet: Vec<Difference>,
     /// The pinned Rust toolchain.
     pub rust: Option<RustPin>,
@@ -62,7 +62,7 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// What `lock`, which lies in `dir`, has for these platforms.
+    /// The pins for these platforms of `lock`, which is in the directory `dir`.
     #[must_use]
     pub(crate) fn of(lock: &Lock, platforms: &[PlatformSettings], dir: &Path, strict: bool) -> Self {
         let mut pins = Self {
@@ -99,7 +99,7 @@ impl Pins {
                 _ => match lock.image(&base, platform) {
                     Some(pin) => {
                         let differences = added_otherwise(pin, wanted);
-                        // The image stays what it is, whatever is laid on it.
+                        // The image stays pinned, whatever packages are added to it.
                         let debian = pin.debian.clone().filter(|_| differences.is_empty());
                         let pin = ImagePin { debian, ..pin.clone() };
                         pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin)));
@@ -116,21 +116,22 @@ impl Pins {
 }
 
 impl Pins {
-    /// What a zig from the cache is held to, where nothing of the cache is believed.
+    /// The digest that a zig from the cache must have, if the cache is not trusted.
     #[must_use]
     pub(crate) fn verified_zig(&self) -> Option<Verified<'_>> {
         let files = self.zig.as_ref().and_then(|pin| pin.files.as_ref());
         self.strict.then_some(Verified { files })
     }
 
-    /// True if a pin has all that a platform needs: an image may be pinned, and packages that are to be laid on it not.
+    /// True if a pin has everything that a platform needs: an image may be pinned without the packages to be added to
+    /// it.
     #[must_use]
     pub(crate) fn is_complete(pin: &Pin, wanted: &PlatformSettings) -> bool {
         pin.image().is_none_or(|image| image.debian.is_some() || wanted.packages.is_empty())
     }
 }
 
-/// What of the packages on an image is not as it is configured now.
+/// The differences between the pinned and the configured packages on an image.
 fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference> {
     let nothing = DebianPin {
         architecture: String::new(),
@@ -155,7 +156,7 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
     settings(&pin.base, &pin.platform, parts)
 }
 
-/// What is configured otherwise now than when it was pinned: what it is, as it was, and as it is.
+/// The settings that have changed since they were pinned: name, pinned value, configured value.
 fn settings(
     base: &str,
     platform: &Platform,
@@ -171,7 +172,7 @@ fn settings(
         .collect()
 }
 
-/// How an assembled base is configured now.
+/// The present configuration of an assembled base.
 struct Configured<'a> {
     architecture: &'a str,
     release: &'a str,
@@ -182,7 +183,7 @@ struct Configured<'a> {
 }
 
 impl Configured<'_> {
-    /// What of an entry is not so.
+    /// The differences between the configuration and an entry.
     fn differences(&self, pin: &AptPin) -> Vec<Difference> {
         let (suites, components) = suites_of(self.release, self.suites, self.components);
         let parts = [
@@ -197,19 +198,19 @@ impl Configured<'_> {
     }
 }
 
-/// The moment that is asked for, if one is. What is pinned without one has one, too.
+/// The configured time of the snapshot, if there is one. Without one, the pinned time is not a difference.
 fn moment(pinned: Option<&str>, wanted: Option<&str>) -> (&'static str, String, String) {
     let wanted = wanted.or(pinned).unwrap_or_default();
     ("snapshot", pinned.unwrap_or_default().to_owned(), wanted.to_owned())
 }
 
-/// The date of the newest of the releases that vouch for something.
+/// The date of the newest of these releases.
 #[must_use]
 pub(crate) fn newest(index: &[IndexPin]) -> Option<String> {
     index.iter().filter_map(|pin| pin.date.clone()).max()
 }
 
-/// The name of a base in a lock that lies in `dir`; none for `scratch`, in which there is nothing to pin.
+/// The name of a base in a lock in the directory `dir`; `None` for `scratch`, which has nothing to pin.
 #[must_use]
 pub(crate) fn base_name(base: &BaseSource, dir: &Path) -> Option<String> {
     match base {
@@ -222,7 +223,7 @@ pub(crate) fn base_name(base: &BaseSource, dir: &Path) -> Option<String> {
     }
 }
 
-/// `path` as it is seen from `dir`; both are absolute.
+/// `path` relative to `dir`; both are absolute.
 fn relative(dir: &Path, path: &Path) -> PathBuf {
     let (dir, path) = (plain(dir), plain(path));
     let common = dir.iter().zip(&path).take_while(|(a, b)| a == b).count();
@@ -232,7 +233,7 @@ fn relative(dir: &Path, path: &Path) -> PathBuf {
     if down.as_os_str().is_empty() { PathBuf::from(".") } else { down }
 }
 
-/// A path's components without `.` and, as far as that can be told from the text, without `..`.
+/// A path's components without `.` and, as far as possible without looking at the file system, without `..`.
 fn plain(path: &Path) -> Vec<PathBuf> {
     let mut parts = Vec::new();
     for component in path.components() {
@@ -248,7 +249,7 @@ fn plain(path: &Path) -> Vec<PathBuf> {
 }
 
 impl AptPin {
-    /// Pins the packages of a base. `packages` are those that were asked for beside the base's, sorted.
+    /// Pins the packages of a base. `packages` are those that were requested in addition to the base's, sorted.
     #[must_use]
     pub fn of(
         base: &str,
@@ -276,7 +277,7 @@ impl AptPin {
         }
     }
 
-    /// The packages that are pinned.
+    /// The pinned packages.
     #[must_use]
     pub fn set(&self) -> BaseSet {
         let mut packages: Vec<Package> = self.package.iter().map(PackagePin::package).collect();
@@ -291,13 +292,13 @@ impl AptPin {
     }
 }
 
-/// A digest that we made ourselves.
+/// Parses a digest that we made ourselves.
 fn digest(text: &str) -> Digest {
     text.parse().unwrap_or_else(|_| unreachable!("`{text}` was made as a digest"))
 }
 
-/// The moment at which a snapshot has what these releases name: that of the mirror, if it is one, else the newest
-/// release's date and a day.
+/// The time at which the snapshot archive has the packages of these releases: that of the mirror if it is a snapshot,
+/// otherwise a day after the newest release's date.
 fn snapshot(suites: &[SuiteOrigin]) -> Option<String> {
     if let Some(date) = suites.iter().filter_map(|suite| suite.snapshot.clone()).max() {
         return Some(date);
@@ -351,7 +352,7 @@ impl PackagePin {
 }
 
 impl DebianPin {
-    /// Pins the packages on an image. `packages` are those that were asked for, sorted.
+    /// Pins the packages on an image. `packages` are the requested ones, sorted.
     #[must_use]
     pub fn of(components: &[String], packages: &[String], set: &BaseSet) -> Self {
         let (_, components) = suites_of(&set.release, &[], components);
@@ -369,7 +370,7 @@ impl DebianPin {
         }
     }
 
-    /// The packages that are pinned.
+    /// The pinned packages.
     #[must_use]
     pub fn set(&self) -> BaseSet {
         BaseSet {

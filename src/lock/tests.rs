@@ -1,4 +1,4 @@
-//! Locks as they are written, merged, edited and compared.
+//! Tests of writing, merging, editing and comparing locks.
 
 use std::path::Path;
 
@@ -149,7 +149,7 @@ fn an_unfinished_merge_is_told_by_its_line() {
         1,
     );
     let error = parse(&conflicted).unwrap_err();
-    assert_eq!(error.to_string(), "`xbuild.lock` has the marks of a merge conflict, from line 6 on");
+    assert_eq!(error.to_string(), "`xbuild.lock` has merge conflict markers, from line 6 on");
     assert_eq!(error.exit_code(), ExitCode::LockFile);
     assert!(error.hint().unwrap().contains("then run `xbuild lock`"));
 }
@@ -196,8 +196,8 @@ fn what_was_edited_or_merged_wrongly_is_damaged() {
         let text = text.replace("pool/main/zlib1g_1.deb", path);
         assert!(reason(&text).contains(&format!("the path `{path}` of zlib1g")), "{path}");
     }
-    assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("no moment"));
-    // Another recipe gives other digests, so that only this xbuild's own can be checked.
+    assert!(reason(&text.replace("20260712T101637Z", "../x")).contains("not a time like"));
+    // Another recipe gives other digests, so only those of this version can be checked.
     let recipe = crate::packages::debian::recipe_digest();
     let foreign = edited.replace(&recipe, &Digest::of(b"another recipe").to_string());
     parse(&foreign).unwrap();
@@ -233,7 +233,7 @@ fn differences_say_what_moved_from_what_to_what() {
     ];
     assert_eq!(lines, expected);
     assert_eq!(compare::compare(&old, &old), []);
-    // The same version with other bytes is told apart by its digest.
+    // The same version with other bytes is distinguished by its digest.
     let Pin::Apt(mut pin) = apt("linux/amd64", "2.36-9") else { panic!() };
     pin.package[0].sha256 = [7; 32];
     let rebuilt = compare::compare(&old, &old.clone().with(Pin::Apt(pin)));
@@ -268,13 +268,13 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
         unmet(&format!("platforms = [\"linux/arm64\", \"linux/amd64\"]\n{suites}")),
         ["apt:bookworm for linux/amd64: not pinned"]
     );
-    // Another configuration of the same base is not what is pinned.
+    // Another configuration of the same base does not match the pin.
     assert_eq!(
         unmet("platforms = [\"linux/arm64\"]\n"),
         ["apt:bookworm for linux/arm64: suites: bookworm, bookworm-security → bookworm, bookworm-updates, \
           bookworm-security"]
     );
-    // So is another moment, where one is asked for.
+    // Nor does another snapshot if one is configured.
     let at =
         |moment: &str| unmet(&format!("platforms = [\"linux/arm64\"]\n{suites}snapshot = \"{moment}\"\n"));
     assert_eq!(at("20260712T101637Z"), [""; 0]);
@@ -289,7 +289,7 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
     let settings = platforms(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
     let unmet = Pins::of(&other, &settings, dir, true).unmet;
     assert!(matches!(&unmet[..], [Difference::Setting { what: "recipe", .. }]), "{unmet:?}");
-    // Packages of one machine are not for another, whatever an edited lock says.
+    // Packages for one architecture are not used for another, whatever an edited lock contains.
     other = lock();
     other.apt[0].platform = platform("amd64");
     let settings = platforms(&format!("platforms = [\"linux/amd64\"]\n{suites}"));
@@ -328,7 +328,7 @@ fn an_unknown_name_leads_to_what_was_meant() {
     assert!(error.hint().unwrap().ends_with("`xbuild lock --update apt:bookworm`"));
     let error =
         LockError::UnknownName { given: "x".into(), of_base: None, known: vec!["rust".into(), "zig".into()] };
-    assert_eq!(error.hint().unwrap(), "there are rust, zig");
+    assert_eq!(error.hint().unwrap(), "choose one of rust, zig");
     let error = LockError::UnknownName { given: "./app".into(), of_base: None, known: Vec::new() };
     assert!(error.hint().unwrap().contains("`xbuild lock ./app --update`"));
     assert_eq!(error.exit_code(), ExitCode::Usage);
@@ -348,7 +348,7 @@ fn the_published_schema_is_the_types() {
 }
 
 proptest::proptest! {
-    /// Whatever becomes of a lock's bytes, it is a lock still or an error with a code of its own.
+    /// Any modification of a lock's bytes gives either a valid lock or an error with its own code.
     #[test]
     fn a_spoilt_lock_is_never_more_than_an_error(
         at in proptest::prelude::any::<proptest::sample::Index>(),
@@ -379,7 +379,7 @@ fn what_would_go_back_is_told() {
     };
     let old = lock();
     let older = |pin: Pin, skip: bool| compare::older(&old, &[pin], &|_| skip);
-    // What is pinned for one platform is known for all.
+    // A release that is pinned for one platform counts for all.
     let found = older(at(-1), false);
     assert!(!found.is_empty());
     for difference in &found {
@@ -394,7 +394,7 @@ fn what_would_go_back_is_told() {
     let error = LockError::Older { path: "xbuild.lock".into(), differences: found };
     assert_eq!(error.exit_code(), ExitCode::OutOfStep);
     assert!(
-        error.to_string().starts_with("what the mirrors have is older than what `xbuild.lock` has\n  apt:")
+        error.to_string().starts_with("the mirrors' releases are older than those in `xbuild.lock`\n  apt:")
     );
     assert!(error.hint().unwrap().contains("`snapshot`"));
 }

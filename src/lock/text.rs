@@ -1,5 +1,5 @@
-//! The text of a lock. The same lock always has the same text, with one fact a line, so that a change is a small
-//! difference to review and two people's changes merge.
+//! The text of a lock. The same lock always has the same text, with one fact per line, so that changes have small
+//! diffs, and changes of several people can be merged.
 
 use std::collections::BTreeSet;
 
@@ -18,16 +18,16 @@ const HEADER: &str = "\
 #[must_use]
 pub fn render(lock: &Lock) -> String {
     let lock = Lock { version: VERSION, ..lock.clone() }.sorted();
-    // Strings, numbers, lists and tables of them: there is nothing that TOML could not hold.
+    // It contains only strings, numbers, lists and tables, all of which TOML supports.
     let body = toml::to_string_pretty(&lock).unwrap_or_default();
     format!("{HEADER}{body}")
 }
 
-/// Reads and checks a lock. `path` is how messages name it.
+/// Parses and checks a lock. `path` is its name in messages.
 ///
 /// # Errors
 ///
-/// If the text is no lock of a version that is known, or has the marks of a merge conflict.
+/// If the text is not a lock of a known version, or contains the markers of a merge conflict.
 pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
     if let Some(line) = conflict(text) {
         return Err(LockError::Conflict { path: path.to_owned(), line });
@@ -39,11 +39,11 @@ pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
         span: error.span().unwrap_or(0..0),
     };
     let table = DeTable::parse(text).map_err(|error| syntax(&error))?;
-    // The version comes first: what a later one has cannot be judged by this one's rules.
+    // The version is checked first: later versions cannot be judged by the rules of this one.
     if let Some(DeValue::Integer(version)) = table.get_ref().get("version").map(toml::Spanned::get_ref) {
         let found = version.to_string();
         if found.parse::<u32>().map_or(true, |found| found == 0 || found > VERSION) {
-            // It may have as many digits as the file has room for.
+            // It may be very long.
             let found = found.chars().take(40).collect();
             return Err(LockError::Version { path: path.to_owned(), found, known: VERSION });
         }
@@ -52,17 +52,17 @@ pub fn parse(path: &str, text: &str) -> Result<Lock, LockError> {
     let value = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
     let lock = Lock::deserialize(ValueDeserializer::from(value)).map_err(|error| syntax(&error))?;
     check(&lock).map_err(|reason| LockError::Damaged { path: path.to_owned(), reason })?;
-    // An older format says less, and nothing else than this one.
+    // An older format has fewer fields; those that it has mean the same.
     Ok(Lock { version: VERSION, ..lock }.sorted())
 }
 
-/// The line of the first mark that a merge leaves.
+/// The line of the first merge conflict marker.
 fn conflict(text: &str) -> Option<usize> {
     let mark = |line: &str| ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|mark| line.starts_with(mark));
     text.lines().position(|line| mark(line) || line == "=======").map(|at| at + 1)
 }
 
-/// What the types cannot say.
+/// Checks what the types cannot express.
 fn check(lock: &Lock) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let keys = lock.image.iter().map(|pin| (&pin.base, &pin.platform));
@@ -87,15 +87,15 @@ fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> 
         if !names.insert(name) {
             return Err(format!("{of} has the package {name} twice"));
         }
-        // It becomes a part of addresses.
+        // It becomes a part of URLs.
         let part = |part: &str| !part.is_empty() && part != "." && part != "..";
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\');
         if !package.path.split('/').all(part) || !package.path.chars().all(plain) {
-            return Err(format!("the path `{}` of {name}, {of}, is none in an archive", package.path));
+            return Err(format!("the path `{}` of {name}, {of}, is not valid in an archive", package.path));
         }
     }
     if let Some(date) = snapshot.filter(|date| !is_snapshot_date(date)) {
-        return Err(format!("the snapshot `{date}` of {of} is no moment like 20260801T000000Z"));
+        return Err(format!("the snapshot `{date}` of {of} is not a time like 20260801T000000Z"));
     }
     Ok(())
 }
@@ -103,11 +103,14 @@ fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> 
 fn check_apt(pin: &AptPin) -> Result<(), String> {
     let of = format!("{} for {}", pin.base, pin.platform);
     check_packages(&of, &pin.package, pin.snapshot.as_deref())?;
-    // Another recipe gives other digests, which this one cannot check.
+    // Another recipe gives other digests, which cannot be checked here.
     if pin.recipe.to_string() == recipe_digest() {
         let digest = pin.set().plain().identity();
         if digest != pin.digest.to_string() {
-            return Err(format!("the packages of {of} have the digest {digest}, and it says {}", pin.digest));
+            return Err(format!(
+                "the packages of {of} have the digest {digest}, but it contains {}",
+                pin.digest
+            ));
         }
     }
     Ok(())

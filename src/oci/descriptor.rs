@@ -1,4 +1,4 @@
-//! Descriptors, and documents that carry theirs.
+//! Descriptors, and documents with their descriptors.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 use super::digest::Digest;
 use super::{annotation, json};
 
-/// What a document says of another blob
-/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md)).
+/// A document's reference to a blob ([image
+/// specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// The blob's media type; empty where a document leaves it out.
+    /// The blob's media type; empty if the document omits it.
     #[serde(default)]
     pub media_type: String,
     /// The blob's digest.
@@ -26,12 +26,12 @@ pub struct Descriptor {
     /// Annotations, sorted by key.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// All other fields, as they are: `urls`, `data`, `artifactType` and what will yet come.
+    /// All other fields, unchanged: `urls`, `data`, `artifactType` and fields of later versions.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// `platform` of a descriptor, as it stands in the document: not normalised, with its unknown fields.
+/// `platform` of a descriptor, as written: not normalised, with its unknown fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformFields {
     /// Go's name of the architecture.
@@ -48,7 +48,7 @@ pub struct PlatformFields {
     pub other: Map<String, Value>,
 }
 
-/// The bytes of some blobs together, as far as a number holds what somebody claims.
+/// The total size of some blobs. It saturates, since the sizes may be made up.
 pub(crate) fn total_size<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
     blobs.into_iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
 }
@@ -67,27 +67,27 @@ impl Descriptor {
         }
     }
 
-    /// True for a blob that need not be where the document is that names it: it is where its `urls` say.
+    /// True for a blob that need not be stored beside the document: it is at its `urls`.
     #[must_use]
     pub fn has_urls(&self) -> bool {
         self.urls().next().is_some()
     }
 
-    /// Where the blob can be had besides the usual place.
+    /// Other locations of the blob.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         let urls = self.other.get("urls").and_then(Value::as_array).into_iter().flatten();
         urls.filter_map(Value::as_str).filter(|url| !url.is_empty())
     }
 
-    /// True for a layer that may not be passed on, and is where its `urls` say. One of that kind without any is only
-    /// where it is.
+    /// True for a layer that may not be distributed, and is at its `urls`. A layer of such a media type without URLs
+    /// exists only beside its document.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         (self.media_type.contains("nondistributable") || self.media_type.contains(".foreign."))
             && self.has_urls()
     }
 
-    /// Takes away the annotations that are about an entry of a layout's index and not about the image.
+    /// Removes the annotations that belong to an entry of a layout's index and not to the image.
     pub(crate) fn forget_entry(&mut self) {
         for key in [annotation::REF_NAME, annotation::CONTAINERD_NAME, annotation::REFERRERS] {
             self.annotations.remove(key);
@@ -101,7 +101,7 @@ impl Descriptor {
     }
 }
 
-/// Takes `null` for the empty map: some tools write `"annotations": null`.
+/// Accepts `null` for the empty map: some tools write `"annotations": null`.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -110,7 +110,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A document that was encoded once: its bytes, and the descriptor that is true of them.
+/// A document that was encoded once: its bytes, and the descriptor of exactly these bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Media type, digest and size of `bytes`.

@@ -1,4 +1,4 @@
-//! Digests: `algorithm:hex`, checked when they are made.
+//! Digests: `algorithm:hex`, validated on construction.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ impl Algorithm {
     /// Every algorithm.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 
-    /// Its name in a digest and below `blobs/`.
+    /// Its name in a digest and in the path below `blobs/`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Algorithm {
         }
     }
 
-    /// The count of hexadecimal digits.
+    /// The number of hexadecimal digits.
     const fn digits(self) -> usize {
         match self {
             Self::Sha256 => 64,
@@ -37,7 +37,7 @@ impl Algorithm {
         }
     }
 
-    /// A digest in the making.
+    /// A new hasher.
     #[must_use]
     pub fn hasher(self) -> Hasher {
         match self {
@@ -47,14 +47,14 @@ impl Algorithm {
     }
 }
 
-/// A digest. Its text has no character that means anything in a path, so it is safe as a file's name.
+/// A digest. Its text contains no characters with a meaning in paths, so it is safe as a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
     hex: String,
 }
 
-/// A text that is no digest, or one by an algorithm that xbuild does not know.
+/// The text is not a digest, or its algorithm is unknown to xbuild.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a sha256 or sha512 digest")]
 pub struct InvalidDigest(pub String);
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A digest in the making.
+/// Computes a digest incrementally.
 #[derive(Clone, Debug)]
 pub struct Hasher(State);
 
@@ -125,7 +125,7 @@ enum State {
 }
 
 impl Hasher {
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -133,7 +133,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all bytes taken.
+    /// The digest of all added bytes.
     #[must_use]
     pub fn finish(self) -> Digest {
         match self.0 {

@@ -1,24 +1,24 @@
-//! One encoding for one document.
+//! The stable JSON encoding of documents.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Encodes a document as compact JSON with sorted keys, so that equal documents have equal bytes.
 ///
-/// The keys are sorted here and not by trust in `serde_json`'s map: any crate of the build may switch that
-/// to insertion order with a Cargo feature.
+/// The keys are sorted here, without relying on `serde_json`'s map: any crate of the build may switch that to insertion
+/// order with a Cargo feature.
 ///
 /// # Panics
-/// If the type's `Serialize` fails or a map has keys that are no strings: a fault of the type and not of its
-/// value.
+/// If the type's `Serialize` fails or a map has keys that are not strings: these are defects of the type and do not
+/// depend on its value.
 #[must_use]
 pub(crate) fn to_vec<T: Serialize>(document: &T) -> Vec<u8> {
-    let value = serde_json::to_value(document).expect("a document is made of what JSON can say");
+    let value = serde_json::to_value(document).expect("a document can be represented in JSON");
     sorted(value).to_string().into_bytes()
 }
 
-/// A field's value, taken out of a document; null where there is none, or where the document is no object, of which `[]` for
-/// changing panics.
+/// Takes a field's value out of a document; null if the field is missing, or if the document is not an object, for
+/// which `[]` would panic.
 pub(crate) fn take_field(document: &mut Value, field: &str) -> Value {
     document.get_mut(field).map_or(Value::Null, Value::take)
 }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_hash_map_has_one_encoding() {
-        // Each `HashMap` has its own random order; forty names make an accidental agreement impossible.
+        // Each `HashMap` has its own random order; with forty names they cannot agree by accident.
         let encode = || {
             let map: HashMap<String, HashMap<String, u8>> = (0..40)
                 .map(|i| (format!("k{i}"), (0..5).map(|j| (format!("{}", j * 7 % 5), j)).collect()))

@@ -1,9 +1,9 @@
-//! The OCI documents: digests, descriptors, references, and one stable way to encode JSON.
+//! OCI documents: digests, descriptors, references, and one stable way to encode JSON.
 //!
-//! The types are our own and small. General libraries keep annotations in hash maps, so that one document
-//! has many encodings, and drop the fields that they don't know. Here a map is sorted, an unknown field
-//! survives, and a document is encoded once and carried with its descriptor ([`Encoded`]): nobody
-//! serialises a parsed manifest again to learn its digest. `tests` reads what we write with `oci-spec`.
+//! The types are our own and small. General libraries store annotations in hash maps, so that one document has many
+//! encodings, and drop fields that they don't know. Here maps are sorted and unknown fields survive. A document is
+//! encoded once and passed on with its descriptor ([`Encoded`]), so a parsed manifest is never serialised again to
+//! learn its digest. `tests` reads what we write with `oci-spec`.
 //!
 //! This room imports no other and does no IO.
 
@@ -21,8 +21,8 @@ pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub(crate) use json::{take_field, to_vec};
 pub use reference::{InvalidReference, Reference, is_tag};
 
-/// More than this many bytes are not read as a manifest or an index: registries refuse larger ones too
-/// ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests)).
+/// The size limit of a manifest or an index in bytes: registries refuse larger ones too ([distribution
+/// specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests)).
 pub const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Media types that xbuild writes or reads
@@ -59,7 +59,7 @@ pub mod media_type {
         matches!(media_type, MANIFEST | DOCKER_MANIFEST)
     }
 
-    /// The OCI media type of a layer that may have Docker's; the bytes are the same under both names.
+    /// The OCI media type of a layer that may have Docker's type; the bytes are the same for both.
     #[must_use]
     pub fn of_layer(media_type: &str) -> &str {
         match media_type {
@@ -82,10 +82,10 @@ pub mod media_type {
 pub mod annotation {
     /// A tag, on an entry of a layout's `index.json`.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-    /// The whole name with its registry, on the same entry; containerd and Docker load images under it.
+    /// The full name with its registry, on the same entry; containerd and Docker load images under it.
     pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
-    /// The digest of an index of what refers to the image, on the same entry. A reader that takes the only entry of
-    /// `index.json` would not know which is the image if they were entries beside it.
+    /// The digest of an index of the image's referrers, on the same entry. If the referrers were entries beside it, a
+    /// reader that takes the only entry of `index.json` would not know which entry is the image.
     pub const REFERRERS: &str = "vnd.xbuild.referrers";
     /// When the image was made, in RFC 3339.
     pub const CREATED: &str = "org.opencontainers.image.created";
@@ -93,7 +93,7 @@ pub mod annotation {
     pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
     /// The digest of the base image.
     pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-    /// Marks an index entry that is about another entry (an attestation) and is no image to run.
+    /// Marks an index entry that is about another entry (an attestation) and is not a runnable image.
     pub const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
     /// The digest of the manifest that such an entry is about.
     pub const DOCKER_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";

@@ -1,4 +1,4 @@
-//! Names of images that exist: `registry/repository[:tag][@digest]`, read as Docker reads them.
+//! Names of existing images: `registry/repository[:tag][@digest]`, parsed by Docker's rules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::oci::{Digest, InvalidDigest, InvalidReference, Reference};
 
-/// A repository and the registry that has it, in full: `docker.io/library/debian`.
+/// A repository with its registry, in full: `docker.io/library/debian`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepositoryName {
     registry: String,
@@ -15,7 +15,7 @@ pub struct RepositoryName {
 }
 
 impl RepositoryName {
-    /// The registry as people write it, `docker.io` or `localhost:5000`.
+    /// The registry in the form that users write, `docker.io` or `localhost:5000`.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
@@ -46,10 +46,10 @@ impl FromStr for RepositoryName {
     }
 }
 
-/// An image in a repository. With neither tag nor digest it is the tag `latest`; with both the digest decides.
+/// An image in a repository. Without a tag and a digest the tag is `latest`; with both, the digest decides.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName {
-    /// Where.
+    /// The repository.
     pub repository: RepositoryName,
     /// The tag, if one was written.
     pub tag: Option<String>,
@@ -57,30 +57,30 @@ pub struct ImageName {
     pub digest: Option<Digest>,
 }
 
-/// A text that is no image's name.
+/// A text that is not an image name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// What stands before the digest.
+    /// The part before the digest is invalid.
     #[error(transparent)]
     Reference(#[from] InvalidReference),
-    /// What stands behind the `@`.
+    /// The part after the `@` is invalid.
     #[error("`{text}`: {source}")]
     Digest {
         /// The whole text.
         text: String,
-        /// What is wrong.
+        /// Why it is invalid.
         source: InvalidDigest,
     },
-    /// A tag alone.
-    #[error("`{0}` names no repository")]
+    /// It is only a tag.
+    #[error("`{0}` has no repository")]
     NoRepository(String),
-    /// A tag or digest where only a repository is meant.
-    #[error("`{0}` has a tag or a digest, and a repository is meant")]
+    /// It has a tag or digest where only a repository is allowed.
+    #[error("`{0}` has a tag or a digest, but only a repository is allowed here")]
     NotARepository(String),
 }
 
 impl ImageName {
-    /// What a registry is asked for.
+    /// What to request from a registry.
     #[must_use]
     pub fn wanted(&self) -> Wanted<'_> {
         match (&self.digest, &self.tag) {
@@ -140,7 +140,7 @@ impl From<&Reference> for Option<ImageName> {
     }
 }
 
-/// What identifies a manifest in its repository.
+/// The identification of a manifest in its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<'a> {
     /// A tag, which may move.
@@ -159,7 +159,7 @@ impl fmt::Display for Wanted<'_> {
 }
 
 impl Wanted<'_> {
-    /// As it stands behind a repository's name: `:tag` or `@digest`.
+    /// The suffix of a repository's name: `:tag` or `@digest`.
     #[must_use]
     pub fn suffix(&self) -> String {
         match self {

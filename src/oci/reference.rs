@@ -1,12 +1,12 @@
-//! Image names: `[registry/]repository[:tag]`, read as Docker reads them.
+//! Image names: `[registry/]repository[:tag]`, parsed by Docker's rules.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A name that an image is given.
+/// A name that is given to an image.
 ///
-/// `hello` is `docker.io/library/hello:latest`, as for `docker build -t`. Beyond Docker's names, `:v1` is a
-/// tag alone, for a layout that stands for itself.
+/// `hello` is `docker.io/library/hello:latest`, as for `docker build -t`. Beyond Docker's names, `:v1` is a tag alone,
+/// for use in a layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
     /// `registry/repository`, in full; `None` for a tag alone.
@@ -14,13 +14,13 @@ pub struct Reference {
     tag: String,
 }
 
-/// A text that is no name for an image.
+/// A text that is not an image name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// A digest names what exists already.
+    /// It has a digest, which only existing images have.
     #[error("`{0}` has a digest; a name for a new image has none")]
     Digest(String),
-    /// The tag breaks the specification's rule.
+    /// The tag violates the specification's rule.
     #[error(
         "`{text}`: `{tag}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
     )]
@@ -30,7 +30,7 @@ pub enum InvalidReference {
         /// Its tag.
         tag: String,
     },
-    /// A part of the repository breaks the specification's rule.
+    /// A part of the repository violates the specification's rule.
     #[error(
         "`{text}`: `{part}` cannot be part of a repository: lower-case letters and digits, with `.`, `_`, `__` or `-` between"
     )]
@@ -48,12 +48,12 @@ pub enum InvalidReference {
         /// Its first part.
         registry: String,
     },
-    /// What looks like a tag has a slash, as the name of a branch may have.
+    /// The part that looks like a tag contains a slash, as the name of a branch may.
     #[error("`{text}`: `{tag}` is not a tag: it has a slash; write `{}`", tag.replace('/', "-"))]
     Slash {
         /// The whole text.
         text: String,
-        /// What stands behind the colon.
+        /// The part after the colon.
         tag: String,
     },
 }
@@ -71,7 +71,7 @@ impl Reference {
         self.repository.as_deref()
     }
 
-    /// The tag, `latest` where none was written.
+    /// The tag, `latest` if none was written.
     #[must_use]
     pub fn tag(&self) -> &str {
         &self.tag
@@ -118,8 +118,8 @@ pub fn is_tag(tag: &str) -> bool {
         && bytes.all(|byte| word(byte) || matches!(byte, b'.' | b'-'))
 }
 
-/// The repository with its registry, by Docker's rule: the first part is a registry if it could not be part
-/// of a repository's name on Docker Hub.
+/// The repository with its registry, by Docker's rule: the first part is a registry if it could not be part of a
+/// repository's name on Docker Hub.
 fn full_repository(text: &str, repository: &str) -> Result<String, InvalidReference> {
     let (registry, path) = match repository.split_once('/') {
         Some((first, rest))
@@ -132,7 +132,7 @@ fn full_repository(text: &str, repository: &str) -> Result<String, InvalidRefere
         Some(_) => ("docker.io", repository.to_owned()),
         None => ("docker.io", format!("library/{repository}")),
     };
-    // Neither a port nor, where a registry came before, a part of a repository has these.
+    // A port cannot contain these characters, and a part of a repository after a registry cannot either.
     let colon = text.rfind(':').filter(|_| !is_registry(registry) || path.contains(':'));
     if let Some(tag) = colon.map(|colon| &text[colon + 1..])
         && !text.starts_with('[')

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value};
 
-/// Objects in which each member is missing or one of those that are listed for it.
+/// Objects in which each member is missing or has one of the values that are listed for it.
 pub(crate) fn any_object(choices: &Value) -> BoxedStrategy<Value> {
     let members = choices.as_object().expect("lists of values by name").clone().into_iter();
     let members = members.map(|(name, values)| {

@@ -1,7 +1,7 @@
-//! An image of a layout as a tar archive: what skopeo and podman call `oci-archive`, and what `docker save` writes.
+//! An image of a layout as a tar archive: the formats `oci-archive` of skopeo and podman, and `docker save`.
 //!
-//! Both are the same file. An archive for Docker has a `manifest.json` more, which leads to the same blobs. Its bytes
-//! depend on the image and its names alone, and it appears by renaming.
+//! Both are the same file, except that an archive for Docker also has a `manifest.json`, which refers to the same
+//! blobs. The archive's bytes depend only on the image and its names, and it appears by renaming.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::oci::{Descriptor, Digest, Reference, to_vec};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, staging};
 
-/// What is written.
+/// An archive to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Archive<'a> {
     /// The layout that has the image.
@@ -25,16 +25,16 @@ pub(crate) struct Archive<'a> {
     pub root: &'a Descriptor,
     /// The names that the archive gives it.
     pub names: &'a [String],
-    /// For whom it is.
+    /// The format.
     pub flavour: Flavour<'a>,
 }
 
-/// For whom an archive is.
+/// The format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavour<'a> {
-    /// Readers of OCI layouts.
+    /// For readers of OCI layouts only.
     Oci,
-    /// Docker too, which takes the image of this manifest.
+    /// For Docker too, which loads the image of this manifest.
     Docker(&'a Descriptor),
 }
 
@@ -85,7 +85,7 @@ impl Archive<'_> {
         let mut names = Vec::new();
         for name in self.names {
             let reference: Reference = name.parse().map_err(layout::LayoutError::from)?;
-            // A tag alone is no name for Docker.
+            // Docker does not accept a tag alone as a name.
             names.extend(reference.name().as_deref().map(familiar));
         }
         let item = json!({ "Config": member(&manifest.config.digest), "RepoTags": names, "Layers": layers });
@@ -114,12 +114,12 @@ fn document(layout: &Path, digest: &Digest) -> Result<Value, OutputError> {
     serde_json::from_slice(&bytes).map_err(|source| OutputError::Document { digest: digest.clone(), source })
 }
 
-/// Where a blob is in the archive.
+/// The path of a blob in the archive.
 fn member(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
-/// A name as Docker shows it: without what it completes by itself.
+/// A name in Docker's short form: without the parts that Docker completes.
 pub(crate) fn familiar(name: &str) -> String {
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     name.strip_prefix("library/").unwrap_or(name).to_owned()

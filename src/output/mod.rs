@@ -1,4 +1,4 @@
-//! Where a finished layout goes besides staying where it is.
+//! Outputs that a finished layout is written to.
 
 pub(crate) mod archive;
 pub(crate) mod push;
@@ -21,10 +21,10 @@ pub enum OutputError {
     /// The path is a directory.
     #[error("`{}` is a directory, and an archive is a file", .0.display())]
     Directory(PathBuf),
-    /// The layout that is read could not be.
+    /// The source layout could not be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A document of the layout that is read is damaged.
+    /// A document of the source layout is damaged.
     #[error("the layout is damaged: {0}")]
     Damaged(#[from] ReadError),
     /// The archive could not be written.
@@ -33,12 +33,12 @@ pub enum OutputError {
     /// A root filesystem could not be written.
     #[error(transparent)]
     Rootfs(#[from] rootfs::RootfsError),
-    /// A document of the layout is not what it was a moment ago.
+    /// A document of the layout has become invalid since it was verified.
     #[error("the document {digest} is not valid: {source}")]
     Document {
         /// The document.
         digest: Digest,
-        /// Where it is wrong.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// A file could not be read or written.

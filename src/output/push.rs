@@ -1,5 +1,5 @@
-//! To a registry: what it lacks and nothing else, blobs first and names last, so that a reader never finds a name whose
-//! content is incomplete. Run again after any failure it goes on with what is missing.
+//! Pushing to a registry. Only missing content is sent, blobs first and names last, so that a reader never finds a name
+//! whose content is incomplete. After a failure, another run continues with what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,41 +19,41 @@ use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::text::{counted, size};
 
-/// How many blobs or manifests are on their way at once.
+/// The number of blobs or manifests that are sent at once.
 const AT_ONCE: usize = 6;
 
-/// An image that is pushed, wherever it comes from.
+/// An image that is pushed, from any source.
 pub struct Push<'a> {
-    /// The registries.
+    /// The client for registries.
     pub client: &'a Client,
-    /// Its indexes and manifests, children before their parents; the last one is what names lead to.
+    /// Its indexes and manifests, children before their parents; names are given to the last one.
     pub documents: &'a [Encoded],
-    /// Entries of the indexes that are no documents that we know.
+    /// Entries of the indexes with unknown types.
     pub others: &'a [Descriptor],
-    /// Layers that are not to be had, since they are where their `urls` say.
+    /// Layers that are not available here, since they are at their `urls`.
     pub elsewhere: &'a BTreeSet<Digest>,
-    /// The file with a blob's bytes, asked for only when they must be sent.
+    /// Returns the file with a blob's bytes; called only for blobs that must be sent.
     pub file: &'a (dyn Fn(&Descriptor, &Cancel) -> Result<PathBuf, RegistryError> + Sync),
-    /// Repositories that have a blob, which a registry can take it from.
+    /// Repositories that have a blob, from which the registry can mount it.
     pub origins: &'a BTreeMap<Digest, RepositoryName>,
-    /// Who is told.
+    /// Receives progress and remarks.
     pub reporter: &'a dyn Reporter,
 }
 
-/// What a push has done.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Blobs that were there.
+    /// Blobs that the repository had already.
     pub present: usize,
-    /// Blobs that the registry took from another repository.
+    /// Blobs that the registry mounted from another repository.
     pub mounted: usize,
-    /// Blobs that were sent.
+    /// Blobs that were uploaded.
     pub uploaded: usize,
-    /// The bytes of the latter.
+    /// The size of the uploaded blobs in bytes.
     pub bytes: u64,
 }
 
-/// A manifest that is to be pushed, with the blobs that it names.
+/// A manifest to be pushed, with the blobs that it names.
 struct Manifest<'a> {
     document: &'a Encoded,
     blobs: Vec<Descriptor>,
@@ -61,7 +61,7 @@ struct Manifest<'a> {
     base: Option<RepositoryName>,
 }
 
-/// The documents of an image in a layout, verified, children before their parents.
+/// The verified documents of an image in a layout, children before their parents.
 pub(crate) fn documents(layout: &Layout, root: &Descriptor) -> Result<Vec<Encoded>, ReadError> {
     let mut found: Vec<Encoded> = Vec::new();
     collect(layout, root, 0, &mut BTreeSet::new(), &mut found)?;
@@ -99,8 +99,8 @@ fn children(bytes: &[u8], field: &str) -> Result<Vec<Descriptor>, serde_json::Er
     serde_json::from_value(take_field(&mut document, field))
 }
 
-/// Names by their repository: where one image is pushed to, and under which tags. A name without a tag is one of the
-/// digest alone where `by_digest` says so, else of `latest`.
+/// Groups names by repository: the repositories that an image is pushed to, each with its tags. With `by_digest` the
+/// image is pushed by its digest alone; otherwise a name without a tag gets `latest`.
 #[must_use]
 pub(crate) fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<RepositoryName, Vec<String>> {
     let mut found: BTreeMap<RepositoryName, Vec<String>> = BTreeMap::new();
@@ -120,11 +120,11 @@ pub(crate) fn destinations(names: &[ImageName], by_digest: bool) -> BTreeMap<Rep
 }
 
 impl Push<'_> {
-    /// Pushes the image to a repository, under these tags or, with none, its digest.
+    /// Pushes the image to a repository, under these tags, or under its digest if there are none.
     ///
     /// # Errors
     ///
-    /// If a blob cannot be read or the registry does not take it, or if the work is cancelled.
+    /// If a blob cannot be read or the registry refuses it, or if the work is cancelled.
     pub fn run(
         &self,
         to: &RepositoryName,
@@ -135,7 +135,7 @@ impl Push<'_> {
         let repository = self.client.repository(to, Access::Push);
         self.documents.iter().rev().for_each(|document| repository.learn(document));
         let mut summary = Summary::default();
-        // A registry takes no document before all that it names, so that what has it has everything.
+        // A registry accepts a document only after everything that it names, so if it has the root, it has everything.
         let complete = repository.head(Wanted::Digest(root.digest()), cancel)?.is_some();
         if !complete {
             summary = self.content(&repository, root, below, cancel)?;
@@ -156,7 +156,7 @@ impl Push<'_> {
         Ok(summary)
     }
 
-    /// Makes sure that a repository has everything but the root.
+    /// Makes sure that a repository has everything except the root.
     fn content(
         &self,
         repository: &Repository,
@@ -167,7 +167,7 @@ impl Push<'_> {
         let is_index = |document: &&Encoded| media_type::is_index(&document.descriptor.media_type);
         let manifests: Vec<&Encoded> = self.documents.iter().filter(|document| !is_index(document)).collect();
         let missing = parallel::each(&manifests, AT_ONCE, cancel, |document, cancel| {
-            // Of the root itself it is known.
+            // Whether the root exists is known already.
             if document.digest() == root.digest() {
                 return Ok(true);
             }
@@ -198,8 +198,8 @@ impl Push<'_> {
         Ok(summary)
     }
 
-    /// The blobs of manifests, each once, with the repositories that may have it. The largest first, so that none of
-    /// them is begun when all others are done.
+    /// The blobs of manifests, each once, with the repositories that may have them. The largest come first, so that no
+    /// large one is started when all others are done.
     fn blobs<'m>(&self, wanted: &'m [Manifest<'_>]) -> Vec<(&'m Descriptor, Vec<RepositoryName>)> {
         let mut blobs: BTreeMap<&Digest, (&Descriptor, Vec<RepositoryName>)> = BTreeMap::new();
         for manifest in wanted {
@@ -255,8 +255,8 @@ impl Push<'_> {
         Ok(summary)
     }
 
-    /// Makes sure that a repository has an entry of an index which is no document that we know. A registry that holds an
-    /// index to its entries wants them as manifests, and one that takes no manifest of such a type may take it as a blob.
+    /// Makes sure that a repository has an entry of an index with an unknown type. Some registries check that all
+    /// entries of an index exist as manifests; others refuse a manifest of such a type, but accept it as a blob.
     fn other(
         &self,
         repository: &Repository,
@@ -276,7 +276,7 @@ impl Push<'_> {
             if hasher.finish() != entry.digest {
                 return Err(RegistryError::Damaged { path: file, digest: entry.digest.clone() });
             }
-            // What is no JSON is no manifest to anybody, and could not be had as one.
+            // Only JSON can be pushed and pulled as a manifest.
             let is_json = serde_json::from_slice::<Value>(&bytes).is_ok_and(|document| document.is_object());
             let document = Encoded { descriptor: entry.clone(), bytes };
             let put = || repository.put_manifest(Wanted::Digest(&entry.digest), &document, cancel);
@@ -299,8 +299,8 @@ impl Push<'_> {
             }
         }
         let text = format!(
-            "{}: the index's entry {} (`{}`) is stored as a blob and not as a manifest; where the index is then refused, \
-             --platform leaves it out",
+            "{}: the index's entry {} (`{}`) is stored as a blob and not as a manifest; if the registry refuses the \
+             index, leave the entry out with --platform",
             repository.name(),
             entry.digest,
             entry.media_type
@@ -312,29 +312,29 @@ impl Push<'_> {
     fn tell(&self, to: &RepositoryName, tags: &[String], complete: bool, summary: Summary) {
         let names = if tags.is_empty() { String::new() } else { format!(":{}", tags.join(", :")) };
         let content = if complete {
-            "it had everything".to_owned()
+            "it was complete already".to_owned()
         } else {
             let Summary { present, mounted, uploaded, bytes } = summary;
             let sent = counted(uploaded, "blob");
-            format!("{sent} sent ({}), {mounted} mounted, {present} there", size(bytes))
+            format!("{sent} sent ({}), {mounted} mounted, {present} there already", size(bytes))
         };
         let text = format!("pushed {to}{names}: {content}");
         self.reporter.report(Event::Note { level: Level::Info, platform: None, text });
     }
 }
 
-/// What a manifest names.
+/// The blobs that a manifest names.
 fn manifest<'a>(document: &'a Encoded, to: &RepositoryName) -> Result<Manifest<'a>, RegistryError> {
     let shape =
         |reason: String| RegistryError::Document { what: format!("{to}@{}", document.digest()), reason };
     let value: Value =
-        serde_json::from_slice(&document.bytes).map_err(|error| shape(format!("it is no JSON: {error}")))?;
+        serde_json::from_slice(&document.bytes).map_err(|error| shape(format!("it is not JSON: {error}")))?;
     let config: Descriptor = serde_json::from_value(value["config"].clone())
         .map_err(|error| shape(format!("its `config`: {error}")))?;
     let mut blobs: Vec<Descriptor> = serde_json::from_value(value["layers"].clone())
         .map_err(|error| shape(format!("its `layers`: {error}")))?;
     blobs.insert(0, config);
-    // A layer that may not be passed on is where its `urls` say.
+    // A layer that may not be distributed is at its `urls`.
     blobs.retain(|blob| !blob.is_foreign());
     let base = value["annotations"][annotation::BASE_NAME].as_str();
     let base = base.and_then(|name| name.parse::<ImageName>().ok()).map(|name| name.repository);

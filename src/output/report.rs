@@ -1,4 +1,4 @@
-//! What a run tells other programs of the image it has made: `--metadata-file`, `--iidfile`, `--image-refs`.
+//! Reports for other programs on the image that a run has made: `--metadata-file`, `--iidfile`, `--image-refs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,17 +20,18 @@ pub struct Published {
     pub root: Descriptor,
     /// Each platform's manifest and the digest of its configuration, in platform order.
     pub platforms: BTreeMap<Platform, (Descriptor, Digest)>,
-    /// The names that it has, as they were given.
+    /// Its names, as they were given.
     pub names: Vec<String>,
-    /// Repositories that have it by its digest alone.
+    /// Repositories that have it only by its digest.
     pub untagged: Vec<String>,
-    /// The ID that it has in the engine that it was loaded into, if it was.
+    /// Its ID in the engine that it was loaded into, if it was.
     pub loaded: Option<Digest>,
 }
 
 impl Published {
-    /// The image's ID as docker build prints it: that of the engine which has it, so that `docker run` takes it; else
-    /// its configuration's digest if there is one platform, or the index's.
+    /// The image's ID as docker build prints it. If it was loaded, this is its ID in the engine, so that `docker run`
+    /// accepts it; otherwise its configuration's digest if there is one platform, and the index's digest if there are
+    /// several.
     #[must_use]
     pub fn id(&self) -> &Digest {
         if let Some(id) = &self.loaded {
@@ -43,8 +44,8 @@ impl Published {
         }
     }
 
-    /// docker buildx's metadata: one flat object. What it has for one platform alone, ours has for each, with the
-    /// platform behind the key, as buildx itself does for provenance.
+    /// docker buildx's metadata: one flat object. Fields that buildx has for a single platform exist for each platform
+    /// here, with the platform after the key, as buildx itself does for provenance.
     #[must_use]
     pub fn metadata(&self) -> Value {
         let mut document = Map::new();
@@ -65,7 +66,8 @@ impl Published {
         document.into()
     }
 
-    /// Every reference by digest, a line each: of the index, then of each platform's manifest, for each repository.
+    /// All references by digest, one per line: for each repository that of the index, then that of each platform's
+    /// manifest.
     #[must_use]
     pub fn references(&self) -> String {
         let mut repositories: Vec<String> = Vec::new();
@@ -87,7 +89,7 @@ impl Published {
         text
     }
 
-    /// The names in full, `registry/repository:tag`, then the repositories of digests; a tag alone stays one.
+    /// The names in full, `registry/repository:tag`, then the untagged repositories; a tag alone is unchanged.
     fn full_names(&self) -> Vec<String> {
         let tagged = self.names.iter().map(|name| {
             let full = name.parse::<Reference>().ok().and_then(|reference| reference.name());
@@ -101,17 +103,17 @@ impl Published {
     }
 }
 
-/// Writes a report whole or not at all.
+/// Writes a report completely or not at all.
 pub(crate) fn write(path: &Path, text: &str, cancel: &Cancel) -> Result<(), OutputError> {
     staging::write(path, 0o644, cancel, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
-/// Checks that a report may be written, before there is anything to report.
+/// Checks in advance that a report may be written.
 pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), OutputError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return Err(OutputError::Directory(path.to_owned()));
     }
-    // As in docker buildx, its directory is not made: a slip in a path is known at once.
+    // As in docker buildx, its directory is not made, so a typing error in the path is noticed at once.
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::metadata(dir)?;
     }

@@ -1,3 +1,3 @@
-//! Packages of distributions that go into images.
+//! Distributions' packages that go into images.
 
 pub(crate) mod debian;

@@ -1,7 +1,7 @@
-//! A payload: the programs of one platform, each verified to be one for its target.
+//! A payload: the programs of one platform, each verified to be for its target.
 //!
-//! An artifact is only what a build produced. It becomes part of a [`Payload`] by [`verify`], so whatever takes a
-//! `Payload` need not ask again.
+//! An artifact is merely what a build produced. [`verify`] makes it part of a [`Payload`], so code that takes a
+//! `Payload` need not check again.
 
 pub(crate) mod cargo;
 
@@ -17,14 +17,15 @@ use crate::machine_paths;
 use crate::sys::fs;
 use crate::sys::hash::sha256_of;
 use crate::target::catalog::Target;
+use crate::target::identity;
 use crate::target::platform::Platform;
 
-/// Where programs stand in the image.
+/// The directory of programs in the image.
 pub(crate) const PROGRAM_DIR: &str = "usr/local/bin";
 
-/// What an ELF file begins with.
+/// The first bytes of an ELF file.
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
-/// The names that a layer's history has, at most.
+/// At most this many names are in a layer's history.
 const MOST_NAMES: usize = 16;
 
 /// A binary that cargo has built.
@@ -36,20 +37,20 @@ pub(crate) struct BuiltBinary {
     pub path: PathBuf,
 }
 
-/// What a build has made for one platform, verified.
+/// The verified result of a build for one platform.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload {
     /// The programs, sorted by name; never empty.
     pub programs: Vec<Program>,
-    /// Files that builds made and that are configured to come along.
+    /// Configured files that builds made.
     pub files: Vec<Entry>,
-    /// The libraries that libraries among them need.
+    /// The libraries that libraries among `files` need.
     needed_by_files: BTreeSet<String>,
-    /// Paths of this machine in programs and libraries, by their paths in the image.
+    /// Paths of this machine that were found in programs and libraries, by their paths in the image.
     pub machine_paths: BTreeMap<String, Vec<PathBuf>>,
-    /// The directories of this machine that these are below.
+    /// The directories of this machine that these paths are below.
     pub machine: Vec<PathBuf>,
-    /// All that builds have made for the platform, for advice.
+    /// Everything that builds have made for the platform, for hints.
     pub made: Made,
 }
 
@@ -64,11 +65,11 @@ pub(crate) struct Program {
     pub size: u64,
     /// The digest of its bytes.
     pub sha256: [u8; 32],
-    /// What it is and needs.
+    /// Its ELF properties and needs.
     pub elf: Elf,
 }
 
-/// Why an artifact is no payload.
+/// Why an artifact is not a payload.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// It is not an ELF file, or a broken one.
@@ -79,15 +80,15 @@ pub enum PayloadError {
         /// What is wrong.
         source: elf::ParseError,
     },
-    /// It is a program for something else.
+    /// It is a program for another target.
     #[error("`{name}`: {source}")]
     Mismatch {
         /// The program.
         name: String,
         /// What differs.
-        source: elf::Mismatch,
+        source: identity::Mismatch,
     },
-    /// The same bytes as on another platform.
+    /// It has the same bytes as on another platform.
     #[error("`{name}` is the same file on {}: it cannot be a program for each of them",
         platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
     Same {
@@ -116,15 +117,15 @@ impl Explain for PayloadError {
             Self::Parse { source, .. } => source.hint(),
             Self::Mismatch { source, .. } => source.hint(),
             Self::Same { .. } => {
-                Some("look for a build script or wrapper that ignores the target it is asked for".into())
+                Some("look for a build script or wrapper that ignores the requested target".into())
             }
             Self::Io(error) => io_hint(error),
         }
     }
 }
 
-/// Verifies the artifacts of one platform: programs, and files that builds made. `machine` are the directories of this
-/// machine whose paths are looked for in them.
+/// Verifies the artifacts of one platform: programs, and files that builds made. Searches them for paths below the
+/// directories `machine` of this machine.
 pub(crate) fn verify(
     binaries: Vec<BuiltBinary>,
     files: Vec<Entry>,
@@ -144,7 +145,7 @@ pub(crate) fn verify(
             &name,
             &path,
             machine,
-            |elf| elf::verify(elf, target),
+            |elf| identity::verify(elf, target),
             |paths| {
                 payload.machine_paths.insert(format!("/{PROGRAM_DIR}/{name}"), paths);
             },
@@ -162,7 +163,7 @@ pub(crate) fn verify(
             name,
             path,
             machine,
-            |elf| elf::verify_library(elf, target),
+            |elf| identity::verify_library(elf, target),
             |paths| {
                 payload.machine_paths.insert(format!("/{}", entry.path), paths);
             },
@@ -173,12 +174,12 @@ pub(crate) fn verify(
     Ok(payload)
 }
 
-/// Reads an artifact and verifies it. Returns what it is, and its size.
+/// Reads an artifact and verifies it. Returns its ELF properties and its size.
 fn read(
     name: &str,
     path: &Path,
     machine: &[PathBuf],
-    verify: impl Fn(&Elf) -> Result<(), elf::Mismatch>,
+    verify: impl Fn(&Elf) -> Result<(), identity::Mismatch>,
     mut has_paths: impl FnMut(Vec<PathBuf>),
 ) -> Result<(Elf, u64), PayloadError> {
     let parse = |source| PayloadError::Parse { name: name.to_owned(), source };
@@ -220,7 +221,7 @@ impl Payload {
         needed
     }
 
-    /// What the image's history says of the payload's layer.
+    /// The text for the payload's layer in the image's history.
     #[must_use]
     pub(crate) fn describe(&self) -> String {
         let files = self.files.iter().filter(|entry| !matches!(entry.kind, EntryKind::Directory));
@@ -231,8 +232,8 @@ impl Payload {
     }
 }
 
-/// The platforms of which a program is the same file as on another one: whatever its header says, it was not
-/// compiled for both.
+/// The platforms on which a program is the same file as on another one: whatever its header says, it was not compiled
+/// for both.
 pub(crate) fn same<'a>(
     payloads: impl IntoIterator<Item = (&'a Platform, &'a Payload)>,
 ) -> BTreeMap<Platform, PayloadError> {
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(payload.describe(), "xbuild: libx.so");
         let error = verify("/bin/sh", "aarch64-unknown-linux-gnu").unwrap_err();
         assert!(error.to_string().starts_with("`libx.so`: it is not a program for aarch64"), "{error}");
-        // Data is data everywhere.
+        // Data files are valid on every platform.
         assert!(verify("/etc/passwd", "aarch64-unknown-linux-gnu").unwrap().needed().is_empty());
     }
 

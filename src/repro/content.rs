@@ -1,4 +1,5 @@
-//! Where the contents of two files differ: by ELF section where both are ELF files, and by the first byte. Pure.
+//! The differences between the contents of two files: by ELF section if both are ELF files, and the first byte that
+//! differs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +7,16 @@ use object::{Object as _, ObjectSection as _};
 
 use super::difference::{Place, Section};
 
-/// How much of what differs is shown, in bytes.
+/// The number of bytes that are shown from the first difference on.
 const EXCERPT: usize = 48;
-/// How much of what is before it is shown where it is text, in bytes.
+/// The number of bytes that are shown before it if they are text.
 const BEFORE: usize = 16;
-/// More sections than this are not listed.
+/// The maximum number of sections that are listed.
 const MOST_SECTIONS: usize = 32;
-/// The name for what lies in no section: the ELF header, program headers, padding.
+/// The name for bytes that are in no section: the ELF header, program headers, padding.
 const HEADERS: &str = "(headers)";
 
-/// The first bytes in which the two differ; `None` if they are the same.
+/// The first difference between two contents; `None` if they are the same.
 pub(super) fn place(first: &[u8], second: &[u8]) -> Option<Place> {
     let common = first.iter().zip(second).take_while(|(one, other)| one == other).count();
     if common == first.len().max(second.len()) {
@@ -24,7 +25,7 @@ pub(super) fn place(first: &[u8], second: &[u8]) -> Option<Place> {
     Some(Place { offset: common as u64, first: excerpt(first, common), second: excerpt(second, common) })
 }
 
-/// What is at an offset: the text around it where there is text, else the bytes in hexadecimal.
+/// The bytes at an offset: with the text around it if they are text, otherwise in hexadecimal.
 fn excerpt(bytes: &[u8], at: usize) -> String {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');
     let rest = &bytes[at.min(bytes.len())..];
@@ -40,7 +41,7 @@ fn excerpt(bytes: &[u8], at: usize) -> String {
     format!("{:?}", String::from_utf8_lossy(text))
 }
 
-/// The ELF sections in which the two differ, in the order of the first; empty unless both are ELF files.
+/// The ELF sections that differ, in the order of the first file; empty unless both are ELF files.
 pub(super) fn sections(first: &[u8], second: &[u8]) -> Vec<Section> {
     let (Some(one), Some(other)) = (named(first), named(second)) else { return Vec::new() };
     let mut order: Vec<&String> = one.order.iter().collect();
@@ -70,7 +71,7 @@ pub(super) fn sections(first: &[u8], second: &[u8]) -> Vec<Section> {
     found
 }
 
-/// The sections of an ELF file by name; a name that is there again has its number behind it.
+/// The sections of an ELF file by name; a repeated name gets its section number as a suffix.
 struct Named<'a> {
     order: Vec<String>,
     sections: BTreeMap<String, &'a [u8]>,

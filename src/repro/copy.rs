@@ -8,11 +8,11 @@ use crate::sys::fs::{self, MetadataExt as _};
 
 use super::ReproError;
 
-/// cargo marks its target directory with it, and other caches do, too.
+/// The file that marks a directory as a cache, used by cargo for its target directory and by other programs.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// Copies a directory with everything in it, but for those that say they are caches and for xbuild's own, which the copy
-/// lies in. Links stay what they are.
+/// Copies a directory with everything in it, except for directories that are marked as caches, and for xbuild's own
+/// cache, which contains the copy. Links stay links.
 pub(super) fn copy(from: &Path, to: &Path, cache: &Path, cancel: &Cancel) -> Result<(), ReproError> {
     let cache = identity(cache)?;
     let mut open: Vec<(PathBuf, PathBuf)> = vec![(from.to_owned(), to.to_owned())];
@@ -37,7 +37,7 @@ pub(super) fn copy(from: &Path, to: &Path, cache: &Path, cancel: &Cancel) -> Res
     Ok(())
 }
 
-/// What tells a directory from every other one, whatever path leads to it.
+/// Identifies a directory, whatever path leads to it.
 fn identity(directory: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::metadata(directory)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -51,12 +51,12 @@ fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The directory that a project is copied with: of its repository where there is one, else of its workspace. `None` where
-/// cargo takes a package from outside of it, so that a copy would lack that.
+/// The directory that a project is copied with: its repository if there is one, otherwise its workspace. `None` if
+/// cargo uses a package from outside of it, which would be missing in a copy.
 pub(super) fn root(workspace: &Path, packages: &[PathBuf]) -> io::Result<Option<PathBuf>> {
     let mut root = workspace.to_owned();
     for dir in workspace.ancestors() {
-        // What is in a cache is no part of the repository around it.
+        // A project in a cache is not part of the repository around it.
         if is_file(&dir.join(CACHE_TAG))? {
             break;
         }
@@ -68,7 +68,7 @@ pub(super) fn root(workspace: &Path, packages: &[PathBuf]) -> io::Result<Option<
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // A repository of another file system is not the project's.
+        // A repository on another file system is not the project's.
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
         if dir.parent().is_some_and(|parent| device(parent).ok() != device(dir).ok()) {
             break;

@@ -1,4 +1,4 @@
-//! What two builds of one project differ in, from the index down to the bytes of a file.
+//! The differences between two builds of one project, from the index down to the bytes of a file.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(crate) enum Side {
     Second,
 }
 
-/// A difference of two images.
+/// A difference between two images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "difference", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
@@ -25,29 +25,29 @@ pub(crate) enum Difference {
     Platform {
         /// The platform.
         platform: String,
-        /// Which of them.
+        /// The build that has it.
         only: Side,
     },
     /// A field of a document.
     Field {
-        /// The platform; none for the index.
+        /// The platform; `None` for the index.
         platform: Option<String>,
         /// `index`, `manifest` or `config`.
         document: &'static str,
         /// The field as a JSON pointer (RFC 6901).
         pointer: String,
-        /// Its value in the first build, as JSON; none where it is absent.
+        /// Its value in the first build, as JSON; `None` if it is absent.
         first: Option<String>,
         /// Its value in the second.
         second: Option<String>,
     },
-    /// The platform's images have not equally many layers.
+    /// The platform's images have different numbers of layers.
     Layers {
         /// The platform.
         platform: String,
-        /// How many the first has.
+        /// The number in the first build.
         first: usize,
-        /// How many the second has.
+        /// The number in the second.
         second: usize,
     },
     /// A layer.
@@ -56,15 +56,15 @@ pub(crate) enum Difference {
         platform: String,
         /// Its position, 1 for the lowest.
         number: usize,
-        /// What made it, as the history says.
+        /// The `created_by` of its entry in the history.
         created_by: Option<String>,
         /// Its digest in the first build.
         first: Digest,
         /// Its digest in the second.
         second: Digest,
-        /// What differs within.
+        /// The differences in it.
         changes: Vec<Change>,
-        /// How many more changes there are that are not listed.
+        /// The number of changes that are not listed.
         omitted: usize,
     },
 }
@@ -74,20 +74,20 @@ pub(crate) enum Difference {
 #[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
 pub(crate) enum Change {
-    /// The tar archives are the same, and compressed differently.
+    /// The tar archives are the same, but are compressed differently.
     Compression,
-    /// The entries are the same, and the bytes around them are not.
+    /// The entries are the same, but the bytes around them differ.
     Framing,
     /// A path that only one of them has.
     Only {
         /// The path.
         path: String,
-        /// Which of them.
+        /// The build that has it.
         only: Side,
     },
-    /// The entries stand in another order.
+    /// The entries are in a different order.
     Order {
-        /// The first path that stands elsewhere.
+        /// The first path with a different position.
         path: String,
         /// Its position in the first build.
         first: usize,
@@ -113,22 +113,22 @@ pub(crate) enum Change {
         first: u64,
         /// Its size in the second.
         second: u64,
-        /// The first bytes that differ; none where the file is too large to be looked into.
+        /// The first bytes that differ; `None` if the file is too large to be examined.
         place: Option<Place>,
-        /// The ELF sections that differ, in the file's order; empty for what is no ELF file.
+        /// The ELF sections that differ, in the file's order; empty if it is not an ELF file.
         sections: Vec<Section>,
     },
 }
 
-/// Where two contents begin to differ.
+/// The first difference between two contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Place {
     /// The offset in bytes.
     pub offset: u64,
-    /// What is there in the first build: text where it is text, else hexadecimal.
+    /// The bytes there in the first build: as text if they are text, otherwise in hexadecimal.
     pub first: String,
-    /// What is there in the second.
+    /// The bytes there in the second.
     pub second: String,
 }
 
@@ -136,9 +136,9 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Section {
-    /// Its name: `.rodata`. `(headers)` is what lies in no section.
+    /// Its name: `.rodata`. `(headers)` stands for bytes that are in no section.
     pub name: String,
-    /// Its size in the first build, in bytes; none where it is absent.
+    /// Its size in the first build, in bytes; `None` if it is absent.
     pub first: Option<u64>,
     /// Its size in the second.
     pub second: Option<u64>,
@@ -192,11 +192,11 @@ impl fmt::Display for Difference {
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Compression => formatter.write_str("the same tar archive, compressed to other bytes"),
-            Self::Framing => formatter.write_str("the same entries, with other bytes around them"),
+            Self::Compression => formatter.write_str("the same tar archive, compressed differently"),
+            Self::Framing => formatter.write_str("the same entries, with different bytes around them"),
             Self::Only { path, only } => write!(formatter, "/{path}: only in the {only} build"),
             Self::Order { path, first, second } => {
-                write!(formatter, "/{path}: entry {first} / entry {second}: another order")
+                write!(formatter, "/{path}: entry {first} / entry {second}: different order")
             }
             Self::Field { path, field, first, second } => {
                 write!(formatter, "/{path}: tar field {field}: {first} / {second}")
@@ -204,7 +204,7 @@ impl fmt::Display for Change {
             Self::Content { path, first, second, place, sections } => {
                 write!(formatter, "/{path}: ")?;
                 if first == second {
-                    write!(formatter, "{first} bytes, not the same")?;
+                    write!(formatter, "{first} bytes, different content")?;
                 } else {
                     write!(formatter, "{first} bytes / {second} bytes")?;
                 }

@@ -22,21 +22,21 @@ pub(crate) enum ReproError {
         which: &'static str,
         /// Its exit code.
         code: ExitCode,
-        /// The last lines that it told.
+        /// The last lines that it printed.
         told: Vec<String>,
     },
     /// A build did not print a reference with a digest.
-    #[error("the {which} build ended well, but printed `{printed}` instead of a reference")]
+    #[error("the {which} build succeeded, but printed `{printed}` instead of a reference")]
     NoReference {
         /// `first` or `second`.
         which: &'static str,
         /// What it printed.
         printed: String,
     },
-    /// The directory to keep the images in has something in it.
+    /// The directory to keep the images in exists already.
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
-    /// cargo does not tell what belongs to the project.
+    /// cargo cannot determine the files of the project.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// There is no Rust toolchain.
@@ -45,7 +45,7 @@ pub(crate) enum ReproError {
     /// One of the images cannot be read.
     #[error("the image cannot be read: {0}")]
     Read(#[from] ReadError),
-    /// A layer is no tar archive.
+    /// A layer is not a tar archive.
     #[error("the layer {digest} cannot be read: {source}")]
     Layer {
         /// The layer.
@@ -53,7 +53,7 @@ pub(crate) enum ReproError {
         /// The failure.
         source: io::Error,
     },
-    /// A layer of a kind that is not known.
+    /// A layer has an unknown media type.
     #[error("layers of type `{0}` cannot be compared")]
     MediaType(String),
     /// A program could not be run.
@@ -65,7 +65,7 @@ pub(crate) enum ReproError {
     /// The builds differ.
     #[error("the image is not reproducible: {count} {}", if *count == 1 { "difference" } else { "differences" })]
     Differs {
-        /// How many differences are listed.
+        /// The number of listed differences.
         count: usize,
     },
     /// The work was stopped.
@@ -92,7 +92,7 @@ impl Explain for ReproError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Build { which, .. } if *which == "second" => Some(
-                "it ran in a copy of the project in another directory; what it lacks there lies outside of the project"
+                "move the files that it lacks into the project: it ran in a copy of the project in another directory"
                     .into(),
             ),
             Self::Exists(_) => Some("name a directory that does not exist yet".into()),

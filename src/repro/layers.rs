@@ -1,7 +1,7 @@
-//! What two layers differ in.
+//! The differences between two layers.
 //!
-//! Each is read once for its entries and their digests, and again for each file that differs, up to that. No layer is kept in
-//! memory.
+//! Each layer is read once for its entries and their digests, and again, up to each file that differs, for that file.
+//! No layer is held in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -16,9 +16,9 @@ use crate::rootfs::Limits;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// Changes that are listed for a layer; the rest is counted.
+/// The maximum number of changes that are listed for a layer; the rest is counted.
 const MOST_CHANGES: usize = 40;
-/// A larger file is not looked into, in bytes.
+/// The size limit of a file that is examined, in bytes.
 const CONTENT_LIMIT: u64 = 256 << 20;
 
 /// A layer's blob.
@@ -38,7 +38,7 @@ struct Entry {
     content: Digest,
 }
 
-/// The changes between two layers whose digests differ, and how many more there are.
+/// The changes between two layers with different digests, and how many more there are.
 pub(super) fn compare(
     first: Blob<'_>,
     second: Blob<'_>,
@@ -82,7 +82,7 @@ pub(super) fn compare(
     Ok((changes, omitted))
 }
 
-/// The first entry that stands elsewhere, where the entries are the same.
+/// The first entry with a different position; for layers with the same entries.
 fn moved(one: &BTreeMap<String, Entry>, other: &BTreeMap<String, Entry>) -> Option<Change> {
     let by_position = one.iter().map(|(path, entry)| (entry.position, path));
     let mut by_position: Vec<_> = by_position.collect();
@@ -97,7 +97,7 @@ fn moved(one: &BTreeMap<String, Entry>, other: &BTreeMap<String, Entry>) -> Opti
 /// A layer with its entries by their paths.
 type Listed<'a> = (Blob<'a>, &'a BTreeMap<String, Entry>);
 
-/// Says of each file that differs where it does.
+/// Adds the location of the difference for each file that differs.
 fn look_into(
     (first, one): Listed<'_>,
     (second, other): Listed<'_>,
@@ -127,7 +127,8 @@ fn tar(blob: Blob<'_>) -> Result<impl Read, ReproError> {
     Ok(archive::unpack(BufReader::new(fs::File::open(blob.path)?)).map_err(broken)?.1)
 }
 
-/// Every entry by its path, and the digest of the whole archive. Of several entries of a path the last counts.
+/// All entries by path, and the digest of the whole archive. Of several entries with the same path, the last one
+/// counts.
 fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, Digest), ReproError> {
     let broken = |source| ReproError::Layer { digest: blob.descriptor.digest.clone(), source };
     let stopped = |error| cancel.check().map_or_else(ReproError::from, |()| broken(error));
@@ -138,10 +139,10 @@ fn entries(blob: Blob<'_>, cancel: &Cancel) -> Result<(BTreeMap<String, Entry>, 
     for position in 0..Limits::LAYER.entries {
         cancel.check()?;
         let Some(mut entry) = reader.next_entry().map_err(broken)? else { break };
-        // Holes of sparse files take nothing in an archive.
+        // Holes of sparse files take no space in an archive.
         left = left
             .checked_sub(entry.head.size)
-            .ok_or_else(|| broken(io::Error::other("it unpacks to too much")))?;
+            .ok_or_else(|| broken(io::Error::other("it is too large when unpacked")))?;
         let path = String::from_utf8_lossy(&entry.head.path).trim_matches('/').to_owned();
         let fields = fields(&entry.head);
         let mut hasher = Algorithm::Sha256.hasher();
@@ -187,7 +188,8 @@ fn file(blob: Blob<'_>, position: usize, cancel: &Cancel) -> Result<Vec<u8>, Rep
     Ok(content)
 }
 
-/// Reads to the end; how many bytes there were. In a hole nothing is read that would look at `cancel`.
+/// Reads to the end and returns the number of bytes. Inside a hole nothing is read from the stream, so `cancel` is
+/// checked here, too.
 fn copy(reader: &mut impl Read, cancel: &Cancel, with: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
     let mut piece = vec![0; 64 << 10];
     let mut total = 0;
@@ -203,7 +205,7 @@ fn copy(reader: &mut impl Read, cancel: &Cancel, with: &mut dyn FnMut(&[u8])) ->
     }
 }
 
-/// Hashes what passes.
+/// Hashes the bytes that are read.
 struct Hashing<'a, R> {
     inner: R,
     hasher: crate::oci::Hasher,

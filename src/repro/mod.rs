@@ -1,9 +1,9 @@
-//! Does a project build to the same image again? Two builds, and what they differ in.
+//! Checks whether a project builds reproducibly: two builds, and the differences between their images.
 //!
-//! [`compare`] is for any two layouts. [`twice`] builds a project where it is and again as a copy in another directory,
-//! with an empty target directory, another umask, time zone, locale and number of jobs: what leaks into the image from
-//! around the build shows as a difference. The clock, the kernel and the user cannot be changed from here; what leaks
-//! of them is found only where it changes between the two builds.
+//! [`compare`] is for any two layouts. [`twice`] builds a project in place and again as a copy in another directory,
+//! with an empty target directory, another umask, time zone, locale and number of jobs: anything of these that gets
+//! into the image shows as a difference. The clock, the kernel and the user cannot be changed from here; their
+//! influence is found only if they change between the two builds.
 
 mod content;
 mod copy;
@@ -27,23 +27,23 @@ use crate::layout::{Layout, ReadError};
 use crate::oci::{Descriptor, Digest};
 use crate::sys::cancel::Cancel;
 
-/// What came of building twice.
+/// The result of building twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Comparison {
-    /// True if both builds gave one digest.
+    /// True if both builds have the same digest.
     pub reproducible: bool,
     /// The digest of the first build's index.
     pub first: Digest,
     /// The digest of the second build's.
     pub second: Digest,
-    /// In which way the builds differed, for a person.
+    /// What was different in the second build, as text.
     pub varied: Vec<String>,
-    /// What the images differ in: first what all platforms share, then by platform.
+    /// The differences between the images: first those of all platforms, then by platform.
     pub differences: Vec<Difference>,
 }
 
-/// What two images differ in; `one` and `other` are the digests of their indexes in the layouts.
+/// The differences between two images; `one` and `other` are the digests of their indexes in the layouts.
 pub(crate) fn compare(
     (first, one): (&Layout, &Digest),
     (second, other): (&Layout, &Digest),
@@ -147,14 +147,14 @@ fn compare_platform(
     Ok(())
 }
 
-/// A platform's documents, without what follows from the layers.
+/// A platform's documents, without the fields that depend on the layers.
 struct Parts {
     /// The manifest without the descriptors in it.
     rest: Value,
     /// The configuration without the `diff_ids`.
     config: Value,
     layers: Vec<Descriptor>,
-    /// What made each layer, as the history says.
+    /// The `created_by` of each layer in the history.
     created_by: Vec<Option<String>>,
 }
 
@@ -192,7 +192,7 @@ fn fields(
             (one, other) if one == other => {}
             (Some(Value::Object(a)), Some(Value::Object(b))) => {
                 let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                // The last is looked at first.
+                // The last one on the stack is compared first.
                 open.extend(names.into_iter().rev().map(|name| {
                     let escaped = name.replace('~', "~0").replace('/', "~1");
                     (format!("{pointer}/{escaped}"), a.get(name), b.get(name))

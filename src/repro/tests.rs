@@ -74,7 +74,7 @@ fn differences(one: &Sample, other: &Sample) -> Vec<Difference> {
     compare((&layouts[0], &one.digest), (&layouts[1], &other.digest), &Cancel::new()).unwrap()
 }
 
-/// The changes of the only layer, which must be all that differs.
+/// The changes of the only layer; nothing else may differ.
 fn changes(one: &[u8], other: &[u8]) -> Vec<Change> {
     let mut found = differences(&sample(one, json!({})), &sample(other, json!({})));
     assert_eq!(found.len(), 1, "{found:?}");

@@ -1,4 +1,4 @@
-//! Builds a project twice, with everything around the second build changed that can be changed.
+//! Builds a project twice, with as much as possible changed around the second build.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::sys::process::{Command, Line};
 use crate::sys::{fs, store};
 use crate::toolchain::rust;
 
-/// Of the errors that a build tells, this many lines are kept.
+/// The maximum number of lines that are kept of a build's errors.
 const LINES: usize = 40;
 
 /// What to build, and how.
@@ -25,16 +25,16 @@ const LINES: usize = 40;
 pub(crate) struct Request<'a> {
     /// The program to build with: xbuild itself.
     pub program: &'a Path,
-    /// What a build of the project comes to.
+    /// The settings of a build of the project.
     pub settings: &'a Settings,
-    /// Where the project's toolchain is looked for.
+    /// The environment in which the project's toolchain is looked up.
     pub environment: &'a Environment,
-    /// The configuration that was named, absolute.
+    /// The configuration file that was named, absolute.
     pub config: Option<&'a Path>,
-    /// The options of `xbuild build`, without those that say where the project, its configuration, the output and the
-    /// target directory are and how many jobs there may be.
+    /// The options of `xbuild build`, except for those that set the paths of the project, its configuration, the output
+    /// and the target directory, and the number of jobs.
     pub options: &'a [OsString],
-    /// Where both images are kept; nowhere if it is `None`.
+    /// The directory in which both images are kept; `None` to discard them.
     pub keep: Option<&'a Path>,
     /// True if the second build gets an empty cache of its own.
     pub cold: bool,
@@ -105,7 +105,7 @@ pub(crate) fn twice(
         .env("LC_ALL", "tr_TR.UTF-8")
         .env("LANG", "tr_TR.UTF-8");
     if request.cold {
-        // Beside the copy of the project, so that it lies at another path and is gone with it.
+        // Beside the copy of the project, so that it has another path and is removed with it.
         second = second.env("XBUILD_CACHE_DIR", scratch.path().join("cache"));
     }
     let two = build("second", &second, &images.join("second"), reporter, cancel)?;
@@ -116,7 +116,7 @@ pub(crate) fn twice(
     Ok(Comparison { reproducible: one == two, first: one, second: two, varied, differences })
 }
 
-/// Where the second build is.
+/// The location of the second build.
 struct Place {
     manifest_path: PathBuf,
     config: Option<PathBuf>,
@@ -124,7 +124,7 @@ struct Place {
 }
 
 impl Place {
-    /// A copy of the project, or the project itself where a copy would lack a part.
+    /// A copy of the project, or the project itself if a copy would be incomplete.
     fn of(
         request: &Request<'_>,
         scratch: &Path,
@@ -135,17 +135,17 @@ impl Place {
         let Some(root) = copy::root(&workspace, &packages)? else {
             let outside = packages.iter().find(|package| !package.starts_with(&workspace));
             reporter.report(Event::warning(format!(
-                    "the project is built twice in its own directory, and not in another one too, because it takes `{}` \
+                "both builds are in the project's own directory, because the project takes `{}` \
                      from outside",
-                    outside.map_or_else(|| workspace.display(), |package| package.display())
-                )));
+                outside.map_or_else(|| workspace.display(), |package| package.display())
+            )));
             return Ok(Self {
                 manifest_path: request.manifest_path().to_owned(),
                 config: request.config.map(ToOwned::to_owned),
                 varied: Vec::new(),
             });
         };
-        // Another length, too: a path that is cut off or padded is of another size then.
+        // Another length, too: a path that is truncated or padded then has another size.
         let copied =
             scratch.join("another").join("place").join(root.file_name().unwrap_or("project".as_ref()));
         copy::copy(&root, &copied, &request.settings.machine.cache, cancel)?;
@@ -157,7 +157,8 @@ impl Place {
     }
 }
 
-/// The workspace's directory, and that of every package which cargo takes from a path or a directory of vendored ones.
+/// The workspace's directory, and those of all packages that cargo takes from a path or a directory of vendored
+/// packages.
 fn project(
     request: &Request<'_>,
     reporter: &dyn Reporter,
@@ -166,8 +167,8 @@ fn project(
     let manifest_path = request.manifest_path();
     let rust = rust::detect(dir(manifest_path), request.environment, cancel)?;
     let metadata = metadata::metadata(&rust.cargo, manifest_path, &request.settings.cargo, cancel, reporter)?;
-    // What was vendored lies where cargo's configuration says, and not in cargo's own directory as all else that it has
-    // fetched.
+    // Vendored packages are in a directory that cargo's configuration names, and not in cargo's home directory like
+    // everything that cargo has fetched.
     let home = Configuration::cargo_home(request.environment);
     let is_fetched = |dir: &Path| home.as_ref().is_some_and(|home| dir.starts_with(home));
     let packages = metadata
@@ -201,7 +202,7 @@ fn base(request: &Request<'_>, manifest_path: &Path, config: Option<&Path>, umas
     }
 }
 
-/// Runs a build; the digest that it prints. What it tells is passed on.
+/// Runs a build and returns the digest that it prints. Its output on stderr is passed on.
 fn build(
     which: &'static str,
     command: &Command,

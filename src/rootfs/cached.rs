@@ -1,7 +1,7 @@
-//! Layer indexes in the cache: a layer is decompressed once and not for every build.
+//! Layer indexes in the cache: a layer is decompressed once, not for every build.
 //!
-//! A kept index is a line with the digest of the rest, and the rest as JSON. What does not parse or does not have
-//! its digest, for whatever reason, is as good as absent.
+//! A stored index is a line with the digest of the rest, and the rest as JSON. One that does not parse or does not
+//! match its digest, for whatever reason, counts as absent.
 
 use std::io;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::sys::cancel::Cancel;
 use crate::sys::{fs, store, usage};
 
-/// A kept index of more bytes than this is not read. Two million entries take about half of it.
+/// Largest stored index that is read, in bytes. Two million entries take about half of it.
 const LIMIT: u64 = 512 << 20;
-/// Raised whenever an index of the same layer comes to say something else.
+/// Must be raised whenever the index of an unchanged layer would change.
 const FORMAT: u32 = 7;
 
 /// Why there is no index of a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// Its media type is none that is known, such as an encrypted layer's.
+    /// Its media type is unknown, such as that of an encrypted layer.
     #[error("a layer has the media type `{0}`")]
     MediaType(String),
     /// It cannot be read.
@@ -31,19 +31,19 @@ pub enum IndexError {
     Io(#[from] io::Error),
 }
 
-/// Where indexes are kept, and whether they are believed.
+/// Where indexes are stored, and whether they are trusted.
 #[derive(Clone, Copy)]
 pub(crate) struct LayerCache<'a> {
     /// xbuild's cache directory.
     pub dir: &'a Path,
-    /// True if a kept index is not believed: the layer is read anew, and one that says something else is told and replaced.
+    /// True to distrust stored indexes: the layer is read again, and an index that differs is reported and replaced.
     pub verify: bool,
-    /// Is told of one that said something else, in words for people.
+    /// Reports an index that differed, with a message for the user.
     pub tell: &'a (dyn Fn(String) + Sync),
 }
 
-/// What a layer does to the root filesystem: kept from an earlier run, or read now and kept. The blob is taken to be
-/// the one that the descriptor means.
+/// What a layer does to the root filesystem: from the cache, or read now and then stored. The blob must have the
+/// descriptor's digest, which is not checked here.
 pub(crate) fn index_of(
     blob: &Path,
     layer: &Descriptor,
@@ -64,7 +64,7 @@ pub(crate) fn index_of(
     match cached {
         Some(cached) if cached == index => return Ok(index),
         Some(_) => (cache.tell)(format!(
-            "what the cache said of the layer {} was not what is in it: somebody has written to `{}`; the layer was read anew",
+            "the cached index of the layer {} was wrong: something else has written to `{}`; the layer was read again",
             layer.digest,
             path.display()
         )),
@@ -74,7 +74,7 @@ pub(crate) fn index_of(
     Ok(index)
 }
 
-/// The same, if it is kept from an earlier run and believed: the layer's bytes are not needed then.
+/// The same, but only from the cache, and only if it is trusted. Then the layer's bytes are not needed.
 pub(crate) fn known_index(
     layer: &Descriptor,
     cache: LayerCache<'_>,
@@ -87,11 +87,11 @@ pub(crate) fn known_index(
 }
 
 impl LayerIndex {
-    /// Reads a layer's blob without keeping anything, for one that will not be asked for again.
+    /// Reads a layer's blob without storing the index, for a layer that will not be needed again.
     ///
     /// # Errors
     ///
-    /// If the blob cannot be opened, is no layer that can be read or not what the descriptor says, or if the work is
+    /// If the blob cannot be opened, is not a layer that can be read, has an unknown media type, or if the work is
     /// cancelled.
     pub fn read(blob: &Path, layer: &Descriptor, cancel: &Cancel) -> Result<Self, IndexError> {
         known(layer)?;
@@ -99,7 +99,7 @@ impl LayerIndex {
     }
 }
 
-/// What compresses a layer is told by its bytes, but only where its media type is one of a tar archive's.
+/// The compression is detected from the layer's bytes, but the media type must be that of a tar archive.
 fn known(layer: &Descriptor) -> Result<(), IndexError> {
     match Packing::of(&layer.media_type) {
         Some(_) => Ok(()),
@@ -116,13 +116,13 @@ fn file_name(layer: &Digest) -> String {
     format!("{}-{}.{FORMAT}", layer.algorithm().name(), layer.hex())
 }
 
-/// Reads a kept index, if it is there and whole.
+/// Reads a stored index, if it exists and is intact.
 pub(super) fn get(path: &Path) -> io::Result<Option<LayerIndex>> {
     usage::mark(path);
     Ok(store::read(path, LIMIT)?.and_then(|bytes| cached_index(&bytes)))
 }
 
-/// The index that the bytes of a kept one have, if they are whole.
+/// The index in the bytes of a stored one, if they are intact.
 #[must_use]
 pub fn cached_index(bytes: &[u8]) -> Option<LayerIndex> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -133,9 +133,9 @@ pub fn cached_index(bytes: &[u8]) -> Option<LayerIndex> {
     serde_json::from_slice(document).ok()
 }
 
-/// Keeps an index; its directory must exist.
+/// Stores an index. Its directory must exist.
 pub(super) fn put(index: &LayerIndex, path: &Path) -> io::Result<()> {
-    // The digest's place stands in front, so that the document is in memory once.
+    // The digest goes in front, so space is left for it: then the document is in memory only once.
     let line = Digest::of(b"").to_string().len() + 1;
     let mut bytes = vec![b'\n'; line];
     serde_json::to_writer(&mut bytes, index).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What of a file's content is kept.
+//! The part of a file's content that an index stores.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::elf::Object;
 pub struct File {
     /// Its size in bytes.
     pub size: u64,
-    /// What is known of its content.
+    /// What is known about its content.
     #[serde(default, skip_serializing_if = "Content::is_plain")]
     pub content: Content,
 }
 
-/// What is known of a file's content. Cheap to clone.
+/// What is known about a file's content. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
@@ -26,16 +26,16 @@ pub enum Content {
     Plain,
     /// It is an ELF file.
     Elf(#[serde(with = "shared")] Arc<Object>),
-    /// It begins as an ELF file, and is broken or too large to look into: why.
+    /// It begins like an ELF file, but is broken or too large to examine: why.
     BrokenElf(String),
     /// It begins with `#!`: the rest of its first line, at most as much of it as Linux reads.
     Script(String),
-    /// All of it: one of the files that decide how libraries and users are found.
+    /// All of it, for the files that determine how libraries and users are found.
     Whole(#[serde(with = "base64_bytes")] Arc<[u8]>),
 }
 
 impl Content {
-    /// True if nothing is known that matters.
+    /// True if nothing relevant is known.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::Plain
@@ -43,7 +43,7 @@ impl Content {
 }
 
 impl File {
-    /// The ELF file that it is.
+    /// The ELF file, if it is one.
     #[must_use]
     pub fn elf(&self) -> Option<&Arc<Object>> {
         match &self.content {
@@ -52,7 +52,7 @@ impl File {
         }
     }
 
-    /// All its bytes, if it is one of the files that are kept whole.
+    /// All its bytes, if it is one of the files that are stored whole.
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.content {
@@ -62,7 +62,7 @@ impl File {
     }
 }
 
-/// A shared value as the value itself.
+/// Serialises a shared value as the value itself.
 mod shared {
     use std::sync::Arc;
 
@@ -82,7 +82,7 @@ mod shared {
     }
 }
 
-/// Bytes as base64.
+/// Serialises bytes as base64.
 mod base64_bytes {
     use std::sync::Arc;
 

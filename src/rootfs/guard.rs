@@ -1,4 +1,4 @@
-//! A stream that cannot run without end: bounded in bytes, and stopped when the work is.
+//! A stream that cannot run forever: it is limited in bytes, and stops when the work is cancelled.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,10 +6,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::StreamError;
 use crate::sys::cancel::Cancel;
 
-/// What the headers of one tar entry may take, in bytes: its block, its long names and its pax records.
+/// Limit for the headers of one tar entry, in bytes: its block, its long names and its pax records.
 pub(crate) const HEADER_LIMIT: u64 = 1 << 20;
 
-/// The account of one [`Guarded`] stream, looked at from outside while a reader owns the stream.
+/// The limits and counters of one [`Guarded`] stream, which can be inspected while a reader owns the stream.
 pub(crate) struct Guard<'a> {
     cancel: &'a Cancel,
     limit: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// An account of at most `limit` bytes, of which the first entry's headers may be read.
+    /// Allows at most `limit` bytes in all, and at first those of the first entry's headers.
     pub(crate) fn new(limit: u64, cancel: &'a Cancel) -> Self {
         Self {
             cancel,
@@ -30,27 +30,27 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Allows this many bytes of content, and the headers behind it, before it is asked again.
+    /// Allows this many bytes of content, and the headers after it, until the next call.
     pub(crate) fn allow(&self, content: u64) {
         self.allowance.set(content.saturating_add(HEADER_LIMIT));
     }
 
-    /// The most bytes that may be read.
+    /// The limit of the bytes that may be read in all.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// What the guard stopped reading for, if it has.
+    /// Why the guard stopped reading, if it did.
     pub(crate) fn fault(&self) -> Option<StreamError> {
         self.fault.take()
     }
 
-    /// How many bytes were read so far.
+    /// How many bytes have been read.
     pub(crate) fn spent(&self) -> u64 {
         self.limit - self.left.get()
     }
 
-    /// Why reading failed: what the guard stopped it for, else the failure itself.
+    /// Why reading failed: the guard's reason if it stopped the stream, otherwise the error itself.
     pub(crate) fn explain(&self, error: io::Error) -> StreamError {
         self.fault.take().unwrap_or_else(|| StreamError::of(error))
     }
@@ -78,7 +78,7 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// A stream with its account. Seeking is free: what is skipped is not read.
+/// A stream with its guard. Seeking is free, as skipped bytes are not read.
 pub(crate) struct Guarded<'a, R> {
     pub(crate) inner: R,
     pub(crate) guard: &'a Guard<'a>,

@@ -1,13 +1,13 @@
-//! What is on an image's root filesystem, learned from its layers without unpacking them.
+//! What is on an image's root filesystem, read from its layers without unpacking them.
 //!
-//! [`scan`] reads a layer once, as a stream, into a [`LayerIndex`]: what it adds and what it removes. `index_of`
-//! keeps such indexes in the cache. [`Root`] lays them on each other, which is pure, and answers questions about the
-//! result: what is at a path, with symbolic links followed inside the root, and who may get there.
+//! [`scan`] reads a layer once, as a stream, into a [`LayerIndex`]: what it adds and what it removes. `index_of` stores
+//! such indexes in the cache. [`Root`] merges them, which is pure, and answers questions about the result: what is at a
+//! path, with symbolic links followed inside the root, and who can access it.
 //!
-//! It is an index and no unpacked tree. Of a file's content it has what the link check needs: what an ELF file is and
-//! needs, a script's first line, and the few files that decide how libraries and users are found. Times are
-//! deliberately absent, and so are faults that only matter to an engine which unpacks (a hard link without its file,
-//! a file below a file). Names that are not UTF-8 are kept with replacement characters; nothing asks for them.
+//! It is an index, not an unpacked tree. Of a file's content it has only what the link check needs: what an ELF file is
+//! and needs, a script's first line, and the few files that determine how libraries and users are found. Times are
+//! deliberately left out, and so are faults that only matter to an engine that unpacks (a hard link without its file, a
+//! file below a file). Names that are not UTF-8 are stored with replacement characters; they are never looked up.
 
 pub(crate) mod cached;
 mod content;
@@ -45,60 +45,60 @@ pub enum StreamError {
     /// It does not decompress, or cannot be read.
     #[error("it is broken: {0}")]
     Broken(#[source] io::Error),
-    /// It is no tar archive, or not one that can be read.
+    /// It is not a tar archive, or not one that can be read.
     #[error(transparent)]
     Archive(Fault),
-    /// It decompresses to more than can be meant.
+    /// It decompresses to more than the limit.
     #[error("it unpacks to more than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
     },
-    /// It has more entries than can be meant.
+    /// It has more entries than the limit.
     #[error("it has more than {limit} entries")]
     TooManyEntries {
         /// The limit.
         limit: usize,
     },
-    /// Its paths take more memory than can be meant.
+    /// Its paths take more memory than the limit.
     #[error("the paths in it take more than {limit} bytes")]
     LongNames {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A path that Linux does not take.
-    #[error("a path in it has {length} bytes, which is more than Linux takes")]
+    /// A path that is longer than Linux accepts.
+    #[error("a path in it has {length} bytes, which is more than Linux accepts")]
     LongPath {
         /// Its length in bytes.
         length: usize,
     },
-    /// A path that is deeper than can be meant.
-    #[error("a path in it is {depth} directories deep, and more than {limit} are not read")]
+    /// A path that is deeper than the limit.
+    #[error("a path in it is {depth} directories deep; at most {limit} are supported")]
     Deep {
         /// How deep it is.
         depth: usize,
         /// The limit.
         limit: usize,
     },
-    /// To follow all paths takes longer than can be meant.
+    /// Resolving all paths takes more steps than the limit.
     #[error("its paths lead through more than {limit} directories and links")]
     LongWays {
         /// The limit.
         limit: u64,
     },
-    /// The names and attributes of one entry are longer than can be meant.
+    /// The names and attributes of one entry are longer than the limit.
     #[error("the headers of an entry take more than {limit} bytes")]
     LongHeader {
         /// The limit in bytes.
         limit: u64,
     },
-    /// What it unpacks to has no room here. That is no fault of its own.
-    #[error("there is no room for what it unpacks to: {0}")]
+    /// There is not enough disk space to unpack it. The archive itself may be fine.
+    #[error("there is not enough disk space to unpack it: {0}")]
     NoRoom(#[source] io::Error),
-    /// An entry that leads out of the image.
+    /// The path of an entry points outside the image.
     #[error("the path `{path}` leads out of the image")]
     Escape {
-        /// The path as it stands there.
+        /// The path as it is in the archive.
         path: String,
     },
     /// The work was stopped.
@@ -107,18 +107,18 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// What a failure to read is.
+    /// The kind of error that a failure to read is.
     #[must_use]
     pub fn of(error: io::Error) -> Self {
         match Fault::of(&error) {
             Some(fault) => Self::Archive(fault.clone()),
-            // Nothing that is only read says so.
+            // Reading alone never fails with this error.
             None if ExitCode::of_io(&error) == ExitCode::DiskFull => Self::NoRoom(error),
             None => Self::Broken(error),
         }
     }
 
-    /// The exit code where one that is itself at fault has the code `broken`.
+    /// The exit code. `broken` is the code if the archive itself is at fault.
     #[must_use]
     pub fn exit_code(&self, broken: ExitCode) -> ExitCode {
         match self {
@@ -128,7 +128,7 @@ impl StreamError {
         }
     }
 
-    /// The next step where it is not itself at fault.
+    /// The next step, if the archive itself is not at fault.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -146,29 +146,29 @@ pub struct LayerIndex {
     pub diff_id: Digest,
     /// The size of its uncompressed bytes.
     pub size: u64,
-    /// What compresses it, whatever its media type says.
+    /// Its compression, whatever its media type says.
     #[serde(default)]
     pub(crate) packing: Packing,
-    /// The directories whose content in lower layers it hides.
+    /// The directories whose content from lower layers it hides.
     pub opaque: Vec<String>,
     /// The paths of lower layers that it removes.
     pub whiteouts: Vec<String>,
-    /// What it adds, in the archive's order, in which later entries win.
+    /// What it adds, in the archive's order. Later entries win.
     pub entries: Vec<(String, Change)>,
-    /// The first entries that engines do not unpack.
+    /// The first few entries that engines do not unpack.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
 }
 
-/// An entry of a layer at which engines end.
+/// An entry of a layer that makes engines fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Refused {
     /// Its path.
     pub path: String,
-    /// Its type, as its header has it.
+    /// Its type, as in its header.
     pub kind: u8,
-    /// What that is.
+    /// A description of that type.
     pub reason: String,
 }
 
@@ -176,13 +176,13 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Something of its own.
+    /// An entry with its own content.
     Put(Node),
-    /// A second name of the file at this path, which this layer or a lower one has.
+    /// A hard link to the file at this path, which is in this layer or in a lower one.
     Link(String),
 }
 
-/// What is at a path, and who may do what with it.
+/// What is at a path, with its mode and owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Node {
@@ -211,14 +211,14 @@ pub enum Kind {
     Directory,
     /// A regular file.
     File(File),
-    /// A symbolic link with its target, as it stands there.
+    /// A symbolic link with its target, unchanged.
     Symlink(String),
     /// A device, a pipe or the like.
     Special,
 }
 
 impl Node {
-    /// A directory that engines make where a layer has only what is in it.
+    /// A directory as engines make it if a layer only has its content.
     #[must_use]
     pub fn dir() -> Self {
         Self { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 }
@@ -230,7 +230,7 @@ impl Node {
         self.kind == Kind::Directory
     }
 
-    /// The regular file that it is.
+    /// The regular file, if it is one.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         match &self.kind {

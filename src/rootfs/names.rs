@@ -1,47 +1,49 @@
-//! A tree of names: what is at each path of a root filesystem, with one name a node however deep it lies, and an account
-//! of all that it holds. Pure.
+//! A tree of names: what is at each path of a root filesystem. Each node has one name however deep it is, and the total
+//! size is limited. Pure.
 //!
-//! Layers are input from anywhere, and a path of 4,096 bytes may have two thousand directories: kept as whole paths, a few
-//! kilobytes of layer would become gigabytes here. And a root filesystem of a million files is plain: so a node is a
-//! record of a few numbers beside its value, all names stand in one text, and what is in a directory is a chain of nodes.
+//! Layers are untrusted input, and a path of 4,096 bytes may have two thousand directories. With whole paths, a few
+//! kilobytes of a layer could take gigabytes of memory. On the other hand, a root filesystem with a million files is
+//! normal. So a node is a value with a few numbers, all names are in one string, and the content of a directory is a
+//! linked list of nodes.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use super::StreamError;
 
-/// As many symbolic links are followed for one path as Linux follows.
+/// Follow at most this many symbolic links for one path, like Linux.
 pub(crate) const MOST_LINKS: u32 = 40;
-/// With the links' own paths, no path has more parts.
+/// Resolve at most this many parts of a path, including those of its links.
 pub(crate) const MOST_PARTS: u32 = 4096;
-/// No path that is meant to be used is deeper, in directories.
+/// Maximum depth of a path, in directories.
 pub(crate) const DEEPEST: usize = 256;
-/// No root filesystem that is meant to be used has more directories, files and links.
+/// Maximum number of directories, files and links.
 pub(crate) const MOST_NODES: usize = 1 << 21;
-/// What all names, whole paths of directories and the rest may take that layers bring, in bytes, what upper layers take away
-/// again included.
+/// Limit of the memory for all names, paths of directories and other data from layers, in bytes. Data that upper layers
+/// remove again counts too.
 const MOST_BYTES: usize = 256 << 20;
-/// How many parts of paths are looked up to lay all layers. A million files eight directories deep take eight millions.
+/// Maximum number of path parts that are looked up to merge all layers. A million files eight directories deep take
+/// eight million.
 pub(super) const MOST_STEPS: u64 = 1 << 26;
 
-/// A node's number, by which it is a directory; that of the root is 0.
+/// A node's number, which identifies it as a directory; the root's is 0.
 pub(crate) type Directory = u32;
 
 /// What is at each path.
 #[derive(Clone, Debug)]
 pub(crate) struct Names<T> {
-    /// By number, from 1.
+    /// By number, starting at 1.
     nodes: Vec<Item<T>>,
     /// The numbers of nodes that were removed.
     free: Vec<Directory>,
     /// The first node in the root.
     top: Directory,
-    /// All names, one behind the other.
+    /// All names, concatenated.
     text: String,
-    /// The numbers of nodes, each where its directory and name lead or behind it; 0 where there is none. Its length is a power
-    /// of two.
+    /// A hash table of node numbers with linear probing, keyed by directory and name; 0 marks a free slot. Its length
+    /// is a power of two.
     table: Vec<Directory>,
-    /// Seeded, so that nobody can choose names that all lead to one place.
+    /// Seeded, so that nobody can choose names that all hash to the same slot.
     hasher: RandomState,
     bytes: usize,
     steps: u64,
@@ -49,29 +51,29 @@ pub(crate) struct Names<T> {
 
 #[derive(Clone, Debug)]
 struct Item<T> {
-    /// `None` where it was removed.
+    /// `None` if it was removed.
     value: Option<T>,
-    /// The directory that it is in.
+    /// The directory that contains it.
     above: Directory,
-    /// Its name in the text.
+    /// Its name as a range of `text`.
     start: u32,
     length: u16,
     /// Its neighbours in that directory; 0 at either end.
     next: Directory,
     previous: Directory,
-    /// The first node in it.
+    /// The first node in it, if it is a directory.
     first: Directory,
 }
 
-/// The symbolic links that a walk is in the middle of, by their numbers. One that is met again on its own way leads in a circle;
-/// one that was followed to its end may be met any number of times.
+/// The symbolic links that are being resolved, by their numbers. A link that is met again while it is being resolved
+/// forms a loop. One that has been resolved completely may be met any number of times.
 #[derive(Debug, Default)]
 pub(crate) struct Followed(Vec<(Directory, usize)>);
 
 impl Followed {
-    /// Follows a link behind which `left` parts of the path wait. False where that is a circle.
+    /// Follows a link after which `left` parts of the path are pending. False if that is a loop.
     pub(crate) fn enter(&mut self, link: Directory, left: usize) -> bool {
-        // Fewer parts wait than when it was met: its own are all gone.
+        // Fewer parts are pending than when that link was met, so all its own parts are done.
         while self.0.last().is_some_and(|(_, before)| *before > left) {
             self.0.pop();
         }
@@ -105,20 +107,20 @@ impl<T: PartialEq> PartialEq for Names<T> {
 impl<T: Eq> Eq for Names<T> {}
 
 impl<T> Names<T> {
-    /// What is at a path, no link followed.
+    /// What is at a path, without following any link.
     pub(crate) fn get(&self, path: &str) -> Option<&T> {
         self.item(self.dir(path)?)?.value.as_ref()
     }
 
-    /// What has a name in a directory, and its own number.
+    /// What has a name in a directory, and its number.
     pub(crate) fn child(&self, dir: Directory, name: &str) -> Option<(&T, Directory)> {
         let number = self.find(dir, name)?;
         Some((self.item(number)?.value.as_ref()?, number))
     }
 
-    /// Puts something at a path in the place of what is there; what is below stays. Directories that are missing on the way,
-    /// or something else where a directory should be, become `between`. `weight` is what the value takes beside its own
-    /// size.
+    /// Puts a value at a path and replaces the value that is there; its content stays. Missing directories on the path,
+    /// and anything there that is not a directory, become `between`. `weight` is the memory that the value takes
+    /// besides its own size.
     pub(crate) fn put(
         &mut self,
         path: &str,
@@ -149,7 +151,7 @@ impl<T> Names<T> {
         self.insert(dir, &path[start..], value, weight).map(drop)
     }
 
-    /// Removes what is at a path, with all below it.
+    /// Removes what is at a path, and everything below it.
     pub(crate) fn remove(&mut self, path: &str) {
         self.clear(path);
         let Some(number) = self.dir(path).filter(|number| *number != 0) else { return };
@@ -164,14 +166,14 @@ impl<T> Names<T> {
         self.release(number);
     }
 
-    /// Removes all below a path.
+    /// Removes everything below a path.
     pub(crate) fn clear(&mut self, path: &str) {
         let mut open: Vec<Directory> = self.dir(path).into_iter().collect();
         while let Some(dir) = open.pop() {
             let mut number = std::mem::take(self.first(dir));
             while number != 0 {
                 let Item { next, first, .. } = *self.item_mut(number);
-                // Nothing takes its place before what is in it is gone, too.
+                // Its number is not reused before its content is removed as well.
                 self.release(number);
                 if first != 0 {
                     open.push(number);
@@ -181,19 +183,19 @@ impl<T> Names<T> {
         }
     }
 
-    /// Every path with what is there: a directory before what is in it, names of a directory sorted.
+    /// Every path with its value: directories before their content, and the names of a directory sorted.
     pub(crate) fn iter(&self) -> Paths<'_, T> {
         self.below("")
     }
 
-    /// The same of what is below a directory, given by its path.
+    /// The same for everything below a directory, given by its path.
     pub(crate) fn below(&self, path: &str) -> Paths<'_, T> {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let open = self.dir(path).map(|dir| (self.sorted(dir).into_iter(), prefix.len()));
         Paths { names: self, path: prefix, open: open.into_iter().collect() }
     }
 
-    /// Everything with the directory that it is in and its name, in no telling order.
+    /// Every value with its directory and name, in no particular order.
     pub(crate) fn values(&self) -> impl Iterator<Item = (Directory, &str, &T)> {
         self.nodes.iter().filter_map(|item| Some((item.above, self.name(item), item.value.as_ref()?)))
     }
@@ -210,8 +212,8 @@ impl<T> Names<T> {
         parts.join("/")
     }
 
-    /// How many parts a path has that stands for itself: without `.`, `..` and empty parts, and through no link; its last
-    /// part is none either if `last`. `None` for others.
+    /// The number of parts of a path that needs no resolving: it has no `.`, `..` or empty part, and goes through no
+    /// link; nor is its last part a link, if `last` is set. `None` for other paths.
     pub(crate) fn straight(&self, path: &str, last: bool, is_link: impl Fn(&T) -> bool) -> Option<u64> {
         let (mut dir, mut count) = (Some(0), 0);
         let mut parts = path.split('/').peekable();
@@ -229,7 +231,7 @@ impl<T> Names<T> {
         Some(count)
     }
 
-    /// Counts steps on the way to a path.
+    /// Adds steps to the count for resolving paths.
     pub(crate) fn spend(&mut self, steps: u64) -> Result<(), StreamError> {
         self.steps += steps;
         if self.steps > MOST_STEPS {
@@ -238,12 +240,12 @@ impl<T> Names<T> {
         Ok(())
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     fn count(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
 
-    /// The number of what is at a path.
+    /// The number of the node at a path.
     fn dir(&self, path: &str) -> Option<Directory> {
         if path.is_empty() {
             return Some(0);
@@ -269,7 +271,7 @@ impl<T> Names<T> {
         if dir == 0 { &mut self.top } else { &mut self.item_mut(dir).first }
     }
 
-    /// The nodes in a directory, by name.
+    /// The nodes in a directory, sorted by name.
     fn sorted(&self, dir: Directory) -> Vec<Directory> {
         let mut found = Vec::new();
         let mut number = self.item(dir).map_or(self.top, |item| item.first);
@@ -305,8 +307,8 @@ impl<T> Names<T> {
         Ok(number)
     }
 
-    /// Adds a node. Both what names take and how many nodes there are is bounded far below what the numbers hold, and so
-    /// is the length of a path.
+    /// Adds a node. The size of all names, the number of nodes and the length of a path are limited far below what the
+    /// integer types hold.
     fn add(&mut self, above: Directory, name: &str, value: T) -> Directory {
         let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
         let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
@@ -324,7 +326,7 @@ impl<T> Names<T> {
         if next != 0 {
             self.item_mut(next).previous = number;
         }
-        // At most half full, so that no search is long.
+        // At most half full, so that searches stay short.
         if self.count() * 2 > self.table.len() {
             self.table = vec![0; self.table.len() * 2];
             for number in (1..).take(self.nodes.len()) {
@@ -336,14 +338,14 @@ impl<T> Names<T> {
         number
     }
 
-    /// Forgets a node that is in no chain any more.
+    /// Frees a node that has been unlinked from its list.
     fn release(&mut self, number: Directory) {
         let mask = self.table.len() - 1;
         let Some(mut hole) = self.item(number).and_then(|item| self.at(item.above, self.name(item))) else {
             return;
         };
         self.table[hole] = 0;
-        // What stands behind it for want of a place moves up, so that searches do not end at the hole.
+        // Later entries of the same run move up, so that searches do not stop at the hole.
         let mut place = hole;
         loop {
             place = (place + 1) & mask;
@@ -358,13 +360,13 @@ impl<T> Names<T> {
         self.free.push(number);
     }
 
-    /// Where a name should stand in the table.
+    /// The preferred slot of a name in the table.
     fn home(&self, dir: Directory, name: &str) -> usize {
         let hash = self.hasher.hash_one((dir, name));
         usize::try_from(hash & (self.table.len() as u64 - 1)).unwrap_or_default()
     }
 
-    /// Where a name stands in the table.
+    /// The actual slot of a name in the table.
     fn at(&self, dir: Directory, name: &str) -> Option<usize> {
         let mut place = self.home(dir, name);
         loop {
@@ -380,7 +382,7 @@ impl<T> Names<T> {
         self.at(dir, name).map(|place| self.table[place])
     }
 
-    /// Gives a node its place in the table.
+    /// Enters a node into the table.
     fn enter(&mut self, number: Directory) {
         let Some(item) = self.item(number).filter(|item| item.value.is_some()) else { return };
         let mut place = self.home(item.above, self.name(item));
@@ -395,7 +397,7 @@ impl<T> Names<T> {
 pub(crate) struct Paths<'a, T> {
     names: &'a Names<T>,
     path: String,
-    /// For each directory that is open, what is left of it, and how long its path is.
+    /// For each open directory, its remaining nodes and the length of its path.
     open: Vec<(std::vec::IntoIter<Directory>, usize)>,
 }
 
@@ -456,7 +458,7 @@ mod tests {
         assert_eq!(listed(&names), "a:d a/b:d a/f:f");
         names.remove("a");
         assert_eq!(listed(&names), "");
-        // What comes back has nothing of what was.
+        // What is added again has none of the old content.
         names.put("a/b/x", 'f', 0, |kind| *kind == 'd', || 'd').unwrap();
         assert_eq!(listed(&names), "a:d a/b:d a/b/x:f");
     }
@@ -469,7 +471,7 @@ mod tests {
         assert_ne!(one, names(&["a/c"]));
     }
 
-    /// Against a map of whole paths, of which every operation is plain.
+    /// Compares with a map of whole paths, whose operations are simple.
     #[test]
     fn any_operations_come_to_what_a_map_of_paths_has() {
         let below = |path: &str, dir: &str| {
@@ -529,9 +531,9 @@ mod tests {
     #[test]
     fn a_link_that_is_met_on_its_own_way_is_a_circle() {
         let mut followed = Followed::default();
-        // 1 is `2/../2` with two parts behind it, and 2 is `x`.
+        // 1 is `2/../2` with two parts after it, and 2 is `x`.
         assert!(followed.enter(1, 2) && followed.enter(2, 4) && followed.enter(2, 2));
-        // Behind 1, it is another visit.
+        // After 1, this is another visit.
         assert!(followed.enter(1, 1));
         assert!(!followed.enter(1, 1));
     }

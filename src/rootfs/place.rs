@@ -1,20 +1,21 @@
-//! Where entries come to lie on a base: behind its symbolic links to directories, and without touching the directories that it
+//! Where entries go on a base: through its symbolic links to directories, and without changing the directories that it
 //! has. Pure.
 //!
-//! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the directory `lib` would put a directory in
-//! the link's place and hide every library of the base; one for `tmp` would take away its sticky bit.
+//! A base with merged `/usr` has `lib` as a link to `usr/lib`. An entry for the directory `lib` would replace the link
+//! with a directory and hide every library of the base. An entry for `tmp` would remove its sticky bit.
 
 use super::{Node, Root};
 use crate::layer::{Entry, EntryKind};
 
-/// The entries as they are to stand in a layer on top of `root`.
+/// Adapts entries for a layer on top of `root`.
 #[must_use]
 pub(crate) fn on_base(entries: Vec<Entry>, root: &Root) -> Vec<Entry> {
     entries.into_iter().filter_map(|entry| placed(entry, root)).collect()
 }
 
 fn placed(entry: Entry, root: &Root) -> Option<Entry> {
-    // A path whose links go in a circle, or that is no plain path, stays for the layer's own checks to refuse.
+    // A path whose links form a loop, or that is not a plain path, is left unchanged for the layer's own checks to
+    // refuse.
     let real = |path: &str| root.real_path(path).unwrap_or_else(|| path.to_owned());
     let is_plain = |path: &str| !path.split('/').any(|part| matches!(part, "" | "." | ".."));
     if !is_plain(&entry.path) {
@@ -29,7 +30,7 @@ fn placed(entry: Entry, root: &Root) -> Option<Entry> {
     let dir = real(dir);
     let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
     let kind = match entry.kind {
-        // The other name of a hard link moves with the file that it names.
+        // The target of a hard link moves together with the file that it names.
         EntryKind::HardLink(target) => EntryKind::HardLink(match target.rsplit_once('/') {
             Some((dir, name)) if is_plain(&target) => {
                 format!("{}/{name}", real(dir)).trim_start_matches('/').to_owned()

@@ -1,4 +1,4 @@
-//! Layers laid on each other: the merged root filesystem, and what can be asked of it. Pure.
+//! Merged layers: the resulting root filesystem, and queries on it. Pure.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,38 +14,38 @@ use crate::target::catalog::{ElfIdentity, Target};
 /// An index of a root filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root {
-    /// By path; every directory above an entry is there, and none of them is a link.
+    /// By path. Every directory above an entry is included, and none of them is a link.
     pub(super) nodes: Names<Node>,
     /// Entries of its layers that engines do not unpack.
     refused: Vec<Refused>,
 }
 
-/// Who wants to get at a file: numbers of a user and of all the groups that it is in.
+/// Who accesses a file: the numbers of a user and of all its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The user. 0 may search and read everything, as engines start containers.
+    /// The user. 0 may search and read everything, as in a container.
     pub uid: u32,
     /// The groups.
     pub gids: BTreeSet<u32>,
 }
 
-/// What somebody wants to do with a file.
+/// A kind of access to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     /// Read it.
     Read,
-    /// Execute it, or search it where it is a directory.
+    /// Execute it, or search it if it is a directory.
     Execute,
 }
 
 impl Identity {
-    /// The user that a container runs as where nothing says otherwise.
+    /// The user that a container runs as by default.
     #[must_use]
     pub(crate) fn root() -> Self {
         Self { uid: 0, gids: BTreeSet::from([0]) }
     }
 
-    /// True if the mode and owner of a node allow it. Access control lists are not looked at: layers rarely have some.
+    /// True if the mode and owner of a node allow it. Access control lists are ignored, as layers rarely have any.
     #[must_use]
     pub(crate) fn may(&self, wanted: Permission, node: &Node) -> bool {
         let bit = match wanted {
@@ -66,37 +66,37 @@ impl Identity {
     }
 }
 
-/// Where a path leads.
+/// The result of resolving a path in the root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup<'a> {
-    /// To this.
+    /// The path exists.
     Found {
         /// The path without links, relative.
         path: String,
         /// What is there.
         node: &'a Node,
     },
-    /// To nothing.
+    /// Nothing is at the path.
     Missing {
-        /// The path without links that is not there: behind a dangling link, where that leads.
+        /// The missing path without links. For a dangling link this is its target.
         path: String,
     },
-    /// Through something that is no directory.
+    /// The path goes through something that is not a directory.
     NotADirectory {
         /// Its path without links.
         path: String,
     },
-    /// Through a directory that the user may not search.
+    /// The path goes through a directory that the user may not search.
     Denied {
         /// The directory's path without links.
         path: String,
     },
-    /// Nowhere: links go in a circle.
+    /// Its symbolic links form a loop.
     Circle,
 }
 
 impl<'a> Lookup<'a> {
-    /// What was found, with its path.
+    /// The node that was found, with its path.
     #[must_use]
     pub(crate) fn found(self) -> Option<(String, &'a Node)> {
         match self {
@@ -107,12 +107,12 @@ impl<'a> Lookup<'a> {
 }
 
 impl Root {
-    /// Lays a layer on top. Removals are of what lower layers have, wherever in the archive they stand. What is larger or
-    /// deeper than any root filesystem that is meant to be used is refused.
+    /// Merges a layer on top. Its removals apply to lower layers only, wherever they are in the archive. A filesystem
+    /// that is larger or deeper than any reasonable one is refused.
     ///
     /// # Errors
     ///
-    /// If all layers together have more than can be meant, or if the work is cancelled.
+    /// If all layers together exceed a limit, or if the work is cancelled.
     pub fn lay(&mut self, layer: &LayerIndex, cancel: &Cancel) -> Result<(), StreamError> {
         self.refused.extend(layer.refused.iter().cloned());
         for path in &layer.opaque {
@@ -138,7 +138,7 @@ impl Root {
             };
             match self.go(path, Last::Keep)? {
                 Some(real) => self.put(&real, node)?,
-                // It is nowhere, and engines end there.
+                // It cannot be resolved, and engines fail at it.
                 None if self.refused.len() < MOST_REFUSED => {
                     let (path, reason) = (path.clone(), self.why_nowhere(path).to_owned());
                     self.refused.push(Refused { path, kind: type_of(change), reason });
@@ -155,41 +155,41 @@ impl Root {
         &self.refused
     }
 
-    /// What is at a path, symbolic links followed; `None` where there is nothing, or links go in a circle.
+    /// What is at a path, with symbolic links followed; `None` if there is nothing, or if links form a loop.
     #[must_use]
     pub fn lookup(&self, path: &str) -> Option<&Node> {
         self.nodes.get(&self.walk(path, Last::Follow)?)
     }
 
-    /// What is at a path itself, without following a link at its end.
+    /// What is at a path, without following a link at its end.
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<&Node> {
         self.nodes.get(&self.walk(path, Last::Keep)?)
     }
 
-    /// The regular file at a path, symbolic links followed.
+    /// The regular file at a path, with symbolic links followed.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<&File> {
         self.lookup(path)?.file()
     }
 
-    /// The path without links that this path leads to, relative. There may be nothing.
+    /// The path with its links resolved, relative. Nothing needs to exist there.
     #[must_use]
     pub fn real_path(&self, path: &str) -> Option<String> {
         self.walk(path, Last::Follow).map(Cow::into_owned)
     }
 
-    /// Every path with what is there: directories before what is in them, the names of a directory sorted.
+    /// Every path with its node: directories before their content, and the names of a directory sorted.
     pub fn nodes(&self) -> impl Iterator<Item = (String, &Node)> {
         self.nodes.iter()
     }
 
-    /// What is below a directory, given by its path without links, in the same order.
+    /// Everything below a directory, given by its path without links, in the same order.
     pub fn below(&self, dir: &str) -> impl Iterator<Item = (String, &Node)> {
         self.nodes.below(dir)
     }
 
-    /// Goes to a path as the kernel does for a user, who must be allowed to search every directory on the way.
+    /// Resolves a path like the kernel does for a user, who must be allowed to search every directory on the way.
     #[must_use]
     pub(crate) fn resolve_path(&self, path: &str, who: &Identity) -> Lookup<'_> {
         let mut pending = parts(path);
@@ -236,7 +236,8 @@ impl Root {
         }
     }
 
-    /// Every directory, and every symbolic link to one: what a path may lead through without being made.
+    /// Every directory, and every symbolic link to one: the paths that another path can go through without creating a
+    /// directory.
     ///
     /// # Errors
     ///
@@ -259,10 +260,10 @@ impl Root {
         Ok(dirs)
     }
 
-    /// The version of the glibc that programs for this target run with; `None` where there is none for it.
+    /// The version of the glibc that programs for this target run with; `None` if there is none for it.
     #[must_use]
     pub(crate) fn glibc(&self, target: &Target) -> Option<GlibcVersion> {
-        // The loader's own directory is where its glibc was built to be; the others are those of distributions.
+        // The loader's directory is the one that its glibc was built for. The others are those of common distributions.
         let loader = target.elf.interpreter.as_deref().and_then(|loader| self.real_path(loader));
         let loader = loader.and_then(|path| Some(path.rsplit_once('/')?.0.to_owned()));
         let multiarch = target
@@ -276,7 +277,7 @@ impl Root {
         })
     }
 
-    /// What a hard link to this path without links is.
+    /// The node for a hard link to this path without links.
     fn linked(&self, target: Option<&str>) -> Node {
         match target.and_then(|path| self.nodes.get(path)) {
             Some(node) if !node.is_dir() => node.clone(),
@@ -288,21 +289,21 @@ impl Root {
         if path.is_empty() {
             return Ok(());
         }
-        // A directory stays what it is under another; anything else replaces it with all that is in it.
+        // A directory keeps its content under another directory. Anything else replaces it with its content.
         if !node.is_dir() && self.nodes.get(path).is_some_and(Node::is_dir) {
             self.nodes.clear(path);
         }
         let weight = match &node.kind {
             Kind::File(file) => weight(&file.content),
             Kind::Symlink(target) => target.len() + path.len(),
-            // Whole paths of directories are what bases are asked for.
+            // The paths of directories are stored whole for bases.
             Kind::Directory => path.len(),
             Kind::Special => 0,
         };
         self.nodes.put(path, node, weight, Node::is_dir, Node::dir)
     }
 
-    /// Why a path leads nowhere.
+    /// Why a path cannot be resolved.
     fn why_nowhere(&self, path: &str) -> &'static str {
         let mut pending = parts(path);
         let (mut above, mut count, mut followed) = (vec![Some(0)], 0, Followed::default());
@@ -334,20 +335,20 @@ impl Root {
         "behind more than 40 links"
     }
 
-    /// As [`Root::walk`], on the account of what may be done for all layers.
+    /// The same as [`Root::walk`], counted towards the limit for all layers.
     fn go<'p>(&mut self, path: &'p str, last: Last) -> Result<Option<Cow<'p, str>>, StreamError> {
         let (path, steps) = self.walked(path, last);
         self.nodes.spend(steps)?;
         Ok(path)
     }
 
-    /// Follows symbolic links inside the root, as the kernel does for a process whose root it is. What is not there
-    /// is taken to become a directory.
+    /// Follows symbolic links inside the root, like the kernel does for a process with this root. What does not exist
+    /// is assumed to become a directory.
     fn walk<'p>(&self, path: &'p str, last: Last) -> Option<Cow<'p, str>> {
         self.walked(path, last).0
     }
 
-    /// The same, with the number of parts that were looked at.
+    /// The same, with the number of parts that were looked up.
     fn walked<'p>(&self, path: &'p str, last: Last) -> (Option<Cow<'p, str>>, u64) {
         let is_link = |node: &Node| matches!(node.kind, Kind::Symlink(_));
         if let Some(count) = self.nodes.straight(path, last == Last::Follow, is_link) {
@@ -355,7 +356,7 @@ impl Root {
         }
         let mut pending = parts(path);
         let mut done = String::new();
-        // The numbers of the directories that lead to `done`, as far as there are such.
+        // The numbers of the directories above `done`, as far as they exist.
         let mut above = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
         while let Some(part) = pending.pop() {
@@ -399,10 +400,10 @@ impl Root {
     }
 }
 
-/// The root directory itself, which layers rarely have an entry for.
+/// The root directory itself. Layers rarely have an entry for it.
 static TOP: Node = Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 };
 
-/// The type that a header has for what an entry adds.
+/// The type that a header has for a change.
 fn type_of(change: &Change) -> u8 {
     match change {
         Change::Link(_) => b'1',
@@ -415,7 +416,7 @@ fn type_of(change: &Change) -> u8 {
     }
 }
 
-/// A path's parts, last first.
+/// A path's parts in reverse order.
 fn parts(path: &str) -> Vec<String> {
     path.split('/').rev().filter(|part| !matches!(*part, "" | ".")).map(ToOwned::to_owned).collect()
 }
@@ -429,7 +430,7 @@ fn serves(object: &Object, identity: &ElfIdentity) -> bool {
         && identity.flags.as_ref().is_none_or(|rule| elf.flags & rule.mask == rule.value)
 }
 
-/// Whether a link at a path's very end is followed.
+/// Whether a link at the very end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     Follow,

@@ -1,4 +1,4 @@
-//! One streaming pass over a layer: decompress, hash, and note what the tar does to the root filesystem.
+//! Reads a layer in one streaming pass: decompresses and hashes it, and records what it does to the root filesystem.
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -12,48 +12,49 @@ use crate::oci::{Algorithm, Hasher};
 use crate::sys::cancel::Cancel;
 
 const CHUNK: usize = 128 * 1024;
-/// How much of a file is read to see what it is. The program headers of an ELF file are among it.
+/// How much of a file is read to identify it, in bytes. This includes the program headers of an ELF file.
 const START: usize = 4096;
-/// A larger ELF file, without its debugging information, is not looked into, in bytes: all of it is in memory then.
+/// Largest ELF file that is examined, without its debugging information, in bytes: all of it has to be in memory.
 const ELF_LIMIT: u64 = 160 << 20;
-/// Linux reads no more of a script to find its interpreter (`BINPRM_BUF_SIZE`), in bytes.
+/// Linux reads this much of a script to find its interpreter (`BINPRM_BUF_SIZE`), in bytes.
 const SCRIPT_LINE: usize = 256;
-/// A larger file is not kept whole, in bytes. A loader's cache with ten thousand libraries takes about one million.
+/// Largest file that is stored whole, in bytes. A loader's cache with ten thousand libraries takes about one million.
 const WHOLE_LIMIT: u64 = 4 << 20;
-/// Linux takes no longer path (`PATH_MAX`), in bytes.
+/// Longest path that Linux accepts (`PATH_MAX`), in bytes.
 const PATH_LIMIT: usize = 4096;
-/// What an entry takes beside its texts, in bytes.
+/// The memory of an entry without its strings, in bytes.
 const ENTRY: usize = std::mem::size_of::<(String, Change)>();
-/// A name with this in front removes the file without it
-/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
+/// A file with this prefix removes the file without it ([image
+/// specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 const WHITEOUT: &str = ".wh.";
-/// Names of the file system that whiteouts come from; of these only the opaque marker means something.
+/// Prefix of the names that belong to the file system which whiteouts come from. Of these only the opaque marker has a
+/// meaning.
 const WHITEOUT_META: &str = ".wh..wh.";
-/// The type of a contiguous file, which is a file like others.
+/// The type of a contiguous file, which is treated like any other file.
 const CONTIGUOUS: u8 = b'7';
-/// Entries that engines do not unpack are told of up to this many.
+/// Record at most this many entries that engines do not unpack.
 pub(super) const MOST_REFUSED: usize = 16;
-/// A file of this name removes all that lower layers have in its directory.
+/// A file of this name removes everything from its directory that lower layers have there.
 const OPAQUE: &str = ".wh..wh..opq";
 
-/// What one layer may take.
+/// Limits for one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Uncompressed bytes.
+    /// Size of the uncompressed data, in bytes.
     pub bytes: u64,
-    /// Entries.
+    /// Number of entries.
     pub entries: usize,
-    /// What is kept in memory of all entries, in bytes: the entries themselves, paths, targets of links, and what files are
-    /// and need.
+    /// Memory for all entries, in bytes: the entries themselves, paths, targets of links, and what is recorded about
+    /// files.
     pub names: usize,
 }
 
 impl Limits {
-    /// More than any image has that is meant to be used.
+    /// More than any reasonable image has.
     pub const LAYER: Self = Self { bytes: 64 << 30, entries: 1 << 21, names: 384 << 20 };
 }
 
-/// Hashes what passes.
+/// Hashes everything that is read.
 struct Hashing<R> {
     inner: R,
     hasher: Hasher,
@@ -70,19 +71,19 @@ impl<R: Read> Read for Hashing<R> {
 /// How a layer's archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// With two blocks of zeros or more, as POSIX has it.
+    /// With two or more blocks of zeros, as POSIX requires.
     Whole,
-    /// With less, as if it was cut short between two entries.
+    /// With less, as if it was truncated between two entries.
     Open,
-    /// With something behind its end: how many bytes follow the end's first block.
+    /// With other data after its end: how many bytes follow the first block of the end.
     Followed(u64),
 }
 
-/// Reads a layer to its end, whatever compresses it. `algorithm` is that of the `diff_id`.
+/// Reads a layer to its end, whatever its compression. `algorithm` is that of the `diff_id`.
 ///
 /// # Errors
 ///
-/// If the layer cannot be read or decompressed, is no tar archive, goes beyond `limits`, or if the work is cancelled.
+/// If the layer cannot be read or decompressed, is not a tar archive, exceeds `limits`, or if the work is cancelled.
 pub fn scan(
     blob: impl Read,
     algorithm: Algorithm,
@@ -93,7 +94,7 @@ pub fn scan(
     Ok(LayerIndex { packing, ..scan_to_end(tar, algorithm, limits, cancel)?.0 })
 }
 
-/// Reads a layer that is not compressed any more to its end, and looks at how that is.
+/// Reads an uncompressed layer to its end, and determines how it ends.
 pub(crate) fn scan_to_end(
     tar: impl Read,
     algorithm: Algorithm,
@@ -106,7 +107,7 @@ pub(crate) fn scan_to_end(
     let mut found = Found::default();
     let mut reader = archive::Reader::new(&mut stream);
     while let Some(mut entry) = reader.next_entry().map_err(|error| guard.explain(error))? {
-        // Not the size that a sparse file unpacks to: holes may be without end.
+        // Not the unpacked size of a sparse file, whose holes may be endless.
         guard.allow(entry.head.stored);
         if found.count == limits.entries {
             return Err(StreamError::TooManyEntries { limit: limits.entries });
@@ -117,7 +118,7 @@ pub(crate) fn scan_to_end(
             return Err(StreamError::LongNames { limit: limits.names });
         }
     }
-    // To the end, so that the diff_id is of all bytes and the compressed stream's own checksum is looked at.
+    // Read to the end, so that the diff_id covers all bytes and the compressed stream's own checksum is verified.
     guard.allow(u64::MAX);
     let ending = ending(&mut stream).map_err(|error| guard.explain(error))?;
     let size = guard.spent();
@@ -127,7 +128,7 @@ pub(crate) fn scan_to_end(
     Ok((LayerIndex { diff_id, size, packing, opaque, whiteouts, entries, refused }, ending))
 }
 
-/// Reads what is behind the first block of an archive's end.
+/// Reads what follows the first block of an archive's end.
 fn ending(rest: &mut impl Read) -> io::Result<Ending> {
     let (mut piece, mut count, mut zeros) = (vec![0; CHUNK], 0, true);
     loop {
@@ -156,26 +157,27 @@ struct Found {
     whiteouts: Vec<String>,
     entries: Vec<(String, Change)>,
     refused: Vec<Refused>,
-    /// A file's content, used again for the next.
+    /// A file's content, reused for the next one.
     buffer: Vec<u8>,
-    /// How many bytes of programs were looked at. Holes of sparse files among them are in no account of the stream's.
+    /// How many bytes of programs were examined. This includes holes of sparse files, which the stream's limit does not
+    /// cover.
     looked: u64,
 }
 
-/// What the name of a layer's entry says
-/// ([image specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
+/// The meaning of an entry's name in a layer ([image
+/// specification](https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts)).
 pub(crate) enum Named<'a> {
-    /// What layers below have in this directory is not there any more.
+    /// It removes what lower layers have in this directory.
     Opaque(&'a str),
-    /// This path is not there any more.
+    /// It removes this path.
     Removed(String),
-    /// Another file system's bookkeeping; or the root itself, which is always there.
+    /// Another file system's bookkeeping; or the root itself, which always exists.
     Bookkeeping,
-    /// It is an entry like any other.
+    /// It is an ordinary entry.
     Entry,
 }
 
-/// What a path says, which stands in the header as `written`.
+/// The meaning of a path, which is `written` like this in the header.
 pub(crate) fn named<'a>(path: &'a str, written: &str) -> Result<Named<'a>, StreamError> {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     if name == OPAQUE {
@@ -211,7 +213,7 @@ impl Found {
         Ok(())
     }
 
-    /// An entry that is none of a layer's own marks.
+    /// Adds an entry that is not a whiteout or another mark.
     fn put<R: Read>(
         &mut self,
         kind: Kind,
@@ -274,7 +276,7 @@ fn with_owner(kind: NodeKind, head: &Head) -> Node {
     Node { kind, mode: head.mode, uid: number(head.uid), gid: number(head.gid) }
 }
 
-/// Reads as much of a file as is needed to know what it is.
+/// Reads as much of a file as is needed to identify it.
 fn content(
     path: &str,
     entry: &mut impl Read,
@@ -291,14 +293,14 @@ fn content(
         }
         *looked = looked.saturating_add(extent);
         let rest = extent.saturating_sub(buffer.len() as u64);
-        // No more than is needed: growing by doubling would take twice as much.
+        // Exactly as much as is needed, since growing by doubling could take twice as much.
         buffer.reserve_exact(usize::try_from(rest).unwrap_or(0));
         entry.take(rest).read_to_end(buffer)?;
         let content = match Object::parse(buffer) {
             Ok(object) => Content::Elf(Arc::new(object)),
             Err(error) => Content::BrokenElf(error.to_string()),
         };
-        // One large program does not make the memory for it stay.
+        // A large program's memory is not held on to.
         if buffer.capacity() > 16 << 20 {
             *buffer = Vec::new();
         }
@@ -315,7 +317,7 @@ fn content(
     Ok(Content::Plain)
 }
 
-/// True for the files that decide how libraries and users are found, and those that tell which packages are installed.
+/// True for the files that determine how libraries and users are found, and those that list the installed packages.
 fn is_kept(path: &str) -> bool {
     const FILES: [&str; 9] = [
         "etc/passwd",
@@ -338,7 +340,7 @@ fn is_kept(path: &str) -> bool {
         || path.ends_with("/etc/ld.so.cache")
 }
 
-/// What a file's content takes in memory, about.
+/// Roughly how much memory a file's content takes, in bytes.
 pub(super) fn weight(content: &Content) -> usize {
     match content {
         Content::Plain => 0,
@@ -348,7 +350,7 @@ pub(super) fn weight(content: &Content) -> usize {
     }
 }
 
-/// The target of a link, as it stands there.
+/// The target of a link, unchanged.
 fn target(head: &Head) -> Result<String, StreamError> {
     if head.link.is_empty() {
         let error = io::Error::new(io::ErrorKind::InvalidData, "a link without a target");
@@ -361,7 +363,7 @@ fn target(head: &Head) -> Result<String, StreamError> {
     Ok(target)
 }
 
-/// A path as the index has it: relative, without empty parts and `.`. One with `..` is refused, as engines do.
+/// A path in the form of the index: relative, without empty parts and `.`. One with `..` is refused, as engines do.
 pub(crate) fn clean(path: &str) -> Result<String, StreamError> {
     if path.len() > PATH_LIMIT {
         return Err(StreamError::LongPath { length: path.len() });

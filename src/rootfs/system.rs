@@ -1,20 +1,20 @@
-//! Which system a root filesystem says it is (os-release(5)).
+//! The system in a root filesystem, by its own description (os-release(5)).
 
 use super::{File, Root};
 
-/// What a system says of itself.
+/// A system's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
-    /// `ID`: `debian`, `ubuntu`, `alpine`; `linux` where it does not say.
+    /// `ID`: `debian`, `ubuntu`, `alpine`; `linux` if it is missing.
     pub id: String,
     /// The release's codename: `bookworm`.
     pub codename: Option<String>,
-    /// Its name for people: `Alpine Linux v3.22`.
+    /// Its full name: `Alpine Linux v3.22`.
     pub name: String,
 }
 
 impl Root {
-    /// The system that it says it is; `None` if it says nothing.
+    /// The system that its os-release names; `None` if there is none.
     #[must_use]
     pub fn system(&self) -> Option<System> {
         let bytes = ["etc/os-release", "usr/lib/os-release"]

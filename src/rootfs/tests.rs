@@ -5,7 +5,7 @@ use super::names::MOST_STEPS;
 use super::*;
 use crate::sys::cancel::Cancel;
 
-/// A layer as a tar: a name that ends in `/` is a directory, `a -> b` a symbolic link, `a = b` a hard link.
+/// A layer as a tar archive: a name that ends in `/` is a directory, `a -> b` a symbolic link, `a = b` a hard link.
 fn layer(entries: &[&str]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for entry in entries {
@@ -98,7 +98,7 @@ fn what_unpacks_without_end_is_refused() {
     assert!(matches!(read(&many, limits), Err(StreamError::TooManyEntries { limit: 2 })));
 }
 
-/// Holes take nothing in an archive, and are looked at as what they stand for.
+/// Holes take no space in an archive, but are read as the zeros that they stand for.
 #[test]
 fn programs_that_are_holes_are_in_the_account() {
     let mut program = vec![0; 512];
@@ -161,11 +161,11 @@ fn the_end_of_an_archive_is_looked_at() {
     let whole = tar.into_inner().unwrap();
     assert_eq!(whole.len(), 512 + 1024 + 1024);
     assert_eq!(ending(&whole).unwrap(), (2560, Ending::Whole));
-    // Two blocks of the end are missing, one of them, and the padding of the file, too.
+    // The two blocks of the end are missing, or one of them, or also the padding of the file.
     for cut in [1536, 2048, 512 + 700] {
         assert_eq!(ending(&whole[..cut]).unwrap(), (cut as u64, Ending::Open), "{cut}");
     }
-    // A byte of the file, and half of the header.
+    // One byte of the file, and half of the header.
     for cut in [512 + 699, 700, 300] {
         assert!(matches!(ending(&whole[..cut]), Err(StreamError::Archive(Fault::Cut))), "{cut}");
     }
@@ -198,7 +198,7 @@ fn a_path_deeper_than_any_that_is_meant_is_refused_where_it_is_read_and_where_it
     tar.append_data(&mut header, &deep, std::io::empty()).unwrap();
     let read = read(&tar.into_inner().unwrap(), Limits::LAYER);
     assert!(matches!(read, Err(StreamError::Deep { depth: 300, .. })), "{read:?}");
-    // By way of a link it may become as deep.
+    // Through a link it may become just as deep.
     let half = vec!["a"; 200].join("/");
     let mut layer = files([half.clone(), "l".into(), format!("l/{half}")].into_iter());
     layer.entries[1].1 = Change::Put(Node { kind: Kind::Symlink(half), ..Node::dir() });
@@ -242,7 +242,7 @@ fn a_kept_index_is_not_believed_where_nothing_of_the_cache_is() {
     let read_now = |verify| index_of(&blob, &descriptor, cache(verify), &cancel).unwrap();
     let right = read_now(false);
     assert_eq!((read_now(false), read_now(true)), (right.clone(), right.clone()));
-    // Somebody writes what it should say, in the form that we write it in.
+    // A stored index is replaced by a wrong one in a valid form.
     let rootfs = dir.path().join("rootfs");
     let record = crate::sys::fs::read_dir(&rootfs).unwrap().next().unwrap().unwrap().path();
     let wrong = read(&layer(&["a", "b -> somewhere/else"]), Limits::LAYER).unwrap();
@@ -254,7 +254,7 @@ fn a_kept_index_is_not_believed_where_nothing_of_the_cache_is() {
     assert_eq!(read_now(true), right);
     let said = told.lock().unwrap().clone();
     assert!(said.len() == 1 && said[0].contains(&record.display().to_string()), "{said:?}");
-    // It is put right.
+    // It has been corrected.
     assert_eq!((read_now(false), read_now(true)), (right.clone(), right));
     assert_eq!(told.lock().unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! `--annotation`: what is annotated, in docker buildx's words. Pure.
+//! `--annotation`: parses annotations and their levels, in docker buildx's syntax. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use crate::target::platform::Platform;
 use crate::text::nearest;
 use crate::transport::IndexAnnotations;
 
-/// Annotations by what they are of.
+/// Annotations by level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Annotations {
-    /// Of the index.
+    /// Those of the index.
     pub(super) index: BTreeMap<String, String>,
-    /// Of the index's entry in a layout.
+    /// Those of the index's entry in a layout.
     pub(super) index_descriptor: BTreeMap<String, String>,
-    /// Of manifests: all, or one platform's.
+    /// Those of manifests: for all platforms or for one.
     manifest: Vec<Scoped>,
-    /// Of the manifests' entries in the index.
+    /// Those of the manifests' entries in the index.
     manifest_descriptor: Vec<Scoped>,
 }
 
-/// An annotation of one platform, or of all.
+/// An annotation for one platform, or for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Scoped {
     platform: Option<Platform>,
@@ -34,7 +34,7 @@ struct Scoped {
 const LEVELS: &[&str] = &["manifest", "index", "manifest-descriptor", "index-descriptor"];
 
 impl Annotations {
-    /// Adds `[LEVEL[PLATFORM],…:]KEY=VALUE`. Without a level it is the manifests'.
+    /// Adds `[LEVEL[PLATFORM],…:]KEY=VALUE`. Without a level it is for the manifests.
     pub(super) fn add(&mut self, text: &str) -> Result<(), Problem> {
         let (left, value) = values::key_value(text)?;
         let (levels, key) = split(&left);
@@ -65,7 +65,7 @@ impl Annotations {
         Ok(())
     }
 
-    /// The platforms that are named.
+    /// The platforms that annotations name.
     pub(super) fn platforms(&self) -> BTreeSet<&Platform> {
         let all = self.manifest.iter().chain(&self.manifest_descriptor);
         all.filter_map(|scoped| scoped.platform.as_ref()).collect()
@@ -82,8 +82,8 @@ impl Annotations {
     }
 }
 
-/// The levels and the key of what stands before the `=`. A key may have a colon itself: what stands before it is levels if
-/// it is, or could be meant as, such.
+/// Splits the text before the `=` into levels and key. A key may contain a colon itself: the text before a colon is
+/// levels only if it is, or could be meant as, levels.
 fn split(left: &str) -> (&str, &str) {
     let meant = |word: &str| {
         let word = word.trim();
@@ -96,8 +96,8 @@ fn split(left: &str) -> (&str, &str) {
     }
 }
 
-/// `--annotation` of an index that is made of images which are there: without a level it is the index's, and manifests
-/// stay as they are.
+/// Parses `--annotation` for an index of existing images. Without a level it is for the index, and manifests stay as
+/// they are.
 pub(crate) fn index_annotations(texts: &[String]) -> Result<IndexAnnotations, Error> {
     let mut all = Annotations::default();
     for text in texts {
@@ -117,11 +117,11 @@ fn fixed(text: &str) -> Problem {
     Problem::Form {
         what: "an annotation of a new index",
         given: text.to_owned(),
-        remedy: "the manifests are there already: annotate `index` or `manifest-descriptor`",
+        remedy: "the manifests already exist: annotate `index` or `manifest-descriptor`",
     }
 }
 
-/// One platform's own win over those of all.
+/// The annotations of one platform; its own override those for all platforms.
 fn of(all: &[Scoped], platform: &Platform) -> BTreeMap<String, String> {
     let matching = |own: bool| {
         all.iter().filter(move |scoped| match &scoped.platform {

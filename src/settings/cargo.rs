@@ -1,4 +1,4 @@
-//! What cargo is told: packages, programs, features, profile, and where it builds.
+//! The options for cargo: packages, programs, features, profile and target directory.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ impl Sources<'_> {
         let features = list(&flags.features, |file| file.payload.features.as_ref());
         let features =
             features.iter().flat_map(|text| text.split([',', ' '])).filter(|text| !text.is_empty());
-        // A choice of programs on the command line replaces the file's, whichever way each is made.
+        // A choice of programs on the command line replaces the file's, whatever keys or options are used.
         let chosen =
             !flags.bins.is_empty() || flags.all_bins || !flags.examples.is_empty() || flags.all_examples;
         let programs = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
@@ -32,7 +32,7 @@ impl Sources<'_> {
         let all = |given: bool, get: fn(&ProjectFile) -> Option<bool>| {
             if chosen { given } else { set(false, get) }
         };
-        // So does a choice of packages.
+        // A choice of packages does so, too.
         let exclude = list(&flags.exclude, |file| file.payload.exclude.as_ref());
         let workspace = flags.workspace
             || flags.packages.is_empty()
@@ -68,7 +68,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Where cargo builds, if that is said where relative paths count from the directory that the user stands in.
+    /// cargo's target directory, if it is set where relative paths start from the current directory.
     fn target_dir(&self) -> Option<PathBuf> {
         let variable = || {
             ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().find_map(|name| self.environment.path(name))
@@ -79,7 +79,7 @@ impl Sources<'_> {
     /// See [`CargoSettings::variables`].
     fn cargo_variables(&self) -> Vec<(String, PathBuf)> {
         let names_path = |name: &str, value: &Path| match name {
-            // It may begin with `{workspace-root}`.
+            // The value may begin with `{workspace-root}`.
             "CARGO_BUILD_BUILD_DIR" => !value.to_string_lossy().starts_with('{'),
             "RUSTC_WRAPPER"
             | "RUSTC_WORKSPACE_WRAPPER"

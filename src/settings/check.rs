@@ -1,4 +1,4 @@
-//! What becomes of what the link check finds.
+//! The settings of the link check.
 
 use crate::config::{AllowTable, Document, ProjectFile};
 use crate::linkcheck::{self, Allowance, CheckMode};
@@ -12,13 +12,14 @@ use crate::origin::Origin;
 /// The link check of finished images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckSettings {
-    /// What its errors do.
+    /// What errors do.
     pub mode: CheckMode,
-    /// What is allowed, in the order of the configuration.
+    /// The allowed findings, in the order of the configuration.
     pub allow: Vec<Allowance>,
 }
 
-/// From the strongest source that says something; what is allowed is collected from all of the project's files.
+/// The mode from the source with the highest precedence; allowed findings are collected from all of the project's
+/// files.
 pub(super) fn check(
     project: &[Document<ProjectFile>],
     flags: &Flags,

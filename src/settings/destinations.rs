@@ -1,4 +1,4 @@
-//! What `--output`, `--load`, `--compression` and `--annotation` say together. Pure.
+//! The combined meaning of `--output`, `--load`, `--compression` and `--annotation`. Pure.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::resolve::{Found, Sources, parsed};
 use super::{Compression, Output, OutputKind, Sink, values};
 use crate::origin::Origin;
 
-/// An output and where it was asked for.
+/// An output, with its origin.
 pub(super) struct Wanted {
     parsed: Parsed,
     origin: Origin,
@@ -45,7 +45,8 @@ impl<'a> Sources<'a> {
         Ok(outputs)
     }
 
-    /// The registries of the names that flags and variables give to the image: a project's own are somebody else's choice.
+    /// The registries in the names that flags and variables give to the image. A project's own names are not included,
+    /// since somebody else chose them.
     pub(super) fn named(&self, outputs: &[Wanted]) -> BTreeSet<String> {
         let variable = self.of_environment("XBUILD_TAG").map(|found| found.text);
         let tags = self.flags.tags.iter().map(String::as_str).chain(variable);
@@ -58,7 +59,7 @@ impl<'a> Sources<'a> {
         all.filter_map(registry).collect()
     }
 
-    /// `--annotation`, and those among the fields of outputs.
+    /// The annotations of `--annotation` and of the fields of outputs.
     pub(super) fn annotations(&self, outputs: &[Wanted]) -> Result<Annotations, Error> {
         let mut annotations = Annotations::default();
         for wanted in outputs {
@@ -72,7 +73,7 @@ impl<'a> Sources<'a> {
         Ok(annotations)
     }
 
-    /// How layers are compressed. An image has one digest wherever it goes, so that all must agree.
+    /// How layers are compressed. An image has one digest in every destination, so all outputs must agree.
     pub(super) fn compression(&self, outputs: &[Wanted]) -> Result<Compression, Error> {
         let found = self.of_flag("--compression", self.flags.compression.as_deref());
         let flag = found.map(|found| parsed(&found, |found| values::compression(found.text))).transpose()?;
@@ -98,7 +99,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// What can be wrong with outputs together.
+/// Checks the combination of outputs.
 pub(super) fn check_outputs(outputs: &[Wanted], tags: &[String], platforms: usize) -> Result<(), Error> {
     let mut streams = 0;
     for wanted in outputs {
@@ -125,9 +126,9 @@ pub(super) fn check_outputs(outputs: &[Wanted], tags: &[String], platforms: usiz
     Ok(())
 }
 
-/// That there is a repository to push to, and no tag where there is to be none.
+/// Checks that there is a repository to push to, and no tag if there must not be one.
 fn check_push(names: &[String], by_digest: bool) -> Result<(), Problem> {
-    let wrong = |given: &str, remedy| values::form("a place to push to", given, remedy);
+    let wrong = |given: &str, remedy| values::form("a repository to push to", given, remedy);
     if names.is_empty() {
         return Err(Problem::NoName);
     }
@@ -148,7 +149,7 @@ fn check_push(names: &[String], by_digest: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Each output once, in one order.
+/// Removes duplicates and sorts the outputs.
 pub(super) fn sorted(outputs: Vec<Wanted>) -> Vec<Output> {
     let mut outputs: Vec<Output> = outputs.into_iter().map(|wanted| wanted.parsed.output).collect();
     outputs.sort();

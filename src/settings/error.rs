@@ -1,4 +1,4 @@
-//! What can be wrong with a value, wherever it was set.
+//! Errors in values, wherever they were set.
 
 use crate::error::{ExitCode, Explain, Snippet};
 use crate::oci::name::InvalidName;
@@ -14,25 +14,25 @@ pub enum Error {
     /// A value is wrong.
     #[error("{problem} (from {origin})")]
     Value {
-        /// What is wrong with it.
+        /// The problem.
         problem: Box<Problem>,
         /// Where it was set.
         origin: Origin,
     },
-    /// There is no directory to keep toolchains and packages in.
+    /// There is no directory for the cache.
     #[error("no cache directory: neither XBUILD_CACHE_DIR nor XDG_CACHE_HOME nor HOME is set")]
     NoCacheDirectory,
 }
 
-/// What is wrong with a value.
+/// A problem with a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// A text that is not even the form of a platform.
+    /// A text that does not even have the form of a platform.
     #[error("{error}")]
     NotAPlatform {
-        /// The parser's word.
+        /// The parser's error.
         error: ParseError,
-        /// What was meant, probably.
+        /// The platform that was probably meant.
         nearest: Option<String>,
     },
     /// A platform that no target serves.
@@ -40,10 +40,10 @@ pub enum Problem {
     UnknownPlatform {
         /// As it was given.
         given: String,
-        /// What was meant, probably.
+        /// The platform that was probably meant.
         nearest: Option<String>,
     },
-    /// A target triple where a platform belongs.
+    /// A target triple in place of a platform.
     #[error("`{triple}` is a target triple, not a platform")]
     TripleForPlatform {
         /// The triple.
@@ -54,10 +54,10 @@ pub enum Problem {
     /// A `[[files]]` table with two sources.
     #[error("a table of [[files]] has either `from` or `from-build`, and this one has both")]
     TwoSources,
-    /// A `[[files]]` table without any.
+    /// A `[[files]]` table without a source.
     #[error("a table of [[files]] has neither `from` nor `from-build`")]
     NoSource,
-    /// A platform that the file names twice, in two ways of writing.
+    /// A platform that the file names twice, spelled differently.
     #[error("{platform} has two tables")]
     PlatformTwice {
         /// The platform.
@@ -72,12 +72,12 @@ pub enum Problem {
     /// An empty list of platforms.
     #[error("the list of platforms is empty")]
     NoPlatforms,
-    /// A target triple that is not known.
+    /// An unknown target triple.
     #[error("unknown target triple `{given}`")]
     UnknownTriple {
         /// As it was given.
         given: String,
-        /// What was meant, probably.
+        /// The triple that was probably meant.
         nearest: Option<String>,
     },
     /// A target triple of another platform.
@@ -100,37 +100,37 @@ pub enum Problem {
         /// The platform.
         platform: Platform,
     },
-    /// A text that is not one of a few words.
+    /// A text that is not one of a few known words.
     #[error("unknown {what} `{given}`")]
     UnknownWord {
-        /// What it should be: `toolchain`, `output type`.
+        /// What it should be, such as `toolchain` or `output type`.
         what: &'static str,
         /// As it was given.
         given: String,
-        /// The words.
+        /// The known words.
         known: Vec<&'static str>,
     },
     /// A push without a name.
     #[error("there is no name to push the image under")]
     NoName,
-    /// A text that names no image.
+    /// A text that is not an image name.
     #[error("{error}")]
     Name {
         /// What is wrong with it.
         error: Box<InvalidName>,
     },
-    /// A text that does not have its form.
+    /// A text that does not have the required form.
     #[error("`{given}` is not {what}")]
     Form {
         /// What it should be, with its article: `a time span`.
         what: &'static str,
         /// As it was given.
         given: String,
-        /// How it is written.
+        /// How to write it.
         remedy: &'static str,
     },
     /// Something that a later release will have.
-    #[error("{what} `{given}` is not yet in this release")]
+    #[error("{what} `{given}` is not supported in this release yet")]
     NotYet {
         /// What: `the output type`, `the registry base`.
         what: &'static str,
@@ -147,21 +147,21 @@ pub enum Problem {
         /// The other.
         other: Compression,
     },
-    /// Two outputs that both are standard output.
+    /// Two outputs to standard output.
     #[error("two outputs both go to standard output")]
     TwoStreams,
-    /// An archive for Docker of several platforms.
-    #[error("an archive for Docker holds one platform, and {platforms} are built")]
+    /// An archive for Docker with several platforms.
+    #[error("an archive for Docker holds one platform, but {platforms} are built")]
     OnePlatform {
         /// How many are built.
         platforms: usize,
     },
-    /// A path that leaves the directory that it must stay in.
+    /// A path that points outside the directory that it must stay in.
     #[error("the path `{given}` leads out of {of}")]
     Escape {
         /// The path.
         given: String,
-        /// Out of what: `the project` or `the image`.
+        /// What it must stay in: `the project` or `the image`.
         of: &'static str,
     },
     /// A suite of another release than the base's.
@@ -172,20 +172,20 @@ pub enum Problem {
         /// The release.
         release: String,
     },
-    /// Debian's packages for an empty base.
-    #[error("the base `scratch` of {platform} is empty, and `{package}` needs Debian below it")]
+    /// Debian packages for an empty base.
+    #[error("the base `scratch` of {platform} is empty, but `{package}` needs a Debian base")]
     PackageOnScratch {
         /// The platform.
         platform: Platform,
         /// The first package.
         package: String,
     },
-    /// `--timeout` for the whole run was given twice, and the like.
+    /// An option that is given twice for the same thing, such as `--timeout` for the whole run.
     #[error("{option} is given twice for {what}")]
     Twice {
         /// The option.
         option: &'static str,
-        /// For what.
+        /// What it is given for.
         what: String,
     },
 }
@@ -209,7 +209,7 @@ impl Problem {
             Self::NotAPlatform { nearest: None, .. } | Self::UnknownPlatform { nearest: None, .. } => known(),
             Self::UnknownTriple { nearest: None, .. } => "`xbuild targets` lists the triples".into(),
             Self::TripleForPlatform { platform, .. } => format!("its platform is `{platform}`"),
-            Self::TwoSources => "make two tables of it".into(),
+            Self::TwoSources => "split it into two tables".into(),
             Self::NoSource => "say what goes into the image: `from = \"static/\"`".into(),
             Self::PlatformTwice { .. } => "write its settings into one table".into(),
             Self::NotBuilt { platform } => format!("add it: --platform {platform}"),
@@ -217,8 +217,8 @@ impl Problem {
             Self::TripleOfAnotherPlatform { .. } => {
                 "`xbuild targets` lists the triples of each platform".into()
             }
-            Self::NoStaticTarget { .. } => "take a base with a C library: --base apt:bookworm".into(),
-            Self::NoTarget { .. } => "take the base `scratch` with a static program: --base scratch".into(),
+            Self::NoStaticTarget { .. } => "use a base with a C library: --base apt:bookworm".into(),
+            Self::NoTarget { .. } => "use the base `scratch` with a static program: --base scratch".into(),
             Self::UnknownWord { given, known, .. } => match crate::text::nearest(given, known) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None => format!("known: {}", known.join(", ")),
@@ -233,7 +233,7 @@ impl Problem {
             }
             Self::TwoStreams => "write one of them to a file: `dest=FILE`".into(),
             Self::OnePlatform { .. } => {
-                "choose one with --platform; or take `type=oci,dest=FILE`, which podman and Docker with \
+                "choose one with --platform; or use `type=oci,dest=FILE`, which podman and Docker with \
                  containerd's image store load; or --load"
                     .into()
             }
@@ -243,7 +243,7 @@ impl Problem {
                 format!("name suites like `{release}` and `{release}-security`, or change the base")
             }
             Self::PackageOnScratch { platform, .. } => format!(
-                "take a base with Debian's packages (--base {platform}=apt:bookworm), or name the package only for platforms \
+                "use a base with Debian's packages (--base {platform}=apt:bookworm), or name the package only for platforms \
                  that have one: `packages` under [platform.\"…\"]"
             ),
             Self::Twice { .. } => "keep one of them".into(),

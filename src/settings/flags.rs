@@ -1,4 +1,4 @@
-//! What the command line and the environment can say, as they say it: texts that [`super::resolve`] reads.
+//! The values of the command line and the environment, as unparsed texts that [`super::resolve`] reads.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::Partial;
 use crate::config::OnFailure;
 use crate::engine::Engine;
 
-/// The options of the command line. `cli` makes it from clap's types; empty where an option was not given.
+/// The options of the command line, which `cli` makes from clap's types. A field is empty if the option was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--package`.
@@ -29,7 +29,7 @@ pub struct Flags {
     pub all_features: bool,
     /// `--no-default-features`.
     pub no_default_features: bool,
-    /// `--profile`, or what `--release` stands for.
+    /// `--profile`, or the profile that `--release` stands for.
     pub profile: Option<String>,
     /// `--locked`: neither `Cargo.lock` nor `xbuild.lock` may have to change.
     pub locked: bool,
@@ -67,7 +67,7 @@ pub struct Flags {
     pub labels: Vec<String>,
     /// `--annotation [LEVEL:]KEY=VALUE`.
     pub annotations: Vec<String>,
-    /// `--load[=ENGINE]`: the engine, or the one that is found.
+    /// `--load[=ENGINE]`: the engine, or whichever is found.
     pub load: Option<Option<Engine>>,
     /// `--check`.
     pub check: Option<String>,
@@ -82,7 +82,7 @@ pub struct Flags {
 pub(crate) struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What it says, as the help and the manual have it.
+    /// Its meaning, for the help.
     pub meaning: &'static str,
 }
 
@@ -99,7 +99,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "XBUILD_TIMEOUT", meaning: "the time limit of the run, as --timeout" },
     Variable { name: "XBUILD_CONFIG", meaning: "the project's configuration file, as --config" },
     Variable { name: "XBUILD_PROGRESS", meaning: "how progress is shown, as --progress" },
-    Variable { name: "XBUILD_LOG", meaning: "what is logged: debug, or of a room alone http=debug" },
+    Variable { name: "XBUILD_LOG", meaning: "what is logged: debug, or for one room http=debug" },
     Variable { name: "XBUILD_CACHE_DIR", meaning: "the directory for toolchains and packages" },
     Variable { name: "XBUILD_ZIG", meaning: "the zig program" },
     Variable { name: "XBUILD_DEBIAN_MIRROR", meaning: "the URL of a mirror of Debian's archive" },
@@ -109,15 +109,15 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "XBUILD_DEBIAN_SNAPSHOT",
-        meaning: "the URL of an archive of Debian's snapshots, for pinned packages",
+        meaning: "the URL of a Debian snapshot archive, for pinned packages",
     },
     Variable {
         name: "XBUILD_REGISTRY_HOST",
-        meaning: "the registry of the next three; else one that you name to push to",
+        meaning: "the registry that the next three are for; by default one that you name to push to",
     },
     Variable { name: "XBUILD_REGISTRY_USERNAME", meaning: "the user at the registry" },
     Variable { name: "XBUILD_REGISTRY_PASSWORD", meaning: "the user's password" },
-    Variable { name: "XBUILD_REGISTRY_TOKEN", meaning: "an identity token, in place of user and password" },
+    Variable { name: "XBUILD_REGISTRY_TOKEN", meaning: "an identity token, instead of user and password" },
     Variable { name: "XBUILD_REGISTRY_PLAIN_HTTP", meaning: "registries without TLS, separated by commas" },
     Variable { name: "SOURCE_DATE_EPOCH", meaning: "seconds since 1970, for every time stamp in the image" },
 ];

@@ -1,4 +1,4 @@
-//! The image's configuration and files of one platform, folded from all documents. Pure.
+//! The image's configuration and files of one platform, merged from all documents. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::{FileSettings, Owner, values};
 use crate::image::{Healthcheck, ImageSettings};
 use crate::origin::{Origin, Source};
 
-/// A table and the document it is from, in the order of precedence.
+/// A table and the document that it is from, in the order of precedence.
 type Layer<'a> = (&'a Document<ProjectFile>, &'a ImageTable);
 
-/// The image's configuration: single values and lists from the first table that has them, maps merged.
+/// The image's configuration: single values and lists come from the first table that has them, maps are merged.
 pub(super) fn image(
     sources: &Sources<'_>,
     platform: &Platform,
@@ -162,7 +162,7 @@ fn healthcheck(document: &Document<ProjectFile>, table: &HealthcheckTable) -> Re
     })
 }
 
-/// The files of a platform: the general ones of the first document that has some, then the platform's own.
+/// The files of a platform: the general ones of the first document that has any, then the platform's own.
 pub(super) fn files(sources: &Sources<'_>, platform: &Platform) -> Result<Vec<FileSettings>, Error> {
     let general = sources
         .layers(platform)

@@ -8,15 +8,17 @@ use crate::config::Project;
 /// The lock of a project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockSettings {
-    /// The absolute path of the file, which need not exist: `xbuild.lock` beside the project's first configuration file.
+    /// The absolute path of the file, which need not exist: `xbuild.lock` beside the project's first configuration
+    /// file.
     pub path: PathBuf,
-    /// True if it must not change and nothing but what it pins may be used: `--locked` or `--frozen` on the command line.
+    /// True if the file must not change and only what it pins may be used: `--locked` or `--frozen` on the command
+    /// line.
     pub locked: bool,
 }
 
 impl LockSettings {
-    /// The lock lies beside what configures the project, which is what it belongs to: a workspace's configuration has one
-    /// lock for all its packages. A configuration file of another name (`--config prod.toml`) has a lock of that name.
+    /// The lock is beside the project's configuration: a workspace's configuration has one lock for all its packages. A
+    /// configuration file of another name (`--config prod.toml`) has a lock of that name.
     pub(super) fn of(project: &Project, flags: &Flags) -> Self {
         let path = match project.documents.first().map(|document| &document.source.path) {
             Some(path) if path.file_name().is_none_or(|name| name != "Cargo.toml") => {
@@ -51,7 +53,7 @@ mod tests {
         assert_eq!(path(&[]), "/w/a/xbuild.lock");
         assert_eq!(path(&["/w/a/xbuild.toml", "/w/xbuild.toml"]), "/w/a/xbuild.lock");
         assert_eq!(path(&["/w/xbuild.toml"]), "/w/xbuild.lock");
-        // Never cargo's own.
+        // Never `Cargo.lock`.
         assert_eq!(path(&["/w/Cargo.toml"]), "/w/xbuild.lock");
         assert_eq!(path(&["/etc/prod.toml"]), "/etc/prod.lock");
     }

@@ -1,12 +1,11 @@
-//! What a run is to do, after every source of configuration has had its say: one [`Settings`] value.
+//! What a run should do, resolved from every source of configuration: one [`Settings`] value.
 //!
-//! Flags win over environment variables, these over the project's file, that over the user's file, and
-//! all over the defaults. [`resolve`] is pure: it takes all of them as values, so the same input gives the
-//! same settings on every machine. What only a probe can tell (the package's name, its binaries, the base's
-//! glibc) is not here but in `plan::Facts`; where a setting depends on it, the type says so with an `Option`.
+//! Flags override environment variables, which override the project's file, which overrides the user's file, and all
+//! override the defaults. [`resolve`] is pure: it takes all of them as values, so the same input gives the same
+//! settings on every machine. What only a probe can find out (the package's name, its binaries, the base's glibc) is
+//! not here but in `plan::Facts`; if a setting depends on it, its type is an `Option`.
 //!
-//! Deliberately absent: how progress is shown. That is a matter of `cli`, which needs it before anything
-//! can fail.
+//! How progress is shown is deliberately not here. `cli` handles that, since it needs it before anything can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -54,14 +53,14 @@ pub use output::{Output, OutputKind, Sink};
 pub use resolve::{Host, resolve, resolve_machine};
 pub(crate) use resolve::{resolve_age, resolve_most, resolve_timeout};
 
-/// The platforms that are built where nothing says which.
+/// The platforms that are built by default.
 pub const DEFAULT_PLATFORMS: &[&str] = &["linux/amd64", "linux/arm/v7", "linux/arm64"];
 
-/// The base image where nothing says which.
+/// The default base image.
 pub const DEFAULT_BASE: &str = "apt:bookworm";
 
-/// How long a whole run may take where nothing says otherwise: long enough for a large project on a small
-/// machine, short enough that a hang does not eat a CI's six hours.
+/// The default time limit of a whole run: long enough for a large project on a small machine, short enough that a hang
+/// does not use up a CI's six hours.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Everything that a run needs to know, resolved.
@@ -69,20 +68,20 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 pub struct Settings {
     /// The absolute path of the package's or workspace's `Cargo.toml`.
     pub manifest_path: PathBuf,
-    /// What cargo is asked to build.
+    /// The options for cargo.
     pub cargo: CargoSettings,
-    /// The platforms, sorted, each once, each fully resolved. Never empty.
+    /// The platforms, sorted and without duplicates, each fully resolved. Never empty.
     pub platforms: Vec<PlatformSettings>,
-    /// Where the choice of platforms comes from.
+    /// The origin of the choice of platforms.
     pub platforms_origin: Origin,
-    /// The names that the index gets, sorted, each once: `name`, `name:tag` or `registry/repository:tag`.
+    /// The names of the index, sorted and without duplicates: `name`, `name:tag` or `registry/repository:tag`.
     pub tags: Vec<String>,
     /// The registries that the user has named for this run, on the command line or in the environment.
     pub named: BTreeSet<String>,
-    /// Where the image goes. Where none of them is on this machine's disk, the default is added: the layout
+    /// Where the image goes. If none of them is on this machine's disk, the default is added: the layout
     /// `<target directory>/xbuild/<package>`, which needs the package's name and is therefore left to the plan.
     pub outputs: Vec<Output>,
-    /// Annotations of the index alone.
+    /// Annotations of only the index.
     pub index_annotations: BTreeMap<String, String>,
     /// Annotations of the index's entry in a layout.
     pub index_descriptor_annotations: BTreeMap<String, String>,
@@ -94,18 +93,18 @@ pub struct Settings {
     pub partial: Partial,
     /// The link check.
     pub check: CheckSettings,
-    /// How long the whole run may take. Always finite.
+    /// The time limit of the whole run. Always finite.
     pub timeout: Duration,
-    /// What belongs to the machine and not to the project.
+    /// The settings of the machine.
     pub machine: Machine,
-    /// `SOURCE_DATE_EPOCH`: seconds since 1970 that every time stamp in the image gets; otherwise the plan
-    /// takes the commit's date.
+    /// `SOURCE_DATE_EPOCH`: seconds since 1970, used for every time stamp in the image; otherwise the plan uses the
+    /// commit's date.
     pub source_date_epoch: Option<i64>,
-    /// True if compiler messages should come with colours.
+    /// True if compiler messages should be in colour.
     pub color: bool,
     /// The configuration files that were read, in the order of their precedence.
     pub files: Vec<PathBuf>,
-    /// What pins the bases and toolchains.
+    /// The lock file.
     pub lock: LockSettings,
 }
 
@@ -115,7 +114,7 @@ pub struct Settings {
 pub struct CargoSettings {
     /// `--package`, as given; empty for cargo's own choice.
     pub packages: Vec<String>,
-    /// `--bin`, as given; empty for every binary if there is one, else an error that lists them.
+    /// `--bin`, as given; empty for every binary if there is just one, otherwise an error that lists them.
     pub bins: Vec<String>,
     /// `--bins`: every binary of the packages goes into the image.
     pub all_bins: bool,
@@ -125,15 +124,15 @@ pub struct CargoSettings {
     pub all_examples: bool,
     /// `--workspace`: the packages are all members of the workspace.
     pub workspace: bool,
-    /// `--exclude`: members that `workspace` does not mean.
+    /// `--exclude`: members that `workspace` leaves out.
     pub exclude: Vec<String>,
-    /// `--features`, one element a feature.
+    /// `--features`, one element per feature.
     pub features: Vec<String>,
     /// `--all-features`.
     pub all_features: bool,
     /// `--no-default-features`.
     pub no_default_features: bool,
-    /// `--profile`; `release` where nothing says otherwise.
+    /// `--profile`; `release` by default.
     pub profile: String,
     /// `--locked`.
     pub locked: bool,
@@ -143,18 +142,18 @@ pub struct CargoSettings {
     pub frozen: bool,
     /// `--target-dir`, absolute; `None` for cargo's own choice.
     pub target_dir: Option<PathBuf>,
-    /// cargo's own variables with relative paths, made absolute: cargo runs in the project's directory, and these count
-    /// from the directory that the user stands in.
+    /// cargo's own variables with relative paths, made absolute: cargo runs in the project's directory, but these paths
+    /// start from the current directory.
     pub variables: Vec<(String, PathBuf)>,
-    /// `--jobs`; negative counts back from the number of processors, as cargo has it.
+    /// `--jobs`; negative counts back from the number of processors, as in cargo.
     pub jobs: Option<i32>,
     /// cargo's own verbosity: none, `-v` or `-vv`.
     pub verbose: u8,
-    /// Flags may compile for the processor of the machine that builds.
+    /// True if flags may compile for the build machine's processor.
     pub allow_native_cpu: bool,
 }
 
-/// One platform's settings, with the project's general settings folded in.
+/// One platform's settings, with the project's general settings merged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlatformSettings {
     /// The platform.
@@ -164,19 +163,19 @@ pub struct PlatformSettings {
     pub target: Sourced<&'static Target>,
     /// The base image.
     pub base: Sourced<BaseSource>,
-    /// The oldest glibc that the programs must run with, as (2, minor); `None` for the base's own.
+    /// The oldest glibc that the programs must run with, as (2, minor); `None` for that of the base.
     pub glibc: Sourced<Option<(u32, u32)>>,
     /// What compiles and links.
     pub toolchain: Sourced<ToolchainChoice>,
-    /// Debian's packages that are installed beside those of the base: their names, sorted, each once.
+    /// Debian packages that are installed in addition to those of the base: their names, sorted and without duplicates.
     pub packages: Vec<String>,
-    /// Where these are taken from where the base is an image. What belongs to its release is known only then.
+    /// Where these packages come from if the base is an image, whose release is known only later.
     pub sources: DebianSources,
     /// The image's configuration.
     pub image: ImageSettings,
     /// Files beside the programs, in the order of the configuration.
     pub files: Vec<FileSettings>,
-    /// How long this platform may take; `None` for the time that is left of the whole run's.
+    /// The time limit of this platform; `None` for what is left of the whole run's limit.
     pub timeout: Option<Duration>,
 }
 
@@ -185,16 +184,16 @@ pub struct PlatformSettings {
 pub struct DebianSources {
     /// The project's suites; all must be of the image's release.
     pub project: Vec<String>,
-    /// The user's suites; those of other releases are passed over.
+    /// The user's suites; those of other releases are ignored.
     pub user: Vec<String>,
     /// The components; empty for `main`.
     pub components: Vec<String>,
-    /// The moment as of which everything is taken; `None` for what is current.
+    /// The moment as of which everything is taken; `None` for current packages.
     pub snapshot: Option<String>,
 }
 
 impl DebianSources {
-    /// The suites of a release: the project's, else the user's.
+    /// The suites of a release: the project's, or the user's if it has none.
     #[must_use]
     pub fn of_release(&self, release: &str) -> Vec<String> {
         let suites = if self.project.is_empty() { &self.user } else { &self.project };
@@ -219,16 +218,16 @@ pub enum BaseSource {
         suites: Vec<String>,
         /// The components; empty for `main`.
         components: Vec<String>,
-        /// The moment as of which everything is taken: `20260801T000000Z`; `None` for what is current.
+        /// The moment as of which everything is taken: `20260801T000000Z`; `None` for current packages.
         snapshot: Option<String>,
     },
-    /// `scratch`: nothing. Programs must be static.
+    /// `scratch`: an empty base. Programs must be static.
     Scratch,
     /// `oci:PATH[:TAG]` or `oci:PATH@DIGEST`: an OCI image layout, a directory or a tar archive of one.
     Layout {
         /// The absolute path.
         path: PathBuf,
-        /// Which of its images.
+        /// Which image in it.
         #[serde(rename = "tag")]
         selector: Selector,
     },
@@ -242,21 +241,20 @@ pub enum BaseSource {
 /// A file, a directory or a pattern of files that goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
-    /// The absolute directory that `from` is relative to and must not leave: the configuration file's own.
+    /// The absolute directory that `from` is relative to and must stay in: that of the configuration file.
     pub root: PathBuf,
     /// A relative, `/`-separated path or, if it has `*`, `?`, `[` or `{`, a pattern. It has no `..`.
     pub from: String,
-    /// The package whose build makes the files, as a specification; `from` is then relative to what it makes.
+    /// The package whose build makes the files, as a specification; `from` is then relative to the files of that build.
     pub from_build: Option<String>,
-    /// An absolute path in the image without `.` and `..`. With a `/` at its end it is a directory that files
-    /// go into under their own names.
+    /// An absolute path in the image without `.` and `..`. With a trailing `/` it is a directory that files go into
+    /// under their own names.
     pub to: String,
-    /// The permission bits; `None` for 0755 where the source is a directory or may be executed by its owner,
-    /// else 0644.
+    /// The permission bits; `None` for 0755 if the source is a directory or executable by its owner, otherwise 0644.
     pub mode: Option<u32>,
     /// The owner.
     pub owner: Owner,
-    /// Patterns, relative to `from`'s directory, of what is left out.
+    /// Patterns of files to leave out, relative to `from`'s directory.
     pub exclude: Vec<String>,
     /// Where it is configured.
     pub origin: Origin,
@@ -271,7 +269,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// How layers are compressed. The level is the codec's own; `None` for our default.
+/// How layers are compressed. The level is the codec's own; `None` for xbuild's default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
@@ -279,7 +277,7 @@ pub enum Compression {
     Gzip(Option<u8>),
     /// zstd, levels 1 to 19.
     Zstd(Option<u8>),
-    /// None.
+    /// No compression.
     Uncompressed,
 }
 
@@ -302,14 +300,14 @@ pub enum Partial {
     /// Nothing is published unless every platform was built.
     #[default]
     Refuse,
-    /// What was built is published; the exit code still tells of the failure.
+    /// What was built is published; the exit code still reports the failure.
     Allow,
 }
 
-/// What belongs to the machine.
+/// The settings of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// The directory for all that can be made again: toolchains, packages, zig's caches. Absolute.
+    /// The directory for everything that can be made again: toolchains, packages, zig's caches. Absolute.
     pub cache: PathBuf,
     /// True if the network must not be used.
     pub offline: bool,
@@ -317,6 +315,6 @@ pub struct Machine {
     pub zig: ZigSettings,
     /// Where Debian's packages come from.
     pub debian: DebianSettings,
-    /// What is special about registries, by registry or by the beginning of a repository's name.
+    /// Settings of registries, by registry or by the beginning of a repository's name.
     pub registries: BTreeMap<String, RegistrySettings>,
 }

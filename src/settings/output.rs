@@ -1,7 +1,7 @@
 //! `--output`: where the image goes, in docker buildx's fields. Pure.
 //!
-//! Two things differ from buildx, both said in docs/configuration.md: a path alone is an OCI layout, and one build has
-//! one image, so that compression and annotations of an output are those of all.
+//! Two things differ from buildx, both described in docs/configuration.md: a plain path is an OCI layout, and one build
+//! has one image, so compression and annotations of an output apply to all outputs.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,19 @@ use super::error::Problem;
 use super::{Compression, values};
 use crate::engine::Engine;
 
-/// A place that the finished image goes to.
+/// A destination of the finished image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Output {
-    /// What it is.
+    /// Its kind.
     #[serde(flatten)]
     pub kind: OutputKind,
-    /// `name=`: the names that the image gets there; empty for those of the whole run.
+    /// `name=`: the image's names there; empty for those of the whole run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }
 
-/// What an output is. Paths are absolute.
+/// The kind of an output. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum OutputKind {
@@ -34,41 +34,41 @@ pub enum OutputKind {
     },
     /// A layout as a tar archive.
     Archive {
-        /// Where it is written.
+        /// The file or standard output that it is written to.
         to: Sink,
     },
-    /// An archive that `docker load` reads as well, of one platform.
+    /// An archive that `docker load` reads as well, with one platform.
     DockerArchive {
-        /// Where it is written.
+        /// The file or standard output that it is written to.
         to: Sink,
     },
     /// The files of the root filesystem.
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Whether each platform has a directory of its own in it; by default where there are several.
+        /// Whether each platform has its own directory in it; by default if there are several.
         split: Option<bool>,
     },
     /// The root filesystem as a tar archive.
     Tar {
-        /// Where it is written.
+        /// The file or standard output that it is written to.
         to: Sink,
-        /// Whether each platform has a directory of its own in it; by default where there are several.
+        /// Whether each platform has its own directory in it; by default if there are several.
         split: Option<bool>,
     },
     /// The registries of its names.
     Registry {
-        /// Whether it is pushed under its digest alone.
+        /// Whether it is pushed only under its digest.
         by_digest: bool,
     },
     /// The storage of an engine on this machine.
     Engine {
-        /// Which; by default the one that is found.
+        /// Which engine; by default whichever is found.
         engine: Option<Engine>,
     },
 }
 
-/// Where an archive is written.
+/// What an archive is written to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sink {
@@ -91,7 +91,7 @@ impl Output {
         Self::new(OutputKind::Layout { path: path.into() })
     }
 
-    /// True if the image itself is kept by it, on this machine's disk or in a registry.
+    /// True if it stores the image itself, on this machine's disk or in a registry.
     #[must_use]
     pub const fn is_stored(&self) -> bool {
         match &self.kind {
@@ -105,13 +105,13 @@ impl Output {
         }
     }
 
-    /// True if it needs the bytes of every layer. A registry may have some already.
+    /// True if it needs the bytes of every layer. A registry may already have some.
     #[must_use]
     pub const fn has_content(&self) -> bool {
         !matches!(self.kind, OutputKind::Registry { .. })
     }
 
-    /// Where an archive of it is written; `None` for what is no archive.
+    /// What its archive is written to; `None` if it is not an archive.
     #[must_use]
     pub const fn sink(&self) -> Option<&Sink> {
         match &self.kind {
@@ -141,13 +141,13 @@ impl Output {
     }
 }
 
-/// What the text of an output says.
+/// A parsed output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) output: Output,
     /// `compression` and `compression-level`.
     pub(super) compression: Option<Compression>,
-    /// `annotation-….KEY=VALUE`, each as `--annotation` has it.
+    /// `annotation-….KEY=VALUE`, each in the form of `--annotation`.
     pub(super) annotations: Vec<String>,
 }
 
@@ -174,7 +174,7 @@ fn form(given: &str, remedy: &'static str) -> Problem {
     Problem::Form { what: WHAT, given: given.to_owned(), remedy }
 }
 
-/// Reads an output. `dir` is what a relative path starts from.
+/// Parses an output. A relative path starts from `dir`.
 pub(super) fn parse(text: &str, dir: &Path) -> Result<Parsed, Problem> {
     let plain = |kind| Parsed { output: Output::new(kind), compression: None, annotations: Vec::new() };
     if text == "-" {
@@ -229,10 +229,10 @@ impl Fields {
                 "push-by-digest" => fields.by_digest = Some(flag()?),
                 "compression" => fields.codec = Some(value.to_owned()),
                 "compression-level" => fields.level = Some(value.to_owned()),
-                // What xbuild does anyway is granted; the contrary is refused with its reason.
+                // What xbuild does anyway is accepted; the opposite is refused with the reason.
                 "oci-mediatypes" | "rewrite-timestamp" if flag()? => {}
                 "force-compression" if !flag()? => {}
-                "oci-mediatypes" => return Err(form(text, "xbuild writes OCI's media types only")),
+                "oci-mediatypes" => return Err(form(text, "xbuild writes only OCI media types")),
                 "rewrite-timestamp" => {
                     return Err(form(text, "time stamps always follow SOURCE_DATE_EPOCH or the commit"));
                 }
@@ -276,7 +276,7 @@ impl Fields {
             pushes || (self.push.is_none() && self.by_digest.is_none()),
             "`push` and `push-by-digest` belong to `type=image` and `type=registry`",
         )?;
-        only(self.dest.is_none() || !pushes, "a registry is where `name` says, and has no `dest`")?;
+        only(self.dest.is_none() || !pushes, "a registry has no `dest`: `name` gives the repository")?;
         match kind {
             Some("registry") => {
                 only(self.push != Some(false), "`type=registry` pushes; leave `push` out")?;
@@ -285,7 +285,7 @@ impl Fields {
             Some("image") => {
                 only(
                     self.push == Some(true),
-                    "add `push=true`: there is no engine whose storage an image could stay in; `--load` is for those",
+                    "add `push=true`: xbuild has no image store of its own; `--load` loads the image into an engine",
                 )?;
                 Ok(OutputKind::Registry { by_digest: self.by_digest == Some(true) })
             }
@@ -319,7 +319,7 @@ impl Fields {
     }
 }
 
-/// Fields between commas. One in double quotes may have commas itself, as Go's CSV reader has it.
+/// Splits fields at commas. A field in double quotes may contain commas, as in Go's CSV reader.
 fn split(text: &str) -> Option<Vec<String>> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
@@ -339,7 +339,7 @@ fn split(text: &str) -> Option<Vec<String>> {
     (!quoted).then_some(fields)
 }
 
-/// As Go reads a truth value.
+/// Parses a boolean as Go does.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -348,16 +348,16 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// `annotation.KEY`, `annotation-index.KEY`, `annotation-manifest[PLATFORM].KEY` as `--annotation` has it: `KEY`,
-/// `index:KEY`, `manifest[PLATFORM]:KEY`.
+/// Converts `annotation.KEY`, `annotation-index.KEY`, `annotation-manifest[PLATFORM].KEY` to the form of
+/// `--annotation`: `KEY`, `index:KEY`, `manifest[PLATFORM]:KEY`.
 fn annotation(key: &str) -> Option<String> {
     let rest = key.strip_prefix("annotation")?;
     if let Some(key) = rest.strip_prefix('.') {
         return Some(key.to_owned());
     }
-    // BuildKit also takes a platform without a level.
+    // BuildKit also accepts a platform without a level.
     let rest = if rest.starts_with('[') { format!("-manifest{rest}") } else { rest.to_owned() };
-    // The level's platform may have no dot; the key may.
+    // The level's platform cannot contain a dot; the key can.
     let (level, key) = rest.strip_prefix('-')?.split_once('.')?;
     Some(format!("{level}:{key}"))
 }

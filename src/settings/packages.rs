@@ -1,4 +1,4 @@
-//! Which of Debian's packages a platform's image gets beside those of its base.
+//! The Debian packages that a platform's image gets in addition to those of its base.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use crate::target::platform::Platform;
 /// The option that adds a package.
 pub(super) const OPTION: &str = "--debian-package";
 
-/// A package as an option gives it.
+/// A package as given in an option.
 struct Given<'a> {
     platform: Option<Platform>,
     name: &'a str,
 }
 
-/// The packages of a platform, sorted: the general ones of the first document that has some, the platform's own, and
+/// The packages of a platform, sorted: the general ones of the first document that has any, the platform's own, and
 /// those of options.
 pub(super) fn packages(
     sources: &Sources<'_>,
@@ -68,7 +68,7 @@ pub(super) fn flag_platforms(flags: &Flags) -> Result<BTreeSet<Platform>, Error>
     Ok(platforms)
 }
 
-/// `[PLATFORM=]NAME`. What has no `/` before the `=` is rather apt's way of asking for a version.
+/// Parses `[PLATFORM=]NAME`. If there is no `/` before the `=`, it is more likely apt's syntax for a version.
 fn given(text: &str) -> Result<Given<'_>, Error> {
     match text.split_once('=') {
         Some((scope, name)) if scope.contains('/') || known_platform(scope).is_ok() => {

@@ -1,4 +1,4 @@
-//! From what people write to platforms that xbuild builds, with a suggestion where that fails.
+//! Maps what users write to platforms that xbuild builds, and suggests a platform if that fails.
 
 use crate::target::catalog::{self, Target};
 use crate::target::platform::Platform;
@@ -11,7 +11,7 @@ pub(super) fn known_names() -> Vec<String> {
     catalog::platforms().iter().map(Platform::to_string).collect()
 }
 
-/// A platform that some target serves.
+/// A platform that has a target.
 pub(super) fn known_platform(text: &str) -> Result<Platform, Problem> {
     let text = text.trim();
     if let Some(target) = Target::by_triple(text) {
@@ -27,7 +27,7 @@ pub(super) fn known_platform(text: &str) -> Result<Platform, Problem> {
     }
 }
 
-/// A triple of which programs run on a platform.
+/// A triple whose programs run on a platform.
 pub(super) fn triple(text: &str, platform: &Platform) -> Result<&'static Target, Problem> {
     let Some(target) = Target::by_triple(text) else {
         let known: Vec<&str> = Target::all().iter().map(|target| target.triple.as_str()).collect();
@@ -41,7 +41,7 @@ pub(super) fn triple(text: &str, platform: &Platform) -> Result<&'static Target,
 }
 
 fn nearest_platform(text: &str) -> Option<String> {
-    // `arm/v7` reads as an operating system and an architecture; what is missing is in front.
+    // `arm/v7` parses as an operating system and an architecture, but the operating system is missing.
     if let Ok(platform) = format!("linux/{text}").parse::<Platform>()
         && catalog::platforms().contains(&platform)
     {

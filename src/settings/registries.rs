@@ -1,4 +1,4 @@
-//! What the machine says of registries: mirrors, rewrites, certificates, and which have no TLS. Pure.
+//! The machine's settings of registries: mirrors, rewrites, certificates, and which have no TLS. Pure.
 
 use std::collections::BTreeMap;
 
@@ -64,10 +64,10 @@ pub(super) fn registries(
     Ok(registries)
 }
 
-/// `registry[/beginning]`, without a slash at its end.
+/// Parses `registry[/beginning]`, without a trailing slash.
 fn place(text: &str) -> Result<String, Problem> {
     let key = text.trim_end_matches('/');
-    // Two parts more, for a name of one part would be one of Docker's own.
+    // Add two parts, since a name of one part would be one of Docker's own.
     let whole = format!("{key}/a/b");
     let reference: Option<Reference> = whole.parse().ok();
     match reference {

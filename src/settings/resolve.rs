@@ -1,4 +1,4 @@
-//! Flags over environment over project over user over defaults. Pure.
+//! Resolves settings: flags over environment over project over user over defaults. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,18 +23,18 @@ use crate::packages::debian::DebianSettings;
 use crate::toolchain::ToolchainChoice;
 use crate::toolchain::zig::{ZigSettings, ZigWay};
 
-/// What surrounds the process.
+/// The surroundings of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The machine's own platform, for `--platform local`.
     pub platform: Platform,
     /// The absolute directory that relative paths of the command line and the environment start from.
     pub dir: PathBuf,
-    /// True if compiler messages should come with colours.
+    /// True if compiler messages should be in colour.
     pub color: bool,
 }
 
-/// A text, where it was set, and the directory that a relative path in it starts from.
+/// A text, its origin, and the directory that a relative path in it starts from.
 pub(super) struct Found<'a> {
     pub(super) text: &'a str,
     pub(super) origin: Origin,
@@ -67,7 +67,7 @@ impl<'a> ScopedFlag<'a> {
                 Some(("each", value)) if option == "--timeout" => {
                     ("each platform".to_owned(), flag.each.replace(value))
                 }
-                // What stands before the `=` is a platform, or the `=` is part of a path.
+                // The text before the `=` is a platform, or the `=` is part of a path.
                 Some((scope, value)) if !scope.contains(':') => {
                     let platform = known_platform(scope).map_err(|problem| problem.at(&origin))?;
                     (platform.to_string(), flag.by_platform.insert(platform, value))
@@ -96,12 +96,12 @@ pub(super) struct Sources<'a> {
     tables: Vec<BTreeMap<Platform, &'a PlatformTable>>,
 }
 
-/// Folds everything that was said into one value.
+/// Merges all sources into one value.
 ///
 /// # Errors
 ///
-/// If a value is not what it should be, does not go with another or names what is not known: a platform, a target, a
-/// base, a file outside of the project. The error says where the value stands.
+/// If a value is invalid, conflicts with another, or names something unknown: a platform, a target, a base, a file
+/// outside the project. The error gives the value's location.
 pub fn resolve(
     flags: &Flags,
     environment: &Environment,
@@ -142,7 +142,7 @@ pub fn resolve(
     })
 }
 
-/// How long a command that needs no project may take: what `--timeout` says, else the variable, else the user's file.
+/// The time limit of a command that needs no project: `--timeout`, or the variable, or the user's file.
 pub(crate) fn resolve_timeout(
     flag: Option<&str>,
     environment: &Environment,
@@ -154,21 +154,21 @@ pub(crate) fn resolve_timeout(
     sources.total_timeout(flag)
 }
 
-/// How long ago something was, as an option says it: `30d`.
+/// Parses the age in an option: `30d`.
 pub(crate) fn resolve_age(option: &'static str, text: &str) -> Result<Duration, Error> {
     values::age(text).map_err(|problem| problem.at(&Origin::Flag(option)))
 }
 
-/// The most bytes that something may have, as an option says it: `5GB`.
+/// Parses a limit in bytes in an option: `5GB`.
 pub(crate) fn resolve_most(option: &'static str, text: &str) -> Result<u64, Error> {
     values::most(text).map_err(|problem| problem.at(&Origin::Flag(option)))
 }
 
-/// What belongs to the machine, for commands that need no project.
+/// The settings of the machine, for commands that need no project.
 ///
 /// # Errors
 ///
-/// If a value of the environment or of the user's file is not what it should be.
+/// If a value of the environment or of the user's file is invalid.
 pub fn resolve_machine(
     offline: bool,
     environment: &Environment,
@@ -179,7 +179,7 @@ pub fn resolve_machine(
     Sources { flags: &flags, environment, project: &[], user, host, tables: Vec::new() }.machine()
 }
 
-/// The `[platform."…"]` tables by platform, whichever way it is written.
+/// The `[platform."…"]` tables by platform, however it is spelled.
 fn platform_tables(document: &Document<ProjectFile>) -> Result<BTreeMap<Platform, &PlatformTable>, Error> {
     let mut tables = BTreeMap::new();
     for (name, table) in &document.value.platform {
@@ -193,7 +193,7 @@ fn platform_tables(document: &Document<ProjectFile>) -> Result<BTreeMap<Platform
 }
 
 impl<'a> Sources<'a> {
-    /// The first document's value for something.
+    /// The value of the first document that has one.
     pub(super) fn project_value<T>(&self, get: impl Fn(&'a ProjectFile) -> Option<T>) -> Option<T> {
         self.project.iter().find_map(|document| get(&document.value))
     }
@@ -220,7 +220,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// The project's value for one platform: within each document its table wins.
+    /// The project's value for one platform: within each document its table overrides the general value.
     fn of_platform(
         &self,
         platform: &Platform,
@@ -248,7 +248,7 @@ impl<'a> Sources<'a> {
             .map(move |(document, tables)| (document, tables.get(&platform).copied()))
     }
 
-    /// The platforms' names and where each was given.
+    /// The platforms' names, and where each was given.
     fn platform_names(&self) -> Result<(Vec<(String, Origin)>, Origin), Error> {
         let split = |texts: &mut dyn Iterator<Item = &str>, origin: &Origin| {
             texts
@@ -270,7 +270,7 @@ impl<'a> Sources<'a> {
         {
             let origin = |text: &Text| Origin::Project(document.location(text.span()));
             let names = list.iter().map(|text| (text.get_ref().clone(), origin(text))).collect();
-            // The list's own place: that of its first element, for want of a better one.
+            // The list has no location of its own, so that of its first element is used.
             let first = list.first().map_or(0..0, Text::span);
             (names, Origin::Project(document.location(first)))
         } else {
@@ -291,7 +291,7 @@ impl<'a> Sources<'a> {
             timeout: ScopedFlag::parse("--timeout", &self.flags.timeout)?,
         };
         let (names, origin) = self.platform_names()?;
-        // True for those that only `all` asks for: where no target serves them, they are not meant.
+        // True for platforms that only `all` asks for: they are dropped if no target serves them.
         let mut wanted: BTreeMap<Platform, bool> = BTreeMap::new();
         for (name, origin) in names {
             match name.as_str() {
@@ -312,7 +312,7 @@ impl<'a> Sources<'a> {
         for (platform, only_by_all) in wanted {
             match self.platform(&platform, &flags, annotations) {
                 Err(Error::Value { problem, .. }) if only_by_all && problem.is_unserved() => (),
-                // Debian has no port for it, of whatever release, or Rust no library.
+                // Debian has no port for it in any release, or Rust no library.
                 Ok(resolved)
                     if only_by_all
                         && (resolved.target.value.rust.library_from_source
@@ -393,7 +393,7 @@ impl<'a> Sources<'a> {
         Ok(base)
     }
 
-    /// What is configured of the packages for an image.
+    /// The configured sources of packages for an image.
     fn debian_sources(&self) -> Result<DebianSources, Error> {
         let texts = |list: Option<&Vec<Text>>| -> Vec<String> {
             list.into_iter().flatten().map(|text| text.get_ref().clone()).collect()
@@ -406,7 +406,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// The moment as of which Debian's packages are asked for.
+    /// The moment as of which Debian's packages are taken.
     fn snapshot(&self) -> Result<Option<String>, Error> {
         let found = self.project.iter().find_map(|document| {
             document.value.debian.snapshot.as_ref().map(|text| of_document(document, text))
@@ -414,7 +414,7 @@ impl<'a> Sources<'a> {
         found.map(|found| parsed(&found, |found| values::snapshot(found.text))).transpose()
     }
 
-    /// The configured suites of a release. The project names them for its own base, so that a foreign one is a
+    /// The configured suites of a release. The project names them for its own base, so a suite of another release is a
     /// mistake; the user's file names them for whatever is built on the machine.
     fn suites(&self, release: &str) -> Result<Vec<String>, Error> {
         let belongs = |suite: &str| {
@@ -492,7 +492,7 @@ impl<'a> Sources<'a> {
         let environment = self.environment;
         let cache = cache
             .or_else(|| {
-                // The XDG specification: a relative path is invalid and to be ignored.
+                // The XDG specification: a relative path is invalid and must be ignored.
                 let dir = environment.path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
                 dir.map(|dir| dir.join("xbuild"))
             })
@@ -501,7 +501,7 @@ impl<'a> Sources<'a> {
         let zig =
             self.of_environment("XBUILD_ZIG")
                 .or_else(|| self.of_user(|file| file.zig.path.as_ref()))
-                // A bare name is looked up on PATH, which is not for us to do here.
+                // A bare name is looked up on PATH, which is not done here.
                 .map(|found| {
                     if found.text.contains('/') { self.home_path(&found) } else { PathBuf::from(found.text) }
                 });
@@ -537,7 +537,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// A path of the machine's configuration; `~/` is the user's directory.
+    /// A path in the machine's configuration; `~/` is the user's home directory.
     fn home_path(&self, found: &Found<'_>) -> PathBuf {
         match (found.text.strip_prefix("~/"), self.environment.path("HOME")) {
             (Some(rest), Some(home)) => home.join(rest),

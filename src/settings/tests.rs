@@ -1,4 +1,4 @@
-//! Precedence and the meaning of values, from files' texts to settings.
+//! Precedence and interpretation of values, from files' texts to settings.
 
 mod debian;
 
@@ -152,7 +152,7 @@ fn all_means_all_that_the_base_allows() {
     };
     let debian = all("apt:trixie");
     let has = |platform: &str| debian.iter().any(|known| known == platform);
-    // Debian has a port for the one, and none for the other.
+    // Debian has a port for one of them, but not for the other.
     assert!(has("linux/riscv64") && !has("linux/loong64"), "{debian:?}");
     let musl = ["linux/amd64", "linux/arm/v7", "linux/arm64", "linux/ppc64le", "linux/riscv64"];
     assert_eq!(all("scratch"), musl);
@@ -172,7 +172,7 @@ fn scratch_takes_the_musl_triples_and_refuses_a_platform_without_one() {
     );
     assert_eq!(
         (hint.as_str(), code),
-        ("take a base with a C library: --base apt:bookworm", ExitCode::UnservedPlatform)
+        ("use a base with a C library: --base apt:bookworm", ExitCode::UnservedPlatform)
     );
 }
 
@@ -557,7 +557,7 @@ fn a_choice_of_programs_or_packages_replaces_the_files() {
     };
     let file = with(|_| ());
     assert_eq!((file.bins, file.examples), (strings(&["x"]), strings(&["e"])));
-    // Whoever leaves something out means all the rest.
+    // A user who leaves something out means all the rest.
     assert_eq!((file.workspace, file.packages, file.exclude), (true, vec![], strings(&["z"])));
     let given = with(|flags| flags.examples = strings(&["f"]));
     assert_eq!((given.bins, given.examples), (vec![], strings(&["f"])));
@@ -578,8 +578,8 @@ fn files_come_from_the_project_or_from_a_build() {
     for (files, word) in [
         ("{ from = 'a', from-build = 'p:b', to = '/a' }", "both"),
         ("{ to = '/a' }", "neither"),
-        ("{ from-build = 'p', to = '/a' }", "behind a colon"),
-        ("{ from-build = 'p:/etc/passwd', to = '/a' }", "behind a colon"),
+        ("{ from-build = 'p', to = '/a' }", "after a colon"),
+        ("{ from-build = 'p:/etc/passwd', to = '/a' }", "after a colon"),
         ("{ from-build = 'p:../secret', to = '/a' }", "leads out"),
     ] {
         let text = format!("files = [{files}]");

@@ -1,5 +1,4 @@
-//! The forms of single values: bases, outputs, time spans, tags, modes. Pure; a text in, a type or a
-//! [`Problem`] out.
+//! The formats of single values: bases, outputs, time spans, tags, modes. Pure: a text in, a type or a [`Problem`] out.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +12,7 @@ pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Pro
     Problem::Form { what, given: given.to_owned(), remedy }
 }
 
-/// A base. `dir` is what a relative path starts from.
+/// Parses a base. A relative path starts from `dir`.
 pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
     const WHAT: &str = "a base";
     const REMEDY: &str = "write `apt:bookworm`, `scratch`, `oci:PATH[:TAG]`, `docker-archive:FILE` or an image: \
@@ -37,7 +36,7 @@ pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
                 snapshot: None,
             })
         }
-        // What is there is looked at: a directory, an archive of one, or one of `docker save`.
+        // The path's content decides: a directory, an archive of one, or one of `docker save`.
         Some(("oci" | "oci-archive" | "docker-archive", rest)) => image(rest),
         Some(("docker", rest)) if rest.starts_with("//") => registry_base(&rest[2..]),
         Some(("docker-daemon" | "podman" | "containers-storage", _)) => Err(form(
@@ -53,7 +52,7 @@ pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
         {
             image(text)
         }
-        // A word alone is more likely a slip than an image of Docker's own, though it is one.
+        // A single word is more likely a typo than an image of Docker's own, though it is one.
         None if !text.contains('/') => match crate::text::nearest(text, &["scratch"]) {
             Some(_) => Err(form(WHAT, text, "did you mean `scratch`?")),
             None => registry_base(text),
@@ -62,7 +61,7 @@ pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
     }
 }
 
-/// An image in a registry.
+/// Parses an image in a registry.
 fn registry_base(text: &str) -> Result<BaseSource, Problem> {
     match text.parse() {
         Ok(name) => Ok(BaseSource::Registry { name }),
@@ -70,7 +69,7 @@ fn registry_base(text: &str) -> Result<BaseSource, Problem> {
     }
 }
 
-/// The name of a Debian package (Policy, section 5.6.1).
+/// Parses the name of a Debian package (Policy, section 5.6.1).
 pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
     const WHAT: &str = "the name of a Debian package";
     let remedy = if text.contains(['=', '(']) {
@@ -80,11 +79,11 @@ pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
     } else if text.contains(':') {
         "write the name alone: packages are those of the platform's own architecture"
     } else if text.ends_with('-') {
-        "no package can be taken away from a base: write the names of those to add"
+        "packages cannot be removed from a base: write the names of those to add"
     } else if text.contains('/') {
         "write the name alone: `suites` under [debian] says where packages are taken from"
     } else {
-        "write its name as Debian has it, in lower case: `libsqlite3-0`"
+        "write its name as in Debian, in lower case: `libsqlite3-0`"
     };
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let whole = text.len() > 1
@@ -94,7 +93,7 @@ pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
     if whole { Ok(text.to_owned()) } else { Err(form(WHAT, text, remedy)) }
 }
 
-/// A moment of the archive of snapshots: as that archive writes it, or a day or a moment as people do.
+/// Parses a moment of the snapshot archive: as that archive writes it, or a day or a moment as people write it.
 pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
     let spread = || {
         let part = |range| text.get(range);
@@ -117,7 +116,7 @@ pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// A glibc version, `2.28`.
+/// Parses a glibc version, `2.28`.
 pub(super) fn glibc(text: &str) -> Result<(u32, u32), Problem> {
     let parts = text.split_once('.').and_then(|(major, minor)| {
         let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
@@ -129,7 +128,7 @@ pub(super) fn glibc(text: &str) -> Result<(u32, u32), Problem> {
     }
 }
 
-/// A toolchain's name.
+/// Parses a toolchain's name.
 pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
     match text {
         "auto" => Ok(ToolchainChoice::Auto),
@@ -138,7 +137,7 @@ pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
         "clang" => Err(Problem::NotYet {
             what: "the toolchain",
             given: text.to_owned(),
-            remedy: "take `zig`, or set clang up in cargo's configuration and take `cargo`",
+            remedy: "use `zig`, or set up clang in cargo's configuration and use `cargo`",
         }),
         _ => Err(Problem::UnknownWord {
             what: "toolchain",
@@ -148,7 +147,7 @@ pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
     }
 }
 
-/// A time span that is more than nothing: `45m`, `1h 30m`, `90s`.
+/// Parses a time span greater than zero: `45m`, `1h 30m`, `90s`.
 pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
     parsed
@@ -156,7 +155,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
         .ok_or_else(|| form("a time span", text, "write it with its unit: `90s`, `45m`, `1h 30m`"))
 }
 
-/// How long ago something was, in days of 24 hours and shorter spans: `30d`, `2w`, `12h`.
+/// Parses an age in days of 24 hours and shorter spans: `30d`, `2w`, `12h`.
 pub(super) fn age(text: &str) -> Result<Duration, Problem> {
     let parsed = text.parse::<jiff::Span>().ok();
     let parsed = parsed.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
@@ -165,7 +164,7 @@ pub(super) fn age(text: &str) -> Result<Duration, Problem> {
         .ok_or_else(|| form("a time span", text, "write it with its unit: `30d`, `2w`, `12h`"))
 }
 
-/// The most bytes that something may have: `5GB`, `500 MiB`, `0`.
+/// Parses a limit in bytes: `5GB`, `500 MiB`, `0`.
 pub(super) fn most(text: &str) -> Result<u64, Problem> {
     if text.trim() == "0" {
         return Ok(0);
@@ -173,9 +172,9 @@ pub(super) fn most(text: &str) -> Result<u64, Problem> {
     bytes(text).ok_or_else(|| form("a size", text, "write it with its unit: `5GB`, `500MiB`"))
 }
 
-/// A number of bytes with its unit, as programs that have such a limit write it: `5MB`, `1 MiB`, `100m`.
+/// Parses a number of bytes with its unit, in the spellings of programs with such a limit: `5MB`, `1 MiB`, `100m`.
 pub(super) fn size(text: &str) -> Result<u64, Problem> {
-    // Less is no limit that anybody has, and would take a request for every word of a blob.
+    // Nobody has a smaller limit, and it would need a great many requests for a blob.
     let least = |size: &u64| *size >= 16 << 10;
     bytes(text)
         .filter(least)
@@ -199,7 +198,7 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor))
 }
 
-/// How layers are compressed: `gzip`, `zstd:9`, `none`.
+/// Parses a compression: `gzip`, `zstd:9`, `none`.
 pub(super) fn compression(text: &str) -> Result<Compression, Problem> {
     let (name, level) = match text.split_once(':') {
         Some((name, level)) => (name, Some(level)),
@@ -223,8 +222,8 @@ pub(super) fn compression(text: &str) -> Result<Compression, Problem> {
     }
 }
 
-/// A name for an image: `[registry/]repository[:tag]`, by the grammar of the distribution project's
-/// references, without a digest.
+/// Parses a name for an image: `[registry/]repository[:tag]`, by the grammar of the distribution project's references,
+/// without a digest.
 pub(super) fn tag(text: &str) -> Result<String, Problem> {
     const SLASH: &str = "a tag has no slash, as the name of a branch may have: write `app:feature-x`";
     let wrong = |remedy| form("a name for an image", text, remedy);
@@ -276,7 +275,7 @@ pub(super) fn tag(text: &str) -> Result<String, Problem> {
     Err(wrong("write it as `registry.example/team/app:1.0`"))
 }
 
-/// `KEY=VALUE` of `option`.
+/// Parses `KEY=VALUE` of an option.
 pub(super) fn key_value(text: &str) -> Result<(String, String), Problem> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -284,7 +283,7 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), Problem> {
     }
 }
 
-/// Permission bits as octal digits.
+/// Parses permission bits in octal digits.
 pub(super) fn mode(text: &str) -> Result<u32, Problem> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o7777 && text.chars().all(|c| c.is_digit(8)) => Ok(mode),
@@ -292,15 +291,15 @@ pub(super) fn mode(text: &str) -> Result<u32, Problem> {
     }
 }
 
-/// A numeric owner, `uid` or `uid:gid`; the group is the user's number where it is not given.
+/// Parses a numeric owner, `uid` or `uid:gid`; the group defaults to the user's number.
 pub(super) fn owner(text: &str) -> Result<Owner, Problem> {
-    let wrong = || form("an owner", text, "write numbers, for names differ between bases: \"65532:65532\"");
+    let wrong = || form("an owner", text, "write numbers, since names differ between bases: \"65532:65532\"");
     let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
     Ok(Owner { uid: number(uid)?, gid: number(gid)? })
 }
 
-/// `8080`, `8080/tcp`, `5000-5010/udp`, as the image's configuration has it.
+/// Parses `8080`, `8080/tcp`, `5000-5010/udp` into the form of the image's configuration.
 pub(super) fn port(text: &str) -> Result<String, Problem> {
     let wrong = || form("a port", text, "write a number from 1 to 65535, or `53/udp`");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -318,7 +317,7 @@ pub(super) fn port(text: &str) -> Result<String, Problem> {
     Ok(format!("{ports}/{protocol}"))
 }
 
-/// An absolute path in the image without `.` and `..`; a `/` at the end stays.
+/// Parses an absolute path in the image and removes `.`; `..` is refused and a trailing `/` stays.
 pub(super) fn image_path(text: &str) -> Result<String, Problem> {
     if text.split('/').any(|part| part == "..") {
         return Err(Problem::Escape { given: text.to_owned(), of: "the image" });
@@ -331,7 +330,7 @@ pub(super) fn image_path(text: &str) -> Result<String, Problem> {
     Ok(format!("/{}{slash}", parts.join("/")))
 }
 
-/// A relative path or pattern below the configuration file's directory, without `.` and `..`.
+/// Parses a relative path or pattern below the configuration file's directory and removes `.`; `..` is refused.
 pub(super) fn source_path(text: &str) -> Result<String, Problem> {
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         return Err(Problem::Escape { given: text.to_owned(), of: "the project" });
@@ -345,9 +344,9 @@ pub(super) fn source_path(text: &str) -> Result<String, Problem> {
     Ok(path)
 }
 
-/// `PACKAGE:PATTERN`: the package's specification, in which there may be colons, and what its build makes.
+/// Parses `PACKAGE:PATTERN`: the package's specification, which may contain colons, and the files of its build.
 pub(super) fn from_build(text: &str) -> Result<(String, String), Problem> {
-    let remedy = "write the package and, behind a colon, the file: `part:libpart.so`, `part:lib/*.so`, `std:libstd-*.so`";
+    let remedy = "write the package and, after a colon, the file: `part:libpart.so`, `part:lib/*.so`, `std:libstd-*.so`";
     let wrong = || form("files that a build makes", text, remedy);
     let (package, from) = text.rsplit_once(':').ok_or_else(wrong)?;
     if package.is_empty() || from.is_empty() || from.starts_with('/') {
@@ -356,23 +355,23 @@ pub(super) fn from_build(text: &str) -> Result<(String, String), Problem> {
     Ok((package.to_owned(), source_path(from)?))
 }
 
-/// A pattern that `globset` understands.
+/// Checks that `globset` accepts a pattern.
 pub(super) fn check_pattern(text: &str) -> Result<(), Problem> {
     globset::Glob::new(text).map(drop).map_err(|_| {
         form("a pattern", text, "`*`, `?`, `**`, `[a-z]` and `{a,b}` are special; escape by `\\`")
     })
 }
 
-/// `SOURCE_DATE_EPOCH`.
+/// Parses `SOURCE_DATE_EPOCH`.
 pub(super) fn epoch(text: &str) -> Result<i64, Problem> {
-    // The year 9999 is the last that RFC 3339 can write.
+    // 9999 is the last year that RFC 3339 can write.
     match text.parse::<i64>() {
         Ok(seconds) if (0..=253_402_300_799).contains(&seconds) => Ok(seconds),
         _ => Err(form("a time", text, "write SOURCE_DATE_EPOCH as seconds since 1970-01-01")),
     }
 }
 
-/// The URL of a mirror, without a slash at its end.
+/// Parses the URL of a mirror and removes a trailing slash.
 pub(super) fn url(text: &str) -> Result<String, Problem> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
@@ -383,7 +382,7 @@ pub(super) fn url(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// The name of an environment variable in the image.
+/// Checks the name of an environment variable in the image.
 pub(super) fn variable_name(text: &str) -> Result<(), Problem> {
     if text.is_empty() || text.contains(['=', '\0']) {
         return Err(form("the name of an environment variable", text, "a name has no `=`"));
@@ -391,7 +390,7 @@ pub(super) fn variable_name(text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A signal's name or number.
+/// Parses a signal's name or number.
 pub(super) fn signal(text: &str) -> Result<String, Problem> {
     let number = text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
     let name = text.strip_prefix("SIG").is_some_and(|name| {
@@ -437,7 +436,7 @@ mod tests {
         for text in ["", "5", "GB", "-1GB", "1.5GB", "5 apples", "99999999999TB"] {
             assert!(matches!(most(text), Err(Problem::Form { .. })), "{text}");
         }
-        // A part of a blob is no smaller than this.
+        // A part of a blob must not be smaller than this.
         assert!(size("15KiB").is_err() && size("0").is_err() && size("16KiB").is_ok());
     }
 }

@@ -1,5 +1,5 @@
-//! Moving files into a directory that others may change meanwhile: every step goes from an open directory to a name in it, and no
-//! link is followed, so that nothing that is put in a directory's place can lead out of it.
+//! Moving files into a directory that others may change meanwhile. Every step opens a name in a directory that is open
+//! already, and no link is followed, so a link that is swapped in cannot redirect a write out of the destination.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -10,12 +10,12 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, openat, renameat, statat};
 use rustix::io::Errno;
 
-/// A directory, and no link to one.
+/// A directory, and not a link to one.
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Moves what is in `from` into the directory `to`, over files of the same name; directories that both have are merged. Returns what is
-/// in the way, if something is: what is no directory where one should be, or a directory where none should be. What was moved
-/// before that stays moved.
+/// Moves what is in `from` into the directory `to`, replacing files of the same name; directories that both have are
+/// merged. Returns the path that is in the way, if there is one: something else where a directory should be, or a
+/// directory where something else should be. What was moved before that stays moved.
 pub(crate) fn move_into(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
     let from = openat(CWD, from, DIR, Mode::empty())?;
     match openat(CWD, to, DIR, Mode::empty()) {
@@ -25,11 +25,12 @@ pub(crate) fn move_into(from: &Path, to: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// A directory that is there may be closed to its owner, as an earlier run has left it: it is opened for the move, and closed again.
+/// Merges into a directory that exists. An earlier run may have left it without write permission for its owner: it gets
+/// the permission for the move, and loses it again afterwards.
 fn merge_opened(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBuf>> {
     let mode = Mode::from_raw_mode(fstat(to)?.st_mode);
     let open = mode | Mode::WUSR | Mode::XUSR;
-    // Another's cannot be opened, and the move then says so.
+    // The mode of another user's directory cannot be changed; the move then fails with its own error.
     let opened = open != mode && fchmod(to, open).is_ok();
     let found = merge(from, to, shown);
     if opened {
@@ -66,7 +67,7 @@ fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBu
         if there {
             return Ok(Some(path()));
         }
-        // It replaces a link itself, and not what that leads to.
+        // A link at the destination is itself replaced, and not its target.
         match renameat(from, &name, to, &name) {
             Ok(()) => {}
             Err(Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(path())),
@@ -76,7 +77,8 @@ fn merge(from: &OwnedFd, to: &OwnedFd, shown: &Path) -> io::Result<Option<PathBu
     Ok(None)
 }
 
-/// Sets the permissions of a directory, given by its path below another one. One that is not there any more is left alone.
+/// Sets the permissions of a directory, given by its path below another one. A directory that no longer exists is
+/// ignored.
 pub(crate) fn set_mode(dir: &Path, below: &Path, mode: u32) -> io::Result<()> {
     let mut open = openat(CWD, dir, DIR, Mode::empty()).map_err(|error| named(error, dir))?;
     for part in below.components() {
@@ -134,7 +136,7 @@ mod tests {
         }
         symlink(path("outside/c"), path("to/a")).unwrap();
         symlink(path("outside"), path("to/f")).unwrap();
-        // A link to a directory is in the way of a directory, wherever it leads.
+        // A link to a directory is in the way of a directory, wherever it points.
         assert_eq!(move_into(&path("from"), &path("to")).unwrap(), Some(path("to/f")));
         fs::remove_file(path("to/f")).unwrap();
         assert_eq!(move_into(&path("from"), &path("to")).unwrap(), None);
@@ -150,7 +152,7 @@ mod tests {
         assert!(path("to/b/new").exists());
         assert_eq!(fs::metadata(path("to/b")).unwrap().permissions().mode() & 0o777, 0o555);
         mode(0o755);
-        // A file where a directory should be, and the other way round; a link in the destination's place.
+        // A file where a directory should be, and the other way round; a link at the destination itself.
         write(&path("more/b/d/e/x"));
         assert_eq!(move_into(&path("more"), &path("to")).unwrap(), Some(path("to/b/d/e")));
         write(&path("last/f"));
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!((mode("to/a/b"), mode("outside/b")), (0o711, before));
     }
 
-    /// Somebody exchanges a directory of the destination for a link again and again while files are moved there.
+    /// Another thread swaps a directory of the destination for a link again and again while files are moved there.
     #[test]
     fn a_link_that_is_swapped_in_leads_nowhere() {
         let dir = tempfile::tempdir().unwrap();
@@ -189,7 +191,7 @@ mod tests {
             scope.spawn(|| {
                 symlink(path("outside"), path("link")).unwrap();
                 while !done.load(Ordering::SeqCst) {
-                    // Whichever of the two is there: the other one takes its place.
+                    // Either of the two exists; the other one replaces it.
                     fs::rename(path("to/deep"), path("aside")).ok();
                     fs::rename(path("link"), path("to/deep")).ok();
                     fs::rename(path("to/deep"), path("link")).ok();
@@ -201,7 +203,7 @@ mod tests {
                 for number in 0..5 {
                     write(&path(&format!("from/deep/{round}-{number}")));
                 }
-                // It may fail, or find something in the way; it must not write elsewhere.
+                // The move may fail or report something in the way; it must not write elsewhere.
                 move_into(&path("from"), &path("to")).ok();
                 fs::remove_dir_all(path("from")).ok();
             }

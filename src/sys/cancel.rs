@@ -1,4 +1,4 @@
-//! Being told to stop: Ctrl-C and time limits, in one value that every long operation checks.
+//! Cancellation: Ctrl-C and time limits, in one value that every long operation checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use crate::error::{ExitCode, Explain};
 /// A handle on "stop now". Clones share the interrupt flag; [`Cancel::within`] adds a time limit.
 #[derive(Clone)]
 pub struct Cancel {
-    /// This handle's own flag, after those of the handles that it is a child of.
+    /// This handle's own flag, after those of its ancestors.
     interrupted: Vec<Arc<AtomicBool>>,
     limit: Option<Limit>,
-    /// What the work is at, for whoever is told that its time is up.
+    /// What the work is doing, for the error when its time is up.
     doing: Option<Arc<str>>,
-    /// Is told what is waited for: whatever waits has one of these values, and not all has somebody to report to.
+    /// Called with a message when a wait takes long. It is here because every code that waits has a `Cancel`, and not
+    /// all of it has anything else to report to.
     tell: Option<Tell>,
 }
 
-/// What is told in words what is waited for.
+/// A callback that gets a message about what is being waited for.
 pub(crate) type Tell = Arc<dyn Fn(String) + Send + Sync>;
 
 impl fmt::Debug for Cancel {
@@ -50,7 +51,7 @@ pub enum Cancelled {
     /// Ctrl-C, SIGTERM or SIGHUP.
     #[error("interrupted")]
     Interrupted,
-    /// Only this part of the work was to stop: other work failed, or it was not needed any more.
+    /// Only this part of the work was stopped: other work failed, or its result was no longer needed.
     #[error("stopped, because other work failed")]
     Stopped,
     /// A time limit ran out.
@@ -60,7 +61,7 @@ pub enum Cancelled {
         what: String,
         /// The limit.
         duration: Duration,
-        /// What it was at, where that is known.
+        /// What the work was doing, if that is known.
         doing: Option<String>,
     },
 }
@@ -92,13 +93,13 @@ impl Cancel {
         Self::default()
     }
 
-    /// The same handle, which tells `tell` what is waited for.
+    /// The same handle, which reports long waits to `tell`.
     #[must_use]
     pub fn telling(self, tell: Tell) -> Self {
         Self { tell: Some(tell), ..self }
     }
 
-    /// Tells that something is waited for which may take long.
+    /// Reports a wait that may take long.
     pub fn wait_is_long(&self, what: &dyn fmt::Display) {
         if let Some(tell) = &self.tell {
             tell(what.to_string());
@@ -131,7 +132,7 @@ impl Cancel {
         Self { limit: Some(limit), ..self.clone() }
     }
 
-    /// The same handle for a part of the work that has a name: a time limit that runs out tells it.
+    /// The same handle for a named part of the work: the error of a time limit includes the name.
     #[must_use]
     pub fn doing(&self, what: &str) -> Self {
         Self { doing: Some(what.into()), ..self.clone() }

@@ -19,12 +19,12 @@ pub(crate) use tempfile::{NamedTempFile, TempDir};
 
 pub(crate) use super::locks::{Lock, LockError, lock, try_lock};
 
-/// The most bytes that a file may have which is read as a whole: a program with all its debugging information has less.
+/// The size limit of a file that is read as a whole, in bytes: larger than any program with full debugging information.
 const LARGEST: u64 = 4 << 30;
-/// The most bytes that a text may have.
+/// The size limit of a text file, in bytes.
 const LARGEST_TEXT: u64 = 64 << 20;
 
-/// What was found, or `None` where it is not there. Any other error says nothing about that.
+/// Turns the error that a file is missing into `None`. Other errors do not say whether it exists, and stay errors.
 pub(crate) fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -32,10 +32,10 @@ pub(crate) fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Opens a regular file. What is none is refused and not waited for: a project or an image may have a pipe or a device in the place
-/// of a document.
+/// Opens a regular file. Anything else is refused without waiting for it: a project or an image may have a pipe or a
+/// device where a document is expected.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Without this flag, opening a pipe would wait for somebody to write to it. It means nothing to a file.
+    // Without this flag, opening a pipe would wait for a writer. It has no effect on a regular file.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -50,8 +50,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::new(error, format!("cannot read `{}`: it is {what} and not a file", path.display())))
 }
 
-/// True where a path is a link, or leads through links in its own directory, to something outside of that directory: whoever
-/// wrote the directory need not have written what is there.
+/// True if a path is a link, or goes through links in its own directory, to something outside of that directory.
+/// Whoever wrote the directory need not have written what is outside.
 #[must_use]
 pub(crate) fn leads_out(path: &Path) -> bool {
     let dir = match path.parent() {
@@ -74,7 +74,7 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     text(bounded(open(path.as_ref())?, path.as_ref(), LARGEST_TEXT)?, path.as_ref())
 }
 
-/// The text of what the user has named, which may be a pipe: a shell's `<(…)` is one.
+/// The text of a file that the user named, which may be a pipe: a shell's `<(…)` is one.
 pub(crate) fn read_stream_to_string(path: &Path) -> io::Result<String> {
     text(bounded(File::open(path)?, path, LARGEST_TEXT)?, path)
 }
@@ -103,7 +103,7 @@ pub(crate) fn temporary_file(dir: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".xbuild-").tempfile_in(dir)
 }
 
-/// Reads once, as often as that is interrupted.
+/// Reads once, and retries when the system call is interrupted.
 pub(crate) fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
@@ -113,11 +113,11 @@ pub(crate) fn read_piece(reader: &mut impl Read, buffer: &mut [u8]) -> io::Resul
     }
 }
 
-/// Makes a directory and those that it is in, where they are not there yet.
+/// Makes a directory and its missing parents.
 pub(crate) fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     match fs_err::create_dir_all(path) {
-        // Of one that it cannot look at, it says that it exists.
+        // `create_dir_all` also reports `AlreadyExists` for a path that it has no permission to look at.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let nearest = path.ancestors().find(|path| !matches!(path.try_exists(), Ok(false)));
             match nearest.map(metadata) {
@@ -140,39 +140,41 @@ pub(crate) fn temporary_dir_named(dir: &Path, prefix: &str) -> io::Result<TempDi
     tempfile::Builder::new().prefix(prefix).tempdir_in(dir)
 }
 
-/// The temporary directories of this process that no run to the same place would find.
+/// This process's scratch directories in the system's temporary directory. Later runs do not find these by the path
+/// that they write to.
 static OURS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Removes the temporary directories that are still there, for a process that ends at once.
+/// Removes the scratch directories that are left, for a process that exits at once.
 pub(super) fn remove_scratch() {
     for dir in OURS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        // Most are gone already; and nobody is there to be told any more.
+        // Most are gone already, and errors can no longer be reported.
         std::fs::remove_dir_all(dir).ok();
     }
 }
 
-/// What the names of our directories begin with where the system has temporary files, and nobody else's: such a directory is removed where it is found
-/// without its lock.
+/// The prefix of our directories in the system's temporary directory. Nothing else may use it: a directory with this
+/// prefix is removed if it is not locked.
 const SCRATCH: &str = ".xbuild-scratch-";
 
-/// A temporary directory where the system has them, gone with the value.
+/// A directory in the system's temporary directory, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     content: PathBuf,
-    // In this order: the directory is removed under its lock.
+    // Fields are dropped in this order: the directory is removed while it is locked.
     _dir: TempDir,
     _lock: Lock,
 }
 
 impl Scratch {
-    /// The directory. It is not the one that is locked, so that work in it may lock it.
+    /// The directory. The lock is on its parent, so that work in it may lock the directory itself.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.content
     }
 }
 
-/// A new temporary directory where the system has them. What killed runs of ours have left there is removed: it is locked by nobody.
+/// A new directory in the system's temporary directory. Those that killed runs have left there are removed: nobody
+/// holds their locks.
 pub(crate) fn scratch_dir() -> io::Result<Scratch> {
     scratch_in(&std::env::temp_dir())
 }
@@ -181,7 +183,7 @@ fn scratch_in(place: &Path) -> io::Result<Scratch> {
     remove_dead(place);
     loop {
         let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place)?;
-        // Another run may take it for a dead one's before it is locked.
+        // Until it is locked, another run may take it for the directory of a dead one.
         let Some(lock) = unless_missing(try_lock(dir.path()))?.flatten() else { continue };
         if dir.path().exists() {
             let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +195,7 @@ fn scratch_in(place: &Path) -> io::Result<Scratch> {
     }
 }
 
-/// Removes directories of ours without a lock. What cannot be removed stays: nobody is kept from his work by it.
+/// Removes our directories that are not locked. Errors are ignored, since leftovers do no harm.
 fn remove_dead(place: &Path) {
     let us = rustix::process::geteuid().as_raw();
     let Ok(entries) = read_dir(place) else { return };
@@ -209,20 +211,19 @@ fn remove_dead(place: &Path) {
     }
 }
 
-/// A new file without a name where the system has temporary files, gone when it is closed. Errors about it name
-/// `what`.
+/// A new unnamed file in the system's temporary directory, gone when it is closed. Errors about it name `what`.
 pub(crate) fn unnamed_file(what: &Path) -> io::Result<File> {
     Ok(File::from_parts(tempfile::tempfile()?, what))
 }
 
-/// How many bytes may still be written to a directory's file system.
+/// The number of bytes that may still be written to a directory's file system.
 pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(dir)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Sets a file's time of modification, in seconds since 1970 and nanoseconds after that second. One that the system cannot
-/// tell is left alone.
+/// Sets a file's time of modification, in seconds since 1970 and nanoseconds after that second. Does nothing for a time
+/// that the system cannot represent.
 pub(crate) fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::Result<()> {
     let (epoch, whole) = (std::time::SystemTime::UNIX_EPOCH, Duration::from_secs(seconds.unsigned_abs()));
     let second = if seconds < 0 { epoch.checked_sub(whole) } else { epoch.checked_add(whole) };
@@ -232,14 +233,14 @@ pub(crate) fn set_modified(file: &File, seconds: i64, nanoseconds: u32) -> io::R
     }
 }
 
-/// Gives a temporary file its final name, with mode `mode` whatever the umask; its bytes are on disk before
-/// its name is.
+/// Gives a temporary file its final name, with mode `mode` whatever the umask. Its bytes are on disk before it has the
+/// name.
 pub(crate) fn publish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     file.as_file().sync_data()?;
     keep(file, path, mode)
 }
 
-/// As [`publish`], but does not wait for the disk: for what is verified whenever it is read, or is synced later.
+/// As [`publish`], but does not wait for the disk: for files that are verified whenever they are read, or synced later.
 pub(crate) fn keep(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path).map(drop).map_err(|error| {
@@ -254,8 +255,8 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
     publish(file, path, mode)
 }
 
-/// Opens a regular file in a directory by its path there. Links are followed as long as they stay in the directory; one that leads
-/// out of it, or whose target begins at the root, is an error of the kind [`io::ErrorKind::CrossesDevices`].
+/// Opens a regular file in a directory by its relative path. Links are followed as long as they stay in the directory;
+/// a link that leads out of it, or whose target is absolute, is an error of the kind [`io::ErrorKind::CrossesDevices`].
 pub(crate) fn open_within(dir: &Path, path: &Path) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     let whole = dir.join(path);
@@ -268,7 +269,7 @@ pub(crate) fn open_within(dir: &Path, path: &Path) -> io::Result<File> {
         rustix::fs::openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())
             .and_then(|dir| {
                 let mut attempt = openat2(&dir, path, flags, Mode::empty(), resolve);
-                // Somebody renames something meanwhile.
+                // The kernel returns `EAGAIN` when something is renamed meanwhile.
                 for _ in 0..100 {
                     if !matches!(attempt, Err(rustix::io::Errno::AGAIN)) {
                         break;
@@ -279,7 +280,7 @@ pub(crate) fn open_within(dir: &Path, path: &Path) -> io::Result<File> {
             });
     let file = match opened {
         Ok(file) => File::from_parts(std::fs::File::from(file), &whole),
-        // A kernel or a sandbox that does not know it.
+        // A kernel without `openat2`, or a sandbox that forbids it.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
             let (dir, real) = (canonicalize(dir)?, canonicalize(&whole)?);
             if !real.starts_with(&dir) {
@@ -292,8 +293,8 @@ pub(crate) fn open_within(dir: &Path, path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { open(&whole) }
 }
 
-/// A new file in `dir` that shares its content with an open file, but nothing that is written to either of them later;
-/// `None` where the file system cannot.
+/// A new file in `dir` that shares its blocks with an open file (a reflink); later writes to either do not affect the
+/// other. `None` if the file system does not support it.
 pub(crate) fn clone_of(from: &File, dir: &Path) -> io::Result<Option<NamedTempFile>> {
     let file = temporary_file(dir)?;
     Ok(rustix::fs::ioctl_ficlone(file.as_file(), from.file()).is_ok().then_some(file))
@@ -382,17 +383,17 @@ mod tests {
             });
             assert_eq!(found.as_deref().map_err(|kind| *kind), expected, "{name}");
         }
-        // The directory itself may be a link: that is what somebody has named.
+        // The directory itself may be a link: that is the path the user gave.
         symlink(&dir, outside.path().join("link")).unwrap();
         open_within(&outside.path().join("link"), Path::new("blobs/real")).unwrap();
-        // A directory of it that leads elsewhere may not.
+        // A directory inside it that links elsewhere may not be.
         symlink(outside.path(), at("other")).unwrap();
         assert_eq!(open("other/secret").unwrap_err().kind(), io::ErrorKind::CrossesDevices);
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
         assert_eq!(open("pipe").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// Somebody takes a directory for that of a dead run before it is locked.
+    /// Another thread looks for directories of dead runs while new ones are not locked yet.
     #[test]
     fn scratch_directories_are_made_beside_those_who_look_for_dead_ones() {
         let place = tempfile::tempdir().unwrap();
@@ -416,7 +417,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
         create_dir_all(at(".xbuild-scratch-dead/inner")).unwrap();
-        // As somebody calls a directory of his own.
+        // A user's own directory may have such a name.
         create_dir_all(at("xbuild-mine")).unwrap();
         create_dir(at("other-tool")).unwrap();
         write_atomic(&at(".xbuild-scratch-file"), b"", 0o600).unwrap();
@@ -424,7 +425,7 @@ mod tests {
         let first = scratch_in(place.path()).unwrap();
         let second = scratch_in(place.path()).unwrap();
         assert!(!at(".xbuild-scratch-dead").exists() && first.path().exists() && second.path().exists());
-        // Work in it may lock it.
+        // Work in it may lock the directory.
         assert!(try_lock(first.path()).unwrap().is_some());
         drop((first, second));
         let mut left: Vec<_> =

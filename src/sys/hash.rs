@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::cancel::{Cancel, Cancelled};
 use super::fs;
 
-/// How much is read at a time, in bytes.
+/// The size of the read buffer, in bytes.
 const PIECE: usize = 256 << 10;
 
 /// The SHA-256 digest of a file's bytes.
@@ -16,7 +16,7 @@ pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
     hash(path, || Ok(()))
 }
 
-/// The same until `cancel` ends it: what somebody else names may be of any size.
+/// The same, until `cancel` ends it: a file that the user names may be of any size.
 pub(crate) fn sha256_until<E: From<io::Error> + From<Cancelled>>(
     path: &Path,
     cancel: &Cancel,

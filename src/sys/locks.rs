@@ -1,4 +1,5 @@
-//! Locks on files and directories that are there, which the kernel lets go of if their process dies. A wait for one is bounded, and told.
+//! Locks on existing files and directories, which the kernel releases if their process dies. A wait for a lock is
+//! bounded, and reported when it is long.
 
 use std::fmt;
 use std::io;
@@ -10,15 +11,15 @@ use super::cancel::{Cancel, Cancelled};
 use super::fs::{self, File, MetadataExt, OpenOptions};
 use super::log::Seconds;
 
-/// After this long a wait for another process's lock is told.
+/// A wait for another process's lock is reported after this long.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
-/// No lock is waited for any longer, whatever else limits a run.
+/// The longest wait for a lock, whatever other limits a run has.
 const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Device and inode of what this process has locked: a thread that waits for another one of ours need not tell.
+/// Device and inode of the files that this process has locked: waiting for another thread of our own is not reported.
 static HELD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
-/// An exclusive lock on a path, held until dropped; the kernel lets go of it if the process dies.
+/// An exclusive lock on a path, held until dropped; the kernel releases it if the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
     #[allow(dead_code, reason = "held for its lock")]
@@ -46,10 +47,10 @@ fn held() -> std::sync::MutexGuard<'static, Vec<(u64, u64)>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a lock is waited for, in words for a person.
+/// A wait for a lock, displayed as a message.
 struct Waiting<'a> {
     path: &'a Path,
-    /// The process that has it, and its command line, as far as they can be seen from here.
+    /// The process that holds the lock, and its command line, as far as they are known.
     holder: Option<(u32, Option<String>)>,
 }
 
@@ -65,26 +66,27 @@ impl fmt::Display for Waiting<'_> {
     }
 }
 
-/// The process that has a lock on a file, as Linux lists them: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+/// The process that holds the lock on a file. A line of `/proc/locks` is `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0
+/// EOF`.
 fn holder((device, inode): (u64, u64)) -> Option<(u32, Option<String>)> {
     let place = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let pid = locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        // Waiters are listed below the lock, behind an arrow.
+        // Waiters are listed below the lock, marked by an arrow.
         let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
         pid.parse::<u32>().ok().filter(|pid| *at == place && *pid != 0)
     })?;
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
     let command = words.map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
-    // A long one says no more, and none may write to our terminal what it likes.
+    // The start of a long command line is enough, and control characters must not get to our terminal.
     let command: String = command.chars().filter(|c| !c.is_control()).take(200).collect();
     Some((pid, Some(command).filter(|command| !command.is_empty())))
 }
 
-/// Locks `path` (a file that is created where it is missing, or an existing directory) against other processes
-/// and threads, and waits for it as long as `cancel` allows. If that takes long, `cancel` tells for whom.
+/// Locks `path` (a file, created if it is missing, or an existing directory) against other processes and threads, and
+/// waits for it as long as `cancel` allows. If that takes long, the holder is reported through `cancel`.
 pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     let file = match fs::unless_missing(fs::metadata(path))? {
         Some(found) if found.is_dir() => File::open(path)?.into_parts().0,
@@ -107,7 +109,7 @@ pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
             Err(std::fs::TryLockError::WouldBlock) => {
                 let (since, cancel) = waited.get_or_insert_with(|| {
                     let ours = held().contains(&identity);
-                    tracing::debug!(by_this_process = ours, "waits, for it is locked: {}", path.display());
+                    tracing::debug!(by_this_process = ours, "waiting for the lock on {}", path.display());
                     let what = format!("another process, which has locked `{}`,", path.display());
                     (super::clock::Instant::now(), cancel.within(LONGEST_WAIT, &what))
                 });
@@ -125,7 +127,7 @@ pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Lock, LockError> {
     }
 }
 
-/// Locks an existing path if nobody else has it locked.
+/// Locks an existing path, or returns `None` if it is locked already.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = File::open(path)?.into_parts().0;
     let metadata = file.metadata()?;
@@ -136,7 +138,7 @@ pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// Why a lock was not had.
+/// Why a lock could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The file could not be opened or locked.
@@ -173,12 +175,12 @@ mod tests {
         });
         let wait = |millis| lock(dir.path(), &cancel.within(Duration::from_millis(millis), "the lock"));
         assert!(matches!(wait(50), Err(LockError::Cancelled(Cancelled::TimedOut { .. }))));
-        // Of a thread of ours nothing is said, however long it takes.
+        // A lock of another thread of ours is never reported, however long the wait.
         assert!(wait(1200).is_err());
         assert!(said.lock().unwrap().is_empty());
         drop(held);
         lock(dir.path(), &Cancel::new()).unwrap();
-        // Another process: who it is, once.
+        // Another process is reported by its id, once.
         let mut other = std::process::Command::new("flock")
             .args(["--exclusive", "--no-fork"])
             .arg(dir.path())

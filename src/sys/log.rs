@@ -1,5 +1,5 @@
-//! How the log shows what others may have put secrets into: command lines and URLs. Of both it shows as much as tells what
-//! was done, and never who we are.
+//! How the log shows command lines and URLs, which may contain secrets: enough to see what was done, without
+//! credentials.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use super::http::Url;
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 const HIDDEN: &str = "…";
-/// What names of options and variables have in them whose values are secret.
+/// An option or variable whose name contains one of these has a secret value.
 const SECRET: [&str; 8] =
     ["password", "passwd", "token", "secret", "creds", "credential", "api-key", "apikey"];
-/// Options whose values are variables, of which the name is shown.
+/// Options whose values are variables, of which only the name is shown.
 const VARIABLES: [&str; 3] = ["--build-arg", "--env", "-e"];
 
-/// A command line as a shell would take it, without the values that may be secret.
+/// A command line in shell syntax, without values that may be secret.
 pub(crate) fn command_line<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {
     let mut shown: Vec<String> = Vec::new();
     let mut previous: Option<String> = None;
@@ -56,7 +56,7 @@ fn is_secret(name: &str) -> bool {
     SECRET.iter().any(|word| name.contains(word))
 }
 
-/// A URL without what is secret in it: of its query the names alone are shown.
+/// A URL without secrets: of its query, only the names are shown.
 pub(crate) fn url(text: &str) -> String {
     Url::parse(text).map_or_else(|| without_secrets(text).into_owned(), |url| url.told())
 }
@@ -81,7 +81,7 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
         let (before, after) = rest.split_at(at + 3);
         shown.push_str(before);
         let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | ')');
-        // A password may have any of these in it where it is not escaped, so that the last `@` of the word counts.
+        // An unescaped password may contain any of these characters, so the last `@` of the word counts.
         let word = &after[..after.find(char::is_whitespace).unwrap_or(after.len())];
         let path = word.find(['/', '?']).unwrap_or(word.len());
         let host = match word[..path].rfind('@').or_else(|| word.find('@').filter(|_| has_user(word))) {
@@ -95,7 +95,7 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
         let end = host.find(ends).unwrap_or(host.len());
         let (url, after) = host.split_at(end);
         match url.split_once('?') {
-            // A URL in the query is one of its values.
+            // A URL in the query is one of the query's values.
             Some((path, values)) => {
                 shown.push_str(path);
                 shown.push('?');
@@ -113,7 +113,7 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// True for what begins with a user and a password that has a slash in it: `me:a/b@host`.
+/// True for text that begins with a user and a password that contains a slash: `me:a/b@host`.
 fn has_user(word: &str) -> bool {
     let before = word.split(['/', '?']).next().unwrap_or_default();
     let port = before.rsplit_once(':').map(|(_, port)| port);

@@ -1,5 +1,5 @@
-//! An HTTP server on loopback for unit tests: each request is answered by a function, byte for byte, so that
-//! a test can cut, stall and lie.
+//! An HTTP server on loopback for unit tests. A function answers each request byte for byte, so that a test can cut,
+//! stall and misreport.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,9 +17,9 @@ pub(crate) struct Request {
     pub(crate) offset: usize,
     /// How many requests came before this one.
     pub(crate) number: usize,
-    /// The request's line and its header fields as they came.
+    /// The request line and the header fields as they were received.
     pub(crate) head: String,
-    /// The body, where its length was told.
+    /// The body, if the request has a `Content-Length`.
     pub(crate) body: Vec<u8>,
 }
 
@@ -36,9 +36,9 @@ pub(crate) enum Reply {
     Status(u16),
     /// These bytes and nothing else.
     Raw(String),
-    /// The first, and then the second again and again, for as long as anybody listens.
+    /// The first, and then the second repeatedly until the client closes the connection.
     Endless(String, String),
-    /// The first, and then the second, a byte in each such while.
+    /// The first, and then the second, one byte per this interval.
     Trickle(String, String, Duration),
 }
 
@@ -65,7 +65,7 @@ impl Server {
                 thread::spawn(move || {
                     let request = read_request(&stream, number.fetch_add(1, Ordering::SeqCst));
                     log.lock().unwrap().push(request.clone());
-                    // A client that has hung up is what some tests are about.
+                    // In some tests the client hangs up.
                     write_reply(stream, &request, answer(&request), &count).ok();
                 });
             }
@@ -73,7 +73,7 @@ impl Server {
         Self { url, requests, written }
     }
 
-    /// How many bytes were taken of answers without an end.
+    /// The number of bytes that clients took of endless replies.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
     }
@@ -95,7 +95,7 @@ fn read_request(stream: &TcpStream, number: usize) -> Request {
     let range = field("range: bytes=").and_then(|range| range.trim_end_matches('-').parse().ok());
     let length = field("content-length: ").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
-    // A client that does not send what it promised is what some tests are about.
+    // In some tests the client sends less than it promised.
     reader.read_exact(&mut body).ok();
     Request { path, offset: range.unwrap_or(0), number, head: head.join("\n"), body }
 }

@@ -1,7 +1,7 @@
-//! The only ambient access: files, environment, processes, clock and HTTP downloads.
+//! The only code with ambient access: files, environment, processes, clock and HTTP downloads.
 //!
-//! Every other room takes values. `tests/tidy.rs` holds the sources to that, so a reviewer who wants to
-//! know what xbuild touches reads this directory.
+//! Every other room takes values. `tests/tidy.rs` enforces that, so a reviewer who wants to know what xbuild accesses
+//! need only read this directory.
 
 pub(crate) mod below;
 pub(crate) mod cancel;

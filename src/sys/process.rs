@@ -1,8 +1,8 @@
 //! Child processes that end when they should.
 //!
-//! Every child leads a process group of its own. When the work is cancelled (Ctrl-C, a time limit) the whole
-//! group gets SIGTERM and, two seconds later, SIGKILL, so that no compiler outlives its build. A child that
-//! exits while a grandchild still holds its pipes (a compiler cache's server, say) does not block us either.
+//! Every child leads a process group of its own. When the work is cancelled (Ctrl-C, a time limit), the whole group
+//! gets SIGTERM and, two seconds later, SIGKILL, so that no compiler outlives its build. If a child exits while a
+//! grandchild still holds its pipes (a compiler cache's server, say), we do not wait for the grandchild.
 
 mod told;
 
@@ -27,14 +27,14 @@ use told::Told;
 
 /// How long a cancelled group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often a program is started that is busy being written.
+/// How often starting a program is retried while the file is busy (`ETXTBSY`).
 const BUSY_TRIES: u32 = 20;
-/// A directory that is always there and holds no files of anybody's project.
+/// A directory that always exists and contains none of a project's files.
 const NEUTRAL: &str = "/";
-/// How long we listen to pipes after the child itself has exited.
+/// How long pipes are read after the child itself has exited.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A program to run, its arguments and what is different in its environment.
+/// A program to run, its arguments and the changes to its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     /// The program: a path, or a name that is looked up with [`find`].
@@ -47,35 +47,36 @@ pub(crate) struct Command {
     pub directory: Directory,
     /// True if it sees the variables of [`CREDENTIALS`].
     pub credentials: bool,
-    /// What it reads from its standard input, with [`Command::lines`] and what is made of it.
+    /// Its standard input; used by [`Command::lines`] and the methods that call it.
     pub input: Vec<u8>,
-    /// More bytes of either of its outputs are not read, and it is told so by a broken pipe.
+    /// The maximum number of bytes read of each output. A program that writes more gets a broken pipe.
     pub most: Option<u64>,
 }
 
 /// Where a program runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Directory {
-    /// In `/`: Python, uv and others read modules and settings from the current directory, and whoever has written what
-    /// lies there has not been asked for anything.
+    /// In `/`: Python, uv and others read modules and settings from the current directory, and the files there need not
+    /// be trustworthy.
     #[default]
     Neutral,
-    /// Where xbuild itself was started: for paths that the user has given to the program.
+    /// In xbuild's own current directory: for paths that the user gave to the program.
     Current,
-    /// In this directory, because what lies there is what the program is about.
+    /// In this directory, because the program works on its content.
     At(PathBuf),
 }
 
-/// Variables with secrets that only xbuild itself needs. Programs that it starts do not see them: cargo would hand them
-/// on to every build script and procedural macro.
+/// Variables with secrets that only xbuild itself needs. They are removed for the programs that it starts: cargo would
+/// pass them on to every build script and procedural macro.
 pub(crate) const CREDENTIALS: [&str; 3] =
     ["XBUILD_REGISTRY_PASSWORD", "XBUILD_REGISTRY_TOKEN", "DOCKER_AUTH_CONFIG"];
 
-/// A program by its name, in the absolute directories of `PATH`: `.` and an empty entry stand for the current directory, in
-/// which anybody's files may lie. A path with a slash is taken as it is, from the current directory on.
+/// Looks up a program by its name in the absolute directories of `PATH`. `.` and an empty entry stand for the current
+/// directory, which may contain anybody's files, and are skipped. A path with a slash is used as it is, relative to the
+/// current directory.
 ///
-/// The error is of [`io::ErrorKind::NotFound`] where there is none; another where a directory cannot be looked at, so that nobody
-/// knows.
+/// The error is of [`io::ErrorKind::NotFound`] if there is no such program, and another one if a directory cannot be
+/// searched, so that it is not known.
 fn find(program: &Path, path: Option<&OsStr>) -> io::Result<PathBuf> {
     let current = super::env::current_dir().unwrap_or_else(|_| NEUTRAL.into());
     find_from(program, path, &current)
@@ -84,7 +85,7 @@ fn find(program: &Path, path: Option<&OsStr>) -> io::Result<PathBuf> {
 fn find_from(program: &Path, path: Option<&OsStr>, current: &Path) -> io::Result<PathBuf> {
     let directories = std::env::split_paths(path.unwrap_or_default());
     let absolute: Vec<PathBuf> = directories.filter(|directory| directory.is_absolute()).collect();
-    // None of them, joined, would be an empty text, which stands for the current directory.
+    // Joining an empty list gives an empty text, which stands for the current directory.
     let is_name = program.parent().is_none_or(|parent| parent.as_os_str().is_empty());
     if is_name && absolute.is_empty() {
         return Err(NotFound.into());
@@ -115,7 +116,7 @@ pub(crate) enum Line {
     Stderr(Vec<u8>),
 }
 
-/// The same, and none where there is none.
+/// Looks up a program as [`find`] does; `None` if it does not exist.
 pub(crate) fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<PathBuf>, ProcessError> {
     match find(program, path) {
         Ok(found) => Ok(Some(found)),
@@ -124,7 +125,7 @@ pub(crate) fn find_any(program: &Path, path: Option<&OsStr>) -> Result<Option<Pa
     }
 }
 
-/// What a finished child left.
+/// The result of a finished child.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     /// How it ended.
@@ -143,15 +144,15 @@ pub enum ProcessError {
     Start {
         /// The program.
         program: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// What it writes cannot be read.
+    /// Its output cannot be read.
     #[error("cannot read what `{}` writes: {source}", program.display())]
     Read {
         /// The program.
         program: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
     /// It was stopped.
@@ -202,7 +203,7 @@ fn quoted(stderr: &str) -> String {
 }
 
 impl Command {
-    /// A command without arguments, in a neutral directory, with the inherited environment less what is secret.
+    /// A command without arguments, in a neutral directory, with the inherited environment less the secrets.
     pub(crate) fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -250,35 +251,35 @@ impl Command {
         self
     }
 
-    /// Runs it in the current directory, for paths that the user has given to it.
+    /// Runs it in the current directory, for paths that the user gave to the program.
     #[must_use]
     pub(crate) fn here(mut self) -> Self {
         self.directory = Directory::Current;
         self
     }
 
-    /// Lets it see the variables of [`CREDENTIALS`].
+    /// Passes the variables of [`CREDENTIALS`] on to it.
     #[must_use]
     pub(crate) fn with_credentials(mut self) -> Self {
         self.credentials = true;
         self
     }
 
-    /// Sets what it reads from its standard input: a line or two, which a pipe takes at once.
+    /// Sets its standard input. At most a line or two: it must fit into the pipe's buffer.
     #[must_use]
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// Reads no more than so many bytes of either of its outputs.
+    /// Limits how many bytes are read of each of its outputs.
     #[must_use]
     pub(crate) fn at_most(mut self, bytes: u64) -> Self {
         self.most = Some(bytes);
         self
     }
 
-    /// The command line as a shell would take it, for messages.
+    /// The command line in shell syntax, for messages.
     #[must_use]
     pub(crate) fn display(&self) -> String {
         let words =
@@ -286,7 +287,7 @@ impl Command {
         shell_words::join(words.map(OsStr::to_string_lossy))
     }
 
-    /// Runs it and keeps what it wrote, however it ended.
+    /// Runs it and collects its output, whatever its exit status.
     pub(crate) fn output(&self, cancel: &Cancel) -> Result<Output, ProcessError> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.lines(cancel, |line| {
@@ -315,7 +316,7 @@ impl Command {
         })
     }
 
-    /// Runs it and hands over each line when it is written.
+    /// Runs it and passes on each line as soon as it is written.
     pub(crate) fn lines(
         &self,
         cancel: &Cancel,
@@ -331,7 +332,7 @@ impl Command {
     fn run(&self, cancel: &Cancel, mut on_line: impl FnMut(Line)) -> Result<ExitStatus, ProcessError> {
         let mut child = Running::new(self.spawn()?);
         if let Some(mut stdin) = child.0.stdin.take() {
-            // A program that does not read it may have ended already; its status says what it thought of that.
+            // A program that does not read its input may have ended already; its exit status then shows the failure.
             stdin.write_all(&self.input).ok();
         }
         let lines = listen(&mut child.0, self.most)
@@ -345,7 +346,7 @@ impl Command {
                     let program = self.program.clone();
                     on_line(line.map_err(|source| ProcessError::Read { program, source })?);
                 }
-                // Both pipes are closed: all that is left is the exit itself.
+                // Both pipes are closed: only the exit itself is missing.
                 Err(RecvTimeoutError::Disconnected) => {
                     if let Some((status, _)) = exited {
                         return Ok(status);
@@ -376,8 +377,8 @@ impl Command {
             Directory::Current => &mut command,
             Directory::At(directory) => command.current_dir(directory),
         };
-        // A program that was written a moment ago is busy while a child that another thread is starting
-        // still holds our descriptor of it: between its fork and its exec.
+        // A program that was just written is busy while a child that another thread is starting, between its fork and
+        // its exec, still holds our descriptor of the file.
         for _ in 0..BUSY_TRIES {
             match command.spawn() {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -393,7 +394,7 @@ impl Command {
         ProcessError::Start { program: self.program.clone(), source }
     }
 
-    /// Replaces this process by the program. Returns only if that fails.
+    /// Replaces this process with the program. Returns only if that fails.
     #[must_use]
     pub(crate) fn exec(&self) -> ProcessError {
         match self.standard() {
@@ -402,31 +403,31 @@ impl Command {
         }
     }
 
-    /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a
-    /// signal to the group reaches it without us.
+    /// Runs it in this process's group with the inherited standard streams, for the compiler wrapper: a signal to the
+    /// group reaches it directly.
     pub(crate) fn inherit(&self) -> Result<ExitStatus, ProcessError> {
         self.standard()?.status().map_err(|source| self.not_started(source))
     }
 
-    /// The same, but keeps what it wrote to its standard error.
+    /// The same, but captures its standard error.
     pub(crate) fn inherit_stdout(&self) -> Result<(ExitStatus, Vec<u8>), ProcessError> {
         let child = self.standard()?.stderr(Stdio::piped()).spawn();
         let output = child.and_then(Child::wait_with_output).map_err(|source| self.not_started(source))?;
         Ok((output.status, output.stderr))
     }
 
-    /// Program, arguments and environment, as the standard library takes them.
+    /// Program, arguments and environment in the standard library's form.
     fn standard(&self) -> Result<std::process::Command, ProcessError> {
         let own = self.environment.iter().rev().find(|(name, _)| name == "PATH");
         let path = own.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
-        // Not left to the standard library, for which `.` on PATH is the current directory.
+        // The standard library would take `.` on PATH for the current directory.
         let program = match find(&self.program, path.as_deref()) {
             Err(_) if self.program.is_absolute() => self.program.clone(),
             found => found.map_err(|source| self.not_started(source))?,
         };
         tracing::trace!(found = %program.display(), "{}", self.program.display());
         let mut command = std::process::Command::new(program);
-        // rustup's and busybox's programs are told apart by the name that they were started by.
+        // rustup and busybox decide by the name that they were started with which program they are.
         command.arg0(&self.program).args(&self.arguments);
         for (name, value) in &self.environment {
             match value {
@@ -443,27 +444,27 @@ impl Command {
     }
 }
 
-/// The groups that are running, for [`kill_all_and_exit`].
+/// The running process groups, for [`kill_all_and_exit`].
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 fn groups() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
-    // The set is whole after every operation, so a panic elsewhere has not broken it.
+    // The set is consistent after every operation, so a panic elsewhere has not broken it.
     GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Ends this process at once and takes every child's group with it. For the second Ctrl-C, and for a first one that the
-/// work does not react to: nothing but temporary directories of the system's is tidied up. What is half-written never has its
-/// final name, and the next run to the same place removes it.
+/// Ends this process at once and kills every child's group. Used for the second Ctrl-C, and for a first one that the
+/// work does not react to: only the directories in the system's temporary directory are cleaned up. Half-written files
+/// never have their final name, and the next run to the same path removes them.
 pub(crate) fn kill_all_and_exit(code: u8) -> ! {
     for group in groups().iter().copied().filter_map(Pid::from_raw) {
-        // The group may be gone already, which is what we want.
+        // The group may be gone already.
         kill_process_group(group, Signal::KILL).ok();
     }
     super::fs::remove_scratch();
     std::process::exit(code.into())
 }
 
-/// A child whose whole group is ended when this is dropped before it has exited.
+/// A child whose whole group is ended if this is dropped before it has exited.
 struct Running(Child);
 
 impl Running {
@@ -480,7 +481,7 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // The group may be gone already, which is what we want.
+            // The group may be gone already.
             kill_process_group(group, signal).ok();
         }
     }
@@ -505,14 +506,14 @@ impl Running {
         while Instant::now() < end && matches!(self.0.try_wait(), Ok(None)) {
             super::clock::sleep(Duration::from_millis(10));
         }
-        // Also where the leader has gone: others of its group may ignore SIGTERM.
+        // Sent even if the leader has gone: others of its group may ignore SIGTERM.
         self.signal(Signal::KILL);
         self.0.wait().ok();
     }
 }
 
-/// Reads both pipes on threads of their own. On standard error a line also ends at a carriage return: so do
-/// those that a program draws over and over.
+/// Reads both pipes on threads of their own. On standard error a carriage return also ends a line: progress displays
+/// redraw their line that way.
 fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<io::Result<Line>>> {
     let (sender, receiver) = mpsc::sync_channel(1024);
     let start = |pipe: Option<Box<dyn Read + Send>>, ends: &'static [u8], wrap: fn(Vec<u8>) -> Line| {
@@ -523,7 +524,7 @@ fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<io::Resul
             if let Err(error) =
                 split(BufReader::new(pipe), ends, &mut |line| sender.send(Ok(wrap(line))).is_ok())
             {
-                // Nobody may listen any more.
+                // The receiver may be gone already.
                 sender.send(Err(error)).ok();
             }
         };
@@ -534,7 +535,7 @@ fn listen(child: &mut Child, most: Option<u64>) -> io::Result<Receiver<io::Resul
     Ok(receiver)
 }
 
-/// Hands over what stands between line ends, until nobody wants more. `\r\n` is one end, not two.
+/// Passes on the text between line ends until `send` returns false. `\r\n` is one line end, not two.
 fn split(mut pipe: impl BufRead, ends: &[u8], send: &mut dyn FnMut(Vec<u8>) -> bool) -> io::Result<()> {
     let (mut line, mut after_return) = (Vec::new(), false);
     loop {
@@ -552,7 +553,7 @@ fn split(mut pipe: impl BufRead, ends: &[u8], send: &mut dyn FnMut(Vec<u8>) -> b
             if !is_end {
                 line.push(*byte);
             } else if had_return && *byte == b'\n' {
-                // The second half of an end.
+                // The `\n` of a `\r\n`.
             } else if !send(std::mem::take(&mut line)) {
                 return Ok(());
             }

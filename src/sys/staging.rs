@@ -1,7 +1,8 @@
-//! Where what will be at a path is made until it is whole: a directory beside the path, named after it and locked.
+//! Directories in which an output is made until it is complete. Such a directory is beside the output's path, named
+//! after it and locked.
 //!
-//! A run that was killed leaves its directory behind, without the lock, and whoever writes to the same path next removes it.
-//! Devices and pipes are written to as they are: they are nothing to rename over.
+//! A killed run leaves its directory behind without the lock, and the next run that writes to the same path removes it.
+//! Devices and pipes are written to directly, since nothing can be renamed over them.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -14,32 +15,32 @@ use super::cancel::{Cancel, Cancelled};
 use super::clock;
 use super::fs::{self, Lock, LockError, TempDir};
 
-/// How often a pipe is looked at for its reader.
+/// How often we check whether a pipe has a reader.
 const LOOK: Duration = Duration::from_millis(20);
-/// As many links Linux follows.
+/// Linux follows this many links.
 const MOST_LINKS: usize = 40;
 
-/// A directory for what will take a path's place; gone with the value.
+/// A directory for what will replace a path; removed on drop.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    /// In the locked one, so that what is in it may be staged and locked in its turn.
+    /// Inside the locked one, so that files in it may be staged and locked in turn.
     content: PathBuf,
-    // In this order: the directory is removed under its lock.
+    // Fields are dropped in this order: the directory is removed while it is locked.
     _dir: TempDir,
     _lock: Lock,
 }
 
 impl Staging {
-    /// A directory in the directory that `path` is in, which is made where it is missing.
+    /// A staging directory beside `path`. The parent of `path` is made if it is missing.
     pub(crate) fn beside(path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
         Self::within(dir_of(path), path, cancel)
     }
 
-    /// A directory in `dir`, named after `path`. Those of dead runs are removed.
+    /// A staging directory in `dir`, named after `path`. Those of dead runs are removed.
     pub(crate) fn within(dir: &Path, path: &Path, cancel: &Cancel) -> Result<Self, LockError> {
         fs::create_dir_all(dir)?;
         let prefix = prefix(path);
-        // While a directory is made and not yet locked, nobody else may look for dead ones.
+        // No other run may look for dead directories while a new one is not locked yet.
         let looking = fs::lock(dir, cancel)?;
         remove_stale(dir, &prefix)?;
         let made = fs::temporary_dir_named(dir, &prefix)?;
@@ -50,7 +51,8 @@ impl Staging {
         Ok(Self { content, _dir: made, _lock: lock })
     }
 
-    /// Removes what dead runs have left beside a path, for who stages elsewhere. That it cannot be removed is no fault of his.
+    /// Removes what dead runs have left beside a path, for a caller that stages elsewhere. Failing to remove it is not
+    /// an error.
     pub(crate) fn tidy_beside(path: &Path, cancel: &Cancel) -> Result<(), Cancelled> {
         let dir = dir_of(path);
         match fs::lock(dir, cancel) {
@@ -63,13 +65,13 @@ impl Staging {
         }
     }
 
-    /// The directory, which may be renamed to what it is for.
+    /// The directory, which may be renamed to its final path.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.content
     }
 
-    /// False if the run is dead whose [`Self::path`] this was; what cannot be told is alive.
+    /// False if the run that had this [`Self::path`] is dead; true if that cannot be determined.
     #[must_use]
     pub(crate) fn is_alive(path: &Path) -> bool {
         match fs::try_lock(dir_of(path)) {
@@ -79,7 +81,7 @@ impl Staging {
     }
 }
 
-/// What the names of a path's staging directories begin with.
+/// The prefix of the names of a path's staging directories.
 fn prefix(path: &Path) -> String {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     format!(".{name}.xbuild-")
@@ -103,7 +105,7 @@ fn remove_stale(dir: &Path, prefix: &str) -> io::Result<()> {
         }
     }
     for path in stale {
-        // Another user's, in a directory that is everybody's, is not for us to remove.
+        // Another user's, in a shared directory such as `/tmp`, is not ours to remove.
         let removed = match fs::try_lock(&path) {
             Ok(Some(_lock)) => fs::remove_dir_all(&path),
             Ok(None) => Ok(()),
@@ -111,7 +113,7 @@ fn remove_stale(dir: &Path, prefix: &str) -> io::Result<()> {
             Err(error) => Err(error),
         };
         match removed {
-            // A run that was alive has removed its own.
+            // A run that was still alive has removed its own.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
@@ -119,14 +121,15 @@ fn remove_stale(dir: &Path, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// True for what cannot be renamed over: a device, a pipe, and whatever stands for an open file. What it is tells that, and
-/// not how its path begins: `/dev/shm` has files like any directory, and a link anywhere may lead to an open file.
+/// True for what cannot be renamed over: a device, a pipe, or a path that stands for an open file. The file's type
+/// decides, and not how its path begins: `/dev/shm` has files like any directory, and a link anywhere may resolve to an
+/// open file.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
         || stands_for_an_open_file(path)
 }
 
-/// True where a path, its links followed, is in `proc`, as `/dev/stdout` and `/dev/fd/3` are.
+/// True if a path, with its links followed, is in `proc`, as `/dev/stdout` and `/dev/fd/3` are.
 fn stands_for_an_open_file(path: &Path) -> bool {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -142,7 +145,7 @@ fn stands_for_an_open_file(path: &Path) -> bool {
     false
 }
 
-/// Checks that a file may be written to `path`, whose directory is made where it is missing.
+/// Checks that a file may be written to `path`. The parent directory is made if it is missing.
 pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
     if !is_special(path) {
         Staging::beside(path, cancel)?;
@@ -150,7 +153,7 @@ pub(crate) fn check(path: &Path, cancel: &Cancel) -> Result<(), LockError> {
     Ok(())
 }
 
-/// Has `write` write a file that appears at `path` whole or not at all, with these permissions whatever the umask.
+/// Lets `write` write a file that appears at `path` complete or not at all, with these permissions whatever the umask.
 pub(crate) fn write<E>(
     path: &Path,
     mode: u32,
@@ -171,7 +174,7 @@ where
     Ok(fs::publish(file, path, mode)?)
 }
 
-/// Opens a device or a pipe. A pipe without a reader is waited for.
+/// Opens a device or a pipe. Waits until a pipe has a reader.
 fn open_special(path: &Path, cancel: &Cancel) -> Result<fs::File, LockError> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     loop {
@@ -199,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    /// Each removes its own when it is done, while others look for those of dead runs.
+    /// Each thread removes its own when it is done, while others look for those of dead runs.
     #[test]
     fn many_stage_for_one_path_at_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -248,13 +251,13 @@ mod tests {
         let alive = Staging::beside(&path, &Cancel::new()).unwrap();
         assert!(!dead.exists() && others.exists());
         put(&path, b"two").unwrap();
-        // In one of these there can be others.
+        // Staging directories can be nested.
         put(&alive.path().join("inner"), b"inner").unwrap();
         assert_eq!(names(alive.path()), ["inner"]);
         drop(alive);
         assert_eq!(names(path.parent().unwrap()), [".other.tar.xbuild-dead", "image.tar"]);
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        // What fails leaves what was there.
+        // A failed write leaves the existing file.
         let failed = write::<LockError>(&path, 0o644, &Cancel::new(), |file| {
             file.write_all(b"th")?;
             Err(io::Error::other("no").into())
@@ -276,7 +279,7 @@ mod tests {
                 (text.to_vec(), vec!["image.tar".into()])
             );
         }
-        // An open file is written to as it is, by whatever name.
+        // An open file is written to directly, whatever its name.
         let open = fs::File::create(dir.path().join("open")).unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(open.file());
         let link = dir.path().join("link");
@@ -290,7 +293,7 @@ mod tests {
             }
             fs::remove_file(&link).unwrap();
         }
-        // A link to a file is no open file, and neither is one to nothing.
+        // A link to a file does not stand for an open file, and neither does a dangling one.
         fs::symlink("image.tar", &link).unwrap();
         assert!(!is_special(&link) && !is_special(&dir.path().join("none")));
     }
@@ -304,7 +307,7 @@ mod tests {
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             .unwrap();
-        // Without a reader the wait ends with the run.
+        // Without a reader, the wait ends with the run.
         let cancel = Cancel::new().within(Duration::from_millis(50), "the pipe");
         let waited = write::<LockError>(&pipe, 0o644, &cancel, |_| Ok(()));
         assert!(matches!(waited, Err(LockError::Cancelled(_))));

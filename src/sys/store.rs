@@ -1,8 +1,9 @@
-//! xbuild's own directories, the cache: made for us alone, and believed only where nobody else may have written.
+//! xbuild's own directories, the cache: private to the user, and trusted only if nobody else may have written to it.
 //!
-//! What is in the cache decides what is in an image, and scripts in it are executed. So a directory or a record that is another
-//! user's, or that others may write to, is refused and not repaired: nobody can tell what has been in it. Root may, as root
-//! may do anything anyway. A cache that cannot be written to is used as far as all that is needed is there.
+//! The content of the cache decides what is in an image, and scripts in it are executed. So a directory or a record
+//! that belongs to another user, or that others may write to, is refused and not repaired: its content cannot be
+//! trusted. Files of root are accepted, since root may do anything anyway. A read-only cache is used as long as it has
+//! everything that is needed.
 
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -16,19 +17,19 @@ use super::cancel::Cancel;
 use super::fs::{self, Lock, LockError, MetadataExt, PermissionsExt};
 use crate::error::CacheFault;
 
-/// The mode of what we make: nobody else's business.
+/// The mode of the directories that we make: private to the user.
 const PRIVATE: u32 = 0o700;
-/// What the names of our temporary files and directories begin with.
+/// The prefix of our temporary files and directories.
 pub(crate) const TEMPORARY: &str = ".xbuild-";
-/// The file that those who use the cache lock.
+/// The file that processes lock while they use the cache.
 pub(crate) const USAGE: &str = "in-use";
-/// What lets others write.
+/// The permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// The caches that this process uses, each with a lock that it shares with all others that use it; none where it cannot be locked.
+/// The caches that this process uses, each with a shared lock on its usage file; `None` if it cannot be locked.
 static IN_USE: Mutex<Vec<(PathBuf, Option<std::fs::File>)>> = Mutex::new(Vec::new());
 
-/// Whether what has this owner and these permissions is believed by user `us`. Pure.
+/// Whether user `us` may trust a file with this owner and these permissions. Pure.
 fn judge(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), CacheFault> {
     if owner != us && owner != 0 {
         return Err(CacheFault::Foreign { path: path.to_owned(), owner, us });
@@ -43,13 +44,14 @@ fn believe(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
     judge(path, metadata.uid(), metadata.mode(), geteuid().as_raw()).map_err(CacheFault::error)
 }
 
-/// Checks a directory or file of the cache that is there, links followed: what a link of ours leads to is judged itself.
+/// Checks an existing directory or file of the cache. Links are followed: the target of our link is checked itself.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     believe(path, &fs::metadata(path)?)
 }
 
-/// Makes the cache's directory where it is missing, for us alone, whatever the umask; directories above it are made as any. One that
-/// is there is checked. What killed runs have left in it half-made is removed if nobody else uses it now.
+/// Makes the cache's directory if it is missing, private to the user whatever the umask; its parents get the usual
+/// mode. An existing one is checked. Half-made files that killed runs have left in it are removed if nobody else uses
+/// the cache now.
 pub(crate) fn open(cache: &Path) -> io::Result<()> {
     if let Some(parent) = cache.parent()
         && !cache.exists()
@@ -63,7 +65,7 @@ pub(crate) fn open(cache: &Path) -> io::Result<()> {
     }
     let lock = match usage(cache) {
         Ok(lock) => lock,
-        // Nobody can see that it is used, but what is known to be in it can be.
+        // The cache is read-only, so our use of it cannot be shown, but its content can still be used.
         Err(_) if !is_writable(cache) => {
             in_use.push((cache.to_owned(), None));
             return Ok(());
@@ -73,15 +75,15 @@ pub(crate) fn open(cache: &Path) -> io::Result<()> {
     if is_writable(cache) && lock.try_lock().is_ok() {
         tidy(cache, 0);
     }
-    // The same lock, shared now. Whoever has it alone at the moment tidies up, which is soon done. A file system that knows no locks
-    // has none to wait for.
+    // The same lock, now shared. The process that holds the exclusive lock is cleaning up, so the wait is short. On a
+    // file system without locks there is nothing to wait for.
     lock.lock_shared().ok();
     in_use.push((cache.to_owned(), Some(lock)));
     Ok(())
 }
 
-/// What those who use a cache lock: a file of its own. The cache's directory is locked by whoever stages an image in it, as where the
-/// cache is the directory that images go to, and would wait for itself.
+/// The file that processes lock while they use a cache. It is separate because a run that stages an image in the
+/// cache's directory (if the output is there) locks that directory, and would wait for itself.
 pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let mut options = std::fs::OpenOptions::new();
@@ -95,7 +97,7 @@ pub(super) fn usage(cache: &Path) -> io::Result<std::fs::File> {
     options.open(&path).map_err(|error| lacking(&path, error))
 }
 
-/// Removes what was made under a temporary name. What cannot be removed stays: it is in nobody's way.
+/// Removes files and directories with temporary names. Errors are ignored, since leftovers do no harm.
 fn tidy(dir: &Path, depth: usize) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -111,13 +113,13 @@ fn tidy(dir: &Path, depth: usize) {
     }
 }
 
-/// True for the name of what is being made, here or for a path beside it: [`super::staging`].
+/// True for the temporary name of something that is being made, here or beside a path: [`super::staging`].
 #[must_use]
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.contains(TEMPORARY)
 }
 
-/// True for a cache that is there and is believed. One that is not there is as good as empty.
+/// True for a cache that exists and is trusted. A missing cache counts as empty.
 pub(crate) fn exists(cache: &Path) -> io::Result<bool> {
     match fs::metadata(cache) {
         Ok(metadata) if metadata.is_dir() => believe(cache, &metadata).map(|()| true),
@@ -130,16 +132,16 @@ pub(crate) fn exists(cache: &Path) -> io::Result<bool> {
     }
 }
 
-/// True for the directories that zig keeps what it has compiled in: hundreds of directories, none of which is ours.
+/// True for the directories in which zig caches what it has compiled: hundreds of directories that are not ours.
 fn is_zigs_own(dir: &Path) -> bool {
     dir.file_name().is_some_and(|name| name == "zig" || name == "zig-2")
 }
 
-/// How deep in the cache we make anything: `registry/blobs/sha256`.
+/// The deepest level of directories that we make in the cache: `registry/blobs/sha256`.
 const DEEPEST: usize = 3;
 
-/// A directory of the cache, made where it is missing, for us alone, and checked, as are those of an opened cache above it: whoever
-/// may write to one of these may put another directory in its place.
+/// Makes a directory of the cache if it is missing, private to the user, and checks it together with the directories
+/// above it in an opened cache: whoever may write to one of these could replace a directory in it.
 pub(crate) fn dir(path: &Path) -> io::Result<()> {
     let root = {
         let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +158,7 @@ pub(crate) fn dir(path: &Path) -> io::Result<()> {
     own_dir(path)
 }
 
-/// The same for the directory alone.
+/// The same for the directory alone, and for its missing parents.
 fn own_dir(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return believe(path, &metadata),
@@ -174,7 +176,7 @@ fn own_dir(path: &Path) -> io::Result<()> {
     }
     let made = std::fs::DirBuilder::new().mode(PRIVATE).create(path);
     match made {
-        // A umask may have taken away what we need ourselves.
+        // A umask may have removed permissions that we need ourselves.
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE)),
         // Another run was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
@@ -182,7 +184,7 @@ fn own_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes away what lets others write to a directory and all that is in it, which another program has made for us just now.
+/// Removes others' write permission from a directory and everything in it, which another program has just made for us.
 pub(crate) fn tighten(root: &Path) -> io::Result<()> {
     let mut paths = vec![root.to_owned()];
     while let Some(path) = paths.pop() {
@@ -203,13 +205,13 @@ pub(crate) fn tighten(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A record in the cache: `None` if there is none, or one of more than `limit` bytes, which we have not written. One that
-/// others may have written, or that is no file, is an error.
+/// Reads a record in the cache: `None` if it is missing, or has more than `limit` bytes, which we never write. A record
+/// that others may have written, or that is not a file, is an error.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let found = read_record(path, limit);
     match &found {
-        Ok(Some(bytes)) => tracing::debug!(bytes = bytes.len(), "has {}", path.display()),
-        Ok(None) => tracing::debug!("has no {}", path.display()),
+        Ok(Some(bytes)) => tracing::debug!(bytes = bytes.len(), "read {}", path.display()),
+        Ok(None) => tracing::debug!("not cached: {}", path.display()),
         Err(error) => tracing::debug!(%error, "cannot use {}", path.display()),
     }
     found
@@ -238,21 +240,22 @@ fn read_record(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
-/// Keeps a record whose directory exists. Where the cache cannot be written to it is not kept, and made again another time.
+/// Stores a record whose directory exists. If the cache is read-only, it is not stored, and is made again the next
+/// time.
 pub(crate) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::write_atomic(path, bytes, 0o644) {
         Err(error) if is_read_only(&error) => {
-            tracing::debug!(%error, "cannot keep {}", path.display());
+            tracing::debug!(%error, "cannot store {}", path.display());
             Ok(())
         }
         result => {
-            tracing::debug!(bytes = bytes.len(), "keeps {}", path.display());
+            tracing::debug!(bytes = bytes.len(), "stored {}", path.display());
             result
         }
     }
 }
 
-/// Locks a path in the cache as [`fs::lock`] does; `None` where the cache cannot be written to, for then nobody writes.
+/// Locks a path in the cache as [`fs::lock`] does; `None` if the cache is read-only, since then nobody writes to it.
 pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockError> {
     match fs::lock(path, cancel) {
         Err(LockError::Io(error)) if is_read_only(&error) => Ok(None),
@@ -260,13 +263,13 @@ pub(crate) fn lock(path: &Path, cancel: &Cancel) -> Result<Option<Lock>, LockErr
     }
 }
 
-/// True if we may write to a directory that is there.
+/// True if we may write to an existing directory.
 #[must_use]
 pub(crate) fn is_writable(path: &Path) -> bool {
     access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-/// What could not be made in the cache. Of a full disk and the like it is not the cache that is to blame.
+/// The error for a file that could not be made in the cache. The cache is not blamed for a full disk and the like.
 #[must_use]
 pub(crate) fn lacking(path: &Path, error: io::Error) -> io::Error {
     if CacheFault::of(&error).is_none() && is_read_only(&error) {
@@ -317,7 +320,7 @@ mod tests {
         open(&cache).unwrap();
         dir(&cache.join("a/b")).unwrap();
         assert_eq!([mode(&cache), mode(&cache.join("a")), mode(&cache.join("a/b"))], [0o700; 3]);
-        // What others may write to is not repaired: nobody knows what they have written.
+        // A directory that others may write to is not repaired: its content is unknown.
         for part in ["a/b", "a", ""] {
             let path = cache.join(part);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
@@ -358,7 +361,7 @@ mod tests {
         };
         let there = |paths: &[&str]| paths.iter().filter(|path| cache.join(path).exists()).count();
         make();
-        // Another process uses it.
+        // Another process uses the cache.
         let other = usage(&cache).unwrap();
         other.lock_shared().unwrap();
         open(&cache).unwrap();
@@ -369,7 +372,7 @@ mod tests {
         open(&cache).unwrap();
         assert_eq!((there(&left), there(&kept)), (0, kept.len()));
         assert!(!cache.join("layouts/.xbuild-5").exists());
-        // While we use it nobody tidies up, and we not again.
+        // While the cache is in use nobody cleans up, not even we ourselves.
         make();
         open(&cache).unwrap();
         assert_eq!(there(&left), left.len());

@@ -1,11 +1,11 @@
-//! Threads where the system may have no more: containers and CI jobs often bound how many there are.
+//! Threads on systems that may refuse to start more: containers and CI jobs often limit their number.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// Work that was begun.
+/// Work that has begun.
 #[derive(Debug)]
 pub(crate) enum Task<'scope, T> {
     /// It runs.
@@ -38,13 +38,13 @@ impl<T> Task<'_, T> {
     }
 }
 
-/// Does a piece of work on a thread of its own, or here and now where no thread can be had: for work that waits for nobody
-/// who would have to go on meanwhile.
+/// Does a piece of work on a thread of its own, or on this one if no thread can be started. The work must not wait for
+/// anything that the caller does afterwards.
 pub(crate) fn begin<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: W,
 ) -> Task<'scope, T> {
-    // A thread that cannot be started takes its work with it.
+    // The closure of a thread that cannot be started is lost, so the work is shared.
     let work = Arc::new(Mutex::new(Some(work)));
     let theirs = Arc::clone(&work);
     match Builder::new().spawn_scoped(scope, move || take(&theirs).map(|work| work())) {
@@ -57,7 +57,7 @@ fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
     work.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Starts the threads that share the work of all cores, once for the whole process.
+/// Starts the global thread pool, once per process.
 pub(crate) fn start_pool() -> io::Result<()> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +68,8 @@ pub(crate) fn start_pool() -> io::Result<()> {
     Ok(())
 }
 
-/// Says that work has ended when it is dropped, also where that has panicked: whoever watches it would go on for ever.
+/// Sets a flag when it is dropped, even if the work has panicked: a thread that watches the work would otherwise wait
+/// for ever.
 #[derive(Debug)]
 pub(crate) struct Ends<'a>(pub &'a AtomicBool);
 

@@ -1,9 +1,9 @@
 //! When something in the cache was last used, and who may remove it.
 //!
-//! The mark of use is the time of modification: of a file, or of the directory that stands for all that is in it. Access times
-//! would not do, since most machines do not keep them. A run leaves its mark before it looks whether something is there, under a shared
-//! lock of the directory that holds it; pruning takes that lock alone while it looks at a mark and renames what it
-//! marks. So a run either finds nothing, or what it finds stays.
+//! The mark of use is the modification time: of a file, or of the directory that stands for everything in it. Access
+//! times are unsuitable, since most machines do not record them. A run marks a path before it checks whether the path
+//! exists, under a shared lock of the parent directory. Pruning takes that lock exclusively while it reads a mark and
+//! renames the marked path. So a run either finds nothing, or what it finds stays.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,30 +15,30 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utim
 use super::fs::{self, Lock};
 use super::{clock, store};
 
-/// How long pruning waits for those who leave their marks, which takes no time.
+/// How long pruning waits for runs that are setting marks, which takes almost no time.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The directories that this process keeps locked, since it uses what is in them and may not mark it.
+/// The directories that this process keeps locked, because it uses their content and may not mark it.
 static KEPT: Mutex<Vec<(PathBuf, std::fs::File)>> = Mutex::new(Vec::new());
 
-/// Marks a file or directory of the cache as used now, if it is there. To be called before it is looked at.
+/// Marks a file or directory of the cache as used now, if it exists. Must be called before it is looked at.
 ///
-/// Whoever may read a cache and not write to it leaves no mark. The directory stays locked then until the process ends, so that
-/// nothing in it is removed.
+/// A process that may read a cache and not write to it cannot set a mark. It keeps the directory locked until it ends
+/// instead, so that nothing in it is removed.
 pub(crate) fn mark(path: &Path) {
     mark_under(path, path.parent().unwrap_or(path));
 }
 
-/// The same for a directory whose parent others lock alone for a while.
+/// The same for a directory whose parent may be locked exclusively by others for a while.
 pub(crate) fn mark_directory(path: &Path) {
     mark_under(path, path);
 }
 
 fn mark_under(path: &Path, gate: &Path) {
-    // Without a directory there is nothing in it.
+    // If the directory is missing, there is nothing to mark.
     let Ok(lock) = std::fs::File::open(gate) else { return };
-    // Where a file system knows no locks, nothing is pruned beside a run.
+    // On a file system without locks, nothing is pruned during a run.
     lock.lock_shared().ok();
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let same = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -54,14 +54,15 @@ fn mark_under(path: &Path, gate: &Path) {
     }
 }
 
-/// When something was last used or written: seconds since 1970, and nanoseconds after that second. `None` if it is not there.
+/// When something was last used or written: seconds since 1970, and nanoseconds after that second. `None` if it does
+/// not exist.
 pub(crate) fn last_used(path: &Path) -> io::Result<Option<(i64, i64)>> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::unless_missing(fs::symlink_metadata(path))?;
     Ok(metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())))
 }
 
-/// Locks a directory alone against those who leave marks in it; `None` if somebody keeps it locked.
+/// Locks a directory exclusively against processes that set marks in it; `None` if another process keeps it locked.
 pub(crate) fn gate(directory: &Path) -> io::Result<Option<Lock>> {
     let since = clock::Instant::now();
     loop {
@@ -72,23 +73,23 @@ pub(crate) fn gate(directory: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// The cache, held by whoever removes something from it.
+/// A hold on the cache, taken to remove something from it.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// None if nobody has made it yet.
+    /// `None` if the usage file does not exist yet.
     file: Option<std::fs::File>,
     alone: bool,
 }
 
 impl Hold {
-    /// Holds a cache that is there: alone if nobody else uses it now, and then nobody begins to before this is dropped or
-    /// [shared](Self::share).
+    /// Holds an existing cache: exclusively if nobody else uses it now. Nobody can then begin to use it before this is
+    /// dropped or [shared](Self::share).
     pub(crate) fn take(cache: &Path) -> io::Result<Self> {
         store::check(cache)?;
         Self::by(store::usage(cache)?)
     }
 
-    /// The same for who only looks, and changes nothing.
+    /// The same for a caller that only reads.
     pub(crate) fn look(cache: &Path) -> io::Result<Self> {
         store::check(cache)?;
         match fs::unless_missing(fs::File::open(cache.join(store::USAGE)))? {
@@ -102,7 +103,7 @@ impl Hold {
         match file.try_lock() {
             Ok(()) => Ok(Self { file: Some(file), alone: true }),
             Err(std::fs::TryLockError::WouldBlock) => {
-                // Another one that removes something is soon done.
+                // Another process that removes something is soon done.
                 file.lock_shared()?;
                 Ok(Self { file: Some(file), alone: false })
             }
@@ -119,7 +120,7 @@ impl Hold {
     /// Lets others use it again.
     pub(crate) fn share(&mut self) {
         self.alone = false;
-        // Where this fails it is not held any more, which those who come do not mind.
+        // If this fails, the lock is lost, which does not hinder others.
         if let Some(file) = &self.file {
             file.lock_shared().ok();
         }
@@ -130,7 +131,7 @@ impl Hold {
 mod tests {
     use super::*;
 
-    /// Makes it look as if it had last been used so many seconds ago.
+    /// Makes it look as if it had last been used this many seconds ago.
     fn age(path: &Path, seconds: i64) {
         fs::set_modified(&fs::File::open(path).unwrap(), clock::unix_now() - seconds, 0).unwrap();
     }
@@ -147,12 +148,12 @@ mod tests {
             mark(path);
             assert!(last_used(path).unwrap().unwrap().0 >= clock::unix_now() - 60, "{}", path.display());
         }
-        // What is not there is not made.
+        // A missing file is not created.
         mark(&dir.path().join("none"));
         mark(&dir.path().join("none/none"));
         assert_eq!(last_used(&dir.path().join("none")).unwrap(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-        // Nobody has it locked afterwards.
+        // The directory is not locked afterwards.
         assert!(gate(dir.path()).unwrap().is_some());
     }
 
@@ -161,14 +162,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = dir.path().join("directory");
         fs::create_dir(&directory).unwrap();
-        // What cannot be marked even by root: a name too long for a file.
+        // Even root cannot mark this: the name is too long for a file.
         mark(&directory.join("x".repeat(300)));
         assert!(gate(&directory).unwrap().is_none());
         KEPT.lock().unwrap().retain(|(path, _)| *path != directory);
         assert!(gate(&directory).unwrap().is_some());
     }
 
-    /// Ends what another thread repeats, even where a test fails.
+    /// Stops the other thread even if the test fails.
     struct End<'a>(&'a std::sync::atomic::AtomicBool);
 
     impl Drop for End<'_> {
@@ -200,7 +201,7 @@ mod tests {
             let _end = End(&ended);
             for _ in 0..100 {
                 fs::write_atomic(&file, b"x", 0o644).unwrap();
-                // Gone already by chance, since this looks old.
+                // May be gone already, since it looks old at this moment.
                 fs::OpenOptions::new()
                     .write(true)
                     .open(&file)
@@ -228,7 +229,7 @@ mod tests {
         let second = Hold::take(&cache).unwrap();
         assert!(!first.is_alone() && !second.is_alone());
         drop((first, second));
-        // A run has it open until it ends.
+        // A run has the cache open until it ends.
         store::open(&cache).unwrap();
         assert!(!Hold::take(&cache).unwrap().is_alone());
     }

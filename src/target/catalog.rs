@@ -1,7 +1,7 @@
-//! What xbuild knows of targets and toolchains: `targets/*.toml` and `toolchains/*.toml`, embedded.
+//! The data about targets and toolchains: `targets/*.toml` and `toolchains/*.toml`, embedded.
 //!
-//! Facts about a triple or a tool are data. Adding a target is adding a file; nothing here or
-//! elsewhere matches on a triple's text. No IO: the files are part of the binary.
+//! Facts about a triple or a tool are data. To add a target, add a file; no code anywhere compares a triple's text. No
+//! IO: the files are part of the binary.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
+pub use crate::elf::Endianness;
 use crate::target::platform::Platform;
 
 static TARGET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/targets");
@@ -51,25 +52,25 @@ pub struct Target {
     pub platform: Platform,
     /// The C library.
     pub libc: Libc,
-    /// What `uname -m` says there, which is also `CMake`'s name of the processor.
+    /// The output of `uname -m`, which is also `CMake`'s name of the processor.
     pub machine_name: String,
-    /// The label of a hosted GitHub runner of this very platform, where there is one.
+    /// The label of a hosted GitHub runner of exactly this platform, if there is one.
     pub runner: Option<String>,
-    /// What the ELF header of its programs says.
+    /// The ELF header of its programs.
     pub elf: ElfIdentity,
-    /// Debian's port for it, where there is one.
+    /// Debian's port for it, if there is one.
     pub debian: Option<DebianPort>,
-    /// How zig names it.
+    /// zig's name for it.
     pub zig: ZigTarget,
-    /// The processors that all of the platform are at least.
+    /// The processors that the platform guarantees.
     pub processor: ProcessorData,
-    /// What glibc's dynamic loader goes by there.
+    /// The data that glibc's dynamic loader searches by.
     #[serde(default)]
     pub loader: LoaderData,
-    /// What rustc must be told to make what is said here.
+    /// How rustc must be called for this target.
     #[serde(default)]
     pub rust: RustData,
-    /// Variables that build scripts get when they compile for it.
+    /// Variables that are set for build scripts when they compile for it.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
 }
@@ -86,168 +87,159 @@ pub struct ElfIdentity {
     pub machine: u16,
     /// The bits of `e_flags` that must have a certain value: float ABI, ABI version.
     pub flags: Option<FlagRule>,
-    /// `PT_INTERP` of a dynamically linked program; none where programs are static.
+    /// `PT_INTERP` of a dynamically linked program; none if programs are static.
     pub interpreter: Option<String>,
-    /// Another ABI of the same machine, which its files may say.
+    /// Another ABI of the same machine, as its files declare it.
     pub other_abi: Option<OtherAbi>,
-    /// How files pass floating point arguments, by bits of `e_flags`; the first that fits counts.
+    /// How files pass floating point arguments, by bits of `e_flags`; the first match counts.
     #[serde(default)]
     pub float_abi: Vec<NamedFlags>,
-    /// Values of `e_machine` of other programs that the kernel runs there as a rule.
+    /// Values of `e_machine` of other programs that the kernel usually runs as well.
     #[serde(default)]
     pub also_runs: Vec<u16>,
 }
 
-/// What the flags of a file of another ABI are, and what the two are called.
+/// How to recognise a file of another ABI, and the names of both ABIs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OtherAbi {
-    /// The bits looked at.
+    /// The bits to compare.
     pub mask: u32,
-    /// What they are in the other.
+    /// Their value in the other ABI.
     pub value: u32,
-    /// The other.
+    /// The other ABI's name.
     pub name: String,
-    /// The platform's.
+    /// The name of the platform's ABI.
     pub own: String,
 }
 
-/// `e_flags & mask == value`, and what that is called.
+/// `e_flags & mask == value`, and a name for that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedFlags {
-    /// The bits looked at.
+    /// The bits to compare.
     pub mask: u32,
-    /// What they must be.
+    /// Their value.
     pub value: u32,
-    /// What it is called.
+    /// The name.
     pub name: String,
-}
-
-/// Byte order of an ELF file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Endianness {
-    /// `ELFDATA2LSB`.
-    Little,
-    /// `ELFDATA2MSB`.
-    Big,
 }
 
 /// `e_flags & mask == value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlagRule {
-    /// The bits looked at.
+    /// The bits to compare.
     pub mask: u32,
-    /// What they must be.
+    /// Their value.
     pub value: u32,
 }
 
-/// What all processors of a platform are, by compilers' names.
+/// What all processors of a platform have, in compilers' names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProcessorData {
-    /// Names of processors that have no more.
+    /// Names of processors that have nothing beyond that.
     pub cpus: Vec<String>,
-    /// Features that all have, by rustc's names.
+    /// Features that all have, in rustc's names.
     pub features: Vec<String>,
-    /// What compilers of C call features that not all have, or how such names begin: `-mavx2`.
+    /// Names that C compilers use for features that not all have, or prefixes of such names: `-mavx2`.
     #[serde(default)]
     pub c_features: Vec<String>,
-    /// The platform's variants with better processors, each with all that those before it have.
+    /// The platform's variants with better processors. Each includes those before it.
     #[serde(default)]
     pub variants: BTreeMap<String, Variant>,
-    /// Variants with lesser processors that have no target of their own; files are judged as for this one.
+    /// Variants with lesser processors that have no target of their own. Their files are checked as for this target.
     #[serde(default)]
     pub lesser: Vec<String>,
-    /// What build attributes of 32-bit Arm are held to.
+    /// The baseline for the build attributes of 32-bit Arm.
     pub arm: Option<ArmData>,
 }
 
-/// What processors of a 32-bit Arm platform are (Addenda to, and Errata in, the ABI for the Arm Architecture, `Tag_CPU_arch`).
+/// The processors of a 32-bit Arm platform (Addenda to, and Errata in, the ABI for the Arm Architecture,
+/// `Tag_CPU_arch`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ArmData {
     /// The version of the architecture.
     pub architecture: u8,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What they have where others have NEON.
+    /// What they have instead of NEON.
     pub instead_of_neon: String,
-    /// True if there may be 16 registers of double precision only, and files are held to that.
+    /// True if they may have only 16 registers of double precision, which files are then checked for.
     #[serde(default)]
     pub half_the_registers: bool,
 }
 
-/// What glibc's dynamic loader goes by when it looks for libraries.
+/// The data by which glibc's dynamic loader searches for libraries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LoaderData {
-    /// `AT_PLATFORM` of the least processor, for `$PLATFORM`; empty where the kernel has no name for it.
+    /// `AT_PLATFORM` of the baseline processor, for `$PLATFORM`; empty if the kernel has no name for it.
     #[serde(default)]
     pub platform: String,
-    /// What entries of `/etc/ld.so.cache` for the platform are marked with, by `e_flags`; the first that fits counts.
+    /// The flags of entries in `/etc/ld.so.cache` for the platform, by `e_flags`; the first match counts.
     #[serde(default)]
     pub cache: Vec<CacheMark>,
-    /// The bits of `e_flags` that it compares with its own before it takes a library.
+    /// The bits of `e_flags` in which a library must match the loader.
     pub abi: Option<AbiBits>,
-    /// The directories that it takes on every processor of the platform.
+    /// The directories that it searches on every processor of the platform.
     #[serde(default)]
     pub least: LoaderDirectories,
-    /// The directories that it takes on the newest.
+    /// The directories that it searches on the newest processors.
     #[serde(default)]
     pub newest: LoaderDirectories,
 }
 
-/// How entries of the loader's cache are marked (glibc, `sysdeps/generic/ldconfig.h`).
+/// The flags of entries in the loader's cache (glibc, `sysdeps/generic/ldconfig.h`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheMark {
-    /// The bits of `e_flags` looked at.
+    /// The bits of `e_flags` to compare.
     #[serde(default)]
     pub mask: u32,
-    /// What they must be.
+    /// Their value.
     #[serde(default)]
     pub value: u32,
-    /// The mark.
+    /// The flags of an entry.
     pub mark: u32,
 }
 
-/// Bits of `e_flags` in which a library must be like the loader.
+/// Bits of `e_flags` in which a library must match the loader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AbiBits {
     /// The bits.
     pub mask: u32,
-    /// True if a library that has none of them is taken.
+    /// True if a library in which none of them is set is accepted too.
     #[serde(default)]
     pub none_fits: bool,
 }
 
-/// The directories that glibc's loader takes libraries from on certain processors only.
+/// The directories that glibc's loader searches on certain processors only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoaderDirectories {
     /// Those below `glibc-hwcaps`, best first.
     #[serde(default)]
     pub hwcaps: Vec<String>,
-    /// Until glibc 2.36: the names that every combination, behind `tls`, makes a directory of, in their order.
+    /// Up to glibc 2.36: the names whose combinations, after `tls`, are subdirectories, in order.
     #[serde(default)]
     pub names: Vec<String>,
-    /// What these names are in the entries of `/etc/ld.so.cache`.
+    /// The bits of these names in the entries of `/etc/ld.so.cache`.
     #[serde(default)]
     pub bits: u64,
 }
 
-/// What rustc must be told.
+/// How rustc must be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RustData {
-    /// Flags, before those of the user.
+    /// Flags, which come before the user's.
     #[serde(default)]
     pub flags: Vec<String>,
-    /// True if Rust's releases have no standard library for it, which has to be compiled.
+    /// True if Rust's releases have no standard library for it, so that it must be compiled.
     #[serde(default)]
     pub library_from_source: bool,
 }
@@ -256,13 +248,13 @@ pub struct RustData {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Variant {
-    /// What rustc, GCC and Clang call them.
+    /// Their name in rustc, GCC and Clang.
     pub cpu: String,
-    /// What zig calls them.
+    /// Their name in zig.
     pub zig: String,
-    /// What they have beside those of the variant before.
+    /// The features that they have beyond the previous variant.
     pub features: Vec<String>,
-    /// The directory below `glibc-hwcaps` for them.
+    /// Their directory below `glibc-hwcaps`.
     pub hwcaps: String,
 }
 
@@ -276,24 +268,24 @@ pub struct DebianPort {
     pub multiarch: String,
 }
 
-/// What zig calls a target, and what must be said differently to it there.
+/// zig's name for a target, and the differences in how zig must be called for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ZigTarget {
     /// `-target` without the glibc suffix.
     pub target: String,
-    /// `-mcpu`, where zig's baseline is not rustc's.
+    /// `-mcpu`, if zig's baseline differs from rustc's.
     pub cpu: Option<String>,
-    /// The oldest glibc, as (2, minor), that zig can link for; `None` where there is no glibc.
+    /// The oldest glibc, as (2, minor), that zig can link for; `None` if there is no glibc.
     #[serde(default, with = "glibc_text")]
     pub minimum_glibc: Option<(u32, u32)>,
-    /// Processors as GCC and Clang name them in `-march` and `-mcpu`, and zig's names of them.
+    /// Processors as named in `-march` and `-mcpu` of GCC and Clang, with zig's names.
     #[serde(default)]
     pub cpus: BTreeMap<String, String>,
-    /// Processor features likewise.
+    /// The same for processor features.
     #[serde(default)]
     pub features: BTreeMap<String, String>,
-    /// Arguments that are to be replaced by others, or by none, on this target.
+    /// Arguments that are replaced by others, or removed, for this target.
     #[serde(default)]
     pub arguments: BTreeMap<String, Vec<String>>,
 }
@@ -307,7 +299,7 @@ pub(crate) mod glibc_text {
         Some((major.parse().ok()?, minor.parse().ok()?))
     }
 
-    // serde asks for a reference to the field.
+    // serde passes a reference to the field.
     #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
     pub(crate) fn serialize<S: Serializer>(
         version: &Option<(u32, u32)>,
@@ -342,13 +334,14 @@ impl Target {
         TARGETS.iter().find(|target| target.triple == triple)
     }
 
-    /// The target for this very platform and C library.
+    /// The target for exactly this platform and C library.
     #[must_use]
     pub fn by_platform(platform: &Platform, libc: Libc) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.serves(platform) && target.libc == libc)
     }
 
-    /// What a platform's files are held to: the target for it, of whatever C library, or for the variant next to it.
+    /// The target that a platform's files are checked against: the one for it, with any C library, or else for a
+    /// related variant.
     #[must_use]
     pub fn judging(platform: &Platform) -> Option<&'static Self> {
         let next_to = |target: &&Self| {
@@ -359,7 +352,7 @@ impl Target {
         TARGETS.iter().find(|target| target.serves(platform)).or_else(|| TARGETS.iter().find(next_to))
     }
 
-    /// A target of a platform's architecture, whatever the variant.
+    /// A target of a platform's architecture, with any variant.
     #[must_use]
     pub fn of_architecture(platform: &Platform) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.platform.architecture() == platform.architecture())
@@ -371,14 +364,14 @@ impl Target {
         TARGETS.iter().find(|target| (target.elf.machine, target.elf.class) == (machine, class))
     }
 
-    /// The target whose machine the kernel calls so: `x86_64`, `armv7l`.
+    /// The target with the kernel's name for the machine: `x86_64`, `armv7l`.
     #[must_use]
     pub fn by_machine_name(name: &str) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.machine_name == name)
     }
 
-    /// How much better the processors of a platform are than the target's: 1 if not at all, 2 for the first of its variants, and so on.
-    /// Where variants are known, another one counts as none; where none are, it may have whatever there is: `None`.
+    /// The level of a platform's processors: 1 for the target's own, 2 for the first of its variants, and so on. An
+    /// unknown variant has level 1 if the target has variants. If it has none, the level is unknown: `None`.
     #[must_use]
     pub fn level(&self, platform: &Platform) -> Option<u32> {
         if self.platform == *platform {
@@ -390,7 +383,7 @@ impl Target {
         u32::try_from(place.or((!variants.is_empty()).then_some(1))?).ok()
     }
 
-    /// What processors of a [`level`](Self::level) are called.
+    /// The name of the processors of a [`level`](Self::level).
     #[must_use]
     pub fn level_name(&self, level: u32) -> Option<&str> {
         match level {
@@ -403,13 +396,13 @@ impl Target {
         }
     }
 
-    /// True if programs for a platform are compiled for it: its own, or the same with better processors.
+    /// True if this target's programs are for a platform: its own, or the same with better processors.
     #[must_use]
     pub fn serves(&self, platform: &Platform) -> bool {
         self.platform == *platform || self.variant(platform).is_some()
     }
 
-    /// The better processors that a platform promises.
+    /// The variant with better processors that a platform promises.
     #[must_use]
     pub fn variant(&self, platform: &Platform) -> Option<&Variant> {
         let (own, other) = (&self.platform, platform);
@@ -418,7 +411,7 @@ impl Target {
         self.processor.variants.get(name)
     }
 
-    /// A variant with better processors than a platform has: v3, which is what most ask for, else the next one.
+    /// A variant with better processors than a platform's: v3, which is the most common one, or else the next one.
     #[must_use]
     pub fn better(&self, platform: &Platform) -> Option<(&str, &Variant)> {
         let own = platform.variant().filter(|_| self.variant(platform).is_some());
@@ -428,7 +421,7 @@ impl Target {
         chosen.map(|(name, variant)| (name.as_str(), variant))
     }
 
-    /// The triple as cc-rs's environment variables have it: `aarch64_unknown_linux_gnu`.
+    /// The triple in the form of cc-rs's environment variables: `aarch64_unknown_linux_gnu`.
     #[must_use]
     pub fn underscored(&self) -> String {
         self.triple.replace(['-', '.'], "_")
@@ -449,7 +442,7 @@ pub fn builds(platform: &Platform) -> bool {
     TARGETS.iter().any(|target| target.serves(platform))
 }
 
-/// `toolchains/<name>.toml` as the type that the toolchain's own room gives it.
+/// `toolchains/<name>.toml` as the type that the toolchain's room defines.
 pub(crate) fn toolchain<T: serde::de::DeserializeOwned>(name: &str) -> T {
     let text = TOOLCHAIN_FILES.get_file(format!("{name}.toml")).and_then(include_dir::File::contents_utf8);
     parse(text.unwrap_or_else(|| panic!("there is no embedded data file `{name}.toml`")))
@@ -466,8 +459,8 @@ fn documents(dir: &'static Dir<'static>) -> impl Iterator<Item = (&'static str, 
     )
 }
 
-/// Parses an embedded document. The data is part of the binary and `tests/catalog.rs` reads every file, so
-/// a fault in it is a fault of the build and not of the user.
+/// Parses an embedded document. The data is part of the binary and `tests/catalog.rs` reads every file, so a fault in
+/// it is a fault of the build, not of the user.
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> T {
     toml::from_str(text).unwrap_or_else(|error| panic!("an embedded data file is wrong: {error}\n{text}"))
 }

@@ -1,5 +1,7 @@
-//! What can be built for: platforms as images name them, and the targets of `targets/*.toml` with all that is known of each.
+//! The possible platforms as images name them, and the targets of `targets/*.toml` with everything that is known about
+//! them.
 
 pub mod abi;
 pub mod catalog;
+pub(crate) mod identity;
 pub mod platform;

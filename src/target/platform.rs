@@ -1,9 +1,9 @@
-//! A platform, `os[(version[+feature…])]/architecture[/variant]`: parsed, normalised as containerd does, and matched.
+//! Platforms, `os[(version[+feature…])]/architecture[/variant]`: parsing, normalising as in containerd, and matching.
 //!
-//! Parsing normalises, so two `Platform`s are equal exactly when they mean the same machine:
-//! `arm64/v8` is `arm64`, `armhf` is `arm/v7`, `amd64/v1` is `amd64`. The version of the operating system and the
-//! features that an image wants are part of it: an index has an image for each build of Windows, and nothing but
-//! `os.version` tells them apart. Pure; knows nothing of target triples (that is `target::catalog`).
+//! Parsing normalises, so two `Platform`s are equal exactly if they mean the same machine: `arm64/v8` is `arm64`,
+//! `armhf` is `arm/v7`, `amd64/v1` is `amd64`. The version of the operating system and the features that an image needs
+//! are included, as an index may have an image for each build of Windows, which differ only in `os.version`. Pure;
+//! knows nothing of target triples (see `target::catalog`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,15 +14,15 @@ use serde_json::{Map, Value, json};
 use crate::error::{ExitCode, Explain};
 use crate::oci::PlatformFields;
 
-/// An operating system, an architecture and, where they matter, a variant, the system's version and features.
+/// An operating system, an architecture and, if they matter, a variant, the system's version and features.
 ///
-/// The names are Go's (`GOOS`, `GOARCH`), as the OCI image index specification asks
-/// ([`platform` of a descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
+/// The names are Go's (`GOOS`, `GOARCH`), as the OCI image index specification requires ([`platform` of a
+/// descriptor](https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform {
     os: String,
     architecture: String,
-    /// What most platforms do not have; `None` where there is nothing of it. Errors carry platforms, and are to be small.
+    /// The fields that most platforms lack; `None` if none is set. Errors contain platforms, and should be small.
     rest: Option<Box<Rest>>,
 }
 
@@ -30,7 +30,7 @@ pub struct Platform {
 struct Rest {
     variant: Option<String>,
     os_version: Option<String>,
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     features: Vec<String>,
 }
 
@@ -115,14 +115,14 @@ impl Platform {
         self
     }
 
-    /// The platform that an entry of an index tells; `None` where it has no operating system or no architecture, as
-    /// entries have that are no images.
+    /// The platform in an entry of an index; `None` if it has no operating system or no architecture, as entries have
+    /// that are not images.
     #[must_use]
     pub fn of_fields(fields: &PlatformFields) -> Option<Self> {
         Self::of_parts(&fields.os, &fields.architecture, fields.variant.as_deref(), &fields.other)
     }
 
-    /// The platform that an image's configuration tells, likewise.
+    /// The same for the platform in an image's configuration.
     #[must_use]
     pub fn of_config(config: &Value) -> Option<Self> {
         let text = |key: &str| config[key].as_str();
@@ -140,13 +140,13 @@ impl Platform {
             return None;
         }
         let version = other.get(OS_VERSION).and_then(Value::as_str);
-        // Docker's lists have processors' features beside those of the system.
+        // Docker's lists have features of the processor besides those of the system.
         let features = [OS_FEATURES, "features"].into_iter().filter_map(|key| other.get(key)?.as_array());
         let features = features.flatten().filter_map(Value::as_str).map(ToOwned::to_owned);
         Some(Self::new(os, architecture, variant).on(version, features))
     }
 
-    /// As an entry of an index has it.
+    /// The platform as fields of an index entry.
     #[must_use]
     pub fn fields(&self) -> PlatformFields {
         let mut other = Map::new();
@@ -161,7 +161,7 @@ impl Platform {
         PlatformFields { architecture, os, variant, other }
     }
 
-    /// False where both tell a version or features and these are others, or where the machine is another.
+    /// False if both have a version or features and these differ, or if the machines differ.
     #[must_use]
     pub fn agrees(&self, other: &Self) -> bool {
         let machine = |platform: &Self| (platform.os.clone(), platform.architecture.clone());
@@ -172,13 +172,13 @@ impl Platform {
             && (!features || self.features() == other.features())
     }
 
-    /// The operating system, `linux` for all that xbuild builds.
+    /// The operating system; `linux` for everything that xbuild builds.
     #[must_use]
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// The architecture in Go's words: `amd64`, `arm64`, `arm`, …
+    /// The architecture's name in Go: `amd64`, `arm64`, `arm`, …
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.architecture
@@ -190,7 +190,7 @@ impl Platform {
         self.rest.as_ref()?.variant.as_deref()
     }
 
-    /// The version of the operating system, `10.0.17763.1`, where it matters.
+    /// The version of the operating system, `10.0.17763.1`, if it matters.
     #[must_use]
     pub fn os_version(&self) -> Option<&str> {
         self.rest.as_ref()?.os_version.as_deref()
@@ -200,24 +200,24 @@ impl Platform {
         self.rest.as_ref().map_or(&[], |rest| &rest.features)
     }
 
-    /// True if an image for `offered` is for this platform, of whatever version and features where this tells none.
+    /// True if an image for `offered` is for this platform. If this platform has no version or features, any will do.
     #[must_use]
     pub fn covers(&self, offered: &Self) -> bool {
         self.older(offered) == Some(0)
     }
 
-    /// How well an image for `offered` serves this platform: `None` if it does not run here, else a rank
-    /// in which the lower is the better (0 is the very platform). Of equal ranks neither is better.
+    /// How well an image for `offered` serves this platform: `None` if it does not run here, otherwise a rank. Lower is
+    /// better, and 0 is exactly this platform. Images of the same rank are equally good.
     ///
-    /// Older Arm and x86-64 variants run on newer ones, as containerd's `Only` matcher has it. A version stands for
-    /// all that it is the beginning of, and none for every one; so do features.
+    /// Older Arm and x86-64 variants run on newer ones, as in containerd's `Only` matcher. A version includes all
+    /// versions that it is a prefix of, and no version includes every version. The same applies to features.
     #[must_use]
     pub fn rank(&self, offered: &Self) -> Option<u8> {
         let exact = self.os_version() == offered.os_version() && self.features() == offered.features();
         Some(self.older(offered)?.saturating_mul(2).saturating_add(u8::from(!exact)))
     }
 
-    /// By how many variants the platform of an image is older than this one, which it runs on.
+    /// How many variants older an image's platform is than this one, on which it runs.
     fn older(&self, offered: &Self) -> Option<u8> {
         let begins = |wanted: &str| {
             let rest = offered.os_version().and_then(|version| version.strip_prefix(wanted));
@@ -251,7 +251,7 @@ impl Platform {
         Self::lowest(offered.map(|offered| self.rank(offered)))
     }
 
-    /// The positions of all images that are for this platform, whatever version and features they are for.
+    /// The positions of all images for this platform, with any version and features.
     pub fn every<'a>(&self, offered: impl Iterator<Item = &'a Self> + Clone) -> Vec<usize> {
         Self::lowest(offered.map(|offered| self.older(offered)))
     }
@@ -262,7 +262,7 @@ impl Platform {
         at.map(|(position, _)| position).collect()
     }
 
-    /// The name of a directory or file for this platform, as buildx writes them: `linux_arm_v7`.
+    /// The name of a directory or file for this platform, in buildx's form: `linux_arm_v7`.
     #[must_use]
     pub fn file_name(&self) -> String {
         self.to_string().replace(['/', '(', ')', '+'], "_")
@@ -275,11 +275,11 @@ impl Rest {
     }
 }
 
-/// Keys of a platform in documents.
+/// Keys of a platform in JSON documents.
 const OS_VERSION: &str = "os.version";
 const OS_FEATURES: &str = "os.features";
 
-/// containerd's `normalizeArch`, arm by arm.
+/// containerd's `normalizeArch`, case by case.
 #[allow(clippy::match_same_arms, reason = "a table reads best in its order")]
 fn normalise(architecture: &str, variant: &str) -> (String, String) {
     let (architecture, variant) = (architecture.to_ascii_lowercase(), variant.to_ascii_lowercase());
@@ -304,9 +304,8 @@ impl FromStr for Platform {
     type Err = ParseError;
 
     /// Parses `os`, `architecture`, `os/architecture`, `architecture/variant` or `os/architecture/variant`. A single
-    /// component is an operating system or an architecture of Linux, whichever is known by that name. A version of
-    /// the operating system stands behind it in parentheses, as containerd writes it, or behind a colon at the end,
-    /// as crane does.
+    /// component is an operating system or an architecture of Linux, whichever has that name. A version of the
+    /// operating system follows it in parentheses, as in containerd, or comes after a colon at the end, as in crane.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bad = || ParseError::BadCharacter(text.to_owned());
         let (names, mut version) = match text.trim().rsplit_once(':') {
@@ -339,7 +338,7 @@ impl FromStr for Platform {
 }
 
 impl Platform {
-    /// One to three names.
+    /// Parses one to three names.
     fn of_names(parts: &[&str], text: &str) -> Result<Self, ParseError> {
         match *parts {
             [one] => {
@@ -353,7 +352,7 @@ impl Platform {
                     Err(ParseError::Unknown(text.to_owned()))
                 }
             }
-            // `arm/v7`, as people shorten it: no operating system is called so.
+            // `arm/v7`, a common short form: no operating system has that name.
             [architecture, variant]
                 if !OPERATING_SYSTEMS.contains(&Self::new(architecture, "", None).os())
                     && ARCHITECTURES.contains(&Self::new("linux", architecture, None).architecture())
@@ -510,7 +509,7 @@ mod tests {
         assert_eq!(best("windows(10.0.17763)/amd64"), [0]);
         assert_eq!(best("windows(10.0.1)/amd64"), Vec::<usize>::new());
         assert_eq!(best("linux(+x)/amd64"), Vec::<usize>::new());
-        // Who wants no version in particular gets what is for none in particular; a copy takes all.
+        // A platform without a version gets the image without a version; a copy takes all of them.
         let offered = ["linux(+sse4)/amd64", "linux/amd64"].map(platform);
         assert_eq!(platform("amd64").best(offered.iter()), [1]);
         assert_eq!(platform("amd64").every(offered.iter()), [0, 1]);

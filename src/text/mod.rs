@@ -1,4 +1,4 @@
-//! Words for people: what they may have meant, sizes and lists in sentences, and what others have written made visible.
+//! Text for users: suggestions for mistyped words, sizes and lists in sentences, and visible forms of text from others.
 //!
 //! Nothing here knows what the words are about.
 

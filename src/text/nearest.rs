@@ -1,9 +1,9 @@
 //! "Did you mean": the nearest of the known words, if it is near enough to be helpful.
 
-/// The word of `known` that `given` is most likely a slip of; `None` if none is near.
+/// The word of `known` that is most likely meant by the mistyped `given`; `None` if none is near.
 ///
-/// Upper case, `_` and `-` are no difference. Otherwise a third of the longer word's letters may differ, and a
-/// transposition counts once.
+/// Case, `_` and `-` are ignored. Otherwise a third of the longer word's letters may differ, and a transposition counts
+/// once.
 #[must_use]
 pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");

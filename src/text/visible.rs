@@ -1,13 +1,13 @@
-//! What others have written, as it may stand on a terminal.
+//! Text from others, made safe for a terminal.
 //!
-//! Names of files, annotations, labels, tags and messages of servers reach the views as they are. A terminal would obey the control
-//! characters in them, and a reader would take what follows a line end for a line of ours. Both are shown as
-//! escapes here, once, whatever they came through.
+//! File names, annotations, labels, tags and messages of servers get to the views unchanged. A terminal would obey
+//! control characters in them, and a reader would take the text after a line end for a line of ours. Both are escaped
+//! here, in one place for all sources.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// True for what moves the cursor, changes the direction of writing, or cannot be seen.
+/// True for characters that move the cursor, change the writing direction, or are invisible.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -21,13 +21,13 @@ fn is_hidden(character: char) -> bool {
         )
 }
 
-/// Text of which a person sees one line.
+/// Text that is shown as one line.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// Text that may have several lines, because our own messages have: those after the first are indented, so that none of them
-/// looks as if it began a message.
+/// Text that may have several lines, as our own messages do: those after the first are indented, so that none of them
+/// looks like the start of a message.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     let escaped = escaped(text, |character| matches!(character, '\n' | '\t'));
     let ours = |line: &str| line.is_empty() || line.starts_with(' ');
@@ -47,7 +47,7 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A whole view: every line of it is ours, and was made of values that were shown by [`line`].
+/// A whole view: its lines are all ours, and values in it were escaped by [`line`].
 pub(crate) fn view(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }

@@ -1,6 +1,6 @@
 //! Numbers and names in sentences.
 
-/// A size in decimal units, as disks and networks have them: `1.2 MB`.
+/// A size in decimal units, as used for disks and networks: `1.2 MB`.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
@@ -23,10 +23,10 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// As many names a person reads in one sentence.
+/// The maximum number of names in one sentence.
 const MOST_NAMES: usize = 20;
 
-/// Names in a sentence; `none` without any. Of very many the first.
+/// Names in a sentence; `none` if there are none. Of too many names, only the first are listed.
 pub(crate) fn listed(names: &[String]) -> String {
     match names.split_at_checked(MOST_NAMES) {
         _ if names.is_empty() => "none".into(),

@@ -1,5 +1,5 @@
-//! LLVM's objcopy, which Rust brings and which knows every target. zig's linker takes out all symbols with the debug
-//! information, and builds its own libraries another time for either.
+//! LLVM's objcopy, which is part of Rust and supports every target. It is used because zig's linker strips all symbols
+//! together with debug information, and builds its own libraries again for either option.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::process::Command;
 
-/// LLVM's objcopy, as Rust brings it.
+/// LLVM's objcopy from a Rust toolchain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Objcopy {
     /// The program.
     pub program: PathBuf,
-    /// The directory of LLVM's library. The program's own `RUNPATH` does not lead there: where it is not run by way of
-    /// rustup, which sets `LD_LIBRARY_PATH`, it does not start.
+    /// The directory of LLVM's library. The program's own `RUNPATH` does not contain it, so the program starts only
+    /// with `LD_LIBRARY_PATH`, which rustup would set.
     pub libraries: PathBuf,
 }
 
-/// What is taken out of a program.
+/// What is stripped from a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Strip {
     /// The debug information.
@@ -38,7 +38,7 @@ impl Strip {
 }
 
 impl Objcopy {
-    /// Takes this out of `file`, in place. `search` is the value of `LD_LIBRARY_PATH`, if it has one.
+    /// Strips `file` in place. `search` is the present value of `LD_LIBRARY_PATH`, if it is set.
     #[must_use]
     pub(crate) fn strip(&self, what: Strip, file: &Path, search: Option<&OsStr>) -> Command {
         let mut path = self.libraries.clone().into_os_string();

@@ -1,9 +1,9 @@
 //! Rust: the project's own toolchain, and the standard libraries that are added to it.
 //!
-//! Which toolchain that is, `rustc` itself says when it is asked in the project's directory, so rust-toolchain.toml,
-//! `RUSTUP_TOOLCHAIN`, `RUSTC` and overrides all count as they do for cargo. Never another one: where it
-//! lacks a target, `rustup target add` adds it; where the channel does not carry the target, the standard
-//! library is built from its source, and that is said aloud; without rustup the error names what to install.
+//! `rustc` is called in the project's directory and reports which toolchain it is, so rust-toolchain.toml,
+//! `RUSTUP_TOOLCHAIN`, `RUSTC` and overrides all count as they do for cargo. No other toolchain is ever used. If it
+//! lacks a target, `rustup target add` adds it. If the channel does not have the target, the standard library is built
+//! from its source, and that is reported. Without rustup the error names what to install.
 
 pub(crate) mod flags;
 
@@ -31,11 +31,11 @@ use crate::toolchain::objcopy::Objcopy;
 pub(crate) struct RustData {
     /// The file's stem.
     pub name: String,
-    /// The oldest version whose programs are the same wherever they are built.
+    /// The oldest version whose programs do not depend on the directory of the build.
     pub minimum: Version,
     /// How crates with C code are recognised.
     pub c_code: CCode,
-    /// Distributions' packages.
+    /// The packages of distributions.
     pub distribution: Vec<Distribution>,
 }
 
@@ -43,11 +43,11 @@ pub(crate) struct RustData {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct CCode {
-    /// Packages that only those depend on in their build scripts that compile or look for C code.
+    /// Packages that occur as build dependencies only of crates that compile or look for C code.
     pub build_dependencies: Vec<String>,
 }
 
-/// How a distribution installs a target's standard library.
+/// How to install a target's standard library on a distribution.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Distribution {
@@ -76,17 +76,17 @@ pub(crate) struct Rust {
     pub cargo: PathBuf,
     /// The compiler's version.
     pub version: Version,
-    /// The commit it was built from, where it says.
+    /// The commit that it was built from, if `rustc` prints it.
     pub commit: Option<String>,
     /// The host's triple.
     pub host: String,
     /// Its sysroot.
     pub sysroot: PathBuf,
-    /// rustup, if the toolchain is one of its own.
+    /// rustup, if the toolchain is managed by it.
     pub rustup: Option<Rustup>,
 }
 
-/// rustup, and its name of the toolchain.
+/// rustup, and its name for the toolchain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rustup {
     /// The program.
@@ -95,7 +95,7 @@ pub(crate) struct Rustup {
     pub toolchain: String,
 }
 
-/// Where a target's standard library comes from.
+/// The origin of a target's standard library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Standard {
@@ -105,13 +105,13 @@ pub(crate) enum Standard {
     Built,
 }
 
-/// Why the toolchain, or a part of it, cannot be had.
+/// Why the toolchain, or a part of it, is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no `rustc`.
     #[error("`{}` was not found", program.display())]
     NoRust {
-        /// What was looked for.
+        /// The program that was looked up.
         program: PathBuf,
     },
     /// `rustc` does not work in the project's directory.
@@ -119,14 +119,17 @@ pub enum Error {
     Broken {
         /// The project's directory.
         dir: PathBuf,
-        /// What it said.
+        /// The error that it printed.
         reason: String,
     },
     /// cargo's own configuration cannot be read.
     #[error("cargo's configuration cannot be read: {0}")]
     Configuration(#[from] cargo_config2::Error),
     /// A target's standard library is missing and there is no rustup to add it.
-    #[error("the Rust in `{}` has no standard library for {triple}, and it is not rustup's", sysroot.display())]
+    #[error(
+        "the Rust in `{}` has no standard library for {triple}, and it is not managed by rustup",
+        sysroot.display()
+    )]
     NoStandard {
         /// The target.
         triple: String,
@@ -136,7 +139,7 @@ pub enum Error {
         sysroot: PathBuf,
     },
     /// It is missing, and the network must not be used.
-    #[error("the standard library for {triple} is not installed, and the network is not to be used")]
+    #[error("the standard library for {triple} is not installed, and the network must not be used")]
     Offline {
         /// The target.
         triple: String,
@@ -148,7 +151,7 @@ pub enum Error {
     Rustup {
         /// The command line.
         command: String,
-        /// What it said.
+        /// The error that it printed.
         reason: String,
     },
     /// A program could not be run.
@@ -217,13 +220,13 @@ impl Explain for Error {
     }
 }
 
-/// The toolchain that rustup says is not installed: `error: toolchain '1.60.0-x86_64…' is not installed`.
+/// The toolchain that is not installed according to rustup: `error: toolchain '1.60.0-x86_64…' is not installed`.
 fn missing_toolchain(reason: &str) -> Option<&str> {
     let (before, _) = reason.split_once("' is not installed")?;
     before.rsplit_once('\'').map(|(_, name)| name)
 }
 
-/// Asks for the toolchain that cargo would use in `dir`.
+/// Determines the toolchain that cargo would use in `dir`.
 pub(crate) fn detect(dir: &Path, environment: &Environment, cancel: &Cancel) -> Result<Rust, Error> {
     let options = cargo_config2::ResolveOptions::default().env(environment.iter());
     let config = cargo_config2::Config::load_with_options(dir, options)?;
@@ -255,7 +258,7 @@ fn parse_version(text: &str) -> Option<(Version, String, Option<String>)> {
     Some((field("release")?.parse().ok()?, field("host")?.to_owned(), commit.map(str::to_owned)))
 }
 
-/// rustup, if it says that its toolchain of the sysroot's name is this one.
+/// rustup, if its toolchain with the sysroot's name is this one.
 fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<Option<Rustup>, Error> {
     let Some(toolchain) = sysroot.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
     let Some(program) = process::find_any(Path::new("rustup"), environment.var_os("PATH"))? else {
@@ -270,16 +273,17 @@ fn rustup(sysroot: &Path, environment: &Environment, cancel: &Cancel) -> Result<
 }
 
 impl Rust {
-    /// True if the sysroot has the target's standard library; an error where that cannot be seen.
+    /// True if the sysroot has the target's standard library; an error if that cannot be determined.
     pub(crate) fn has(&self, triple: &str) -> io::Result<bool> {
         let rustlib = self.sysroot.join("lib/rustlib");
-        // Where rustup installs, it notes what belongs to a target when all of it is there: another process may be at it.
+        // rustup writes a list of a target's files once all of them are installed; another process may be installing it
+        // now.
         if rustlib.join("components").try_exists()? {
             let list = rustlib.join(format!("manifest-rust-std-{triple}"));
             let Some(files) = fs::unless_missing(fs::read_to_string(list))? else { return Ok(false) };
             return self.has_all_of(&files);
         }
-        // rustup leaves the directory when it removes a target, but not the libraries in it.
+        // rustup keeps the directory when it removes a target, but not the libraries in it.
         let dir = rustlib.join(triple).join("lib");
         for entry in fs::unless_missing(fs::read_dir(dir))?.into_iter().flatten() {
             if entry?.file_name().to_string_lossy().starts_with("libstd-") {
@@ -289,7 +293,7 @@ impl Rust {
         Ok(false)
     }
 
-    /// True if every file is there that a list of rustup's names: `file:lib/rustlib/…` a line.
+    /// True if all files exist that rustup's list names, one `file:lib/rustlib/…` per line.
     fn has_all_of(&self, list: &str) -> io::Result<bool> {
         for file in list.lines().filter_map(|line| line.strip_prefix("file:")) {
             if !self.sysroot.join(file).try_exists()? {
@@ -299,26 +303,26 @@ impl Rust {
         Ok(true)
     }
 
-    /// Where the source of the standard library is, or would be.
+    /// The directory of the standard library's source, which may be missing.
     #[must_use]
     pub(crate) fn source(&self) -> PathBuf {
         self.sysroot.join("lib/rustlib/src/rust")
     }
 
-    /// True if the source of the standard library is there.
+    /// True if the source of the standard library is installed.
     #[must_use]
     pub(crate) fn has_source(&self) -> bool {
         self.source().join("library/std/Cargo.toml").exists()
     }
 
-    /// LLVM's objcopy, which knows every target, where the toolchain brings it.
+    /// LLVM's objcopy, which supports every target, if the toolchain contains it.
     #[must_use]
     pub(crate) fn objcopy(&self) -> Option<Objcopy> {
         let program = self.tool("rust-objcopy")?;
         Some(Objcopy { program, libraries: self.sysroot.join("lib") })
     }
 
-    /// LLVM's linker, where the toolchain brings it.
+    /// LLVM's linker, if the toolchain contains it.
     #[must_use]
     pub(crate) fn lld(&self) -> Option<PathBuf> {
         self.tool("rust-lld")
@@ -329,22 +333,22 @@ impl Rust {
         path.exists().then_some(path)
     }
 
-    /// True if programs may differ between directories that they are built in.
+    /// True if programs may depend on the directory that they are built in.
     #[must_use]
     pub(crate) fn is_too_old_to_reproduce(&self) -> bool {
         self.version < RustData::get().minimum
     }
 
-    /// What says the toolchain in tables and events: `1.95.0`.
+    /// The toolchain's name in tables and events: `1.95.0`.
     #[must_use]
     pub(crate) fn describe(&self) -> String {
         format!("Rust {}", self.version)
     }
 }
 
-/// Makes sure that a target has its standard library, and says where it comes from. `platform` is what the target is for.
+/// Makes sure that a target has its standard library, and returns its origin. `platform` is the target's platform.
 ///
-/// What a channel does not carry is remembered in the cache, so that the next run need not ask again.
+/// Targets that a channel does not have are recorded in the cache, so that the next run need not try again.
 pub(crate) fn provide(
     rust: &Rust,
     (platform, target): (&Platform, &Target),
@@ -385,11 +389,11 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
     let note = |level: Level, text: String| {
         reporter.report(Event::Note { level, platform: Some(platform.clone()), text });
     };
-    // Whoever tidies up the cache sees that it is in use.
+    // Shows those who prune the cache that it is in use.
     store::open(cache)?;
     store::dir(&cache.join("rust"))?;
-    // rustup has no lock of its own: two that add to one toolchain at a time undo each other's work. The toolchain
-    // itself is locked, for whoever adds to it, with whatever cache.
+    // rustup has no lock of its own: two processes that add to one toolchain at the same time undo each other's work.
+    // The toolchain's directory is locked, so that this works for processes with different caches.
     let _lock = store::lock(&rust.sysroot, cancel)?;
     if rust.has(triple)? {
         return Ok(Standard::Installed);
@@ -403,7 +407,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
         note(Level::Info, format!("adding the standard library for {triple} to {}", rustup.toolchain));
         let mut added = call(rustup, &["target", "add"], triple, cancel);
         if added.is_ok() && !rust.has(triple)? {
-            // Somebody else's rustup has written its list of what is installed over ours.
+            // A concurrent rustup has overwritten the list of installed components.
             added = call(rustup, &["target", "add"], triple, cancel);
         }
         match added {
@@ -429,7 +433,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
     note(
         Level::Info,
         format!(
-            "{} carries no standard library for {triple}; it is built from its source, which takes some \
+            "{} has no standard library for {triple}; it is built from its source, which takes some \
              minutes the first time",
             rustup.toolchain
         ),
@@ -437,7 +441,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
     Ok(Standard::Built)
 }
 
-/// What tells a toolchain from the one of the same name that an update makes of it.
+/// Distinguishes a toolchain from an updated one of the same name.
 fn commit_key(rust: &Rust) -> String {
     match &rust.commit {
         Some(commit) => commit.chars().take(9).collect(),
@@ -445,8 +449,8 @@ fn commit_key(rust: &Rust) -> String {
     }
 }
 
-/// rustup's words for a target that the channel does not carry: it is in no manifest, it is marked as not
-/// available, or its file is not on the server.
+/// Recognises rustup's messages for a target that the channel does not have: it is in no manifest, it is marked as
+/// unavailable, or its file is not on the server.
 fn says_not_carried(stderr: &str) -> bool {
     ["does not support target", "is unavailable for download", "status code: 404", "404 Not Found"]
         .iter()

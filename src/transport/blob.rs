@@ -13,16 +13,16 @@ use crate::sys::fs;
 
 const PIECE: usize = 256 * 1024;
 
-/// A blob's bytes. The read that meets their end fails unless their digest is the expected one.
+/// A blob's bytes. The read that reaches the end fails unless their digest is the expected one.
 ///
-/// Those of a registry are fetched into a file without a name before the first of them is read; [`Blob::copy`] passes
-/// them on as they come.
+/// A registry's blob is fetched into an unnamed file before the first read; [`Blob::copy`] passes its bytes on as they
+/// arrive.
 pub struct Blob(Bytes);
 
 enum Bytes {
     Local {
         inner: Box<dyn Read + Send>,
-        /// `None` once the digest was found right.
+        /// `None` once the digest was found correct.
         hasher: Option<Hasher>,
         expected: Digest,
         path: PathBuf,
@@ -110,12 +110,12 @@ impl Blob {
         }
     }
 
-    /// Copies all of it. What was written must not be believed before this has succeeded. `write_error` names what cannot
-    /// be written.
+    /// Copies the whole blob. What was written must not be trusted before this has succeeded. `write_error` makes the
+    /// error for a failed write.
     ///
     /// # Errors
     ///
-    /// If the blob cannot be read, is not what its descriptor says or cannot be written, or if the work is cancelled.
+    /// If the blob cannot be read, does not match its descriptor or cannot be written, or if the work is cancelled.
     pub fn copy(
         mut self,
         sink: &mut dyn Write,

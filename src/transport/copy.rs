@@ -1,4 +1,4 @@
-//! Writing an image to where it should go: every document and blob is verified on its way.
+//! Writing an image to a destination. Every document and blob is verified while it is copied.
 
 use std::path::{Path, PathBuf};
 
@@ -15,38 +15,39 @@ use crate::sys::fs;
 use crate::sys::staging::Staging;
 use crate::target::platform::Platform;
 
-/// An image that goes somewhere: documents and blobs of one source, or of several with an index of our own.
+/// An image to be written: documents and blobs of one source, or of several with an index of our own.
 #[derive(Debug)]
 pub struct Image<'a> {
     /// The index or manifest that gets the names.
     pub root: Descriptor,
-    /// The root's bytes where it is of no source, but was made here.
+    /// The root's bytes, if the root was made here and is in no source.
     pub document: Option<Encoded>,
-    /// What the sources contribute: each with the documents that are wanted of it.
+    /// What the sources contribute: each with the documents that are wanted from it.
     pub parts: Vec<(&'a Source, Vec<Descriptor>)>,
-    /// The names it gets where the destination says none.
+    /// The names it gets if the destination has none.
     pub names: Vec<String>,
-    /// What refers to it and goes along, see [`Image::with_referrers`].
+    /// The referrers that are written with it, see [`Image::with_referrers`].
     pub referrers: Vec<Referrer<'a>>,
 }
 
 impl<'a> Image<'a> {
-    /// A source's image as it is, under its own names.
+    /// A source's whole image, under its own names.
     #[must_use]
     pub fn whole(source: &'a Source) -> Self {
         Self::of_root(source, source.root().clone())
     }
 
-    /// A document of a source.
+    /// One document of a source.
     fn of_root(source: &'a Source, mut root: Descriptor) -> Self {
         let parts = vec![(source, vec![root.clone()])];
         root.forget_entry();
         Self { root, document: None, parts, names: own_names(source), referrers: Vec::new() }
     }
 
-    /// Some platforms of a source's image: of one its manifest, of several an index of those and their attestations,
-    /// which is otherwise the source's own. All that it has is the image as it is. A platform that several images are
-    /// for, told apart by the version of their system, is all of them.
+    /// Some platforms of a source's image. For one platform this is its manifest; for several it is an index of those
+    /// and their attestations, otherwise the same as the source's own. If all platforms are chosen, the image is
+    /// unchanged. If several images are for one platform and differ only in the version of their system, all of them
+    /// are included.
     ///
     /// # Errors
     ///
@@ -72,7 +73,7 @@ impl<'a> Image<'a> {
         {
             return Ok(Self::of_root(source, (*root).clone()));
         }
-        // Of one manifest for several platforms the entries are what differs.
+        // If one manifest is listed for several platforms, only the entries differ.
         let kept = |entry: &Descriptor| {
             let about = entry.annotation(annotation::DOCKER_REFERENCE_DIGEST);
             wanted.contains(&entry)
@@ -96,7 +97,7 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// Whether all layers are there, for a destination that cannot do without one.
+    /// Checks that all layers are in the sources, for a destination that needs every layer.
     fn check_layers(&self, destination: &'static str) -> Result<(), TransportError> {
         for (source, wanted) in &self.parts {
             for root in wanted {
@@ -134,7 +135,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// The names that an image has where it is, as `--tag` takes them.
+/// The names that an image has in its source, in the form of `--tag`.
 fn own_names(source: &Source) -> Vec<String> {
     let mut names = Vec::new();
     for name in source.named().iter().filter_map(own_name) {
@@ -145,25 +146,25 @@ fn own_names(source: &Source) -> Vec<String> {
     names
 }
 
-/// The name of an entry. Others may have written what is no name at all.
+/// The name of an entry. Other programs may have written invalid names.
 fn own_name(entry: &Descriptor) -> Option<String> {
     let whole = entry.annotation(annotation::CONTAINERD_NAME).map(ToOwned::to_owned);
     let tag = entry.annotation(annotation::REF_NAME).map(as_name);
     whole.into_iter().chain(tag).find(|name| name.parse::<Reference>().is_ok())
 }
 
-/// A tag alone, or a whole name, as people write either behind a path.
+/// A tag or a full name, in the form that may follow a path.
 fn as_name(text: &str) -> String {
     if text.contains(['/', ':']) { text.to_owned() } else { format!(":{text}") }
 }
 
 impl Opener<'_> {
-    /// Writes an image. A name in the destination wins over the image's own.
+    /// Writes an image. A name in the destination replaces the image's own.
     ///
     /// # Errors
     ///
-    /// If a blob cannot be read or is not what its descriptor says, if the destination cannot be written, cannot hold
-    /// such an image or is named by the digest of another, or if the work is cancelled.
+    /// If a blob cannot be read or does not match its descriptor, if the destination cannot be written, cannot hold
+    /// such an image or names the digest of another one, or if the work is cancelled.
     pub fn write(
         &self,
         image: &Image<'_>,
@@ -225,7 +226,8 @@ impl Opener<'_> {
         }
     }
 
-    /// What a layout has already of what refers to an image: what cannot be read would be lost.
+    /// The referrers of an image that a layout has already. If they cannot be read, that is an error, since they would
+    /// be lost.
     fn referrers_at(&self, path: &Path, root: &Descriptor) -> Result<Vec<Descriptor>, TransportError> {
         let location = Location::Layout { path: path.to_owned(), selector: Selector::Only };
         let shown = location.to_string();
@@ -254,7 +256,7 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// A layout of the image beside a path, gone with the value.
+    /// A layout of the image beside a path, removed on drop.
     fn staged(&self, image: &Image<'_>, beside: &Path) -> Result<Staged, TransportError> {
         let dir = Staging::beside(beside, self.cancel).map_err(OutputError::from)?;
         let path = dir.path().join("layout");
@@ -264,7 +266,7 @@ impl Opener<'_> {
         Ok(Staged { path, _dir: dir })
     }
 
-    /// Gives a layout everything that the image leads to.
+    /// Adds everything that is reachable from the image to a layout.
     fn fill(&self, image: &Image<'_>, writer: &LayoutWriter) -> Result<(), TransportError> {
         for (source, wanted) in &image.parts {
             for root in wanted {
@@ -277,7 +279,7 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// Gives a layout everything that a document leads to.
+    /// Adds everything that is reachable from a document to a layout.
     fn fill_from(
         &self,
         source: &Source,
@@ -295,8 +297,8 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// What is written is what was verified: a copy of our own. It shares the content of a blob that has a file of its own where
-    /// the file system can, but never the file, which somebody may write to later.
+    /// Adds our own verified copy of a blob. If the blob has a file of its own and the file system supports it, the
+    /// copy shares the file's blocks. It is never a link to the file, which somebody may write to later.
     fn add_blob(
         &self,
         source: &Source,
@@ -321,13 +323,13 @@ impl Opener<'_> {
         Ok(writer.keep(file, &descriptor.digest)?)
     }
 
-    /// Gives an image that is in a layout more names. Nothing else of the layout changes.
+    /// Gives an image in a layout additional names. Nothing else in the layout changes.
     ///
     /// # Errors
     ///
-    /// If a name is none, or if the layout cannot be read or written.
+    /// If a name is invalid, or if the layout cannot be read or written.
     pub fn tag(&self, source: &Source, path: &Path, names: &[String]) -> Result<(), TransportError> {
-        // What gets a name is whole.
+        // Only a complete image gets a name.
         for item in source.reachable(source.root())? {
             if let Item::Blob(descriptor) | Item::Entry(descriptor) = item {
                 let mut start = [0; 1];
@@ -354,7 +356,7 @@ impl Staged {
     }
 }
 
-/// A path without a directory in front is beside the process; `parent` of it would be nothing.
+/// Makes a path absolute. A path without a directory is in the current directory, but its `parent` would be empty.
 fn absolute(path: &Path) -> PathBuf {
     crate::sys::env::current_dir().map_or_else(|_| path.to_owned(), |dir| dir.join(path))
 }

@@ -1,8 +1,8 @@
-//! What `docker save` writes, read as if it were OCI documents.
+//! Archives of `docker save`, read as if they were OCI documents.
 //!
-//! The format ([Docker image specification 1.2](https://github.com/moby/docker-image-spec/blob/v1.3.1/v1.2.md))
-//! has a configuration and layers, but no manifest. One is made here, the same for the same content, so that all else
-//! can treat the archive as a layout. The configuration's bytes stay as they are: its digest is Docker's image ID.
+//! The format ([Docker image specification 1.2](https://github.com/moby/docker-image-spec/blob/v1.3.1/v1.2.md)) has a
+//! configuration and layers, but no manifest. A manifest is made here, deterministically, so that other code can treat
+//! the archive as a layout. The configuration's bytes are unchanged: its digest is Docker's image ID.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -20,39 +20,39 @@ use crate::sys::fs;
 use crate::target::platform::Platform;
 
 const MANIFEST: &str = "manifest.json";
-/// What is unpacked of layers that are compressed as no image's are, in bytes of all of them.
+/// How much is unpacked of layers with a compression that images do not use, in bytes of all such layers together.
 const MOST_UNPACKED: u64 = 8 << 30;
 
-/// An archive of `docker save`, its documents made and its blobs found.
+/// An archive of `docker save`, with the manifests that were made for it and the locations of its blobs.
 #[derive(Debug)]
 pub(super) struct DockerArchive {
     members: TarIndex,
-    /// The manifests that were made.
+    /// The manifests that were made here.
     documents: BTreeMap<Digest, Vec<u8>>,
-    /// Where the other blobs are.
+    /// The locations of the other blobs.
     blobs: BTreeMap<Digest, Place>,
 }
 
-/// Where a blob is.
+/// The location of a blob.
 #[derive(Clone, Debug)]
 enum Place {
-    /// In the archive, by this name.
+    /// In the archive, under this name.
     Member(String),
-    /// Unpacked, for it is compressed as no layer of an image is.
+    /// Unpacked, because its compression is not allowed for image layers.
     Unpacked(Unpacked),
 }
 
-/// A layer as it is in the archive.
+/// A layer as it is stored in the archive.
 #[derive(Clone)]
 struct Stored {
     media_type: &'static str,
     size: u64,
-    /// `None` where it is not compressed: then it is its `diff_id`.
+    /// `None` if it is not compressed: its digest is then its `diff_id`.
     digest: Option<Digest>,
     place: Place,
 }
 
-/// What was read of an archive already: any number of images may name one file.
+/// What has been read of an archive so far: any number of images may name one file.
 struct Known {
     configs: BTreeMap<String, Config>,
     layers: BTreeMap<String, Stored>,
@@ -60,7 +60,7 @@ struct Known {
     left: u64,
 }
 
-/// What a configuration says.
+/// The content of a configuration.
 #[derive(Clone)]
 struct Config {
     descriptor: Descriptor,
@@ -79,13 +79,13 @@ struct Item {
 }
 
 impl DockerArchive {
-    /// True if the archive is one of Docker's.
+    /// True if the archive is one of `docker save`.
     pub(super) fn is_one(members: &TarIndex) -> bool {
         members.has(MANIFEST)
     }
 
-    /// Reads `manifest.json`, and makes the manifest of each image. Returns an entry for each of their names, as an
-    /// OCI layout's index has them.
+    /// Reads `manifest.json`, and makes a manifest for each image. Returns an entry for each of their names, as in an
+    /// OCI layout's index.
     pub(super) fn open(
         members: TarIndex,
         shown: &str,
@@ -170,7 +170,8 @@ impl DockerArchive {
         Ok(Config { descriptor, platform: Platform::of_config(&config), diff_ids })
     }
 
-    /// A layer's descriptor. Where it is not compressed, its digest is its `diff_id`, which is verified when it is read.
+    /// A layer's descriptor. If the layer is not compressed, its digest is its `diff_id`, which is verified when it is
+    /// read.
     fn layer(
         &mut self,
         name: &str,
@@ -189,8 +190,8 @@ impl DockerArchive {
         Ok(Descriptor::new(media_type, digest, size))
     }
 
-    /// A layer as it is there. `docker load` reads xz and bzip2, too, which no layer of an image is compressed with: of these
-    /// what they unpack to is the layer, and `left` bytes of that at most.
+    /// A layer as it is stored. `docker load` also reads xz and bzip2, which image layers cannot use: such a layer is
+    /// unpacked, up to `left` bytes.
     fn stored(
         &self,
         name: &str,
@@ -201,7 +202,7 @@ impl DockerArchive {
         let io = |source| TransportError::Io { shown: shown.to_owned(), source };
         let missing = || TransportError::Shape {
             shown: shown.to_owned(),
-            reason: format!("`{name}` is missing, which {MANIFEST} names"),
+            reason: format!("`{name}`, which {MANIFEST} names, is missing"),
         };
         let size = self.members.size(name).ok_or_else(missing)?;
         let packing = self.members.packing(name).map_err(io)?.ok_or_else(missing)?;
@@ -228,7 +229,7 @@ impl DockerArchive {
         }
     }
 
-    /// A document of the archive, whole in memory.
+    /// Reads a document of the archive into memory.
     fn small(&self, name: &str, shown: &str) -> Result<Vec<u8>, TransportError> {
         let shape = |reason: String| TransportError::Shape { shown: shown.to_owned(), reason };
         let size = self.members.size(name).ok_or_else(|| shape(format!("`{name}` is missing")))?;
@@ -244,12 +245,12 @@ impl DockerArchive {
         Ok(bytes)
     }
 
-    /// Everything that it can be asked for.
+    /// The digests of all documents and blobs.
     pub(super) fn digests(&self) -> impl Iterator<Item = &Digest> {
         self.documents.keys().chain(self.blobs.keys())
     }
 
-    /// The bytes of a document that was made, or of a blob in the archive, with their count.
+    /// The bytes of a document that was made, or of a blob in the archive, with their length.
     pub(super) fn read(&self, digest: &Digest) -> Option<(Box<dyn Read + Send>, u64)> {
         if let Some(document) = self.documents.get(digest) {
             return Some((Box::new(io::Cursor::new(document.clone())), document.len() as u64));

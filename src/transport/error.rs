@@ -1,4 +1,4 @@
-//! Why an image could not be read from where it is, or written to where it should go.
+//! Errors of reading an image from its source, or writing it to its destination.
 
 use std::io;
 
@@ -18,18 +18,18 @@ use crate::text::listed as list;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The text does not say where.
+    /// The text is not a valid location.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// There is nothing.
+    /// The path does not exist.
     #[error("`{0}` does not exist")]
     Missing(String),
-    /// What is there holds no images.
-    #[error("`{shown}` is no image: {reason}")]
+    /// The path contains no images.
+    #[error("`{shown}` is not an image: {reason}")]
     NotAnImage {
-        /// Where.
+        /// The location.
         shown: String,
-        /// How one can tell.
+        /// Why it is not one.
         reason: String,
     },
     /// There is no image of this name.
@@ -41,75 +41,75 @@ pub enum TransportError {
         place: String,
         /// The name, tag or digest.
         wanted: String,
-        /// What it has, each as it can be told from all others.
+        /// The available images, each with an unambiguous selector.
         ways: Vec<Selector>,
     },
-    /// There are several images and none was chosen, or none at all.
+    /// There are several images and none was chosen, or there are none at all.
     #[error("`{shown}` has not one image but {}", names(ways))]
     Ambiguous {
         /// The reference.
         shown: String,
         /// The same without a name.
         place: String,
-        /// Those that it can mean, likewise.
+        /// The selectors of the images that it may mean.
         ways: Vec<Selector>,
     },
     /// The image lacks a platform.
     #[error("`{shown}` has no image for {wanted}; it has {}", list(available))]
     NoPlatform {
-        /// Where.
+        /// The location.
         shown: String,
         /// The platform.
         wanted: Platform,
-        /// What it has.
+        /// The available platforms.
         available: Vec<String>,
     },
     /// Several images serve the platform equally well.
     #[error("`{shown}` has {} images for {wanted}: {}", found.len(), both(found))]
     SeveralForPlatform {
-        /// Where.
+        /// The location.
         shown: String,
         /// The platform.
         wanted: Platform,
-        /// What serves it.
+        /// The images that serve it.
         found: Vec<(Platform, Digest)>,
     },
-    /// A destination is named by another digest than that of the image.
-    #[error("`{destination}` says {wanted}, and what would be written is {found}")]
+    /// The destination names another digest than that of the image.
+    #[error("`{destination}` names {wanted}, but the image is {found}")]
     OtherDigest {
-        /// Where to.
+        /// The destination.
         destination: String,
-        /// The digest in its name.
+        /// The digest in the destination.
         wanted: Digest,
-        /// The image's.
+        /// The digest of the image.
         found: Digest,
     },
-    /// A layer that is only where its `urls` say, where all of an image must be.
-    #[error("{destination} holds all layers, and {layer} is not in `{shown}` but at {url}")]
+    /// A layer is only at its `urls`, but the destination needs the whole image.
+    #[error("{destination} must contain all layers, but {layer} is not in `{shown}`; it is at {url}")]
     LayerElsewhere {
-        /// Where from.
+        /// The source.
         shown: String,
-        /// What cannot do without it, with its article.
+        /// The destination that needs the layer, with its article.
         destination: &'static str,
         /// The layer.
         layer: Digest,
-        /// Where it is.
+        /// The layer's URL.
         url: String,
     },
-    /// Several platforms where only one can be.
+    /// The image has several platforms, but the destination holds only one.
     #[error("{destination} holds one platform, and `{shown}` has {}", list(available))]
     OnePlatform {
-        /// Where from.
+        /// The source.
         shown: String,
-        /// What cannot hold them, with its article.
+        /// The destination, with its article.
         destination: &'static str,
         /// The platforms.
         available: Vec<String>,
     },
-    /// Referrers where none can be.
-    #[error("`{destination}` cannot hold what refers to an image, and there are {count} of these")]
+    /// The image has referrers, but the destination cannot hold any.
+    #[error("`{destination}` cannot hold the referrers of an image, and this image has {count}")]
     NoReferrers {
-        /// Where to.
+        /// The destination.
         destination: String,
         /// How many there are.
         count: usize,
@@ -127,45 +127,45 @@ pub enum TransportError {
     /// A document or blob is missing, truncated, altered or too large.
     #[error("`{shown}` is damaged: {source}")]
     Damaged {
-        /// Where.
+        /// The location.
         shown: String,
         /// What is wrong.
         source: ReadError,
     },
-    /// A document has not the shape that the specification asks for.
+    /// A document does not have the form that the specification requires.
     #[error("`{shown}` is damaged: {reason}")]
     Shape {
-        /// Where.
+        /// The location.
         shown: String,
         /// What is wrong.
         reason: String,
     },
-    /// An archive or a layer cannot be read through.
+    /// An archive or a layer cannot be read to its end.
     #[error("`{shown}` is damaged: {source}")]
     Stream {
-        /// Where.
+        /// The location.
         shown: String,
         /// What is wrong.
         source: StreamError,
     },
-    /// The layout that is written could not be.
+    /// The layout could not be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Another output could not be written.
     #[error(transparent)]
     Output(Box<OutputError>),
-    /// podman or Docker.
+    /// podman or Docker failed.
     #[error(transparent)]
     Engine(Box<EngineError>),
-    /// A registry.
+    /// A registry failed.
     #[error(transparent)]
     Registry(Box<RegistryError>),
     /// A file could not be read.
     #[error("cannot read `{shown}`: {source}")]
     Io {
-        /// Where.
+        /// The location.
         shown: String,
-        /// The operating system's word.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The work was stopped.
@@ -195,7 +195,7 @@ impl From<EngineError> for TransportError {
 }
 
 impl TransportError {
-    /// A layout's fault, of what the user calls `shown`.
+    /// A layout's error, for the location that the user calls `shown`.
     pub(super) fn damaged(shown: &str, source: ReadError) -> Self {
         let shown = shown.to_owned();
         match source {
@@ -206,7 +206,7 @@ impl TransportError {
         }
     }
 
-    /// A stream's fault, of what the user calls `shown`.
+    /// A stream's error, for the location that the user calls `shown`.
     pub(crate) fn stream(shown: &str, source: StreamError) -> Self {
         match source {
             StreamError::Cancelled(cancelled) => Self::Cancelled(cancelled),
@@ -244,7 +244,7 @@ impl Explain for TransportError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Location(error) => error.hint(),
-            Self::Missing(_) => Some("look at the path; `xbuild ls PATH` lists what a layout has".into()),
+            Self::Missing(_) => Some("check the path; `xbuild ls PATH` lists the images of a layout".into()),
             Self::NotAnImage { .. } => {
                 Some("name an OCI layout, or an archive of one or of `docker save`".into())
             }
@@ -262,9 +262,9 @@ impl Explain for TransportError {
             Self::OtherDigest { found, .. } => {
                 Some(format!("nothing was written; leave the digest out, or name {found}"))
             }
-            Self::LayerElsewhere { .. } => {
-                Some("leave its platform out with --platform, or write to a layout, which names it".into())
-            }
+            Self::LayerElsewhere { .. } => Some(
+                "leave its platform out with --platform, or write to a layout, which may refer to it".into(),
+            ),
             Self::NoPlatform { .. } => {
                 Some("choose one that it has, or build it: `xbuild --platform`".into())
             }

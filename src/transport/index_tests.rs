@@ -1,4 +1,4 @@
-//! Indexes as other programs write them, and what xbuild makes of them.
+//! Indexes as other programs write them, and how xbuild reads them.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ impl Hand {
         self.path().display().to_string()
     }
 
-    /// Another place beside it.
+    /// A path beside the layout.
     pub(super) fn beside(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
@@ -70,7 +70,7 @@ impl Hand {
         self.document(media_type::INDEX, &index)
     }
 
-    /// A manifest that is no image.
+    /// A manifest that is not an image.
     pub(super) fn artifact(&self, kind: &str, subject: Option<&Descriptor>) -> Descriptor {
         let empty = self.put("application/vnd.oci.empty.v1+json", b"{}");
         let mut document = json!({
@@ -89,7 +89,7 @@ impl Hand {
     }
 }
 
-/// A tag, or a tag and a whole name.
+/// A tag, or a tag and a full name.
 pub(super) fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
     for (key, name) in [annotation::REF_NAME, annotation::CONTAINERD_NAME].into_iter().zip(names) {
         entry.annotations.insert(key.into(), (*name).into());
@@ -97,7 +97,7 @@ pub(super) fn named(mut entry: Descriptor, names: &[&str]) -> Descriptor {
     entry
 }
 
-/// The platforms of an image; `-` for what has none.
+/// The platforms of an image; `-` for an entry without one.
 fn platforms(source: &Source) -> Vec<String> {
     let entries = source.manifests(source.root()).unwrap().into_iter();
     entries.map(|entry| entry.platform.map_or("-".into(), |platform| platform.to_string())).collect()
@@ -118,7 +118,7 @@ fn merged(base: Option<&Source>, sources: &[Source], to: &str) -> Result<Source,
     open(to)
 }
 
-/// What `verify` finds of the image as a whole, and how many layers are not there.
+/// What `verify` finds in the image as a whole, and how many layers are missing.
 fn verified(source: &Source) -> (Vec<&'static str>, usize) {
     let report = verify::verify(source, &verify::Options::default(), &Cancel::new()).unwrap();
     let missing = report.all().any(|finding| finding.what.check() == "missing-blob");
@@ -159,7 +159,7 @@ fn each_build_of_windows_is_a_platform_of_its_own() {
         ExitCode::NoImage,
         &["2 images for windows/amd64", all[1], all[2], "--platform 'windows(10.0.17763.1)/amd64'"],
     );
-    // An index that leaves the version out, as older tools did: the configurations have it.
+    // An index without the version, as older tools wrote it: only the configurations have it.
     let bare = |entry: &Descriptor| {
         let mut entry = entry.clone();
         entry.platform = Some("windows/amd64".parse::<Platform>().unwrap().fields());
@@ -173,7 +173,7 @@ fn each_build_of_windows_is_a_platform_of_its_own() {
     let halves: Vec<Hand> = halves.collect();
     let sources: Vec<Source> = halves.iter().map(|half| open(&half.shown()).unwrap()).collect();
     assert_eq!(platforms(&merged(None, &sources, &hand.beside("halves")).unwrap()).len(), 2);
-    // The same build from two places is one too many.
+    // The same build from two sources is an error.
     let other = Hand::new();
     other.list(&[other.image_of(all[1], &[other.put(media_type::LAYER, b"another")])]);
     fails(
@@ -186,7 +186,7 @@ fn each_build_of_windows_is_a_platform_of_its_own() {
 #[test]
 fn what_one_index_has_twice_stays() {
     let hand = Hand::new();
-    // One program for all, which needs no machine's code.
+    // One program for all machines, without machine code.
     let mut any = hand.image("linux/amd64");
     let first = any.clone();
     any.platform = Some("linux/arm64".parse::<Platform>().unwrap().fields());
@@ -208,7 +208,7 @@ fn what_one_index_has_twice_stays() {
     more.list(&[more.image("linux/riscv64")]);
     let grown = merged(Some(&source), &[open(&more.shown()).unwrap()], &hand.beside("grown")).unwrap();
     assert_eq!(platforms(&grown), ["linux/amd64", "linux/arm64", "linux/riscv64", "-", "-"]);
-    // Both of a platform that is there twice make room.
+    // Both entries of a platform that is listed twice are replaced.
     let twice = Hand::new();
     twice.list(&[twice.index(&[twice.image("linux/386"), twice.image_of("linux/386", &[])])]);
     let new = Hand::new();
@@ -232,7 +232,7 @@ fn entries_of_unknown_kinds_are_read_past_and_carried_along() {
         let hand = Hand::new();
         let image = hand.image("linux/amd64");
         let mut unknown = hand.put(kind, content);
-        // Whatever it says.
+        // Whatever its type is.
         unknown.platform = image.platform.clone();
         hand.list(&[hand.index(&[image.clone(), unknown.clone()])]);
         let source = open(&hand.shown()).unwrap();
@@ -302,9 +302,9 @@ fn layers_that_are_elsewhere_stay_there() {
         fails(
             write(&Image::whole(&source), &format!("docker-archive:{}", hand.beside("docker.tar"))),
             ExitCode::NoImage,
-            &["an archive for Docker holds all layers", far.digest.hex(), "http://127.0.0.1:1/far"],
+            &["an archive for Docker must contain all layers", far.digest.hex(), "http://127.0.0.1:1/far"],
         );
-        // What is here all the same goes along; without an address it has to be here.
+        // A foreign layer that is present is copied; without a URL it has to be present.
         hand.put(media, b"far");
         assert_eq!(read_all(&open(&hand.shown()).unwrap()).unwrap(), (1, 3));
         far.other.clear();
@@ -331,12 +331,12 @@ fn a_list_of_platforms_is_an_image() {
     assert_eq!(read_all(&copy).unwrap(), (3, 4));
     let one = open(&format!("{}@{}", hand.shown(), flat[1].digest)).unwrap();
     assert_eq!(platforms(&one), ["linux/arm64"]);
-    // With a name it is an index from then on, and still one image.
+    // Once it has a name it is an index, and still one image.
     with_opener(|opener| opener.tag(&source, &hand.path(), &["a:1".to_owned()])).unwrap();
     for text in [hand.shown(), format!("{}:1", hand.shown())] {
         assert_eq!(open(&text).unwrap().root().digest, source.root().digest);
     }
-    // Two of one tag for one platform: neither.
+    // Two of the same tag for the same platform: ambiguous.
     let twice = [hand.image("linux/amd64"), hand.image_of("linux/amd64", &[])];
     hand.list(&twice.clone().map(|entry| named(entry, &["1.0"])));
     let found = open(&format!("{}:1.0", hand.shown())).map(drop);
@@ -363,10 +363,10 @@ fn all_names_go_along_and_none_is_taken_for_another() {
     let copied = entries(&hand.beside("copy"));
     let tags: Vec<&str> = copied.iter().filter_map(|entry| entry.annotation(annotation::REF_NAME)).collect();
     assert_eq!(tags, ["latest", "1.0", "short"]);
-    // A name that is asked for is the one that is meant.
+    // A requested name selects that image.
     write(&Image::whole(&at(":team/one:1.0").unwrap()), &hand.beside("one")).unwrap();
     assert_eq!(entries(&hand.beside("one")).len(), 1);
-    // And to Docker and back.
+    // To Docker's format and back.
     let tar = format!("docker-archive:{}", hand.beside("all.tar"));
     write(&Image::whole(&open(&hand.beside("copy")).unwrap()), &tar).unwrap();
     let read = open(&tar).unwrap();
@@ -390,7 +390,7 @@ fn a_destinations_digest_is_held_to() {
         format!("docker://localhost:1/a:1@{other}"),
         format!("oci-archive:{}@{other}", hand.beside("out.tar")),
     ] {
-        let words = [&*format!("says {other}"), &*format!("is {own}"), "nothing was written"];
+        let words = [&*format!("names {other}"), &*format!("is {own}"), "nothing was written"];
         fails(write(&Image::whole(&source), &to), ExitCode::NoImage, &words);
     }
     assert!(!Path::new(&hand.beside("out")).exists() && !Path::new(&hand.beside("out.tar")).exists());
@@ -404,13 +404,13 @@ fn referrers_are_kept_apart_from_images() {
     let image = hand.index(&[hand.image("linux/amd64")]);
     let signature = hand.artifact("test/signature", Some(&image));
     let about = hand.artifact("test/about", Some(&signature));
-    // As other programs have them: entries without a name.
+    // As other programs write them: entries without a name.
     hand.list(&[named(image.clone(), &["1"]), signature.clone(), about.clone()]);
     let source = open(&hand.shown()).unwrap();
     assert_eq!(source.root().digest, image.digest);
     let to = hand.beside("copy");
     write(&whole(&source), &to).unwrap();
-    // One entry: whoever wants the only image has it.
+    // One entry: a request for the only image finds it.
     let listed = entries(&to);
     assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
     let copy = open(&to).unwrap();
@@ -423,13 +423,14 @@ fn referrers_are_kept_apart_from_images() {
     let alone = open(&format!("{to}@{}", about.digest)).unwrap();
     assert_eq!(alone.root().digest, about.digest);
     write(&Image::whole(&alone), &hand.beside("alone")).unwrap();
-    // They stay where the image is written again and gets more names, and come along from there.
+    // Referrers stay when the image is written again or gets more names, and are copied from there.
     write(&Image::whole(&source), &to).unwrap();
     with_opener(|opener| opener.tag(&open(&to).unwrap(), Path::new(&to), &[":2".to_owned()])).unwrap();
     let again = hand.beside("again");
     write(&whole(&open(&format!("{to}:2")).unwrap()), &again).unwrap();
     assert_eq!(kinds(&open(&again).unwrap()).len(), 2);
-    // What comes from elsewhere is added to them. A list that cannot be read would be lost: nothing is written then.
+    // Referrers from another source are added to them. A list that cannot be read would be lost: nothing is written
+    // then.
     let more = hand.artifact("test/more", Some(&image));
     hand.list(&[named(image.clone(), &["1"]), more]);
     let list: Digest = entries(&to)[0].annotation(annotation::REFERRERS).unwrap().parse().unwrap();
@@ -439,7 +440,7 @@ fn referrers_are_kept_apart_from_images() {
     let error = write(&whole(&open(&hand.shown()).unwrap()), &to).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::CorruptImage, "{error}");
     assert!(crate::layout::blob(Path::new(&to), &signature.digest).exists());
-    // Neither is one that leads elsewhere taken for one that is not there.
+    // A link out of the layout is not taken for a missing file either.
     fs::remove_file(&list).unwrap();
     let outside = Hand::new();
     fs::symlink(Path::new(&outside.shown()).join("index.json"), &list).unwrap();
@@ -448,7 +449,7 @@ fn referrers_are_kept_apart_from_images() {
     fs::write_atomic(&list, &kept, 0o644).unwrap();
     write(&whole(&open(&hand.shown()).unwrap()), &to).unwrap();
     assert_eq!(kinds(&open(&to).unwrap()).len(), 3);
-    // Another image of the name has none of them, and nothing of them is left.
+    // Another image of the same name has none of them, and none of them is left.
     let other = Hand::new();
     other.list(&[named(other.image("linux/arm64"), &["1"])]);
     write(&Image::whole(&open(&other.shown()).unwrap()), &again).unwrap();
@@ -457,7 +458,7 @@ fn referrers_are_kept_apart_from_images() {
     })
     .unwrap();
     assert!(!crate::layout::blob(Path::new(&again), &signature.digest).exists());
-    // The list is taken away by a tool that does not know it: that is no damage.
+    // A tool that does not know the list removes it: that is not damage.
     for entry in entries(&to) {
         let list: Digest = entry.annotation(annotation::REFERRERS).unwrap().parse().unwrap();
         fs::remove_file(crate::layout::blob(Path::new(&to), &list)).unwrap();

@@ -1,4 +1,4 @@
-//! What an image is made of: index, platforms, configurations, layers, and what was added to the base.
+//! The contents of an image: index, platforms, configurations, layers, and what was added to the base.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,11 +14,11 @@ use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
 use crate::target::platform::Platform;
 
-/// Of an added layer no more files than this are listed.
+/// The maximum number of files that are listed of one added layer.
 const MOST_FILES: usize = 1000;
-/// Of all added layers together no more files than this: one layer may be named by any number of images.
+/// The maximum number of files that are listed of all added layers together: any number of images may name one layer.
 const MOST_LISTED: usize = 100_000;
-/// An added layer that unpacks to more bytes than this is not looked into.
+/// An added layer that unpacks to more bytes than this is not listed.
 const LAYER_LIMIT: u64 = 8 << 30;
 
 /// An image.
@@ -27,7 +27,7 @@ const LAYER_LIMIT: u64 = 8 << 30;
 pub struct Inspection {
     /// The reference.
     pub reference: String,
-    /// The names that it has where it is.
+    /// The names that it has in its source.
     pub names: Vec<String>,
     /// The digest of its index or manifest.
     pub digest: Digest,
@@ -41,8 +41,8 @@ pub struct Inspection {
     pub annotations: BTreeMap<String, String>,
     /// The images, in the index's order.
     pub images: Vec<ImageInspection>,
-    /// What is no image: attestations and other artifacts, entries of kinds that are not known, and in a layout what refers
-    /// to the image.
+    /// Entries that are not images: attestations and other artifacts, entries of unknown types and, in a layout, the
+    /// image's referrers.
     pub artifacts: Vec<ArtifactInspection>,
 }
 
@@ -60,15 +60,15 @@ pub struct ImageInspection {
     pub annotations: BTreeMap<String, String>,
     /// The configuration's digest: what engines call the image's ID.
     pub config: Digest,
-    /// The base's name and digest, where annotations tell them.
+    /// The base's name and digest, if annotations have them.
     pub base: Option<BaseInspection>,
-    /// What a container starts with.
+    /// The execution parameters.
     pub run: RunInspection,
     /// The layers, lowest first.
     pub layers: Vec<LayerInspection>,
 }
 
-/// What an image is built on.
+/// The base of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BaseInspection {
@@ -110,13 +110,13 @@ pub struct LayerInspection {
     pub media_type: String,
     /// The blob's size in bytes.
     pub size: u64,
-    /// What the history says of it.
+    /// The `created_by` of its entry in the history.
     pub created_by: Option<String>,
-    /// True if xbuild has put it on the base.
+    /// True if xbuild added it to the base.
     pub added: bool,
     /// The files of an added layer.
     pub files: Vec<FileInspection>,
-    /// How many more files it has than are listed.
+    /// The number of files that are not listed.
     pub more_files: usize,
 }
 
@@ -130,7 +130,7 @@ pub struct FileInspection {
     pub size: u64,
 }
 
-/// A manifest that is no image.
+/// A manifest that is not an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactInspection {
@@ -140,15 +140,15 @@ pub struct ArtifactInspection {
     pub size: u64,
     /// The kind: `attestation-manifest`, or an artifact's type.
     pub kind: String,
-    /// What it is about.
+    /// The digest that it is about.
     pub about: Option<String>,
 }
 
-/// The platforms of an image, and the bytes of all its documents and blobs, each counted once.
+/// The platforms of an image, and the total size of its documents and blobs in bytes, each counted once.
 ///
 /// # Errors
 ///
-/// If a document cannot be read or has not the shape that it should have, or if the work is cancelled.
+/// If a document cannot be read or is malformed, or if the work is cancelled.
 pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64), TransportError> {
     let mut platforms = Vec::new();
     let mut each = |parts: &Parts<'_>| {
@@ -159,13 +159,12 @@ pub fn summary(source: &Source, cancel: &Cancel) -> Result<(Vec<Platform>, u64),
     Ok((platforms, size))
 }
 
-/// Looks at an image. Documents are verified, and of blobs the layers that xbuild added; those of a registry are not
-/// fetched.
+/// Inspects an image. Documents are verified, and of the blobs the layers that xbuild added; those of a registry are
+/// not fetched.
 ///
 /// # Errors
 ///
-/// If a document, or a layer that is looked into, cannot be read or has not the shape that it should have, or if the work
-/// is cancelled.
+/// If a document, or a layer that is listed, cannot be read or is malformed, or if the work is cancelled.
 pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, TransportError> {
     let root = source.root();
     let document = source.json(root)?;
@@ -183,7 +182,7 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
         others.push(artifact(entry, &Value::Null, kind.unwrap_or(&entry.media_type)));
     })?;
     artifacts.extend(others);
-    // Whatever is wrong with other images of the same place is not this one's.
+    // An error in another image of the same layout does not concern this one.
     match super::Image::whole(source).with_listed_referrers() {
         Ok(image) => artifacts.extend(image.referrers.iter().map(Referrer::inspected)),
         Err(TransportError::Cancelled(cancelled)) => return Err(cancelled.into()),
@@ -202,8 +201,8 @@ pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection, Transport
     })
 }
 
-/// Hands over every manifest with its layers, and every entry that is no document that we know. Returns the bytes of all
-/// documents and blobs, each counted once.
+/// Visits every manifest with its layers, and every entry of an unknown type. Returns the total size of all documents
+/// and blobs in bytes, each counted once.
 fn walk(
     source: &Source,
     cancel: &Cancel,
@@ -259,7 +258,7 @@ fn image(
         name: name.clone(),
         digest: annotations.get(annotation::BASE_DIGEST).cloned(),
     });
-    // Entries of the history that are no layers tell nothing of layers.
+    // Entries of the history without a layer do not count.
     let history: Vec<&Value> = config["history"]
         .as_array()
         .into_iter()
@@ -270,7 +269,7 @@ fn image(
     for (number, layer) in parts.layers.iter().enumerate() {
         let entry = history.get(number).copied().unwrap_or(&Value::Null);
         let added = entry["comment"] == "xbuild";
-        // What is in a registry is not fetched for it.
+        // Layers in a registry are not fetched for it.
         let look = added && source.repository().is_none() && !source.lies_elsewhere(layer)?;
         let (files, more_files) = if look { looked.files(source, layer, cancel)? } else { (Vec::new(), 0) };
         inspected.push(LayerInspection {
@@ -316,7 +315,7 @@ fn run(config: &Value) -> RunInspection {
     }
 }
 
-/// `fallback` is its kind where neither entry nor manifest tells it.
+/// `fallback` is its kind if neither the entry nor the manifest has one.
 pub(super) fn artifact(descriptor: &Descriptor, manifest: &Value, fallback: &str) -> ArtifactInspection {
     let kind = descriptor
         .annotation(annotation::DOCKER_REFERENCE_TYPE)
@@ -333,14 +332,14 @@ pub(super) fn artifact(descriptor: &Descriptor, manifest: &Value, fallback: &str
     }
 }
 
-/// The files of the layers that were looked into, each read once, and how many more may be listed.
+/// The files of the layers that were listed, each read once, and how many more may be listed.
 struct Looked {
     layers: BTreeMap<Digest, (Vec<FileInspection>, usize)>,
     left: usize,
 }
 
 impl Looked {
-    /// The files of a layer that are listed, and how many more there are.
+    /// The listed files of a layer, and how many more there are.
     fn files(
         &mut self,
         source: &Source,
@@ -387,7 +386,7 @@ fn files(
         let path = format!("/{}", path.trim_start_matches("./"));
         files.push(FileInspection { path, size: entry.head.size });
     }
-    // To its end, where the blob's digest is looked at.
+    // Reads to the end, where the blob's digest is verified.
     guard.allow(u64::MAX);
     io::copy(&mut stream, &mut io::sink()).map_err(|error| fault(guard.explain(error)))?;
     Ok((files, more))

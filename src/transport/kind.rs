@@ -1,4 +1,4 @@
-//! What an image can be in, and how a blob of it is read there.
+//! The kinds of storage that an image can be in, and how its blobs are read.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::registry::Repository;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::Scratch;
 
-/// What the image is in.
+/// The storage of an image.
 #[derive(Debug)]
 pub(super) enum Kind {
     Layout(Layout),
@@ -23,9 +23,9 @@ pub(super) enum Kind {
         path: PathBuf,
         archive: DockerArchive,
     },
-    /// A repository, with the document that the reference means.
+    /// A repository, with the document that the reference resolves to.
     Registry(Box<Remote>),
-    /// An archive that an engine wrote, and the directory that it is in.
+    /// An archive that an engine wrote, and its temporary directory.
     Exported {
         inner: Box<Kind>,
         _dir: Scratch,
@@ -36,13 +36,13 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) repository: Repository,
-    /// What the reference means.
+    /// The document that the reference resolves to.
     pub(super) document: Encoded,
     pub(super) cancel: Cancel,
 }
 
 impl Kind {
-    /// A blob's bytes, their count, and the file that they are in.
+    /// A blob's bytes, their count, and the path of the file.
     pub(super) fn read(&self, digest: &Digest) -> Result<(Box<dyn Read + Send>, u64, PathBuf), ReadError> {
         let missing = |path: &Path| ReadError::Missing { digest: digest.clone(), path: path.to_owned() };
         match self {
@@ -61,7 +61,7 @@ impl Kind {
                 Ok((bytes, size, path.clone()))
             }
             Self::Exported { inner, .. } => inner.read(digest),
-            // Never asked: what a repository has is not in a file.
+            // Never called: a repository's blobs are not in files.
             Self::Registry(remote) => Err(missing(Path::new(&remote.repository.name().to_string()))),
         }
     }

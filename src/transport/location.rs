@@ -1,8 +1,7 @@
-//! Where an image is, as people write it: `oci:PATH[:TAG]`, `oci-archive:…`, `docker-archive:…`, `podman:NAME`,
-//! `docker-daemon:NAME`, `docker://NAME`, or a path or name alone. Pure: whether a path exists is asked of the caller.
+//! The location of an image: `oci:PATH[:TAG]`, `oci-archive:…`, `docker-archive:…`, `podman:NAME`,
+//! `docker-daemon:NAME`, `docker://NAME`, or a path or name alone. Pure: the caller determines whether a path exists.
 //!
-//! The prefixes are those of skopeo and podman (containers-transports(5)), so that a reference can be taken from one
-//! program to the other.
+//! The prefixes are those of skopeo and podman (containers-transports(5)), so that references are interchangeable.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,35 +12,35 @@ use crate::layout::Selector;
 use crate::oci::Digest;
 use crate::oci::name::{ImageName, InvalidName};
 
-/// Where an image is.
+/// The location of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
     /// `oci:PATH[:TAG]`: an OCI image layout, a directory.
     Layout {
         /// The directory.
         path: PathBuf,
-        /// Which of its images.
+        /// The image in it.
         selector: Selector,
     },
     /// `oci-archive:PATH[:TAG]`: a layout in a tar file, which may be compressed.
     OciArchive {
         /// The file.
         path: PathBuf,
-        /// Which of its images.
+        /// The image in it.
         selector: Selector,
     },
-    /// `docker-archive:PATH[:NAME]`: what `docker save` writes.
+    /// `docker-archive:PATH[:NAME]`: an archive of `docker save`.
     DockerArchive {
         /// The file.
         path: PathBuf,
-        /// Which of its images.
+        /// The image in it.
         selector: Selector,
     },
-    /// A path without a prefix: what is there is looked at when it is opened.
+    /// A path without a prefix: its kind is determined when it is opened.
     Path {
         /// The directory or file.
         path: PathBuf,
-        /// Which of its images.
+        /// The image in it.
         selector: Selector,
     },
     /// `podman:NAME` or `containers-storage:NAME`: podman's own storage.
@@ -61,13 +60,13 @@ pub enum Location {
     },
 }
 
-/// A text that is no location.
+/// A text that is not a location.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// No text, or none behind a prefix.
+    /// The text is empty, or empty behind a prefix.
     #[error("`{0}` does not say where the image is")]
     Empty(String),
-    /// A digest that is none.
+    /// The digest is invalid.
     #[error("`{given}`: {digest} is not a sha256 or sha512 digest")]
     Digest {
         /// The whole text.
@@ -75,7 +74,7 @@ pub enum LocationError {
         /// What follows the `@`.
         digest: String,
     },
-    /// A prefix that is not known.
+    /// The prefix is unknown.
     #[error("`{given}`: unknown transport `{transport}`")]
     Transport {
         /// The whole text.
@@ -83,21 +82,21 @@ pub enum LocationError {
         /// The prefix.
         transport: String,
     },
-    /// A text that looks like a path, and nothing is there.
+    /// The text looks like a path, and nothing exists there.
     #[error("there is no layout or archive `{0}`")]
     Nothing(String),
-    /// A text that is no path that exists, and no image's name.
-    #[error("there is no layout or archive `{given}`, and it is no image's name: {source}")]
+    /// The text is neither an existing path nor an image name.
+    #[error("there is no layout or archive `{given}`, and it is not an image name: {source}")]
     Neither {
         /// The text.
         given: String,
-        /// Why it is no name.
+        /// Why it is not a name.
         source: InvalidName,
     },
-    /// An engine would take a name that begins with a dash for an option.
-    #[error("`{0}`: no image's name begins with a dash")]
+    /// The name begins with a dash: an engine would take it for an option.
+    #[error("`{0}`: an image name cannot begin with a dash")]
     Dash(String),
-    /// What follows `docker://` is no image's name.
+    /// The text after `docker://` is not an image name.
     #[error(transparent)]
     Name(#[from] InvalidName),
 }
@@ -128,14 +127,14 @@ impl Explain for LocationError {
 }
 
 impl Location {
-    /// Reads a location that must be there already. `exists` tells whether there is a file or directory at a path.
+    /// Parses a location that must exist already. `exists` returns whether there is a file or directory at a path.
     ///
-    /// Without a prefix, what exists is a path; with a `:TAG` behind it, too. What else can be an image's name is one of
-    /// a registry.
+    /// Without a prefix, an existing path is a path, also with a `:TAG` after it. Anything else that can be an image
+    /// name is a registry's.
     ///
     /// # Errors
     ///
-    /// If the text names a transport that is not known, a path where nothing is, or neither a path nor an image.
+    /// If the text has an unknown transport, a path at which nothing exists, or is neither a path nor an image name.
     pub fn parse(text: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, LocationError> {
         if let Some(location) = Self::with_transport(text)? {
             return Ok(location);
@@ -159,12 +158,12 @@ impl Location {
         Ok(Self::Registry { name })
     }
 
-    /// Reads a location that is to be written to, where nothing need be yet. Without a prefix it is an image's name if it
-    /// begins with a registry's host, `ghcr.io/` or `localhost:5000/`, and otherwise the path of a layout.
+    /// Parses a location to write to, which need not exist. Without a prefix it is an image name if it begins with a
+    /// registry's host, `ghcr.io/` or `localhost:5000/`, and otherwise the path of a layout.
     ///
     /// # Errors
     ///
-    /// If the text names a transport that is not known, or no place that can be written to.
+    /// If the text has an unknown transport, or is not a valid destination.
     pub fn parse_destination(text: &str) -> Result<Self, LocationError> {
         if let Some(location) = Self::with_transport(text)? {
             return Ok(location);
@@ -177,14 +176,14 @@ impl Location {
         Ok(Self::Layout { path, selector })
     }
 
-    /// The location that a known prefix tells; `None` where there is no prefix.
+    /// The location with a known prefix; `None` if there is no prefix.
     fn with_transport(text: &str) -> Result<Option<Self>, LocationError> {
         if text.is_empty() {
             return Err(LocationError::Empty(text.to_owned()));
         }
         let Some((transport, rest)) = text.split_once(':') else { return Ok(None) };
         let named = |make: fn(String) -> Self| {
-            // As skopeo and Docker write it in URLs.
+            // skopeo and Docker also accept the form of a URL.
             let name = rest.strip_prefix("//").unwrap_or(rest);
             if name.is_empty() {
                 Err(LocationError::Empty(text.to_owned()))
@@ -241,11 +240,11 @@ impl Location {
         place
     }
 
-    /// Whether a destination's name tells no digest or this one, which is held to before anything is written.
+    /// Checks that a destination's name has no digest or this one. Called before anything is written.
     ///
     /// # Errors
     ///
-    /// If the destination is named by another digest.
+    /// If the destination names another digest.
     pub fn check_digest(&self, found: &Digest) -> Result<(), TransportError> {
         match self.digest() {
             Some(wanted) if wanted != found => Err(TransportError::OtherDigest {

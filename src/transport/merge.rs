@@ -1,4 +1,4 @@
-//! One index of several images: of native runners that each built a platform, or of whatever is there already. Pure but
+//! One index of several images: of native runners that each built a platform, or of any existing images. Pure except
 //! for reading the sources.
 
 use std::collections::BTreeMap;
@@ -10,28 +10,28 @@ use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::sys::cancel::Cancel;
 use crate::target::platform::Platform;
 
-/// What to annotate beside what the sources say.
+/// Annotations that are added to those of the sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexAnnotations {
     /// Of the index.
     pub index: BTreeMap<String, String>,
     /// Of its entry in a layout.
     pub descriptor: BTreeMap<String, String>,
-    /// Of the entries of manifests: of all, then those of single platforms.
+    /// Of the entries of manifests: those for all platforms (`None`), and those for one platform.
     pub manifests: Vec<(Option<Platform>, String, String)>,
 }
 
-/// A merged index and what it needs of each source.
+/// A merged index and what it needs from each source.
 #[derive(Debug)]
 pub struct Merged<'a> {
     /// The index.
     pub index: Encoded,
-    /// The manifests that are wanted of each source.
+    /// The manifests that are wanted from each source.
     pub parts: Vec<(&'a Source, Vec<Descriptor>)>,
 }
 
 impl<'a> Merged<'a> {
-    /// The index and all that it leads to, as an image that can be written.
+    /// The index and everything that is reachable from it, as an image that can be written.
     #[must_use]
     pub fn image(self, names: Vec<String>) -> Image<'a> {
         let root = self.index.descriptor.clone();
@@ -67,7 +67,7 @@ impl<'a> Merged<'a> {
     }
 }
 
-/// An entry of the index to be, and the source that it is of.
+/// An entry of the future index, and its source.
 struct Entry<'a> {
     descriptor: Descriptor,
     platform: Option<Platform>,
@@ -75,13 +75,14 @@ struct Entry<'a> {
     shown: &'a str,
 }
 
-/// Merges the manifests of some sources in platform order. Where two differ for one platform, that is an error, but
-/// manifests of `base`, the index that is added to, are replaced; what else it has stays, in its order. An attestation
-/// goes with its image. What one source has several times is its own affair, and stays.
+/// Merges the manifests of several sources in platform order. Two different manifests for one platform are an error,
+/// but manifests of `base`, the index that is added to, are replaced; its other entries stay, in their order. An
+/// attestation goes with its image. If one source has several manifests for a platform, they all stay.
 ///
 /// # Errors
 ///
-/// If a source's documents cannot be read, if two sources differ for one platform, or if an image tells no platform.
+/// If a source's documents cannot be read, if two sources differ for one platform, or if an image does not have a
+/// platform.
 pub fn merge<'a>(
     base: Option<&'a Source>,
     sources: &'a [Source],
@@ -96,7 +97,7 @@ pub fn merge<'a>(
             if let (Some(platform), None) = (&manifest.platform, &descriptor.platform) {
                 descriptor.platform = Some(platform.fields());
             }
-            // Names are of entries in a layout's index.
+            // Name annotations belong to entries in a layout's index only.
             if number > 0 || added_to.is_none() {
                 descriptor.forget_entry();
             }
@@ -148,7 +149,7 @@ pub fn merge<'a>(
     Ok(Merged { parts: parts.collect(), index })
 }
 
-/// Adds an entry to those that are there; with `append` those of the first source make room.
+/// Adds an entry to the others; with `append` it replaces entries of the first source.
 fn add<'a>(entries: &mut Vec<Entry<'a>>, entry: Entry<'a>, append: bool) -> Result<(), TransportError> {
     if entries.iter().any(|known| {
         known.source != entry.source
@@ -172,15 +173,15 @@ fn add<'a>(entries: &mut Vec<Entry<'a>>, entry: Entry<'a>, append: bool) -> Resu
     Ok(())
 }
 
-/// The index that is added to, as it is: it may hold what we do not know.
+/// The index that is added to, unmodified: it may contain fields that we do not know.
 struct AddedTo {
     document: Value,
-    /// Its own entries, and what is read of each.
+    /// Its own entries, parsed and as they were written.
     entries: Vec<(Descriptor, Value)>,
 }
 
 impl AddedTo {
-    /// None for a single manifest, which makes a new index.
+    /// `None` for a single manifest, which makes a new index.
     fn read(base: &Source) -> Result<Option<Self>, TransportError> {
         if !media_type::is_index(&base.root().media_type) {
             return Ok(None);
@@ -193,7 +194,7 @@ impl AddedTo {
         Ok(Some(Self { document, entries }))
     }
 
-    /// Those of an index that is added to stay where they were about nothing before.
+    /// Attestations of an index that is added to stay if their subject was not in the index before.
     fn with_attestations<'a>(&self, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
         let own: Vec<String> = self.entries.iter().map(|(read, _)| read.digest.to_string()).collect();
         retain_attestations(entries, &|entry, about| {
@@ -202,8 +203,8 @@ impl AddedTo {
     }
 }
 
-/// An entry as it was written, unless something of it is new. Several may read alike and be written otherwise: each is taken
-/// once, and they have kept their order.
+/// An entry as it was written, unless it was changed. Several entries may parse alike and be written differently: each
+/// is taken once, and they keep their order.
 fn as_written(entries: &mut Vec<(Descriptor, Value)>, descriptor: &Descriptor) -> Value {
     match entries.iter().position(|(read, _)| read == descriptor) {
         Some(at) => entries.remove(at).1,
@@ -211,7 +212,7 @@ fn as_written(entries: &mut Vec<(Descriptor, Value)>, descriptor: &Descriptor) -
     }
 }
 
-/// An attestation of an image that another one has replaced is about nothing.
+/// Removes attestations whose image was replaced by another one.
 fn with_attestations(entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     retain_attestations(entries, &|_, _| false)
 }
@@ -228,9 +229,9 @@ fn retain_attestations<'a>(
     entries
 }
 
-/// Brings entries into platform order; attestations stand behind all images, in the order in which they came. Engines
-/// take the first of several that serve them, so the entries of an index that is added to keep their order, and each new
-/// one goes before the first that is behind it.
+/// Sorts entries by platform; attestations come after all images, in their original order. Engines take the first of
+/// several entries that serve them, so the entries of an index that is added to keep their order, and each new one is
+/// inserted before the first entry that sorts after it.
 fn sort(entries: &mut Vec<Entry<'_>>, append: bool) {
     let (mut sorted, mut new): (Vec<_>, Vec<_>) =
         std::mem::take(entries).into_iter().partition(|entry| append && entry.source == 0);
@@ -244,7 +245,7 @@ fn sort(entries: &mut Vec<Entry<'_>>, append: bool) {
     *entries = sorted;
 }
 
-/// The annotations that all indexes among the sources agree on; a manifest's are its own.
+/// The annotations that all indexes among the sources have in common; a manifest's annotations do not count.
 fn common_annotations(sources: &[&Source]) -> Result<Map<String, Value>, TransportError> {
     let mut common: Option<Map<String, Value>> = None;
     for source in sources.iter().filter(|source| media_type::is_index(&source.root().media_type)) {

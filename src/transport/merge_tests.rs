@@ -1,5 +1,4 @@
-//! For every index that is accepted: what is added to it, and beside it, leaves the rest as it was, and passes our own
-//! `verify`.
+//! Adding to any accepted index, or beside it, leaves the rest as it was, and the result passes our own `verify`.
 
 use std::path::Path;
 
@@ -19,7 +18,7 @@ use crate::sys::fs;
 use crate::verify::{self, What};
 
 const PLATFORMS: [&str; 4] = ["linux/arm64", "linux/amd64", "windows(10.0.17763.1)/amd64", "linux/arm/v7"];
-/// The one that is added again.
+/// The platform that is added again.
 const REPLACED: &str = "linux/amd64";
 
 /// An entry of an index.
@@ -29,7 +28,7 @@ enum Kind {
     Bare(&'static str),
     Artifact,
     Unknown,
-    /// Of an image of this platform.
+    /// For the image of this platform.
     Attestation(&'static str),
 }
 
@@ -112,7 +111,7 @@ fn listed(path: &Path) -> Vec<Value> {
     index["manifests"].as_array().unwrap().clone()
 }
 
-/// Entries of others, as they may be beside ours.
+/// Entries of other programs, which may be beside ours.
 fn others(hand: &Hand) -> Vec<Value> {
     let image = image(hand, "linux/arm64", 3);
     let mut unknown = json!(named(image.clone(), &["2"]));
@@ -130,7 +129,7 @@ fn list(hand: &Hand, entries: &[Value]) {
     fs::write_atomic(&hand.path().join("index.json"), index.as_bytes(), 0o644).unwrap();
 }
 
-/// Lists an index as `1`, and others beside it.
+/// Lists an index as `1`, and other entries beside it.
 fn list_beside_others(hand: &Hand, index: Descriptor) -> Vec<Value> {
     let others = others(hand);
     list(hand, &[&[json!(named(index, &["1"]))], others.as_slice()].concat());
@@ -143,7 +142,7 @@ fn without(document: &Value, members: &[&str]) -> Value {
     document
 }
 
-/// Adds an image to an index in its layout; the index before and after.
+/// Adds an image to an index in its layout. Returns the index before and after.
 fn append(hand: &Hand, more: &Value, entries: &[Value]) -> (Value, Value, Digest) {
     let mut document = more.clone();
     document["schemaVersion"] = 2.into();
@@ -175,7 +174,7 @@ proptest! {
         let entries: Vec<Value> = entries.iter().map(|each| entry(&hand, each)).collect();
         let (before, after, added) = append(&hand, &more, &entries);
         prop_assert_eq!(without(&before, &["manifests"]), without(&after, &["manifests"]));
-        // Of one that does not tell its platform, the new index tells it.
+        // If an entry lacks its platform, the new index has it.
         let bare = |entry: &Value| {
             let is_bare = entry.get("platform").is_none() && entry["mediaType"] == media_type::MANIFEST;
             is_bare && entry.get("artifactType").is_none()
@@ -199,7 +198,7 @@ proptest! {
     }
 }
 
-/// False for an image of the platform that differs in what tells platforms apart: it is not replaced.
+/// False for an image of the platform with another identity: it is not replaced.
 fn stands_alone(entry: &Value) -> bool {
     let features = |key: &str| entry["platform"][key].as_array().is_some_and(|list| !list.is_empty());
     !features("os.features") && !features("features")
@@ -214,7 +213,7 @@ fn entries_stay_as_they_were_written_and_where_they_stood() {
     let mut marked = json!(image(&hand, "linux/386", 2));
     marked["annotations"] = json!({ annotation::REF_NAME: "1" });
     let dangling = entry(&hand, &(Kind::Attestation("linux/s390x"), json!({}), json!({})));
-    // It reads as the first does.
+    // It parses like the first one.
     let mut alike = written.clone();
     alike.as_object_mut().unwrap().remove("annotations");
     let entries = [written.clone(), alike, marked, written, dangling];

@@ -1,7 +1,8 @@
-//! Where images are, beside the project that makes them: layouts, archives, engines, registries.
+//! Existing images, apart from the project that builds them: layouts, archives, engines, registries.
 //!
-//! A [`Location`] is what a person writes. An [`Opener`] makes a [`Source`] of it, which yields documents and blobs the
-//! same way whatever they come from: each verified against its descriptor, each read at its place, nothing unpacked.
+//! A [`Location`] is what a user writes. An [`Opener`] turns it into a [`Source`], which yields documents and blobs in
+//! the same way for every kind of storage: each is verified against its descriptor and read directly from the storage,
+//! without unpacking.
 //!
 //! ```no_run
 //! # use xbuild::{Cancel, Environment, registry, transport::{Location, Opener}};

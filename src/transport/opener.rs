@@ -1,4 +1,4 @@
-//! Opening what a location means.
+//! Opening the image at a location.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -19,23 +19,23 @@ use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 
-/// What opens an image.
+/// Opens images.
 #[derive(Clone, Copy)]
 pub struct Opener<'a> {
-    /// Where engines are looked for.
+    /// The environment in which engines are looked up.
     pub environment: &'a Environment,
-    /// What speaks to registries.
+    /// The client for registries.
     pub registry: &'a Client,
     /// Ends every wait.
     pub cancel: &'a Cancel,
 }
 
 impl Opener<'_> {
-    /// Opens the image that a location means.
+    /// Opens the image at a location.
     ///
     /// # Errors
     ///
-    /// If there is nothing at the location, if it cannot be read or reached, if its name means none or several of the
+    /// If the location does not exist, if it cannot be read or reached, if its name matches none or several of the
     /// images there, or if the work is cancelled.
     pub fn open(&self, location: &Location) -> Result<Source, TransportError> {
         let shown = location.to_string();
@@ -49,7 +49,7 @@ impl Opener<'_> {
         Ok(source)
     }
 
-    /// Opens each image that is somewhere. Where the location chooses one, that alone.
+    /// Opens each image at a location, or only one if the location selects it.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Opener<'_> {
         Ok((kind, entries, selector))
     }
 
-    /// Whatever is at a path: a layout, or an archive of one or of Docker's.
+    /// Opens a path: a layout, or an archive of one or of `docker save`.
     fn at_path(&self, path: &Path, shown: &str) -> Result<(Kind, Vec<Descriptor>), TransportError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => return layout(path, shown),
@@ -134,7 +134,7 @@ impl Opener<'_> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => {
-                let reason = "an archive is a file".into();
+                let reason = "it is not a regular file".into();
                 return Err(TransportError::NotAnImage { shown: shown.to_owned(), reason });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -155,7 +155,7 @@ impl Opener<'_> {
         Ok((Kind::Docker { path: path.to_owned(), archive }, entries))
     }
 
-    /// What a tag or digest of a registry leads to.
+    /// The document that a tag or digest of a registry resolves to.
     fn remote(&self, name: &ImageName) -> Result<(Kind, Vec<Descriptor>), TransportError> {
         let repository = self.registry.repository(&name.repository, Access::Pull);
         let document = repository.manifest(name.wanted(), self.cancel)?;
@@ -170,7 +170,7 @@ impl Opener<'_> {
         Ok((Kind::Registry(Box::new(remote)), vec![entry]))
     }
 
-    /// An archive that the engine writes into a directory of ours.
+    /// An archive that the engine writes into a temporary directory.
     fn exported(
         &self,
         export: fn(&str, &Path, &Environment, &Cancel) -> Result<(), engine::EngineError>,
@@ -182,7 +182,7 @@ impl Opener<'_> {
         let path = dir.path().join("image.tar");
         export(name, &path, self.environment, self.cancel)?;
         let (inner, mut entries) = self.at_path(&path, shown)?;
-        // podman's archive of a list has no name; an ID is none.
+        // podman's archive of a list has no name; an ID is not a name.
         let named = entries.iter().any(|entry| !names_of(entry).is_empty());
         if let ([entry], false, false) = (entries.as_mut_slice(), named, is_id(name))
             && let Some(full) = name.parse::<Reference>().ok().and_then(|reference| reference.name())
@@ -193,7 +193,7 @@ impl Opener<'_> {
     }
 }
 
-/// True for an engine's ID of an image, which gives it no name: hexadecimal digits, with or without the algorithm.
+/// True for an engine's ID of an image, which is not a name: hexadecimal digits, with or without the algorithm.
 fn is_id(name: &str) -> bool {
     let digits = name.strip_prefix("sha256:").unwrap_or(name);
     digits.len() >= 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

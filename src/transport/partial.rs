@@ -1,9 +1,9 @@
-//! Images of which an engine has some platforms only.
+//! Images of which an engine has only some platforms.
 //!
-//! containerd's image store keeps the whole index of an image that was pulled for one platform, and `docker save` writes
-//! it with what is there. The image that can be read is then that of the platforms which are there: the only one's
-//! manifest, or an index of those that are left, which is made here. That is no damage, and it is what `docker push` sends
-//! of such an image, too.
+//! containerd's image store keeps the whole index of an image that was pulled for one platform, and `docker save`
+//! writes the index with the blobs that the store has. Such an image is read with the platforms that exist: as the only
+//! one's manifest, or as an index of the remaining ones, which is made here. This is not damage; `docker push` sends
+//! the same part of such an image.
 
 use super::TransportError;
 use super::source::{Source, entries_of};
@@ -11,28 +11,28 @@ use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::target::platform::Platform;
 
-/// What is left of an image.
+/// The part of an image that exists.
 #[derive(Debug)]
 pub(super) struct Present {
-    /// In place of the index of all platforms, with its names.
+    /// Replaces the index of all platforms, and has its names.
     pub(super) root: Descriptor,
-    /// Its bytes, where an index had to be made.
+    /// Its bytes, if an index had to be made.
     pub(super) index: Option<Encoded>,
-    /// The platforms that are there, as the index calls them.
+    /// The platforms that exist, as the index names them.
     platforms: Vec<String>,
-    /// Those that are not.
+    /// The platforms that are missing.
     missing: Vec<String>,
 }
 
 impl Present {
-    /// What a person should know; nothing if only attestations are missing.
+    /// A remark for the user; `None` if only attestations are missing.
     pub(super) fn remark(&self) -> Option<String> {
         let (there, missing) = (self.platforms.join(", "), self.missing.join(", "));
         (!missing.is_empty()).then(|| format!("the engine has {there} of the image, and not {missing}"))
     }
 }
 
-/// What is there of an image; `None` if that is all, or nothing.
+/// The existing part of an image; `None` if it is complete, or if nothing exists.
 pub(super) fn present(source: &Source) -> Result<Option<Present>, TransportError> {
     let root = source.root();
     if !media_type::is_index(&root.media_type) || !source.has(&root.digest) {
@@ -77,8 +77,8 @@ fn name(entry: &Descriptor) -> String {
     platform.map_or_else(|| entry.digest.to_string(), |platform| platform.to_string())
 }
 
-/// True if a manifest and anything of what it names is there. Where an image is there in part, what is missing is for
-/// its reader to say, and so is what is damaged.
+/// True if a manifest and at least one blob that it names exist. If an image exists in part, the missing and damaged
+/// blobs are reported when it is read.
 fn is_there(source: &Source, entry: &Descriptor) -> bool {
     if !source.has(&entry.digest) {
         return false;

@@ -1,4 +1,4 @@
-//! Writing an image to a registry, from wherever it is.
+//! Writing an image from any source to a registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,8 +18,9 @@ use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
 impl Opener<'_> {
-    /// Writes an image to a repository, under a tag unless the name is a digest alone. What the repository has is not
-    /// even read. What refers to the image comes first: who finds the tag finds the signature, too.
+    /// Writes an image to a repository, under a tag unless the name has only a digest. Blobs that the repository has
+    /// already are not even read. Referrers are written first, so that anyone who sees the tag also finds the
+    /// signature.
     pub(super) fn push(
         &self,
         image: &Image<'_>,
@@ -40,7 +41,7 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// Sends documents of some sources, and one of our own that leads to them.
+    /// Sends documents of some sources, and one of our own that refers to them.
     fn send(
         &self,
         parts: &[(&Source, Vec<Descriptor>)],
@@ -80,7 +81,7 @@ impl Opener<'_> {
             .collect();
         let scratch =
             fs::scratch_dir().map_err(|source| TransportError::Io { shown: to.to_string(), source })?;
-        // Why a blob could not be had, in our own words.
+        // Our own error for a blob that could not be read.
         let failure: Mutex<Option<TransportError>> = Mutex::new(None);
         let file = |blob: &Descriptor, cancel: &Cancel| {
             let source = blobs.get(&blob.digest).copied();
@@ -108,25 +109,25 @@ impl Opener<'_> {
 }
 
 impl Opener<'_> {
-    /// Gives an image that is in a registry further tags in its repository: its document's own bytes are stored under
-    /// them, and what has one already is left alone. The image's digest.
+    /// Adds tags to an image in a registry, in the same repository: the document's own bytes are stored under each tag,
+    /// unless the tag has them already. Returns the image's digest.
     ///
     /// # Errors
     ///
-    /// If the image is not there, if the registry cannot be reached or does not take a tag, or if the work is cancelled.
+    /// If the image does not exist, if the registry cannot be reached or refuses a tag, or if the work is cancelled.
     pub fn tag_in_registry(
         &self,
         name: &ImageName,
         tags: &[String],
         reporter: &dyn Reporter,
     ) -> Result<Digest, TransportError> {
-        // Asked for where it is written to, and not in a mirror, which may have another.
+        // Read from the registry that is written to, and not from a mirror, which may have another document.
         let repository = self.registry.repository(&name.repository, Access::Push);
         let document = repository.manifest(name.wanted(), self.cancel)?;
         for tag in tags {
             let now = repository.head(Wanted::Tag(tag), self.cancel)?.map(|now| now.digest);
             let how = match &now {
-                Some(now) if now == document.digest() => "was it already".to_owned(),
+                Some(now) if now == document.digest() => "was this image already".to_owned(),
                 Some(other) => format!("was {other} before"),
                 None => "is new".to_owned(),
             };
@@ -140,7 +141,7 @@ impl Opener<'_> {
     }
 }
 
-/// The layers that no source has, since they are where their `urls` say.
+/// The layers that no source has, since they are at their `urls`.
 fn elsewhere<T>(documents: &[Encoded], blobs: &BTreeMap<Digest, T>) -> BTreeSet<Digest> {
     let manifests =
         documents.iter().filter_map(|document| serde_json::from_slice::<Value>(&document.bytes).ok());
@@ -153,7 +154,7 @@ fn elsewhere<T>(documents: &[Encoded], blobs: &BTreeMap<Digest, T>) -> BTreeSet<
         .collect()
 }
 
-/// How a blob of a source is read.
+/// A function that opens a blob of a source.
 type Read = fn(&Source, &Descriptor) -> Result<Blob, TransportError>;
 
 /// The file with a blob's bytes: its own, or one that is made.

@@ -1,10 +1,11 @@
-//! What refers to an image: signatures, SBOMs and other manifests whose `subject` is one of the image's documents
-//! ([distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers)).
+//! Referrers of an image: signatures, SBOMs and other manifests whose `subject` is one of the image's documents
+//! ([distribution
+//! specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers)).
 //!
-//! A registry lists them, or has an index of them under a tag made of the subject's digest. In a layout that we write the
-//! image's entry names an index of them by an annotation: podman and skopeo take the only entry of `index.json` for the
-//! image and refuse to choose among several. Others write them as entries without a name, or an index under that same tag;
-//! these are read, too.
+//! A registry lists them, or has an index of them under a tag that is made of the subject's digest. In a layout that we
+//! write, an annotation of the image's entry names an index of them: podman and skopeo take the only entry of
+//! `index.json` for the image and refuse to choose among several. Other programs write them as entries without a name,
+//! or as an index under that same tag; these are read, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,13 +19,13 @@ use crate::layout::entry::is_document;
 use crate::oci::{Descriptor, Digest, Encoded, annotation, media_type};
 use crate::registry::referrers_tag;
 
-/// No image has as many.
+/// The maximum number of referrers of an image.
 const MOST: usize = 4096;
 
 /// A manifest that refers to a document of an image.
 #[derive(Clone, Debug)]
 pub struct Referrer<'a> {
-    /// What it is read from.
+    /// The source that it is read from.
     pub source: &'a Source,
     /// The document that it refers to.
     pub subject: Digest,
@@ -32,17 +33,17 @@ pub struct Referrer<'a> {
     pub document: Encoded,
 }
 
-/// What a layout or an archive has that refers to something.
+/// The referrers in a layout or an archive.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// By what it refers to.
+    /// By the document that they refer to.
     pub(super) by_subject: BTreeMap<Digest, Vec<Descriptor>>,
-    /// Its indexes by their names, of which one may be a list of referrers.
+    /// Its indexes by their names, any of which may be a list of referrers.
     by_tag: BTreeMap<String, BTreeMap<Digest, Descriptor>>,
 }
 
 impl Image<'_> {
-    /// With what refers to it in the layout or archive that it is in; registries are not asked.
+    /// Adds the referrers in the image's own layout or archive; registries are not asked.
     pub(super) fn with_listed_referrers(self) -> Result<Self, TransportError> {
         if self.parts.iter().any(|(source, _)| source.repository().is_some()) {
             return Ok(self);
@@ -50,16 +51,16 @@ impl Image<'_> {
         self.with_referrers()
     }
 
-    /// With everything that refers to one of its documents, and what refers to that.
+    /// Adds all manifests that refer to one of its documents, and recursively their referrers.
     ///
     /// # Errors
     ///
-    /// If what refers to the image cannot be listed or read.
+    /// If the referrers cannot be listed or read.
     pub fn with_referrers(mut self) -> Result<Self, TransportError> {
         let mut found: Vec<Referrer<'_>> = Vec::new();
         for (source, wanted) in &self.parts {
             let mut open: Vec<Digest> = Vec::new();
-            // An index that was thinned out is another one, and nothing refers to it yet.
+            // An index that was reduced to some platforms has a new digest, and no referrers yet.
             for root in wanted {
                 for item in source.reachable(root)? {
                     if let Item::Document { descriptor, .. } = item {
@@ -87,7 +88,7 @@ impl Image<'_> {
         Ok(self)
     }
 
-    /// The list of what goes along, for the image's entry.
+    /// The list of the referrers that are written along, for the image's entry.
     pub(super) fn list_of_referrers(&self, known: Vec<Descriptor>) -> Option<Encoded> {
         let mut entries = known;
         for referrer in &self.referrers {
@@ -102,7 +103,7 @@ impl Image<'_> {
 }
 
 impl Referrer<'_> {
-    /// What a person wants to know of it.
+    /// Its data for `xbuild inspect`.
     pub(super) fn inspected(&self) -> ArtifactInspection {
         let document = serde_json::from_slice(&self.document.bytes).unwrap_or_default();
         let entry = &self.document.descriptor;
@@ -112,8 +113,8 @@ impl Referrer<'_> {
 }
 
 impl Source {
-    /// The entries of a layout or archive that refer to something, and those of lists, by what they refer to. Each document
-    /// and each list is read once, however many entries lead to it.
+    /// The entries of a layout or archive that have a subject, and those of lists, by their subject. Each document and
+    /// each list is read once, however many entries refer to it.
     pub(super) fn listed_referrers(&self) -> Result<Listed, TransportError> {
         let mut found = Listed::default();
         let mut subjects: BTreeMap<Digest, Option<Digest>> = BTreeMap::new();
@@ -146,7 +147,8 @@ impl Source {
         Ok(found)
     }
 
-    /// The list of referrers that an entry names. Who tidies a layout without knowing of it takes it away.
+    /// The list of referrers that an entry names; empty if it is missing, since a tool that cleans up a layout without
+    /// knowing the list removes it.
     pub(super) fn list_at(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, TransportError> {
         let list = entry.annotation(annotation::REFERRERS).and_then(|digest| digest.parse().ok());
         let Some(digest): Option<Digest> = list else { return Ok(Vec::new()) };
@@ -155,7 +157,7 @@ impl Source {
         entries_of(&list, &digest.to_string(), self.shown())
     }
 
-    /// What a document refers to.
+    /// The subject of a document.
     pub(super) fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>, TransportError> {
         if self.repository().is_some() || !is_document(entry) {
             return Ok(None);
@@ -175,18 +177,22 @@ impl Source {
         Ok(found)
     }
 
-    /// The manifest that a list has, which must say itself that it refers to this.
+    /// The manifest of an entry of a list, whose own `subject` must be this document.
     fn referrer(&self, entry: &Descriptor, about: &Digest) -> Result<Referrer<'_>, TransportError> {
         if !is_document(entry) {
-            return Err(self.shape(&format!("{} refers to it and is a `{}`", entry.digest, entry.media_type)));
+            return Err(self.shape(&format!(
+                "{} is listed as a referrer, but is a `{}`",
+                entry.digest, entry.media_type
+            )));
         }
         let bytes = self.document(entry)?;
         let document: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| self.shape(&format!("{} is no JSON: {error}", entry.digest)))?;
+            .map_err(|error| self.shape(&format!("{} is not JSON: {error}", entry.digest)))?;
         if subject(&document).as_ref() != Some(about) {
-            return Err(
-                self.shape(&format!("{} is listed as a referrer of {about} and is none", entry.digest))
-            );
+            return Err(self.shape(&format!(
+                "{} is listed as a referrer of {about}, but does not refer to it",
+                entry.digest
+            )));
         }
         let mut descriptor = Descriptor::new(&entry.media_type, entry.digest.clone(), entry.size);
         let own = document["artifactType"].as_str().filter(|own| !own.is_empty());
@@ -196,7 +202,7 @@ impl Source {
         if let Ok(annotations) = serde_json::from_value(document["annotations"].clone()) {
             descriptor.annotations = annotations;
         }
-        // As an entry of a layout's index it would get a name by these.
+        // In a layout's index these would give the entry a name.
         descriptor.annotations.remove(annotation::REF_NAME);
         descriptor.annotations.remove(annotation::CONTAINERD_NAME);
         Ok(Referrer { source: self, subject: about.clone(), document: Encoded { descriptor, bytes } })

@@ -1,4 +1,4 @@
-//! Reading an image, wherever it is: documents and blobs that were verified, and nothing unpacked.
+//! Reading an image from any storage: documents and blobs are verified, and nothing is unpacked.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -18,32 +18,33 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::target::platform::Platform;
 
-/// No image has as many manifests.
+/// The maximum number of manifests of an image.
 const MOST_MANIFESTS: usize = 4096;
 
-/// An image that is read: the document that its reference means, and all that this leads to.
+/// An image that is read: the document that its reference resolves to, and all that is reachable from it.
 #[derive(Debug)]
 pub struct Source {
     shown: String,
     kind: Kind,
     root: Descriptor,
-    /// The root's bytes, where they were made here.
+    /// The root document, if it was made here.
     made: Option<Encoded>,
     remark: Option<String>,
-    /// Of a layout's or archive's index: every image with its names.
+    /// The entries of a layout's or archive's index: all images with their names.
     entries: Vec<Descriptor>,
-    /// Those of them that are the image.
+    /// The entries that are this image.
     named: Vec<Descriptor>,
     /// Ends every walk.
     cancel: Cancel,
 }
 
-/// A manifest that an image leads to.
+/// A manifest that is reachable from an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestEntry {
-    /// The manifest, as its index's entry has it.
+    /// The manifest, as in its index's entry.
     pub descriptor: Descriptor,
-    /// Its platform, from the entry or the configuration; `None` for what is no image to run, such as an attestation.
+    /// Its platform, from the entry or the configuration; `None` for a manifest that is not a runnable image, such as
+    /// an attestation.
     pub platform: Option<Platform>,
 }
 
@@ -61,7 +62,7 @@ pub(super) fn entries_of(index: &Value, what: &str, shown: &str) -> Result<Vec<D
 }
 
 impl Source {
-    /// The image of these entries that is meant. `place` is where they are, without a selector.
+    /// The image that is selected from these entries. `place` is their location without a selector.
     pub(super) fn new(
         shown: String,
         place: &str,
@@ -72,7 +73,7 @@ impl Source {
     ) -> Result<Self, TransportError> {
         let mut source = Self::of_all(shown, kind, entries, cancel);
         let choice = choose::choose(entries, selector, &mut |entry| source.json(entry).ok());
-        // What could not be read may be so for no other reason.
+        // If the work was cancelled, documents could not be read for that reason.
         cancel.check()?;
         match choice {
             Choice::Several(several) => {
@@ -88,14 +89,14 @@ impl Source {
         Ok(source)
     }
 
-    /// All that is somewhere, of which nothing is looked at yet.
+    /// All entries at a location, without a selected image.
     pub(super) fn of_all(shown: String, kind: Kind, entries: &[Descriptor], cancel: &Cancel) -> Self {
         let root = Descriptor::new("", Digest::of(b""), 0);
         let (entries, named, cancel) = (entries.to_vec(), Vec::new(), cancel.clone());
         Self { shown, kind, root, entries, named, made: None, remark: None, cancel }
     }
 
-    /// Looks at this image from now on.
+    /// Selects this image.
     pub(super) fn turn_to(&mut self, choice: Choice) {
         let list = match choice {
             Choice::Entry(entry) => {
@@ -132,7 +133,7 @@ impl Source {
         self.named = self.entries.iter().filter(is_one).cloned().collect();
     }
 
-    /// The images that are there.
+    /// The images at the location.
     pub(super) fn images(&self) -> Result<Vec<Choice>, Cancelled> {
         let images = choose::images(&self.entries, &mut |entry| self.json(entry).ok());
         self.cancel.check().map(|()| images)
@@ -142,7 +143,7 @@ impl Source {
         choose::ways(&self.entries, several, &mut |entry| self.json(entry).ok())
     }
 
-    /// What no entry leads to may refer to an image.
+    /// Finds a document that no entry names: it may be a referrer of an image.
     fn referrer_of(&self, place: &str, selector: &Selector) -> Result<Descriptor, TransportError> {
         let wanted = match selector {
             Selector::Digest(digest) => {
@@ -163,13 +164,13 @@ impl Source {
         })
     }
 
-    /// The entries that are the image: one for each of its names, or several platforms'.
+    /// The entries that are the image: one for each of its names, or those of several platforms.
     #[must_use]
     pub fn named(&self) -> &[Descriptor] {
         &self.named
     }
 
-    /// All names that the image has, whole ones and tags.
+    /// All names that the image has: full names and tags.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut known = BTreeSet::new();
@@ -177,7 +178,7 @@ impl Source {
         names.filter(|name| known.insert(name.clone())).collect()
     }
 
-    /// True if an index of the image is inside of another, which podman and skopeo neither load nor copy.
+    /// True if an index of the image contains another index, which podman and skopeo neither load nor copy.
     pub(crate) fn has_nested_index(&self) -> Result<bool, TransportError> {
         if !media_type::is_index(&self.root.media_type) {
             return Ok(false);
@@ -187,8 +188,8 @@ impl Source {
         Ok(entries.iter().any(|entry| media_type::is_index(&entry.media_type)))
     }
 
-    /// True for a blob that is not here but where its `urls` say. A layer that may not be passed on is not asked for in
-    /// a registry.
+    /// True for a blob that is missing here and is at its `urls`. The registry is not asked for a layer that may not be
+    /// distributed.
     pub(crate) fn lies_elsewhere(&self, blob: &Descriptor) -> Result<bool, TransportError> {
         if !blob.has_urls() {
             return Ok(false);
@@ -199,11 +200,11 @@ impl Source {
         }
     }
 
-    /// The bytes of an entry that is no document that we know: in a registry it may be a blob, or a manifest to it.
+    /// The bytes of an entry of an unknown type: in a registry it may be a blob or a manifest.
     ///
     /// # Errors
     ///
-    /// If it is not there, or is not what the descriptor says as far as that is known before its bytes are read.
+    /// If it is missing, or does not match the descriptor as far as that is known before its bytes are read.
     pub fn entry(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
         if let Some((repository, cancel)) = self.repository_and_cancel()
             && !repository.has_blob(descriptor, cancel)?
@@ -221,28 +222,28 @@ impl Source {
         self.blob(descriptor)
     }
 
-    /// The document that the reference means: an index or a manifest.
+    /// The document that the reference resolves to: an index or a manifest.
     #[must_use]
     pub const fn root(&self) -> &Descriptor {
         &self.root
     }
 
-    /// The root, where it is in no document but was made of those that are there.
+    /// The root, if it is not stored anywhere but was made of stored documents.
     pub(super) const fn made(&self) -> Option<&Encoded> {
         self.made.as_ref()
     }
 
-    /// The entries of the layout or archive that it is in.
+    /// The entries of the layout or archive.
     pub(super) fn entries(&self) -> &[Descriptor] {
         &self.entries
     }
 
-    /// Looks at one manifest of the image alone from now on.
+    /// Restricts the image to one of its manifests.
     pub fn narrow(&mut self, manifest: Descriptor) {
         self.root = manifest;
     }
 
-    /// Of an image that an engine wrote, looks from now on at what the engine has of it.
+    /// Restricts an image that an engine wrote to the part that the engine has.
     pub(super) fn keep_what_is_there(&mut self) -> Result<(), TransportError> {
         if let Some(present) = partial::present(self)? {
             self.remark = present.remark();
@@ -251,7 +252,7 @@ impl Source {
         Ok(())
     }
 
-    /// What a person should know of the image besides what is in it: which of its platforms an engine lacks.
+    /// A remark on the image for the user: which of its platforms an engine lacks.
     #[must_use]
     pub fn remark(&self) -> Option<&str> {
         self.remark.as_deref()
@@ -263,7 +264,7 @@ impl Source {
         &self.shown
     }
 
-    /// The directory of the layout that it is in, if it is in one.
+    /// The directory of the layout, if it is in one.
     #[must_use]
     pub fn layout(&self) -> Option<&Path> {
         match &self.kind {
@@ -272,11 +273,11 @@ impl Source {
         }
     }
 
-    /// The document, verified.
+    /// Reads a document and verifies it.
     ///
     /// # Errors
     ///
-    /// If it is not there or cannot be read, if it is too large or not what the descriptor says, or if the work is
+    /// If it is missing or cannot be read, if it is too large or does not match the descriptor, or if the work is
     /// cancelled.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, TransportError> {
         self.cancel.check()?;
@@ -305,22 +306,22 @@ impl Source {
         Ok(bytes)
     }
 
-    /// The document, verified and parsed.
+    /// Reads, verifies and parses a document.
     ///
     /// # Errors
     ///
-    /// As [`Source::document`], and if it is no JSON.
+    /// As [`Source::document`], and if it is not JSON.
     pub fn json(&self, descriptor: &Descriptor) -> Result<Value, TransportError> {
         let bytes = self.document(descriptor)?;
         parsed(&bytes, &descriptor.digest.to_string(), &self.shown)
     }
 
-    /// The bytes of a blob. Reading them to the end verifies them: it fails where they are not what the descriptor
-    /// says.
+    /// Opens a blob. Reading it to the end verifies it: the read fails if the bytes do not match the descriptor.
     ///
     /// # Errors
     ///
-    /// If it is not there or has another size than the descriptor says. Of a registry that is known only when it is read.
+    /// If it is missing or has another size than in the descriptor. For a registry these errors occur only when it is
+    /// read.
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Blob, TransportError> {
         if let Kind::Registry(remote) = &self.kind {
             let Remote { repository, cancel, .. } = &**remote;
@@ -338,12 +339,12 @@ impl Source {
         Ok(Blob::local(inner, &descriptor.digest, path, self.shown.clone()))
     }
 
-    /// True if there is a file for a blob, whatever is in it. Registries are not asked.
+    /// True if there is a file for a blob, whatever its content. Registries are not asked.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         !matches!(self.kind.read(digest), Err(ReadError::Missing { .. }))
     }
 
-    /// How large the file for a blob is; `None` where there is none. Registries are not asked.
+    /// The size of the file for a blob; `None` if there is none. Registries are not asked.
     pub(super) fn size_of(&self, digest: &Digest) -> Result<Option<u64>, TransportError> {
         match self.kind.read(digest) {
             Ok((_, size, _)) => Ok(Some(size)),
@@ -352,12 +353,12 @@ impl Source {
         }
     }
 
-    /// The file of a blob, where it has one of its own. Nothing of it is verified.
+    /// The file of a blob, if it has one of its own. Its content is not verified.
     #[must_use]
     pub fn file(&self, digest: &Digest) -> Option<PathBuf> {
         match &self.kind {
             Kind::Layout(layout) => {
-                // A link is followed by whoever reads the blob, and then only within the layout.
+                // Links are followed only by the code that reads blobs, and then only within the layout.
                 let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
                 Some(layout.blob(digest)).filter(is_file)
             }
@@ -365,7 +366,7 @@ impl Source {
         }
     }
 
-    /// The repository, where the image is in a registry.
+    /// The repository, if the image is in a registry.
     #[must_use]
     pub fn repository(&self) -> Option<&Repository> {
         match &self.kind {
@@ -374,7 +375,7 @@ impl Source {
         }
     }
 
-    /// The same with what ends its waits.
+    /// The same with the handle that cancels its requests.
     pub(super) fn repository_and_cancel(&self) -> Option<(&Repository, &Cancel)> {
         match &self.kind {
             Kind::Registry(remote) => Some((&remote.repository, &remote.cancel)),
@@ -382,13 +383,13 @@ impl Source {
         }
     }
 
-    /// The manifests below a document, in the order of the indexes; the document itself if it is a manifest. What an index
-    /// names twice is there twice, and what several indexes lead to is there once.
+    /// The manifests below a document, in the order of the indexes; the document itself if it is a manifest. If an
+    /// index lists a manifest twice it is returned twice, but an index that several indexes list is read once.
     ///
     /// # Errors
     ///
-    /// If a document cannot be read or has not the shape that it should have, or if there are more manifests, or more
-    /// indexes inside of each other, than can be meant.
+    /// If a document cannot be read or is malformed, or if there are too many manifests or too many levels of nested
+    /// indexes.
     pub fn manifests(&self, root: &Descriptor) -> Result<Vec<ManifestEntry>, TransportError> {
         let (mut found, mut platforms) = (Vec::new(), Platforms::default());
         self.walk(root, 0, &mut BTreeSet::new(), &mut |entry| {
@@ -409,7 +410,7 @@ impl Source {
         Ok(found)
     }
 
-    /// The manifest of the root that serves a platform best. Where several serve it equally well, none is chosen.
+    /// The manifest of the root that serves a platform best. If several serve it equally well, none is chosen.
     ///
     /// # Errors
     ///
@@ -445,8 +446,8 @@ impl Source {
         }
     }
 
-    /// The platform that tells an image from others. Older tools leave the version of Windows out of an index, and only the
-    /// configuration has it.
+    /// The platform that distinguishes an image from others. Older tools omit the version of Windows from the index;
+    /// only the configuration has it then.
     pub(super) fn identity(&self, entry: &ManifestEntry) -> Result<Option<Platform>, TransportError> {
         let Some(platform) = &entry.platform else { return Ok(None) };
         if platform.os() != "windows" || platform.os_version().is_some() {
@@ -460,13 +461,12 @@ impl Source {
         Ok(Some(told.unwrap_or_else(|| platform.clone())))
     }
 
-    /// Every document and blob that is reachable from a document, each once, children before their parents, so that
-    /// whoever writes them in this order never has a document that leads nowhere.
+    /// All documents and blobs that are reachable from a document, each once. Children come before their parents, so
+    /// that writing them in this order never leaves a document with missing children.
     ///
     /// # Errors
     ///
-    /// If a document cannot be read or has not the shape that it should have, or if there are more indexes inside of each
-    /// other than can be meant.
+    /// If a document cannot be read or is malformed, or if there are too many levels of nested indexes.
     pub fn reachable(&self, root: &Descriptor) -> Result<Vec<Item>, TransportError> {
         let mut items: Vec<Item> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -507,7 +507,7 @@ impl Source {
         Ok(())
     }
 
-    /// Some documents leave an entry's media type out: then its content tells what it leads to.
+    /// Sets the media type of an entry that lacks one: it is determined from the content.
     fn with_media_type(&self, descriptor: &Descriptor) -> Descriptor {
         let mut named = descriptor.clone();
         if named.media_type.is_empty()
@@ -521,7 +521,7 @@ impl Source {
         named
     }
 
-    /// What a document leads to: an index's entries, or a manifest's configuration and layers.
+    /// What a document refers to: an index's entries, or a manifest's configuration and layers.
     fn children(
         &self,
         document: &Value,
@@ -543,7 +543,8 @@ impl Source {
         Ok(children)
     }
 
-    /// Calls `visit` for a document and all indexes and manifests below it. An index that several lead to is read once.
+    /// Calls `visit` for a document and all indexes and manifests below it. An index that is listed several times is
+    /// read once.
     fn walk(
         &self,
         entry: &Descriptor,
@@ -577,7 +578,7 @@ impl Source {
     }
 }
 
-/// Something that an image leads to.
+/// An item that is reachable from an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// An index or a manifest, which was read.
@@ -587,8 +588,8 @@ pub enum Item {
         /// Its bytes, verified.
         bytes: Vec<u8>,
     },
-    /// A configuration, a layer or whatever else a manifest names; [`Source::blob`] reads it.
+    /// A configuration, a layer or anything else that a manifest names; [`Source::blob`] reads it.
     Blob(Descriptor),
-    /// An entry of an index that is no document that we know; [`Source::entry`] reads it.
+    /// An entry of an index of an unknown type; [`Source::entry`] reads it.
     Entry(Descriptor),
 }

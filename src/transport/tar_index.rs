@@ -1,5 +1,5 @@
-//! The files of a tar archive, each read at its place: nothing is unpacked. A compressed archive is decompressed once,
-//! into a file without a name.
+//! The files of a tar archive, each read at its offset: nothing is unpacked. A compressed archive is decompressed once,
+//! into an unnamed file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -11,16 +11,16 @@ use crate::rootfs::{Guard, Guarded, StreamError};
 use crate::sys::cancel::Cancel;
 use crate::sys::fs::{self, FileExt};
 
-/// More bytes than this are in no archive that is meant to be read, and no more are unpacked of one.
+/// The size limit of an archive, also when unpacked, in bytes.
 pub(super) const LIMIT: u64 = 128 << 30;
-/// More files than this neither.
+/// The maximum number of files in an archive.
 const MOST_MEMBERS: usize = 1 << 16;
-/// What their names, links' targets and maps of holes may take in memory, in bytes.
+/// The memory limit of their names, link targets and maps of holes, in bytes.
 const MOST_BYTES: usize = 64 << 20;
-/// As many links lead from one name to its file.
+/// The maximum length of a chain of links from a name to its file.
 const MOST_LINKS: usize = 8;
 
-/// An archive's files by name, without `./` in front.
+/// An archive's files by name, without a leading `./`.
 #[derive(Debug)]
 pub(super) struct TarIndex {
     file: Arc<fs::File>,
@@ -31,15 +31,15 @@ pub(super) struct TarIndex {
 enum Member {
     File {
         size: u64,
-        /// Where its bytes are: one run, but for a sparse file.
+        /// Where its bytes are: one piece, except for a sparse file.
         pieces: Vec<Piece>,
     },
-    /// Another name of the file at this one: `docker save` links equal layers.
+    /// A link to the file with this name: `docker save` links equal layers.
     Link(String),
 }
 
 impl Member {
-    /// What it takes in memory beside its name.
+    /// The memory that it takes beside its name, in bytes.
     fn weight(&self) -> usize {
         match self {
             Self::File { pieces, .. } => pieces.len() * std::mem::size_of::<Piece>(),
@@ -48,7 +48,7 @@ impl Member {
     }
 }
 
-/// Some bytes of a file that others read too.
+/// Some bytes of a file that is shared with other readers.
 #[derive(Debug)]
 pub(super) struct Section {
     file: Arc<fs::File>,
@@ -65,7 +65,7 @@ impl TarIndex {
         if packing != Packing::Plain {
             file = unpacked(bytes, path, LIMIT, cancel)?;
         }
-        // The archive has a handle of its own, for it moves the position.
+        // The archive reader needs a handle of its own, because it moves the position.
         let mut handle = file.try_clone().map_err(StreamError::Broken)?;
         io::Seek::rewind(&mut handle).map_err(StreamError::Broken)?;
         let length = fs_length(&file)?;
@@ -96,7 +96,7 @@ impl TarIndex {
     pub(super) fn total(&self) -> u64 {
         let size = |member: &Member| match member {
             Member::File { size, .. } => *size,
-            // Another name is written as a file of its own.
+            // A link is written as a file of its own.
             Member::Link(target) => self.size(target).unwrap_or(0),
         };
         self.members.values().map(size).fold(0, u64::saturating_add)
@@ -118,8 +118,7 @@ impl TarIndex {
         Some(Section { file: Arc::clone(&self.file), pieces: pieces.iter().copied().collect() })
     }
 
-    /// A file's bytes without what compresses them, in a file without a name of at most `limit` bytes; `None` if there is no
-    /// such file.
+    /// A file's uncompressed bytes, in an unnamed file of at most `limit` bytes; `None` if there is no such file.
     pub(super) fn unpacked(
         &self,
         name: &str,
@@ -150,7 +149,7 @@ impl TarIndex {
     }
 }
 
-/// An entry's name and what it is; `None` for what is no file.
+/// An entry's name and its file or link; `None` for other types of entries.
 fn member<R: Read>(
     entry: &archive::Entry<'_, R>,
     length: u64,
@@ -177,11 +176,11 @@ fn member<R: Read>(
     Ok(Some((name, member)))
 }
 
-/// What was unpacked of a file.
+/// The unpacked content of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Unpacked {
     file: Arc<fs::File>,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub(super) length: u64,
 }
 
@@ -230,12 +229,12 @@ fn unpacked(bytes: impl Read, path: &Path, limit: u64, cancel: &Cancel) -> Resul
     Ok(to)
 }
 
-/// A name without `./` in front, as archives of `tar -C DIRECTORY .` have.
+/// A name without a leading `./`, which archives of `tar -C DIRECTORY .` have.
 fn plain(name: &str) -> String {
     name.trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
-/// Where a symbolic link leads, from the directory that it is in.
+/// The target of a symbolic link, resolved from the directory that the link is in.
 fn beside(link: &str, target: &str) -> String {
     let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
     let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
@@ -336,7 +335,7 @@ mod tests {
         let error = open(b"\x04\x22\x4d\x18 and more").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "it is compressed with lz4, which is not known; gzip, zstd, xz and bzip2 are"
+            "it is compressed with lz4, which is not supported; gzip, zstd, xz and bzip2 are"
         );
         assert!(open(&[0x1f, 0x8b, 9, 9, 9, 9]).is_err());
     }

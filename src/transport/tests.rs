@@ -100,7 +100,7 @@ pub(super) fn write(image: &Image<'_>, to: &str) -> Result<(), TransportError> {
     with_opener(|opener| opener.write(image, &location, &crate::event::Silent))
 }
 
-/// Reads all that an image has; the count of documents and of blobs.
+/// Reads all of an image; the count of documents and of blobs.
 pub(super) fn read_all(source: &Source) -> Result<(usize, usize), TransportError> {
     let items = source.reachable(source.root())?;
     let mut counts = (0, 0);
@@ -119,7 +119,7 @@ pub(super) fn read_all(source: &Source) -> Result<(usize, usize), TransportError
             }
         }
     }
-    // A parent comes after what it leads to.
+    // A parent comes after its children.
     assert!(matches!(items.last(), Some(Item::Document { descriptor, .. }) if descriptor == source.root()));
     Ok(counts)
 }
@@ -169,11 +169,11 @@ fn an_archive_for_docker_is_read_as_one_image() {
     let entry = &source.manifests(source.root()).unwrap()[0];
     assert_eq!(entry.platform.as_ref().unwrap().to_string(), "linux/arm/v7");
     assert_eq!(names_of(source.root()), ["hello:1", "1"]);
-    // The configuration is as it was, and with it Docker's ID of the image.
+    // The configuration is unchanged, and with it Docker's ID of the image.
     let config = |source: &Source, manifest: &Descriptor| source.json(manifest).unwrap()["config"].clone();
     let layout = open(&sample.layout().display().to_string()).unwrap();
     assert_eq!(config(&source, &entry.descriptor), config(&layout, &sample.manifests[0]));
-    // By its path alone it is the layout that it also is.
+    // Opened by its path alone, it is the layout that it also is.
     assert_eq!(open(&path.display().to_string()).unwrap().root().digest, *sample.index.digest());
 }
 
@@ -215,7 +215,7 @@ fn what_docker_wrote_long_ago_is_read_too() {
     assert_eq!(media, [media_type::LAYER, media_type::LAYER, media_type::LAYER_GZIP]);
 }
 
-/// Asserts the exit code, and that the message and the hint have these words.
+/// Asserts the exit code, and that the message and the hint contain these words.
 #[track_caller]
 pub(super) fn fails(result: Result<impl Sized, TransportError>, code: ExitCode, words: &[&str]) {
     let Err(error) = result else { panic!("it works") };
@@ -245,7 +245,7 @@ fn what_cannot_be_found_says_what_there_is() {
     fails(open(&layout), ExitCode::NoImage, &["not one image but 1, 3", &format!("as in {layout}:1")]);
     fails(open(&format!("{layout}@{}", Digest::of(b"x"))), ExitCode::NoImage, &["1, 2, 3"]);
     fails(open(&note.display().to_string()), ExitCode::CorruptImage, &["note.txt"]);
-    fails(open(&format!("oci-archive:{layout}")), ExitCode::NoImage, &["an archive is a file"]);
+    fails(open(&format!("oci-archive:{layout}")), ExitCode::NoImage, &["it is not a regular file"]);
     let source = open(&two.layout().display().to_string()).unwrap();
     let wanted = "linux/amd64".parse().unwrap();
     fails(source.manifest_for(&wanted), ExitCode::NoImage, &["linux/amd64", "linux/arm64"]);
@@ -278,7 +278,7 @@ fn a_damaged_image_is_never_read_as_whole() {
         fs::write_atomic(&path, &whole, 0o644).unwrap();
         read().unwrap();
     }
-    // In an archive too.
+    // In an archive, too.
     let tar = sample.archive(Flavour::Oci, &[]);
     let mut bytes = fs::read(&tar).unwrap();
     let content = b"layer of linux";
@@ -287,7 +287,7 @@ fn a_damaged_image_is_never_read_as_whole() {
     fs::write_atomic(&tar, &bytes, 0o644).unwrap();
     let source = open(&tar.display().to_string()).unwrap();
     fails(read_all(&source), ExitCode::CorruptImage, &["altered", layer.digest.hex()]);
-    // Who reads without looking at errors does not take half a blob for a whole one either.
+    // A reader that ignores errors does not take half a blob for a complete one either.
     let mut blob = source.blob(&layer).unwrap();
     let mut sink = Vec::new();
     assert!(blob.read_to_end(&mut sink).is_err() && blob.read_to_end(&mut sink).is_err());
@@ -337,7 +337,7 @@ fn an_image_is_the_same_wherever_it_is_copied() {
         assert_eq!(source.root().digest, *sample.index.digest(), "{place}");
         assert_eq!(read_all(&source).unwrap(), (3, 4), "{place}");
     }
-    // One platform alone fits an archive for Docker.
+    // One platform alone fits into an archive for Docker.
     let arm = Image::of_platforms(&first, &["linux/arm64".parse().unwrap()]).unwrap();
     write(&arm, &format!("docker-archive:{}", at("arm.tar"))).unwrap();
     let docker = open(&format!("docker-archive:{}", at("arm.tar"))).unwrap();
@@ -351,7 +351,7 @@ fn an_image_is_the_same_wherever_it_is_copied() {
         ExitCode::NoImage,
         &["one platform", "linux/amd64, linux/arm64", "--platform linux/amd64"],
     );
-    // What is damaged goes nowhere.
+    // A damaged image is not copied.
     let blob = sample.blob(&first.manifests(first.root()).unwrap()[1].descriptor.digest);
     fs::write_atomic(&blob, b"{}", 0o644).unwrap();
     fails(write(&Image::whole(&first), &at("spoiled")), ExitCode::CorruptImage, &["again"]);
@@ -404,7 +404,7 @@ fn runners_images_are_merged_into_one_index() {
     let document: Value = serde_json::from_slice(&merged.index.bytes).unwrap();
     assert_eq!(document["annotations"]["k"], "v");
     assert_eq!(document["manifests"][2]["annotations"]["p"], "q");
-    // The order of the sources has no say.
+    // The order of the sources does not matter.
     let reversed = open_all(&[&amd, &arm]);
     assert_eq!(merge(None, &reversed, &annotations).unwrap().index, merged.index);
     let to = arm.dir.path().join("merged").display().to_string();
@@ -415,13 +415,13 @@ fn runners_images_are_merged_into_one_index() {
     let other = Sample::new(&["linux/arm64", "linux/s390x"], &["a:new"]);
     let config = other.blob(&other.manifests[0].digest);
     assert!(config.exists());
-    // The same bytes twice are no contradiction.
+    // The same bytes twice do not conflict.
     let news = open_all(&[&other]);
     assert!(merge(Some(&all), &news, &IndexAnnotations::default()).is_ok());
     let changed = Sample::with_content(&["linux/arm64"], &["a:new"], "changed");
     let both = open_all(&[&arm, &changed]);
     fails(merge(None, &both, &IndexAnnotations::default()), ExitCode::NoImage, &["linux/arm64", "differ"]);
-    // What is added replaces.
+    // An added image replaces the existing one.
     let news = open_all(&[&changed]);
     let appended = merge(Some(&all), &news, &IndexAnnotations::default()).unwrap();
     let document: Value = serde_json::from_slice(&appended.index.bytes).unwrap();
@@ -469,7 +469,7 @@ fn an_engine_may_have_some_platforms_only() {
     let named = |source: &Source| names_of(source.root()).contains(&"example.com/app:1".to_owned());
     let whole = opened();
     assert_eq!((whole.root().digest.clone(), whole.remark()), (sample.index.digest().clone(), None));
-    // The manifest is there, and nothing that it leads to.
+    // The manifest exists, but nothing that it refers to.
     let parts = |at: usize| {
         let source = open(&sample.layout().display().to_string()).unwrap();
         let manifest = source.json(&sample.manifests[at]).unwrap();
@@ -511,12 +511,12 @@ fn an_engine_may_have_some_platforms_only() {
         read_all(&damaged),
         Err(TransportError::Damaged { source: crate::layout::ReadError::Missing { .. }, .. })
     ));
-    // And nothing at all is no image of fewer platforms.
+    // If nothing is left, it is not an image with fewer platforms.
     fs::remove_file(sample.blob(&sample.manifests[2].digest)).unwrap();
     assert_eq!(opened().root().digest, *sample.index.digest());
 }
 
-/// What is copied is copied from what was verified, and nothing of another place is read or shared.
+/// A copy is made of verified bytes, and nothing outside of the layout is read or shared.
 #[test]
 fn a_copy_shares_nothing_and_follows_no_link_out_of_a_layout() {
     let sample = Sample::new(&["linux/amd64"], &["a:1"]);

@@ -1,4 +1,4 @@
-//! Archives unpacked as layouts, for what reads an image's blobs as files.
+//! Archives unpacked as layouts, for code that reads an image's blobs as files.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,18 @@ use crate::rootfs::StreamError;
 use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 
-/// How many bytes are written at once.
+/// The size of the write buffer, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// Unpacks an archive of a layout, or one of `docker save`, into an empty directory as a layout. Only files that a layout has
-/// are taken, each by its name in the layout, so that nothing can be written elsewhere. Nothing is verified.
+/// Unpacks an archive of a layout, or one of `docker save`, into an empty directory as a layout. Only files that belong
+/// to a layout are unpacked, each under its name in the layout, so that nothing can be written elsewhere. Nothing is
+/// verified.
 pub(crate) fn unpack(archive: &Path, dir: &Path, cancel: &Cancel) -> Result<(), TransportError> {
     let shown = archive.display().to_string();
     let members = TarIndex::open(archive, cancel).map_err(|error| TransportError::stream(&shown, error))?;
     let unpacking = Unpacking { dir, shown: &shown, cancel };
-    // Before anything is written: holes of sparse files take nothing in an archive, and as much as they say outside of one.
+    // Checked before anything is written: holes of sparse files take no space in an archive, but their full size
+    // outside of it.
     unpacking.check_room(members.total())?;
     if members.has("oci-layout") {
         unpacking.layout(&members)
@@ -42,7 +44,7 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    /// Whether so many bytes are meant to be unpacked, and have room.
+    /// Checks that so many bytes are within the limit and fit on the disk.
     fn check_room(&self, bytes: u64) -> Result<(), TransportError> {
         if bytes > LIMIT {
             return Err(TransportError::stream(self.shown, StreamError::TooLarge { limit: LIMIT }));
@@ -71,7 +73,7 @@ impl Unpacking<'_> {
     }
 
     fn docker(&self, archive: &DockerArchive, entries: &[Descriptor]) -> Result<(), TransportError> {
-        // Any number of digests may be those of one file.
+        // Several digests may be those of one file.
         let sizes = archive.digests().filter_map(|digest| archive.read(digest)).map(|(_, size)| size);
         self.check_room(sizes.fold(0, u64::saturating_add))?;
         let blob = |digest: &Digest| Path::new("blobs").join(digest.algorithm().name()).join(digest.hex());
@@ -106,7 +108,7 @@ impl Unpacking<'_> {
     }
 }
 
-/// Where a file of an archive belongs in a layout; `None` for what is no part of one.
+/// The path of an archive's file in a layout; `None` for a file that does not belong to one.
 fn place(name: &str) -> Option<PathBuf> {
     let blob = |name: &str| {
         let (algorithm, digits) = name.split_once('/')?;

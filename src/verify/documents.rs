@@ -1,6 +1,7 @@
-//! The documents of an image, read and held to the specification. Pure: bytes in, what they say and what is wrong out.
+//! Reading the documents of an image and checking them against the specification. Pure: bytes in, content and faults
+//! out.
 //!
-//! A document is read as far as it goes: what can be understood is checked even where another part is wrong.
+//! As much as possible of a document is read: the valid parts are checked even if another part is wrong.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,14 @@ use super::fault::Fault;
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::target::platform::Platform;
 
-/// What an index leads to.
+/// The content of an index.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
     /// Its entries, in its order.
     pub entries: Vec<Descriptor>,
 }
 
-/// What a manifest leads to.
+/// The content of a manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     /// The configuration.
@@ -27,7 +28,7 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// What a configuration says, as far as it is checked.
+/// The content of a configuration, as far as it is checked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The whole document.
@@ -36,7 +37,7 @@ pub struct Config {
     pub platform: Option<Platform>,
     /// `rootfs.diff_ids`.
     pub diff_ids: Vec<Digest>,
-    /// How many entries of the history made a layer; none where there is no history.
+    /// The number of entries of the history that made a layer; `None` without a history.
     pub history: Option<usize>,
 }
 
@@ -53,7 +54,7 @@ impl Document<'_> {
         Fault::InvalidDocument { document, digest, reason: reason.to_string() }
     }
 
-    /// The document as an object.
+    /// Parses the document, which must be an object.
     fn object(self, bytes: &[u8], faults: &mut Vec<Fault>) -> Option<Value> {
         match serde_json::from_slice::<Value>(bytes) {
             Ok(value) if value.is_object() => Some(value),
@@ -68,7 +69,7 @@ impl Document<'_> {
         }
     }
 
-    /// Checks `schemaVersion`, and that the document is of the media type that its descriptor says.
+    /// Checks `schemaVersion`, and that the document has the media type in its descriptor.
     fn header(self, value: &Value, descriptor: &Descriptor, faults: &mut Vec<Fault>) {
         if value["schemaVersion"] != 2 {
             faults.push(self.fault(&format!("its schemaVersion is {} instead of 2", value["schemaVersion"])));
@@ -84,7 +85,7 @@ impl Document<'_> {
         }
     }
 
-    /// The descriptors of a list. Each that is none is a fault.
+    /// The descriptors of a list. Each invalid one is a fault.
     fn descriptors(self, value: &Value, field: &str, faults: &mut Vec<Fault>) -> Vec<Descriptor> {
         let Some(list) = value[field].as_array() else {
             faults.push(self.fault(&format!("`{field}` is not a list")));
@@ -101,7 +102,7 @@ impl Document<'_> {
     }
 }
 
-/// Reads an index. `descriptor` is the one that leads to it.
+/// Reads an index. `descriptor` is the one that refers to it.
 #[must_use]
 pub fn index(bytes: &[u8], descriptor: &Descriptor) -> (Index, Vec<Fault>) {
     let document = Document { kind: "index", digest: &descriptor.digest };
@@ -118,11 +119,11 @@ pub fn index(bytes: &[u8], descriptor: &Descriptor) -> (Index, Vec<Fault>) {
     (Index { entries }, faults)
 }
 
-/// The platforms that several entries are for, and the entries that are for none.
+/// Checks for platforms with several entries, and for entries without a platform.
 fn twice(entries: &[Descriptor]) -> Vec<Fault> {
     let (mut faults, mut known) = (Vec::new(), BTreeMap::<Platform, Vec<Digest>>::new());
     for entry in entries.iter().filter(|entry| media_type::is_manifest(&entry.media_type)) {
-        // An attestation says that it is for `unknown`, and an artifact is for no platform.
+        // The platform of an attestation is `unknown`, and an artifact has none.
         match entry.platform.as_ref().and_then(Platform::of_fields) {
             Some(platform) if platform.os() == "unknown" => {}
             Some(platform) => {
@@ -131,7 +132,7 @@ fn twice(entries: &[Descriptor]) -> Vec<Fault> {
                     digests.push(entry.digest.clone());
                 }
             }
-            // The only one needs no platform to be told apart by.
+            // A single entry does not need a platform to distinguish it.
             None if entries.len() == 1 || entry.other.contains_key("artifactType") => {}
             None => faults.push(Fault::NoPlatform { digest: entry.digest.clone() }),
         }
@@ -144,7 +145,7 @@ fn twice(entries: &[Descriptor]) -> Vec<Fault> {
     faults
 }
 
-/// Reads a manifest. `descriptor` is the one that leads to it.
+/// Reads a manifest. `descriptor` is the one that refers to it.
 #[must_use]
 pub fn manifest(bytes: &[u8], descriptor: &Descriptor) -> (Manifest, Vec<Fault>) {
     let document = Document { kind: "manifest", digest: &descriptor.digest };
@@ -167,7 +168,7 @@ pub fn manifest(bytes: &[u8], descriptor: &Descriptor) -> (Manifest, Vec<Fault>)
     (Manifest { config, layers }, faults)
 }
 
-/// Reads an image's configuration, of which `layers` are in the manifest.
+/// Reads an image's configuration; `layers` is the number of layers in the manifest.
 #[must_use]
 pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Fault>) {
     let document = Document { kind: "config", digest };
@@ -175,7 +176,7 @@ pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Faul
     let Some(value) = document.object(bytes, &mut faults) else { return (Config::default(), faults) };
     let platform = Platform::of_config(&value);
     if platform.is_none() {
-        faults.push(document.fault(&"it does not say for which `os` and `architecture` it is"));
+        faults.push(document.fault(&"it does not have an `os` and an `architecture`"));
     }
     if value["rootfs"]["type"] != "layers" {
         faults.push(document.fault(&format!("its rootfs is of type {}", value["rootfs"]["type"])));
@@ -198,7 +199,7 @@ pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Faul
             None
         }
     };
-    // A history is not asked for; one that tells of other layers is wrong.
+    // A history is optional, but it must match the layers.
     if let Some(entries) =
         history.filter(|entries| *entries != layers && value["history"] != Value::Array(vec![]))
     {
@@ -208,7 +209,7 @@ pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Faul
     if let Some(created) = value.get("created").filter(|created| !created.is_null()) {
         let valid = created.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
         if !valid {
-            faults.push(document.fault(&format!("`created` is {created}, which is no date")));
+            faults.push(document.fault(&format!("`created` is {created}, which is not a date")));
         }
     }
     if faults.is_empty()
@@ -219,7 +220,7 @@ pub fn config(bytes: &[u8], digest: &Digest, layers: usize) -> (Config, Vec<Faul
     (Config { document: value, platform, diff_ids, history }, faults)
 }
 
-/// What is wrong with the fields that say what runs.
+/// What is wrong with the fields for running a container.
 fn texts(config: &Value) -> Vec<String> {
     let mut reasons = Vec::new();
     let absent = |value: &&Value| !value.is_null();
@@ -235,12 +236,12 @@ fn texts(config: &Value) -> Vec<String> {
                     reasons.push(format!("`Env` has {text}, which is not NAME=value"));
                 }
             }
-            _ => reasons.push(format!("`{field}` is not a list of texts")),
+            _ => reasons.push(format!("`{field}` is not a list of strings")),
         }
     }
     for field in ["User", "WorkingDir", "StopSignal"] {
         if config.get(field).filter(absent).is_some_and(|value| !value.is_string()) {
-            reasons.push(format!("`{field}` is not a text"));
+            reasons.push(format!("`{field}` is not a string"));
         }
     }
     reasons
@@ -281,7 +282,7 @@ mod tests {
             of(json!([entry(arm("v8"), b"a"), entry(unknown.clone(), b"b"), entry(unknown, b"c")]))
                 .is_empty()
         );
-        // arm64 has no variant but v8.
+        // arm64 has only the variant v8, so it may be omitted.
         assert_eq!(
             of(json!([entry(arm("v8"), b"a"), entry(json!({"os": "linux", "architecture": "arm64"}), b"b")])),
             ["platform-twice"]
@@ -289,7 +290,7 @@ mod tests {
         assert!(of(json!([entry(arm(""), b"a"), entry(arm(""), b"a")])).is_empty());
         assert!(of(json!([entry(Value::Null, b"a")])).is_empty());
         assert_eq!(of(json!([entry(Value::Null, b"a"), entry(arm("v8"), b"b")])), ["no-platform"]);
-        // Each build of Windows is a platform of its own, and an artifact is for none.
+        // Each build of Windows is a platform of its own, and an artifact has none.
         let windows =
             |version: &str| json!({ "os": "windows", "architecture": "amd64", "os.version": version });
         assert!(of(json!([entry(windows("10.0.1"), b"a"), entry(windows("10.0.2"), b"b")])).is_empty());
@@ -347,7 +348,7 @@ mod tests {
             *document.pointer_mut(pointer).unwrap() = value.clone();
             assert_eq!(of(&document, 1), ["invalid-document"], "{pointer} {value}");
         }
-        // No history is no fault.
+        // A missing history is not a fault.
         for history in [json!(null), json!([])] {
             let mut document = good.clone();
             document["history"] = history;

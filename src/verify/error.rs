@@ -1,4 +1,4 @@
-//! Why an image could not be verified, and that it failed.
+//! Errors of a verification, including that the image has errors.
 
 use std::io;
 
@@ -6,26 +6,26 @@ use crate::error::{ExitCode, Explain, io_hint};
 use crate::sys::cancel::Cancelled;
 use crate::transport::TransportError;
 
-/// Why there is no report, or that it has errors.
+/// Why there is no report, or that the report has errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The image cannot be found, or where it is cannot be read.
+    /// The image cannot be found, or its storage cannot be read.
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A file could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The image has errors. The report has them.
+    /// The image has errors, which are in the report.
     #[error("`{reference}` {}", told(*errors, *warnings))]
     Failed {
         /// The image.
         reference: String,
         /// How many errors there are.
         errors: usize,
-        /// How many warnings there are, if these count.
+        /// How many warnings there are, if they count.
         warnings: usize,
-        /// True if a document or blob is not what it says.
+        /// True if a document or blob is wrong.
         unsound: bool,
     },
     /// The work was stopped.

@@ -1,5 +1,5 @@
-//! What can be wrong with an image as a set of documents and blobs, as data. The words for people are in
-//! [`std::fmt::Display`].
+//! Everything that can be wrong with an image as a set of documents and blobs, as data. [`std::fmt::Display`] has the
+//! messages.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::archive::Packing;
 use crate::linkcheck::Severity;
 use crate::oci::Digest;
 
-/// Declares [`Fault`] with the name of each kind and its words, so that they can't drift apart.
+/// Declares [`Fault`] with the name and the message of each kind, so that they stay consistent.
 macro_rules! faults {
     ($($(#[doc = $doc:literal])+ $name:literal $variant:ident { $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)* } $words:literal $(, $argument:expr)*;)*) => {
         /// What is wrong.
@@ -32,35 +32,35 @@ macro_rules! faults {
 }
 
 faults! {
-    /// A blob that a document names is not there.
+    /// A blob that a document names is missing.
     "missing-blob" MissingBlob {
         /// The blob.
         digest: Digest,
     } "the blob {digest} is missing";
-    /// A blob is longer or shorter than its descriptor says.
+    /// A blob has another size than in its descriptor.
     "wrong-size" WrongSize {
         /// The blob.
         digest: Digest,
-        /// The size that its descriptor tells, in bytes.
+        /// The size in its descriptor, in bytes.
         expected: u64,
-        /// The size that it has.
+        /// Its actual size.
         found: u64,
     } "the blob {digest} has {found} bytes instead of {expected}";
-    /// A blob has other bytes than its digest says.
+    /// A blob's bytes do not have the digest by which it is named.
     "wrong-digest" WrongDigest {
         /// The digest that it should have.
         expected: Digest,
-        /// The digest that it has.
+        /// Its actual digest.
         found: Digest,
     } "the blob {expected} is altered: its digest is {found}";
-    /// A document is larger than registries take.
+    /// A document is larger than registries accept.
     "document-too-large" DocumentTooLarge {
         /// The document.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
-    } "the document {digest} has {size} bytes, which is more than registries take";
-    /// A document is not JSON, or not what the specification asks for.
+    } "the document {digest} has {size} bytes, which is more than registries accept";
+    /// A document is not JSON, or violates the specification.
     "invalid-document" InvalidDocument {
         /// `index`, `manifest` or `config`.
         document: &'static str,
@@ -69,7 +69,7 @@ faults! {
         /// What is wrong.
         reason: String,
     } "the {document} {digest} is not valid: {reason}";
-    /// A document says that it is of another media type than its descriptor does.
+    /// The media type in a document and that in its descriptor differ.
     "media-type" MediaType {
         /// The document.
         digest: Digest,
@@ -77,8 +77,8 @@ faults! {
         descriptor: String,
         /// The document's own.
         document: String,
-    } "{digest} says that it is `{document}`, and its descriptor that it is `{descriptor}`";
-    /// A media type that is none of an image's.
+    } "{digest} has the media type `{document}` in the document and `{descriptor}` in its descriptor";
+    /// A blob has a media type that images do not use.
     "unknown-media-type" UnknownMediaType {
         /// `config` or `layer`.
         what: &'static str,
@@ -86,45 +86,45 @@ faults! {
         digest: Digest,
         /// The media type.
         media_type: String,
-    } "the {what} {digest} is of the unknown media type `{media_type}`, so that it was not looked into";
-    /// An index is inside of another.
+    } "the {what} {digest} has the unknown media type `{media_type}`, so its content was not checked";
+    /// An index contains another index.
     "nested-index" NestedIndex {
         /// The inner one, or the first of them.
         digest: Digest,
-    } "the index {digest} is inside of another, and podman and skopeo can neither load nor copy that";
-    /// Indexes lead to indexes, and so on.
+    } "the index {digest} is inside another index; podman and skopeo can neither load nor copy such an image";
+    /// Indexes are nested too deep.
     "too-deep" TooDeep {
-        /// The index that was not read any more.
+        /// The first index that is nested too deep.
         digest: Digest,
     } "the index {digest} is nested deeper than readers follow";
     /// There is no image in it.
-    "no-image" NoImage {} "it leads to no image";
-    /// An entry of an index does not say for which platform it is.
+    "no-image" NoImage {} "it contains no image";
+    /// An entry of an index has no platform.
     "no-platform" NoPlatform {
         /// The manifest.
         digest: Digest,
-    } "the index does not say for which platform {digest} is";
-    /// Several entries of an index are for one platform, of which engines take any.
+    } "the index has no platform for {digest}";
+    /// Several entries of an index are for one platform, so that engines may choose any of them.
     "platform-twice" PlatformTwice {
         /// The platform.
         platform: String,
         /// The manifests.
         digests: Vec<Digest>,
     } "{} manifests are for {platform}: {}", digests.len(), list(digests);
-    /// The index and the configuration are not for the same platform.
+    /// The index and the configuration have different platforms.
     "platform-mismatch" PlatformMismatch {
         /// The platform of the index's entry.
         index: String,
         /// The platform of the configuration.
         config: String,
-    } "the index says that it is for {index}, and its configuration for {config}";
+    } "its platform is {index} in the index and {config} in its configuration";
     /// The image has programs, and none is for its platform.
     "foreign-programs" ForeignPrograms {
         /// How many there are.
         count: usize,
         /// One of them.
         example: String,
-        /// What that is for.
+        /// The platform that it is for.
         found: String,
     } "none of its {count} programs and libraries is for its platform: /{example} is for {found}";
     /// Two platforms share a layer with programs.
@@ -135,17 +135,17 @@ faults! {
         platforms: Vec<String>,
         /// A program in it.
         example: String,
-        /// What that is for.
+        /// The platform that it is for.
         found: String,
     } "{} have the same layer {digest} with programs: /{example} is for {found}", platforms.join(" and ");
-    /// There are not as many layers as `diff_ids`.
+    /// The numbers of layers and `diff_ids` differ.
     "layer-count" LayerCount {
         /// How many layers the manifest has.
         layers: usize,
         /// How many `diff_ids` the configuration has.
         diff_ids: usize,
     } "the manifest has {layers} layers, and the configuration {diff_ids} diff_ids";
-    /// A layer's content is not the one that the configuration says.
+    /// A layer's content does not match its `diff_id` in the configuration.
     "wrong-diff-id" WrongDiffId {
         /// The layer.
         layer: Digest,
@@ -154,27 +154,27 @@ faults! {
         /// The digest of the layer's uncompressed bytes.
         found: Digest,
     } "the layer {layer} has the diff_id {found} instead of {expected}";
-    /// The history does not tell of each layer once.
+    /// The history does not list each layer once.
     "history" History {
         /// How many entries that made a layer the history has.
         entries: usize,
         /// How many layers there are.
         layers: usize,
-    } "the history tells of {entries} layers, and there are {layers}";
-    /// A layer does not decompress, or is no tar archive.
+    } "the history has {entries} layers, and the manifest has {layers}";
+    /// A layer cannot be decompressed, or is not a tar archive.
     "broken-layer" BrokenLayer {
         /// The layer.
         digest: Digest,
         /// Why.
         reason: String,
     } "the layer {digest} cannot be unpacked: {reason}";
-    /// A layer's media type is not what its bytes are.
+    /// A layer's media type does not match its bytes.
     "layer-compression" LayerCompression {
         /// The layer.
         digest: Digest,
         /// Its media type.
         media_type: String,
-        /// What its bytes are.
+        /// The format of its bytes.
         found: Packing,
     } "the layer {digest} is declared as `{media_type}`, and its bytes are {}", found.describe();
     /// Something follows a layer's archive.
@@ -184,18 +184,18 @@ faults! {
         /// How many bytes follow the archive's end.
         count: u64,
     } "{count} bytes follow the end of the archive in the layer {digest}";
-    /// A layer's archive does not say that it ends.
+    /// A layer's archive has no end marker.
     "no-end" NoEnd {
         /// The layer.
         digest: Digest,
-    } "the archive in the layer {digest} has no end, as if it was cut short";
-    /// A blob of the layout to which nothing leads.
+    } "the archive in the layer {digest} has no end marker and may be truncated";
+    /// A blob of the layout is not reachable from any entry.
     "unreachable-blob" UnreachableBlob {
         /// The blob.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
-    } "nothing leads to the blob {digest} ({size} bytes)";
+    } "the blob {digest} ({size} bytes) is unreachable";
 }
 
 fn list(digests: &[Digest]) -> String {
@@ -203,7 +203,7 @@ fn list(digests: &[Digest]) -> String {
 }
 
 impl Fault {
-    /// How bad it is.
+    /// The severity.
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
@@ -211,7 +211,7 @@ impl Fault {
             | Self::NoPlatform { .. }
             | Self::NestedIndex { .. }
             | Self::UnreachableBlob { .. } => Severity::Warning,
-            // Engines look at the bytes, too, but not all of them know all compressions.
+            // Engines also check the bytes, but not all of them support all compressions.
             Self::LayerCompression { found: Packing::Plain | Packing::Gzip | Packing::Zstd, .. } => {
                 Severity::Warning
             }
@@ -219,7 +219,7 @@ impl Fault {
         }
     }
 
-    /// True where an image may be behind it that could not be read.
+    /// True if the fault may have made an image unreadable.
     pub(super) const fn hides_images(&self) -> bool {
         !matches!(self, Self::NestedIndex { .. } | Self::NoPlatform { .. })
     }
@@ -235,10 +235,10 @@ impl Fault {
                 "build the image again with another tool: engines may refuse this layer, or read it differently"
             }
             Self::LayerCompression { found: Packing::Xz | Packing::Bzip2, .. } => {
-                "compress the layer with gzip or zstd: containerd knows nothing else"
+                "compress the layer with gzip or zstd: containerd supports nothing else"
             }
             Self::LayerCompression { .. } => {
-                "write its media type as its bytes are: engines look at these, but other tools believe the media type"
+                "correct its media type: engines check the bytes, but other tools trust the media type"
             }
             Self::DocumentTooLarge { .. } => "shorten its annotations and labels",
             Self::InvalidDocument { .. }
@@ -246,18 +246,20 @@ impl Fault {
             | Self::LayerCount { .. }
             | Self::WrongDiffId { .. }
             | Self::History { .. } => "build the image again; the tool that wrote its documents is wrong",
-            Self::UnknownMediaType { .. } => "see that all engines that shall run it know this media type",
+            Self::UnknownMediaType { .. } => {
+                "make sure that all engines that run the image support this media type"
+            }
             Self::NestedIndex { .. } | Self::TooDeep { .. } => {
                 "make one index that names all manifests: `xbuild index create IMAGE -o DESTINATION`"
             }
-            Self::NoImage {} => "look at what the reference means with `xbuild inspect`",
+            Self::NoImage {} => "check what the reference resolves to with `xbuild inspect`",
             Self::NoPlatform { .. } => "write the index again with the platform of each entry",
             Self::PlatformTwice { .. } => "leave all but one of them out of the index",
-            Self::PlatformMismatch { .. } => "build this platform again: one of the two says what it is not",
+            Self::PlatformMismatch { .. } => "build this platform again: one of the two is wrong",
             Self::ForeignPrograms { .. } | Self::SameLayer { .. } => {
-                "build the program for each platform; engines would say `exec format error`"
+                "build the program for each platform; engines fail with `exec format error`"
             }
-            Self::UnreachableBlob { .. } => "remove it, if it is of no other use",
+            Self::UnreachableBlob { .. } => "remove it, unless something else uses it",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A layer, read once: its bytes against its digest, its archive to the end, and what it does to the root filesystem.
+//! Reading a layer once, for its digest, its archive and its changes to the root filesystem.
 
 use std::io::{self, Read};
 use std::sync::mpsc;
@@ -15,15 +15,15 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs;
 use crate::transport::{Blob, Source, TransportError};
 
-/// How many bytes are handed over at once.
+/// The size of the pieces that are passed between threads, in bytes.
 const PIECE: usize = 256 << 10;
-/// How many pieces may wait.
+/// The number of pieces that may be queued.
 const QUEUE: usize = 4;
 
-/// What was learned of a layer.
+/// The result of reading a layer.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// None where it could not be read to its end.
+    /// `None` if it could not be read to its end.
     pub(super) index: Option<LayerIndex>,
     pub(super) faults: Vec<Fault>,
 }
@@ -55,7 +55,8 @@ pub(super) fn read(
         }
         Err(error) => Err(StreamError::of(error)),
     };
-    // An archive that is broken because its bytes are others is told of as these. The decoder need not have read all.
+    // If the blob's bytes are altered, only that is reported, and not the broken archive that follows from it. The
+    // decoder may not have read the blob to its end.
     let rest = drain(&mut bytes, cancel)?;
     let altered = match (&scanned, rest) {
         (_, Err(error)) => Some(fault_of(bytes.explain(error), &descriptor.digest)?),
@@ -94,8 +95,8 @@ pub(super) fn read(
     Ok(Layer { index, faults })
 }
 
-/// Decompresses a blob on a thread of its own, while `with` reads what comes out: decompressing takes as long as all the
-/// rest, and an image may have one large layer and little else.
+/// Decompresses a blob on a thread of its own, while `with` reads the result: decompressing takes as long as everything
+/// else, and an image may have one large layer and little else.
 fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Result<T> {
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(QUEUE);
@@ -105,7 +106,7 @@ fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Res
                 loop {
                     let mut bytes = spare.try_recv().unwrap_or_else(|_| vec![0; PIECE]);
                     let count = fill(&mut tar, &mut bytes)?;
-                    // Nobody listens any more where reading has failed.
+                    // The receiver is gone if reading has failed.
                     if count == 0 || send.send(Ok(Piece { bytes, count })).is_err() {
                         return Ok(());
                     }
@@ -119,8 +120,8 @@ fn decoded<T>(blob: impl Read + Send, with: impl FnOnce(Pieces) -> T) -> io::Res
     })
 }
 
-/// Fills a buffer as far as there is something to read; how many bytes that are. Whoever decompresses is asked for as much as
-/// there is room for, since it has something to do for each time that it is asked.
+/// Fills a buffer as far as possible and returns the number of bytes. Decompressors have a cost per call, so they are
+/// asked for as much as fits.
 fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < bytes.len() {
@@ -132,14 +133,14 @@ fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-/// A buffer, and how many of its bytes count.
+/// A buffer, and the number of its bytes that are used.
 #[derive(Default)]
 struct Piece {
     bytes: Vec<u8>,
     count: usize,
 }
 
-/// The decompressed bytes, as they come from the other thread.
+/// The decompressed bytes, received from the other thread.
 struct Pieces {
     receive: mpsc::Receiver<io::Result<Piece>>,
     give_back: mpsc::Sender<Vec<u8>>,
@@ -153,7 +154,7 @@ impl Read for Pieces {
             let read = std::mem::take(&mut self.piece);
             self.at = 0;
             if read.count > 0 {
-                // Where the other one has ended, nobody needs it.
+                // If the other thread has ended, the buffer is not needed.
                 self.give_back.send(read.bytes).ok();
             }
             match self.receive.recv() {
@@ -181,7 +182,7 @@ fn drain(bytes: &mut Blob, cancel: &Cancel) -> Result<io::Result<()>, Cancelled>
     }
 }
 
-/// Reads a blob of which only its bytes matter.
+/// Reads a blob only to verify it.
 pub(super) fn blob(
     source: &Source,
     descriptor: &Descriptor,
@@ -198,11 +199,11 @@ pub(super) fn blob(
     }
 }
 
-/// What is wrong with a blob that could not be read; an error where that says nothing of the blob.
+/// The fault of a blob that could not be read; an error if the failure does not concern the blob.
 pub(super) fn fault_of(error: TransportError, digest: &Digest) -> Result<Fault, VerifyError> {
     match error {
         TransportError::Damaged { source, .. } => fault(source, digest),
-        // The root was read: what it leads to is not in its repository.
+        // The root was read, so the repository exists and only the blob is missing.
         TransportError::Registry(error) if error.is_not_found() => {
             Ok(Fault::MissingBlob { digest: digest.clone() })
         }

@@ -1,13 +1,13 @@
-//! Is an image what it says, and will it run? For any image, whoever built it.
+//! Checks whether an image is consistent, and whether it will run. It may have been built by any tool.
 //!
-//! [`verify`] reads every document and every blob that an image leads to, each once, and holds them to their digests,
-//! sizes and the specification (`documents` is pure). What the layers make is then given to [`crate::linkcheck`], as
-//! a build does. Everything that is wrong is found, not only the first; all platforms are looked at in parallel, and
-//! the report is in platform order.
+//! [`verify`] reads every document and every blob that is reachable from an image, each once, and checks them against
+//! their digests, sizes and the specification (`documents` is pure). The root filesystem of the layers is then given to
+//! [`crate::linkcheck`], as in a build. All faults are found, not only the first; all platforms are checked in
+//! parallel, and the report is in platform order.
 //!
-//! Which files somebody added to a base cannot be known of every image. Those of xbuild's own layers are checked as a
-//! build does. Of the programs in the layers of other builders' `COPY` and `ADD`, what is wrong is a warning, since
-//! nobody may ever start them; what the image starts is checked in any case.
+//! In general it is not known which files were added to a base. Those in xbuild's own layers are checked as in a build.
+//! Problems of programs in the layers of other builders' `COPY` and `ADD` are warnings, since these programs may never
+//! be started; whatever the image starts is always checked.
 
 pub(crate) mod documents;
 mod error;
@@ -38,17 +38,17 @@ use crate::sys::threads::{self, Task};
 use crate::target::platform::Platform;
 use crate::transport::{Source, TransportError};
 
-/// No image has as many manifests.
+/// The maximum number of manifests of an image.
 const MOST_MANIFESTS: usize = 4096;
-/// What the history of layers that xbuild made says of them.
+/// The `comment` in the history of layers that xbuild made.
 const OWN: &str = "xbuild";
 
-/// What is verified.
+/// Options of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Only these platforms; all if it is empty.
     pub platforms: Vec<Platform>,
-    /// Look for blobs that nothing leads to, too, where the image is in a layout.
+    /// Also report unreachable blobs if the image is in a layout.
     pub strict: bool,
 }
 
@@ -56,8 +56,8 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If a platform that is asked for is not there, if what the image is in cannot be read any more, or if the work is
-/// cancelled. What is wrong with the image is in the report.
+/// If a requested platform is missing, if the image's storage can no longer be read, or if the work is cancelled.
+/// Faults of the image are in the report.
 pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Report, VerifyError> {
     let (seen, deep) = (BTreeSet::new(), BTreeSet::new());
     let mut walk = Walk { source, seen, deep, faults: Vec::new(), manifests: Vec::new() };
@@ -77,7 +77,7 @@ pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Rep
     if options.strict {
         faults.extend(unreachable(source, cancel)?);
     }
-    // An attestation is only as good as its bytes.
+    // An attestation is only checked for its bytes.
     let (images, others): (Vec<Image>, Vec<Image>) = images.into_iter().partition(|image| image.runnable);
     for other in others {
         faults.extend(other.faults);
@@ -105,7 +105,7 @@ pub fn verify(source: &Source, options: &Options, cancel: &Cancel) -> Result<Rep
     Ok(report)
 }
 
-/// False where a fault is about platforms of what turned out to be no image: it needs none, and takes none away.
+/// False for a fault about the platforms of manifests that are not images: they need no platform, and may share one.
 fn is_about_images(fault: &Fault, images: &[Image]) -> bool {
     let is_image =
         |digest: &Digest| images.iter().all(|image| image.runnable || image.descriptor.digest != *digest);
@@ -116,7 +116,7 @@ fn is_about_images(fault: &Fault, images: &[Image]) -> bool {
     }
 }
 
-/// Leaves the platforms that were asked for, each of which must be there.
+/// Keeps only the requested platforms, each of which must exist.
 fn chosen(images: &mut Vec<Image>, options: &Options, shown: &str) -> Result<(), VerifyError> {
     if options.platforms.is_empty() {
         return Ok(());
@@ -140,11 +140,11 @@ fn chosen(images: &mut Vec<Image>, options: &Options, shown: &str) -> Result<(),
     Ok(())
 }
 
-/// The way from the root to every manifest.
+/// The traversal from the root to every manifest.
 struct Walk<'a> {
     source: &'a Source,
     seen: BTreeSet<Digest>,
-    /// The indexes that were too deep to be looked into.
+    /// The indexes that were nested too deep to be read.
     deep: BTreeSet<Digest>,
     faults: Vec<Fault>,
     manifests: Vec<Descriptor>,
@@ -161,7 +161,7 @@ impl Walk<'_> {
         let is_index = media_type::is_index(&descriptor.media_type);
         if is_index && depth == MOST_NESTED {
             let fault = Fault::TooDeep { digest: descriptor.digest.clone() };
-            // It may be found again from nearer, and is then looked into.
+            // It may be reached again on a shorter path, and is read then.
             if self.deep.insert(descriptor.digest.clone()) {
                 self.faults.push(fault);
             }
@@ -174,7 +174,7 @@ impl Walk<'_> {
             self.manifests.push(descriptor.clone());
             return Ok(());
         }
-        // Once: what is below the first is no worse.
+        // Reported once: indexes inside of the first one make no difference.
         if depth > 0 && !self.faults.iter().any(|fault| matches!(fault, Fault::NestedIndex { .. })) {
             self.faults.push(Fault::NestedIndex { digest: descriptor.digest.clone() });
         }
@@ -198,7 +198,7 @@ impl Walk<'_> {
 #[derive(Debug)]
 struct Image {
     descriptor: Descriptor,
-    /// False for an attestation and for whatever else is no image.
+    /// False for an attestation and for other manifests that are not images.
     runnable: bool,
     /// The manifest itself.
     manifest: Value,
@@ -206,7 +206,7 @@ struct Image {
     in_index: Option<Platform>,
     config: documents::Config,
     layers: Vec<Descriptor>,
-    /// Those of them that are where their `urls` say.
+    /// The layers that are at their `urls`.
     elsewhere: Vec<Elsewhere>,
     faults: Vec<Fault>,
 }
@@ -225,7 +225,7 @@ impl Image {
         };
         let digest = &descriptor.digest;
         if !media_type::is_manifest(&descriptor.media_type) {
-            // Readers pass over a kind that they do not know (image specification, "Image Index").
+            // Readers skip unknown types (image specification, "Image Index").
             image.runnable = false;
             image.faults.extend(layers::blob(source, descriptor, Source::entry, cancel)?);
             return Ok(image);
@@ -260,7 +260,7 @@ impl Image {
                 image.config = read;
                 image.faults.extend(faults);
             }
-            // What an attestation's configuration says is nobody's business.
+            // The content of an attestation's configuration is not checked.
             Ok(_) => {}
             Err(error) => image.faults.push(fault_of(error, &config.digest)?),
         }
@@ -273,7 +273,7 @@ impl Image {
         Ok(image)
     }
 
-    /// The platform that engines choose it for.
+    /// The platform by which engines choose it.
     fn platform(&self) -> Option<&Platform> {
         self.in_index.as_ref().or(self.config.platform.as_ref())
     }
@@ -282,7 +282,7 @@ impl Image {
         self.platform().map_or_else(|| "unknown".into(), ToString::to_string)
     }
 
-    /// Everything about this platform's image.
+    /// The report on this platform's image.
     fn report(&self, layers: &BTreeMap<Digest, Layer>, cancel: &Cancel) -> Result<PlatformReport, Cancelled> {
         let mut faults = self.faults.clone();
         let mut indexes = Vec::new();
@@ -309,7 +309,7 @@ impl Image {
             unseen: Vec::new(),
             checked: Vec::new(),
         };
-        // What is on a root filesystem is known only if all of it is.
+        // The root filesystem is known only if all layers were read.
         let known = self.config.document.is_object() && indexes.len() == self.layers.len();
         if let Some(platform) = self.platform().filter(|_| known) {
             let (linked, foreign) = self.run(platform, &indexes, cancel)?;
@@ -328,8 +328,8 @@ impl Image {
         Ok(report)
     }
 
-    /// The link check, and whether the programs of the image are for its platform at all. No report of a root filesystem
-    /// that is too large to be looked at.
+    /// The link check, and the check that the programs of the image are for its platform. There is no link report if
+    /// the root filesystem is too large.
     fn run(
         &self,
         platform: &Platform,
@@ -365,7 +365,7 @@ impl Image {
             linkcheck::check(&linkcheck::Request { platform, root, execution, added, origin }, cancel)
         };
         let mut report = check(&own)?;
-        // The lowest layer is a base's, whatever it was made with.
+        // The lowest layer is a base's, however it was made.
         let copied = files(&|at, made| at > 0 && *made == Made::Copied);
         if own.is_empty() && !copied.is_empty() {
             for mut finding in check(&copied)?.findings {
@@ -378,7 +378,7 @@ impl Image {
         Ok((Some(report), foreign(platform, &root)))
     }
 
-    /// What made each layer, as the history says.
+    /// The origin of each layer, from the history.
     fn history(&self) -> Vec<Made> {
         let entries = self.config.document["history"].as_array().cloned().unwrap_or_default();
         let filled = entries.iter().filter(|entry| entry["empty_layer"] != true);
@@ -397,7 +397,7 @@ impl Image {
             .collect()
     }
 
-    /// What the base is, as the manifest's annotation says.
+    /// The kind of base, from the manifest's annotation.
     fn origin(&self) -> Origin {
         let name = self.manifest["annotations"][annotation::BASE_NAME].as_str();
         match name.and_then(|name| name.strip_prefix("apt:")) {
@@ -410,18 +410,18 @@ impl Image {
     }
 }
 
-/// What made a layer.
+/// The origin of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Made {
     /// xbuild, on top of a base.
     Xbuild,
-    /// Another builder, with files from outside.
+    /// Another builder, with copied files.
     Copied,
     /// Anything else.
     Else,
 }
 
-/// That an image has programs, and none for its platform.
+/// The fault if an image has programs, but none for its platform.
 fn foreign(platform: &Platform, root: &Root) -> Option<Fault> {
     let mut first = None;
     let mut count = 0;
@@ -451,7 +451,7 @@ fn read_layers(
         }
     }
     let mut wanted: Vec<(&Descriptor, Algorithm)> = wanted.into_values().collect();
-    // The largest first, one at a time: nobody waits long for the last.
+    // The largest first, so that the last ones are short.
     wanted.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size));
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(Digest, Layer)>, VerifyError> {
@@ -460,7 +460,7 @@ fn read_layers(
             match layers::read(source, layer, *algorithm, cancel) {
                 Ok(found) => read.push((layer.digest.clone(), found)),
                 Err(error) => {
-                    // The others need not begin another one.
+                    // The other threads need not begin another one.
                     next.store(wanted.len(), Ordering::Relaxed);
                     return Err(error);
                 }
@@ -468,8 +468,8 @@ fn read_layers(
         }
         Ok(read)
     };
-    // Each is decompressed by one thread and looked at by another, which seldom take the same time: with half as many again
-    // as there are processors, these are all at work.
+    // Each layer is decompressed by one thread and examined by another, which seldom take the same time. With half as
+    // many again as there are processors, all processors are busy.
     let most = rayon::current_num_threads() * 3 / 2;
     let read: Vec<Result<Vec<_>, VerifyError>> = thread::scope(|scope| {
         let count = wanted.len().min(most.max(1));
@@ -479,7 +479,7 @@ fn read_layers(
     Ok(read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
-/// The layers with programs that platforms share although the programs are not for all of them.
+/// Layers with programs that several platforms share, although the programs are not for all of them.
 fn same_layers(images: &[Image], layers: &BTreeMap<Digest, Layer>) -> Vec<Fault> {
     let mut users: BTreeMap<&Digest, Vec<&Image>> = BTreeMap::new();
     for image in images.iter().filter(|image| image.runnable) {
@@ -519,12 +519,12 @@ fn same_layers(images: &[Image], layers: &BTreeMap<Digest, Layer>) -> Vec<Fault>
     faults
 }
 
-/// The blobs of a layout to which none of its images leads.
+/// The blobs of a layout that are not reachable from any of its images.
 fn unreachable(source: &Source, cancel: &Cancel) -> Result<Vec<Fault>, VerifyError> {
     let Some(root) = source.layout() else { return Ok(Vec::new()) };
     let index = Layout::open(root).and_then(|layout| layout.index());
     let Ok(index) = index else { return Ok(Vec::new()) };
-    // A document that cannot be read is a finding already, and what it leads to is not known.
+    // A document that cannot be read is reported already, and its children are unknown.
     let Ok(reached) = reachable::reachable(root, &index) else { return Ok(Vec::new()) };
     let mut faults = Vec::new();
     for algorithm in Algorithm::ALL {

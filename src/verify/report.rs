@@ -1,4 +1,4 @@
-//! What a verification found.
+//! The report of a verification.
 
 use serde::Serialize;
 
@@ -6,63 +6,63 @@ use super::fault::Fault;
 use crate::linkcheck::{self, Problem, Severity, Unseen};
 use crate::oci::Digest;
 
-/// What a verification found.
+/// The report of a verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// The image as it was named.
     pub reference: String,
-    /// The digest of the document that the name means.
+    /// The digest of the document that the name resolves to.
     pub digest: Digest,
-    /// How many findings are errors.
+    /// The number of findings that are errors.
     pub errors: usize,
-    /// How many are warnings.
+    /// The number of findings that are warnings.
     pub warnings: usize,
-    /// What is wrong with the image as a whole.
+    /// Findings about the image as a whole.
     pub findings: Vec<Finding>,
     /// Its platforms, in platform order.
     pub platforms: Vec<PlatformReport>,
 }
 
-/// What was found out about one platform's image.
+/// The report on one platform's image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PlatformReport {
-    /// The platform; `unknown` where neither index nor configuration says.
+    /// The platform; `unknown` if neither index nor configuration has one.
     pub platform: String,
     /// The manifest's digest.
     pub digest: Digest,
     /// How many layers it has.
     pub layers: usize,
-    /// The size of its blobs in bytes, as their descriptors have it.
+    /// The total size of its blobs in bytes, from their descriptors.
     pub size: u64,
-    /// True if what it starts will run, false if it will not; `null` where its layers could not be read.
+    /// True if the programs that it starts will run, false if not; `null` if its layers could not be read.
     pub runs: Option<bool>,
-    /// What is wrong, errors first.
+    /// Its findings, errors first.
     pub findings: Vec<Finding>,
-    /// The layers that are not here, since they are where their `urls` say.
+    /// The layers that are not here, since they are at their `urls`.
     pub elsewhere: Vec<Elsewhere>,
-    /// What could not be seen.
+    /// What could not be checked.
     pub unseen: Vec<Unseen>,
     /// The programs and libraries that were checked, absolute, sorted.
     pub checked: Vec<String>,
 }
 
-/// A layer that is not here. Nothing is wrong with that, and nothing is known of it.
+/// A layer that is not here. This is not a fault, but its content is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Elsewhere {
     /// The layer.
     pub digest: Digest,
-    /// Where it can be had.
+    /// Its URLs.
     pub urls: Vec<String>,
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// One sentence, without a full stop at its end.
     pub message: String,
@@ -76,13 +76,13 @@ pub struct Finding {
     pub what: What,
 }
 
-/// What is wrong, as data.
+/// The problem, as data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum What {
-    /// With the documents and blobs.
+    /// A problem of the documents and blobs.
     Image(Fault),
-    /// With what runs.
+    /// A problem of the programs that run.
     Link(Problem),
 }
 
@@ -122,18 +122,18 @@ impl From<linkcheck::Finding> for Finding {
 }
 
 impl Report {
-    /// Every finding, the image's own first.
+    /// All findings, the image's own first.
     pub fn all(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().chain(self.platforms.iter().flat_map(|platform| &platform.findings))
     }
 
-    /// True if some document or blob is not what it says.
+    /// True if some document or blob is wrong.
     #[must_use]
     pub fn is_unsound(&self) -> bool {
         self.has(Severity::Error)
     }
 
-    /// True if some document or blob may not be what it says.
+    /// True if some document or blob may be wrong.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.has(Severity::Warning)

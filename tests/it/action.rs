@@ -1,4 +1,4 @@
-//! `action.yml`: its shell step, run as GitHub's runner would, with a stand-in for xbuild and with xbuild itself.
+//! `action.yml`: runs its shell step as GitHub's runner would, with a stand-in for xbuild and with xbuild itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::{repository, scratch, tools};
 
-/// A step's directory, as `RUNNER_TEMP`.
+/// A step's directory, used as `RUNNER_TEMP`.
 struct Step {
     dir: tempfile::TempDir,
 }
@@ -21,7 +21,7 @@ fn action() -> String {
     fs::read_to_string(repository().join("action.yml")).expect("the action")
 }
 
-/// The lines below a key, as far as they are indented deeper.
+/// The lines below a key that are indented deeper than the key.
 fn block<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
     let mut lines = text.lines().skip_while(|line| line.trim_end() != key);
     let first = lines.next().unwrap_or_else(|| panic!("action.yml has no line `{key}`"));
@@ -64,7 +64,7 @@ impl Step {
         self.dir.path().join(path)
     }
 
-    /// xbuild that notes its arguments and writes what it would.
+    /// A stand-in for xbuild that records its arguments and writes the same outputs.
     fn stand_in() -> Self {
         let step = Self::new();
         let program = "#!/bin/sh\nprintf '%s\\0' \"$@\" >\"$RUNNER_TEMP/arguments\"\n\
@@ -86,7 +86,7 @@ impl Step {
             assert!(known.is_some(), "the action has no input `{name}`");
         }
         fs::write(self.path("output"), "").expect("a directory of the test");
-        // With the environment of xbuild's own runs: nothing of this test's reaches the step.
+        // With the environment of the tests' xbuild runs, so that nothing of this test's own reaches the step.
         let mut run =
             xbuild_at(Path::new("bash")).words("--noprofile --norc -e -o pipefail").arg(self.path("script"));
         run = run.dir(dir);
@@ -96,7 +96,7 @@ impl Step {
         run.env("RUNNER_TEMP", self.dir.path()).env("GITHUB_OUTPUT", self.path("output")).run()
     }
 
-    /// The arguments that the stand-in was given, without those of the reports.
+    /// The arguments that the stand-in got, without those for the reports.
     fn arguments(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("arguments")).expect("the stand-in ran");
         let mut arguments: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
@@ -107,7 +107,7 @@ impl Step {
         arguments
     }
 
-    /// What the step tells the ones behind it.
+    /// The outputs of the step.
     fn outputs(&self) -> BTreeMap<String, String> {
         let text = fs::read_to_string(self.path("output")).expect("the step's file");
         let mut outputs = BTreeMap::new();
@@ -157,7 +157,7 @@ fn every_input_reaches_the_script_and_every_output_leaves_it() {
 
 #[test]
 fn xbuild_is_installed_as_its_own_sources_say() {
-    // rustup and cargo look upwards from the current directory, which is the project's when the step begins.
+    // rustup and cargo search upwards from the current directory, which is the project's when the step begins.
     let step = Step::new();
     let bin = step.path("bin");
     fs::create_dir(&bin).expect("a directory of the test");
@@ -250,7 +250,7 @@ fn no_value_is_taken_for_an_option() {
         "./--push",
     ];
     assert_eq!(step.arguments(), expected);
-    // Nor for a command to the runner, which reads them at the beginning of lines.
+    // Nor for a command to the runner, which reads commands at the beginning of lines.
     for name in ["path", "push", "load", "locked", "check"] {
         let wrong = step.run(repository(), &[(name, "true\n::set-env name=PATH::x")]);
         assert_eq!(wrong.status.code(), Some(2), "{name}");
@@ -315,7 +315,7 @@ fn the_step_builds_an_image() {
     assert!(metadata["containerimage.digest/linux/arm64"].is_string());
     let labels = layout.image(&outputs["digest"], "linux/arm64").config["config"]["Labels"].clone();
     assert_eq!(labels["org.example.text"], "one, two");
-    // Its failure is the step's.
+    // The step fails if xbuild fails.
     let failed = step.run(project.dir(), &[("path", "nowhere")]);
     assert_ne!(failed.status.code(), Some(0), "{}", failed.describe());
     assert!(step.outputs().is_empty());

@@ -1,4 +1,4 @@
-//! What goes wrong in people's hands: each has a message with a next step, and an exit code of its own.
+//! Mistakes that users make: each has a message with a next step, and its own exit code.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn an_unknown_platform() {
 
 #[test]
 fn a_platform_that_nothing_serves() {
-    // There is no static target for it.
+    // This platform has no static target.
     let project = Project::quick("app");
     let run = project.build().words("--platform linux/386 --base scratch").run();
     run.fails(ExitCode::UnservedPlatform, &["linux/386", "hint"]);
@@ -83,7 +83,7 @@ fn an_unknown_key() {
     project.build().run().fails(ExitCode::Config, &["baes", &format!("Cargo.toml:{line}:1"), "base"]);
 }
 
-/// A program that some platforms refuse.
+/// A program that does not compile on some platforms.
 fn picky(architectures: &[&str]) -> Project {
     let refuse =
         |name: &&str| format!("#[cfg(target_arch = \"{name}\")]\ncompile_error!(\"not on {name}\");\n");
@@ -139,7 +139,7 @@ fn a_missing_file() {
         "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n[[files]]\nfrom = \"missing.txt\"\nto = \"/m\"\n";
     let project = Project::program("app").file("xbuild.toml", files);
     project.build().run().fails(ExitCode::MissingFile, &["missing.txt", "hint"]);
-    // A pattern that nothing matches is the same slip.
+    // A pattern that matches nothing is the same mistake.
     project.write("xbuild.toml", &files.replace("missing.txt", "*.nothing"));
     project.build().run().fails(ExitCode::MissingFile, &["*.nothing"]);
 }
@@ -160,7 +160,7 @@ fn a_path_that_escapes() {
         project.write("xbuild.toml", &files(from, to));
         project.build().run().fails(ExitCode::PathEscape, &[word, "hint"]);
     }
-    // A link is followed only where it stays inside.
+    // A link is followed only if it stays inside.
     std::os::unix::fs::symlink("/etc/hostname", project.path("link")).expect("a link");
     project.write("xbuild.toml", &files("link", "/h"));
     project.build().run().fails(ExitCode::PathEscape, &["link"]);
@@ -168,7 +168,7 @@ fn a_path_that_escapes() {
 
 #[test]
 fn an_artifact_of_another_machine() {
-    // A linker that "links" a program of this machine whatever it is asked for.
+    // A linker that copies a program of this machine, whatever it is asked to link.
     let project = Project::program("fake")
         .script(
             "linker",
@@ -177,7 +177,7 @@ fn an_artifact_of_another_machine() {
         .file("xbuild.toml", "platforms = [\"linux/arm64\"]\nbase = \"scratch\"\ntoolchain = \"cargo\"\n");
     let linker = project.path("linker");
     let run = project.build().env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", linker);
-    // rustc would otherwise hand the linker arguments of its own flavour only; either way it is our script.
+    // rustc would otherwise pass the linker only arguments of its own flavour; either way it is our script.
     let run = run.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", "-Clinker-flavor=gcc").run();
     run.fails(ExitCode::WrongBinary, &["linux/arm64"]);
     assert!(!project.default_layout("fake").exists());
@@ -224,7 +224,7 @@ fn a_truncated_blob_of_the_base() {
     let digits = digest.rsplit('/').next().expect("a digest");
     fs::write(&blob, &bytes[..bytes.len() - 1]).expect("our own file");
     build().fails(ExitCode::CorruptBase, &[digits, "hint"]);
-    // The same size, and one bit of it altered.
+    // The same size, but one bit differs.
     let mut altered = bytes.clone();
     altered[bytes.len() / 2] ^= 1;
     fs::write(&blob, altered).expect("our own file");
@@ -233,8 +233,8 @@ fn a_truncated_blob_of_the_base() {
     build().success();
 }
 
-/// xbuild with the output `mounted/image`, where `mounted` is a small file system of its own that only this
-/// run sees. What is left there at the end is printed to standard error.
+/// Runs xbuild with the output `mounted/image`, where `mounted` is a small file system that only this run sees. What is
+/// left there at the end is printed to standard error.
 fn on_a_mount(project: &Project, mount: &str) -> Run {
     let dir = project.path("mounted");
     fs::create_dir_all(&dir).expect("a directory of the test");
@@ -250,7 +250,7 @@ fn on_a_mount(project: &Project, mount: &str) -> Run {
 #[test]
 fn a_full_disk() {
     let project = Project::quick("app");
-    // Compiled before, so that it is the image that does not fit.
+    // Compile first, so that only the image does not fit.
     project.build().run().success();
     let full = on_a_mount(&project, "size=64k").run();
     full.fails(ExitCode::DiskFull, &["hint", "left: []"]);
@@ -271,7 +271,7 @@ fn an_output_that_is_something_else() {
     }
     assert_eq!(names(&project.path("photos")), ["1.jpg"]);
     assert_eq!(fs::read_to_string(project.path("notes.txt")).expect("it is still there"), "notes");
-    // An empty directory is fine.
+    // An empty directory is allowed.
     fs::create_dir(project.path("empty")).expect("a directory of the test");
     project.build().args(["--output", "empty"]).run().success();
     Layout::valid(&project.path("empty"));
@@ -305,7 +305,7 @@ fn a_time_stamp_that_is_no_number() {
 
 #[test]
 fn no_toolchain_at_all_lists_every_way_with_its_reason() {
-    // A configured path that is none, and no other way.
+    // A configured path that does not exist, and no other way to find zig.
     let (project, dir) = (Project::program("app"), scratch());
     let user = dir.path().join("xbuild");
     fs::create_dir_all(&user).expect("a directory of the test");
@@ -319,7 +319,7 @@ fn no_toolchain_at_all_lists_every_way_with_its_reason() {
     run.fails(ExitCode::Toolchain, &["zig", "/nowhere/zig", "hint"]);
 }
 
-/// Room for 64 KiB where an archive is unpacked: in the cache, or beside it.
+/// Only 64 KiB of space where an archive is unpacked: in the cache, or beside it.
 #[test]
 fn a_base_that_has_no_room_is_not_a_damaged_one() {
     let project =
@@ -348,12 +348,12 @@ fn a_base_that_has_no_room_is_not_a_damaged_one() {
     for base in ["oci-archive:base.tar", "docker-archive:docker.tar", "oci-archive:base.tar.zst"] {
         let build = || project.build().words("--output image --base").arg(base);
         let full = in_small(build().env("XBUILD_CACHE_DIR", &small)).run();
-        full.fails(ExitCode::DiskFull, &["no room", "free in", "hint: free some space"]);
+        full.fails(ExitCode::DiskFull, &["not enough disk space", "free in", "hint: free some space"]);
         assert!(!project.path("image").exists());
     }
     for words in ["inspect base.tar.zst", "copy base.tar.zst oci:copied", "verify base.tar.zst"] {
         let full = in_small(project.xbuild().words(words).env("TMPDIR", &small)).run();
-        full.fails(ExitCode::DiskFull, &["no room", "hint: free some space"]);
+        full.fails(ExitCode::DiskFull, &["not enough disk space", "hint: free some space"]);
     }
 }
 
@@ -371,20 +371,20 @@ fn a_link_out_of_the_project_shows_nothing_of_its_file() {
         let build = || project.build().run();
         fs::remove_file(project.path(name)).ok();
         fs::copy(&secret, project.path(name)).expect("our own file");
-        // The project's own file is shown.
+        // The project's own file is shown in messages.
         let own = build().fails(code, &[&format!("{name}:1:"), "hidden"]);
         fs::remove_file(project.path(name)).expect("our own file");
         std::os::unix::fs::symlink(&secret, project.path(name)).expect("our own file");
         let linked = build().fails(code, &[name]);
         assert!(!linked.stderr.contains("hidden"), "{}\n{}", own.stderr, linked.stderr);
     }
-    // What cargo and rustup say of theirs.
+    // The messages of cargo and rustup about their files.
     for name in [".cargo/config.toml", "Cargo.lock", "rust-toolchain.toml"] {
         let project = Project::quick("app");
         fs::create_dir(project.path(".cargo")).expect("a directory of the test");
         fs::remove_file(project.path(name)).ok();
         std::os::unix::fs::symlink(&secret, project.path(name)).expect("our own file");
-        // Where the variable names a toolchain, rustup does not read the file.
+        // If the variable names a toolchain, rustup does not read the file.
         let build = || project.build().env_remove("RUSTUP_TOOLCHAIN");
         let linked = build().run();
         assert!(!linked.status.success() && linked.stderr.contains(name), "{}", linked.describe());

@@ -1,4 +1,4 @@
-//! Images on a base from a layout that we did not make.
+//! Images on a base from a layout that xbuild did not make.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -16,7 +16,7 @@ const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"o
 
 fn project() -> Project {
     let project = Project::program("app").file("xbuild.toml", STATIC);
-    // More than is asked for: what is not asked for stays out.
+    // The base has more platforms than are built; the others stay out.
     base::write(&project.path("base"), &["linux/amd64", "linux/arm/v7", "linux/arm64"]);
     project
 }
@@ -43,7 +43,7 @@ fn what_the_base_says_survives() {
         assert_eq!(config["config"]["Labels"], json!({ "from-base": "yes", "ours": "1" }));
         let environment = json!(["PATH=/usr/local/bin:/usr/bin:/bin", "FROM_BASE=yes", "OURS=1"]);
         assert_eq!(config["config"]["Env"], environment);
-        // The base's arguments were for the base's program.
+        // The base's arguments were for the base's program, so they are cleared.
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/local/bin/app"]));
         assert!(config["config"].get("Cmd").is_none_or(serde_json::Value::is_null));
         let history = config["history"].as_array().expect("a history");
@@ -65,7 +65,7 @@ fn an_archive_of_the_base_gives_the_same_image() {
         Layout::valid(&project.default_layout("app")).images(digest)
     });
     assert!(built.tags().values().any(|digest| *digest == from_archive));
-    // Only the base's name differs, which is an annotation.
+    // Only the base's name differs, and that is an annotation.
     let layers = |digest: &str| -> Vec<_> {
         images(digest).into_iter().map(|image| image.manifest["layers"].clone()).collect()
     };

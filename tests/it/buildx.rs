@@ -34,7 +34,7 @@ fn the_root_filesystem_is_what_others_unpack() {
         assert_eq!(files(&project.path("root").join(dir)), expected, "{platform}");
         assert_eq!(files(&project.path("untarred").join(dir)), expected, "{platform}");
     }
-    // One platform alone has no directory of its own.
+    // A single platform has no directory of its own.
     project.build().words("--platform amd64 --output type=local,dest=root").run().success();
     assert!(project.path("root/usr/local/bin/app").is_file() && project.path("root/linux_arm64").is_dir());
     let both = project.build().words("--output type=local,dest=flat,platform-split=false").run();
@@ -45,7 +45,7 @@ fn the_root_filesystem_is_what_others_unpack() {
 #[test]
 fn an_archive_on_standard_output_is_all_that_is_there() {
     let project = Project::quick("app");
-    // Standard output is a file here, byte for byte what a pipe would get.
+    // Standard output is a file here; a pipe would get the same bytes.
     let to_file = |words: &str, file: &str| {
         let shell = ["sh", "-c", &format!("exec \"$@\" >{file}"), "sh"].map(str::to_owned);
         project.build().words(words).wrapped(shell).run().success()
@@ -60,10 +60,10 @@ fn an_archive_on_standard_output_is_all_that_is_there() {
     to_file("--platform amd64 --output type=docker,dest=- --tag app:1", "docker.tar");
     let item = tools::json(&tool("tar").dir(project.dir()).words("-xOf docker.tar manifest.json").text());
     assert_eq!(item[0]["RepoTags"][0], "app:1");
-    // `script` gives it a terminal.
+    // `script` provides a terminal.
     let line = format!("{} build --output - .", env!("CARGO_BIN_EXE_xbuild"));
     let run = tool("script").args(["-qec", &line, "/dev/null"]).dir(project.dir()).run();
-    assert!(run.stdout.contains("an archive is not for a terminal"), "{}", run.describe());
+    assert!(run.stdout.contains("an archive cannot be written to a terminal"), "{}", run.describe());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn reports_tell_every_platforms_digest() {
     }
     assert_eq!(read("refs").lines().collect::<Vec<_>>(), references);
     assert_eq!(read("id"), digest);
-    // Of one platform the ID is docker's, the configuration's digest; `-q` prints it alone.
+    // For one platform, the ID is docker's, the configuration's digest; `-q` prints only the ID.
     let one =
         project.build().words("-q --platform amd64 --metadata-file one.json --iidfile id").run().success();
     let config = tools::json(&read("one.json"))["containerimage.config.digest"].clone();
@@ -128,7 +128,7 @@ fn reports_tell_every_platforms_digest() {
         (config.as_str().expect("a digest"), one.stdout.trim())
     );
     assert_eq!(one.stderr, "");
-    // A report that cannot be written is known before anything is compiled.
+    // A report that cannot be written is detected before anything is compiled.
     project.write("src/main.rs", "fn main() { this is no Rust }\n");
     let run = project.build().words("--metadata-file nowhere/m.json").run();
     run.fails(ExitCode::Io, &["nowhere"]);
@@ -139,7 +139,7 @@ fn outputs_that_contradict_each_other() {
     let project = Project::quick("app");
     for (words, expected) in [
         ("-o - -o type=oci", "both go to standard output"),
-        ("-o type=docker,dest=d.tar", "one platform, and 2 are built"),
+        ("-o type=docker,dest=d.tar", "one platform, but 2 are built"),
         ("-o type=oci,dest=a,compression=zstd --compression gzip", "compressed with gzip and with zstd"),
         ("-o x -o type=oci,dest=x", "given twice"),
         ("-o type=zip,dest=x", "unknown output type `zip`"),

@@ -1,4 +1,4 @@
-//! `xbuild cache`: what builds leave in the cache is known, and what is removed nobody lacks.
+//! `xbuild cache`: everything that builds leave in the cache is known, and nothing that is removed is missed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn json(cache: &Path, words: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Makes all of a cache look as if it had last been used so many days ago.
+/// Makes everything in a cache look as if it had last been used this many days ago.
 fn age(cache: &Path, days: u64) {
     let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60 + 60);
     for path in all(cache).iter().filter(|path| !path.is_symlink()) {
@@ -45,7 +45,7 @@ fn names(list: &Value) -> BTreeSet<String> {
     kinds.map(|kind| kind["kind"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// A cache that has something of all that builds leave there, and how to build again what is in it.
+/// A cache with one entry of every kind that builds make, and the means to build it again.
 struct Filled {
     project: Project,
     mirror: Mirror,
@@ -71,7 +71,7 @@ impl Filled {
         self.place.path().join("cache")
     }
 
-    /// Builds on each kind of base, and with zig; the digests.
+    /// Builds on each kind of base, and with zig. Returns the digests.
     fn build(&self) -> Vec<String> {
         let name = self.registry.name("team/base:1");
         let bases = [
@@ -114,7 +114,7 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     ] {
         assert!(known.contains(kind), "{kind} is not in {known:?}");
     }
-    // Whatever is in the cache is in the directory of a kind, but what all that use it lock.
+    // Everything in the cache is in a kind's directory, except the lock file of all users.
     let (mut bytes, lock) = (0, cache.join("in-use"));
     for path in all(&cache).into_iter().filter(|path| !path.is_dir() && *path != lock) {
         let below = path.strip_prefix(&cache).expect("it is below").to_owned();
@@ -129,11 +129,11 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     let table = cache_command(&cache, "list").run().success().stdout;
     assert!(table.starts_with("KIND") && table.lines().any(|line| line.starts_with("zig-2")), "{table}");
 
-    // All was used just now: a second build marks what it reads, however old it is.
+    // Everything was just used: a second build marks what it reads, however old it is.
     age(&cache, 40);
     assert_eq!(filled.build(), digests);
     let outcome = json(&cache, "prune --older-than 30d");
-    // A base that is assembled needs its packages no more. All else was used.
+    // An assembled base no longer needs its packages. Everything else was used.
     let removed = outcome["removed"].as_array().expect("an array").iter();
     let removed: BTreeSet<&str> = removed.filter_map(|one| one["kind"].as_str()).collect();
     assert_eq!(removed, BTreeSet::from(["debian/indexes", "debian/packages"]), "{outcome}");
@@ -142,7 +142,7 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     let more = filled.mirror.asked()[asked..].to_vec();
     assert!(more.iter().all(|path| path.contains("InRelease")), "it was used and went: {more:?}");
 
-    // All of it goes, but for what guards against older releases, and all can be made again.
+    // Everything is removed except the guard against older releases, and everything can be made again.
     let removed = json(&cache, "prune --older-than 0s");
     assert_eq!(names(&json(&cache, "list")), BTreeSet::from(["debian/newest".to_owned()]), "{removed}");
     assert!(
@@ -151,12 +151,13 @@ fn everything_that_builds_leave_is_known_and_can_go() {
     );
     put_zig(&cache);
     assert_eq!(filled.build(), digests);
-    let said = cache_command(&cache, "clean").run().success().tells(&["newest releases seen go, too"]);
+    let said =
+        cache_command(&cache, "clean").run().success().tells(&["newest releases seen are removed, too"]);
     assert!(said.stdout.contains("removed"), "{}", said.stdout);
     assert_eq!(crate::support::names(&cache), ["in-use"]);
 }
 
-/// Ends what another thread repeats, even where a test fails.
+/// Stops another thread's loop, even if a test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -165,7 +166,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Every build beside which everything is pruned succeeds and gives the same.
+/// Builds succeed and give the same result while everything is being pruned.
 #[test]
 fn pruning_beside_builds_disturbs_none() {
     let (project, mirror) = (Project::on_layout(), Mirror::start(|_, _| false));
@@ -194,7 +195,7 @@ fn pruning_beside_builds_disturbs_none() {
         let _end = End(&ended);
         for round in 0..4 {
             for (words, digest) in builds.iter().zip(&digests) {
-                // As old as it may be removed beside a run.
+                // Old enough to be removed while a run uses the cache.
                 if round % 2 == 1 && cache.exists() {
                     let then = "find \"$0\" -exec touch -h -d '-3 days' {} + 2>/dev/null; true";
                     tool("sh").arg("-c").arg(then).arg(&cache).run().success();
@@ -212,7 +213,7 @@ fn what_is_asked_for_is_checked_and_only_the_cache_is_touched() {
     let place = scratch();
     let cache = place.path().join("cache");
     let fails = |words: &str, code, said: &[&str]| cache_command(&cache, words).run().fails(code, said);
-    // One that is not there is empty, and is not made.
+    // A cache that does not exist is empty, and is not created.
     for words in ["list", "size", "prune", "clean", "prune --max-size 0 --dry-run", "clean debian --dry-run"]
     {
         cache_command(&cache, words).run().success();
@@ -258,7 +259,7 @@ fn what_is_asked_for_is_checked_and_only_the_cache_is_touched() {
     cache_command(&cache, "clean").run().success();
     assert_eq!(crate::support::names(&cache), ["in-use", "layouts", "mine"]);
     assert!(place.path().join("beside").exists());
-    // What others may write to is refused, as everywhere.
+    // A cache that others may write to is refused, as by every command.
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).expect("ours");
     for words in ["list", "size", "prune", "clean"] {
         fails(words, ExitCode::Cache, &["777", "hint: ", "chmod -R go-w"]);

@@ -1,4 +1,4 @@
-//! xbuild's cache: whose it is, what is believed of it, and what happens where it cannot be written to.
+//! xbuild's cache: who owns it, what of it is trusted, and what happens if it cannot be written to.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +19,7 @@ fn with(run: Run, cache: &Path) -> Run {
     run.env("XBUILD_CACHE_DIR", cache)
 }
 
-/// All that is below a directory, sorted, the directory itself included.
+/// Everything below a directory, sorted, including the directory itself.
 pub(crate) fn all(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     let mut at = 0;
@@ -57,7 +57,7 @@ fn it_is_ours_alone_whatever_the_umask() {
             .map(|path| format!("{} {:o}", path.display(), mode(&path)))
             .collect();
         assert!(open.is_empty(), "umask {umask}: {open:?}");
-        // What is made with one umask is good for another.
+        // A cache made with one umask works with another.
         with(project.build(), &cache).umask("022").run().success();
     }
 }
@@ -87,18 +87,18 @@ fn what_others_may_have_written_is_refused() {
             let shown = part.display().to_string();
             let words = [shown.as_str(), &format!("{wrong:03o}"), "hint", "chmod -R go-w", "remove it"];
             build().fails(ExitCode::Cache, &words);
-            // It is not repaired: what has been written stays what it is.
+            // It is not repaired: the content may have been changed.
             assert_eq!(mode(part), wrong);
         }
         set_mode(part, before);
         assert_eq!(build().success().digest(), digest);
     }
-    // A script that others could write to is written anew before it is executed.
+    // A script that others could write to is rewritten before it is executed.
     let script = cache.join("wrappers/rustc/rustc");
     set_mode(&script, 0o777);
     assert_eq!(build().success().digest(), digest);
     assert_eq!(mode(&script), 0o755);
-    // Other kinds of things in the place of a record, or of a directory.
+    // Something else in place of a record or a directory.
     let record = first("rootfs");
     let bytes = fs::read(&record).expect("a record");
     fs::remove_file(&record).expect("ours");
@@ -115,13 +115,14 @@ fn what_others_may_have_written_is_refused() {
     fs::write(&dir, b"").expect("ours");
     build().fails(ExitCode::Cache, &["rootfs", "a file and not a directory", "hint: remove it"]);
     fs::remove_file(&dir).expect("ours");
-    // `doctor` says it, too.
+    // `doctor` reports it, too.
     set_mode(&cache, 0o777);
     let said = with(project.xbuild().arg("doctor"), &cache).run();
     assert!(!said.status.success() && said.stdout.contains("chmod -R go-w"), "{}", said.describe());
 }
 
-/// Another user's: as root we can make one, and else root's own files are somebody's who is not known in a namespace of users.
+/// A cache of another user. As root the test can make one; otherwise, in a user namespace, root's own files belong to
+/// an unknown user.
 #[test]
 fn what_is_another_users_is_refused() {
     let project = Project::on_layout();
@@ -151,7 +152,7 @@ fn what_is_another_users_is_refused() {
     }
 }
 
-/// Runs it where the cache is mounted read-only.
+/// Runs it with the cache mounted read-only.
 fn read_only(run: Run, cache: &Path) -> Run {
     let script = "mount --bind \"$C\" \"$C\" && mount -o remount,bind,ro \"$C\" && exec \"$@\"";
     with(run, cache)
@@ -188,7 +189,7 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
         assert_eq!(said.digest(), *digest);
         said.tells(&["cannot be written to", "target/xbuild-cache"]);
     }
-    // What is only remembered may be lacking, what is needed may not.
+    // Derived data may be missing, but not what is needed.
     fs::remove_dir_all(cache.join("debian/resolved")).expect("ours");
     fs::create_dir(cache.join("debian/resolved")).expect("ours");
     set_mode(&cache.join("debian/resolved"), 0o700);
@@ -200,7 +201,8 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
     assert!(after.iter().all(|path| before.contains(path)), "something was written");
 }
 
-/// A project may keep xbuild's cache beside what it builds, so that a CI saves both: what locks the one must not keep out the other.
+/// A project may keep xbuild's cache in its target directory, so that a CI saves both. The lock of one must not block
+/// the other.
 #[test]
 fn one_that_images_are_written_into_is_not_waited_for() {
     let project = Project::on_layout();
@@ -218,7 +220,7 @@ fn whose_lock_is_waited_for_is_told() {
     let digest = project.build().run().success().digest();
     let layout = project.default_layout("app");
     let mut other = tool("flock").args(["--exclusive", "--no-fork"]).arg(&layout).words("sleep 300").start();
-    // It may not have it yet.
+    // It may not hold the lock yet.
     let taken = || !tool("flock").arg("--nonblock").arg(&layout).arg("true").run().status.success();
     let end = Instant::now() + Duration::from_secs(30);
     while !taken() && Instant::now() < end {
@@ -232,7 +234,7 @@ fn whose_lock_is_waited_for_is_told() {
     let said = waiting.stderr();
     assert!(said.contains("(`sleep 300`), which has locked `"), "{said}");
     assert!(!other.has_ended());
-    // A limit of the run ends the wait.
+    // The run's time limit ends the wait.
     let words = ["did not finish within 3s"];
     project.build().words("--timeout 3s").run().fails(ExitCode::TimedOut, &words);
     other.signal(rustix::process::Signal::KILL);
@@ -240,7 +242,7 @@ fn whose_lock_is_waited_for_is_told() {
     assert_eq!(waiting.wait().success().digest(), digest);
 }
 
-/// Changes the only file in a directory of the cache whose name is like this.
+/// Changes the only file in a directory of the cache whose name matches.
 fn alter(dir: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
     let is_it =
         |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| like(&name.to_string_lossy()));
@@ -251,7 +253,7 @@ fn alter(dir: &Path, like: impl Fn(&str) -> bool, change: impl FnOnce(Vec<u8>) -
     path.clone()
 }
 
-/// A layer with one file, and the digest of what it unpacks to.
+/// A layer with one file, and its `diff_id`.
 fn layer_with(path: &str, text: &str) -> (Vec<u8>, String) {
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
@@ -265,7 +267,7 @@ fn layer_with(path: &str, text: &str) -> (Vec<u8>, String) {
     (gzip.finish().expect("memory"), digest_of(&plain))
 }
 
-/// Puts another layer in a base's place, with a record that fits it. Returns the record.
+/// Replaces a base's layer by another, with a matching record. Returns the record.
 fn put_foreign_layer(bases: &Path) -> PathBuf {
     let (layer, unpacked) = layer_with("etc/evil", "evil");
     let stored = digest_of(&layer);
@@ -285,8 +287,8 @@ fn put_foreign_layer(bases: &Path) -> PathBuf {
     record
 }
 
-/// What the cache says of a base that it has is derived, and whoever can write to the cache can write another one that fits
-/// itself. A build with `--locked` makes it anew of what the lock pins.
+/// The cache's data about a base is derived, and anyone who can write to the cache can write other data that is
+/// consistent. A build with `--locked` makes it again from what the lock pins.
 #[test]
 fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let (project, mirror) = (Project::program("app"), Mirror::start(|_, _| false));
@@ -301,19 +303,19 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let locked = || run(project.build().words("--locked --offline"));
     let digest = run(project.build().arg("--locked")).digest();
     let quiet = locked();
-    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+    assert!(!quiet.stderr.contains("something else has written"), "{}", quiet.describe());
     assert_eq!(quiet.digest(), digest);
 
-    // Another layer, with a record that fits it, and the index of its files.
+    // Another layer, with a matching record and the index of its files.
     let record = put_foreign_layer(&cache.join("bases"));
-    // The cache is believed as far as it is the user's own, and no farther.
+    // The cache is trusted as far as it is the user's own, and no further.
     let believed = run(project.build().words("--offline --check off"));
     assert_ne!(believed.digest(), digest, "the test alters nothing that is read");
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "linux/amd64", "bases", "somebody has written to it", "made anew"]);
+    said.tells(&["warning", "linux/amd64", "bases", "something else has written to it", "made again"]);
     let quiet = locked();
-    assert!(!quiet.stderr.contains("somebody has written"), "{}", quiet.describe());
+    assert!(!quiet.stderr.contains("something else has written"), "{}", quiet.describe());
 
     // Only the blob.
     let right = fs::read(&record).expect("a record");
@@ -326,9 +328,9 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     fs::write(&blob, bytes).expect("a layer");
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "bases", "somebody has written to it"]);
+    said.tells(&["warning", "bases", "something else has written to it"]);
 
-    // What the layer's files are: the project's own would land elsewhere.
+    // The index of the layer's files: the project's own files would be placed elsewhere.
     let path = alter(
         &cache.join("rootfs"),
         |file| file.contains(&name),
@@ -342,18 +344,18 @@ fn with_a_lock_nothing_is_believed_that_only_the_cache_says() {
     let shown = path.display().to_string();
     let said = locked();
     assert_eq!(said.digest(), digest);
-    said.tells(&["warning", "what the cache said of the layer", &shown, "read anew"]);
-    assert!(!locked().stderr.contains("what the cache said"));
+    said.tells(&["warning", "the cached index of the layer", &shown, "read again"]);
+    assert!(!locked().stderr.contains("the cached index of the layer"));
 }
 
-/// zig in the cache is held to the files that it has.
+/// zig in the cache is checked against its list of files.
 #[test]
 fn with_a_lock_a_zig_of_other_files_is_not_used() {
     let project = Project::quick("app");
     project.xbuild().words("lock --toolchain zig").run().success();
     let lock = fs::read_to_string(project.path("xbuild.lock")).expect("a lock");
     assert!(lock.contains("\nfiles = \"sha256:"), "{lock}");
-    // With the network, so that the standard library is there.
+    // With the network, for the standard library.
     project.build().words("--toolchain zig --platform linux/amd64").run().success();
     let place = scratch();
     let cache = place.path().join("cache");
@@ -372,12 +374,12 @@ fn with_a_lock_a_zig_of_other_files_is_not_used() {
     let words = ["the files in `", "are not those of zig", "expected sha256:", "found sha256:"];
     let said = build("--locked").fails(ExitCode::CorruptDownload, &words);
     said.tells(&["warning"]);
-    // An older lock does not have the digest: xbuild knows it of the version that it provides.
+    // An older lock lacks the digest; xbuild knows that of the version that it provides.
     let older: Vec<&str> = lock.lines().filter(|line| !line.starts_with("files = ")).collect();
     let older = older.join("\n") + "\n";
     project.write("xbuild.lock", &older.replace("version = 2\n", "version = 1\n"));
     build("--locked").fails(ExitCode::CorruptDownload, &words);
-    // Without it the cache is believed as far as it is the user's own.
+    // Without `--locked` the cache is trusted as far as it is the user's own.
     assert_eq!(build("").success().digest(), digest);
     fs::write(&file, before).expect("our own copy");
     project.write("xbuild.lock", &older.replace("version = 2\n", "version = 1\n"));

@@ -1,4 +1,4 @@
-//! What cargo builds, xbuild builds: names that need more than a name, features, examples, and sources wherever they lie.
+//! xbuild builds what cargo builds: ambiguous package names, features, examples, and sources in any directory.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::{names, scratch, tools};
 
-/// A platform that needs no toolchain beside rustup's, on nothing.
+/// A platform that needs no toolchain but rustup's, on an empty base.
 const QUICK: &str = "platforms = [\"linux/arm64\"]\nbase = \"scratch\"\n";
 
 /// The manifest of a package in a workspace.
@@ -41,7 +41,7 @@ fn a_member_has_the_name_of_its_own_dependency_or_of_the_standard_library() {
         .file("itoa/src/main.rs", "fn main() { println!(\"{}\", upstream::text(42)) }\n")
         .file("up/Cargo.toml", &manifest("itoa", "").replace("0.1.0", "1.0.15"))
         .file("up/src/lib.rs", "pub fn text(number: u32) -> String { number.to_string() }\n");
-    // The dependency is no member, though it lies in the workspace's directory.
+    // The dependency is not a member, though it is in the workspace's directory.
     let root = fs::read_to_string(project.path("Cargo.toml")).expect("our own file");
     let project = project.file("Cargo.toml", &format!("{root}exclude = [\"up\"]\n"));
     for package in ["itoa", "itoa@0.1", "core", "c*"] {
@@ -83,8 +83,8 @@ fn programs_go_by_their_features_and_examples_are_programs() {
     run.fails(ExitCode::NoBinary, &["no program `tour`", "--example tour"]);
 }
 
-/// A workspace, a crate that is vendored above it, a file of its own that lies outside, a directory for building that
-/// cargo's configuration chooses, and, if asked, a crate that it takes from beside it by a link. Every one may panic.
+/// A workspace with a crate vendored above it, a source file outside it, a build directory that cargo's configuration
+/// sets, and optionally a crate beside it that is reached by a link. Every one may panic.
 fn spread_out(dir: &Path, beside: bool) {
     let panics = |name: &str| format!("pub fn {name}(at: usize) -> u8 {{ b\"{name}\".to_vec()[at] }}\n");
     let (dependency, call) =
@@ -123,7 +123,7 @@ fn spread_out(dir: &Path, beside: bool) {
     std::os::unix::fs::symlink("beside", dir.join("link")).expect("a directory of the test");
 }
 
-/// The digest of such a project, in whose program there is no path of this machine but these texts.
+/// The digest of such a project. Its program contains no path of this machine except these texts.
 fn built_of(dir: &Path, texts: &[&str]) -> String {
     let app = dir.join("place/app");
     let run = xbuild().dir(&app).words("build").env("SOURCE_DATE_EPOCH", "1").run().success();
@@ -150,13 +150,13 @@ fn sources_from_anywhere_give_the_same_program_in_every_place() {
     let deeper = two.path().join("much/deeper");
     spread_out(&deeper, false);
     assert_eq!(built_of(one.path(), &texts), built_of(&deeper, &texts));
-    // cargo itself makes the place of what lies outside of a workspace a part of symbols' names, but not of texts.
+    // cargo itself makes the path of a package outside the workspace a part of symbol names, but not of texts.
     let three = scratch();
     spread_out(three.path(), true);
     built_of(three.path(), &["/packages/engine/src/lib.rs"]);
 }
 
-/// A package whose build script makes a shared library for the target, a file of data, and nothing else.
+/// A package whose build script makes only a shared library for the target and a data file.
 const MAKES_A_LIBRARY: &str = r#"
 use std::{env, fs, process::Command};
 
@@ -177,8 +177,8 @@ fn main() {
 }
 "#;
 
-/// A program with such a library in a package `part`, another one that it may load as a plugin, and, if asked, where it
-/// is to look.
+/// A program with such a library in a package `part`, another library that it may load as a plugin, and optionally a
+/// run path to search.
 fn with_libraries(run_path: Option<&str>) -> Project {
     let app_build = run_path
         .map_or(String::new(), |path| format!("println!(\"cargo::rustc-link-arg-bins=-Wl,-rpath,{path}\");"));
@@ -220,11 +220,11 @@ fn the_hint_for_a_library_that_the_build_makes_can_be_followed() {
     assert_eq!(files(&project, "app", "usr/local/lib"), ["libpart.so"]);
     assert_eq!(files(&project, "app", "srv"), ["plugins", "words.txt"]);
     assert_eq!(files(&project, "app", "srv/plugins"), ["libplugin.so"]);
-    // cargo has nothing to do, and tells all the same; and a checkout that was never built is no different.
+    // If everything is fresh, cargo reports the files all the same, and a clean checkout gives the same result.
     assert_eq!(project.build().run().success().digest(), first);
     fs::remove_dir_all(project.path("target")).expect("cargo's own directory");
     assert_eq!(project.build().run().success().digest(), first);
-    // Without a path of its own the program looks where its loader does.
+    // Without a run path the program searches its loader's directories.
     let project = with_libraries(None);
     project.build().run().fails(ExitCode::Unrunnable, &["`to = \"/usr/lib/\"`"]);
 }
@@ -285,7 +285,7 @@ fn a_path_of_the_machine_that_a_program_opens_is_told() {
     for words in ["warning[machine-path]", &manifest, "/out/made.txt of the machine", "`env!(\"OUT_DIR\")`"] {
         assert!(run.stderr.contains(words), "{words} is not in {}", run.stderr);
     }
-    // Where something panics is no path that is opened.
+    // The source location of a panic is not a path that the program opens.
     let project = Project::quick("panics")
         .file("src/main.rs", "fn main() { println!(\"{}\", [1, 2][std::env::args().count()]) }\n");
     let run = project.build().words("--platform linux/arm64").run().success();

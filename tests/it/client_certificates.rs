@@ -1,4 +1,4 @@
-//! Registries that let in those who have a client certificate.
+//! Registries that require a client certificate.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl Setup {
         self.dir.path().join(name)
     }
 
-    /// The user's file says this of the registry.
+    /// Writes this about the registry into the user's file.
     fn configure(&self, text: &str) {
         let dir = self.path("config/xbuild");
         fs::create_dir_all(&dir).expect("a directory of the test");
@@ -64,7 +64,7 @@ fn a_client_certificate_opens_the_registry() {
     setup.configure(&setup.files(&certificate, &key));
     setup.push().success();
     setup.run(&format!("pull {} -o pulled", setup.registry.name("team/app:1"))).success();
-    // As skopeo and docker have it: `ca.crt`, `client.cert` and `client.key` in a directory for the registry.
+    // As in skopeo and docker: `ca.crt`, `client.cert` and `client.key` in a directory for the registry.
     let dir = setup.path("config/docker/certs.d").join(setup.registry.host());
     fs::create_dir_all(&dir).expect("a directory of the test");
     for (from, to) in [("authority.pem", "ca.crt"), ("me.pem", "client.cert"), ("me.key", "client.key")] {
@@ -85,20 +85,20 @@ fn who_has_no_client_certificate_or_a_wrong_one_is_told() {
     let host = setup.registry.host();
     let ca = format!("ca = \"{}\"\n", setup.path("authority.pem").display());
     setup.configure(&ca);
-    // The alert may be overtaken by the end of the connection: it is asked again then, and the end is the same.
+    // The end of the connection may arrive before the alert. Then the request is repeated, with the same result.
     for _ in 0..4 {
         let hint = format!("`client-cert` and `client-key` of registry.\"{host}\"");
         let words = [host.as_str(), "wants a client certificate, and there is none for it", &hint];
         setup.push().fails(ExitCode::Unauthorized, &words);
     }
-    // Of an authority that the registry does not know.
+    // A certificate of an authority that the registry does not know.
     let other = scratch();
     authority(other.path());
     let (certificate, key) = issue(other.path(), "me", "extendedKeyUsage=clientAuth");
     setup.configure(&setup.files(&certificate, &key));
     let words = ["refuses the client certificate `", "me.pem`"];
     setup.push().fails(ExitCode::Unauthorized, &words);
-    // Files that cannot be used are known without asking anybody.
+    // Unusable files are detected without connecting.
     let (own, _) = issue(setup.dir.path(), "own", "extendedKeyUsage=clientAuth");
     let wrong = |certificate: &Path, key: &Path, words: &[&str]| {
         setup.configure(&setup.files(certificate, key));

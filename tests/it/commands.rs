@@ -1,4 +1,4 @@
-//! The commands beside `build`.
+//! The commands other than `build`.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -81,7 +81,7 @@ fn the_toolchains_are_listed() {
 
 #[test]
 fn a_look_at_the_machine_ends_in_time_and_tells_what_was_found() {
-    // The system takes connections, and nobody answers them.
+    // The system accepts connections, but nobody answers them.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
     let address = format!("http://{}/debian", silent.local_addr().expect("a bound socket"));
     let report = xbuild()

@@ -7,11 +7,11 @@ use crate::support::command::{Run, xbuild};
 use crate::support::layout::Layout;
 use crate::support::{copy_dir, repository, scratch};
 
-/// Changes what surrounds a run; it may write to the directory.
+/// Changes the surroundings of a run; it may write to the directory.
 type Vary = fn(Run, &Path) -> Run;
 
-/// A project with what leaks paths and order into programs: C code with `__FILE__`, a build script, a
-/// library of its own, and panics with places.
+/// A project with everything that leaks paths and order into programs: C code with `__FILE__`, a build script, a
+/// library of its own, and panics with source locations.
 fn write_project(dir: &Path) {
     copy_dir(&repository().join("tests/it/fixtures/leaky"), dir);
 }
@@ -25,7 +25,7 @@ fn layout_of(dir: &Path) -> PathBuf {
     dir.join("target/xbuild/leaky")
 }
 
-/// Fails with the first thing that differs between the layouts of two builds.
+/// Fails with the first difference between the layouts of two builds.
 #[track_caller]
 fn assert_same(what: &str, (dir, digest): &(PathBuf, String), (other, other_digest): &(PathBuf, String)) {
     if digest == other_digest {
@@ -49,7 +49,7 @@ fn nothing_around_the_build_is_in_the_image() {
     let again = build(reference.path()).run().success().digest();
     assert_same("a second time in the same place", &first, &(first.0.clone(), again));
 
-    // Each is a full build in a new directory of another length, so all but the first differ in that too.
+    // Each is a full build in a new directory with a name of another length, so all but the first differ in that too.
     let variations: [(&str, Vary); 5] = [
         ("another directory", |run, _| run),
         ("another umask and one job", |run, _| run.umask("077").words("-j 1")),
@@ -72,8 +72,8 @@ fn nothing_around_the_build_is_in_the_image() {
     }
 }
 
-/// A home of cargo's in another place. How this machine reaches its registry stays as it is, by links to its
-/// configuration and to what was downloaded.
+/// A cargo home in another directory. Links to the configuration and to downloads keep this machine's access to its
+/// registry.
 fn cargo_home(scratch: &Path) -> PathBuf {
     let real = std::env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),

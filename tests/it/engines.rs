@@ -12,7 +12,7 @@ use crate::support::podman::{self, podman};
 use crate::support::project::Project;
 use crate::support::tools;
 
-/// The run with podman, in the tests' own storage, on its `PATH`.
+/// The run with podman on its `PATH`, in the tests' own storage.
 fn with_podman(project: &Project, run: Run) -> Run {
     run.env("PATH", path_with(&project.path("bin"), &[("podman", &podman::script())]))
 }
@@ -41,17 +41,17 @@ fn podman_gets_every_platform_and_runs_its_own() {
     assert_eq!(found, expected, "podman has other images than the layout");
     let said = podman().args(["run", "--rm", "--network", "none", name]).text();
     assert_eq!(said, "loaded on x86_64\n");
-    // What `-q` prints can be run: the image of podman's own platform.
+    // The ID that `-q` prints can be run: the image of podman's own platform.
     let quiet = with_podman(&project, project.build().args(["--load=podman", "--quiet", "--tag", name]));
     let id = quiet.text();
     assert_eq!(podman().words("run --rm --network none").arg(id.trim()).text(), "loaded on x86_64\n");
-    // Once more, changed: the name moves, and nothing of ours stays under another.
+    // Load a changed image: the name moves, and no image of ours keeps another name.
     project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
     load().run().success();
     assert_eq!(podman().args(["run", "--rm", "--network", "none", name]).text(), "changed\n");
     let names = podman().args(["images", "--format", "{{.Repository}}"]).text();
     assert!(!names.contains("xbuild-load"), "{names}");
-    // Back out of podman's storage.
+    // Copy it back out of podman's storage.
     let copy = with_podman(&project, xbuild().dir(project.dir()).arg("copy"));
     copy.arg(format!("podman:{name}")).arg("back").run().success();
     let back = Layout::valid(&project.path("back"));
@@ -71,25 +71,25 @@ fn docker_gets_its_own_platform_and_runs_it() {
         let said = daemon.docker().args(["run", "--rm", "--network", "none", name]).text();
         assert_eq!(said, "loaded on x86_64\n");
     }
-    // Its ID is what `--iidfile` has of a build for one platform.
+    // Its ID is the one that `--iidfile` has for a build for one platform.
     build("--platform amd64 --iidfile id --output type=docker,dest=one.tar --tag one:1").run().success();
     let id = std::fs::read_to_string(project.path("id")).expect("the file of IDs");
     let archive = project.path("one.tar");
     daemon.docker().args(["load", "--input"]).arg(&archive).run().success();
     let inspected = daemon.docker().args(["image", "inspect", "--format", "{{.Id}}", "one:1"]).text();
     assert_eq!(inspected.trim(), id);
-    // Back out of its storage.
+    // Copy it back out of its storage.
     let copy = xbuild().dir(project.dir()).env("DOCKER_HOST", daemon.host());
     copy.words("copy docker-daemon:one:1 back").run().success();
     let back = Layout::valid(&project.path("back"));
     let manifest = back.document(back.tags().values().next().expect("an image"));
     assert_eq!(manifest["config"]["digest"], id.as_str());
-    // And into it from a layout.
+    // And load it from a layout.
     let copy = xbuild().dir(project.dir()).env("DOCKER_HOST", daemon.host());
     copy.words("copy back docker-daemon:again:3").run().success();
     let said = daemon.docker().words("run --rm --network none again:3").text();
     assert_eq!(said, "loaded on x86_64\n");
-    // A platform that is not its own is no use to it.
+    // Docker cannot use an image for another platform only.
     let run = build("--platform arm64 --load=docker").run();
     run.fails(ExitCode::NoImage, &["linux/amd64", "linux/arm64", "hint", "--platform linux/amd64"]);
 }
@@ -115,7 +115,7 @@ fn containerds_image_store_takes_all_platforms() {
 #[test]
 fn an_engine_that_is_not_there_is_known_before_anything_is_compiled() {
     let project = Project::quick("app");
-    // Cargo is on this PATH, and besides only what the test puts there.
+    // Only cargo and what the test puts there are on this PATH.
     let cargo = which::which("cargo").expect("cargo runs these tests");
     let only = |scripts: &[(&str, &str)]| {
         let dir = project.path("bin");
@@ -152,7 +152,7 @@ fn an_image_that_an_engine_lacks() {
     run.run().fails(ExitCode::NoImage, &["podman has no image", "nothing-like-it", "hint"]);
 }
 
-/// What podman makes of an archive for Docker.
+/// podman's handling of an archive for Docker.
 #[test]
 fn podman_loads_an_archive_for_docker() {
     let project = Project::quick("archived");

@@ -1,4 +1,4 @@
-//! What the tools that are here really print when something is missing, and that each of it is understood. What other
+//! Checks what the installed tools really print when something is missing, and that all of it is understood. What other
 //! versions print is in `src/payload/cargo/explain/said.toml`.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use crate::support::command::{Run, tool};
 use crate::support::project::Project;
 use crate::support::{base, scratch, scratch_root, tools};
 
-/// C files for what is missing, and one that lacks nothing.
+/// C files that lack something, and one that lacks nothing.
 fn write_sources(dir: &Path) {
     for (name, text) in [
         ("whole.c", "int main(void) { return 0; }\n"),
@@ -85,7 +85,7 @@ fn rustc_and_pkg_config() {
     let dir = scratch();
     fs::write(dir.path().join("main.rs"), "fn main() {}\n").expect("a directory of the test");
     let rustc = |words: &str| tool("rustc").words("main.rs -o x").words(words).dir(dir.path());
-    // No toolchain has a standard library for it.
+    // No toolchain has a standard library for this target.
     prints(rustc("--target sparcv9-sun-solaris"), &[Cause::Standard]);
     prints(rustc("-Clinker=nosuch-gcc"), &[Cause::Tool("nosuch-gcc".into())]);
     prints(rustc("-lnosuch"), &[library("nosuch")]);
@@ -119,7 +119,7 @@ fn a_library_that_is_missing_is_told_once_and_what_to_do_in_the_end() {
             ExitCode::Compile,
             &[
                 "some arguments are omitted",
-                "does not compile, as is told above:",
+                "does not compile, as reported above:",
                 "unable to find dynamic system library",
                 "hint: the program links the system library `nosuch`",
             ],
@@ -130,7 +130,7 @@ fn a_library_that_is_missing_is_told_once_and_what_to_do_in_the_end() {
             "{}",
             finished.describe()
         );
-        // Who only wants errors has this one whole.
+        // With `-q` the whole error is printed.
         let finished = project.build().arg("-q").run();
         assert_eq!(
             finished.stderr.matches("some arguments are omitted").count(),

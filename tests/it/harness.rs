@@ -1,4 +1,4 @@
-//! The checks that the other tests rely on do find what is wrong.
+//! Tests that the checks which other tests rely on find what is wrong.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::command::{survivors, tool};
 use crate::support::layout::{Layout, digest_of};
 use crate::support::{names, scratch, tools};
 
-/// The only blob of the base that has this text in it.
+/// The only blob of the base that contains this text.
 fn blob_with(layout: &Path, text: &str) -> String {
     let dir = layout.join("blobs/sha256");
     let has = |name: &String| {
@@ -151,7 +151,7 @@ fn processes_that_outlive_their_parent_are_found() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(found.len(), 2, "{found:?}");
-    // Its group is ended with it.
+    // Its process group is ended with it.
     drop(running);
     for _ in 0..500 {
         if survivors(&mark).is_empty() {

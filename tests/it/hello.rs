@@ -1,4 +1,4 @@
-//! `examples/hello`: the plainest program, without configuration worth the name, on three platforms.
+//! `examples/hello`: the simplest program, with almost no configuration, on three platforms.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

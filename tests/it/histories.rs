@@ -1,4 +1,4 @@
-//! What zig builds for itself is the same whatever its cache has seen, and wherever zig, the cache and the project are.
+//! What zig builds for itself is the same whatever is in its cache, and wherever zig, the cache and the project are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use crate::support::{base, repository, scratch, scratch_root, tools};
 
 const TRIPLE: &str = "aarch64-unknown-linux-gnu";
 
-/// Each profile, and where cargo puts its program.
+/// Each profile, and the directory of its program.
 const PROFILES: [(&str, &str); 4] =
     [("dev", "debug"), ("release", "release"), ("full", "full"), ("bare", "bare")];
 
-/// A program with C code in it, for profiles that keep all, something and nothing of symbols and debug information. On
-/// its base it would not run, which is not the matter here.
+/// A program with C code in it, for profiles that keep all, some and none of symbols and debug information. It would
+/// not run on its base, which does not matter here.
 fn write_project(dir: &Path) {
     let files = [
         (
@@ -51,7 +51,7 @@ fn write_project(dir: &Path) {
     base::write(&dir.join("base"), &["linux/arm64"]);
     let lock =
         fs::read_to_string(repository().join("tests/it/fixtures/leaky/Cargo.lock")).expect("a lock file");
-    // The same crates, so that nothing has to be fetched for this test alone.
+    // The same crates as in another test, so that nothing has to be fetched for this test alone.
     let lock: String = lock
         .split("\n[[package]]\n")
         .filter(|part| {
@@ -90,7 +90,7 @@ fn programs(dir: &Path, project: &str, zig: &Path, profiles: &[(&str, &str)]) ->
     programs
 }
 
-/// The texts of a program that name one of these directories.
+/// The texts of a program that contain one of these directories.
 fn naming(program: &[u8], directories: &[PathBuf]) -> Vec<String> {
     let texts = program.split(|byte| !(0x20..0x7f).contains(byte)).map(String::from_utf8_lossy);
     let names = |text: &str| directories.iter().any(|directory| text.contains(&*directory.to_string_lossy()));
@@ -103,7 +103,7 @@ fn two_histories_of_the_cache_give_the_same_programs_and_no_path_of_the_machine(
     let (one, other) = (scratch(), scratch());
     let first = programs(one.path(), "project", &zig, &PROFILES);
 
-    // The same zig at another place, below the project itself as where somebody has a virtual environment.
+    // The same zig in another directory, below the project itself, as in a virtual environment.
     let moved = other.path().join("somewhere/else/entirely/venv");
     fs::create_dir_all(&moved).expect("a directory of the test");
     fs::copy(&zig, moved.join("zig")).expect("the same file system has room");
@@ -125,7 +125,7 @@ fn two_histories_of_the_cache_give_the_same_programs_and_no_path_of_the_machine(
         }
         assert!(a == b, "the programs of the profile {profile} differ");
     }
-    // The test sees what it looks for.
+    // Check that the test would find something.
     let full = &first.iter().find(|(profile, _)| profile == "full").expect("a profile").1;
     assert_ne!(naming(full, &["/proc/self/fd/9/libc".into()]), Vec::<String>::new());
     assert_ne!(naming(full, &["/zig/lib".into()]), Vec::<String>::new());

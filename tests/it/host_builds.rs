@@ -1,9 +1,9 @@
-//! Projects that also build programs for the machine that they are built on, where that is one of the platforms, too.
+//! Projects that also build programs for the build machine, which is also one of the platforms.
 
 use crate::support::command::tool;
 use crate::support::project::Project;
 
-/// What a build script does to compile C or C++: the compiler and the archiver that the variables name for the target.
+/// A build script that compiles C or C++ with the compiler and archiver that the variables name for the target.
 const COMPILE: &str = r#"
 fn tool(name: &str, default: &str) -> String {
     let target = std::env::var("TARGET").unwrap().replace('-', "_");
@@ -87,7 +87,7 @@ fn project() -> Project {
 
 #[test]
 fn what_runs_here_is_built_with_the_hosts_tools() {
-    // C++ for the host, C for both sides, a cargo in a build script, and flags in the forms that cargo takes.
+    // C++ for the host, C for both sides, a cargo in a build script, and flags in the forms that cargo accepts.
     let project = project()
         .file(
             ".cargo/config.toml",

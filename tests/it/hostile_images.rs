@@ -1,5 +1,5 @@
-//! Images that are small and lead to themselves many times, and reading that goes on for long: every command ends soon, by
-//! itself or when it is told to.
+//! Small images that refer to themselves many times, and reads that take long: every command ends soon, by itself or
+//! when told to.
 
 use std::fs;
 use std::path::Path;
@@ -17,9 +17,9 @@ use crate::support::registry::Registry;
 use crate::support::scratch;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// What such a command may take. It is far less; but the machine may be busy.
+/// The time limit of such a command. It takes far less, but the machine may be busy.
 const SOON: Duration = Duration::from_secs(20);
-/// How soon a run ends that was told to.
+/// How soon a run must end when told to.
 const TOLD: Duration = Duration::from_secs(6);
 
 fn index(layout: &Path, entries: &[Value], level: usize) -> Value {
@@ -29,8 +29,8 @@ fn index(layout: &Path, entries: &[Value], level: usize) -> Value {
     base::blob(layout, INDEX, &base::document(&document))
 }
 
-/// An image below this many indexes, two on each level, of which each names both of the next level again and again: `fan`
-/// entries. One path in thousands leads to each of them.
+/// An image below this many levels of indexes, two on each level, each of which names both of the next level `fan`
+/// times. Thousands of paths lead to each of them.
 fn lattice(layout: &Path, levels: usize, fan: usize) {
     base::write(layout, &["linux/amd64"]);
     let root: Value = json_of(&layout.join("index.json"));
@@ -52,7 +52,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a document")).expect("JSON")
 }
 
-/// Runs it and holds it to its time.
+/// Runs it and checks that it ends in time.
 fn soon(run: Run, what: &str) -> Finished {
     let finished = run.run();
     println!("{what}: {:?}", finished.elapsed);
@@ -70,7 +70,7 @@ fn project_on(layout: &dyn Fn(&Path)) -> Project {
 
 #[test]
 fn an_index_that_leads_everywhere_is_walked_once() {
-    // As deep as is followed, with 60^6 ways to the image.
+    // At the deepest level that is followed, with 60^6 paths to the image.
     let project = project_on(&|layout| lattice(layout, 6, 60));
     let registry = Registry::open();
     let name = registry.name("team/app:1");
@@ -106,7 +106,7 @@ fn an_index_that_leads_everywhere_is_walked_once() {
     unrunnable(project.xbuild().arg("verify").arg(&name));
     soon(project.xbuild().arg("pull").arg(&name).words("-o oci:pulled"), "pull").success();
     soon(project.xbuild().words("build -o oci:built --base").arg(&name), "build").success();
-    // What no entry has is looked for everywhere.
+    // A digest that no entry has is searched for everywhere.
     let nothing = format!("base@sha256:{}", "0".repeat(64));
     soon(project.xbuild().arg("inspect").arg(&nothing), "a digest")
         .fails(ExitCode::NoImage, &["has no image"]);
@@ -139,7 +139,7 @@ fn a_list_of_many_images_is_read_once() {
     let layout = dir.path().join("many");
     base::write(&layout, &["linux/amd64"]);
     let image = json_of(&layout.join("index.json"))["manifests"][0].clone();
-    // Every entry an index of its own with one name, all of them too many to be compared with each other.
+    // Every entry is an index of its own with the same name: too many to compare each with each.
     let entry = |number: usize| {
         let mut entry = image.clone();
         entry["annotations"] = json!({ REF_NAME: format!("name-{}", number / 2) });
@@ -184,7 +184,7 @@ fn reading_that_goes_on_for_long_ends_when_it_is_told_to() {
 
 #[test]
 fn what_does_not_react_is_ended() {
-    // A pipe without a writer, which nothing but the end of the process ends to wait for.
+    // A pipe without a writer: reading from it ends only with the process.
     let dir = scratch();
     let pipe = dir.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).expect("a pipe");
@@ -204,7 +204,7 @@ fn what_does_not_react_is_ended() {
     let (elapsed, finished) = start(1);
     assert!(elapsed > Duration::from_secs(4) && elapsed < Duration::from_secs(9), "{elapsed:?}");
     finished.fails(ExitCode::Interrupted, &["interrupted", "was ended"]);
-    // The second does not wait.
+    // The second signal does not wait.
     let (elapsed, finished) = start(2);
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
     assert_eq!(

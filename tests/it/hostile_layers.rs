@@ -1,4 +1,5 @@
-//! Layers that are small and mean much: whatever they hold, xbuild ends, and below the memory that docs/security.md names.
+//! Small layers with a large effect: whatever they contain, xbuild ends and uses less memory than docs/security.md
+//! states.
 
 use std::fs;
 use std::io::Write;
@@ -14,9 +15,9 @@ use crate::support::command::{Finished, Run, xbuild};
 use crate::support::project::Project;
 use crate::support::scratch;
 
-/// What no such layer may take, in KiB.
+/// The memory limit for such a layer, in KiB.
 const MEMORY: u64 = 256 << 10;
-/// What it may reserve, in bytes: beyond it, an allocation fails before the machine is without memory.
+/// The address space limit, in bytes: an allocation beyond it fails before the machine runs out of memory.
 const ADDRESSES: u64 = 8 << 30;
 const TIME: Duration = Duration::from_secs(60);
 
@@ -52,13 +53,13 @@ fn layer(entries: impl IntoIterator<Item = Entry>) -> Layer {
     Layer { tar, stored, media_type: "application/vnd.oci.image.layer.v1.tar+gzip" }
 }
 
-/// Files below two thousand directories each: kept as whole paths with all their ancestors, gigabytes.
+/// Files below two thousand directories each: as whole paths with all their ancestors, they would take gigabytes.
 fn too_deep() -> Layer {
     let deep = "a/".repeat(2_000);
     layer((0..1_000).map(|number| file(format!("{number}/{deep}x"))))
 }
 
-/// Files below directories that are no entries: nearly as deep, and with nearly as long a path, as is allowed.
+/// Files below directories without entries: nearly as deep, and with nearly as long a path, as is allowed.
 fn implied() -> Layer {
     let deep = "fifteen-letters/".repeat(240);
     layer((0..1_000).map(|number| file(format!("{number}/{deep}x"))))
@@ -68,7 +69,7 @@ fn long_path() -> Layer {
     layer([file("a/".repeat(2_048) + "x")])
 }
 
-/// All that is strange and allowed.
+/// Everything unusual that is allowed.
 fn allowed() -> Layer {
     let names = (0..4_000).map(|number| file(format!("many/{number}")));
     let long = (0..1_000).map(|number| file(format!("long/{number:0>255}")));
@@ -77,13 +78,13 @@ fn allowed() -> Layer {
         (1..2_000).map(|number| (format!("hard/{number}"), EntryType::Link, format!("hard/{}", number - 1)));
     let whiteouts = (0..2_000).map(|_| file("gone/.wh.x".into()));
     let opaque = (0..2_000).map(|_| file("gone/.wh..wh..opq".into()));
-    // Each leads twice through the one before: the fifth through 31 links, the sixth through more than are followed.
+    // Each resolves twice through the one before: the fifth through 31 links, the sixth through more than are followed.
     let doubling = (1..1_000).map(|number| {
         let before = number - 1;
         link(format!("links/{number}"), format!("{before}/../{before}"))
     });
     let through = (0..=5).map(|number| file(format!("links/{number}/{number}")));
-    // A way of eight hundred directories to each file, and a link to itself.
+    // A path through eight hundred directories to each file, and a link to itself.
     let winding = link("winding".into(), "many/../".repeat(400) + "long");
     let along = (0..200).map(|number| file(format!("winding/along-{number}")));
     let entries = names.chain(long).chain(deep).chain([file("hard/0".into())]).chain(hard);
@@ -92,9 +93,9 @@ fn allowed() -> Layer {
     layer(entries.chain([winding, link("itself".into(), "itself".into())]).chain(along))
 }
 
-/// Runs it to its end, and holds it to the bounds.
+/// Runs it to its end, and checks the limits.
 fn bounded(run: Run, what: &str) -> Finished {
-    // One arena: what is measured is what is asked for.
+    // One arena, so that the measured memory is the memory that was allocated.
     let mut running = run.env("MALLOC_ARENA_MAX", "1").start();
     let mut peak = 0;
     while !running.has_ended() {
@@ -131,15 +132,15 @@ fn build_with(layer: Layer, what: &str, more: &str) -> (Project, Finished) {
     (project, finished)
 }
 
-/// What a layer is, how it is made, and the words by which it is refused.
+/// The name of a layer, a function that makes it, and the words of the refusal.
 type Refused = (&'static str, fn() -> Layer, &'static str);
 
 #[test]
 fn what_is_small_and_would_take_gigabytes_is_refused() {
     let cases: [Refused; 3] = [
-        ("too deep", too_deep, "directories deep, and more than 256 are not read"),
+        ("too deep", too_deep, "directories deep; at most 256 are supported"),
         ("implied", implied, "the paths in it take more than 268435456 bytes"),
-        ("long path", long_path, "more than Linux takes"),
+        ("long path", long_path, "more than Linux accepts"),
     ];
     for (what, layer, words) in cases {
         let stored = layer().stored.len();
@@ -162,7 +163,7 @@ fn what_is_strange_and_allowed_is_an_image() {
     finished.success();
     let count = |path: &str| fs::read_dir(project.path("files").join(path)).expect("an output").count();
     assert_eq!((count("many"), count("hard"), count("deep")), (4_000, 2_000, 20));
-    // The files behind the winding link are where it leads.
+    // The files behind the winding link are at its target.
     assert_eq!(count("long"), 1_200);
     assert!(!project.path("files/gone/.wh.x").exists());
     let mut archive = tar::Archive::new(fs::File::open(project.path("files.tar")).expect("an output"));

@@ -1,4 +1,4 @@
-//! Locks and records of the cache that nobody of ours has written: each is refused by its name or is as good as absent, soon, and in
+//! Locks and records of the cache that xbuild has not written: each is refused by its name or ignored, soon, and with
 //! little memory.
 
 use std::fs;
@@ -14,12 +14,12 @@ use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 use crate::support::scratch;
 
-/// What xbuild itself may take, in KiB.
+/// xbuild's own memory limit, in KiB.
 const MEMORY: u64 = 256 << 10;
-/// On a machine that does much else.
+/// The time limit, for a busy machine.
 const TIME: Duration = Duration::from_secs(60);
 
-/// Runs it within the bounds.
+/// Runs it within the limits.
 fn bounded(run: Run, what: &str) -> Finished {
     let (mut running, mut peak) = (run.start(), 0);
     while !running.has_ended() {
@@ -73,7 +73,7 @@ fn package(change: &[(&str, &str)]) -> String {
     format!("\n[[apt.package]]\n{}", with(&fields, change))
 }
 
-/// Lines `key = value`; a change replaces one, or comes after all.
+/// Lines `key = value`; a change replaces a line, or is appended.
 fn with(fields: &[(&str, &str)], change: &[(&str, &str)]) -> String {
     let value = |key: &str| change.iter().find(|(changed, _)| *changed == key).map(|(_, value)| *value);
     let lines = fields.iter().map(|(key, before)| format!("{key} = {}\n", value(key).unwrap_or(before)));
@@ -81,7 +81,7 @@ fn with(fields: &[(&str, &str)], change: &[(&str, &str)]) -> String {
     lines.chain(more.map(|(key, value)| format!("{key} = {value}\n"))).collect()
 }
 
-/// What a lock is, its text, and the words by which it is refused.
+/// The name of a lock, its text, and the words of the refusal.
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn locks() -> Vec<(&'static str, String, &'static str)> {
     let path = |path: &str| apt(&[package(&[("path", path)])], &[]);
@@ -131,12 +131,12 @@ fn locks() -> Vec<(&'static str, String, &'static str)> {
             apt(&[package(&[("sha256", &format!("\"{}\"", "x".repeat(64)))])], &[]),
             "Invalid character 'x'",
         ),
-        ("a path upwards", path("\"pool/../../etc/passwd\""), "is none in an archive"),
-        ("a path from the root", path("\"/etc/passwd\""), "is none in an archive"),
-        ("an empty path", path("\"\""), "is none in an archive"),
-        ("a path with a query", path("\"pool/a?b\""), "is none in an archive"),
-        ("a path with a line end", path("\"pool/a\\nb\""), "is none in an archive"),
-        ("a path with a backslash", path("'pool\\a'"), "is none in an archive"),
+        ("a path upwards", path("\"pool/../../etc/passwd\""), "is not valid in an archive"),
+        ("a path from the root", path("\"/etc/passwd\""), "is not valid in an archive"),
+        ("an empty path", path("\"\""), "is not valid in an archive"),
+        ("a path with a query", path("\"pool/a?b\""), "is not valid in an archive"),
+        ("a path with a line end", path("\"pool/a\\nb\""), "is not valid in an archive"),
+        ("a path with a backslash", path("'pool\\a'"), "is not valid in an archive"),
         ("a moment", apt(&[], &[("snapshot", "\"yesterday\"")]), "no moment like"),
         ("a moment that is a path", apt(&[], &[("snapshot", "\"../20260801T000000Z\"")]), "no moment like"),
         (
@@ -166,7 +166,7 @@ fn locks_that_nobody_of_ours_has_written() {
         fs::write(&lock, text).expect("a file of the test");
         refused(what, words);
     }
-    // What is no text, and no file.
+    // Not text, and not a file.
     fs::write(&lock, b"version = 2\n# \xff\xfe\n").expect("a file of the test");
     refused("no UTF-8", "not UTF-8");
     fs::File::create(&lock).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
@@ -183,7 +183,7 @@ fn locks_that_nobody_of_ours_has_written() {
     fs::remove_file(&lock).expect("ours");
     assert!(cases.len() + 5 >= 35);
 
-    // What is large or strange and fits: platforms and bases that are not built here do not matter.
+    // Large or unusual but valid locks: platforms and bases that are not built here do not matter.
     let many: Vec<String> =
         (0..20_000).map(|number| package(&[("name", format!("\"p{number}\"").as_str())])).collect();
     for (what, text) in [
@@ -199,15 +199,15 @@ fn locks_that_nobody_of_ours_has_written() {
     }
 }
 
-/// What is done to a record.
+/// A change to a record.
 type Change = (&'static str, fn(&Path), Expected);
 
-/// What comes of it.
+/// The expected result.
 #[derive(Clone, Copy)]
 enum Expected {
-    /// It is as good as absent.
+    /// The record is ignored.
     Absent,
-    /// The cache is refused, in these words.
+    /// The cache is refused, with these words.
     Refused(&'static str),
 }
 

@@ -1,5 +1,5 @@
-//! `--load` and `docker-daemon:` with both image stores of Docker 26: containerd's, which has all platforms of an image
-//! under one name, and the classic one, which has one.
+//! `--load` and `docker-daemon:` with both image stores of Docker 26: containerd's, which holds all platforms of an
+//! image under one name, and the classic one, which holds one platform.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,8 +30,8 @@ fn run(daemon: &Daemon, project: &Project, words: &str) -> Run {
     docker26::with(daemon, xbuild().dir(project.dir()).words(words))
 }
 
-/// The layout `three` in the project's directory, of three platforms: the project's two, and one of somebody else's. Its
-/// digest.
+/// Makes the layout `three` in the project's directory, with three platforms: the project's two, and one of somebody
+/// else's. Returns its digest.
 fn three_platforms(project: &Project) -> String {
     base::write(&project.path("other"), &["linux/arm/v7"]);
     project.build().words("--output own").run().success();
@@ -68,17 +68,17 @@ fn containerds_store_gets_every_platform() {
         assert_eq!(docker26::run(&daemon, "linux/amd64", name, PROGRAM).text(), "loaded on x86_64\n");
         assert_eq!(docker26::run(&daemon, "linux/arm64", name, PROGRAM).text(), "loaded on aarch64\n");
     }
-    // What is printed can be run.
+    // The printed name can be run.
     for words in ["--load=docker --quiet", "--load=docker --quiet --platform amd64 --tag one:1"] {
         let id = build(&daemon, &project, words).text();
         let said = docker(&daemon).words("run --rm --network none").arg(id.trim()).text();
         assert_eq!(said, "loaded on x86_64\n", "{words}");
     }
-    // A platform that is not the machine's own can be loaded alone.
+    // A platform other than the machine's can be loaded alone.
     build(&daemon, &project, "--load=docker --platform arm64 --tag foreign:1").run().success();
     assert_eq!(docker26::run(&daemon, "linux/arm64", "foreign:1", PROGRAM).text(), "loaded on aarch64\n");
     docker(&daemon).words("image rm one:1 foreign:1 loaded:latest").run().success();
-    // The same again changes nothing.
+    // Loading it again changes nothing.
     let images = || -> BTreeSet<String> {
         let list = docker(&daemon).words("image ls --all --no-trunc --format {{.ID}}{{.Repository}}").text();
         list.lines().map(str::to_owned).collect()
@@ -87,18 +87,18 @@ fn containerds_store_gets_every_platform() {
     build(&daemon, &project, &words).run().success();
     assert_eq!(images(), before);
     assert_eq!(field(&daemon, NAME, ".Id"), index);
-    // Three platforms, out of a layout.
+    // Three platforms, from a layout.
     let three = three_platforms(&project);
     run(&daemon, &project, "copy three docker-daemon:loaded:3").run().success();
     assert_eq!(field(&daemon, "loaded:3", ".Id"), three);
-    // What Docker writes of it is whole, as others see it too.
+    // What Docker saves of it is complete, for other tools too.
     docker(&daemon).args(["save", "loaded:3", "--output"]).arg(project.path("saved.tar")).run().success();
     let [from, to] = [("oci-archive", "saved.tar:3"), ("dir", "dir")]
         .map(|(transport, path)| format!("{transport}:{}", project.path(path).display()));
     tools::skopeo("linux/arm64").words("copy --quiet --all").args([from, to]).run().success();
     let manifest = fs::read(project.path("dir/manifest.json")).expect("what skopeo has written");
     assert_eq!(digest_of(&manifest), three);
-    // And out again, by name, by ID, and to a registry.
+    // Copy it out again, by name, by ID, and to a registry.
     for image in ["loaded:3", &*three, &three["sha256:".len()..][..12]] {
         assert_eq!(digest(&daemon, &project, &format!("docker-daemon:{image}")), three.as_str());
     }
@@ -109,13 +109,13 @@ fn containerds_store_gets_every_platform() {
     let name = registry.name("team/loaded:3");
     run(&daemon, &project, "push docker-daemon:loaded:3").arg(&name).run().success();
     assert_eq!(digest(&daemon, &project, &format!("docker://{name}")), three.as_str());
-    // A changed image takes the name over.
+    // A changed image takes over the name.
     project.write("src/main.rs", "fn main() { println!(\"changed\"); }\n");
     build(&daemon, &project, &words).run().success();
     assert_eq!(docker26::run(&daemon, "linux/amd64", NAME, PROGRAM).text(), "changed\n");
 }
 
-/// containerd's store keeps the index of all platforms and the content of one.
+/// containerd's store holds the index of all platforms and the content of one.
 #[test]
 fn what_docker_pulled_for_one_platform_is_an_image_of_it() {
     let (daemon, project, registry) = (docker26::start(Store::Containerd), project(), Registry::open());
@@ -142,7 +142,7 @@ fn what_docker_pulled_for_one_platform_is_an_image_of_it() {
     assert_eq!(one.tags().get("3").map(String::as_str), expected("linux/amd64").as_str());
     let refused = run(&daemon, &project, "verify --platform linux/arm64").arg(&image).run();
     refused.fails(ExitCode::NoImage, &["linux/arm64", "linux/amd64"]);
-    // Without its own platform, Docker 26 writes nothing.
+    // If its own platform is missing, Docker 26 writes nothing.
     docker(&daemon).words("image rm").arg(&name).run().success();
     docker(&daemon).words("pull --quiet --platform linux/arm64").arg(&name).run().success();
     let refused = run(&daemon, &project, "verify").arg(&image).run();

@@ -10,7 +10,7 @@ use crate::support::command::survivors;
 use crate::support::layout::Layout;
 use crate::support::project::Project;
 
-/// A program whose build script says that it runs, and then sleeps for ten minutes.
+/// A program whose build script announces itself, and then sleeps for ten minutes.
 fn sleeper() -> Project {
     let script = "fn main() {\n\
         std::fs::write(\"started\", \"\").unwrap();\n\
@@ -45,7 +45,7 @@ fn ends_on(signal: Signal) {
         assert!(!running.has_ended(), "it ended too early: {}", running.stderr());
         project.path("started").exists()
     });
-    // The script tells of itself before it starts its child.
+    // The script announces itself before it starts its child.
     wait_until("the child's start", || survivors(&mark).iter().any(|line| line.contains("sleep 600")));
     let start = Instant::now();
     running.signal(signal);
@@ -67,7 +67,7 @@ fn a_polite_kill_ends_everything() {
 
 #[test]
 fn a_time_limit_ends_everything_and_says_what_ran() {
-    // What a first build provides would take from the limit.
+    // A first build would use up the limit with downloads.
     Project::quick("first").build().run().success();
     let project = sleeper();
     let running = project.build().words("--timeout 15s").start();

@@ -1,4 +1,4 @@
-//! kill -9 at any moment leaves no layout, a valid old one or a valid new one, and the next run succeeds.
+//! After kill -9 at any moment, there is no layout, a valid old one or a valid new one, and the next run succeeds.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::{base, names};
 
-/// Kills for each of the two cases, an existing layout and none.
+/// Kills for each of the two cases: with and without an existing layout.
 const KILLS: u32 = 40;
 
-/// The rounds of a test: as many as usual, or as `XBUILD_TEST_KILLS` asks for on a machine that has the time.
+/// The rounds of a test: the usual number, or the number in `XBUILD_TEST_KILLS`.
 pub(crate) fn rounds(usual: u32) -> u32 {
     std::env::var("XBUILD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// A sequence of numbers that is the same in every run (splitmix64), so that a failure can be repeated.
+/// A sequence of numbers that is the same in every run (splitmix64), so that a failure can be reproduced.
 pub(crate) struct Numbers(u64);
 
 impl Numbers {
@@ -39,8 +39,8 @@ impl Numbers {
     }
 }
 
-/// A project whose image takes long enough to write that a kill meets it: a base, and a few megabytes of
-/// files that do not compress.
+/// A project whose image takes long enough to write that a kill interrupts it: a base, and a few megabytes of files
+/// that do not compress.
 fn project() -> Project {
     let project = Project::program("app").file(
         "xbuild.toml",
@@ -60,20 +60,20 @@ fn project() -> Project {
     project
 }
 
-/// A build into `images/out`; the variant's label makes another image of it.
+/// A build into `images/out`; the variant's label makes it a different image.
 fn build(project: &Project, variant: &str) -> Run {
     project.build().words("--output images/out --label").arg(format!("variant={variant}"))
 }
 
-/// Runs a build to its end; its digest and how long it took. The next kill is aimed by that time, since
-/// other tests make the machine faster and slower.
+/// Runs a build to its end. Returns its digest and how long it took. The next kill is timed by that, since other tests
+/// make the machine faster and slower.
 fn finish(project: &Project, variant: &str) -> (String, Duration) {
     let finished = build(project, variant).run().success();
     (finished.digest(), finished.elapsed)
 }
 
-/// Starts a build, and kills it after `share` of the time that a run takes. Half of the moments are in the
-/// last part of a run, where the image is written.
+/// Starts a build, and kills it after `share` of a run's duration. Half of the moments are in the last part of a run,
+/// where the image is written.
 fn kill(project: &Project, variant: &str, duration: Duration, share: f64) -> bool {
     let mut running = build(project, variant).start();
     let end = Instant::now() + duration.mul_f64(share);
@@ -91,7 +91,7 @@ fn moment(numbers: &mut Numbers, round: u32) -> f64 {
     if round.is_multiple_of(2) { number * 1.1 } else { 0.5 + number * 0.6 }
 }
 
-/// What killed runs have left beside and in the layout, apart from empty lock files.
+/// What killed runs have left beside and in the layout, except empty lock files.
 fn leftovers(dir: &Path) -> Vec<String> {
     let weighs = |path: &Path| path.is_dir() || fs::metadata(path).is_ok_and(|file| file.len() > 0);
     let mut found = Vec::new();
@@ -121,7 +121,7 @@ fn over_an_existing_layout() {
     let (mut numbers, mut killed, mut outcomes) = (Numbers(2), 0, [0, 0]);
     let kills = rounds(KILLS);
     for round in 0..kills {
-        // The layout holds one variant; the run that is killed would put the other in its place.
+        // The layout holds one variant; the killed run would replace it by the other.
         let (old, new) = if round % 2 == 0 { (1, 0) } else { (0, 1) };
         killed += u32::from(kill(&project, ["a", "b"][new], duration, moment(&mut numbers, round)));
         let layout = Layout::open(&out).unwrap_or_else(|fault| panic!("round {round}: {fault}"));
@@ -135,7 +135,7 @@ fn over_an_existing_layout() {
         assert_eq!(layout.reachable, layout.stored, "round {round}: blobs have piled up");
         assert_eq!(leftovers(&project.path("images")), [""; 0], "round {round}");
     }
-    // Otherwise the test has shown nothing.
+    // Otherwise the test has proved nothing.
     assert!(killed >= kills / 2, "only {killed} of {kills} runs were killed in time");
     assert!(outcomes[0] > 0, "no kill came before the new image was there: {outcomes:?}");
 }
@@ -167,7 +167,8 @@ fn over_no_layout() {
     assert!(absent > 0, "no kill came before the layout was there");
 }
 
-/// Archives, reports and files beside a destination: what is there is whole, and the next run leaves nothing of a dead one.
+/// Archives, reports and files beside a destination: existing ones are whole, and the next run removes everything that
+/// a dead one has left.
 #[test]
 fn over_archives_and_files() {
     let project = project();

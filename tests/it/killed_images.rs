@@ -1,5 +1,5 @@
-//! kill -9 while images go from one place to another, two processes at a time: nothing is broken, and the next run leaves nothing of the
-//! dead ones.
+//! kill -9 while images are copied, two processes at a time: nothing is broken, and the next run removes what the dead
+//! ones have left.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +19,13 @@ use crate::support::project::Project;
 use crate::support::registry::Registry;
 use crate::support::{names, scratch};
 
-/// Rounds of each kind, where nothing else is asked for.
+/// The default number of rounds of each kind.
 const ROUNDS: u32 = 12;
-/// The same of what podman takes part in, which takes its time.
+/// The same for rounds with podman, which is slow.
 const LOADS: u32 = 6;
 const VARIANTS: [&str; 2] = ["a", "b"];
 
-/// Layouts `a` and `b` of one image each, which take a while to write, in a directory of their own.
+/// Layouts `a` and `b` of one image each, which take a while to write, in their own directory.
 struct Images {
     dir: tempfile::TempDir,
     digests: BTreeMap<&'static str, String>,
@@ -50,13 +50,13 @@ impl Images {
         self.dir.path().join(path)
     }
 
-    /// xbuild here, whose temporary files are in a directory of their own.
+    /// xbuild in this directory, with its own directory for temporary files.
     fn xbuild(&self, words: &str) -> Run {
         fs::create_dir_all(self.path("tmp")).expect("a directory of the test");
         xbuild().dir(self.dir.path()).env("TMPDIR", self.path("tmp")).words(words)
     }
 
-    /// A layout that has some of the variants under their names, whole, or is not there.
+    /// Checks that a layout has some of the variants under their names, whole, or does not exist.
     fn check(&self, layout: &Path, what: &str) {
         if !layout.exists() {
             return;
@@ -67,7 +67,7 @@ impl Images {
         }
     }
 
-    /// A layout that has all of them, and nothing else is in it or beside it.
+    /// Checks that a layout has all of them, and that nothing else is in it or beside it.
     fn check_whole(&self, dir: &str, what: &str) {
         let layout = self.path(dir).join("out");
         let found = Layout::valid(&layout);
@@ -95,7 +95,8 @@ fn noise(numbers: &mut Numbers) -> Layer {
     Layer { stored: tar.clone(), tar, media_type: "application/vnd.oci.image.layer.v1.tar" }
 }
 
-/// Starts two runs at once, kills one of them or both after a share of what they take, and waits for both; how many were killed.
+/// Starts two runs at once, kills one or both after a share of their duration, and waits for both. Returns how many
+/// were killed.
 fn kill_among(runs: [Run; 2], numbers: &mut Numbers, round: u32, duration: Duration) -> u32 {
     let mut running: Vec<Running> = runs.into_iter().map(Run::start).collect();
     let end = Instant::now() + duration.mul_f64(0.05 + numbers.next() * 0.7);
@@ -103,7 +104,7 @@ fn kill_among(runs: [Run; 2], numbers: &mut Numbers, round: u32, duration: Durat
         thread::sleep(Duration::from_millis(1));
     }
     for (at, run) in running.iter_mut().enumerate() {
-        // The first, the second, both.
+        // In turn the first, the second, both.
         if (round % 3 == 2 || round as usize % 3 == at) && !run.has_ended() {
             run.signal(Signal::KILL);
         }
@@ -196,8 +197,7 @@ fn archives() {
     assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
 }
 
-/// What podman gets under a name is one of the images, or nothing is there; and of the names that they have on their way
-/// none stays.
+/// Under a name, podman has one of the images or nothing, and none of the temporary names stay.
 #[test]
 fn loads() {
     let images = Images::new();
@@ -230,7 +230,7 @@ fn loads() {
         }
         duration = finish();
         assert_eq!(VARIANTS.map(|variant| layers(variant).unwrap_or_default()), expected, "round {round}");
-        // What podman was at when xbuild died it has finished by now, and the next run sees it.
+        // podman has finished by now what it was doing when xbuild died, and the next run sees it.
         run("a").run().success();
         let known = podman().args(["images", "--format", "{{.Repository}}"]).text();
         let dir = hex::encode(images.dir.path().as_os_str().as_encoded_bytes());
@@ -243,7 +243,7 @@ fn loads() {
     assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
 }
 
-/// Two projects that fill one cache at once.
+/// Two projects that fill one cache at the same time.
 #[test]
 fn cache_writes() {
     let (count, mut killed) = (rounds(ROUNDS), 0);
@@ -282,7 +282,7 @@ fn cache_writes() {
     assert!(killed >= count / 4, "only {killed} runs were killed in {count} rounds");
 }
 
-/// What dead runs have left in a cache, locks without content apart.
+/// What dead runs have left in a cache, except empty locks.
 fn half_made(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for name in names(dir) {

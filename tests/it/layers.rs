@@ -1,5 +1,5 @@
-//! Bases whose layers other tools have packed: in every form of a sparse file, with times that are not whole seconds after
-//! 1970, and with a media type that is not what the bytes are.
+//! Bases whose layers other tools have packed: with every format of sparse files, with times that are not whole seconds
+//! after 1970, and with a media type that does not match the bytes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -66,7 +66,7 @@ fn member(archive: &Path, wanted: &str) -> (Vec<u8>, Vec<u8>) {
     panic!("no `{wanted}` in the archive");
 }
 
-/// A program with holes in it, as GNU tar packs it.
+/// A program with holes in it, as packed by GNU tar.
 fn sparse(project: &Project, form: &str) -> (Vec<u8>, Vec<u8>) {
     let program = fs::read("/bin/true").expect("a program");
     let tree = project.path("tree/usr/bin");
@@ -205,7 +205,7 @@ fn a_layer_is_what_its_bytes_are_and_that_is_said() {
             assert!(found.contains(&"layer-compression".to_owned()), "{found:?}");
         }
     }
-    // What containerd does not unpack is no base, and both are named.
+    // A base that containerd cannot unpack is refused, and the message names both.
     let bytes = tar(b"xz");
     fs::write(project.path("layer"), &bytes).expect("a directory of the test");
     tool("xz").words("layer").dir(project.dir()).run().success();
@@ -254,7 +254,7 @@ fn archives_are_read_whatever_compresses_them() {
     }
     fs::write(project.path("noise.tar"), [0x93; 4096]).expect("a directory of the test");
     let noise = project.xbuild().words("inspect oci-archive:noise.tar").run();
-    let told = noise.fails(ExitCode::CorruptImage, &["noise.tar", "no tar archive", "hint"]);
+    let told = noise.fails(ExitCode::CorruptImage, &["noise.tar", "not a tar archive", "hint"]);
     assert!(!told.stderr.contains("147") && !told.stderr.contains('\u{fffd}'), "{}", told.stderr);
     fs::write(project.path("image.tar.lz4"), b"\x04\x22\x4d\x18 and so on").expect("a directory of the test");
     let lz4 = project.xbuild().words("inspect oci-archive:image.tar.lz4").run();
@@ -278,7 +278,7 @@ fn layers_of_saved_archives_may_be_compressed_as_no_layer_is() {
     for (program, end) in [("xz", "xz"), ("bzip2", "bz2")] {
         run(program, &format!("-k saved/{layer}"));
         let named = manifest.replace(&layer, &format!("{layer}.{end}"));
-        // It is there with the archive's mode, by which nobody may write to it.
+        // It exists with the archive's mode, in which nobody may write to it.
         fs::remove_file(project.path("saved/manifest.json")).expect("our own file");
         fs::write(project.path("saved/manifest.json"), named).expect("our own file");
         run("tar", &format!("-C saved -cf {end}.tar ."));
@@ -288,7 +288,7 @@ fn layers_of_saved_archives_may_be_compressed_as_no_layer_is() {
         Layout::valid(&project.path(end));
         project.build().words(&format!("--base docker-archive:{end}.tar -o built")).run().success();
     }
-    // What is damaged is told, with the layer's name.
+    // Damage is reported with the layer's name.
     let path = project.path(&format!("saved/{layer}.xz"));
     let mut bytes = fs::read(&path).expect("our own file");
     bytes.truncate(bytes.len() - 9);

@@ -1,4 +1,5 @@
-//! `linux/amd64/v3` beside `linux/amd64`: two programs of one triple, each for its own processors, the C side too.
+//! `linux/amd64/v3` beside `linux/amd64`: two programs of one triple, each for its own processors, including the C
+//! code.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +16,7 @@ use crate::support::{repository, scratch, tools};
 const ALL: &str = "linux/amd64";
 const NEWER: &str = "linux/amd64/v3";
 
-/// Loops that compilers have wider instructions for, in Rust and in C.
+/// Loops for which compilers have wider instructions, in Rust and in C.
 const MAIN: &str = r#"
 unsafe extern "C" { fn of_c(numbers: *const u32, count: usize) -> u32; }
 
@@ -58,12 +59,12 @@ fn project() -> Project {
         .file("xbuild.toml", "platforms = [\"linux/amd64\", \"linux/amd64/v3\"]\nbase = \"scratch\"\n")
 }
 
-/// The program of a platform's image, as skopeo chooses it and umoci unpacks it.
+/// The program of a platform's image, as chosen by skopeo and unpacked by umoci.
 fn program(layout: &Path, platform: &str, dir: &Path) -> PathBuf {
     tools::unpack(layout, platform, dir).join("usr/local/bin/app")
 }
 
-/// True if a function has AVX's wide registers in it.
+/// True if a function uses AVX's wide registers.
 fn is_wide(program: &Path, function: &str) -> bool {
     let code = tool("objdump").arg(format!("--disassemble={function}")).arg(program).text();
     assert!(code.contains(&format!("<{function}>:")), "{function} is in the program:\n{code}");
@@ -105,7 +106,7 @@ fn a_level_of_processors_is_built_for_beside_all_of_them() {
     assert_eq!(needs(&least), []);
     assert!(needs(&newer).iter().all(|found| found.level < 3), "{:?}", needs(&newer));
 
-    // The least processor there is runs the one, and only better ones the other.
+    // The baseline processor runs one program, and only better ones run the other.
     let sum = on("qemu64", &least).text();
     assert_eq!(on("max", &newer).text(), sum);
     assert_eq!(on("qemu64", &newer).run().status.signal(), Some(4), "an illegal instruction");
@@ -125,7 +126,8 @@ fn a_level_says_its_own_name_wherever_it_is_named() {
     }
 }
 
-/// A nightly cargo has flags in profiles, which only rustc is told; `RUSTC_BOOTSTRAP` makes a stable one as good.
+/// A nightly cargo has flags in profiles, which only rustc gets; `RUSTC_BOOTSTRAP` makes a stable cargo behave the
+/// same.
 #[test]
 fn flags_of_profiles_may_not_compile_for_this_machine_either() {
     let manifest = |cpu: &str| {
@@ -139,7 +141,7 @@ fn flags_of_profiles_may_not_compile_for_this_machine_either() {
     let refused =
         ["`-Ctarget-cpu=native` compiles for the processor of this machine", "allow-native-cpu = true"];
     build().run().fails(ExitCode::Compile, &refused);
-    // On a platform that promises more, what it promises counts.
+    // On a platform that promises more, the flag is within the promise.
     project.write("xbuild.toml", "platforms = [\"linux/amd64/v3\"]\nbase = \"scratch\"\n");
     build().run().success();
     project.write("xbuild.toml", "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n");

@@ -1,4 +1,4 @@
-//! Images that would not run are not published, unless somebody says that it is right.
+//! Images that would not run are not published, unless the user says that they are right.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::base;
 use crate::support::layout::Layout;
 use crate::support::project::Project;
 
-/// A static program for one platform on an empty base, which starts something else.
+/// A static program for one platform on an empty base, with another entrypoint.
 fn starting(entrypoint: &str) -> Project {
     let text = format!(
         "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n[image]\nentrypoint = [\"{entrypoint}\"]\n"
@@ -26,7 +26,7 @@ fn an_entrypoint_that_is_not_there_is_not_published() {
         &["error[not-found]: linux/amd64", "/usr/local/bin/ap", "hint:", "[check] allow"],
     );
     assert!(!project.default_layout("app").join("index.json").exists());
-    // On request it is, and what is wrong is said all the same.
+    // With `--check warn` it is published, and the errors are reported all the same.
     let run = project.build().words("--check warn").run().success();
     assert!(run.stderr.contains("warning[not-found]: linux/amd64"), "{}", run.stderr);
     Layout::valid(&project.default_layout("app"));

@@ -1,4 +1,4 @@
-//! `xbuild.lock`: what it pins is what is built, wherever and whenever, and what does not fit is said.
+//! `xbuild.lock`: a build uses what it pins, wherever and whenever, and reports what does not match.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn edit(project: &Project, from: &str, to: &str) {
     project.write(LOCK, &text.replacen(from, to, 1));
 }
 
-/// A copy of a project with its lock, in another directory.
+/// A copy of a project and its lock, in another directory.
 fn elsewhere(project: &Project) -> Project {
     let copy = Project::empty();
     copy_dir(project.dir(), copy.dir());
@@ -71,12 +71,12 @@ fn packages_come_from_the_lock_and_give_one_image_everywhere() {
         assert_eq!(value(&locked, key).len(), digits, "{locked}");
     }
     assert!(!locked.contains("127.0.0.1") && !locked.contains(&project.dir().display().to_string()));
-    // Pinning changes nothing, and pinning again neither.
+    // Pinning does not change the image, and neither does pinning again.
     assert_eq!(from(project.build(), &mirror, cache.path()).run().success().digest(), unlocked);
     from(project.xbuild().arg("lock"), &mirror, cache.path()).run().success().tells(&["up to date"]);
     assert_eq!(text(&project), locked);
 
-    // Elsewhere, with nothing but the project, and a mirror that has no index any more.
+    // Elsewhere, with only the project, and a mirror that no longer has an index.
     let (copy, other, cold) = (elsewhere(&project), honest(), scratch());
     other.lose("/dists/");
     from(copy.build(), &other, scratch().path())
@@ -90,7 +90,7 @@ fn packages_come_from_the_lock_and_give_one_image_everywhere() {
     let offline = from(copy.build(), &other, cold.path()).words("--locked --offline").run().success();
     assert_eq!((offline.digest(), other.asked().len()), (unlocked, asked));
 
-    // What does not fit is said before anybody is asked.
+    // A mismatch is reported before any request.
     copy.write("xbuild.toml", "[debian]\nsuites = [\"bookworm\", \"bookworm-updates\"]\n");
     let said = from(copy.build(), &other, cold.path()).arg("--locked").run();
     let words =
@@ -113,7 +113,7 @@ fn what_the_mirror_has_dropped_or_altered() {
     let (cold, locked) = (scratch(), text(&project));
     let gone = from(project.build(), &mirror, cold.path()).run();
     gone.fails(ExitCode::Package, &["tzdata", "dropped", "404", "hint", "xbuild lock --update"]);
-    // The snapshots still have it, of a moment at which everything was there.
+    // The snapshot archive still has it, as of a moment at which it had everything.
     let build = from(project.build(), &mirror, cold.path()).env("XBUILD_DEBIAN_SNAPSHOT", mirror.snapshots());
     let digest =
         build.run().success().tells(&["the mirror has dropped tzdata", "/snapshot/debian/"]).digest();
@@ -144,7 +144,7 @@ fn a_lock_that_cannot_be_read() {
     project.write(LOCK, &lock.replace("version = \"1", "versoin = \"1"));
     build().fails(ExitCode::LockFile, &["versoin", "xbuild.lock:4:1", "hint"]);
     project.xbuild().arg("lock").run().fails(ExitCode::LockFile, &["versoin"]);
-    // Whoever pins everything anew need not fix it first.
+    // `lock --update` works with a lock that needs fixing.
     project.xbuild().words("lock --update").run().success().tells(&["warning", "versoin", "xbuild.lock"]);
     build().success();
 }
@@ -152,13 +152,13 @@ fn a_lock_that_cannot_be_read() {
 #[test]
 fn toolchains_are_pinned() {
     let project = Project::quick("app");
-    // Without a lock there is nothing to hold to.
+    // Without a lock there is nothing to compare with.
     for command in ["lock --locked", "build --locked", "build --frozen", "plan --locked"] {
         let words = ["no `xbuild.lock`", "hint: run `xbuild lock`", "`locked = true` under [payload]"];
         project.xbuild().words(command).run().fails(ExitCode::Locked, &words);
     }
     project.build().run().success();
-    // Cargo.lock can be held alone.
+    // Cargo.lock alone can be enforced.
     let text_before = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
     project.write("xbuild.toml", &format!("{text_before}[payload]\nlocked = true\n"));
     project.build().run().success();
@@ -180,13 +180,13 @@ fn toolchains_are_pinned() {
         .run()
         .fails(ExitCode::Locked, &moved)
         .tells(&["xbuild lock --update rust"]);
-    // It is the project's choice and not ours, so that a build goes on, and pins nothing else.
+    // The project chooses its toolchain, so the build goes on, and pins nothing else.
     project.build().run().success().tells(&["warning", "pins another toolchain", "1.2.3"]);
     project.xbuild().arg("lock").run().success();
     assert!(text(&project).contains("1.2.3"));
     project.xbuild().words("lock --update rust").run().success().tells(&moved);
     assert_eq!(text(&project), locked);
-    // Another zig than the pinned one is not taken, and of this one there is no archive.
+    // Only the pinned zig is used, and this version has no archive.
     let zig = |run: Run| run.words("--toolchain zig");
     zig(project.xbuild().arg("lock")).run().success();
     let with_zig = text(&project);
@@ -204,7 +204,7 @@ fn toolchains_are_pinned() {
         .fails(ExitCode::Usage, &["`libc6`", "hint", "rust, zig"]);
 }
 
-/// The digest of what each image says it lies on.
+/// The base digest that each image's annotations state.
 fn grounds(project: &Project, finished: &Finished) -> Vec<String> {
     let images = Layout::valid(&project.default_layout("app")).images(&finished.digest());
     let annotation = |name: &str, image: &crate::support::layout::Image| {
@@ -222,7 +222,7 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
     assert!(pinned.iter().all(|digest| text(&project).contains(digest)), "{}", text(&project));
     assert!(text(&project).contains("base = \"oci:base:base\""));
 
-    // The tag moves on; a build stays where it is, to the byte.
+    // The tag moves; a build stays on the same bytes.
     base::write_as(&project.path("base"), &["linux/amd64", "linux/arm64"], "another base");
     let after = project.build().run().success();
     assert_eq!(after.digest(), before.digest());
@@ -233,7 +233,7 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
     );
     assert!(!said.stderr.contains("rust:"), "{}", said.describe());
 
-    // What is pinned is gone.
+    // The pinned content is gone.
     let blob = project.path("base/blobs").join(pinned[1].replace(':', "/"));
     fs::remove_file(blob).expect("the manifest");
     let gone = project.build().run();
@@ -245,7 +245,7 @@ fn a_layout_is_pinned_by_digest_and_not_by_its_tag() {
     let now = grounds(&project, &project.build().arg("--locked").run().success());
     assert!(now.iter().all(|digest| !pinned.contains(digest)));
 
-    // Somebody gives a platform another one's manifest.
+    // A platform gets another platform's manifest.
     edit(&project, &now[0], "X");
     edit(&project, &now[1], &now[0]);
     edit(&project, "X", &now[1]);
@@ -269,7 +269,7 @@ fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
     assert!(text(&project).contains(&format!("base = \"{name}\"")), "{}", text(&project));
     assert!(value(&text(&project), "index").starts_with("sha256:"));
 
-    // The tag moves on. Another machine builds what is pinned and does not even ask for the tag.
+    // The tag moves. Another machine builds what is pinned and does not even look up the tag.
     base::write_as(&layout, &["linux/amd64", "linux/arm64"], "another base");
     fill();
     let copy = elsewhere(&project);
@@ -286,7 +286,7 @@ fn a_registry_is_asked_for_what_is_pinned_and_not_for_the_tag() {
     let offline = with(copy.build(), cold.path()).words("--locked --offline").run().success();
     assert_eq!(offline.digest(), before.digest());
 
-    // What has moved is said, and taken when it is asked for.
+    // The change is reported, and used when asked for.
     let said = with(project.xbuild().words("lock --update --locked"), warm.path()).run();
     said.fails(
         ExitCode::Locked,
@@ -317,11 +317,11 @@ fn a_build_completes_a_lock_and_takes_nothing_from_it() {
     project.build().run().success().tells(&["`xbuild.lock` was completed", "oci:base:base for linux/arm64"]);
     let both = text(&project);
     assert!(both.contains("linux/amd64") && both.contains("linux/arm64"));
-    // A part of the platforms needs a part of the lock.
+    // Some of the platforms need only a part of the lock.
     project.build().words("--locked --platform linux/arm64").run().success();
     project.build().words("--platform linux/arm64 --base scratch").run().success();
     assert_eq!(text(&project), both);
-    // `lock` makes it what is needed, no more and no less.
+    // `lock` reduces it to exactly what is needed.
     let fewer = project.xbuild().words("lock --platform linux/arm64").run().success();
     fewer.tells(&["oci:base:base for linux/amd64: not used any more"]);
     assert!(!text(&project).contains("linux/amd64"));

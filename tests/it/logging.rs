@@ -1,4 +1,4 @@
-//! `XBUILD_LOG`: what a run does is told, and nothing that is secret.
+//! `XBUILD_LOG`: logs what a run does, and no secrets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -49,7 +49,7 @@ fn requests_processes_and_tokens_are_told_and_no_secret() {
     let silent = push("1").run().success();
     assert!(!silent.stderr.contains("debug"), "{}", silent.describe());
     let told = push("1").env("XBUILD_LOG", "trace").run().success();
-    // What is for scripts is the same, and so is what is told without a log.
+    // Standard output is the same, and so are the messages that appear without a log.
     assert_eq!(told.stdout, silent.stdout);
     let host = registry.host();
     let told = told.tells(&[
@@ -68,11 +68,11 @@ fn requests_processes_and_tokens_are_told_and_no_secret() {
     ]);
     assert!(told.stderr.contains("variables=XBUILD_LOG,XBUILD_REGISTRY_HOST,XBUILD_REGISTRY_TOKEN"));
     let basic = STANDARD.encode(format!("{USER}:{PASSWORD}"));
-    // Tokens are signed ones (JWT), which begin so.
+    // Tokens are signed (JWT), and begin like this.
     for secret in [PASSWORD, USER, &basic, "a-token-of-another", "eyJ", "Bearer ey"] {
         assert!(!told.stderr.contains(secret), "`{secret}`: {}", told.describe());
     }
-    // One room alone, and in the machine's view as well.
+    // A single room, also with JSON progress.
     let one = push("1").env("XBUILD_LOG", "process=debug").run().success();
     assert!(one.stderr.contains(" debug process ") && !one.stderr.contains(" http "), "{}", one.describe());
     let json = push("1").env("XBUILD_LOG", "debug").words("--progress json").run().success();

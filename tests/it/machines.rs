@@ -1,5 +1,5 @@
-//! Another machine: the root filesystem of another release of Debian, with another home, directory, umask, time zone and number
-//! of jobs, and with nothing of ours but the toolchains. xbuild makes that root filesystem itself.
+//! Another machine: the root filesystem of another Debian release, with another home, directory, umask, time zone and
+//! number of jobs, and only the toolchains of this machine. xbuild itself makes that root filesystem.
 
 use std::fs;
 
@@ -8,13 +8,13 @@ use crate::support::copy_dir;
 use crate::support::mirror::Mirror;
 use crate::support::project::Project;
 
-/// What the toolchains and the wrappers' scripts need of a machine.
+/// The packages that the toolchains and the wrappers' scripts need.
 const MACHINE: &str = "platforms = [\"linux/amd64\"]\nbase = \"apt:trixie\"\n\n[debian]\nsuites = [\"trixie\"]\n\
                        packages = [\"dash\", \"zlib1g\"]\n";
 
 const PROJECT: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\n\n[debian]\nsuites = [\"bookworm\"]\n";
 
-/// Mounts the toolchains where they are not at home, and builds there with nothing of this environment.
+/// Mounts the toolchains at paths outside the home directory, and builds there with nothing of this environment.
 const ENTER: &str = "set -e
 mount --bind \"$RUST\" \"$ROOT/opt/rust\"
 mount --bind \"$ZIG\" \"$ROOT/opt/zig\"
@@ -33,7 +33,7 @@ fn one_lock_gives_one_digest_on_two_machines() {
     let mirror = Mirror::start(|_, _| false);
     let project = Project::program("app").file("xbuild.toml", PROJECT);
     project.xbuild().arg("lock").env("XBUILD_DEBIAN_MIRROR", mirror.url()).run().success();
-    // On neither machine the project is under version control, and neither says what time it is.
+    // On neither machine is the project under version control, and neither sets SOURCE_DATE_EPOCH.
     let here = project.build().arg("--locked").env("XBUILD_DEBIAN_MIRROR", mirror.url());
     let here = here.env_remove("SOURCE_DATE_EPOCH").run().success().digest();
 

@@ -1,6 +1,6 @@
-//! xbuild as a person uses it: the real program, real toolchains, and tools that we did not write.
+//! xbuild as a user runs it: the real program, real toolchains, and third-party tools.
 //!
-//! `tests/run` installs those tools. Nothing is skipped where one is missing: the test fails and says so.
+//! `tests/run` installs those tools. Nothing is skipped if one is missing: the test fails and says so.
 
 mod action;
 mod bad_input;

@@ -58,7 +58,7 @@ fn references_become_digests_and_all_else_stays() {
          \"{repository}/front@{front}\"\n---\n{{\"image\":\"{repository}/back@{back}\"}}\n"
     );
     assert_eq!(text, expected);
-    // From standard input the same: here a file, and none.
+    // The same from standard input, with and without a file.
     let from = |file: &str, words: &str| {
         let shell = ["sh".to_owned(), "-c".to_owned(), format!("exec \"$@\" <{file}"), "sh".to_owned()];
         run(&project, &format!("resolve {words} --repository {repository} -t v1,v2")).wrapped(shell).text()
@@ -66,7 +66,7 @@ fn references_become_digests_and_all_else_stays() {
     assert_eq!(from("k8s/a.yaml", "-f - -f k8s/more"), expected);
     assert_eq!(from("k8s/more/b.json", "-f -"), format!("{{\"image\":\"{repository}/back@{back}\"}}\n"));
     assert_eq!(from("/dev/null", "-f -"), "");
-    // A project that says itself where it goes.
+    // A project that names its own destination.
     let own = format!(
         "tags = [\"{}\"]\nplatforms = [\"linux/amd64\"]\nbase = \"scratch\"\n",
         registry.name("own/back:3")
@@ -97,7 +97,8 @@ fn kubectl_gets_what_was_resolved() {
     apply(refuses).fails(ExitCode::Kubectl, &["kubectl", "no cluster", "hint"]);
 }
 
-/// As much of a cluster's API as an empty one that `kubectl apply` makes pods in; what was made, as JSON.
+/// Serves as much of a cluster's API as `kubectl apply` needs to create pods in an empty one. Returns what was created,
+/// as JSON.
 fn cluster() -> (String, Arc<Mutex<Vec<Value>>>) {
     let made: Arc<Mutex<Vec<Value>>> = Arc::default();
     let log = Arc::clone(&made);
@@ -140,7 +141,7 @@ fn kubectl_itself_makes_what_runs_the_pushed_image() {
     let words = format!(
         "apply -f pod.yaml --repository {repository} -- --server http://{address} --namespace team --validate=false"
     );
-    // kubectl keeps what it learned of a cluster in its home.
+    // kubectl stores what it learned of a cluster in its home directory.
     let text = run(&project, &words).env("HOME", project.path("home")).text();
     assert_eq!(text, "pod/front created\n");
     let made = made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +171,7 @@ fn a_part_of_a_value_is_told_with_its_place() {
     assert_eq!(told.stdout, texts);
     project.write("k8s/broken.yaml", "image: xbuild://front\n{{ if x }}\n");
     resolve("-f k8s/broken.yaml").fails(ExitCode::Config, &["broken.yaml", "line 2", "not YAML", "hint"]);
-    // What has no reference in it is not looked at.
+    // A file without a reference is not parsed.
     project.write("k8s/broken.yaml", "{{ if x }}\nimage: debian\n");
     assert_eq!(resolve("-f k8s/broken.yaml").success().stdout, "{{ if x }}\nimage: debian\n");
 }
@@ -195,7 +196,7 @@ fn kustomizations_are_built_and_changed() {
         kustomization
             .replace("xbuild://front # built", &format!("{repository}/front # built\n  digest: {digest}"))
     );
-    // And kustomize makes the same of it.
+    // kustomize gives the same result.
     project.write("base/kustomization.yaml", &changed);
     assert_eq!(tool("kubectl").words("kustomize base").dir(project.dir()).text(), built);
     project.write("base/kustomization.yaml", "resources: [nowhere.yaml]\n");

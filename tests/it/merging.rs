@@ -1,4 +1,4 @@
-//! Merging what CI runners have pushed, by the files in which builds tell what they have made.
+//! Merges images that CI runners have pushed, using the files in which builds report their results.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::project::Project;
 use crate::support::registry::Registry;
 use crate::support::tools;
 
-/// The project on a runner that pushes its platform by digest, as workflows of docker buildx do.
+/// The project on a runner that pushes its platform by digest, as workflows with docker buildx do.
 fn push_by_digest(project: &Project, registry: &Registry, platform: &str) -> (String, Value) {
     let output = format!("type=image,push=true,push-by-digest=true,name={}", registry.name("me/app"));
     let file = format!("{platform}.json");
@@ -45,7 +45,7 @@ fn what_runners_pushed_is_merged_by_their_metadata() {
     let all = format!("type=image,push=true,name={name}:whole");
     project.build().args(["-o", &all]).run().success();
     assert_eq!(ours, index(&registry, "whole"), "one build for all gives another index");
-    // What docker buildx writes has more in it.
+    // docker buildx's file has more in it.
     let buildx = |at: usize| {
         let (digest, metadata) = &made[at];
         json!({
@@ -77,7 +77,7 @@ fn what_runners_pushed_is_merged_by_their_metadata() {
         create(&project, &words).run().success();
         assert_eq!(index(&registry, tag), ours, "{tag}");
     }
-    // And by lines, with a remark.
+    // Also as lines, with a comment.
     let lines = made.iter().map(|(digest, _)| format!("{name}@{digest}\n"));
     project.write("lines", &format!("# runners\n\n{}", lines.collect::<String>()));
     let finished = create(&project, &format!("-t {name}:lines -f lines")).run().success();
@@ -100,9 +100,9 @@ fn a_file_that_tells_no_image_is_told() {
     let layout = "-o merged -t :x -f file.json";
     case("{}", layout, ExitCode::Config, &["file.json` tells no image", "containerimage.digest", "hint"]);
     case("{ \"a\": 1", layout, ExitCode::Config, &["file.json` tells no image", "EOF"]);
-    case("[{ \"size\": 1 }]", layout, ExitCode::Config, &["an entry of it has no digest"]);
+    case("[{ \"size\": 1 }]", layout, ExitCode::Config, &["one of its entries has no digest"]);
     let nameless = json!({ "containerimage.digest": digest }).to_string();
-    case(&nameless, layout, ExitCode::Config, &["no image's name in `image.name`"]);
+    case(&nameless, layout, ExitCode::Config, &["no image name in `image.name`"]);
     case("oci:nowhere\n", layout, ExitCode::NoImage, &["nowhere"]);
     create(&project, "-o merged -f none.json")
         .run()

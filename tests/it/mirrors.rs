@@ -1,4 +1,4 @@
-//! A mirror that is out of step, tampered with or broken, caught by Debian's real signatures and digests.
+//! A mirror that is out of step, tampered with or broken is detected by Debian's real signatures and digests.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::support::mirror::{Alter, Mirror};
 use crate::support::project::Project;
 use crate::support::scratch;
 
-/// The default base for one platform, with the host's own compiler and an empty cache: only Debian's
-/// packages are fetched.
+/// The default base for one platform, with the host's own compiler and an empty cache, so that only Debian's packages
+/// are fetched.
 fn build(project: &Project, mirror: &Mirror, cache: &Path) -> Run {
     project
         .build()
@@ -73,7 +73,7 @@ fn an_index_out_of_step_with_its_release() {
 #[test]
 fn a_release_whose_text_was_altered() {
     let finished = run_against(|path, bytes| {
-        // A digit of a digest, in the signed text.
+        // One digit of a digest in the signed text.
         let position = bytes.windows(8).position(|window| window == b"SHA256:\n").unwrap_or_default() + 10;
         path.ends_with("/InRelease") && {
             bytes[position] = if bytes[position] == b'0' { b'1' } else { b'0' };
@@ -108,7 +108,7 @@ fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
     };
     let finished = plan().run().success();
     assert!(mirror.asked().iter().all(|path| path.starts_with(&format!("/snapshot/debian/{moment}/"))));
-    let place = format!("from {}/debian/{moment} (the snapshot that is asked for)", mirror.snapshots());
+    let place = format!("from {}/debian/{moment} (the requested snapshot)", mirror.snapshots());
     let releases = finished.stdout.lines().find(|line| line.trim_start().starts_with("releases"));
     let releases = releases.unwrap_or_else(|| panic!("{}", finished.describe()));
     assert!(releases.contains("bookworm of 20") && releases.ends_with(&place), "{releases}");
@@ -117,7 +117,7 @@ fn a_moment_that_is_asked_for_is_taken_from_the_snapshots_and_told() {
     let release = &json["platforms"][0]["base"]["releases"][0];
     assert_eq!(release["mirror-from"], "snapshot");
     assert_eq!(release["date"].as_str().unwrap().len(), 10, "{release}");
-    // The release is of July 2026, and the day is later.
+    // The release is of July 2026, and today is later.
     let warning =
         format!("Debian's bookworm {}", place.replacen("from ", "from `", 1).replacen(" (", "` (", 1));
     assert!(finished.stderr.contains(&format!("warning: {warning}")), "{}", finished.describe());

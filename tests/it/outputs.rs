@@ -1,4 +1,4 @@
-//! Where an image goes, what is printed, and what a second run leaves as it was.
+//! Where an image goes, what is printed, and what a second run leaves unchanged.
 
 use std::collections::BTreeMap;
 use std::fs;

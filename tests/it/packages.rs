@@ -1,4 +1,4 @@
-//! Debian's packages in an image: chosen as apt chooses them, laid out so that they work.
+//! Debian's packages in an image: chosen as apt chooses them, and placed so that they work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,7 +22,8 @@ use crate::support::project::Project;
 use crate::support::tools::architecture;
 use crate::support::{mirror, repository, scratch_root};
 
-/// What people install in images, and what has virtual packages, alternatives and long chains of dependencies.
+/// Packages that users often install in images, and packages with virtual packages, alternatives and long dependency
+/// chains.
 const PACKAGES: [&str; 14] = [
     "curl",
     "default-mysql-client",
@@ -73,7 +74,7 @@ struct Apt {
 }
 
 impl Apt {
-    /// Its lists are got once. What is installed is the base.
+    /// Downloads its lists once. The installed packages are those of the base.
     fn new(architecture: &str, base: &BaseSet) -> Self {
         let dir = scratch_root().join("cache/apt").join(architecture);
         let path = |name: &str| dir.join(name);
@@ -82,7 +83,7 @@ impl Apt {
         }
         let mut status = String::new();
         for package in base.packages.iter().filter(|package| package.libraries.is_empty()) {
-            // What the base leaves out of their dependencies is apt's business no more than ours.
+            // Dependencies that the base leaves out must not concern apt either.
             write!(
                 status,
                 "Package: {}\nStatus: install ok installed\nVersion: {}\nArchitecture: {architecture}\n\
@@ -92,7 +93,7 @@ impl Apt {
             .expect("a text");
         }
         fs::write(path("status"), status).expect("the target directory is ours");
-        // By Debian's keys as they are part of this project, whatever system this is.
+        // With Debian's keys from this project, whatever the system.
         let keys = ["automatic", "stable"].map(|name| {
             repository().join(format!("keys/debian-archive-bookworm-{name}.asc")).display().to_string()
         });
@@ -121,14 +122,15 @@ impl Apt {
         tool(program).env("APT_CONFIG", self.dir.join("apt.conf"))
     }
 
-    /// What it would install for a package: `name version`, sorted.
+    /// The packages that it would install for a package: `name version`, sorted.
     fn install(&self, package: &str) -> BTreeSet<String> {
         let text = self.run("apt-get").words("-s --no-install-recommends install").arg(package).text();
         let installed = |line: &str| {
             let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
             let version = |text: &str| text.split([' ', ']']).next().map(str::to_owned);
             if let Some((old, new)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(" (")) {
-                // Of what is installed we said less than the index does, so that apt would install the same again.
+                // The status of installed packages has less than the index, so apt would install the same version
+                // again.
                 assert_eq!(version(old), version(new), "an upgrade: {line}");
                 return None;
             }
@@ -178,7 +180,7 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
         let names: BTreeSet<String> = libraries.chain(table.programs.values().cloned()).collect();
         let extra: Vec<String> = names.into_iter().collect();
         let request = BaseRequest { architecture: "amd64", extra: &extra };
-        // Not all of them go together; that they are known is enough.
+        // Not all of them can be installed together; it is enough that they are known.
         match with_cache(|host| release_of(release).resolve_base(&request, host)) {
             Ok(_) | Err(xbuild::internal::packages::debian::Error::Unsatisfied(_)) => {}
             Err(error) => panic!("{release}: {error}"),
@@ -186,8 +188,8 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
     }
 }
 
-/// A program that is linked to `SQLite` as if the library's headers were installed for every target: what it is linked to
-/// is an empty library with the real one's name.
+/// A program that is linked to `SQLite` as if the library's headers were installed for every target. It is linked to an
+/// empty library with the real one's name.
 pub(crate) fn linked_to_sqlite(configuration: &str) -> Project {
     const BUILD: &str = r#"
 use std::{env, fs, path::PathBuf, process::Command};
@@ -231,7 +233,7 @@ fn the_hint_for_a_missing_library_can_be_followed() {
         ExitCode::Unrunnable,
         &["missing-library", "libsqlite3.so.0", "linux/amd64", "linux/arm64", "under [debian]"],
     );
-    // To the letter: what stands between the back quotes goes under [debian].
+    // Follow the hint literally: put the text in the backquotes under [debian].
     let hint = run.stderr.split("add it with `").nth(1).and_then(|rest| rest.split('`').next());
     let hint = hint.unwrap_or_else(|| panic!("no remedy: {}", run.stderr));
     project.write("xbuild.toml", &format!("{configuration}{hint}\n"));
@@ -248,7 +250,7 @@ fn the_hint_for_a_missing_library_can_be_followed() {
     }
 }
 
-/// A program of this host on packages, for one platform.
+/// A program of this host on a base of packages, for one platform.
 fn on_packages(packages: &str) -> Project {
     let configuration = format!("[debian]\nsuites = [\"bookworm\"]\npackages = [{packages}]\n");
     Project::program("app").file("xbuild.toml", &configuration)
@@ -281,7 +283,7 @@ fn packages_are_planned_pinned_and_held_to() {
     for options in ["", "--locked", "--locked --offline"] {
         assert_eq!(on_host(project.build()).words(options).run().success().digest(), unlocked, "{options}");
     }
-    // Another list is another image, and the lock's word is the old one.
+    // Another list gives another image, and the message names the lock's list.
     let moved = "packages: libsqlite3-0 → libonig5, libsqlite3-0";
     on_host(project.build())
         .words("--locked --debian-package libonig5")

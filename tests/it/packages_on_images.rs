@@ -1,4 +1,4 @@
-//! Debian's packages on base images that are Debian: what dpkg itself says of the result.
+//! Debian's packages on base images that are Debian: checked with dpkg itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn the_hint_for_a_missing_library_is_good_for_a_debian_image_too() {
     for platform in ["linux/amd64", "linux/arm64"] {
         let said = Pulled::from_layout(&layout(&project), platform).run(&[]).text();
         assert_eq!(said.trim(), format!("SQLite 3.40.1 on {}", architecture(platform)));
-        // One layer above the base's, with what the package has and no more.
+        // One layer above the base's, with exactly the package's content.
         let image = built.image(&digest, platform);
         let layers = image.manifest["layers"].as_array().expect("layers");
         let files = built.files(&layers[layers.len() - 2]);
@@ -93,7 +93,7 @@ fn the_hint_for_a_missing_library_is_good_for_a_debian_image_too() {
         assert_eq!(names, ["libsqlite3.so.0.8.6", "copyright", "status"], "{platform}");
         let history = image.config["history"].as_array().expect("a history");
         assert_eq!(history[history.len() - 2]["created_by"], "xbuild: Debian's packages libsqlite3-0");
-        // dpkg knows it, with its files, beside what was there.
+        // dpkg knows the package and its files, in addition to the existing ones.
         let dir = scratch();
         let root = unpack(&layout(&project), platform, dir.path());
         let listed = dpkg_query(&root, "-W -f ${binary:Package}=${db:Status-Abbrev}\\n").text();
@@ -114,7 +114,7 @@ fn packages_on_an_image_are_planned_pinned_and_held_to() {
     project.write("xbuild.toml", &format!("{}packages = [\"media-types\", \"tzdata\"]\n", on(&below)));
     let plan: Value = serde_json::from_str(&project.xbuild().words("plan --json").text()).expect("JSON");
     let added = plan["platforms"][0]["base"]["added"].as_array().expect("packages");
-    // tzdata is there.
+    // tzdata is already installed.
     assert_eq!(added.len(), 1, "{plan}");
     assert_eq!(added[0]["name"], "media-types");
     let unlocked = project.build().run().success().digest();
@@ -158,7 +158,7 @@ fn what_a_base_has_is_never_upgraded() {
             "linux/amd64",
             "libsqlite3-0 needs libc6 (>= 2.34)",
             "the base has libc6 2.28-10",
-            "hint: take a base image of another date, in which libc6 fits",
+            "hint: use a base image of another date, in which libc6 fits",
         ],
     );
     assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
@@ -186,7 +186,7 @@ fn another_distribution_takes_no_packages_of_debian() {
         project.write("xbuild.toml", &format!("{}packages = [\"jq\"]\n", on(&below)));
         let run = project.build().run().fails(
             ExitCode::Package,
-            &["linux/amd64", "(jq) cannot be added", found, "hint: take a base that is Debian"],
+            &["linux/amd64", "(jq) cannot be added", found, "hint: use a base that is Debian"],
         );
         assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
     }

@@ -1,4 +1,4 @@
-//! Platforms that are data files alone: nothing in the sources knows them by name.
+//! Platforms that exist only as data files: nothing in the sources knows them by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::support::{scratch, tools};
 
 const SOURCE: &str = "#include <stdio.h>\nint main(void) { puts(\"here\"); return 0; }\n";
 
-/// A program of C that zig makes for a target's processor.
+/// A C program that zig compiles for a target's processor.
 fn compile(dir: &Path, zig_target: &str, cpu: Option<&str>) -> PathBuf {
     let (source, program) = (dir.join("app.c"), dir.join(zig_target));
     fs::write(&source, SOURCE).expect("a directory of the test");
@@ -43,7 +43,7 @@ fn image(layout: &Path, architecture: &str, program: &Path) {
     base::write_layers_for(architecture, layout, &[layer], &json!({ "config": { "Entrypoint": ["/app"] } }));
 }
 
-/// Its report says so.
+/// Checks that the report says so.
 fn refused(run: &Finished, code: ExitCode, word: &str) {
     assert_eq!(run.status.code(), Some(code.number().into()), "{}", run.describe());
     assert!(run.stdout.contains(word), "{}", run.describe());
@@ -74,18 +74,18 @@ fn programs_of_c_are_known_for_what_they_are() {
         if zig_target.ends_with("musl") {
             let report: Value = serde_json::from_str(&run.success().stdout).expect("JSON");
             assert_eq!(report["platforms"][0]["runs"], true, "{report}");
-            // What is another machine's does not run.
+            // A program of another machine does not run.
             image(&layout, "amd64", &program);
             refused(&xbuild().arg("verify").arg(&layout).run(), ExitCode::Unsound, "wrong-architecture");
         } else {
-            // Nothing is there for it: its loader is named.
+            // Its loader is missing, and the message names it.
             refused(&run, ExitCode::Unrunnable, "/lib64/ld-linux-loongarch-lp64d.so.1");
         }
     }
 }
 
-/// What compilers make of it depends on the processor: sums of arrays, bits that are counted, floating point that becomes
-/// whole numbers.
+/// Code for which compilers choose instructions by processor: sums of arrays, counted bits, floating point converted to
+/// integers.
 const VECTORS: &str = "
 unsigned long sums(const unsigned *one, const unsigned *other, unsigned long count) {
     unsigned long sum = 0;
@@ -98,7 +98,7 @@ void whole(const double *from, int *to, int count) {
 }
 ";
 
-/// Code of C is for the least processor of the platform, as the programs of Rust are.
+/// C code is compiled for the platform's baseline processor, as Rust code is.
 #[test]
 fn code_of_c_is_for_every_processor_of_the_platform() {
     let dir = scratch();

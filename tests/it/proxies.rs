@@ -1,4 +1,4 @@
-//! Registries that only a proxy knows the way to: their names resolve to nothing here.
+//! Registries that only a proxy can reach: their names do not resolve here.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn run_in(dir: &Path, words: &str) -> Run {
     xbuild().dir(dir).env("HOME", dir.join("home")).words(words)
 }
 
-/// The lines of the requests that a proxy got.
+/// The request lines that a proxy got.
 fn lines(proxy: &Proxy) -> Vec<String> {
     proxy.heads().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
 }
@@ -76,7 +76,8 @@ fn a_registry_without_tls_is_used_through_a_proxy() {
         .digest();
     registry.copy_out("me/app:1", &project.path("copy"));
     assert_eq!(Layout::valid(&project.path("copy")).images(&digest).len(), 1);
-    // All of it went this way: the whole URL in the line, nothing by tunnel; and who we are to the proxy is no server's.
+    // Everything went through the proxy: the line has the whole URL, nothing used a tunnel, and the proxy's credentials
+    // reached no server.
     let lines = lines(&proxy);
     assert!(
         lines
@@ -111,7 +112,8 @@ fn tokens_come_through_the_proxy_too_and_go_along_with_no_redirect() {
     run(&format!("push base {HOST}/team/base:1")).run().success();
     let heads = proxy.heads();
     assert!(heads.iter().any(|head| head.starts_with("GET http://tokens.test/token?")), "{heads:#?}");
-    // The registry behind the redirect wants a token as well and gets none, so that the pull fails; nothing is sent to it.
+    // The registry behind the redirect requires a token as well and gets none, so the pull fails. No credentials are
+    // sent to it.
     let failed = run(&format!("pull {HOST}/team/base:1 -o pulled")).run();
     failed.fails(ExitCode::Network, &["cdn.test answered 401"]);
     let moved: Vec<String> =
@@ -157,7 +159,7 @@ fn a_registry_with_tls_is_reached_by_a_tunnel() {
     assert!(
         registry.requests().iter().any(|request| request.starts_with("PUT /v2/team/base/manifests/1 201"))
     );
-    // Who we are to the proxy: nobody, and somebody else.
+    // With no credentials for the proxy, and with wrong ones.
     let unknown = run(&push, "");
     let words = [
         "the proxy http://127.0.0.1:",
@@ -228,7 +230,7 @@ fn a_proxy_that_may_come_back_is_asked_again() {
     transient(false, &[("http_proxy", &value)], &[word]);
     let word = "of https_proxy cannot reach registry.test:5000: it answers 502";
     transient(true, &[("https_proxy", &value)], &[word]);
-    // Past the proxy: the name is not known here, and the proxy is not asked.
+    // Without the proxy: the name does not resolve here, and the proxy gets no request.
     let proxy = Proxy::to(HOST, registry.port);
     let value = format!("http://{}", proxy.host());
     for rule in ["registry.test", ".test", "*", "other.test, registry.test:5000"] {

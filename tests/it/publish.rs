@@ -1,4 +1,4 @@
-//! Bases from registries and images pushed to them, by the real program and a real registry.
+//! Pulls bases from a real registry and pushes images to it, with the real program.
 
 use serde_json::Value;
 use xbuild::error::ExitCode;
@@ -24,7 +24,7 @@ fn fill(registry: &Registry, project: &Project, name: &str) {
     registry.fill(&format!("oci:{}:base", project.path("base").display()), name);
 }
 
-/// A run with a cache of its own, so that what it fetches can be told.
+/// A run with its own cache, so that its requests can be counted.
 fn build(project: &Project) -> Run {
     project.build().env("XBUILD_CACHE_DIR", project.path("cache")).env("HOME", project.path("home"))
 }
@@ -51,7 +51,7 @@ fn a_base_from_a_registry_gives_the_image_that_its_layout_gives() {
         let digest = annotation("org.opencontainers.image.base.digest").expect("an annotation");
         assert!(original.stored.contains(&digest), "{digest} is no manifest of the base");
     }
-    // Now everything is in the cache: nothing but what the tag leads to is asked for, and off the network not even that.
+    // Now everything is in the cache: only the tag is looked up, and offline not even that.
     let before = registry.requests().len();
     assert_eq!(build(&project).args(["--base", &base]).run().success().digest(), digest);
     let again = registry.requests().split_off(before);
@@ -80,13 +80,13 @@ fn a_push_to_the_bases_registry_moves_none_of_its_bytes() {
     registry.copy_out("me/app:1.0", &project.path("copy"));
     let copy = Layout::valid(&project.path("copy"));
     assert_eq!(copy.images(&digest).len(), 2);
-    // Again: the index is there, and so is what the tag leads to.
+    // Again: the index exists, and so does everything that the tag refers to.
     let before = registry.requests().len();
     assert_eq!(build(&project).args(arguments).run().success().digest(), digest);
     let again = registry.requests().split_off(before);
     let pushed: Vec<&String> = again.iter().filter(|request| request.contains("/me/app/")).collect();
     assert!(pushed.len() <= 2 && uploads(&again).is_empty(), "{again:#?}");
-    // Into another repository of a machine whose cache knows the base, not even its index is read again.
+    // Into another repository, from a machine whose cache knows the base: not even the index is read again.
     let before = registry.requests().len();
     let other = registry.name("other/app:1.0");
     build(&project).args(["--base", &base, "--tag", &other, "--push"]).run().success();
@@ -114,7 +114,7 @@ fn only_what_changed_is_sent() {
     };
     let first = push();
     let sent = |requests: &[String]| uploads(requests).len();
-    // Two programs, two configurations, and the layer of files, which both platforms have.
+    // Two programs, two configurations, and the layer of files, which both platforms have in common.
     assert_eq!(sent(&registry.requests()), 5, "{:#?}", registry.requests());
     let before = registry.requests().len();
     project.write("data", "two");
@@ -186,7 +186,7 @@ fn docker_types_zstd_layers_and_attestations_are_read() {
             .success();
     };
     convert(&["--format", "v2s2"], "team/base:docker");
-    // skopeo compresses nothing anew that the registry has already: another one gets the layers of zstd.
+    // skopeo does not recompress what the registry already has, so use another registry for the zstd layers.
     let second = Registry::open();
     let zstd = ["--quiet", "--all", "--dest-compress", "--dest-compress-format", "zstd"];
     let layout = format!("oci:{}:base", project.path("base").display());
@@ -211,7 +211,7 @@ fn docker_types_zstd_layers_and_attestations_are_read() {
         let files = layout.files(&images[0].manifest["layers"][0]);
         assert_eq!(files["etc/base"], b"the base for linux/amd64\n");
     }
-    // An index in an index, with an attestation in front.
+    // An index in an index, preceded by an attestation.
     let index: Value =
         serde_json::from_str(&registry.skopeo("inspect").args(["--raw", &from]).text()).expect("an index");
     let mut attestation = index["manifests"][0].clone();

@@ -21,7 +21,7 @@ fn config() -> Config {
     Config { patience, stall: Duration::from_secs(10), ..Config::default() }
 }
 
-/// A client without anything that surrounds the test, and with these variables.
+/// A client that is independent of the test's surroundings, with these variables.
 fn client(variables: &[(&str, &str)]) -> Client {
     let environment: Environment = variables.iter().copied().filter(|(_, value)| !value.is_empty()).collect();
     Client::new(config(), &environment)
@@ -139,14 +139,14 @@ fn tokens_are_kept_and_asked_for_with_both_repositories_of_a_mount() {
     let mounted = target.push_blob(&layer, &missing, &from, &cancel, &mut |_| ()).unwrap();
     assert_eq!(mounted, Pushed::Mounted);
     assert_eq!(target.push_blob(&layer, &missing, &from, &cancel, &mut |_| ()).unwrap(), Pushed::Present);
-    // A registry that does not have it there begins an upload instead.
+    // A registry without the blob there begins an upload instead.
     let (other, other_path) = blob(dir.path(), b"another layer");
     assert_eq!(target.push_blob(&other, &other_path, &from, &cancel, &mut |_| ()).unwrap(), Pushed::Uploaded);
     drop(path);
     let Guard::Token(service) = &registry.guard else { unreachable!() };
     let scopes = |request: &String| request.matches("scope=").count();
     let asked = service.asked();
-    // One for each repository, and one for both.
+    // One scope for each repository, and one token for both.
     assert_eq!(asked.iter().map(scopes).collect::<Vec<_>>(), [1, 1, 2], "{asked:#?}");
     assert!(asked[2].contains("one/source:pull&") && asked[2].contains("two/target:pull,push"), "{asked:#?}");
 }
@@ -198,7 +198,7 @@ fn who_is_nobody_who_is_wrong_and_who_may_not_are_told_apart() {
         assert!(text.contains("the XBUILD_REGISTRY_ variables") && !text.contains("hunter2"), "{text}");
         attempt(&login()).unwrap();
     }
-    // A token service may give a token that is good for less, or refuse to give one.
+    // A token service may give a token for less, or refuse to give one.
     for refuses in [false, true] {
         let registry = Registry::with_tokens(TokenService::start(rules(refuses)));
         let other = repository(&client(&login()), &registry.name("not/mine"), Access::Push);
@@ -245,7 +245,7 @@ fn a_long_list_of_tags_comes_in_pages() {
     let dir = scratch();
     let repository = repository(&client(&[]), &registry.name("a/b"), Access::Push);
     let manifest = push(&repository, dir.path(), "v0", b"a layer").unwrap();
-    // Written where the registry looks for them: a thousand uploads would prove no more.
+    // Written directly into the registry's storage: a thousand uploads would prove no more.
     let tags = registry.storage("repositories/a/b/_manifests/tags");
     for number in 1..1100 {
         let dir = tags.join(format!("v{number}/current"));
@@ -302,7 +302,7 @@ fn mirrors_are_asked_first_and_a_rewrite_leads_elsewhere() {
     assert!(read("registry.example/a/b").is_ok());
     assert_eq!(read("registry.example/a/only").unwrap(), there);
     assert!(read("registry.example/moved/b").is_ok());
-    // Writing goes where it really is, and never to a mirror.
+    // Writes go to the real address, and never to a mirror.
     let target = repository(&client, "registry.example/new/app", Access::Push);
     push(&target, dir.path(), "v1", b"a layer").unwrap();
     let own = repository(&plain, &origin.name("new/app"), Access::Pull);

@@ -1,5 +1,5 @@
-//! Pushes and pulls through a proxy that spoils what passes: each ends with the whole image or a clear error, and
-//! nothing is half there.
+//! Pushes and pulls through a proxy that causes faults: each ends with the whole image or a clear error, and leaves
+//! nothing half done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,15 +25,15 @@ use super::support::fault::{Fault, FaultProxy};
 use super::support::registry::Registry;
 use super::support::scratch;
 
-/// How many runs there are, half of them pushes.
+/// The number of runs, half of them pushes.
 const RUNS: u64 = 520;
-/// How many at once.
+/// The number of concurrent runs.
 const THREADS: usize = 6;
-/// A server that says nothing for this long is stalled, behind the proxy. A machine that is busy is silent for a while, too.
+/// A server behind the proxy that is silent for this long has stalled. A busy machine is silent for a while, too.
 const STALL: Duration = Duration::from_millis(600);
-/// The same where nothing is spoilt, and where silence is nothing but a busy machine.
+/// The same without faults, where silence only means a busy machine.
 const PATIENT: Duration = Duration::from_secs(60);
-/// How many of a hundred requests are spoilt.
+/// The shares of requests with a fault.
 const RATES: [f64; 3] = [0.1, 0.3, 0.6];
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -89,7 +89,7 @@ impl Image {
     }
 }
 
-/// Reads everything that a name leads to, into files if there is a directory for them.
+/// Reads everything that a name refers to, into files if a directory is given.
 fn pull(repository: &Repository, tag: &str, dir: Option<&Path>) -> Result<Encoded, RegistryError> {
     let cancel = Cancel::new();
     let manifest = repository.manifest(Wanted::Tag(tag), &cancel)?;
@@ -115,13 +115,13 @@ fn client(host: String, stall: Duration) -> Client {
     Client::new(config, &Environment::default())
 }
 
-/// An error that says what happened: one of the network, of wrong content, or of a refusal that follows from it.
+/// True for an error that says what happened: a network failure, wrong content, or a refusal that follows from it.
 fn is_clear(error: &RegistryError) -> bool {
     let codes = [ExitCode::Network, ExitCode::CorruptDownload, ExitCode::Refused];
     codes.contains(&error.exit_code()) && error.hint().is_some() && error.to_string().contains("127.0.0.1")
 }
 
-/// What came of all runs.
+/// The results of all runs.
 #[derive(Debug, Default)]
 struct Tally {
     whole: u64,
@@ -163,11 +163,11 @@ fn whatever_is_spoilt_an_image_is_whole_or_not_there() {
     assert_eq!(tally.faults.len(), 11, "every fault was tried: {tally:?}");
     let failed: u64 = tally.failed.values().sum();
     assert_eq!(tally.whole + failed, RUNS);
-    // Most of what is spoilt is made good by trying again; and where six of ten requests are spoilt, not everything can be.
+    // Retries make up for most faults; with faults in six of ten requests, some runs must fail.
     assert!(tally.whole > RUNS * 7 / 10 && failed > 0, "{tally:?}");
 }
 
-/// One push or pull, and what must hold after it.
+/// One push or pull, with checks of the result.
 fn run(
     seed: u64,
     [patient, client]: &[Client; 2],
@@ -193,7 +193,7 @@ fn run(
         proxy.seed(seed, rate);
         let repository = client.repository(&spoilt.repository, Access::Pull);
         let result = pull(&repository, "v1", Some(&pulled));
-        // What has its final name is whole, whatever came of the pull.
+        // A file with its final name is whole, whatever the result of the pull.
         for name in super::support::names(&pulled) {
             if name.len() == 64 {
                 let bytes = std::fs::read(pulled.join(&name)).expect("a file");
@@ -203,12 +203,12 @@ fn run(
         result.map(|manifest| assert_eq!(manifest, image.manifest, "seed {seed}"))
     };
     let faults = proxy.done();
-    // What a reader finds under the name is the whole image or nothing; after a success it is the image.
+    // Under the name, a reader finds the whole image or nothing; after a success, the image.
     match pull(&direct_repository, "v1", None) {
         Ok(manifest) => assert_eq!(manifest, image.manifest, "seed {seed}"),
         Err(error) => assert!(error.is_not_found() && result.is_err(), "seed {seed}: {error}"),
     }
-    // And the same push again, without the proxy, ends what was begun.
+    // The same push again, without the proxy, completes what was begun.
     if result.is_err() {
         image.push(patient, &direct, &made).expect("nothing is spoilt any more");
         assert_eq!(pull(&direct_repository, "v1", None).expect("it was pushed"), image.manifest);

@@ -1,5 +1,5 @@
-//! Images in a registry that are not what they should be, and registries that do not take what they get: each has its
-//! own message and an exit code that tells what to do about it.
+//! Invalid images in a registry, and registries that do not accept what they get: each case has its own message and an
+//! exit code that says what to do about it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::support::token::{Rules, TokenService};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A registry with a base for linux/amd64, and a project that wants it.
+/// A registry with a base for linux/amd64, and a project that uses it.
 struct Setup {
     registry: Registry,
     project: Project,
@@ -50,13 +50,13 @@ impl Setup {
         (self.document(&format!("team/base@{digest}")), digest)
     }
 
-    /// Where the registry stores the bytes of a blob.
+    /// The path at which the registry stores the bytes of a blob.
     fn stored(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         self.registry.storage(&format!("blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// An image of this configuration and this layer, under a tag.
+    /// Stores an image with this configuration and this layer, under a tag.
     fn put(&self, tag: &str, config: &[u8], layer: &[u8], media_type: &str) {
         let config = self.registry.put_blob("team/base", config, "application/vnd.oci.image.config.v1+json");
         let layer = self.registry.put_blob("team/base", layer, media_type);
@@ -119,7 +119,7 @@ fn a_digest_that_would_lead_elsewhere_on_this_machine_is_none() {
     let document: Value = serde_json::from_str(&text).expect("a manifest");
     let text = text.replace(digest(&document["layers"][0]), "sha256:../../../../../../etc/passwd");
     let config = std::fs::read(setup.stored(digest(&document["config"]))).expect("the registry's own file");
-    // The registry looks at digests as we do, so that this one comes from a server that does not.
+    // The registry verifies digests as xbuild does, so this comes from a server that does not.
     let server = crate::support::http::serve(move |path| match path {
         path if path.contains("/manifests/") => Some((MANIFEST.to_owned(), text.clone().into_bytes())),
         path if path.contains("/blobs/") => Some(("application/octet-stream".to_owned(), config.clone())),
@@ -135,13 +135,13 @@ fn a_configuration_that_is_no_json_is_told() {
     let setup = Setup::new();
     setup.put("broken", b"not json", b"a layer", "application/vnd.oci.image.layer.v1.tar");
     let config = digest_of(b"not json");
-    setup.build("team/base:broken").fails(ExitCode::CorruptBase, &["is damaged", &config, "is no JSON"]);
+    setup.build("team/base:broken").fails(ExitCode::CorruptBase, &["is damaged", &config, "is not JSON"]);
 }
 
 #[test]
 fn a_layer_without_end_is_not_read_to_its_end() {
     let setup = Setup::new();
-    // A name of a terabyte, of which there are two gigabytes: some hundred kilobytes when compressed.
+    // A name that claims a terabyte, with two gigabytes present: some hundred kilobytes when compressed.
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::GNULongName);
     header.set_size(1 << 40);

@@ -1,4 +1,4 @@
-//! Registries that say nothing, and registries that somebody else has chosen.
+//! Registries that never answer, and registries that somebody else has chosen.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,7 +12,7 @@ use crate::support::project::Project;
 use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::{base, scratch};
 
-/// A host and port where connections are taken and nothing is ever said. Its thread ends with the test's process.
+/// A host and port that accepts connections and never answers. Its thread ends with the test's process.
 fn silent() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
     let host = listener.local_addr().expect("a bound socket").to_string();
@@ -45,7 +45,7 @@ fn every_command_about_images_ends_when_its_time_is_up() {
         assert!(finished.elapsed < Duration::from_secs(20), "{}", finished.describe());
         finished.fails(ExitCode::TimedOut, &[&said, &host, "hint: give it more time with --timeout"]);
     }
-    // The variable says the same, and an option wins over it.
+    // The variable has the same effect, and an option overrides it.
     run(&format!("ls {host}/a"))
         .env("XBUILD_TIMEOUT", "700ms")
         .run()
@@ -108,13 +108,13 @@ fn passwords_of_no_registry_in_particular_go_where_the_user_says_and_nowhere_els
         "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: \"xbuild://.\"}]}\n",
     );
     known(project.xbuild().words("resolve -f pod.yaml")).run().fails(ExitCode::Unauthorized, &told);
-    // An image brings its own names along.
+    // An image has its own names.
     let layout = "push target/xbuild/app";
     known(project.build()).run().success();
     known(project.xbuild().words(layout)).run().fails(ExitCode::Unauthorized, &told);
-    // Nobody was told anything, and the registry has nothing.
+    // No credentials were sent, and the registry has nothing.
     assert!(!registry.storage("repositories/me/app").exists());
-    // The user says so: by the host, or by the name.
+    // The user names it: by the host, or by the image name.
     let host = registry.host();
     known(project.build().arg("--push")).env("XBUILD_REGISTRY_HOST", &host).run().success();
     known(project.xbuild().words(layout)).env("XBUILD_REGISTRY_HOST", &host).run().success();

@@ -1,4 +1,4 @@
-//! Images in registries: named, thinned out, and copied with what refers to them.
+//! Images in registries: tagged, reduced to some platforms, and copied with what refers to them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn run_in(dir: &Path, words: &str) -> Finished {
     xbuild().dir(dir).env("HOME", dir.join("home")).words(words).run()
 }
 
-/// A document of a registry as skopeo gets it.
+/// A document in a registry, as skopeo gets it.
 fn raw(registry: &Registry, name: &str) -> String {
     let name = format!("docker://{}", registry.name(name));
     registry.skopeo("inspect").args(["--raw", &name]).text()
@@ -49,16 +49,16 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     for tag in ["stable", "latest"] {
         assert_eq!(raw(&registry, &format!("team/app:{tag}")), raw(&registry, "team/app:1"));
     }
-    // What has the tag already is left alone; another image is told.
+    // A tag that already points to the image is left alone; a change is reported.
     let before = registry.requests().len();
-    run(&format!("tag docker://{name}@{digest} :stable")).success().tells(&["stable was it already"]);
+    run(&format!("tag docker://{name}@{digest} :stable")).success().tells(&["stable was this image already"]);
     let requests = registry.requests().split_off(before);
     assert!(!requests.iter().any(|request| request.starts_with("PUT")), "{requests:#?}");
     base::write_as(&dir.path().join("base"), &["linux/amd64"], "another");
     run(&format!("push base {name}:2")).success();
     run(&format!("tag {name}:2 :stable")).success().tells(&[&format!("stable was {digest} before")]);
     assert_eq!(raw(&registry, "team/app:stable"), raw(&registry, "team/app:2"));
-    // Another repository has not what the name would lead to.
+    // Another repository does not have what the name would point to.
     let other = registry.name("other/app:1");
     run(&format!("tag {name}:1 {other}")).fails(
         ExitCode::Usage,
@@ -72,7 +72,7 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     assert!(tools::json(&raw(&registry, "team/app:1"))["manifests"].is_array());
 }
 
-/// A layout that has more than images: `Layout` would refuse it. Its blobs have the digests that they are named by.
+/// A layout that has more than images, which `Layout` would refuse. Its blobs match the digests in their names.
 struct Stored {
     dir: PathBuf,
     entries: Vec<Value>,
@@ -104,7 +104,7 @@ impl Stored {
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Stores a manifest that is no image: an attestation, or with a `subject` a referrer. Its descriptor.
+/// Stores a manifest that is not an image: an attestation or, with a `subject`, a referrer. Returns its descriptor.
 fn put_artifact(registry: &Registry, repository: &str, kind: &str, subject: Option<&Value>) -> Value {
     let empty = registry.put_blob(repository, b"{}", "application/vnd.oci.empty.v1+json");
     let text =
@@ -126,7 +126,7 @@ fn put_artifact(registry: &Registry, repository: &str, kind: &str, subject: Opti
     entry
 }
 
-/// Lists referrers of a document where the registry keeps no list.
+/// Stores the list of a document's referrers, for a registry that has no list of its own.
 fn put_referrers(registry: &Registry, repository: &str, subject: &Value, entries: &[&Value]) {
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
     let tag = subject["digest"].as_str().expect("a digest").replace(':', "-");
@@ -146,7 +146,7 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
         entry["annotations"] = json!({
             "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image["digest"],
         });
-        // One for each, which only its entry tells apart.
+        // One attestation for each, which only its entry distinguishes.
         index["manifests"].as_array_mut().expect("a list").push(entry);
     }
     index["annotations"] = json!({ "kept": "yes" });
@@ -160,11 +160,11 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
         entries.map(|entry| entry["digest"].as_str().expect("a digest").to_owned()).collect()
     };
     let all = digests(&index);
-    // amd64, arm64 and the attestation of the first; that of arm/v7 is about what is not there.
+    // amd64, arm64 and the attestation of the first; that of arm/v7 is about an image that is not included.
     assert_eq!(digests(&two), [&all[0], &all[2], &all[3]].map(String::clone));
     assert_eq!(two["annotations"]["kept"], "yes");
     assert_eq!(two["manifests"][2]["annotations"]["vnd.docker.reference.digest"], images[0]["digest"]);
-    // Into a registry the same bytes, and all platforms are the image as it is.
+    // Into a registry: the same bytes, and all platforms are the unchanged image.
     let other = registry.name("team/app:two");
     run(&format!("copy docker://{name} docker://{other} --platform amd64,arm64")).success();
     assert_eq!(digest_of(raw(&registry, "team/app:two").as_bytes()), layout.tagged("x"));
@@ -177,7 +177,7 @@ fn some_platforms_are_an_index_of_those_and_their_attestations() {
     assert!(!dir.path().join("none").exists());
 }
 
-/// A signature of an image, and a bill of materials of one of its platforms that is signed as well.
+/// A signature of an image, and an SBOM of one of its platforms, which is signed as well.
 fn put_signatures(registry: &Registry, index: &Value, platform: &Value) -> [Value; 3] {
     let signature = put_artifact(registry, "team/app", "test/signature", Some(index));
     let sbom = put_artifact(registry, "team/app", "test/sbom", Some(platform));
@@ -188,7 +188,7 @@ fn put_signatures(registry: &Registry, index: &Value, platform: &Value) -> [Valu
     [signature, sbom, signed]
 }
 
-/// Holds a repository to have one thing that refers to a manifest.
+/// Checks that a repository has exactly one referrer of a manifest.
 fn assert_refers(repository: &Repository, subject: &Value, referrer: &Value) {
     let digest: Digest = subject["digest"].as_str().expect("a digest").parse().expect("a digest");
     let found = repository.referrers(&digest, None, &Cancel::new()).expect("a list");
@@ -210,7 +210,7 @@ fn what_refers_to_an_image_goes_along() {
     let arm = tools::json(&text)["manifests"][2].clone();
     let [signature, sbom, signed] = put_signatures(&from, &index, &arm);
     let name = from.name("team/app:1");
-    // Without being asked for, nothing of it goes along.
+    // Without `--referrers`, none of it is copied.
     run(&format!("copy docker://{name} oci:plain:1")).success();
     assert_eq!(Layout::valid(&dir.path().join("plain")).entries.len(), 1);
     run(&format!("copy docker://{name} oci:image:1 --referrers")).success().tells(&["3 referrers go along"]);
@@ -220,7 +220,7 @@ fn what_refers_to_an_image_goes_along() {
         let digest = entry["digest"].as_str().expect("a digest");
         assert!(layout.document(digest)["subject"]["digest"].is_string());
     }
-    // The layout has one image still, for others too, who take the only entry for it.
+    // The layout still has one image, also for other tools, which take the only entry for the image.
     assert_eq!(run("inspect --raw image").success().stdout, text);
     let list = tools::json(&run("ls --json image").success().stdout);
     assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
@@ -236,7 +236,7 @@ fn what_refers_to_an_image_goes_along() {
         .words("copy --quiet --all oci:image oci:other:1")
         .run()
         .success();
-    // And on into another registry, where they are found as the specification says: the tag last.
+    // And on to another registry, where they are found as the specification says: the tag comes last.
     let before = to.requests().len();
     run(&format!("copy image docker://{} --referrers", to.name("new/app:1"))).success();
     let puts: Vec<String> = to
@@ -252,17 +252,17 @@ fn what_refers_to_an_image_goes_along() {
     for (subject, referrer) in [(&index, &signature), (&arm, &sbom), (&sbom, &signed)] {
         assert_refers(&repository, subject, referrer);
     }
-    // Again: no document is sent anew but the referrers' own entries, and no list grows.
+    // Again: only the referrers' own entries are sent anew, and no list grows.
     run(&format!("copy image docker://{} --referrers", to.name("new/app:1"))).success();
     let digest: Digest = index["digest"].as_str().expect("a digest").parse().expect("a digest");
     assert_eq!(repository.referrers(&digest, None, &Cancel::new()).expect("a list").len(), 1);
-    // One platform has what refers to it alone.
+    // One platform is copied with only its own referrers.
     run(&format!("copy docker://{name} oci:arm:1 --referrers --platform arm64"))
         .success()
         .tells(&["2 referrers go along"]);
     run("copy image oci-archive:image.tar --referrers")
-        .fails(ExitCode::NoImage, &["image.tar` cannot hold what refers", "3 of these", "hint"]);
-    // A referrer alone, without what it is about.
+        .fails(ExitCode::NoImage, &["image.tar` cannot hold the referrers", "has 3", "hint"]);
+    // A referrer alone, without its subject.
     let digest = signature["digest"].as_str().expect("a digest");
     run(&format!("copy docker://{}@{digest} oci-archive:signature.tar", from.name("team/app"))).success();
     run(&format!("copy image@{digest} oci:alone")).success();
@@ -276,7 +276,7 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     let run = |words: &str| run_in(dir.path(), words);
     let base = Stored::open(dir.path().join("base"));
     let (own, other) = (base.tagged("base"), digest_of(b"other"));
-    // A digest that is another one: nothing is asked of the registry, let alone written.
+    // A different digest: nothing is requested from the registry, let alone written.
     let before = registry.requests().len();
     for name in [format!("team/app@{other}"), format!("team/app:1@{other}")] {
         run(&format!("push base {} {}", registry.name("team/app:2"), registry.name(&name)))
@@ -287,7 +287,7 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     assert_eq!(registry.requests().len(), before);
     run(&format!("push base {}", registry.name(&format!("team/app:1@{own}")))).success();
     assert_eq!(digest_of(raw(&registry, "team/app:1").as_bytes()), own);
-    // An entry of a kind that nobody knows goes along, and comes back.
+    // An entry of an unknown kind is copied, and can be copied back.
     let unknown = dir.path().join("base/blobs/sha256").join(&digest_of(b"no JSON")["sha256:".len()..]);
     fs::write(unknown, "no JSON").expect("a directory of the test");
     let mut index = base.document(&own);

@@ -1,4 +1,4 @@
-//! `xbuild repro`: what is the same twice, and what leaks into an image from around its build.
+//! `xbuild repro`: what is the same in both builds, and what leaks into an image from the build's surroundings.
 
 use xbuild::error::ExitCode;
 
@@ -6,7 +6,7 @@ use crate::support::layout::Layout;
 use crate::support::project::Project;
 use crate::support::tools::json;
 
-/// Has the program print what its build script was told.
+/// Makes the program print what its build script printed.
 fn leaking(script: &str) -> Project {
     Project::quick("app")
         .file("build.rs", &format!("fn main() {{ println!(\"cargo::rustc-env=LEAK={{}}\", {script}); }}\n"))
@@ -20,7 +20,7 @@ fn a_project_that_leaks_nothing_is_reproducible() {
     let digest = finished.stdout.trim().strip_prefix("reproducible: ").expect("the verdict").to_owned();
     let finished =
         finished.tells(&["first build", "second build: with another directory", "umask 077", "TZ="]);
-    // Both images are there, and they are one.
+    // Both images exist and are identical.
     for name in ["first", "second"] {
         let layout = Layout::valid(&project.path("kept").join(name));
         assert_eq!(layout.entries[0]["digest"], digest, "{}", finished.describe());

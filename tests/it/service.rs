@@ -14,7 +14,7 @@ use crate::support::podman::Pulled;
 use crate::support::tools::{self, architecture, json};
 use crate::support::{PLATFORMS, scratch};
 
-/// Waits until the service answers, at most two minutes.
+/// Waits until the service answers, for at most two minutes.
 fn wait_for(port: u16, describe: impl Fn() -> String) {
     let start = Instant::now();
     while !request(port, "GET", "/health", "").is_ok_and(|(status, _)| status == 200) {
@@ -31,7 +31,7 @@ fn ask(port: u16, method: &str, path: &str, body: &str) -> Value {
     json(&answer)
 }
 
-/// Talks to a running service as its README says.
+/// Talks to a running service as its README describes.
 fn converse(port: u16, platform: &str) {
     let about = ask(port, "GET", "/", "");
     assert_eq!(about["architecture"], architecture(platform));
@@ -96,7 +96,7 @@ fn no_file_of_the_payload_knows_this_machine() {
     assert_eq!(programs, PLATFORMS.len());
 }
 
-/// In a container, as the image says: its user, its directory, its database.
+/// In a container, as the image is configured: its user, its directory, its database.
 fn works_in_a_container(platform: &str) {
     let port = free_port();
     let container = Pulled::from_layout(&SERVICE.layout, platform).start(&[("PORT", &port.to_string())]);
@@ -124,7 +124,7 @@ fn arm_v7_works_in_a_container() {
     works_in_a_container("linux/arm/v7");
 }
 
-/// Without an engine: umoci's root filesystem, its own loader and libraries.
+/// Without an engine: the root filesystem unpacked by umoci, its own loader and libraries.
 fn works_on_its_root(example: &Example, platform: &str) {
     let dir = scratch();
     let root = tools::unpack(&example.layout, platform, dir.path());

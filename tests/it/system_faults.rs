@@ -1,9 +1,9 @@
-//! What the system refuses: a full disk, faulty hardware, no more descriptors or threads, calls that are interrupted or do
-//! only a part, and a clock that is set. Whatever happens, a run ends with the image or with an error that names the
-//! cause, and leaves nothing that is half there.
+//! Failures of the system: a full disk, faulty hardware, no more descriptors or threads, calls that are interrupted or
+//! only partly done, and a clock that is set. Whatever happens, a run ends with the image or with an error that names
+//! the cause, and leaves nothing half done.
 //!
-//! strace lets system calls of xbuild fail, and only of xbuild: programs that it starts are let go. What a call did in part
-//! is made by a library that is loaded in front of the C library's.
+//! strace makes system calls of xbuild fail, but not those of programs that it starts. Partial calls come from a
+//! library that is preloaded before the C library.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,20 +23,20 @@ use crate::support::names;
 use crate::support::project::Project;
 use crate::support::registry::Registry;
 
-/// How many runs there are, of all commands together.
+/// The number of runs, of all commands together.
 const RUNS: u64 = 300;
-/// How many at once.
+/// The number of concurrent runs.
 const THREADS: usize = 3;
-/// Among so many calls those are that a program's loader makes.
+/// The first this many calls may be made by a program's loader.
 const LOADER: usize = 40;
 
-/// System calls that fail, and what the system says then.
+/// System calls that fail, with the system's error.
 struct Refusal {
     calls: &'static str,
     error: &'static str,
-    /// What must be read in the message, any of them.
+    /// The message must contain one of these.
     told: &'static [&'static str],
-    /// It is no failure: the call is to be made again.
+    /// True if it is not a failure: the call must be repeated.
     again: bool,
 }
 
@@ -65,11 +65,11 @@ const REFUSALS: [Refusal; 12] = [
     Refusal { calls: "read,pread64,write,pwrite64", error: "EINTR", told: &[], again: true },
 ];
 
-/// A command. `IMAGE` is what it is about, `RESULT` what it makes, `REGISTRY` the registry's host, `PLACE` a
-/// repository in it and `RUN` a tag.
+/// A command. `IMAGE` is its source, `RESULT` its destination, `REGISTRY` the registry's host, `PLACE` a repository in
+/// it and `RUN` a tag.
 struct Case {
     words: &'static str,
-    /// It makes something below the project.
+    /// True if it creates something below the project.
     makes: bool,
 }
 
@@ -86,21 +86,21 @@ const CASES: [Case; 10] = [
     Case { words: "build --base oci-archive:IMAGE.tar --output type=oci,dest=RESULT", makes: true },
 ];
 
-/// The images: `old` is what was there before, in the runs that replace something.
+/// The images: `old` exists before, in the runs that replace something.
 const IMAGES: [&str; 2] = ["new", "old"];
 
-/// A project whose program is compiled, with the images beside it. Each thread has one of its own, so that runs do not wait for
-/// one another's locks.
+/// A project whose program is compiled, with the images beside it. Each thread has its own, so that runs do not wait
+/// for each other's locks.
 struct Place<'a> {
     project: Project,
     registry: &'a Registry,
-    /// What a command makes of an image where nothing fails.
+    /// What a command makes of an image if nothing fails.
     expected: BTreeMap<(&'static str, &'static str), Tree>,
     /// The calls of a kind that a command makes.
     calls: BTreeMap<(&'static str, &'static str), Vec<Call>>,
 }
 
-/// A call: its name, and the how manieth of this name it is of its thread. strace counts so.
+/// A call: its name, and its number among the calls of this name in its thread, as strace counts.
 #[derive(Clone, Debug)]
 struct Call {
     name: String,
@@ -150,7 +150,7 @@ impl<'a> Place<'a> {
             };
             make("new", &["new"]);
             make("old", &["old"]);
-            // A copy into a layout leaves the images that are there.
+            // A copy into a layout keeps the existing images.
             make("both", &["old", "new"]);
         }
         place
@@ -172,7 +172,7 @@ impl<'a> Place<'a> {
         self.project.xbuild().words(&words)
     }
 
-    /// What is there, which is then removed.
+    /// Returns the result, and removes it.
     fn take_result(&self) -> Tree {
         let found = tree(&self.result());
         fs::remove_dir_all(self.project.path("results")).ok();
@@ -225,7 +225,7 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// One run in which the system refuses something.
+    /// One run with a fault of the system.
     fn refuse(&mut self, number: u64) -> Result<&'static str, String> {
         let mut random = StdRng::seed_from_u64(number);
         let case = &CASES[random.gen_range(0..CASES.len())];
@@ -235,7 +235,7 @@ impl<'a> Place<'a> {
         let Some(call) = calls.choose(&mut random) else { return Ok("nothing") };
         let when = match (refusal.again, random.gen_bool(0.5)) {
             (true, _) => format!("{}+3", call.number),
-            // From then on.
+            // This call and all later ones.
             (false, true) => format!("{}+", call.number),
             (false, false) => call.number.to_string(),
         };
@@ -269,7 +269,7 @@ impl<'a> Place<'a> {
                 return Err(format!("not told: {about}"));
             }
             Some(_) => {
-                // Blobs may have come into a layout that does not lead to them yet.
+                // A layout may already have blobs that it does not refer to yet.
                 let unchanged = before.iter().all(|(name, file)| there.get(name) == Some(file))
                     && there.keys().all(|name| before.contains_key(name) || replaces && is_early(name));
                 if !unchanged && !done {
@@ -284,7 +284,7 @@ impl<'a> Place<'a> {
         Ok(outcome)
     }
 
-    /// Whatever a run left, the next one succeeds and clears up.
+    /// Whatever a run left, the next one succeeds and cleans up.
     fn run_next(&mut self, case: &Case, number: u64, wanted: &Tree) -> Result<(), String> {
         let next = self.run(case.words, "new", number).run();
         if !next.status.success() {
@@ -310,7 +310,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// What may be in a layout before its index leads to it.
+/// Files that may be in a layout before its index refers to them.
 fn is_early(name: &str) -> bool {
     name.starts_with("/blobs/sha256/") || name.starts_with("/.")
 }
@@ -347,8 +347,8 @@ fn whatever_the_system_refuses_is_told_and_nothing_is_half_there() {
     assert!(outcomes.get("refused").is_some_and(|count| *count > runs / 3), "{outcomes:?}");
 }
 
-/// Reads and writes that do a part of what was asked for or are interrupted, and a clock that is set while the program runs. In
-/// xbuild alone.
+/// Makes reads and writes in xbuild return early or be interrupted, and sets the clock while the program runs. Only in
+/// xbuild.
 const PARTIAL: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-//! Images that are there already, written by others and read by us, and the other way round.
+//! Existing images, written by other tools and read by xbuild, and the other way round.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ fn inspect(dir: &Path, image: &str) -> Value {
     tools::json(&xbuild_in(dir).args(["inspect", "--json", image]).text())
 }
 
-/// The digest of each platform's manifest, as `xbuild inspect` tells them.
+/// The digest of each platform's manifest, as printed by `xbuild inspect`.
 fn manifests(dir: &Path, image: &str) -> BTreeMap<String, String> {
     let found = inspect(dir, image);
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -53,7 +53,7 @@ fn what_skopeo_writes_is_read() {
         let path = to.split(':').nth(1).expect("a path");
         assert_eq!(manifests(dir.path(), path), expected, "{path}");
     }
-    // An archive of `docker save`'s form has no manifest; its configuration is the image's.
+    // An archive of `docker save` has no manifest; the configuration in it is the image's.
     let to = "docker-archive:docker.tar:example.com/app:1";
     skopeo_in(dir.path()).words("copy --quiet oci:base:base").arg(to).run().success();
     let found = inspect(dir.path(), "docker-archive:docker.tar");
@@ -104,7 +104,7 @@ fn what_is_copied_is_read_by_others_and_is_the_same() {
     assert_eq!(read["Architecture"], "arm");
     let item = tools::json(&tool("tar").dir(dir.path()).words("-xOf arm.tar manifest.json").text());
     assert_eq!(item[0]["RepoTags"][0], "example.com/app:1");
-    // Copying onto itself changes nothing.
+    // Copying an image onto itself changes nothing.
     let before = fs::read(dir.path().join("again/index.json")).expect("an index");
     copy("again again");
     assert_eq!(fs::read(dir.path().join("again/index.json")).expect("an index"), before);
@@ -129,7 +129,7 @@ fn images_go_to_a_registry_and_come_back() {
     Layout::valid(&dir.path().join("app"));
     run(&format!("pull {name} -o oci-archive:pulled.tar --platform arm64")).success();
     assert_eq!(manifests(dir.path(), "pulled.tar").len(), 1);
-    // From one repository to another of the same registry, blobs are mounted and not sent.
+    // Between two repositories of one registry, blobs are mounted and not sent.
     let before = registry.requests().len();
     run(&format!("copy docker://{name} docker://{}", registry.name("other/app:2"))).success();
     let requests = registry.requests();
@@ -159,10 +159,10 @@ fn runners_are_merged_to_what_one_build_makes() {
     let metadata = tools::json(&fs::read_to_string(project.path("m.json")).expect("the metadata"));
     assert_eq!(metadata["containerimage.digest"], all.as_str());
     assert!(metadata["containerimage.digest/linux/arm64"].is_string());
-    // A look at what would be.
+    // A dry run.
     let dry = merge("--dry-run linux-arm64").success().stdout;
     assert_eq!(tools::json(&dry)["manifests"].as_array().map(Vec::len), Some(1));
-    // One platform anew.
+    // Build one platform again.
     project.write("src/main.rs", "fn main() {}\n");
     build("--platform arm64 --output new");
     let run = merge("-o merged -t app:1 linux-arm64 new")
@@ -222,7 +222,7 @@ fn images_that_are_not_there_or_are_damaged() {
     run("copy base docker-archive:x.tar").fails(ExitCode::NoImage, &["one platform", "hint", "--platform"]);
     run("copy base note.txt").fails(ExitCode::NotALayout, &["note.txt", "hint"]);
     run("ls").fails(ExitCode::NoImage, &["target/xbuild"]);
-    // A layer with a bit altered: nothing of it is written.
+    // A layer with a flipped bit: nothing of it is written.
     let layout = Layout::valid(&dir.path().join("base"));
     let image = layout.image(&layout.tags()[base::TAG], "linux/arm64");
     let digest = image.manifest["layers"][0]["digest"].as_str().expect("a digest").to_owned();

@@ -1,4 +1,4 @@
-//! Nothing that lies where one stands is run: standing in a directory that somebody else has filled is no consent.
+//! Nothing in the current directory is executed: being in a directory that somebody else has filled is no consent.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::support::base;
 use crate::support::command::{Run, xbuild};
 use crate::support::project::Project;
 
-/// What other programs would take from the current directory, as programs and as Python's modules.
+/// Programs and Python modules that other programs would pick up from the current directory.
 const PROGRAMS: [&str; 19] = [
     "zig",
     "cargo",
@@ -31,7 +31,7 @@ const PROGRAMS: [&str; 19] = [
 const MODULES: [&str; 8] =
     ["ziglang", "pip", "os", "site", "json", "sitecustomize", "usercustomize", "importlib"];
 
-/// A directory of traps, and the file in which each leaves its name.
+/// A directory of traps, and the file in which each trap records its name.
 struct Traps {
     directory: Project,
     mark: PathBuf,
@@ -44,7 +44,7 @@ impl Traps {
         let script = format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\nexit 1\n", mark.display());
         for name in PROGRAMS {
             directory = directory.script(&format!("bin/{name}"), &script);
-            // There the module of this name has the place.
+            // In that case the module has the same file name.
             if !MODULES.contains(&name) {
                 directory = directory.script(name, &script);
             }
@@ -69,7 +69,7 @@ impl Traps {
         Self { directory, mark }
     }
 
-    /// xbuild in the directory, which `PATH` names in every way that stands for it.
+    /// xbuild in the directory, with a `PATH` that names the directory in every way.
     fn xbuild(&self) -> Run {
         let path = std::env::var("PATH").expect("a PATH");
         xbuild().dir(self.directory.dir()).env("PATH", format!(".::bin:./bin:{path}:"))
@@ -111,7 +111,7 @@ fn commands_run_nothing_of_the_directory_that_one_stands_in() {
         &["inspect", "podman:absent:1"],
     ];
     for command in commands {
-        // Some fail, since there is no engine and the cache is empty, so that zig is looked for; what counts is what they have run.
+        // Some commands fail, since there is no engine and the cache is empty; only what they executed matters.
         traps.xbuild().env("XDG_CACHE_HOME", cache.path()).args(command).run();
         traps.are_not_sprung(&command.join(" "));
     }

@@ -1,4 +1,4 @@
-//! `xbuild verify`: a good image in every form, and images that differ from it in one thing each.
+//! `xbuild verify`: a good image in every form, and images that differ from it in one respect each.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::support::project::Project;
 use crate::support::tools::{json, reference, skopeo};
 use crate::support::{copy_dir, scratch};
 
-/// An image for two platforms, static programs on nothing, built once.
+/// An image for two platforms, static programs on an empty base, built once.
 static GOOD: LazyLock<(Project, PathBuf)> = LazyLock::new(|| {
     let project = Project::quick("app").file("etc/app.conf", "x = 1\n");
     project.write(
@@ -27,12 +27,12 @@ static GOOD: LazyLock<(Project, PathBuf)> = LazyLock::new(|| {
     (project, layout)
 });
 
-/// A copy of the good image, to be altered.
+/// A copy of the good image, to be changed.
 pub(crate) struct Copy {
     dir: tempfile::TempDir,
 }
 
-/// Which document is altered.
+/// Which document is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Document {
     Config,
@@ -60,14 +60,14 @@ impl Copy {
         json(&fs::read_to_string(self.blob(&descriptor["digest"])).expect("a blob"))
     }
 
-    /// Stores a blob and makes the descriptor tell of it.
+    /// Stores a blob and updates the descriptor.
     fn store(&self, descriptor: &mut Value, bytes: &[u8]) {
         descriptor["digest"] = digest_of(bytes).into();
         descriptor["size"] = bytes.len().into();
         fs::write(self.blob(&descriptor["digest"]), bytes).expect("a directory of the test");
     }
 
-    /// Alters documents; their digests stay right. The platform is the one in the index, empty for the index itself.
+    /// Changes documents and updates their digests. The platform is that of the entry, and empty for the index itself.
     pub(crate) fn edit(&self, alter: impl Fn(Document, &str, &mut Value)) -> &Self {
         let mut root = json(&fs::read_to_string(self.path().join("index.json")).expect("a layout"));
         let mut index = self.read(&root["manifests"][0]);
@@ -86,7 +86,7 @@ impl Copy {
         self
     }
 
-    /// Replaces the tar archive of every layer; documents follow.
+    /// Replaces the tar archive of every layer and updates the documents.
     fn edit_layers(&self, alter: impl Fn(Vec<u8>) -> Vec<u8>) -> &Self {
         let (mut root, mut index) = {
             let root = json(&fs::read_to_string(self.path().join("index.json")).expect("a layout"));
@@ -119,7 +119,7 @@ impl Copy {
     }
 }
 
-/// What `xbuild verify --json` says.
+/// The output of `xbuild verify --json`.
 struct Verdict {
     finished: Finished,
     report: Value,
@@ -167,7 +167,7 @@ fn a_good_image_is_good_in_every_form() {
         assert_eq!(platform["runs"], true);
         assert_eq!(platform["checked"], json!(["/usr/local/bin/app"]));
     }
-    // What other tools make of it.
+    // The same image as written by other tools.
     let archive = dir.path().join("oci.tar");
     let to = format!("oci-archive:{}", archive.display());
     skopeo("linux/amd64").words("copy --quiet --all").arg(reference(layout)).arg(to).run().success();
@@ -178,7 +178,7 @@ fn a_good_image_is_good_in_every_form() {
     let verdict = verify(&docker, "");
     verdict.is(None, &[]);
     assert_eq!(verdict.report["platforms"][0]["platform"], "linux/arm64");
-    // Another builder's: umoci adds a layer.
+    // From another builder: umoci adds a layer.
     let other = Copy::new();
     let single = dir.path().join("single");
     let to = format!("oci:{}:image", single.display());
@@ -192,7 +192,7 @@ fn a_good_image_is_good_in_every_form() {
         .arg("/opt/file")
         .run()
         .success();
-    // It leaves out the padding of its last file and the end of the archive.
+    // umoci leaves out the padding of the last file and the end of the archive.
     verify(&single, "").is(None, &["no-end"]);
 }
 
@@ -248,7 +248,7 @@ fn damaged_blobs_are_found() {
         .expect("a config");
     let verdict = copy.verify();
     verdict.is(UNSOUND, &["wrong-digest"]);
-    // The other platform is looked at all the same.
+    // The other platform is checked all the same.
     assert_eq!(verdict.report["platforms"][1]["runs"], true);
 }
 
@@ -328,7 +328,7 @@ fn one_platforms_programs_in_another_are_found() {
     let same = &verdict.report["findings"][0];
     assert_eq!(same["platforms"], json!(["linux/amd64", "linux/arm64"]));
     assert_eq!(same["example"], "usr/local/bin/app");
-    // The layer with nothing but a text is the same in both, and nobody minds.
+    // The layer with only a text is the same on both platforms, which is fine.
     assert_eq!(verdict.report["findings"].as_array().map(Vec::len), Some(1), "{}", verdict.report);
     assert_eq!(verdict.report["platforms"][0]["runs"], true);
     assert_eq!(verdict.report["platforms"][1]["runs"], false);
@@ -357,7 +357,7 @@ fn what_follows_an_archive_and_what_it_lacks_is_found() {
         tar
     });
     copy.verify().is(UNSOUND, &["broken-layer"]);
-    // Behind the compressed stream.
+    // After the compressed stream.
     let copy = Copy::new();
     copy.edit(|document, platform, value| {
         if document == Document::Manifest && platform == "amd64" {

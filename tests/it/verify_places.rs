@@ -1,4 +1,4 @@
-//! `xbuild verify` finds the same in an image wherever it is, and in whatever form others have written it.
+//! `xbuild verify` reports the same about an image wherever it is, and in whatever form other tools have written it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,14 +19,14 @@ use crate::verify::{Copy, Document};
 /// Kind, severity and text of each finding, by platform.
 type Findings = BTreeMap<String, Vec<[String; 3]>>;
 
-/// What is there to put images into, started once for all of them.
+/// All destinations for images, started once.
 struct Places {
     registry: Registry,
     classic: Daemon,
     containerd: Daemon,
 }
 
-/// A good image, one whose program is not where it says, and one with the program of another platform.
+/// A good image, one whose entrypoint does not exist, and one with the program of another platform.
 fn images() -> [(&'static str, Copy, Option<ExitCode>); 3] {
     let (lost, foreign) = (Copy::new(), Copy::new());
     lost.edit(|document, _, value| {
@@ -48,7 +48,8 @@ fn images() -> [(&'static str, Copy, Option<ExitCode>); 3] {
     ]
 }
 
-/// What is found, after the exit code was seen to fit it: that of the whole image where a faulty platform is there.
+/// Returns the findings, after checking the exit code: it is that of the whole image if the destination has a faulty
+/// platform.
 #[track_caller]
 fn findings(run: Run, code: Option<ExitCode>) -> Findings {
     let finished = run.run();
@@ -101,7 +102,7 @@ fn an_image_is_the_same_in_every_place_and_form() {
 }
 
 impl Places {
-    /// Puts the image everywhere: each place's name, how it is verified there, and the platforms that it has.
+    /// Copies the image to all destinations. Returns the name of each, how it is verified there, and its platforms.
     fn all(
         &self,
         name: &str,
@@ -163,7 +164,7 @@ impl Places {
     }
 }
 
-/// Bytes that are missing or altered, in a layout, an archive of it, and a registry.
+/// Missing or changed bytes, in a layout, an archive of it, and a registry.
 #[test]
 fn damage_is_the_same_in_every_place() {
     let registry = Registry::open();
@@ -178,7 +179,7 @@ fn damage_is_the_same_in_every_place() {
         tool("tar").arg("-C").arg(copy.path()).arg("-cf").arg(&file).arg(".").run().success();
         format!("oci-archive:{}", file.display())
     };
-    // The layer may be that of both platforms.
+    // Both platforms may share the layer.
     let kinds = |image: &str| -> Vec<String> {
         let found = findings(verify(image), Some(ExitCode::Unsound));
         let kinds: BTreeSet<String> = found.into_values().flatten().map(|[kind, ..]| kind).collect();

@@ -1,4 +1,4 @@
-//! The machine's view: one JSON object a line for each event, as docs/progress-json.md describes it.
+//! The view for machines: one JSON object per line for each event, as docs/progress-json.md describes it.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +20,8 @@ impl Json {
 
 impl Reporter for Json {
     fn report(&self, event: Event) {
-        // No variant holds anything that JSON lacks, so that encoding can't fail; and a reader that went away
-        // ends the output, not the build.
+        // No variant holds anything that JSON lacks, so encoding cannot fail. A reader that goes away must not end the
+        // build.
         if let Ok(mut line) = serde_json::to_vec(&event) {
             line.push(b'\n');
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

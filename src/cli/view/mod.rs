@@ -1,4 +1,4 @@
-//! Which view there is, and where it writes.
+//! Chooses the view and the stream that it writes to.
 
 mod human;
 mod json;
@@ -37,8 +37,8 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The view that options and environment ask for. Beside a log there is no live one unless it is asked for: lines that
-    /// scroll say the same, and stay in their order.
+    /// Makes the view that options and environment ask for. With a log there is no live view unless it is asked for:
+    /// scrolling lines have the same information, and stay in order.
     pub(super) fn new(
         options: &ViewOptions,
         environment: &Environment,
@@ -66,7 +66,7 @@ impl View {
         Ok(Self { kind, color })
     }
 
-    /// A view for failures that happen before there is one.
+    /// A view for failures that happen before there is a view.
     pub(super) fn fallback() -> Self {
         let stderr = Box::new(std::io::stderr());
         Self {
@@ -75,7 +75,7 @@ impl View {
         }
     }
 
-    /// Where events go.
+    /// The receiver of events.
     pub(super) fn reporter(&self) -> &dyn Reporter {
         match &self.kind {
             Kind::Plain(view) => &**view,
@@ -84,7 +84,7 @@ impl View {
         }
     }
 
-    /// What tells of long waits, for whatever waits and has nobody to report to.
+    /// A callback that reports long waits, for code that waits and has no reporter.
     pub(super) fn tell(&self) -> Tell {
         let reporter: Arc<dyn Reporter> = match &self.kind {
             Kind::Plain(view) => Arc::clone(view) as _,
@@ -94,7 +94,7 @@ impl View {
         Arc::new(move |text| reporter.report(Event::Note { level: Level::Info, platform: None, text }))
     }
 
-    /// What writes lines of the log among the view's own. In the machine's view they are notes.
+    /// A writer of log lines among the view's own lines. In the JSON view they are notes.
     pub(super) fn writer(&self) -> log::Write {
         match &self.kind {
             Kind::Plain(view) => {
@@ -115,7 +115,7 @@ impl View {
         }
     }
 
-    /// True if compiler messages should come with colours.
+    /// True if compiler messages should be in colour.
     pub(super) fn color(&self) -> bool {
         self.color && !matches!(self.kind, Kind::Json(_))
     }
@@ -138,7 +138,7 @@ impl View {
     }
 }
 
-/// `--progress`, `-q`, `XBUILD_PROGRESS`, and what `auto` comes to.
+/// The mode from `--progress`, `-q` or `XBUILD_PROGRESS`, with `auto` resolved.
 fn progress(options: &ViewOptions, environment: &Environment, terminal: bool) -> Result<Progress, CliError> {
     let given = match (options.progress, options.quiet, environment.var("XBUILD_PROGRESS")) {
         (Some(progress), ..) => progress,
@@ -156,8 +156,8 @@ fn progress(options: &ViewOptions, environment: &Environment, terminal: bool) ->
     })
 }
 
-/// Whether there are colours: what the option says, then `NO_COLOR` and `CLICOLOR_FORCE` (no-color.org,
-/// bixense.com/clicolors), then cargo's own variable, then whether anyone would see them.
+/// Whether to use colours: decided by the option, then `NO_COLOR` and `CLICOLOR_FORCE` (no-color.org,
+/// bixense.com/clicolors), then cargo's own variable, then whether the output is a terminal.
 fn color(option: Option<Color>, environment: &Environment, terminal: bool) -> bool {
     match option {
         Some(Color::Always) => return true,
@@ -177,7 +177,7 @@ fn color(option: Option<Color>, environment: &Environment, terminal: bool) -> bo
     }
 }
 
-/// Standard output, for an archive if `streamed`: people don't want that on a terminal.
+/// Standard output, which is for an archive if `streamed`: an archive is not written to a terminal.
 pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
     let stdout = std::io::stdout();
     if streamed && stdout.is_terminal() {
@@ -186,7 +186,7 @@ pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
     Ok(Box::new(stdout))
 }
 
-/// A path is shown as it is reached from here; a name is a name.
+/// Shows a path relative to the current directory; a name stays as it is.
 pub(super) fn shown_reference(reference: &str) -> String {
     env::current_dir()
         .ok()
@@ -194,12 +194,12 @@ pub(super) fn shown_reference(reference: &str) -> String {
         .unwrap_or_else(|| reference.to_owned())
 }
 
-/// Writes a result to standard output. A reader that has gone away has seen enough.
+/// Writes a result to standard output. A reader that has gone away is not an error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     print_bytes(text.as_bytes())
 }
 
-/// The same for what may be no text.
+/// The same for bytes that may not be text.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

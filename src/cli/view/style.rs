@@ -1,4 +1,4 @@
-//! Colours and units, as both human views show them.
+//! Colours and units, as both views for people show them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where A64 code goes on. Arm Architecture Reference Manual for A-profile, "A64 Instruction Set Encoding".
+//! Decodes where A64 code continues. Arm Architecture Reference Manual for A-profile, "A64 Instruction Set Encoding".
 
 #![allow(
     clippy::match_same_arms,
@@ -17,8 +17,8 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
         _ if word >> 26 == 0b00_0101 => Flow::Jump(relative(26, 0)),
         _ if word >> 26 == 0b10_0101 => Flow::Call(relative(26, 0)),
         _ if word >> 24 == 0x54 => Flow::Branch(relative(19, 5), state.test),
-        // cbz, cbnz; tbz, tbnz. Atomic operations that are kept out of line have their flag in register 16, where nothing
-        // else has values.
+        // cbz, cbnz; tbz, tbnz. Out-of-line atomic operations have their flag in register 16, which holds no other
+        // values.
         _ if word >> 25 & 0x3f == 0b01_1010 => {
             Flow::Branch(relative(19, 5), if word & 31 == 16 { Test::Flag } else { Test::Value })
         }
@@ -31,7 +31,7 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
             Flow::CallUnknown(state.slot.filter(|slot| slot.0 == word >> 5 & 31).map(|slot| slot.1))
         }
         _ if word & 0xffff_fc1f == 0xd65f_0000 || word & 0xfe9f_f800 == 0xd61f_0800 => Flow::Stop,
-        // brk, hlt, and what is no code.
+        // brk, hlt, and bytes that are not code.
         _ if word >> 16 == 0 || word & 0xffe0_001f == 0xd420_0000 || word & 0xffe0_001f == 0xd440_0000 => {
             Flow::Trap
         }
@@ -48,23 +48,23 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
     step
 }
 
-/// True if an instruction leads nowhere, asks nothing and leaves nothing behind that one that leads somewhere may use.
+/// True if an instruction does not branch, checks nothing and sets nothing that a later branch may use.
 #[inline]
 pub(super) fn is_quiet(word: u32) -> bool {
-    // Branches and what is for the system; adrp; a load of 64 bits.
+    // Branches and system instructions; adrp; a load of 64 bits.
     word >> 26 & 7 != 0b101
         && word & 0x9f00_0000 != 0x9000_0000
         && word & 0xffc0_0000 != 0xf940_0000
         && !asks_kernel(word)
 }
 
-/// True if an instruction makes the first argument of a function the number by which the kernel is asked for the processor:
-/// 16, 26 or 29.
+/// True if an instruction sets a function's first argument to a number by which the kernel is asked about the
+/// processor: 16, 26 or 29.
 fn asks_kernel(word: u32) -> bool {
     matches!(word & 0x7fff_ffff, 0x5280_0200 | 0x5280_0340 | 0x5280_03a0 | 0x321c_03e0 | 0x327c_03e0)
 }
 
-/// Addresses are made in two steps, of which the first has the page.
+/// Tracks addresses, which are made in two steps. The first one sets the page.
 fn pages(word: u32, address: u64, step: &mut Step, state: &mut State) {
     let (target, from) = (word & 31, word >> 5 & 31);
     let offset = u64::from(word >> 10 & 0xfff);
@@ -93,7 +93,7 @@ fn pages(word: u32, address: u64, step: &mut Step, state: &mut State) {
     }
 }
 
-/// True if an instruction takes the eighth bit out of a value, or tests it: `HWCAP_ATOMICS`.
+/// True if an instruction extracts or tests bit 8 of a value: `HWCAP_ATOMICS`.
 pub(super) fn takes_lse(word: u32) -> bool {
     // ubfx; lsr
     word & 0x7fbf_fc00 == 0x5308_2000
@@ -108,7 +108,7 @@ pub(super) fn sets_flags(word: u32) -> bool {
     tests(word).is_some()
 }
 
-/// What an instruction that sets flags compares, if it is one.
+/// What an instruction compares, if it sets flags.
 fn tests(word: u32) -> Option<Test> {
     match word >> 24 & 0x7f {
         // subs with two registers

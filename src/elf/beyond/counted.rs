@@ -1,12 +1,12 @@
-//! Loops that end at a count: a branch backwards on a register that was counted up or down just before. Nobody asks for a
-//! processor like this, so that what comes behind such a loop is certain to run.
+//! Recognises loops over a counter: a branch backwards on a register that was just counted up or down. No check of a
+//! processor looks like this, so the code after such a loop certainly runs.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use object::elf;
 
 use super::isa::Machine;
 
-/// True if a block, whose last instruction is a branch backwards on a value, has counted that value.
+/// True if a block that ends with a branch backwards on a value has counted that value.
 pub(super) fn counts(machine: &Machine, block: &[u8]) -> bool {
     match machine.number {
         number if number == elf::EM_X86_64.0 => x86(block, 64),
@@ -49,7 +49,7 @@ fn x86(block: &[u8], bits: u32) -> bool {
         }
         match register {
             Some(register) if steps => counted.push(register),
-            // It holds another value now.
+            // The register has another value now.
             Some(register) if !matches!(instruction.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) => {
                 counted.retain(|known| *known != register);
             }
@@ -77,7 +77,7 @@ fn a64(block: &[u8]) -> bool {
         // add, adds, sub, subs with a constant
         let adds = word >> 24 & 0x1f == 0x11;
         if adds && word >> 29 & 1 != 0 {
-            // With register 31 as its target it only compares.
+            // With register 31 as its target it is a comparison.
             compares = if target == 31 { counted >> from & 1 != 0 } else { target == from };
         } else if super::a64::sets_flags(word) {
             compares = false;
@@ -102,7 +102,8 @@ mod tests {
             (&[0x48, 0x83, 0xe9, 1, 0x75, 0xf0], true),
             // lea rcx, [rcx + 4]; cmp rcx, 64; jb
             (&[0x48, 0x8d, 0x49, 4, 0x48, 0x83, 0xf9, 64, 0x72, 0xf0], true),
-            // Another one is compared; it was loaded anew; a bit is tested; nothing was counted here; two are compared.
+            // Another register is compared; it was reloaded; a bit is tested; nothing was counted here; two values are
+            // compared.
             (&[0xff, 0xc1, 0x83, 0xf8, 64, 0x75, 0xf0], false),
             (&[0xff, 0xc1, 0x8b, 0x0e, 0x83, 0xf9, 64, 0x75, 0xf0], false),
             (&[0xff, 0xc1, 0xf6, 0xc1, 1, 0x75, 0xf0], false),

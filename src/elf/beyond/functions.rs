@@ -1,4 +1,4 @@
-//! Where functions begin, which of them are certain to run, and what is called in other files.
+//! Finds the starts of functions, the functions that certainly run, and the functions that are called in other files.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use object::read::elf::{FileHeader, SectionHeader, Sym};
 use super::super::parse::Parsed;
 use super::super::symbols::{self, Symbol};
 
-/// In more sections with code than this nothing is looked at; linkers make a handful.
+/// Examine at most this many sections with code. Linkers make a handful.
 const MOST_SECTIONS: usize = 64;
-/// Of more slots it is not looked what they hold.
+/// Record at most this many slots.
 const MOST_SLOTS: usize = 1 << 20;
-/// The kernel's answers about the processor.
+/// The functions that ask the kernel about the processor.
 const KERNEL: [&str; 3] = ["getauxval", "__getauxval", "elf_aux_info"];
 /// Functions that never return.
 const NEVER_RETURN: [&str; 18] = [
@@ -35,8 +35,8 @@ const NEVER_RETURN: [&str; 18] = [
     "longjmp",
     "__libc_start_main",
 ];
-/// Parts of names by which libraries tell others what the processor has; and of the function without which nobody can try
-/// an instruction and come back where it is none.
+/// Parts of the names by which libraries report the processor's features. Also of the function (`sigsetjmp`) that is
+/// needed to try an instruction and recover if the processor lacks it.
 const SIGNS: [&str; 25] = [
     "cpu",
     "hwcap",
@@ -65,8 +65,8 @@ const SIGNS: [&str; 25] = [
     "sigsetjmp",
 ];
 
-/// Parts of names of functions that are for some processors only: others call them by these, and choose. The last three
-/// are a compiler's for loops (x86-64 psABI, "Vector Function ABI"): for AVX, AVX2 and AVX-512.
+/// Parts of the names of functions that are for some processors only: other files choose between them by name. The last
+/// three are those that a compiler makes for loops (x86-64 psABI, "Vector Function ABI"): for AVX, AVX2 and AVX-512.
 const FOR_SOME: [&str; 9] =
     ["avx", "sse3", "sse4", "x86_64_v", "hwaes", "crc32c_arm64", "_zgvc", "_zgvd", "_zgve"];
 
@@ -77,7 +77,7 @@ pub(super) struct Region<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// What is called in another file.
+/// A function that is called in another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Import {
     /// It asks the kernel.
@@ -86,20 +86,20 @@ pub(super) enum Import {
     Never,
 }
 
-/// What a file's tables tell of its code.
+/// What a file's tables say about its code.
 #[derive(Debug, Default)]
 pub(super) struct Functions<'a> {
-    /// The regions with code, in order, none within another.
+    /// The regions with code, in order and without overlaps.
     pub(super) regions: Vec<Region<'a>>,
-    /// Where functions begin, sorted.
+    /// The starts of functions, sorted.
     pub(super) starts: Vec<u64>,
     /// Where execution begins: the entry point and the initialisers.
     pub(super) roots: Vec<u64>,
-    /// The slots that hold the addresses of others' functions.
+    /// The slots that hold the addresses of other files' functions.
     pub(super) slots: BTreeMap<u64, Import>,
-    /// The functions that ask the kernel, where they are in the file.
+    /// The functions that ask the kernel, if this file defines them.
     pub(super) kernel: Vec<u64>,
-    /// Functions are chosen when they are bound, or something is asked of another library that tells about processors.
+    /// Functions are chosen when they are bound, or the file uses another library that reports on processors.
     pub(super) asks: bool,
 }
 
@@ -168,7 +168,7 @@ impl<'a> Functions<'a> {
         });
     }
 
-    /// The slots of other files' functions.
+    /// Finds the slots of other files' functions.
     fn relocations(&mut self, parsed: &Parsed<'a>) {
         let mut imports = BTreeMap::new();
         symbols::each(parsed, |index, name, symbol| {
@@ -212,7 +212,8 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// The functions in the table for unwinding (LSB, "The `.eh_frame_hdr` section"), in the one form that linkers write.
+    /// Reads the functions from the unwind table (LSB, "The `.eh_frame_hdr` section"), in the one encoding that linkers
+    /// write.
     fn unwound(&mut self, parsed: &Parsed<'a>) {
         let Some(at) = parsed.unwind else { return };
         let Some(table) = parsed.image.tail(at) else { return };
@@ -227,7 +228,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// What the loader runs first.
+    /// Adds the functions that the loader runs first.
     fn initialisers(&mut self, parsed: &Parsed<'a>) {
         let (reader, dynamic) = (parsed.image.reader, &parsed.dynamic);
         self.roots.extend(dynamic.value(elf::DT_INIT));
@@ -237,12 +238,12 @@ impl<'a> Functions<'a> {
         {
             let (Some(address), Some(size)) = (dynamic.value(address), dynamic.value(size)) else { continue };
             tables.push((address, address.saturating_add(size)));
-            // In a file at a fixed address they stand there.
+            // In a file at a fixed address the table holds the addresses.
             for entry in parsed.image.at(address, size).unwrap_or_default().chunks_exact(reader.size()) {
                 self.roots.extend(reader.word(entry, 0).filter(|address| *address != 0));
             }
         }
-        // In others, where the relocations say.
+        // In other files the relocations hold them.
         let (Some(address), Some(size)) = (dynamic.value(elf::DT_RELA), dynamic.value(elf::DT_RELASZ)) else {
             return;
         };
@@ -257,7 +258,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// The function that an address is in: where it begins.
+    /// The start of the function that contains an address.
     pub(super) fn start_of(&self, address: u64) -> Option<u64> {
         let before = self.starts.partition_point(|start| *start <= address);
         before.checked_sub(1).map(|index| self.starts[index])
@@ -276,7 +277,7 @@ impl<'a> Functions<'a> {
     }
 }
 
-/// The regions with code, in order, none within another.
+/// The regions with code, in order and without overlaps.
 pub(super) fn regions<'a, H: FileHeader<Endian = object::Endianness>>(
     parsed: &Parsed<'a>,
     bytes: &'a [u8],
@@ -285,7 +286,7 @@ pub(super) fn regions<'a, H: FileHeader<Endian = object::Endianness>>(
     let mut regions = Vec::new();
     for load in parsed.image.loads().filter(|load| load.executable) {
         let all = [(load.address, u64::MAX)];
-        // The sections with code, where they are known: the segment has constants, too.
+        // Only the sections with code, if they are known: the segment has constants too.
         for (from, to) in if sections.is_empty() { &all[..] } else { &sections } {
             let start = from.checked_sub(load.address).and_then(|at| usize::try_from(at).ok());
             let Some(bytes) = start.and_then(|start| load.bytes.get(start..)) else { continue };
@@ -296,7 +297,7 @@ pub(super) fn regions<'a, H: FileHeader<Endian = object::Endianness>>(
         }
     }
     regions.sort_by_key(|region| region.address);
-    // Segments may overlap: each byte is looked at once.
+    // Segments may overlap, but each byte is examined once.
     let mut end = 0;
     regions.retain(|region| {
         let apart = region.address >= end;
@@ -308,7 +309,7 @@ pub(super) fn regions<'a, H: FileHeader<Endian = object::Endianness>>(
     regions
 }
 
-/// The sections with code: where each begins and ends, in order.
+/// The sections with code: the start and end of each, in order.
 fn sections<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     let header = H::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
@@ -333,7 +334,7 @@ fn chosen(machine: u16) -> Option<u64> {
         .map(|(_, kind)| *kind)
 }
 
-/// What people call a place in the code: a function's name, or the address.
+/// A location in the code for the user: a function's name, or else the address.
 pub(super) fn name<H: FileHeader<Endian = object::Endianness>>(
     parsed: &Parsed<'_>,
     bytes: &[u8],
@@ -358,7 +359,7 @@ pub(super) fn name<H: FileHeader<Endian = object::Endianness>>(
     }
 }
 
-/// The symbols that linking left.
+/// Calls `take` for every symbol of the static linker's table.
 fn linked<H: FileHeader<Endian = object::Endianness>>(
     bytes: &[u8],
     mut take: impl FnMut(&[u8], &Symbol),

@@ -1,17 +1,17 @@
-//! Whether what a function begins with leads to an instruction beyond the least processor whatever happens.
+//! Determines whether a function reaches an instruction beyond the baseline processor on every path.
 //!
-//! Code is cut into blocks, each with at most one call, at its end. A block is *bad* if such an instruction is in it, or if
-//! what follows is bad: of a branch that may be a test of the processor both ways must be, of any other one is enough.
-//! Where it is not known what follows (a call or jump through memory, a return) nothing is bad. Ways that end in a trap do
-//! not count. Both are least fixed points, found by going backwards from what is known, so that all work is
-//! proportional to the code.
+//! Code is cut into blocks, each with at most one call, at its end. A block is *bad* if it contains such an
+//! instruction, or if its successor is bad. Of a branch that may be a check of the processor both successors must be
+//! bad, of any other branch one is enough. If the successor is unknown (a call or jump through memory, a return), it is
+//! not bad. Paths that end in a trap do not count. Both properties are least fixed points, found by going backwards
+//! from what is known, so that the work is proportional to the code.
 
 use super::counted;
 use super::functions::{Functions, Import};
 use super::isa::Machine;
 use super::step::{Flow, State, Step, Test};
 
-/// Of more code than can be kept in so many blocks nothing is said.
+/// Maximum number of blocks. Nothing is reported about larger code.
 const MOST_BLOCKS: usize = 3 << 20;
 /// No block.
 const NONE: u32 = u32::MAX;
@@ -19,15 +19,15 @@ const NONE: u32 = u32::MAX;
 /// How a block ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// With the next.
+    /// Continues with the first successor.
     Next,
-    /// With either.
+    /// Continues with either successor.
     Branch(Test),
-    /// With a call of the first, and then the second.
+    /// Calls the first successor, then continues with the second.
     Call,
-    /// Where nothing is known.
+    /// The successor is unknown.
     Open,
-    /// With a trap.
+    /// Ends in a trap.
     Trap,
 }
 
@@ -36,26 +36,26 @@ struct Block {
     address: u64,
     end: End,
     next: [u32; 2],
-    /// Where the first instruction beyond the least processor is, from the block's address; `NONE` for nowhere.
+    /// The offset of the first instruction beyond the baseline processor from the block's address, or `NONE`.
     beyond: u32,
-    /// For a bad one: which of the two ways is, or [`OWN`].
+    /// In a bad block: which of the two successors is bad, or [`OWN`].
     way: u8,
     state: u8,
 }
 
 const DEAD: u8 = 1;
 const BAD: u8 = 2;
-/// In place of a way: what is in the block itself.
+/// In `way`: the block itself contains the instruction.
 const OWN: u8 = 2;
 
 pub(super) struct Graph<'a> {
     functions: &'a Functions<'a>,
     machine: &'static Machine,
     blocks: Vec<Block>,
-    /// The blocks that lead to each, and where these begin for each.
+    /// The predecessors of all blocks; `from` has the index of each block's first one.
     before: Vec<u32>,
     from: Vec<u32>,
-    /// The weakest test that may be one of the processor.
+    /// The weakest test that may be a check of the processor.
     guards: Test,
 }
 
@@ -86,7 +86,7 @@ impl Marks {
         self.index(address).is_some_and(|index| self.bits[index / 64] >> (index % 64) & 1 != 0)
     }
 
-    /// Sets it; true if it was not set, and is in a region.
+    /// Sets a bit. True if it was not set before and the address is in a region.
     fn set(&mut self, address: u64) -> bool {
         let Some(index) = self.index(address) else { return false };
         let bit = 1 << (index % 64);
@@ -95,7 +95,7 @@ impl Marks {
         new
     }
 
-    /// All that are set, in order.
+    /// All addresses that are set, in order.
     fn all(&self) -> impl Iterator<Item = u64> + '_ {
         self.starts.iter().flat_map(move |(start, size, first)| {
             let (mut at, end) = (*first, *first + usize::try_from(*size).unwrap_or(0));
@@ -119,8 +119,8 @@ impl Marks {
 }
 
 impl<'a> Graph<'a> {
-    /// Follows execution from some functions. `promise` is the level that all processors have, `guards` the weakest test
-    /// that may be one of the processor. `None` if it is more than can be kept.
+    /// Follows execution from some functions. `promise` is the level that all processors have, `guards` the weakest
+    /// test that may be a check of the processor. `None` if there are too many blocks.
     pub(super) fn build(
         functions: &'a Functions<'a>,
         machine: &'static Machine,
@@ -180,7 +180,7 @@ impl<'a> Graph<'a> {
         found.ok().and_then(|index| u32::try_from(index).ok()).unwrap_or(NONE)
     }
 
-    /// Looks what is in a block and how it ends.
+    /// Finds what a block contains and how it ends.
     fn fill(&mut self, index: usize, leaders: &Marks, promise: u8) {
         let start = self.blocks[index].address;
         let (mut address, mut state) = (start, State::default());
@@ -203,7 +203,7 @@ impl<'a> Graph<'a> {
                 break;
             }
         }
-        // A loop that ends at a count ends.
+        // A loop over a counter terminates.
         if end == End::Branch(Test::Value)
             && targets[0].is_some_and(|target| target <= address)
             && let Some(code) = self.functions.code(start)
@@ -212,7 +212,7 @@ impl<'a> Graph<'a> {
         {
             end = End::Branch(Test::Plain);
         }
-        // What is called last in a function does not return.
+        // A call at the very end of a function does not return.
         if called
             && let Some(next) = targets[usize::from(end == End::Call)]
             && self.is_end(next)
@@ -227,7 +227,7 @@ impl<'a> Graph<'a> {
         (block.end, block.next) = (end, next);
     }
 
-    /// True if a function begins at an address or, behind what does nothing, soon after it.
+    /// True if a function begins at an address, or after a few instructions that do nothing.
     fn is_end(&self, mut address: u64) -> bool {
         for _ in 0..16 {
             if self.functions.starts.binary_search(&address).is_ok()
@@ -247,7 +247,7 @@ impl<'a> Graph<'a> {
         false
     }
 
-    /// How a block ends with an instruction, and where it goes on.
+    /// How an instruction ends a block, and the block's successors.
     fn ending(&self, step: &Step, next: u64) -> (End, [Option<u64>; 2]) {
         match step.flow {
             Flow::Jump(target) => (End::Next, [Some(target), None]),
@@ -265,7 +265,7 @@ impl<'a> Graph<'a> {
         slot.is_some_and(|slot| self.functions.slots.get(&slot) == Some(&Import::Never))
     }
 
-    /// Turns the ways around.
+    /// Builds the list of predecessors.
     fn link(&mut self) {
         let mut counts = vec![0_u32; self.blocks.len() + 1];
         let ways =
@@ -286,7 +286,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Marks all blocks that lead to what is certain.
+    /// Marks all blocks that a property applies to.
     fn spread(&mut self, mark: u8) {
         let mut open = Vec::new();
         for index in 0..self.blocks.len() {
@@ -329,7 +329,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Which way makes a block bad, if one does.
+    /// Which successor makes a block bad, if one does.
     fn bad_way(&self, block: Block) -> Option<u8> {
         if block.beyond != NONE {
             return Some(OWN);
@@ -349,10 +349,10 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Where the first instruction beyond the least processor is that a function leads to whatever happens.
+    /// The address of the first instruction beyond the baseline processor that a function reaches on every path.
     pub(super) fn beyond(&self, function: u64) -> Option<u64> {
         let mut index = self.block_at(function) as usize;
-        // Each way leads to what was known to be bad before, so that this comes to an end.
+        // Each step leads to a block that was marked earlier, so the loop ends.
         for _ in 0..self.blocks.len() {
             let block = self.blocks.get(index).filter(|block| block.state & BAD != 0)?;
             match block.way {

@@ -1,4 +1,4 @@
-//! What each machine's processors have in common, and the names of what only newer ones have: `extensions.toml`.
+//! What each machine's processors have in common, and the names of what only newer ones have, from `extensions.toml`.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
     let data: Data =
         toml::from_str(include_str!("extensions.toml")).expect("the data is part of the program and tested");
     let mut machines: Vec<Machine> = data.machine.into_iter().map(Machine::new).collect();
-    // 32-bit x86 has the extensions of its successor.
+    // 32-bit x86 has the same extensions as x86-64.
     if let Some(extensions) = machines.iter().find(|m| m.number == X86_64).map(|m| m.extensions.clone()) {
         machines
             .iter_mut()
@@ -59,19 +59,19 @@ struct ExtensionData {
 pub(super) struct Machine {
     /// `e_machine`.
     pub(super) number: u16,
-    /// What the least processors of the platform are called, and those of its levels.
+    /// The names of the platform's baseline processor and of its levels.
     pub(super) promise: Vec<String>,
     extensions: Vec<Extension>,
     patterns: Vec<Pattern>,
-    /// For each value of an instruction's highest bits the patterns that it may have.
+    /// The patterns to compare with, for each value of an instruction's highest bits.
     buckets: Vec<Vec<u16>>,
-    /// Where there are any: so small that all of it stays at hand.
+    /// Which buckets have any patterns. It is small enough to stay in the processor's cache.
     busy: Vec<bool>,
 }
 
-/// As many of an instruction's highest bits choose the patterns to compare it with: so many that mostly there are none.
+/// The number of an instruction's highest bits that select its bucket: enough that most buckets are empty.
 const CHOOSING: u32 = 11;
-/// Where these are in a number of 48 bits.
+/// The lowest of these bits in a number of 48 bits.
 const CHOSEN: u32 = 48 - CHOOSING;
 
 #[derive(Clone, Debug)]
@@ -89,10 +89,10 @@ struct Pattern {
     extension: usize,
 }
 
-/// What an instruction is.
+/// What an instruction needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meaning {
-    /// The lowest level of the platform that has it; higher than all where none has.
+    /// The lowest level of the platform that has it; higher than all levels if none has it.
     pub(super) level: u8,
     pub(super) extension: String,
     pub(super) name: String,
@@ -118,7 +118,7 @@ impl Machine {
         let mut buckets = vec![Vec::new(); 1 << CHOOSING];
         for (number, pattern) in (0_u16..).zip(&patterns) {
             let open = !(pattern.mask >> CHOSEN) & ((1 << CHOOSING) - 1);
-            // All that the open bits may be, downwards to none.
+            // Every combination of the open bits, down to none.
             let mut bits = open;
             loop {
                 let bucket = usize::try_from(pattern.value >> CHOSEN | bits).unwrap_or(0);
@@ -137,7 +137,7 @@ impl Machine {
         matches!(self.number, X86 | X86_64)
     }
 
-    /// The instruction that some bytes begin with.
+    /// Decodes the instruction that some bytes begin with.
     pub(super) fn step(&self, bytes: &[u8], address: u64, state: &mut State) -> Option<Step> {
         let word = || Some(u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?));
         let mut step = match self.number {
@@ -153,8 +153,8 @@ impl Machine {
         Some(step)
     }
 
-    /// How long the instruction is that some bytes begin with, if it is known at a glance that it is not beyond the least
-    /// processor, leads to no other place that stands in it and asks nothing.
+    /// The size of the instruction that some bytes begin with, if a quick look shows that it is not beyond the baseline
+    /// processor, does not branch to an address in the instruction and does not check the processor.
     #[inline]
     pub(super) fn quiet(&self, bytes: &[u8]) -> Option<usize> {
         match self.number {
@@ -168,7 +168,7 @@ impl Machine {
         }
     }
 
-    /// True if any instruction of some code is beyond the least processor.
+    /// True if some code has any instruction beyond the baseline processor.
     pub(super) fn has_any(&self, code: &[u8]) -> bool {
         let next = |at: usize| match self.skim(&code[at..]) {
             Some((_, true)) if self.level(&code[at..]) > 1 => None,
@@ -185,7 +185,7 @@ impl Machine {
         at.is_none()
     }
 
-    /// How long the instruction is that some bytes begin with, and whether it may be beyond the least processor.
+    /// The size of the instruction that some bytes begin with, and whether it may be beyond the baseline processor.
     #[inline]
     fn skim(&self, bytes: &[u8]) -> Option<(usize, bool)> {
         let size = match self.number {
@@ -200,7 +200,7 @@ impl Machine {
         (size <= bytes.len()).then(|| (size, self.pattern(bytes, size) != 0))
     }
 
-    /// An instruction as patterns have it: its highest byte is that of 48 bits.
+    /// An instruction in the form of the patterns: its highest byte is the highest of 48 bits.
     #[inline]
     fn number(&self, bytes: &[u8], size: usize) -> Option<u64> {
         let word = match (self.number, size) {
@@ -217,7 +217,7 @@ impl Machine {
         Some(word)
     }
 
-    /// One more than the number of the pattern that an instruction has; 0 for none.
+    /// One more than the number of the pattern that matches an instruction; 0 if none does.
     #[inline]
     fn pattern(&self, bytes: &[u8], size: usize) -> u16 {
         let Some(word) = self.number(bytes, size) else { return 0 };
@@ -234,7 +234,7 @@ impl Machine {
         bucket.iter().find(fits).filter(|number| level(number) > 0).map_or(0, |number| number + 1)
     }
 
-    /// What a candidate is; `None` if all processors have it.
+    /// What a candidate needs; `None` if all processors have it.
     pub(super) fn meaning(&self, bytes: &[u8], candidate: u16) -> Option<Meaning> {
         if !self.is_x86() {
             let pattern = self.patterns.get(usize::from(candidate.checked_sub(1)?))?;
@@ -291,7 +291,7 @@ impl Pattern {
         let ((value, mask), name) = parts.expect("the data is part of the program and tested");
         let number = |text: &str| {
             let number = u64::from_str_radix(text, 16).expect("the data is part of the program and tested");
-            // Those of IBM Z may have six bytes; all begin at the highest.
+            // Patterns of IBM Z may have six bytes. All are aligned to the highest byte.
             if text.len() == 12 { number } else { number << 16 }
         };
         Self { value: number(value), mask: number(mask), name: name.to_owned(), extension }

@@ -1,14 +1,15 @@
-//! What a program's or library's own instructions need that not every processor of the platform has, where nothing asks
-//! the processor first. Compilers note it only when they are told to.
+//! Finds instructions in a program or library that not every processor of the platform has, and that run without a
+//! check for them. Compilers record such needs in the file only when they are told to.
 //!
-//! All code is looked through once, for instructions beyond the least processor ([`isa`] says which these are). Most files
-//! have none, and the rest is for those that do.
+//! All code is searched once for instructions beyond the baseline processor ([`isa`] lists them). Most files have none.
+//! The rest of this module is for those that do.
 //!
-//! - A file in which nothing asks what the processor has does not choose: all its functions are looked at, and a branch
-//!   counts as a question only where it is about a flag that is kept.
-//! - In any other, execution is followed from what is certain to run: the entry point, `main`, the initialisers, and what
-//!   these call by name. Only what it comes to whatever happens is told ([`graph`]). What is called through memory, as
-//!   functions are that were chosen, is not followed; nor is what a library exports, since its callers may choose.
+//! - If nothing in a file checks the processor's features, the file does not choose between functions. Then all its
+//!   functions are examined, and a branch counts as a check only if it tests a stored flag.
+//! - In any other file, execution is followed from the code that certainly runs: the entry point, `main`, the
+//!   initialisers, and what these call directly. Only instructions that are reached on every path are reported
+//!   ([`graph`]). Calls through memory are not followed, since functions chosen at run time are called this way. Nor
+//!   are a library's exported functions, since its callers may choose between them.
 
 mod a64;
 mod counted;
@@ -30,41 +31,41 @@ use self::isa::Machine;
 use self::step::{Flow, State, Test};
 use super::parse::Parsed;
 use super::strings;
-use crate::target::catalog::Endianness;
+use crate::Endianness;
 
-/// Of more calls it is not looked who calls whom, and nothing is said.
+/// Beyond this many calls the call graph is not built and nothing is reported.
 const MOST_CALLS: usize = 4 << 20;
-/// As many instructions may be between a function's first argument and its call.
+/// At most this many instructions may be between setting a function's first argument and the call.
 const NEAR: u8 = 6;
-/// As many instructions the linker's step to another file's function has.
+/// The number of instructions in the linker's stub for a function of another file.
 const STEPS: usize = 5;
-/// What a function that only asks for LSE is at most, in bytes.
+/// Maximum size of a function that checks for LSE only, in bytes.
 const SHORT: u64 = 128;
-/// As much of a function is read to see what it starts.
+/// Follow at most this many instructions of a function to see which functions it starts.
 const BEGINNING: usize = 48;
 
-/// An instruction that not every processor has, where nothing asks for it first.
+/// An instruction that not every processor has, and that runs without a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Beyond {
-    /// The level of processors that lacks it: 1 is the platform's least, 2 and up are levels of x86-64.
+    /// The level of processors that lacks it: 1 is the platform's baseline, 2 and up are levels of x86-64.
     pub level: u8,
-    /// What a processor must have: `AVX2`, `LSE`.
+    /// What a processor must have, such as `AVX2` or `LSE`.
     pub extension: String,
     /// The instruction.
     pub instruction: String,
-    /// The function that it is in: its name, or the instruction's address.
+    /// The function that contains it: its name, or else the instruction's address.
     pub function: String,
 }
 
-/// What a level of a machine's processors is called.
+/// The name of a level of a machine's processors.
 #[must_use]
-pub(crate) fn promise(machine: u16, level: u8) -> Option<&'static str> {
+pub fn promise(machine: u16, level: u8) -> Option<&'static str> {
     let levels = &Machine::of(machine)?.promise;
     levels.get(usize::from(level.checked_sub(1)?)).map(String::as_str)
 }
 
-/// Looks through the code of a file.
+/// Examines the code of a file.
 pub(super) fn look(parsed: &Parsed<'_>, bytes: &[u8]) -> Vec<Beyond> {
     let elf = &parsed.elf;
     let little = elf.endianness == Endianness::Little;
@@ -92,8 +93,8 @@ fn find<H: object::read::elf::FileHeader<Endian = object::Endianness>>(
     }
     let mut functions = Functions::read::<H>(parsed, bytes)?;
     functions.asks |= is_loader(parsed) || reads_about_processor(parsed);
-    // Of a library that asks only the initialisers are certain to run, and these come to little: there is nothing to be gained
-    // by knowing beforehand what they do not come to.
+    // In a library with checks only the initialisers certainly run. They reach so little code that finding the
+    // irrelevant functions first would not pay.
     let relevant = if functions.asks && !parsed.elf.is_program() {
         vec![true; functions.starts.len()]
     } else {
@@ -126,7 +127,7 @@ fn find<H: object::read::elf::FileHeader<Endian = object::Endianness>>(
     Some(found)
 }
 
-/// True for a dynamic loader, whom the kernel tells about the processor without being asked.
+/// True for a dynamic loader, which the kernel informs about the processor without a call.
 fn is_loader(parsed: &Parsed<'_>) -> bool {
     parsed
         .elf
@@ -135,20 +136,20 @@ fn is_loader(parsed: &Parsed<'_>) -> bool {
         .is_some_and(|name| name.starts_with("ld-") || name.starts_with("ld64.") || name == "ld.so.1")
 }
 
-/// True for the names of files in which the kernel tells about the processor.
+/// True if the file contains the path of a file in which the kernel describes the processor.
 fn reads_about_processor(parsed: &Parsed<'_>) -> bool {
     let has = |text: &[u8]| parsed.image.loads().take(64).any(|load| strings::has(load.bytes, text));
     has(b"/proc/cpuinfo") || has(b"/proc/self/auxv")
 }
 
-/// What one look through all code tells.
+/// The result of one pass over all code.
 #[derive(Debug, Default)]
 struct Sweep {
-    /// Where something is called, and what.
+    /// The addresses of calls, and their targets.
     calls: Vec<(u64, u64)>,
-    /// Where instructions are that may be beyond the least processor: the numbers of the functions.
+    /// The numbers of the functions with instructions that may be beyond the baseline processor.
     beyond: Vec<usize>,
-    /// Something asks what the processor has.
+    /// Something checks the processor's features.
     asks: bool,
 }
 
@@ -206,7 +207,7 @@ impl Sweep {
         Some(sweep)
     }
 
-    /// The functions that may come to such an instruction by what they call.
+    /// The functions that may reach such an instruction through their calls.
     fn relevant(&self, functions: &Functions<'_>) -> Vec<bool> {
         let number =
             |address: u64| functions.starts.partition_point(|start| *start <= address).checked_sub(1);
@@ -227,7 +228,7 @@ impl Sweep {
     }
 }
 
-/// True if what is called asks the kernel: the function itself, or the linker's step to it.
+/// True if the call's target asks the kernel: the function itself, or the linker's stub for it.
 fn asks_kernel(functions: &Functions<'_>, machine: &'static Machine, flow: Flow) -> bool {
     let is = |slot: u64| functions.slots.get(&slot) == Some(&Import::Kernel);
     match flow {
@@ -244,7 +245,7 @@ fn asks_kernel(functions: &Functions<'_>, machine: &'static Machine, flow: Flow)
                 match step.flow {
                     Flow::Next => at = at.wrapping_add(step.size.into()),
                     Flow::Slot(slot) => return is(slot),
-                    // Which slot is relative to a register there.
+                    // Here the slot's address is relative to a register.
                     Flow::Stop if machine.number == elf::EM_PPC64.0 => {
                         return functions.slots.values().any(|import| *import == Import::Kernel);
                     }
@@ -258,9 +259,9 @@ fn asks_kernel(functions: &Functions<'_>, machine: &'static Machine, flow: Flow)
     }
 }
 
-/// True for the one function that asks on behalf of all atomic operations that are kept out of line: it is short, takes
-/// LSE's bit out of what it learned and stores it in a byte. Nobody else looks at it. Who asks for another extension may
-/// keep the answer in a byte, too.
+/// True for the one function that checks for LSE on behalf of all out-of-line atomic operations. It is short, extracts
+/// LSE's bit from the kernel's answer and stores it in a byte that nothing else reads. A check for another extension
+/// may store its result in a byte as well.
 fn only_for_lse(functions: &Functions<'_>, machine: &'static Machine, at: u64) -> bool {
     if machine.number != elf::EM_AARCH64.0 {
         return false;
@@ -277,7 +278,7 @@ fn only_for_lse(functions: &Functions<'_>, machine: &'static Machine, at: u64) -
         && words.clone().any(a64::takes_lse)
 }
 
-/// Adds what the entry point starts: the functions whose addresses it hands on before anything else is decided.
+/// Adds the functions that the entry point starts: those whose addresses it passes on before it branches.
 fn started(functions: &mut Functions<'_>, machine: &'static Machine) {
     let mut open: Vec<(u64, u8)> = functions.roots.iter().map(|root| (*root, 0)).collect();
     while let Some((start, depth)) = open.pop() {

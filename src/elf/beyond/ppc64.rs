@@ -1,4 +1,4 @@
-//! Where 64-bit PowerPC code goes on, of the second ABI. Power ISA, version 3.1, book I, chapter 2.
+//! Decodes where 64-bit PowerPC code of the second ABI continues. Power ISA, version 3.1, book I, chapter 2.
 
 #![allow(
     clippy::match_same_arms,
@@ -8,7 +8,7 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
-/// How long an instruction is whose highest byte this is: those with a prefix, since version 3.1, have eight bytes.
+/// The size of an instruction, by its highest byte: prefixed ones, which exist since version 3.1, have eight bytes.
 pub(super) fn size(highest: u8) -> usize {
     if highest >> 2 == 1 { 8 } else { 4 }
 }
@@ -27,12 +27,12 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
         }
         16 => {
             let to = relative(signed((word & 0xfffc).into(), 16));
-            // bcl 20,31: only to know where it is.
+            // bcl 20,31: only used to get the current address.
             match (links, always) {
                 (true, true) => Flow::Next,
                 (true, false) => Flow::Call(to),
                 (false, true) => Flow::Jump(to),
-                // Those that count down are loops.
+                // Branches that count down are loops.
                 (false, false) if word >> 21 & 4 == 0 => Flow::Branch(to, Test::Plain),
                 (false, false) => Flow::Branch(to, state.test),
             }
@@ -43,7 +43,7 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
             (false, true) => Flow::Stop,
             (false, false) => Flow::Next,
         },
-        // tw 31,0,0; and what is no code.
+        // tw 31,0,0; and bytes that are not code.
         31 if word == 0x7fe0_0008 => Flow::Trap,
         0 => Flow::Trap,
         _ => Flow::Next,

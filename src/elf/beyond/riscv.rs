@@ -1,4 +1,4 @@
-//! Where 64-bit RISC-V code goes on. The RISC-V Instruction Set Manual, volume I.
+//! Decodes where 64-bit RISC-V code continues. The RISC-V Instruction Set Manual, volume I.
 
 #![allow(
     clippy::match_same_arms,
@@ -8,12 +8,12 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
-/// How long an instruction is that begins with a byte.
+/// The size of an instruction, by its first byte.
 pub(super) fn size(first: u8) -> usize {
     if first & 3 == 3 { 4 } else { 2 }
 }
 
-/// An instruction; those of two bytes stand in the lower half.
+/// Decodes an instruction; those of two bytes are in the lower half of the word.
 pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
     if word & 3 != 3 {
         return compressed(word & 0xffff, address);
@@ -38,7 +38,7 @@ pub(super) fn step(word: u32, address: u64, state: &mut State) -> Step {
             let to = begun.map(|page| page.wrapping_add_signed(near));
             let slot = state.slot.filter(|slot| slot.0 == first).map(|slot| slot.1);
             step.flow = match (target, slot, to) {
-                // A linker's step to another file: the address comes from a slot.
+                // A linker's stub for a function of another file: the address comes from a slot.
                 (6, Some(slot), _) => Flow::Slot(slot),
                 (0, _, Some(to)) => Flow::Jump(to),
                 (0, ..) => Flow::Stop,

@@ -1,4 +1,4 @@
-//! Where code of 64-bit IBM Z goes on. z/Architecture Principles of Operation, chapters 7 and B.
+//! Decodes where code of 64-bit IBM Z continues. z/Architecture Principles of Operation, chapters 7 and B.
 
 #![allow(
     clippy::match_same_arms,
@@ -8,7 +8,7 @@
 
 use super::step::{Flow, State, Step, Test, signed};
 
-/// How long an instruction is that begins with a byte.
+/// The size of an instruction, by its first byte.
 pub(super) fn size(first: u8) -> usize {
     match first >> 6 {
         0 => 2,
@@ -17,7 +17,7 @@ pub(super) fn size(first: u8) -> usize {
     }
 }
 
-/// An instruction, whose bytes stand at the upper end of 48 bits.
+/// Decodes an instruction, whose bytes are at the upper end of 48 bits.
 pub(super) fn step(bytes: &[u8], address: u64, state: &mut State) -> Option<Step> {
     let first = *bytes.first()?;
     let size = size(first);
@@ -47,7 +47,7 @@ pub(super) fn step(bytes: &[u8], address: u64, state: &mut State) -> Option<Step
         },
         (0x0d, 0) => Flow::Next,
         (0x0d, _) => Flow::CallUnknown(None),
-        // A jump into itself is how compilers trap.
+        // Compilers trap with a jump into the jump itself.
         (0xa7, 4) if byte(2) == 0 && byte(3) == 1 => Flow::Trap,
         (0xa7, 4) => conditional(near(), state),
         (0xa7, 5) => Flow::Call(near()),

@@ -1,22 +1,22 @@
-//! One instruction, of whatever machine: how long it is, where execution goes on, and what it may need.
+//! One instruction of any machine: its size, where execution continues, and whether it may need an extension.
 
-/// What an instruction does, as far as it matters.
+/// The effects of an instruction, as far as they matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// Its size in bytes.
     pub(super) size: u8,
     pub(super) flow: Flow,
-    /// Not 0 if it may be beyond the least processor: what it is must then be looked up.
+    /// Not 0 if it may be beyond the baseline processor. Then what it needs must be looked up.
     pub(super) candidate: u16,
-    /// It asks the processor what it is.
+    /// It queries the processor's features.
     pub(super) asks: bool,
-    /// It does nothing: between functions there are such.
+    /// It does nothing, like the padding between functions.
     pub(super) idle: bool,
-    /// An address that it makes.
+    /// An address that it computes.
     pub(super) address: Option<u64>,
-    /// What stands at that address is meant.
+    /// It loads the value at that address.
     pub(super) loads: bool,
-    /// It makes the first argument of a function the number by which the kernel is asked for the processor.
+    /// It sets a function's first argument to a number by which the kernel is asked about the processor.
     pub(super) asks_kernel: bool,
 }
 
@@ -35,50 +35,50 @@ impl Step {
     }
 }
 
-/// Where execution goes on.
+/// Where execution continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Behind it.
+    /// At the next instruction.
     Next,
-    /// Somewhere else.
+    /// At this address.
     Jump(u64),
-    /// Either.
+    /// At this address, or at the next instruction.
     Branch(u64, Test),
-    /// Somewhere else, and then behind it.
+    /// At this address, and then at the next instruction.
     Call(u64),
-    /// Where only a register or memory tells, at this address if it is known, and then behind it.
+    /// At an address in a register or in memory (in this slot, if it is known), and then at the next instruction.
     CallUnknown(Option<u64>),
-    /// Where this slot says.
+    /// At the address in this slot.
     Slot(u64),
-    /// Where only a register or memory tells; or back to who called.
+    /// At an address in a register or in memory, or back in the caller.
     Stop,
-    /// Nowhere.
+    /// Nowhere: the program is stopped.
     Trap,
 }
 
 /// What a branch depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Test {
-    /// Two values are compared of which none is a constant: nobody asks for a processor like this.
+    /// A comparison of two values, neither of which is a constant. No check of a processor looks like this.
     Plain,
-    /// A value: what the processor has may be in it.
+    /// A value that may contain the processor's features.
     #[default]
     Value,
-    /// A value that is kept as answers to questions are: a byte, or something at a fixed address.
+    /// A value that looks like a stored flag: a byte, or something at a fixed address.
     Flag,
 }
 
-/// What the instructions before have left behind.
+/// What the previous instructions left behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct State {
     pub(super) test: Test,
-    /// The register that an address was begun in, and the address.
+    /// A register with the first part of an address, and that part.
     pub(super) page: Option<(u32, u64)>,
-    /// The same, finished: what a slot's address was loaded into.
+    /// A register that was loaded from a slot, and the slot's address.
     pub(super) slot: Option<(u32, u64)>,
 }
 
-/// A number of `bits` bits as the signed one that it is.
+/// Sign-extends a number of `bits` bits.
 pub(super) fn signed(value: u64, bits: u32) -> i64 {
     (value << (64 - bits)).cast_signed() >> (64 - bits)
 }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::elf::Object;
-use crate::elf::sample::Sample;
+use crate::Object;
+use crate::sample::Sample;
 
-/// What is found in a program of which execution begins with some code.
+/// What is found in a program whose execution begins with some code.
 fn found(machine: u16, class: u8, code: &[u8]) -> Vec<(u8, String, String)> {
     let sample = Sample {
         class,
@@ -57,23 +57,23 @@ fn what_a_test_guards_is_not_found() {
     // cpuid; test; je over it
     let guarded = [&CPUID[..], &TEST, &[0x74, 4], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &guarded), []);
-    // The same, and what comes after the branch is for both.
+    // The same, and the code after the branch is common to both sides.
     let after = [&guarded[..guarded.len() - 1], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &after), [one(1, "AVX2", "vpaddd"), one(2, "AVX2", "vpaddd")]);
-    // Both ways have it.
+    // Both sides use it.
     let both = [&CPUID[..], &TEST, &[0x74, 5], &VPADDD, &RET, &POPCNT, &RET].concat();
     assert_eq!(found(62, 64, &both), [one(1, "POPCNT", "popcnt")]);
-    // The other way is a trap.
+    // The other side is a trap.
     let trap = [&CPUID[..], &TEST, &[0x75, 2], &[0x0f, 0x0b], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &trap).len(), 2);
-    // Two values are compared: no question about a processor.
+    // Two values are compared, which does not check a processor's features.
     let plain = [&CPUID[..], &[0x39, 0xd8, 0x74, 4], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &plain).len(), 2);
 }
 
 #[test]
 fn who_calls_a_function_by_the_processors_it_is_for_chooses() {
-    // test; je over it; nothing asks.
+    // test; je over it; without asking the processor
     let code = [&TEST[..], &[0x74, 4], &VPADDD, &RET].concat();
     let exporting = |name: &str| {
         let sample =
@@ -96,7 +96,7 @@ fn lse_is_told_from_other_answers_of_the_kernel() {
     for word in [0xd348_2000, 0x5308_2001, 0x7218_001f, 0xf278_001f, 0x3640_0040, 0x3740_0040] {
         assert!(a64::takes_lse(word), "{word:#x}");
     }
-    // The same for the seventh bit, which is CRC32; ubfx of two bits; mov; strb
+    // The same for bit 7, which is CRC32; ubfx of two bits; mov; strb
     for word in [0xd347_1c00, 0x7219_001f, 0x3638_0040, 0xd348_2400, 0xd280_0200, 0x3900_0260] {
         assert!(!a64::takes_lse(word), "{word:#x}");
     }
@@ -107,10 +107,10 @@ fn what_comes_behind_a_loop_that_ends_at_a_count_is_found() {
     // cpuid; xor ecx, ecx; loop: inc ecx; cmp ecx, 64; jne loop; vpaddd; ret
     let counted = [&CPUID[..], &[0x31, 0xc9, 0xff, 0xc1, 0x83, 0xf9, 64, 0x75, 0xf9], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &counted).len(), 2);
-    // The same forwards, as a question is: inc ecx; cmp ecx, 64; jne over it
+    // The same forwards, as a check is: inc ecx; cmp ecx, 64; jne over it
     let asked = [&CPUID[..], &[0xff, 0xc1, 0x83, 0xf9, 64, 0x75, 4], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &asked), []);
-    // Waiting for an answer is no count: loop: mov ecx, [rsi]; cmp ecx, 64; jne loop
+    // Waiting for an answer is not a counting loop: loop: mov ecx, [rsi]; cmp ecx, 64; jne loop
     let waits = [&CPUID[..], &[0x8b, 0x0e, 0x83, 0xf9, 64, 0x75, 0xf9], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &waits), []);
     // mrs x0, midr_el1; loop: add x8, x8, #1; cmp x8, #64; b.ne loop; ldadd; ret
@@ -126,7 +126,7 @@ fn calls_are_followed_and_pointers_are_not() {
     // cpuid; call rax; ret; vpaddd; ret
     let chosen = [&CPUID[..], &[0xff, 0xd0], &RET, &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &chosen), []);
-    // A function that calls itself has an end here.
+    // A function that calls itself must not be followed forever.
     let endless = [&CPUID[..], &[0xe8, 0xf9, 0xff, 0xff, 0xff], &VPADDD, &RET].concat();
     assert_eq!(found(62, 64, &endless).len(), 2);
 }

@@ -1,8 +1,8 @@
-//! x86 code: where instructions end, where execution goes on, and which instructions are worth a closer look.
+//! x86 code: the size of each instruction, where execution continues, and which instructions need a closer look.
 //!
-//! Only lengths and flow are told here, since all code of all files is looked through. What an instruction needs of a
-//! processor is then looked up for the few that may need something ([`needs`]).
-//! Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2 and appendix A.
+//! Only size and flow are decoded here, since all code of all files is examined. [`needs`] looks up what the few
+//! candidates need of a processor. Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2
+//! and appendix A.
 
 #![allow(
     clippy::match_same_arms,
@@ -17,14 +17,14 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use self::shape::{BYTES, Byte, Constant, LEADS, SHAPES, Shape, Sizes};
 use super::step::{Flow, State, Step, Test};
 
-/// A longer instruction faults, in bytes.
+/// Maximum size of an instruction in bytes; a longer one faults.
 const LONGEST: usize = 15;
 
 /// The parts of an instruction that matter here.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parts {
     size: u8,
-    /// 0 for opcodes of one byte, 1 for those behind `0f`, 2 behind `0f 38`, 3 behind `0f 3a`.
+    /// 0 for opcodes of one byte, 1 for those after `0f`, 2 after `0f 38`, 3 after `0f 3a`.
     map: u8,
     opcode: u8,
     modrm: u8,
@@ -36,13 +36,13 @@ struct Parts {
     rep: bool,
     /// `REX.W`.
     wide: bool,
-    /// Where an address of four bytes stands in it that is all of an operand's address; 0 where there is none.
+    /// The offset in the instruction of a four-byte address that is an operand's whole address; 0 if it has none.
     alone: u8,
-    /// That address counts from the end of the instruction.
+    /// That address is relative to the end of the instruction.
     relative: bool,
-    /// How many bytes of constants are at its end.
+    /// The number of bytes of constants at its end.
     constant: u8,
-    /// Some instructions with its opcode may need more than the least processor.
+    /// Some instructions with this opcode may need more than the baseline processor.
     may_need: bool,
 }
 
@@ -51,18 +51,18 @@ impl Parts {
         self.modrm >> 3 & 7
     }
 
-    /// Its operand is a register and not in memory.
+    /// Its operand is a register, not memory.
     fn register(self) -> bool {
         self.modrm >> 6 == 3
     }
 
-    /// The constant at its end, with its sign.
+    /// The constant at its end, sign-extended.
     fn constant(self, bytes: &[u8]) -> i64 {
         let (size, constant) = (usize::from(self.size), usize::from(self.constant));
         bytes.get(size - constant..size).map_or(0, signed)
     }
 
-    /// The address of an operand that stands in the instruction.
+    /// The address of an operand, if it is in the instruction itself.
     fn fixed(self, bytes: &[u8], end: u64, wide: bool) -> Option<u64> {
         let at = usize::from(self.alone);
         let offset = signed(bytes.get(at..at + 4).filter(|_| at > 0)?);
@@ -71,30 +71,31 @@ impl Parts {
     }
 }
 
-/// The size of the instruction that some bytes begin with, and whether it may need more than the least processor.
+/// The size of the instruction that some bytes begin with, and whether it may need more than the baseline processor.
 pub(super) fn skim(bytes: &[u8], wide: bool) -> Option<(usize, bool)> {
     let parts = parts(bytes, wide)?;
     Some((parts.size.into(), is_candidate(parts)))
 }
 
-/// The size of the instruction of 64-bit code that some bytes begin with, where a [`Step`] would tell nothing else that a
-/// look at who calls whom wants to know.
+/// The size of the instruction of 64-bit code that some bytes begin with, if a [`Step`] would have nothing else of
+/// interest for building the call graph.
 #[inline]
 pub(super) fn quiet(bytes: &[u8]) -> Option<usize> {
     let size = Sizes::get().size(bytes.first_chunk()?, LEADS);
     (size > 0).then_some(size)
 }
 
-/// So many parts of code are looked through at once.
+/// The number of parts of the code that are scanned at once.
 const LANES: usize = 4;
 
-/// Looks through 64-bit code: `next` is given where an instruction begins whose size is not told at a glance, and gives where
-/// the next one begins, or none to end.
+/// Scans 64-bit code. `next` is called with the offset of every instruction whose size is not in the table. It returns
+/// the offset of the next instruction, or `None` to stop.
 ///
-/// Only an instruction tells where the next one begins, and a processor mostly waits for that. So there are several looks at
-/// once, each at a part of the code. All but the first may begin within an instruction; they soon come to where one begins. What
-/// comes from the part before has its own way until it comes to where this one was. `next` may thus be asked of what is no
-/// instruction, but is asked of all that are.
+/// The offset of an instruction is only known once the previous one is decoded, and a processor spends most of its time
+/// waiting for that. So several parts of the code are scanned at once. All parts but the first may begin in the middle
+/// of an instruction, but decoding soon falls into step. The scan of the previous part then continues into a part until
+/// it reaches an offset where that part's scan was. `next` may thus be called for offsets where no instruction begins,
+/// but it is called for all where one does.
 pub(super) fn through(code: &[u8], next: impl Fn(usize) -> Option<usize>) -> Option<()> {
     let sizes = Sizes::get();
     let step = |at: usize| {
@@ -134,7 +135,7 @@ pub(super) fn through(code: &[u8], next: impl Fn(usize) -> Option<usize>) -> Opt
     Some(())
 }
 
-/// The instruction that some bytes begin with.
+/// Decodes the instruction that some bytes begin with.
 pub(super) fn step(bytes: &[u8], address: u64, wide: bool, state: &mut State) -> Option<Step> {
     let parts = parts(bytes, wide)?;
     let end = address.wrapping_add(parts.size.into());
@@ -156,7 +157,7 @@ pub(super) fn step(bytes: &[u8], address: u64, wide: bool, state: &mut State) ->
         (0, 0xeb | 0xe9) => Flow::Jump(target()),
         (0, 0xe8) => Flow::Call(target()),
         (0, 0xc2 | 0xc3 | 0xca | 0xcb | 0xcf | 0xea) => Flow::Stop,
-        // Zeros are no code.
+        // Zeros are not code.
         (0, 0x00) if bytes[0] == 0 && parts.modrm == 0 => Flow::Trap,
         (0, 0xcc | 0xf4) | (1, 0x0b | 0xb9 | 0xff) => Flow::Trap,
         (0, 0xff) if parts.reg() == 2 || parts.reg() == 3 => Flow::CallUnknown(fixed),
@@ -166,7 +167,7 @@ pub(super) fn step(bytes: &[u8], address: u64, wide: bool, state: &mut State) ->
     step.asks = parts.map == 1 && (parts.opcode == 0xa2 || parts.opcode == 0x01 && parts.modrm == 0xd0);
     step.idle = parts.map == 0 && matches!(parts.opcode, 0x90 | 0xcc)
         || parts.map == 1 && matches!(parts.opcode, 0x1e | 0x1f);
-    // The address of something: `lea`, or a constant of 32 bits in code at a fixed address.
+    // The address of an object: `lea`, or a 32-bit constant in code at a fixed address.
     step.address = match (parts.map, parts.opcode) {
         (0, 0x8d) => fixed,
         (0, 0x8b) => fixed.inspect(|_| step.loads = true),
@@ -182,16 +183,16 @@ pub(super) fn step(bytes: &[u8], address: u64, wide: bool, state: &mut State) ->
     Some(step)
 }
 
-/// What an instruction that sets flags compares, if it is one.
+/// What an instruction compares, if it sets flags.
 fn tests(parts: Parts) -> Option<Test> {
-    // What stands at a fixed address, or is a single byte, is a flag of somebody's.
+    // A value at a fixed address, or a single byte, is likely a stored flag.
     let memory = if parts.alone > 0 { Test::Flag } else { Test::Value };
     let byte = if parts.register() { Test::Value } else { Test::Flag };
     Some(match (parts.map, parts.opcode, parts.reg()) {
         (0, 0x80, 7) | (0, 0xf6, 0 | 1) => byte,
         (0, 0x84 | 0xa8, _) => Test::Flag,
         (0, 0x81 | 0x83, 7) | (0, 0xf7, 0 | 1) | (1, 0xba, 4) | (1, 0xa3, _) => memory,
-        // Two values, of which none is a constant.
+        // Two values, neither of which is a constant.
         (0, 0x28..=0x2b | 0x38..=0x3b, _) | (1, 0x2e | 0x2f, _) => Test::Plain,
         (0, 0x00..=0x3f, _) if parts.opcode & 7 < 6 => Test::Value,
         (0, 0x80..=0x83 | 0x85 | 0xa9 | 0xc0 | 0xc1 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe, _) => Test::Value,
@@ -203,14 +204,14 @@ fn tests(parts: Parts) -> Option<Test> {
     })
 }
 
-/// True if an instruction may need more than the least processor: all that is newer than SSE2 is among these.
+/// True if an instruction may need more than the baseline processor. This includes everything newer than SSE2.
 fn is_candidate(parts: Parts) -> bool {
     let (reg, register) = (parts.reg(), parts.register());
     parts.vector
         || parts.may_need
             && match (parts.map, parts.opcode) {
                 (2 | 3, _) => true,
-                // popcnt and lzcnt. (tzcnt does on old ones what bsf does, and compilers use it so.)
+                // popcnt and lzcnt. (On old processors tzcnt does what bsf does, and compilers rely on that.)
                 (1, 0xb8 | 0xbd) => parts.rep,
                 (1, 0xd0 | 0x7c | 0x7d) => true,
                 (1, 0xf0) => parts.repne,
@@ -229,14 +230,15 @@ fn is_candidate(parts: Parts) -> bool {
             }
 }
 
-/// What an instruction needs by the names of iced, and its own name.
+/// What an instruction needs, in iced's names, and its mnemonic.
 pub(super) fn needs(bytes: &[u8], wide: bool) -> Option<(&'static [iced_x86::CpuidFeature], Mnemonic)> {
     let bytes = &bytes[..bytes.len().min(LONGEST)];
     let instruction = Decoder::new(if wide { 64 } else { 32 }, bytes, DecoderOptions::NONE).decode();
     (!instruction.is_invalid()).then(|| (instruction.code().cpuid_features(), instruction.mnemonic()))
 }
 
-/// What an opcode says, as [`SHAPES`] has it, for what VEX, EVEX and XOP encode; the maps of XOP have constants of one byte, none and four bytes.
+/// The shape of an instruction that is encoded with VEX, EVEX or XOP, in the form of [`SHAPES`]. The three maps of XOP
+/// have constants of one, zero and four bytes.
 fn vector(parts: Parts) -> Shape {
     let constant = match (parts.map, parts.opcode) {
         (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) | (3 | 8, _) => Constant::Byte,
@@ -246,9 +248,9 @@ fn vector(parts: Parts) -> Shape {
     Shape { modrm: parts.map != 1 || parts.opcode != 0x77, registers: false, constant, may_need: true }
 }
 
-/// Takes an instruction apart; `None` where the bytes end before it does.
+/// Splits an instruction into its parts; `None` if the bytes end before it does.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "all code of all files is looked through with it, in either width")]
+#[allow(clippy::inline_always, reason = "all code of all files passes through it, in either width")]
 fn parts(bytes: &[u8], wide: bool) -> Option<Parts> {
     let mut parts = Parts::default();
     let mut small_address = false;
@@ -264,7 +266,7 @@ fn parts(bytes: &[u8], wide: bool) -> Option<Parts> {
                 _ => {}
             },
             Byte::Rex if wide => {
-                // It counts where it is the last prefix only.
+                // It counts only as the last prefix.
                 let next = BYTES[usize::from(*bytes.get(at + 1)?)];
                 if !matches!(next, Byte::Prefix | Byte::Rex) {
                     parts.wide = byte & 8 != 0;
@@ -311,10 +313,10 @@ fn parts(bytes: &[u8], wide: bool) -> Option<Parts> {
     (size <= LONGEST && size <= bytes.len()).then_some(parts)
 }
 
-/// The opcode behind one that is no whole one, and where it ends.
+/// Reads the rest of an opcode that begins with a lead byte. Returns the offset of its end.
 fn lead(bytes: &[u8], mut at: usize, wide: bool, parts: &mut Parts) -> Option<usize> {
     let next = bytes.get(at).copied();
-    // What was an instruction of its own in 32-bit code is one there still, where its operand is in memory.
+    // In 32-bit code these bytes are still instructions of their own if their operand is in memory.
     let free = wide || next.is_some_and(|next| next >> 6 == 3);
     let (skip, map) = match parts.opcode {
         0x0f => {
@@ -340,7 +342,7 @@ fn lead(bytes: &[u8], mut at: usize, wide: bool, parts: &mut Parts) -> Option<us
     Some(at + skip + 1)
 }
 
-/// Where the address of an operand in memory ends that begins at `at`.
+/// The offset of the end of a memory operand's address that begins at `at`.
 #[inline]
 fn memory(bytes: &[u8], mut at: usize, wide: bool, parts: &mut Parts) -> Option<usize> {
     let (mode, rm) = (parts.modrm >> 6, parts.modrm & 7);
@@ -365,7 +367,7 @@ fn memory(bytes: &[u8], mut at: usize, wide: bool, parts: &mut Parts) -> Option<
     Some(at + size)
 }
 
-/// The size of an address of 16 bits.
+/// The size of a 16-bit address.
 fn small(modrm: u8) -> usize {
     match modrm >> 6 {
         0 if modrm & 7 == 6 => 2,
@@ -374,7 +376,7 @@ fn small(modrm: u8) -> usize {
     }
 }
 
-/// The size of constants in bytes.
+/// The size of a constant in bytes.
 fn size_of(constant: Constant, parts: Parts, wide: bool, small_address: bool) -> u8 {
     let word = if parts.short && !parts.wide { 2 } else { 4 };
     match constant {
@@ -432,7 +434,7 @@ fn signed(bytes: &[u8]) -> i64 {
 mod tests {
     use super::*;
 
-    /// Sizes and flow are those of a decoder that tells everything, whatever the bytes.
+    /// Size and flow agree with those of a complete decoder, whatever the bytes.
     #[test]
     fn sizes_are_those_of_a_whole_decoder() {
         let mut seed = 0x1234_5678_9abc_def0_u64;
@@ -442,7 +444,7 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 *byte = (seed >> 56) as u8;
             }
-            // More of what is rare by chance.
+            // Force more of what is rare in random bytes.
             match round % 8 {
                 0 => bytes[0] = 0x0f,
                 1 => bytes[..2].copy_from_slice(&[0x66, 0x0f]),
@@ -482,10 +484,10 @@ mod tests {
         assert!(compared > 200_000 && passed_over > 50_000, "{compared} {passed_over}");
     }
 
-    /// All instructions are come to, wherever parts of the code begin.
+    /// Every instruction is visited, wherever the parts of the code begin.
     #[test]
     fn all_code_is_looked_through_whatever_its_parts_begin_with() {
-        // A constant that has an instruction within it, and a prefix that makes it a part of the next but one.
+        // A constant that contains an instruction, and a prefix that makes it part of the next but one.
         let (popcnt, hides) =
             ([0xf3, 0x0f, 0xb8, 0xc0], [0x48, 0xb8, 0xf3, 0x0f, 0xb8, 0xc0, 0xf3, 0x0f, 0xb8, 0xc0]);
         for count in 0..90 {

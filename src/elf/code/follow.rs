@@ -1,9 +1,9 @@
-//! Following execution through the code of a 32-bit Arm file from where functions are known to begin.
+//! Follows execution through the code of a 32-bit Arm file, from the known starts of functions.
 
 use super::super::arm::{self, Flow, Instruction, Mode};
 use super::super::image::Reader;
 
-/// The instruction at an offset.
+/// Decodes the instruction at an offset.
 pub(super) fn decode(reader: Reader, bytes: &[u8], at: u32, address: u32, mode: Mode) -> Option<Instruction> {
     let at = usize::try_from(at).ok()?;
     match mode {
@@ -11,7 +11,7 @@ pub(super) fn decode(reader: Reader, bytes: &[u8], at: u32, address: u32, mode: 
         Mode::Thumb => {
             let first = reader.u16(bytes, at)?;
             let second = reader.u16(bytes, at + 2);
-            // One of two halfwords is not cut.
+            // An instruction of two halfwords must be complete.
             if first >> 11 >= 0b11101 && second.is_none() {
                 return None;
             }
@@ -20,10 +20,10 @@ pub(super) fn decode(reader: Reader, bytes: &[u8], at: u32, address: u32, mode: 
     }
 }
 
-/// The size of a T32 instruction behind which execution goes on whatever it does, if that is certain.
+/// The size of a T32 instruction after which execution certainly continues at the next one.
 fn goes_on(reader: Reader, bytes: &[u8], half: usize) -> Option<u32> {
     let first = reader.u16(bytes, half * 2)?;
-    // What is cut off has no second half.
+    // A truncated instruction has no second halfword.
     let second = reader.u16(bytes, half * 2 + 2)?;
     arm::t32_goes_on(first, second)
 }
@@ -59,7 +59,7 @@ impl<'a> Region<'a> {
         Self { address, bytes, open: Vec::new(), visited: bits(), thumb: bits(), literals: bits() }
     }
 
-    /// The halfwords that instructions begin at, in order.
+    /// The halfwords where instructions begin, in order.
     pub(super) fn code(&self) -> impl Iterator<Item = usize> + '_ {
         let words = self.visited.0.iter().zip(&self.literals.0);
         words.enumerate().flat_map(|(index, (visited, literals))| {
@@ -72,7 +72,7 @@ impl<'a> Region<'a> {
         })
     }
 
-    /// False if an instruction is certainly neither of NEON nor of floating point, and does not make an argument 16.
+    /// False only if an instruction is neither NEON nor floating point, and does not set an argument to 16.
     pub(super) fn may_tell(&self, reader: Reader, half: usize, mode: Mode) -> bool {
         match mode {
             Mode::Arm => reader.u32(self.bytes, half * 2).is_some_and(arm::a32_may_tell),
@@ -80,7 +80,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// The number of the halfword at an address, if it is here.
+    /// The number of the halfword at an address, if it is in this region.
     fn half(&self, address: u32) -> Option<usize> {
         let at = usize::try_from(address.checked_sub(self.address)?).ok()?;
         (at < self.bytes.len()).then_some(at / 2)
@@ -94,7 +94,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// Follows execution until all that it leads to is known.
+    /// Follows execution until every reachable instruction has been visited.
     pub(super) fn follow(&mut self, reader: Reader) {
         while let Some((mut address, mode)) = self.open.pop() {
             let mut conditional = 0_u8;
@@ -142,7 +142,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// The likely mode of a function: most A32 instructions are unconditional, which their highest bits say.
+    /// The likely mode of a function. Most A32 instructions are unconditional, which shows in their highest bits.
     pub(super) fn guess(&self, reader: Reader, address: u32) -> Mode {
         if !address.is_multiple_of(4) {
             return Mode::Thumb;

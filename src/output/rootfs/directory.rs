@@ -1,8 +1,8 @@
-//! The root filesystem as files in a directory, which belong to whoever writes them.
+//! The root filesystem as files in a directory, which belong to the current user.
 //!
-//! Owners, devices, extended attributes and the bits for another user's or group's rights are left out: that takes
-//! root, and a tar archive keeps them. Files appear one by one in a directory that has other files, and all at once in one
-//! that is new.
+//! Owners, devices, extended attributes and the setuid and setgid bits are omitted: they would require root, and a tar
+//! archive has them. Files are moved one by one into a directory with other files, but a new directory appears
+//! complete.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,7 +16,7 @@ use crate::sys::fs::{self, LockError, PermissionsExt};
 use crate::sys::staging::Staging;
 use crate::target::platform::Platform;
 
-/// Writes the files of some images. Returns the paths that were left out, for they are no files: devices and pipes.
+/// Writes the files of some images. Returns the paths that were omitted because they are not files: devices and pipes.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn write_dir(
                 }
                 Node::Symlink { target, .. } => fs::symlink(&**target, &to)?,
                 Node::Special { .. } => skipped.push(format!("{prefix}{path}")),
-                // With their content, below.
+                // Written with their content below.
                 Node::File { .. } => {}
             }
         }
@@ -58,7 +58,7 @@ pub fn write_dir(
             earlier.push((tree, &image.platform));
         }
     }
-    // At the end and deepest first: a directory may be closed to its owner.
+    // Last, and deepest first: a directory may be without write permission for its owner.
     for (path, mode) in modes.iter().rev() {
         fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
     }
@@ -85,12 +85,13 @@ fn write_files(image: &Image, tree: &Tree, root: &Path, cancel: &Cancel) -> Resu
     })
 }
 
-/// Permission bits without those that lend another's rights: the owner is another one here.
+/// Permission bits without setuid and setgid: the owner is a different one here.
 fn mode(meta: &Meta) -> u32 {
     meta.mode & 0o1777
 }
 
-/// Gives the staged files their place: at once where there is none, else one by one, over files of the same name.
+/// Moves the staged files to the destination: by one rename if it does not exist, otherwise file by file, replacing
+/// files of the same name.
 fn appear(staging: &Staging, dir: &Path, modes: &[(PathBuf, u32)]) -> Result<(), RootfsError> {
     fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o755))?;
     match fs::rename(staging.path(), dir) {
@@ -104,7 +105,8 @@ fn appear(staging: &Staging, dir: &Path, modes: &[(PathBuf, u32)]) -> Result<(),
             ) => {}
         Err(error) => return Err(error.into()),
     }
-    // Directories may be closed even to us: opened for the move, and closed again where they end up.
+    // Directories may be without write permission even for us: they get it for the move, and lose it at the
+    // destination.
     let closed: BTreeSet<&Path> =
         modes.iter().filter(|(_, mode)| mode & 0o700 != 0o700).map(|(path, _)| path.as_path()).collect();
     for path in &closed {

@@ -1,9 +1,9 @@
-//! The root filesystem that an image's layers come to: as files in a directory (`type=local`), or as a tar archive
+//! The root filesystem that an image's layers result in: as files in a directory (`type=local`), or as a tar archive
 //! (`type=tar`).
 //!
-//! Layers are read twice, as streams. First their headers, from which [`tree`] learns what is left when all lie on each
-//! other; then their content, of which only that is written. A directory is written without following a link, so that no
-//! layer can write outside of it.
+//! Layers are read twice, as streams. The first pass reads their headers, from which [`tree`] determines the files that
+//! remain when all layers are applied. The second pass reads the content, and writes only that of the remaining files.
+//! A directory is written without following links, so that no layer can write outside of it.
 
 mod directory;
 mod stream;
@@ -38,7 +38,7 @@ pub struct Image {
 /// Why a root filesystem could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
-    /// A layer is not one that can be read.
+    /// The media type of a layer cannot be unpacked.
     #[error("a layer has the media type `{media_type}`")]
     MediaType {
         /// Its media type.
@@ -49,10 +49,10 @@ pub enum RootfsError {
     Layer {
         /// The layer.
         digest: Digest,
-        /// Why.
+        /// The stream's error.
         source: StreamError,
     },
-    /// Without a directory for each platform, two platforms have a file of one name.
+    /// Without a directory for each platform, two platforms have a file of the same name.
     #[error("{} and {} both have `/{path}`", platforms.0, platforms.1)]
     SameFile {
         /// The path in the images.
@@ -60,7 +60,7 @@ pub enum RootfsError {
         /// The platforms.
         platforms: Box<(Platform, Platform)>,
     },
-    /// Something else is where a file or directory should go.
+    /// Something else exists where a file or directory should be written.
     #[error("`{}` is in the way", .0.display())]
     InTheWay(PathBuf),
     /// The files could not be written.
@@ -97,12 +97,12 @@ impl Explain for RootfsError {
     }
 }
 
-/// Where an image's files begin: a directory of the platform's own, or nothing.
+/// The prefix of an image's paths: a directory for its platform, or nothing.
 fn prefix(image: &Image, images: usize, split: Option<bool>) -> String {
     if split.unwrap_or(images > 1) { format!("{}/", image.platform.file_name()) } else { String::new() }
 }
 
-/// What is left of all layers.
+/// The files that remain when all layers are applied.
 fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     let mut tree = Tree::default();
     for (number, (descriptor, _)) in image.layers.iter().enumerate() {
@@ -112,7 +112,7 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
             if ordinal == Limits::LAYER.entries {
                 return Err(LayerFault::Stream(StreamError::TooManyEntries { limit: Limits::LAYER.entries }));
             }
-            // With the holes of sparse files, which are written as zeros.
+            // Counts the holes of sparse files, which are written as zeros.
             left = left
                 .checked_sub(entry.head.size)
                 .ok_or(LayerFault::Stream(StreamError::TooLarge { limit: Limits::LAYER.bytes }))?;
@@ -123,7 +123,7 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
                     return Err(LayerFault::Stream(StreamError::LongNames { limit: Limits::LAYER.names }));
                 }
                 if number == 0 {
-                    // There is nothing below that it could remove: most files of most images need not wait.
+                    // There is nothing below that it could remove, so most files of most images are added directly.
                     tree.add(change).map_err(LayerFault::Stream)?;
                 } else {
                     changes.push(change);
@@ -137,14 +137,14 @@ fn tree_of(image: &Image, cancel: &Cancel) -> Result<Tree, RootfsError> {
     Ok(tree)
 }
 
-/// An entry of a layer; both are bounded far below what the numbers hold.
+/// The identification of a layer's entry; both numbers are limited far below `u32::MAX`.
 fn inode(layer: usize, ordinal: usize) -> Inode {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Inode { layer: number(layer), ordinal: number(ordinal) }
 }
 
-/// True for a directory that an earlier platform has, too; anything else that two have is an error. Platforms with directories
-/// of their own share nothing.
+/// True for a directory that an earlier platform has, too; any other path that both have is an error. Platforms with
+/// directories of their own are not compared.
 fn is_written(
     earlier: &[(Tree, &Platform)],
     platform: &Platform,
@@ -164,7 +164,7 @@ fn is_written(
     Ok(false)
 }
 
-/// Hands over the content of every file that is left, with the first of its paths, then the others.
+/// Passes on the content of every remaining file, with all its paths, sorted.
 fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -> Result<(), RootfsError> {
     let wanted = tree.files();
     for number in 0..image.layers.len() {
@@ -177,7 +177,7 @@ fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -
             if paths.is_empty() {
                 return Ok(());
             }
-            // In a hole nothing of the stream is read that would look whether it is to be ended.
+            // Inside a hole nothing is read from the stream, so the stream's own check for cancellation does not run.
             let mut content = Watched { inner: entry, cancel };
             write(&paths, &mut content).map_err(|error| match cancel.check() {
                 Ok(()) => LayerFault::Other(error),
@@ -188,7 +188,7 @@ fn contents(image: &Image, tree: &Tree, cancel: &Cancel, write: WriteFile<'_>) -
     Ok(())
 }
 
-/// A content that ends when the work does.
+/// A content whose reads fail once the work is cancelled.
 struct Watched<'a, R> {
     inner: R,
     cancel: &'a Cancel,
@@ -201,10 +201,10 @@ impl<R: io::Read> io::Read for Watched<'_, R> {
     }
 }
 
-/// Takes the paths of a file, and its content.
+/// Receives the paths of a file and its content.
 type WriteFile<'w> = &'w mut dyn FnMut(&[String], &mut dyn io::Read) -> Result<(), RootfsError>;
 
-/// Why reading a layer ended: the layer's own fault, or that of what is done with it.
+/// Why reading a layer ended: an error of the layer itself, or of the code that uses its entries.
 enum LayerFault {
     Stream(StreamError),
     Other(RootfsError),
@@ -212,7 +212,7 @@ enum LayerFault {
 
 type LayerEntry<'e, 'r> = archive::Entry<'e, &'r mut dyn io::Read>;
 
-/// Reads a layer to its end, entry by entry, with each entry's place in it.
+/// Reads a layer to its end, entry by entry, with the ordinal of each entry.
 fn read_layer(
     image: &Image,
     number: usize,
@@ -239,7 +239,7 @@ fn read_layer(
             Ok(()) => {}
             Err(LayerFault::Stream(StreamError::Broken(error))) => return Err(broken(guard.explain(error))),
             Err(LayerFault::Stream(source)) => return Err(broken(source)),
-            // Who copies a content does not know why the guard ended it.
+            // Copying a content fails with a generic error; the guard knows why.
             Err(LayerFault::Other(error)) => return Err(guard.fault().map_or(error, broken)),
         }
         ordinal += 1;

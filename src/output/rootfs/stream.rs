@@ -1,4 +1,4 @@
-//! The root filesystem as a tar archive, which keeps owners, devices and extended attributes.
+//! The root filesystem as a tar archive with owners, devices and extended attributes.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::target::platform::Platform;
 ///
 /// # Errors
 ///
-/// If a layer cannot be read, if the sink takes no more, or if the work is cancelled.
+/// If a layer cannot be read, if the sink fails, or if the work is cancelled.
 pub fn write_tar(
     images: &[Image],
     split: Option<bool>,

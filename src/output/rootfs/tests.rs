@@ -30,7 +30,7 @@ fn layer(dir: &Path, name: &str, lines: &[Line<'_>]) -> (Descriptor, PathBuf) {
             header.set_device_major(1).unwrap();
             header.set_device_minor(3).unwrap();
         }
-        // By hand, for the library refuses paths that lead outside.
+        // Written by hand, because the library refuses paths that lead outside.
         header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
         if matches!(*kind, SYMLINK | LINK) {
             header.set_link_name(text).unwrap();
@@ -112,7 +112,7 @@ fn upper_layers_hide_remove_and_replace() {
     let found = listing(&tar_of(std::slice::from_ref(&image), None).unwrap());
     let is = |kind, text: &str| Some((kind, text.to_owned()));
     assert_eq!(found.get("usr/lib/a").cloned(), is(FILE, "new a"));
-    // The other name of what was replaced keeps its content.
+    // Another name of a replaced file still has the old content.
     assert_eq!(found.get("usr/lib/b").cloned(), is(FILE, "old a"));
     assert_eq!(found.get("lib").cloned(), is(SYMLINK, "usr/lib"));
     assert_eq!(found.get("etc/dir").cloned(), is(FILE, "now a file"));
@@ -172,7 +172,7 @@ fn several_platforms_have_directories_or_must_not_differ() {
     assert_eq!((found["bin/x"].1.as_str(), found["bin/y"].1.as_str()), ("amd64", "arm64"));
     write_dir(&images, Some(false), &together, &Cancel::new()).unwrap();
     assert!(together.join("bin/y").is_file());
-    // A link of one platform is no way out for the files of another.
+    // A link of one platform does not let files of another escape.
     let escape = [
         setup.image("linux/amd64", &[&[("d", SYMLINK, "/tmp")]]),
         setup.image("linux/arm64", &[&[("d/", DIR, ""), ("d/x", FILE, "x")]]),
@@ -216,7 +216,7 @@ fn layers_that_lead_outside_are_refused() {
         assert_eq!(error.exit_code(), ExitCode::CorruptImage, "{lines:?}: {error}");
         assert!(!setup.out().exists());
     }
-    // A link that leads outside of the root leads to the root's own directory of that name.
+    // A link that leads outside of the root resolves to the directory of that name inside.
     let image = setup.image("linux/amd64", &[&[("a", SYMLINK, "/../../b"), ("a/x", FILE, "x")]]);
     write_dir(&[image], None, &setup.out(), &Cancel::new()).unwrap();
     assert_eq!(fs::read(setup.out().join("b/x")).unwrap(), b"x");
@@ -229,7 +229,7 @@ fn who_is_stopped_within_a_file_is_told_so() {
     impl std::io::Write for Stopping<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.1 += bytes.len();
-            // Behind all headers, within the content.
+            // After all headers, within the content.
             if self.1 > 64 << 10 {
                 self.0.interrupt();
             }

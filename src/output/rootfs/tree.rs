@@ -1,4 +1,4 @@
-//! What is left when layers lie on each other. Pure over the entries of layers, whose content stays where it is.
+//! The files that remain when layers are applied. Pure over the entries of layers, whose content is not read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,17 +12,17 @@ use crate::archive::{Head, Kind, Time};
 use crate::rootfs::names::{Directory, Followed, MOST_LINKS, MOST_PARTS, Names, Paths};
 use crate::rootfs::{Named, StreamError, clean, named};
 
-/// What all that headers say beside names may take, each once, in bytes.
+/// The memory limit of all header data except names, in bytes; equal data is counted once.
 const MOST_META: usize = 256 << 20;
 
-/// Where a file's content is: the layer, and the entry in it.
+/// The location of a file's content: the layer, and the entry in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode {
     pub(super) layer: u32,
     pub(super) ordinal: u32,
 }
 
-/// What a header says beside the name.
+/// The data of a header except the name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Meta {
     pub(super) mode: u32,
@@ -33,11 +33,11 @@ pub(super) struct Meta {
     pub(super) records: Vec<(String, Vec<u8>)>,
 }
 
-/// A number that stands for a [`Meta`]: of a million files few have one of their own.
+/// The number of a [`Meta`]: few of a million files have one of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MetaNumber(u32);
 
-/// Something at a path.
+/// A file, directory, link or device at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Directory(MetaNumber),
@@ -58,7 +58,7 @@ pub(super) enum Node {
     },
 }
 
-/// Every [`Meta`] once.
+/// All distinct [`Meta`]s.
 #[derive(Debug)]
 pub(super) struct Metas {
     list: Vec<Arc<Meta>>,
@@ -68,7 +68,7 @@ pub(super) struct Metas {
 
 impl Default for Metas {
     fn default() -> Self {
-        // The first is that of a directory which engines make where a layer has only what is in it.
+        // The first belongs to directories that engines make if a layer has only files in them.
         let meta =
             Arc::new(Meta { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), records: Vec::new() });
         Self { list: vec![Arc::clone(&meta)], numbers: HashMap::from([(meta, MetaNumber(0))]), bytes: 0 }
@@ -92,15 +92,15 @@ impl Metas {
     }
 }
 
-/// What an entry of a layer does.
+/// The effect of a layer's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Hides what lower layers have in a directory.
+    /// Hides the content of a directory in lower layers.
     Opaque(String),
-    /// Removes what lower layers have at a path.
+    /// Removes a path of lower layers.
     Remove(String),
     Put(String, Node),
-    /// A second name of what is at another path.
+    /// A second name of the file at another path.
     Link {
         path: String,
         target: String,
@@ -112,12 +112,12 @@ impl Node {
         matches!(self, Self::Directory(_))
     }
 
-    /// A directory that engines make where a layer has only what is in it.
+    /// A directory that engines make if a layer has only files in it.
     fn between() -> Self {
         Self::Directory(MetaNumber(0))
     }
 
-    /// What it takes in memory beside its own size, in bytes.
+    /// The memory that it takes beside its own size, in bytes.
     fn weight(&self) -> usize {
         if let Self::Symlink { target, .. } = self { target.len() } else { 0 }
     }
@@ -126,7 +126,7 @@ impl Node {
 impl Meta {
     fn weight(&self) -> usize {
         let records: usize = self.records.iter().map(|(key, value)| key.len() + value.len() + 48).sum();
-        // With what points to it.
+        // Including the entry of the map that refers to it.
         records + std::mem::size_of::<Self>() + 48
     }
 }
@@ -136,7 +136,7 @@ fn invalid(reason: &str) -> StreamError {
 }
 
 impl Change {
-    /// What it takes in memory, in bytes.
+    /// The memory that it takes, in bytes.
     pub(super) fn weight(&self) -> usize {
         let texts = match self {
             Self::Opaque(path) | Self::Remove(path) => path.len(),
@@ -146,7 +146,7 @@ impl Change {
         texts + std::mem::size_of::<Self>()
     }
 
-    /// What an entry does; `None` for what is bookkeeping.
+    /// The effect of an entry; `None` for bookkeeping entries.
     pub(super) fn read(
         inode: Inode,
         entry: &LayerEntry<'_, '_>,
@@ -192,7 +192,7 @@ fn text(bytes: &[u8]) -> Result<String, StreamError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| invalid("a name in it is not UTF-8"))
 }
 
-/// The files by path. A directory stands before what is in it, and whatever is above an entry is a directory.
+/// The files by path. A directory comes before its content, and everything above an entry is a directory.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     names: Names<Node>,
@@ -200,7 +200,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Lays a layer on what is there: its removals are of lower layers alone.
+    /// Applies a layer: its removals only concern lower layers.
     pub(super) fn lay(&mut self, changes: Vec<Change>) -> Result<(), StreamError> {
         for change in &changes {
             match change {
@@ -220,7 +220,7 @@ impl Tree {
         changes.into_iter().try_for_each(|change| self.add(change))
     }
 
-    /// Does what an entry does, but for removals.
+    /// Applies an entry that is not a removal.
     pub(super) fn add(&mut self, change: Change) -> Result<(), StreamError> {
         match change {
             Change::Put(path, node) => {
@@ -241,22 +241,22 @@ impl Tree {
         Ok(())
     }
 
-    /// What a number stands for.
+    /// The data with a number.
     pub(super) fn meta(&self, number: MetaNumber) -> &Meta {
         &self.metas.list[number.0 as usize]
     }
 
-    /// Every path with what is there: a directory before what is in it, the names of a directory sorted.
+    /// All paths with their nodes: a directory before its content, the names of a directory sorted.
     pub(super) fn iter(&self) -> Paths<'_, Node> {
         self.names.iter()
     }
 
-    /// What is at a path.
+    /// The node at a path.
     pub(super) fn get(&self, path: &str) -> Option<&Node> {
         self.names.get(path)
     }
 
-    /// Where each file's content is, with the directory and the name that it goes to, sorted.
+    /// The location of each file's content, with the directory and the name that it is written to, sorted.
     pub(super) fn files(&self) -> Vec<(Inode, Directory, &str)> {
         let files = self.names.values().filter_map(|(dir, name, node)| match node {
             Node::File { inode, .. } => Some((*inode, dir, name)),
@@ -276,13 +276,13 @@ impl Tree {
         if !node.is_dir() && self.names.get(path).is_some_and(Node::is_dir) {
             self.names.clear(path);
         }
-        // Whole paths of directories are kept while they are written.
+        // Full paths of directories stay in memory while they are written.
         let weight = node.weight() + if node.is_dir() { path.len() } else { 0 };
         self.names.put(path, node, weight, Node::is_dir, Node::between)
     }
 
-    /// The path without links that a path leads to within the root; the last part is followed if `last`. `None` where
-    /// that is the root itself, and for links in a circle an error.
+    /// Resolves a path within the root to one without links; a link as the last part is followed if `last`. `None` for
+    /// the root itself; links in a circle are an error.
     fn walk<'p>(&mut self, path: &'p str, last: bool) -> Result<Option<Cow<'p, str>>, StreamError> {
         let is_link = |node: &Node| matches!(node, Node::Symlink { .. });
         if let Some(count) = self.names.straight(path, last, is_link) {
@@ -294,7 +294,7 @@ impl Tree {
         };
         let mut pending = parts(path);
         let mut done = String::new();
-        // The numbers of the directories that lead to `done`, as far as there are such.
+        // The numbers of the directories above `done`, as far as they exist.
         let mut above: Vec<Option<Directory>> = vec![Some(0)];
         let (mut links, mut count) = (0, 0);
         let mut followed = Followed::default();

@@ -1,8 +1,8 @@
-//! Packages on a root filesystem that is Debian already: chosen for what is installed there, and laid out as one layer
-//! on it.
+//! Packages for a root filesystem that is already Debian: they are chosen to fit what is installed there, and laid out
+//! as one layer on top of it.
 //!
-//! What is installed stays as it is. A package that wants a newer version of one that is there is refused, since a base
-//! is upgraded by taking a newer base, and never in silence.
+//! Installed packages are never changed. A package that needs a newer version of an installed one is refused: a base is
+//! upgraded by using a newer base, and never silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,15 +20,15 @@ use super::urls::DownloadUrls;
 use crate::host::Host;
 use crate::layer::Entry;
 
-/// Raised when the same packages on the same base come to be laid out otherwise.
+/// Must be raised when the layout of the same packages on the same base changes.
 pub(crate) const LAYOUT: u32 = 1;
 
-/// What is to be added to what.
+/// The packages to add, and what is installed.
 #[derive(Clone, Copy, Debug)]
 pub struct AdditionsRequest<'a> {
-    /// Debian's name of the architecture.
+    /// Debian's name for the architecture.
     pub architecture: &'a str,
-    /// The packages that are asked for.
+    /// The requested packages.
     pub packages: &'a [String],
     /// What is installed.
     pub database: &'a Database,
@@ -37,20 +37,20 @@ pub struct AdditionsRequest<'a> {
 /// The files of added packages.
 #[derive(Clone, Debug)]
 pub(crate) struct Additions {
-    /// Everything that they bring, sorted by path. Paths are those of the packages: where the base has a link to a
-    /// directory on the way, they are still to be moved behind it.
+    /// All their files, sorted by path. The paths are those in the packages: if the base has a link to a directory in a
+    /// path, the entry still has to be moved behind that link.
     pub entries: Vec<Entry>,
-    /// The packages whose scripts would have done something.
+    /// The packages whose scripts would have had an effect.
     pub unrun: Vec<Unrun>,
 }
 
 impl Archive {
-    /// Chooses packages to add, with what they need and the root lacks. No package is downloaded for it.
+    /// Chooses packages to add, including those that they need and the root lacks. Downloads no package.
     ///
     /// # Errors
     ///
-    /// If a package is not known or what it needs cannot be had beside what is there, if an index cannot be had, or if
-    /// the work is cancelled.
+    /// If a package is unknown, if something that it needs is unavailable or does not fit what is installed, if an
+    /// index is unavailable, or if the work is cancelled.
     pub fn resolve_additions(
         &self,
         request: &AdditionsRequest<'_>,
@@ -67,8 +67,8 @@ impl Archive {
         }
         let answer = self.with_universe(&indexes, architecture, access, |universe| {
             let asked = self.asked_for(universe, architecture, &extra)?;
-            // Where there is a dpkg, its database must not have broken dependencies. Elsewhere what only a package's
-            // scripts need is left out, as in a base of ours.
+            // If there is a dpkg, its database must not have broken dependencies. Otherwise packages that are needed
+            // only by other packages' scripts are left out, as in our own bases.
             let recipe = Recipe::get().packages.iter().filter(|_| database.status.is_none());
             let without = recipe
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
@@ -88,7 +88,7 @@ impl Archive {
     }
 }
 
-/// Downloads packages and lays them out, with what dpkg and scanners read of them.
+/// Downloads packages and lays them out, with the metadata that dpkg and scanners read.
 pub(crate) fn assemble_additions(
     resolved: &ResolvedBase,
     database: &Database,

@@ -1,20 +1,20 @@
-//! The proxies of this machine's apt (apt.conf(5), apt-transport-http(1)): where apt gets packages through one, we may have
-//! no other way. The variables of the environment come first.
+//! The proxies of this machine's apt (apt.conf(5), apt-transport-http(1)): if apt needs a proxy to get packages, so may
+//! we. Environment variables take precedence.
 
 use std::path::Path;
 
 use crate::sys::env::Environment;
 use crate::sys::fs;
 
-/// The environment with what apt says of proxies, under apt's own names (`Acquire::http::Proxy`). `root` is `/` outside of
-/// tests. What cannot be read is passed over.
+/// The environment plus apt's proxy settings, under apt's own names (`Acquire::http::Proxy`). `root` is `/` except in
+/// tests. Files that cannot be read are ignored.
 #[must_use]
 pub(crate) fn with_proxies(environment: &Environment, root: &Path) -> Environment {
     let apt = root.join("etc/apt");
     let mut files = Vec::new();
     if let Ok(entries) = fs::read_dir(apt.join("apt.conf.d")) {
         files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-        // The others in it are for other programs, or somebody's copies.
+        // Other files in the directory belong to other programs, or are copies.
         files.retain(|path| path.extension().is_none_or(|extension| extension == "conf"));
         files.sort();
     }
@@ -28,7 +28,7 @@ pub(crate) fn with_proxies(environment: &Environment, root: &Path) -> Environmen
     own.chain(found.into_iter().map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
-/// The one spelling of an option that is about a proxy: apt does not look at the case.
+/// The canonical spelling of an option for a proxy, as apt ignores case; `None` for other options.
 fn proxy(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     for known in ["Acquire::http::Proxy", "Acquire::https::Proxy"] {
@@ -41,7 +41,7 @@ fn proxy(name: &str) -> Option<String> {
     None
 }
 
-/// All options of a configuration file with their values, by their whole names.
+/// All options of a configuration file with their values, by their full names.
 fn options(text: &str) -> Vec<(String, String)> {
     let (mut found, mut scope) = (Vec::new(), Vec::<String>::new());
     let mut statement: Vec<String> = Vec::new();

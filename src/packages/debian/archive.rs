@@ -1,4 +1,4 @@
-//! The verified releases of some sources, and the packages they have for an architecture.
+//! The verified releases of some sources, and their packages for an architecture.
 
 use std::io::{BufReader, Read};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -17,30 +17,31 @@ use crate::host::Host;
 use crate::sys::threads::{self, Task};
 use crate::sys::{clock, fs};
 
-/// More than any index unpacks to, in bytes, where the release does not tell.
+/// Maximum size of an unpacked index, in bytes, if the release does not list it.
 const INDEX_LIMIT: u64 = 1 << 30;
-/// What the decoder of an index may take, in KiB.
+/// Maximum memory for decoding an index, in KiB.
 const XZ_MEMORY: u32 = 192 * 1024;
 
-/// The verified releases of some sources. Made once a run, it serves every architecture. It has no packages yet.
+/// The verified releases of some sources. Created once per run, it serves every architecture. It does not contain
+/// packages yet.
 #[derive(Clone, Debug)]
 pub struct Archive {
     suites: Vec<Suite>,
-    /// Held while an architecture's packages are in memory: 50 MB each, so that one at a time is enough.
+    /// Locked while an architecture's packages are in memory. They take 50 MB each, so only one is loaded at a time.
     memory: Arc<Mutex<()>>,
 }
 
 /// A source and its verified release.
 #[derive(Clone, Debug)]
 pub struct Suite {
-    /// Where from.
+    /// The source.
     pub source: Source,
-    /// What it has.
+    /// Its release.
     pub release: Release,
 }
 
 impl Suite {
-    /// Where it is from, and when it was signed.
+    /// The suite with its mirror and the date of its signature.
     #[must_use]
     pub fn dated(&self) -> Dated {
         let Source { suite, mirror, from, .. } = &self.source;
@@ -49,7 +50,7 @@ impl Suite {
     }
 }
 
-/// A package index that a release vouches for.
+/// A package index that is listed in a release.
 #[derive(Clone, Debug)]
 pub(super) struct Index<'a> {
     pub(super) suite: &'a Suite,
@@ -58,7 +59,7 @@ pub(super) struct Index<'a> {
     pub(super) path: String,
     compression: Compression,
     pub(super) file: File,
-    /// What it may unpack to, in bytes.
+    /// Maximum unpacked size, in bytes.
     limit: u64,
 }
 
@@ -69,11 +70,11 @@ enum Compression {
 }
 
 impl Archive {
-    /// Gets and verifies the release of each source, all at once.
+    /// Downloads and verifies the releases of all sources in parallel.
     ///
     /// # Errors
     ///
-    /// If a release cannot be had, if its signature or date does not hold, or if the work is cancelled.
+    /// If a release is unavailable, if its signature or date is invalid, or if the work is cancelled.
     pub fn open(sources: &[Source], host: Host<'_>) -> Result<Self, Error> {
         let access = Access { host };
         let verify = |source: &Source| -> Result<Suite, Error> {
@@ -98,8 +99,8 @@ impl Archive {
         &self.suites
     }
 
-    /// The package indexes for an architecture. The first suite must have it; updates may have dropped it, which is
-    /// said aloud.
+    /// The package indexes for an architecture. The first suite must have it. Updates may have dropped it, which is
+    /// reported.
     pub(super) fn indexes(
         &self,
         architecture: &str,
@@ -120,7 +121,7 @@ impl Archive {
                 });
             } else {
                 reporter.report(Event::warning(format!(
-                    "Debian {} has no {architecture} and is left out for it",
+                    "Debian {} has no packages for {architecture} and is skipped",
                     suite.source.suite
                 )));
             }
@@ -128,8 +129,8 @@ impl Archive {
         Ok(indexes)
     }
 
-    /// Gives every package of these indexes to `with`. Indexes are downloaded at once for several architectures, and
-    /// read one after another.
+    /// Passes all packages of these indexes to `with`. Indexes are downloaded in parallel for several architectures,
+    /// but read one after another.
     pub(super) fn with_universe<T>(
         &self,
         indexes: &[Index<'_>],
@@ -143,7 +144,7 @@ impl Archive {
         let _memory = loop {
             match self.memory.try_lock() {
                 Ok(guard) => break guard,
-                // It guards no data.
+                // It protects no data.
                 Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => {
                     access.host.cancel.check()?;
@@ -160,7 +161,7 @@ impl Archive {
 }
 
 impl Index<'_> {
-    /// Its bytes as they are on the mirror, verified.
+    /// Its bytes as on the mirror, verified.
     fn bytes(&self, architecture: &str, access: Access<'_>) -> Result<Vec<u8>, Error> {
         let what = (self.component, architecture, self.path.as_str());
         access.index(&self.suite.source, self.suite.release.by_hash, what, self.file)
@@ -195,8 +196,8 @@ impl Index<'_> {
     }
 }
 
-/// The indexes of one component: the architecture's, and where the release keeps them apart that of the packages for
-/// all architectures.
+/// The indexes of one component: the architecture's, and the one for architecture-independent packages if the release
+/// has a separate one.
 fn component_indexes<'a>(
     suite: &'a Suite,
     component: &'a str,

@@ -1,8 +1,8 @@
-//! Laying out a base image: packages are fetched, unpacked and laid on each other, and what is missing is added.
+//! Lays out a base image: packages are downloaded, unpacked and merged, and missing files are added.
 //!
-//! It is made as distroless images are made: a program's libraries, certificates, time zones and users, and nothing
-//! that runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`; a package of the
-//! base whose scripts the recipe does not account for is refused. Of a package that somebody asks for it is told.
+//! It is made like distroless images: libraries, certificates, time zones and users for a program, and nothing that
+//! runs by itself. What maintainer scripts would have done is in the recipe or in `certificates`. A package of the base
+//! with scripts that the recipe does not account for is refused; for a requested package this is reported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,18 +28,18 @@ use crate::sys::cancel::Cancel;
 /// A base's root filesystem.
 #[derive(Clone, Debug)]
 pub(crate) struct AssembledBase {
-    /// Everything in it, sorted by path; of several names of a file the first is the file.
+    /// All its entries, sorted by path. If a file has several names, the first one is the file.
     pub entries: Vec<Entry>,
-    /// What the image's configuration should have as its environment: `NAME=value`.
+    /// The environment for the image's configuration: `NAME=value`.
     pub environment: Vec<String>,
-    /// The packages that were asked for and whose scripts would have done something.
+    /// The requested packages whose scripts would have had an effect.
     pub unrun: Vec<Unrun>,
 }
 
 /// Downloads the packages of a base from `urls` and lays out its root filesystem.
 ///
-/// The same [`ResolvedBase::identity`] always gives the same entries: keep the layer under it, and this needs to be
-/// called once.
+/// The same [`ResolvedBase::identity`] always gives the same entries. If the layer is stored under it, this needs to be
+/// called only once.
 pub(crate) fn assemble_base(
     resolved: &ResolvedBase,
     urls: &DownloadUrls,
@@ -58,7 +58,7 @@ pub(crate) fn assemble_base(
     Ok(AssembledBase { entries: tree.into_entries(), environment: Recipe::get().environment.clone(), unrun })
 }
 
-/// Downloads packages, lays them into `tree` in their order, and gives what else is in them.
+/// Downloads packages and lays them into `tree` in order. Returns their control data.
 pub(super) fn lay<'a>(
     resolved: &'a ResolvedBase,
     urls: &DownloadUrls,
@@ -103,7 +103,7 @@ pub(super) fn lay<'a>(
     Ok(controls)
 }
 
-/// The packages that were asked for and whose scripts would have done something.
+/// The requested packages whose scripts would have had an effect.
 pub(super) fn unrun_of(controls: &[(&Package, Unpacked)]) -> Vec<Unrun> {
     let accounted =
         |package: &Package| Recipe::get().package(&package.name).is_some_and(|known| known.scripts.is_some());
@@ -116,10 +116,11 @@ pub(super) fn unrun_of(controls: &[(&Package, Unpacked)]) -> Vec<Unrun> {
         .collect()
 }
 
-/// What the tree asks of a package. `Replaces` decides whose file stays, so it is read from the package itself, which its digest
-/// covers, and not from an index or a lock: the same packages give the same bytes, whoever has named them.
+/// The properties of a package that the tree needs. `Replaces` decides whose file stays. It is read from the package
+/// itself, which is covered by its digest, and not from an index or a lock. So the same packages give the same bytes,
+/// wherever they are listed.
 fn owner(package: &Package, replaces: &str) -> Owner {
-    // What is no relation replaces nothing: the overlap, if there is one, is then reported.
+    // A malformed field replaces nothing. An overlap is then reported.
     let replaces = parse_groups(replaces).unwrap_or_default();
     let version = Version::parse_lenient(&package.version).unwrap_or_else(|_| Version {
         epoch: None,
@@ -156,7 +157,7 @@ fn unpack_package(
     }
 }
 
-/// Leaves out what the recipe drops. A hard link whose file is left out becomes a file.
+/// Removes the files that the recipe drops. A hard link whose file is removed becomes a file.
 fn drop_documentation(entries: &mut Vec<Entry>) {
     let rules = &Recipe::get().documentation;
     let kept = |entry: &Entry| {
@@ -212,7 +213,7 @@ pub(super) fn file(path: &str, bytes: Arc<[u8]>) -> Entry {
     own(path, EntryKind::File(Content::Bytes(bytes)), 0o644)
 }
 
-/// The bundle and links that ca-certificates' script would have made.
+/// Adds the bundle and links that ca-certificates' script would have made.
 pub(super) fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<(), Error> {
     const DIR: &str = "usr/share/ca-certificates";
     let files: Vec<CertificateFile> = tree
@@ -248,8 +249,8 @@ pub(super) fn add_certificates(tree: &mut Tree, architecture: &str) -> Result<()
     Ok(())
 }
 
-/// What scanners read where there is no dpkg: the package's control paragraph, and the digests of its files. They are of
-/// the files that are in the image, so that nothing is said of what was left out.
+/// Adds what scanners read if there is no dpkg: the package's control paragraph, and the digests of its files. Only
+/// files in the image are listed, not those that were left out.
 pub(super) fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpacked) -> Result<(), TreeError> {
     let stem = format!("var/lib/dpkg/status.d/{}", package.name);
     let sums = sums(tree, package, unpacked);
@@ -257,7 +258,7 @@ pub(super) fn add_metadata(tree: &mut Tree, package: &Package, unpacked: &Unpack
     tree.add_own(file(&format!("{stem}.md5sums"), sums.into_bytes().into()))
 }
 
-/// A package's control paragraph as dpkg keeps it of one that is installed.
+/// A package's control paragraph in the form in which dpkg stores it for an installed package.
 pub(super) fn paragraph(unpacked: &Unpacked) -> String {
     let mut status = String::new();
     for line in unpacked.control.trim_end().lines() {
@@ -270,11 +271,11 @@ pub(super) fn paragraph(unpacked: &Unpacked) -> String {
     status
 }
 
-/// The digests of a package's files that are there, as dpkg keeps them.
+/// The digests of a package's files that are in the image, in dpkg's form.
 pub(super) fn sums(tree: &Tree, package: &Package, unpacked: &Unpacked) -> String {
     let mut sums = String::new();
     for path in tree.files_of(&package.name) {
-        // As in Debian's own lists, configuration is not in it, for it may change.
+        // As in Debian's own lists, configuration files are left out, since they may change.
         if !unpacked.conffiles.iter().any(|conffile| conffile == path)
             && let Some(content) = tree.content(path)
         {

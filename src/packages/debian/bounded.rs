@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::sys::cancel::{Cancel, Cancelled};
 
-/// A stream that ends in an error when more comes than is allowed, and when the work is stopped.
+/// A stream that fails when more than the allowed size is read, or when the work is cancelled.
 pub(super) struct Bounded<'a, R> {
     inner: R,
     left: u64,
@@ -12,9 +12,9 @@ pub(super) struct Bounded<'a, R> {
     fault: Option<Fault>,
 }
 
-/// Why a stream was ended.
+/// Why a stream was stopped.
 pub(super) enum Fault {
-    /// More came than is allowed.
+    /// There is more data than allowed.
     TooLarge,
     /// The work was stopped.
     Cancelled(Cancelled),
@@ -26,7 +26,7 @@ impl<'a, R: Read> Bounded<'a, R> {
         Self { inner, left: limit, cancel, fault: None }
     }
 
-    /// Why the stream was ended by us, if it was: the reader in between knows only of an IO error.
+    /// Why this wrapper stopped the stream, if it did. The reader in between only sees an IO error.
     pub(super) fn into_fault(self) -> Option<Fault> {
         self.fault
     }

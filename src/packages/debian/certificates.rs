@@ -1,7 +1,7 @@
-//! What `update-ca-certificates` and `openssl rehash` would do, done without running them.
+//! Does what `update-ca-certificates` and `openssl rehash` would do, without running them.
 //!
-//! Pure. A certificate is looked into only as far as its subject, whose hash names a link: the walk over DER knows
-//! nothing but tags and lengths (ITU-T X.690), and nothing is verified, since what is trusted is Debian's choice.
+//! Pure. A certificate is parsed only as far as its subject, whose hash names a link. The DER parser knows nothing but
+//! tags and lengths (ITU-T X.690), and nothing is verified, since Debian decides what is trusted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub(crate) struct CertificateFile {
     pub pem: Arc<[u8]>,
 }
 
-/// What is to be in `/etc/ssl/certs` and beside it.
+/// The files and links for `/etc/ssl/certs`, and related data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     /// `/etc/ssl/certs/ca-certificates.crt`.
     pub bundle: Vec<u8>,
     /// Links in `/etc/ssl/certs` by name, with their targets.
     pub links: BTreeMap<String, String>,
-    /// The names of the certificates in order, as `/etc/ca-certificates.conf` has them.
+    /// The names of the certificates in order, as in `/etc/ca-certificates.conf`.
     pub names: Vec<String>,
 }
 
@@ -40,10 +40,9 @@ pub struct CertificateError {
     pub reason: &'static str,
 }
 
-/// The store of all these certificates.
+/// Builds the store of all these certificates.
 ///
-/// The bundle is in the order of the names' bytes: that is `sort` in the C locale, which Debian's own images are
-/// made in.
+/// The bundle is sorted by the names' bytes, like `sort` in the C locale, in which Debian's own images are made.
 pub(crate) fn store(mut files: Vec<CertificateFile>) -> Result<Store, CertificateError> {
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let (mut bundle, mut links, mut names) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -57,13 +56,13 @@ pub(crate) fn store(mut files: Vec<CertificateFile>) -> Result<Store, Certificat
     }
     let mut hashed = BTreeMap::new();
     let mut seen: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
-    // By the links' names, which is the order that `rehash` numbers certificates of the same subject in.
+    // Sorted by the links' names, which is the order in which `rehash` numbers certificates of the same subject.
     let mut by_link: Vec<(String, &CertificateFile)> =
         files.iter().map(|file| (link_name(&file.name), file)).collect();
     by_link.sort_by(|a, b| a.0.cmp(&b.0));
     for (link, file) in by_link {
         let fault = |reason| CertificateError { name: file.name.clone(), reason };
-        // A file with several certificates has no hash, as with `rehash`.
+        // A file with several certificates gets no hash, as with `rehash`.
         let [der] = &pem_blocks(&file.pem).map_err(fault)?[..] else { continue };
         let hash = subject_hash(der).ok_or_else(|| fault("its DER is malformed"))?;
         let same = seen.entry(hash).or_default();
@@ -76,7 +75,7 @@ pub(crate) fn store(mut files: Vec<CertificateFile>) -> Result<Store, Certificat
     Ok(Store { bundle, links, names })
 }
 
-/// The name of a certificate's link: the file's name with `.pem`, and without what shells stumble over.
+/// The name of a certificate's link: the file's name with `.pem`, and without characters that cause problems in shells.
 fn link_name(name: &str) -> String {
     let base = name.rsplit('/').next().unwrap_or(name);
     let stem = base.strip_suffix(".crt").unwrap_or(base);
@@ -111,8 +110,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 
-/// OpenSSL's `X509_NAME_hash` of a certificate's subject: the first four bytes, little-endian, of the SHA-1 of the
-/// name in canonical form.
+/// OpenSSL's `X509_NAME_hash` of a certificate's subject: the first four bytes, little-endian, of the SHA-1 of the name
+/// in canonical form.
 fn subject_hash(certificate: &[u8]) -> Option<u32> {
     let mut outer = Der(certificate);
     let mut signed = Der(Der(outer.expect(SEQUENCE)?).expect(SEQUENCE)?);
@@ -146,7 +145,7 @@ fn subject_hash(certificate: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(digest[..4].try_into().ok()?))
 }
 
-/// The text of the string types that are compared as text; `None` for what is compared as bytes.
+/// The text of string types that are compared as text; `None` for those that are compared as bytes.
 fn text(tag: u8, value: &[u8]) -> Option<String> {
     const PRINTABLE: u8 = 0x13;
     const T61: u8 = 0x14;
@@ -170,13 +169,13 @@ fn text(tag: u8, value: &[u8]) -> Option<String> {
     }
 }
 
-/// ASCII letters in lower case, runs of blanks as one space, none at the ends.
+/// Lower-cases ASCII letters, and reduces runs of whitespace to one space, with none at the ends.
 fn fold(text: &str) -> String {
     let blank = |c: char| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r');
     text.split(blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").to_ascii_lowercase()
 }
 
-/// DER values one after another.
+/// Consecutive DER values.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -224,7 +223,7 @@ fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// A certificate that has nothing but what comes before the subject, and the subject.
+    /// A certificate with nothing but the fields before the subject, and the subject.
     fn certificate(serial: u8, attributes: &[(u8, &[u8])]) -> Vec<u8> {
         let names: Vec<u8> = attributes
             .iter()
@@ -251,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_openssl_s() {
-        // `openssl x509 -subject_hash` of ISRG Root X1 says 4042bcee; this is its subject as it stands there.
+        // `openssl x509 -subject_hash` prints 4042bcee for ISRG Root X1; this is its actual subject.
         let country = encode(SEQUENCE, &[encode(0x06, &[0x55, 4, 6]), encode(0x13, b"US")].concat());
         let organisation = encode(
             SEQUENCE,
@@ -291,7 +290,7 @@ mod tests {
             ("B.pem".to_owned(), "/usr/share/ca-certificates/m/B.crt".to_owned()),
             ("C.pem".to_owned(), "/usr/share/ca-certificates/m/C.crt".to_owned()),
             ("Z_=x=__y.pem".to_owned(), "/usr/share/ca-certificates/m/Z (x), y.crt".to_owned()),
-            // The same certificate twice has one link; another of the same subject has the next number.
+            // The same certificate twice has one link; another one with the same subject has the next number.
             (format!("{hash:08x}.0"), "B.pem".to_owned()),
             (format!("{hash:08x}.1"), "Z_=x=__y.pem".to_owned()),
         ];
@@ -307,7 +306,7 @@ mod tests {
         let bad =
             CertificateFile { name: "y".into(), pem: b"-----BEGIN CERTIFICATE-----\n?".as_slice().into() };
         assert!(store(vec![bad]).is_err());
-        // Lengths that claim more than there is.
+        // Lengths that exceed the available bytes.
         assert_eq!(subject_hash(&[SEQUENCE, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Which packages a base is made of: all that it can be made of at once, so that what a payload turns out to need
-//! later is chosen from the same indexes, and can be pinned with the rest.
+//! Determines which packages a base is made of. It chooses all packages that it may need at once: whatever a payload
+//! needs later is then from the same indexes, and can be pinned with the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,40 +20,40 @@ use crate::host::Host;
 use crate::sys::cancel::Cancel;
 use crate::sys::{store, usage};
 
-/// Which base.
+/// The base to choose packages for.
 #[derive(Clone, Copy, Debug)]
 pub struct BaseRequest<'a> {
-    /// Debian's name of the architecture: `amd64`, `arm64`, `armhf`, …
+    /// Debian's name for the architecture: `amd64`, `arm64`, `armhf`, …
     pub architecture: &'a str,
-    /// Packages beyond the recipe's, as somebody asks for them. Order and repetition do not matter.
+    /// Requested packages beyond the recipe's. Order and repetition do not matter.
     pub extra: &'a [String],
 }
 
-/// The packages that a base can be made of, from signed indexes. No package was downloaded for it.
+/// The packages that a base can be made of, from signed indexes. No package has been downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseSet {
-    /// Debian's name of the architecture.
+    /// Debian's name for the architecture.
     pub architecture: String,
     /// The release's codename.
     pub release: String,
     /// The verified suites that they were chosen from, in the order of the sources.
     pub suites: Vec<SuiteOrigin>,
-    /// The packages in the order in which they are laid: the recipe's, then the others by name.
+    /// The packages in the order in which they are laid out: the recipe's, then the others by name.
     pub packages: Vec<Package>,
     /// Libraries whose packages could not be chosen, and why.
     pub lacking: BTreeMap<String, Unsatisfied>,
 }
 
-/// What vouches for a package index.
+/// The release that a package index belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuiteOrigin {
-    /// The suite as it was asked for: `bookworm-security`.
+    /// The suite as it was requested: `bookworm-security`.
     pub suite: String,
     /// The release's `Date`, in seconds since the epoch.
     pub date: Option<i64>,
     /// Fingerprints of the trusted keys that signed it.
     pub signers: Vec<String>,
-    /// The moment of the snapshot, if that is what the mirror serves.
+    /// The date of the snapshot, if the mirror serves one.
     pub snapshot: Option<String>,
     /// The mirror that had the release.
     pub mirror: Mirror,
@@ -62,11 +62,11 @@ pub struct SuiteOrigin {
 /// The packages of a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedBase {
-    /// Debian's name of the architecture.
+    /// Debian's name for the architecture.
     pub architecture: String,
     /// The release's codename.
     pub release: String,
-    /// The packages in the order in which they are laid.
+    /// The packages in the order in which they are laid out.
     pub packages: Vec<Package>,
 }
 
@@ -86,24 +86,24 @@ pub struct Package {
     pub sha256: [u8; 32],
     /// The size of its `.deb` in bytes.
     pub size: u64,
-    /// What it takes when it is unpacked, in KiB, as it says itself.
+    /// Its declared size when unpacked, in KiB.
     pub installed_size: Option<u64>,
-    /// Why it is here, for a person.
+    /// Why it is included, for the user.
     pub why: String,
-    /// The libraries that it is taken for, sorted; empty if it is in the base whatever the payload needs.
+    /// The libraries that it is included for, sorted; empty if it is in the base whatever the payload needs.
     pub libraries: Vec<String>,
-    /// True if it is here because somebody asked for it, or for one that needs it.
+    /// True if it is included because it was requested, or because a requested package needs it.
     #[serde(default)]
     pub added: bool,
 }
 
 impl BaseSet {
-    /// The base for a payload that needs these libraries. One that the recipe does not know is left to the check of the
-    /// finished image.
+    /// The base for a payload that needs these libraries. A library that the recipe does not list is left to the check
+    /// of the finished image.
     ///
     /// # Errors
     ///
-    /// If a library's packages cannot be installed beside the base.
+    /// If a library's packages cannot be installed together with the base.
     pub fn base(&self, libraries: &BTreeSet<String>) -> Result<ResolvedBase, Error> {
         if let Some(unsatisfied) = libraries.iter().find_map(|library| self.lacking.get(library)) {
             return Err(unsatisfied.clone().into());
@@ -129,12 +129,12 @@ impl BaseSet {
         }
     }
 
-    /// The packages that are here because they, or what needs them, were asked for.
+    /// The packages that are included because they, or packages that need them, were requested.
     pub fn added(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.added)
     }
 
-    /// The libraries among `needed` that [`BaseSet::base`] adds a package for, or says why it cannot.
+    /// The libraries among `needed` for which [`BaseSet::base`] adds a package or fails with a reason.
     #[must_use]
     pub fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         let known = |library: &&String| {
@@ -155,8 +155,8 @@ impl ResolvedBase {
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 
-    /// `sha256:…` over everything that decides the base's bytes: the recipe, the code's version, the architecture and
-    /// the packages. The same identity means the same root filesystem, wherever the packages came from.
+    /// `sha256:…` over everything that determines the base's bytes: the recipe, the code's version, the architecture
+    /// and the packages. The same identity means the same root filesystem, wherever the packages came from.
     #[must_use]
     pub fn identity(&self) -> String {
         let mut hasher = Sha256::new();
@@ -175,8 +175,8 @@ impl ResolvedBase {
         format!("sha256:{}", hex::encode(hasher.finalize()))
     }
 
-    /// The name of what is kept of the assembled base: its identity, and which packages were asked for, since what is told of their
-    /// scripts, and whether those of the base are all accounted for, hangs on it.
+    /// The name of the assembled base's record: its identity, and the requested packages. These determine what is
+    /// reported about scripts, and whether all scripts of the base are accounted for.
     #[must_use]
     pub fn record(&self, form: &str) -> String {
         let mut asked = Sha256::new();
@@ -195,15 +195,16 @@ impl ResolvedBase {
         }
     }
 
-    /// What the packages are to download in all, in bytes.
+    /// The total download size of the packages, in bytes.
     #[must_use]
     pub fn download_size(&self) -> u64 {
         self.packages.iter().map(|package| package.size).sum()
     }
 }
 
-/// Puts packages into the order in which they are laid: the recipe's first, since the first package's directory modes stay,
-/// then the others by name. It depends on nothing but their names, so that it survives being written down.
+/// Sorts packages into the order in which they are laid out: the recipe's first, since the first package determines a
+/// directory's mode, then the others by name. The order depends on nothing but their names, so it can be restored from
+/// a file.
 pub(crate) fn sort_packages(packages: &mut [Package]) {
     let rank = |name: &str| {
         let position = Recipe::get().packages.iter().position(|package| package.name == name);
@@ -212,7 +213,7 @@ pub(crate) fn sort_packages(packages: &mut [Package]) {
     packages.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
 }
 
-/// What is kept of a resolution: all but what changes with every release.
+/// The part of a resolution that is cached: everything except what changes with every release.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CachedSet {
     pub(super) packages: Vec<Package>,
@@ -220,12 +221,13 @@ pub(super) struct CachedSet {
 }
 
 impl Archive {
-    /// Chooses the packages of a base. Needs the package indexes only the first time that it is asked for these: the
-    /// answer is kept under the digests of everything that decides it.
+    /// Chooses the packages of a base. The package indexes are only needed the first time: the result is cached under
+    /// the digests of everything that determines it.
     ///
     /// # Errors
     ///
-    /// If a package is not known or what it needs cannot be had, if an index cannot be had, or if the work is cancelled.
+    /// If a package is unknown or something that it needs is unavailable, if an index is unavailable, or if the work is
+    /// cancelled.
     pub fn resolve_base(&self, request: &BaseRequest<'_>, host: Host<'_>) -> Result<BaseSet, Error> {
         let access = Access { host };
         let indexes = self.indexes(request.architecture, host.reporter)?;
@@ -243,7 +245,7 @@ impl Archive {
         Ok(self.set(request.architecture, answer))
     }
 
-    /// What was chosen, with what vouches for it.
+    /// The chosen packages with the suites that they come from.
     pub(super) fn set(&self, architecture: &str, answer: CachedSet) -> BaseSet {
         let origins = self.suites().iter().map(|suite| SuiteOrigin {
             suite: suite.source.suite.clone(),
@@ -277,7 +279,7 @@ impl Archive {
                 .collect();
             resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)
         };
-        // One after the other: what is asked for joins the base and changes nothing of it.
+        // In two steps, so that the requested packages are added to the base and change nothing of it.
         let plain: Vec<String> = recipe.packages.iter().map(|package| package.name.clone()).collect();
         let base = choose(&plain, &[])?;
         let mut installed: Vec<Installed> = base.iter().map(Installed::of).collect();
@@ -295,7 +297,7 @@ impl Archive {
                     for package in chosen.iter().map(|chosen| self.package(universe, chosen)) {
                         let known = packages.entry(package.name.clone());
                         let package = known.or_insert_with(|| Package {
-                            // What the library's own package is here for; others are needed by it.
+                            // The reason for the library's own package. The other packages are needed by it.
                             why: if package.name == *name {
                                 format!("payloads that need {library}")
                             } else {
@@ -309,7 +311,7 @@ impl Archive {
                         }
                     }
                 }
-                // Not every archive has them all, and few payloads need one.
+                // Not every archive has all of them, and few payloads need one.
                 Err(Error::Unsatisfied(unsatisfied)) => {
                     lacking.insert(library.clone(), unsatisfied);
                 }
@@ -321,15 +323,15 @@ impl Archive {
         Ok(CachedSet { packages, lacking })
     }
 
-    /// A package that was asked for, or that one needs which was.
+    /// A package that was requested, or that a requested one needs.
     pub(super) fn added(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
         let package = self.package(universe, chosen);
         let why = if chosen.because.is_empty() { "it is asked for".to_owned() } else { package.why.clone() };
         Package { why, added: true, ..package }
     }
 
-    /// The packages that are meant by what was asked for: a name that one package provides stands for that package, as
-    /// for apt.
+    /// The packages that the requested names stand for: a name that a single package provides stands for that package,
+    /// as in apt.
     pub(super) fn asked_for(
         &self,
         universe: &Universe,
@@ -364,7 +366,7 @@ impl Archive {
     pub(super) fn package(&self, universe: &Universe, chosen: &Chosen<'_>) -> Package {
         let record = chosen.record;
         let (mirror, path) = universe.place(record);
-        // Where both archives are at one address, it does not matter which of them a package is said to be from.
+        // If both archives have the same URL, it does not matter which of them a package is attributed to.
         let elsewhere =
             self.suites().iter().any(|suite| suite.source.mirror == mirror && !suite.source.is_security());
         Package {
@@ -391,10 +393,11 @@ fn why(chosen: &Chosen<'_>) -> String {
     }
 }
 
-/// Raised when the same indexes come to give other packages.
+/// Must be raised when the same indexes would give other packages.
 const RESOLUTION: u32 = 2;
 
-/// The name of a kept answer: a digest of all that decides it. `installed` is a digest of what is there already.
+/// The name of a cached result: a digest of everything that determines it. `installed` is a digest of what is already
+/// installed.
 pub(super) fn question(
     indexes: &[Index<'_>],
     architecture: &str,
@@ -418,18 +421,18 @@ pub(super) fn question(
     hex::encode(Sha256::digest(question.to_string()))
 }
 
-/// Keeps an answer: its digest, a line end, and the answer as JSON.
+/// Stores a result: its digest, a newline, and the result as JSON.
 pub(super) fn put(path: &Path, answer: &CachedSet) -> Result<(), Error> {
     let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
     let digest = hex::encode(Sha256::digest(&text));
     Ok(store::keep(path, format!("{digest}\n{text}").as_bytes())?)
 }
 
-/// An answer has some hundred packages, of 500 bytes each.
+/// Largest record that is read, in bytes. A result has some hundred packages of 500 bytes each.
 const LARGEST_RECORD: u64 = 64 << 20;
 
-/// A kept answer, if it is there and whole. Derived from verified data by ourselves, it is as good as the cache directory
-/// is the user's own; the packages that it names are still verified by their digests.
+/// Reads a cached result, if it is there and intact. We derived it from verified data, so it can be trusted as far as
+/// only the user writes to the cache directory. The packages that it names are still verified by their digests.
 pub(super) fn get(path: &Path) -> Result<Option<CachedSet>, Error> {
     usage::mark(path);
     Ok(store::read(path, LARGEST_RECORD)?.and_then(|bytes| parse(&bytes)))
@@ -443,7 +446,7 @@ fn parse(bytes: &[u8]) -> Option<CachedSet> {
     serde_json::from_str(text).ok()
 }
 
-/// The packages that the bytes of a kept answer name, if they are whole.
+/// The packages in the bytes of a cached result, if they are intact.
 #[must_use]
 pub fn packages_of_record(bytes: &[u8]) -> Option<Vec<Package>> {
     parse(bytes).map(|answer| answer.packages)

@@ -1,5 +1,5 @@
-//! dpkg's database of what is installed (deb-control(5), dpkg(1)): one file for all packages, or, in images without
-//! dpkg, a file for each. Pure, over their texts.
+//! dpkg's database of installed packages (deb-control(5), dpkg(1)): one file for all packages, or, in images without
+//! dpkg, one file for each. Pure, over their contents.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::resolve::Installed;
 
-/// What is installed in a root filesystem.
+/// The packages installed in a root filesystem.
 #[derive(Clone, Debug, Default)]
 pub struct Database {
     /// The packages, sorted by name.
     pub installed: Vec<Installed>,
-    /// The text of `/var/lib/dpkg/status`; `None` where there is none, but files in `status.d`.
+    /// The content of `/var/lib/dpkg/status`; `None` if there are only files in `status.d`.
     pub status: Option<String>,
-    /// True if files about a package that may be installed for several architectures have its architecture in their
-    /// names, which `/var/lib/dpkg/info/format` says.
+    /// True if the names of files about a `Multi-Arch: same` package contain its architecture, as
+    /// `/var/lib/dpkg/info/format` declares.
     pub qualified: bool,
 }
 
@@ -29,13 +29,13 @@ impl Database {
         Self { installed, status: Some(text.to_owned()), qualified }
     }
 
-    /// The database of a root with a file for each package.
+    /// The database of a root with one file per package.
     pub fn of_parts<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
         let installed = named(texts.flat_map(paragraphs).filter_map(installed));
         Self { installed, status: None, qualified: false }
     }
 
-    /// A digest of all that decides what is added to it.
+    /// A digest of everything that determines what is added to it.
     #[must_use]
     pub(super) fn identity(&self) -> String {
         let mut hasher = Sha256::new();
@@ -46,10 +46,10 @@ impl Database {
         hex::encode(hasher.finalize())
     }
 
-    /// dpkg's own file with further paragraphs, by package; none for a root that has no such file.
+    /// dpkg's own file with further paragraphs, by package; `None` for a root without that file.
     #[must_use]
     pub(super) fn with(&self, added: &BTreeMap<&str, String>) -> Option<String> {
-        // What was removed and has left its configuration is installed again.
+        // A package that was removed but not purged is replaced by the new paragraph.
         let stays =
             |paragraph: &&str| field(paragraph, "Package").is_none_or(|name| !added.contains_key(name));
         let known = paragraphs(self.status.as_ref()?).filter(stays).map(str::trim_end);
@@ -72,17 +72,17 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").map(|paragraph| paragraph.trim_matches('\n')).filter(|text| !text.trim().is_empty())
 }
 
-/// The first line of a field, without folding: for names.
+/// The first line of a field, without its continuation lines, which names do not have.
 fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
     paragraph.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }
 
-/// The package that a paragraph says is installed. One that cannot be read says nothing.
+/// The installed package that a paragraph describes. A paragraph that cannot be read is ignored.
 fn installed(paragraph: &str) -> Option<Installed> {
     let document: Deb822 = format!("{paragraph}\n").parse().ok()?;
     let fields = document.iter().next()?;
     let value = |name: &str| fields.get(name).unwrap_or_default().trim().to_owned();
-    // Where there is no dpkg, files may do without the field.
+    // Without dpkg, files may lack this field.
     let status = value("Status");
     if !status.is_empty() && status.split_whitespace().nth(2) != Some("installed") {
         return None;

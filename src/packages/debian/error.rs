@@ -17,7 +17,7 @@ use crate::sys::download::DownloadError;
 /// Every failure of `packages::debian`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No source can be made of the configuration.
+    /// The configuration does not give a valid source.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A keyring that the configuration names cannot be used.
@@ -28,7 +28,7 @@ pub enum Error {
     Signature {
         /// The suite.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
         /// What is wrong.
         fault: SignatureFault,
@@ -38,57 +38,57 @@ pub enum Error {
     NoSuite {
         /// The suite.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
     },
-    /// Every mirror failed, and not one alone could be asked.
+    /// All mirrors failed, and there was more than one.
     #[error("{first}{}", beside(others))]
     NoMirror {
-        /// What the first one failed with.
+        /// The first mirror's error.
         first: Box<Error>,
-        /// What the others failed with, in the order of the attempts.
+        /// The other mirrors' errors, in the order of the attempts.
         others: Vec<String>,
     },
-    /// A release that was valid once.
+    /// A release that has expired.
     #[error("the release of {suite} from {mirror} expired on {until}")]
     ReleaseExpired {
         /// The suite.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
-        /// Its `Valid-Until`, as it says it.
+        /// Its `Valid-Until`, as written.
         until: String,
     },
-    /// A good release, and a newer one was seen before.
-    #[error("the release of {suite} from {mirror} is of {date}, and one of {known} was seen before")]
+    /// A valid release, but a newer one was seen before.
+    #[error("the release of {suite} from {mirror} is dated {date}, but one dated {known} was seen before")]
     Older {
         /// The suite.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
         /// Its date.
         date: String,
         /// The date of the newest one.
         known: String,
-        /// Where that is kept.
+        /// The path where that one is stored.
         path: Box<Path>,
     },
-    /// A good release, but of something else.
-    #[error("{mirror} serves {} where {suite} was asked for", found.join(" or "))]
+    /// A valid release, but of another suite.
+    #[error("{mirror} serves {} instead of {suite}", found.join(" or "))]
     WrongSuite {
-        /// The suite that was asked for.
+        /// The suite that was requested.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
-        /// The codename and suite that the release says it is.
+        /// The codename and suite in the release.
         found: Vec<String>,
     },
-    /// A verified release without something that it must have.
+    /// A verified release that lacks something required.
     #[error("the release of {suite} from {mirror} is not usable: {reason}")]
     BadRelease {
         /// The suite.
         suite: String,
-        /// The mirror's address.
+        /// The mirror's URL.
         mirror: String,
         /// What is missing or malformed.
         reason: String,
@@ -98,9 +98,9 @@ pub enum Error {
     NoArchitecture {
         /// The suite.
         suite: String,
-        /// Debian's name of the architecture that was asked for.
+        /// Debian's name for the requested architecture.
         architecture: String,
-        /// What the release has.
+        /// The architectures that the release has.
         available: Vec<String>,
     },
     /// The release has no such component.
@@ -112,10 +112,10 @@ pub enum Error {
         component: String,
         /// The architecture.
         architecture: String,
-        /// What the release has.
+        /// The components that the release has.
         available: Vec<String>,
     },
-    /// The mirror serves an index that is not the one its release was signed for.
+    /// The mirror serves an index that does not match its signed release.
     #[error(transparent)]
     OutOfStep(Box<OutOfStep>),
     /// A verified package index that cannot be read.
@@ -130,20 +130,20 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A dependency that nothing satisfies.
+    /// A dependency that cannot be satisfied.
     #[error(transparent)]
     Unsatisfied(#[from] Unsatisfied),
-    /// Packages that were asked for by names that no package has.
+    /// Requested packages whose names no package has.
     #[error("{}", unknown_packages(architecture, suites, unknown))]
     UnknownPackages {
         /// The architecture.
         architecture: String,
-        /// The suites that were looked at.
+        /// The suites that were searched.
         suites: Vec<String>,
         /// The names, sorted; never empty.
         unknown: Vec<Unknown>,
     },
-    /// A package with a script whose effect is not known.
+    /// A package with a script whose effect is unknown.
     #[error(
         "{architecture}: {package} runs a script when it is installed ({script}), and scripts are not run"
     )]
@@ -172,7 +172,7 @@ pub enum Error {
     Tree {
         /// The architecture.
         architecture: String,
-        /// What does not fit.
+        /// The conflict.
         source: TreeError,
     },
     /// A certificate of `ca-certificates` that cannot be read.
@@ -180,7 +180,7 @@ pub enum Error {
     Certificate {
         /// The architecture.
         architecture: String,
-        /// Which and why.
+        /// The certificate and the reason.
         source: CertificateError,
     },
     /// Something could not be downloaded.
@@ -198,7 +198,7 @@ pub enum Error {
         /// Why not.
         source: Box<DownloadError>,
     },
-    /// A pinned package that the mirrors have dropped, and that could not be had from the snapshots either.
+    /// A pinned package that the mirrors no longer have, and that could not be downloaded from the snapshots either.
     #[error(
         "{architecture}: cannot get {package} {version}, which the mirror has dropped: {source}{}",
         list(tried)
@@ -210,12 +210,12 @@ pub enum Error {
         package: String,
         /// Its version.
         version: String,
-        /// What came of the attempts before, in their order.
+        /// The results of the earlier attempts, in order.
         tried: Vec<String>,
-        /// The last attempt's failure.
+        /// The error of the last attempt.
         source: Box<DownloadError>,
     },
-    /// A pinned package from an archive of which no mirror is known.
+    /// A pinned package from an archive without a known mirror.
     #[error("{architecture}: no mirror is known that would have {package} {version}")]
     NoPlace {
         /// The architecture.
@@ -240,7 +240,7 @@ pub enum Error {
      release: expected {expected}, found {found}"
 )]
 pub struct OutOfStep {
-    /// The mirror's address.
+    /// The mirror's URL.
     pub mirror: String,
     /// The suite.
     pub suite: String,
@@ -250,23 +250,23 @@ pub struct OutOfStep {
     pub architecture: String,
     /// The digest in the signed release.
     pub expected: String,
-    /// The digest of what came, or in words what came instead.
+    /// The digest of what was received, or a description of it.
     pub found: String,
 }
 
-/// A dependency that nothing satisfies.
+/// A dependency that cannot be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{architecture}: {}{wanted}: {reason}", chained(chain))]
 pub struct Unsatisfied {
     /// The architecture.
     pub architecture: String,
-    /// The packages that led here, the first asked for first.
+    /// The packages that led here, beginning with the requested one.
     pub chain: Vec<String>,
-    /// The dependency, as the last of them writes it.
+    /// The dependency, as the last of them declares it.
     pub wanted: String,
     /// Why each alternative failed.
     pub reason: String,
-    /// Packages of the base that stand in the way because they are older or newer than what is wanted.
+    /// Packages of the base that prevent it because they are older or newer than required.
     #[serde(default)]
     pub installed: Box<[String]>,
 }
@@ -278,7 +278,7 @@ pub struct Unknown {
     pub name: String,
     /// What may be meant, the nearest first.
     pub nearest: Vec<String>,
-    /// The packages that provide it, where there are several.
+    /// The packages that provide it, if there are several.
     pub providers: Vec<String>,
 }
 
@@ -288,7 +288,7 @@ fn unknown_packages(architecture: &str, suites: &[String], unknown: &[Unknown]) 
         if providers.is_empty() {
             format!("Debian has no package `{name}` {place}")
         } else {
-            format!("`{name}` is no package {place}, but what several provide: {}", providers.join(", "))
+            format!("`{name}` is not a package {place}, but several provide it: {}", providers.join(", "))
         }
     };
     unknown.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -319,25 +319,25 @@ fn unknown_hint(unknown: &[Unknown]) -> String {
     }
 }
 
-/// What is wrong with a signed release.
+/// A fault of a signed release.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFault {
-    /// It is no clear-signed document (RFC 9580, section 7).
+    /// It is not a clear-signed document (RFC 9580, section 7).
     #[error("it is not a clear-signed document ({0})")]
     NotSigned(String),
-    /// No signature is by a key that is trusted.
+    /// No signature is by a trusted key.
     #[error("no signature is by a trusted key (it is signed by {})", issuers.join(", "))]
     UnknownSigner {
-        /// Fingerprints or key ids of those who signed it.
+        /// Fingerprints or key IDs of the signers.
         issuers: Vec<String>,
     },
-    /// A trusted key's signature does not fit the text.
+    /// A trusted key's signature does not match the text.
     #[error("the signature by {key} does not match the text")]
     Mismatch {
         /// The trusted key's fingerprint.
         key: String,
     },
-    /// A trusted key that may not be relied on any more.
+    /// A trusted key that can no longer be used.
     #[error("the key {key} {fault}")]
     Unusable {
         /// The key's fingerprint.
@@ -345,8 +345,8 @@ pub enum SignatureFault {
         /// Why not.
         fault: KeyFault,
     },
-    /// The signature itself has expired, is from the future, or is made with a broken hash.
-    #[error("the signature by {key} does not count: {reason}")]
+    /// The signature itself has expired, is from the future, or uses a broken hash.
+    #[error("the signature by {key} is not acceptable: {reason}")]
     Unacceptable {
         /// The trusted key's fingerprint.
         key: String,
@@ -355,31 +355,31 @@ pub enum SignatureFault {
     },
 }
 
-/// Why a known key does not count.
+/// Why a known key is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// Its time is over.
+    /// It has expired.
     #[error("expired on {}", date(*.0))]
     Expired(i64),
-    /// Its owner took it back.
+    /// Its owner has revoked it.
     #[error("is revoked")]
     Revoked,
-    /// Its algorithm or its length can be broken: what it is.
-    #[error("is a {0}, which is too weak to be relied on")]
+    /// Its algorithm or length is weak, as described.
+    #[error("is a {0}, which is too weak to be trusted")]
     Weak(Weak),
-    /// No valid self-signature binds it, or none says that it may sign.
+    /// No valid self-signature binds it, or none allows it to sign.
     #[error("is not bound as a signing key")]
     NotBound,
 }
 
-/// A key that can be broken.
+/// A weak key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Weak {
     /// RSA with too few bits.
     #[error("RSA key of {0} bits")]
     Rsa(u16),
-    /// An algorithm that nobody should sign with any more.
-    #[error("key of an old or unknown kind")]
+    /// An algorithm that should no longer be used for signatures.
+    #[error("key of an obsolete or unknown kind")]
     Kind,
 }
 
@@ -394,11 +394,11 @@ fn list(tried: &[String]) -> String {
 }
 
 fn beside(others: &[String]) -> String {
-    others.iter().fold(String::new(), |text, other| format!("{text}\n  nor elsewhere: {other}"))
+    others.iter().fold(String::new(), |text, other| format!("{text}\n  another mirror: {other}"))
 }
 
 impl Error {
-    /// True if it is a mirror, or the way to it, that failed: another one may serve.
+    /// True if a mirror, or the connection to it, failed. Another one may work.
     pub(super) fn is_of_mirror(&self) -> bool {
         match self {
             Self::Signature { .. }
@@ -461,8 +461,8 @@ impl Explain for Error {
                 Some("the mirror has stopped following Debian, or this machine's clock is wrong; use another mirror".into())
             }
             Self::Older { path, .. } => Some(format!(
-                "the mirror is behind, or somebody serves what is old; use another mirror, or run again later; to go back on \
-                 purpose, ask for a moment with `snapshot` under [debian], or remove `{}`",
+                "the mirror is behind, or someone serves an old release; use another mirror, or run again later; to go \
+                 back on purpose, request a date with `snapshot` under [debian], or remove `{}`",
                 path.display()
             )),
             Self::WrongSuite { .. } => Some("name the suite by its codename, for example bookworm".into()),
@@ -480,7 +480,7 @@ impl Explain for Error {
             Self::Script { .. } => Some("leave the package out, or start from a base image that has it".into()),
             Self::UnknownPackages { unknown, .. } => Some(unknown_hint(unknown)),
             Self::Unsatisfied(Unsatisfied { installed, .. }) if !installed.is_empty() => Some(format!(
-                "take a base image of another date, in which {} fits; what a base has is never replaced",
+                "use a base image of another date, in which {} fits; packages of a base are never replaced",
                 installed.join(", ")
             )),
             Self::Unsatisfied(_) => {
@@ -493,7 +493,7 @@ impl Explain for Error {
                 Some("pin the version that Debian has now: `xbuild lock --update`".into())
             }
             Self::Superseded { .. } => Some(
-                "name an archive of snapshots that can be reached ($XBUILD_DEBIAN_SNAPSHOT), or pin what Debian has \
+                "name a snapshot archive that can be reached ($XBUILD_DEBIAN_SNAPSHOT), or pin what Debian has \
                  now: `xbuild lock --update`"
                     .into(),
             ),
@@ -503,7 +503,7 @@ impl Explain for Error {
             Self::Io(error) => io_hint(error),
             Self::Cancelled(cancelled) => cancelled.hint(),
             Self::BadRelease { .. } | Self::BadIndex { .. } => {
-                Some("use another mirror; this one's archive is not laid out as Debian's is".into())
+                Some("use another mirror; this one's archive does not have the layout of Debian's".into())
             }
             Self::Unpack { .. } | Self::Tree { .. } | Self::Certificate { .. } => None,
         }
@@ -517,17 +517,17 @@ fn signature_hint(fault: &SignatureFault) -> &'static str {
              `debian.keyrings`"
         }
         SignatureFault::Unusable { .. } => {
-            "check this machine's clock, then update xbuild, which carries Debian's keys"
+            "check this machine's clock, then update xbuild, which contains Debian's keys"
         }
-        _ => "a proxy or the mirror alters files; use another mirror, and do not trust this one",
+        _ => "a proxy or the mirror modifies files; use another mirror, and do not trust this one",
     }
 }
 
 fn no_suite_hint(suite: &str) -> String {
     format!(
-        "check the name, which is a codename such as bookworm. Mirrors drop a release that is not supported any \
-         more: take it as it was on a day, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
-         archive of old releases and the suite that is there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]` \
+        "check the name, which is a codename such as bookworm. Mirrors drop a release that is no longer \
+         supported: use it as of a date, `snapshot = \"20240601T000000Z\"` under [debian], or name Debian's \
+         archive of old releases and the suite there: `XBUILD_DEBIAN_MIRROR={}` and `suites = [\"{}\"]` \
          under [debian]",
         super::official::Official::get().old,
         suite.split('-').next().unwrap_or(suite)

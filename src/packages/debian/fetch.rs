@@ -1,8 +1,8 @@
-//! Getting and keeping what an archive has: releases, package indexes, packages.
+//! Downloads and caches what an archive has: releases, package indexes, packages.
 //!
-//! Indexes and packages are kept under their digest and never asked for twice; a release is asked for each time, since
-//! it says what is current, unless the network is not to be used. Nothing is believed because it is in the cache:
-//! every file is hashed, and every release verified, when it is read.
+//! Indexes and packages are cached under their digest and never downloaded twice. A release is downloaded each time,
+//! except offline, since it defines what is current. Nothing is trusted because it is in the cache: every file is
+//! hashed, and every release verified, when it is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use crate::host::Host;
 use crate::sys::download::{Client, Download, DownloadError};
 use crate::sys::{clock, fs, store, threads, usage};
 
-/// A release is 150 KB; anything near this is none.
+/// Maximum size of a release, in bytes. Real ones have 150 KB.
 pub(super) const RELEASE_LIMIT: u64 = 16 << 20;
-/// How many packages are downloaded at once, for one platform.
+/// The number of packages that are downloaded in parallel for one platform.
 const CONNECTIONS: usize = 4;
 
 /// The directory of Debian's files in the cache.
@@ -36,14 +36,14 @@ pub(super) struct Access<'a> {
     pub(super) host: Host<'a>,
 }
 
-/// Why a package was not got.
+/// Why a package was not downloaded.
 #[derive(Debug)]
 pub(super) enum PackageFault {
-    /// The only address, or the first that was of use, failed.
+    /// The only URL, or the first that could be used, failed.
     Download(DownloadError),
-    /// It is not at some addresses, and the last one failed.
+    /// It is missing at some URLs, and the last one failed.
     Superseded { tried: Vec<String>, last: DownloadError },
-    /// There is no address to ask.
+    /// There is no URL to try.
     NoPlace,
 }
 
@@ -59,28 +59,28 @@ impl From<io::Error> for PackageFault {
     }
 }
 
-/// A file to have: what it is called for a person, where it is, and what it must be.
+/// A file to download: its description for messages, its URLs, and its expected digest and size.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) what: String,
-    /// The addresses that are asked in turn as long as they have no such file.
+    /// The URLs, which are tried in turn as long as they do not have the file.
     pub(super) urls: Vec<String>,
-    /// How many of them are mirrors of the same.
+    /// How many of them are mirrors of the same archive.
     pub(super) mirrors: usize,
     pub(super) sha256: [u8; 32],
     pub(super) size: u64,
 }
 
 impl Access<'_> {
-    /// A directory of the cache, which exists.
+    /// A directory of the cache, which is created if it is missing.
     pub(super) fn dir(&self, name: &str) -> io::Result<PathBuf> {
         let dir = cache_dir(self.host).join(name);
         store::dir(&dir)?;
         Ok(dir)
     }
 
-    /// The release of a source, verified, and the source with the mirror that has it. What one mirror cannot serve, the
-    /// next may; that it does is said.
+    /// The verified release of a source, and the source with the mirror that has it. If one mirror cannot serve it, the
+    /// next is tried, which is reported.
     pub(super) fn release(&self, source: &Source, keyring: &Keyring) -> Result<(Source, Release), Error> {
         let mirrors: Vec<Mirror> = source.mirrors().collect();
         let mut failed: Vec<(Mirror, Error)> = Vec::new();
@@ -111,14 +111,15 @@ impl Access<'_> {
                 Err(error) => failed.push((mirror.clone(), error)),
             }
         }
-        // Where none has what was seen already, that is taken: its indexes may be here, or on a mirror under their digest.
+        // If no mirror has the release that was seen before, that one is used: its indexes may be in the cache, or on a
+        // mirror under their digest.
         if let Some((source, served)) = older
             && let Some(known) = self.newest_known(&source, &served, keyring)?
         {
             return Ok((source, known));
         }
         let mut failed = failed.into_iter();
-        // There is always a mirror.
+        // There is always at least one mirror.
         let (_, first) = failed.next().unwrap_or_else(|| unreachable!("a source has a mirror"));
         let others: Vec<String> = failed.map(|(_, error)| error.to_string()).collect();
         if others.is_empty() || matches!(first, Error::Download(DownloadError::Offline { .. })) {
@@ -127,7 +128,8 @@ impl Access<'_> {
         Err(Error::NoMirror { first: Box::new(first), others })
     }
 
-    /// That a mirror cannot serve something and another does. Loudly where somebody has chosen it.
+    /// Reports that a mirror cannot serve something and another one does. It is a warning if the machine's
+    /// configuration names the mirror.
     fn tell_turn(&self, first: &Mirror, what: &str, then: &Mirror) {
         let level = if first.from == MirrorOrigin::Host { Level::Warning } else { Level::Info };
         let text = format!(
@@ -137,7 +139,7 @@ impl Access<'_> {
         self.host.reporter.report(Event::Note { level, platform: None, text });
     }
 
-    /// The client for a mirror: where others can be asked, one that does not answer is soon given up.
+    /// The client for a mirror. If there are others, it gives up soon on one that does not answer.
     fn client_for(&self, mirror: &Mirror, all: usize) -> Client {
         match mirror.from {
             _ if all == 1 => self.host.client.clone(),
@@ -146,7 +148,7 @@ impl Access<'_> {
         }
     }
 
-    /// The release as a source's mirror has it. Without the network it is the one that was got last, and may have expired.
+    /// The release on a source's mirror. Offline it is the one that was downloaded last, which may have expired.
     fn release_of(
         &self,
         source: &Source,
@@ -176,8 +178,8 @@ impl Access<'_> {
         Ok((release, document))
     }
 
-    /// The bytes of a package index, compressed as they are. `path` is its path within the suite. The signed release has
-    /// its digest, so that it does not matter which mirror has it.
+    /// The compressed bytes of a package index. `path` is its path in the suite. The signed release has its digest, so
+    /// it does not matter which mirror it comes from.
     pub(super) fn index(
         &self,
         source: &Source,
@@ -231,7 +233,7 @@ impl Access<'_> {
         Err(Error::NoMirror { first: Box::new(first), others })
     }
 
-    /// Gets an index from one mirror; in words what is there instead, if it is not the one.
+    /// Downloads an index from one mirror. If the mirror has something else, returns a description of that.
     fn index_of(
         &self,
         client: &Client,
@@ -245,7 +247,7 @@ impl Access<'_> {
         let hashed = format!("{base}/{dir}/by-hash/SHA256/{digest}");
         let mut found = String::new();
         for url in by_hash.then_some(hashed).into_iter().chain([format!("{base}/{path}")]) {
-            // The size is a limit only, so that a file of another size is reported with its digest, too.
+            // The size is only a limit, so that a file of another size is also reported with its digest.
             let download =
                 Download { url: &url, path: kept, sha256: Some(file.sha256), size: None, limit: file.size };
             match client.file(&download, self.host.cancel, &mut |done, _| {
@@ -268,8 +270,8 @@ impl Access<'_> {
         Ok(Some(found))
     }
 
-    /// Gets packages that are not in the cache, several at once. The first failure in their order is given, with its
-    /// position.
+    /// Downloads the packages that are not in the cache, several in parallel. Returns the first failure in their order,
+    /// with its position.
     pub(super) fn packages(&self, wanted: &[Wanted]) -> Result<(), (usize, PackageFault)> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
@@ -300,9 +302,9 @@ impl Access<'_> {
         let Some((last, others)) = wanted.urls.split_last() else { return Err(PackageFault::NoPlace) };
         let mut tried = Vec::new();
         for (at, url) in others.iter().enumerate() {
-            // Of a mirror that somebody else can stand in for, an answer of any kind that is no file is enough.
+            // If another mirror can be asked, any response without the file is enough to go on.
             let stands_in = at + 1 < wanted.mirrors;
-            // As for releases: one in whose place another can be asked is soon given up.
+            // As for releases, give up soon if another URL can be tried.
             let client = if stands_in { self.host.client.trying(2) } else { self.host.client.clone() };
             match self.get(&client, wanted, url, &kept) {
                 Err(error) if error.is_not_found() => tried.push(format!("it is not at {url}")),
@@ -321,7 +323,7 @@ impl Access<'_> {
         })
     }
 
-    /// Says where a package was found if that is not where it was looked for first.
+    /// Reports the URL where a package was found if it was not the first one.
     fn got(
         &self,
         wanted: &Wanted,
@@ -347,12 +349,12 @@ impl Access<'_> {
         }
     }
 
-    /// The bytes of a package that [`Access::packages`] got, hashed once more.
+    /// The bytes of a package that [`Access::packages`] downloaded, hashed again.
     pub(super) fn package(&self, wanted: &Wanted) -> Result<Vec<u8>, DownloadError> {
         let kept = self.kept(wanted)?;
         match read_verified(&kept, &wanted.sha256)? {
             Some(bytes) => Ok(bytes),
-            // Somebody emptied or altered the cache meanwhile.
+            // The cache was emptied or modified in the meantime.
             None => Err(DownloadError::Corrupt {
                 url: kept.display().to_string(),
                 expected: format!("sha256:{}", hex::encode(wanted.sha256)),

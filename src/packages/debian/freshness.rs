@@ -1,20 +1,20 @@
-//! Whether what is taken from an archive is old. Pure.
+//! Checks whether an archive is out of date. Pure.
 //!
-//! A stable release's own suite is only signed anew with each point release, some months apart, and its updates every day.
-//! So an archive is as new as the newest of its suites.
+//! A stable release's own suite is signed again only with each point release, some months apart, but its updates are
+//! signed every day. So an archive is as current as the newest of its suites.
 
 use std::fmt;
 
 use super::sources::{Mirror, is_security};
 use crate::event::{MirrorOrigin, ReleaseFacts};
 
-/// Days after which an archive is old, if not a single suite of it was signed anew.
+/// An archive is out of date if none of its suites has been signed for this many days.
 const ARCHIVE: i64 = 30;
 /// The same for security updates.
 const SECURITY: i64 = 8;
 const DAY: i64 = 24 * 60 * 60;
 
-/// A suite, where it is from, and when it was signed.
+/// A suite, its mirror, and the date of its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dated {
     /// The suite.
@@ -26,7 +26,7 @@ pub struct Dated {
 }
 
 impl Dated {
-    /// What is told of it.
+    /// The facts that are reported about it.
     #[must_use]
     pub fn facts(&self) -> ReleaseFacts {
         ReleaseFacts {
@@ -38,7 +38,7 @@ impl Dated {
     }
 }
 
-/// An archive that is old.
+/// An archive that is out of date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stale {
     /// Its suites that are used.
@@ -47,11 +47,11 @@ pub(crate) struct Stale {
     pub mirror: Mirror,
     /// The newest date, in seconds since the epoch.
     pub date: i64,
-    /// How old it is.
+    /// Its age in days.
     pub days: i64,
 }
 
-/// The archives among these that are old at `now` (seconds since the epoch).
+/// The archives among these that are out of date at `now` (seconds since the epoch).
 #[must_use]
 pub(crate) fn stale(releases: &[Dated], now: i64) -> Vec<Stale> {
     let of = |security: bool, limit: i64| {
@@ -96,9 +96,10 @@ impl fmt::Display for Stale {
             day(*date),
         )?;
         formatter.write_str(match mirror.from {
-            MirrorOrigin::Snapshot => "; take `snapshot` out, or ask for a later moment",
+            MirrorOrigin::Snapshot => "; remove `snapshot`, or request a later date",
             _ if suites.iter().all(|suite| !suite.contains('-')) => {
-                "; those since its last point release are in its updates and security suites, which `suites` leaves out"
+                "; packages since its last point release are in its updates and security suites, which `suites` leaves \
+                 out"
             }
             _ => "; the mirror may have stopped following Debian, use another one",
         })
@@ -124,7 +125,7 @@ mod tests {
         // A current release between two point releases.
         assert_eq!(found(&[dated("x", 140), dated("x-updates", 1), dated("x-security", 1)]), none);
         assert_eq!(found(&[dated("x", 30), dated("x-security", 8)]), none);
-        // A clock that is behind, and a release without a date.
+        // A clock that is slow, and a release without a date.
         assert_eq!(found(&[dated("x", -3), Dated { date: None, ..dated("x-security", 0) }]), none);
         let old = found(&[dated("x", 140), dated("x-updates", 31), dated("x-security", 9)]);
         assert!(old[0].starts_with("Debian's x, x-updates from `http://m.example/debian` (as this machine's apt has it) are as of 2026-12-15, 31 days ago"), "{old:?}");

@@ -1,8 +1,8 @@
-//! The mirrors that this machine's own apt uses, where the machine is Debian.
+//! The mirrors that this machine's own apt uses, if the machine runs Debian.
 //!
-//! Only the addresses of Debian's own two archives are taken: which suites and components are used is our business, and who
-//! signs them is a matter of `keys`. So a host that runs trixie can serve a bookworm base. Third-party archives and pins are
-//! deliberately not looked at; what only apt can read is passed over, which is said.
+//! Only the URLs of Debian's own two archives are used. Which suites and components to use is decided elsewhere, and
+//! `keys` decides who may sign them. So a host that runs trixie can serve a bookworm base. Third-party archives and
+//! pins are deliberately ignored. Sources that only apt can read are skipped, which is reported.
 
 use std::path::Path;
 
@@ -16,39 +16,39 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::download::{Client, DownloadError};
 use crate::sys::{fs, store, usage};
 
-/// A list of mirrors is not read further, in bytes.
+/// Largest list of mirrors that is read, in bytes.
 const LIST_LIMIT: u64 = 1 << 20;
 
-/// What this machine's apt knows of Debian.
+/// This machine's apt configuration for Debian.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Host {
     /// Mirrors of the archive.
     pub archive: Vec<HostMirror>,
     /// Mirrors of the security archive.
     pub security: Vec<HostMirror>,
-    /// What was passed over, and why.
+    /// What was skipped, and why.
     pub passed: Vec<String>,
 }
 
-/// A mirror, and what apt takes from it.
+/// A mirror, and the suites that apt gets from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostMirror {
-    /// Its address without a slash at its end, or that of a list of mirrors.
+    /// Its URL without a trailing slash, or that of a list of mirrors.
     pub address: Address,
     /// The suites.
     pub suites: Vec<String>,
 }
 
-/// Where a mirror is.
+/// The location of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// Here.
+    /// The mirror's URL.
     Mirror(String),
-    /// The mirrors are in a list that is here.
+    /// The URL of a list with the mirrors.
     List(String),
 }
 
-/// Whose signature a source wants.
+/// The keys that a source must be signed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
     Debian,
@@ -57,8 +57,8 @@ enum Signed {
 }
 
 impl Host {
-    /// Reads apt's configuration. `root` is `/` outside of tests. A file that cannot be read or parsed is passed over: it
-    /// is apt's business, and the signature decides what is trusted.
+    /// Reads apt's configuration. `root` is `/` except in tests. A file that cannot be read or parsed is skipped:
+    /// reporting that is up to apt, and signatures decide what is trusted.
     #[must_use]
     pub(crate) fn read(root: &Path) -> Self {
         let mut host = Self::default();
@@ -85,8 +85,8 @@ impl Host {
         host
     }
 
-    /// Takes one of apt's sources if it is one of Debian's two archives: it has Debian's `main`, is signed by Debian's keys,
-    /// and where it does not say by which, its address ends as those of Debian's mirrors do.
+    /// Adds one of apt's sources if it is one of Debian's two archives: it has `main`, is signed by Debian's keys, and,
+    /// if it does not name a key, its URL ends like those of Debian's mirrors.
     fn consider(&mut self, listed: &Listed, root: &Path) {
         let signed = signed_by(listed.signed_by.as_deref(), root);
         if signed == Signed::Others || !listed.components.iter().any(|name| name == "main") {
@@ -116,7 +116,7 @@ impl Host {
         }
     }
 
-    /// What an address of apt's means; a list of mirrors on this machine is read.
+    /// Interprets one of apt's URLs. A list of mirrors on this machine is read.
     fn resolve(&mut self, written: &str, root: &Path) -> Vec<Option<Address>> {
         let (scheme, rest) = written.split_once(':').unwrap_or(("", written));
         match scheme.to_ascii_lowercase().as_str() {
@@ -139,7 +139,7 @@ impl Host {
         }
     }
 
-    /// The address of a list of mirrors, if it is one that we can ask.
+    /// The URL of a list of mirrors, if we can download it.
     fn list_at(&mut self, address: String) -> Option<Address> {
         if has_password(&address) {
             self.pass(WITH_PASSWORD.to_owned());
@@ -148,7 +148,7 @@ impl Host {
         Some(Address::List(address))
     }
 
-    /// A mirror's address, if it is one that we can ask and that has what is current.
+    /// A mirror's URL, if we can use it and it has current releases.
     fn mirror(&mut self, written: &str) -> Option<Address> {
         let address = written.trim_end_matches('/');
         let reason = if !is_http(address) {
@@ -170,8 +170,8 @@ impl Host {
         }
     }
 
-    /// Puts mirrors in the place of the lists that they are in. A list that cannot be had now is the one that was had last,
-    /// in `cache`, else it is passed over.
+    /// Replaces lists of mirrors with the mirrors in them. If a list cannot be downloaded, the last copy in `cache` is
+    /// used. If there is none either, the list is skipped.
     pub(crate) fn with_lists(
         mut self,
         cache: &Path,
@@ -204,7 +204,7 @@ impl Host {
         let kept = cache.join("mirror-lists").join(hex::encode(Sha256::digest(url)));
         let text = match client.trying(1).small(url, LIST_LIMIT, cancel) {
             Ok(bytes) => {
-                // Without a copy the list is asked for again.
+                // Without a copy the list is downloaded again the next time.
                 if let Some(dir) = kept.parent() {
                     store::dir(dir).and_then(|()| store::keep(&kept, &bytes)).ok();
                 }
@@ -216,7 +216,7 @@ impl Host {
                 if let Ok(text) = fs::read_to_string(&kept) {
                     text
                 } else {
-                    self.pass(format!("the list of mirrors cannot be had: {error}"));
+                    self.pass(format!("the list of mirrors cannot be downloaded: {error}"));
                     return Ok(Vec::new());
                 }
             }
@@ -225,14 +225,14 @@ impl Host {
     }
 }
 
-/// Why an address with somebody's name in it is passed over.
-const WITH_PASSWORD: &str = "an address with a password in it is apt's alone";
+/// Why a URL with a user name in it is skipped.
+const WITH_PASSWORD: &str = "a URL with a password is only used by apt";
 
 fn has_password(address: &str) -> bool {
     address.split('/').nth(2).is_some_and(|authority| authority.contains('@'))
 }
 
-/// True if os-release says `ID=debian`: derivatives have archives and keys of their own.
+/// True if os-release has `ID=debian`: derivatives have archives and keys of their own.
 fn is_debian(os_release: &str) -> bool {
     os_release
         .lines()
@@ -240,8 +240,8 @@ fn is_debian(os_release: &str) -> bool {
         .any(|value| value.trim_matches(['"', '\'']) == "debian")
 }
 
-/// True if an address ends as those of Debian's mirrors do, or is at a host of Debian's own, some of which have an archive
-/// at their root.
+/// True if a URL ends like those of Debian's mirrors, or is the root of one of Debian's own hosts, some of which have
+/// an archive there.
 fn ends_well(address: &str, security: bool) -> bool {
     let last = address.rsplit('/').next().unwrap_or_default();
     let official = Official::get();
@@ -251,7 +251,7 @@ fn ends_well(address: &str, security: bool) -> bool {
     at_root || if security { matches!(last, "debian-security" | "security") } else { last == "debian" }
 }
 
-/// Whose signature `Signed-By` wants: files, fingerprints, or a key as it is.
+/// The keys that `Signed-By` requires: files, fingerprints, or an inline key.
 fn signed_by(value: Option<&str>, root: &Path) -> Signed {
     let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else { return Signed::Unsaid };
     let judge = |bytes: &[u8]| Keyring::parse("Signed-By", bytes).is_ok_and(|keyring| keyring.has_debians());

@@ -1,7 +1,7 @@
-//! A package index (`Packages`), and all the packages of one architecture that several indexes make together.
+//! A package index (`Packages`), and the packages of one architecture from several indexes together.
 //!
-//! An index is read as a stream, since its text is 50 MB where the few fields that matter are a third of that. Relations are
-//! kept as text and parsed for the handful of packages that a resolution looks at.
+//! An index is read as a stream, since its text is 50 MB and the few fields that matter are a third of that. Relations
+//! are stored as text, and only parsed for the few packages that a resolution looks at.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
@@ -18,7 +18,7 @@ pub struct Record {
     pub name: Box<str>,
     /// Its version.
     pub version: Box<str>,
-    /// Which mirror has it: the position in [`Universe::mirrors`].
+    /// Its mirror, as a position in [`Universe::mirrors`].
     mirror: usize,
     /// Its path on the mirror.
     path: Box<str>,
@@ -38,15 +38,16 @@ pub struct Record {
     pub conflicts: Box<str>,
     /// `Provides`.
     pub provides: Box<str>,
-    /// `Recommends`. Nothing is taken for it; what was taken for something else may stay for it.
+    /// `Recommends`. Nothing is installed because of it, but a package that was chosen for another reason may stay
+    /// because of it.
     pub recommends: Box<str>,
-    /// `Suggests`, likewise.
+    /// `Suggests`, with the same meaning.
     pub suggests: Box<str>,
-    /// How many relations there are that bind nobody: the groups of `Recommends`, `Suggests`, `Replaces` and `Enhances`.
+    /// How many optional relations there are: the groups of `Recommends`, `Suggests`, `Replaces` and `Enhances`.
     pub optional: u16,
 }
 
-/// What is said of a package besides its relations.
+/// Properties of a package besides its relations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// `Essential: yes`.
@@ -57,7 +58,7 @@ pub struct Marks {
     pub allowed: bool,
 }
 
-/// How much a system needs a package (Policy, section 2.5), the most needed first.
+/// How important a package is for a system (Policy, section 2.5), the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// `required`
@@ -68,22 +69,22 @@ pub enum Priority {
     Standard,
     /// `optional`.
     Optional,
-    /// `extra`, or nothing.
+    /// `extra`, or no priority.
     Extra,
 }
 
 /// Why an index cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The stream itself: a broken archive, or text that is not UTF-8.
+    /// The stream is broken, or not UTF-8.
     #[error("{0}")]
     Stream(#[from] std::io::Error),
-    /// A paragraph that is none, or lacks a field that every package has.
+    /// A paragraph is malformed, or lacks a required field.
     #[error("paragraph {number} ({name}): {reason}")]
     Paragraph {
-        /// Its number in the index, from 1.
+        /// Its number in the index, starting at 1.
         number: usize,
-        /// The package, if that can be told.
+        /// The package, if it is known.
         name: String,
         /// What is wrong.
         reason: String,
@@ -93,19 +94,20 @@ pub enum IndexError {
     Cancelled(#[from] Cancelled),
 }
 
-/// Every package that the sources have for one architecture.
+/// All packages of the sources for one architecture.
 #[derive(Debug, Default)]
 pub struct Universe {
     mirrors: Vec<String>,
     records: Vec<Record>,
     by_name: BTreeMap<Box<str>, Vec<usize>>,
     providers: BTreeMap<Box<str>, Vec<usize>>,
-    /// When a name was first seen, be it a package's own or one in a relation. apt numbers packages so.
+    /// The order in which names were first seen, as a package's own or in a relation. apt numbers packages in this
+    /// order.
     seen: HashMap<Box<str>, u32>,
 }
 
 impl Universe {
-    /// Adds the packages of an index. `mirror` is the address that their paths are relative to.
+    /// Adds the packages of an index. `mirror` is the URL that their paths are relative to.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Universe {
         }
     }
 
-    /// Numbers the names in a field in their order.
+    /// Numbers the names in a field in order.
     fn see(&mut self, field: &str) {
         for relation in field.split([',', '|']) {
             let name = relation.trim_start().split([' ', '(', ':', '\n']).next().unwrap_or_default();
@@ -161,7 +163,7 @@ impl Universe {
         self.records.push(record);
     }
 
-    /// The package's newest version: what apt calls the candidate. Of equal versions the first source's.
+    /// The package's newest version, which apt calls the candidate. Of equal versions the first source's is chosen.
     #[must_use]
     pub fn candidate(&self, name: &str) -> Option<(&Record, Version)> {
         let versions = self.by_name.get(name)?.iter().filter_map(|&at| {
@@ -171,7 +173,7 @@ impl Universe {
         versions.reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 
-    /// The candidates that provide a name, the most important first, then by name.
+    /// The candidates that provide a name, by importance and then by name.
     #[must_use]
     pub fn providers(&self, name: &str) -> Vec<(&Record, Version)> {
         let mut found: Vec<(&Record, Version)> = Vec::new();
@@ -194,19 +196,19 @@ impl Universe {
         self.providers.contains_key(name)
     }
 
-    /// The names of the packages of which some version provides a name.
+    /// The names of the packages that provide a name in any version.
     pub fn provider_names(&self, name: &str) -> impl Iterator<Item = &str> {
         self.providers.get(name).into_iter().flatten().map(|&at| &*self.records[at].name)
     }
 
-    /// When a name was first seen in the indexes, counted in names.
+    /// The position of a name in the order in which names were first seen in the indexes.
     #[must_use]
     pub fn seen(&self, name: &str) -> Option<u32> {
         self.seen.get(name).copied()
     }
 
-    /// The names that are most likely meant by one that no package has, the nearest first; three at most. Where some
-    /// begin with it, it is a name that lacks its end (`libsqlite3` for `libsqlite3-0`), and no slip.
+    /// The names that are most likely meant by an unknown name, the nearest first; at most three. If some names begin
+    /// with it, only these count: the end is missing (`libsqlite3` for `libsqlite3-0`), and it is not a typing error.
     #[must_use]
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let slips = name.len().div_ceil(3);
@@ -225,13 +227,13 @@ impl Universe {
         found.into_iter().take(3).map(|(_, known)| known.to_owned()).collect()
     }
 
-    /// The mirror that has a package, and its path there.
+    /// The mirror that has a package, and the path there.
     #[must_use]
     pub fn place<'a>(&'a self, record: &'a Record) -> (&'a str, &'a str) {
         (&self.mirrors[record.mirror], &record.path)
     }
 
-    /// How many packages there are, versions counted apart.
+    /// The number of packages, counting each version.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
@@ -244,7 +246,7 @@ impl Universe {
     }
 }
 
-/// The fields that have names of packages, in the order in which apt reads them.
+/// The fields with package names, in the order in which apt reads them.
 const NAMING: [&str; 9] = [
     "Pre-Depends",
     "Depends",
@@ -257,10 +259,10 @@ const NAMING: [&str; 9] = [
     "Provides",
 ];
 
-/// Those of them that bind nobody.
+/// Those of them that are optional.
 const OPTIONAL: [&str; 4] = ["Recommends", "Suggests", "Replaces", "Enhances"];
 
-/// Reads a paragraph. `see` is given the fields that have names of packages, in the order in which apt reads them.
+/// Reads a paragraph. `see` is called with the fields that contain package names, in the order in which apt reads them.
 fn parse_record(
     text: &str,
     mirror: usize,

@@ -1,9 +1,9 @@
-//! Who may sign a Debian release: `OpenPGP` keys, and when a signature by one of them counts.
+//! The `OpenPGP` keys that may sign a Debian release, and when a signature by one of them is valid.
 //!
-//! The `pgp` crate does the mathematics on packets; which key may be relied on is decided here (RFC 9580,
-//! sections 5.2 and 10): a primary key with a valid self-signature, subkeys bound in both directions, neither
-//! expired nor revoked. The web of trust is deliberately absent: keys are trusted because they are embedded or
-//! because the configuration names their file.
+//! The `pgp` crate does the mathematics on packets. Which keys can be trusted is decided here (RFC 9580, sections 5.2
+//! and 10): a primary key with a valid self-signature, and subkeys bound in both directions, neither expired nor
+//! revoked. The web of trust is deliberately not supported: keys are trusted because they are embedded or because the
+//! configuration names their file.
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
@@ -30,9 +30,9 @@ static DEBIAN: LazyLock<Keyring> = LazyLock::new(|| {
     Keyring { certificates: certificates.into() }
 });
 
-/// An RSA key of fewer bits is not relied on.
+/// RSA keys with fewer bits are rejected.
 const LEAST_RSA: u16 = 2048;
-/// A signature from further ahead than this is refused; clocks differ by less.
+/// Signatures dated further in the future, in seconds, are rejected; clocks differ by less.
 const FUTURE: i64 = 24 * 60 * 60;
 
 /// A set of trusted `OpenPGP` certificates. Cheap to clone.
@@ -41,7 +41,7 @@ pub struct Keyring {
     certificates: Arc<[SignedPublicKey]>,
 }
 
-/// A file that is no keyring.
+/// A file that is not a keyring.
 #[derive(Debug, thiserror::Error)]
 #[error("`{name}` is not a keyring: {reason}")]
 pub struct KeyringError {
@@ -54,20 +54,20 @@ pub struct KeyringError {
 /// A text that a trusted key has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// The signed text, with `\n` line ends. Nothing outside of it may be looked at.
+    /// The signed text, with `\n` line endings. Nothing outside of it may be used.
     pub text: String,
-    /// Fingerprints of the trusted keys whose signatures are good, in upper-case hexadecimal, sorted.
+    /// Fingerprints of the trusted keys with valid signatures, in upper-case hexadecimal, sorted.
     pub signers: Vec<String>,
 }
 
 impl Keyring {
-    /// Debian's archive keys, as this program carries them.
+    /// Debian's archive keys, which are embedded in this program.
     #[must_use]
     pub fn debian() -> Self {
         DEBIAN.clone()
     }
 
-    /// The keys of a file, armoured or binary. `name` is for messages.
+    /// Reads the keys of a file, armoured or binary. `name` is for messages.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, KeyringError> {
         let fault = |reason: String| KeyringError { name: name.to_owned(), reason };
         let (keys, _) = SignedPublicKey::from_reader_many(Cursor::new(bytes))
@@ -79,7 +79,7 @@ impl Keyring {
         Ok(Self { certificates: certificates.into() })
     }
 
-    /// True if a key of these is one of Debian's.
+    /// True if one of these keys is Debian's.
     #[must_use]
     pub fn has_debians(&self) -> bool {
         let debian = Self::debian().fingerprints();
@@ -98,7 +98,7 @@ impl Keyring {
         Self { certificates: self.certificates.iter().chain(other.certificates.iter()).cloned().collect() }
     }
 
-    /// The text of a clear-signed document if at least one signature is good at `now` (seconds since the epoch).
+    /// The text of a clear-signed document if at least one signature is valid at `now` (seconds since the epoch).
     pub fn verify(&self, document: &str, now: i64) -> Result<Verified, SignatureFault> {
         let (message, _) = CleartextSignedMessage::from_string(document)
             .map_err(|error| SignatureFault::NotSigned(error.to_string()))?;
@@ -131,7 +131,7 @@ impl Keyring {
         Ok(Verified { text: text.replace("\r\n", "\n"), signers })
     }
 
-    /// Every key and the certificate that it belongs to.
+    /// Every key with the certificate that it belongs to.
     fn keys(&self) -> impl Iterator<Item = (Key<'_>, &SignedPublicKey)> {
         self.certificates.iter().flat_map(|certificate| {
             std::iter::once(Key::Primary(certificate))
@@ -157,7 +157,7 @@ impl Key<'_> {
         hex::encode_upper(fingerprint.as_bytes())
     }
 
-    /// True if the signature says that this key made it. A claim only: the mathematics decide.
+    /// True if the signature claims that this key made it. Verification decides.
     fn issued(self, signature: &Signature) -> bool {
         let (fingerprint, id) = match self {
             Self::Primary(key) => (key.fingerprint(), key.legacy_key_id()),
@@ -166,7 +166,7 @@ impl Key<'_> {
         signature.issuer_fingerprint().contains(&&fingerprint) || signature.issuer_key_id().contains(&&id)
     }
 
-    /// Whether this key's signature over `text` counts.
+    /// Checks whether this key's signature over `text` is valid and acceptable.
     fn judge(
         self,
         certificate: &SignedPublicKey,
@@ -208,11 +208,11 @@ impl Key<'_> {
     }
 }
 
-/// Whether a key can be relied on. `gpgv` of the Debian releases that we know refuses the same.
+/// Checks whether a key is strong enough. `gpgv` of the Debian releases that we know rejects the same ones.
 fn strength(key: &PublicParams) -> Result<(), Weak> {
     match key {
         PublicParams::RSA(key) => {
-            // A number of many bytes, with the count of its bits in front (RFC 9580, section 3.2).
+            // An integer of many bytes, preceded by its number of bits (RFC 9580, section 3.2).
             let bits = key.to_bytes().ok().and_then(|bytes| Some(u16::from_be_bytes(*bytes.first_chunk()?)));
             match bits.unwrap_or_default() {
                 bits if bits < LEAST_RSA => Err(Weak::Rsa(bits)),
@@ -227,7 +227,7 @@ fn strength(key: &PublicParams) -> Result<(), Weak> {
     }
 }
 
-/// The type, the hash and the dates of a signature over a document.
+/// Checks the type, the hash and the dates of a signature over a document.
 fn acceptable(signature: &Signature, key_created: i64, now: i64) -> Result<(), &'static str> {
     if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         return Err("it is not a signature of a document");
@@ -259,7 +259,7 @@ fn acceptable(signature: &Signature, key_created: i64, now: i64) -> Result<(), &
     }
 }
 
-/// Whether a certificate's primary key is good at `now`, and if so whether it may sign documents.
+/// Checks that a certificate's primary key is valid at `now`. Returns whether it may sign documents.
 fn primary_state(certificate: &SignedPublicKey, now: i64) -> Result<bool, KeyFault> {
     let key = &certificate.primary_key;
     let details = &certificate.details;
@@ -279,8 +279,8 @@ fn primary_state(certificate: &SignedPublicKey, now: i64) -> Result<bool, KeyFau
         .direct_signatures
         .iter()
         .filter(|signature| signature.typ() == Some(SignatureType::Key) && signature.verify_key(key).is_ok());
-    // Debian's keys carry both kinds, and only one of them says when the key expires: the newest of each kind
-    // counts, and the stricter of the two wins.
+    // Debian's keys have both kinds, and only one of them has an expiry date. The newest of each kind counts, and the
+    // stricter of the two wins.
     let newest = [
         by_user.max_by_key(|signature| signature.created()),
         direct.max_by_key(|signature| signature.created()),
@@ -295,7 +295,7 @@ fn primary_state(certificate: &SignedPublicKey, now: i64) -> Result<bool, KeyFau
     Ok(newest.iter().any(|signature| signature.key_flags().sign()))
 }
 
-/// Whether a subkey may sign documents at `now`. Its primary key is judged apart.
+/// Checks whether a subkey may sign documents at `now`. Its primary key is checked separately.
 fn subkey_state(
     certificate: &SignedPublicKey,
     subkey: &SignedPublicSubKey,
@@ -311,7 +311,7 @@ fn subkey_state(
         return Err(KeyFault::Revoked);
     }
     let newest = valid.iter().max_by_key(|signature| signature.created()).ok_or(KeyFault::NotBound)?;
-    // The subkey must agree, or anybody could adopt another's signing key (RFC 9580, section 5.2.1.9).
+    // The subkey must confirm the binding, or anybody could adopt another's signing key (RFC 9580, section 5.2.1.9).
     let agreed = newest
         .embedded_signature()
         .is_some_and(|embedded| embedded.verify_primary_key_binding(&subkey.key, primary).is_ok());
@@ -331,15 +331,15 @@ fn seconds(timestamp: Timestamp) -> i64 {
     i64::from(timestamp.as_secs())
 }
 
-/// Who a signature says made it.
+/// The key that a signature claims to be made by.
 fn issuer(signature: &Signature) -> String {
     let fingerprint =
         signature.issuer_fingerprint().first().map(|fingerprint| fingerprint.as_bytes().to_vec());
     let id = signature.issuer_key_id().first().map(|id| id.as_ref().to_vec());
-    fingerprint.or(id).map_or_else(|| "somebody unnamed".into(), hex::encode_upper)
+    fingerprint.or(id).map_or_else(|| "an unknown key".into(), hex::encode_upper)
 }
 
-/// Which of several signatures' faults to report: an altered text before a key's age.
+/// Which of several signatures' faults to report: a modified text before a key's age.
 fn gravity(fault: &SignatureFault) -> u8 {
     match fault {
         SignatureFault::Mismatch { .. } => 3,
@@ -364,7 +364,7 @@ mod tests {
         let mut embedded: Vec<String> = Vec::new();
         for (key, certificate) in Keyring::debian().keys() {
             embedded.push(key.fingerprint());
-            // Usable on the day this was written, and not for ever.
+            // Usable on the day this was written, but not forever.
             let state = |now| match key {
                 Key::Primary(_) => primary_state(certificate, now).map(drop),
                 Key::Subkey(subkey) => subkey_state(certificate, subkey, now),
@@ -432,7 +432,7 @@ mod tests {
         assert!(matches!(fault, SignatureFault::Unusable { fault: KeyFault::Expired(_), .. }), "{fault}");
     }
 
-    /// Keys and signatures that gpg has made.
+    /// Keys and signatures that were made by gpg.
     #[test]
     fn a_weak_key_is_refused_whatever_it_signs() {
         let verify = |key: &str, signed: &str, now: i64| {
@@ -456,9 +456,9 @@ mod tests {
         let (key, signed) =
             (include_str!("tests/keys/rsa2048.asc"), include_str!("tests/keys/rsa2048.signed"));
         assert_eq!(verify(key, signed, now).unwrap().text, "Origin: Test");
-        // Another's key is good for nothing that it has not signed.
+        // Another key does not help for a document that it has not signed.
         assert!(matches!(verify(key, weak[0].1, now), Err(SignatureFault::UnknownSigner { .. })));
-        // Every key that this program carries is strong.
+        // Every embedded key is strong.
         for (key, _) in Keyring::debian().keys() {
             assert_eq!(key.strength(), Ok(()), "{}", key.fingerprint());
         }

@@ -1,20 +1,20 @@
-//! What apt's own files say: sources in both of their formats (sources.list(5)) and lists of mirrors
-//! (apt-transport-mirror(1)). Pure: texts in, addresses out.
+//! Parses apt's own files: sources in both of their formats (sources.list(5)) and lists of mirrors
+//! (apt-transport-mirror(1)). Pure.
 
 use deb822_fast::{Deb822, Paragraph};
 
-/// One of apt's sources, as it is written.
+/// One of apt's sources, as written in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) addresses: Vec<String>,
     pub(super) suites: Vec<String>,
     pub(super) components: Vec<String>,
-    /// `Signed-By`: files, fingerprints, or a key as it is.
+    /// `Signed-By`: files, fingerprints, or an inline key.
     pub(super) signed_by: Option<String>,
 }
 
-/// The sources of binary packages in a `.sources` file ("deb822-style format") that are not switched off. A file that
-/// cannot be parsed has none: it is apt's business.
+/// The enabled sources of binary packages in a `.sources` file ("deb822-style format"). A file that cannot be parsed
+/// has none: reporting that is up to apt.
 pub(super) fn parse_deb822(text: &str) -> Vec<Listed> {
     let Ok(document) = text.parse::<Deb822>() else { return Vec::new() };
     document.iter().filter_map(of_stanza).collect()
@@ -56,7 +56,7 @@ fn of_line(line: &str) -> Option<Listed> {
         .split_whitespace()
         .find_map(|option| option.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("signed-by")))
         .map(|(_, files)| files.replace(',', " "));
-    // The name of a disc has spaces, in brackets.
+    // The name of a disc contains spaces, in brackets.
     let end = if rest.starts_with("cdrom:") { rest.find(']').map_or(0, |at| at + 1) } else { 0 };
     let (disc, rest) = rest.split_at(end);
     let mut words = rest.trim_start_matches(|c| c == '/' && end > 0).split_whitespace();
@@ -66,8 +66,8 @@ fn of_line(line: &str) -> Option<Listed> {
     Some(Listed { addresses: vec![address], suites: vec![suite], components, signed_by })
 }
 
-/// The addresses of a list of mirrors, the one that is to be asked first at the beginning: those without a limit to what
-/// they have come first, in the order of their priorities, and those without a priority last.
+/// The URLs of a list of mirrors, in the order in which they are tried: those without restrictions first, sorted by
+/// priority, and those without a priority last.
 pub(super) fn parse_mirror_list(text: &str) -> Vec<String> {
     let mut found: Vec<(bool, u64, &str)> = text
         .lines()

@@ -1,28 +1,29 @@
 //! A client of Debian's archive: signed release → package index → resolve → fetch → unpack.
 //!
-//! One client with two uses, and more to come: base images assembled from signed packages ([`Archive::resolve_base`],
-//! [`assemble_base`]), so that no registry is needed, and packages added to an image that is Debian already
+//! It has two uses so far: base images that are assembled from signed packages ([`Archive::resolve_base`],
+//! [`assemble_base`]), so that no registry is needed, and packages that are added to an image that is already Debian
 //! ([`Archive::resolve_additions`], [`assemble_additions`]).
 //!
 //! | Module | What it knows |
 //! |---|---|
-//! | [`sources`], [`host`] | which mirrors and suites, and what this machine's apt says of them |
-//! | [`freshness`] | whether what is taken is old |
-//! | [`keys`], [`release`], [`archive`] | who signed what, until when, and which indexes that gives |
-//! | [`index`], [`relation`], [`resolve`] | which packages there are, and which of them are needed |
+//! | [`sources`], [`host`] | which mirrors and suites to use, and this machine's apt configuration for them |
+//! | [`freshness`] | whether an archive is out of date |
+//! | [`keys`], [`release`], [`archive`] | who signed a release, how long it is valid, and which indexes it has |
+//! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed |
 //! | `fetch` | the network and the cache |
-//! | [`unpack`], [`tree`] | what is in a package, and how packages lie on each other |
+//! | [`unpack`], [`tree`] | what is in a package, and how packages are merged |
 //! | [`choose`], `recipe` | which packages a base is made of |
-//! | [`urls`] | from where a package can be downloaded |
-//! | [`base`], [`certificates`] | laying a base out, and what maintainer scripts would have made |
-//! | [`database`], [`additions`] | what is installed somewhere, and laying packages on it |
+//! | [`urls`] | the URLs to download a package from |
+//! | [`base`], [`certificates`] | the layout of a base, and what maintainer scripts would have made |
+//! | [`database`], [`additions`] | what is installed in an image, and how packages are added to it |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
-//! Trust goes one way: a key that is embedded or configured signs the release, the release has the digest of each
-//! index, an index has the digest of each package. A link that does not hold ends the build; nothing falls back to
-//! something unverified. A pinned package (`lock`) has its digest from such a chain of an earlier day: the bytes are as
-//! sure as they were then, and only that they are current is given up, on purpose. Deliberately absent: running maintainer scripts, `Recommends`, more than one architecture in
-//! one root, and upgrading what a base has.
+//! Trust goes one way: an embedded or configured key signs the release, the release has the digest of each index, and
+//! an index has the digest of each package. If a link of this chain fails, the build fails; there is no fallback to
+//! anything unverified. A pinned package (`lock`) has its digest from such a chain of an earlier day. Its bytes are as
+//! trustworthy as they were then; it may no longer be current, which is the purpose of pinning. Deliberately not
+//! supported: running maintainer scripts, `Recommends`, more than one architecture in one root, and upgrading a base's
+//! packages.
 
 pub(crate) mod additions;
 pub(crate) mod apt_conf;

@@ -1,9 +1,11 @@
-//! The newest release of each suite that was ever seen here: an older one is not taken for current, whoever serves it.
+//! Remembers the newest release of each suite that was ever seen on this machine. An older one is not accepted as
+//! current, whoever serves it.
 //!
-//! A signature says that a release is Debian's and not that it is today's. Whoever stands between a mirror and us can serve
-//! what was signed a month ago, as can a mirror that has fallen behind; and not every suite says until when its release is valid.
-//! apt keeps the newer of what it has and what it gets, and so do we. What is kept is the signed document itself, which is verified whenever it
-//! is read: it can be taken away, but not made newer than Debian has made it.
+//! A signature proves that a release is Debian's, but not that it is current. An attacker between a mirror and us can
+//! serve a release that was signed a month ago, and so can a mirror that has fallen behind. Not every suite declares
+//! how long its release is valid. apt keeps the newer of what it has and what it gets, and so do we. The signed
+//! document itself is stored and is verified whenever it is read: it can be deleted, but it cannot be made newer than
+//! Debian has made it.
 
 use std::path::PathBuf;
 
@@ -18,12 +20,12 @@ use super::sources::Source;
 use crate::event::{Event, Level, MirrorOrigin};
 use crate::sys::{clock, store};
 
-/// A release that is dated later than this after now, in seconds, says nothing of what is current.
+/// A release that is dated more than this many seconds in the future is not remembered as the newest.
 const FUTURE: i64 = 24 * 60 * 60;
 
 impl Access<'_> {
-    /// Where the newest release of a source's suite is kept. A mirror that somebody has chosen is compared with itself alone: it may be
-    /// one that follows Debian on purpose some days behind.
+    /// The path of the newest release of a source's suite. A mirror that the user has chosen is only compared with
+    /// itself, as it may follow Debian some days behind on purpose.
     fn newest_path(&self, source: &Source, release: &Release) -> std::io::Result<PathBuf> {
         let mut key = Sha256::new();
         let address = if source.from == MirrorOrigin::Configured { source.mirror.as_str() } else { "" };
@@ -34,7 +36,7 @@ impl Access<'_> {
         Ok(self.dir("newest")?.join(hex::encode(key.finalize())))
     }
 
-    /// The newest release that is known of what a mirror has just served, if that is newer.
+    /// The newest known release of what a mirror has just served, if that is newer.
     fn newer(
         &self,
         source: &Source,
@@ -46,12 +48,12 @@ impl Access<'_> {
         }
         let path = self.newest_path(source, served)?;
         let Some(document) = store::read(&path, RELEASE_LIMIT)? else { return Ok(None) };
-        // What is not valid any more, or is not signed by whom is trusted now, is nothing to hold others to.
+        // A release that has expired or is not signed by a key that is trusted now is ignored.
         let known = Release::verify(&document, keyring, source, clock::unix_now(), false).ok();
         Ok(known.filter(|known| known.date > served.date).map(|known| (known, path)))
     }
 
-    /// An error if a newer release is known than a mirror has just served; else what was served is remembered.
+    /// Fails if a newer release is known than a mirror has just served. Otherwise remembers the served one.
     pub(super) fn not_older(
         &self,
         source: &Source,
@@ -73,7 +75,7 @@ impl Access<'_> {
         Ok(())
     }
 
-    /// The newest release that is known, for a source of which all mirrors serve older ones.
+    /// The newest known release, for a source whose mirrors all serve older ones.
     pub(super) fn newest_known(
         &self,
         source: &Source,
@@ -82,8 +84,9 @@ impl Access<'_> {
     ) -> Result<Option<Release>, Error> {
         let Some((known, path)) = self.newer(source, served, keyring)? else { return Ok(None) };
         let text = format!(
-            "`{}` ({}) serves the release of {} as of {}, and that of {} was seen before and is taken: the mirror is behind, or \
-             somebody serves what is old; to go back on purpose, ask for a moment with `snapshot`, or remove `{}`",
+            "`{}` ({}) serves the release of {} as of {}, but that of {} was seen before and is used: the mirror is \
+             behind, or someone serves an old release; to go back on purpose, request a date with `snapshot`, or \
+             remove `{}`",
             source.mirror,
             source.from,
             source.suite,

@@ -1,15 +1,15 @@
-//! The addresses that Debian itself publishes: `official.toml`.
+//! The URLs that Debian itself publishes: `official.toml`.
 
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// A fault in the data is a fault of the build, which a test finds.
+/// A fault in the data is a fault of the build, which a test detects.
 static OFFICIAL: LazyLock<Official> = LazyLock::new(|| {
     toml::from_str(include_str!("official.toml")).expect("official.toml is part of the program and tested")
 });
 
-/// Debian's own addresses.
+/// Debian's own URLs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Official {
@@ -19,7 +19,7 @@ pub(super) struct Official {
     pub(super) security: Vec<String>,
     /// The archive of snapshots.
     pub(super) snapshot: String,
-    /// Where releases are that are not supported any more.
+    /// The archive of releases that are no longer supported.
     pub(super) old: String,
 }
 

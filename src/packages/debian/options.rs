@@ -1,11 +1,11 @@
-//! Where Debian's packages come from.
+//! Where Debian's packages come from, as configured.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// Where Debian's packages come from. What is `None` or empty is left to `packages::debian`: the host's own
-/// apt sources, then Debian's official mirrors.
+/// Where Debian's packages come from. For a setting that is `None` or empty `packages::debian` uses the host's own apt
+/// sources, and then Debian's official mirrors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DebianSettings {

@@ -1,4 +1,4 @@
-//! The recipe of the base image: which packages it is made of, and what is added to them. It is data, `base.toml`,
+//! The recipe of the base image: the packages that it is made of, and what is added to them. It is data, `base.toml`,
 //! whose bytes are part of every base's identity.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 pub(super) const RECIPE: &str = include_str!("base.toml");
-/// Part of every identity: raise it when the code that assembles a base changes what comes out.
+/// Part of every identity. Must be raised when the code that assembles a base changes its output.
 pub(super) const ASSEMBLY: u32 = 1;
 
 static PARSED: LazyLock<Recipe> =
@@ -20,7 +20,7 @@ static PARSED: LazyLock<Recipe> =
 pub(super) struct Recipe {
     pub(super) environment: Vec<String>,
     pub(super) packages: Vec<RecipePackage>,
-    /// The packages that have a library which the base lacks, by the library's name.
+    /// The packages with libraries that the base lacks, by the library's name.
     pub(super) libraries: BTreeMap<String, String>,
     pub(super) documentation: Documentation,
     pub(super) directories: Vec<RecipeDirectory>,
@@ -33,9 +33,9 @@ pub(super) struct Recipe {
 pub(super) struct RecipePackage {
     pub(super) name: String,
     pub(super) why: String,
-    /// Why its scripts need not run; a package without this must have none.
+    /// Why its scripts need not run. A package without this must not have scripts.
     pub(super) scripts: Option<String>,
-    /// Dependencies that are left out, with the reason.
+    /// Dependencies that are left out, with the reason for each.
     #[serde(default)]
     pub(super) without: BTreeMap<String, String>,
 }
@@ -83,14 +83,14 @@ impl Recipe {
         &PARSED
     }
 
-    /// What the recipe says of a package, if it asks for it by name.
+    /// The recipe's entry for a package, if it names the package.
     pub(super) fn package(&self, name: &str) -> Option<&RecipePackage> {
         self.packages.iter().find(|package| package.name == name)
     }
 }
 
-/// `sha256:…` of the recipe and of how it is carried out. Another release of xbuild may have another, and then makes
-/// other bases of the same packages.
+/// `sha256:…` of the recipe and of the code that executes it. Another release of xbuild may have a different one, and
+/// then makes different bases of the same packages.
 #[must_use]
 pub(crate) fn recipe_digest() -> String {
     let mut hasher = Sha256::new();

@@ -1,27 +1,27 @@
 //! Relations between packages (Debian Policy, chapter 7): `a (>= 1) | b:any, c`. Pure.
 //!
-//! Architecture lists and build profiles are deliberately absent: they occur in source packages only.
+//! Architecture lists and build profiles are deliberately not supported: they occur in source packages only.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use debversion::Version;
 
-/// Alternatives, of which one is enough.
+/// Alternatives, one of which is enough.
 pub(crate) type Group = Vec<Relation>;
 
-/// One package that is asked for, or spoken against.
+/// A reference to a package, for or against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
     /// The package's name.
     pub name: String,
-    /// What stands behind the colon: `any`, `native` or an architecture.
+    /// The qualifier after the colon: `any`, `native` or an architecture.
     pub qualifier: Option<String>,
-    /// The versions that count.
+    /// The versions that match.
     pub constraint: Option<(Operator, Version)>,
 }
 
-/// How a version relates to the one that is written.
+/// How a version must compare to the given one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// `<<`
@@ -36,7 +36,7 @@ pub enum Operator {
     Later,
 }
 
-/// A text that is no relation.
+/// A text that is not a relation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a relation between packages")]
 pub struct BadRelation(pub String);
@@ -100,13 +100,14 @@ impl Relation {
         Some(Self { name: name.to_owned(), qualifier: qualifier.map(Into::into), constraint })
     }
 
-    /// True if a package's own version fits.
+    /// True if a package's own version matches.
     #[must_use]
     pub fn admits(&self, version: &Version) -> bool {
         self.constraint.as_ref().is_none_or(|(operator, wanted)| operator.holds(version.cmp(wanted)))
     }
 
-    /// True if a provided version fits; a provision without one satisfies only what asks for none.
+    /// True if a provided version matches. A package that is provided without a version only satisfies relations
+    /// without one.
     #[must_use]
     pub fn admits_provided(&self, version: Option<&Version>) -> bool {
         match version {
@@ -115,7 +116,7 @@ impl Relation {
         }
     }
 
-    /// True unless another architecture's package is asked for.
+    /// True unless the relation is for another architecture's package.
     #[must_use]
     pub fn is_native(&self, architecture: &str) -> bool {
         self.qualifier
@@ -124,11 +125,11 @@ impl Relation {
     }
 }
 
-/// Parses a whole field: groups between commas, alternatives between bars. Empty parts are passed over, as dpkg does.
+/// Parses a whole field: groups separated by commas, alternatives by bars. Empty groups are skipped, as in dpkg.
 ///
 /// # Errors
 ///
-/// If one part is no relation.
+/// If one part is not a relation.
 pub fn parse_groups(text: &str) -> Result<Vec<Group>, BadRelation> {
     let part = |text: &str| Relation::parse(text).ok_or_else(|| BadRelation(text.trim().to_owned()));
     text.split(',')
@@ -162,7 +163,7 @@ impl fmt::Display for Operator {
     }
 }
 
-/// A group as the field has it: `a (>= 1) | b`.
+/// A group as in a field: `a (>= 1) | b`.
 #[must_use]
 pub(crate) fn written(group: &[Relation]) -> String {
     group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")

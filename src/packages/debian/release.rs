@@ -1,4 +1,4 @@
-//! A suite's signed release: what it is, how long it holds, and the digests of its package indexes.
+//! A suite's signed release: its identity, how long it is valid, and the digests of its package indexes.
 //!
 //! Pure. Only SHA-256 is read; the MD5 and SHA-1 lists of older releases are deliberately ignored.
 //! The format is Debian's repository format, "Release files" (wiki.debian.org/DebianRepository/Format).
@@ -28,19 +28,19 @@ pub struct Release {
     pub valid_until: Option<(String, i64)>,
     /// `Architectures` without `all`, sorted.
     pub architectures: Vec<String>,
-    /// `Components`, without the prefix that some security archives write before them.
+    /// `Components`, without the prefix that some security archives have.
     pub components: Vec<String>,
-    /// Whether indexes are also served under their digest.
+    /// True if indexes are also served under their digest.
     pub by_hash: bool,
-    /// Whether packages for all architectures have an index of their own besides each architecture's.
+    /// True if architecture-independent packages have an index of their own besides each architecture's.
     pub separate_all: bool,
     /// Fingerprints of the trusted keys that signed it.
     pub signers: Vec<String>,
-    /// The files of the suite by their path within it.
+    /// The files of the suite by their path in it.
     files: BTreeMap<String, File>,
 }
 
-/// A file that the release vouches for.
+/// A file that is listed in the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
     /// The SHA-256 of its bytes.
@@ -50,8 +50,8 @@ pub struct File {
 }
 
 impl Release {
-    /// Verifies an `InRelease` document at `now` (seconds since the epoch) and reads it. A snapshot's release may
-    /// have expired; `lenient` says so for any other source too, when the network is not to be used.
+    /// Verifies an `InRelease` document at `now` (seconds since the epoch) and reads it. A snapshot's release may have
+    /// expired. If `lenient` is set, as it is offline, so may that of any other source.
     pub fn verify(
         document: &[u8],
         keyring: &Keyring,
@@ -134,7 +134,7 @@ impl Release {
         })
     }
 
-    /// What the release vouches for at a path within the suite.
+    /// The release's entry for a path in the suite.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<File> {
         self.files.get(path).copied()
@@ -154,7 +154,7 @@ fn parse_file(line: &str) -> Result<(String, File), String> {
     parsed.ok_or_else(|| format!("`{}` is not a digest, a size and a path", line.trim()))
 }
 
-/// `Sat, 11 Jul 2026 10:16:37 UTC`, as Debian writes dates: RFC 5322 but for the zone's name.
+/// Parses `Sat, 11 Jul 2026 10:16:37 UTC`, Debian's date format: RFC 5322 except for the zone's name.
 fn seconds_of(text: &str) -> Option<i64> {
     let numeric =
         text.strip_suffix("UTC").or_else(|| text.strip_suffix("GMT")).map(|rest| format!("{rest}+0000"));
@@ -208,10 +208,7 @@ mod tests {
         assert!(verify(TEXT, "http://m.example", "oldstable", IN_TIME).is_ok());
         let error = verify(TEXT, "http://m.example", "trixie", IN_TIME).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::OutOfStep);
-        assert_eq!(
-            error.to_string(),
-            "http://m.example serves bookworm or oldstable where trixie was asked for"
-        );
+        assert_eq!(error.to_string(), "http://m.example serves bookworm or oldstable instead of trixie");
     }
 
     #[test]

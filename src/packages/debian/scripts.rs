@@ -1,15 +1,17 @@
-//! What the script of a package would do that is not run: no maintainer script ever is. Pure, over its text.
+//! Describes what the script of a package would do. It is not run, as no maintainer script ever is. Pure, over its
+//! text.
 //!
-//! Most packages have none, or one with nothing in it for an image: it tells a running system of an upgrade, starts
-//! services, or refreshes the loader's cache, without which the loader looks into the very directories that packages put
-//! their libraries in. What is left is told by the programs that a script calls; it is never interpreted, so that this
-//! is advice, and says so.
+//! Most packages have no script, or one that does nothing for an image: it notifies a running system of an upgrade,
+//! starts services, or refreshes the loader's cache, without which the loader searches exactly the directories in which
+//! packages put their libraries. Other effects are detected by the programs that a script calls. The script is never
+//! interpreted, so this is only advice, and is worded as such.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Sections of debhelper's that do nothing for an image, by the beginning of the name of what wrote them.
+/// Sections written by debhelper that do nothing for an image, by the beginning of the name of the tool that wrote
+/// them.
 const HARMLESS: [&str; 9] = [
     "dh_icons",
     "dh_installdeb",
@@ -22,7 +24,7 @@ const HARMLESS: [&str; 9] = [
     "dh_python3",
 ];
 
-/// What the programs that a script calls are for, and these programs.
+/// The effects of programs that a script may call, and these programs.
 const EFFECTS: [(&str, &[&str]); 4] = [
     ("make users or groups", &["addgroup", "adduser", "groupadd", "systemd-sysusers", "useradd"]),
     ("register alternatives", &["update-alternatives"]),
@@ -50,8 +52,8 @@ pub(crate) struct Unrun {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// What the script would do and the image may lack, with the programs that it calls for it: `make users or groups
-    /// (adduser)`. Empty where nothing in it is known to matter.
+    /// What the script would do that the image may lack, with the programs that it calls: `make users or groups
+    /// (adduser)`. Empty if it is not known to do anything that matters.
     pub effects: Vec<String>,
 }
 
@@ -66,14 +68,14 @@ impl fmt::Display for Unrun {
         }
         write!(
             formatter,
-            "the script of {package} {version} is not run, which would {}; where the programs need that, bring it \
-             with [[files]], or take a base image in which {package} is installed",
+            "the script of {package} {version} is not run, which would {}; if the programs need that, add it \
+             with [[files]], or use a base image in which {package} is installed",
             effects.join(", and ")
         )
     }
 }
 
-/// What is to be told of a package's `postinst`; `None` if it does nothing at all.
+/// What to report about a package's `postinst`; `None` if it does nothing at all.
 #[must_use]
 pub(crate) fn unrun((package, version): (&str, &str), postinst: &str) -> Option<Unrun> {
     let commands = commands(postinst);
@@ -95,7 +97,8 @@ pub(crate) fn unrun((package, version): (&str, &str), postinst: &str) -> Option<
     Some(Unrun { package, version, effects: effects.collect() })
 }
 
-/// The lines of a script without comments and without what debhelper wrote for running systems; continued lines are one.
+/// The lines of a script without comments and without debhelper's sections for running systems; continued lines are
+/// joined.
 fn commands(script: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut skipping = false;
@@ -105,7 +108,7 @@ fn commands(script: &str) -> Vec<String> {
             let comment = comment.trim_start();
             if let Some(author) = comment.strip_prefix("Automatically added by ") {
                 skipping = HARMLESS.iter().any(|harmless| author.starts_with(harmless))
-                    // It makes the users of sysusers.d.
+                    // It creates the users of sysusers.d.
                     && !author.starts_with("dh_installsysusers");
             } else if comment.starts_with("End automatically added section") {
                 skipping = false;
@@ -117,7 +120,7 @@ fn commands(script: &str) -> Vec<String> {
     lines
 }
 
-/// Whether a line calls a program, by its name alone or by its path.
+/// True if a line calls a program, by its name or by its path.
 fn calls(line: &str, program: &str) -> bool {
     let mut words =
         line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ')' | '`' | ';'));
@@ -125,7 +128,7 @@ fn calls(line: &str, program: &str) -> bool {
         return false;
     }
     match program {
-        // Pages of the manual are left out anyway, and what is removed was never there.
+        // Manual pages are left out anyway, and what is removed was never there.
         "update-alternatives" => line
             .split_once("--install")
             .is_some_and(|(_, rest)| !rest.trim_start().starts_with("/usr/share/man/")),

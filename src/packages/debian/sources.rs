@@ -1,8 +1,8 @@
-//! Where packages come from: the configuration's mirrors, else this machine's own, else Debian's official ones; and the
-//! archive of snapshots where a moment is asked for. Pure.
+//! Where packages come from: the configured mirrors, otherwise this machine's own, otherwise Debian's official ones;
+//! and the snapshot archive if a date is requested. Pure.
 //!
-//! A configured mirror is never bypassed. Of the others each is tried in turn, for nobody has chosen it: a private mirror of
-//! the machine's may lack an architecture or a release that the machine itself does not need.
+//! A configured mirror is never bypassed. The others are tried in turn, as nobody has chosen them: a private mirror of
+//! the machine may lack an architecture or a release that the machine itself does not need.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,31 +15,31 @@ use crate::sys::http::Url;
 /// One suite of one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The archive's address without a slash at its end: `http://mirror.example/debian`.
+    /// The archive's URL without a trailing slash: `http://mirror.example/debian`.
     pub mirror: String,
-    /// Whose choice it is.
+    /// Where the mirror is configured.
     pub from: MirrorOrigin,
-    /// What is asked where it does not have something, in this order.
+    /// The mirrors to ask if it does not have something, in this order.
     pub others: Vec<Mirror>,
     /// The suite by codename: `bookworm`, `bookworm-security`.
     pub suite: String,
     /// Components: `main`.
     pub components: Vec<String>,
-    /// Files of `OpenPGP` keys that may sign it beside Debian's own archive keys: none but where the user has chosen the
+    /// Files of `OpenPGP` keys that may sign it besides Debian's own archive keys: none unless the user has chosen the
     /// mirror.
     pub keyrings: Vec<PathBuf>,
 }
 
-/// A mirror's address, and whose choice it is.
+/// A mirror's URL, and where it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// The address without a slash at its end.
+    /// The URL without a trailing slash.
     pub address: String,
-    /// Whose choice it is.
+    /// Where it is configured.
     pub from: MirrorOrigin,
 }
 
-/// The addresses of Debian's archive and of its security archive, those that are asked first at the beginning.
+/// The URLs of Debian's archive and of its security archive, in the order in which they are tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mirrors {
     /// `http://mirror.example/debian` or a mirror of it.
@@ -59,7 +59,7 @@ pub(crate) struct Configured {
     pub snapshot: Option<String>,
 }
 
-/// What to take from where.
+/// What to get from which source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted<'a> {
     /// The release's codename: `bookworm`.
@@ -68,28 +68,28 @@ pub(crate) struct Wanted<'a> {
     pub suites: &'a [String],
     /// The components; empty means `main`.
     pub components: &'a [String],
-    /// The moment as of which everything is taken, from the archive of snapshots: `20260801T000000Z`.
+    /// The date at which everything is taken, from the snapshot archive: `20260801T000000Z`.
     pub moment: Option<&'a str>,
-    /// What is configured.
+    /// The configured mirrors.
     pub configured: Configured,
     /// Mirrors that the host's apt uses.
     pub host: Host,
-    /// Files of `OpenPGP` keys that may sign, beside Debian's own, what the user's mirrors have.
+    /// Files of `OpenPGP` keys that may sign the user's mirrors, besides Debian's own.
     pub keyrings: Vec<PathBuf>,
 }
 
-/// Why no source could be made.
+/// Why the sources cannot be determined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Something that is no name of a suite or component.
+    /// Something that is not the name of a suite or component.
     #[error("`{0}` is not the name of a Debian suite or component")]
     BadName(String),
-    /// An address that is not http or https.
-    #[error("`{0}` is not an address of a mirror: it begins with neither http:// nor https://")]
+    /// A URL that is neither http nor https.
+    #[error("`{0}` is not the URL of a mirror: it begins with neither http:// nor https://")]
     BadAddress(String),
-    /// The archive is configured, but where security updates are is not and cannot be told from it.
+    /// The archive is configured, but its security updates are not and cannot be derived from it.
     #[error(
-        "no mirror is configured for {suite}, and `{archive}` does not tell where its security updates are"
+        "no mirror is configured for {suite}, and the URL of security updates cannot be derived from `{archive}`"
     )]
     NoSecurityMirror {
         /// The suite.
@@ -117,26 +117,26 @@ impl SourceError {
 }
 
 impl Source {
-    /// True if the mirror serves the past on purpose, so that an expired release is what was asked for: a
-    /// path component is a timestamp such as `20260801T000000Z`, as in Debian's snapshot archive.
+    /// True if the mirror serves the past on purpose, so that an expired release is expected: a path component is a
+    /// timestamp such as `20260801T000000Z`, as in Debian's snapshot archive.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         self.snapshot_date().is_some()
     }
 
-    /// The moment of the snapshot that the mirror serves, if it serves one.
+    /// The date of the snapshot that the mirror serves, if it serves one.
     #[must_use]
     pub fn snapshot_date(&self) -> Option<&str> {
         self.mirror.split('/').find(|part| is_snapshot_date(part))
     }
 
-    /// True if its suite is one of the security archive.
+    /// True if its suite belongs to the security archive.
     #[must_use]
     pub fn is_security(&self) -> bool {
         is_security(&self.suite)
     }
 
-    /// The address of a file of the archive.
+    /// The URL of a file of the archive.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.mirror)
@@ -155,7 +155,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// True for the moment of a snapshot: `20260801T000000Z`.
+/// True for the date of a snapshot: `20260801T000000Z`.
 #[must_use]
 pub(crate) fn is_snapshot_date(text: &str) -> bool {
     let text = text.as_bytes();
@@ -167,20 +167,20 @@ pub(crate) fn is_snapshot_date(text: &str) -> bool {
         })
 }
 
-/// The address of the archive of snapshots: the configured one, else Debian's own.
+/// The URL of the snapshot archive: the configured one, or else Debian's own.
 #[must_use]
 pub(crate) fn snapshot_root(configured: Option<&str>) -> String {
     configured.unwrap_or(&Official::get().snapshot).trim_end_matches('/').to_owned()
 }
 
-/// True for a suite of a release: itself, or one that is named after it.
+/// True for a suite of a release: the release itself, or one that is named after it.
 #[must_use]
 pub(crate) fn is_of_release(suite: &str, release: &str) -> bool {
     suite.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The suites and the components that are taken of a release, where empty lists stand for the default: the release,
-/// its updates and its security updates; `main`.
+/// The suites and components to use of a release. Empty lists stand for the default: the release, its updates and its
+/// security updates; `main`.
 #[must_use]
 pub(crate) fn suites_of(
     release: &str,
@@ -193,7 +193,7 @@ pub(crate) fn suites_of(
     (suites, components)
 }
 
-/// The sources for a release, one a suite, in the order of the suites.
+/// The sources for a release, one per suite, in the order of the suites.
 pub(crate) fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
     let (suites, components) = suites_of(wanted.release, wanted.suites, wanted.components);
     for name in suites.iter().chain(&components) {
@@ -218,8 +218,8 @@ pub(crate) fn select(wanted: &Wanted<'_>) -> Result<Vec<Source>, SourceError> {
         .collect()
 }
 
-/// True if the user's own keys count for a mirror: it is one that the user has configured. On Debian's own, and on others of
-/// the machine's, nothing is right that Debian has not signed.
+/// True if the user's own keys apply to a mirror: it is one that the user has configured. On Debian's own mirrors, and
+/// on others of the machine's, only what Debian has signed is valid.
 fn takes_users_keys(mirror: &Mirror) -> bool {
     let official = Official::get();
     let mut debians =
@@ -228,12 +228,12 @@ fn takes_users_keys(mirror: &Mirror) -> bool {
         && !debians.any(|address| host(address) == host(&mirror.address))
 }
 
-/// The host of an address, without its port.
+/// The host in a URL, without its port.
 fn host(address: &str) -> Option<String> {
     Url::parse(address).map(|url| url.host().to_owned())
 }
 
-/// The mirrors of a suite, the one that is asked first at the beginning; never none.
+/// The mirrors of a suite in the order in which they are tried; never empty.
 fn mirrors_of(suite: &str, wanted: &Wanted<'_>) -> Result<Vec<Mirror>, SourceError> {
     if let Some(moment) = wanted.moment {
         let root = snapshot_root(wanted.configured.snapshot.as_deref());
@@ -244,7 +244,7 @@ fn mirrors_of(suite: &str, wanted: &Wanted<'_>) -> Result<Vec<Mirror>, SourceErr
         return only(&configured, MirrorOrigin::Configured);
     }
     let listed = if is_security(suite) { &wanted.host.security } else { &wanted.host.archive };
-    // What the machine takes this very suite from comes before what it takes others from.
+    // A mirror from which the machine gets this suite comes before those for other suites.
     let (same, others): (Vec<&HostMirror>, Vec<&HostMirror>) =
         listed.iter().partition(|mirror| mirror.suites.iter().any(|known| known == suite));
     let of_host = same.into_iter().chain(others).filter_map(|mirror| match &mirror.address {
@@ -286,7 +286,7 @@ fn configured_for(suite: &str, configured: &Configured) -> Result<Option<String>
         return Ok(Some(security.clone()));
     }
     let Some(archive) = &configured.archive else { return Ok(None) };
-    // Debian's two archives lie side by side on every public mirror network.
+    // Debian's two archives are next to each other on every public mirror network.
     match archive.trim_end_matches('/').strip_suffix("/debian") {
         Some(root) => Ok(Some(format!("{root}/debian-security"))),
         None => Err(SourceError::NoSecurityMirror { suite: suite.to_owned(), archive: archive.clone() }),
@@ -305,7 +305,7 @@ pub(super) fn is_http(address: &str) -> bool {
     })
 }
 
-/// A suite or component becomes part of addresses and of paths in the signed release.
+/// A suite or component becomes part of URLs and of paths in the signed release.
 fn check_name(name: &str) -> Result<(), SourceError> {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '+');
     let whole =
@@ -337,7 +337,7 @@ mod tests {
         source.mirrors().map(|mirror| mirror.address).collect()
     }
 
-    /// Which of the suites may be signed by a key of the user's.
+    /// Which of the suites may be signed by the user's key.
     #[test]
     fn the_users_keys_count_for_the_users_mirrors() {
         let takes = |configured: Configured, host: Host, moment: Option<&str>| -> Vec<bool> {
@@ -348,7 +348,7 @@ mod tests {
         };
         let none = || Host::default();
         assert_eq!(takes(configured("http://m.example/debian"), none(), None), [true, true, true]);
-        // Debian's own is signed by Debian, whoever names it.
+        // Debian's own mirrors are signed by Debian, whoever names them.
         let debians = &Official::get().archive[0];
         let written_otherwise = debians.to_ascii_uppercase().replace("HTTP://", "https://") + "/";
         for own in [debians, &written_otherwise] {
@@ -430,7 +430,7 @@ mod tests {
         let origins: Vec<MirrorOrigin> = sources[0].mirrors().map(|mirror| mirror.from).collect();
         assert_eq!(origins[..3], [MirrorOrigin::Host; 3]);
         assert_eq!(origins[3], MirrorOrigin::Official);
-        // Where it has no security updates, they are Debian's.
+        // If it has no security updates, Debian's are used.
         assert_eq!(addresses(&sources[2]), Official::get().security);
     }
 

@@ -1,4 +1,4 @@
-//! For tests only: `OpenPGP` keys made on the spot, and a miniature archive on loopback.
+//! For tests only: `OpenPGP` keys that are made on the fly, and a miniature archive on loopback.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -34,7 +34,7 @@ impl Signer {
         Self::at(clock::unix_now())
     }
 
-    /// The same, made at a moment in seconds since the epoch.
+    /// The same, made at a time in seconds since the epoch.
     pub(super) fn at(now: i64) -> Self {
         Self::generate(now, false)
     }
@@ -75,19 +75,19 @@ impl Signer {
         Self { public: SignedPublicKey::from(secret.clone()), secret, now }
     }
 
-    /// The moment at which its signatures are made.
+    /// The time at which its signatures are made.
     pub(super) fn now(&self) -> i64 {
         i64::from(self.now)
     }
 
-    /// The fingerprint of the key that signs.
+    /// The fingerprint of the signing key.
     pub(super) fn fingerprint(&self) -> String {
         let key = self.public.public_subkeys.first();
         let fingerprint = key.map_or_else(|| self.public.fingerprint(), KeyDetails::fingerprint);
         hex::encode_upper(fingerprint.as_bytes())
     }
 
-    /// A clear-signed document.
+    /// Signs a document.
     pub(super) fn sign(&self, text: &str) -> String {
         clear_signed(text, &[self])
     }
@@ -102,14 +102,14 @@ impl Signer {
         Keyring::parse("test.asc", self.armoured().as_bytes()).unwrap()
     }
 
-    /// The same after the owner revoked the key.
+    /// The same after the owner has revoked the key.
     pub(super) fn revoked_keyring(&self) -> Keyring {
         let mut public = self.public.clone();
         public.details.revocation_signatures.push(self.sign_key(SignatureType::KeyRevocation, Vec::new()));
         Keyring::parse("test.gpg", &public.to_bytes().unwrap()).unwrap()
     }
 
-    /// The same where the subkey is held by another key's binding signatures.
+    /// The same, but the subkey has another key's binding signatures.
     pub(super) fn keyring_without_bindings_of(&self, other: &Self) -> Keyring {
         let mut public = self.public.clone();
         public.public_subkeys[0].signatures = other.public.public_subkeys[0].signatures.clone();
@@ -212,7 +212,7 @@ pub(super) enum Pack {
     Zstd,
 }
 
-/// A package in the making.
+/// A package under construction.
 pub(super) struct Deb {
     pack: Pack,
     control: tar::Builder<Vec<u8>>,
@@ -254,7 +254,7 @@ impl Deb {
         self
     }
 
-    /// A file whose path is written as it is, however wrong.
+    /// A file whose path is written unchanged, even if it is invalid.
     pub(super) fn raw_file(mut self, path: &str, content: &[u8]) -> Self {
         let mut header = header(tar::EntryType::Regular, 0o644, content.len());
         header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
@@ -312,7 +312,7 @@ impl Deb {
     }
 }
 
-/// A tar with its end, from a builder that lives on.
+/// The finished tar of a builder that is used further.
 fn finished(builder: &tar::Builder<Vec<u8>>) -> Vec<u8> {
     let mut bytes = builder.get_ref().clone();
     bytes.extend([0; 1024]);
@@ -350,7 +350,7 @@ impl Pack {
     }
 }
 
-/// A package of an archive, with what its index says of it.
+/// A package of an archive, with its index entry.
 pub(super) struct Published {
     name: String,
     version: String,
@@ -380,7 +380,7 @@ impl Published {
     }
 }
 
-/// A mirror on loopback that serves what it is given, file by file.
+/// A mirror on loopback that serves the files that it is given.
 pub(super) struct MiniArchive {
     pub(super) signer: Signer,
     address: String,
@@ -395,7 +395,7 @@ impl MiniArchive {
         let files = Arc::<Mutex<BTreeMap<String, Vec<u8>>>>::default();
         let requests = Arc::<Mutex<Vec<String>>>::default();
         let (served, asked) = (Arc::clone(&files), Arc::clone(&requests));
-        // Lives as long as the test's process; each connection has one request.
+        // It runs until the test's process ends; each connection has one request.
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let (served, asked) = (Arc::clone(&served), Arc::clone(&asked));
@@ -409,7 +409,7 @@ impl MiniArchive {
         &self.address
     }
 
-    /// Puts a file on the mirror, or takes it away.
+    /// Puts a file on the mirror, or removes it.
     pub(super) fn put(&self, path: &str, content: Option<Vec<u8>>) {
         let mut files = self.files.lock().unwrap();
         match content {
@@ -418,17 +418,17 @@ impl MiniArchive {
         };
     }
 
-    /// A file that it has.
+    /// A file on the mirror.
     pub(super) fn get(&self, path: &str) -> Option<Vec<u8>> {
         self.files.lock().unwrap().get(path).cloned()
     }
 
-    /// The paths of its files that have this in them.
+    /// The paths of its files that contain this text.
     pub(super) fn paths(&self, part: &str) -> Vec<String> {
         self.files.lock().unwrap().keys().filter(|path| path.contains(part)).cloned().collect()
     }
 
-    /// Another mirror of the same, of those files that `has` says.
+    /// Another mirror of the same archive, with the files that `has` selects.
     pub(super) fn copy(&self, has: impl Fn(&str) -> bool) -> Self {
         let copy = Self::new();
         for (path, content) in self.files.lock().unwrap().iter().filter(|(path, _)| has(path)) {
@@ -442,8 +442,8 @@ impl MiniArchive {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// Publishes a suite with these packages for each of the architectures. Gives the paths of each architecture's index:
-    /// by its digest, and plain.
+    /// Publishes a suite with these packages for each of the architectures. Returns the paths of each architecture's
+    /// index: by its digest, and by its name.
     pub(super) fn publish(
         &self,
         suite: &str,
@@ -453,7 +453,7 @@ impl MiniArchive {
         self.publish_at(suite, architectures, packages, "")
     }
 
-    /// The same, whose release has further fields: a date.
+    /// The same, with further fields in its release, such as a date.
     pub(super) fn publish_at(
         &self,
         suite: &str,
@@ -464,7 +464,7 @@ impl MiniArchive {
         let stanzas: Vec<String> = packages.iter().map(Published::stanza).collect();
         let (mut sums, mut paths) = (String::new(), Vec::new());
         for architecture in architectures {
-            // One index's bytes differ from another's.
+            // Makes each index's bytes different.
             let text = format!("{}Architecture: {architecture}\n", stanzas.join("\n"));
             let index = Pack::Xz.compress(text.as_bytes());
             let digest = hex::encode(Sha256::digest(&index));

@@ -35,7 +35,7 @@ impl Reporter for Notes {
     }
 }
 
-/// An archive that has what the recipe asks for, and somebody who uses it.
+/// An archive with everything that the recipe needs, and a user of it.
 struct Setup {
     archive: MiniArchive,
     dir: tempfile::TempDir,
@@ -116,7 +116,7 @@ impl Setup {
         self.on_host(false, &Silent, |host| assemble_base(resolved, urls, host))
     }
 
-    /// The only file of a directory of the cache but for locks.
+    /// The only file in a directory of the cache, apart from locks.
     fn cached(&self, dir: &str) -> PathBuf {
         let entries = fs::read_dir(self.cache().join(dir)).unwrap();
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -194,7 +194,7 @@ fn a_base_comes_from_signed_packages() {
     assert_eq!(find("tmp").unwrap().mode, 0o1777);
     assert_eq!(find("home/nonroot").unwrap().uid, 65532);
     assert_eq!(find("usr/lib/x/libc.so.6").unwrap().kind, EntryKind::HardLink("usr/lib/x/libc.so".into()));
-    // Documentation goes, licences stay, and a file that had a name in both stays.
+    // Documentation is removed, licences stay, and so does a file that had a name in both.
     assert!(find("usr/share/doc/libc6/changelog").is_none() && find("usr/share/man/man1/x.1").is_none());
     assert_eq!(text(&base, "usr/share/doc/libc6/copyright"), "LGPL");
     assert!(find("usr/share/doc/libgcc-s1").is_some());
@@ -202,7 +202,7 @@ fn a_base_comes_from_signed_packages() {
     // What scripts would have done.
     assert!(text(&base, "etc/ssl/certs/ca-certificates.crt").ends_with("-----END CERTIFICATE-----\n"));
     assert!(text(&base, "etc/passwd").contains("\nnonroot:*:65532:65532:"));
-    // What scanners read: nothing that was left out, no configuration.
+    // What scanners read: nothing that was left out, and no configuration files.
     assert!(
         text(&base, "var/lib/dpkg/status.d/libc6")
             .starts_with("Package: libc6\nStatus: install ok installed\n")
@@ -278,7 +278,7 @@ fn an_altered_or_unknown_release_is_refused() {
     assert!(error.to_string().contains(&setup.archive.signer.fingerprint()), "{error}");
 }
 
-/// A file as the mirror has it.
+/// A file as the mirror serves it.
 fn served(setup: &Setup, path: &str) -> Vec<u8> {
     let url = format!("{}/{path}", setup.archive.address());
     Client::new(false).small(&url, 1 << 20, &Cancel::new()).unwrap()
@@ -301,16 +301,16 @@ fn an_index_out_of_step_is_refused_with_both_digests() {
     {
         assert!(message.contains(part), "{message}");
     }
-    // The other architecture is in step.
+    // The other architecture matches.
     setup.resolve("armhf", &[]).unwrap();
-    // A longer and a missing file are out of step, too.
+    // A longer and a missing file do not match either.
     for content in [Some([good.clone(), b"x".to_vec()].concat()), None] {
         setup.archive.put(hashed, content.clone());
         setup.archive.put(plain, content);
         let error = setup.resolve("arm64", &[]).unwrap_err();
         assert!(matches!(error, Error::OutOfStep(_)), "{error}");
     }
-    // Either of the two places is enough.
+    // One of the two URLs is enough.
     setup.archive.put(plain, Some(good));
     setup.archive.put(hashed, Some(bad));
     setup.resolve("arm64", &[]).unwrap();
@@ -368,7 +368,7 @@ fn a_missing_architecture_lists_what_there_is() {
     let error = setup.resolve("riscv64", &[]).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::NotInBase);
     assert_eq!(error.to_string(), "Debian testing has no riscv64; it has arm64, armhf");
-    // Updates that no longer have it are left out, and that is said.
+    // Updates that no longer have it are skipped, which is reported.
     setup.archive.publish(
         "testing-updates",
         &["arm64"],
@@ -382,7 +382,7 @@ fn a_missing_architecture_lists_what_there_is() {
     let set = setup.on_host(false, &notes, |host| archive.resolve_base(&request, host));
     let resolved = set.unwrap().plain();
     assert_eq!(resolved.packages[1].version, "2.36-9+deb12u1");
-    assert_eq!(*notes.0.lock().unwrap(), ["Debian testing-updates has no armhf and is left out for it"]);
+    assert_eq!(*notes.0.lock().unwrap(), ["Debian testing-updates has no packages for armhf and is skipped"]);
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn a_script_that_the_recipe_does_not_know_is_refused() {
     let needed = ["libgomp.so.1".to_owned()].into();
     let error = setup.assemble(&set.base(&needed).unwrap()).unwrap_err();
     assert!(matches!(error, Error::Script { ref package, .. } if package == "libgomp1"), "{error}");
-    // What somebody asks for is told instead.
+    // For a requested package it is reported instead.
     let unrun = setup.assemble(&set.plain()).unwrap().unrun;
     assert_eq!(unrun.len(), 1);
     assert_eq!(
@@ -409,7 +409,7 @@ fn a_script_that_the_recipe_does_not_know_is_refused() {
 #[test]
 fn what_is_asked_for_joins_the_base_and_changes_nothing_of_it() {
     let setup = Setup::with(vec![
-        // One that the base needs, if it was chosen together with it.
+        // One that the base needs, if it was chosen together with the base.
         Published::new("debconf", "1", "", |deb| deb),
         Published::new("tool", "1", "Depends: libtool (>= 1), libc6, awk\n", |deb| deb),
         Published::new("libtool", "2", "Provides: libtool-abi (= 2)\n", |deb| deb),
@@ -444,7 +444,7 @@ fn unknown_packages_are_told_all_at_once_with_what_is_meant() {
     assert_eq!(error.exit_code(), ExitCode::Package);
     assert_eq!(
         error.to_string(),
-        "`awk` is no package for arm64 in testing, but what several provide: gawk, mawk; Debian has no package \
+        "`awk` is not a package for arm64 in testing, but several provide it: gawk, mawk; Debian has no package \
          `libsqlite3` for arm64 in testing"
     );
     assert_eq!(error.hint().unwrap(), "`awk`: name one of them; `libsqlite3`: did you mean `libsqlite3-0`?");
@@ -487,7 +487,7 @@ fn what_a_payload_may_need_is_chosen_with_the_rest() {
     let base = set.base(&needed(&["libstdc++.so.6", "libnothing.so.1"])).unwrap();
     assert_eq!(names(&base), ["extra", "gcc-base", "libstdc++6"]);
     assert_ne!(base.identity(), set.plain().identity());
-    // This archive lacks the package, which is said when a payload needs it and not before.
+    // This archive lacks the package, which is only reported when a payload needs it.
     assert_eq!(set.obtainable(&needed(&["libz.so.1", "libc.so.6"])), needed(&["libz.so.1"]));
     let error = set.base(&needed(&["libz.so.1"])).unwrap_err();
     assert_eq!(error.to_string(), "arm64: zlib1g: no source has zlib1g");
@@ -510,12 +510,12 @@ fn a_pinned_package_outlives_its_mirror() {
     assert!(text.starts_with("arm64: cannot get tzdata 1, which the mirror has dropped: `http://"), "{text}");
     assert!(text.contains("\n  it is not at http://"), "{text}");
     assert!(error.hint().unwrap().contains("xbuild lock --update"));
-    // The snapshots have something else.
+    // The snapshots have a different file.
     let path = "debian/20260801T000000Z/pool/tzdata_1.deb";
     setup.archive.put(path, Some(vec![0; deb.len()]));
     let error = setup.assemble_from(&urls, &resolved).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::CorruptDownload, "{error}");
-    // They have it.
+    // The snapshots have it.
     setup.archive.put(path, Some(deb));
     setup.archive.requests();
     setup.assemble_from(&urls, &resolved).unwrap();
@@ -537,7 +537,7 @@ fn a_release_that_moves_on_moves_no_pin() {
     setup.archive.publish("testing-updates", &["arm64"], &[libc]);
     setup.suites.push("testing-updates".into());
     let after = setup.choose("arm64", &[]).unwrap();
-    // What is pinned is laid out as it was, to the byte, and nobody is asked for an index.
+    // Pinned packages are laid out exactly as before, and no index is requested.
     setup.archive.requests();
     let pinned = text::parse("xbuild.lock", &written).unwrap().apt[0].set();
     assert_eq!(pinned.plain().identity(), before.plain().identity());
@@ -571,7 +571,7 @@ fn a_package_itself_says_what_it_replaces() {
     };
     assert_eq!(owner("", "Replaces: first\n").unwrap(), "second");
     assert_eq!(owner("Replaces: other\n", "Replaces: other,\n first (<< 2)\n").unwrap(), "second");
-    // An index, like a lock, is not covered by the package's digest.
+    // The package's digest does not cover an index or a lock.
     for said in ["", "Replaces: other\n", "Replaces: first (<< 1)\n"] {
         let error = owner("Replaces: first\n", said).unwrap_err();
         assert!(error.to_string().contains("`/usr/share/x` is in first and in second"), "{error}");

@@ -1,8 +1,8 @@
-//! A root filesystem in memory: packages laid on each other as dpkg would lay them.
+//! A root filesystem in memory: packages merged in the way that dpkg would merge them.
 //!
-//! Every path is walked component by component. Only links that we put there ourselves are followed (the merged
-//! `/usr`, `/var/run`): a package can't write through a link of its own or of another package. Two packages may
-//! share directories; they may not have the same file unless one says that it replaces the other's.
+//! Every path is walked component by component. Only links that we created ourselves are followed (the merged `/usr`,
+//! `/var/run`): a package can't write through a link of its own or of another package. Two packages may share
+//! directories. They may not have the same file unless one declares that it replaces the other's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use debversion::Version;
 use super::relation::Group;
 use crate::layer::{Content, Entry, EntryKind};
 
-/// What dpkg allows to be a link into `/usr`, on any architecture.
+/// The directories that dpkg allows to be links into `/usr`, on any architecture.
 const MERGED: &[&str] = &["bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"];
-/// How many of our own links a path may go through.
+/// Maximum number of our own links in a path.
 const LINKS: usize = 16;
 
-/// Whose file it is.
+/// The owner of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     /// The package's name.
@@ -28,41 +28,41 @@ pub(crate) struct Owner {
     pub replaces: Vec<Group>,
 }
 
-/// Two things that cannot be in one root filesystem.
+/// Two entries that cannot both be in one root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
     /// Two packages have the same path, and neither replaces the other's.
-    #[error("`/{path}` is in {first} and in {second}, and neither says that it replaces the other's")]
+    #[error("`/{path}` is in {first} and in {second}, and neither replaces the other's")]
     Overlap {
         /// The path.
         path: String,
-        /// Who has it.
+        /// The package that has it.
         first: String,
-        /// Who has it, too.
+        /// The other package that has it.
         second: String,
     },
-    /// A path that leads through a link of a package.
+    /// A path that goes through a link of a package.
     #[error("{package} has `/{path}`, but `/{link}` is a link")]
     ThroughLink {
         /// The package.
         package: String,
         /// The path.
         path: String,
-        /// The link on the way.
+        /// The link in the path.
         link: String,
     },
-    /// A path that leads through a file.
-    #[error("{package} has `/{path}`, but `/{file}` is no directory")]
+    /// A path that goes through a file.
+    #[error("{package} has `/{path}`, but `/{file}` is not a directory")]
     ThroughFile {
         /// The package.
         package: String,
         /// The path.
         path: String,
-        /// The file on the way.
+        /// The file in the path.
         file: String,
     },
-    /// A hard link whose file is not there any more.
-    #[error("{package} has `/{path}` as a hard link to `/{target}`, which is not a file of it")]
+    /// A hard link whose file no longer exists.
+    #[error("{package} has `/{path}` as a hard link to `/{target}`, which is not one of its files")]
     HardLink {
         /// The package.
         package: String,
@@ -76,22 +76,22 @@ pub enum TreeError {
 #[derive(Clone, Debug)]
 struct Node {
     entry: Entry,
-    /// Position in the owners; `None` is ourselves.
+    /// Position in the owners; `None` for our own entries.
     owner: Option<usize>,
 }
 
-/// A root filesystem in the making.
+/// A root filesystem under construction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     nodes: BTreeMap<String, Node>,
     owners: Vec<Owner>,
-    /// True if paths stay as packages have them: whether `/usr` is merged is then a matter of what lies below.
+    /// True if paths stay as in the packages: whether `/usr` is merged then depends on the root below.
     plain: bool,
 }
 
 impl Tree {
-    /// An empty root with a merged `/usr`: `/bin`, `/lib` and `/sbin` are links into it, as every Debian since
-    /// bookworm must be. `/lib64` and its like appear when a package has them.
+    /// An empty root with a merged `/usr`: `/bin`, `/lib` and `/sbin` are links into it, as is mandatory in Debian
+    /// since bookworm. `/lib64` and the like are added when a package has them.
     #[must_use]
     pub(crate) fn merged() -> Self {
         let mut tree = Self::default();
@@ -101,7 +101,7 @@ impl Tree {
         tree
     }
 
-    /// An empty root whose paths stay as packages have them, for a layer on another root.
+    /// An empty root whose paths stay as in the packages, for a layer on another root.
     #[must_use]
     pub(crate) fn plain() -> Self {
         Self { plain: true, ..Self::default() }
@@ -118,7 +118,7 @@ impl Tree {
         self.nodes.insert(path.to_owned(), node(path, kind, mode, None));
     }
 
-    /// Lays a package on what is there.
+    /// Adds a package to the root.
     pub(crate) fn add(&mut self, owner: Owner, entries: Vec<Entry>) -> Result<(), TreeError> {
         let at = self.owners.len();
         self.owners.push(owner);
@@ -128,8 +128,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Lays something of our own. A file or link of a package that it would replace is an overlap, an empty directory
-    /// gives way to a link.
+    /// Adds an entry of our own. If it would replace a file or link of a package, that is an overlap. A link replaces
+    /// an empty directory.
     pub(crate) fn add_own(&mut self, entry: Entry) -> Result<(), TreeError> {
         let path = self.place(&entry.path, None)?;
         let empty_dir = self.nodes.get(&path).is_some_and(|node| node.entry.kind == EntryKind::Directory)
@@ -165,12 +165,12 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether what is there is replaced by `entry`; false if it stays and `entry` is dropped.
+    /// Whether `entry` replaces the existing one; false if that stays and `entry` is dropped.
     fn gives_way(&self, there: &Node, entry: &Entry, owner: Option<usize>) -> Result<bool, TreeError> {
         match (&there.entry.kind, &entry.kind) {
-            // Directories are shared. The first one's mode stays, as dpkg has it.
+            // Directories are shared. The first one's mode stays, as in dpkg.
             (EntryKind::Directory, EntryKind::Directory) => return Ok(false),
-            // A directory of a package where we have a link of our own is what that link leads to.
+            // If we have a link of our own at a package's directory, the directory is the link's target.
             (EntryKind::Symlink(_), EntryKind::Directory) if there.owner.is_none() => return Ok(false),
             (EntryKind::Symlink(one), EntryKind::Symlink(other)) if one == other => return Ok(false),
             _ => {}
@@ -210,7 +210,7 @@ impl Tree {
             .any(|node| matches!(&node.entry.kind, EntryKind::HardLink(target) if target == path))
     }
 
-    /// Where a path really is, following our own links in all but its last component.
+    /// Resolves a path, following our own links in all but its last component.
     fn place(&mut self, path: &str, owner: Option<usize>) -> Result<String, TreeError> {
         let mut wanted = path.to_owned();
         'again: for _ in 0..LINKS {
@@ -251,7 +251,7 @@ impl Tree {
         Err(TreeError::ThroughLink { package, path: path.to_owned(), link: wanted })
     }
 
-    /// Makes the directories above a path that no package has.
+    /// Adds the directories above a path that no package has.
     fn parents(&mut self, path: &str, owner: Option<usize>) {
         for (at, _) in path.match_indices('/') {
             let dir = &path[..at];
@@ -273,7 +273,7 @@ impl Tree {
             .map(|(path, node)| (path.as_str(), &node.entry))
     }
 
-    /// The entries below a directory, sorted by path. The path is taken as it is, links are not followed.
+    /// The entries below a directory, sorted by path. Links in the path are not followed.
     pub(crate) fn entries_below<'a>(&'a self, dir: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
         self.below(dir).map(|(_, entry)| entry)
     }
@@ -284,7 +284,7 @@ impl Tree {
         self.nodes.get(path).map(|node| &node.entry)
     }
 
-    /// A file's bytes, through a hard link if it is one.
+    /// A file's content, or that of its target if it is a hard link.
     #[must_use]
     pub(crate) fn content(&self, path: &str) -> Option<Arc<[u8]>> {
         match &self.nodes.get(path)?.entry.kind {
@@ -304,7 +304,7 @@ impl Tree {
         self.nodes.values().filter(file).map(|node| node.entry.path.as_str()).collect()
     }
 
-    /// Everything that is a package's, sorted.
+    /// All paths of a package, sorted.
     #[must_use]
     pub(crate) fn paths_of(&self, name: &str) -> Vec<&str> {
         let Some(at) = self.owners.iter().position(|owner| owner.name == name) else { return Vec::new() };
@@ -315,8 +315,8 @@ impl Tree {
             .collect()
     }
 
-    /// All entries sorted by path. Of several names of one file the first is the file and the others are hard
-    /// links to it, so that a reader in this order never meets a link before its file.
+    /// All entries sorted by path. If a file has several names, the first is the file and the others are hard links to
+    /// it, so that a reader in this order never meets a link before its file.
     #[must_use]
     pub(crate) fn into_entries(mut self) -> Vec<Entry> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -326,7 +326,7 @@ impl Tree {
             }
         }
         for (target, links) in names {
-            // Sorted, since the nodes are.
+            // Sorted, since the nodes are sorted.
             let first = &links[0];
             if *first > target {
                 continue;
@@ -351,7 +351,7 @@ fn node(path: &str, kind: EntryKind, mode: u32, owner: Option<usize>) -> Node {
     Node { entry: Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }, owner }
 }
 
-/// What a link at `path` with this target means, as a path from the root. `..` above the root stays there.
+/// Resolves a link at `path` with this target to a path from the root. `..` at the root stays there.
 fn beside(path: &str, target: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if !target.starts_with('/') {
@@ -438,7 +438,7 @@ mod tests {
                 "usr/bin/",
                 "usr/lib/",
                 "usr/lib/x/",
-                // The first name is the file, whichever the package had first.
+                // The first name is the file, whichever came first in the package.
                 "usr/lib/x/libc.so",
                 "usr/lib/x/libc.so.6 = usr/lib/x/libc.so",
                 "usr/lib64/",
@@ -453,10 +453,7 @@ mod tests {
         let mut tree = Tree::merged();
         tree.add(owner("a"), vec![file("lib/x", "1")]).unwrap();
         let error = tree.clone().add(owner("b"), vec![file("usr/lib/x", "1")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`/usr/lib/x` is in a and in b, and neither says that it replaces the other's"
-        );
+        assert_eq!(error.to_string(), "`/usr/lib/x` is in a and in b, and neither replaces the other's");
         for entry in [link("usr/lib/x", "y"), dir("usr/lib/x", 0o755)] {
             assert!(matches!(tree.clone().add(owner("b"), vec![entry]), Err(TreeError::Overlap { .. })));
         }
@@ -502,7 +499,7 @@ mod tests {
         assert!(tree.get("run/x/pid").is_some());
         tree.add_own(link("loop", "loop")).unwrap();
         assert!(matches!(tree.add(owner("c"), vec![file("loop/x", "")]), Err(TreeError::ThroughLink { .. })));
-        // A directory with something in it does not give way.
+        // A directory with content is not replaced.
         assert!(matches!(tree.add_own(link("run", "/tmp")), Err(TreeError::Overlap { .. })));
     }
 
@@ -514,7 +511,7 @@ mod tests {
         assert!(matches!(error, TreeError::HardLink { .. }), "{error}");
         tree.add(owner("c"), vec![file("c1", "1"), hard("c2", "c1")]).unwrap();
         assert_eq!(&*tree.content("c2").unwrap(), b"1");
-        // A file that has a second name can't be replaced, or the second name would change.
+        // A file with a second name can't be replaced, or the second name would change too.
         let error = tree.add(replacing("d", "c"), vec![file("c1", "2")]).unwrap_err();
         assert!(matches!(error, TreeError::Overlap { .. }), "{error}");
     }

@@ -1,8 +1,8 @@
 //! A `.deb` (deb(5)): its control paragraph, the names of its scripts, and its files as layer entries.
 //!
-//! Pure, over bytes whose digest the caller has verified. Nothing touches a disk and no script is run: paths are
-//! checked here, and `tree` decides how packages lie on each other. Devices, pipes and sparse files are refused;
-//! no package of Debian's main archive has them.
+//! Pure, over bytes whose digest the caller has verified. Nothing is written to disk and no script is run: paths are
+//! checked here, and `tree` merges the packages. Devices, pipes and sparse files are refused; no package of Debian's
+//! main archive has them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
@@ -15,11 +15,11 @@ use super::bounded::{Bounded, Fault};
 use crate::layer::{Content, Entry, EntryKind};
 use crate::sys::cancel::{Cancel, Cancelled};
 
-/// No decoder may take more memory than this (in KiB). `xz -9` needs 65 MiB.
+/// Maximum memory of a decoder, in KiB. `xz -9` needs 65 MiB.
 const XZ_MEMORY: u32 = 192 * 1024;
-/// What a control archive may unpack to, in bytes.
+/// Maximum unpacked size of a control archive, in bytes.
 const CONTROL_LIMIT: u64 = 64 << 20;
-/// What any package may unpack to beyond a multiple of its declared size, in bytes: tar headers and padding.
+/// How much a package may exceed a multiple of its declared size when unpacked, in bytes: for tar headers and padding.
 const SLACK: u64 = 64 << 20;
 
 /// An unpacked package.
@@ -29,11 +29,11 @@ pub struct Unpacked {
     pub control: String,
     /// `Replaces` of the control file.
     pub replaces: String,
-    /// The texts of `preinst` and `postinst`, where it has them.
+    /// The contents of `preinst` and `postinst`, if it has them.
     pub scripts: BTreeMap<&'static str, String>,
     /// Files marked as configuration, relative.
     pub conffiles: Vec<String>,
-    /// Its files in the archive's order; paths are relative and clean, and not yet moved for a merged `/usr`. A
+    /// Its files in the archive's order. The paths are relative and clean, and not yet moved for a merged `/usr`. A
     /// hard link's target is the path of an earlier entry.
     pub entries: Vec<Entry>,
 }
@@ -41,7 +41,7 @@ pub struct Unpacked {
 /// Why a package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// It is no Debian package of format 2.
+    /// It is not a Debian package of format 2.
     #[error("it is not a Debian package: {0}")]
     NotAPackage(String),
     /// An archive in it is broken.
@@ -52,16 +52,16 @@ pub enum UnpackError {
         /// The failure.
         source: io::Error,
     },
-    /// The package says that it is another.
-    #[error("it says that it is {found}")]
+    /// Its control file names another package.
+    #[error("its control file is that of {found}")]
     AnotherPackage {
         /// The name and version in its control file.
         found: String,
     },
-    /// A path that leads out of the image or is none.
+    /// A path that points outside the image, or is not a valid path.
     #[error("`{path}` leads out of the image")]
     PathEscape {
-        /// The path as it stands in the archive.
+        /// The path as in the archive.
         path: String,
     },
     /// A path or link target that is not UTF-8.
@@ -70,21 +70,21 @@ pub enum UnpackError {
         /// The path, with replacement characters.
         path: String,
     },
-    /// A device, a pipe, or something that only old tools write.
+    /// A device, a pipe, or a type that only old tools write.
     #[error("`{path}` is neither a file, a directory nor a link")]
     SpecialFile {
         /// The path.
         path: String,
     },
-    /// A hard link to something that is no earlier file of the package.
-    #[error("`{path}` is a hard link to `{target}`, which is no earlier file of the package")]
+    /// A hard link whose target is not an earlier file of the package.
+    #[error("`{path}` is a hard link to `{target}`, which is not an earlier file of the package")]
     HardLink {
         /// The link.
         path: String,
         /// Its target.
         target: String,
     },
-    /// It unpacks to far more than it declares.
+    /// It unpacks to far more than its declared size.
     #[error("it unpacks to more than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
@@ -95,11 +95,12 @@ pub enum UnpackError {
     Cancelled(#[from] Cancelled),
 }
 
-/// Unpacks a package. `name` and `version` are what the index says it is, `installed_size` is in KiB.
+/// Unpacks a package. `name` and `version` are those in the index, `installed_size` is in KiB.
 ///
 /// # Errors
 ///
-/// If the file is no Debian package or another one, if it unpacks to more than it says, or if the work is cancelled.
+/// If the file is not a Debian package or a different one, if it unpacks to more than it declares, or if the work is
+/// cancelled.
 pub fn unpack(
     deb: &[u8],
     (name, version): (&str, &str),
@@ -122,20 +123,20 @@ pub fn unpack(
         let mut found = members.iter().filter(|(label, _)| label.starts_with(&format!("{stem}.tar")));
         match (found.next(), found.next()) {
             (Some((label, bytes)), None) => Ok((label[stem.len() + 4..].to_owned(), *bytes)),
-            _ => Err(UnpackError::NotAPackage(format!("it has not one {stem} archive"))),
+            _ => Err(UnpackError::NotAPackage(format!("it does not have exactly one {stem} archive"))),
         }
     };
     let (suffix, bytes) = member("control")?;
     let mut unpacked = read_control(&suffix, bytes, cancel)?;
     unpacked.replaces = check_identity(&unpacked.control, name, version)?;
-    // The declared size is an estimate of blocks on a disk, so that a small package may well be twice as large.
+    // The declared size is an estimate of the blocks on a disk, so a small package may well be twice as large.
     let limit = installed_size.unwrap_or(1 << 20).saturating_mul(4 * 1024).saturating_add(SLACK);
     let (suffix, bytes) = member("data")?;
     unpacked.entries = read_data(&suffix, bytes, limit, cancel)?;
     Ok(unpacked)
 }
 
-/// The decompressed bytes of a member by its suffix.
+/// Decompresses a member, whose suffix names its compression.
 fn decoder<'a>(suffix: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, UnpackError> {
     Ok(match suffix {
         "" => Box::new(bytes),
@@ -151,7 +152,7 @@ fn decoder<'a>(suffix: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Unpa
 
 type TarEntry<'a, 'r> = tar::Entry<'a, &'r mut dyn Read>;
 
-/// Hands every entry of a compressed tar to `on_entry`.
+/// Calls `on_entry` for every entry of a compressed tar.
 fn each_entry(
     archive: &'static str,
     (suffix, bytes): (&str, &[u8]),
@@ -167,7 +168,7 @@ fn each_entry(
         for entry in tar.entries().map_err(broken)? {
             on_entry(&mut entry.map_err(broken)?)?;
         }
-        // To the end, so that the compressed stream's own checksum is looked at.
+        // Read to the end, so that the compressed stream's own checksum is verified.
         io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
         Ok(())
     })();
@@ -208,14 +209,14 @@ fn read_text(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
     Ok(text)
 }
 
-/// A script's text. Some are programs, and nothing is looked for in those.
+/// A script's text. A script that is a binary program is not examined.
 fn read_script(entry: &mut TarEntry<'_, '_>) -> Result<String, UnpackError> {
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(|source| UnpackError::Broken { archive: "control", source })?;
     Ok(String::from_utf8(bytes).unwrap_or_default())
 }
 
-/// That a control file is of the package that was asked for; what it replaces.
+/// Checks that a control file belongs to the expected package. Returns its `Replaces`.
 fn check_identity(control: &str, name: &str, version: &str) -> Result<String, UnpackError> {
     let document: Deb822 =
         control.parse().map_err(|error: deb822_fast::Error| UnpackError::NotAPackage(error.to_string()))?;
@@ -242,7 +243,7 @@ fn read_data(suffix: &str, bytes: &[u8], limit: u64, cancel: &Cancel) -> Result<
         let kind = match kind {
             EntryType::Directory => EntryKind::Directory,
             EntryType::Regular | EntryType::Continuous => {
-                // Not sized beforehand: the header may lie, and the stream is bounded.
+                // Not allocated beforehand: the header may be wrong, and the stream is bounded.
                 let mut content = Vec::new();
                 tar.read_to_end(&mut content).map_err(broken)?;
                 files.insert(path.clone());
@@ -270,7 +271,7 @@ fn read_data(suffix: &str, bytes: &[u8], limit: u64, cancel: &Cancel) -> Result<
     Ok(entries)
 }
 
-/// A path of the archive, relative and without `.` components; `None` for the root itself.
+/// A path of the archive, made relative and without `.` components; `None` for the root itself.
 fn clean(raw: &[u8]) -> Result<Option<String>, UnpackError> {
     let text = utf8(raw)?;
     let escape = || UnpackError::PathEscape { path: text.clone() };
@@ -351,7 +352,7 @@ mod tests {
         let error = unpack_it(&Deb::new("a", "1").device("dev/null")).unwrap_err();
         assert!(matches!(error, UnpackError::SpecialFile { .. }), "{error}");
         let error = unpack_it(&Deb::new("b", "1")).unwrap_err();
-        assert_eq!(error.to_string(), "it says that it is b 1");
+        assert_eq!(error.to_string(), "its control file is that of b 1");
         for bytes in [&b""[..], b"!<arch>\n", b"PK\x03\x04", &Deb::new("a", "1").build()[..100]] {
             let error = unpack(bytes, ("a", "1"), None, &Cancel::new()).unwrap_err();
             assert!(matches!(error, UnpackError::NotAPackage(_)), "{error}");

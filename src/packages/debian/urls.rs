@@ -1,7 +1,7 @@
-//! Where a package's file is looked for: on the mirrors and, if it is pinned and they have dropped it, in the archive
-//! of snapshots. Pure.
+//! The URLs from which a package can be downloaded: the mirrors and, if it is pinned and they no longer have it, the
+//! snapshot archive. Pure.
 //!
-//! A package is known by its path in one of Debian's two archives, which is the same on every mirror.
+//! A package is identified by its path in one of Debian's two archives, which is the same on every mirror.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,22 +20,22 @@ pub enum Pool {
     Security,
 }
 
-/// A moment in the archive of snapshots.
+/// A date in the snapshot archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// The address that has `debian/<date>` and `debian-security/<date>` below it.
+    /// The URL that has `debian/<date>` and `debian-security/<date>` below it.
     pub root: String,
-    /// The moment: `20260801T000000Z`.
+    /// The date: `20260801T000000Z`.
     pub date: String,
 }
 
-/// Where packages are looked for.
+/// The URLs from which packages can be downloaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DownloadUrls {
     /// The mirrors in use.
     pub mirrors: Mirrors,
-    /// Where what they have dropped is still to be had; only for pinned packages. Whoever takes today's index gets
-    /// today's packages, from the mirror that was configured.
+    /// The snapshot archive, for pinned packages that the mirrors no longer have. For packages from today's index it is
+    /// `None`: they come from the configured mirror.
     pub snapshot: Option<Snapshot>,
 }
 
@@ -45,7 +45,7 @@ impl DownloadUrls {
     pub(crate) fn of(sources: &[Source], snapshot: Option<Snapshot>) -> Self {
         let of = |security: bool| {
             let mut mirrors: Vec<String> = Vec::new();
-            // Those in use before those that stand in for them.
+            // Mirrors in use come before their alternatives.
             let sources = || sources.iter().filter(|source| source.is_security() == security);
             let others = sources().flat_map(|source| &source.others).map(|mirror| &mirror.address);
             for mirror in sources().map(|source| &source.mirror).chain(others) {
@@ -58,8 +58,8 @@ impl DownloadUrls {
         Self { mirrors: Mirrors { archive: of(false), security: of(true) }, snapshot }
     }
 
-    /// The addresses of a package, the first to be tried first, and how many of them are those of mirrors that are sure to
-    /// have it as far as they have anything. Empty if no mirror of its archive is known.
+    /// The URLs of a package in the order in which they are tried, and how many of them are mirrors of its archive.
+    /// Empty if no mirror of its archive is known.
     pub(super) fn for_package(&self, package: &Package) -> (Vec<String>, usize) {
         let (mirrors, dir) = match package.pool {
             Pool::Debian => (&self.mirrors.archive, "debian"),
@@ -69,7 +69,7 @@ impl DownloadUrls {
             mirrors.iter().map(|mirror| format!("{mirror}/{}", package.path)).collect();
         let count = urls.len();
         let Some(snapshot) = &self.snapshot else { return (urls, count) };
-        // What a point release takes over from the security archive is in Debian's own pool from then on.
+        // Packages that a point release takes over from the security archive are in Debian's own pool from then on.
         if let (Pool::Security, Some(path), Some(archive)) =
             (package.pool, package.path.strip_prefix("pool/updates/"), self.mirrors.archive.first())
         {

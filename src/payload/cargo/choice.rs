@@ -1,4 +1,4 @@
-//! Which programs of the selected packages go into the image. Pure over cargo's metadata.
+//! Chooses the programs of the selected packages that go into the image. Pure over cargo's metadata.
 
 use cargo_metadata::{Metadata, Package, Target, TargetKind};
 use globset::Glob;
@@ -30,19 +30,19 @@ pub enum SelectError {
     /// `--bin` or `--example` names nothing of the selected packages.
     #[error("there is no {kind} `{wanted}`; there are {}", list(available))]
     NoSuchBinary {
-        /// What it was looked for as.
+        /// The kind that was looked for.
         kind: ProgramKind,
         /// What was asked for.
         wanted: String,
-        /// Those of the selected packages.
+        /// The available names in the selected packages.
         available: Vec<String>,
-        /// True if there is one of the other kind.
+        /// True if one of the other kind has this name.
         other: bool,
     },
     /// No selected package has a binary target.
     #[error("{} no {} target", have(packages), kind.target())]
     NoBinary {
-        /// What was looked for.
+        /// The kind that was looked for.
         kind: ProgramKind,
         /// The selected packages.
         packages: Vec<String>,
@@ -57,19 +57,19 @@ pub enum SelectError {
         /// The examples that it has.
         examples: Vec<String>,
     },
-    /// What was chosen, or all that there is, needs features that are off.
+    /// The chosen programs, or all programs, need features that are off.
     #[error("{}", programs.iter().map(Lacking::text).collect::<Vec<_>>().join("; "))]
     NeedsFeatures {
         /// The programs.
         programs: Vec<Lacking>,
     },
-    /// Several binaries and no choice.
+    /// There are several binaries, and none was chosen.
     #[error("there are several binaries and none was chosen: {}", list(available))]
     Ambiguous {
         /// The binaries.
         available: Vec<String>,
     },
-    /// Two selected packages have a binary of one name, or one has a program and an example.
+    /// Two selected packages have a binary of the same name, or one has a program and an example of the same name.
     #[error("packages `{}` and `{}` both have a binary `{name}`", packages[0], packages[1])]
     SameName {
         /// The binary's name.
@@ -79,12 +79,12 @@ pub enum SelectError {
     },
 }
 
-/// A program that cannot be built as the features are.
+/// A program that cannot be built with the enabled features.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lacking {
     /// The program.
     pub program: Binary,
-    /// The features that it needs and that are off (`required-features`); never empty.
+    /// The features that it needs (`required-features`) and that are off; never empty.
     pub features: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ impl Explain for SelectError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Spec(error) => return error.hint(),
-            Self::AllExcluded => "leave a package in".into(),
+            Self::AllExcluded => "exclude fewer packages".into(),
             Self::NoSuchBinary { kind: ProgramKind::Bin, wanted, other: true, .. } => {
                 format!("it is an example: --example {wanted}")
             }
@@ -175,7 +175,7 @@ fn have(packages: &[String]) -> String {
     }
 }
 
-/// The packages whose programs are meant, as cargo would choose them.
+/// The packages whose programs are selected, as cargo would choose them.
 pub(super) fn packages<'a>(
     metadata: &'a Metadata,
     request: &CargoSettings,
@@ -194,7 +194,7 @@ pub(super) fn packages<'a>(
         return Ok(chosen);
     }
     if request.workspace {
-        // One that is excluded twice is there all the same.
+        // A package may be excluded twice, so look it up among all members.
         let all = members.clone();
         for excluded in &request.exclude {
             let out = specified(metadata, &all, excluded)?;
@@ -202,14 +202,14 @@ pub(super) fn packages<'a>(
         }
         return if members.is_empty() { Err(SelectError::AllExcluded) } else { Ok(members) };
     }
-    // cargo has looked at which manifest was named.
+    // cargo has taken into account which manifest was named.
     if metadata.workspace_default_members.is_available() {
         members.retain(|package| metadata.workspace_default_members.contains(&package.id));
     }
     Ok(members)
 }
 
-/// The members that a specification or a pattern means.
+/// The members that match a specification or a pattern.
 fn specified<'a>(
     metadata: &'a Metadata,
     members: &[&'a Package],
@@ -234,18 +234,17 @@ fn specified<'a>(
 
 fn pattern(text: &str) -> Result<globset::GlobMatcher, SelectError> {
     let pattern = Glob::new(text).map(|glob| glob.compile_matcher());
-    pattern.map_err(|_| {
-        SpecError::Form { given: text.to_owned(), reason: "it is no pattern that can be understood" }.into()
-    })
+    pattern
+        .map_err(|_| SpecError::Form { given: text.to_owned(), reason: "it is not a valid pattern" }.into())
 }
 
-/// What there is to choose from.
+/// The programs to choose from.
 struct Candidates<'a> {
     packages: &'a [&'a Package],
     all: Vec<Lacking>,
 }
 
-/// The programs that were chosen, and those that were meant with others and cannot be built.
+/// Returns the chosen programs, and those that were selected with others and cannot be built.
 pub(super) fn programs(
     metadata: &Metadata,
     packages: &[&Package],
@@ -306,7 +305,7 @@ impl Candidates<'_> {
         names
     }
 
-    /// Those of a name, or of a pattern of names, that can be built.
+    /// The programs of a name, or of a pattern of names, that can be built.
     fn named(&self, kind: ProgramKind, wanted: &str) -> Result<Vec<Binary>, SelectError> {
         let pattern = if spec::is_pattern(wanted) { Some(pattern(wanted)?) } else { None };
         let fits = |name: &str| pattern.as_ref().map_or(name == wanted, |pattern| pattern.is_match(name));
@@ -324,7 +323,7 @@ impl Candidates<'_> {
         Ok(able)
     }
 
-    /// Those that go into the image where nobody chose: the only one, or the one that `cargo run` runs.
+    /// The programs to use if none was chosen: the only one, or the one that `cargo run` runs.
     fn default(&self) -> Result<Vec<Binary>, SelectError> {
         let all: Vec<&Lacking> = self.of(ProgramKind::Bin).collect();
         let able: Vec<Binary> = all
@@ -376,7 +375,7 @@ impl Candidates<'_> {
     }
 }
 
-/// The program that a target is, if it is one.
+/// The program that a target builds, if it builds one.
 fn binary(package: &Package, target: &Target) -> Option<Binary> {
     let kind = if target.kind.contains(&TargetKind::Bin) {
         ProgramKind::Bin

@@ -1,4 +1,4 @@
-//! Where cargo's configuration says what stands in the way: the file and the line, or the variable.
+//! Finds where a setting of cargo's configuration is made: the file and line, or the variable.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::target::catalog::Target;
 
-/// What the user has written, in the order in which cargo looks.
+/// The user's configuration, in the order in which cargo searches it.
 #[derive(Debug, Default)]
 pub(super) struct ConfigSources {
     /// Names of variables that are set.
@@ -19,7 +19,7 @@ pub(super) struct ConfigSources {
     files: Vec<(PathBuf, String)>,
 }
 
-/// Where a value stands.
+/// Where a value is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// In a variable of the environment.
@@ -45,8 +45,8 @@ impl fmt::Display for ConfigSource {
 }
 
 impl ConfigSources {
-    /// Reads what cargo reads in `dir`. What cannot be read is not there: who reads the configuration itself
-    /// says so.
+    /// Reads what cargo reads in `dir`. Unreadable files are ignored here; the code that reads the configuration itself
+    /// reports them.
     pub(super) fn load(dir: &Path, home: Option<PathBuf>, environment: &Environment) -> Self {
         let variables = environment
             .iter()
@@ -59,12 +59,12 @@ impl ConfigSources {
         Self { variables, files }
     }
 
-    /// What names the linker of a target.
+    /// Where the linker of a target is set.
     pub(super) fn linker(&self, target: &Target) -> Option<ConfigSource> {
         self.flags(target, "linker=").or_else(|| self.linker_of_host(target))
     }
 
-    /// Which flags of a target have a word in them.
+    /// Where those flags of a target are set that contain a word.
     pub(super) fn flags(&self, target: &Target, word: &str) -> Option<ConfigSource> {
         let own = super::configuration::flags_variable(target);
         let flags = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", own.as_str(), "CARGO_BUILD_RUSTFLAGS"];
@@ -76,14 +76,14 @@ impl ConfigSources {
             .or_else(|| self.find(&["build", "rustflags"], &|value| has_word(value, word)))
     }
 
-    /// The same without flags, which do not reach what is compiled for the host.
+    /// The same without flags, which do not apply to what is compiled for the host.
     pub(super) fn linker_of_host(&self, target: &Target) -> Option<ConfigSource> {
         let name = super::configuration::linker_variable(target);
         let variable = self.value(&name).is_some().then_some(ConfigSource::Variable(name));
         variable.or_else(|| self.keys("linker", target, &|_| true))
     }
 
-    /// What names the targets to build for.
+    /// Where the targets to build for are set.
     pub(super) fn build_target(&self) -> Option<ConfigSource> {
         let name = "CARGO_BUILD_TARGET";
         let variable = self.value(name).map(|_| ConfigSource::Variable(name.to_owned()));
@@ -97,7 +97,7 @@ impl ConfigSources {
             .map(|(_, value)| &**value)
     }
 
-    /// A key of the target's own table, or of one for targets that are like it.
+    /// A key of the target's own table, or of a table for targets like it.
     fn keys(&self, key: &str, target: &Target, fits: &dyn Fn(&DeValue<'_>) -> bool) -> Option<ConfigSource> {
         self.find(&["target", &target.triple, key], fits).or_else(|| {
             self.files.iter().find_map(|file| {
@@ -136,7 +136,7 @@ fn source(
     Some(ConfigSource::File { key: keys.join("."), path: path.clone(), line })
 }
 
-/// True for flags with a word in them, as a text or as an array.
+/// True for flags that contain a word, as a string or as an array.
 fn has_word(value: &DeValue<'_>, word: &str) -> bool {
     match value {
         DeValue::String(text) => text.contains(word),

@@ -1,9 +1,8 @@
-//! What cargo's own configuration says of a target: flags and linker.
+//! cargo's own configuration for a target: flags and linker.
 //!
-//! Read by cargo-config2 as cargo reads it: `.cargo/config.toml` up the directories, `CARGO_HOME`, and the
-//! environment over them. The rules for rustflags are cargo's ("build.rustflags" in its reference): the first of
-//! `CARGO_ENCODED_RUSTFLAGS`, `RUSTFLAGS`, the target's own flags and the build's flags that is there counts,
-//! and the others do not.
+//! Read by cargo-config2 as cargo reads it: `.cargo/config.toml` up the directories, `CARGO_HOME`, and the environment,
+//! which overrides them. The rules for rustflags are cargo's ("build.rustflags" in its reference): cargo uses only the
+//! first that is set of `CARGO_ENCODED_RUSTFLAGS`, `RUSTFLAGS`, the target's own flags and the build's flags.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,18 +15,18 @@ use crate::sys::env::Environment;
 use crate::target::catalog::Target;
 use crate::toolchain::rust::Rust;
 
-/// The variables that take the source of every target's own flags.
+/// The variables that replace every target's own flags.
 pub(super) const GLOBAL_FLAGS: [&str; 2] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
 
 /// cargo's configuration in the project's directory.
 #[derive(Debug)]
 pub(crate) struct Configuration {
-    /// Without [`GLOBAL_FLAGS`], so that a target's own flags can be seen beside them.
-    /// Behind a lock, since it looks targets up when they are asked for.
+    /// Without [`GLOBAL_FLAGS`], so that a target's own flags are visible as well. Behind a lock, since it resolves
+    /// targets on demand.
     config: Mutex<Config>,
-    /// What [`GLOBAL_FLAGS`] say, if one of them is set.
+    /// The flags of [`GLOBAL_FLAGS`], if one of them is set.
     global: Option<Vec<String>>,
-    /// Where it all stands.
+    /// Where the settings are made.
     sources: ConfigSources,
 }
 
@@ -38,7 +37,7 @@ pub(crate) struct UserFlags {
     pub flags: Vec<String>,
     /// Where they come from.
     pub source: FlagSource,
-    /// Flags of the target's own that cargo would leave out because `source` is the environment.
+    /// The target's own flags that cargo would leave out because `source` is the environment.
     pub overridden: Vec<String>,
 }
 
@@ -50,7 +49,7 @@ pub(crate) enum FlagSource {
     /// `target.<triple>.rustflags`, `target.<cfg>.rustflags` or `CARGO_TARGET_<TRIPLE>_RUSTFLAGS`. cargo adds
     /// further flags for the target to these.
     Target,
-    /// `build.rustflags` or `CARGO_BUILD_RUSTFLAGS`, or nowhere. cargo forgets them where a target has flags.
+    /// `build.rustflags` or `CARGO_BUILD_RUSTFLAGS`, or none. cargo ignores them if a target has flags.
     Build,
 }
 
@@ -61,7 +60,7 @@ impl Configuration {
         environment: &Environment,
         rust: &Rust,
     ) -> Result<Self, cargo_config2::Error> {
-        // A variable that is set to nothing counts for cargo as no flags, and not as no variable.
+        // cargo takes an empty variable as no flags, not as an unset variable.
         let value =
             |wanted: &str| environment.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let global = value("CARGO_ENCODED_RUSTFLAGS")
@@ -80,32 +79,32 @@ impl Configuration {
         Ok(Self { config, global: global.map(|flags| flags.flags), sources })
     }
 
-    /// The value of a variable in `[env]`, which cargo gives to compilers and build scripts that have not
-    /// got it from the environment.
+    /// The value of a variable in `[env]`, which cargo passes to compilers and build scripts unless the environment
+    /// already has it.
     #[must_use]
     pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         self.config().env.get(name).map(|variable| variable.value.clone())
     }
 
-    /// What names the target's linker, where something does.
+    /// Where the target's linker is set, if it is.
     #[must_use]
     pub(crate) fn linker_source(&self, target: &Target) -> Option<ConfigSource> {
         self.sources.linker(target)
     }
 
-    /// Which flags of the target have a word in them.
+    /// Where those flags of the target are set that contain a word.
     #[must_use]
     pub(crate) fn flags_place(&self, target: &Target, word: &str) -> Option<ConfigSource> {
         self.sources.flags(target, word)
     }
 
-    /// What names the linker of build scripts and procedural macros, where something does; `host` is the host's target.
+    /// Where the linker of build scripts and procedural macros is set, if it is; `host` is the host's target.
     #[must_use]
     pub(crate) fn host_linker_source(&self, host: &Target) -> Option<ConfigSource> {
         self.sources.linker_of_host(host)
     }
 
-    /// The triples that cargo would build for if it were not told any, and what says so.
+    /// The triples that cargo would build for by default, and where they are set.
     #[must_use]
     pub(crate) fn build_targets(&self) -> Option<(Vec<String>, String)> {
         let config = self.config();
@@ -131,7 +130,7 @@ impl Configuration {
         let config = self.config();
         let resolved = config.rustflags(target.triple.as_str())?.map(|flags| flags.flags);
         let build = config.build.rustflags.as_ref().map(|flags| flags.flags.clone());
-        // cargo-config2 gives the build's flags where the target has none.
+        // cargo-config2 returns the build's flags if the target has none.
         let own = resolved.filter(|flags| Some(flags) != build.as_ref()).unwrap_or_default();
         Ok(match (&self.global, own.is_empty()) {
             (Some(global), _) => {
@@ -147,7 +146,7 @@ impl Configuration {
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {
-        // Whoever panicked with it only read.
+        // A panic while it was locked cannot have damaged it: it is only read.
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -158,7 +157,7 @@ impl Configuration {
     }
 }
 
-/// The variable with a target's flags. cargo takes them beside those in files.
+/// The variable with a target's flags. cargo uses them in addition to those in files.
 pub(super) fn flags_variable(target: &Target) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", target.underscored().to_uppercase())
 }

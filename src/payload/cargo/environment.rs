@@ -1,10 +1,10 @@
-//! Variables by which build scripts find a target's C compiler, and no library of the host's. Pure.
+//! Variables that give build scripts a C compiler for the target, and hide the host's libraries from them. Pure.
 //!
-//! cc-rs, the `cmake` and `pkg-config` crates and bindgen all look for a variable with the target's triple first.
-//! What the user has set for a target is left alone, in the environment as in `[env]` of cargo's configuration.
+//! cc-rs, the `cmake` and `pkg-config` crates and bindgen all look first for a variable with the target's triple. What
+//! the user has set for a target stays as it is, in the environment and in `[env]` of cargo's configuration.
 //!
-//! Where the host has the target's triple, build scripts that compile for the host look for the same names. So
-//! these name programs and files there that find out for whom they are asked.
+//! If the host has the target's triple, build scripts that compile for the host look for the same names. So the
+//! variables then name programs and files that find out which side calls them.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,8 +12,8 @@ use std::path::Path;
 use crate::target::catalog::Target;
 use crate::toolchain::driver::Wrapper;
 
-/// The variables for one target. `bindgen` are Clang's arguments for its headers, where some crate uses bindgen.
-/// `is_set` tells whether the user has set a variable.
+/// The variables for one target. `bindgen` has Clang's arguments for its headers, if a crate uses bindgen. `is_set`
+/// says whether the user has set a variable.
 pub(super) fn for_target(
     target: &Target,
     wrapper: &Wrapper,
@@ -40,8 +40,8 @@ pub(super) fn for_target(
     {
         variables.push((scope.name("BINDGEN_EXTRA_CLANG_ARGS"), arguments.into()));
     }
-    // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any
-    // other. With an empty directory it looks, finds nothing, and crates fall back to what they bring.
+    // Without these, pkg-config finds the host's libraries for the host's triple, and refuses to look for any other.
+    // With an empty directory it looks, finds nothing, and crates fall back to their bundled libraries.
     let pkg_config = [
         "PKG_CONFIG",
         "PKG_CONFIG_ALLOW_CROSS",
@@ -76,24 +76,24 @@ impl Scope<'_> {
         format!("{variable}_{}", self.target.underscored())
     }
 
-    /// True if the user has set it for this target or for all targets that are not the host. The bare name does
-    /// not count: it is what people set for the host.
+    /// True if the user has set it for this target or for all targets other than the host. The bare name does not
+    /// count, since users set it for the host.
     fn is_set(&self, variable: &str) -> bool {
         let own = [format!("{variable}_{}", self.target.triple), self.name(variable)];
-        // Nothing looks for it where the target's triple is the host's.
+        // Nothing reads this variable if the target's triple is the host's.
         let all = format!("TARGET_{variable}");
         own.iter().any(|name| (self.is_set)(name)) || !self.on_host && (self.is_set)(&all)
     }
 }
 
-/// Clang's arguments that make bindgen read zig's headers, from what `zig cc -E -v` prints; `None` if it does
-/// not print the directories.
+/// Clang's arguments that make bindgen read zig's headers, taken from the output of `zig cc -E -v`; `None` if it does
+/// not list the directories.
 pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
     let start = said.find("#include <...> search starts here:")?;
     let dirs = said[start..].lines().skip(1).take_while(|line| !line.starts_with("End of search list"));
     let mut arguments = vec!["-nostdinc".to_owned()];
     arguments.extend(dirs.map(|dir| format!("-isystem{}", dir.trim())));
-    // zig tells its headers by a macro which glibc they are for.
+    // A macro tells zig's headers the version of glibc.
     let minor = said.split_whitespace().map(|word| word.trim_matches('"')).find_map(|word| {
         let word = word.strip_prefix("-D").unwrap_or(word);
         word.strip_prefix("__GLIBC_MINOR__=").map(str::to_owned)

@@ -1,7 +1,7 @@
-//! Which features a build turns on, for programs that need some (`required-features`). Pure over cargo's metadata.
+//! Computes which features a build enables, for programs with `required-features`. Pure over cargo's metadata.
 //!
-//! cargo's own list in the metadata is that of a build of the whole workspace, with what any member asks of another. A
-//! build of some members turns on less, and what cargo would then leave out must not be chosen.
+//! cargo's own list in the metadata is for a build of the whole workspace, including features that one member enables
+//! in another. A build of only some members enables fewer, and a program that cargo would then skip must not be chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use cargo_metadata::{Dependency, DependencyKind, Metadata, Node, Package, Packag
 
 use crate::settings::CargoSettings;
 
-/// The features that are on, by package.
+/// The enabled features, by package.
 #[derive(Debug)]
 pub(crate) struct Features<'a> {
     packages: BTreeMap<&'a PackageId, &'a Package>,
     nodes: BTreeMap<&'a PackageId, &'a Node>,
     on: BTreeMap<&'a PackageId, BTreeSet<String>>,
-    /// Optional dependencies that some feature asks for, by package and the name that it has there.
+    /// Optional dependencies that some feature enables, by package and the dependency's name in it.
     optional: BTreeSet<(&'a PackageId, String)>,
     visited: BTreeSet<&'a PackageId>,
-    /// True where development dependencies are built, too: for examples.
+    /// True if development dependencies are built too, as for examples.
     development: bool,
     selected: Vec<&'a PackageId>,
 }
 
 impl<'a> Features<'a> {
-    /// What a build of the selected packages turns on.
+    /// The features that a build of the selected packages enables.
     #[must_use]
     pub(crate) fn of(
         metadata: &'a Metadata,
@@ -81,7 +81,7 @@ impl<'a> Features<'a> {
         required.iter().filter(lacks).cloned().collect()
     }
 
-    /// Does what an element of a feature's list asks for, or an element of `--features`.
+    /// Applies an element of a feature's list, or an element of `--features`.
     fn ask(&mut self, package: &'a Package, wanted: &str) {
         if let Some(name) = wanted.strip_prefix("dep:") {
             self.take(package, name);
@@ -90,7 +90,7 @@ impl<'a> Features<'a> {
             let name = name.trim_end_matches('?');
             if !weak {
                 self.take(package, name);
-                // The feature that an optional dependency is, where the manifest does not hide it.
+                // The implicit feature of an optional dependency, unless the manifest hides it.
                 self.turn_on(package, name);
             }
             for dependency in package.dependencies.iter().filter(|one| key(one) == name) {
@@ -112,7 +112,7 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Takes an optional dependency.
+    /// Enables an optional dependency.
     fn take(&mut self, package: &'a Package, name: &str) {
         if self.optional.insert((&package.id, name.to_owned())) {
             for dependency in package.dependencies.iter().filter(|one| one.optional && key(one) == name) {
@@ -129,7 +129,7 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Turns on what a package asks of a dependency. What only build scripts use is built apart, for the host.
+    /// Enables the features that a package asks of a dependency. Build dependencies are built separately, for the host.
     fn follow(&mut self, package: &'a Package, dependency: &Dependency) {
         let counts = match dependency.kind {
             DependencyKind::Normal => true,
@@ -149,7 +149,7 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// The package that a dependency came to.
+    /// The package that a dependency was resolved to.
     fn resolved(&self, package: &Package, dependency: &Dependency) -> Option<&'a Package> {
         let found =
             self.nodes.get(&package.id)?.deps.iter().filter_map(|one| self.packages.get(&one.pkg).copied());
@@ -158,7 +158,7 @@ impl<'a> Features<'a> {
     }
 }
 
-/// The name that a package has for its dependency.
+/// The name of a dependency within the package.
 fn key(dependency: &Dependency) -> &str {
     dependency.rename.as_deref().unwrap_or(&dependency.name)
 }
@@ -177,7 +177,7 @@ mod tests {
         })
     }
 
-    /// `app` has the features of a usual package, depends on `store` and, if asked, on `log`; `other` turns on a
+    /// `app` has the features of a usual package, depends on `store` and, if enabled, on `log`; `other` enables a
     /// feature of `app`.
     fn workspace() -> Metadata {
         let mut app = package("app", &["app"], true, None);

@@ -1,15 +1,15 @@
 //! rustc's flags for a target, and the paths that are kept out of programs. Pure.
 //!
-//! Who is told which matters. What cargo is told reaches a target's build scripts, too, and whatever a cargo compiles
-//! that one of them starts: that is right for the user's flags and for prefixes of paths, and wrong for the linker,
-//! which only rustc is told ([`crate::toolchain::driver::rustc`]).
+//! It matters which program gets a flag. What cargo gets also reaches a target's build scripts, and whatever is
+//! compiled by a cargo that a build script starts. That is right for the user's flags and for prefixes of paths, but
+//! wrong for the linker, so only rustc gets that ([`crate::toolchain::driver::rustc`]).
 
 use std::path::{Path, PathBuf};
 
 use super::configuration::{FlagSource, UserFlags};
 use crate::toolchain::driver::rustc;
 
-/// A prefix of paths, and what programs have in its place.
+/// A prefix of paths, and its replacement in programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prefix {
     pub(super) from: PathBuf,
@@ -21,14 +21,14 @@ impl Prefix {
         Self { from: from.to_owned(), to: to.into() }
     }
 
-    /// `from=to`, as compilers take it.
+    /// `from=to`, the form that compilers accept.
     pub(super) fn text(&self) -> String {
         format!("{}={}", self.from.display(), self.to)
     }
 }
 
-/// Sorted so that a directory comes before those inside of it: of several prefixes that fit a path, compilers take
-/// the last.
+/// Sorts prefixes so that a directory comes before the directories in it: if several match a path, compilers use the
+/// last.
 pub(super) fn sorted(mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
     prefixes.retain(|prefix| prefix.from.parent().is_some() && prefix.from.is_absolute());
     prefixes
@@ -37,31 +37,32 @@ pub(super) fn sorted(mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
     prefixes
 }
 
-/// A target's flags, beside those that cargo itself finds for it.
+/// A target's flags, in addition to those that cargo itself finds for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags {
-    /// For cargo, by a variable: white space divides them.
+    /// For cargo, passed in a variable, in which white space separates flags.
     pub(super) cargo: Vec<String>,
     /// For rustc, after all others.
     pub(super) rustc: Vec<String>,
 }
 
-/// What to add to the flags that cargo finds for a target.
+/// The flags to add to those that cargo finds for a target.
 pub(super) fn for_target(user: &UserFlags, linker: &[String], prefixes: &[Prefix]) -> Flags {
     let mut cargo: Vec<String> =
         prefixes.iter().map(|prefix| format!("--remap-path-prefix={}", prefix.text())).collect();
     if user.source == FlagSource::Target {
-        // cargo puts ours behind the user's, and rustc takes the last prefix that fits.
+        // cargo puts ours after the user's, and rustc uses the last prefix that matches.
         cargo.extend(remaps(&user.flags));
     } else {
         cargo.extend(user.flags.iter().cloned());
     }
     let mut rustc = Vec::new();
     if cargo.iter().any(|flag| flag.is_empty() || flag.contains(char::is_whitespace)) {
-        // A variable cannot say them, and an array in `--config` would not fit a text in the user's file.
+        // A variable cannot hold these flags, and an array in `--config` would conflict with a string in the user's
+        // file.
         rustc = std::mem::take(&mut cargo);
     }
-    // Last, for the last linker counts.
+    // Last, since the last linker is used.
     rustc.extend(linker.iter().cloned());
     if !rustc.is_empty() {
         cargo.push(rustc::marker(&rustc));

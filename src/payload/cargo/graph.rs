@@ -1,10 +1,10 @@
-//! What the dependency graph says before anything is compiled: is there C code, and where do sources lie? Pure
-//! over cargo's metadata.
+//! What the dependency graph shows before anything is compiled: is there C code, and in which directories are sources?
+//! Pure over cargo's metadata.
 //!
-//! Whether a crate compiles C code only its build script knows. The graph gives a good sign: such build scripts
-//! depend on one of a few crates (`cc`, `cmake`, `pkg-config`, …; the list is data, in `toolchains/rust.toml`),
-//! or the crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler; a
-//! wrong no fails the link with the linker's message, and `toolchain = "zig"` fixes it.
+//! Only a crate's build script knows whether the crate compiles C code. The graph gives a good sign: such build scripts
+//! depend on one of a few crates (`cc`, `cmake`, `pkg-config`, …; the list is data, in `toolchains/rust.toml`), or the
+//! crate calls itself `-sys` and `links` something. A wrong yes costs the download of a compiler. A wrong no fails the
+//! link with the linker's message, and `toolchain = "zig"` fixes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -14,28 +14,29 @@ use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId, TargetK
 use crate::payload::cargo::project::{Binary, Maker, ProgramKind};
 use crate::toolchain::rust::RustData;
 
-/// What the dependency graph says.
+/// What the dependency graph shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Graph {
-    /// The first package (by name) that seems to compile or link C code, and why it seems so.
+    /// The first package (by name) that seems to compile or link C code, and the reason.
     pub c_code: Option<CCode>,
     /// True if a build script uses bindgen.
     pub bindgen: bool,
-    /// True if one does that runs for what the host needs: other build scripts and procedural macros.
+    /// True if a build script uses bindgen that runs for what the host needs: other build scripts and procedural
+    /// macros.
     pub bindgen_on_host: bool,
-    /// The directories that sources lie in, each once, sorted.
+    /// The directories of sources, sorted and without duplicates.
     pub sources: Vec<SourceDirectory>,
 }
 
-/// What programs have in place of the directory where cargo keeps a registry's packages.
+/// The replacement in programs for the directory where cargo stores a registry's packages.
 pub(super) const REGISTRY: &str = "/cargo/registry/src";
 
-/// A directory that sources lie in.
+/// A directory of sources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SourceDirectory {
-    /// Where it is.
+    /// Its path.
     pub dir: PathBuf,
-    /// What programs have in its place, unless it lies in a directory that has a name itself.
+    /// Its replacement in programs, unless it is in a directory that has a replacement itself.
     pub mapped: String,
 }
 
@@ -44,13 +45,13 @@ pub(crate) struct SourceDirectory {
 pub(crate) struct CCode {
     /// The package.
     pub package: String,
-    /// The sign of it: a package that its build script depends on, or the library that it links.
+    /// The sign: a package that its build script depends on, or the library that it links.
     pub sign: String,
 }
 
 impl Graph {
-    /// Reads cargo's metadata for the given binaries, and for the packages whose builds make files beside them.
-    /// Optional dependencies of other targets count, too: the metadata is of all targets.
+    /// Reads cargo's metadata for the given binaries, and for the packages whose builds make files for the image.
+    /// Optional dependencies of other targets count, too, since the metadata is for all targets.
     #[must_use]
     pub(crate) fn of(metadata: &Metadata, binaries: &[Binary], makers: &BTreeMap<String, Maker>) -> Self {
         let packages: BTreeMap<&PackageId, &Package> =
@@ -71,7 +72,7 @@ impl Graph {
         let mut graph = Self::default();
         while let Some(id) = open.pop() {
             let (Some(package), Some(node)) = (packages.get(id), nodes.get(id)) else { continue };
-            // What build scripts and procedural macros are made of runs on the host.
+            // The dependencies of build scripts and procedural macros run on the host.
             let of_kind = |kind: DependencyKind| {
                 node.deps
                     .iter()
@@ -91,7 +92,7 @@ impl Graph {
             {
                 signs.insert(CCode { package: package.name.to_string(), sign: library.clone() });
             }
-            // Examples are built with what tests are built with.
+            // Examples are built with the dependencies of tests.
             let example =
                 |binary: &Binary| binary.kind == ProgramKind::Example && binary.package_id == id.repr;
             let development = of_kind(DependencyKind::Development).filter(|_| binaries.iter().any(example));
@@ -111,7 +112,7 @@ impl Graph {
     }
 }
 
-/// True if one of the packages, or one that they need in any way but for tests, has bindgen in its build script.
+/// True if a build script of one of the packages, or of one that they depend on other than for tests, uses bindgen.
 fn uses_bindgen<'a>(
     mut open: Vec<&'a PackageId>,
     packages: &BTreeMap<&'a PackageId, &'a Package>,
@@ -139,10 +140,11 @@ fn is_macro(package: &Package) -> bool {
     package.targets.iter().any(|target| target.kind.contains(&TargetKind::ProcMacro))
 }
 
-/// The directories of all packages, and those that their targets' files lie in beside these.
+/// The directories of all packages, and directories beside these that files of their targets are in.
 ///
-/// A registry's packages lie together: in cargo's own directory, whose name depends on which mirror they come from, or
-/// where they were vendored. One name for all of them keeps the list short, and a program the same whichever it was.
+/// A registry's packages are in one directory: cargo's own, whose name depends on the mirror that they come from, or
+/// the one that they were vendored to. One name for all of them keeps the list short, and keeps programs independent of
+/// the directory.
 fn sources(metadata: &Metadata) -> Vec<SourceDirectory> {
     let mut sources = BTreeSet::new();
     for package in &metadata.packages {
@@ -171,7 +173,7 @@ fn sources(metadata: &Metadata) -> Vec<SourceDirectory> {
     sources.into_iter().collect()
 }
 
-/// A path without `.` and `..`, which cargo leaves in those of targets.
+/// A path without `.` and `..`, which cargo leaves in the paths of targets.
 fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -186,7 +188,7 @@ fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// The package's name, with its version where another local package has that name too.
+/// The package's name, with its version if another local package has that name too.
 fn label(metadata: &Metadata, package: &Package) -> String {
     let same = |other: &&Package| other.name == package.name && other.source.is_none();
     if metadata.packages.iter().filter(same).count() > 1 {
@@ -320,7 +322,7 @@ mod tests {
             .map(|source| (source.dir.to_str().unwrap(), source.mapped.as_str()))
             .collect();
         let expected = [
-            // Those of a registry lie together, here where they were vendored.
+            // A registry's packages are in one directory, here the one that they were vendored to.
             ("/", "/packages/local-a/outside-0"),
             ("/else", "/vendor"),
             ("/else/local-a", "/packages/local-a"),

@@ -1,4 +1,4 @@
-//! What cargo says of the project: `cargo metadata`, run in the project's directory with bounded time.
+//! cargo's description of the project: `cargo metadata`, run in the project's directory with a time limit.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::settings::CargoSettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::process::{Command, Line, ProcessError};
 
-/// Why cargo's metadata is not to be had.
+/// Why cargo's metadata could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// cargo could not be run, or was stopped.
@@ -21,12 +21,12 @@ pub enum MetadataError {
     Refused {
         /// The Cargo.toml.
         manifest: PathBuf,
-        /// What it wrote, its status lines left out.
+        /// What it printed, without status lines.
         stderr: Vec<String>,
-        /// True if it was told not to use the network.
+        /// True if it was not allowed to use the network.
         offline: bool,
     },
-    /// cargo's answer could not be understood.
+    /// cargo's output could not be parsed.
     #[error("cannot understand cargo's metadata: {0}")]
     Answer(#[from] cargo_metadata::Error),
 }
@@ -62,7 +62,7 @@ fn quoted(lines: &[String]) -> String {
     lines.iter().fold(String::new(), |text, line| text + "\n  | " + line)
 }
 
-/// Asks cargo. It may fetch what the lock file names, as any cargo command does.
+/// Runs `cargo metadata`. It may download what the lock file names, as any cargo command does.
 pub(crate) fn metadata(
     cargo: &Path,
     manifest: &Path,
@@ -72,7 +72,8 @@ pub(crate) fn metadata(
 ) -> Result<Metadata, MetadataError> {
     let mut command = Command::new(cargo)
         .args(["metadata", "--format-version=1", "--color=never"])
-        // Whatever is set for a terminal: its errors are read here, and a bar would be in the same line.
+        // Override the user's settings for a terminal: cargo's errors are read here, and a progress bar would be on the
+        // same line.
         .args(["--config", "term.progress.when=\"never\"", "--config", "term.quiet=false"])
         .env_remove("CARGO_TERM_VERBOSE")
         .arg("--manifest-path")
@@ -102,7 +103,7 @@ pub(crate) fn metadata(
         Line::Stdout(bytes) => stdout.push_str(&String::from_utf8_lossy(&bytes)),
         Line::Stderr(bytes) => {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            // Status lines are indented; an error is what is left.
+            // Status lines are indented; the rest is the error.
             if text.starts_with("   ") && !stderr.is_empty() || !text.starts_with("   ") {
                 stderr.push(text);
             } else {
@@ -119,7 +120,8 @@ pub(crate) fn metadata(
     if let Some(dir) = &settings.target_dir
         && let Ok(dir) = dir.clone().try_into()
     {
-        // cargo was not told of this: where its configuration has no place of its own, the build's is the same.
+        // This call did not pass the target directory: if cargo's configuration has no separate build directory, it is
+        // the same.
         if metadata.build_directory.as_ref() == Some(&metadata.target_directory) {
             metadata.build_directory = None;
         }

@@ -1,15 +1,15 @@
-//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact when
-//! it is there.
+//! Compiles the project's binaries for every target with one cargo process, and hands over each artifact as soon as it
+//! exists.
 //!
-//! One process means one job server and one compilation of build scripts and procedural macros for all targets.
-//! Apart go only targets whose standard library is built with them, and a second glibc for a target that is
-//! already in the batch, since cargo's directories tell targets apart by their triple alone.
+//! One process means one job server and one compilation of build scripts and procedural macros for all targets. Two
+//! kinds of targets get a process of their own: those whose standard library is built with them, and a second glibc for
+//! a target that is already in the batch, since cargo's directories distinguish targets only by their triple.
 //!
 //! The project's build is cargo's: profiles, features, patches, wrappers and flags are whatever cargo's own
-//! configuration says. What is added is a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the remapping
-//! of paths, so that a program does not depend on where it was built. No foreign build script or test is
-//! run: build scripts are compiled for the host. Deliberately absent: what an artifact must be (`elf`) and what
-//! becomes of it.
+//! configuration says. xbuild adds a linker ([`crate::toolchain::driver`]), a C compiler for build scripts, and the
+//! remapping of paths, so that a program does not depend on where it was built. No foreign build script or test is run:
+//! build scripts are compiled for the host. This module deliberately does not decide what an artifact must be (`elf`)
+//! or what happens to it.
 
 pub(crate) mod choice;
 pub(crate) mod config_source;
@@ -57,7 +57,7 @@ use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
 
-/// What is to be compiled, and with what.
+/// What to compile, and with what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CompileRequest<'a> {
     /// The project's toolchain.
@@ -66,7 +66,7 @@ pub(crate) struct CompileRequest<'a> {
     pub host: Host<'a>,
     /// cargo's configuration.
     pub configuration: &'a Configuration,
-    /// What cargo is asked to build.
+    /// The options for cargo.
     pub settings: &'a CargoSettings,
     /// The absolute path of the `Cargo.toml`; cargo runs in its directory.
     pub manifest_path: &'a Path,
@@ -80,18 +80,18 @@ pub(crate) struct CompileRequest<'a> {
     pub program: &'a Path,
     /// True if the network must not be used.
     pub offline: bool,
-    /// Whether the other targets go on when one fails.
+    /// Whether the other targets continue if one fails.
     pub on_failure: OnFailure,
-    /// True if the compiler's messages are to have colours.
+    /// True if the compiler's messages should be in colour.
     pub color: bool,
-    /// `SOURCE_DATE_EPOCH` for C code with time stamps in it, where the environment does not have it.
+    /// `SOURCE_DATE_EPOCH` for C code that contains time stamps, unless the environment has it.
     pub source_date_epoch: Option<i64>,
 }
 
 /// One target to compile for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// The platform: the target's own, or the same with better processors.
+    /// The platform: the target's own, or a variant for better processors.
     pub platform: Platform,
     /// The target.
     pub target: &'static Target,
@@ -101,9 +101,9 @@ pub(crate) struct Unit {
     pub standard: Standard,
     /// What links.
     pub kit: Kit,
-    /// How long it may take, from the start of [`compile`].
+    /// Its time limit, from the start of [`compile`].
     pub limit: Option<Duration>,
-    /// What must be there beside the programs, by the package's id.
+    /// What must exist besides the programs, by the package's id.
     pub parts: BTreeSet<(String, Part)>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Unit {
 pub enum Linker {
     /// zig, which also compiles the C code of build scripts.
     Zig,
-    /// The linker that the Rust toolchain brings, with the musl that it brings.
+    /// The linker and the musl that the Rust toolchain includes.
     RustLld,
     /// Whatever cargo's configuration says; nothing is set for C code either.
     Configured,
@@ -141,16 +141,16 @@ impl Kit {
     }
 }
 
-/// A program that cargo has finished. It may not be what it should be: see `elf`.
+/// A program that cargo has finished. It is not yet verified: see `elf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Artifact {
     /// The index of its unit.
     pub unit: usize,
     /// The binary's name.
     pub binary: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// True if cargo had nothing to do for it.
+    /// True if it was up to date.
     pub fresh: bool,
 }
 
@@ -174,7 +174,7 @@ pub(crate) enum Product {
         unit: usize,
         /// The package's id.
         package_id: String,
-        /// The files of it.
+        /// Its files.
         files: Vec<PathBuf>,
     },
 }
@@ -190,30 +190,30 @@ impl Product {
     }
 }
 
-/// What came of it.
+/// The result of compiling.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Every program, in the order in which they were finished.
+    /// Every program, in the order in which cargo finished them.
     pub artifacts: Vec<Artifact>,
-    /// The units that lack programs, by their index, and why.
+    /// The units that lack programs, by their index, with the reason.
     pub failures: Vec<(usize, UnitError)>,
 }
 
 /// Why a target lacks programs, while others may have theirs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
-    /// The compiler or the linker refused.
+    /// The compiler or the linker failed.
     #[error("{triple} does not compile{}", summed_up(messages))]
     Compiler {
         /// The target.
         triple: String,
-        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so that this
-        /// error shows only what each comes to.
+        /// The errors' messages, as cargo rendered them, without colours. They were reported when they came, so this
+        /// error shows only a summary of each.
         messages: Vec<String>,
-        /// The linker that cargo's configuration names, where it may be what failed.
+        /// The linker that cargo's configuration names, if it may be what failed.
         linker: Option<Box<NamedLinker>>,
     },
-    /// The compiler refused it for the same reasons as another target.
+    /// The compiler failed with the same errors as for another target.
     #[error("{triple} does not compile, with the same errors as {other}")]
     Same {
         /// The target.
@@ -221,7 +221,7 @@ pub enum UnitError {
         /// The target whose failure has the messages.
         other: String,
     },
-    /// Its time ran out.
+    /// Its time limit expired.
     #[error("{cancelled}{}", running.as_ref().map_or(String::new(), |what| format!("; it was at {what}")))]
     TimedOut {
         /// The limit.
@@ -229,7 +229,7 @@ pub enum UnitError {
         /// What cargo was doing.
         running: Option<String>,
     },
-    /// cargo succeeded but did not say where the program is.
+    /// cargo succeeded but did not report where the program is.
     #[error("cargo did not build `{binary}` for {triple}")]
     Missing {
         /// The target.
@@ -237,25 +237,25 @@ pub enum UnitError {
         /// The binary.
         binary: String,
     },
-    /// Another target failed first, and the rest was to be left then.
-    #[error("{triple} was not compiled, since another target had failed")]
+    /// Another target failed first, and the remaining ones were then stopped.
+    #[error("{triple} was not compiled, because another target failed")]
     Skipped {
         /// The target.
         triple: String,
     },
 }
 
-/// True for rustc's messages that the linker failed, or is not there.
+/// True for rustc's messages that the linker failed or is missing.
 fn says_linker(errors: &str) -> bool {
     errors.contains("error: linking with `") || errors.contains("error: linker `")
 }
 
-/// More errors than this are not told again.
+/// At most this many errors are summarised.
 const MOST_ERRORS: usize = 5;
 
 fn summed_up(messages: &[String]) -> String {
     if messages.is_empty() {
-        return "; what cargo said of it is above".into();
+        return "; cargo's messages are above".into();
     }
     let mut lines: Vec<String> =
         messages.iter().take(MOST_ERRORS).flat_map(|message| stderr::summary(message)).collect();
@@ -263,7 +263,7 @@ fn summed_up(messages: &[String]) -> String {
         lines.push(format!("and {} more errors", messages.len() - MOST_ERRORS));
     }
     let lines = lines.join("\n  ");
-    format!(", as is told above:\n  {lines}")
+    format!(", as reported above:\n  {lines}")
 }
 
 impl Explain for UnitError {
@@ -284,7 +284,9 @@ impl Explain for UnitError {
                 explain::hint(&said, named)
             }
             Self::Same { .. } | Self::Skipped { .. } => None,
-            Self::Missing { .. } => Some("look whether `required-features` of the binary are on".into()),
+            Self::Missing { .. } => {
+                Some("check whether `required-features` of the binary are enabled".into())
+            }
             Self::TimedOut { cancelled, .. } => cancelled.hint(),
         }
     }
@@ -295,11 +297,11 @@ impl Explain for UnitError {
 pub enum NamedLinker {
     /// It links the programs.
     OfTarget(ConfigSource),
-    /// zig links the programs; this links build scripts and procedural macros.
+    /// zig links the programs; this linker links build scripts and procedural macros.
     OfHost {
-        /// Where it is named.
+        /// Where it is set.
         source: ConfigSource,
-        /// The variable that would name another.
+        /// The variable that would set another.
         variable: String,
     },
 }
@@ -308,11 +310,11 @@ impl NamedLinker {
     fn hint(&self) -> String {
         match self {
             Self::OfTarget(source) => format!(
-                "what links is named by {source}; `--toolchain zig` links with zig instead, whatever cargo's \
+                "{source} names the linker; `--toolchain zig` links with zig instead, whatever cargo's \
                  configuration says"
             ),
             Self::OfHost { source, variable } => format!(
-                "cargo links build scripts and procedural macros with what {source} names: install it, or set \
+                "cargo links build scripts and procedural macros with the linker of {source}: install it, or set \
                  {variable}=cc in the environment"
             ),
         }
@@ -325,9 +327,9 @@ pub enum Error {
     /// cargo ended before it compiled anything.
     #[error("cargo failed:\n{}", reason.trim_end())]
     Cargo {
-        /// What it said.
+        /// What it printed.
         reason: String,
-        /// True if it lacks what it must not fetch.
+        /// True if it needs something that it must not download.
         offline: bool,
     },
     /// cargo's configuration cannot be read.
@@ -362,7 +364,7 @@ impl Explain for Error {
             }
             Self::Cargo { .. } => None,
             Self::Configuration(_) => {
-                Some("correct what it names: `.cargo/config.toml`, or the variable".into())
+                Some("fix the file or variable that it names, such as `.cargo/config.toml`".into())
             }
             Self::Process(error) => error.hint(),
             Self::Io(error) => io_hint(error),
@@ -371,16 +373,16 @@ impl Explain for Error {
     }
 }
 
-/// The directories of this machine that compilers are told other names for. What of them is still in a program was
-/// asked for.
+/// The directories of this machine that compilers are given other names for. If one of them is still in a program, the
+/// program asked for it.
 #[must_use]
 pub(crate) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
     prefixes::machine_dirs(request)
 }
 
-/// Compiles the binaries for every unit. `on_product` is called for each program as soon as it is there, and for
-/// whatever else builds make of shared libraries and files, on the calling thread. An error means that nothing could be compiled; what went wrong for one target only is
-/// in the outcome.
+/// Compiles the binaries for every unit. On the calling thread, `on_product` is called for each program as soon as it
+/// exists, and for each shared library and file that builds make. An error means that nothing could be compiled;
+/// failures of single targets are in the outcome.
 pub(crate) fn compile(
     request: &CompileRequest<'_>,
     on_product: &mut dyn FnMut(&Product),
@@ -393,12 +395,13 @@ pub(crate) fn compile(
     let primer = request.host.cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        // What they do is done later otherwise, or only told later: no failure where there are no threads for them.
+        // The work of these threads is otherwise done or reported later, so it is not a failure if threads cannot be
+        // started.
         let start = || std::thread::Builder::new();
         start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let _ends = Ends(&ended);
-        // Whatever is still being primed then nobody waits for any more.
+        // Priming that is still running is not needed any more.
         let _stops = Stops(&primer);
         process::run_all(request, &prepared, on_product)
     });
@@ -406,7 +409,7 @@ pub(crate) fn compile(
     result
 }
 
-/// Stops work beside it when it is dropped, also where that is because of a panic.
+/// Stops concurrent work when it is dropped, also in a panic.
 struct Stops<'a>(&'a Cancel);
 
 impl Drop for Stops<'_> {

@@ -1,5 +1,5 @@
-//! The directories of this machine that would otherwise be in programs: in panics' messages, in `file!()`, in
-//! `__FILE__`. And so those that are not to be found in a finished one.
+//! The directories of this machine that would otherwise be in programs: in messages of panics, in `file!()`, in
+//! `__FILE__`. These are also the directories that must not be found in a finished program.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::graph::{REGISTRY, SourceDirectory};
 use crate::machine_paths;
 use crate::sys::fs;
 
-/// Every directory that something is compiled in or from, and what programs have in its place.
+/// Every directory that something is compiled in or from, with its replacement in programs.
 pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
     let project = request.project;
     let mut prefixes = vec![
@@ -21,26 +21,26 @@ pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
     if let Some(home) = Configuration::cargo_home(request.host.environment) {
         prefixes.push(Prefix::new(&home, "/cargo"));
     }
-    // Where rust-src is installed rustc shows the standard library's files there, else as below.
+    // If rust-src is installed, rustc shows the standard library's files there, otherwise as below.
     if let Some(commit) = &request.rust.commit {
         prefixes.push(Prefix::new(&request.rust.source(), format!("/rustc/{commit}")));
     }
     flags::sorted(with_sources(prefixes, &request.graph.sources))
 }
 
-/// The directories of this machine that are not to be found in a program, those in others left out. Where the
-/// toolchain's own sources lie nobody asks for.
+/// The directories of this machine that must not be found in a program, without those inside others. The directory of
+/// the toolchain's own sources is left out, since no program asks for it.
 pub(super) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
     let own = prefixes(request).into_iter().filter(|prefix| !prefix.to.starts_with("/rustc/"));
     machine_paths::outermost(&own.map(|prefix| prefix.from).collect::<Vec<_>>())
 }
 
-/// The same with the directories that sources lie in, and with where all of them really are.
+/// Adds the directories of sources, and the real path of each directory.
 fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceDirectory]) -> Vec<Prefix> {
     for source in sources {
         prefixes.extend(of_source(source, &prefixes));
     }
-    // A path may be said with its links resolved, too.
+    // A path may also be given with its links resolved.
     for index in 0..prefixes.len() {
         let Prefix { from, to } = prefixes[index].clone();
         prefixes.extend(real(&from, &to, &prefixes));
@@ -53,7 +53,7 @@ fn with_sources(mut prefixes: Vec<Prefix>, sources: &[SourceDirectory]) -> Vec<P
     prefixes
 }
 
-/// The prefix for a directory of sources, unless another one is of it already.
+/// The prefix for a directory of sources, unless another prefix already covers it.
 fn of_source(source: &SourceDirectory, known: &[Prefix]) -> Option<Prefix> {
     let SourceDirectory { dir, mapped } = source;
     let covered = || known.iter().any(|prefix| dir.starts_with(&prefix.from));
@@ -61,13 +61,13 @@ fn of_source(source: &SourceDirectory, known: &[Prefix]) -> Option<Prefix> {
     wanted.then(|| Prefix::new(dir, mapped))
 }
 
-/// The prefix for where a directory really is, if that is told in another way.
+/// The prefix for a directory's real path, unless other prefixes map it to the same.
 fn real(dir: &Path, to: &str, known: &[Prefix]) -> Option<Prefix> {
     let real = fs::canonicalize(dir).ok().filter(|real| real != dir)?;
     (mapped(&real, known).as_deref() != Some(to)).then(|| Prefix::new(&real, to))
 }
 
-/// What a path becomes: of several prefixes the longest counts.
+/// The replacement of a path: if several prefixes match, the longest is used.
 fn mapped(path: &Path, prefixes: &[Prefix]) -> Option<String> {
     let fitting = prefixes.iter().filter(|prefix| path.starts_with(&prefix.from));
     let prefix = fitting.max_by_key(|prefix| prefix.from.components().count())?;
@@ -126,7 +126,7 @@ mod tests {
             fs::create_dir_all(root.join(name)).unwrap();
         }
         fs::symlink("real", root.join("link")).unwrap();
-        // A member that is a link to a directory outside of the workspace.
+        // A member that is a link to a directory outside the workspace.
         fs::symlink("../else/engine", root.join("real/engine")).unwrap();
         let roots = vec![Prefix::new(&root.join("link"), "/workspace")];
         let sources = [source(root.join("link/engine"), "/packages/engine")];

@@ -1,4 +1,4 @@
-//! What cargo is told: for each target its flags and variables, and the command line for a batch of them.
+//! What cargo is given: the flags and variables of each target, and the command line for a batch of targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -21,13 +21,13 @@ use crate::toolchain::driver::{
 };
 use crate::toolchain::rust::{RustData, Standard};
 
-/// A unit with all that cargo needs to be told for it.
+/// A unit with everything that cargo is given for it.
 pub(super) struct PreparedUnit {
-    /// The wrapper, where zig links.
+    /// The wrapper, if zig links.
     pub(super) wrapper: Option<Wrapper>,
     /// rustc's flags.
     flags: Flags,
-    /// Those for an empty program: the user's, too, which cargo adds by itself, and no paths.
+    /// The flags for an empty program: these include the user's flags, which cargo otherwise adds itself, but no paths.
     pub(super) rustc_flags: Vec<String>,
     /// Variables for build scripts.
     variables: Vec<(OsString, OsString)>,
@@ -40,39 +40,38 @@ pub(super) struct Batch {
     pub(super) units: Vec<usize>,
     /// cargo's `--target-dir`.
     target_dir: PathBuf,
-    /// The directory's name, if it is not the project's own but one in it.
+    /// The directory's name, if it is not the project's own target directory but one in it.
     dir: Option<String>,
     /// Whether the standard library is built with them.
     standard: Standard,
-    /// The file for what the wrappers have to say meanwhile.
+    /// The file for the wrappers' remarks.
     pub(super) remarks: PathBuf,
-    /// What we are told where cargo calls us as rustc, as JSON.
+    /// The instructions for xbuild when cargo calls it as rustc, as JSON.
     rustc: Option<OsString>,
 }
 
 impl Batch {
-    /// The place for what is only needed while building, where cargo's configuration has one and this batch needs
-    /// another.
+    /// The directory for intermediate files, if cargo's configuration sets one and this batch needs another.
     fn build_dir(&self, project: &Project) -> Option<PathBuf> {
         let name = self.dir.as_ref()?;
         Some(project.build_directory.as_ref()?.join(name))
     }
 }
 
-/// Everything that is found out before cargo starts.
+/// Everything that is determined before cargo starts.
 pub(super) struct Prepared {
     pub(super) units: Vec<PreparedUnit>,
     pub(super) batches: Vec<Batch>,
     /// Variables for every cargo process.
     variables: Vec<(OsString, OsString)>,
-    /// When it began, which time limits count from.
+    /// When it began; time limits count from then.
     pub(super) started: Instant,
 }
 
 pub(super) fn prepare(request: &CompileRequest<'_>, remarks: &Path) -> Result<Prepared, Error> {
     if request.rust.is_too_old_to_reproduce() {
         request.host.reporter.report(Event::warning(format!(
-            "{} is older than {}: programs differ with the directories that they are built in",
+            "{} is older than {}: programs depend on the directories that they are built in",
             request.rust.describe(),
             RustData::get().minimum
         )));
@@ -110,14 +109,14 @@ pub(super) fn prepare(request: &CompileRequest<'_>, remarks: &Path) -> Result<Pr
     Ok(Prepared { units, batches, variables, started: Instant::now() })
 }
 
-/// What we are told where a batch's cargo calls us as rustc. Of units with one triple each batch has its own; what
-/// build scripts have compiled for the triples of other batches is for the first unit of each.
+/// The instructions for xbuild when a batch's cargo calls it as rustc. If several units have one triple, each batch has
+/// its own. What build scripts compile for the triples of other batches uses the first unit of each.
 fn rustc_variable(
     request: &CompileRequest<'_>,
     units: &[PreparedUnit],
     batch: &Batch,
 ) -> Result<OsString, Error> {
-    // A proxy of rustup's would choose anew, in each directory that it is called in. One that the user names stays.
+    // rustup's proxy would choose a toolchain again in each directory. A rustc that the user names stays.
     let own = request.rust.sysroot.join("bin/rustc");
     let is_default = request.rust.rustc == Path::new("rustc");
     let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
@@ -130,7 +129,7 @@ fn rustc_variable(
     Ok(rustc.into())
 }
 
-/// The directory with zig's own files, where zig links something.
+/// The directory with zig's own files, if zig links something.
 fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
     let Some(zig) = request.units.iter().find_map(|unit| unit.kit.zig()) else { return Ok(None) };
     let library = match zig.library(request.host.cancel) {
@@ -139,10 +138,10 @@ fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
     };
     if library.is_none() {
         request.host.reporter.report(Event::warning(format!(
-                "`{} env` does not tell where zig's own files are: debug information in programs differs with the \
+            "`{} env` does not print where zig's own files are: debug information in programs depends on the \
                  directories that zig works in",
-                zig.program.display()
-            )));
+            zig.program.display()
+        )));
     }
     Ok(library)
 }
@@ -185,11 +184,11 @@ fn prepare_unit(
             let installed = Wrapper::install(spec, target, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
-                // zig brings musl and its start-up files; with rustc's own there would be two of each.
+                // zig includes musl and its start-up files; with rustc's own there would be two of each.
                 linker_flags.push("-Clink-self-contained=no".to_owned());
             }
-            // One text is for both kinds of build scripts where the host has the triple, and what is for the host
-            // needs the host's own headers.
+            // If the host has the triple, one text is for both kinds of build scripts, but those for the host need the
+            // host's own headers.
             let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
             let bindgen = if request.graph.bindgen && alone { bindgen(request, &installed)? } else { None };
             let is_set = |name: &str| {
@@ -217,8 +216,8 @@ fn bindgen(request: &CompileRequest<'_>, wrapper: &Wrapper) -> Result<Option<Str
     Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Divides the units among cargo processes. Which directory a unit gets depends on it alone where it can, so that
-/// another run with other platforms finds what this one has built.
+/// Divides the units among cargo processes. As far as possible, a unit's directory depends only on the unit itself, so
+/// that a run with other platforms finds what this one has built.
 fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> Vec<Batch> {
     let mut by_dir: BTreeMap<(Standard, Option<String>), Vec<usize>> = BTreeMap::new();
     for (index, unit) in request.units.iter().enumerate() {
@@ -226,7 +225,7 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> V
             .units
             .iter()
             .any(|other| other.target.triple == unit.target.triple && other.glibc < unit.glibc);
-        // What is compiled for better processors is kept apart from what is for all.
+        // Builds for better processors are separate from builds for all processors.
         let variant = unit.target.variant(&unit.platform).map(|variant| variant.cpu.clone());
         let dir = match (unit.standard, unit.glibc) {
             (Standard::Built, _) => {
@@ -249,7 +248,7 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> V
         .collect()
 }
 
-/// How cargo's own words are shown to the user, which is ours to say.
+/// How cargo prints its own messages, which xbuild decides.
 const TERMINAL: [&str; 4] =
     ["CARGO_TERM_PROGRESS_WHEN", "CARGO_TERM_PROGRESS_WIDTH", "CARGO_TERM_QUIET", "CARGO_TERM_VERBOSE"];
 
@@ -272,14 +271,15 @@ pub(super) fn command(
         .args(["--profile", &settings.profile])
         .dir(dir);
     command = choose_programs(command, request.project);
-    // Batches share triples, and so they would share what is only needed while building.
+    // Batches have triples in common, so they would share intermediate files.
     if let Some(own) = batch.build_dir(request.project) {
         let value = toml::Value::String(own.display().to_string());
         command = command.arg("--config").arg(format!("build.build-dir={value}"));
     }
     command = with_options(command, request);
-    // Without these a cargo that writes to a pipe does not say how far it is. The width leaves room for names. By options,
-    // which win over what the user has set for a terminal, and which a cargo that a build script starts does not see.
+    // Without these, a cargo that writes to a pipe does not report progress. The width leaves room for names. They are
+    // options, since these override the user's settings for a terminal, and a cargo that a build script starts does not
+    // see them.
     for setting in ["progress.when=\"always\"", "progress.width=240", "quiet=false", "verbose=false"] {
         command = command.arg("--config").arg(format!("term.{setting}"));
     }
@@ -293,7 +293,7 @@ pub(super) fn command(
     command
 }
 
-/// With the packages and programs that are built, and the libraries that are wanted of them.
+/// Adds the packages and programs to build, and the libraries wanted from them.
 fn choose_programs(mut command: Command, project: &Project) -> Command {
     let libraries = project.makers.values().filter(|maker| maker.library);
     let ids = project.binaries.iter().map(|binary| &binary.package_id);
@@ -315,7 +315,7 @@ fn choose_programs(mut command: Command, project: &Project) -> Command {
     command
 }
 
-/// With the settings that are options of cargo's.
+/// Adds the settings that are options of cargo's.
 fn with_options(mut command: Command, request: &CompileRequest<'_>) -> Command {
     let settings = request.settings;
     if !settings.features.is_empty() {
@@ -340,7 +340,7 @@ fn with_options(mut command: Command, request: &CompileRequest<'_>) -> Command {
     command
 }
 
-/// With the variables that all targets share.
+/// Adds the variables that all targets share.
 fn with_variables(
     mut command: Command,
     request: &CompileRequest<'_>,
@@ -350,12 +350,12 @@ fn with_variables(
     for (name, path) in &request.settings.variables {
         command = command.env(name, path);
     }
-    // What the user says for all targets is in each target's flags now, and would hide those.
+    // The user's flags for all targets are now among each target's flags, and this variable would override those.
     for name in GLOBAL_FLAGS {
         command = command.env_remove(name);
     }
     if batch.standard == Standard::Built {
-        // A stable cargo builds the standard library only with this.
+        // A stable cargo builds the standard library only with this variable.
         command = command.arg("-Zbuild-std=std,panic_unwind").env("RUSTC_BOOTSTRAP", "1");
     }
     for (name, value) in &prepared.variables {
@@ -365,12 +365,12 @@ fn with_variables(
     if let Some(rustc) = &batch.rustc {
         command = command.env(rustc::VARIABLE, rustc);
     }
-    // Where xbuild itself is started by a build script, this is about another build.
+    // If a build script has started xbuild, this variable is about another build.
     command = command.env(DIR_VARIABLE, &batch.target_dir).env_remove("OUT_DIR");
     command
 }
 
-/// With a target, its flags and its variables.
+/// Adds a target, its flags and its variables.
 fn for_target(
     mut command: Command,
     request: &CompileRequest<'_>,
@@ -379,7 +379,7 @@ fn for_target(
 ) -> Command {
     command = command.args(["--target", &unit.target.triple]);
     if !prepared.flags.cargo.is_empty() {
-        // cargo adds what is in the variable to what it finds in files, be that a text or an array.
+        // cargo adds the variable's flags to those that it finds in files, whether a string or an array.
         let name = configuration::flags_variable(unit.target);
         let mut flags = request.host.environment.var(&name).unwrap_or_default().to_owned();
         flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));

@@ -1,4 +1,4 @@
-//! The cargo process: what it says, what that means for each target, and how it is ended.
+//! The cargo process: its output, what that means for each target, and how it is ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,13 +26,13 @@ use crate::target::catalog::Target;
 use crate::toolchain::driver::prime;
 use crate::toolchain::rust::Standard;
 
-/// How often time limits are looked at.
+/// The interval at which time limits are checked.
 const WATCH: Duration = Duration::from_millis(50);
 
 /// Primes every unit's wrapper, one after the other: cargo needs the processors, too.
 pub(super) fn prime_all(request: &CompileRequest<'_>, prepared: &Prepared, cancel: &Cancel) {
     for (index, (unit, own)) in request.units.iter().zip(&prepared.units).enumerate() {
-        // A standard library that is built with the project is not there yet.
+        // A standard library that is built with the project does not exist yet.
         let Some(wrapper) = own.wrapper.as_ref().filter(|_| unit.standard == Standard::Installed) else {
             continue;
         };
@@ -95,7 +95,7 @@ struct Run<'a> {
     on_product: &'a mut dyn FnMut(&Product),
     /// What each unit lacks.
     missing: Mutex<Vec<Missing>>,
-    /// The units of processes that have ended: done, in all.
+    /// The units of processes that have ended: done, and in total.
     before: (u64, u64),
     outcome: Outcome,
 }
@@ -104,7 +104,7 @@ struct Run<'a> {
 struct Missing {
     /// The names of programs.
     programs: BTreeSet<String>,
-    /// What builds of packages are to make beside them.
+    /// What builds of packages must make besides the programs.
     parts: BTreeSet<(String, Part)>,
 }
 
@@ -117,15 +117,15 @@ impl Missing {
 /// How one cargo process ended.
 struct Ended {
     success: bool,
-    /// The units whose time ran out.
+    /// The units whose time limit expired.
     expired: Vec<usize>,
     /// What cargo was doing last.
     running: Option<String>,
     /// The messages of failures, without colours.
     errors: Vec<String>,
-    /// True if cargo came to compile something.
+    /// True if cargo got as far as compiling something.
     compiled: bool,
-    /// Everything it wrote that is no status line, for when it did not.
+    /// Everything that it printed except status lines, for the case that it did not.
     said: String,
 }
 
@@ -162,8 +162,8 @@ impl Run<'_> {
         missing[unit].programs.first().cloned()
     }
 
-    /// True if something is missing. Where cargo has succeeded, what only a program for another target depends on was
-    /// not to be built: whoever wants its files finds none.
+    /// True if something is missing. If cargo has succeeded, parts that only a program for another target needs were
+    /// not supposed to be built; whoever wants their files finds none.
     fn is_lacking(&self, unit: usize, success: bool) -> bool {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         if success { !missing[unit].programs.is_empty() } else { !missing[unit].is_empty() }
@@ -179,11 +179,11 @@ impl Run<'_> {
     /// Finds out for each unit that lacks programs which of cargo's messages are about it.
     fn failed(&mut self, open: &[usize], ended: &Ended) -> Result<(), Error> {
         if !ended.success && !ended.compiled {
-            // cargo says so, and has no exit code for it.
+            // cargo prints this, and has no exit code for it.
             let offline = ended.said.contains("--offline");
             return Err(Error::Cargo { reason: ended.said.clone(), offline });
         }
-        // What is wrong with the code is wrong for every target: it is said once.
+        // Errors in the code are the same for every target, so they are reported once.
         let mut told: BTreeMap<Vec<String>, String> = BTreeMap::new();
         for unit in open {
             let triple = self.request.units[*unit].target.triple.clone();
@@ -205,7 +205,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The linker that cargo's configuration names for the unit's programs, or else for build scripts.
+    /// The linker that cargo's configuration names for the unit's programs, or otherwise for build scripts.
     fn named_linker(&self, unit: usize) -> Option<Box<NamedLinker>> {
         let unit = &self.request.units[unit];
         let configuration = self.request.configuration;
@@ -221,8 +221,8 @@ impl Run<'_> {
             .map(|source| Box::new(NamedLinker::OfHost { source, variable }))
     }
 
-    /// cargo does not say which target a message is about. A linker's message shows paths of its target; one of
-    /// the compiler concerns every target that failed, as far as can be told.
+    /// cargo does not say which target a message is about. A linker's message shows paths of its target. A message of
+    /// the compiler is taken to be about every target that failed.
     fn errors_of(&self, unit: usize, errors: &[String]) -> Vec<String> {
         let names = |plain: &str, unit: &Unit| plain.contains(&format!("/{}/", unit.target.triple));
         let ours = &self.request.units[unit];
@@ -280,7 +280,7 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        // What failed before anything was compiled is the failure itself, and told with it.
+        // A failure before anything was compiled is the run's failure itself, and its message has the output.
         if success || log.compiled {
             self.release(&mut log);
         }
@@ -307,11 +307,11 @@ impl Run<'_> {
                 }
                 return;
             }
-            // What is no message of cargo's is what a build script or a wrapper has written to the wrong place.
+            // Anything else is not a message of cargo's: a build script or a wrapper has written to the wrong stream.
             _ => return,
         };
         log.compiled = true;
-        // Its progress lines count better; these are not there where it is told to be quiet.
+        // cargo's progress lines have better counts, but do not exist if it is told to be quiet.
         if log.total.is_none() {
             log.done += 1;
             let done = self.before.0 + log.done;
@@ -331,8 +331,8 @@ impl Run<'_> {
             (&binary.name, binary.kind, &binary.package_id)
                 == (&artifact.target.name, kind, &artifact.package_id.repr)
         });
-        // `<target directory>/<triple>/<profile>/<binary>`: the message itself carries no triple. Examples have a directory
-        // of their own in it.
+        // `<target directory>/<triple>/<profile>/<binary>`: the message itself does not name the triple. Examples are
+        // in a subdirectory.
         let profile = match kind {
             ProgramKind::Bin => path.parent(),
             ProgramKind::Example => path.parent().and_then(|examples| examples.parent()),
@@ -356,7 +356,7 @@ impl Run<'_> {
         }
     }
 
-    /// A shared library that cargo has made, for whoever needs it beside the program.
+    /// Hands over a shared library that cargo has made, for a file beside the programs.
     fn library(
         &mut self,
         artifact: cargo_metadata::Artifact,
@@ -378,7 +378,7 @@ impl Run<'_> {
         (self.on_product)(&Product::Library { unit, package_id, files });
     }
 
-    /// The unit that something was made for: its triple is in the path, below the directory that cargo builds in. What
+    /// The unit that something was made for. The triple is in its path, below the directory that cargo builds in; what
     /// is for the host itself has none.
     fn unit_of(&self, path: &Path, units: &[usize]) -> Option<usize> {
         let project = self.request.project;
@@ -407,7 +407,7 @@ impl Run<'_> {
                     log.compiled = true;
                     self.release(log);
                 }
-                // Waiting for another cargo is what a person wonders about.
+                // Users wonder why cargo waits for another cargo, so that is not a detail.
                 let level = if verb == "Blocking" { Level::Info } else { Level::Detail };
                 let text = format!("cargo: {verb} {rest}");
                 self.request.host.reporter.report(Event::Note { level, platform: None, text });
@@ -442,42 +442,43 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes down that something is there which a unit lacked.
+/// Records that something exists now which a unit lacked.
 fn made(missing: &Mutex<Vec<Missing>>, unit: usize, part: &(String, Part)) {
     locked(missing)[unit].parts.remove(part);
 }
 
-/// What one cargo process has said.
+/// The output of one cargo process so far.
 #[derive(Default)]
 struct Log {
     pieces: Pieces,
     running: Option<String>,
-    /// Units that are done, and in all where cargo says so.
+    /// Units done, and in total if cargo says so.
     done: u64,
     total: Option<u64>,
     errors: Vec<String>,
-    /// What the last message was about, which the next one may be a part of.
+    /// What the last message was about, since the next one may be a part of it.
     behind: Behind,
-    /// Messages that are not reported yet: cargo has not come to compile.
+    /// Messages that are not reported yet, because cargo has not compiled anything so far.
     held: Vec<Event>,
     compiled: bool,
     said: String,
 }
 
-/// What stands before a message.
+/// What precedes a message.
 #[derive(Default)]
 enum Behind {
     /// Nothing that it could be a part of.
     #[default]
     Nothing,
-    /// An error, the last of those that are kept.
+    /// An error, the last of the stored ones.
     Error,
-    /// cargo's last word on a package.
+    /// cargo's summary for a package.
     Summary(String),
 }
 
 impl Log {
-    /// Keeps a message if it is of an error; true if it is. cargo puts an empty line between an error and its causes.
+    /// Stores a message if it is part of an error, and returns true if so. cargo puts an empty line between an error
+    /// and its causes.
     fn keep(&mut self, plain: String) -> bool {
         if stderr::is_summary(&plain) {
             self.behind = Behind::Summary(plain);
@@ -506,7 +507,7 @@ impl Log {
     }
 }
 
-/// The units that lack programs and whose time has run out.
+/// The units that lack programs and whose time limit has expired.
 fn overdue(limits: &[(usize, Duration)], elapsed: Duration, missing: &Mutex<Vec<Missing>>) -> Vec<usize> {
     let missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
     limits

@@ -1,6 +1,6 @@
-//! Flags of the user's that compile for better processors than the platform promises. Pure.
+//! Finds flags of the user's that compile for better processors than the platform promises. Pure.
 //!
-//! rustc and compilers of C do what they are told without a word, and a program for newer processors ends with an illegal
+//! rustc and C compilers obey such flags without a warning, and a program for newer processors dies of an illegal
 //! instruction on others.
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use crate::target::catalog::{Target, Variant};
 use crate::target::platform::Platform;
 use crate::toolchain::rust::flags::{codegen, named};
 
-/// rustc's features that are not of the processor.
+/// rustc's features that are not features of the processor.
 const NOT_OF_THE_PROCESSOR: [&str; 14] = [
     "crt-static",
     "outline-atomics",
@@ -31,20 +31,20 @@ const NOT_OF_THE_PROCESSOR: [&str; 14] = [
     "fix-cortex-a53-835769",
 ];
 
-/// A flag that asks for more than the platform's processors have.
+/// A flag that requires more than the platform's processors have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ProcessorFlag {
-    /// The flag, as far as it is about the processor.
+    /// The flag, reduced to what is about the processor.
     pub flag: String,
-    /// Where it stands.
+    /// Where it is set.
     pub from: String,
-    /// It is for the processor of the machine that builds, whatever that is.
+    /// True if it is for the build machine's processor, whatever that is.
     pub native: bool,
 }
 
-/// The flags that ask for more than the processors of a platform have. `configured` tells the variables of cargo's
-/// configuration, `sources` where flags with a word in them stand.
+/// The flags that require more than the processors of a platform have. `configured` looks up variables in cargo's
+/// configuration, and `sources` says where flags are set that contain a word.
 #[must_use]
 pub(crate) fn beyond(
     target: &Target,
@@ -83,7 +83,7 @@ pub(crate) fn beyond(
     found
 }
 
-/// rustc's flags for a variant's processors, where the user's flags name none.
+/// rustc's flags for a variant's processors, unless the user's flags name processors.
 #[must_use]
 pub(crate) fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> {
     variant
@@ -93,13 +93,13 @@ pub(crate) fn flags(variant: Option<&Variant>, user: &UserFlags) -> Vec<String> 
         .collect()
 }
 
-/// What rustc calls the processors that it compiles for on a variant of a platform; `None` where there is no variant.
+/// rustc's name for the processors of a variant of a platform; `None` for a platform without a variant.
 #[must_use]
 pub(crate) fn cpu(variant: Option<&Variant>, user: &UserFlags) -> Option<String> {
     variant.map(|variant| named(&user.flags).unwrap_or_else(|| variant.cpu.clone()))
 }
 
-/// What a platform's processors are at least.
+/// What a platform's processors have at least.
 struct Promised<'a> {
     target: &'a Target,
     variants: Vec<&'a Variant>,
@@ -108,7 +108,7 @@ struct Promised<'a> {
 impl<'a> Promised<'a> {
     fn of(target: &'a Target, platform: &Platform) -> Self {
         let last = target.variant(platform);
-        // Sorted by their names, each has what those before it have.
+        // Variants are sorted by name, and each includes those before it.
         let all = target.processor.variants.values();
         let until =
             last.and_then(|last| all.clone().position(|variant| variant == last)).map_or(0, |at| at + 1);
@@ -190,14 +190,14 @@ mod tests {
             &["--codegen", "target-cpu=native"],
             &["--codegen=target-cpu=native"],
             &["-Ctarget-cpu=x86-64", "-Ctarget-cpu=native"],
-            // rustc takes either.
+            // rustc accepts either spelling.
             &["-Ctarget_cpu=native"],
             &["-C", "target_cpu=native"],
         ] {
             let expected = ("-Ctarget-cpu=native".to_owned(), "$RUSTFLAGS".to_owned(), true);
             assert_eq!(found("linux/amd64", flags, &[]), [expected], "{flags:?}");
         }
-        // The last one counts.
+        // The last flag is used.
         assert_eq!(found("linux/amd64", &["-Ctarget-cpu=native", "-Ctarget-cpu=x86-64"], &[]), []);
         for name in [
             "CFLAGS",

@@ -1,7 +1,7 @@
 //! The cargo project: its directories, and the packages and binaries that go into the image.
 //!
-//! [`select`] is pure over cargo's own metadata. What it selects, cargo is told by name, so cargo and xbuild
-//! never disagree about which binary is meant.
+//! [`select`] is pure over cargo's own metadata. xbuild passes its selection to cargo by name, so the two never
+//! disagree about which binary is meant.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,23 +15,22 @@ use crate::settings::CargoSettings;
 
 pub(crate) use super::choice::{Lacking, SelectError};
 
-/// What was found, and what of it goes into the image.
+/// The project, and what of it goes into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Project {
     /// The directory of the workspace's Cargo.toml; a lone package is its own workspace.
     pub workspace_root: PathBuf,
-    /// Where cargo puts what it builds.
+    /// The directory of cargo's results.
     pub target_directory: PathBuf,
-    /// Where cargo puts what it needs only while it builds, if its configuration has another place for that
-    /// (`build.build-dir`).
+    /// The directory of cargo's intermediate files, if its configuration sets a separate one (`build.build-dir`).
     pub build_directory: Option<PathBuf>,
     /// The selected binaries, sorted by name.
     pub binaries: Vec<Binary>,
-    /// Programs that `--bins` and `--examples` mean and that cannot be built as the features are.
+    /// Programs that `--bins` and `--examples` select but that cannot be built with the enabled features.
     pub left_out: Vec<Lacking>,
     /// The package that names the image and describes it.
     pub package: PackageFacts,
-    /// By each package's id the shortest specification that cargo takes for it.
+    /// By each package's id, the shortest specification that cargo accepts for it.
     pub specs: BTreeMap<String, String>,
     /// The packages whose builds make configured files, by their specifications as configured.
     pub makers: BTreeMap<String, Maker>,
@@ -42,18 +41,18 @@ pub(crate) struct Project {
 pub(crate) struct Maker {
     /// Its id.
     pub package_id: String,
-    /// True if cargo is to be asked for its library: a member of the workspace that the programs need not depend on.
+    /// True if cargo must be asked for its library: a member of the workspace that the programs may not depend on.
     pub library: bool,
-    /// What its build does for each target.
+    /// What its build makes for each target.
     pub parts: Vec<Part>,
 }
 
-/// What the build of a package does for a target, and cargo tells.
+/// What the build of a package makes for a target, as reported by cargo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     /// Its build script has run.
     Script,
-    /// Its library is there as a shared one.
+    /// Its library exists as a shared library.
     Library,
 }
 
@@ -79,7 +78,7 @@ pub(crate) fn maker(metadata: &Metadata, spec: &str) -> Result<Option<Maker>, Sp
 }
 
 impl Project {
-    /// How cargo is told of a package.
+    /// The specification to pass to cargo.
     #[must_use]
     pub(crate) fn spec_of<'a>(&'a self, package_id: &'a str) -> &'a str {
         self.specs.get(package_id).map_or(package_id, String::as_str)
@@ -112,7 +111,7 @@ pub enum ProgramKind {
 }
 
 impl ProgramKind {
-    /// What Cargo.toml has for it, in a word.
+    /// The table's name in Cargo.toml.
     #[must_use]
     pub fn target(self) -> &'static str {
         match self {
@@ -131,7 +130,7 @@ impl std::fmt::Display for ProgramKind {
     }
 }
 
-/// What annotations say of the package.
+/// The package's data for annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PackageFacts {
     /// Its name.

@@ -38,8 +38,8 @@ pub(crate) fn target(kind: &str, name: &str, required_features: &[&str]) -> Valu
     })
 }
 
-/// All of them in a workspace whose members are those without a source; each depends on what its `dependencies`
-/// name.
+/// cargo's metadata for these packages. Those without a source are the workspace's members; each depends on the
+/// packages that its `dependencies` name.
 pub(crate) fn metadata(packages: &[Value]) -> Metadata {
     let members: Vec<_> = packages
         .iter()

@@ -1,20 +1,20 @@
-//! Package specifications, as cargo takes them (`cargo help pkgid`): a name, `name@version`, or a URL with or without
-//! these behind a `#`. A version may be given in part, as `1.2`. Pure.
+//! Package specifications in cargo's syntax (`cargo help pkgid`): a name, `name@version`, or a URL with or without
+//! these after a `#`. A version may be partial, as `1.2`. Pure.
 //!
-//! A name alone is not enough everywhere: a package may depend on another one of its own name, and two versions of
-//! one package are common in a graph.
+//! A name alone is not always enough: a package may depend on another one of its own name, and two versions of one
+//! package are common in a graph.
 
 use cargo_metadata::{Metadata, Package, semver::Version};
 
 use crate::error::{ExitCode, Explain};
 use crate::text::nearest;
 
-/// What a specification says of a package.
+/// A parsed specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
-    /// `path`, `git`, `registry`, `sparse`, in front of a URL and a `+`.
+    /// `path`, `git`, `registry` or `sparse`, before a `+` and the URL.
     kind: Option<String>,
-    /// The URL, without a `/` at its end; with its query where `kind` is given.
+    /// The URL, without a trailing `/`; with its query if `kind` is given.
     url: Option<String>,
     name: Option<String>,
     version: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Spec {
 /// Why a specification names no package.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// It is not one.
+    /// It is not a specification.
     #[error("`{given}` does not specify a package: {reason}")]
     Form {
         /// The text.
@@ -31,20 +31,20 @@ pub enum SpecError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Nothing fits.
-    #[error("no package that is built fits `{given}`")]
+    /// No package matches.
+    #[error("no package of the build matches `{given}`")]
     Unknown {
         /// The text.
         given: String,
-        /// A name that may be meant.
+        /// A name that may have been meant.
         nearest: Option<String>,
     },
-    /// Several packages fit.
-    #[error("several packages fit `{given}`: {}", fitting.iter().map(|spec| format!("`{spec}`")).collect::<Vec<_>>().join(", "))]
+    /// Several packages match.
+    #[error("several packages match `{given}`: {}", fitting.iter().map(|spec| format!("`{spec}`")).collect::<Vec<_>>().join(", "))]
     Ambiguous {
         /// The text.
         given: String,
-        /// Specifications of which each fits only one of them.
+        /// Specifications, each of which matches only one of them.
         fitting: Vec<String>,
     },
 }
@@ -73,14 +73,14 @@ impl Explain for SpecError {
 }
 
 impl Spec {
-    /// Reads a specification.
+    /// Parses a specification.
     pub(crate) fn parse(text: &str) -> Result<Self, SpecError> {
         let wrong = |reason| SpecError::Form { given: text.to_owned(), reason };
         if let Some((scheme, _)) = text.split_once("://") {
             return Ok(Self::of_url(text, scheme));
         }
         if text.contains('/') || text.contains('\\') {
-            return Err(wrong("it looks like a path, which is written as a URL: `file:///…`"));
+            return Err(wrong("it looks like a path, which must be written as a URL: `file:///…`"));
         }
         let (name, version) = match text.split_once(['@', ':']) {
             Some((name, version)) => (name, Some(version)),
@@ -120,7 +120,7 @@ impl Spec {
         Self { kind, url: Some(url.to_owned()), name: Some(name), version }
     }
 
-    /// True if it is about this package.
+    /// True if it matches this package.
     #[must_use]
     pub(crate) fn fits(&self, package: &Package) -> bool {
         let of_package = || {
@@ -141,7 +141,7 @@ impl Spec {
     }
 }
 
-/// True if a version, or the first numbers of one, is that of a package.
+/// True if a version, or the first numbers of one, matches that of a package.
 fn version_fits(given: &str, version: &Version) -> bool {
     if let Ok(given) = Version::parse(given) {
         return (given.major, given.minor, given.patch, &given.pre)
@@ -155,13 +155,13 @@ fn version_fits(given: &str, version: &Version) -> bool {
         && parts.iter().zip(numbers).all(|(part, number)| part.parse() == Ok(number))
 }
 
-/// True if it is no specification but a pattern of names, as cargo takes them.
+/// True if it is not a specification but a pattern of names, in cargo's syntax.
 #[must_use]
 pub(crate) fn is_pattern(text: &str) -> bool {
     !text.contains("://") && text.contains(['*', '?', '['])
 }
 
-/// The only package that a specification fits. Of several a member of the workspace is meant.
+/// The only package that a specification matches. If several match, a member of the workspace is preferred.
 pub(crate) fn find<'a>(metadata: &'a Metadata, text: &str) -> Result<&'a Package, SpecError> {
     let spec = Spec::parse(text)?;
     let fitting: Vec<&Package> = metadata.packages.iter().filter(|package| spec.fits(package)).collect();
@@ -184,7 +184,7 @@ pub(crate) fn find<'a>(metadata: &'a Metadata, text: &str) -> Result<&'a Package
     }
 }
 
-/// The shortest specification that fits no other package of the graph: what people read in messages and write again.
+/// The shortest specification that matches no other package of the graph, for users to read in messages and to type.
 #[must_use]
 pub(crate) fn shortest(metadata: &Metadata, package: &Package) -> String {
     let same = |other: &&Package| other.name == package.name;
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::payload::cargo::sample::{metadata, of_registry, package};
 
-    /// A workspace whose member `itoa` depends on the `itoa` of the registry, which is there in two versions.
+    /// A workspace whose member `itoa` depends on the registry's `itoa`, of which there are two versions.
     fn graph() -> Metadata {
         metadata(&[
             package("itoa", &["itoa"], false, None),
@@ -248,7 +248,7 @@ mod tests {
         let several = error("https://github.com/rust-lang/crates.io-index#itoa");
         assert_eq!(several.exit_code(), ExitCode::AmbiguousBinary);
         assert!(several.to_string().ends_with("`itoa@1.0.15`, `itoa@0.4.8`"), "{several}");
-        assert!(error("./app").to_string().contains("file:///"), "a path is no specification");
+        assert!(error("./app").to_string().contains("file:///"), "a path is not a specification");
         assert!(matches!(error("app@x"), SpecError::Form { .. }));
         assert!(matches!(error(""), SpecError::Form { .. }));
     }

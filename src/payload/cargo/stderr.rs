@@ -1,29 +1,29 @@
-//! cargo's standard error, told apart: what it is doing, and the compiler's messages. Pure.
+//! Parses cargo's standard error: what cargo is doing, and the compiler's messages. Pure.
 
-/// A piece of what cargo wrote.
+/// A piece of cargo's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// A status line: its verb, and the rest.
     Status(String, String),
-    /// How far cargo is.
+    /// cargo's progress.
     Progress(Units),
-    /// A message of cargo or the compiler: as it was written, and without colours.
+    /// A message of cargo or the compiler, as written and without colours.
     Message {
-        /// With its line ends and its colours.
+        /// With its newlines and its colours.
         text: String,
         /// Without colours.
         plain: String,
     },
 }
 
-/// What cargo's progress line says of its compilation units, over all targets of the process.
+/// Counts of compilation units in cargo's progress line, over all targets of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Units {
-    /// Finished, or found fresh.
+    /// Finished, or found up to date.
     pub(super) done: u64,
-    /// In all.
+    /// In total.
     pub(super) total: u64,
-    /// Those in work, as cargo names them: `ring(build), zstd-sys`.
+    /// Units being compiled, as cargo names them: `ring(build), zstd-sys`.
     pub(super) active: String,
 }
 
@@ -49,16 +49,16 @@ const VERBS: &[&str] = &[
     "Waiting",
 ];
 
-/// Puts lines together to messages.
+/// Assembles lines into messages.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     open: Vec<String>,
 }
 
 impl Pieces {
-    /// Takes a line and hands over what is complete with it.
+    /// Takes a line and returns the pieces that it completes.
     pub(super) fn line(&mut self, line: &str) -> Vec<Piece> {
-        // A progress line is wiped away by what begins the next one.
+        // The beginning of the next line erases a progress line.
         let line = line.strip_prefix("\u{1b}[K").unwrap_or(line);
         let plain = plain(line);
         if let Some(units) = progress(&plain) {
@@ -71,7 +71,7 @@ impl Pieces {
             pieces.push(Piece::Status(verb.to_owned(), rest.to_owned()));
             return pieces;
         }
-        // Messages end with an empty line, but for cargo's own of one line: those end when another begins.
+        // Messages end with an empty line, except cargo's own messages of one line, which end when another begins.
         let begins = ["error", "warning"].iter().any(|word| {
             plain.strip_prefix(word).is_some_and(|rest| rest.starts_with(':') || rest.starts_with('['))
         });
@@ -82,7 +82,7 @@ impl Pieces {
         if plain.trim().is_empty() { self.end() } else { pieces }
     }
 
-    /// What is left when there are no more lines.
+    /// The remaining pieces when there are no more lines.
     pub(super) fn end(&mut self) -> Vec<Piece> {
         if self.open.is_empty() {
             return Vec::new();
@@ -103,8 +103,8 @@ fn status(line: &str) -> Option<(&str, &str)> {
     VERBS.contains(&verb).then_some((verb, rest))
 }
 
-/// A line with a bar in it, which is redrawn: `    Building [==>  ] 28/66: ring(build), zstd-sys`. Those of fetching and
-/// resolving have nothing for us in them, so that the inner value is `None`.
+/// Parses a line with a progress bar, which is redrawn: `    Building [==>  ] 28/66: ring(build), zstd-sys`. Bars for
+/// fetching and resolving have no useful data, so the inner value is `None` for them.
 #[allow(clippy::option_option, reason = "whether it is one, and whether it says something")]
 fn progress(line: &str) -> Option<Option<Units>> {
     let (verb, rest) = line.split_at_checked(12)?;
@@ -122,11 +122,11 @@ fn progress(line: &str) -> Option<Option<Units>> {
     Some(units().filter(|_| verb == "Building"))
 }
 
-/// More lines of a linker or a build script than this are not told again.
+/// At most this many lines of a linker or a build script are in a summary.
 const LINES: usize = 3;
 
-/// What an error says, in few lines: its first one with the place that it is about, or with what a linker or a build script
-/// says that is wrong.
+/// A summary of an error in a few lines: its first line with the source location, or with the lines in which a linker
+/// or a build script says what is wrong.
 pub(super) fn summary(plain: &str) -> Vec<String> {
     let mut lines = plain.lines();
     let head = lines.next().unwrap_or_default().trim_end().to_owned();
@@ -147,12 +147,12 @@ pub(super) fn summary(plain: &str) -> Vec<String> {
     summary
 }
 
-/// True for a message that something failed, and that says more than that something did not compile.
+/// True for a message about a failure that says more than that something did not compile.
 pub(super) fn is_error(plain: &str) -> bool {
     plain.starts_with("error") && !is_summary(plain)
 }
 
-/// True for cargo's last word on a package that did not compile.
+/// True for cargo's summary for a package that did not compile.
 pub(super) fn is_summary(plain: &str) -> bool {
     plain.starts_with("error: could not compile `")
 }
@@ -214,7 +214,7 @@ mod tests {
                     Downloading 3 crates, remaining bytes: 1.2MiB\n    Building [=>  ] x/y: a\n";
         let error = message("error: no\n");
         assert_eq!(pieces(said), [units(3, "ring(build), b"), error, units(12, "")]);
-        // The source in a message may look similar.
+        // The source code in a message may look similar.
         let text = "error: no\n  12 |     a [0] 1/2: b\n\n";
         assert_eq!(pieces(text).len(), 1);
     }

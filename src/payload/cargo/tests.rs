@@ -1,4 +1,4 @@
-//! Whole runs with a shell script in cargo's place.
+//! Whole runs with a shell script in place of cargo.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const ARM64: &str = "aarch64-unknown-linux-gnu";
 const AMD64: &str = "x86_64-unknown-linux-gnu";
 const ARMV7_MUSL: &str = "armv7-unknown-linux-musleabihf";
 
-/// Functions for the scripts: `artifact TRIPLE [DIRECTORY]` says that a program is there, `library` that a library is.
+/// Functions for the scripts: `artifact TRIPLE [DIRECTORY]` reports a program, `library` a library.
 const FUNCTIONS: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >> "$here/calls"
@@ -58,7 +58,7 @@ struct Fake {
     environment: Environment,
     units: Vec<Unit>,
     on_failure: OnFailure,
-    /// What the last run told.
+    /// The events of the last run.
     products: RefCell<Vec<Product>>,
 }
 
@@ -357,7 +357,7 @@ fn what_is_wrong_for_every_target_is_said_once() {
     let texts: Vec<_> = outcome.failures.iter().map(|(_, error)| error.to_string()).collect();
     assert_eq!(
         texts[0],
-        format!("{AMD64} does not compile, as is told above:\n  error[E0425]: no (src/a.rs)")
+        format!("{AMD64} does not compile, as reported above:\n  error[E0425]: no (src/a.rs)")
     );
     assert_eq!(texts[1], format!("{ARM64} does not compile, with the same errors as {AMD64}"));
 }
@@ -376,7 +376,7 @@ fn what_failed_is_told_in_full_when_it_comes_and_summed_up_in_the_end() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{ARM64} does not compile, as is told above:\n  error: failed to run custom build command for `x-sys`\n    \
+            "{ARM64} does not compile, as reported above:\n  error: failed to run custom build command for `x-sys`\n    \
              a.c:1:10: fatal error: 'x.h' file not found\n  error: could not compile `b` (lib)"
         )
     );
@@ -413,7 +413,7 @@ fn a_program_that_cargo_does_not_mention_is_missing() {
 
 #[test]
 fn a_target_whose_time_is_over_is_left_and_the_others_go_on() {
-    // The first cargo hangs over arm64; the second is asked for the rest only.
+    // The first cargo hangs on arm64; the second is asked only for the rest.
     let script = format!(
         "case \"$*\" in\n*{ARM64}*) printf '   Compiling slow v1.0.0\\n' >&2; sleep 60;;\n\
          *) artifact {AMD64};;\nesac"
@@ -523,14 +523,14 @@ fn a_library_that_was_asked_for_and_does_not_compile_is_a_failure() {
     assert!(fake.calls()[0].contains("--package app --package plug --lib --bin app"), "{:?}", fake.calls());
 }
 
-/// Threads that watch the work end with it, also where it ends in a panic: nobody would wait for the message otherwise.
+/// Threads that watch the work end with it, also in a panic: otherwise the message would never appear.
 #[test]
 fn a_panic_ends_the_run() {
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let fake = Fake::new(&format!("artifact {ARM64}"), vec![unit(ARM64, Linker::Configured)]);
         let run = std::panic::AssertUnwindSafe(|| {
-            // Held, so that whoever hands over a product panics.
+            // The lock is held, so that the code that hands over a product panics.
             let _held = fake.products.borrow();
             fake.run_with(&Cancel::new(), &Recorded::default()).is_ok()
         });

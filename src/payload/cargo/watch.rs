@@ -1,5 +1,5 @@
-//! Follows what the wrappers have to say: that links wait for libraries of zig's while they do, what zig is not told when
-//! all is done.
+//! Follows the wrappers' remarks: reports during the build that links wait for zig's libraries, and at the end which
+//! arguments zig was not passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,19 +15,19 @@ use crate::sys::fs;
 use crate::target::platform::Platform;
 use crate::toolchain::driver::work::{Library, Note};
 
-/// How often the files are looked at.
+/// The interval at which the files are read.
 const TICK: Duration = Duration::from_millis(200);
-/// A link that is done sooner needs no word: what it needs was there after all.
+/// A link that ends sooner is not reported: its libraries existed after all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the wrappers of one cargo process write to, and whom they mean by a triple.
+/// The file that the wrappers of one cargo process write to, and the platforms that its triples mean.
 pub(super) struct Book {
     path: PathBuf,
     platforms: BTreeMap<String, Platform>,
 }
 
-/// One for each batch: several platforms may have one triple, and a batch has each triple once. What its build scripts
-/// have compiled for another is the first platform's that has it.
+/// One for each batch: several platforms may have one triple, but a batch has each triple only once. What its build
+/// scripts have compiled for another triple is attributed to the first platform that has it.
 pub(super) fn books(units: &[Unit], batches: &[Batch]) -> Vec<Book> {
     let all = |batch: &Batch| {
         let indices = (0..units.len()).rev().chain(batch.units.iter().copied());
@@ -41,7 +41,7 @@ pub(super) fn follow(books: &[Book], ended: &AtomicBool, reporter: &dyn Reporter
     let mut open: Vec<(&Book, u64, Waits)> = books.iter().map(|book| (book, 0, Waits::default())).collect();
     while !ended.load(Ordering::SeqCst) {
         for (book, read, waits) in &mut open {
-            // A line that is half there is read the next time; a file that cannot be read is reported in the end.
+            // An incomplete line is read next time; an unreadable file is reported at the end.
             let new = from(&book.path, *read).unwrap_or_default();
             let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             *read += whole as u64;
@@ -53,7 +53,7 @@ pub(super) fn follow(books: &[Book], ended: &AtomicBool, reporter: &dyn Reporter
     }
 }
 
-/// What a file has from there on.
+/// The content of a file from an offset on.
 fn from(path: &Path, position: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::OpenOptions::new().read(true).open(path)?;
     file.seek(SeekFrom::Start(position))?;
@@ -74,7 +74,7 @@ struct Wait {
 }
 
 impl Waits {
-    /// Takes what was written since the last time, and tells what is new for a person at `now`.
+    /// Takes what was written since the last call, and returns the events that are new at `now`.
     fn take(&mut self, lines: &[u8], now: Instant, platforms: &BTreeMap<String, Platform>) -> Vec<Event> {
         let mut events = Vec::new();
         for line in lines.split(|byte| *byte == b'\n') {
@@ -84,7 +84,7 @@ impl Waits {
                 }
                 Ok(Note::Ended { triple, library }) => {
                     let key = (triple, library);
-                    // Of several links that wait for the same, all go on when the first does.
+                    // If several links wait for the same library, all continue when the first does.
                     if let Some(wait) = self.open.remove(&key)
                         && wait.told
                     {
@@ -117,18 +117,18 @@ fn event(
     })
 }
 
-/// Reports what the wrappers have left out or said differently, each once.
+/// Reports what the wrappers have left out or changed, each once.
 pub(super) fn report_remarks(books: &[Book], reporter: &dyn Reporter) -> io::Result<()> {
     let mut told = BTreeSet::new();
     for book in books {
         let text = match fs::read_to_string(&book.path) {
-            // No wrapper has said anything.
+            // No wrapper has written anything.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result?,
         };
         for one in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             let Note::Remark { tool, triple, argument, reason } = one else { continue };
-            let text = format!("{tool} is not told `{argument}`: {reason}");
+            let text = format!("{tool} is not passed `{argument}`: {reason}");
             told.insert((book.platforms.get(&triple).cloned(), text));
         }
     }
@@ -166,9 +166,9 @@ mod tests {
         let mut take = |seconds, text: &str| {
             waits.take(text.as_bytes(), start + Duration::from_secs(seconds), &platforms)
         };
-        // A quick one is none.
+        // A quick one is not reported.
         assert_eq!(take(0, &(waiting(Library::C) + &ended(Library::C))), []);
-        // Priming, and a link that comes meanwhile.
+        // Priming, and a link at the same time.
         assert_eq!(take(10, &waiting(Library::C)), []);
         assert_eq!(told(&take(12, "no line of ours\n")), [("C library", false)]);
         assert_eq!(take(13, &waiting(Library::C)), []);

@@ -28,7 +28,7 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
         ("libssl3 (>= 3)", "`xbuild lock` pins it"),
         ("mawk | gawk", "choose one of them"),
         ("libssl3:arm64", "the platform's own architecture"),
-        ("nano-", "taken away"),
+        ("nano-", "removed from a base"),
         ("jq/bookworm-backports", "`suites`"),
         ("LibSSL3", "in lower case"),
         ("", "in lower case"),
@@ -45,6 +45,9 @@ fn what_is_no_package_of_debian_is_refused_with_the_reason() {
     assert!(message.starts_with("linux/riscv64 is not one of the platforms to build"), "{message}");
     let (message, hint, _) =
         with_project(&"base = \"scratch\"\nplatforms = [\"amd64\"]\n[debian]\npackages = [\"jq\"]\n").error();
-    assert!(message.contains("base `scratch` of linux/amd64 is empty, and `jq` needs Debian"), "{message}");
+    assert!(
+        message.contains("base `scratch` of linux/amd64 is empty, but `jq` needs a Debian base"),
+        "{message}"
+    );
     assert!(hint.contains("--base linux/amd64=apt:bookworm"), "{hint}");
 }

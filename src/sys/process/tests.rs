@@ -30,7 +30,7 @@ fn a_line_that_is_drawn_again_is_a_line() {
 fn a_time_limit_ends_the_whole_group() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("alive");
-    // The grandchild would write the file after the leader was ended.
+    // The grandchild would write the file after the leader has ended.
     let script = format!("(sleep 1; touch '{}') & sleep 60", file.display());
     let cancel = Cancel::new().within(Duration::from_millis(100), "the test");
     let error = shell(&script).output(&cancel).unwrap_err();
@@ -91,7 +91,7 @@ fn a_directory_that_cannot_be_looked_at_is_told_where_nothing_is_found() {
         let path = std::env::join_paths(places.iter().map(|place| at(place))).unwrap();
         find_any(Path::new(name), Some(&path)).map(|found| found.is_some())
     };
-    // Neither a directory that is not there nor a file in its place is worth a word.
+    // A missing directory and a file where a directory should be are not reported.
     assert!(!find("sh", &["none", "file"]).unwrap());
     let error = find("sh", &["none", "circle"]).unwrap_err();
     assert!(!error.is_not_found() && error.to_string().contains("symbolic links"), "{error}");

@@ -1,5 +1,5 @@
-//! What the log is told of a process: what was started, where, and how it ended. Nothing of what it reads, and of its
-//! environment the names alone.
+//! What is logged about a process: what was started, where, and how it ended. Its input is never logged, and only the
+//! names of its environment variables are.
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
@@ -9,14 +9,14 @@ use super::{Command, Directory, NEUTRAL, ProcessError};
 use crate::sys::clock::Instant;
 use crate::sys::log::{self, Seconds};
 
-/// Numbers tell processes apart that run at the same time.
+/// Numbers distinguish processes that run at the same time.
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
-/// A process that the log is told of; nothing where there is none.
+/// A process that is being logged; `None` if the log does not want it.
 pub(super) struct Told(Option<(u64, String, Instant)>);
 
 impl Told {
-    /// That a program is started.
+    /// Logs that a program is started.
     pub(super) fn starting(command: &Command) -> Self {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self(None);
@@ -41,7 +41,7 @@ impl Told {
         Self(Some((number, name.to_string_lossy().into_owned(), Instant::now())))
     }
 
-    /// That it has ended, or was not started, or was stopped.
+    /// Logs that it has ended, was not started, or was stopped.
     pub(super) fn ended(self, result: &Result<ExitStatus, ProcessError>) {
         let Some((number, name, since)) = self.0 else { return };
         let time = Seconds(since.elapsed());

@@ -1,8 +1,8 @@
-//! What rustc calls as linker where the Rust toolchain's own links.
+//! The program that rustc calls as linker if the Rust toolchain's own linker is used.
 //!
-//! That is a bare linker, while flags, build scripts and crates are written for a compiler that links:
-//! `-Wl,--build-id=sha1`, `-fuse-ld=mold`, `-static-pie`. Such words are said as the linker knows them, or left out
-//! where they tell a compiler which linker or which libraries to take.
+//! This is a bare linker, but flags, build scripts and crates are written for a compiler driver: `-Wl,--build-id=sha1`,
+//! `-fuse-ld=mold`, `-static-pie`. Such arguments are translated for the linker, or dropped if they tell a compiler
+//! which linker or libraries to use.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -18,13 +18,13 @@ use crate::sys::env::Environment;
 use crate::sys::process::Command;
 use crate::sys::{fs, store, usage};
 
-/// The hidden command, by which the programs know that they are called as this linker.
+/// The hidden command with which the programs are called as this linker.
 pub(crate) const COMMAND: &str = "__lld";
 
-/// Raised when what is said to the linker changes in a way that changes programs.
+/// Incremented when the translation changes in a way that changes programs.
 const FORMAT: u32 = 1;
 
-/// Options of a compiler that mean nothing to a linker that is told every file and library.
+/// Compiler options that have no meaning for a linker which is given every file and library.
 const DROPPED: &[&str] = &[
     "-nostartfiles",
     "-nodefaultlibs",
@@ -37,7 +37,7 @@ const DROPPED: &[&str] = &[
     "-pipe",
     "-pg",
 ];
-/// The same with a value, or as the beginning of a family.
+/// The same with a value, or as a prefix of several options.
 const DROPPED_PREFIXES: &[&str] = &[
     "-fuse-ld=",
     "--ld-path=",
@@ -60,16 +60,16 @@ const DROPPED_PREFIXES: &[&str] = &[
     "-O",
     "--sysroot=",
 ];
-/// Those of the linker's own that begin like one of these.
+/// Options of the linker itself that start with one of these prefixes.
 const KEPT: &[&str] = &["-O0", "-O1", "-O2", "-gc-sections", "-gdb-index"];
 
-/// Writes the script that rustc calls for `lld` and returns its path, which changes with what it does.
+/// Writes the script that rustc calls for `lld` and returns its path, which depends on what the script does.
 pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) -> io::Result<PathBuf> {
     let hash = Sha256::digest(format!("{FORMAT}\0{}\0{triple}", lld.display()));
     let dir = cache.join("wrappers").join(&hex::encode(hash)[..16]);
     usage::mark(&dir);
     store::dir(&dir)?;
-    // By this name rustc knows how to speak to it.
+    // rustc recognises the linker's command-line syntax by this name.
     let path = dir.join("rust-lld");
     let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
     let script = format!(
@@ -81,7 +81,7 @@ pub(crate) fn install(lld: &Path, triple: &str, program: &Path, cache: &Path) ->
     Ok(path)
 }
 
-/// Becomes the linker. Returns only if that fails.
+/// Replaces this process with the linker. Returns only if that fails.
 pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result<u8, Error> {
     let mut arguments = arguments.into_iter();
     let (Some(triple), Some(lld)) = (arguments.next(), arguments.next()) else {
@@ -100,13 +100,13 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     file.write_all(&text)?;
     let mut argument = OsString::from("@");
     argument.push(file.path());
-    // rustc looks at these to know how to speak to it; they must stand in front.
+    // rustc recognises the linker's syntax by these; they must come first.
     let flavor =
         arguments.iter().take(2).filter(|_| arguments.first().is_some_and(|first| first == "-flavor"));
     Ok(code(lld.args(flavor.cloned()).arg(argument).inherit()?.code()))
 }
 
-/// Says to the linker what `arguments` say to a compiler. Options that are the linker's own stay as they are.
+/// Translates arguments for a compiler into arguments for the linker. The linker's own options stay as they are.
 fn translate(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<Remark>) {
     let (mut out, mut remarks): (Vec<OsString>, Vec<Remark>) = (Vec::new(), Vec::new());
     let mut rest = arguments.into_iter();
@@ -145,7 +145,7 @@ fn translate(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, V
     (out, remarks)
 }
 
-/// GNU ld lets a version script name what is not there; LLVM's linker must be told to.
+/// GNU ld accepts undefined names in a version script; LLVM's linker needs an option for it.
 fn tolerate_undefined_versions(arguments: &mut Vec<OsString>) {
     let has = |names: &[&str]| {
         arguments.iter().filter_map(|argument| argument.to_str()).any(|word| {
@@ -162,7 +162,7 @@ fn is_compilers(word: &str) -> bool {
     if KEPT.contains(&word) {
         return false;
     }
-    // `-B` is a directory for a compiler, and a linker's `-Bstatic` and its like.
+    // `-B` with a directory is a compiler's option; `-Bstatic` and the like are the linker's.
     let dir = word.strip_prefix("-B").is_some_and(|rest| rest.starts_with(['/', '.']));
     let warning = word.starts_with("-W") && !word.starts_with("-Wl,");
     dir || warning

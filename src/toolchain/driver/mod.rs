@@ -1,10 +1,10 @@
-//! The compiler wrapper: what cargo, cc-rs and `CMake` call as C compiler, archiver and linker.
+//! The compiler wrapper: the programs that cargo, cc-rs and `CMake` call as C compiler, archiver and linker.
 //!
-//! Each target gets a directory in the cache with tiny shell scripts that call xbuild back (`xbuild __zig …`), which
-//! says to zig what it was told ([`translate`]). The directory's path goes into rustc's flags, so it must stay the
-//! same as long as what it does stays the same, and must change when that changes: cargo rebuilds for a new
-//! path and not for new content. Hence it is named by a hash of the wrapper's parameters. The path of the
-//! xbuild program is none of them: it may move without anything having to be rebuilt.
+//! Each target gets a directory in the cache with small shell scripts that call xbuild back (`xbuild __zig …`), which
+//! translates the arguments for zig ([`translate`]). The directory's path is part of rustc's flags. It must stay the
+//! same as long as the scripts' behaviour stays the same, and must change when that changes: cargo rebuilds for a new
+//! path and not for new content. So it is named by a hash of the wrapper's parameters. The path of the xbuild program
+//! is not one of them: it may move without a rebuild.
 
 pub(crate) mod lld;
 mod neutral;
@@ -33,24 +33,24 @@ use crate::toolchain::zig::Zig;
 use run::{COMMAND, run};
 pub(crate) use side::{DIR_VARIABLE, host_variables};
 
-/// Raised when the scripts or the translation change in a way that changes programs, so that they are linked
-/// anew.
+/// Incremented when the scripts or the translation change in a way that changes programs, so that they are linked
+/// again.
 const FORMAT: u32 = 2;
 
-/// The directory in xbuild's cache for zig's caches. Another name when what lies in an older one would not do: zig
-/// does not see all that its own libraries depend on.
+/// The directory in xbuild's cache for zig's caches. It gets a new name when the content of older ones is unusable: zig
+/// does not track all dependencies of its own libraries.
 const CACHE: &str = "zig-2";
 
-/// The variable that tells the scripts which xbuild to call.
+/// The variable with the path of the xbuild that the scripts call.
 pub(crate) const PROGRAM_VARIABLE: &str = "XBUILD_PROGRAM";
-/// The variable with a file that remarks are appended to, as JSON lines.
+/// The variable with the path of a file to which remarks are appended, as JSON lines.
 pub(crate) const REMARKS_VARIABLE: &str = "XBUILD_REMARKS";
-/// The variable with prefixes of paths to replace, `from=to`, separated by the unit separator.
+/// The variable with path prefixes to replace, `from=to`, separated by the unit separator.
 pub(crate) const PREFIXES_VARIABLE: &str = "XBUILD_PREFIXES";
-/// What separates them.
+/// The separator of the prefixes.
 pub(crate) const SEPARATOR: char = '\x1f';
 
-/// Everything that determines what a wrapper does.
+/// Everything that determines the behaviour of a wrapper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Spec {
@@ -64,18 +64,19 @@ pub(crate) struct Spec {
     triple: String,
     /// zig's `-target`, with the glibc to link for.
     target: String,
-    /// zig's `-mcpu`, where its baseline is not rustc's, or better processors are promised.
+    /// zig's `-mcpu`, if its baseline differs from rustc's, or if better processors are promised.
     cpu: Option<String>,
-    /// The processor of the machine that builds may be asked for.
+    /// True if code may be compiled for the processor of the build machine.
     #[serde(default)]
     native: bool,
-    /// The program that takes debug information out, where there is one.
+    /// The program that strips debug information, if there is one.
     objcopy: Option<Objcopy>,
     /// The directory for zig's caches.
     cache: PathBuf,
-    /// True if the triple is the host's too, so that build scripts which compile for the host call this as well.
+    /// True if the triple is also the host's, so that build scripts which compile for the host call this wrapper as
+    /// well.
     host: bool,
-    /// The directory with zig's own files, where zig tells it.
+    /// The directory with zig's own files, if zig reports it.
     library: Option<PathBuf>,
 }
 
@@ -90,7 +91,7 @@ impl Spec {
         objcopy: Option<Objcopy>,
         cache: &Path,
     ) -> Self {
-        // Without a suffix zig takes a glibc of its own choice, which differs between its versions.
+        // Without a suffix zig chooses a glibc version, which depends on zig's version.
         let suffix = glibc.map(|(major, minor)| format!(".{major}.{minor}")).unwrap_or_default();
         Self {
             format: FORMAT,
@@ -113,14 +114,15 @@ impl Spec {
         Self { library, ..self }
     }
 
-    /// The same, for a compiler whose host's triple is `host`.
+    /// The same for a compiler on the host triple `host`.
     #[must_use]
     pub(crate) fn on(mut self, host: &str) -> Self {
         self.host = self.triple == host;
         self
     }
 
-    /// The same for the processors of a platform's variant. `native` lets the C side ask for those of this machine.
+    /// The same for the processors of a platform's variant. With `native`, C code may be compiled for the processor of
+    /// this machine.
     #[must_use]
     pub(crate) fn for_processor(mut self, variant: Option<&Variant>, native: bool) -> Self {
         self.cpu = variant.map(|variant| variant.zig.clone()).or(self.cpu);
@@ -134,7 +136,7 @@ impl Spec {
         &self.target
     }
 
-    /// zig's `-mcpu`, where there is one.
+    /// zig's `-mcpu`, if there is one.
     #[must_use]
     pub(crate) fn zig_cpu(&self) -> Option<&str> {
         self.cpu.as_deref()
@@ -156,41 +158,42 @@ impl Spec {
 /// An installed wrapper: absolute paths of its scripts and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrapper {
-    /// What it does.
+    /// Its behaviour.
     pub spec: Spec,
     /// C compiler.
     pub cc: PathBuf,
-    /// The same for rustc to link with, and for us: it is always for the target.
+    /// The C compiler as linker for rustc and for us: it always compiles for the target.
     pub linker: PathBuf,
     /// C++ compiler.
     pub cxx: PathBuf,
     /// Archiver.
     pub ar: PathBuf,
-    /// Index of archives.
+    /// The program that makes the index of an archive.
     pub ranlib: PathBuf,
     /// `CMake`'s toolchain file.
     pub cmake: PathBuf,
-    /// An empty directory: what pkg-config and `CMake` find in place of the host's libraries.
+    /// An empty directory, which pkg-config and `CMake` search instead of the host's libraries.
     pub empty: PathBuf,
-    /// What tells the host's pkg-config for whom it is asked, where the host has the target's triple.
+    /// A wrapper for the host's pkg-config that decides whether it is called for the host or the target; only if the
+    /// host has the target's triple.
     pub pkg_config: Option<PathBuf>,
 }
 
 impl Wrapper {
-    /// Writes the scripts where they are missing or call another xbuild. Each appears whole, by rename, so
-    /// that processes that do this at once don't disturb each other.
+    /// Writes the scripts if they are missing or call another xbuild. Each is written by a rename, so that several
+    /// processes can do this at once.
     pub(crate) fn install(spec: Spec, target: &Target, program: &Path, cache: &Path) -> io::Result<Self> {
         let document = serde_json::to_vec_pretty(&spec)?;
         let hash = hex::encode(Sha256::digest(&document));
         let dir = cache.join("wrappers").join(&hash[..16]);
         let empty = dir.join("empty");
-        // What zig compiles is used by whatever calls this.
+        // A caller of the wrapper uses what zig has compiled.
         usage::mark(&spec.cache);
         usage::mark(&dir);
         store::dir(&empty)?;
         let path = dir.join("spec.json");
         write_if_different(&path, &document, 0o644)?;
-        // cc-rs looks for `zig` in a compiler's name to know what to expect of it.
+        // cc-rs looks for `zig` in a compiler's name to determine its kind.
         let script = |name: &str, tool: &str| -> io::Result<PathBuf> {
             let file = dir.join(name);
             write_if_different(&file, script(program, &path, tool).as_bytes(), 0o755)?;
@@ -215,11 +218,11 @@ impl Wrapper {
     }
 }
 
-/// Runs what the process was called for, if `arguments` begin with one of the hidden commands by which cargo, rustc
-/// and build scripts call us back. Returns the exit code.
+/// Runs the hidden command that this process was called for, if `arguments` begin with one: cargo, rustc and build
+/// scripts call us back that way. Returns the exit code.
 ///
-/// A build makes the running program cargo's compiler and linker. Whatever program builds asks this first, with its
-/// arguments behind its name, and ends with the code.
+/// A build makes the running program cargo's compiler and linker. So a program that uses the library to build must call
+/// this first, with its arguments after the program's name, and exit with the code.
 #[must_use]
 pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dyn Write) -> Option<u8> {
     let (command, rest) = arguments.split_first()?;
@@ -232,11 +235,11 @@ pub fn called(arguments: &[OsString], environment: &Environment, stderr: &mut dy
     }
 }
 
-/// Scripts and their data have some hundred bytes.
+/// The size limit of scripts and their data, which have some hundred bytes.
 const LARGEST_SCRIPT: u64 = 1 << 20;
 
 fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // A script is executed: one that others may write to afterwards is as bad as another text.
+    // A script is executed, so one that others may write to is as bad as one with another content.
     match store::read(path, LARGEST_SCRIPT) {
         Ok(Some(existing)) if existing == content => Ok(()),
         Err(error) if crate::error::CacheFault::of(&error).is_none() => Err(error),
@@ -244,8 +247,8 @@ fn write_if_different(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     }
 }
 
-/// The xbuild that runs the build is told by the environment. The path in the script is for calls outside of
-/// it, when somebody repeats a command line that rustc has shown.
+/// A script that calls the xbuild of the running build, whose path is in the environment. The path in the script is for
+/// calls outside of a build, when a user repeats a command line that rustc has shown.
 fn script(program: &Path, spec: &Path, tool: &str) -> String {
     let quote = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
     format!(
@@ -255,9 +258,9 @@ fn script(program: &Path, spec: &Path, tool: &str) -> String {
     )
 }
 
-/// `CMake`'s toolchain file. Without a root path to find things in, `CMake` finds the host's headers and
-/// libraries. What is for the host needs only the compilers, which find out for whom they are called, or the
-/// toolchain file that the user has for the host.
+/// `CMake`'s toolchain file. Without a root path for searches, `CMake` would find the host's headers and libraries.
+/// Code for the host needs only the compilers, which detect that they are called for the host, or the user's toolchain
+/// file for the host.
 fn cmake(wrapper: &Wrapper, target: &Target) -> String {
     let quote = |path: &Path| format!("[==[{}]==]", path.display());
     let multiarch =
@@ -306,25 +309,25 @@ fn cmake(wrapper: &Wrapper, target: &Target) -> String {
     )
 }
 
-/// The arguments that zig gets before all others when it compiles or links.
+/// The first arguments of zig when it compiles or links.
 fn leading(spec: &Spec) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["-target".into(), spec.target.clone().into()];
     arguments.extend(spec.cpu.iter().map(|cpu| format!("-mcpu={cpu}").into()));
-    // zig compiles unoptimised C with checks for undefined behaviour, which other compilers do not, and whose
-    // run-time library rustc does not link.
+    // By default zig compiles unoptimised C with checks for undefined behaviour. Other compilers do not, and rustc does
+    // not link the run-time library for these checks.
     arguments.push("-fno-sanitize=all".into());
     arguments
 }
 
-/// What it gets before all others when it links, and compiles nothing with it if `objects_only`.
+/// The first arguments of zig when it links; with `objects_only` it compiles nothing in the same call.
 fn leading_link(spec: &Spec, objects_only: bool) -> Vec<OsString> {
     let mut arguments = leading(spec);
-    // Without `-g` zig leaves out all symbols.
+    // Without `-g` zig strips all symbols.
     arguments.push("-g".into());
     if objects_only {
-        // Without a level zig builds a run-time library for checks of undefined behaviour, for every target, though
-        // nothing uses it: several times the work of all else together. With one it would also drop sections
-        // that nothing refers to, which is for the caller to say.
+        // Without a level zig builds a run-time library for checks of undefined behaviour, for every target, although
+        // nothing uses it: several times the work of everything else. With a level it would also drop unreferenced
+        // sections, which is for the caller to decide.
         arguments.extend(["-O2".into(), "-Wl,--no-gc-sections".into()]);
     }
     arguments

@@ -1,10 +1,10 @@
-//! Keeps this machine's paths out of what zig compiles for itself, and of what it compiles for others.
+//! Keeps this machine's paths out of code that zig compiles, both its own libraries and C code.
 //!
-//! zig builds its start-up code, unwinder, run-time and C++ library when a link first needs them, keeps them in its
-//! cache, and puts them into every program that follows. Their debug information names zig's own directory, the
-//! cache, and the directory that this first link ran in; and no option of a link reaches those compilations. So
-//! a link leads zig to both directories through descriptors of fixed numbers, whose names are the same on every
-//! machine, and has it call the current one `/proc/self/cwd`. The names stand in debug information only.
+//! zig builds its start-up code, unwinder, run-time and C++ library when a link first needs them, stores them in its
+//! cache, and links them into every later program. Their debug information names zig's own directory, the cache, and
+//! the directory in which this first link ran, and no option of a link affects those compilations. So for a link, both
+//! directories are given to zig as descriptors with fixed numbers, whose names are the same on every machine, and the
+//! current directory is named `/proc/self/cwd`. These names are only in debug information.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,24 +13,24 @@ use super::{PREFIXES_VARIABLE, SEPARATOR, Spec};
 use crate::sys::env::Environment;
 use crate::sys::process::Command;
 
-/// Where zig keeps what it builds, and where its own files are.
+/// The variables for the directories of zig's caches and of zig's own files.
 const CACHES: [&str; 2] = ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"];
 const LIBRARY: &str = "ZIG_LIB_DIR";
-/// What programs have in place of zig's own directory, where their C code includes its headers.
+/// The name in programs for zig's own directory, if their C code includes its headers.
 const LIBRARY_NAME: &str = "/zig/lib";
-/// What they have in place of a directory that the C compiler is called in and that has no other name.
+/// The name in programs for the directory that the C compiler was called in, if it has no other name.
 const DIR_NAME: &str = "/build";
 
-/// Only a shell gives descriptors their numbers: 8 is the cache, 9 zig's own directory. clang takes its current
-/// directory's name from `PWD` where that leads to it.
+/// Only a shell can choose the descriptors' numbers: 8 is the cache, 9 zig's own directory. clang takes the current
+/// directory's name from `PWD` if that resolves to it.
 const SCRIPT: &str = "exec 8<\"$1\" 9<\"$2\" && shift 2 && PWD=/proc/self/cwd && export PWD && exec \"$@\"";
 
-/// zig with its own caches, for all that does not link.
+/// zig with its own caches, for everything except links.
 pub(super) fn plain(spec: &Spec) -> Command {
     CACHES.iter().fold(Command::new(&spec.zig), |zig, name| zig.env(*name, &spec.cache))
 }
 
-/// zig for a link, or as it is where its own directory is not known.
+/// zig for a link. If its own directory is unknown, it is called as usual.
 pub(super) fn linking(spec: &Spec) -> Command {
     let Some(library) = &spec.library else { return plain(spec) };
     let shell =
@@ -39,8 +39,8 @@ pub(super) fn linking(spec: &Spec) -> Command {
     shell.env(LIBRARY, "/proc/self/fd/9")
 }
 
-/// Arguments that keep the paths of this machine out of C objects (`__FILE__`, debug information), for a compiler that
-/// runs in `dir`.
+/// Arguments that keep this machine's paths out of C objects (`__FILE__`, debug information), for a compiler that runs
+/// in `dir`.
 pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) -> Vec<OsString> {
     let prefixes = environment.var(PREFIXES_VARIABLE).unwrap_or_default();
     let prefixes: Vec<&str> = prefixes.split(SEPARATOR).filter(|prefix| !prefix.is_empty()).collect();
@@ -52,7 +52,7 @@ pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) ->
         argument
     };
     let mut maps = Vec::new();
-    // Of several that fit, the last counts: the most general come first.
+    // If several match, the last one counts: the most general come first.
     let named = prefixes
         .iter()
         .any(|prefix| dir.starts_with(prefix.split_once('=').map_or(*prefix, |(from, _)| from)));
@@ -62,7 +62,7 @@ pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) ->
     maps.extend(prefixes.iter().map(|prefix| format!("-ffile-prefix-map={prefix}").into()));
     if let Some(library) = &spec.library {
         maps.push(map(library, LIBRARY_NAME));
-        // zig itself says what lies below the current directory without that directory in front.
+        // zig itself names paths below the current directory relative to it.
         let below = library.strip_prefix(dir).ok();
         maps.extend(
             below.filter(|below| !below.as_os_str().is_empty()).map(|below| map(below, LIBRARY_NAME)),

@@ -1,9 +1,10 @@
-//! Has zig build its own libraries for a target before the first link needs them.
+//! Lets zig build its own libraries for a target before the first link needs them.
 //!
-//! zig compiles its C library's start-up code, its unwinder and its run-time library when a target is first
-//! linked for: 10 to 150 seconds on one core, while cargo, which only links at the end, has nothing to gain from
-//! waiting. So a program with nothing in it is linked for each target in the background. zig locks its cache,
-//! so a link that comes meanwhile waits for the same work instead of doing it twice. rustc itself asks for that link: said
+//! zig compiles its C library's start-up code, its unwinder and its run-time library at the first link for a target.
+//! This takes 10 to 150 seconds on one core, and cargo only links at the end. So an empty program is linked for each
+//! target in the background. zig locks its cache, so a link that comes meanwhile waits for this work and does not
+//! repeat it. rustc itself makes the link: with slightly different arguments (`-static -pie` instead of `-static`), zig
+//! would build everything again.
 //! only a little differently (`-static -pie` for `-static`), zig would build everything another time.
 
 use std::io;
@@ -14,7 +15,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::process::{Command, ProcessError};
 use crate::sys::{fs, store};
 
-/// Why it could not be done. Nobody needs to stop for this: the first link will do it, or say more.
+/// Why it failed. The build can go on: the first link will do the work, or report the error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// zig failed.
@@ -28,37 +29,37 @@ pub(crate) enum Error {
     Cancelled(#[from] Cancelled),
 }
 
-/// The file that says that it has been done for a wrapper's target and processors, which zig builds its libraries for.
+/// The file that records that it was done for a wrapper's target and processors, which determine zig's libraries.
 fn marker(wrapper: &Wrapper) -> PathBuf {
     let spec = &wrapper.spec;
     let cpu = spec.zig_cpu().map(|cpu| format!("-{cpu}")).unwrap_or_default();
     spec.zig_cache().join(format!("primed-{}-{}{cpu}", spec.zig_version(), spec.zig_target()))
 }
 
-/// True if it has been done.
+/// True if it was done already.
 #[must_use]
 pub(crate) fn is_primed(wrapper: &Wrapper) -> bool {
     marker(wrapper).exists()
 }
 
-/// What an empty program is linked with.
+/// The parameters for linking an empty program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     /// The target's wrapper.
     pub wrapper: &'a Wrapper,
     /// The target's triple.
     pub triple: &'a str,
-    /// rustc, and the directory that says which of rustup's it is.
+    /// rustc, and the directory that determines which of rustup's toolchains it is.
     pub rustc: (&'a Path, &'a Path),
-    /// rustc's flags for the target, the linker among them.
+    /// rustc's flags for the target, including the linker.
     pub flags: &'a [String],
     /// xbuild.
     pub program: &'a Path,
-    /// The file for what the wrapper has to say.
+    /// The file for the wrapper's remarks.
     pub remarks: &'a Path,
 }
 
-/// Links an empty program, unless that has been done.
+/// Links an empty program, unless that was done already.
 pub(crate) fn prime(request: &Request<'_>, cancel: &Cancel) -> Result<(), Error> {
     let wrapper = request.wrapper;
     if is_primed(wrapper) {

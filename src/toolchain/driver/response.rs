@@ -1,20 +1,21 @@
 //! Response files: `@file` stands for the arguments in the file.
 //!
-//! Who writes them (rustc, `CMake`, ninja) writes them by GCC's rules: white space separates, quotes and
-//! backslashes protect. zig reads them by rules of its own, so they are read here and, where the arguments are
-//! too many for a command line, written anew by zig's.
+//! Programs that write them (rustc, `CMake`, ninja) use GCC's rules: white space separates, quotes and backslashes
+//! escape. zig has other rules, so they are parsed here and, if the arguments are too many for a command line, written
+//! again by zig's rules.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Response files may name others; deeper than this they name themselves.
+/// The maximum depth of nested response files, which may refer to themselves.
 const DEPTH: usize = 8;
-/// More bytes of arguments than this go through a file. Linux takes 2 MB in all, environment included.
+/// The maximum size of arguments on a command line, in bytes; longer ones are passed in a file. Linux allows 2 MB in
+/// all, including the environment.
 const LIMIT: usize = 512 * 1024;
 
-/// Puts the arguments of response files in their places. `read` reads a file; one that is not there means that
-/// the argument stands for itself, as GCC has it.
+/// Replaces response files by their arguments. `read` reads a file; if it does not exist, the argument stands for
+/// itself, as for GCC.
 pub(super) fn expand(
     arguments: impl IntoIterator<Item = OsString>,
     read: &dyn Fn(&OsStr) -> io::Result<Vec<u8>>,
@@ -81,7 +82,7 @@ pub(super) fn for_zig(arguments: &[OsString]) -> Option<Vec<u8>> {
     written(arguments, quoted)
 }
 
-/// The same for LLVM's linker, which reads it by GCC's rules.
+/// The same for LLVM's linker, which uses GCC's rules.
 pub(super) fn for_lld(arguments: &[OsString]) -> Option<Vec<u8>> {
     written(arguments, |argument| {
         let escaped = argument.as_bytes().iter().flat_map(|byte| match byte {
@@ -97,7 +98,7 @@ fn written(arguments: &[OsString], quote: impl Fn(&OsStr) -> Vec<u8>) -> Option<
     (size > LIMIT).then(|| arguments.iter().flat_map(|argument| quote(argument)).collect())
 }
 
-/// By zig's rules a backslash protects only a quote, and itself only before one.
+/// By zig's rules a backslash escapes only a quote, or a backslash that comes before a quote.
 fn quoted(argument: &OsStr) -> Vec<u8> {
     let mut text = vec![b'"'];
     let mut backslashes = 0;

@@ -1,7 +1,7 @@
-//! What happens when a wrapper's script is called: `xbuild __zig SPEC TOOL ARGUMENTS…`.
+//! The implementation of a wrapper's script: `xbuild __zig SPEC TOOL ARGUMENTS…`.
 //!
-//! This runs inside of cargo's process group, so whatever ends cargo ends it, and must stay quick: a crate with
-//! C code calls it hundreds of times.
+//! This runs in cargo's process group, so a signal that ends cargo also ends it. It must be fast: a crate with C code
+//! calls it hundreds of times.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -16,19 +16,19 @@ use crate::sys::process::{Command, ProcessError};
 use crate::sys::{fs, store};
 use crate::target::catalog::Target;
 
-/// The hidden command, by which the programs know that they are called as a wrapper.
+/// The hidden command with which the programs are called as a wrapper.
 pub(crate) const COMMAND: &str = "__zig";
-/// The tool that is zig's C compiler for whoever knows that it is for the target.
+/// The name of zig's C compiler for callers that always compile for the target.
 pub(crate) const LINKER: &str = "linker";
-/// The tool that stands for the host's pkg-config.
+/// The tool that wraps the host's pkg-config.
 pub(crate) const PKG_CONFIG: &str = "pkg-config";
-/// The tool that does nothing but say for whom it is called: its exit code is 0 for the target.
+/// The tool that only reports for whom it is called: its exit code is 0 for the target.
 pub(crate) const SIDE: &str = "side";
 
-/// The exit code when zig did not come to run.
+/// The exit code if zig could not be run.
 const FAILED: u8 = 1;
 
-/// Why a wrapper fails before or beside what it calls.
+/// Why a wrapper fails apart from the program that it calls.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the wrapper was called without a specification and a tool")]
@@ -46,7 +46,7 @@ pub(crate) enum Error {
     Native(String),
     #[error(transparent)]
     Refused(#[from] super::translate::Refused),
-    #[error("what zig has linked cannot be read: {0}")]
+    #[error("the file that zig has linked cannot be read: {0}")]
     Linked(#[from] ParseError),
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -54,8 +54,8 @@ pub(crate) enum Error {
     Process(#[from] ProcessError),
 }
 
-/// Runs a tool of zig as another compiler would run. `arguments` are those after [`COMMAND`]; what zig and the
-/// wrapper have to say goes to `stderr`. Returns the exit code.
+/// Runs a tool of zig in place of another compiler. `arguments` are those after [`COMMAND`]; the output of zig and the
+/// wrapper is written to `stderr`. Returns the exit code.
 pub(crate) fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment,
@@ -64,12 +64,12 @@ pub(crate) fn run(
     ended(call(arguments.into_iter().collect(), environment, stderr), stderr)
 }
 
-/// The exit code of a call, whose error goes to `stderr`.
+/// The exit code of a call; an error is written to `stderr`.
 pub(crate) fn ended(result: Result<u8, Error>, stderr: &mut dyn Write) -> u8 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            // Whoever called a compiler and has closed its stderr wants no explanation.
+            // If stderr is closed, the error cannot be reported.
             writeln!(stderr, "xbuild: {error}").ok();
             FAILED
         }
@@ -104,7 +104,7 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     match translation.task {
         Task::Ask => Err(zig.args(leading(&spec)).args(translation.arguments).exec().into()),
         Task::Compile => {
-            // Whatever links led there: what is mapped is the directory's real name.
+            // The real path is mapped, even if the directory was reached through links.
             let dir = env::current_dir()?;
             let zig = zig.args(leading(&spec)).args(neutral::prefix_maps(&spec, environment, &dir));
             Err(zig.args(translation.arguments).env("PWD", dir).exec().into())
@@ -113,7 +113,7 @@ fn call(arguments: Vec<OsString>, environment: &Environment, stderr: &mut dyn Wr
     }
 }
 
-/// Links a program or library, and does to it what zig's linker does not.
+/// Links a program or library, and does the work that zig's linker leaves out.
 fn link_program(
     spec: &Spec,
     tool: &OsString,
@@ -156,7 +156,7 @@ fn link_program(
     }
 }
 
-/// What is called for the host, and what is asked for and no tool of zig's. `None` for all else.
+/// Handles calls for the host, and tools that zig does not have. `None` for all other calls.
 fn on_host(
     spec: &Spec,
     path: &Path,
@@ -179,7 +179,7 @@ fn on_host(
         if for_host {
             return command;
         }
-        // It finds nothing then, and crates fall back to what they bring.
+        // pkg-config then finds nothing, and crates fall back to their bundled sources.
         let empty = path.with_file_name("empty");
         command
             .env("PKG_CONFIG_LIBDIR", empty)
@@ -196,7 +196,8 @@ fn on_host(
     Some(Err(error.into()))
 }
 
-/// True if an argument asks for the processor of this machine. `-mtune=native` only chooses among what all have.
+/// True if an argument selects the processor of this machine. `-mtune=native` does not restrict the processors on which
+/// the code runs.
 fn is_native(argument: &OsStr) -> bool {
     matches!(argument.to_str(), Some("-march=native" | "-mcpu=native"))
 }
@@ -220,8 +221,8 @@ pub(crate) fn code(status: Option<i32>) -> u8 {
     status.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
 }
 
-/// Keeps these for the xbuild that runs the build, which reports them. One short write to a file that is
-/// opened for appending, so that wrappers that do this at once don't mix their lines.
+/// Stores notes for the xbuild that runs the build, which reports them. This is one short write to a file that is
+/// opened for appending, so that the lines of concurrent wrappers do not mix.
 pub(crate) fn append(kept: &[Note], environment: &Environment) -> io::Result<()> {
     let Some(path) = environment.path(REMARKS_VARIABLE).filter(|_| !kept.is_empty()) else { return Ok(()) };
     let mut lines = Vec::new();
@@ -242,7 +243,7 @@ mod tests {
     use crate::toolchain::objcopy::Objcopy;
     use crate::toolchain::zig::{Zig, ZigWay};
 
-    /// A wrapper around a shell script in zig's place.
+    /// A wrapper around a shell script instead of zig.
     struct Fake {
         dir: fs::TempDir,
         spec: PathBuf,
@@ -253,7 +254,7 @@ mod tests {
             Self::make(script, false)
         }
 
-        /// One that tells where its own files are.
+        /// One that reports the directory of its own files.
         fn with_library(script: &str) -> Self {
             Self::make(script, true)
         }
@@ -312,7 +313,7 @@ mod tests {
             kept[2..],
             [Note::Waiting { triple: triple(), library }, Note::Ended { triple: triple(), library }]
         );
-        // What has been linked once is there.
+        // The libraries exist after the first link.
         fake.run(&arguments, &environment);
         assert_eq!(fs::read_to_string(&remarks).unwrap().lines().count(), 6);
     }
@@ -374,7 +375,7 @@ mod tests {
             |environment: &Environment| run([path.clone().into(), SIDE.into()], environment, &mut Vec::new());
         let (host, target) = (variables(""), variables(&format!("{triple}/")));
         assert_eq!((side(&host), side(&target)), (1, 0));
-        // What would replace this process cannot be tried here; what zig does, can.
+        // Programs that would replace this process cannot be tested here; calls of zig can.
         let link = |tool: &str, environment: &Environment| {
             let mut stderr = Vec::new();
             let arguments = [path.clone().into(), tool.into(), "a.o".into(), "-o".into(), "x".into()];

@@ -1,11 +1,11 @@
-//! What cargo calls as rustc: the project's own, told how to link where it compiles for one of our targets.
+//! The program that cargo calls as rustc: the project's own, with linker flags if it compiles for one of our targets.
 //!
-//! The linker is neither one of cargo's flags for a target nor its `target.<triple>.linker`, since both reach further
-//! than they are meant. A target's flags are handed to its build scripts, and a cargo that one of these starts gives
-//! them to whatever it compiles, WebAssembly and programs for the host included. A target's linker also links build
-//! scripts and procedural macros where the host's triple is a target. What rustc itself is told by `--target` is
-//! exact, for cargo and for every cargo that a build script starts: whoever compiles for the target links as we do,
-//! and nobody else does. It also comes after all other flags, wherever these stand.
+//! The linker is set neither by cargo's flags for a target nor by `target.<triple>.linker`, since both have too wide a
+//! scope. A target's flags are also passed to its build scripts, and if one of these starts cargo, that cargo uses them
+//! for everything that it compiles, including WebAssembly and programs for the host. A target's linker also links build
+//! scripts and procedural macros if the host's triple is a target. rustc's own `--target` is exact, for cargo and for
+//! every cargo that a build script starts: whatever is compiled for the target is linked by our linker, and nothing
+//! else is. Our flags also come after all other flags, wherever these are set.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,14 +21,14 @@ use crate::sys::process::{Command, ProcessError};
 use crate::sys::{fs, store, usage};
 use crate::toolchain::rust::flags;
 
-/// The hidden command, by which the programs know that they are called as rustc.
+/// The hidden command with which the programs are called as rustc.
 pub(crate) const COMMAND: &str = "__rustc";
 /// The variable with the [`Rustc`], as JSON.
 pub(crate) const VARIABLE: &str = "XBUILD_RUSTC";
-/// A prefix of paths that there is nowhere.
+/// A path prefix that exists nowhere.
 const NOWHERE: &str = "/xbuild-linker";
 
-/// A rustc, and what it is told beside what cargo tells it.
+/// A rustc, and the flags that it gets in addition to cargo's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rustc {
@@ -36,17 +36,17 @@ pub(crate) struct Rustc {
     pub(crate) program: PathBuf,
     /// The flags by the target's triple.
     pub(crate) targets: BTreeMap<String, Vec<String>>,
-    /// What is compiled for a target may be for the processor of this machine.
+    /// True if code for a target may be compiled for the processor of this machine.
     pub(crate) native: bool,
 }
 
-/// Writes the script that cargo calls in rustc's place. It is the same for all that is compiled, so that build
-/// scripts which ask to be run again for another `RUSTC` are not.
+/// Writes the script that cargo calls instead of rustc. It is the same for everything that is compiled, so that build
+/// scripts which depend on the value of `RUSTC` do not run again.
 pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
     let dir = cache.join("wrappers").join("rustc");
     usage::mark(&dir);
     store::dir(&dir)?;
-    // sccache knows rustc by its name.
+    // sccache recognises rustc by its name.
     let path = dir.join("rustc");
     let program = shell_words::quote(&program.to_string_lossy()).into_owned();
     let script = format!(
@@ -56,9 +56,9 @@ pub(crate) fn install(program: &Path, cache: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A flag for cargo that stands for `flags`, which cargo does not see: it does nothing, whatever is compiled with
-/// it, and cargo compiles anew when it changes. It maps paths because with such a flag cargo leaves flags out of
-/// the hashes in file names, which are in programs.
+/// A flag for cargo that represents `flags`, which cargo does not see. It has no effect on compilations, but cargo
+/// recompiles when it changes. It is a path mapping, because cargo leaves flags out of the hashes in file names if
+/// there is one, and these hashes are in programs.
 pub(crate) fn marker(flags: &[String]) -> String {
     let hash = hex::encode(Sha256::digest(flags.join("\0")));
     format!("--remap-path-prefix={NOWHERE}/{}={NOWHERE}", &hash[..16])
@@ -69,11 +69,11 @@ pub(crate) fn is_marked(encoded_flags: &str) -> bool {
     encoded_flags.contains(NOWHERE)
 }
 
-/// Becomes rustc. Returns only if that fails.
+/// Replaces this process with rustc. Returns only if that fails.
 pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result<u8, super::run::Error> {
     let rustc: Rustc = match environment.var(VARIABLE) {
         Some(text) => serde_json::from_str(text)?,
-        // Somebody repeats a command line that cargo has shown.
+        // A user repeats a command line that cargo has shown.
         None => Rustc { program: "rustc".into(), targets: BTreeMap::new(), native: true },
     };
     let read = |path: &OsStr| fs::read_to_string(Path::new(path));
@@ -82,7 +82,8 @@ pub(crate) fn run(arguments: Vec<OsString>, environment: &Environment) -> Result
     if let Some(flags) = &flags
         && !rustc.native
     {
-        // What flags say was looked at before cargo was started; profiles have some, too, with a nightly cargo.
+        // Flags from the configuration were checked before cargo was started; with a nightly cargo, profiles may have
+        // flags, too.
         let all: Vec<String> = words.iter().chain(flags).cloned().collect();
         if flags::named(&all).is_some_and(|cpu| cpu == "native") {
             return Err(super::run::Error::Native("-Ctarget-cpu=native".into()));
@@ -95,7 +96,7 @@ fn become_rustc(program: &Path, arguments: Vec<OsString>, flags: Vec<String>) ->
     Command::new(program).args(arguments).args(flags).exec()
 }
 
-/// The arguments that are texts. cargo writes them to a file, one a line, where they are too many.
+/// The arguments that are UTF-8. If there are too many, cargo writes them to a file, one per line.
 fn words(arguments: &[OsString], read: &dyn Fn(&OsStr) -> io::Result<String>) -> io::Result<Vec<String>> {
     let mut words = Vec::new();
     for word in arguments.iter().filter_map(|argument| argument.to_str()) {
@@ -166,7 +167,7 @@ mod tests {
             );
             assert!(run(true, arguments).contains("/no/such/rustc"));
         }
-        // For the host, for another processor in the end, and for one that the platform promises.
+        // For the host, for another processor in the end, and for a processor that the platform promises.
         for arguments in [
             &["-Ctarget-cpu=native"][..],
             &["--target", "b", "-Ctarget-cpu=native"],

@@ -1,9 +1,10 @@
-//! For whom a compiler is called: for a program of the image, or for one that runs here while it is built. Pure.
+//! Determines for whom a compiler is called: for a program of the image, or for one that runs on the host during the
+//! build. Pure.
 //!
-//! Where the host's triple is a platform's, build scripts of both kinds look for the same variables, and cargo
-//! tells neither kind which it is. It does tell each where to put its files: `<target directory>/<triple>/<profile>`
-//! for the target, `<target directory>/<profile>` for the host. That also holds for a cargo that a build script
-//! starts, with or without `--target`.
+//! If the host's triple is also a platform's, build scripts of both kinds use the same variables, and cargo does not
+//! tell them apart. But cargo gives them different directories: `<target directory>/<triple>/<profile>` for the target,
+//! `<target directory>/<profile>` for the host. This also holds for a cargo that a build script starts, with or without
+//! `--target`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -11,12 +12,12 @@ use std::path::{Path, PathBuf};
 use super::rustc;
 use crate::sys::env::Environment;
 
-/// The variable with the directory that cargo builds in, in which no name says anything yet.
+/// The variable with cargo's target directory. The names in this path itself do not count.
 pub(crate) const DIR_VARIABLE: &str = "XBUILD_TARGET_DIR";
 
-/// True if what is compiled runs on the host, whose triple is `triple`.
+/// True if the compiled code runs on the host, whose triple is `triple`.
 pub(crate) fn is_for_host(triple: &str, environment: &Environment) -> bool {
-    // Without a build script it is a person who calls.
+    // Without a build script, a user calls it.
     let Some(out) = environment.path("OUT_DIR") else { return false };
     let dir = environment.path(DIR_VARIABLE).unwrap_or_default();
     match is_below_triple(out.strip_prefix(&dir).unwrap_or(&out), triple) {
@@ -25,7 +26,7 @@ pub(crate) fn is_for_host(triple: &str, environment: &Environment) -> bool {
     }
 }
 
-/// True if `out`, a build script's directory, belongs to the triple; `None` if it is none that cargo is known to make:
+/// True if `out`, a build script's directory, belongs to the triple; `None` if it does not have cargo's known form:
 /// `…/[<triple>/]<profile>/build/<package>-<hash>/out` or `…/build/<package>/<hash>/out`.
 fn is_below_triple(out: &Path, triple: &str) -> Option<bool> {
     let mut names = out.iter().rev();
@@ -35,7 +36,7 @@ fn is_below_triple(out: &Path, triple: &str) -> Option<bool> {
     Some(names.get(build + 2).is_some_and(|name| *name == triple))
 }
 
-/// The tools that a wrapper stands for, the variable that names each, and what is called where nothing does.
+/// The tools that a wrapper replaces, the variable that names each, and the default program.
 const TOOLS: [(&str, &str, &str); 5] = [
     ("cc", "CC", "cc"),
     ("c++", "CXX", "c++"),
@@ -44,8 +45,8 @@ const TOOLS: [(&str, &str, &str); 5] = [
     ("pkg-config", "PKG_CONFIG", "pkg-config"),
 ];
 
-/// Variables with what the user calls on the host. Build systems put what they were told to call into `CC` and its like,
-/// which are our wrappers then. `value` tells what the user has set.
+/// Variables with the programs that the user calls on the host. Build systems set `CC` and the like to the programs
+/// that they were told to call, which are our wrappers. `value` returns the user's own setting.
 pub(crate) fn host_variables(value: &dyn Fn(&str) -> Option<OsString>) -> Vec<(OsString, OsString)> {
     let found = TOOLS.iter().filter_map(|(_, variable, _)| {
         let given = value(&format!("HOST_{variable}")).or_else(|| value(variable))?;
@@ -58,8 +59,8 @@ fn kept(variable: &str) -> String {
     format!("XBUILD_HOST_{variable}")
 }
 
-/// What the host's own build would call in the place of a tool: the program, and arguments that come first.
-/// `wrappers` is the directory of all wrappers, none of which is meant.
+/// The program that a build for the host would call as a tool, and its first arguments. `wrappers` is the directory of
+/// all wrappers, which are excluded.
 pub(crate) fn host_tool(tool: &str, wrappers: &Path, environment: &Environment) -> (PathBuf, Vec<String>) {
     let (_, variable, default) = TOOLS.iter().find(|(name, ..)| *name == tool).unwrap_or(&TOOLS[0]);
     let names = [format!("HOST_{variable}"), (*variable).to_owned(), kept(variable)];
@@ -96,7 +97,7 @@ mod tests {
                 false,
             ),
             ("/w/target/release/build/a-1/out/t/x86_64-unknown-linux-gnu/debug/build/b-2/out", false),
-            // A package of the name.
+            // A package with this name.
             ("/w/target/release/build/build-1/out", true),
         ] {
             assert_eq!(for_host(&[("OUT_DIR", out), (DIR_VARIABLE, "/w/target")]), expected, "{out}");
@@ -136,7 +137,7 @@ mod tests {
             tool("cc", &[("CC", "gcc-12"), ("HOST_CC", "ccache gcc")]),
             ("ccache".into(), vec!["gcc".into()])
         );
-        // What build systems tell the programs that they start.
+        // What build systems set for the programs that they start.
         let ours = ("CC", "/c/wrappers/12/zig-cc -O2");
         assert_eq!(tool("cc", &[ours]).0, "cc");
         assert_eq!(tool("cc", &[ours, ("XBUILD_HOST_CC", "clang")]).0, "clang");

@@ -1,8 +1,8 @@
-//! What a compiler driver is told, said to zig's. Pure.
+//! Translates the arguments of a compiler driver for zig's driver. Pure.
 //!
-//! rustc, cc-rs, `CMake` and the rest call what they take for GCC or Clang. zig's driver is Clang's with
-//! exceptions, which `toolchains/zig.toml` and `targets/*.toml` list with the reason for each. What is in no
-//! list is passed on as it is.
+//! rustc, cc-rs, `CMake` and others expect GCC or Clang. zig's driver is Clang's with exceptions, which
+//! `toolchains/zig.toml` and `targets/*.toml` list with the reason for each. Arguments that are in no list are passed
+//! on unchanged.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -13,33 +13,33 @@ use crate::target::catalog::{Libc, Target};
 use crate::toolchain::objcopy::Strip;
 use crate::toolchain::zig::data::{Action, Form, Rule, ZigData};
 
-/// What zig is told, and what must be done when it has linked.
+/// The arguments for zig, and what must be done after zig has linked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Translation {
-    /// What the call is for.
+    /// The purpose of the call.
     pub task: Task,
     /// The arguments, without those that the wrapper itself adds.
     pub arguments: Vec<OsString>,
-    /// What is to be taken out of what was linked.
+    /// What must be stripped from the linked file.
     pub strip: Option<Strip>,
-    /// True if what was linked is to have RPATH and not RUNPATH.
+    /// True if the linked file must have RPATH and not RUNPATH.
     pub rpath: bool,
-    /// What was left out or said differently.
+    /// What was dropped or translated.
     pub remarks: Vec<Remark>,
 }
 
-/// What a call of the compiler driver is for.
+/// The purpose of a call of the compiler driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// It links this file.
     Link(PathBuf),
     /// It compiles or preprocesses.
     Compile,
-    /// It only asks, for example for the version.
+    /// It only queries, for example the version.
     Ask,
 }
 
-/// An argument that zig is not told, or not in this way.
+/// An argument that zig does not get, or gets in another form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remark {
     /// The argument.
@@ -48,7 +48,7 @@ pub(crate) struct Remark {
     pub reason: String,
 }
 
-/// An argument that zig cannot take and without which the program would not be what was asked for.
+/// An argument that zig does not support and without which the program would not be as requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("zig cannot take `{argument}`: {reason}")]
 pub(crate) struct Refused {
@@ -58,17 +58,17 @@ pub(crate) struct Refused {
     pub reason: String,
 }
 
-/// Options of the driver that end before linking.
+/// Driver options that end before linking.
 const NO_LINK: &[&str] = &["-c", "-S", "-E", "-M", "-MM", "-fsyntax-only"];
-/// Options of the driver that only ask. Longer ones with `-print-` and `-dump` in front ask, too.
+/// Driver options that only query. Options that start with `-print-` or `-dump` do so, too.
 const ASK: &[&str] = &["--version", "--help", "-###", "-qversion"];
-/// The linker's names for leaving out debug information only. zig takes them for leaving out all symbols.
+/// The linker's names for stripping debug information only. zig strips all symbols for them.
 const STRIP_DEBUG: &[&str] = &["strip-debug", "S"];
-/// The linker's names for leaving out all symbols.
+/// The linker's names for stripping all symbols.
 const STRIP_ALL: &[&str] = &["strip-all", "s"];
 
-/// Says to zig what `arguments` say. `can_strip` tells whether the caller can take symbols and debug information out of
-/// a program; where it cannot, zig does, which takes out all symbols with debug information.
+/// Translates `arguments` for zig. `can_strip` is true if the caller can strip programs itself; otherwise zig does,
+/// which strips all symbols together with debug information.
 pub(crate) fn translate(
     arguments: &[OsString],
     target: &Target,
@@ -137,7 +137,7 @@ fn task(arguments: &[OsString]) -> Task {
 enum Out {
     /// For its driver.
     Driver(OsString),
-    /// For its linker: an option, and its value if that stands apart.
+    /// For its linker: an option, and its value if that is a separate argument.
     Linker(Vec<String>),
 }
 
@@ -148,20 +148,20 @@ struct State<'a> {
     can_strip: bool,
     out: Vec<Out>,
     remarks: Vec<Remark>,
-    /// Linker options that others have taken the place of.
+    /// Linker options that were replaced by others.
     instead_of: Vec<&'a str>,
     strip: Option<Strip>,
     rpath: bool,
     /// True if a version script is among the arguments.
     version_script: bool,
-    /// Whether such a script may name what is not defined, where that is said.
+    /// Whether a version script may contain undefined names, if an option sets it.
     undefined_versions: Option<bool>,
 }
 
 impl State<'_> {
     fn driver(&mut self, arguments: &[OsString]) -> Result<(), Refused> {
-        // Options for the linker are collected while they follow each other, since an option and its value
-        // may stand in two arguments: `-Wl,-z -Wl,now`.
+        // Consecutive linker options are collected, since an option and its value may be in two arguments: `-Wl,-z
+        // -Wl,now`.
         let mut linker: Vec<String> = Vec::new();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -187,7 +187,7 @@ impl State<'_> {
 
     fn driver_option(&mut self, word: &str, next: &mut dyn FnMut() -> Option<String>) -> Result<(), Refused> {
         if matches!(word, "-o" | "-L" | "-I" | "-x" | "-l" | "-u" | "-z" | "-T" | "-MF" | "-MT" | "-MQ") {
-            // What follows is a value and no option, whatever it looks like.
+            // The next argument is a value, even if it looks like an option.
             self.out.push(Out::Driver(word.into()));
             self.out.extend(next().map(|value| Out::Driver(value.into())));
             return Ok(());
@@ -196,7 +196,7 @@ impl State<'_> {
             return Ok(());
         }
         if let Some(replacement) = self.target.zig.arguments.get(word) {
-            let reason = format!("zig says it differently for {}", self.target.triple);
+            let reason = format!("zig uses other arguments for {}", self.target.triple);
             self.remark(word, &reason);
             self.out.extend(replacement.iter().map(|argument| Out::Driver(argument.into())));
             return Ok(());
@@ -227,7 +227,7 @@ impl State<'_> {
         let mut rest = options.into_iter();
         while let Some(mut option) = rest.next() {
             if !option.starts_with('-') {
-                // `-Wl,file.o` is a way to name an input.
+                // `-Wl,file.o` is a way to name an input file.
                 if !option.is_empty() {
                     self.out.push(Out::Driver(option.into()));
                 }
@@ -247,7 +247,7 @@ impl State<'_> {
                 data.linker.argument.iter().find_map(|rule| Some((rule, self.matches(rule, &option)?)));
             let Some((rule, value)) = found else {
                 let value = if self.has_separate_value(&option) { rest.next() } else { None };
-                // `-z word` is one option in two words.
+                // `-z word` is one option of two words.
                 let words = match option.split_once(' ') {
                     Some((z, word)) if z == "-z" => vec![z.to_owned(), word.to_owned()],
                     _ => std::iter::once(option).chain(value).collect(),
@@ -269,24 +269,21 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Notes what of symbols and debug information is to go. True if zig is not to be told.
+    /// Records whether symbols or debug information must be stripped. True if zig does not get the option.
     fn strip(&mut self, option: &str) -> bool {
         let (what, reason) = if STRIP_ALL.contains(&bare(option)) {
-            (
-                Strip::All,
-                "zig would build its own libraries another time for it; symbols are taken out afterwards",
-            )
+            (Strip::All, "zig would build its own libraries again for it; symbols are stripped afterwards")
         } else if !STRIP_DEBUG.contains(&bare(option)) {
             return false;
         } else if self.can_strip {
             (
                 Strip::Debug,
-                "zig would take out all symbols with the debug information; it is taken out afterwards",
+                "zig would strip all symbols with the debug information; it is stripped afterwards",
             )
         } else {
             (
                 Strip::Debug,
-                "zig takes out all symbols with the debug information, and this Rust has no rust-objcopy",
+                "zig strips all symbols with the debug information, and this Rust has no rust-objcopy",
             )
         };
         if self.can_strip || what == Strip::Debug {
@@ -298,13 +295,13 @@ impl State<'_> {
         self.can_strip
     }
 
-    /// Notes which of the two tags the run path is to have. True if zig is not to be told.
+    /// Records which of the two tags the run path must have. True if zig does not get the option.
     fn dynamic_tags(&mut self, option: &str) -> bool {
         match bare(option) {
             "enable-new-dtags" => self.rpath = false,
             "disable-new-dtags" => {
                 self.rpath = true;
-                self.remark(option, "zig always writes RUNPATH; it is made RPATH afterwards");
+                self.remark(option, "zig always writes RUNPATH; it is changed to RPATH afterwards");
                 return true;
             }
             _ => {}
@@ -322,8 +319,8 @@ impl State<'_> {
         }
     }
 
-    /// GNU ld lets a version script name what is not there, as scripts for several configurations do; zig's
-    /// linker must be told to.
+    /// GNU ld accepts undefined names in a version script, and scripts for several configurations have them; zig's
+    /// linker needs an option for it.
     fn tolerate_undefined_versions(&mut self) {
         if self.version_script && self.undefined_versions.is_none() {
             self.out.push(Out::Linker(vec!["--undefined-version".to_owned()]));
@@ -348,7 +345,7 @@ impl State<'_> {
             Form::Prefix => {
                 let name = word.split_once('=').map_or(word, |(name, _)| name);
                 let value = word.strip_prefix(rule.name.as_str())?;
-                // `-e NAME` is what zig understands.
+                // zig supports `-e NAME`.
                 let alone = value.is_empty() && rule.action == Action::Replace;
                 (!alone && !rule.except.iter().any(|other| other == name))
                     .then(|| Match::Whole(value.to_owned()))
@@ -370,7 +367,7 @@ impl State<'_> {
 
     /// zig's name of a processor and its features: `armv8.2-a+fp16` → `generic+v8_2a+fullfp16`.
     fn cpu(&self, name: &str) -> String {
-        // zig's own names pass as they are; only they have `_` and features taken away by `-`.
+        // zig's own names are passed on; only they contain `_` and features removed by `-`.
         if name.contains('_') || name.starts_with("generic+") {
             return name.to_owned();
         }
@@ -422,7 +419,7 @@ impl State<'_> {
 enum Match {
     /// With its value.
     Whole(String),
-    /// Its value is the next word.
+    /// The value is the next word.
     ValueFollows,
 }
 
@@ -431,7 +428,7 @@ fn bare(option: &str) -> &str {
     option.trim_start_matches('-')
 }
 
-/// Linkers take their long options with one dash or with two; short ones have one only.
+/// Linkers accept long options with one or two dashes, but short ones only with one.
 fn same_option(name: &str, word: &str) -> bool {
     let long = bare(name).len() > 1;
     word.starts_with('-') && if long { bare(name) == bare(word) } else { name == word }

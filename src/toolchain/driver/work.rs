@@ -1,5 +1,5 @@
-//! What a wrapper has to say to the xbuild that runs the build: what zig was not told, and that zig may be building
-//! libraries of its own, which takes minutes and is done once.
+//! Notes of a wrapper for the xbuild that runs the build: which arguments zig did not get, and that zig may be building
+//! its own libraries, which takes minutes and happens once.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,26 +16,26 @@ use crate::sys::{fs, store};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kept", rename_all = "kebab-case")]
 pub(crate) enum Note {
-    /// An argument that a linker or compiler is not told, or not in this way.
+    /// An argument that a linker or compiler does not get, or gets in another form.
     Remark { tool: String, triple: String, argument: String, reason: String },
-    /// A link began that zig may have to build libraries for.
+    /// A link began for which zig may have to build libraries.
     Waiting { triple: String, library: Library },
-    /// It ended, well or not.
+    /// It ended, successfully or not.
     Ended { triple: String, library: Library },
 }
 
-/// Which libraries.
+/// The libraries that zig builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Library {
-    /// Start-up code, the C library or what is linked in its place, the run-time library and the unwinder.
+    /// Start-up code, the C library or its link stubs, the run-time library and the unwinder.
     C,
-    /// The C++ library besides.
+    /// The C++ library in addition.
     Cxx,
 }
 
 impl Library {
-    /// The word for it.
+    /// Its name in messages.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::C => "C library",
@@ -45,7 +45,7 @@ impl Library {
 }
 
 impl Note {
-    /// What `tool` is not told for a triple.
+    /// The remarks on arguments that `tool` does not get for a triple.
     pub(crate) fn remarks(tool: &str, triple: &str, remarks: &[Remark]) -> Vec<Self> {
         let kept = |remark: &Remark| Self::Remark {
             tool: tool.to_owned(),
@@ -65,18 +65,18 @@ impl Note {
     }
 }
 
-/// The libraries that a link has zig build.
+/// The libraries that zig builds for a link.
 pub(crate) struct Libraries {
     library: Library,
-    /// A file that is there when a link of this kind has succeeded.
+    /// A file that exists once a link of this kind has succeeded.
     marker: PathBuf,
 }
 
-/// The libraries that zig brings, and builds when one of them is asked for.
+/// The libraries that zig contains, and builds when one of them is requested.
 const OWN: &[&str] = &["-lc++", "-lstdc++", "-lc++abi", "-lsupc++", "-lunwind", "-lgcc_s", "-lgcc_eh"];
 
 impl Libraries {
-    /// Those of a link by `tool` with these arguments.
+    /// The libraries for a link by `tool` with these arguments.
     pub(crate) fn of(spec: &Spec, tool: &OsString, arguments: &[OsString]) -> Self {
         let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
         let is_cxx = |word: &&str| OWN[..4].contains(word);
@@ -100,7 +100,7 @@ impl Libraries {
         !self.marker.exists()
     }
 
-    /// Remembers that a link of this kind has succeeded.
+    /// Records that a link of this kind has succeeded.
     pub(crate) fn are_there(&self) -> io::Result<()> {
         if self.marker.exists() {
             return Ok(());
@@ -110,12 +110,12 @@ impl Libraries {
     }
 }
 
-/// The ends of files that zig compiles, and does not only link.
+/// The file name extensions of files that zig compiles.
 const SOURCES: &[&str] = &[
     "c", "C", "cc", "cp", "cpp", "CPP", "cxx", "c++", "s", "S", "sx", "i", "ii", "m", "mm", "ll", "bc", "zig",
 ];
 
-/// True if a link compiles something, too.
+/// True if a link also compiles something.
 pub(crate) fn has_sources(arguments: &[OsString]) -> bool {
     let mut rest = arguments.iter().map(Path::new);
     while let Some(argument) = rest.next() {
@@ -126,7 +126,7 @@ pub(crate) fn has_sources(arguments: &[OsString]) -> bool {
         }
         let is_option = word.as_encoded_bytes().starts_with(b"-");
         let is_source = argument.extension().is_some_and(|end| SOURCES.iter().any(|source| end == *source));
-        // `-x c` says what a file is whose name does not, and `-` is what comes from a pipe.
+        // `-x c` sets the language of files with other extensions, and `-` is the standard input.
         if word == "-x" || word == "-" || is_source && !is_option {
             return true;
         }

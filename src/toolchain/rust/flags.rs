@@ -1,13 +1,13 @@
-//! What rustc's flags say.
+//! Parsing rustc's flags.
 
-/// The processor that flags name. The last one counts.
+/// The processor that flags select. The last one counts.
 pub(crate) fn named(flags: &[String]) -> Option<String> {
     let last = codegen(flags).into_iter().rev().find(|(name, _)| name == "target-cpu");
     last.map(|(_, cpu)| cpu.to_owned())
 }
 
-/// The options of rustc's code generation, names and values: `-Cx=y`, `-C x=y`, `--codegen x=y`, `--codegen=x=y`. rustc takes
-/// `target_cpu` for `target-cpu`, and here it is the latter.
+/// The names and values of rustc's codegen options: `-Cx=y`, `-C x=y`, `--codegen x=y`, `--codegen=x=y`. rustc accepts
+/// `target_cpu` for `target-cpu`; it is normalised to the latter.
 pub(crate) fn codegen(flags: &[String]) -> Vec<(String, &str)> {
     let mut options = Vec::new();
     let mut rest = flags.iter().map(String::as_str);

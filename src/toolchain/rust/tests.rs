@@ -6,7 +6,7 @@ const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
     commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\ncommit-date: 2026-04-14\n\
     host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
 
-/// A made-up toolchain, with a rustup that does what `script` says.
+/// A fake toolchain, with a rustup that runs `script`.
 struct Fake {
     dir: fs::TempDir,
     rust: Rust,
@@ -79,7 +79,7 @@ fn rustup_adds_what_is_missing() {
          mkdir -p $sysroot/lib/rustlib/$5/lib && touch $sysroot/lib/rustlib/$5/lib/libstd-1.rlib",
     ));
     assert_eq!(fake.provide("aarch64-unknown-linux-gnu", false).unwrap(), Standard::Installed);
-    // Now it is there, so it needs no network and no rustup.
+    // It is installed now, so neither the network nor rustup is needed.
     assert_eq!(fake.provide("aarch64-unknown-linux-gnu", true).unwrap(), Standard::Installed);
 }
 
@@ -107,13 +107,13 @@ fn a_target_that_is_being_installed_is_not_there() {
 fn what_cannot_be_read_is_not_taken_for_missing() {
     let fake = Fake::new(Some("exit 0"));
     let rustlib = fake.rust.sysroot.join("lib/rustlib");
-    // A directory in the place of a list cannot be read, by nobody.
+    // A directory instead of a list cannot be read, not even by root.
     fs::create_dir_all(rustlib.join("manifest-rust-std-aarch64-unknown-linux-gnu")).unwrap();
     fs::write_atomic(&rustlib.join("components"), b"", 0o644).unwrap();
     let error = fake.provide("aarch64-unknown-linux-gnu", false).unwrap_err();
     assert!(matches!(error, Error::Io(_)), "{error}");
     assert!(error.to_string().contains("manifest-rust-std-aarch64-unknown-linux-gnu"), "{error}");
-    // And a file in the place of the libraries' directory.
+    // And a file instead of the libraries' directory.
     let fake = Fake::new(Some("exit 0"));
     let target = fake.rust.sysroot.join("lib/rustlib/aarch64-unknown-linux-gnu");
     fs::create_dir_all(&target).unwrap();
@@ -130,7 +130,7 @@ fn two_that_add_to_one_toolchain_do_so_one_after_the_other() {
     ));
     let triples = ["aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf", "x86_64-unknown-linux-musl"];
     std::thread::scope(|scope| {
-        // Each has a cache of its own, as two jobs of one machine may.
+        // Each has a cache of its own, as two jobs on one machine may.
         let adding = triples.map(|triple| scope.spawn(|| fake.provide_with(triple, triple, false)));
         for added in adding {
             assert_eq!(added.join().unwrap().unwrap(), Standard::Installed);

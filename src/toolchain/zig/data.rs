@@ -8,13 +8,13 @@ use serde::Deserialize;
 use crate::oci::Digest;
 use crate::target::catalog;
 
-/// What is known of zig.
+/// Facts about zig.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ZigData {
     /// The file's stem.
     pub name: String,
-    /// The version that is provided where none is found.
+    /// The version that is provided if none is found.
     pub version: Version,
     /// The oldest version that is accepted.
     pub minimum: Version,
@@ -24,9 +24,9 @@ pub(crate) struct ZigData {
     pub tarball: Tarball,
     /// The package of Python's package index.
     pub package: Package,
-    /// What its linker cannot be told.
+    /// Options that its linker does not support.
     pub linker: Linker,
-    /// What its compiler driver cannot be told.
+    /// Options that its compiler driver does not support.
     pub driver: Driver,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Tarball {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Package {
-    /// Its name in the index, and of the directory in the wheel.
+    /// Its name in the index, which is also the name of the directory in the wheel.
     pub name: String,
     /// The wheel's file name.
     pub file: String,
@@ -65,7 +65,7 @@ pub(crate) struct Package {
     pub sha256: String,
     /// The wheel's size in bytes.
     pub size: u64,
-    /// The digest of the files in it that zig is, see [`super::files::digest`].
+    /// The digest of zig's files in it, see [`super::files::digest`].
     #[serde(deserialize_with = "digest")]
     pub files: Digest,
 }
@@ -74,17 +74,17 @@ fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// What the linker cannot be told.
+/// Options that the linker does not support.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Linker {
-    /// Options whose value may stand in the next argument.
+    /// Options whose value may be in the next argument.
     pub separate: Vec<String>,
     /// The options.
     pub argument: Vec<Rule>,
 }
 
-/// What the compiler driver cannot be told.
+/// Options that the compiler driver does not support.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Driver {
@@ -92,7 +92,7 @@ pub(crate) struct Driver {
     pub argument: Vec<Rule>,
 }
 
-/// An option that zig does not take as other compilers and linkers do.
+/// An option that zig treats differently from other compilers and linkers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Rule {
@@ -100,20 +100,20 @@ pub(crate) struct Rule {
     pub name: String,
     /// How it is written.
     pub form: Form,
-    /// What is done about it.
+    /// What is done with it.
     pub action: Action,
-    /// What is said instead; only with [`Action::Replace`].
+    /// The replacement; only with [`Action::Replace`].
     #[serde(default)]
     pub with: Vec<String>,
-    /// Further options that what is said instead takes the place of.
+    /// Other options that the replacement also replaces.
     #[serde(default)]
     pub instead_of: Vec<String>,
-    /// Options that a [`Form::Prefix`] would wrongly match.
+    /// Options that a [`Form::Prefix`] would match wrongly.
     #[serde(default)]
     pub except: Vec<String>,
-    /// The first version of zig that takes it.
+    /// The first version of zig that supports it.
     pub until: Option<Version>,
-    /// Why, for the person whose option it is.
+    /// The reason, for users of the option.
     pub reason: String,
 }
 
@@ -125,19 +125,19 @@ pub(crate) enum Form {
     Flag,
     /// With a value, after `=` or in the next argument.
     Value,
-    /// With a value that follows at once.
+    /// With a value directly after it.
     Prefix,
 }
 
-/// What is done about an option.
+/// What is done with an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Action {
-    /// It is left out: the program is as good without it.
+    /// It is dropped: the program is equivalent without it.
     Drop,
-    /// Something else is said.
+    /// It is replaced.
     Replace,
-    /// The link fails: the program would not be what was asked for.
+    /// The link fails: the program would not be as requested.
     Refuse,
 }
 

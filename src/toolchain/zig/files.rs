@@ -1,7 +1,8 @@
-//! The files that zig is, as one digest: what a lock pins, and what it takes to believe a copy in the cache.
+//! One digest of all files of zig: a lock pins it, and a copy in the cache is trusted only if it matches.
 //!
-//! zig is its program and the library beside it, from which it compiles C libraries and start-up code: every file of that
-//! may end in an image. Anybody can repeat the digest: `find zig lib -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+//! zig consists of its program and the library beside it, from which it compiles C libraries and start-up code, so any
+//! of these files may affect an image. Anyone can reproduce the digest: `find zig lib -type f | LC_ALL=C sort | xargs
+//! sha256sum | sha256sum`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::fs;
 use crate::sys::hash::sha256_until;
 
-/// The digest of zig's files in a directory. What is neither a file nor a directory belongs to no zig.
+/// The digest of zig's files in a directory. zig contains only files and directories; anything else is an error.
 pub(super) fn digest(dir: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
     let mut files = vec![PathBuf::from("zig")];
     let mut dirs = vec![PathBuf::from("lib")];
@@ -34,7 +35,7 @@ pub(super) fn digest(dir: &Path, cancel: &Cancel) -> Result<Digest, WayError> {
     if !fs::symlink_metadata(dir.join("zig"))?.is_file() {
         return Err(WayError::Foreign { path: dir.join("zig") });
     }
-    // By the bytes of the paths, which for paths without newlines is what `sort` does.
+    // Sorted by the bytes of the paths; `sort` does the same for paths without newlines.
     files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     let lines: Result<Vec<String>, WayError> = files
         .par_iter()

@@ -1,4 +1,4 @@
-//! Where zig's own files are: its headers, and the sources of the libraries that it builds.
+//! The directory of zig's own files: its headers, and the sources of the libraries that it builds.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,15 +9,15 @@ use crate::sys::cancel::Cancel;
 use crate::sys::process::{Command, ProcessError};
 
 impl Zig {
-    /// The directory with zig's own files, as zig tells it; `None` if it does not.
+    /// The directory with zig's own files, as zig reports it; `None` if it does not.
     pub(crate) fn library(&self, cancel: &Cancel) -> Result<Option<PathBuf>, ProcessError> {
-        // Asked from the root, because zig says what lies below the current directory without that in front.
+        // Run in the root directory, because zig prints paths below the current directory relative to it.
         let output = Command::new(&self.program).arg("env").dir(Path::new("/")).output(cancel)?;
         Ok(told(&output.stdout).filter(|path| path.is_absolute()))
     }
 }
 
-/// The directory in what `zig env` prints: `    .lib_dir = "/usr/lib/zig",`.
+/// Parses the directory in the output of `zig env`: `    .lib_dir = "/usr/lib/zig",`.
 fn told(said: &[u8]) -> Option<PathBuf> {
     let line = said
         .split(|byte| *byte == b'\n')

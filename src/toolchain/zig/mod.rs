@@ -1,9 +1,9 @@
-//! zig: found on the machine, or provided into the cache.
+//! zig: found on the machine, or provided in the cache.
 //!
-//! There are several [ways](ZigWay) to zig, and the user chooses their order. One that fails leads to the
-//! next; when all have failed, the error lists each with its reason. What is provided is checked before it is
-//! unpacked: the archive by the project's minisign key, the package by its SHA-256. Safe when several
-//! processes do it at once: a lock, a temporary directory, one rename.
+//! There are several [ways](ZigWay) to find or provide zig, and the user chooses their order. If one fails, the next is
+//! tried; if all have failed, the error lists each with its reason. What is provided is verified before it is unpacked:
+//! the archive by the project's minisign key, the package by its SHA-256. Several processes may do this at once: there
+//! is a lock, a temporary directory and a single rename.
 
 pub(crate) mod data;
 mod files;
@@ -33,49 +33,50 @@ use data::ZigData;
 
 pub use options::{ZigSettings, ZigWay};
 
-/// The file in a provided zig's directory that says that the directory is whole, and what it was made from.
+/// The file that marks a provided zig's directory as complete, and records what it was made from.
 const MARKER: &str = ".complete";
-/// It has one line.
+/// The size limit of the marker in bytes; it has one line.
 const LARGEST_MARKER: u64 = 4096;
 
-/// Tells where Python has the package. Isolated (`-I`), Python looks neither in the current directory nor where variables
-/// say, and passes over the user's own packages, which are asked for by themselves. Nothing of the package is run.
+/// Prints the path of zig in Python's package. Isolated (`-I`), Python searches neither the current directory nor paths
+/// from variables. It also omits the user's own packages, which are therefore added explicitly. No code of the package
+/// is run.
 const WHERE: &str = "import importlib.util, os, site, sys
 sys.path.append(site.getusersitepackages())
 found = importlib.util.find_spec('ziglang')
 if found and found.origin: print(os.path.join(os.path.dirname(found.origin), 'zig'))";
 
-/// What is needed to look for zig.
+/// The parameters for finding zig.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ZigRequest<'a> {
     /// The configured path and the order of the ways.
     pub settings: &'a ZigSettings,
     /// xbuild's cache directory.
     pub cache: &'a Path,
-    /// For `PATH` and `HOME`.
+    /// Has `PATH` and `HOME`.
     pub environment: &'a Environment,
-    /// The only version that will do, where one is pinned.
+    /// The only acceptable version, if one is pinned.
     pub pinned: Option<&'a Version>,
-    /// Where nothing is believed because it is in the cache: what is known of the files that zig must be.
+    /// If the cache is not trusted: what is known about the files that zig must have.
     pub verified: Option<Verified<'a>>,
 }
 
-/// What the files of a zig must be that is taken from the cache.
+/// What the files of a zig from the cache must be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verified<'a> {
-    /// Their pinned digest, where the lock has one.
+    /// Their pinned digest, if the lock has one.
     pub files: Option<&'a Digest>,
 }
 
 impl ZigRequest<'_> {
-    /// The digest of the files of the version that is provided, where that is known.
+    /// The digest of the files of the provided version, if it is known.
     fn files(&self) -> Option<&Digest> {
         let data = ZigData::get();
         let pinned = self.verified.and_then(|verified| verified.files);
         pinned.or_else(|| (*self.provided() == data.version).then_some(&data.package.files))
     }
 
-    /// The version that is provided where none is found: the pinned one, else the one that xbuild comes with.
+    /// The version that is provided if none is found: the pinned one, otherwise xbuild's default.
     #[must_use]
     pub(crate) fn provided(&self) -> &Version {
         self.pinned.unwrap_or(&ZigData::get().version)
@@ -89,7 +90,7 @@ pub(crate) struct Zig {
     pub program: PathBuf,
     /// Its version.
     pub version: Version,
-    /// The way it was found.
+    /// The way by which it was found.
     pub way: ZigWay,
 }
 
@@ -101,13 +102,13 @@ impl Zig {
     }
 }
 
-/// No way led to zig.
+/// zig could not be found or provided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Every way failed.
     #[error("zig {} was not found and could not be provided{}", wanted(pinned.as_ref()), list(attempts))]
     NoWay {
-        /// The version that is pinned, if one is.
+        /// The pinned version, if there is one.
         pinned: Option<Version>,
         /// What was tried, in order.
         attempts: Vec<Attempt>,
@@ -122,23 +123,23 @@ pub enum Error {
 pub struct Attempt {
     /// The way.
     pub way: ZigWay,
-    /// Why it did not lead to zig.
+    /// Why it failed.
     pub reason: WayError,
 }
 
-/// Why one way does not lead to zig.
+/// Why one way failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WayError {
     /// No path is configured.
     #[error("no path is configured")]
     NotConfigured,
-    /// Neither program is there.
+    /// Neither program is installed.
     #[error("there is no `zig` on PATH and `python3` has no module `ziglang`")]
     NotInstalled,
-    /// Nothing is in the cache.
-    #[error("the cache has none")]
+    /// The cache does not contain it.
+    #[error("it is not in the cache")]
     NotCached,
-    /// The program is older than what works.
+    /// The program is older than the oldest supported version.
     #[error("`{}` is version {version}, and {} is the oldest that works", program.display(), ZigData::get().minimum)]
     TooOld {
         /// The program.
@@ -146,7 +147,7 @@ pub enum WayError {
         /// Its version.
         version: Version,
     },
-    /// The program is not of the version that is pinned.
+    /// The program does not have the pinned version.
     #[error("`{}` is version {version}, and {pinned} is pinned", program.display())]
     NotPinned {
         /// The program.
@@ -156,70 +157,70 @@ pub enum WayError {
         /// The pinned one.
         pinned: Version,
     },
-    /// Another version is pinned than the one that would be provided.
-    #[error("it would bring version {}, and {pinned} is pinned", ZigData::get().version)]
+    /// Another version is pinned than the one that this way provides.
+    #[error("it provides version {}, but {pinned} is pinned", ZigData::get().version)]
     OtherPinned {
         /// The pinned one.
         pinned: Version,
     },
-    /// The program does not tell its version.
-    #[error("`{} version` says {said:?}, which is no version", program.display())]
+    /// The program does not print a version.
+    #[error("`{} version` prints {said:?}, which is not a version", program.display())]
     NoVersion {
         /// The program.
         program: PathBuf,
-        /// What it said.
+        /// Its output.
         said: String,
     },
     /// The network must not be used.
-    #[error("it needs the network, which is not to be used")]
+    #[error("it needs the network, which must not be used")]
     Offline,
-    /// The host has neither.
+    /// Neither installer is on the host.
     #[error("there is neither pip nor uv")]
     NoInstaller,
-    /// pip or uv has left no wheel of the right name.
-    #[error("`{program}` did not bring `{file}`")]
+    /// pip or uv did not download a wheel of the right name.
+    #[error("`{program}` did not download `{file}`")]
     NoWheel {
         /// The installer.
         program: String,
         /// The wheel's file name.
         file: String,
     },
-    /// The bytes are not those that were pinned.
+    /// The bytes do not match the pinned digest.
     #[error("`{file}` is corrupt: expected sha256:{expected}, got sha256:{found}")]
     Corrupt {
         /// The file's name.
         file: String,
-        /// What is pinned.
+        /// The pinned digest.
         expected: String,
-        /// What came.
+        /// The actual digest.
         found: String,
     },
-    /// The files in the cache are not those that zig should have.
+    /// The files in the cache are not those of zig.
     #[error(
         "the files in `{}` are not those of zig {version}: expected {expected}, found {found}",
         dir.display()
     )]
     Altered {
-        /// Where they are.
+        /// Their directory.
         dir: PathBuf,
         /// The version.
         version: Version,
         /// The digest that is pinned or comes with xbuild.
         expected: Box<Digest>,
-        /// Theirs.
+        /// Their digest.
         found: Box<Digest>,
     },
-    /// Something is in the directory of zig that it does not come with.
-    #[error("`{}` is neither a file nor a directory, and zig comes with nothing else", path.display())]
+    /// The directory of zig contains something that does not belong to zig.
+    #[error("`{}` is neither a file nor a directory, and zig contains nothing else", path.display())]
     Foreign {
-        /// What it is.
+        /// Its path.
         path: PathBuf,
     },
-    /// Nothing says which files the zig in the cache should have.
-    #[error("the lock does not say which files the zig in the cache should have")]
+    /// It is unknown which files the zig in the cache should have.
+    #[error("the lock has no digest for the files of the zig in the cache")]
     NotVerified,
     /// The archive's signature is wrong.
-    #[error("the signature of `{file}` is not good: {reason}")]
+    #[error("the signature of `{file}` is invalid: {reason}")]
     Signature {
         /// The file's name.
         file: String,
@@ -271,7 +272,7 @@ fn list(attempts: &[Attempt]) -> String {
     attempts.iter().fold(String::new(), |text, attempt| format!("{text}\n  {attempt}"))
 }
 
-/// The system's fault among the reasons.
+/// The first IO error among the reasons.
 fn fault(attempts: &[Attempt]) -> Option<&io::Error> {
     attempts.iter().find_map(|attempt| match &attempt.reason {
         WayError::Io(error) | WayError::Download(DownloadError::Io(error)) => Some(error),
@@ -295,7 +296,7 @@ impl Explain for Error {
             Self::Cancelled(cancelled) => return cancelled.exit_code(),
             Self::NoWay { attempts, .. } => attempts,
         };
-        // What most wants attention first: altered bytes, then the network that was forbidden.
+        // The most severe reason decides: altered bytes first, then the forbidden network.
         let any = |test: fn(&WayError) -> bool| attempts.iter().any(|attempt| test(&attempt.reason));
         if any(|reason| matches!(reason, WayError::Signature { .. })) {
             ExitCode::BadSignature
@@ -325,13 +326,13 @@ impl Explain for Error {
             Self::NoWay { pinned: Some(pinned), .. }
                 if pinned != version && self.exit_code() == ExitCode::Offline =>
             {
-                Some("run once with the network, so that what is pinned is in the cache".into())
+                Some("run once with the network, so that the pinned version is in the cache".into())
             }
             Self::NoWay { .. } if self.exit_code() == ExitCode::Offline => {
                 Some("run `xbuild toolchain install zig` once with the network".into())
             }
             Self::NoWay { pinned: Some(pinned), .. } if pinned != version => Some(format!(
-                "install zig {pinned} and put it on PATH, or pin what is here: `xbuild lock --update zig`"
+                "install zig {pinned} and put it on PATH, or pin the installed one: `xbuild lock --update zig`"
             )),
             Self::NoWay { .. } => Some(format!(
                 "install it (`pip install ziglang=={version}`, or from https://ziglang.org/download/) and \
@@ -341,17 +342,17 @@ impl Explain for Error {
     }
 }
 
-/// Looks for zig on the machine and in the cache, and provides nothing. For `plan` and `doctor`.
+/// Looks for zig on the machine and in the cache, and provides nothing. Used by `plan` and `doctor`.
 pub(crate) fn find(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, Error> {
     walk(request, cancel, |way| match way {
         ZigWay::Tarball | ZigWay::Package => None,
-        // What is not believed is not run only to ask for its version, and verifying it is for whoever uses it.
+        // A program that is not trusted is not run just to print its version; it is verified before it is used.
         ZigWay::Cache if request.verified.is_some() => Some(marked(request)),
         way => Some(existing(request, way, cancel)),
     })
 }
 
-/// Looks for zig by every configured way, and provides it where it is not there.
+/// Tries every configured way to find or provide zig.
 pub(crate) fn provide(
     request: &ZigRequest<'_>,
     client: &Client,
@@ -359,7 +360,7 @@ pub(crate) fn provide(
     reporter: &dyn Reporter,
 ) -> Result<Zig, Error> {
     let data = ZigData::get();
-    // The archives have every version, and one package's digest is known.
+    // The archives have every version, but only one package's digest is known.
     let other = request.pinned.filter(|pinned| **pinned != data.version);
     walk(request, cancel, |way| {
         let result = match (way, other) {
@@ -374,7 +375,7 @@ pub(crate) fn provide(
             (way, _) => existing(request, way, cancel),
         };
         if let Err(reason) = &result {
-            // A path that somebody has configured and that does not work is a fault; the others are not.
+            // A configured path that does not work is a fault; the other ways may fail.
             let fault = way == ZigWay::Configured && !matches!(reason, WayError::NotConfigured)
                 || matches!(reason, WayError::Altered { .. } | WayError::Foreign { .. })
                 || matches!(reason, WayError::Io(error) if crate::error::CacheFault::of(error).is_some());
@@ -402,7 +403,7 @@ fn walk(
             }
             Some(Err(reason)) => {
                 tracing::debug!(%reason, way = way_name(*way), "no zig");
-                // A way may be stopped by a limit of its own; only ours ends the walk.
+                // A way may end by its own time limit; only the caller's ends the search.
                 cancel.check()?;
                 attempts.push(Attempt { way: *way, reason });
             }
@@ -412,7 +413,7 @@ fn walk(
     Err(Error::NoWay { pinned: request.pinned.cloned(), attempts })
 }
 
-/// A zig that is there already.
+/// Finds an existing zig.
 fn existing(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig, WayError> {
     match way {
         ZigWay::Configured => {
@@ -436,8 +437,8 @@ fn installed(request: &ZigRequest<'_>, cancel: &Cancel) -> Result<Zig, WayError>
         }
     }
     if let Some(python) = lookup(Path::new("python3"), environment)? {
-        // The module only replaces itself by the program beside it. Its path is asked for, so that not every
-        // compiler call starts a Python first.
+        // The module only replaces itself with the program beside it. The program's path is determined once, so that
+        // compiler calls do not start Python first.
         let output = Command::new(python).args(["-I", "-c", WHERE]).output(cancel)?;
         let path = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         if output.status.success() && Path::new(&path).is_absolute() {
@@ -455,14 +456,14 @@ fn lookup(program: &Path, environment: &Environment) -> Result<Option<PathBuf>, 
     Ok(process::find_any(program, environment.var_os("PATH"))?)
 }
 
-/// Asks a program for its version.
+/// Runs a program to get its version.
 fn check(program: PathBuf, way: ZigWay, pinned: Option<&Version>, cancel: &Cancel) -> Result<Zig, WayError> {
     let said = Command::new(&program).arg("version").text(cancel)?;
     let said = said.trim();
     let Ok(version) = said.parse::<Version>() else {
         return Err(WayError::NoVersion { program, said: said.to_owned() });
     };
-    // `0.15.0-dev.N` is older than 0.15.0 for semver, and it is for us.
+    // `0.15.0-dev.N` is older than 0.15.0 by semver, and is treated so here.
     if version < ZigData::get().minimum {
         return Err(WayError::TooOld { program, version });
     }
@@ -472,7 +473,7 @@ fn check(program: PathBuf, way: ZigWay, pinned: Option<&Version>, cancel: &Cance
     }
 }
 
-/// Where a provided version is kept.
+/// The directory of a provided version.
 fn dir(request: &ZigRequest<'_>) -> PathBuf {
     request.cache.join("toolchains").join(format!("zig-{}", request.provided()))
 }
@@ -483,11 +484,11 @@ fn cached(request: &ZigRequest<'_>, way: ZigWay, cancel: &Cancel) -> Result<Zig,
     check(program, way, request.pinned, cancel)
 }
 
-/// The zig in the cache as its marker has it.
+/// The zig in the cache according to its marker.
 fn marked(request: &ZigRequest<'_>) -> Result<Zig, WayError> {
     let dir = dir(request);
     usage::mark(&dir);
-    // The marker tells the bytes that it was made from: a later xbuild may have pinned others.
+    // The marker records the bytes that it was made from: another xbuild may have pinned others.
     match store::read(&dir.join(MARKER), LARGEST_MARKER)? {
         Some(text)
             if text == package::marker().as_bytes()
@@ -503,7 +504,7 @@ fn marked(request: &ZigRequest<'_>) -> Result<Zig, WayError> {
     Ok(Zig { program: dir.join("zig"), version: request.provided().clone(), way: ZigWay::Cache })
 }
 
-/// Where the cache is not to be believed: an error unless the files in `dir` are zig's.
+/// If the cache is not trusted, checks that the files in `dir` are zig's.
 fn verify(request: &ZigRequest<'_>, dir: &Path, cancel: &Cancel) -> Result<(), WayError> {
     if request.verified.is_none() {
         return Ok(());
@@ -517,24 +518,24 @@ fn verify(request: &ZigRequest<'_>, dir: &Path, cancel: &Cancel) -> Result<(), W
     Err(WayError::Altered { dir, version, expected: Box::new(expected.clone()), found: Box::new(found) })
 }
 
-/// The digest of the files of a zig that is in the cache.
+/// The digest of the files of a zig in the cache.
 #[must_use]
 pub(crate) fn files_digest(zig: &Zig, cancel: &Cancel) -> Option<Digest> {
     let dir = zig.program.parent().filter(|_| zig.way == ZigWay::Cache)?;
     files::digest(dir, cancel).ok()
 }
 
-/// A directory to work in, and the directory in it that becomes the provided zig.
+/// Directories for providing zig.
 struct Work<'a> {
-    /// For archives; they stay when the work is interrupted, so that a later run resumes.
+    /// For archives; they stay if the work is interrupted, so that a later run resumes.
     downloads: &'a Path,
-    /// For what is thrown away in the end.
+    /// For temporary files.
     scratch: &'a Path,
-    /// To be filled with `zig`, `lib/` and the marker.
+    /// Gets `zig`, `lib/` and the marker, and becomes the provided zig.
     root: &'a Path,
 }
 
-/// Provides a version by `fetch`, once for all processes that want it.
+/// Provides a version by `fetch`, once for all processes that need it.
 fn install(
     request: &ZigRequest<'_>,
     way: ZigWay,
@@ -542,7 +543,7 @@ fn install(
     fetch: impl FnOnce(&Work<'_>) -> Result<(), WayError>,
 ) -> Result<Zig, WayError> {
     let dir = dir(request);
-    // Whoever tidies up the cache sees that it is in use.
+    // Shows those who prune the cache that it is in use.
     store::open(request.cache)?;
     let toolchains = request.cache.join("toolchains");
     let downloads = request.cache.join("downloads");
@@ -561,15 +562,15 @@ fn install(
     let root = scratch.path().join("root");
     fs::create_dir(&root)?;
     fetch(&Work { downloads: &downloads, scratch: scratch.path(), root: &root })?;
-    // What others may write to is not believed, and a umask may have let them.
+    // Files that others may write to are not trusted, and the umask may have permitted it.
     store::tighten(&root)?;
-    // What is not to be believed of the cache was made just now, by verified bytes; what is pinned is held to all the same.
+    // These files were just made from verified bytes, but the pinned digest is checked all the same.
     if request.verified.is_some() && request.files().is_some() {
         verify(request, &root, cancel)?;
     }
     check(root.join("zig"), way, request.pinned, cancel)?;
     if dir.exists() {
-        // Without a good marker it is an older pin's, or somebody has been at it.
+        // Without a valid marker it is that of an older pin, or was modified.
         fs::rename(&dir, scratch.path().join("old"))?;
     }
     fs::rename(&root, &dir)?;

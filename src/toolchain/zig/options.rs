@@ -8,13 +8,13 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ZigSettings {
-    /// A zig program that is to be used. Absolute, or a name on `PATH`.
+    /// The zig program to use: absolute, or a name on `PATH`.
     pub path: Option<PathBuf>,
-    /// The ways to look for it, first to last; none twice.
+    /// The ways to find or provide it, in order; each at most once.
     pub ways: Vec<ZigWay>,
 }
 
-/// A way to zig.
+/// A way to find or provide zig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -23,7 +23,7 @@ pub enum ZigWay {
     Configured,
     /// `zig` on `PATH`, or `python3 -m ziglang`.
     Installed,
-    /// What an earlier run has kept in the cache.
+    /// The version that an earlier run has stored in the cache.
     Cache,
     /// The project's official archive.
     Tarball,
@@ -32,7 +32,7 @@ pub enum ZigWay {
 }
 
 impl ZigWay {
-    /// Every way, in the order that is taken where nothing says otherwise.
+    /// All ways, in the default order.
     pub const ALL: &'static [Self] =
         &[Self::Configured, Self::Installed, Self::Cache, Self::Tarball, Self::Package];
 }

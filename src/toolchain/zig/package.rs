@@ -1,7 +1,7 @@
 //! The package `ziglang`, through the user's own pip or uv.
 //!
-//! These know what we do not: which index the user, the company or the CI has configured, and how to log in
-//! there. Only the download is theirs; the bytes are checked against the pinned digest before they are used.
+//! They know what we do not: which index the user, the company or the CI has configured, and its credentials. They only
+//! download the package; its bytes are checked against the pinned digest before they are used.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::sys::process::{Command, ProcessError};
 use crate::sys::threads::Ends;
 use crate::sys::{clock, fs};
 
-/// What the marker of a zig from the package says.
+/// The content of the marker of a zig from the package.
 pub(super) fn marker() -> String {
     format!("package sha256:{}\n", ZigData::get().package.sha256)
 }
@@ -41,7 +41,7 @@ pub(super) fn fetch(
     if let Some(uv) = lookup(Path::new("uv"), environment)? {
         return match by_uv(uv, work, package, cancel, reporter) {
             Ok(()) => finish(work),
-            // uv is the second choice, so pip's failure says more where there was one.
+            // uv is the second choice, so if pip failed, its error is more useful.
             Err(error) => Err(if matches!(failure, WayError::NoInstaller) { error } else { failure }),
         };
     }
@@ -52,9 +52,9 @@ fn finish(work: &Work<'_>) -> Result<(), WayError> {
     Ok(fs::write_atomic(&work.root.join(MARKER), marker().as_bytes(), 0o644)?)
 }
 
-/// The first pip that there is: that of `python3`, else one on `PATH`.
+/// The first pip that works: that of `python3`, otherwise one on `PATH`.
 fn pip(environment: &Environment, cancel: &Cancel) -> Result<Option<Command>, WayError> {
-    // Isolated: neither the current directory nor a variable says where Python finds its modules.
+    // Isolated: neither the current directory nor a variable affects where Python finds its modules.
     for (program, arguments) in [("python3", &["-I", "-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
         let Some(program) = lookup(Path::new(program), environment)? else { continue };
         let command = Command::new(program).args(arguments.iter().copied());
@@ -82,7 +82,7 @@ fn by_pip(
         .arg(&wheels)
         .arg(format!("{}=={}", package.name, ZigData::get().version))
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-        // pip writes there while it downloads, which is how its progress is seen.
+        // pip writes there while it downloads, which shows the progress.
         .env("TMPDIR", &temporary);
     watched(&command, work.scratch, package, cancel, reporter)?;
     let wheel = wheels.join(&package.file);
@@ -93,7 +93,7 @@ fn by_pip(
     unpack::wheel(&wheel, &package.name, work.root, cancel)
 }
 
-/// uv has no command that only downloads; it installs into a directory, after it has checked the digest.
+/// uv has no command that only downloads; it installs into a directory after it has checked the digest.
 fn by_uv(
     uv: PathBuf,
     work: &Work<'_>,
@@ -107,7 +107,7 @@ fn by_uv(
     fs::write_atomic(&requirements, line.as_bytes(), 0o644)?;
     let command = Command::new(uv)
         .args(["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"])
-        // A link into uv's cache would leave the program at the mercy of `uv cache clean`.
+        // Links into uv's cache would break after `uv cache clean`.
         .args(["--link-mode", "copy", "--target"])
         .arg(&target)
         .arg("--requirement")
@@ -128,7 +128,7 @@ fn watched(
     let what = format!("zig {}", ZigData::get().version);
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Where there is no thread for it, nobody is told how far it has got.
+        // If no thread can be started, progress is not reported.
         let watch = || {
             let mut last = 0;
             while !ended.load(Ordering::SeqCst) {
@@ -152,7 +152,7 @@ fn watched(
     })
 }
 
-/// The bytes of all files below a directory; what vanishes meanwhile counts nothing.
+/// The size of all files below a directory in bytes; files that vanish meanwhile are ignored.
 fn size(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries

@@ -1,4 +1,4 @@
-//! The official archive, checked by the project's signature.
+//! The official archive, verified by the project's signature.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::sys::cancel::Cancel;
 use crate::sys::download::{Client, Download};
 use crate::sys::fs;
 
-/// A host that does not send the signature, a few hundred bytes, within this time is not to be had. Another
-/// way may be; a network that swallows packets must not hold it up for minutes.
+/// The time limit for the signature, a few hundred bytes. A host that does not send it in this time counts as
+/// unavailable. Another way may work, and must not be delayed for minutes by a network that drops packets.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The archive of 0.17.1 has 58 MB.
+/// The size limit of the archive in bytes; that of 0.17.1 has 58 MB.
 const LIMIT: u64 = 500 << 20;
 
-/// What the marker of a zig from the archive says.
+/// The content of the marker of a zig from the archive.
 pub(super) fn marker(version: &Version) -> String {
     format!("tarball {version} minisign {}\n", ZigData::get().tarball.public_key)
 }
@@ -56,8 +56,8 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// Checks a file's signature, and that the signature was made for a file of this name: a server could
-/// otherwise hand out an older version with its own good signature.
+/// Checks a file's signature, and that it was made for a file of this name: otherwise a server could send an older
+/// version with its own valid signature.
 pub(super) fn verify(
     archive: &Path,
     name: &str,

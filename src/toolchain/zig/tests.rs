@@ -1,4 +1,4 @@
-//! The ways to zig, with programs and archives made here.
+//! The ways to find zig, with programs and archives that are made here.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::origin::Source;
 use crate::sys::fs::PermissionsExt;
 use crate::sys::loopback::{Reply, Server};
 
-/// A minisign key made for these tests, and what it has signed.
+/// A minisign key for these tests, and files that it has signed.
 const KEY: &str = "RWR0ZXN0a2V5IY8VQ6HE6zthZSaFWX7PezL0P9tXNn3hRNmTJPDIqusJ";
 const SIGNATURE: &str = "untrusted comment: x
 RUR0ZXN0a2V5IQNTFb5BkvKzI+B7gxVNYpWFLwx8s1t7l7FQoG828fbfG178LohU9x6jBIl3OzabzNbfLzw9sStKtfR9ZnBzFwo=
@@ -23,7 +23,7 @@ RUR0ZXN0a2V5IQNTFb5BkvKzI+B7gxVNYpWFLwx8s1t7l7FQoG828fbfG178LohU9x6jBIl3OzabzNbf
 trusted comment: timestamp:1700000000\tfile:zig-older.tar.xz\thashed
 1zrFQentQFrww/1tyj+uiRsAG5HRce9wPupHX1UjWeyauP1ltFJgH9vvKf9sQ5NrFMyePKyCN1suDKopeyA6BQ==
 ";
-/// `zig-test/zig`, a script that says 0.17.1, and `zig-test/lib/std.zig`.
+/// `zig-test/zig`, a script that prints 0.17.1, and `zig-test/lib/std.zig`.
 const GOOD: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff009f5d003d1a491579cd8f6bfb628e20d93a2e376ae5f6\
     9fd1b953ee15d8663fbabf4931fb6748a8ff11be3824712a5a556b1c4df298ecf23d06376cb64a57aba2cc796b5249ba28dc\
     e14f92dbaadaba7b92cea7bce4d3f2022499f9ee6c5d3dbc95a80e08d96fdfb742fddaacaa6b2925a804c7553e016dd1023b\
@@ -40,7 +40,7 @@ const UP: &str = "fd377a585a000004e6d6b446020021011c00000010cf58cce027ff00635d00
     4409288224496a7d9741efa802ca2f5b3a4d45b9c2a4b7fc96891cb5ef0000000309e46129022a5700017f8050000000f9d4\
     ca43b1c467fb020000000004595a";
 
-/// A machine with nothing but what a test puts there.
+/// A machine that has only what a test installs.
 struct Machine {
     dir: fs::TempDir,
     environment: Environment,
@@ -88,7 +88,7 @@ impl Machine {
     }
 }
 
-/// Keeps what was reported.
+/// Records events.
 #[derive(Default)]
 struct Recorded(Mutex<Vec<Event>>);
 
@@ -151,7 +151,7 @@ fn every_way_that_failed_is_listed_and_a_configured_path_is_warned_about() {
 fn a_package_with_other_bytes_is_refused() {
     let machine = Machine::new(&[ZigWay::Cache, ZigWay::Package]);
     let file = &ZigData::get().package.file;
-    // Says its version, else writes a wheel into the directory after `--dest`.
+    // Prints its version, or writes a wheel to the directory after `--dest`.
     machine.program(
         "pip3",
         &format!("[ \"$1\" = --version ] && exit\nwhile [ \"$1\" != --dest ]; do shift; done\necho x > \"$2/{file}\""),
@@ -165,7 +165,7 @@ fn a_package_with_other_bytes_is_refused() {
 
 #[test]
 fn the_hint_names_the_key_that_the_users_file_has() {
-    // Where the system is at fault, another zig is no help.
+    // After a system error, another zig would not help.
     let full = || io::Error::from(io::ErrorKind::StorageFull);
     let attempts = vec![Attempt { way: ZigWay::Tarball, reason: WayError::Io(full()) }];
     let error = Error::NoWay { pinned: None, attempts };
@@ -293,7 +293,7 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
     let program = machine.program("zig", "echo 0.16.0");
     machine.pinned = Some(Version::new(0, 16, 0));
     assert_eq!(machine.provide(&Client::new(true)).unwrap().program, program);
-    // Another one is on PATH, and the package is of another version, too. The archives have every version.
+    // Another version is on PATH, and the package has another version, too. The archives have every version.
     machine.pinned = Some(Version::new(0, 15, 2));
     assert_eq!(machine.provide(&Client::new(true)).unwrap_err().exit_code(), ExitCode::Offline);
     machine.settings.ways.retain(|way| *way != ZigWay::Tarball);
@@ -301,7 +301,7 @@ fn a_pinned_version_is_the_only_one_that_will_do() {
     let text = error.to_string();
     assert!(text.starts_with("zig 0.15.2, which is pinned, was not found"), "{text}");
     assert!(text.contains("is version 0.16.0, and 0.15.2 is pinned"), "{text}");
-    assert!(text.contains(&format!("it would bring version {}", ZigData::get().version)), "{text}");
+    assert!(text.contains(&format!("it provides version {}", ZigData::get().version)), "{text}");
     assert_eq!(error.exit_code(), ExitCode::Toolchain);
     assert!(error.hint().unwrap().contains("xbuild lock --update zig"));
 }
@@ -326,14 +326,15 @@ fn cached_zig(machine: &Machine, version: &Version, ran: &Path) -> PathBuf {
     dir
 }
 
-/// With `--locked` a zig in the cache is held to the digest of its files before it is run; nothing else of the cache vouches for it.
+/// With `--locked`, a zig in the cache must match the digest of its files before it is run; the rest of the cache is
+/// not trusted.
 #[test]
 fn a_zig_in_the_cache_is_held_to_its_files() {
     let machine = Machine::new(&[ZigWay::Cache]);
     let version = Version::new(0, 15, 99);
     let ran = machine.dir.path().join("ran");
     let dir = cached_zig(&machine, &version, &ran);
-    // What anybody can repeat.
+    // Anyone can reproduce this digest.
     let command = "find zig lib -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
     let said = Command::new("/bin/sh").args(["-c", command]).dir(&dir).text(&Cancel::new()).unwrap();
     let right: Digest = format!("sha256:{}", &said[..64]).parse().unwrap();
@@ -351,7 +352,7 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
             verified: Some(Verified { files }),
         };
         fs::remove_file(&ran).ok();
-        // Nobody runs it to find out what is there.
+        // It is not run to determine its version.
         assert!(find(&request, &Cancel::new()).is_ok() && !ran.exists());
         let result = super::provide(&request, &Client::new(true), &Cancel::new(), &reporter);
         assert_eq!(ran.exists(), result.is_ok(), "what is not verified was run");
@@ -366,7 +367,7 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
     assert_eq!(provide(Some(&right)).unwrap(), ZigWay::Cache);
     let (reason, warned) = provide(Some(&other)).unwrap_err();
     assert!(matches!(&reason, WayError::Altered { found, .. } if **found == right) && warned, "{reason}");
-    // An older lock does not say what they are, and this version is none that xbuild knows.
+    // An older lock does not have their digest, and xbuild does not know that of this version.
     let (reason, _) = provide(None).unwrap_err();
     assert!(matches!(reason, WayError::NotVerified), "{reason}");
     for (path, text) in [
@@ -384,7 +385,7 @@ fn a_zig_in_the_cache_is_held_to_its_files() {
         }
         assert!(provide(Some(&right)).is_ok(), "{path}");
     }
-    // A file that leads elsewhere has the right bytes only today.
+    // The target of a link may change, even if it has the right bytes now.
     let file = dir.join("lib/std.zig");
     fs::rename(&file, machine.dir.path().join("std.zig")).unwrap();
     fs::symlink(machine.dir.path().join("std.zig"), &file).unwrap();

@@ -1,4 +1,4 @@
-//! Unpacks an archive into an empty directory: regular files and directories only, none outside of it.
+//! Unpacks an archive into an empty directory: only regular files and directories, and none outside of it.
 
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::error::ExitCode;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::fs::{self, PermissionsExt};
 
-/// zig 0.17.1 has 376 MB in 19,540 files; more than these is no zig.
+/// The limits of an unpacked zig, in bytes and files; zig 0.17.1 has 376 MB in 19,540 files.
 const BYTES: u64 = 4 << 30;
 const FILES: usize = 200_000;
 
@@ -37,7 +37,7 @@ impl Fault {
         match self {
             Self::Entry(reason) => WayError::Archive { file, reason },
             Self::Cancelled(cancelled) => cancelled.into(),
-            // A full disk is not the archive's fault, what its decoder says is.
+            // A full disk is not the archive's fault, but an error of its decoder is.
             Self::Io(error) if error.raw_os_error().is_some() || ExitCode::of_io(&error) != ExitCode::Io => {
                 error.into()
             }
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-/// Where entries go.
+/// The destination of entries.
 struct Sink<'a> {
     root: &'a Path,
     cancel: &'a Cancel,
@@ -55,7 +55,7 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Writes one file; `mode` counts only as far as it makes the file executable.
+    /// Writes one file; of `mode`, only the executable bits count.
     fn file(&mut self, path: &Path, mode: u32, content: &mut dyn Read) -> Result<(), Fault> {
         self.cancel.check()?;
         self.files += 1;
@@ -63,7 +63,7 @@ impl Sink<'_> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
-        // `create_new`: an entry that comes twice must not write through what the first has made.
+        // `create_new`: a repeated entry must not write through what the first one has made.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
         let left = BYTES - self.bytes;
         self.bytes += io::copy(&mut content.take(left + 1), &mut file)?;
@@ -76,8 +76,7 @@ impl Sink<'_> {
     }
 }
 
-/// A path below the root: without its first component, and only made of plain names. `None` for the first
-/// component itself.
+/// A path below the root, without its first component and with plain names only. `None` for the first component itself.
 fn below(path: &Path) -> Result<Option<(&Path, PathBuf)>, Fault> {
     let escape = || Fault::Entry(format!("`{}` leads out of the directory", path.display()));
     let mut components = path.components().filter(|component| *component != Component::CurDir);
@@ -114,7 +113,7 @@ fn unzip(archive: &Path, package: &str, sink: &mut Sink<'_>) -> Result<(), Fault
         if entry.is_symlink() {
             return Err(Fault::Entry(format!("`{name}` is a symbolic link")));
         }
-        // Beside the package there is only metadata for installers.
+        // The wheel also contains metadata for installers.
         if let Some((first, path)) = below(Path::new(&name))?
             && first == Path::new(package)
         {

@@ -6,7 +6,7 @@ use super::world::{BOOKWORM, Case, TRIXIE, World};
 
 pub(super) fn cases(world: &World) -> Vec<Case> {
     let bookworm = PORTS.iter().flat_map(|port| bookworm(world, port));
-    // Of armhf the mirrors may have an index of trixie that does not match its release.
+    // For armhf, the mirrors may have an index of trixie that does not match its release.
     bookworm.chain(PORTS[..2].iter().flat_map(|port| trixie(world, port))).collect()
 }
 
@@ -116,7 +116,7 @@ fn trixie(world: &World, port: &Port) -> Vec<Case> {
         let name = format!("{package}-of-trixie");
         let about = "trixie's program on bookworm's libraries";
         cases.push(world.image(("bookworm", port), &name, about, &[package], line).layer(items));
-        // It starts, and then says itself that it wants its own library's source version.
+        // It starts, and then itself requires its library's exact source version.
         if package == "sqlite3" {
             continue;
         }

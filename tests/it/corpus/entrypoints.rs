@@ -82,7 +82,7 @@ fn scripts(world: &World, port: &super::programs::Port, hello: &[u8]) -> Vec<Cas
             .layer([Item::File("app".into(), 0o711, b"#!/bin/sh\n:\n".to_vec())])
             .user("65532"),
     ];
-    // What an interpreter starts by itself the emulator cannot start.
+    // The emulator cannot start programs that an interpreter starts by itself.
     if port.debian == "amd64" {
         let env = ["coreutils", "perl-base"];
         cases.extend([

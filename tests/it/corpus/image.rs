@@ -1,4 +1,4 @@
-//! Images as a description, and as the OCI layout that the description makes.
+//! Images as a description, and as an OCI layout made from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Blob {
     }
 }
 
-/// Something that a case puts on top of packages.
+/// Something that a case adds on top of packages.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     /// A file with its mode.
@@ -42,18 +42,18 @@ pub(super) enum Item {
     Link(String, String),
     /// A second name of a file.
     Hard(String, String),
-    /// Something of a lower layer that is gone.
+    /// A path of a lower layer that is removed.
     Whiteout(String),
-    /// A directory whose content in lower layers is gone.
+    /// A directory whose content in lower layers is removed.
     Opaque(String),
 }
 
-/// A program that may be executed.
+/// An executable program.
 pub(super) fn program(path: &str, bytes: &[u8]) -> Item {
     Item::File(path.into(), 0o755, bytes.to_vec())
 }
 
-/// A file that may be read.
+/// A readable file.
 pub(super) fn file(path: &str, bytes: impl Into<Vec<u8>>) -> Item {
     Item::File(path.into(), 0o644, bytes.into())
 }
@@ -67,7 +67,7 @@ pub(super) fn merged_usr() -> Vec<Item> {
     MERGED.iter().map(|name| link(name, &format!("usr/{name}"))).collect()
 }
 
-/// An image: its layers, lowest first, and what its configuration says.
+/// An image: its layers, lowest first, and its configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) platform: &'static str,

@@ -1,4 +1,4 @@
-//! Where glibc's loader looks for libraries, and what it asks of them.
+//! The directories that glibc's loader searches for libraries, and what it requires of them.
 
 use super::image::{Item, file, link, program};
 use super::programs::{
@@ -36,13 +36,13 @@ impl<'a> Parts<'a> {
         Self { world, port, hello, one, needs_one }
     }
 
-    /// glibc alone, and a program on it.
+    /// Only glibc, with a program.
     fn on(&self, name: &str, about: &'static str, app: &[u8], more: Vec<Item>) -> Case {
         let case = self.world.image(("bookworm", self.port), name, about, &["libc6"], LINE);
         case.layer([program(APP, app)].into_iter().chain(more))
     }
 
-    /// A program that needs the library, found in this way.
+    /// A program that needs the library, which must be found in this way.
     fn search(&self, name: &str, about: &'static str, flags: &[&str], more: Vec<Item>) -> Case {
         let with = Link { with: &[(LIBRARY, &self.one)], flags, ..Link::default() };
         let app = self.world.programs.program(self.port.abi, NEEDS_ONE, &with);
@@ -148,7 +148,7 @@ impl<'a> Parts<'a> {
         let plain = two(&[]);
         let own = two(&["-Wl,-rpath,$ORIGIN"]);
         let app = |two: &[u8], flags| {
-            // The library of the library is the loader's business.
+            // The linker need not find the library's library; the loader must.
             let with = Link { with: &[("libtwo.so.2", two), (LIBRARY, &self.one)], flags, ..Link::default() };
             programs.program(self.port.abi, NEEDS_TWO, &with)
         };
@@ -175,7 +175,7 @@ impl<'a> Parts<'a> {
         ]
     }
 
-    /// What libraries have to have.
+    /// Properties that libraries must have.
     #[allow(clippy::too_many_lines, reason = "a list")]
     fn contents(&self, port: &Port) -> Vec<Case> {
         let programs = &self.world.programs;
@@ -262,7 +262,7 @@ impl<'a> Parts<'a> {
         cases
     }
 
-    /// What kernel and loader ask of the program.
+    /// Properties that kernel and loader require of the program.
     fn programs(&self, port: &Port) -> Vec<Case> {
         let programs = &self.world.programs;
         let foreign = PORTS.iter().find(|other| other.platform != port.platform).expect("three ports");
@@ -319,7 +319,7 @@ fn loader_path(port: &Port) -> String {
     format!("usr/lib/{}/{name}", port.multiarch)
 }
 
-/// What only some processors of amd64 have.
+/// Cases for features that only some amd64 processors have.
 fn processors(world: &World) -> Vec<Case> {
     let port = &PORTS[0];
     let parts = Parts::new(world, port);

@@ -1,5 +1,5 @@
-//! What the real loader says: the image is unpacked by umoci and its entrypoint started in that root, natively or
-//! under qemu-user, with every symbol bound at the start.
+//! Asks the real loader: umoci unpacks the image and its entrypoint is started in that root, natively or under
+//! qemu-user, with every symbol bound at the start.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use super::image::{Image, TAG};
 use crate::support::command::{Finished, Run, tool};
 
-/// The name of the emulator within a root that it is put into.
+/// The name of the emulator in the root that it is copied into.
 const EMULATOR: &str = ".emulator";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Unpacks a layout's image; its root.
+/// Unpacks a layout's image. Returns its root.
 pub(super) fn unpack(layout: &Path, root: &Path) {
     let mut umoci = tool("umoci").args(["raw", "unpack"]);
     if !is_root() {
@@ -21,7 +21,7 @@ pub(super) fn unpack(layout: &Path, root: &Path) {
     umoci.arg("--image").arg(format!("{}:{TAG}", layout.display())).arg(root).run().success();
 }
 
-/// Starts a program of a root: true if it ran to its end as it should.
+/// Runs a program of a root to its end; successful if it ran as it should.
 pub(super) fn runs(image: &Image, root: &Path, cpu: Option<&str>) -> Finished {
     let path = image.env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(PATH);
     let mut arguments: Vec<String> = image.entrypoint.clone();
@@ -31,12 +31,12 @@ pub(super) fn runs(image: &Image, root: &Path, cpu: Option<&str>) -> Finished {
         fs::set_permissions(&inside, fs::Permissions::from_mode(0o755)).expect("a root of the test");
         let program = on_path(root, &arguments[0], path);
         let mut line = vec![format!("/{EMULATOR}")];
-        // What the platform promises, and not the best that there is.
+        // The processor that the platform promises, not the best one.
         let promised = (image.platform == "linux/arm/v7").then_some("cortex-a15");
         if let Some(cpu) = cpu.or(promised) {
             line.extend(["-cpu".to_owned(), cpu.to_owned()]);
         }
-        // The kernel would start a script's interpreter, of which the emulator knows nothing.
+        // The kernel would start a script's interpreter, which the emulator does not do.
         line.extend(interpreter(root, &program));
         line.push(program);
         line.extend(arguments.drain(1..));
@@ -44,7 +44,7 @@ pub(super) fn runs(image: &Image, root: &Path, cpu: Option<&str>) -> Finished {
     }
     let mut run = inside(root, image.user);
     for (name, _) in std::env::vars_os() {
-        // podman looks for its own configuration with these.
+        // podman finds its own configuration with these.
         if is_root() || !["HOME", "USER", "XDG_RUNTIME_DIR"].iter().any(|kept| name == *kept) {
             run = run.env_remove(name);
         }
@@ -57,7 +57,7 @@ pub(super) fn runs(image: &Image, root: &Path, cpu: Option<&str>) -> Finished {
     run.run()
 }
 
-/// A program of the root's own, for example its `ldconfig`.
+/// A program in the root itself, for example its `ldconfig`.
 pub(super) fn tool_of(platform: &str, root: &Path, line: &[&str]) -> Finished {
     let mut run = inside(root, None);
     if let Some(emulator) = emulator(platform, None) {
@@ -71,8 +71,8 @@ pub(super) fn tool_of(platform: &str, root: &Path, line: &[&str]) -> Finished {
     finished
 }
 
-/// `chroot` into the root, as a user, with the machine's `/proc` and `/dev` in it as in a container; in a user namespace
-/// where we are not root.
+/// `chroot` into the root, as a user, with the machine's `/proc` and `/dev` in it as in a container; in a user
+/// namespace unless the tests run as root.
 fn inside(root: &Path, user: Option<&str>) -> Run {
     const MOUNT: &str = "root=$1; shift; for name in proc dev; do \
         /usr/bin/mkdir -p \"$root/$name\" && /usr/bin/mount --rbind \"/$name\" \"$root/$name\" || exit 99; done; exec \"$@\"";
@@ -85,7 +85,7 @@ fn inside(root: &Path, user: Option<&str>) -> Run {
     } else {
         tool(find("podman")).arg("unshare").arg(find("unshare"))
     };
-    // The variables are the program's; what is before it is found without them.
+    // The variables are only for the program; the commands before it are found without them.
     run = run.args(["--mount", "/bin/sh", "-c", MOUNT, "sh"]).arg(root);
     run = run.arg(find("chroot"));
     if let Some(user) = user {
@@ -99,7 +99,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The static qemu-user for a platform; `None` where its programs run natively.
+/// The static qemu-user for a platform; `None` if its programs run natively.
 fn emulator(platform: &str, cpu: Option<&str>) -> Option<PathBuf> {
     let architecture = match platform.split('/').nth(1)? {
         "amd64" if cpu.is_none() => return None,
@@ -111,21 +111,21 @@ fn emulator(platform: &str, cpu: Option<&str>) -> Option<PathBuf> {
     Some(which::which(&name).unwrap_or_else(|_| panic!("{name} is not installed; tests/run installs it")))
 }
 
-/// Where a command is on a root's `PATH`, as `execvp` looks: the first that is a file and may be executed.
+/// The path of a command on a root's `PATH`, found as `execvp` does: the first executable file.
 fn on_path(root: &Path, command: &str, path: &str) -> String {
     if command.contains('/') {
         return command.to_owned();
     }
     let found = path.split(':').map(|dir| format!("{dir}/{command}")).find(|candidate| {
         let file = root.join(candidate.trim_start_matches('/'));
-        // Where a link leads from inside of the root cannot be seen from here.
+        // The target of a link inside the root cannot be resolved from outside.
         fs::symlink_metadata(file)
             .is_ok_and(|file| file.is_symlink() || (file.is_file() && file.permissions().mode() & 0o111 != 0))
     });
     found.unwrap_or_else(|| command.to_owned())
 }
 
-/// The interpreter of a script and its argument, as the kernel takes them from its first line.
+/// The interpreter of a script and its argument, parsed from its first line as the kernel does.
 fn interpreter(root: &Path, program: &str) -> Vec<String> {
     let bytes = fs::read(root.join(program.trim_start_matches('/'))).unwrap_or_default();
     let Some(line) = bytes.strip_prefix(b"#!") else { return Vec::new() };

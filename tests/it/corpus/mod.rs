@@ -1,5 +1,5 @@
-//! The link check against the real loader: images made of Debian's packages and of small programs, each looked at by
-//! `xbuild verify` and each started, natively or under qemu-user. Where xbuild says that an image runs, it must run.
+//! Compares the link check with the real loader: images made of Debian's packages and of small programs are checked by
+//! `xbuild verify` and started, natively or under qemu-user. If xbuild says that an image runs, it must run.
 
 mod debian;
 mod entrypoints;
@@ -28,31 +28,31 @@ use self::world::{Case, World};
 use crate::support::command::xbuild;
 use crate::support::{repository, scratch};
 
-/// As few images as the corpus may have.
+/// The corpus must have at least this many images.
 const FEWEST: usize = 60;
-/// The part of the images that run and of which xbuild may say that they do not, in percent.
+/// The share of running images that xbuild may refuse, in percent.
 const MOST_WRONG_REFUSALS: usize = 1;
 const BEGIN: &str = "<!-- corpus: written by its test with XBUILD_BLESS=1 -->";
 const END: &str = "<!-- /corpus -->";
 
-/// What was found out about an image.
+/// The results for an image.
 struct Verdict {
     name: String,
     platform: &'static str,
     about: &'static str,
-    /// The real loader ran it.
+    /// True if the real loader ran it.
     runs: bool,
-    /// What the loader wrote.
+    /// The loader's output.
     said: String,
     /// The errors that xbuild found.
     errors: Vec<(String, String)>,
-    /// The kinds of what it warned about.
+    /// The kinds of its warnings.
     warnings: Vec<String>,
-    /// What it was to warn about, if the case is about that.
+    /// The warnings that are expected, if the case is about them.
     expected: Option<&'static [&'static str]>,
 }
 
-/// What all tests of the corpus are made of.
+/// The parts that all tests of the corpus share.
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(World::new)
@@ -122,7 +122,7 @@ impl Verdict {
     }
 }
 
-/// Has an image judged by both.
+/// Runs both checks on an image.
 fn judge(case: &Case) -> Verdict {
     let dir = scratch();
     let mut image = case.image.clone();
@@ -160,7 +160,7 @@ fn judge(case: &Case) -> Verdict {
     }
 }
 
-/// What `xbuild verify` finds: code and message of each error, and the codes of warnings.
+/// The findings of `xbuild verify`: code and message of each error, and the codes of warnings.
 fn findings(layout: &Path) -> (Vec<(String, String)>, Vec<String>) {
     let finished = xbuild().words("verify --json --quiet").arg(layout).run();
     let report: Value = serde_json::from_str(&finished.stdout)
@@ -182,7 +182,7 @@ fn findings(layout: &Path) -> (Vec<(String, String)>, Vec<String>) {
     (errors, warnings)
 }
 
-/// The verdicts as a table of Markdown.
+/// The verdicts as a Markdown table.
 fn table(verdicts: &[Verdict]) -> String {
     let word = |runs: bool| if runs { "runs" } else { "does not run" };
     let mut text =
@@ -211,7 +211,7 @@ fn table(verdicts: &[Verdict]) -> String {
     )
 }
 
-/// Holds `docs/linkcheck.md` to the table.
+/// Checks that `docs/linkcheck.md` has the table, or writes it.
 fn keep(table: &str) {
     let path = repository().join("docs/linkcheck.md");
     let text = fs::read_to_string(&path).expect("a page of the manual");

@@ -1,4 +1,4 @@
-//! Roots as Alpine has them: musl, whose loader looks elsewhere than glibc's; and static programs.
+//! Roots like Alpine's: musl, whose loader searches other directories than glibc's; and static programs.
 
 use super::image::{Item, file, merged_usr, program};
 use super::programs::{HELLO, Link, NEEDS_ONE, NEEDS_TWO, ONE, OTHER, PORTS, Port, TWO, WEAK, to_rpath};
@@ -49,7 +49,7 @@ fn of_port(world: &World, port: &Port) -> Vec<Case> {
     let architecture = port.musl_loader["lib/ld-musl-".len()..].split('.').next().expect("a name");
     let path_name = format!("etc/ld-musl-{architecture}.path");
     let path_file = |text: &str| file(&path_name, text);
-    // Debian's musl has a path file, Alpine's has none.
+    // Debian's musl has a path file, Alpine's does not.
     let alpine = |items: Vec<Item>| with(items, Item::Whiteout(path_name.clone()));
     let both = || with(at("opt/app/lib", &one), file("opt/app/lib/libtwo.so", two.clone()));
     let empty = |name: &str, about, app: &[u8]| {

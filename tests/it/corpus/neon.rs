@@ -1,5 +1,5 @@
-//! What only some processors of arm/v7 have: NEON, which is looked for in the code itself. The cases run on a Cortex-R5F,
-//! whose floating point unit is a `VFPv3-D16` and which has no NEON.
+//! NEON, which only some arm/v7 processors have, and which is detected in the code itself. The cases run on a
+//! Cortex-R5F, whose floating point unit is a `VFPv3-D16` and which has no NEON.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const LIBRARY: &str = "libsum.so.1";
 /// The processor without NEON.
 const LEAST: &str = "cortex-r5f";
 
-/// A sum that compilers make vectors of where they may.
+/// A sum that compilers vectorise if they may.
 const SUM: &str = "#include <stdio.h>\n\
      __attribute__((noinline)) int sum(const int *a, int n) { int s = 0; for (int i = 0; i < n; i++) s += a[i]; return s; }\n\
      int main(int n, char **v) { int a[64]; for (int i = 0; i < 64; i++) a[i] = i * n;\n\
@@ -25,7 +25,7 @@ const SUM_LIBRARY: &str =
 const NEEDS_SUM: &str = "#include <stdio.h>\nint sum(const int *, int);\n\
      int main(int n, char **v) { int a[64]; for (int i = 0; i < 64; i++) a[i] = i * n;\n\
      printf(\"it runs %d\\n\", sum(a, 64)); return 0; }\n";
-/// The same for processors of which what the kernel is asked for says that they have it.
+/// The same, with NEON code that runs only if a question to the kernel says so.
 fn asking(question: &str) -> String {
     format!(
         "#include <stdio.h>\nunsigned long getauxval(unsigned long);\n\
@@ -36,9 +36,9 @@ fn asking(question: &str) -> String {
          printf(\"it runs %d\\n\", {question} ? with_neon(a) : 4 * n); return 0; }}\n"
     )
 }
-/// Whether there is NEON: `AT_HWCAP` and `HWCAP_NEON`.
+/// The question whether there is NEON: `AT_HWCAP` and `HWCAP_NEON`.
 const FOR_NEON: &str = "getauxval(16) & 4096";
-/// Something else: `AT_PAGESZ`.
+/// A different question: `AT_PAGESZ`.
 const FOR_PAGES: &str = "getauxval(6) == 4096";
 
 /// Floating point with more registers than `VFPv3-D16` has.
@@ -107,7 +107,7 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
 
 const ARMHF_MUSL_NEON: Abi = Abi("arm-linux-musleabihf", ARMHF_NEON.1);
 
-/// What the scanner of code says of programs as they are linked, in detail.
+/// The detailed results of the code scanner for linked programs.
 #[test]
 fn code_is_looked_at_and_not_what_linkers_note() {
     let world = super::world();
@@ -116,7 +116,7 @@ fn code_is_looked_at_and_not_what_linkers_note() {
         Object::parse(&bytes).expect("a program")
     };
     let hello = of(ARMHF, HELLO, &[]);
-    // LLD takes over the attributes of zig's startup code.
+    // LLD copies the attributes of zig's start-up code.
     assert!(hello.elf.arm.is_some_and(|arm| arm.simd != 0), "{:?}", hello.elf.arm);
     assert_eq!(hello.code, None);
     let code = of(ARMHF_NEON, SUM, &["-O3"]).code.expect("NEON");

@@ -1,6 +1,6 @@
-//! Debian's packages as layers: each package's files in a tar of its own, kept in the tests' cache.
+//! Debian's packages as layers: each package's files in its own tar, stored in the tests' cache.
 //!
-//! xbuild's client finds the packages; what is in them is read with dpkg-deb. Nothing is configured, no script runs.
+//! xbuild's client finds the packages; dpkg-deb reads their content. Nothing is configured, no script runs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -22,12 +22,12 @@ use xbuild::{Cancel, Environment};
 use super::image::Blob;
 use crate::support::scratch_root;
 
-/// Raised when the same packages come to be kept in another way.
+/// Raised if the same packages are stored differently.
 const FORMAT: u32 = 2;
-/// The package that there is an image of without a merged `/usr`.
+/// The package of the image without a merged `/usr`.
 pub(super) const SPLIT: &str = "dash";
 
-/// Some packages of a release for an architecture, with all that they depend on.
+/// Some packages of a release for an architecture, with all their dependencies.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Userland {
     packages: BTreeMap<String, Package>,
@@ -35,9 +35,9 @@ pub(crate) struct Userland {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Package {
-    /// Its files where they are on a system with a merged `/usr`.
+    /// Its files as on a system with a merged `/usr`.
     merged: Blob,
-    /// Its files where the package has them, for a few.
+    /// Its files with the package's own paths, for a few packages.
     split: Option<Blob>,
     /// The first alternative of each dependency.
     depends: Vec<String>,
@@ -50,7 +50,7 @@ impl Reporter for Silent {
 }
 
 impl Userland {
-    /// The packages and their dependencies; from the network only the first time.
+    /// The packages and their dependencies; the network is used only the first time.
     pub(crate) fn get(suite: &str, architecture: &str, names: &[&str]) -> Self {
         let here = scratch_root();
         let question = format!("{FORMAT} {} {suite} {architecture} {}", here.display(), names.join(" "));
@@ -68,7 +68,7 @@ impl Userland {
         userland
     }
 
-    /// The layers of some packages and of all that they depend on, sorted by name.
+    /// The layers of some packages and all their dependencies, sorted by name.
     pub(super) fn layers(&self, names: &[&str], merged: bool) -> Vec<Blob> {
         for name in names {
             assert!(self.packages.contains_key(*name), "there is no package `{name}` in the corpus");
@@ -82,7 +82,7 @@ impl Userland {
         wanted.iter().map(blob).collect()
     }
 
-    /// Unpacks some packages and all that they depend on below a merged `/usr`, owned by whoever runs this.
+    /// Unpacks some packages and all their dependencies below a merged `/usr`, owned by the user who runs the tests.
     pub(crate) fn unpack(&self, names: &[&str], root: &Path) {
         for dir in MERGED {
             fs::create_dir_all(root.join("usr").join(dir)).expect("the cache is ours");
@@ -153,7 +153,7 @@ fn download(suite: &str, architecture: &str, names: &[&str], dir: &Path) -> BTre
         (package.name.clone(), depends(&deb))
     };
     let found: BTreeMap<String, Vec<String>> = resolved.packages.par_iter().map(get).collect();
-    // The base's own packages were resolved with them.
+    // The base's own packages were resolved together with them.
     let depends = |name: &str| found.get(name).map(Vec::as_slice);
     let (wanted, split) = (closure(names, depends), closure(&[SPLIT], depends));
     let keep = |(name, depends): (&String, &Vec<String>)| {
@@ -169,7 +169,7 @@ fn download(suite: &str, architecture: &str, names: &[&str], dir: &Path) -> BTre
     found.par_iter().filter_map(keep).collect()
 }
 
-/// Packages and all that they depend on, as far as it is known.
+/// Packages and all their known dependencies.
 fn closure<'a>(names: &[&str], depends: impl Fn(&str) -> Option<&'a [String]>) -> BTreeSet<String> {
     let mut wanted = BTreeSet::new();
     let mut open: VecDeque<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -234,7 +234,7 @@ fn layer(deb: &Path, to: &Path, merged: bool) -> Blob {
     Blob::of_file(to)
 }
 
-/// The directories that are links into `/usr` where it is merged.
+/// The directories that are links into a merged `/usr`.
 pub(super) const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 fn place(path: &Path, merged: bool) -> PathBuf {

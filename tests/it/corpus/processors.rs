@@ -1,5 +1,5 @@
-//! Instructions that not every processor of a platform has, found in the code itself. The cases run on processors that have
-//! no more than the platform promises: a Nehalem of x86-64-v2, a qemu64 of less, a Cortex-A53 of Armv8.0-A.
+//! Instructions that not every processor of a platform has, found in the code itself. The cases run on processors that
+//! have no more than the platform promises: a Nehalem for x86-64-v2, a qemu64 for less, a Cortex-A53 for Armv8.0-A.
 
 use xbuild::internal::elf::Object;
 
@@ -17,7 +17,7 @@ const LEVEL_2: Abi = Abi(AMD64.0, &["-mcpu=x86_64_v2"]);
 const NEOVERSE: Abi = Abi(ARM64.0, &["-mcpu=neoverse_n1"]);
 const NEOVERSE_MUSL: Abi = Abi(ARM64_MUSL.0, &["-mcpu=neoverse_n1"]);
 
-/// Counts bits and adds up, for which newer x86 processors have instructions.
+/// Counts bits and adds up, for both of which newer x86 processors have instructions.
 const SUM: &str = "#include <stdio.h>\n\
      __attribute__((noinline)) int sum(const int *a, int n) { int s = 0; \
      for (int i = 0; i < n; i++) s += a[i] + __builtin_popcount(a[i]); return s; }\n\
@@ -31,7 +31,7 @@ const NEEDS_SUM: &str = "#include <stdio.h>\nint sum(const int *, int);\n\
 /// Counts atomically.
 const COUNT: &str = "#include <stdio.h>\nstatic _Atomic int count;\n\
      int main(int n, char **v) { for (int i = 0; i < n; i++) count++; printf(\"it runs %d\\n\", count); return 0; }\n";
-/// Has a function for newer processors, and asks with `cpuid` before it is called.
+/// Has a function for newer processors, and checks with `cpuid` before calling it.
 const ASKS: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      __attribute__((noinline, target(\"avx2\"))) int fast(const int *a, int n) \
      { int s = 0; for (int i = 0; i < n; i++) s += a[i]; return s; }\n\
@@ -39,7 +39,7 @@ const ASKS: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      int main(int n, char **v) { unsigned a, b = 0, c, d; __get_cpuid_count(7, 0, &a, &b, &c, &d);\n\
      int l[64]; for (int i = 0; i < 64; i++) l[i] = i * n;\n\
      printf(\"it runs %d\\n\", b & 32 ? fast(l, 64) : slow(l, 64)); return 0; }\n";
-/// The same by a pointer that is set once.
+/// The same with a pointer that is set once.
 const CHOOSES: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      __attribute__((target(\"avx2\"))) static int fast(const int *a, int n) \
      { int s = 0; for (int i = 0; i < n; i++) s += a[i]; return s; }\n\
@@ -49,7 +49,7 @@ const CHOOSES: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      __get_cpuid_count(7, 0, &a, &b, &c, &d); chosen = b & 32 ? fast : slow; }\n\
      int main(int n, char **v) { int l[64]; for (int i = 0; i < 64; i++) l[i] = i * n;\n\
      printf(\"it runs %d\\n\", chosen(l, 64)); return 0; }\n";
-/// Asks, and uses what it asked for whatever the answer is.
+/// Checks, and uses the feature whatever the result is.
 const ASKS_FOR_NOTHING: &str = "#include <stdio.h>\n#include <cpuid.h>\n\
      int main(int n, char **v) { unsigned a, b = 0, c, d; __get_cpuid_count(7, 0, &a, &b, &c, &d);\n\
      volatile int l[64]; for (int i = 0; i < 64; i++) l[i] = i * n;\n\
@@ -136,7 +136,7 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
     ]
 }
 
-/// The least processor's name, and where the first instruction is, are told.
+/// The message names the least capable processor and the position of the first instruction.
 #[test]
 fn an_instruction_is_told_with_its_function() {
     let programs = &super::world().programs;
@@ -149,7 +149,8 @@ fn an_instruction_is_told_with_its_function() {
     assert_eq!((found.extension.as_str(), found.function.as_str()), ("LSE", "main"));
 }
 
-/// Who asks for CRC32 and keeps the answer in a byte looks like those who ask for LSE, on behalf of all, as fio does.
+/// Code that checks for CRC32 and stores the answer in a byte looks like code that checks for LSE for all programs; fio
+/// does so.
 #[test]
 fn an_answer_in_a_byte_is_one() {
     let source = "#include <stdio.h>\n#include <sys/auxv.h>\n\
@@ -165,12 +166,13 @@ fn an_answer_in_a_byte_is_one() {
     };
     for level in ["-O1", "-O2", "-Os"] {
         assert_eq!(found(&[level, "-DBIT=1<<7"]), [""; 0], "{level}");
-        // LSE says nothing of CRC32.
+        // LSE does not imply CRC32.
         assert_eq!(found(&[level, "-DBIT=1<<8"]), ["CRC32"], "{level}");
     }
 }
 
-/// Debian builds for what the platform promises: nothing in its packages may be taken for more, but for what says so itself.
+/// Debian builds for what the platform promises: nothing in its packages may be reported, except files that say so
+/// themselves.
 #[test]
 fn nothing_of_debians_needs_a_better_processor() {
     let world = super::world();

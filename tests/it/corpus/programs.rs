@@ -1,4 +1,4 @@
-//! Small programs and libraries of the corpus' own, linked by zig for each architecture, and kept in the tests' cache.
+//! Small programs and libraries of the corpus, linked by zig for each architecture, and stored in the tests' cache.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::support::command::tool;
 use crate::support::{scratch_root, tools};
 
-/// Raised when a program comes to be made in another way.
+/// Raised if a program is made differently.
 const FORMAT: u32 = 1;
 
 /// A C library and architecture to link for, by zig's name.
@@ -32,32 +32,32 @@ pub(super) const ARMHF_MUSL: Abi = Abi("arm-linux-musleabihf", &["-mcpu=generic+
 pub(super) const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"it runs\") < 0; }\n";
 /// A library with one function.
 pub(super) const ONE: &str = "int one(void) { return 1; }\n";
-/// A library that has another.
+/// A library with another function.
 pub(super) const OTHER: &str = "int other(void) { return 1; }\n";
 /// A library that needs the first.
 pub(super) const TWO: &str = "int one(void);\nint two(void) { return one() + 1; }\n";
 /// A program that needs the first library.
 pub(super) const NEEDS_ONE: &str =
     "#include <stdio.h>\nint one(void);\nint main(void) { puts(\"it runs\"); return one() - 1; }\n";
-/// A program that needs the second library only.
+/// A program that needs only the second library.
 pub(super) const NEEDS_TWO: &str =
     "#include <stdio.h>\nint two(void);\nint main(void) { puts(\"it runs\"); return two() - 2; }\n";
-/// A program that can do without the function.
+/// A program that works without the function.
 pub(super) const WEAK: &str = "#include <stdio.h>\n__attribute__((weak)) int absent(void);\n\
      int main(void) { puts(\"it runs\"); return absent ? absent() : 0; }\n";
-/// A program that calls what glibc has since 2.38.
+/// A program that calls a function that glibc has since 2.38.
 pub(super) const NEW: &str = "#include <stdio.h>\n#include <stddef.h>\n\
      size_t strlcpy(char *, const char *, size_t);\n\
      int main(int n, char **v) { char b[9]; strlcpy(b, v[0], sizeof b); return puts(\"it runs\") < 0; }\n";
 /// A library in two versions of its interface.
 pub(super) const VERSION_1: &str = "LIB_1 { global: one; local: *; };\n";
 pub(super) const VERSION_2: &str = "LIB_1 { };\nLIB_2 { global: one; local: *; } LIB_1;\n";
-/// A program that executes what only a v8 processor has.
+/// A program with an instruction that only a v8 processor has.
 pub(super) const V8: &str = "#include <stdio.h>\nint main(int n, char **v) {\n\
      unsigned r; __asm__ volatile(\"crc32b %0, %1, %2\" : \"=r\"(r) : \"r\"(0), \"r\"(n));\n\
      printf(\"it runs %u\\n\", r); return 0; }\n";
 
-/// The compiler, and what it has made so far.
+/// The compiler, and its results so far.
 pub(super) struct Programs {
     zig: PathBuf,
     dir: PathBuf,
@@ -68,7 +68,7 @@ pub(super) struct Programs {
 pub(super) struct Link<'a> {
     /// Linker arguments and the like.
     pub(super) flags: &'a [&'a str],
-    /// Libraries to link with, by the name under which they are needed.
+    /// Libraries to link with, by the names under which they are needed.
     pub(super) with: &'a [(&'a str, &'a [u8])],
     /// A linker's version script.
     pub(super) versions: Option<&'a str>,
@@ -122,19 +122,19 @@ impl Programs {
             let run = run.args(std::iter::repeat_n("-Wl,-z,noexecstack", padding));
             run.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache).dir(work.path()).run()
         };
-        // zig 0.17 starts itself as the linker, and says that memory is short for some lengths of the command line.
+        // zig 0.17 starts itself as the linker, and reports that memory is short for some lengths of the command line.
         let found = (0..3).map(run).find(|finished| finished.status.success());
         found.unwrap_or_else(|| run(3)).success();
         fs::rename(at("result"), &kept).expect("the cache is ours");
         fs::read(kept).expect("the cache is ours")
     }
 
-    /// A program by the host's own compiler.
+    /// A program compiled by the host's own compiler.
     pub(super) fn native(&self, source: &str, flags: &[&str]) -> Vec<u8> {
         self.native_with(source, flags, &[])
     }
 
-    /// The same with libraries.
+    /// The same, with libraries.
     pub(super) fn native_with(&self, source: &str, flags: &[&str], with: &[(&str, &[u8])]) -> Vec<u8> {
         let work = tempfile::tempdir_in(&self.dir).expect("the cache is ours");
         let at = |name: &str| work.path().join(name);
@@ -149,7 +149,7 @@ impl Programs {
     }
 }
 
-/// The architectures of the corpus: by platform, the ABI of its programs, and where its libraries are.
+/// The architectures of the corpus: the platform, the ABI of its programs, and its directory of libraries.
 pub(super) struct Port {
     pub(super) platform: &'static str,
     /// Debian's name.
@@ -196,7 +196,7 @@ pub(super) const PORTS: [Port; 3] = [
     },
 ];
 
-/// A program with another text of the same length in it.
+/// A program in which a text is replaced by another of the same length.
 pub(super) fn patch(program: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = program.to_vec();
@@ -211,12 +211,12 @@ pub(super) fn patch(program: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// A program with `DT_RPATH` in place of `DT_RUNPATH`, as older linkers write it.
+/// A program with `DT_RPATH` instead of `DT_RUNPATH`, as written by older linkers.
 pub(super) fn to_rpath(program: &[u8]) -> Vec<u8> {
     retag(program, 29, "", 15)
 }
 
-/// A file with another tag in place of one of its dynamic segment, whose value is a text that ends so.
+/// Replaces the tag of an entry of a file's dynamic segment whose value is a text with this end.
 pub(super) fn retag(file: &[u8], from: usize, end: &str, to: u8) -> Vec<u8> {
     let mut bytes = file.to_vec();
     let wide = bytes[4] == 2;
@@ -239,7 +239,7 @@ pub(super) fn retag(file: &[u8], from: usize, end: &str, to: u8) -> Vec<u8> {
         let at = entries.iter().find(|at| number(&bytes, **at, word) == tag).expect("an entry");
         number(&bytes, at + word, word)
     };
-    // The string table is in the first segment, which begins with the file.
+    // The string table is in the first segment, which starts at the beginning of the file.
     let first = (0..count).map(|i| headers + i * size).find(|at| number(&bytes, *at, 4) == 1);
     let address = number(&bytes, first.expect("a segment") + 2 * word, word);
     let strings = value(5) - address;

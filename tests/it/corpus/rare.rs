@@ -1,5 +1,4 @@
-//! What loaders do with files and variables that are seldom met: each case is a line of glibc's `dl-load.c` or musl's
-//! `dynlink.c`.
+//! How loaders treat rare files and variables: each case is a line of glibc's `dl-load.c` or musl's `dynlink.c`.
 
 use super::image::{Item, file, merged_usr, program};
 use super::programs::{AMD64_MUSL, HELLO, Link, NEEDS_ONE, ONE, PORTS, Port, retag};
@@ -8,13 +7,13 @@ use super::world::{Case, World};
 const APP: &str = "opt/app/bin/app";
 const LINE: &[&str] = &["/opt/app/bin/app"];
 const LIBRARY: &str = "libone.so.1";
-/// A library that calls through a table, which has to be relocated.
+/// A library that calls through a table, which must be relocated.
 const TABLE: &str = "static int a(void) { return 1; }\nstatic int b(void) { return 2; }\n\
      __attribute__((visibility(\"hidden\"))) int (*const table[])(void) = { a, b, a, b };\n\
      int one(void) { volatile int i = 0; return table[i](); }\n";
-/// A library that needs another without its own C library.
+/// A library that needs another one, without needing its C library.
 const CALLS: &str = "int one(void);\nint two(void) { return one() + 1; }\n";
-/// A program that uses what glibc keeps for itself, if it is asked to.
+/// A program that uses private interfaces of glibc, if asked to.
 const PRIVATE: &str = "#include <stdio.h>\nextern long own(int, void *, unsigned long);\n\
      __asm__(\".symver own, __read_nocancel@GLIBC_PRIVATE\");\n\
      int main(int n, char **v) { if (n > 9) own(0, v, 1); return puts(\"it runs\") < 0; }\n";
@@ -103,7 +102,7 @@ fn everywhere(world: &World, port: &Port) -> Vec<Case> {
     cases
 }
 
-/// What only the linker of this machine makes, for amd64, where programs run natively.
+/// Cases that only this machine's own linker can make, for amd64, where programs run natively.
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn native(world: &World) -> Vec<Case> {
     let port = &PORTS[0];
@@ -215,7 +214,7 @@ fn native(world: &World) -> Vec<Case> {
     ]
 }
 
-/// The same for musl, whose rules are its own.
+/// The same for musl, which has its own rules.
 fn musl(world: &World) -> Vec<Case> {
     let port = &PORTS[0];
     let programs = &world.programs;

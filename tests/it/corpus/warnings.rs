@@ -1,5 +1,5 @@
-//! What starts and is warned about, with real programs, and that the remedy helps. With it every kind of finding comes of
-//! real files somewhere in the corpus, which is looked at here.
+//! Images that start but cause warnings, with real programs, and checks that the hint helps. With these, every kind of
+//! finding occurs with real files somewhere in the corpus, which is checked here.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::support::scratch;
 const APP: &str = "opt/app/bin/app";
 const LINE: &[&str] = &["/opt/app/bin/app"];
 
-/// It looks for certificates as TLS libraries do.
+/// Looks for certificates as TLS libraries do.
 const CERTIFICATES: &str = "#include <stdio.h>\n#include <stdlib.h>\n\
      int main(void) { const char *f = getenv(\"SSL_CERT_FILE\"); return puts(f ? f : \"it runs\") < 0; }\n";
-/// It tells the time of a place.
+/// Prints the time of a time zone.
 const ZONES: &str = "#include <stdio.h>\n#include <time.h>\n\
      int main(void) { time_t t = 0; return puts(asctime(localtime(&t))) < 0; }\n";
 /// Functions of glibc that load its shared files.
@@ -61,7 +61,7 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
     ]
 }
 
-/// The kinds that come of nothing that starts: checked without running.
+/// Kinds that occur only in images that start nothing: checked without running.
 pub(super) fn kinds_without_running(world: &World) -> BTreeSet<&'static str> {
     let port = &PORTS[0];
     let hello = world.programs.program(port.abi, HELLO, &Link::default());
@@ -80,7 +80,7 @@ pub(super) fn kinds_without_running(world: &World) -> BTreeSet<&'static str> {
     nothing.into_iter().chain(unreachable).collect()
 }
 
-/// What the library finds in a case of which some files were added to a base.
+/// The library's findings in a case in which some files were added to a base.
 fn check(case: &Case, added: &[&str]) -> Report {
     let (dir, cancel) = (scratch(), Cancel::new());
     let mut image = case.image.clone();
@@ -104,11 +104,11 @@ fn check(case: &Case, added: &[&str]) -> Report {
     linkcheck::check(&request, &cancel).expect("nobody cancels")
 }
 
-/// Kinds that no loader can be asked about: one is about what unpacks layers, and is held to GNU tar and engines in `layers`, the
-/// other about where a project was built, and comes of real builds in `cargo_projects`.
+/// Kinds that no loader can be asked about. One is about engines that unpack layers, and is compared with GNU tar and
+/// engines in `layers`; the other is about where a project was built, and occurs in real builds in `cargo_projects`.
 const ELSEWHERE: [&str; 2] = ["refused-entry", "machine-path"];
 
-/// Every other kind of finding must have come of real files.
+/// Checks that every other kind of finding occurred with real files.
 pub(super) fn all_kinds_are_among(found: &BTreeSet<&str>) {
     let known = |kind: &&str| found.contains(kind) || ELSEWHERE.contains(kind);
     let missing: Vec<&str> = Problem::CHECKS.iter().copied().filter(|kind| !known(kind)).collect();

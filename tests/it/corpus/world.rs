@@ -1,4 +1,4 @@
-//! What cases are made of: userlands, programs, and a builder of images from both.
+//! The parts of cases: userlands, programs, and a builder of images from both.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::image::{Image, Item, merged_usr};
 use super::packages::Userland;
 use super::programs::{Port, Programs};
 
-/// Debian's programs in the corpus: the package, and a command that ends well wherever it can start.
+/// Debian's programs in the corpus: the package, and a command that succeeds wherever it can start.
 pub(super) const BOOKWORM: [(&str, &[&str]); 16] = [
     ("bash", &["bash", "-c", ":"]),
     ("busybox", &["busybox", "true"]),
@@ -39,23 +39,23 @@ pub(super) const TRIXIE: [(&str, &[&str]); 10] = [
 ];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// An image of the corpus, and how the real loader is asked.
+/// An image of the corpus, and how to run the real loader on it.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) name: String,
-    /// What is special about it.
+    /// What the case is about.
     pub(super) about: &'static str,
     /// Its layers are those of packages.
     pub(super) image: Image,
     /// The layers on top of them.
     pub(super) top: Vec<Vec<Item>>,
-    /// The processor that is emulated; none for the machine's own, or the emulator's best.
+    /// The processor to emulate; `None` for the machine's own, or the emulator's best.
     pub(super) cpu: Option<&'static str>,
     /// Whether the image has an `ld.so.cache`, made by its own `ldconfig`.
     pub(super) ldconfig: bool,
     /// A layer above the cache.
     pub(super) late: Vec<Item>,
-    /// What is warned about, where a case is about that.
+    /// The expected warnings, if the case is about them.
     pub(super) warnings: Option<&'static [&'static str]>,
 }
 
@@ -103,7 +103,7 @@ impl Case {
         self
     }
 
-    /// The same on other packages.
+    /// The same with other packages.
     pub(super) fn packages(mut self, world: &World, port: &Port, packages: &[&str]) -> Self {
         self.image.layers = world.userland("bookworm", port).layers(packages, true);
         self
@@ -115,7 +115,7 @@ impl Case {
     }
 }
 
-/// Everything that cases are made of.
+/// Everything that cases are made from.
 pub(super) struct World {
     userlands: BTreeMap<(&'static str, &'static str), Userland>,
     pub(super) programs: Programs,
@@ -139,7 +139,7 @@ impl World {
         &self.userlands[&(suite, port.debian)]
     }
 
-    /// An image of packages and all that they depend on, with a merged `/usr`.
+    /// An image of packages and all their dependencies, with a merged `/usr`.
     pub(super) fn image(
         &self,
         (suite, port): (&'static str, &Port),
@@ -153,7 +153,7 @@ impl World {
         case.layer(merged_usr())
     }
 
-    /// The same with every file where its package has it.
+    /// The same, with every file at the package's own path.
     pub(super) fn split(
         &self,
         (suite, port): (&'static str, &Port),
@@ -167,7 +167,7 @@ impl World {
         case
     }
 
-    /// An image without anything.
+    /// An empty image.
     pub(super) fn empty(
         (suite, port): (&str, &Port),
         name: &str,

@@ -1,8 +1,8 @@
-//! Archives of images: of layouts, and of `docker save`'s form.
+//! Archives of images: of layouts, and of `docker save`.
 
 use super::*;
 
-/// `docker save`'s archive of one image, with this in place of its manifest.
+/// `docker save`'s archive of one image, with a different manifest.
 fn docker(dir: &Path, manifest: &str, more: &[(&str, &[u8])]) {
     let tar = tar_of(|builder| {
         let mut add = |name: &str, content: &[u8]| {
@@ -33,7 +33,7 @@ fn archives() {
             |f| write(&f.join("a.tar"), "text\n".repeat(400)),
             "inspect a.tar",
             CorruptImage,
-            "no tar archive",
+            "not a tar archive",
         ),
         ("an empty file", |f| write(&f.join("a.tar"), ""), "inspect a.tar", NoImage, "has neither a file"),
         (

@@ -1,8 +1,8 @@
-//! Packages of Debian's kind.
+//! Debian packages.
 
 use super::*;
 
-/// A package of Debian's with these members.
+/// A Debian package with these members.
 fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
@@ -14,7 +14,7 @@ fn package(members: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// Those of a package whose digest is right, which a mirror of one's own may have: read by the library, as a build reads them.
+/// Members of a package whose digest is right, as on a user's own mirror. The library reads them, as a build does.
 #[test]
 fn packages_of_debian() {
     let control = |text: &str| whole(&[raw(b"./control", b'0', text.len() as u64, b"", text.as_bytes())]);
@@ -40,7 +40,7 @@ fn packages_of_debian() {
                 ("control.tar", &control("Package: other\nVersion: 9\n")),
                 ("data.tar", &whole(&[])),
             ]),
-            "it says that it is other 9",
+            "its control file is that of other 9",
         ),
         ("a path that leads out", with_data(escape), "leads out"),
         ("a device", with_data(device), "dev/x"),

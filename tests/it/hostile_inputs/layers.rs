@@ -1,4 +1,4 @@
-//! Layers: their headers, paths, links and what compresses them.
+//! Layers: their headers, paths, links and compression.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn layered(dir: &Path, tar: &[u8]) {
     layout_of(dir, tar, LAYER, &|_, _| ());
 }
 
-/// Entries as their headers have them.
+/// Entries with their raw headers.
 fn links(count: usize) -> Vec<Vec<u8>> {
     let link = |number: usize| {
         raw(format!("l{number}").as_bytes(), b'2', 0, format!("l{}", number - 1).as_bytes(), b"")
@@ -92,7 +92,7 @@ fn layers() {
             },
             "verify image",
             Unsound,
-            "more than Linux takes",
+            "more than Linux accepts",
         ),
         (
             "records that are cut",

@@ -6,7 +6,7 @@ fn documents(dir: &Path, alter: Alter<'_>) {
     layout_of(dir, &whole(&[raw(b"a", b'0', 1, b"", b"a")]), LAYER, alter);
 }
 
-/// One document is changed.
+/// Changes one document.
 fn altered(dir: &Path, stage: &'static str, change: &dyn Fn(&mut Value)) {
     documents(dir, &|at, document| {
         if at == stage {
@@ -126,7 +126,7 @@ fn layouts_and_their_documents() {
             },
             "inspect oci:image",
             NoImage,
-            "does not tell a version",
+            "`oci-layout` has no version",
         ),
         (
             "a manifest that is a pipe",
@@ -254,7 +254,7 @@ fn layouts_and_their_documents() {
             |f| altered(f, "config", &|config| config["os"] = json!(1)),
             "verify image",
             Unsound,
-            "does not say for which `os`",
+            "does not have an `os`",
         ),
         (
             "a configuration that is a list",

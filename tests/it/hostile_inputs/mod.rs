@@ -1,5 +1,5 @@
-//! Inputs that nobody means well with: each is refused in words of its own, with the exit code of its kind, and takes little
-//! memory and time. What makes an input is a few lines of its own; the tables say what becomes of it.
+//! Hostile inputs: each is refused with its own message and the exit code of its kind, and takes little memory and
+//! time. A few lines make each input; the tables have the expected results.
 
 use std::fs;
 use std::io::Write;
@@ -21,20 +21,20 @@ mod layers;
 mod layouts;
 mod projects;
 
-/// What a run may take, in KiB.
+/// The memory limit of a run, in KiB.
 const MEMORY: u64 = 256 << 10;
-/// What a run may take on a busy machine.
+/// The time limit of a run, for a busy machine.
 const TIME: Duration = Duration::from_secs(20);
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// What an input is, how it is made in a directory, the command, and how that ends: with the exit code, and these words in what it
-/// says.
+/// The name of an input, a function that makes it in a directory, the command, and the expected exit code and words of
+/// its message.
 type Case = (&'static str, fn(&Path), &'static str, ExitCode, &'static str);
 
-/// Runs every case in a directory of its own. All that are wrong are told at once.
+/// Runs every case in its own directory, and reports all failures together.
 fn hold(cases: &[Case]) {
     let mut wrong = Vec::new();
     for (what, make, words, code, says) in cases {
@@ -54,7 +54,7 @@ fn hold(cases: &[Case]) {
         println!("{what}: {peak} KiB, {:?}", finished.elapsed);
         let said = format!("{}{}", finished.stdout, finished.stderr);
         let ended = finished.status.code() == Some(code.number().into());
-        // Nothing that a file says reaches a terminal as a command.
+        // No text of a file reaches a terminal as an escape sequence.
         let clean = !said.contains('\u{1b}') && !said.contains("panicked");
         if !ended || !said.contains(says) || !clean || peak > MEMORY || finished.elapsed > TIME {
             let said: String = said.chars().take(600).collect();
@@ -78,10 +78,11 @@ fn pipe(path: &Path) {
     rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).expect("a pipe");
 }
 
-/// What changes each of an image's documents before it is stored.
+/// Changes each of an image's documents before it is stored.
 type Alter<'a> = &'a dyn Fn(&str, &mut Value);
 
-/// A layout `image` of one image whose layer this is, its documents altered: `config`, `manifest`, `entry` and `index`.
+/// A layout `image` with one image with this layer, and its documents `config`, `manifest`, `entry` and `index`
+/// changed.
 fn layout_of(dir: &Path, layer: &[u8], media_type: &str, alter: Alter<'_>) {
     let layout = dir.join("image");
     fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory of the test");
@@ -110,7 +111,7 @@ fn tar_of(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     builder.into_inner().expect("in memory")
 }
 
-/// One entry with a header that may say anything, its sum right; its content follows.
+/// One entry with an arbitrary header and a valid checksum, followed by its content.
 fn raw(name: &[u8], kind: u8, size: u64, link: &[u8], content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A project that is never compiled, with this configuration.
+/// A project with this configuration, which is never compiled.
 fn project(dir: &Path, configuration: &[u8]) {
     write(
         &dir.join("Cargo.toml"),

@@ -1,4 +1,4 @@
-//! A small base image, written by hand: an OCI layout with one layer a platform.
+//! A small base image, written by hand: an OCI layout with one layer per platform.
 
 use std::fs;
 use std::io::Write;
@@ -11,13 +11,13 @@ use super::layout::{REF_NAME, digest_of};
 /// The reference name of the image.
 pub(crate) const TAG: &str = "base";
 
-/// Writes the layout. Every image has one file, `/etc/base`, `/lib` as a link to `/usr/lib`, a sticky `/tmp`, some configuration, and fields that no
-/// specification knows.
+/// Writes the layout. Every image has one file, `/etc/base`, `/lib` as a link to `/usr/lib`, a sticky `/tmp`, some
+/// configuration, and fields that are in no specification.
 pub(crate) fn write(layout: &Path, platforms: &[&str]) {
     write_as(layout, platforms, "the base");
 }
 
-/// The same with another text in its file. What was there before is there still, without its tag.
+/// The same with another text in its file. Existing content stays, without its tag.
 pub(crate) fn write_as(layout: &Path, platforms: &[&str], text: &str) {
     fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory of the test");
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
@@ -69,14 +69,14 @@ fn image(layout: &Path, platform: &str, text: &str) -> Value {
     descriptor
 }
 
-/// A layer: its tar, the bytes that are stored, and the media type that is said to be theirs.
+/// A layer: its tar, the stored bytes, and the media type that is declared for them.
 pub(crate) struct Layer {
     pub(crate) tar: Vec<u8>,
     pub(crate) stored: Vec<u8>,
     pub(crate) media_type: &'static str,
 }
 
-/// Writes a layout of one image for linux/amd64 with the base's own layer and others on it.
+/// Writes a layout of one image for linux/amd64 with the base's own layer and more layers on top.
 pub(crate) fn write_layers(layout: &Path, layers: &[Layer], fields: &Value) {
     write_layers_for("amd64", layout, layers, fields);
 }
@@ -137,7 +137,7 @@ pub(crate) fn document(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// Stores a blob; its descriptor.
+/// Stores a blob. Returns its descriptor.
 pub(crate) fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
     let digest = digest_of(bytes);
     fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes).expect("a directory of the test");

@@ -1,4 +1,5 @@
-//! Bounded child processes. No test can hang: every process has a limit, and its group is ended with it.
+//! Child processes with time limits. No test can hang: every process has a limit, and its process group is ended with
+//! it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,9 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use xbuild::error::ExitCode;
 
-/// How long a tool may take.
+/// The time limit of a tool.
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
-/// How long xbuild may take: a cold run fetches toolchains and packages, beside other tests that do the same.
+/// The time limit of xbuild: a cold run fetches toolchains and packages, while other tests do the same.
 const XBUILD_LIMIT: Duration = Duration::from_secs(1500);
 
 /// Every process that a run starts inherits this variable, so that survivors can be found.
@@ -55,7 +56,7 @@ pub(crate) struct Finished {
     pub(crate) elapsed: Duration,
 }
 
-/// A tool that is looked up on `PATH`.
+/// A tool, found on `PATH`.
 pub(crate) fn tool(program: impl Into<OsString>) -> Run {
     Run {
         program: program.into(),
@@ -67,7 +68,7 @@ pub(crate) fn tool(program: impl Into<OsString>) -> Run {
     }
 }
 
-/// xbuild, with the tests' own cache and without anything that surrounds `cargo test`.
+/// xbuild, with the tests' own cache and independent of the surroundings of `cargo test`.
 pub(crate) fn xbuild() -> Run {
     xbuild_at(Path::new(env!("CARGO_BIN_EXE_xbuild")))
 }
@@ -91,7 +92,8 @@ pub(crate) fn xbuild_at(program: &Path) -> Run {
         .env("NO_PROXY", "127.0.0.1,localhost")
 }
 
-/// What `cargo test` and its caller set for this process, and what would configure the runs under test.
+/// True for variables that `cargo test` and its caller set for this process, and for those that would configure the
+/// runs.
 fn disturbs(name: &str) -> bool {
     let ours = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_BUILD_", "CARGO_PROFILE_", "XBUILD_"];
     let exact = [
@@ -114,8 +116,8 @@ fn disturbs(name: &str) -> bool {
     exact.contains(&name) || ours.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A configuration directory without a file of xbuild's, but with the person's own for pip and uv: the way to
-/// their package index is the machine's business.
+/// A configuration directory without a file of xbuild's, but with the user's own for pip and uv, since the package
+/// index is a setting of the machine.
 fn configuration_dir() -> PathBuf {
     let dir = super::scratch_root().join("config");
     fs::create_dir_all(&dir).expect("the scratch directory is ours");
@@ -162,7 +164,7 @@ impl Run {
         self
     }
 
-    /// Runs `wrapper` with the program and its arguments behind its own.
+    /// Runs `wrapper` with the program and its arguments appended.
     pub(crate) fn wrapped<A: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
         self.wrapper = wrapper.into_iter().map(Into::into).collect();
         self
@@ -184,7 +186,7 @@ impl Run {
         let words: Vec<OsString> =
             self.wrapper.into_iter().chain([self.program]).chain(self.arguments).collect();
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        // Files and not pipes: whoever keeps them open can't keep us waiting, and nothing blocks on us.
+        // Files and not pipes: a process that keeps them open cannot block the test, and nothing blocks on the test.
         let [stdout, stderr] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).process_group(0).stdin(Stdio::null()).env(MARK, &mark);
@@ -209,7 +211,7 @@ impl Run {
         self.start().wait()
     }
 
-    /// Runs it to success and gives its standard output.
+    /// Runs it to success and returns its standard output.
     #[track_caller]
     pub(crate) fn text(self) -> String {
         self.run().success().stdout
@@ -225,8 +227,8 @@ impl Running {
 
     /// The largest resident set that it has had so far, in KiB; 0 when it has ended.
     ///
-    /// `spawn` comes back a moment before the child has memory of its own: until then the kernel tells the tests' memory,
-    /// and their program.
+    /// `spawn` returns a moment before the child has its own memory: until then the kernel reports the tests' memory
+    /// and program.
     pub(crate) fn peak(&self) -> u64 {
         let process = Path::new("/proc").join(self.child.id().to_string());
         let program = fs::read_link(process.join("exe")).ok();
@@ -270,7 +272,7 @@ impl Running {
         }
     }
 
-    /// A name by which [`survivors`] finds what this run leaves behind.
+    /// A name by which [`survivors`] finds processes that this run leaves behind.
     pub(crate) fn mark(&self) -> String {
         self.mark.clone()
     }
@@ -286,19 +288,19 @@ impl Drop for Running {
 }
 
 fn contents(file: &File) -> String {
-    // At positions of our own: the child shares the handle's.
+    // With a separate file position: the child shares the handle's.
     let length = file.metadata().expect("a plain file").len();
     let mut bytes = vec![0; usize::try_from(length).expect("output fits into memory")];
     file.read_exact_at(&mut bytes, 0).expect("a plain file that only grows");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The command lines of the processes that are still there from the run with this mark.
+/// The command lines of the processes that still run from the run with this mark.
 pub(crate) fn survivors(mark: &str) -> Vec<String> {
     let wanted = format!("{MARK}={mark}");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
-        // A process may end while we look, and a zombie has no environment any more.
+        // A process may end meanwhile, and a zombie has no environment any more.
         let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
         if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -315,8 +317,8 @@ impl Finished {
         self
     }
 
-    /// Asserts the exit code, that standard output is empty, and that standard error has each of `words`, in
-    /// this order.
+    /// Asserts the exit code, that standard output is empty, and that standard error contains each of `words`, in this
+    /// order.
     #[track_caller]
     pub(crate) fn fails(self, code: ExitCode, words: &[&str]) -> Self {
         assert_eq!(self.status.code(), Some(code.number().into()), "not {code}: {}", self.describe());
@@ -324,7 +326,7 @@ impl Finished {
         self.tells(words)
     }
 
-    /// Asserts that standard error has each of `words`, in this order.
+    /// Asserts that standard error contains each of `words`, in this order.
     #[track_caller]
     pub(crate) fn tells(self, words: &[&str]) -> Self {
         let mut rest = self.stderr.as_str();
@@ -337,7 +339,7 @@ impl Finished {
         self
     }
 
-    /// The digest in the reference on standard output, which must be all that is there.
+    /// The digest in the reference on standard output, which must contain nothing else.
     #[track_caller]
     pub(crate) fn digest(&self) -> String {
         let line = self.stdout.strip_suffix('\n').unwrap_or_default();

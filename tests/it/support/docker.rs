@@ -1,4 +1,4 @@
-//! Docker: a daemon of the test's own, with storage that is gone with it.
+//! Docker: the test's own daemon, with storage that is removed with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use super::command::{Run, Running, tool};
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A daemon. It takes root, as Docker's own does, or sudo.
+/// A daemon. It needs root, as Docker's own does, or sudo.
 pub(crate) struct Daemon {
     dir: tempfile::TempDir,
     process: Option<Running>,
 }
 
 impl Daemon {
-    /// The machine's own.
+    /// The machine's own Docker.
     #[track_caller]
     pub(crate) fn start() -> Self {
         Self::start_with(|dir| {
@@ -54,17 +54,17 @@ impl Daemon {
         daemon
     }
 
-    /// The directory that the daemon has for itself.
+    /// The daemon's own directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What `DOCKER_HOST` is to be.
+    /// The value for `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.dir.path().join("socket").display())
     }
 
-    /// `docker`, speaking to this daemon.
+    /// `docker`, connected to this daemon.
     pub(crate) fn docker(&self) -> Run {
         tool("docker").env("DOCKER_HOST", self.host()).env_remove("DOCKER_CONTEXT")
     }
@@ -76,12 +76,12 @@ impl Drop for Daemon {
     }
 }
 
-/// Root starts it, or sudo does.
+/// Runs a program as root, or with sudo.
 pub(crate) fn as_root(program: &str) -> Run {
     if rustix::process::geteuid().is_root() { tool(program) } else { tool("sudo").args(["-n", program]) }
 }
 
-/// Asks a daemon to end, waits for that, and removes what root has written.
+/// Asks a daemon to end, waits for that, and removes the files that root has written.
 fn stop(process: Option<Running>, dir: &Path) {
     let Some(mut process) = process else { return };
     process.signal(rustix::process::Signal::TERM);
@@ -92,7 +92,7 @@ fn stop(process: Option<Running>, dir: &Path) {
     as_root("rm").arg("-rf").arg(dir).run();
 }
 
-/// containerd alone, whose image store Docker's newer versions use; with the tool that speaks to it.
+/// containerd alone, whose image store newer versions of Docker use; with its client.
 pub(crate) struct Containerd {
     dir: tempfile::TempDir,
     process: Option<Running>,
@@ -123,7 +123,7 @@ impl Containerd {
         containerd
     }
 
-    /// `ctr`, speaking to it.
+    /// `ctr`, connected to it.
     pub(crate) fn ctr(&self) -> Run {
         as_root("ctr").arg("--address").arg(self.dir.path().join("socket"))
     }
@@ -135,7 +135,7 @@ impl Drop for Containerd {
     }
 }
 
-/// A `PATH` on which engines are only what the test puts there: scripts of these names, before everything else.
+/// A `PATH` on which the only engines are those that the test adds: scripts of these names, before everything else.
 pub(crate) fn path_with(dir: &Path, scripts: &[(&str, &str)]) -> std::ffi::OsString {
     use std::os::unix::fs::PermissionsExt;
     fs::create_dir_all(dir).expect("a directory of the test");

@@ -1,5 +1,5 @@
-//! Docker 26 beside the machine's own Docker: Debian trixie's packages, unpacked once into the tests' cache and started in
-//! a mount namespace of their own. It is the version in Debian that can have containerd's image store.
+//! Docker 26 beside the machine's own Docker: Debian trixie's packages, unpacked once into the tests' cache and started
+//! in their own mount namespace. It is the version in Debian that can have containerd's image store.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,10 +12,10 @@ use super::{scratch_root, tools};
 use crate::corpus::packages::Userland;
 
 const PACKAGES: [&str; 4] = ["docker.io", "docker-cli", "containerd", "runc"];
-/// The daemon's own directory, as it is called where the daemon runs.
+/// The path of the daemon's own directory inside its root filesystem.
 const INSIDE: &str = "/srv";
-/// Makes a root filesystem of the one at $1, with the directory $2 in it as `/srv`, and becomes the rest. What is mounted
-/// is gone with the last process.
+/// Enters the root filesystem $1, with the directory $2 in it as `/srv`, and executes the remaining arguments. The
+/// mounts are gone with the last process.
 const ENTER: &str = r#"set -eu
 root=$1 directory=$2
 shift 2
@@ -25,10 +25,10 @@ for name in run tmp; do mount -t tmpfs tmpfs "$root/$name"; done
 mount --bind "$directory" "$root/srv"
 PATH=/usr/sbin:/usr/bin:/sbin:/bin exec chroot "$root" "$@""#;
 
-/// Where a daemon keeps images.
+/// The image store of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
-    /// The daemon's own: one platform under a name.
+    /// The daemon's own: one platform per name.
     Classic,
     /// containerd's: all platforms.
     Containerd,
@@ -41,7 +41,7 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     if root.join("complete").exists() {
         return root;
     }
-    // Of an earlier run that was stopped.
+    // Left by an earlier run that was stopped.
     fs::remove_dir_all(&root).ok();
     userland.unpack(&PACKAGES, &root);
     for dir in ["proc", "sys", "dev", "run", "tmp", "srv"] {
@@ -70,7 +70,7 @@ pub(crate) fn start(store: Store) -> Daemon {
     })
 }
 
-/// What `docker` is on a `PATH`: the client of the same packages, with their own libraries.
+/// A script for `docker` on a `PATH`: the client of the same packages, with their own libraries.
 pub(crate) fn script() -> String {
     let root = ROOT.display();
     format!(
@@ -79,19 +79,19 @@ pub(crate) fn script() -> String {
     )
 }
 
-/// The run with this daemon and the client that came with it.
+/// The run with this daemon and the client of the same version.
 pub(crate) fn with(daemon: &Daemon, run: Run) -> Run {
     let path = path_with(&daemon.dir().join("bin"), &[("docker", &script())]);
     run.env("PATH", path).env("DOCKER_HOST", daemon.host()).env_remove("DOCKER_CONTEXT")
 }
 
-/// `docker`, speaking to this daemon.
+/// `docker`, connected to this daemon.
 pub(crate) fn docker(daemon: &Daemon) -> Run {
     let script = daemon.dir().join("bin/docker");
     with(daemon, tool(script))
 }
 
-/// `docker run` of a platform's image with the program that it has, under emulation where it is another's.
+/// `docker run` of a platform's image with the given program, under emulation if it is of another platform.
 pub(crate) fn run(daemon: &Daemon, platform: &str, name: &str, program: &str) -> Run {
     let run = docker(daemon).words("run --rm --network none --platform").arg(platform);
     let Some(emulator) = tools::emulator(platform) else { return run.arg(name) };

@@ -1,4 +1,4 @@
-//! The projects in `examples/`, each built once for all the tests that look at it.
+//! The projects in `examples/`, each built once for all the tests that check it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(crate) struct Example {
     pub(crate) layout: PathBuf,
     /// The digest that xbuild printed.
     pub(crate) digest: String,
-    /// How the build went.
+    /// The finished build.
     pub(crate) finished: Finished,
 }
 
@@ -23,7 +23,7 @@ pub(crate) static HELLO: LazyLock<Example> = LazyLock::new(|| Example::build("he
 pub(crate) static SERVICE: LazyLock<Example> = LazyLock::new(|| Example::build("service"));
 pub(crate) static WORKSPACE: LazyLock<Example> = LazyLock::new(|| Example::build("workspace"));
 
-/// `xbuild build` of an example, with a target directory outside of it.
+/// `xbuild build` of an example, with a target directory outside it.
 pub(crate) fn command(name: &str) -> Run {
     xbuild()
         .arg("build")

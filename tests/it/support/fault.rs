@@ -1,4 +1,4 @@
-//! A proxy in front of a registry that spoils what passes, by a seed: the same seed spoils the same requests.
+//! A proxy in front of a registry that causes faults, by a seed: the same seed causes the same faults.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,20 +9,20 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// What can be done to one request and its answer.
+/// A fault of one request and its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// The connection ends before anything is passed on.
+    /// The connection ends before anything is forwarded.
     Refused,
-    /// The request is done, and nobody hears of it.
+    /// The request is done, but its response is lost.
     AnswerLost,
-    /// The answer ends in the middle of its body, or of its head if it has none.
+    /// The response ends in the middle of its body, or of its head if it has no body.
     Cut,
-    /// The answer ends in the middle, and its head does not tell its length.
+    /// The response ends in the middle, and its head does not declare its length.
     Truncated,
-    /// The answer stops in the middle, and the connection stays.
+    /// The response stops in the middle, and the connection stays open.
     Stalled,
-    /// A byte of the answer's body is another.
+    /// One byte of the response's body is changed.
     WrongByte,
     /// 429 for some requests.
     Busy,
@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     Down,
     /// The request ends in the middle of its body.
     UploadCut,
-    /// A byte of the request's body is another.
+    /// One byte of the request's body is changed.
     UploadWrongByte,
     /// The registry forgets the upload that the request is about.
     UploadLost,
@@ -53,9 +53,9 @@ const FAULTS: [Fault; 11] = [
 #[derive(Debug)]
 struct State {
     random: StdRng,
-    /// How likely a request is spoilt.
+    /// The probability of a fault.
     rate: f64,
-    /// A status that the next requests are answered with.
+    /// A status with which the next requests are answered.
     burst: Option<(u16, u32)>,
     done: Vec<Fault>,
 }
@@ -88,19 +88,19 @@ impl FaultProxy {
         self.address.to_string()
     }
 
-    /// From now on spoils requests by this seed.
+    /// Causes faults by this seed from now on.
     pub(crate) fn seed(&self, seed: u64, rate: f64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = State { random: StdRng::seed_from_u64(seed), rate, burst: None, done: Vec::new() };
     }
 
-    /// What was done since the seed was set.
+    /// The faults since the seed was set.
     pub(crate) fn done(&self) -> Vec<Fault> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).done.clone()
     }
 }
 
-/// A request as it came.
+/// A request as received.
 struct Request {
     head: Vec<String>,
     body: Vec<u8>,
@@ -199,7 +199,7 @@ fn serve(stream: &TcpStream, upstream: u16, stall: Duration, state: &Mutex<State
     pass_on(stream, answer, fault, number, stall)
 }
 
-/// Passes an answer on, or what a fault leaves of it.
+/// Forwards a response, or what a fault leaves of it.
 fn pass_on(
     stream: &TcpStream,
     answer: Vec<u8>,
@@ -251,7 +251,7 @@ fn decide(state: &mut State, request: &Request) -> Decided {
         }
         return Decided::Status(status);
     }
-    // Always as many numbers, so that what comes later does not depend on what this request is.
+    // Always draw the same number of values, so that later requests do not depend on this one.
     let (spoilt, kind, number) = (
         state.random.gen_bool(state.rate),
         state.random.gen_range(0..FAULTS.len()),
@@ -262,7 +262,7 @@ fn decide(state: &mut State, request: &Request) -> Decided {
         Fault::UploadCut | Fault::UploadWrongByte => request.is_upload() && !request.body.is_empty(),
         Fault::UploadLost => request.is_upload(),
         Fault::WrongByte | Fault::Truncated => request.method() == "GET",
-        // Silence takes time: less of it.
+        // Silence takes time, so there is less of it.
         Fault::Stalled => number % 16 == 0,
         _ => true,
     };
@@ -281,7 +281,7 @@ fn decide(state: &mut State, request: &Request) -> Decided {
     }
 }
 
-/// Has the registry answer a request.
+/// Sends a request to the registry and returns its response.
 fn ask(upstream: u16, request: &Request) -> std::io::Result<Vec<u8>> {
     let mut registry = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream))?;
     registry.set_read_timeout(Some(Duration::from_secs(20)))?;

@@ -1,4 +1,4 @@
-//! As much of an HTTP client as talking to the service example needs.
+//! A minimal HTTP client for the service example, and servers for tests.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket").port()
 }
 
-/// The status and the body of the answer to one request; an error while nobody listens.
+/// The status and body of the response to one request; an error while nobody listens.
 pub(crate) fn request(port: u16, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -28,13 +28,13 @@ pub(crate) fn request(port: u16, method: &str, path: &str, body: &str) -> std::i
     status.map(|status| (status, body.to_owned())).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
-/// A server for as long as the test's process lives, which answers each method and path with a status and a body;
+/// A server that lives as long as the test's process and answers each method and path with a status and a body;
 /// `127.0.0.1:PORT`.
 pub(crate) fn serve_with(answer: impl Fn(&str, &str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> String {
     serve_bodies(move |method, path, _| answer(method, path))
 }
 
-/// The same for one that takes bodies, too.
+/// The same for a server that also gets request bodies.
 pub(crate) fn serve_bodies(
     answer: impl Fn(&str, &str, &[u8]) -> (u16, Vec<u8>) + Send + Sync + 'static,
 ) -> String {
@@ -44,7 +44,7 @@ pub(crate) fn serve_bodies(
     })
 }
 
-/// The same for paths alone: the media type and the content, or 404.
+/// The same for paths only: the media type and the content, or 404.
 pub(crate) fn serve(answer: impl Fn(&str) -> Option<(String, Vec<u8>)> + Send + Sync + 'static) -> String {
     serve_typed(move |_, path, _| match answer(path) {
         Some((media_type, body)) => (200, media_type, body),
@@ -77,7 +77,7 @@ fn serve_typed(
             // A client that hangs up is none of our business.
             reader.read_exact(&mut body).ok();
             let (status, media_type, body) = answer(method, path, &body);
-            // What a GET would have is not known here.
+            // The length of a GET's response is not known here.
             let length =
                 if method == "HEAD" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
             let head = format!(

@@ -19,9 +19,9 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) path: PathBuf,
-    /// The descriptors of `index.json`, as they are there.
+    /// The descriptors of `index.json`, unchanged.
     pub(crate) entries: Vec<Value>,
-    /// Every blob that can be reached from `index.json`.
+    /// Every blob that is reachable from `index.json`.
     pub(crate) reachable: BTreeSet<String>,
     /// Every blob that is stored.
     pub(crate) stored: BTreeSet<String>,
@@ -78,7 +78,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// As [`Layout::open`], where anything else is a failed test.
+    /// Like [`Layout::open`], but any error fails the test.
     #[track_caller]
     pub(crate) fn valid(path: &Path) -> Self {
         Self::open(path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
@@ -140,7 +140,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The bytes that a descriptor leads to; their digest and size are what it says.
+    /// The bytes of a descriptor's blob, verified against its digest and size.
     fn blob(&self, descriptor: &Value) -> Result<(String, Vec<u8>), String> {
         let digest = text(descriptor, "digest")?;
         if !is_digest(digest) || !self.stored.contains(digest) {
@@ -162,7 +162,7 @@ impl Layout {
         fs::read(self.path.join("blobs").join(digest.replace(':', "/"))).expect("a blob that was checked")
     }
 
-    /// The digest of each entry of `index.json` by its reference name, which is empty where it has none.
+    /// The digest of each entry of `index.json` by its reference name, which is empty if it has none.
     pub(crate) fn tags(&self) -> BTreeMap<String, String> {
         let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
         let digest = |entry: &Value| entry["digest"].as_str().expect("a digest").to_owned();
@@ -225,8 +225,8 @@ fn uncompressed<'a>(media_type: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 
     }
 }
 
-/// The digest of a layer's tar. Remembered by the digest of the compressed bytes, which is verified every
-/// time: the same bytes have the same tar.
+/// The digest of a layer's tar. Remembered by the digest of the compressed bytes, which is verified every time: the
+/// same bytes have the same tar.
 fn diff_id(digest: &str, media_type: &str, bytes: &[u8]) -> Result<String, String> {
     static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     let key = format!("{digest} {media_type}");

@@ -1,5 +1,5 @@
-//! A mirror of Debian's archive on loopback that passes on what the real one says, except for what a test
-//! has it alter. With it, the real signatures and digests are what catches the alteration.
+//! A mirror of Debian's archive on loopback that forwards the real one's responses, except for what a test alters. So
+//! the real signatures and digests must detect the alteration.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ pub(crate) struct Mirror {
     lost: Arc<Mutex<Vec<String>>>,
 }
 
-/// Where the same files are to be had as of any moment, whatever the mirror has lost.
+/// The path at which the same files are available as of any moment, whatever the mirror has lost.
 const SNAPSHOT: &str = "/snapshot";
 
 impl Mirror {
@@ -47,33 +47,33 @@ impl Mirror {
         mirror
     }
 
-    /// From now on it has no file whose path has this in it.
+    /// Makes the mirror lose every file whose path contains this.
     pub(crate) fn lose(&self, part: &str) {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(part.to_owned());
     }
 
-    /// The URL of an archive of snapshots, which has lost nothing.
+    /// The URL of a snapshot archive, which has lost nothing.
     pub(crate) fn snapshots(&self) -> String {
         format!("http://{}{SNAPSHOT}", self.address)
     }
 
-    /// Its URL, as of an archive's root.
+    /// Its URL, in the form of an archive's root.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/debian", self.address)
     }
 
-    /// How many answers were altered.
+    /// How many responses were altered.
     pub(crate) fn altered(&self) -> usize {
         self.altered.load(Ordering::SeqCst)
     }
 
-    /// The paths that were asked for.
+    /// The paths that were requested.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The archive that this machine's own apt uses, else Debian's.
+/// The archive that this machine's own apt uses, or Debian's.
 pub(crate) fn upstream() -> String {
     let listed = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let sources = listed("/etc/apt/sources.list") + &listed("/etc/apt/sources.list.d/debian.sources");
@@ -84,7 +84,7 @@ pub(crate) fn upstream() -> String {
         .map_or_else(official, |word| word.trim_end_matches('/').to_owned())
 }
 
-/// Where xbuild itself would look then.
+/// The archive that xbuild itself would use in that case.
 fn official() -> String {
     let data = include_str!("../../../src/packages/debian/official.toml");
     let data: toml::Table = data.parse().expect("a data file of ours");
@@ -101,7 +101,7 @@ fn serve(
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
-    // Requests on one connection, until the client closes it.
+    // Handle requests on one connection until the client closes it.
     while reader.read_line(&mut request)? > 0 {
         let wanted = request.split(' ').nth(1).unwrap_or_default();
         // `/snapshot/debian/<date>/pool/…` is `/pool/…`.

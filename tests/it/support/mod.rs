@@ -1,4 +1,4 @@
-//! What the tests are made with: processes with limits, projects, layouts, and tools that we did not write.
+//! Tools for the tests: processes with limits, projects, layouts, and third-party programs.
 
 pub(crate) mod base;
 pub(crate) mod command;
@@ -27,8 +27,8 @@ pub(crate) fn scratch_root() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// A new directory in it, gone with the value. Its name is in lower case, for podman names an image that it reads from a
-/// layout by the layout's path.
+/// A new directory in it, removed with the value. Its name is in lower case, because podman names an image that it
+/// reads from a layout by the layout's path.
 pub(crate) fn scratch() -> tempfile::TempDir {
     fs::create_dir_all(scratch_root()).expect("the target directory is ours");
     let name = format!("t-{:016x}", rand::random::<u64>());
@@ -51,7 +51,7 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Copies a directory with what is in it, `target` directories apart.
+/// Copies a directory with its content, except `target` directories.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory of the test");
     for name in names(from) {

@@ -1,4 +1,4 @@
-//! podman, with storage of its own, without systemd and without the machine's configuration.
+//! podman, with its own storage, without systemd and without the machine's configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use super::command::{Run, tool};
 use super::tools::{emulator, json, reference};
 
-/// Our podman's directories. Its sockets need a short path, so that they are not below cargo's target directory.
+/// The directories of the tests' podman. Its sockets need a short path, so they are not below cargo's target directory.
 static STORE: LazyLock<PathBuf> = LazyLock::new(|| {
     let dir = std::env::temp_dir().join(format!("xbuild-podman-{}", rustix::process::geteuid().as_raw()));
     fs::create_dir_all(&dir).expect("a temporary directory");
-    // Some machines refuse the limits that podman would raise to by default.
+    // Some machines refuse the limits that podman would set by default.
     let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
     fs::write(dir.join("containers.conf"), limits).expect("a temporary directory");
     dir
@@ -42,8 +42,8 @@ impl Pulled {
     /// Has podman read a platform's image from a layout.
     #[track_caller]
     pub(crate) fn from_layout(layout: &Path, platform: &str) -> Self {
-        // podman names the image by the layout's path, moves that name with each pull and answers with what it leads
-        // to: beside a pull of another platform that may be the other image.
+        // podman names the image by the layout's path, moves that name with each pull and prints the image that it then
+        // points to: during a concurrent pull of another platform, that may be the other image.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _pull = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = platform.split('/');
@@ -57,16 +57,16 @@ impl Pulled {
         Self { id, platform: platform.to_owned() }
     }
 
-    /// The image's entrypoint, as podman reads it.
+    /// The image's entrypoint, as podman reports it.
     fn entrypoint(&self) -> Vec<String> {
         let answer = podman().words("image inspect").arg(&self.id).text();
         let entrypoint = &json(&answer)[0]["Config"]["Entrypoint"];
         serde_json::from_value(entrypoint.clone()).unwrap_or_else(|_| panic!("no entrypoint: {answer}"))
     }
 
-    /// `podman run` with `options`: the image as it is, with its own user, environment and directory. Where it
-    /// is for another platform, qemu-user is mounted into it and started with the image's entrypoint, so
-    /// that nothing depends on what the kernel has been told about foreign programs.
+    /// `podman run` with `options`: the unchanged image with its own user, environment and directory. If it is for
+    /// another platform, qemu-user is mounted into it and started with the image's entrypoint, so that nothing depends
+    /// on the kernel's settings for foreign programs.
     fn command(&self, options: &str, program: Option<&str>) -> Run {
         let mut run = podman().arg("run").words(options);
         let mut entrypoint = program.map_or_else(|| self.entrypoint(), |program| vec![program.to_owned()]);
@@ -104,12 +104,12 @@ impl Container {
         podman().arg("cp").arg(format!("{}:{path}", self.0)).arg(to).run().success();
     }
 
-    /// What its program has written.
+    /// Its program's output.
     pub(crate) fn logs(&self) -> String {
         podman().arg("logs").arg(&self.0).run().describe()
     }
 
-    /// Asks the program to stop; its exit code.
+    /// Asks the program to stop. Returns its exit code.
     #[track_caller]
     pub(crate) fn stop(&self) -> String {
         podman().words("stop --time 20").arg(&self.0).run().success();
@@ -123,7 +123,7 @@ impl Drop for Container {
     }
 }
 
-/// A script that is `podman` with our storage, for programs that look for it on `PATH`.
+/// A script that runs `podman` with the tests' storage, for programs that look for it on `PATH`.
 pub(crate) fn script() -> String {
     let dir = STORE.display();
     let program = which::which("podman").expect("tests/run installs podman");

@@ -1,4 +1,4 @@
-//! Cargo projects in directories of their own.
+//! Cargo projects, each in its own directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ impl Project {
         Self { dir: super::scratch() }
     }
 
-    /// An empty directory that is not inside of our own repository, where cargo finds no Cargo.toml above.
+    /// An empty directory outside this repository, so that cargo finds no Cargo.toml above it.
     pub(crate) fn outside() -> Self {
         Self { dir: tempfile::tempdir().expect("the system has a directory for temporary files") }
     }
 
     /// A package without any source file.
     pub(crate) fn package(name: &str) -> Self {
-        // The empty table makes it the root of its own workspace: it lies inside of our own repository.
+        // The empty table makes it the root of its own workspace, since it is inside this repository.
         let manifest =
             format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2024\"\n\n[workspace]\n");
         Self::empty().file("Cargo.toml", &manifest)
@@ -36,14 +36,14 @@ impl Project {
         Self::package(name).file("src/main.rs", &main)
     }
 
-    /// A program on the base `scratch` for two platforms that need no toolchain beside rustup's: the
-    /// quickest image there is.
+    /// A program on the base `scratch` for two platforms that need no toolchain but rustup's: the quickest image to
+    /// build.
     pub(crate) fn quick(name: &str) -> Self {
         Self::program(name)
             .file("xbuild.toml", "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"scratch\"\n")
     }
 
-    /// Two static platforms on a layout beside the project, compiled by what rustup has.
+    /// Two static platforms on a layout beside the project, compiled with what rustup has.
     pub(crate) fn on_layout() -> Self {
         const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\
             [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n\
@@ -53,20 +53,20 @@ impl Project {
         project
     }
 
-    /// The same project with this file.
+    /// Adds this file to the project.
     pub(crate) fn file(self, path: &str, text: &str) -> Self {
         self.write(path, text);
         self
     }
 
-    /// Writes a file, and the directories above it.
+    /// Writes a file, and creates the directories above it.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a path in a directory")).expect("a directory of the test");
         fs::write(path, text).expect("a directory of the test");
     }
 
-    /// Writes a shell script that may be executed.
+    /// Writes an executable shell script.
     pub(crate) fn script(self, path: &str, text: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         self.write(path, text);
@@ -83,12 +83,12 @@ impl Project {
         self.dir.path().join(path)
     }
 
-    /// The directory that the image goes to where nothing else is asked for.
+    /// The directory of the image if no output is given.
     pub(crate) fn default_layout(&self, package: &str) -> PathBuf {
         self.path("target/xbuild").join(package)
     }
 
-    /// `xbuild build` in the project's directory. `SOURCE_DATE_EPOCH` is set: the directory lies in our own
+    /// `xbuild build` in the project's directory. `SOURCE_DATE_EPOCH` is set, since the directory is in this
     /// repository, whose commits are not the project's.
     pub(crate) fn build(&self) -> Run {
         self.xbuild().arg("build")
@@ -99,7 +99,7 @@ impl Project {
         xbuild().dir(self.dir.path()).env("SOURCE_DATE_EPOCH", "1700000000")
     }
 
-    /// Makes it a git repository with one commit of this date, in seconds since 1970; the commit's hash.
+    /// Makes it a git repository with one commit of this date, in seconds since 1970. Returns the commit's hash.
     pub(crate) fn commit(&self, date: u64) -> String {
         let git = |words: &str| {
             let date = format!("{date} +0000");

@@ -1,5 +1,5 @@
-//! A proxy as companies have them: it alone knows the way to names that nothing resolves. Plain HTTP by the whole URL in
-//! the request's line, everything else by `CONNECT`.
+//! A proxy like those of companies: only it can reach names that do not resolve. Plain HTTP uses the whole URL in the
+//! request line, everything else `CONNECT`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,16 +11,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// What a proxy knows and asks for.
+/// The configuration of a proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    /// The port on loopback of each `host:port`.
+    /// The port on loopback for each `host:port`.
     pub(crate) names: BTreeMap<String, u16>,
-    /// `user:password`, without which it answers 407.
+    /// `user:password`; without them it answers 407.
     pub(crate) login: Option<String>,
-    /// A status that it answers everything with.
+    /// A status with which it answers everything.
     pub(crate) answers: Option<u16>,
-    /// The host that blobs which are asked for are redirected to.
+    /// The host that requests for blobs are redirected to.
     pub(crate) blobs_at: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// The heads of all requests, with the line first.
+    /// The heads of all requests, beginning with the request line.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -102,7 +102,7 @@ fn serve(stream: &TcpStream, rules: &Rules, log: &Mutex<Vec<String>>) -> std::io
         let Some(port) = rules.names.get(target) else { return refuse(502, "") };
         return tunnel(stream, reader, *port);
     }
-    // A server that is asked directly gets the path alone; this is how one can tell.
+    // A server that is asked directly gets only the path, which shows the difference.
     let Some((host, path)) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')) else {
         return refuse(400, "");
     };
@@ -125,7 +125,7 @@ fn serve(stream: &TcpStream, rules: &Rules, log: &Mutex<Vec<String>>) -> std::io
     std::io::copy(&mut server, &mut client).map(drop)
 }
 
-/// The line and the fields of a request; nothing if there is none.
+/// The request line and header fields; empty if there is no request.
 fn read_head(reader: &mut impl BufRead) -> std::io::Result<Vec<String>> {
     let mut head: Vec<String> = Vec::new();
     loop {
@@ -140,7 +140,7 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Vec<String>> {
     }
 }
 
-/// Passes bytes on in both directions until both have ended.
+/// Forwards bytes in both directions until both have ended.
 fn tunnel(client: &TcpStream, mut reader: BufReader<&TcpStream>, port: u16) -> std::io::Result<()> {
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     let mut answers = client;

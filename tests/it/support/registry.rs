@@ -1,4 +1,4 @@
-//! A real registry (Debian's `docker-registry`) on loopback, with the guards that registries have.
+//! A real registry (Debian's `docker-registry`) on loopback, with the usual kinds of access control.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,16 +20,16 @@ pub(crate) const PASSWORD: &str = "secret-word-7";
 /// bcrypt of the password.
 const HASH: &str = "$2b$04$735u2FNw3gsUg9TUVxXMYO3wnE0vPAifAq5YxQqX4by/pWdY43Xre";
 
-/// Who may do what.
+/// Access control.
 #[derive(Debug)]
 pub(crate) enum Guard {
-    /// Everybody everything.
+    /// Everybody may do everything.
     Open,
     /// One user, by `Authorization: Basic`.
     Password,
-    /// Those who have a client certificate of this authority.
+    /// Clients with a certificate of this authority.
     Certificate(PathBuf),
-    /// Those that a token service lets in.
+    /// Clients with a token of this service.
     Token(TokenService),
 }
 
@@ -55,12 +55,12 @@ impl Registry {
         Self::start(Guard::Token(service), None)
     }
 
-    /// With TLS, by this certificate and key.
+    /// With TLS, using this certificate and key.
     pub(crate) fn with_tls(certificate: &Path, key: &Path) -> Self {
         Self::start(Guard::Open, Some((certificate, key)))
     }
 
-    /// With TLS, and only for those who have a certificate of this authority.
+    /// With TLS, and only for clients with a certificate of this authority.
     pub(crate) fn with_client_certificates(authority: &Path, certificate: &Path, key: &Path) -> Self {
         Self::start(Guard::Certificate(authority.to_owned()), Some((certificate, key)))
     }
@@ -90,7 +90,7 @@ impl Registry {
                 assert!(start.elapsed() < Duration::from_secs(30), "the registry does not listen");
                 thread::sleep(Duration::from_millis(10));
             }
-            // Somebody else took the port in between.
+            // Another process took the port in between.
         }
         panic!("the registry ended: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
     }
@@ -112,9 +112,9 @@ impl Registry {
         format!("{}/{rest}", self.host())
     }
 
-    /// The requests that it has answered, as `METHOD /path STATUS`, without the client's first look around.
+    /// The requests that it has answered, as `METHOD /path STATUS`, without the client's first ping.
     pub(crate) fn requests(&self) -> Vec<String> {
-        // It writes its log a moment after its answer.
+        // It writes its log a moment after its response.
         thread::sleep(Duration::from_millis(100));
         let log = fs::read_to_string(self.dir.path().join("log")).expect("the registry's log");
         let mut found = Vec::new();
@@ -137,7 +137,7 @@ impl Registry {
         self.dir.path().join("storage/docker/registry/v2").join(below)
     }
 
-    /// skopeo, told that the registry has no TLS.
+    /// skopeo, configured for a registry without TLS.
     pub(crate) fn skopeo(&self, command: &str) -> Run {
         let mut run = tool("skopeo").arg("--insecure-policy").arg(command);
         let sides: &[&str] = match command {
@@ -155,7 +155,7 @@ impl Registry {
         run
     }
 
-    /// Stores a blob; its descriptor.
+    /// Stores a blob. Returns its descriptor.
     #[track_caller]
     pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8], media_type: &str) -> Value {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -168,7 +168,7 @@ impl Registry {
         json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
     }
 
-    /// Stores a manifest as it is; its descriptor.
+    /// Stores a manifest unchanged. Returns its descriptor.
     #[track_caller]
     pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, text: &str) -> Value {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host());
@@ -179,14 +179,14 @@ impl Registry {
         json!({ "mediaType": media_type, "digest": digest_of(text.as_bytes()), "size": text.len() })
     }
 
-    /// Has skopeo copy an image with all its platforms into the registry.
+    /// Copies an image with all its platforms into the registry, with skopeo.
     #[track_caller]
     pub(crate) fn fill(&self, from: &str, name: &str) {
         let to = format!("docker://{}", self.name(name));
         self.skopeo("copy").args(["--quiet", "--all"]).arg(from).arg(to).run().success();
     }
 
-    /// Has skopeo copy an image with all its platforms out of the registry, which verifies every digest.
+    /// Copies an image with all its platforms out of the registry, with skopeo, which verifies every digest.
     #[track_caller]
     pub(crate) fn copy_out(&self, name: &str, layout: &Path) {
         let from = format!("docker://{}", self.name(name));
@@ -214,7 +214,7 @@ fn configuration(dir: &Path, port: u16, guard: &Guard, tls: Option<(&Path, &Path
     }
     match guard {
         Guard::Open => {}
-        // Behind what tells of TLS.
+        // After the lines about TLS.
         Guard::Certificate(authority) => {
             write!(text, "    clientcas:\n      - {}\n", authority.display()).expect("a text");
         }

@@ -1,4 +1,4 @@
-//! A token service: what `auth.docker.io` is to Docker Hub, for a registry of the tests. It signs with openssl.
+//! A token service like Docker Hub's `auth.docker.io`, for a registry of the tests. It signs with openssl.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,18 +21,18 @@ const ISSUER: &str = "the test";
 /// The identity token that the service knows.
 pub(crate) const IDENTITY: &str = "identity-token-9";
 
-/// What the service gives.
+/// What the service grants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     /// Repositories that the user may read and write; everything if empty.
     pub(crate) writable: BTreeSet<String>,
     /// Repositories that anybody may read.
     pub(crate) public: BTreeSet<String>,
-    /// How long a token is good, in seconds, and what the service says of it.
+    /// The lifetime of a token in seconds, which the service also declares.
     pub(crate) life: Option<u64>,
-    /// The host that the registry names it by, where that is not its address.
+    /// The host by which the registry names it, if that is not its address.
     pub(crate) host: Option<String>,
-    /// Answers 403 where something is not allowed, instead of a token without it.
+    /// Answers 403 if something is not allowed, instead of a token without it.
     pub(crate) refuses: bool,
 }
 
@@ -68,7 +68,7 @@ impl TokenService {
         self.address.port()
     }
 
-    /// Every request: its line and, of a form, the body.
+    /// Every request: its line and, for a form, the body.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -83,7 +83,7 @@ impl TokenService {
     }
 }
 
-/// Makes a certificate of its own and a key: `NAME.pem`, `NAME.key`.
+/// Makes a self-signed certificate and a key: `NAME.pem`, `NAME.key`.
 fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (pem, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let run = tool("openssl").words("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -batch");
@@ -91,7 +91,7 @@ fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     (pem, key)
 }
 
-/// Makes an authority, and a certificate of it for a server on loopback with its key.
+/// Makes an authority, and a certificate signed by it for a server on loopback, with its key.
 pub(crate) fn authority(dir: &Path) -> (PathBuf, PathBuf, PathBuf) {
     authority_for(dir, "IP:127.0.0.1")
 }
@@ -192,7 +192,7 @@ fn answer(rules: &Rules, dir: &Path, query: &str, authorization: Option<&str>) -
     (200, json!({ "token": token, "access_token": token, "expires_in": life.max(60) }))
 }
 
-/// A JSON Web Token as the registry takes it: signed by RS256, with the certificate in its head.
+/// A JSON Web Token in the form that the registry accepts: signed by RS256, with the certificate in its header.
 fn sign(dir: &Path, access: &[Value], life: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let pem = fs::read_to_string(dir.join("tokens.pem")).expect("the service's certificate");

@@ -1,4 +1,4 @@
-//! skopeo, umoci and qemu-user: what others make of our layouts.
+//! skopeo, umoci and qemu-user: third-party readers of our layouts.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ pub(crate) fn reference(layout: &Path) -> String {
     }
 }
 
-/// The zig that xbuild provides, which is provided first.
+/// The zig that xbuild provides; installs it first.
 #[track_caller]
 pub(crate) fn zig() -> PathBuf {
     xbuild().words("toolchain install zig --quiet").run().success();
     PathBuf::from(xbuild().words("toolchain path zig --quiet").text().trim_end())
 }
 
-/// Puts the zig that xbuild provides into another cache, as its archive would.
+/// Installs the zig that xbuild provides into another cache, as its archive would.
 #[track_caller]
 pub(crate) fn put_zig(cache: &Path) {
     zig();
@@ -35,7 +35,7 @@ pub(crate) fn put_zig(cache: &Path) {
     tool("sh").arg("-c").arg(copy).arg(own).arg(to).run().success();
 }
 
-/// skopeo, told to look at one platform.
+/// skopeo for one platform.
 pub(crate) fn skopeo(platform: &str) -> Run {
     let mut parts = platform.split('/');
     let mut run = tool("skopeo").arg("--insecure-policy");
@@ -59,7 +59,7 @@ pub(crate) fn inspect_config(layout: &Path, platform: &str) -> Value {
     json(&skopeo(platform).words("inspect --config").arg(reference(layout)).text())
 }
 
-/// Has skopeo copy everything, whereby it verifies every digest.
+/// Copies everything with skopeo, which verifies every digest.
 #[track_caller]
 pub(crate) fn copy_all(layout: &Path) {
     let dir = super::scratch();
@@ -67,8 +67,8 @@ pub(crate) fn copy_all(layout: &Path) {
     skopeo("linux/amd64").words("copy --quiet --all").arg(reference(layout)).arg(to).run().success();
 }
 
-/// Has umoci unpack a platform's image into `dir`; its root filesystem. umoci takes the first image of a
-/// nested index, so that skopeo first picks the platform's.
+/// Unpacks a platform's image into `dir` with umoci, and returns its root filesystem. umoci takes the first image of a
+/// nested index, so skopeo first selects the platform's image.
 #[track_caller]
 pub(crate) fn unpack(layout: &Path, platform: &str, dir: &Path) -> PathBuf {
     let single = dir.join("single");
@@ -83,7 +83,7 @@ pub(crate) fn unpack(layout: &Path, platform: &str, dir: &Path) -> PathBuf {
     bundle.join("rootfs")
 }
 
-/// What `rustc` calls the architecture of a platform.
+/// `rustc`'s name for the architecture of a platform.
 pub(crate) fn architecture(platform: &str) -> &'static str {
     match platform {
         "linux/amd64" => "x86_64",
@@ -93,7 +93,7 @@ pub(crate) fn architecture(platform: &str) -> &'static str {
     }
 }
 
-/// The path of the static qemu-user that runs a platform's programs; `None` for our own.
+/// The path of the static qemu-user that runs a platform's programs; `None` for our own platform.
 pub(crate) fn emulator(platform: &str) -> Option<PathBuf> {
     let name = match platform {
         "linux/amd64" => return None,
@@ -105,18 +105,18 @@ pub(crate) fn emulator(platform: &str) -> Option<PathBuf> {
         .into_iter()
         .find_map(|name| which::which(name).ok())
         .unwrap_or_else(|| panic!("{name}-static is not installed; tests/run installs it"));
-    // A bind mount must not be of a link.
+    // The source of a bind mount must not be a link.
     Some(found.canonicalize().expect("a path that was found"))
 }
 
-/// A program of a root filesystem, run with that filesystem's own loader and libraries, as it would on a
-/// machine of its platform.
+/// A program of a root filesystem, run with that filesystem's own loader and libraries, as on a machine of its
+/// platform.
 pub(crate) fn program(root: &Path, platform: &str, path: &str) -> Run {
     let program = root.join(path.trim_start_matches('/'));
     if let Some(emulator) = emulator(platform) {
         return tool(emulator).arg("-L").arg(root).arg(program);
     }
-    // Its own loader, by the path that the program asks for, and only its own libraries.
+    // Its own loader, at the path that the program names, and only its own libraries.
     let loader = root.join("lib64/ld-linux-x86-64.so.2");
     let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|dir| root.join(dir));
     let libraries = std::env::join_paths(libraries).expect("paths without a colon");

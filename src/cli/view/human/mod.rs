@@ -1,7 +1,7 @@
-//! What a person sees: live lines on a terminal, plain lines elsewhere, or only errors.
+//! The views for people: live lines on a terminal, plain lines elsewhere, or only errors.
 //!
-//! The views get the writer or the terminal that they draw on from `cli`; nothing here opens a stream. A
-//! reader that goes away ends the output and not the build, so write errors are dropped.
+//! The views get the writer or the terminal that they draw on from `cli`; nothing here opens a stream. A reader that
+//! goes away must not end the build, so write errors are dropped.
 
 mod plain;
 mod table;
@@ -19,10 +19,10 @@ use crate::sys::cancel::humantime;
 use crate::target::platform::Platform;
 use crate::text::visible::{line, lines};
 
-/// How the name of a published image is shown: a path as it is reached from where the person stands.
+/// Formats the name of a published image; a path is shown relative to the current directory.
 pub(super) type Shown = fn(&str) -> String;
 
-/// The lines of a note or a failure; `None` for other events and for details that nobody asked for.
+/// The lines of a note or a failure; `None` for other events, and for details that were not asked for.
 fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
     let about = |platform: &Option<Platform>| {
         platform.as_ref().map_or_else(String::new, |platform| format!("{platform}: "))
@@ -38,7 +38,7 @@ fn remark(event: &Event, paint: Paint, details: bool) -> Option<String> {
             Some(format!("{kind} {}{}\n", about(platform), lines(text)))
         }
         Event::Waiting { what, reason, milliseconds } => {
-            // Nobody waits for the second.
+            // Seconds are precise enough.
             let time = humantime(Duration::from_secs(milliseconds.div_ceil(1000)));
             let (what, reason) = (line(what), line(reason));
             Some(format!("{} waiting {time}, as asked: {reason} (`{what}`)\n", paint.word("note:")))

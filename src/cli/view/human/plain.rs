@@ -1,4 +1,5 @@
-//! Lines without cursor movement, for logs: each says something new, none is a repetition with a new number.
+//! Lines without cursor movement, for logs: each line has new information, and none just repeats another with a new
+//! number.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,19 +16,19 @@ use crate::target::platform::Platform;
 use crate::text::size;
 use crate::text::visible::line;
 
-/// How often the number of compiled crates is worth a line.
+/// The interval between lines about the number of compiled crates.
 const CRATES: Duration = Duration::from_secs(15);
-/// A download of more bytes than this is worth a line when it begins and one when it ends.
+/// A download of more bytes than this gets a line when it begins and one when it ends.
 const LARGE: u64 = 8_000_000;
-/// A smaller one is worth them when it takes longer than this.
+/// A smaller download gets these lines if it takes longer than this.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// How much is said.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
     /// Only failures.
     Quiet,
-    /// The course of the run.
+    /// The progress of the run.
     Normal,
     /// Details too.
     Details,
@@ -43,7 +44,7 @@ pub(crate) struct Plain {
 
 struct State {
     writer: Box<dyn Write + Send>,
-    /// The downloads that have begun, by what is downloaded.
+    /// The downloads that have begun, by their description.
     downloads: BTreeMap<String, Download>,
     phases: BTreeMap<Platform, Phase>,
     built: Vec<Event>,
@@ -57,9 +58,9 @@ struct Download {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DownloadState {
-    /// Nothing was said of it.
+    /// Nothing was printed about it.
     Silent,
-    /// It was said that it began.
+    /// Its beginning was printed.
     Told,
     Ended,
 }
@@ -91,16 +92,16 @@ impl Plain {
 
 impl State {
     fn write(&mut self, text: &str) {
-        // A reader that went away ends the output, not the build.
+        // A reader that goes away must not end the build.
         self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()).ok();
     }
 
-    /// The text of an event, which may be none.
+    /// The text of an event, which may be empty.
     fn text(&mut self, event: Event, view: &Plain) -> String {
         let paint = view.paint;
         match event {
             Event::Phase { platform, phase } => {
-                // `done` is told by the event that has the digest.
+                // `done` is printed with the event that has the digest.
                 let known = self.phases.insert(platform.clone(), phase) == Some(phase);
                 if known || phase == Phase::Done {
                     return String::new();
@@ -119,7 +120,7 @@ impl State {
                 self.transfer(&what, ["uploading to", "uploaded to"], done, total, view.verbosity)
             }
             Event::Compiler { text, error: _ } => with_line_end(text),
-            // Told at the end, with what was built of them.
+            // Printed at the end, with the images built from them.
             Event::Releases { .. } => {
                 self.built.push(event);
                 String::new()
@@ -144,7 +145,7 @@ impl State {
                     span(milliseconds)
                 )
             }
-            // Bytes of a phase are for live views.
+            // Bytes of a phase are only for live views.
             Event::Progress { .. }
             | Event::Waiting { .. }
             | Event::Note { .. }
@@ -153,7 +154,7 @@ impl State {
         }
     }
 
-    /// How many crates are compiled, now and then.
+    /// The number of compiled crates, at intervals.
     fn crates(&mut self, done: u64, total: Option<u64>, active: &str) -> String {
         let all = total == Some(done);
         if !all && self.crates_told.elapsed() < CRATES {
@@ -166,8 +167,8 @@ impl State {
         format!("compiled {done}{of} {noun}{now}\n")
     }
 
-    /// A line when a download begins and one when it ends; none for the many small ones of a base's packages.
-    /// `verbs` are that it goes on, and that it is done.
+    /// A line when a download begins and one when it ends; none for the many small downloads of a base's packages.
+    /// `verbs` are the words for a running and for a finished transfer.
     fn transfer(
         &mut self,
         what: &str,
@@ -203,7 +204,7 @@ impl State {
     }
 }
 
-/// That zig builds a library for a platform, or how long it took.
+/// Says that zig is building a library for a platform, or how long that took.
 fn library_text(name: &str, triple: &str, library: &str, milliseconds: Option<u64>) -> String {
     match milliseconds {
         Some(milliseconds) => format!("{name} zig has built its {library} in {}\n", span(milliseconds)),

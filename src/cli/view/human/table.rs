@@ -8,7 +8,7 @@ use super::super::style::{Paint, short_digest, span};
 use crate::event::{Event, release_lines};
 use crate::text::size;
 
-/// Where Debian's packages are from, a line for each mirror; empty if there are none.
+/// Where Debian's packages came from, one line for each mirror; empty if there are none.
 pub(super) fn releases(told: &[Event]) -> String {
     let mut lines = String::new();
     for event in told {
@@ -27,7 +27,7 @@ pub(super) fn releases(told: &[Event]) -> String {
     lines
 }
 
-/// What was built, one row a platform in platform order; empty if nothing was.
+/// What was built, one row per platform in platform order; empty if nothing was built.
 pub(super) fn table(built: &[Event], paint: Paint) -> String {
     let mut rows: Vec<_> = built
         .iter()

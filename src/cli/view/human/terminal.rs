@@ -1,4 +1,4 @@
-//! The live view: one line a platform and one a download, redrawn in place; all else scrolls above them.
+//! The live view: one line per platform and one per download, redrawn in place; everything else scrolls above them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +42,7 @@ struct Line {
     bar: ProgressBar,
     phase: Phase,
     since: Instant,
-    /// What zig builds for it.
+    /// The library that zig is building for it.
     library: Option<String>,
 }
 
@@ -73,8 +73,8 @@ impl Terminal {
         self.write(&mut state, text);
     }
 
-    /// Takes the live lines away, so that what comes next starts on a clean line. What was built stays as a
-    /// table, also where nothing was published.
+    /// Removes the live lines, so that the next output starts on a clean line. What was built stays as a table, even if
+    /// nothing was published.
     pub(crate) fn finish(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.clear(&mut state);
@@ -96,12 +96,12 @@ impl Terminal {
     }
 
     fn write(&self, state: &mut State, text: &str) {
-        // As with the plain view, a broken pipe ends the output, not the build.
+        // As in the plain view, a broken pipe must not end the build.
         self.bars
             .suspend(|| state.writer.write_all(text.as_bytes()).and_then(|()| state.writer.flush()).ok());
     }
 
-    /// The platform's line, made in platform order when it is first heard of.
+    /// The platform's line, created in platform order when the platform is first mentioned.
     fn line<'a>(&self, state: &'a mut State, platform: &Platform) -> &'a mut Line {
         if !state.platforms.contains_key(platform) {
             let position = state.platforms.range(..platform.clone()).count();
@@ -113,7 +113,7 @@ impl Terminal {
             let line = Line { bar, phase: Phase::Resolve, since: Instant::now(), library: None };
             state.platforms.insert(platform.clone(), line);
         }
-        // Inserted above where it was missing.
+        // Inserted above if it was missing.
         state.platforms.entry(platform.clone()).or_insert_with(|| Line {
             bar: ProgressBar::hidden(),
             phase: Phase::Resolve,
@@ -142,7 +142,7 @@ impl Terminal {
         }
     }
 
-    /// Ends the live lines with the table of what was built and where it is.
+    /// Ends the live lines with the table of what was built and its destination.
     fn published(&self, state: &mut State, reference: &str, milliseconds: u64) {
         self.clear(state);
         let built = std::mem::take(&mut state.built);
@@ -188,19 +188,19 @@ impl Line {
             phase => paint.word(phase.name()),
         };
         let library = self.library.as_ref().filter(|_| self.phase == Phase::Compile);
-        // First, for what cargo has in work may be longer than the line.
+        // The library comes first, because cargo's list of active units may be longer than the line.
         let library = library.map_or_else(String::new, |library| format!("zig builds its {library}, once; "));
         self.bar.set_message(format!("{word} {library}{rest}"));
     }
 
-    /// Stops the spinner and leaves a mark in its place.
+    /// Stops the spinner and shows a mark in its place.
     fn end(&self, mark: &str) {
         self.bar.disable_steady_tick();
         self.bar.set_style(style(&format!("{mark} {{prefix:15}} {{wide_msg}}")));
     }
 }
 
-/// How far cargo is.
+/// The progress of cargo.
 #[derive(Default)]
 struct Crates {
     done: u64,
@@ -228,13 +228,13 @@ impl fmt::Display for Crates {
 )]
 fn bytes_text(done: u64, total: Option<u64>, seconds: f64) -> String {
     let of = total.map_or_else(String::new, |total| format!(" of {}", size(total)));
-    // A rate over a moment says nothing.
+    // A rate over a very short time is meaningless.
     let rate =
         if seconds < 0.2 { String::new() } else { format!(", {}/s", size((done as f64 / seconds) as u64)) };
     format!("{}{of}{rate}", size(done))
 }
 
-/// A line's style. The templates are constants of this file; a bad one would show the bare default.
+/// The style of a line. The templates are constants of this file; an invalid one would show the plain default.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -1,51 +1,51 @@
-//! What the opcodes of x86 say of the rest of an instruction. Intel 64 and IA-32 Architectures Software Developer's Manual,
-//! volume 2, appendix A. Tables, since all code of all files is looked through.
+//! What x86's opcodes imply for the rest of an instruction. Intel 64 and IA-32 Architectures Software Developer's
+//! Manual, volume 2, appendix A. These are tables, as all code of all files is examined.
 
 #![allow(clippy::match_same_arms, reason = "encodings read best as manuals have them")]
 
 use std::sync::LazyLock;
 
-/// What an opcode says of the instruction.
+/// What an opcode implies for the rest of the instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) modrm: bool,
-    /// Its operands are registers, whatever the bits say: moves from and to control registers.
+    /// Its operands are registers, whatever the bits are: moves from and to control registers.
     pub(super) registers: bool,
     pub(super) constant: Constant,
     pub(super) may_need: bool,
 }
 
-/// The constants behind the operands.
+/// The constants after the operands.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Constant {
     None,
     Byte,
-    /// Four bytes, or two behind `66`.
+    /// Four bytes, or two after `66`.
     Word,
-    /// Where a jump goes: in 64-bit code its size is always the same.
+    /// A jump's offset. In 64-bit code its size is always the same.
     Jump,
     Two,
     Three,
     Four,
     /// A segment and a word.
     Far,
-    /// An address as wide as addresses are.
+    /// An address of the address size.
     Address,
-    /// Eight bytes behind `REX.W`.
+    /// Eight bytes after `REX.W`.
     Quad,
-    /// A byte or word where the operation is the first or second of its group.
+    /// A byte or word if the operation is the first or second of its group.
     TestByte,
     TestWord,
-    /// Two bytes behind `66` or `f2`.
+    /// Two bytes after `66` or `f2`.
     Extract,
 }
 
-/// For 32- and 64-bit code, each map without VEX, and each opcode. A table, since all code is looked through.
+/// Shapes for 32- and 64-bit code, each map without VEX, and each opcode.
 pub(super) static SHAPES: [[[Shape; 256]; 4]; 2] = shapes();
-/// What each byte is where an opcode may begin.
+/// The role of each byte where an opcode may begin.
 pub(super) static BYTES: [Byte; 256] = kinds();
 
-/// What a byte is where an opcode may begin.
+/// The role of a byte where an opcode may begin.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Byte {
     Opcode,
@@ -134,7 +134,7 @@ const fn has_modrm(map: usize, opcode: usize, wide: bool) -> bool {
     }
 }
 
-/// The constants of the opcodes of one byte.
+/// The constants of one-byte opcodes.
 const fn constant(opcode: usize, wide: bool) -> Constant {
     match opcode {
         0x00..=0x3f if opcode & 7 == 4 => Constant::Byte,
@@ -154,8 +154,8 @@ const fn constant(opcode: usize, wide: bool) -> Constant {
     }
 }
 
-/// Prefixes that an instruction may have before REX, and [`SHORT`] where it may be a part of the opcode or make constants
-/// shorter. A segment alters nothing that matters.
+/// The prefixes that may come before REX. [`SHORT`] is set for one that may be part of the opcode or shorten constants.
+/// Segment prefixes change nothing that matters.
 static PREFIXES: [u8; 256] = prefixes();
 const PREFIX: u8 = 1;
 const SHORT: u8 = 0x20;
@@ -168,27 +168,28 @@ const fn prefixes() -> [u8; 256] {
     prefixes
 }
 
-/// Sizes of most instructions of 64-bit code, told without a branch: by the map (opcodes of one byte, and those behind `0f`),
-/// the opcode and the byte behind it.
+/// The sizes of most instructions of 64-bit code, looked up without a branch: by the map (one-byte opcodes, and those
+/// after `0f`), the opcode and the byte after it.
 pub(super) struct Sizes(Box<[u8; ENTRIES]>);
 
 const ENTRIES: usize = 2 << 16;
 
-/// How many bytes there are from the opcode on; 0 where its size is not so simple, or it may need more than the least processor.
+/// The number of bytes from the opcode on. 0 if the size depends on more, or if it may need more than the baseline
+/// processor.
 const COUNT: u8 = 0x0f;
-/// Four more where the byte after says that an address has no base.
+/// Four more if the following byte encodes an address without a base.
 const SCALED: u8 = 0x10;
-/// Four of them are a constant, which [`SHORT`] may make shorter: the same bit.
+/// Four of them are a constant, which [`SHORT`] may shorten. It is the same bit.
 const WORD: u8 = SHORT;
-/// Four more behind `REX.W`.
+/// Four more after `REX.W`.
 const QUAD: u8 = 0x40;
-/// It leads to a place that stands in it, or asks what the processor has.
+/// It branches to an address in the instruction, or checks the processor's features.
 pub(super) const LEADS: u8 = 0x80;
 
 static SIZES: LazyLock<Sizes> = LazyLock::new(Sizes::new);
 
 impl Sizes {
-    /// Those that one table has.
+    /// The table, which is shared.
     pub(super) fn get() -> &'static Self {
         &SIZES
     }
@@ -207,7 +208,7 @@ impl Sizes {
         let shape = shape(true, map, opcode);
         let first = map == 0 && !matches!(BYTES[opcode], Byte::Opcode);
         let longer = map == 1 && matches!(opcode, 0x38 | 0x3a);
-        // Of these only what begins and aborts transactions needs anything.
+        // Of these, only the instructions that begin and abort transactions need an extension.
         let needs = shape.may_need && !(map == 0 && matches!(opcode, 0xc6 | 0xc7) && modrm != 0xf8);
         if first || longer || needs || shape.registers {
             return None;
@@ -242,10 +243,10 @@ impl Sizes {
         Some(entry | if leads { LEADS } else { 0 })
     }
 
-    /// The size of an instruction that needs nothing and has at most one prefix beside REX, as most are; 0 for others and
-    /// those that are `not` wanted.
+    /// The size of an instruction that needs no extension and has at most one prefix beside REX, as most do. 0 for all
+    /// others, and for those that the caller does `not` want.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "all code of all files is looked through with it")]
+    #[allow(clippy::inline_always, reason = "all code of all files passes through it")]
     pub(super) fn size(&self, bytes: &[u8; 16], not: u8) -> usize {
         let prefix = PREFIXES[usize::from(bytes[0])];
         let mut at = usize::from(prefix & PREFIX);

@@ -1,4 +1,4 @@
-//! apt's configuration as machines have it.
+//! apt's configuration as found on machines.
 
 use super::*;
 use crate::sys::loopback::{Reply, Server};
@@ -28,7 +28,7 @@ fn addresses(mirrors: &[HostMirror]) -> Vec<&str> {
         .collect()
 }
 
-/// Debian's key as a field has it.
+/// Debian's key in the form of a field.
 fn inline(key: &str) -> String {
     let lines = key.trim_end().lines();
     lines.fold(String::new(), |text, line| format!("{text}\n {}", if line.is_empty() { "." } else { line }))
@@ -73,7 +73,7 @@ fn the_files_of_both_formats_are_read_in_their_order() {
 
 #[test]
 fn a_list_of_mirrors_on_the_machine_is_read() {
-    // As Debian's images for clouds have it.
+    // As in Debian's cloud images.
     let sources = "Types: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\n\
                    Suites: bookworm bookworm-updates bookworm-backports\nComponents: main\n\n\
                    Types: deb deb-src\nURIs: mirror+file:/etc/apt/mirrors/debian-security.list\n\
@@ -114,7 +114,7 @@ fn a_list_of_mirrors_elsewhere_is_asked_for_and_kept() {
     let open = |client: &Client| host.clone().with_lists(cache.path(), client, &Cancel::new()).unwrap();
     let both = ["http://a.example/debian", "https://b.example/debian"];
     assert_eq!(addresses(&open(&Client::new(false)).archive), both);
-    // It is not there any more, and then nothing is to be asked.
+    // The list is gone, so the copy is used.
     assert_eq!(addresses(&open(&Client::new(false)).archive), both);
     assert_eq!(addresses(&open(&Client::new(true)).archive), both);
     let empty = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn whose_signature_is_wanted_decides() {
         ];
         !read(&files).archive.is_empty()
     };
-    // A proxy of a company's own is what it says it is by Debian's key.
+    // A company's own proxy is recognised by Debian's key.
     for (signed_by, ours) in [
         ("/usr/share/keyrings/debian-archive-keyring.gpg", true),
         ("/usr/share/keyrings/debian-archive-bookworm-stable.gpg", true),
@@ -174,11 +174,11 @@ fn what_is_not_debians_archive_or_only_for_apt_is_passed_over() {
         ("deb file:/srv/debian bookworm main\n", "`file:` can only be read by apt"),
         (
             "deb http://me:secret@a.example/debian bookworm main\n",
-            "an address with a password in it is apt's alone",
+            "a URL with a password is only used by apt",
         ),
         (
             "deb mirror+https://me:secret@a.example/list bookworm main\n",
-            "an address with a password in it is apt's alone",
+            "a URL with a password is only used by apt",
         ),
         (
             "deb [check-valid-until=no] http://a.example/archive/debian/20250520T000000Z bookworm main\n",

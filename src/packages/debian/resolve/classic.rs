@@ -1,7 +1,7 @@
-//! The way in which apt has always chosen: depth first, alternatives strictly in their order, the first that can be had.
+//! apt's classic algorithm: depth first, alternatives strictly in order, and the first one that is possible is chosen.
 //!
-//! What was chosen is taken back where a later choice conflicts with it, and an alternative that failed is not tried a
-//! second time. What is broken in the end is repaired (`repair`), and what was chosen for nothing is dropped (`sweep`).
+//! A choice is undone if a later choice conflicts with it, and an alternative that failed is not tried again. Packages
+//! that are broken in the end are repaired (`repair`), and those that are no longer needed are removed (`sweep`).
 
 use super::graph::{Graph, Id, Need};
 use super::repair::repair;
@@ -9,17 +9,17 @@ use super::repair::repair;
 /// How deep apt follows dependencies.
 const DEEPEST: usize = 3000;
 
-/// What became of a resolution.
+/// The result of a resolution.
 pub(super) struct Outcome {
-    /// The packages that are there in the end, by their place in the graph.
+    /// Whether each package is chosen in the end, by its position in the graph.
     pub(super) there: Vec<bool>,
-    /// The same before anything was repaired, which says more of what stands in the way.
+    /// The same before the repair, which shows better what prevents a solution.
     pub(super) before: Vec<bool>,
-    /// True if all that they need is there, and nothing that they conflict with.
+    /// True if everything that the packages need is chosen, and nothing that they conflict with.
     pub(super) whole: bool,
 }
 
-/// Chooses for the packages asked for.
+/// Chooses packages for the requested ones.
 pub(super) fn choose(graph: &Graph<'_, '_>, asked: &[Id]) -> Outcome {
     let states = graph.packages.iter().map(|package| State {
         there: package.is_installed(),
@@ -45,9 +45,9 @@ pub(super) fn choose(graph: &Graph<'_, '_>, asked: &[Id]) -> Outcome {
 #[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) there: bool,
-    /// It may be chosen: it has not failed, and nothing that must be there forbids it.
+    /// It may be chosen: it has not failed, and no package that must be installed conflicts with it.
     pub(super) possible: bool,
-    /// Nothing but a request changes whether it is there.
+    /// Only a request may change whether it is chosen.
     pub(super) protected: bool,
 }
 
@@ -67,13 +67,13 @@ impl Chooser<'_, '_, '_> {
             && (package.needs.iter().any(|need| !self.is_there(need)) || self.conflicts(id).next().is_some())
     }
 
-    /// What is there and must not be beside a package.
+    /// The chosen packages that a package conflicts with.
     fn conflicts(&self, id: Id) -> impl Iterator<Item = Id> {
         let conflicts = self.graph.packages[id].conflicts.iter();
         conflicts.flatten().copied().filter(|&target| self.states[target].there)
     }
 
-    /// Marks a package as to be there; `deep` with what it needs. False if that cannot be.
+    /// Marks a package as chosen; if `deep`, with its needs. False if that is impossible.
     pub(super) fn install(&mut self, id: Id, deep: bool, asked: bool, depth: usize) -> bool {
         let package = &self.graph.packages[id];
         if package.is_installed() {
@@ -96,7 +96,7 @@ impl Chooser<'_, '_, '_> {
             self.states[id].there = true;
             return true;
         }
-        // What was asked for, and what that cannot do without, is marked as far as it goes.
+        // Requested packages, and those that they cannot do without, are marked even if that fails partly.
         let ends_early = !protected && !asked;
         let mut whole = self.remove_conflicting(id, protected, asked);
         if !whole && ends_early {
@@ -112,7 +112,7 @@ impl Chooser<'_, '_, '_> {
         whole
     }
 
-    /// Takes a package back that was chosen; false if it has to stay.
+    /// Undoes the choice of a package; false if it must stay.
     pub(super) fn keep_away(&mut self, id: Id) -> bool {
         let state = &mut self.states[id];
         if state.protected || self.graph.packages[id].is_installed() {
@@ -122,13 +122,14 @@ impl Chooser<'_, '_, '_> {
         true
     }
 
-    /// True if each need has something that is there or could have been chosen from the beginning.
+    /// True if each need has a package that is chosen or could have been chosen at the beginning.
     fn could_be_satisfied(&self, id: Id) -> bool {
         let chance = |id: Id| self.states[id].there || self.graph.packages[id].unreadable.is_none();
         self.graph.packages[id].needs.iter().all(|need| need.all().any(chance))
     }
 
-    /// Takes back what conflicts with a package. Where the package has to be there, what conflicts is never tried again.
+    /// Undoes the choice of packages that conflict with a package. If that package must be installed, they are never
+    /// tried again.
     fn remove_conflicting(&mut self, id: Id, protected: bool, asked: bool) -> bool {
         let mut whole = true;
         for conflict in &self.graph.packages[id].conflicts {
@@ -156,7 +157,7 @@ impl Chooser<'_, '_, '_> {
 
     fn install_needs(&mut self, id: Id, protected: bool, asked: bool, depth: usize) -> bool {
         let mut whole = true;
-        // What was there at the beginning needs no look, unless it is to be held, too.
+        // Needs that were met at the beginning are skipped, unless they also have to be protected.
         let needs = self.graph.packages[id].needs.iter();
         let pending: Vec<&Need> = needs.filter(|need| protected || !self.is_there(need)).collect();
         for need in pending {
@@ -172,7 +173,7 @@ impl Chooser<'_, '_, '_> {
         whole
     }
 
-    /// Protects the only package that can satisfy a need of one that is protected.
+    /// Protects a package that is the only one to satisfy a need of a protected package.
     fn hold(&mut self, need: &Need, depth: usize) -> bool {
         let mut only: Vec<Id> =
             need.all().filter(|&id| self.states[id].there || self.states[id].possible).collect();
@@ -209,7 +210,7 @@ impl Chooser<'_, '_, '_> {
         let mut found: Vec<Id> = Vec::new();
         for targets in &need.targets {
             let possible = targets.iter().copied().filter(|&id| self.states[id].possible);
-            // Those that are held already come first.
+            // Packages that are already protected come first.
             let (held, others): (Vec<Id>, Vec<Id>) = possible.partition(|&id| self.states[id].protected);
             found.extend(held.into_iter().chain(others));
         }
@@ -219,7 +220,7 @@ impl Chooser<'_, '_, '_> {
     }
 }
 
-/// True if something that a package needs is not there, or something is that it conflicts with.
+/// True if a package that it needs is not chosen, or one that it conflicts with is.
 fn is_broken(graph: &Graph<'_, '_>, id: Id, there: &[bool]) -> bool {
     let package = &graph.packages[id];
     package.needs.iter().any(|need| !need.all().any(|id| there[id]))

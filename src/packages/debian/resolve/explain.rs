@@ -1,4 +1,4 @@
-//! Why a resolution failed, as a chain from what was asked for to what cannot be had. Pure.
+//! Explains why a resolution failed, as a chain from the requested package to what is unavailable. Pure.
 
 use std::collections::VecDeque;
 
@@ -6,19 +6,19 @@ use super::super::error::Unsatisfied;
 use super::super::relation::{Group, Relation, written};
 use super::graph::{Graph, Id, Need};
 
-/// Something that a package wants and cannot have.
+/// Something that a package needs and cannot get.
 struct Lack {
     chain: Vec<String>,
     wanted: String,
     reasons: Vec<String>,
-    /// Installed packages that stand in the way.
+    /// Installed packages that prevent it.
     installed: Vec<String>,
 }
 
-/// The reason why what was asked for cannot be installed, where `there` is how far a resolution came.
+/// Why the requested packages cannot be installed. `there` is the state that the resolution reached.
 pub(super) fn explain(graph: &Graph<'_, '_>, asked: &[Id], there: &[bool]) -> Unsatisfied {
     let mut seen = vec![false; there.len()];
-    // A package, what led to it, and which need of the last of these it was taken for.
+    // A package, the chain that led to it, and the need of the chain's last package that it was chosen for.
     let mut queue: VecDeque<(Id, Vec<String>, Option<&Need>)> =
         asked.iter().map(|&id| (id, Vec::new(), None)).collect();
     while let Some((id, chain, taken_for)) = queue.pop_front() {
@@ -26,7 +26,7 @@ pub(super) fn explain(graph: &Graph<'_, '_>, asked: &[Id], there: &[bool]) -> Un
             continue;
         }
         let mut on_the_way = vec![false; there.len()];
-        // Of two that conflict, the one that came later is told of.
+        // If two packages conflict, the one that came later is reported.
         let clash = conflict(graph, id, there)
             .is_some_and(|(_, other)| seen[other] || graph.packages[other].is_installed());
         let lack = match taken_for {
@@ -46,7 +46,7 @@ pub(super) fn explain(graph: &Graph<'_, '_>, asked: &[Id], there: &[bool]) -> Un
             queue.extend(taken.map(|id| (id, chain.clone(), Some(need))));
         }
     }
-    // Each choice holds by itself, and not beside the others.
+    // Each choice is possible by itself, but not together with the others.
     let wanted = asked.iter().map(|&id| graph.packages[id].name.to_string()).collect::<Vec<_>>();
     let reasons = vec!["no choice of alternatives holds for all of it".to_owned()];
     unsatisfied(graph, Lack { chain: Vec::new(), wanted: wanted.join(", "), reasons, installed: Vec::new() })
@@ -57,7 +57,7 @@ fn lacks_something(graph: &Graph<'_, '_>, id: Id, there: &[bool]) -> bool {
     package.unreadable.is_some() || package.needs.iter().any(|need| !need.all().any(|id| there[id]))
 }
 
-/// The error where a name is asked for that no source has.
+/// The error for a requested name that no source has.
 pub(super) fn unknown(graph: &Graph<'_, '_>, name: &str) -> Unsatisfied {
     let relation = Relation::any(name);
     let reasons = vec![absence(graph, &relation)];
@@ -74,7 +74,7 @@ fn unsatisfied(graph: &Graph<'_, '_>, lack: Lack) -> Unsatisfied {
     }
 }
 
-/// What keeps a package from being there, `chain` being what led to it.
+/// What prevents a package from being installed. `chain` is what led to it.
 fn lack_of(
     graph: &Graph<'_, '_>,
     id: Id,
@@ -176,7 +176,7 @@ fn absence(graph: &Graph<'_, '_>, relation: &Relation) -> String {
     }
 }
 
-/// What is there and cannot stand beside a package, if something is.
+/// A chosen package that conflicts with a package, if there is one.
 fn conflict(graph: &Graph<'_, '_>, id: Id, there: &[bool]) -> Option<(String, Id)> {
     let against =
         |one: Id, other: Id| graph.packages[one].conflicts.iter().flatten().any(|&target| target == other);

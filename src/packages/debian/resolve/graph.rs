@@ -1,8 +1,8 @@
-//! The packages that a resolution may come to: those asked for, all that could satisfy what they need, and so on. Every
-//! relation leads to the packages that satisfy it, so that nothing has to be parsed or looked up twice. Pure.
+//! The packages that a resolution may need: the requested ones, all that could satisfy their needs, and so on. Every
+//! relation has a list of the packages that satisfy it, so nothing has to be parsed or looked up twice. Pure.
 //!
-//! A package is here in one version, the installed one or else the newest, since nothing is upgraded or taken in an
-//! older version.
+//! Each package has exactly one version here, the installed one or else the newest, since packages are neither upgraded
+//! nor installed in an older version.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -14,32 +14,32 @@ use super::super::relation::{Group, Relation, parse_groups};
 use super::{Installed, Request};
 use crate::sys::cancel::{Cancel, Cancelled};
 
-/// A package's place in [`Graph::packages`].
+/// A package's position in [`Graph::packages`].
 pub(super) type Id = usize;
 
-/// A package in the one version that counts.
+/// A package in the one version that is considered.
 pub(super) struct Package<'a> {
     pub(super) name: Box<str>,
     pub(super) version: Version,
-    /// What the index says; none of an installed package.
+    /// The package's entry in the index; `None` for an installed package.
     pub(super) record: Option<&'a Record>,
     /// `Multi-Arch: allowed`.
     allowed: bool,
     provides: Vec<Relation>,
     /// `Pre-Depends` and `Depends`.
     pub(super) needs: Vec<Need>,
-    /// For each relation of `Conflicts` and `Breaks`, the packages that must not be there.
+    /// For each relation of `Conflicts` and `Breaks`, the packages that must not be installed.
     pub(super) conflicts: Vec<Vec<Id>>,
-    /// Groups of relations that bind nobody.
+    /// The number of optional groups of relations.
     pub(super) optional: usize,
-    /// The field that is none, if one cannot be read.
+    /// A field that could not be parsed, if there is one.
     pub(super) unreadable: Option<Box<str>>,
 }
 
-/// Alternatives, of which one has to be there.
+/// Alternatives, one of which must be installed.
 pub(super) struct Need {
     pub(super) group: Group,
-    /// For each alternative, the packages that satisfy it, the preferred ones first.
+    /// For each alternative, the packages that satisfy it, in order of preference.
     pub(super) targets: Vec<Vec<Id>>,
 }
 
@@ -73,7 +73,7 @@ impl Package<'_> {
         self.record.map_or(Priority::Required, |record| record.priority)
     }
 
-    /// True if the package itself, or what it provides, is what a relation speaks of.
+    /// True if the package itself, or something that it provides, satisfies a relation.
     pub(super) fn matches(&self, relation: &Relation) -> bool {
         let any = relation.qualifier.as_deref() == Some("any");
         if any && !self.allowed {
@@ -93,7 +93,8 @@ fn provision_fits(provision: &Relation, relation: &Relation) -> bool {
 }
 
 impl<'a, 'r> Graph<'a, 'r> {
-    /// All that the packages asked for could lead to. What is installed an image says, of whatever size.
+    /// Builds the graph of everything that the requested packages could need. The list of installed packages comes from
+    /// an image and may have any size, so the work can be cancelled.
     pub(super) fn new(
         universe: &'a Universe,
         request: &'r Request<'r>,
@@ -133,33 +134,33 @@ impl<'a, 'r> Graph<'a, 'r> {
         self.by_name.get(name).copied()
     }
 
-    /// True if a relation speaks of the architecture that is resolved for.
+    /// True if a relation is for the architecture that is resolved for.
     pub(super) fn is_native(&self, relation: &Relation) -> bool {
         relation.is_native(self.request.architecture)
     }
 
-    /// A name and a version, for people.
+    /// A name and a version, for messages.
     pub(super) fn written(&self, id: Id) -> String {
         format!("{} {}", self.packages[id].name, self.packages[id].version)
     }
 
-    /// The newest version that a source has of a name, whether it was of use or not.
+    /// The newest version of a package in the sources, whether it can be used or not.
     pub(super) fn newest(&self, name: &str) -> Option<Version> {
         self.universe.candidate(name).map(|(_, version)| version)
     }
 
-    /// What apt numbers packages by: when an index first spoke of them.
+    /// apt's number of a package: the order in which the indexes first named it.
     fn number(&self, id: Id) -> u32 {
         self.universe.seen(&self.packages[id].name).unwrap_or(u32::MAX)
     }
 
-    /// True if a relation is satisfied by whatever provides it, too, so that it is not of that one package alone.
+    /// True if packages other than the one of that name can satisfy a relation by providing it.
     pub(super) fn is_provided(&self, name: &str) -> bool {
         self.installed_providers.contains_key(name) || self.universe.is_provided(name)
     }
 
-    /// Sorts the packages that satisfy one relation as apt does, but for what only a resolver knows. `undecided` tells
-    /// which of two packages comes first that are as good as each other.
+    /// Sorts the packages that satisfy a relation like apt does, except for criteria that only a resolver has.
+    /// `undecided` returns the order of packages that are otherwise equal.
     pub(super) fn sort<K: Ord>(
         &self,
         relation: &Relation,
@@ -202,7 +203,7 @@ impl<'a, 'r> Graph<'a, 'r> {
         };
         let id = self.insert(package);
         for provided in provides {
-            // A field may have a name any number of times.
+            // A field may contain a name any number of times.
             let known = self.installed_providers.entry(provided.name).or_default();
             if known.last() != Some(&id) {
                 known.push(id);
@@ -210,7 +211,7 @@ impl<'a, 'r> Graph<'a, 'r> {
         }
     }
 
-    /// The package of a name in its newest version, made if it is not there yet.
+    /// The package of a name in its newest version, which is added if it is not in the graph yet.
     fn find(&mut self, name: &str, queue: &mut VecDeque<Id>) -> Option<Id> {
         if let Some(known) = self.named(name) {
             return Some(known);
@@ -225,7 +226,7 @@ impl<'a, 'r> Graph<'a, 'r> {
             version,
             record: Some(record),
             allowed: record.marks.allowed,
-            // What is not a relation provides nothing that a relation could name.
+            // Provides that cannot be parsed provide nothing that a relation could name.
             provides: relations(&record.provides).unwrap_or_default(),
             needs: Vec::new(),
             conflicts: Vec::new(),
@@ -253,7 +254,7 @@ impl<'a, 'r> Graph<'a, 'r> {
             .collect()
     }
 
-    /// The packages that satisfy a relation, as apt prefers them.
+    /// The packages that satisfy a relation, in apt's order of preference.
     fn targets(&mut self, relation: &Relation, queue: &mut VecDeque<Id>) -> Vec<Id> {
         if !self.is_native(relation) {
             return Vec::new();
@@ -285,7 +286,7 @@ impl<'a, 'r> Graph<'a, 'r> {
             let mut found: BTreeSet<Id> = self.named(&relation.name).into_iter().collect();
             found.extend(self.installed_providers.get(&relation.name).into_iter().flatten());
             found.extend(self.universe.provider_names(&relation.name).filter_map(|name| self.named(name)));
-            // What a package says against a name that it has or provides itself is meant for others, not for itself.
+            // A conflict with a name that the package itself has or provides applies only to other packages.
             found.remove(&id);
             found.retain(|&target| self.packages[target].matches(&relation));
             Ok(found.into_iter().collect())
@@ -296,7 +297,7 @@ impl<'a, 'r> Graph<'a, 'r> {
     }
 }
 
-/// A field as one list of relations.
+/// Parses a field as one list of relations.
 fn relations(text: &str) -> Result<Vec<Relation>, super::super::relation::BadRelation> {
     Ok(parse_groups(text)?.into_iter().flatten().collect())
 }

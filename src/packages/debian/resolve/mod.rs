@@ -1,16 +1,16 @@
-//! Which packages a list of packages needs, chosen as the release's own apt chooses. Pure.
+//! Determines which packages a list of packages needs, with the same choices as the release's own apt. Pure.
 //!
 //! | Module | What it knows |
 //! |---|---|
-//! | `graph` | all packages that could be needed, and which satisfies what |
-//! | `classic` | apt's way: depth first, the first alternative that can be had |
-//! | `repair` | what apt does about what that leaves broken |
-//! | `solver` | the way of newer apts where that one leads nowhere: decisions are taken back |
-//! | `sweep` | what is needed by nothing in the end |
-//! | `explain` | why there is no answer |
+//! | `graph` | all packages that could be needed, and which of them satisfy each relation |
+//! | `classic` | apt's classic algorithm: depth first, the first alternative that is possible |
+//! | `repair` | how apt repairs what that leaves broken |
+//! | `solver` | the algorithm of newer apts if that one fails: decisions can be undone |
+//! | `sweep` | which packages nothing needs in the end |
+//! | `explain` | why there is no solution |
 //!
-//! Recommended packages are never taken, and what is installed is never upgraded or removed.
-//! `benches/apt.py` compares the answers with those of apt.
+//! Recommended packages are never installed, and installed packages are never upgraded or removed. `benches/apt.py`
+//! compares the results with apt's.
 
 mod classic;
 mod explain;
@@ -36,15 +36,15 @@ use crate::sys::cancel::Cancel;
 pub struct Request<'a> {
     /// Debian's name of the architecture.
     pub architecture: &'a str,
-    /// The packages asked for.
+    /// The requested packages.
     pub packages: &'a [String],
-    /// For a package, dependencies to leave out: a group with one of these names is passed over.
+    /// Dependencies to leave out, by package: a group that contains one of these names is skipped.
     pub without: BTreeMap<&'a str, Vec<&'a str>>,
-    /// What the image has already.
+    /// What is already installed.
     pub installed: &'a [Installed],
 }
 
-/// A package that is there already.
+/// A package that is already installed.
 #[derive(Clone, Debug)]
 pub struct Installed {
     /// Its name.
@@ -60,7 +60,7 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// A chosen package as one that is there.
+    /// Treats a chosen package as installed.
     #[must_use]
     pub fn of(chosen: &Chosen<'_>) -> Self {
         let record = chosen.record;
@@ -81,16 +81,16 @@ pub struct Chosen<'a> {
     pub record: &'a Record,
     /// Its version.
     pub version: Version,
-    /// The packages that led to it, the first asked for first; empty if it was asked for itself.
+    /// The packages that led to it, beginning with the requested one; empty if it was requested itself.
     pub because: Vec<String>,
 }
 
-/// The packages to add, in the order in which they are needed: those asked for first, each one's dependencies
-/// after it.
+/// The packages to add, in the order in which they are needed: the requested ones first, and after each one its
+/// dependencies.
 ///
 /// # Errors
 ///
-/// If something that is asked for, or needed for it, cannot be had, or if the work is cancelled.
+/// If something that is requested, or needed by it, is unavailable, or if the work is cancelled.
 pub fn resolve<'a>(
     universe: &'a Universe,
     request: &Request<'_>,
@@ -115,14 +115,14 @@ pub fn resolve<'a>(
     Ok(in_order(&graph, &asked, &there))
 }
 
-/// True if the release's own apt asks its new solver where the classic way leads nowhere, or if the sources have no apt
-/// that would say so.
+/// True if the release's own apt falls back to its new solver when the classic one fails, or if the sources have no apt
+/// to tell.
 fn steps_back(universe: &Universe) -> bool {
     let first = Version { epoch: None, upstream_version: "2.9.33".into(), debian_revision: None };
     universe.candidate("apt").is_none_or(|(_, version)| version >= first)
 }
 
-/// What is there and was not, each with what led to it.
+/// The packages that were added, each with what led to it.
 fn in_order<'a>(graph: &Graph<'a, '_>, asked: &[Id], there: &[bool]) -> Vec<Chosen<'a>> {
     let mut chosen: Vec<Chosen<'a>> = Vec::new();
     let mut seen = vec![false; there.len()];
@@ -142,7 +142,7 @@ fn in_order<'a>(graph: &Graph<'a, '_>, asked: &[Id], there: &[bool]) -> Vec<Chos
             chosen.push(Chosen { record, version: package.version.clone(), because });
             reached.push((id, chain));
         }
-        // What stays only because it is recommended comes last.
+        // Packages that stay only because they are recommended come last.
         let recommended = reached.iter().flat_map(|(id, chain)| {
             let all = sweep::recommendations(graph, *id, there).into_iter();
             all.map(move |recommended| (recommended, chain.clone()))
@@ -162,7 +162,7 @@ fn is_new(graph: &Graph<'_, '_>, id: Id) -> bool {
     !graph.packages[id].is_installed()
 }
 
-/// Where apt's hash table of names has a name: it goes through packages in this order.
+/// The bucket of a name in apt's hash table of names: apt iterates over packages in this order.
 fn bucket(name: &str) -> u32 {
     const SIZE: u32 = 196_613;
     name.bytes()

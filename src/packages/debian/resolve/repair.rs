@@ -1,7 +1,8 @@
-//! What apt's classic way does about what its choices left broken: from the most important package to the least, either
-//! the broken package goes, or, where it has to stay, the next of its alternatives comes.
+//! What apt's classic algorithm does about packages that its choices left broken. From the most important to the least
+//! important package, either the broken package is removed, or, if it must stay, the next alternative is installed.
 //!
-//! Which goes is a matter of scores: what is asked for stands above all, then what much depends on.
+//! Scores decide which one is removed: requested packages have the highest scores, then those that many others depend
+//! on.
 
 use super::super::index::Priority;
 use super::super::relation::{Group, parse_groups};
@@ -9,10 +10,10 @@ use super::bucket;
 use super::classic::Chooser;
 use super::graph::{Graph, Id};
 
-/// How often apt goes through all packages.
+/// How many times apt goes through all packages.
 const ROUNDS: usize = 20;
 
-/// Tries to make everything whole that is there.
+/// Tries to fix all chosen packages that are broken.
 pub(super) fn repair(chooser: &mut Chooser<'_, '_, '_>, asked: &[Id]) {
     let scores = scores(chooser, asked);
     let mut order: Vec<Id> = (0..scores.len()).collect();
@@ -39,7 +40,7 @@ struct Repairer<'c, 'g, 'a, 'r> {
     chooser: &'c mut Chooser<'g, 'a, 'r>,
     asked: &'c [Id],
     scores: Vec<i64>,
-    /// It was not yet tried as the solution of somebody's problem.
+    /// It has not been tried as a solution yet.
     fresh: Vec<bool>,
     changed: bool,
 }
@@ -142,7 +143,7 @@ impl Repairer<'_, '_, '_, '_> {
         }
     }
 
-    /// Removes what a package that stays conflicts with.
+    /// Removes the packages that a package which stays conflicts with.
     fn remove(&mut self, id: Id, doomed: &[Id], round: usize) {
         for &target in doomed {
             let gone = self.chooser.keep_away(target);
@@ -154,7 +155,7 @@ impl Repairer<'_, '_, '_, '_> {
         }
     }
 
-    /// Installs a package with what it needs, if nothing stands against it that has to stay.
+    /// Installs a package with its needs, unless a package that must stay prevents it.
     fn reinstate(&mut self, id: Id) -> bool {
         let graph = self.chooser.graph;
         if !self.fresh[id] || !self.chooser.states[id].possible || graph.packages[id].is_installed() {
@@ -194,7 +195,7 @@ impl Repairer<'_, '_, '_, '_> {
     }
 }
 
-/// How much each package weighs.
+/// The score of each package.
 fn scores(chooser: &Chooser<'_, '_, '_>, asked: &[Id]) -> Vec<i64> {
     let graph = chooser.graph;
     let mut scores = vec![0; graph.packages.len()];
@@ -220,7 +221,7 @@ fn scores(chooser: &Chooser<'_, '_, '_>, asked: &[Id]) -> Vec<i64> {
                     scores[target] += 1;
                 }
             }
-            // What is wanted in any version weighs also where it is not.
+            // A relation without a version also counts for a package that is not chosen.
             let named = graph.named(&relation.name).filter(|&named| !chooser.states[named].there);
             if let (Some(named), None) = (named, &relation.constraint) {
                 scores[named] += 1;

@@ -1,8 +1,8 @@
-//! The way in which newer apts choose where the classic one finds nothing: each dependency is a clause, each clause with
-//! several answers a decision, and a decision that leads nowhere is taken back.
+//! The algorithm of newer apts for cases where the classic one finds nothing: each dependency is a clause, each clause
+//! with several answers is a decision, and a decision that fails is undone.
 //!
-//! The order of decisions is the answer's very identity, for the first that holds is taken. So the queue is a binary heap
-//! whose ties fall as those of apt's do ([`heap`]), and a package and its version are two variables as they are there.
+//! The order of decisions determines the result, as the first solution is taken. So the queue is a binary heap that
+//! breaks ties as apt's does ([`heap`]), and a package and its version are two variables, as in apt.
 
 mod heap;
 
@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use super::bucket;
 use super::graph::{Graph, Id, Need};
 
-/// After so many decisions taken back it is given up: apt's own bound is ten seconds, which is no bound that gives the
-/// same answer on every machine.
+/// Give up after this many undone decisions. apt's own limit is ten seconds, which would not give the same result on
+/// every machine.
 const MOST_STEPS_BACK: usize = 20_000;
 
-/// Finds a set in which all that is asked for holds, beside all that is installed.
+/// Finds a set of packages with all requested and all installed ones in which every need is met.
 pub(super) fn solve(graph: &Graph<'_, '_>, asked: &[Id]) -> Option<Vec<bool>> {
     let mut solver = Solver {
         graph,
@@ -71,9 +71,9 @@ struct State {
     /// The number of open decisions when it was decided.
     level: usize,
     discovered: bool,
-    /// What follows from it.
+    /// The clauses that follow from it.
     clauses: Vec<usize>,
-    /// The clauses in which it is an answer.
+    /// The clauses that it is an answer of.
     answers: Vec<usize>,
 }
 
@@ -81,17 +81,17 @@ struct State {
 struct Clause {
     reason: Variable,
     answers: Vec<Variable>,
-    /// It binds nobody, and has a place in the queue only.
+    /// It is not required, and is only present in the queue.
     optional: bool,
     negative: bool,
     group: Group,
 }
 
-/// What is decided sooner.
+/// The order in which clauses are decided.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Version,
-    /// Something that is installed could do.
+    /// One of the answers is installed.
     Installed,
     New,
 }
@@ -106,7 +106,7 @@ struct Work {
     choice: Option<Variable>,
 }
 
-/// What is undone when a decision is taken back.
+/// What has to be undone when a decision is.
 enum Solved {
     Decided(Variable),
     Worked(Work),
@@ -122,7 +122,7 @@ struct Solver<'g, 'a, 'r> {
     work: Vec<Work>,
     solved: Vec<Solved>,
     pending: VecDeque<Variable>,
-    /// For each open decision, how much had been solved before it.
+    /// The length of `solved` before each open decision.
     levels: Vec<usize>,
     steps_back: usize,
 }
@@ -175,13 +175,13 @@ impl Solver<'_, '_, '_> {
         }
     }
 
-    /// Draws all conclusions from what was decided.
+    /// Draws all conclusions from the decisions.
     fn propagate(&mut self) -> Result<(), Contradiction> {
         while let Some(variable) = self.pending.pop_front() {
             match self.states[variable.0].decision {
                 Some(true) => self.follow(variable)?,
                 Some(false) => self.exclude(variable)?,
-                // It was taken back.
+                // It has been undone.
                 None => {}
             }
         }
@@ -243,7 +243,7 @@ impl Solver<'_, '_, '_> {
         heap::pop(&mut self.work, |a, b| is_later(clauses, a, b))
     }
 
-    /// Takes the last decision back, and decides the contrary.
+    /// Undoes the last decision, and decides the opposite.
     fn step_back(&mut self) -> Result<(), Contradiction> {
         self.steps_back += 1;
         let Some(&start) = self.levels.last() else { return Err(Contradiction) };
@@ -272,7 +272,7 @@ impl Solver<'_, '_, '_> {
         self.decide(choice, false)
     }
 
-    /// Finds the clauses of a variable and of all that it leads to.
+    /// Finds the clauses of a variable and of everything that it leads to.
     fn discover(&mut self, variable: Variable) {
         let mut queue = VecDeque::from([variable]);
         while let Some(mut variable) = queue.pop_front() {
@@ -317,14 +317,14 @@ impl Solver<'_, '_, '_> {
         }
     }
 
-    /// What satisfies a need, in the order of preference.
+    /// The answers for a need, in order of preference.
     fn answers(&self, need: &Need) -> Vec<Variable> {
         let graph = self.graph;
         let mut answers = Vec::new();
         for (relation, targets) in need.group.iter().zip(&need.targets) {
             let any = relation.qualifier.as_deref() == Some("any");
             match targets.as_slice() {
-                // Where nobody else provides it, the version is left open.
+                // If no other package provides it, the version is left open.
                 &[only] if !any && !graph.is_provided(&relation.name) => {
                     answers.push(Variable::package(only));
                 }
@@ -356,7 +356,7 @@ impl Solver<'_, '_, '_> {
     }
 }
 
-/// True if one piece of work is less urgent than another.
+/// True if one item is less urgent than another.
 fn is_later(clauses: &[Clause], a: &Work, b: &Work) -> bool {
     let (one, other) = (&clauses[a.clause], &clauses[b.clause]);
     let sure = |clause: &Clause, work: &Work| !clause.optional && work.left < 2;

@@ -1,12 +1,12 @@
-//! What nothing needs in the end: packages that were chosen on a way that was left again. Pure.
+//! Removes packages that nothing needs in the end, because the alternative that led to them was abandoned. Pure.
 
 use super::super::relation::parse_groups;
 use super::graph::{Graph, Id, Need};
 
-/// Drops what was chosen and is not needed, recommended or suggested by anything that stays.
+/// Removes chosen packages that no remaining package needs, recommends or suggests.
 pub(super) fn sweep(graph: &Graph<'_, '_>, asked: &[Id], there: &mut [bool]) {
     let mut needed = reached(graph, asked, there, false);
-    // Recommendations are read only where they matter.
+    // Recommendations are only read if they matter.
     if (0..there.len()).any(|id| there[id] && !needed[id]) {
         needed = reached(graph, asked, there, true);
     }
@@ -31,7 +31,7 @@ fn reached(graph: &Graph<'_, '_>, asked: &[Id], there: &[bool], recommended: boo
     reached
 }
 
-/// The packages that are there and that another recommends or suggests.
+/// The chosen packages that another package recommends or suggests.
 pub(super) fn recommendations(graph: &Graph<'_, '_>, id: Id, there: &[bool]) -> Vec<Id> {
     let record = graph.packages[id].record;
     let fields = record.into_iter().flat_map(|record| [&record.recommends, &record.suggests]);

@@ -1,4 +1,4 @@
-//! Small archives, each with something that apt does.
+//! Small archives, each of which shows something that apt does.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ fn the_first_alternative_that_can_be_had_wins() {
         Stanza::new("d", "1"),
     ];
     assert_eq!(names(&stanzas, &["a"]).unwrap(), ["a", "c"]);
-    // One that is there already is enough, wherever it stands.
+    // If one alternative is already chosen, its position does not matter.
     assert_eq!(names(&stanzas, &["d", "a"]).unwrap(), ["d", "a"]);
 }
 
@@ -54,7 +54,8 @@ fn a_provider_of_the_first_alternative_comes_before_a_real_package() {
     let stanzas =
         [package("a", "v | real"), Stanza::new("p", "1").field("Provides", "v"), Stanza::new("real", "1")];
     assert_eq!(names(&stanzas, &["a"]).unwrap(), ["a", "p"]);
-    // A package of the name itself comes before those that provide it, and of these the one named last in the indexes.
+    // A package of that name comes before those that provide it. Of these the one that the indexes name last comes
+    // first.
     let stanzas = [
         package("a", "v"),
         Stanza::new("q", "1").field("Provides", "v"),
@@ -67,7 +68,7 @@ fn a_provider_of_the_first_alternative_comes_before_a_real_package() {
 
 #[test]
 fn what_is_chosen_deep_down_counts_for_what_comes_after() {
-    // Breadth first, `x` would be taken for `a` before `b` is looked into.
+    // Breadth first, `x` would be chosen for `a` before `b` is looked at.
     let stanzas =
         [package("a", "b, x | y"), package("b", "c"), package("c", "y"), package("x", ""), package("y", "")];
     assert_eq!(names(&stanzas, &["a"]).unwrap(), ["a", "b", "y", "c"]);
@@ -115,7 +116,7 @@ fn conflicts_lead_to_the_next_alternative_or_to_an_error() {
     assert_eq!(names(&stanzas, &["a"]).unwrap(), ["a", "c"]);
     let error = names(&stanzas[..2], &["a"]).unwrap_err().to_string();
     assert!(error.contains("b 1 conflicts with a 1"), "{error}");
-    // Breaks of a version that is not there is none, and nobody conflicts with himself.
+    // A Breaks of another version does not count, and a package does not conflict with itself.
     let own = [
         Stanza::new("a", "2").field("Breaks", "b (<< 1)").field("Depends", "b"),
         Stanza::new("b", "1").field("Provides", "v").field("Conflicts", "v"),
@@ -169,7 +170,7 @@ fn what_is_installed_stays_as_it_is() {
     assert!(error.contains("old 1 conflicts with libc6 2.36"), "{error}");
 }
 
-/// What apt chose of an excerpt of its indexes, or of archives that are made up: `benches/apt.py record` writes them.
+/// apt's choices for excerpts of its indexes, or for made-up archives: `benches/apt.py record` writes them.
 const RECORDED: [(&str, &str, &str); 4] = [
     ("bookworm-arm64", "arm64", include_str!("../../../../tests/apt/bookworm-arm64.txt")),
     ("trixie-amd64", "amd64", include_str!("../../../../tests/apt/trixie-amd64.txt")),
@@ -181,7 +182,7 @@ const RECORDED: [(&str, &str, &str); 4] = [
 fn chooses_what_apt_chose() {
     let (mut asked, mut different) = (0, Vec::new());
     for (file, architecture, text) in RECORDED {
-        // A record is its questions, each with apt's answer, and the archive that they were asked of.
+        // A record has its requests, each with apt's choice, and the archive that they were made for.
         for record in text.split("# apt ").filter(|record| !record.is_empty()) {
             let (questions, archive) = record.split_once("\n\n").unwrap();
             let universe = recorded(archive);
@@ -212,7 +213,7 @@ fn chooses_what_apt_chose() {
     assert!(asked >= 110, "{asked}");
 }
 
-/// An archive without what does not decide.
+/// An archive without the fields that do not matter.
 fn recorded(archive: &str) -> Universe {
     let mut text = String::new();
     for paragraph in archive.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
@@ -228,7 +229,7 @@ fn recorded(archive: &str) -> Universe {
     universe
 }
 
-/// An image says what is installed in it: any number of times, and of any size.
+/// An image declares what is installed in it: any number of times, and of any size.
 #[test]
 fn what_is_installed_is_read_once_and_until_it_is_stopped() {
     let one = |name: &str, provides: String, conflicts: String| Installed {

@@ -1,4 +1,4 @@
-//! Releases that go back: an older one than was seen is not taken for current.
+//! Releases that go back in time: one that is older than a release seen before is not accepted as current.
 
 use super::*;
 use crate::sys::clock;
@@ -16,7 +16,7 @@ impl Old {
         Self { setup: Setup::new(), notes: Notes::default() }
     }
 
-    /// Publishes a release of some days ago, with packages of its own, and gives the signed document.
+    /// Publishes a release of some days ago, with packages of its own. Returns the signed document.
     fn publish(archive: &MiniArchive, days: i64) -> Vec<u8> {
         let date = jiff::Timestamp::from_second(clock::unix_now() - days * DAY).unwrap();
         let date = format!("Date: {}\n", date.strftime("%a, %d %b %Y %H:%M:%S UTC"));
@@ -45,7 +45,7 @@ impl Old {
         self.setup.on_host(false, &self.notes, |host| Archive::open(&[source], host))
     }
 
-    /// How many days old the release is that is taken from these mirrors of the machine's, and the warnings.
+    /// The age in days of the release that is used from these mirrors of the machine, and the warnings.
     fn taken(&self, addresses: &[&str]) -> (i64, Vec<String>) {
         let archive = self.open(MirrorOrigin::Host, addresses).unwrap();
         (days(&archive), std::mem::take(&mut self.notes.0.lock().unwrap()))
@@ -74,18 +74,18 @@ fn an_older_release_is_not_taken_for_current() {
     assert_eq!(old.taken(&[whole]), (3, Vec::new()));
     assert_eq!(old.chosen(&old.open(MirrorOrigin::Host, &[whole]).unwrap()).unwrap(), "1.3");
 
-    // What was signed ten days ago is signed still.
+    // The release that was signed ten days ago is still signed correctly.
     mirror.put("dists/testing/InRelease", Some(ten.clone()));
     let (days_old, told) = old.taken(&[whole]);
     assert_eq!((days_old, told.len()), (3, 1), "{told:?}");
     for part in
-        [whole, "as this machine's apt has it", "testing as of", "is taken", "`snapshot`", "or remove `"]
+        [whole, "as this machine's apt has it", "testing as of", "is used", "`snapshot`", "or remove `"]
     {
         assert!(told[0].contains(part), "{part}: {told:?}");
     }
     let archive = old.open(MirrorOrigin::Host, &[whole]).unwrap();
     assert_eq!(old.chosen(&archive).unwrap(), "1.3", "what is here serves");
-    // Its indexes are neither here nor there.
+    // Its indexes are neither in the cache nor on the mirror.
     for dir in ["indexes", "resolved"] {
         fs::remove_dir_all(old.setup.cache().join(dir)).unwrap();
     }
@@ -101,18 +101,18 @@ fn an_older_release_is_not_taken_for_current() {
     assert_eq!(hashed.len(), 1);
     assert_eq!(old.chosen(&archive).unwrap_err().exit_code(), ExitCode::OutOfStep);
 
-    // A mirror that is not behind is taken instead, and it is said why.
+    // A mirror that is up to date is used instead, and the reason is reported.
     other.put("dists/testing/InRelease", Some(three));
     old.notes.0.lock().unwrap().clear();
     let (days_old, told) = old.taken(&[whole, other.address()]);
     assert_eq!((days_old, told.len()), (3, 1), "{told:?}");
-    assert!(told[0].contains("and one of") && told[0].contains("was seen before"), "{told:?}");
+    assert!(told[0].contains("but one dated") && told[0].contains("was seen before"), "{told:?}");
     assert!(told[0].ends_with(&format!("it is taken from `{}` (Debian's own)", other.address())), "{told:?}");
-    // All are behind: as with one.
+    // All are behind: the same as with one.
     other.put("dists/testing/InRelease", Some(ten.clone()));
     assert_eq!(old.taken(&[whole, other.address()]).0, 3);
 
-    // A mirror that somebody has chosen is compared with itself, and a moment that is asked for with nothing.
+    // A mirror that the user has chosen is compared with itself, and a requested date with nothing.
     assert_eq!(days(&old.open(MirrorOrigin::Configured, &[whole]).unwrap()), 10);
     mirror.put("20260801T000000Z/dists/testing/InRelease", Some(ten));
     let snapshot = format!("{whole}/20260801T000000Z");
@@ -122,7 +122,7 @@ fn an_older_release_is_not_taken_for_current() {
     assert_eq!(days(&old.open(MirrorOrigin::Configured, &[whole]).unwrap()), 10);
     mirror.put("dists/testing/InRelease", Some(twenty));
 
-    // Who wants to go back can.
+    // Going back on purpose is possible.
     fs::remove_dir_all(old.setup.cache().join("newest")).unwrap();
     old.notes.0.lock().unwrap().clear();
     assert_eq!(old.taken(&[whole]), (20, Vec::new()));
@@ -133,7 +133,7 @@ fn what_is_remembered_must_be_signed_and_not_of_tomorrow() {
     let old = Old::new();
     let mirror = &old.setup.archive;
     let whole = mirror.address();
-    // A release of the future would hold back all that come until then.
+    // A release from the future would block all releases until then.
     Old::publish(mirror, -3);
     assert_eq!(old.taken(&[whole]).0, -3);
     let real = Old::publish(mirror, 10);

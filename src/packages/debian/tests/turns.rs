@@ -1,9 +1,9 @@
-//! Several mirrors of one archive: what one does not have, the next has, and that is said.
+//! Several mirrors of one archive: if one does not have something, the next does, which is reported.
 
 use super::super::sources::Mirror;
 use super::*;
 
-/// An archive that is whole, and others that are asked before it.
+/// A complete archive, and others that are asked before it.
 struct Turns {
     setup: Setup,
     notes: Notes,
@@ -49,7 +49,7 @@ fn resolve(turns: &Turns, archive: &Archive) -> Result<ResolvedBase, Error> {
 fn a_mirror_without_the_suite_is_passed_and_named() {
     let turns = Turns::new();
     let none = turns.setup.archive.copy(|_| false);
-    // Signed by somebody else, as a company's own archive is.
+    // Signed by someone else, as a company's own archive is.
     let foreign = MiniArchive::new();
     foreign.publish("testing", &["arm64"], &[]);
     for (before, reason) in [
@@ -66,7 +66,7 @@ fn a_mirror_without_the_suite_is_passed_and_named() {
         let end = format!("it is taken from `{}` (Debian's own)", turns.whole());
         assert!(told[0].starts_with(&start) && told[0].ends_with(&end), "{told:?}");
         assert!(told[0].contains(reason), "{told:?}");
-        // Without the network it is the same one that serves.
+        // Offline the same mirror is used.
         let archive = turns.open(&[before], true).unwrap();
         assert_eq!(archive.suites()[0].source.mirror, turns.whole());
         turns.told();
@@ -86,7 +86,7 @@ fn a_mirror_without_an_architecture_is_helped_out() {
     let sources: Vec<Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
     turns.setup.assemble_from(&DownloadUrls::of(&sources, None), &resolved).unwrap();
     assert!(partial.requests().iter().any(|path| path.starts_with("pool/")));
-    // What it has, it serves.
+    // It serves what it has.
     let request = BaseRequest { architecture: "armhf", extra: &[] };
     turns.setup.on_host(false, &turns.notes, |host| archive.resolve_base(&request, host)).unwrap();
     assert_eq!(turns.told(), [] as [String; 0]);
@@ -112,16 +112,16 @@ fn where_none_serves_each_is_named_and_the_first_decides() {
     let none = turns.setup.archive.copy(|_| false);
     let error = turns.open(&["http://127.0.0.1:1/debian", none.address()], false).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Network);
-    for part in ["127.0.0.1:1/debian", none.address(), &turns.whole(), "\n  nor elsewhere: "] {
+    for part in ["127.0.0.1:1/debian", none.address(), &turns.whole(), "\n  another mirror: "] {
         assert!(error.to_string().contains(part), "{error}");
     }
     let error = turns.open(&[none.address()], false).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::NoBase);
     assert!(error.hint().unwrap().contains("snapshot = "), "{:?}", error.hint());
-    // A mirror that is alone has the last word alone.
+    // If there is only one mirror, only its error is reported.
     let error = turns.open(&[], false).unwrap_err();
     assert_eq!(error.to_string(), format!("{} has no suite testing", turns.whole()));
     let error = turns.open(&[none.address()], true).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Offline);
-    assert!(!error.to_string().contains("nor elsewhere"), "{error}");
+    assert!(!error.to_string().contains("another mirror"), "{error}");
 }

@@ -1,34 +1,34 @@
-//! What messages of compilers, linkers and build scripts mean for a person who builds for another machine. Pure.
+//! Explains messages of compilers, linkers and build scripts to users who build for another machine. Pure.
 //!
-//! These are other programs' words, and change with their versions: `said.toml` has what each supported one really
-//! prints, and `tests/it/explanations.rs` asks those that are here.
+//! These messages are other programs', and change with their versions. `said.toml` has what each supported program
+//! really prints, and `tests/it/explanations.rs` checks that with the programs that are installed.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::toolchain::zig::data::ZigData;
 
-/// More explanations than this are no help.
+/// At most this many explanations are shown; more do not help.
 const MOST: usize = 4;
 
-/// Why something did not compile or link, as far as the messages tell.
+/// Why something did not compile or link, as far as the messages show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// The standard library of the target is not whole.
+    /// The target's standard library is incomplete.
     Standard,
-    /// A program that compiles or links is not there.
+    /// A program that compiles or links is missing.
     Tool(String),
-    /// A library that is linked is not there.
+    /// A library to link is missing.
     Library(String),
-    /// A package of pkg-config is not there.
+    /// A package of pkg-config is missing.
     Package(String),
-    /// A header is not there.
+    /// A header is missing.
     Header(String),
     /// No library has this symbol.
     Symbol(String),
-    /// zig's linker does not know an argument.
+    /// zig's linker does not support an argument.
     Argument(String),
-    /// A static program of glibc is asked of zig.
+    /// zig was asked for a static program with glibc.
     StaticGlibc,
     /// zig could not build a library of its own.
     OwnLibrary,
@@ -43,12 +43,12 @@ impl fmt::Display for Cause {
                 .write_str("the standard library of the target is damaged: remove and add it with rustup"),
             Self::Tool(tool) => write!(
                 formatter,
-                "`{tool}` is not installed: install it, or take away what names it (`linker` in `.cargo/config.toml`, a \
-                 variable as `CC_…`), and zig compiles and links"
+                "`{tool}` is not installed: install it, or remove the setting that names it (`linker` in \
+                 `.cargo/config.toml`, a variable such as `CC_…`), and zig compiles and links"
             ),
             Self::Library(library) => write!(
                 formatter,
-                "the program links the system library `{library}`, of which there is none for this target: have the crate \
+                "the program links the system library `{library}`, which is missing for this target: have the crate \
                  build its own (a feature named `bundled`, `vendored` or `static`), or name a directory that has it for \
                  the target (`-L` in the target's `rustflags`)"
             ),
@@ -60,45 +60,46 @@ impl fmt::Display for Cause {
             ),
             Self::Header(header) => write!(
                 formatter,
-                "C code includes `{header}` of a library that is not here for this target: have the crate build its own \
+                "C code includes `{header}` of a library that is missing for this target: have the crate build its own \
                  (a feature named `bundled`, `vendored` or `static`), or name a directory that has it (`-I` in \
                  `CFLAGS_<target>`)"
             ),
             Self::Symbol(symbol) if symbol.contains("std::__cxx11::") => write!(
                 formatter,
-                "`{symbol}` is of GNU's C++ library, for which an object was compiled elsewhere, and zig links LLVM's: \
+                "`{symbol}` is of GNU's C++ library, which an object compiled elsewhere needs, but zig links LLVM's: \
                  have the crate compile it here"
             ),
             Self::Symbol(symbol) => write!(
                 formatter,
-                "no library that is linked has `{symbol}`: link the one that has it (`cargo::rustc-link-lib`); or it is \
-                 of a newer glibc than the one that is linked for"
+                "no linked library defines `{symbol}`: link the one that does (`cargo::rustc-link-lib`), unless it is \
+                 of a newer glibc than the program is linked for"
             ),
             Self::Argument(argument) => write!(
                 formatter,
-                "zig's linker does not take `{argument}`, and no list of known arguments says what to do about it: it \
+                "zig's linker does not support `{argument}`, and xbuild has no replacement for it: it \
                  comes from rustflags, from `.cargo/config.toml` or from a build script that prints \
                  `cargo::rustc-link-arg`"
             ),
             Self::StaticGlibc => {
-                formatter.write_str("zig links glibc dynamically only: build for a musl target")
+                formatter.write_str("zig links glibc only dynamically: build for a musl target")
             }
             Self::OwnLibrary => write!(
                 formatter,
-                "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` brings",
+                "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` installs",
                 ZigData::get().version
             ),
-            Self::Killed => formatter
-                .write_str("the compiler was killed, mostly for want of memory: try fewer jobs (`--jobs 1`)"),
+            Self::Killed => formatter.write_str(
+                "the compiler was killed, usually because memory ran out: try fewer jobs (`--jobs 1`)",
+            ),
         }
     }
 }
 
-/// What begins the place in a line where a name stands, and what it is the name of.
+/// The text before a name in a line, and the cause that the name belongs to.
 type Phrase = (&'static str, fn(String) -> Cause);
 
 const PHRASES: &[Phrase] = &[
-    // zig, in the quotes of 0.15 and 0.16 and in those of 0.17.
+    // zig, with the quotes of 0.15 and 0.16, and with those of 0.17.
     ("unable to find dynamic system library ", library),
     ("unable to find static system library ", library),
     ("unsupported linker arg: ", Cause::Argument),
@@ -155,14 +156,14 @@ fn killed(_: String) -> Cause {
     Cause::Killed
 }
 
-/// What messages mean; each cause once, in the order of their kinds. `said` has no colours.
+/// The causes that messages show, without duplicates, in the order of their kinds. `said` has no colours.
 #[must_use]
 pub fn causes(said: &str) -> BTreeSet<Cause> {
     said.lines().filter_map(cause).collect()
 }
 
-/// The causes as a hint, if there are any. `named` tells where the linker is named that failed, which says more than that
-/// it is not there.
+/// The causes as a hint, if there are any. `named` says where the failed linker is set, which is more useful than
+/// saying that it is missing.
 #[must_use]
 pub(crate) fn hint(said: &str, named: Option<String>) -> Option<String> {
     let mut causes = causes(said);
@@ -181,7 +182,7 @@ fn cause(line: &str) -> Option<Cause> {
     }
     PHRASES.iter().find_map(|(phrase, cause)| {
         let (_, rest) = line.split_once(phrase)?;
-        // An opening quote in the phrase tells it from other sentences that begin like this.
+        // An opening quote in the phrase distinguishes it from other sentences that begin the same way.
         let rest = if phrase.ends_with(['`', '\'']) { &line[line.len() - rest.len() - 1..] } else { rest };
         Some(cause(name(rest)))
     })
@@ -212,8 +213,8 @@ fn package(line: &str) -> Option<Cause> {
     rest.ends_with(", not found").then(|| Cause::Package(name(rest)))
 }
 
-/// The name at the beginning of a text: what is in quotes of any kind, or all up to the end of the word. A symbol may
-/// have blanks in it, but then nothing follows.
+/// The name at the beginning of a text: the part in quotes of any kind, or everything up to the end of the word. A
+/// symbol may contain spaces, but then nothing follows it.
 fn name(text: &str) -> String {
     let mut characters = text.chars();
     let closing: &[char] = match characters.next() {
@@ -243,7 +244,7 @@ mod tests {
         said: Vec<Said>,
     }
 
-    /// What a tool printed, and what it means: a kind of cause, and its name where it has one.
+    /// What a tool printed, and its meaning: a kind of cause, with a name if it has one.
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Said {

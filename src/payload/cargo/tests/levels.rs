@@ -1,4 +1,4 @@
-//! Several platforms of one triple: each has a cargo process of its own.
+//! Several platforms with one triple: each has a cargo process of its own.
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn levels_of_processors_go_apart_and_each_is_told_and_tells_its_own() {
             .filter_map(|event| match event {
                 Event::Note { platform: Some(platform), text, level: Level::Detail } => Some((
                     platform.to_string(),
-                    text.strip_prefix("zig is not told `")?.strip_suffix("`: r")?,
+                    text.strip_prefix("zig is not passed `")?.strip_suffix("`: r")?,
                 )),
                 _ => None,
             })

@@ -1,4 +1,4 @@
-//! What is said, and what zig is told.
+//! The given arguments, and those that zig gets.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn translated(text: &str, triple: &str) -> Result<Translation, Refused> {
     translate(&words(text), Target::by_triple(triple).unwrap(), &ZigData::get().version, true)
 }
 
-/// What zig is told on aarch64-gnu, as one text.
+/// The arguments for zig on aarch64-gnu, as one text.
 fn said(text: &str) -> String {
     said_on("aarch64-unknown-linux-gnu", text)
 }
@@ -24,7 +24,7 @@ fn said_on(triple: &str, text: &str) -> String {
 
 #[test]
 fn linker_arguments_that_zig_refuses_are_left_out_or_said_differently() {
-    // Each of these ends zig 0.15 to 0.17 with "unsupported linker arg" or "extension flag".
+    // For each of these, zig 0.15 to 0.17 fails with "unsupported linker arg" or "extension flag".
     for (given, expected) in [
         ("-Wl,-O1", ""),
         ("-Wl,-znostart-stop-gc", "-Wl,--no-gc-sections"),

@@ -1,13 +1,13 @@
-//! A binary heap in a vector, the greatest element first. Which of two equal elements comes first is up to the heap, and
-//! here as with the C++ library that apt is compiled with, for answers depend on it.
+//! A binary heap in a vector, the greatest element first. Which of two equal elements comes first depends on the
+//! implementation. This one matches the C++ library that apt is compiled with, since the solver's results depend on it.
 
-/// Brings the last element to its place.
+/// Moves the last element to its position.
 pub(super) fn push<T>(heap: &mut [T], less: impl Fn(&T, &T) -> bool) {
     let last = heap.len() - 1;
     rise(heap, last, 0, less);
 }
 
-/// Takes the greatest element out.
+/// Removes the greatest element.
 pub(super) fn pop<T>(heap: &mut Vec<T>, less: impl Fn(&T, &T) -> bool) -> Option<T> {
     let last = heap.len().checked_sub(1)?;
     heap.swap(0, last);
@@ -18,14 +18,14 @@ pub(super) fn pop<T>(heap: &mut Vec<T>, less: impl Fn(&T, &T) -> bool) -> Option
     greatest
 }
 
-/// Makes a heap of any order.
+/// Turns elements in any order into a heap.
 pub(super) fn make<T>(heap: &mut [T], less: impl Fn(&T, &T) -> bool) {
     for top in (0..heap.len() / 2).rev() {
         sink(heap, top, &less);
     }
 }
 
-/// Moves an element up while it is greater than what is above it, not further than `top`.
+/// Moves an element up while it is greater than its parent, but not above `top`.
 fn rise<T>(heap: &mut [T], mut at: usize, top: usize, less: impl Fn(&T, &T) -> bool) {
     while at > top {
         let above = (at - 1) / 2;
@@ -37,7 +37,7 @@ fn rise<T>(heap: &mut [T], mut at: usize, top: usize, less: impl Fn(&T, &T) -> b
     }
 }
 
-/// Moves an element down to the end, always against the greater one below it, and from there up to its place.
+/// Moves an element down to the bottom, always swapping it with its greater child, and then up to its position.
 fn sink<T>(heap: &mut [T], top: usize, less: impl Fn(&T, &T) -> bool) {
     let mut at = top;
     while 2 * at + 2 < heap.len() {

@@ -1,10 +1,10 @@
-//! Is this the program that was asked for? An artifact becomes a payload only after this.
+//! Checks that an artifact is the program that was asked for. It becomes a payload only after this check.
 
 use std::fmt;
 
-use super::{Elf, Kind};
+use super::catalog::{Endianness, Libc, Target};
+use crate::elf::{Elf, Kind, ParseError};
 use crate::error::{ExitCode, Explain};
-use crate::target::catalog::{Endianness, Libc, Target};
 
 /// An artifact that is not a program for its target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,7 @@ impl Explain for Mismatch {
     }
 }
 
-/// One thing that is not as the target has it: what is wanted, and what was found.
+/// One difference from the target: what is wanted, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// `e_machine`.
@@ -49,8 +49,18 @@ pub enum Difference {
     Kind(Kind),
     /// The dynamic loader; `None` if the program has none.
     Interpreter(String, Option<String>),
-    /// It should be static and needs these: its loader and libraries.
+    /// It should be static, but needs these: its loader and libraries.
     NotStatic(Vec<String>),
+}
+
+impl Explain for ParseError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::WrongBinary
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("remove the file and build again".into())
+    }
 }
 
 fn join(differences: &[Difference]) -> String {
@@ -92,8 +102,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The gABI's names of the machines in the catalog and of those that are confused with them, and the class in bits where the name
-/// says it.
+/// The gABI's names of the machines in the catalog and of those that are easily confused with them. The class in bits
+/// is set if the name implies it.
 const MACHINES: &[(u16, &str, Option<u8>)] = &[
     (3, "i386", Some(32)),
     (8, "MIPS", None),
@@ -107,31 +117,31 @@ const MACHINES: &[(u16, &str, Option<u8>)] = &[
     (258, "LoongArch", None),
 ];
 
-/// What a machine is called.
+/// The name of a machine.
 pub(crate) fn machine_name(machine: u16) -> String {
     let known = MACHINES.iter().find(|(number, ..)| *number == machine);
     known.map_or_else(|| format!("number {machine}"), |(_, name, _)| (*name).to_owned())
 }
 
-/// True if a machine's name says that its programs are of this class.
+/// True if a machine's name implies that its programs have this class.
 pub(crate) fn says_class(machine: u16, class: u8) -> bool {
     MACHINES.iter().any(|(number, _, said)| *number == machine && *said == Some(class))
 }
 
-/// Compares a file with its target's ELF identity. Reports everything that differs, not only the first.
+/// Compares a file with its target's ELF identity. Reports every difference, not only the first.
 ///
-/// Position independence is no condition: fixed-address programs run as well, and users may ask for them.
+/// Position independence is not required: fixed-address programs run as well, and users may ask for them.
 ///
 /// # Errors
 ///
-/// If anything about the file is not as the target has it; all of it is told.
+/// If anything about the file differs from the target. The error lists every difference.
 pub fn verify(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
     let mut differences = of_machine(elf, target);
     of_program(elf, target, &mut differences);
     concluded(target, differences)
 }
 
-/// The same for what is no program but is loaded by one: a shared library.
+/// The same for a shared library, which is loaded by a program.
 pub(crate) fn verify_library(elf: &Elf, target: &Target) -> Result<(), Mismatch> {
     concluded(target, of_machine(elf, target))
 }
@@ -143,7 +153,7 @@ fn concluded(target: &Target, differences: Vec<Difference>) -> Result<(), Mismat
     Err(Mismatch { triple: target.triple.clone(), differences })
 }
 
-/// What differs in the machine and its ABI.
+/// The differences in the machine and its ABI.
 fn of_machine(elf: &Elf, target: &Target) -> Vec<Difference> {
     let identity = &target.elf;
     let mut differences = Vec::new();
@@ -156,7 +166,7 @@ fn of_machine(elf: &Elf, target: &Target) -> Vec<Difference> {
     if elf.endianness != identity.endianness {
         differences.push(Difference::Endianness(identity.endianness, elf.endianness));
     }
-    // The flags of another machine say nothing.
+    // The flags of another machine have another meaning.
     if let Some(rule) = identity.flags
         && elf.machine == identity.machine
         && elf.flags & rule.mask != rule.value
@@ -170,7 +180,7 @@ fn of_machine(elf: &Elf, target: &Target) -> Vec<Difference> {
     differences
 }
 
-/// What differs from a program for the target.
+/// The differences from a program for the target.
 fn of_program(elf: &Elf, target: &Target, differences: &mut Vec<Difference>) {
     let identity = &target.elf;
     if matches!(elf.kind, Kind::Relocatable | Kind::Other(_)) {
@@ -178,7 +188,7 @@ fn of_program(elf: &Elf, target: &Target, differences: &mut Vec<Difference>) {
     }
     match (&identity.interpreter, target.libc) {
         (Some(wanted), _) => {
-            // A static program (crt-static) needs no loader; a library has none either and is no program.
+            // A static program (crt-static) needs no loader. A library has no loader either, but is not a program.
             let found = elf.interpreter.as_ref();
             if found.is_some_and(|found| found != wanted) || (found.is_none() && !elf.needed.is_empty()) {
                 differences.push(Difference::Interpreter(wanted.clone(), found.cloned()));
@@ -193,6 +203,79 @@ fn of_program(elf: &Elf, target: &Target, differences: &mut Vec<Difference>) {
             } else if !elf.is_program() && elf.kind == Kind::Shared {
                 differences.push(Difference::Kind(elf.kind));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::elf::sample::Sample;
+
+    fn aarch64() -> Elf {
+        let interpreter = "/lib/ld-linux-aarch64.so.1";
+        let program = Sample { machine: 183, ..Sample::program(interpreter, &["libc.so.6"]) };
+        Elf::parse(&program.bytes()).unwrap()
+    }
+
+    fn armv7() -> Elf {
+        let interpreter = Some("/lib/ld-linux-armhf.so.3".into());
+        Elf { class: 32, machine: 40, flags: 0x0500_0400, interpreter, ..aarch64() }
+    }
+
+    fn differences(elf: &Elf, triple: &str) -> Vec<Difference> {
+        let target = Target::by_triple(triple).unwrap();
+        verify(elf, target).err().map_or(Vec::new(), |mismatch| mismatch.differences)
+    }
+
+    #[test]
+    fn accepts_the_right_program() {
+        assert_eq!(differences(&aarch64(), "aarch64-unknown-linux-gnu"), []);
+        assert_eq!(differences(&armv7(), "armv7-unknown-linux-gnueabihf"), []);
+        let fixed = Elf { kind: Kind::Executable, pie_flag: false, ..aarch64() };
+        assert_eq!(differences(&fixed, "aarch64-unknown-linux-gnu"), []);
+        let static_pie = Elf { interpreter: None, needed: Vec::new(), pie_flag: true, ..aarch64() };
+        assert_eq!(differences(&static_pie, "aarch64-unknown-linux-musl"), []);
+        assert_eq!(differences(&static_pie, "aarch64-unknown-linux-gnu"), []);
+    }
+
+    #[test]
+    fn says_everything_that_differs() {
+        let found = differences(&aarch64(), "armv7-unknown-linux-gnueabihf");
+        assert!(found.contains(&Difference::Machine(40, 183)));
+        assert!(found.contains(&Difference::Class(32, 64)));
+        assert!(found.iter().any(|difference| matches!(difference, Difference::Interpreter(..))));
+        assert_eq!(found.len(), 3);
+
+        let soft = Elf { flags: 0x0500_0200, ..armv7() };
+        assert_eq!(
+            differences(&soft, "armv7-unknown-linux-gnueabihf"),
+            [Difference::Flags(0x0500_0400, 0x0500_0000)]
+        );
+        assert_eq!(
+            differences(&aarch64(), "aarch64-unknown-linux-musl"),
+            [Difference::NotStatic(vec!["/lib/ld-linux-aarch64.so.1".into(), "libc.so.6".into()])]
+        );
+        let library = Elf { interpreter: None, pie_flag: false, needed: Vec::new(), ..aarch64() };
+        assert_eq!(differences(&library, "aarch64-unknown-linux-gnu"), [Difference::Kind(Kind::Shared)]);
+        let mismatch = verify(&aarch64(), Target::by_triple("x86_64-unknown-linux-gnu").unwrap());
+        let text = mismatch.unwrap_err().to_string();
+        assert!(text.contains("the machine is AArch64 instead of x86-64"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_refused_has_a_difference(
+            (machine, flags) in (any::<u16>(), any::<u32>()),
+            (os_abi, wide) in (any::<u8>(), any::<bool>()),
+            interpreter in proptest::option::of(".*"),
+        ) {
+            let class = if wide { 64 } else { 32 };
+            let elf = Elf { machine, flags, os_abi, class, interpreter, ..aarch64() };
+            let verdict = verify(&elf, Target::by_triple("aarch64-unknown-linux-gnu").unwrap());
+            prop_assert!(verdict.is_ok() || !verdict.unwrap_err().differences.is_empty());
         }
     }
 }
