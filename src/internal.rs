@@ -4,7 +4,7 @@
 pub mod base {
     /// Those of Debian's packages.
     pub mod apt {
-        pub use crate::base::apt::{Network, ReleaseRequest, layer_of_record, open};
+        pub use crate::base::apt::{ReleaseRequest, layer_of_record, open};
     }
 }
 
@@ -17,6 +17,11 @@ pub mod config {
 pub mod elf {
     pub use crate::elf::{Asks, Elf, Object, extent};
     pub use crate::target::identity::verify;
+}
+
+/// What work needs beside its input.
+pub mod host {
+    pub use crate::host::Host;
 }
 
 /// Kubernetes manifests.

@@ -106,7 +106,7 @@
 //! | Internal | Subject |
 //! |---|---|
 //! | `text` | text for users |
-//! | `sys`, `cache` | the machine, and what is stored between runs |
+//! | `sys`, `cache`, `host` | the machine, what is stored between runs, and both as one value for all who need them |
 //! | `archive`, `machine_paths`, `layer`, and `elf`, the package `xbuild-elf` | formats |
 //! | `image` | the documents of an image |
 //! | `layout`, `output`, `engine` | storage of images |
@@ -127,6 +127,7 @@ pub(crate) mod engine;
 pub mod error;
 pub mod event;
 pub(crate) mod files;
+pub(crate) mod host;
 pub(crate) mod image;
 #[doc(hidden)]
 pub mod internal;

@@ -44,7 +44,7 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("the machine", &["sys", "cache"]),
     ("facts as data", &["target"]),
     ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
-    ("what an image is", &["image", "linkcheck", "event"]),
+    ("what an image is", &["image", "linkcheck", "event", "host"]),
     ("where images are", &["layout", "registry", "output", "engine", "transport"]),
     ("what others provide", &["packages", "toolchain"]),
     ("what is wanted", &["config", "settings", "lock"]),

@@ -13,13 +13,13 @@ use super::apt::{self, AptError, CachedLayer, ResolvedApt};
 use super::{BaseImage, FetchRequest, ResolvedBase};
 use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain};
-use crate::event::{Event, Reporter};
+use crate::event::Event;
+use crate::host::Host;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::{self, Entry, EntryKind, LayerSpec};
 use crate::packages::debian::{self, Database};
 use crate::rootfs::{self, Kind, Node, Root};
-use crate::settings::{Machine, PlatformSettings};
-use crate::sys::cancel::Cancel;
+use crate::settings::PlatformSettings;
 use crate::sys::{store, usage};
 
 /// Why packages cannot be added to an image.
@@ -172,10 +172,10 @@ pub(super) fn lay(
     extended: &Extended,
     base: BaseImage,
     request: &FetchRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<BaseImage, AptError> {
-    let FetchRequest { platform, compression, machine: Machine { cache, .. }, client, .. } = *request;
+    let FetchRequest { platform, compression, .. } = *request;
+    let Host { cache, cancel, reporter, .. } = host;
     let packages = extended.apt.set.plain();
     if packages.packages.is_empty() {
         return Ok(base);
@@ -186,9 +186,8 @@ pub(super) fn lay(
     store::dir(&dir)?;
     let _lock = store::lock(&dir, cancel)?;
     let kept = apt::cached_or_made(&dir, request, reporter, |dir| {
-        let (urls, cache) = (&extended.apt.urls, cache.join("debian"));
-        let access = debian::Access { cache: &cache, client, cancel, reporter };
-        let added = debian::assemble_additions(&packages, &extended.database, urls, &access)?;
+        let urls = &extended.apt.urls;
+        let added = debian::assemble_additions(&packages, &extended.database, urls, host)?;
         let spec = LayerSpec {
             entries: on_image(added.entries, &base.root),
             present: Arc::clone(&base.dirs),

@@ -14,6 +14,7 @@ use super::{BaseImage, FetchRequest};
 use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, ReleaseFacts, Reporter};
+use crate::host::Host;
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
@@ -21,9 +22,7 @@ use crate::packages::debian::{
     self, AdditionsRequest, Archive, BaseRequest, BaseSet, Dated, DebianSettings, DownloadUrls, ResolvedBase,
 };
 use crate::rootfs::{self, IndexError, Root, StreamError};
-use crate::settings::Machine;
-use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::download::Client;
+use crate::sys::cancel::Cancelled;
 use crate::sys::hash::sha256_of;
 use crate::sys::{fs, store, usage};
 use crate::target::platform::Platform;
@@ -90,34 +89,14 @@ pub struct ReleaseRequest<'a> {
     pub moment: Option<&'a str>,
 }
 
-/// What is needed to access mirrors.
-#[derive(Clone, Copy)]
-pub struct Network<'a> {
-    /// The client.
-    pub client: &'a Client,
-    /// The cache directory.
-    pub cache: &'a Path,
-    /// Stops the work.
-    pub cancel: &'a Cancel,
-    /// Receives events.
-    pub reporter: &'a dyn Reporter,
-}
-
-impl Network<'_> {
-    fn debian_cache(&self) -> PathBuf {
-        self.cache.join("debian")
-    }
-}
-
 /// The mirrors and suites of a release, and notes on what was ignored of this machine's apt configuration.
 fn sources(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
-    network: Network<'_>,
+    host: Host<'_>,
 ) -> Result<(Vec<debian::Source>, Vec<Event>), debian::Error> {
-    let Network { client, cancel, .. } = network;
     // Marks the cache as in use, so that pruning leaves it alone.
-    store::open(network.cache)?;
+    store::open(host.cache)?;
     let configured = debian::Configured {
         archive: settings.mirror.clone(),
         security: settings.security_mirror.clone(),
@@ -125,12 +104,13 @@ fn sources(
     };
     // A configured mirror does not need the host's configuration.
     let whole = configured.archive.is_some();
-    let host = if whole || request.moment.is_some() {
+    let apt = if whole || request.moment.is_some() {
         debian::Host::default()
     } else {
-        debian::Host::read(Path::new("/")).with_lists(&network.debian_cache(), client, cancel)?
+        let apt = debian::Host::read(Path::new("/"));
+        apt.with_lists(&debian::cache_dir(host), host.client, host.cancel)?
     };
-    let useless = host.archive.is_empty() && host.security.is_empty();
+    let useless = apt.archive.is_empty() && apt.security.is_empty();
     // If other sources of the machine are used, few users care about the ignored ones.
     let level = if useless { Level::Info } else { Level::Detail };
     let passed = |reason: &String| Event::Note {
@@ -138,14 +118,14 @@ fn sources(
         platform: None,
         text: format!("ignored among the sources of this machine's apt: {reason}"),
     };
-    let passed = host.passed.iter().map(passed).collect();
+    let passed = apt.passed.iter().map(passed).collect();
     let sources = debian::select(&debian::Wanted {
         release: request.release,
         suites: request.suites,
         components: request.components,
         moment: request.moment,
         configured,
-        host,
+        host: apt,
         keyrings: settings.keyrings.clone(),
     })?;
     Ok((sources, passed))
@@ -159,25 +139,22 @@ fn sources(
 pub fn open(
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
-    network: Network<'_>,
+    host: Host<'_>,
 ) -> Result<Archive, debian::Error> {
-    let Network { client, cancel, reporter, .. } = network;
-    let (sources, passed) = sources(request, settings, network)?;
+    let (sources, passed) = sources(request, settings, host)?;
     for event in passed {
-        reporter.report(event);
+        host.reporter.report(event);
     }
-    Archive::open(&sources, &network.debian_cache(), client, cancel, reporter)
+    Archive::open(&sources, host)
 }
 
 /// Chooses the packages for a base from an opened release.
 pub(crate) fn resolve(
     archive: &Archive,
     request: &BaseRequest<'_>,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<ResolvedApt, debian::Error> {
-    let set = archive.resolve_base(request, client, cancel, reporter)?;
+    let set = archive.resolve_base(request, host)?;
     Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 
@@ -185,11 +162,9 @@ pub(crate) fn resolve(
 pub(crate) fn resolve_additions(
     archive: &Archive,
     request: &AdditionsRequest<'_>,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<ResolvedApt, debian::Error> {
-    let set = archive.resolve_additions(request, client, cancel, reporter)?;
+    let set = archive.resolve_additions(request, host)?;
     Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
 }
 
@@ -225,11 +200,11 @@ pub(crate) fn pinned(
     pinned: Pinned,
     request: &ReleaseRequest<'_>,
     settings: &DebianSettings,
-    network: Network<'_>,
+    host: Host<'_>,
 ) -> Result<ResolvedApt, debian::Error> {
     let root = debian::snapshot_root(settings.snapshot.as_deref());
     let snapshot = pinned.snapshot.map(|date| debian::Snapshot { root, date });
-    let (sources, _) = sources(request, settings, network)?;
+    let (sources, _) = sources(request, settings, host)?;
     let urls = DownloadUrls::of(&sources, snapshot);
     let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
     Ok(ResolvedApt { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date) })
@@ -302,18 +277,17 @@ pub(crate) fn fetch(
     resolved: &ResolvedBase,
     urls: &DownloadUrls,
     request: &FetchRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<BaseImage, AptError> {
-    let FetchRequest { platform, compression, machine: Machine { cache, .. }, .. } = *request;
+    let FetchRequest { platform, compression, .. } = *request;
+    let Host { cache, cancel, reporter, .. } = host;
     let identity = resolved.identity();
     let dir = cache.join("bases").join(resolved.record(&suffix(compression)));
     usage::mark(&dir);
     store::dir(&dir)?;
     let _lock = store::lock(&dir, cancel)?;
-    let kept = cached_or_made(&dir, request, reporter, |dir| {
-        assemble(resolved, urls, dir, request, cancel, reporter)
-    })?;
+    let kept =
+        cached_or_made(&dir, request, reporter, |dir| assemble(resolved, urls, dir, compression, host))?;
     tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
         blob: dir.join(kept.descriptor.digest.hex()),
@@ -421,21 +395,19 @@ fn assemble(
     resolved: &ResolvedBase,
     urls: &DownloadUrls,
     dir: &Path,
-    request: &FetchRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    compression: Compression,
+    host: Host<'_>,
 ) -> Result<CachedLayer, AptError> {
-    let cache = request.machine.cache.join("debian");
-    let assembled = debian::assemble_base(resolved, urls, &cache, request.client, cancel, reporter)?;
+    let assembled = debian::assemble_base(resolved, urls, host)?;
     let dirs = dirs(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
         // The same for all entries, so that the same packages give the same layer on any day.
         mtime: 0,
-        compression: request.compression,
+        compression,
         ..LayerSpec::default()
     };
-    let layer = layer::write(&spec, dir, cancel, &|_| ())?;
+    let layer = layer::write(&spec, dir, host.cancel, &|_| ())?;
     Ok(CachedLayer {
         descriptor: layer.descriptor,
         diff_id: layer.diff_id,
@@ -510,6 +482,9 @@ fn put(kept: &CachedLayer, dir: &Path) -> Result<(), AptError> {
 mod tests {
     use super::*;
     use crate::event::Silent;
+    use crate::sys::cancel::Cancel;
+    use crate::sys::download::Client;
+    use crate::sys::env::Environment;
 
     /// A caller of the library, unlike the program, may not have opened the cache before. Without a lock on it, the
     /// temporary files written there would be removed by the next run that finds the cache unused.
@@ -520,9 +495,10 @@ mod tests {
         let request = ReleaseRequest { release: "bookworm", suites: &[], components: &[], moment: None };
         let settings =
             DebianSettings { mirror: Some("http://127.0.0.1:9/debian".into()), ..DebianSettings::default() };
-        let (client, cancel) = (Client::new(true), Cancel::new());
-        let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
-        assert!(open(&request, &settings, network).is_err(), "nothing is kept");
+        let (client, cancel, environment) = (Client::new(true), Cancel::new(), Environment::default());
+        let (environment, client, cancel) = (&environment, &client, &cancel);
+        let host = Host { environment, cache: &cache, client, cancel, reporter: &Silent };
+        assert!(open(&request, &settings, host).is_err(), "nothing is kept");
         let lock = fs::File::open(cache.join("in-use")).unwrap().into_parts().0;
         assert!(matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
     }

@@ -15,7 +15,8 @@ use super::BaseImage;
 use super::select::{self, Choice, list, list_all};
 use crate::base::BaseFacts;
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
+use crate::host::Host;
 use crate::image::ImageLayer;
 use crate::layout::choose::{self, names_of};
 use crate::layout::{Layout, ReadError, Selector};
@@ -207,8 +208,6 @@ pub(crate) struct LayoutRequest<'a> {
     pub platform: &'a Platform,
     /// The target whose glibc is looked up.
     pub target: &'a Target,
-    /// xbuild's cache directory.
-    pub cache: &'a Path,
     /// The pinned manifest. If it is set, the tag is not looked up.
     pub pin: Option<&'a ImagePin>,
     /// True to distrust what the cache has about layers: they are read again.
@@ -218,11 +217,11 @@ pub(crate) struct LayoutRequest<'a> {
 /// Looks up a platform's image and reads the index of its root filesystem.
 pub(crate) fn resolve(
     request: &LayoutRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<ResolvedLayout, LayoutBaseError> {
+    let Host { cache, cancel, reporter, .. } = host;
     // Marks the cache as in use, so that pruning leaves it alone.
-    store::open(request.cache)?;
+    store::open(cache)?;
     let path = request.path.to_owned();
     let damaged = |source| match source {
         ReadError::Cancelled(cancelled) => LayoutBaseError::Cancelled(cancelled),
@@ -231,7 +230,7 @@ pub(crate) fn resolve(
     let shape = |reason: &str| LayoutBaseError::Shape { path: path.clone(), reason: reason.to_owned() };
     let root = match fs::metadata(request.path) {
         Ok(metadata) if metadata.is_dir() => request.path.to_owned(),
-        Ok(_) => unpack(request.path, request.cache, cancel)?,
+        Ok(_) => unpack(request.path, cache, cancel)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LayoutBaseError::Missing(path)),
         Err(error) => return Err(error.into()),
     };
@@ -257,7 +256,7 @@ pub(crate) fn resolve(
         }
         // What this run has just made is trusted.
         let request = &LayoutRequest { verify_cache: request.verify_cache && first, ..*request };
-        let index = index_of(&blob, descriptor, request, cancel, reporter)?;
+        let index = index_of(&blob, descriptor, request, host)?;
         if index.diff_id != *diff_id {
             return Err(shape(&format!(
                 "the layer {} unpacks to {}, but the configuration has {diff_id}",
@@ -378,12 +377,12 @@ fn index_of(
     blob: &Path,
     descriptor: &Descriptor,
     request: &LayoutRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<LayerIndex, LayoutBaseError> {
-    let tell = |text: String| reporter.report(Event::warning(text));
-    let cache = LayerCache { dir: request.cache, verify: request.verify_cache, tell: &tell };
-    rootfs::index_of(blob, descriptor, cache, cancel).map_err(|error| explain(error, descriptor, request))
+    let tell = |text: String| host.reporter.report(Event::warning(text));
+    let cache = LayerCache { dir: host.cache, verify: request.verify_cache, tell: &tell };
+    rootfs::index_of(blob, descriptor, cache, host.cancel)
+        .map_err(|error| explain(error, descriptor, request))
 }
 
 fn explain(error: IndexError, descriptor: &Descriptor, request: &LayoutRequest<'_>) -> LayoutBaseError {

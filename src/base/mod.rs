@@ -21,18 +21,17 @@ use serde_json::Value;
 use additions::{AdditionsError, Examined, Extended};
 
 use crate::error::{ExitCode, Explain};
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
 use crate::lock::{self, AptPin, DebianPin, ImagePin, Pin, Pins};
-use crate::packages::debian::{self, Archive};
+use crate::packages::debian::{self, Archive, DebianSettings};
 use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
 use crate::rootfs::Root;
 use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
-use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::download::Client;
+use crate::sys::cancel::Cancelled;
 use crate::sys::env::Environment;
-use crate::sys::threads;
+use crate::sys::threads::{self, Task};
 use crate::target::abi::GlibcVersion;
 use crate::target::platform::Platform;
 
@@ -293,16 +292,14 @@ impl Bases {
         &self.registries
     }
 
-    /// Resolves the bases of all platforms in parallel. Pinned bases are taken as they are.
+    /// Resolves the bases of all platforms in parallel, in the order of the settings. Pinned bases are taken as they are.
     pub(crate) fn resolve_all(
         &self,
         settings: &Settings,
         pins: &Pins,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> BTreeMap<Platform, Result<ResolvedBase, BaseError>> {
-        let resolver = Resolver { bases: self, pins, machine: &settings.machine, client, cancel, reporter };
+        host: Host<'_>,
+    ) -> Vec<Result<ResolvedBase, BaseError>> {
+        let resolver = Resolver { bases: self, pins, debian: &settings.machine.debian, host };
         let open = |wanted: &&PlatformSettings| !pins.strict && !pins.bases.contains_key(&wanted.platform);
         let sources: BTreeSet<&BaseSource> =
             settings.platforms.iter().filter(open).map(|wanted| &wanted.base.value).collect();
@@ -329,10 +326,10 @@ impl Bases {
                         }),
                         None => resolver.resolve(wanted),
                     };
-                    (wanted.platform.clone(), threads::begin(scope, resolve))
+                    threads::begin(scope, resolve)
                 })
                 .collect();
-            running.into_iter().map(|(platform, task)| (platform, task.join())).collect()
+            running.into_iter().map(Task::join).collect()
         })
     }
 }
@@ -342,10 +339,8 @@ impl Bases {
 struct Resolver<'a> {
     bases: &'a Bases,
     pins: &'a Pins,
-    machine: &'a Machine,
-    client: &'a Client,
-    cancel: &'a Cancel,
-    reporter: &'a dyn Reporter,
+    debian: &'a DebianSettings,
+    host: Host<'a>,
 }
 
 impl Resolver<'_> {
@@ -362,14 +357,9 @@ impl Resolver<'_> {
         if let Some(archive) = releases.get(&source) {
             return Ok(Arc::clone(archive));
         }
-        let archive = Arc::new(apt::open(request, &self.machine.debian, self.network())?);
+        let archive = Arc::new(apt::open(request, self.debian, self.host)?);
         releases.insert(source, Arc::clone(&archive));
         Ok(archive)
-    }
-
-    fn network(&self) -> apt::Network<'_> {
-        let Self { client, cancel, reporter, .. } = *self;
-        apt::Network { client, cache: &self.machine.cache, cancel, reporter }
     }
 
     fn resolve(&self, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
@@ -386,11 +376,11 @@ impl Resolver<'_> {
                 let resolved = if let Some(Pin::Apt(pin)) = pin {
                     let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
                     let pinned = apt::Pinned { set: pin.set(), snapshot, date };
-                    apt::pinned(pinned, &request, &self.machine.debian, self.network())?
+                    apt::pinned(pinned, &request, self.debian, self.host)?
                 } else {
                     let archive = self.archive(&request)?;
                     let request = debian::BaseRequest { architecture, extra: &wanted.packages };
-                    apt::resolve(&archive, &request, self.client, self.cancel, self.reporter)?
+                    apt::resolve(&archive, &request, self.host)?
                 };
                 Ok(ResolvedBase::Apt(Box::new(resolved)))
             }
@@ -400,11 +390,10 @@ impl Resolver<'_> {
                     selector,
                     platform: &wanted.platform,
                     target: wanted.target.value,
-                    cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
                     verify_cache: self.pins.strict,
                 };
-                let resolved = layout::resolve(&request, self.cancel, self.reporter)?;
+                let resolved = layout::resolve(&request, self.host)?;
                 self.extend(ResolvedBase::Layout(Box::new(resolved)), wanted)
             }
             BaseSource::Registry { name } => {
@@ -412,12 +401,11 @@ impl Resolver<'_> {
                     name,
                     platform: &wanted.platform,
                     target: wanted.target.value,
-                    cache: &self.machine.cache,
                     pin: pin.and_then(Pin::image),
                     verify_cache: self.pins.strict,
                 };
                 let Bases { registries, roots, .. } = self.bases;
-                let resolved = registry::resolve(&request, registries, roots, self.cancel, self.reporter)?;
+                let resolved = registry::resolve(&request, registries, roots, self.host)?;
                 self.extend(ResolvedBase::Registry(Box::new(resolved)), wanted)
             }
         }
@@ -435,14 +423,14 @@ impl Resolver<'_> {
         let apt = if let Some(pin) = pin.and_then(|pin| pin.debian.as_ref()) {
             let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
             let pinned = apt::Pinned { set: pin.set(), snapshot, date };
-            apt::pinned(pinned, &request, &self.machine.debian, self.network())?
+            apt::pinned(pinned, &request, self.debian, self.host)?
         } else if self.pins.strict {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         } else {
             let archive = self.archive(&request)?;
             let packages = wanted.packages.as_slice();
             let request = debian::AdditionsRequest { architecture, packages, database: &database };
-            apt::resolve_additions(&archive, &request, self.client, self.cancel, self.reporter)?
+            apt::resolve_additions(&archive, &request, self.host)?
         };
         let database = Arc::new(database);
         Ok(ResolvedBase::Extended(Box::new(Extended { image, apt, database })))
@@ -470,10 +458,6 @@ pub(crate) struct FetchRequest<'a> {
     pub content: bool,
     /// How an assembled base is compressed.
     pub compression: Compression,
-    /// The machine's settings.
-    pub machine: &'a Machine,
-    /// The client for packages.
-    pub client: &'a Client,
     /// True to distrust an assembled base in the cache: it is assembled again from verified packages, and compared.
     pub verify_cache: bool,
 }
@@ -482,22 +466,21 @@ pub(crate) struct FetchRequest<'a> {
 pub(crate) fn fetch(
     resolved: &ResolvedBase,
     request: &FetchRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<BaseImage, BaseError> {
     match resolved {
         ResolvedBase::Extended(extended) => {
-            let image = fetch(&extended.image, request, cancel, reporter)?;
-            Ok(additions::lay(extended, image, request, cancel, reporter)?)
+            let image = fetch(&extended.image, request, host)?;
+            Ok(additions::lay(extended, image, request, host)?)
         }
         ResolvedBase::Scratch => Ok(BaseImage::scratch()),
-        ResolvedBase::Layout(resolved) => Ok(resolved.fetch(cancel)?),
+        ResolvedBase::Layout(resolved) => Ok(resolved.fetch(host.cancel)?),
         ResolvedBase::Registry(resolved) => {
-            Ok(resolved.fetch(request.content, request.platform, cancel, reporter)?)
+            Ok(resolved.fetch(request.content, request.platform, host.cancel, host.reporter)?)
         }
         ResolvedBase::Apt(resolved) => {
             let packages = resolved.set.base(request.libraries)?;
-            Ok(apt::fetch(&packages, &resolved.urls, request, cancel, reporter)?)
+            Ok(apt::fetch(&packages, &resolved.urls, request, host)?)
         }
     }
 }

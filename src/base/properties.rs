@@ -12,12 +12,14 @@ use serde_json::{Map, Value, json};
 use super::BaseImage;
 use super::layout::{LayoutRequest, resolve};
 use crate::event::Silent;
+use crate::host::Host;
 use crate::image::{AddedLayer, Image, ImageLayer, ImageSettings, Parts, index};
 use crate::layout::{LayoutWriter, Selector};
 use crate::oci::testing::any_object;
 use crate::oci::{Descriptor, Digest, Encoded, media_type};
 use crate::registry;
 use crate::sys::cancel::Cancel;
+use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::target::catalog::{Libc, Target};
@@ -255,12 +257,13 @@ proptest! {
             selector: &Selector::Only,
             platform: &platform,
             target: Target::by_platform(&platform, Libc::Gnu).unwrap(),
-            cache: dir.path(),
             pin: None,
             verify_cache: false,
         };
-        let cancel = Cancel::new();
-        let fetched = resolve(&request, &cancel, &Silent).unwrap().fetch(&cancel).unwrap();
+        let (environment, client, cancel) = (Environment::default(), Client::new(true), Cancel::new());
+        let (environment, client, cancel) = (&environment, &client, &cancel);
+        let host = Host { environment, cache: dir.path(), client, cancel, reporter: &Silent };
+        let fetched = resolve(&request, host).unwrap().fetch(cancel).unwrap();
         let made = build(&fetched, &settings, &platform, &to);
         prop_assert_eq!(findings(&to), Vec::<String>::new());
         assert_kept(&config, &made, &settings, base.layers.len());

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +17,7 @@ use super::select::{self, Choice, list, list_all};
 use crate::base::BaseFacts;
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, Reporter};
+use crate::host::Host;
 use crate::image::ImageLayer;
 use crate::lock::ImagePin;
 use crate::oci::name::{ImageName, Wanted};
@@ -160,8 +161,6 @@ pub(crate) struct ImageRequest<'a> {
     pub platform: &'a Platform,
     /// The target whose glibc is looked up.
     pub target: &'a Target,
-    /// xbuild's cache directory.
-    pub cache: &'a Path,
     /// The pinned manifest. If it is set, the tag is not looked up.
     pub pin: Option<&'a ImagePin>,
     /// True to distrust what the cache has about layers: they are read again.
@@ -185,18 +184,18 @@ pub(crate) fn resolve(
     request: &ImageRequest<'_>,
     client: &Client,
     roots: &Roots,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<ResolvedImage, RegistryBaseError> {
+    let Host { cache, cancel, reporter, .. } = host;
     let name = request.name;
     let shape = |reason: String| RegistryBaseError::Shape { name: name.to_string(), reason };
     let store = Store {
         repository: client.repository(&name.repository, Access::Pull),
-        dir: request.cache.join("registry"),
+        dir: cache.join("registry"),
         offline: client.is_offline(),
     };
     // Marks the cache as in use, so that pruning leaves it alone.
-    private::open(request.cache)?;
+    private::open(cache)?;
     private::dir(&store.dir.join("blobs/sha256"))?;
     let (index, manifest, from) = if let Some(pin) = request.pin {
         (pin.index.clone(), pin.descriptor(), pin.descriptor())
@@ -220,7 +219,7 @@ pub(crate) fn resolve(
     }
     let mut layers = select::layers(&document, &config).map_err(shape)?;
     let tell = |text: String| reporter.report(Event::warning(text));
-    let kept = LayerCache { dir: request.cache, verify: request.verify_cache, tell: &tell };
+    let kept = LayerCache { dir: cache, verify: request.verify_cache, tell: &tell };
     let missing = layers_without_index(&layers, kept, name)?;
     store.fetch(&missing, request.platform, name, cancel, reporter)?;
     let mut root = Root::default();

@@ -9,10 +9,11 @@ use super::Failure;
 use super::arguments::{ListOptions, ToolchainCommand, ToolchainName};
 use super::commands::json_text;
 use super::view::{View, print};
-use crate::base::apt::{self, Network, ReleaseRequest};
+use crate::base::apt::{self, ReleaseRequest};
 use crate::cache::CacheError;
 use crate::error::{CacheFault, Explain, io_hint};
 use crate::event::{ReleaseFacts, release_lines};
+use crate::host::Host;
 use crate::packages::debian::{self, Dated, apt_conf};
 use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
@@ -212,10 +213,9 @@ pub(super) fn doctor(
 fn debian(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &View) -> Check {
     let suite = DEFAULT_BASE.trim_start_matches("apt:");
     let request = ReleaseRequest { release: suite, suites: &[], components: &[], moment: None };
-    let environment = apt_conf::with_proxies(environment, Path::new("/"));
-    let client = Client::with(&environment, machine.offline);
-    let network = Network { client: &client, cache: &machine.cache, cancel, reporter: view.reporter() };
-    match apt::open(&request, &machine.debian, network) {
+    let client = &Client::with(&apt_conf::with_proxies(environment, Path::new("/")), machine.offline);
+    let host = Host { environment, cache: &machine.cache, client, cancel, reporter: view.reporter() };
+    match apt::open(&request, &machine.debian, host) {
         Ok(archive) => {
             let releases: Vec<Dated> = archive.suites().iter().map(debian::Suite::dated).collect();
             let facts: Vec<ReleaseFacts> = releases.iter().map(Dated::facts).collect();

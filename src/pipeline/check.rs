@@ -1,10 +1,11 @@
 //! The link check of a finished image, before anything is published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Component, PathBuf};
 
 use serde_json::Value;
 
+use super::run::Finished;
 use crate::base::BaseImage;
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, Reporter};
@@ -15,7 +16,6 @@ use crate::plan::PlatformPlan;
 use crate::rootfs::{Change, IndexError, LayerIndex};
 use crate::settings::{BaseSource, CheckSettings};
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::target::platform::Platform;
 
 /// Why an image is not published.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl Explain for CheckError {
     }
 }
 
-/// Checks a platform's image; what is allowed is marked. `None` if nothing is to be checked.
+/// Checks a platform's image and marks the findings that are allowed. `None` if the check is off.
 pub(super) fn check(
     settings: &CheckSettings,
     plan: &PlatformPlan,
@@ -94,9 +94,9 @@ pub(super) fn check(
         });
         paths.extend(files.map(|(path, _)| path));
     }
-    // Where the base has a link to a directory on the way, the file is behind that.
+    // If the base has a link to a directory on the path, the file is in that directory.
     let added: BTreeSet<String> = paths.iter().filter_map(|path| root.real_path(path)).collect();
-    // It was assembled and read by a second reader a moment ago.
+    // xbuild has just assembled it and read it back.
     let config: Value = serde_json::from_slice(&image.config.bytes).unwrap_or_default();
     let origin = if let BaseSource::Apt { suite, .. } = &plan.base_source {
         linkcheck::Origin::Apt { release: suite.clone() }
@@ -118,38 +118,41 @@ pub(super) fn check(
     Ok(Some(report))
 }
 
-/// The paths of the machine in programs, each with the variable that has such a value.
+/// The paths of this machine that are in programs, each with the variable that has such a value.
 fn machine_paths(payload: &Payload) -> MachinePaths {
-    let told = |path: &PathBuf| {
-        // `OUT_DIR` is a directory of this name where cargo builds; all others are below the package that is compiled.
+    let with_variable = |path: &PathBuf| {
+        // `OUT_DIR` is called `out` and is where cargo builds. All others are in the package that is compiled.
         let parts: Vec<_> = path.components().map(Component::as_os_str).collect();
         let of_build = parts.windows(3).any(|parts| parts[0] == "build" && parts[2] == "out");
         let variable = if of_build { "OUT_DIR" } else { "CARGO_MANIFEST_DIR" };
         (path.display().to_string(), Some(variable))
     };
-    let of_file = |(file, paths): (&String, &Vec<PathBuf>)| (file.clone(), paths.iter().map(told).collect());
+    let of_file =
+        |(file, paths): (&String, &Vec<PathBuf>)| (file.clone(), paths.iter().map(with_variable).collect());
     payload.machine_paths.iter().map(of_file).collect()
 }
 
-/// The failure that a report is, if it is one.
+/// An error if the report fails the platform.
 pub(super) fn verdict(mode: CheckMode, report: &Report) -> Result<(), CheckError> {
     if mode != CheckMode::Error || !report.fails() {
         return Ok(());
     }
-    let keeps = |finding: &&Finding| finding.severity == Severity::Error && finding.allowed.is_none();
-    Err(CheckError::Unrunnable { findings: report.findings.iter().filter(keeps).cloned().collect() })
+    let fails = |finding: &&Finding| finding.severity == Severity::Error && finding.allowed.is_none();
+    Err(CheckError::Unrunnable { findings: report.findings.iter().filter(fails).cloned().collect() })
 }
 
-/// Tells what was found, in platform order.
-pub(super) fn tell(settings: &CheckSettings, reports: &BTreeMap<Platform, Report>, reporter: &dyn Reporter) {
+/// Reports the findings in platform order, and the allowances that no finding needs.
+pub(super) fn report(settings: &CheckSettings, finished: &[Finished<'_>], reporter: &dyn Reporter) {
     let mut used = vec![false; settings.allow.len()];
-    for (platform, report) in reports {
+    let checked = finished.iter().filter_map(|done| Some((&done.job.plan.platform, done.report.as_ref()?)));
+    let checked: Vec<_> = checked.collect();
+    for (platform, report) in &checked {
         for finding in &report.findings {
             for (allowance, used) in settings.allow.iter().zip(&mut used) {
                 *used |= allowance.fits(finding);
             }
             let mut finding = finding.clone();
-            // What does not fail the run is no error of it.
+            // A finding that does not fail the run is shown as a warning.
             if settings.mode == CheckMode::Warn {
                 finding.severity = Severity::Warning;
             }
@@ -157,12 +160,13 @@ pub(super) fn tell(settings: &CheckSettings, reports: &BTreeMap<Platform, Report
             reporter.report(Event::Finding { finding: Box::new(finding), message });
         }
         for unseen in &report.unseen {
-            let (platform, text) = (Some(platform.clone()), unseen.to_string());
+            let (platform, text) = (Some((*platform).clone()), unseen.to_string());
             reporter.report(Event::Note { level: Level::Detail, platform, text });
         }
     }
-    for (allowance, _) in settings.allow.iter().zip(used).filter(|(_, used)| !used && !reports.is_empty()) {
-        let built = allowance.platform.as_ref().is_none_or(|platform| reports.contains_key(platform));
+    for (allowance, _) in settings.allow.iter().zip(used).filter(|(_, used)| !used && !checked.is_empty()) {
+        let is_checked = |wanted| checked.iter().any(|(platform, _)| *platform == wanted);
+        let built = allowance.platform.as_ref().is_none_or(is_checked);
         if built {
             let text =
                 format!("nothing is found any more that `[check] allow` allows at {}", allowance.place);

@@ -1,4 +1,4 @@
-//! Why a build failed: any room's error, told apart by platform.
+//! Why a build failed: the error of any room, and the errors that count failed platforms.
 
 use super::check::CheckError;
 use crate::base::BaseError;
@@ -17,7 +17,7 @@ use crate::registry::RegistryError;
 use crate::sys::cancel::Cancelled;
 use crate::toolchain;
 
-/// Declares [`BuildError`] and passes on what each room's error says of itself.
+/// Declares [`BuildError`], which explains itself as the error of the room that it holds.
 macro_rules! build_error {
     ($($(#[$meta:meta])* $variant:ident($room:ty),)*) => {
         /// Why a build, or one platform of it, failed.
@@ -44,7 +44,7 @@ macro_rules! build_error {
                 /// The code of the first in platform order.
                 code: ExitCode,
             },
-            /// Bases that were to be pinned could not be had; each failure was reported when the run ended.
+            /// Bases that were to be pinned could not be resolved; each failure was reported when the run ended.
             #[error("the bases of {failed} of {all} platforms could not be had, and the lock is as it was")]
             NotLocked {
                 /// How many.
@@ -54,9 +54,6 @@ macro_rules! build_error {
                 /// The code of the first in platform order.
                 code: ExitCode,
             },
-            /// A part of the work ended without saying how.
-            #[error("the work for {0} ended without a result")]
-            Lost(String),
         }
 
         impl Explain for BuildError {
@@ -64,14 +61,13 @@ macro_rules! build_error {
                 match self {
                     $(Self::$variant(error) => error.exit_code(),)*
                     Self::Platforms { code, .. } | Self::Partial { code, .. } | Self::NotLocked { code, .. } => *code,
-                    Self::Lost(_) => ExitCode::Internal,
                 }
             }
 
             fn snippets(&self) -> Vec<Snippet> {
                 match self {
                     $(Self::$variant(error) => error.snippets(),)*
-                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } | Self::Lost(_) => Vec::new(),
+                    Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } => Vec::new(),
                 }
             }
 
@@ -82,7 +78,6 @@ macro_rules! build_error {
                         Some("--allow-partial publishes the platforms that succeed".into())
                     }
                     Self::Platforms { .. } | Self::Partial { .. } | Self::NotLocked { .. } => None,
-                    Self::Lost(_) => Some("this is a fault of xbuild; please report it".into()),
                 }
             }
         }
@@ -106,7 +101,7 @@ build_error! {
     Compile(cargo::Error),
     /// The compilation for one platform.
     Unit(cargo::UnitError),
-    /// An artifact is no payload.
+    /// An artifact that is not a payload.
     Payload(PayloadError),
     /// The base image.
     Base(BaseError),

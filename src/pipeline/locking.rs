@@ -1,18 +1,18 @@
 //! The lock of a project: read before a build, completed by it, written by `xbuild lock`.
 //!
-//! A build without a lock writes none: an image needs no file in the project, and a lock is asked for. Where there is one,
-//! a build follows it, adds what it lacks and takes nothing away, for another platform or package may need that.
-//! `xbuild lock` makes it what the project needs now, no more and no less.
+//! A build does not create a lock, since an image needs no file in the project. If there is one, a build follows it and adds
+//! what it lacks. It removes nothing, since another platform or package may need it. `xbuild lock` makes the lock what the
+//! project needs now, no more and no less.
 
 use std::path::{Path, PathBuf};
 
-use super::{BuildError, Failures};
-use crate::base::ResolvedBase;
+use super::BuildError;
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
+use crate::host::Host;
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
 use crate::payload::cargo::Linker;
-use crate::pipeline::probe::{self, Probe};
+use crate::pipeline::probe::{self, Probe, Probed};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -20,14 +20,14 @@ use crate::sys::fs;
 use crate::target::platform::Platform;
 use crate::toolchain::zig::data::ZigData;
 
-/// What `xbuild lock` takes anew.
+/// What `xbuild lock` chooses again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// Nothing that is pinned.
+    /// Only what is not pinned.
     Nothing,
     /// What has these names: bases, `rust`, `zig`.
     Named(Vec<String>),
-    /// Everything. A lock that cannot be read is no hindrance.
+    /// Everything. A lock that cannot be read is replaced.
     Everything,
 }
 
@@ -40,7 +40,7 @@ pub struct Locked {
     pub differences: Vec<Difference>,
 }
 
-/// The lock as it was found, and what of it concerns a run.
+/// The lock as it was found, and the part of it that a run needs.
 pub(super) struct Locking {
     path: PathBuf,
     shown: String,
@@ -50,14 +50,13 @@ pub(super) struct Locking {
     strict: bool,
 }
 
-/// Reads a lock. Of a file that a link leads to out of the project nothing is shown.
+/// Parses a lock. If a link points to a file outside the project, an error does not show its text.
 fn parse(path: &Path, shown: &str, text: &str) -> Result<Lock, LockError> {
     text::parse(shown, text).map_err(|error| if fs::leads_out(path) { error.without_text() } else { error })
 }
 
 impl Locking {
-    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` has nothing to hold a build to: as
-    /// for cargo, that is an error.
+    /// Reads the lock, if there is one. Without one nothing is pinned, and `--locked` is an error, as it is for cargo.
     pub(super) fn open(settings: &Settings) -> Result<Self, LockError> {
         let (path, strict) = (&settings.lock.path, settings.lock.locked);
         let shown = shown(path);
@@ -80,9 +79,9 @@ impl Locking {
         &self.pins
     }
 
-    /// With `--locked`, an error that tells everything which is not as it is pinned. Without it, a warning where the
-    /// project's own toolchain is another: that one is not ours to choose.
-    pub(super) fn check(&self, probe: &Probe, reporter: &dyn Reporter) -> Result<(), LockError> {
+    /// With `--locked`, an error that lists everything that differs from what is pinned. Without it, a warning if the project
+    /// uses another Rust, which xbuild does not choose.
+    pub(super) fn check(&self, probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), LockError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let mut differences = toolchains(lock, probe);
         if self.strict {
@@ -91,7 +90,7 @@ impl Locking {
             return refuse(&self.shown, differences);
         }
         for difference in &differences {
-            // Another zig than the pinned one is never taken.
+            // A zig that is not the pinned one is never used.
             if let Difference::Toolchain { name: name @ "rust", from: Some(_), .. } = difference {
                 note(
                     reporter,
@@ -107,15 +106,15 @@ impl Locking {
         Ok(())
     }
 
-    /// Adds what an existing lock lacks, once all bases are known.
+    /// Adds what an existing lock lacks, if all bases could be resolved.
     pub(super) fn complete(
         &self,
         settings: &Settings,
-        probe: &Probe,
+        probe: &Probe<'_>,
         reporter: &dyn Reporter,
     ) -> Result<(), LockError> {
         let Some(lock) = self.lock.as_ref().filter(|_| !self.strict) else { return Ok(()) };
-        if probe.resolved.values().any(Result::is_err) {
+        if probe.platforms.iter().any(|platform| platform.base.is_err()) {
             return Ok(());
         }
         let mut completed = lock.clone();
@@ -129,21 +128,20 @@ impl Locking {
         let differences = compare::compare(lock, &completed);
         if !differences.is_empty() {
             write(&self.path, &completed)?;
-            tell(reporter, &format!("`{}` was completed", self.shown), &differences);
+            report_changes(reporter, &format!("`{}` was completed", self.shown), &differences);
         }
         Ok(())
     }
 }
 
-/// Writes the lock of a project: what it pins already stays as it is, except for what is to be taken anew.
+/// Writes the lock of a project. What it pins already stays as it is, except for what `update` names.
 ///
-/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and what would change is an
-/// error.
+/// With [`LockSettings::locked`](crate::settings::LockSettings::locked) nothing is written, and a change is an error.
 ///
 /// # Errors
 ///
-/// If the lock cannot be read or written, if the project or a base cannot be read, if a name of `update` means nothing in
-/// it, or if the work is cancelled or takes longer than the settings allow.
+/// If the lock cannot be read or written, if the project or a base cannot be read, if `update` has an unknown name, or if
+/// the work is cancelled or takes longer than the settings allow.
 pub fn lock(
     settings: &Settings,
     environment: &Environment,
@@ -151,7 +149,9 @@ pub fn lock(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Locked, BuildError> {
-    let cancel = cancel.within(settings.timeout, "locking");
+    let (client, cancel) =
+        (&super::debian_client(settings, environment), &cancel.within(settings.timeout, "locking"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
     let (text, old) = read_old(settings, update, reporter)?;
     let kept = match update {
@@ -163,25 +163,17 @@ pub fn lock(
         }
     };
     let pins_kept = Pins::of(&kept, &settings.platforms, dir(path), false);
-    let client = super::debian_client(settings, environment);
-    let mut probe = probe::gather(settings, &pins_kept, environment, &client, &cancel, reporter)?;
-    let failures = failed(&mut probe);
-    if let Some(first) = failures.values().next() {
-        for (platform, error) in &failures {
-            reporter.report(Event::failed(Some(platform.clone()), error));
-        }
-        let (failed, all, code) = (failures.len(), settings.platforms.len(), first.exit_code());
-        return Err(BuildError::NotLocked { failed, all, code });
-    }
+    let probe = probe::gather(settings, &pins_kept, host)?;
+    report_unresolved(&probe, reporter)?;
     let pins = pins(settings, &pins_kept, &probe);
     refuse_older(&shown, &old, &pins, settings)?;
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
     new.zig = zig(&probe).and_then(|found| with_files(kept.zig.clone(), Some(found)));
-    keep_what_is_the_same(&old, &mut new, settings);
+    keep_unchanged(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
-        // What a build with --locked would refuse, too.
+        // A build with --locked refuses these, too.
         let mut differences = differences.clone();
         differences.extend(toolchains(&new, &probe));
         differences.sort();
@@ -197,11 +189,11 @@ pub fn lock(
         (Some(_), true) => format!("`{shown}` is up to date"),
         (Some(_), false) => format!("`{shown}` has changed"),
     };
-    tell(reporter, &what, &differences);
+    report_changes(reporter, &what, &differences);
     Ok(Locked { path: path.clone(), differences })
 }
 
-/// The text of the lock that there is, if there is one, and what it pins.
+/// The text of the existing lock, if there is one, and what it pins.
 fn read_old(
     settings: &Settings,
     update: &Update,
@@ -209,7 +201,7 @@ fn read_old(
 ) -> Result<(Option<String>, Lock), LockError> {
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
     let text = match (read(path), update) {
-        // As one that cannot be parsed: it is made anew. Only a file is written over.
+        // It is replaced, as one that cannot be parsed. Only a file is overwritten.
         (Err(error @ LockError::Damaged { .. }), Update::Everything) if path.is_file() => {
             note(reporter, Level::Warning, format!("{error}; it is made anew"));
             Some(String::from("version = 1\n"))
@@ -233,10 +225,10 @@ fn read_old(
     Ok((text, old))
 }
 
-/// Packages that have not changed keep the entry that they have, whose older signed indexes vouch for them as well: only
-/// what moves is to be seen in a diff. A moment that is asked for is what it is asked to be.
-fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
-    let asked = |platform: &Platform| asks_for_a_moment(settings, platform);
+/// Keeps the entries of packages that have not changed, so that a diff of the lock shows only what has. The older signed
+/// indexes of these entries prove the packages as well. A snapshot that was asked for is written as asked.
+fn keep_unchanged(old: &Lock, new: &mut Lock, settings: &Settings) {
+    let asked = |platform: &Platform| asks_for_a_snapshot(settings, platform);
     for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
         if let Some(known) = old.apt(&pin.base, &pin.platform) {
             let same = crate::lock::AptPin {
@@ -266,8 +258,8 @@ fn keep_what_is_the_same(old: &Lock, new: &mut Lock, settings: &Settings) {
     }
 }
 
-/// An error where something would be pinned of an older release than is pinned already, unless a moment is asked for. What is
-/// pinned stays as it is, and is no older than itself.
+/// An error if something would be pinned from an older release than is pinned already, unless a snapshot is asked for. Only
+/// entries that change are compared.
 fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> Result<(), LockError> {
     let is_new = |pin: &&Pin| {
         let (base, platform) = pin.key();
@@ -277,20 +269,20 @@ fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> 
         }
     };
     let chosen: Vec<Pin> = pins.iter().filter(is_new).cloned().collect();
-    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_moment(settings, platform));
+    let differences = compare::older(lock, &chosen, &|platform| asks_for_a_snapshot(settings, platform));
     if differences.is_empty() {
         return Ok(());
     }
     Err(LockError::Older { path: shown.to_owned(), differences })
 }
 
-/// Whether a platform's packages are to be those of a moment.
-fn asks_for_a_moment(settings: &Settings, platform: &Platform) -> bool {
+/// Whether a platform's packages come from a snapshot of a given time.
+fn asks_for_a_snapshot(settings: &Settings, platform: &Platform) -> bool {
     let mut platforms = settings.platforms.iter();
     platforms.any(|wanted| wanted.platform == *platform && wanted.sources.snapshot.is_some())
 }
 
-/// An error unless there is nothing that differs.
+/// An error if something differs.
 fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
     if differences.is_empty() {
         return Ok(());
@@ -298,47 +290,44 @@ fn refuse(shown: &str, differences: Vec<Difference>) -> Result<(), LockError> {
     Err(LockError::Differs { path: shown.to_owned(), differences })
 }
 
-/// The bases that could not be resolved, taken out of the probe.
-fn failed(probe: &mut Probe) -> Failures {
-    let resolved = std::mem::take(&mut probe.resolved);
-    let mut failures = Failures::new();
-    for (platform, base) in resolved {
-        match base {
-            Ok(base) => {
-                probe.resolved.insert(platform, Ok(base));
-            }
-            Err(error) => {
-                failures.insert(platform, error.into());
-            }
+/// Reports every base that could not be resolved. An error if there is one.
+fn report_unresolved(probe: &Probe<'_>, reporter: &dyn Reporter) -> Result<(), BuildError> {
+    let (mut failed, mut code) = (0, None);
+    for Probed { facts, base } in &probe.platforms {
+        if let Err(error) = base {
+            reporter.report(Event::failed(Some(facts.wanted.platform.clone()), error));
+            failed += 1;
+            code.get_or_insert(error.exit_code());
         }
     }
-    failures
+    let all = probe.platforms.len();
+    code.map_or(Ok(()), |code| Err(BuildError::NotLocked { failed, all, code }))
 }
 
-/// The entries of all bases of a run: those that are pinned as they are, the others from what was found.
-fn pins(settings: &Settings, known: &Pins, probe: &Probe) -> Vec<Pin> {
+/// The entries of all bases of a run: the pinned ones unchanged, the others as they were resolved.
+fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
     let dir = dir(&settings.lock.path);
-    let found = settings.platforms.iter().filter_map(|wanted| {
+    let found = probe.platforms.iter().filter_map(|Probed { facts, base: resolved }| {
+        let wanted = facts.wanted;
         if let Some(pin) = known.bases.get(&wanted.platform)
             && Pins::is_complete(pin, wanted)
         {
             return Some(pin.clone());
         }
         let base = base_name(&wanted.base.value, dir)?;
-        let resolved: &ResolvedBase = probe.resolved.get(&wanted.platform)?.as_ref().ok()?;
-        resolved.pin(&base, wanted)
+        resolved.as_ref().ok()?.pin(&base, wanted)
     });
     found.collect()
 }
 
-/// The toolchains that differ from those that are pinned, or are not pinned.
-fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
+/// The toolchains that are not pinned, or differ from what is pinned.
+fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
     let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
     let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
     match (&now.zig, &mut pinned.zig) {
-        // It is pinned for platforms that are not built now.
+        // The platforms that zig is pinned for are not built now.
         (None, zig) => *zig = None,
-        // An older lock does not say which files it has, and of what is on the machine already nobody knows.
+        // An older lock does not have the digest of zig's files, and that of a zig outside the cache is not known.
         (Some(found), Some(zig)) if zig.files.is_none() || found.files.is_none() => {
             zig.files.clone_from(&found.files);
         }
@@ -347,14 +336,14 @@ fn toolchains(lock: &Lock, probe: &Probe) -> Vec<Difference> {
     compare::compare(&pinned, &now)
 }
 
-fn rust(probe: &Probe) -> RustPin {
+fn rust(probe: &Probe<'_>) -> RustPin {
     RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
 }
 
-/// The zig that links, if it does for any platform.
-fn zig(probe: &Probe) -> Option<ZigPin> {
+/// zig, if it links for any platform.
+fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
     let facts = &probe.facts;
-    facts.linkers.values().any(|linker| *linker == Linker::Zig).then(|| {
+    probe.platforms.iter().any(|platform| platform.facts.linker().linker == Linker::Zig).then(|| {
         let data = ZigData::get();
         let package = (facts.zig.version == data.version)
             .then(|| format!("sha256:{}", data.package.sha256).parse().ok())
@@ -363,7 +352,7 @@ fn zig(probe: &Probe) -> Option<ZigPin> {
     })
 }
 
-/// What is pinned, else what was found; a pin of an older format learns which files that version has.
+/// The pinned zig, else the one that was found. A pin of an older format gets the digest of that version's files.
 fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
     let Some(mut pinned) = pinned else { return found };
     if pinned.files.is_none()
@@ -374,7 +363,7 @@ fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
     Some(pinned)
 }
 
-/// An error unless something that is pinned, or that this project uses, has the name.
+/// An error if nothing has the name that is pinned or that this project uses.
 fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockError> {
     let dir = dir(&settings.lock.path);
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
@@ -406,12 +395,12 @@ fn write(path: &Path, lock: &Lock) -> Result<(), LockError> {
         .map_err(|source| LockError::Write { path: shown(path), source })
 }
 
-/// The directory that the lock lies in.
+/// The directory of the lock.
 fn dir(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// How messages name the lock.
+/// The name of the lock in messages.
 fn shown(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
@@ -420,7 +409,7 @@ fn note(reporter: &dyn Reporter, level: Level, text: String) {
     reporter.report(Event::Note { level, platform: None, text });
 }
 
-fn tell(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
+fn report_changes(reporter: &dyn Reporter, what: &str, differences: &[Difference]) {
     let lines = differences.iter().fold(String::new(), |text, difference| format!("{text}\n  {difference}"));
     note(reporter, Level::Info, format!("{what}{lines}"));
 }

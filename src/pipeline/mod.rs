@@ -1,37 +1,41 @@
 //! Carries a plan out: compile, fetch bases, write layers, assemble images, publish.
 //!
+//! Everything that belongs to a platform is in its [`Job`](job::Job).
+//!
 //! One thread coordinates. cargo has a thread, every base has one (they wait for the network), and layers are
 //! written on rayon's pool. A platform's layers begin as soon as its programs and its base are there, while
-//! others still compile. A platform that fails leaves the others alone; at the end every failure is reported, in
+//! others still compile. A platform that fails does not stop the others. At the end every failure is reported, in
 //! platform order, and nothing is published unless all succeeded or a partial image was asked for.
 
 mod check;
 mod error;
+mod job;
 mod locking;
 mod prepare;
 pub(crate) mod probe;
 mod publish;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
-use crate::image::Image;
+use crate::host::Host;
 use crate::packages::debian;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlatformPlan};
 use crate::settings::{Partial, Settings};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::target::platform::Platform;
-use probe::Probe;
 
 use locking::Locking;
+use publish::Built;
 
 pub use crate::lock::Difference;
 pub use crate::output::report::Published;
@@ -43,17 +47,17 @@ pub use locking::{Locked, Update, lock};
 /// What a build has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What the image is called: its first tag, else the path of the first output.
+    /// The name of the image: its first tag, else the path of the first output.
     pub reference: String,
     /// The digest of the index.
     pub digest: String,
     /// The image's documents.
     pub published: Published,
-    /// How many platforms failed, and the error that says so; only with [`Partial::Allow`].
+    /// How many platforms failed. Only set with [`Partial::Allow`].
     pub failed: Option<Failed>,
 }
 
-/// That some platforms are missing.
+/// Some platforms are missing from a published image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
     count: usize,
@@ -62,67 +66,50 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// As an error, for the exit code.
+    /// The error that reports it, for the exit code.
     #[must_use]
     pub fn error(self) -> BuildError {
         BuildError::Partial { failed: self.count, all: self.all, code: self.code }
     }
 }
 
-/// Each platform's failure.
+/// The failures of platforms, in platform order.
 type Failures = BTreeMap<Platform, BuildError>;
 
 /// Plans without building: what [`run`] would do.
 ///
 /// # Errors
 ///
-/// If the project, a toolchain or a base cannot be found out about, if the lock does not fit and may not change, if a
-/// platform cannot be built as asked, or if the work is cancelled or takes longer than the settings allow.
+/// If the project, a toolchain or a base cannot be read, if the lock does not fit and may not change, if a platform
+/// cannot be built as asked, or if the work is cancelled or takes longer than the settings allow.
 pub fn plan_only(
     settings: &Settings,
     environment: &Environment,
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
-    let cancel = cancel.within(settings.timeout, "planning");
-    let packages = debian_client(settings, environment);
+    let (client, cancel) =
+        (&debian_client(settings, environment), &cancel.within(settings.timeout, "planning"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
-    let probe = probe::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
+    let probe = probe::gather(settings, locking.pins(), host)?;
     locking.check(&probe, reporter)?;
-    let (plan, failures, _) = planned(settings, probe);
-    tell_processors(&plan, reporter);
+    let (planned, failures) = job::plan_all(settings, &probe.facts, probe.platforms);
+    let platforms: Vec<PlatformPlan> = planned.into_iter().map(|platform| platform.plan).collect();
+    warn_of_processors(&platforms, reporter);
     conclude(settings, &failures, reporter)?;
-    Ok(plan)
+    Ok(plan::plan(settings, &probe.facts, platforms))
 }
 
-/// The client for Debian's packages, which takes the way that this machine's apt takes.
+/// The client for Debian's packages, which uses the proxies that apt is configured for on this machine.
 fn debian_client(settings: &Settings, environment: &Environment) -> Client {
     let environment = debian::apt_conf::with_proxies(environment, Path::new("/"));
     Client::with(&environment, settings.machine.offline)
 }
 
-/// The plan, and the platforms that cannot be built as asked.
-fn planned(settings: &Settings, mut probe: Probe) -> (Plan, Failures, Probe) {
-    let (plan, unplannable) = plan::plan(settings, &probe.facts);
-    let mut failures: Failures =
-        unplannable.into_iter().map(|(platform, error)| (platform, error.into())).collect();
-    let unresolved: Vec<Platform> = probe
-        .resolved
-        .iter()
-        .filter(|(_, base)| base.is_err())
-        .map(|(platform, _)| platform.clone())
-        .collect();
-    for platform in unresolved {
-        if let Some(Err(error)) = probe.resolved.remove(&platform) {
-            failures.insert(platform, error.into());
-        }
-    }
-    (plan, failures, probe)
-}
-
 /// Warns of flags that compile for more than a platform's processors have.
-fn tell_processors(plan: &Plan, reporter: &dyn Reporter) {
-    for platform in &plan.platforms {
+fn warn_of_processors<'p>(platforms: impl IntoIterator<Item = &'p PlatformPlan>, reporter: &dyn Reporter) {
+    for platform in platforms {
         for flag in &platform.processor {
             let better = platform.target.better(&platform.platform);
             let say = better.map_or_else(String::new, |(name, _)| {
@@ -142,7 +129,7 @@ fn tell_processors(plan: &Plan, reporter: &dyn Reporter) {
     }
 }
 
-/// Reports every failure in platform order. An error unless there is none, or a partial image was asked for.
+/// Reports every failure in platform order. If there is one, it is an error unless a partial image was asked for.
 fn conclude(
     settings: &Settings,
     failures: &Failures,
@@ -164,8 +151,8 @@ fn conclude(
 /// # Errors
 ///
 /// As [`plan_only`], and if cargo fails, if a program is not for its platform or will not run there, if a base cannot be
-/// fetched, or if an output cannot be written. Of a platform that fails the reporter is told why; where a partial image
-/// was asked for, that is no error, and [`Outcome::failed`] says so.
+/// fetched, or if an output cannot be written. The failure of each platform is reported. If a partial image was asked
+/// for, it is counted in [`Outcome::failed`] and is not an error.
 pub fn run(
     settings: &Settings,
     environment: &Environment,
@@ -174,50 +161,54 @@ pub fn run(
     stdout: &mut dyn Write,
 ) -> Result<Outcome, BuildError> {
     let start = Instant::now();
-    let cancel = cancel.within(settings.timeout, "the build");
-    let (client, packages) = (Client::new(settings.machine.offline), debian_client(settings, environment));
+    let (client, cancel) =
+        (&debian_client(settings, environment), &cancel.within(settings.timeout, "the build"));
+    let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
-    let probe = probe::gather(settings, locking.pins(), environment, &packages, &cancel, reporter)?;
+    let mut probe = probe::gather(settings, locking.pins(), host)?;
     locking.check(&probe, reporter)?;
     locking.complete(settings, &probe, reporter)?;
-    let (plan, mut failures, probe) = planned(settings, probe);
-    tell_processors(&plan, reporter);
-    // Reported again, with the rest, only if the run goes on without these platforms.
-    if !failures.is_empty() && (settings.partial == Partial::Refuse || plan.platforms.is_empty()) {
+    // From here on what belongs to a platform is in its job, and the plan has what all have in common.
+    let platforms = std::mem::take(&mut probe.platforms);
+    let (planned, mut failures) = job::plan_all(settings, &probe.facts, platforms);
+    let plan = plan::plan(settings, &probe.facts, Vec::new());
+    warn_of_processors(planned.iter().map(|platform| &platform.plan), reporter);
+    // If the run goes on without these platforms, they are reported at its end.
+    if !failures.is_empty() && (settings.partial == Partial::Refuse || planned.is_empty()) {
         conclude(settings, &failures, reporter)?;
     }
     let registries = probe.bases.registries();
     registries.telling(reporter, || {
-        // A place that cannot be written to is known before an hour of compiling, not after.
-        let outputs = publish::Publisher::open(&plan, environment, registries, reporter, &cancel)?;
-        let pins = locking.pins();
-        let given =
-            prepare::Given { settings, environment, plan: &plan, probe: &probe, pins, client: &client };
-        let prepared = prepare::prepare(&given, &cancel, reporter)?;
-        failures.extend(prepared.failures);
+        // An output that cannot be written to is found out before an hour of compiling, not after it.
+        let outputs = publish::Publisher::open(&plan, registries, host)?;
+        let toolchains = Host { client: &Client::new(settings.machine.offline), ..host };
+        let (jobs, unprepared) = prepare::prepare(settings, &probe, locking.pins(), planned, toolchains)?;
+        failures.extend(unprepared);
         let work = run::Work {
             settings,
-            environment,
             plan: &plan,
             probe: &probe,
-            client: &packages,
+            // A failure that makes the rest pointless stops only the work.
+            host: Host { cancel: &cancel.child(), ..host },
             verify_cache: locking.pins().strict,
-            units: &prepared.units,
-            zig: prepared.zig.as_ref(),
-            files: &prepared.files,
-            blobs: outputs.blobs(),
-            reporter,
+            jobs: &jobs,
+            blobs: outputs.blobs().to_owned(),
             start,
-            checks: Mutex::default(),
         };
-        let (images, more) = work.execute(&cancel)?;
-        failures.extend(more);
-        let checks = work.checks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        check::tell(&settings.check, &checks, reporter);
+        let finished = work.execute()?;
+        check::report(&settings.check, &finished, reporter);
         cancel.check()?;
+        let mut images = Vec::new();
+        for run::Finished { job, image, .. } in finished {
+            match image {
+                Ok(image) => images.push(Built { plan: &job.plan, image }),
+                Err(error) => {
+                    failures.insert(job.plan.platform.clone(), error);
+                }
+            }
+        }
         let failed = conclude(settings, &failures, reporter)?;
-        let images: Vec<Image> = images.into_values().collect();
-        let published = outputs.publish(&images, stdout, &cancel)?;
+        let published = outputs.publish(images, stdout)?;
         let digest = published.root.digest.to_string();
         let reference = plan::reference(&plan);
         reporter.report(Event::Published {

@@ -1,119 +1,89 @@
 //! What must be there before cargo starts: standard libraries, zig, and the configured files.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::job::{Job, Planned};
 use super::{BuildError, Failures};
-use crate::event::Reporter;
 use crate::files;
-use crate::layer::Entry;
+use crate::host::Host;
 use crate::lock::Pins;
-use crate::payload::cargo::{self, Linker, Unit};
-use crate::pipeline::probe::{FactsError, Probe};
-use crate::plan::{Plan, PlatformPlan};
+use crate::payload::cargo::project::Project;
+use crate::payload::cargo::{Kit, Linker, Unit};
+use crate::pipeline::probe::{self, Probe};
+use crate::plan::PlatformPlan;
 use crate::settings::Settings;
-use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
-use crate::sys::env::Environment;
-use crate::target::platform::Platform;
 use crate::toolchain::rust::{self, Standard};
-use crate::toolchain::zig::{self, Zig, ZigRequest};
-
-/// What is there now.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    /// What is compiled, by platform.
-    pub(super) units: BTreeMap<Platform, Unit>,
-    /// zig, if something needs it.
-    pub(super) zig: Option<Zig>,
-    /// The entries of each platform's files layer.
-    pub(super) files: BTreeMap<Platform, Vec<Entry>>,
-    /// The platforms that lack something.
-    pub(super) failures: Failures,
-}
-
-/// What is known when the plan stands.
-pub(super) struct Given<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) environment: &'a Environment,
-    pub(super) plan: &'a Plan,
-    pub(super) probe: &'a Probe,
-    pub(super) pins: &'a Pins,
-    pub(super) client: &'a Client,
-}
+use crate::toolchain::zig;
 
 /// What is compiled for a platform.
-fn unit(given: &Given<'_>, platform: &PlatformPlan, standard: Standard) -> Result<Unit, FactsError> {
-    let Given { settings, probe, .. } = *given;
-    let target = platform.target;
-    let choice = settings
-        .platforms
-        .iter()
-        .find(|wanted| wanted.platform == platform.platform)
-        .map_or_else(Default::default, |wanted| wanted.toolchain.value);
-    let linker =
-        cargo::choose_linker(target, choice, standard, &probe.rust, &probe.configuration, &probe.graph)?;
-    let limit = platform.timeout.map(Duration::from_secs);
-    let makers = platform.files.iter().filter_map(|file| {
-        let maker = probe.facts.project.makers.get(file.from_build.as_ref()?)?;
+fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) -> Unit {
+    let limit = plan.timeout.map(Duration::from_secs);
+    let makers = plan.files.iter().filter_map(|file| {
+        let maker = project.makers.get(file.from_build.as_ref()?)?;
         Some(maker.parts.iter().map(|part| (maker.package_id.clone(), *part)))
     });
     let parts = makers.flatten().collect();
-    let (name, glibc) = (platform.platform.clone(), platform.glibc);
-    Ok(Unit { platform: name, target, glibc, standard, linker, limit, parts })
+    let (platform, target, glibc) = (plan.platform.clone(), plan.target, plan.glibc);
+    Unit { platform, target, glibc, standard, kit, limit, parts }
 }
 
-/// Provides what the plan needs.
+/// Provides what the plans need. Returns the platforms that can be built, and the failures of those that lack something.
 pub(super) fn prepare(
-    given: &Given<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Prepared, BuildError> {
-    let Given { settings, environment, plan, probe, pins, client } = *given;
-    let machine = &settings.machine;
-    let mut prepared =
-        Prepared { units: BTreeMap::new(), zig: None, files: BTreeMap::new(), failures: BTreeMap::new() };
-    // What costs nothing to find out comes first.
-    for platform in &plan.platforms {
-        match files::entries(&platform.files) {
-            Ok(entries) => {
-                prepared.files.insert(platform.platform.clone(), entries);
-            }
+    settings: &Settings,
+    probe: &Probe<'_>,
+    pins: &Pins,
+    planned: Vec<Planned<'_>>,
+    host: Host<'_>,
+) -> Result<(Vec<Job>, Failures), BuildError> {
+    let mut failures = Failures::new();
+    // The files cost least to check, so they come first.
+    let mut with_files = Vec::new();
+    for platform in planned {
+        match files::entries(&platform.plan.files) {
+            Ok(entries) => with_files.push((platform, entries)),
             Err(error) => {
-                prepared.failures.insert(platform.platform.clone(), error.into());
+                failures.insert(platform.plan.platform, error.into());
             }
         }
     }
-    if !prepared.failures.is_empty() {
-        super::conclude(settings, &prepared.failures, reporter)?;
+    if !failures.is_empty() {
+        super::conclude(settings, &failures, host.reporter)?;
     }
-    for platform in &plan.platforms {
-        if prepared.failures.contains_key(&platform.platform) {
-            continue;
-        }
-        let target = platform.target;
-        let offline = machine.offline;
-        let wanted = (&platform.platform, target);
-        let standard = match rust::provide(&probe.rust, wanted, &machine.cache, offline, cancel, reporter) {
-            Ok(standard) => standard,
+    let mut with_standard = Vec::new();
+    for (mut platform, files) in with_files {
+        let wanted = (&platform.plan.platform, platform.plan.target);
+        match rust::provide(&probe.rust, wanted, host) {
+            Ok(standard) => {
+                if standard == Standard::Built {
+                    platform.builds_standard(settings, &probe.facts)?;
+                }
+                with_standard.push((platform, files, standard));
+            }
             Err(error) => {
-                cancel.check()?;
-                prepared.failures.insert(platform.platform.clone(), error.into());
-                continue;
+                host.cancel.check()?;
+                failures.insert(platform.plan.platform, error.into());
+            }
+        }
+    }
+    let mut zig = None;
+    let mut jobs = Vec::new();
+    for (Planned { plan, base, .. }, files, standard) in with_standard {
+        let kit = match plan.linker {
+            Linker::Configured => Kit::Configured,
+            Linker::RustLld => Kit::RustLld,
+            Linker::Zig => {
+                let zig = match &mut zig {
+                    Some(zig) => zig,
+                    none => {
+                        let request = probe::zig_request(settings, pins, host);
+                        none.insert(zig::provide(&request, host.client, host.cancel, host.reporter)?)
+                    }
+                };
+                Kit::Zig(zig.clone())
             }
         };
-        let unit = unit(given, platform, standard)?;
-        prepared.units.insert(platform.platform.clone(), unit);
+        let unit = unit(&plan, &probe.facts.project, standard, kit);
+        jobs.push(Job { plan, base, unit, files });
     }
-    if prepared.units.values().any(|unit| unit.linker == Linker::Zig) {
-        let request = ZigRequest {
-            settings: &machine.zig,
-            cache: &machine.cache,
-            environment,
-            pinned: pins.zig.as_ref().map(|pin| &pin.version),
-            verified: pins.verified_zig(),
-        };
-        prepared.zig = Some(zig::provide(&request, client, cancel, reporter)?);
-    }
-    Ok(prepared)
+    Ok((jobs, failures))
 }

@@ -1,7 +1,7 @@
 //! Read-only probes: what the project, the machine and the base images are.
 //!
 //! Everything that `plan` needs to know is gathered here, so that planning itself is pure. Probing may fill caches
-//! (a release, a package index), but builds and installs nothing.
+//! (a release, a package index), but it does not build or install anything.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -9,28 +9,26 @@ use std::thread;
 use crate::base::{BaseError, Bases, ResolvedBase};
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Phase, Reporter};
+use crate::host::Host;
 use crate::lock::Pins;
 use crate::origin::Origin;
-use crate::packages::debian::{self};
+use crate::packages::debian;
 use crate::payload::cargo::configuration::Configuration;
 use crate::payload::cargo::graph::Graph;
-use crate::payload::cargo::processor::{self};
-use crate::payload::cargo::{self, Linker, metadata, project, spec};
-use crate::plan::{Facts, StandardLibrary, ZigFacts};
-use crate::settings::Settings;
-use crate::sys::cancel::{Cancel, Cancelled};
+use crate::payload::cargo::{Linker, metadata, processor, project, spec};
+use crate::plan::{Facts, LinkerFacts, PlatformFacts, StandardLibrary, ZigFacts};
+use crate::settings::{PlatformSettings, Settings};
+use crate::sys::cancel::Cancelled;
 use crate::sys::clock;
-use crate::sys::download::Client;
-use crate::sys::env::Environment;
 use crate::sys::{store, threads};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::rust::{self, Rust, Standard};
+use crate::toolchain::rust::{self, Rust};
 use crate::toolchain::zig::data::ZigData;
 use crate::toolchain::zig::{self, ZigRequest};
 use crate::vcs;
 
-/// Why the facts could not be gathered.
+/// The facts of a run could not be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// cargo's metadata.
@@ -90,10 +88,10 @@ impl Explain for FactsError {
     }
 }
 
-/// The facts, and what was opened to learn them and is needed again to act on them.
+/// The facts, and what was opened to gather them and is needed again to act on them.
 #[derive(Debug)]
-pub(crate) struct Probe {
-    /// The facts.
+pub(crate) struct Probe<'a> {
+    /// The facts about the project and the machine.
     pub facts: Facts,
     /// The project's Rust toolchain.
     pub rust: Rust,
@@ -103,77 +101,80 @@ pub(crate) struct Probe {
     pub graph: Graph,
     /// Opened sources of bases.
     pub bases: Bases,
-    /// Each platform's base.
-    pub resolved: BTreeMap<Platform, Result<ResolvedBase, BaseError>>,
+    /// The platforms, in the order of the settings.
+    pub platforms: Vec<Probed<'a>>,
 }
 
-/// Tells what the time ran out for, and at what.
-fn tell_unresolved(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>>, reporter: &dyn Reporter) {
-    for (platform, base) in resolved {
+/// What was found out about one platform.
+#[derive(Debug)]
+pub(crate) struct Probed<'a> {
+    /// The facts.
+    pub facts: PlatformFacts<'a>,
+    /// Its base. One that cannot be resolved is a failure of this platform alone.
+    pub base: Result<ResolvedBase, BaseError>,
+}
+
+/// Reports the bases that there was no time to resolve.
+fn report_timed_out(
+    settings: &Settings,
+    resolved: &[Result<ResolvedBase, BaseError>],
+    reporter: &dyn Reporter,
+) {
+    for (wanted, base) in settings.platforms.iter().zip(resolved) {
         if let Err(error) = base
             && error.exit_code() == ExitCode::TimedOut
         {
-            reporter.report(Event::failed(Some(platform.clone()), error));
+            reporter.report(Event::failed(Some(wanted.platform.clone()), error));
         }
     }
 }
 
-/// Gathers the facts of a run. A base that cannot be resolved is that platform's failure, kept in the probe.
-pub(crate) fn gather(
-    settings: &Settings,
+/// Gathers the facts of a run.
+pub(crate) fn gather<'a>(
+    settings: &'a Settings,
     pins: &Pins,
-    environment: &Environment,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Probe, FactsError> {
+    host: Host<'_>,
+) -> Result<Probe<'a>, FactsError> {
+    let Host { cancel, reporter, .. } = host;
     for wanted in &settings.platforms {
         tracing::info!("{}: {}", wanted.platform, Phase::Resolve.name());
         reporter.report(Event::Phase { platform: wanted.platform.clone(), phase: Phase::Resolve });
     }
-    store::open(&settings.machine.cache).map_err(FactsError::Cache)?;
-    let bases = Bases::new(&settings.machine, &settings.named, environment);
-    // Bases wait for the network, the rest for cargo and git.
+    store::open(host.cache).map_err(FactsError::Cache)?;
+    let bases = Bases::new(&settings.machine, &settings.named, host.environment);
+    // Bases wait for the network, and the rest waits for cargo and git.
     thread::scope(|scope| {
         let resolving = threads::begin(scope, || {
-            let resolve = || bases.resolve_all(settings, pins, client, cancel, reporter);
+            let resolve = || bases.resolve_all(settings, pins, host);
             bases.registries().telling(reporter, resolve)
         });
-        let local = gather_local(settings, pins, environment, cancel, reporter);
+        let local = gather_local(settings, pins, host);
         let resolved = resolving.join();
-        tell_releases(&resolved, reporter);
-        let (rust, configuration, graph, mut facts) = match local {
-            Err(error) if error.exit_code() == ExitCode::TimedOut => {
-                tell_unresolved(&resolved, reporter);
-                return Err(error);
-            }
-            local => local?,
+        report_releases(&resolved, reporter);
+        let is_over = match &local {
+            Ok(_) => cancel.check().is_err(),
+            Err(error) => error.exit_code() == ExitCode::TimedOut,
         };
-        for (platform, base) in &resolved {
-            if let Ok(base) = base {
-                facts.bases.insert(platform.clone(), base.facts());
-            }
+        if is_over {
+            report_timed_out(settings, &resolved, reporter);
         }
-        if let Err(cancelled) = cancel.check() {
-            tell_unresolved(&resolved, reporter);
-            return Err(cancelled.into());
-        }
-        Ok((facts, rust, configuration, graph, resolved))
+        let local = local?;
+        cancel.check()?;
+        Ok((local, resolved))
     })
-    .map(|(facts, rust, configuration, graph, resolved)| Probe {
-        facts,
-        rust,
-        configuration,
-        graph,
-        bases,
-        resolved,
+    .map(|(local, resolved)| {
+        let Local { facts, rust, configuration, graph, platforms } = local;
+        let platforms = platforms.into_iter().zip(resolved);
+        let platforms = platforms.map(|(facts, base)| Probed { facts, base }).collect();
+        Probe { facts, rust, configuration, graph, bases, platforms }
     })
 }
 
-/// Tells which releases of Debian the packages are from, and warns of what is old: once for all platforms that share them.
-fn tell_releases(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>>, reporter: &dyn Reporter) {
+/// Reports which releases of Debian the packages are from, and warns of old ones. Platforms that share a release have one
+/// report.
+fn report_releases(resolved: &[Result<ResolvedBase, BaseError>], reporter: &dyn Reporter) {
     let mut told: Vec<Event> = Vec::new();
-    for base in resolved.values().flatten() {
+    for base in resolved.iter().flatten() {
         let Some(apt) = base.apt() else { continue };
         let (base, releases, pinned) = (base.facts().name, apt.releases(), apt.pinned.clone());
         let event = Event::Releases { base, releases, pinned };
@@ -188,62 +189,71 @@ fn tell_releases(resolved: &BTreeMap<Platform, Result<ResolvedBase, BaseError>>,
     }
 }
 
-fn gather_local(
-    settings: &Settings,
-    pins: &Pins,
-    environment: &Environment,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<(Rust, Configuration, Graph, Facts), FactsError> {
+/// What cargo, git and the toolchains on this machine know.
+struct Local<'a> {
+    facts: Facts,
+    rust: Rust,
+    configuration: Configuration,
+    graph: Graph,
+    /// In the order of the settings.
+    platforms: Vec<PlatformFacts<'a>>,
+}
+
+fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Result<Local<'a>, FactsError> {
+    let Host { environment, cancel, reporter, .. } = host;
     let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
     let rust = rust::detect(dir, environment, cancel)?;
     let metadata =
         metadata::metadata(&rust.cargo, &settings.manifest_path, &settings.cargo, cancel, reporter)?;
     let mut project = project::select(&metadata, &settings.cargo)?;
     project.makers = makers(&metadata, settings)?;
-    tell_left_out(&project.left_out, reporter);
+    report_left_out(&project.left_out, reporter);
     let configuration = Configuration::load(dir, environment, &rust)?;
     let graph = Graph::of(&metadata, &project.binaries, &project.makers);
-    let mut linkers = BTreeMap::new();
-    let (mut cpus, mut processor_flags) = (BTreeMap::new(), BTreeMap::new());
-    let mut standard_libraries = BTreeMap::new();
-    for wanted in &settings.platforms {
-        let target = wanted.target.value;
-        let (choice, standard) = (wanted.toolchain.value, Standard::Installed);
-        let linker = cargo::choose_linker(target, choice, standard, &rust, &configuration, &graph)?;
-        linkers.insert(wanted.platform.clone(), linker);
-        let configured = |name: &str| configuration.variable(name);
-        let places = |word: &str| Some(configuration.flags_place(target, word)?.to_string());
-        let user = configuration.flags(target)?;
-        let flags = processor::beyond(target, &wanted.platform, &user, environment, &configured, &places);
-        processor_flags.insert(wanted.platform.clone(), flags);
-        let cpu = processor::cpu(target.variant(&wanted.platform), &user);
-        cpus.extend(cpu.map(|cpu| (wanted.platform.clone(), cpu)));
-        let library = if rust.has(&target.triple).map_err(rust::Error::from)? {
-            StandardLibrary::Installed
-        } else {
-            StandardLibrary::Rustup
-        };
-        standard_libraries.insert(target.triple.clone(), library);
-    }
-    let needs_zig = linkers.values().any(|linker| *linker == Linker::Zig);
-    tell_passed_over(settings, &configuration, reporter);
+    let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
+    let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c_code, host);
+    let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
+    let needs_zig = platforms.iter().any(|platform| platform.linker().linker == Linker::Zig);
+    report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
-        c_code: graph.c_code.as_ref().map(|code| code.package.clone()),
-        linkers,
-        cpus,
-        processor_flags,
-        standard_libraries,
-        zig: zig_facts(settings, pins, environment, needs_zig, cancel),
-        bases: BTreeMap::new(),
+        zig: zig_facts(settings, pins, needs_zig, host),
         project,
     };
-    Ok((rust, configuration, graph, facts))
+    Ok(Local { facts, rust, configuration, graph, platforms })
 }
 
-/// Says that cargo's configuration wants another target than what is built.
-fn tell_passed_over(settings: &Settings, configuration: &Configuration, reporter: &dyn Reporter) {
+/// What is known of a platform beside its base.
+pub(super) fn platform_facts<'a>(
+    wanted: &'a PlatformSettings,
+    rust: &Rust,
+    configuration: &Configuration,
+    c_code: Option<&str>,
+    host: Host<'_>,
+) -> Result<PlatformFacts<'a>, FactsError> {
+    let target = wanted.target.value;
+    let configured = |name: &str| configuration.variable(name);
+    let sources = |word: &str| Some(configuration.flags_place(target, word)?.to_string());
+    let user = configuration.flags(target)?;
+    let flags = processor::beyond(target, &wanted.platform, &user, host.environment, &configured, &sources);
+    let is_installed = rust.has(&target.triple).map_err(rust::Error::from)?;
+    let linker = LinkerFacts {
+        configured: configuration.linker(target)?.is_some(),
+        rust_lld: rust.lld().is_some(),
+        builds_standard: !is_installed && rust::is_built_from_source(rust, target, host.cache),
+        c_code: c_code.map(ToOwned::to_owned),
+    };
+    Ok(PlatformFacts {
+        wanted,
+        linker,
+        cpu: processor::cpu(target.variant(&wanted.platform), &user),
+        processor_flags: flags,
+        standard_library: if is_installed { StandardLibrary::Installed } else { StandardLibrary::Rustup },
+    })
+}
+
+/// Warns of triples that cargo's configuration asks for and that are not built.
+fn report_passed_over(settings: &Settings, configuration: &Configuration, reporter: &dyn Reporter) {
     let Some((triples, place)) = configuration.build_targets() else { return };
     for triple in &triples {
         let is_built = settings.platforms.iter().any(|wanted| wanted.target.value.triple == *triple);
@@ -288,8 +298,8 @@ fn makers(
     Ok(makers)
 }
 
-/// Says which programs of all are left out, and why: cargo leaves them out without a word.
-fn tell_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
+/// Reports which programs are left out of `--bins` and the like, and why. cargo itself does so silently.
+fn report_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
     for project::Lacking { program, features } in programs {
         let text = format!(
             "the {} `{}` is left out: it requires the features {}",
@@ -301,26 +311,24 @@ fn tell_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
     }
 }
 
-/// The zig that is there, else the one that would be provided. Where nothing needs it, nobody looks.
-fn zig_facts(
-    settings: &Settings,
-    pins: &Pins,
-    environment: &Environment,
-    needed: bool,
-    cancel: &Cancel,
-) -> ZigFacts {
-    let machine = &settings.machine;
-    let pinned = pins.zig.as_ref().map(|pin| &pin.version);
-    let request = ZigRequest {
-        settings: &machine.zig,
-        cache: &machine.cache,
-        environment,
-        pinned,
+/// The zig that a run looks for.
+pub(super) fn zig_request<'a>(settings: &'a Settings, pins: &'a Pins, host: Host<'a>) -> ZigRequest<'a> {
+    ZigRequest {
+        settings: &settings.machine.zig,
+        cache: host.cache,
+        environment: host.environment,
+        pinned: pins.zig.as_ref().map(|pin| &pin.version),
         verified: pins.verified_zig(),
-    };
+    }
+}
+
+/// The zig that is there, else the one that would be provided. If no platform needs it, it is not looked for.
+fn zig_facts(settings: &Settings, pins: &Pins, needed: bool, host: Host<'_>) -> ZigFacts {
+    let cancel = host.cancel;
+    let request = zig_request(settings, pins, host);
     if needed && let Ok(zig) = zig::find(&request, cancel) {
         let from = zig.program.display().to_string();
-        // Only of the version that comes with xbuild it is known without looking.
+        // Only the digest of the version that comes with xbuild is known without reading the files.
         let files = if zig.version == ZigData::get().version {
             Some(ZigData::get().package.files.clone())
         } else if pins.locking {

@@ -1,4 +1,4 @@
-//! Where images go: layouts first, then whatever is made of a layout, each complete or not there.
+//! Publishes images: layouts first, then the outputs that are made of a layout. Each is complete or absent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use crate::engine::{self, Engine, Loadable};
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
+use crate::host::Host;
 use crate::image::{Image, ImageLayer, index};
 use crate::layout::{self, Layout, LayoutWriter};
 use crate::oci::name::{ImageName, RepositoryName};
@@ -15,36 +16,35 @@ use crate::output::archive::{self, Archive, Flavour};
 use crate::output::push::{self, Push};
 use crate::output::report::Published;
 use crate::output::{OutputError, rootfs};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlatformPlan};
 use crate::registry::{Access, Client, RegistryError};
 use crate::settings::{Output, OutputKind, Sink};
 use crate::sys::cancel::Cancel;
-use crate::sys::env::Environment;
 use crate::sys::staging::{self, Staging};
 use crate::target::platform::Platform;
 
 /// The opened outputs. The first layout also takes the blobs while they are made.
 pub(super) struct Publisher<'a> {
     plan: &'a Plan,
-    environment: &'a Environment,
     registries: &'a Client,
-    reporter: &'a dyn Reporter,
+    host: Host<'a>,
     layouts: Vec<(LayoutWriter, Vec<String>)>,
-    /// What is made of a layout, with the engine that was found.
+    /// The outputs that are made of a layout, with the engine that was found.
     others: Vec<(&'a Output, Option<Engine>)>,
-    /// A layout that only others are made of, gone with this value.
+    /// A layout that is only there for other outputs, and is removed when this value is dropped.
     _temporary: Option<Staging>,
+}
+
+/// A platform's image, and what it was planned to be.
+pub(super) struct Built<'a> {
+    pub(super) plan: &'a PlatformPlan,
+    pub(super) image: Image,
 }
 
 impl<'a> Publisher<'a> {
     /// Opens and checks every output.
-    pub(super) fn open(
-        plan: &'a Plan,
-        environment: &'a Environment,
-        registries: &'a Client,
-        reporter: &'a dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn open(plan: &'a Plan, registries: &'a Client, host: Host<'a>) -> Result<Self, BuildError> {
+        let cancel = host.cancel;
         let (mut layouts, mut others, mut temporary) = (Vec::new(), Vec::new(), None);
         for output in &plan.outputs {
             let mut engine = None;
@@ -61,10 +61,10 @@ impl<'a> Publisher<'a> {
                 OutputKind::Directory { path, .. } => {
                     Staging::beside(path, cancel).map_err(OutputError::from)?;
                 }
-                // Whether it lets us in is known from the base, or when there is something to push.
+                // Whether the registry grants access shows when the base is read or the image is pushed.
                 OutputKind::Registry { .. } => {}
                 OutputKind::Engine { engine: wanted } => {
-                    engine = Some(engine::find(*wanted, environment, cancel)?);
+                    engine = Some(engine::find(*wanted, host.environment, cancel)?);
                 }
             }
             others.push((output, engine));
@@ -75,7 +75,7 @@ impl<'a> Publisher<'a> {
             layouts.push((LayoutWriter::open(&dir.path().join("layout"), cancel)?, plan.tags.clone()));
             temporary = Some(dir);
         }
-        Ok(Self { plan, environment, registries, reporter, layouts, others, _temporary: temporary })
+        Ok(Self { plan, registries, host, layouts, others, _temporary: temporary })
     }
 
     /// The directory that layers are written into.
@@ -86,19 +86,21 @@ impl<'a> Publisher<'a> {
     /// Publishes an index of the images. `stdout` takes what an output sends there.
     pub(super) fn publish(
         self,
-        images: &[Image],
+        built: Vec<Built<'_>>,
         stdout: &mut dyn Write,
-        cancel: &Cancel,
     ) -> Result<Published, BuildError> {
-        let mut index = index::assemble(images, &annotations(self.plan, images));
+        let annotations = annotations(self.plan, &built);
+        let images: Vec<Image> = built.into_iter().map(|built| built.image).collect();
+        let images = images.as_slice();
+        let mut index = index::assemble(images, &annotations);
         index.descriptor.annotations.clone_from(&self.plan.index_descriptor_annotations);
         let content = self.plan.outputs.iter().any(Output::has_content);
-        // All are filled before the first is published: its blobs are what the others are filled from.
+        // All are filled before the first is published, since they are filled from its blobs.
         for (layout, _) in &self.layouts {
             for image in images {
                 for layer in &image.layers {
-                    cancel.check()?;
-                    // What only a registry wants may be there already.
+                    self.host.cancel.check()?;
+                    // A layer that only goes to a registry may be there already.
                     if layer.origin.is_none() || content {
                         layout.add_layer(layer)?;
                     }
@@ -113,18 +115,19 @@ impl<'a> Publisher<'a> {
             layout.commit(&index, &names)?;
             first.get_or_insert(path);
         }
-        let from = Finished { plan: self.plan, layout: first.as_deref(), index: &index.descriptor, images };
+        let (plan, host, layout, index) = (self.plan, self.host, first.as_deref(), &index.descriptor);
+        let from = Finished { plan, host, layout, index, images };
         let mut loaded = None;
         for (output, engine) in &self.others {
             match (&output.kind, engine) {
                 (OutputKind::Registry { by_digest }, _) => {
-                    from.push(output, *by_digest, self.registries, self.reporter, cancel)?;
+                    from.push(output, *by_digest, self.registries)?;
                 }
                 (OutputKind::Engine { .. }, Some(engine)) => {
-                    let id = from.load(output, *engine, self.environment, self.reporter, cancel)?;
+                    let id = from.load(output, *engine)?;
                     loaded = loaded.or(id);
                 }
-                _ => from.write(output, self.reporter, stdout, cancel)?,
+                _ => from.write(output, stdout)?,
             }
         }
         let platforms = images.iter().map(|image| {
@@ -136,14 +139,14 @@ impl<'a> Publisher<'a> {
             self.plan.outputs.iter().filter(by_digest).flat_map(|output| names(self.plan, output)).collect();
         let mut names = self.plan.tags.clone();
         names.extend(self.plan.outputs.iter().flat_map(|output| output.names.iter().cloned()));
-        // A repository that has the digest alone has no tag `latest`.
+        // A repository that the image is pushed to by digest has no tag `latest`.
         names.retain(|name| !untagged.contains(name));
         names.dedup();
-        Ok(Published { root: index.descriptor, platforms: platforms.collect(), names, untagged, loaded })
+        Ok(Published { root: index.clone(), platforms: platforms.collect(), names, untagged, loaded })
     }
 }
 
-/// The names that the image has in an output.
+/// The names of the image in an output.
 fn names(plan: &Plan, output: &Output) -> Vec<String> {
     if output.names.is_empty() { plan.tags.clone() } else { output.names.clone() }
 }
@@ -151,23 +154,19 @@ fn names(plan: &Plan, output: &Output) -> Vec<String> {
 /// A published image that other outputs are made of.
 struct Finished<'a> {
     plan: &'a Plan,
+    host: Host<'a>,
     layout: Option<&'a Path>,
     index: &'a Descriptor,
     images: &'a [Image],
 }
 
 impl Finished<'_> {
-    fn write(
-        &self,
-        output: &Output,
-        reporter: &dyn Reporter,
-        stdout: &mut dyn Write,
-        cancel: &Cancel,
-    ) -> Result<(), BuildError> {
+    fn write(&self, output: &Output, stdout: &mut dyn Write) -> Result<(), BuildError> {
+        let Host { cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(()) };
         let names = names(self.plan, output);
         match &output.kind {
-            // Written already, pushed, or loaded.
+            // A layout is written already. The others are pushed or loaded.
             OutputKind::Layout { .. } | OutputKind::Registry { .. } | OutputKind::Engine { .. } => {}
             OutputKind::Archive { to } => {
                 let archive = Archive { layout, root: self.index, names: &names, flavour: Flavour::Oci };
@@ -208,15 +207,9 @@ impl Finished<'_> {
         Ok(())
     }
 
-    /// Loads the image into an engine; its ID there.
-    fn load(
-        &self,
-        output: &Output,
-        engine: Engine,
-        environment: &Environment,
-        reporter: &dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<Option<Digest>, BuildError> {
+    /// Loads the image into an engine. Returns its ID there.
+    fn load(&self, output: &Output, engine: Engine) -> Result<Option<Digest>, BuildError> {
+        let Host { environment, cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(None) };
         let mut names = names(self.plan, output);
         if names.is_empty() {
@@ -234,15 +227,9 @@ impl Finished<'_> {
         Ok(loaded.id)
     }
 
-    /// Pushes the image, blobs that are not in the layout from where the base has them.
-    fn push(
-        &self,
-        output: &Output,
-        by_digest: bool,
-        registries: &Client,
-        reporter: &dyn Reporter,
-        cancel: &Cancel,
-    ) -> Result<(), BuildError> {
+    /// Pushes the image. Blobs that are not in the layout are taken from the base's registry.
+    fn push(&self, output: &Output, by_digest: bool, registries: &Client) -> Result<(), BuildError> {
+        let Host { cancel, reporter, .. } = self.host;
         let Some(layout) = self.layout else { return Ok(()) };
         let names = names(self.plan, output);
         let names = names.iter().map(|name| name.parse::<ImageName>()).collect::<Result<Vec<_>, _>>();
@@ -285,7 +272,7 @@ impl Finished<'_> {
         Ok(())
     }
 
-    /// The images' layers, where they are in the layout.
+    /// The images' layers, with their paths in the layout.
     fn filesystems(&self, layout: &Path) -> Vec<rootfs::Image> {
         let image = |image: &Image| rootfs::Image {
             platform: image.platform.clone(),
@@ -312,18 +299,16 @@ fn entry(image: &Image) -> Descriptor {
     descriptor
 }
 
-/// The index's annotations: the project's, and of those that the platforms add what they all agree on, but for what
-/// was asked of the manifests alone.
-fn annotations(plan: &Plan, images: &[Image]) -> BTreeMap<String, String> {
+/// The index's annotations: the project's, and those that all platforms have with the same value, except the ones that were
+/// asked for on manifests only.
+fn annotations(plan: &Plan, built: &[Built<'_>]) -> BTreeMap<String, String> {
     let mut annotations = plan.annotations.clone();
-    let parsed: Vec<BTreeMap<String, String>> = images
+    let parsed: Vec<BTreeMap<String, String>> = built
         .iter()
-        .map(|image| {
+        .map(|Built { plan, image }| {
             let mut all = of_manifest(&image.manifest);
-            if let Some(plan) = plan.platforms.iter().find(|plan| plan.platform == image.platform) {
-                all.retain(|key, _| !plan.image.manifest_annotations.contains_key(key));
-                all.extend(plan.image.annotations.clone());
-            }
+            all.retain(|key, _| !plan.image.manifest_annotations.contains_key(key));
+            all.extend(plan.image.annotations.clone());
             all
         })
         .collect();
@@ -333,7 +318,7 @@ fn annotations(plan: &Plan, images: &[Image]) -> BTreeMap<String, String> {
                 annotations.insert(key.clone(), value.clone());
             }
         }
-        // A base that differs by platform has no one digest.
+        // Platforms with different bases have no common digest.
         if rest.iter().any(|other| other.get(annotation::BASE_DIGEST) != first.get(annotation::BASE_DIGEST)) {
             annotations.remove(annotation::BASE_DIGEST);
         }

@@ -1,39 +1,39 @@
-//! What a plan needs to know of the project, the machine and the bases.
-
-use std::collections::BTreeMap;
+//! What a plan needs to know of the project, the machine and each platform.
 
 use semver::Version;
 use serde::Serialize;
 
-use crate::base::BaseFacts;
+use super::linker::LinkerFacts;
 use crate::oci::Digest;
-use crate::payload::cargo::Linker;
 use crate::payload::cargo::processor::ProcessorFlag;
 use crate::payload::cargo::project::Project;
-use crate::target::platform::Platform;
+use crate::settings::PlatformSettings;
 use crate::vcs::Commit;
 
-/// What was found.
+/// What all platforms of a run have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// The cargo project.
     pub project: Project,
     /// The commit that is checked out.
     pub commit: Option<Commit>,
-    /// The first package that compiles C code, if there is one.
-    pub c_code: Option<String>,
-    /// What links each platform's programs.
-    pub linkers: BTreeMap<Platform, Linker>,
-    /// The processors that rustc compiles for, on platforms that promise more than their targets.
-    pub cpus: BTreeMap<Platform, String>,
-    /// Flags that ask for more than the processors of a platform have.
-    pub processor_flags: BTreeMap<Platform, Vec<ProcessorFlag>>,
-    /// Where each triple's standard library will come from.
-    pub standard_libraries: BTreeMap<String, StandardLibrary>,
     /// The zig that is there or would be provided.
     pub zig: ZigFacts,
-    /// The base of each platform; a platform whose base could not be resolved is absent.
-    pub bases: BTreeMap<Platform, BaseFacts>,
+}
+
+/// What is known of one platform beside its base.
+#[derive(Clone, Debug)]
+pub(crate) struct PlatformFacts<'a> {
+    /// What the settings ask for.
+    pub wanted: &'a PlatformSettings,
+    /// What the choice of its linker depends on.
+    pub linker: LinkerFacts,
+    /// The processor that rustc compiles for, if the platform promises more than its target.
+    pub cpu: Option<String>,
+    /// Flags that ask for more than the platform's processors have.
+    pub processor_flags: Vec<ProcessorFlag>,
+    /// Where the triple's standard library will come from.
+    pub standard_library: StandardLibrary,
 }
 
 /// A zig that is there, or the one that would be provided.
@@ -46,17 +46,16 @@ pub(crate) struct ZigFacts {
     pub from: String,
     /// The newest glibc that it links for, as (2, minor).
     pub newest_glibc: (u32, u32),
-    /// The digest of its files, where a copy of it in the cache can be held to one.
+    /// The digest of its files, if a copy of it in the cache can be compared with one.
     pub files: Option<Digest>,
 }
 
 /// Where the standard library of a triple comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StandardLibrary {
     /// The toolchain has it.
     Installed,
-    /// rustup will be asked to add it, or, where the channel does not carry it, it is built from `rust-src`.
-    #[default]
+    /// rustup adds it. If the channel does not carry it, it is built from `rust-src`.
     Rustup,
 }

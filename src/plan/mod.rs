@@ -1,9 +1,14 @@
 //! What a run will do and why, before it does anything.
 //!
 //! Planning is pure: settings and facts in, a [`Plan`] out. `xbuild plan` prints the value, `pipeline` carries it
-//! out. What can be known to fail is known here, for every platform at once and before hours of compiling.
+//! out. Every failure that can be foreseen is found here, for all platforms and before hours of compiling.
 
 mod facts;
+mod linker;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,18 +21,18 @@ use crate::image::ImageSettings;
 use crate::oci::name::ImageName;
 use crate::output::archive::familiar;
 use crate::payload::PROGRAM_DIR;
-use crate::settings::{BaseSource, Compression, FileSettings, Output, PlatformSettings, Settings};
+use crate::settings::{BaseSource, Compression, FileSettings, Output, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
-use crate::toolchain::ToolchainChoice;
 
 pub use crate::base::{AddedPackage, BaseFacts};
 pub use crate::payload::cargo::Linker;
 pub use crate::payload::cargo::processor::ProcessorFlag;
 pub use crate::payload::cargo::project::{Binary, ProgramKind};
 pub use facts::StandardLibrary;
-pub(crate) use facts::{Facts, ZigFacts};
+pub(crate) use facts::{Facts, PlatformFacts, ZigFacts};
+pub(crate) use linker::{LinkerChoice, LinkerFacts};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -41,17 +46,18 @@ pub struct Plan {
     pub binaries: Vec<Binary>,
     /// cargo's profile.
     pub profile: String,
-    /// The one time stamp of everything that is made.
+    /// The time stamp of everything in the image.
     pub created: Created,
-    /// Annotations of the index, and of every manifest beside its own.
+    /// Annotations of the index and of every manifest, which has its own as well.
     pub annotations: BTreeMap<String, String>,
     /// How layers are compressed.
     pub compression: Compression,
-    /// The names that the index gets.
+    /// The names of the index.
     pub tags: Vec<String>,
     /// Where the image goes; never empty.
     pub outputs: Vec<Output>,
-    /// The layout in the target directory: an output where nothing else is, and beside it there is room for another.
+    /// The layout in the target directory. It is an output if there is no other on this machine, and temporary layouts are
+    /// created beside it.
     #[serde(skip)]
     pub default_layout: PathBuf,
     /// Annotations of the index alone.
@@ -82,7 +88,7 @@ pub enum CreatedFrom {
     SourceDateEpoch,
     /// The date of the commit that is checked out.
     Commit,
-    /// Neither was there, so it is 1970-01-01.
+    /// There is neither, so it is 1970-01-01.
     Epoch,
 }
 
@@ -101,14 +107,14 @@ pub struct PlatformPlan {
     pub linker: Linker,
     /// Why this linker.
     pub linker_from: String,
-    /// The glibc that programs are linked for; `None` where they do not use it.
+    /// The glibc that zig links programs for; `None` if they do not use it, or if another linker decides.
     pub glibc: Option<GlibcVersion>,
     /// Why this version.
     pub glibc_from: Option<String>,
-    /// What rustc calls the processors that it compiles for, where the platform promises more than its target.
+    /// rustc's name of the processor that it compiles for, if the platform promises more than its target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// Flags of the user's that ask for more than the platform's processors have, and where they stand.
+    /// The user's flags that ask for more than the platform's processors have, and where they are set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processor: Vec<ProcessorFlag>,
     /// Where the standard library of the triple comes from.
@@ -127,7 +133,7 @@ pub struct PlatformPlan {
     /// The base's source.
     #[serde(skip)]
     pub base_source: BaseSource,
-    /// Seconds that the platform may take, if it has a limit of its own.
+    /// The platform's own time limit in seconds, if it has one.
     pub timeout: Option<u64>,
 }
 
@@ -137,11 +143,11 @@ pub struct PlatformPlan {
 pub struct LayerPlan {
     /// `files` or `payload`.
     pub name: LayerName,
-    /// The paths in the image that it brings.
+    /// The paths in the image that it adds.
     pub paths: Vec<String>,
 }
 
-/// The layers that xbuild adds, in their order: what changes least comes first.
+/// The layers that xbuild adds, in their order. The one that changes least comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerName {
@@ -174,7 +180,7 @@ pub enum PlanError {
         /// The base's name.
         base: String,
     },
-    /// zig does not know a glibc as new, or as old, as that.
+    /// zig does not link for a glibc that is as new, or as old.
     #[error("zig {zig} links {triple} for glibc {}.{} to {}.{}, and {}.{} was asked for", oldest.0, oldest.1, newest.0, newest.1, wanted.0, wanted.1)]
     GlibcUnknownToZig {
         /// zig's version.
@@ -183,15 +189,15 @@ pub enum PlanError {
         triple: String,
         /// What was asked for.
         wanted: GlibcVersion,
-        /// The oldest that it can do for this triple.
+        /// The oldest that it links for on this triple.
         oldest: GlibcVersion,
-        /// The newest that it knows.
+        /// The newest that it links for.
         newest: GlibcVersion,
     },
     /// A flag asks for the processor of the machine that builds.
     #[error("{0}")]
     NativeProcessor(Box<NativeProcessor>),
-    /// Several binaries are in the image and none is said to start.
+    /// Several programs are in the image and the settings do not say which one starts.
     #[error("the image has several programs and no entrypoint: {}", programs.join(", "))]
     NoEntrypoint {
         /// The programs.
@@ -204,11 +210,11 @@ pub enum PlanError {
 pub struct NativeProcessor {
     /// The flag.
     pub flag: String,
-    /// Where it stands.
+    /// Where it is set.
     pub from: String,
     /// The platform.
     pub platform: Platform,
-    /// A variant of the platform with better processors, and what rustc calls these, where there is one.
+    /// A variant of the platform with better processors, and rustc's name of these, if there is one.
     pub better: Option<(String, String)>,
 }
 
@@ -258,29 +264,17 @@ impl Explain for PlanError {
     }
 }
 
-/// A platform and why it cannot be built.
-pub(crate) type PlatformFailure = (Platform, PlanError);
-
-/// Plans every platform. A platform that cannot be built as asked is among the failures, in platform order.
+/// Plans a run of these platforms, which are sorted.
 #[must_use]
-pub(crate) fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFailure>) {
+pub(crate) fn plan(settings: &Settings, facts: &Facts, platforms: Vec<PlatformPlan>) -> Plan {
     let created = created(settings, facts);
-    let (mut platforms, mut failures) = (Vec::new(), Vec::new());
-    for wanted in &settings.platforms {
-        // A base that could not be resolved is reported where it was looked for.
-        let Some(base) = facts.bases.get(&wanted.platform) else { continue };
-        match plan_platform(settings, wanted, facts, base) {
-            Ok(platform) => platforms.push(platform),
-            Err(error) => failures.push((wanted.platform.clone(), error)),
-        }
-    }
     let package = &facts.project.package;
     let default_layout = facts.project.target_directory.join("xbuild").join(&package.name);
     let mut outputs = settings.outputs.clone();
     if !outputs.iter().any(Output::is_stored) {
         outputs.insert(0, Output::layout(&default_layout));
     }
-    let plan = Plan {
+    Plan {
         package: package.name.clone(),
         version: package.version.clone(),
         binaries: facts.project.binaries.clone(),
@@ -294,22 +288,23 @@ pub(crate) fn plan(settings: &Settings, facts: &Facts) -> (Plan, Vec<PlatformFai
         index_annotations: settings.index_annotations.clone(),
         index_descriptor_annotations: settings.index_descriptor_annotations.clone(),
         platforms,
-    };
-    (plan, failures)
+    }
 }
 
-fn plan_platform(
+/// Plans one platform. An error says why it cannot be built as asked.
+pub(crate) fn plan_platform(
     settings: &Settings,
-    wanted: &PlatformSettings,
     facts: &Facts,
+    platform: &PlatformFacts<'_>,
     base: &BaseFacts,
 ) -> Result<PlatformPlan, PlanError> {
+    let wanted = platform.wanted;
     let target = wanted.target.value;
     if target.libc == Libc::Gnu && wanted.base.value == BaseSource::Scratch {
         return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
     }
-    let processor = facts.processor_flags.get(&wanted.platform).cloned().unwrap_or_default();
-    if let Some(native) = processor.iter().find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
+    let mut flags = platform.processor_flags.iter();
+    if let Some(native) = flags.find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
         let better = target.better(&wanted.platform);
         let better = better.map(|(name, data)| (format!("{}/{name}", target.platform), data.cpu.clone()));
         return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
@@ -319,9 +314,8 @@ fn plan_platform(
             better,
         })));
     }
-    let (linker, linker_from) = linker_of(wanted, facts);
-    let standard_library = facts.standard_libraries.get(&target.triple).cloned().unwrap_or_default();
-    let (glibc, glibc_from) = match choose_glibc(wanted, facts, base, linker)? {
+    let LinkerChoice { linker, from: linker_from } = platform.linker();
+    let (glibc, glibc_from) = match choose_glibc(linker, facts, platform, base)? {
         Some((version, from)) => (Some(version), Some(from)),
         None => (None, None),
     };
@@ -345,9 +339,9 @@ fn plan_platform(
         linker_from,
         glibc,
         glibc_from,
-        cpu: facts.cpus.get(&wanted.platform).cloned(),
-        processor,
-        standard_library,
+        cpu: platform.cpu.clone(),
+        processor: platform.processor_flags.clone(),
+        standard_library: platform.standard_library,
         base: base.clone(),
         base_from: wanted.base.origin.to_string(),
         layers,
@@ -373,27 +367,14 @@ fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
     layers
 }
 
-/// The linker of a platform and, in a few words, why.
-fn linker_of(wanted: &PlatformSettings, facts: &Facts) -> (Linker, String) {
-    let linker = facts.linkers.get(&wanted.platform).copied().unwrap_or(Linker::Zig);
-    let from = match (wanted.toolchain.value, linker, &facts.c_code) {
-        (ToolchainChoice::Zig | ToolchainChoice::Cargo, ..) => wanted.toolchain.origin.to_string(),
-        (_, Linker::Configured, _) => "cargo's configuration names a linker for the triple".into(),
-        (_, Linker::RustLld, _) => "musl, and no crate compiles C code".into(),
-        (_, Linker::Zig, Some(package)) => format!("it also compiles the C code of `{package}`"),
-        (_, Linker::Zig, None) => "it links for every C library without a sysroot".into(),
-    };
-    (linker, from)
-}
-
-/// The glibc that a platform's programs are linked for and why; `None` where none is linked or where cargo's own
-/// linker decides.
+/// The glibc that zig links a platform's programs for, and why. `None` if they do not use it, or if zig does not link.
 fn choose_glibc(
-    wanted: &PlatformSettings,
-    facts: &Facts,
-    base: &BaseFacts,
     linker: Linker,
+    facts: &Facts,
+    platform: &PlatformFacts<'_>,
+    base: &BaseFacts,
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
+    let wanted = platform.wanted;
     let target = wanted.target.value;
     if target.libc != Libc::Gnu || linker != Linker::Zig {
         return Ok(None);
@@ -427,7 +408,7 @@ fn choose_glibc(
     }))
 }
 
-/// What the image is called: the repository that it is pushed to, else its first tag, else the path of its first output.
+/// The name of the image: the repository that it is pushed to, else its first tag, else the path of its first output.
 #[must_use]
 pub(crate) fn reference(plan: &Plan) -> String {
     let pushed = plan.outputs.iter().find(|output| !output.has_content());
@@ -451,7 +432,7 @@ fn created(settings: &Settings, facts: &Facts) -> Created {
     }
 }
 
-/// The `org.opencontainers.image.*` annotations that the project itself gives
+/// The `org.opencontainers.image.*` annotations that are known from the project
 /// (image specification, "Pre-Defined Annotation Keys").
 fn annotations(facts: &Facts, created: Created) -> BTreeMap<String, String> {
     let package = &facts.project.package;

@@ -15,7 +15,8 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
+use crate::host::Host;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
@@ -347,30 +348,36 @@ impl Rust {
 
 /// Makes sure that a target has its standard library, and returns its origin. `platform` is the target's platform.
 ///
-/// `cache` is xbuild's cache directory: targets that a channel does not have are recorded there, so that the next run
-/// need not try again.
+/// Targets that a channel does not have are recorded in the cache, so that the next run need not try again.
 pub(crate) fn provide(
     rust: &Rust,
     (platform, target): (&Platform, &Target),
-    cache: &Path,
-    offline: bool,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<Standard, Error> {
     if rust.has(&target.triple)? {
         return Ok(Standard::Installed);
     }
-    add(rust, (platform, target), cache, offline, cancel, reporter)
+    add(rust, (platform, target), host)
 }
 
-fn add(
-    rust: &Rust,
-    (platform, target): (&Platform, &Target),
-    cache: &Path,
-    offline: bool,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Standard, Error> {
+/// True if it is known, without asking rustup, that a standard library that is not installed has to be built from its source.
+pub(crate) fn is_built_from_source(rust: &Rust, target: &Target, cache: &Path) -> bool {
+    let remembered = |rustup: &Rustup| {
+        let not_carried = not_carried(rust, rustup, &target.triple, cache);
+        usage::mark(&not_carried);
+        not_carried.exists()
+    };
+    target.rust.library_from_source || rust.rustup.as_ref().is_some_and(remembered)
+}
+
+/// The file that is there if the channel does not carry a target.
+fn not_carried(rust: &Rust, rustup: &Rustup, triple: &str, cache: &Path) -> PathBuf {
+    cache.join("rust").join(format!("{}-{}-without-{triple}", rustup.toolchain, commit_key(rust)))
+}
+
+fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) -> Result<Standard, Error> {
+    let Host { cache, cancel, reporter, .. } = host;
+    let offline = host.client.is_offline();
     let triple = target.triple.as_str();
     let Some(rustup) = &rust.rustup else {
         return Err(Error::NoStandard {
@@ -384,16 +391,14 @@ fn add(
     };
     // Shows those who prune the cache that it is in use.
     store::open(cache)?;
-    let dir = cache.join("rust");
-    store::dir(&dir)?;
+    store::dir(&cache.join("rust"))?;
     // rustup has no lock of its own: two processes that add to one toolchain at the same time undo each other's work.
     // The toolchain's directory is locked, so that this works for processes with different caches.
     let _lock = store::lock(&rust.sysroot, cancel)?;
     if rust.has(triple)? {
         return Ok(Standard::Installed);
     }
-    let build = commit_key(rust);
-    let not_carried = dir.join(format!("{}-{build}-without-{triple}", rustup.toolchain));
+    let not_carried = not_carried(rust, rustup, triple, cache);
     usage::mark(&not_carried);
     if !not_carried.exists() {
         if offline {

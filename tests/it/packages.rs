@@ -6,13 +6,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use xbuild::Cancel;
 use xbuild::error::ExitCode;
 use xbuild::event::{Event, Reporter};
-use xbuild::internal::base::apt::{Network, ReleaseRequest, open};
+use xbuild::internal::base::apt::{ReleaseRequest, open};
+use xbuild::internal::host::Host;
 use xbuild::internal::packages::debian::DebianSettings;
 use xbuild::internal::packages::debian::{Archive, BaseRequest, BaseSet};
 use xbuild::internal::sys::download::Client;
+use xbuild::{Cancel, Environment};
 
 use crate::support::command::{Run, tool};
 use crate::support::layout::Layout;
@@ -49,17 +50,21 @@ impl Reporter for Silent {
 fn release_of(release: &str) -> Archive {
     let suites = [release.to_owned()];
     let request = ReleaseRequest { release, suites: &suites, components: &[], moment: None };
-    let (settings, cache) = (DebianSettings::default(), scratch_root().join("cache/xbuild"));
-    let (client, cancel) = (Client::new(false), Cancel::new());
-    let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
-    open(&request, &settings, network).unwrap_or_else(|error| panic!("{release}: {error}"))
+    let opened = with_cache(|host| open(&request, &DebianSettings::default(), host));
+    opened.unwrap_or_else(|error| panic!("{release}: {error}"))
+}
+
+/// Does something with the cache that all tests share.
+fn with_cache<T>(with: impl FnOnce(Host<'_>) -> T) -> T {
+    let (environment, cancel) = (&Environment::default(), &Cancel::new());
+    let (cache, client) = (&scratch_root().join("cache/xbuild"), &Client::new(false));
+    with(Host { environment, cache, client, cancel, reporter: &Silent })
 }
 
 fn choose(archive: &Archive, architecture: &str, package: &str) -> BaseSet {
     let extra = [package.to_owned()];
     let request = BaseRequest { architecture, extra: &extra };
-    archive
-        .resolve_base(&request, &Client::new(false), &Cancel::new(), &Silent)
+    with_cache(|host| archive.resolve_base(&request, host))
         .unwrap_or_else(|error| panic!("{architecture}: {package}: {error}"))
 }
 
@@ -166,7 +171,6 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
     }
     let table: Table =
         toml::from_str(include_str!("../../src/linkcheck/packages.toml")).expect("a data file");
-    let (client, cancel) = (Client::new(false), Cancel::new());
     for release in ["bookworm", "trixie"] {
         let of_release = |value: &toml::Value| {
             let name = value.as_str().or_else(|| value.get(release)?.as_str());
@@ -177,7 +181,7 @@ fn what_the_link_check_recommends_is_there_to_be_added() {
         let extra: Vec<String> = names.into_iter().collect();
         let request = BaseRequest { architecture: "amd64", extra: &extra };
         // Not all of them can be installed together; it is enough that they are known.
-        match release_of(release).resolve_base(&request, &client, &cancel, &Silent) {
+        match with_cache(|host| release_of(release).resolve_base(&request, host)) {
             Ok(_) | Err(xbuild::internal::packages::debian::Error::Unsatisfied(_)) => {}
             Err(error) => panic!("{release}: {error}"),
         }

@@ -17,10 +17,8 @@ use super::resolve::{self, resolve};
 use super::scripts::Unrun;
 use super::tree::{Tree, TreeError};
 use super::urls::DownloadUrls;
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::layer::Entry;
-use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
 
 /// Must be raised when the layout of the same packages on the same base changes.
 pub(crate) const LAYOUT: u32 = 1;
@@ -56,13 +54,11 @@ impl Archive {
     pub fn resolve_additions(
         &self,
         request: &AdditionsRequest<'_>,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
+        host: Host<'_>,
     ) -> Result<BaseSet, Error> {
         let AdditionsRequest { architecture, packages, database } = *request;
-        let access = Access { cache: self.cache(), client, cancel, reporter };
-        let indexes = self.indexes(architecture, reporter)?;
+        let access = Access { host };
+        let indexes = self.indexes(architecture, host.reporter)?;
         let extra: BTreeSet<&String> = packages.iter().collect();
         let question = question(&indexes, architecture, &extra, Some(&database.identity()));
         let kept = access.dir("resolved")?.join(question);
@@ -78,8 +74,11 @@ impl Archive {
                 .map(|package| (package.name.as_str(), package.without.keys().map(String::as_str).collect()))
                 .collect();
             let (packages, installed) = (asked.as_slice(), database.installed.as_slice());
-            let chosen =
-                resolve(universe, &resolve::Request { architecture, packages, without, installed }, cancel)?;
+            let chosen = resolve(
+                universe,
+                &resolve::Request { architecture, packages, without, installed },
+                host.cancel,
+            )?;
             let mut packages: Vec<_> = chosen.iter().map(|chosen| self.added(universe, chosen)).collect();
             packages.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(CachedSet { packages, lacking: BTreeMap::new() })
@@ -94,12 +93,12 @@ pub(crate) fn assemble_additions(
     resolved: &ResolvedBase,
     database: &Database,
     urls: &DownloadUrls,
-    access: &Access<'_>,
+    host: Host<'_>,
 ) -> Result<Additions, Error> {
     let architecture = &resolved.architecture;
     let own = |source| Error::Tree { architecture: architecture.clone(), source };
     let mut tree = Tree::plain();
-    let controls = lay(resolved, urls, access, &mut tree)?;
+    let controls = lay(resolved, urls, host, &mut tree)?;
     add_certificates(&mut tree, architecture)?;
     if database.status.is_some() {
         let mut paragraphs = BTreeMap::new();

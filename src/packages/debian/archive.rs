@@ -1,7 +1,6 @@
 //! The verified releases of some sources, and their packages for an architecture.
 
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
@@ -14,8 +13,7 @@ use super::keys::Keyring;
 use super::release::{File, Release};
 use super::sources::{Mirror, Source};
 use crate::event::{Event, Reporter};
-use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
+use crate::host::Host;
 use crate::sys::threads::{self, Task};
 use crate::sys::{clock, fs};
 
@@ -29,7 +27,6 @@ const XZ_MEMORY: u32 = 192 * 1024;
 #[derive(Clone, Debug)]
 pub struct Archive {
     suites: Vec<Suite>,
-    cache: PathBuf,
     /// Locked while an architecture's packages are in memory. They take 50 MB each, so only one is loaded at a time.
     memory: Arc<Mutex<()>>,
 }
@@ -73,20 +70,13 @@ enum Compression {
 }
 
 impl Archive {
-    /// Downloads and verifies the releases of all sources in parallel. `cache` is a directory of ours, which is created
-    /// if it is missing.
+    /// Downloads and verifies the releases of all sources in parallel.
     ///
     /// # Errors
     ///
     /// If a release is unavailable, if its signature or date is invalid, or if the work is cancelled.
-    pub fn open(
-        sources: &[Source],
-        cache: &Path,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<Self, Error> {
-        let access = Access { cache, client, cancel, reporter };
+    pub fn open(sources: &[Source], host: Host<'_>) -> Result<Self, Error> {
+        let access = Access { host };
         let verify = |source: &Source| -> Result<Suite, Error> {
             let mut keyring = Keyring::debian();
             for path in &source.keyrings {
@@ -100,21 +90,13 @@ impl Archive {
                 sources.iter().map(|source| threads::begin(scope, || verify(source))).collect();
             running.into_iter().map(Task::join).collect()
         });
-        Ok(Self {
-            suites: suites.into_iter().collect::<Result<_, _>>()?,
-            cache: cache.to_owned(),
-            memory: Arc::default(),
-        })
+        Ok(Self { suites: suites.into_iter().collect::<Result<_, _>>()?, memory: Arc::default() })
     }
 
     /// The verified suites, in the order of the sources.
     #[must_use]
     pub fn suites(&self) -> &[Suite] {
         &self.suites
-    }
-
-    pub(super) fn cache(&self) -> &Path {
-        &self.cache
     }
 
     /// The package indexes for an architecture. The first suite must have it. Updates may have dropped it, which is
@@ -165,7 +147,7 @@ impl Archive {
                 // It protects no data.
                 Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => {
-                    access.cancel.check()?;
+                    access.host.cancel.check()?;
                     clock::sleep(Duration::from_millis(5));
                 }
             }
@@ -199,9 +181,9 @@ impl Index<'_> {
             }
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice())),
         };
-        let reader = Bounded::new(reader, self.limit, access.cancel);
-        universe.read(&source.mirror, BufReader::with_capacity(64 << 10, reader), access.cancel).map_err(
-            |error| match (access.cancel.check(), error) {
+        let reader = Bounded::new(reader, self.limit, access.host.cancel);
+        universe.read(&source.mirror, BufReader::with_capacity(64 << 10, reader), access.host.cancel).map_err(
+            |error| match (access.host.cancel.check(), error) {
                 (Err(cancelled), _) | (_, IndexError::Cancelled(cancelled)) => Error::Cancelled(cancelled),
                 (Ok(()), error) => Error::BadIndex {
                     suite: source.suite.clone(),

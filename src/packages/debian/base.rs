@@ -21,10 +21,9 @@ use super::scripts::{Unrun, unrun};
 use super::tree::{Owner, Tree, TreeError};
 use super::unpack::{UnpackError, Unpacked, unpack};
 use super::urls::DownloadUrls;
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::layer::{Content, Entry, EntryKind};
 use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
 
 /// A base's root filesystem.
 #[derive(Clone, Debug)]
@@ -37,22 +36,18 @@ pub(crate) struct AssembledBase {
     pub unrun: Vec<Unrun>,
 }
 
-/// Downloads the packages of a base from `urls` into `cache` and lays out its root filesystem.
+/// Downloads the packages of a base from `urls` and lays out its root filesystem.
 ///
 /// The same [`ResolvedBase::identity`] always gives the same entries. If the layer is stored under it, this needs to be
 /// called only once.
 pub(crate) fn assemble_base(
     resolved: &ResolvedBase,
     urls: &DownloadUrls,
-    cache: &Path,
-    client: &Client,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
+    host: Host<'_>,
 ) -> Result<AssembledBase, Error> {
-    let access = Access { cache, client, cancel, reporter };
     let architecture = || resolved.architecture.clone();
     let mut tree = Tree::merged();
-    let controls = lay(resolved, urls, &access, &mut tree)?;
+    let controls = lay(resolved, urls, host, &mut tree)?;
     add_certificates(&mut tree, &resolved.architecture)?;
     let own = |source| Error::Tree { architecture: architecture(), source };
     add_recipe(&mut tree).map_err(own)?;
@@ -67,9 +62,10 @@ pub(crate) fn assemble_base(
 pub(super) fn lay<'a>(
     resolved: &'a ResolvedBase,
     urls: &DownloadUrls,
-    access: &Access<'_>,
+    host: Host<'_>,
     tree: &mut Tree,
 ) -> Result<Vec<(&'a Package, Unpacked)>, Error> {
+    let access = Access { host };
     let wanted: Vec<Wanted> = resolved
         .packages
         .iter()
@@ -97,7 +93,7 @@ pub(super) fn lay<'a>(
     let mut controls = Vec::new();
     for (package, wanted) in resolved.packages.iter().zip(&wanted) {
         let deb = access.package(wanted).map_err(|source| undelivered(package, source.into()))?;
-        let mut unpacked = unpack_package(package, &deb, access.cancel, &resolved.architecture)?;
+        let mut unpacked = unpack_package(package, &deb, host.cancel, &resolved.architecture)?;
         drop_documentation(&mut unpacked.entries);
         let entries = std::mem::take(&mut unpacked.entries);
         tree.add(owner(package, &unpacked.replaces), entries)

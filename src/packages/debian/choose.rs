@@ -16,9 +16,8 @@ use super::recipe::{ASSEMBLY, RECIPE, Recipe};
 use super::resolve::{self, Chosen, Installed, resolve};
 use super::sources::Mirror;
 use super::urls::Pool;
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::sys::cancel::Cancel;
-use crate::sys::download::Client;
 use crate::sys::{store, usage};
 
 /// The base to choose packages for.
@@ -229,22 +228,16 @@ impl Archive {
     ///
     /// If a package is unknown or something that it needs is unavailable, if an index is unavailable, or if the work is
     /// cancelled.
-    pub fn resolve_base(
-        &self,
-        request: &BaseRequest<'_>,
-        client: &Client,
-        cancel: &Cancel,
-        reporter: &dyn Reporter,
-    ) -> Result<BaseSet, Error> {
-        let access = Access { cache: self.cache(), client, cancel, reporter };
-        let indexes = self.indexes(request.architecture, reporter)?;
+    pub fn resolve_base(&self, request: &BaseRequest<'_>, host: Host<'_>) -> Result<BaseSet, Error> {
+        let access = Access { host };
+        let indexes = self.indexes(request.architecture, host.reporter)?;
         let extra: BTreeSet<&String> = request.extra.iter().collect();
         let kept = access.dir("resolved")?.join(question(&indexes, request.architecture, &extra, None));
         let answer = if let Some(known) = get(&kept)? {
             known
         } else {
             let answer = self.with_universe(&indexes, request.architecture, access, |universe| {
-                self.answer(universe, request.architecture, &extra, cancel)
+                self.answer(universe, request.architecture, &extra, host.cancel)
             })?;
             put(&kept, &answer)?;
             answer

@@ -15,8 +15,8 @@ use super::error::{Error, OutOfStep};
 use super::keys::Keyring;
 use super::release::{File, Release};
 use super::sources::{Mirror, Source};
-use crate::event::{Event, Level, MirrorOrigin, Reporter};
-use crate::sys::cancel::Cancel;
+use crate::event::{Event, Level, MirrorOrigin};
+use crate::host::Host;
 use crate::sys::download::{Client, Download, DownloadError};
 use crate::sys::{clock, fs, store, threads, usage};
 
@@ -25,17 +25,15 @@ pub(super) const RELEASE_LIMIT: u64 = 16 << 20;
 /// The number of packages that are downloaded in parallel for one platform.
 const CONNECTIONS: usize = 4;
 
-/// The cache directory, and what is needed to fill it.
+/// The directory of Debian's files in the cache.
+pub(crate) fn cache_dir(host: Host<'_>) -> PathBuf {
+    host.cache.join("debian")
+}
+
+/// What Debian's archives have, from the cache or over the network.
 #[derive(Clone, Copy)]
-pub(crate) struct Access<'a> {
-    /// The directory.
-    pub cache: &'a Path,
-    /// The client for downloads.
-    pub client: &'a Client,
-    /// Stops the work.
-    pub cancel: &'a Cancel,
-    /// Receives events.
-    pub reporter: &'a dyn Reporter,
+pub(super) struct Access<'a> {
+    pub(super) host: Host<'a>,
 }
 
 /// Why a package was not downloaded.
@@ -76,7 +74,7 @@ pub(super) struct Wanted {
 impl Access<'_> {
     /// A directory of the cache, which is created if it is missing.
     pub(super) fn dir(&self, name: &str) -> io::Result<PathBuf> {
-        let dir = self.cache.join(name);
+        let dir = cache_dir(self.host).join(name);
         store::dir(&dir)?;
         Ok(dir)
     }
@@ -138,15 +136,15 @@ impl Access<'_> {
             "`{}` ({}) does not serve {what}; it is taken from `{}` ({})",
             first.address, first.from, then.address, then.from
         );
-        self.reporter.report(Event::Note { level, platform: None, text });
+        self.host.reporter.report(Event::Note { level, platform: None, text });
     }
 
     /// The client for a mirror. If there are others, it gives up soon on one that does not answer.
     fn client_for(&self, mirror: &Mirror, all: usize) -> Client {
         match mirror.from {
-            _ if all == 1 => self.client.clone(),
-            MirrorOrigin::Official => self.client.trying(1),
-            _ => self.client.trying(2),
+            _ if all == 1 => self.host.client.clone(),
+            MirrorOrigin::Official => self.host.client.trying(1),
+            _ => self.host.client.trying(2),
         }
     }
 
@@ -159,13 +157,13 @@ impl Access<'_> {
     ) -> Result<(Release, Vec<u8>), Error> {
         let url = source.url(&format!("dists/{}/InRelease", source.suite));
         let kept = self.dir("releases")?.join(hex::encode(Sha256::digest(&url)));
-        let offline = self.client.is_offline();
+        let offline = self.host.client.is_offline();
         let document = if offline {
             usage::mark(&kept);
             let known = store::read(&kept, RELEASE_LIMIT)?;
             known.ok_or_else(|| Error::Download(DownloadError::Offline { url: url.clone() }))?
         } else {
-            match client.small(&url, RELEASE_LIMIT, self.cancel) {
+            match client.small(&url, RELEASE_LIMIT, self.host.cancel) {
                 Err(error) if error.is_not_found() => {
                     let (suite, mirror) = (source.suite.clone(), source.mirror.clone());
                     return Err(Error::NoSuite { suite, mirror });
@@ -252,9 +250,9 @@ impl Access<'_> {
             // The size is only a limit, so that a file of another size is also reported with its digest.
             let download =
                 Download { url: &url, path: kept, sha256: Some(file.sha256), size: None, limit: file.size };
-            match client.file(&download, self.cancel, &mut |done, _| {
+            match client.file(&download, self.host.cancel, &mut |done, _| {
                 let what = what.to_owned();
-                self.reporter.report(Event::Download { what, done, total: Some(file.size) });
+                self.host.reporter.report(Event::Download { what, done, total: Some(file.size) });
             }) {
                 Ok(()) => return Ok(None),
                 Err(DownloadError::Corrupt { found: None, .. }) => {
@@ -307,21 +305,21 @@ impl Access<'_> {
             // If another mirror can be asked, any response without the file is enough to go on.
             let stands_in = at + 1 < wanted.mirrors;
             // As for releases, give up soon if another URL can be tried.
-            let client = if stands_in { self.client.trying(2) } else { self.client.clone() };
+            let client = if stands_in { self.host.client.trying(2) } else { self.host.client.clone() };
             match self.get(&client, wanted, url, &kept) {
                 Err(error) if error.is_not_found() => tried.push(format!("it is not at {url}")),
                 Err(error) if stands_in && error.is_of_server() => tried.push(error.to_string()),
                 result => return self.got(wanted, url, &tried, result),
             }
         }
-        self.got(wanted, last, &tried, self.get(self.client, wanted, last, &kept))
+        self.got(wanted, last, &tried, self.get(self.host.client, wanted, last, &kept))
     }
 
     fn get(&self, client: &Client, wanted: &Wanted, url: &str, kept: &Path) -> Result<(), DownloadError> {
         let (sha256, size) = (Some(wanted.sha256), Some(wanted.size));
         let download = Download { url, path: kept, sha256, size, limit: wanted.size };
-        client.file(&download, self.cancel, &mut |done, total| {
-            self.reporter.report(Event::Download { what: wanted.what.clone(), done, total });
+        client.file(&download, self.host.cancel, &mut |done, total| {
+            self.host.reporter.report(Event::Download { what: wanted.what.clone(), done, total });
         })
     }
 
@@ -343,7 +341,7 @@ impl Access<'_> {
                     let text = format!("the mirror has dropped {}; it was found at `{url}`", wanted.what);
                     (Level::Info, text)
                 };
-                self.reporter.report(Event::Note { level, platform: None, text });
+                self.host.reporter.report(Event::Note { level, platform: None, text });
                 Ok(())
             }
             (Err(DownloadError::Cancelled(cancelled)), _) => Err(DownloadError::Cancelled(cancelled).into()),

@@ -65,7 +65,7 @@ pub use choose::{BaseRequest, BaseSet, Package, packages_of_record};
 pub(crate) use choose::{ResolvedBase, SuiteOrigin, sort_packages};
 pub use database::Database;
 pub use error::Error;
-pub(crate) use fetch::Access;
+pub(crate) use fetch::cache_dir;
 pub(crate) use freshness::{Dated, stale};
 pub(crate) use host::Host;
 pub use options::DebianSettings;

@@ -94,7 +94,7 @@ impl Access<'_> {
             moment(known.date),
             path.display()
         );
-        self.reporter.report(Event::Note { level: Level::Warning, platform: None, text });
+        self.host.reporter.report(Event::Note { level: Level::Warning, platform: None, text });
         Ok(Some(known))
     }
 }

@@ -16,9 +16,11 @@ use super::{
 };
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, MirrorOrigin, Reporter, Silent};
+use crate::host::Host;
 use crate::layer::{Content, EntryKind};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
+use crate::sys::env::Environment;
 use crate::sys::fs;
 
 /// Notes that were reported.
@@ -61,7 +63,7 @@ impl Setup {
     }
 
     fn cache(&self) -> PathBuf {
-        self.dir.path().join("cache")
+        self.dir.path().join("debian")
     }
 
     fn trust(&self, signer: &Signer) {
@@ -81,13 +83,20 @@ impl Setup {
                 keyrings: vec![self.keyring()],
             })
             .collect();
-        Archive::open(&sources, &self.cache(), &Client::new(offline), &Cancel::new(), &Silent)
+        self.on_host(offline, &Silent, |host| Archive::open(&sources, host))
+    }
+
+    /// Does something with the cache of this setup.
+    fn on_host<T>(&self, offline: bool, reporter: &dyn Reporter, with: impl FnOnce(Host<'_>) -> T) -> T {
+        let (environment, cancel) = (&Environment::default(), &Cancel::new());
+        with(Host { environment, cache: self.dir.path(), client: &Client::new(offline), cancel, reporter })
     }
 
     fn choose(&self, architecture: &str, extra: &[&str]) -> Result<BaseSet, Error> {
         let extra: Vec<String> = extra.iter().map(|name| (*name).into()).collect();
         let request = BaseRequest { architecture, extra: &extra };
-        self.open(false)?.resolve_base(&request, &Client::new(false), &Cancel::new(), &Silent)
+        let archive = self.open(false)?;
+        self.on_host(false, &Silent, |host| archive.resolve_base(&request, host))
     }
 
     fn resolve(&self, architecture: &str, extra: &[&str]) -> Result<ResolvedBase, Error> {
@@ -104,7 +113,7 @@ impl Setup {
     }
 
     fn assemble_from(&self, urls: &DownloadUrls, resolved: &ResolvedBase) -> Result<AssembledBase, Error> {
-        assemble_base(resolved, urls, &self.cache(), &Client::new(false), &Cancel::new(), &Silent)
+        self.on_host(false, &Silent, |host| assemble_base(resolved, urls, host))
     }
 
     /// The only file in a directory of the cache, apart from locks.
@@ -238,12 +247,12 @@ fn without_the_network_the_cache_serves_and_its_gaps_are_named() {
     setup.assemble(&resolved).unwrap();
     setup.archive.requests();
     let archive = setup.open(true).unwrap();
-    let (client, cancel) = (Client::new(true), Cancel::new());
     let resolve = |architecture| {
-        archive.resolve_base(&BaseRequest { architecture, extra: &[] }, &client, &cancel, &Silent)
+        let request = BaseRequest { architecture, extra: &[] };
+        setup.on_host(true, &Silent, |host| archive.resolve_base(&request, host))
     };
     assert_eq!(resolve("arm64").unwrap().plain(), resolved);
-    assemble_base(&resolved, &setup.mirror(), &setup.cache(), &client, &cancel, &Silent).unwrap();
+    setup.on_host(true, &Silent, |host| assemble_base(&resolved, &setup.mirror(), host)).unwrap();
     assert_eq!(resolve("armhf").unwrap_err().exit_code(), ExitCode::Offline);
     assert!(setup.archive.requests().is_empty());
     // A cached release is verified like any other.
@@ -369,12 +378,9 @@ fn a_missing_architecture_lists_what_there_is() {
     assert_eq!(setup.resolve("arm64", &[]).unwrap().packages[1].version, "2.36-10");
     let notes = Notes::default();
     let request = BaseRequest { architecture: "armhf", extra: &[] };
-    let resolved = setup
-        .open(false)
-        .unwrap()
-        .resolve_base(&request, &Client::new(false), &Cancel::new(), &notes)
-        .unwrap()
-        .plain();
+    let archive = setup.open(false).unwrap();
+    let set = setup.on_host(false, &notes, |host| archive.resolve_base(&request, host));
+    let resolved = set.unwrap().plain();
     assert_eq!(resolved.packages[1].version, "2.36-9+deb12u1");
     assert_eq!(*notes.0.lock().unwrap(), ["Debian testing-updates has no packages for armhf and is skipped"]);
 }
@@ -453,11 +459,15 @@ fn stops_when_told_to() {
     let cancel = Cancel::new();
     cancel.interrupt();
     let request = BaseRequest { architecture: "arm64", extra: &[] };
-    let error = archive.resolve_base(&request, &Client::new(false), &cancel, &Silent).unwrap_err();
+    let error = setup.on_host(false, &Silent, |host| {
+        archive.resolve_base(&request, Host { cancel: &cancel, ..host }).unwrap_err()
+    });
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
     let resolved = setup.resolve("arm64", &[]).unwrap();
-    let (urls, client) = (setup.mirror(), Client::new(false));
-    let error = assemble_base(&resolved, &urls, &setup.cache(), &client, &cancel, &Silent).unwrap_err();
+    let urls = setup.mirror();
+    let error = setup.on_host(false, &Silent, |host| {
+        assemble_base(&resolved, &urls, Host { cancel: &cancel, ..host }).unwrap_err()
+    });
     assert_eq!(error.exit_code(), ExitCode::Interrupted);
 }
 

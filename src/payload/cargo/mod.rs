@@ -41,33 +41,29 @@ use serde::Serialize;
 
 use crate::config::OnFailure;
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::Reporter;
+use crate::host::Host;
 use crate::payload::cargo::project::{Part, Project};
 use crate::settings::CargoSettings;
 use crate::sys::cancel::{Cancel, Cancelled};
-use crate::sys::env::Environment;
 use crate::sys::process::ProcessError;
 use crate::sys::threads::Ends;
 use crate::sys::{fs, store};
-use crate::target::catalog::{Libc, Target};
+use crate::target::abi::GlibcVersion;
+use crate::target::catalog::Target;
 use crate::target::platform::Platform;
-use crate::toolchain::ToolchainChoice;
 use crate::toolchain::rust::{Rust, Standard};
 use crate::toolchain::zig::Zig;
 use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
 
-/// The oldest glibc to link for by default: that of Debian 10 and RHEL 8.
-const DEFAULT_GLIBC: (u32, u32) = (2, 28);
-
 /// What to compile, and with what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CompileRequest<'a> {
     /// The project's toolchain.
     pub rust: &'a Rust,
-    /// This process's environment.
-    pub environment: &'a Environment,
+    /// The environment, and the directory for the compilers' caches.
+    pub host: Host<'a>,
     /// cargo's configuration.
     pub configuration: &'a Configuration,
     /// The options for cargo.
@@ -80,10 +76,6 @@ pub(crate) struct CompileRequest<'a> {
     pub graph: &'a Graph,
     /// The targets.
     pub units: &'a [Unit],
-    /// zig, if a unit links with it.
-    pub zig: Option<&'a Zig>,
-    /// xbuild's cache directory.
-    pub cache: &'a Path,
     /// The path of a program that passes calls on to [`wrapper::called`].
     pub program: &'a Path,
     /// True if the network must not be used.
@@ -103,13 +95,12 @@ pub(crate) struct Unit {
     pub platform: Platform,
     /// The target.
     pub target: &'static Target,
-    /// The oldest glibc that the programs must run with; `None` for musl, and for 2.28. See
-    /// [`effective_glibc`].
-    pub glibc: Option<(u32, u32)>,
+    /// The glibc that zig links for; `None` for musl and where another linker decides.
+    pub glibc: Option<GlibcVersion>,
     /// Where the standard library comes from.
     pub standard: Standard,
     /// What links.
-    pub linker: Linker,
+    pub kit: Kit,
     /// Its time limit, from the start of [`compile`].
     pub limit: Option<Duration>,
     /// What must exist besides the programs, by the package's id.
@@ -126,6 +117,28 @@ pub enum Linker {
     RustLld,
     /// Whatever cargo's configuration says; nothing is set for C code either.
     Configured,
+}
+
+/// A [`Linker`] with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kit {
+    /// [`Linker::Zig`].
+    Zig(Zig),
+    /// [`Linker::RustLld`].
+    RustLld,
+    /// [`Linker::Configured`].
+    Configured,
+}
+
+impl Kit {
+    /// zig, if it links.
+    #[must_use]
+    pub(crate) fn zig(&self) -> Option<&Zig> {
+        match self {
+            Self::Zig(zig) => Some(zig),
+            Self::RustLld | Self::Configured => None,
+        }
+    }
 }
 
 /// A program that cargo has finished. It is not yet verified: see `elf`.
@@ -319,22 +332,6 @@ pub enum Error {
         /// True if it needs something that it must not download.
         offline: bool,
     },
-    /// A unit links with zig, but there is no zig.
-    #[error("{triple} links with zig, but there is no zig")]
-    NoZig {
-        /// The target.
-        triple: String,
-    },
-    /// The glibc is older than what zig can link for.
-    #[error("zig links for glibc {}.{} or newer on {triple}, not for {}.{}", minimum.0, minimum.1, wanted.0, wanted.1)]
-    GlibcTooOld {
-        /// The target.
-        triple: String,
-        /// The glibc that was requested.
-        wanted: (u32, u32),
-        /// The oldest glibc that is possible.
-        minimum: (u32, u32),
-    },
     /// cargo's configuration cannot be read.
     #[error("cargo's configuration cannot be read: {0}")]
     Configuration(#[from] cargo_config2::Error),
@@ -353,8 +350,7 @@ impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Cargo { .. } => ExitCode::Compile,
-            Self::NoZig { .. } => ExitCode::Toolchain,
-            Self::GlibcTooOld { .. } | Self::Configuration(_) => ExitCode::Config,
+            Self::Configuration(_) => ExitCode::Config,
             Self::Process(error) => error.exit_code(),
             Self::Io(error) => ExitCode::of_io(error),
             Self::Cancelled(cancelled) => cancelled.exit_code(),
@@ -367,10 +363,6 @@ impl Explain for Error {
                 Some("run once without --offline to fetch the dependencies".into())
             }
             Self::Cargo { .. } => None,
-            Self::NoZig { .. } => Some("run `xbuild toolchain install zig`".into()),
-            Self::GlibcTooOld { minimum, .. } => {
-                Some(format!("set `glibc = \"{}.{}\"`, or build for musl", minimum.0, minimum.1))
-            }
             Self::Configuration(_) => {
                 Some("fix the file or variable that it names, such as `.cargo/config.toml`".into())
             }
@@ -379,42 +371,6 @@ impl Explain for Error {
             Self::Cancelled(cancelled) => cancelled.hint(),
         }
     }
-}
-
-/// Chooses what links a target's programs. `standard` and `rust` say what the toolchain has for it.
-pub(crate) fn choose_linker(
-    target: &Target,
-    choice: ToolchainChoice,
-    standard: Standard,
-    rust: &Rust,
-    configuration: &Configuration,
-    graph: &Graph,
-) -> Result<Linker, cargo_config2::Error> {
-    // A standard library that is built from source lacks musl's start-up files.
-    let rust_can_link = target.libc == Libc::Musl
-        && graph.c_code.is_none()
-        && standard == Standard::Installed
-        && rust.lld().is_some();
-    Ok(match choice {
-        ToolchainChoice::Cargo => Linker::Configured,
-        ToolchainChoice::Auto if configuration.linker(target)?.is_some() => Linker::Configured,
-        ToolchainChoice::Auto if rust_can_link => Linker::RustLld,
-        ToolchainChoice::Auto | ToolchainChoice::Zig => Linker::Zig,
-    })
-}
-
-/// The glibc that zig links for: the requested one, but no newer than zig knows. `None` for musl.
-pub(crate) fn effective_glibc(
-    target: &Target,
-    wanted: Option<(u32, u32)>,
-    zig: &Zig,
-) -> Result<Option<(u32, u32)>, Error> {
-    let Some(minimum) = target.zig.minimum_glibc else { return Ok(None) };
-    let wanted = wanted.unwrap_or_else(|| minimum.max(DEFAULT_GLIBC));
-    if wanted < minimum {
-        return Err(Error::GlibcTooOld { triple: target.triple.clone(), wanted, minimum });
-    }
-    Ok(Some(wanted.min(zig.newest_glibc())))
 }
 
 /// The directories of this machine that compilers are given other names for. If one of them is still in a program, the
@@ -429,26 +385,25 @@ pub(crate) fn machine_dirs(request: &CompileRequest<'_>) -> Vec<PathBuf> {
 /// failures of single targets are in the outcome.
 pub(crate) fn compile(
     request: &CompileRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
-    store::dir(request.cache)?;
-    let remarks = fs::temporary_dir(request.cache)?;
-    let prepared = prepare::prepare(request, remarks.path(), cancel, reporter)?;
+    let reporter = request.host.reporter;
+    store::dir(request.host.cache)?;
+    let remarks = fs::temporary_dir(request.host.cache)?;
+    let prepared = prepare::prepare(request, remarks.path())?;
     let books = watch::books(request.units, &prepared.batches);
-    let primer = cancel.child();
+    let primer = request.host.cancel.child();
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         // The work of these threads is otherwise done or reported later, so it is not a failure if threads cannot be
         // started.
         let start = || std::thread::Builder::new();
-        start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer, reporter)).ok();
+        start().spawn_scoped(scope, || process::prime_all(request, &prepared, &primer)).ok();
         start().spawn_scoped(scope, || watch::follow(&books, &ended, reporter)).ok();
         let _ends = Ends(&ended);
         // Priming that is still running is not needed any more.
         let _stops = Stops(&primer);
-        process::run_all(request, &prepared, cancel, reporter, on_product)
+        process::run_all(request, &prepared, on_product)
     });
     watch::report_remarks(&books, reporter)?;
     result

@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::configuration::GLOBAL_FLAGS;
 use super::flags::{self, Flags, Prefix};
-use super::{
-    CompileRequest, Error, Linker, Unit, configuration, effective_glibc, environment, prefixes, processor,
-};
+use super::{CompileRequest, Error, Kit, Unit, configuration, environment, prefixes, processor};
 use crate::config::OnFailure;
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
 use crate::payload::cargo::project::{ProgramKind, Project};
-use crate::sys::cancel::Cancel;
 use crate::sys::clock::Instant;
 use crate::sys::process::{Command, ProcessError};
 use crate::target::catalog::Libc;
@@ -71,14 +68,9 @@ pub(super) struct Prepared {
     pub(super) started: Instant,
 }
 
-pub(super) fn prepare(
-    request: &CompileRequest<'_>,
-    remarks: &Path,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Prepared, Error> {
+pub(super) fn prepare(request: &CompileRequest<'_>, remarks: &Path) -> Result<Prepared, Error> {
     if request.rust.is_too_old_to_reproduce() {
-        reporter.report(Event::warning(format!(
+        request.host.reporter.report(Event::warning(format!(
             "{} is older than {}: programs depend on the directories that they are built in",
             request.rust.describe(),
             RustData::get().minimum
@@ -93,23 +85,23 @@ pub(super) fn prepare(
     ];
     let says = |name: &str| request.configuration.variable(name);
     variables.extend(host_variables(&|name| {
-        request.environment.var_os(name).map(Into::into).or_else(|| says(name))
+        request.host.environment.var_os(name).map(Into::into).or_else(|| says(name))
     }));
     if let Some(seconds) = request.source_date_epoch
-        && request.environment.var("SOURCE_DATE_EPOCH").is_none()
+        && request.host.environment.var("SOURCE_DATE_EPOCH").is_none()
         && says("SOURCE_DATE_EPOCH").is_none()
     {
         variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
     }
-    let library = zig_library(request, cancel, reporter)?;
+    let library = zig_library(request)?;
     let units = request
         .units
         .iter()
-        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref()), cancel, reporter))
+        .map(|unit| prepare_unit(request, unit, (&prefixes, library.as_deref())))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut batches = batches(request, &target_dir, remarks);
     if units.iter().any(|unit| !unit.flags.rustc.is_empty()) {
-        variables.push(("RUSTC".into(), rustc::install(request.program, request.cache)?.into()));
+        variables.push(("RUSTC".into(), rustc::install(request.program, request.host.cache)?.into()));
         for batch in &mut batches {
             batch.rustc = Some(rustc_variable(request, &units, batch)?);
         }
@@ -138,19 +130,14 @@ fn rustc_variable(
 }
 
 /// The directory with zig's own files, if zig links something.
-fn zig_library(
-    request: &CompileRequest<'_>,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) -> Result<Option<PathBuf>, Error> {
-    let links = request.units.iter().any(|unit| unit.linker == Linker::Zig);
-    let Some(zig) = request.zig.filter(|_| links) else { return Ok(None) };
-    let library = match zig.library(cancel) {
+fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
+    let Some(zig) = request.units.iter().find_map(|unit| unit.kit.zig()) else { return Ok(None) };
+    let library = match zig.library(request.host.cancel) {
         Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
         result => result.unwrap_or_default(),
     };
     if library.is_none() {
-        reporter.report(Event::warning(format!(
+        request.host.reporter.report(Event::warning(format!(
             "`{} env` does not print where zig's own files are: debug information in programs depends on the \
                  directories that zig works in",
             zig.program.display()
@@ -163,13 +150,11 @@ fn prepare_unit(
     request: &CompileRequest<'_>,
     unit: &Unit,
     (prefixes, library): (&[Prefix], Option<&Path>),
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
 ) -> Result<PreparedUnit, Error> {
     let target = unit.target;
     let user = request.configuration.flags(target)?;
     if !user.overridden.is_empty() {
-        reporter.report(Event::Note {
+        request.host.reporter.report(Event::Note {
             level: Level::Warning,
             platform: Some(unit.platform.clone()),
             text: format!(
@@ -184,21 +169,19 @@ fn prepare_unit(
     linker_flags.extend(processor::flags(target.variant(&unit.platform), &user));
     let mut wrapper = None;
     let mut variables = Vec::new();
-    match unit.linker {
-        Linker::Configured => {}
-        Linker::RustLld => {
+    match &unit.kit {
+        Kit::Configured => {}
+        Kit::RustLld => {
             let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
-            let linker = lld::install(&lld, &target.triple, request.program, request.cache)?;
+            let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
-        Linker::Zig => {
-            let zig = request.zig.ok_or_else(|| Error::NoZig { triple: target.triple.clone() })?;
-            let glibc = effective_glibc(target, unit.glibc, zig)?;
-            let spec = Spec::new(zig, target, glibc, request.rust.objcopy(), request.cache)
+        Kit::Zig(zig) => {
+            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy(), request.host.cache)
                 .on(&request.rust.host)
                 .with_library(library.map(ToOwned::to_owned))
                 .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
-            let installed = Wrapper::install(spec, target, request.program, request.cache)?;
+            let installed = Wrapper::install(spec, target, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", installed.linker.display()));
             if target.libc == Libc::Musl {
                 // zig includes musl and its start-up files; with rustc's own there would be two of each.
@@ -207,10 +190,10 @@ fn prepare_unit(
             // If the host has the triple, one text is for both kinds of build scripts, but those for the host need the
             // host's own headers.
             let alone = target.triple != request.rust.host || !request.graph.bindgen_on_host;
-            let bindgen =
-                if request.graph.bindgen && alone { bindgen(request, &installed, cancel)? } else { None };
+            let bindgen = if request.graph.bindgen && alone { bindgen(request, &installed)? } else { None };
             let is_set = |name: &str| {
-                request.environment.var_os(name).is_some() || request.configuration.variable(name).is_some()
+                request.host.environment.var_os(name).is_some()
+                    || request.configuration.variable(name).is_some()
             };
             variables = environment::for_target(target, &installed, bindgen.as_deref(), &is_set);
             wrapper = Some(installed);
@@ -225,15 +208,11 @@ fn prepare_unit(
     })
 }
 
-fn bindgen(
-    request: &CompileRequest<'_>,
-    wrapper: &Wrapper,
-    cancel: &Cancel,
-) -> Result<Option<String>, Error> {
+fn bindgen(request: &CompileRequest<'_>, wrapper: &Wrapper) -> Result<Option<String>, Error> {
     let command = Command::new(&wrapper.linker)
         .args(["-E", "-v", "-x", "c", "/dev/null"])
         .env(PROGRAM_VARIABLE, request.program);
-    let output = command.output(cancel)?;
+    let output = command.output(request.host.cancel)?;
     Ok(environment::bindgen_arguments(&String::from_utf8_lossy(&output.stderr)))
 }
 
@@ -402,7 +381,7 @@ fn for_target(
     if !prepared.flags.cargo.is_empty() {
         // cargo adds the variable's flags to those that it finds in files, whether a string or an array.
         let name = configuration::flags_variable(unit.target);
-        let mut flags = request.environment.var(&name).unwrap_or_default().to_owned();
+        let mut flags = request.host.environment.var(&name).unwrap_or_default().to_owned();
         flags.extend(prepared.flags.cargo.iter().flat_map(|flag| [" ", flag]));
         command = command.env(name, flags.trim_start());
     }

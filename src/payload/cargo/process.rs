@@ -12,11 +12,11 @@ use cargo_metadata::{CrateType, Message, TargetKind};
 use super::prepare::{Batch, Prepared, command};
 use super::stderr::{self, Piece, Pieces, Units};
 use super::{
-    Artifact, CompileRequest, Error, Linker, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
+    Artifact, CompileRequest, Error, Kit, NamedLinker, Outcome, Product, Unit, UnitError, configuration,
     prefixes,
 };
 use crate::config::OnFailure;
-use crate::event::{Event, Level, Reporter};
+use crate::event::{Event, Level};
 use crate::payload::cargo::project::{Part, ProgramKind};
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::clock;
@@ -30,12 +30,7 @@ use crate::toolchain::rust::Standard;
 const WATCH: Duration = Duration::from_millis(50);
 
 /// Primes every unit's wrapper, one after the other: cargo needs the processors, too.
-pub(super) fn prime_all(
-    request: &CompileRequest<'_>,
-    prepared: &Prepared,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
-) {
+pub(super) fn prime_all(request: &CompileRequest<'_>, prepared: &Prepared, cancel: &Cancel) {
     for (index, (unit, own)) in request.units.iter().zip(&prepared.units).enumerate() {
         // A standard library that is built with the project does not exist yet.
         let Some(wrapper) = own.wrapper.as_ref().filter(|_| unit.standard == Standard::Installed) else {
@@ -56,7 +51,7 @@ pub(super) fn prime_all(
             if cancel.check().is_err() {
                 return;
             }
-            reporter.report(Event::Note {
+            request.host.reporter.report(Event::Note {
                 level: Level::Detail,
                 platform: Some(unit.platform.clone()),
                 text: format!("zig could not build its libraries ahead of the first link: {error}"),
@@ -69,8 +64,6 @@ pub(super) fn prime_all(
 pub(super) fn run_all(
     request: &CompileRequest<'_>,
     prepared: &Prepared,
-    cancel: &Cancel,
-    reporter: &dyn Reporter,
     on_product: &mut dyn FnMut(&Product),
 ) -> Result<Outcome, Error> {
     let binaries = request.project.binaries.iter().map(|binary| binary.name.clone());
@@ -79,8 +72,6 @@ pub(super) fn run_all(
     let mut run = Run {
         request,
         prepared,
-        cancel,
-        reporter,
         on_product,
         missing: Mutex::new(request.units.iter().map(missing).collect()),
         before: (0, 0),
@@ -101,8 +92,6 @@ pub(super) fn run_all(
 struct Run<'a> {
     request: &'a CompileRequest<'a>,
     prepared: &'a Prepared,
-    cancel: &'a Cancel,
-    reporter: &'a dyn Reporter,
     on_product: &'a mut dyn FnMut(&Product),
     /// What each unit lacks.
     missing: Mutex<Vec<Missing>>,
@@ -220,7 +209,7 @@ impl Run<'_> {
     fn named_linker(&self, unit: usize) -> Option<Box<NamedLinker>> {
         let unit = &self.request.units[unit];
         let configuration = self.request.configuration;
-        if unit.linker == Linker::Configured {
+        if unit.kit == Kit::Configured {
             return configuration
                 .linker_source(unit.target)
                 .map(|source| Box::new(NamedLinker::OfTarget(source)));
@@ -247,7 +236,7 @@ impl Run<'_> {
     /// Runs cargo once for some units of a batch.
     fn cargo(&mut self, batch: &Batch, units: &[usize]) -> Result<Ended, Error> {
         let command = command(self.request, self.prepared, batch, units);
-        let cancel = self.cancel.child();
+        let cancel = self.request.host.cancel.child();
         let ended = AtomicBool::new(false);
         let expired = Mutex::new(Vec::new());
         let (request, prepared) = (self.request, self.prepared);
@@ -286,7 +275,7 @@ impl Run<'_> {
         let success = match result {
             Ok(status) => status.success(),
             Err(ProcessError::Cancelled(_)) if !locked(&expired).is_empty() => {
-                self.cancel.check()?;
+                self.request.host.cancel.check()?;
                 false
             }
             Err(error) => return Err(error.into()),
@@ -326,7 +315,7 @@ impl Run<'_> {
         if log.total.is_none() {
             log.done += 1;
             let done = self.before.0 + log.done;
-            self.reporter.report(Event::Crates { done, total: None, active: String::new() });
+            self.request.host.reporter.report(Event::Crates { done, total: None, active: String::new() });
         }
         if artifact.executable.is_none() {
             self.library(artifact, units, missing);
@@ -421,14 +410,14 @@ impl Run<'_> {
                 // Users wonder why cargo waits for another cargo, so that is not a detail.
                 let level = if verb == "Blocking" { Level::Info } else { Level::Detail };
                 let text = format!("cargo: {verb} {rest}");
-                self.reporter.report(Event::Note { level, platform: None, text });
+                self.request.host.reporter.report(Event::Note { level, platform: None, text });
             }
             Piece::Progress(Units { done, total, active }) => {
                 log.compiled = true;
                 (log.done, log.total) = (done, Some(total));
                 log.running = Some(active.clone()).filter(|active| !active.is_empty()).or(log.running.take());
                 let (done, total) = (self.before.0 + done, self.before.1 + total);
-                self.reporter.report(Event::Crates { done, total: Some(total), active });
+                self.request.host.reporter.report(Event::Crates { done, total: Some(total), active });
             }
             Piece::Message { text, plain } => {
                 log.said.push_str(&text);
@@ -444,7 +433,7 @@ impl Run<'_> {
     /// Reports the messages that were held back.
     fn release(&self, log: &mut Log) {
         for event in log.held.drain(..) {
-            self.reporter.report(event);
+            self.request.host.reporter.report(event);
         }
     }
 }

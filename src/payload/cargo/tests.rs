@@ -7,8 +7,10 @@ use std::sync::Mutex;
 use semver::Version;
 
 use super::*;
-use crate::event::{Event, Level};
+use crate::event::{Event, Level, Reporter};
 use crate::payload::cargo::project::{Binary, Maker, PackageFacts, Part, ProgramKind};
+use crate::sys::download::Client;
+use crate::sys::env::Environment;
 use crate::toolchain::zig::ZigWay;
 
 mod levels;
@@ -62,13 +64,20 @@ struct Fake {
 
 fn unit(triple: &str, linker: Linker) -> Unit {
     let target = Target::by_triple(triple).unwrap();
+    let zig =
+        Zig { program: "/no/such/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Configured };
+    let (kit, glibc) = match linker {
+        Linker::Zig => (Kit::Zig(zig), target.zig.minimum_glibc.map(|_| (2, 28))),
+        Linker::RustLld => (Kit::RustLld, None),
+        Linker::Configured => (Kit::Configured, None),
+    };
     let standard = if triple == ARMV7_MUSL { Standard::Built } else { Standard::Installed };
     Unit {
         platform: target.platform.clone(),
         target,
-        glibc: None,
+        glibc,
         standard,
-        linker,
+        kit,
         limit: None,
         parts: BTreeSet::new(),
     }
@@ -123,26 +132,28 @@ impl Fake {
         let cache = self.dir.path().join("cache");
         let manifest_path = self.dir.path().join("Cargo.toml");
         let configuration = Configuration::load(self.dir.path(), &self.environment, &self.rust).unwrap();
-        let zig =
-            Zig { program: "/no/such/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Configured };
         let request = CompileRequest {
             rust: &self.rust,
-            environment: &self.environment,
+            host: Host {
+                environment: &self.environment,
+                cache: &cache,
+                client: &Client::new(true),
+                cancel,
+                reporter,
+            },
             configuration: &configuration,
             settings: &self.settings,
             manifest_path: &manifest_path,
             project: &self.project,
             graph: &Graph::default(),
             units: &self.units,
-            zig: Some(&zig),
-            cache: &cache,
             program: Path::new("/no/such/xbuild"),
             offline: false,
             on_failure: self.on_failure,
             color: false,
             source_date_epoch: None,
         };
-        compile(&request, cancel, reporter, &mut |product| self.products.borrow_mut().push(product.clone()))
+        compile(&request, &mut |product| self.products.borrow_mut().push(product.clone()))
     }
 
     fn run(&self) -> Outcome {
@@ -479,45 +490,6 @@ fn units_are_counted_over_several_processes() {
         .collect();
     let at = |done, total, active| (done, Some(total), active);
     assert_eq!(crates, [at(7, 9, "a(build), b"), at(9, 9, ""), at(16, 18, "a(build), b"), at(18, 18, "")]);
-}
-
-#[test]
-fn the_glibc_is_within_what_zig_knows() {
-    let zig = Zig { program: "/z".into(), version: Version::new(0, 15, 2), way: ZigWay::Cache };
-    let glibc = |triple: &str, wanted| effective_glibc(Target::by_triple(triple).unwrap(), wanted, &zig);
-    assert_eq!(glibc(AMD64, Some((2, 36))).unwrap(), Some((2, 36)));
-    assert_eq!(glibc(AMD64, Some((2, 99))).unwrap(), Some((2, 42)));
-    assert_eq!(glibc(AMD64, None).unwrap(), Some((2, 28)));
-    assert_eq!(glibc("powerpc64le-unknown-linux-gnu", None).unwrap(), Some((2, 32)));
-    assert_eq!(glibc(ARMV7_MUSL, Some((2, 36))).unwrap(), None);
-    assert_eq!(glibc(AMD64, Some((2, 5))).unwrap_err().exit_code(), ExitCode::Config);
-}
-
-#[test]
-fn rust_lld_links_only_static_programs_without_c_code() {
-    let fake = Fake::new("", vec![]);
-    let bin = fake.rust.sysroot.join("lib/rustlib").join(AMD64).join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    fs::write_atomic(&bin.join("rust-lld"), b"", 0o755).unwrap();
-    let choose = |triple: &str, choice, standard, c_code: bool, variables: &[(&str, &str)]| {
-        let environment = variables.iter().copied().collect();
-        let configuration = Configuration::load(fake.dir.path(), &environment, &fake.rust).unwrap();
-        let c_code = c_code.then(|| graph::CCode { package: "x-sys".into(), sign: "cc".into() });
-        let graph = Graph { c_code, ..Graph::default() };
-        let target = Target::by_triple(triple).unwrap();
-        choose_linker(target, choice, standard, &fake.rust, &configuration, &graph).unwrap()
-    };
-    let musl = "aarch64-unknown-linux-musl";
-    let (auto, installed) = (ToolchainChoice::Auto, Standard::Installed);
-    assert_eq!(choose(musl, auto, installed, false, &[]), Linker::RustLld);
-    assert_eq!(choose(musl, auto, installed, true, &[]), Linker::Zig);
-    assert_eq!(choose(musl, auto, Standard::Built, false, &[]), Linker::Zig);
-    assert_eq!(choose(musl, ToolchainChoice::Zig, installed, false, &[]), Linker::Zig);
-    assert_eq!(choose(ARM64, auto, installed, false, &[]), Linker::Zig);
-    let linker = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "a64-gcc");
-    assert_eq!(choose(ARM64, auto, installed, false, &[linker]), Linker::Configured);
-    assert_eq!(choose(ARM64, ToolchainChoice::Zig, installed, false, &[linker]), Linker::Zig);
-    assert_eq!(choose(ARM64, ToolchainChoice::Cargo, installed, false, &[]), Linker::Configured);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::Silent;
+use crate::event::{Reporter, Silent};
+use crate::sys::download::Client;
 
 const VERSION: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
     commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\ncommit-date: 2026-04-14\n\
@@ -34,9 +35,19 @@ impl Fake {
 
     fn provide_with(&self, cache: &str, triple: &str, offline: bool) -> Result<Standard, Error> {
         let target = Target::by_triple(triple).unwrap();
-        let cache = self.dir.path().join(cache);
-        let wanted = (&target.platform, target);
-        provide(&self.rust, wanted, &cache, offline, &Cancel::new(), &Silent)
+        self.provide_for(cache, (&target.platform, target), offline, &Silent)
+    }
+
+    fn provide_for(
+        &self,
+        cache: &str,
+        wanted: (&Platform, &Target),
+        offline: bool,
+        reporter: &dyn Reporter,
+    ) -> Result<Standard, Error> {
+        let (environment, cancel) = (&Environment::default(), &Cancel::new());
+        let (cache, client) = (&self.dir.path().join(cache), &Client::new(offline));
+        provide(&self.rust, wanted, Host { environment, cache, client, cancel, reporter })
     }
 }
 
@@ -150,8 +161,7 @@ fn what_is_added_is_for_the_platform_that_was_asked_for() {
     ));
     let target = Target::by_triple("x86_64-unknown-linux-musl").unwrap();
     let (platform, told) = ("linux/amd64/v3".parse().unwrap(), Told::default());
-    let cache = fake.dir.path().join("cache");
-    provide(&fake.rust, (&platform, target), &cache, false, &Cancel::new(), &told).unwrap();
+    fake.provide_for("cache", (&platform, target), false, &told).unwrap();
     let told = told.0.into_inner().unwrap();
     let named =
         |event: &Event| matches!(event, Event::Note { platform: Some(named), .. } if *named == platform);

@@ -11,12 +11,13 @@ use std::process::{Command, Stdio};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xbuild::Cancel;
 use xbuild::event::{Event, Reporter};
-use xbuild::internal::base::apt::{Network, ReleaseRequest, open};
+use xbuild::internal::base::apt::{ReleaseRequest, open};
+use xbuild::internal::host::Host;
 use xbuild::internal::packages::debian::BaseRequest;
 use xbuild::internal::packages::debian::DebianSettings;
 use xbuild::internal::sys::download::{Client, Download};
+use xbuild::{Cancel, Environment};
 
 use super::image::Blob;
 use crate::support::scratch_root;
@@ -127,15 +128,21 @@ impl Userland {
 
 fn download(suite: &str, architecture: &str, names: &[&str], dir: &Path) -> BTreeMap<String, Package> {
     let cache = scratch_root().join("cache/xbuild");
-    let (client, cancel) = (Client::new(false), Cancel::new());
+    let (environment, client, cancel) = (Environment::default(), Client::new(false), Cancel::new());
     let suites = [suite.to_owned()];
     let request = ReleaseRequest { release: suite, suites: &suites, components: &[], moment: None };
-    let network = Network { client: &client, cache: &cache, cancel: &cancel, reporter: &Silent };
-    let archive = open(&request, &DebianSettings::default(), network)
-        .unwrap_or_else(|error| panic!("{suite}: {error}"));
+    let host = Host {
+        environment: &environment,
+        cache: &cache,
+        client: &client,
+        cancel: &cancel,
+        reporter: &Silent,
+    };
+    let archive =
+        open(&request, &DebianSettings::default(), host).unwrap_or_else(|error| panic!("{suite}: {error}"));
     let extra: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let resolved = archive
-        .resolve_base(&BaseRequest { architecture, extra: &extra }, &client, &cancel, &Silent)
+        .resolve_base(&BaseRequest { architecture, extra: &extra }, host)
         .unwrap_or_else(|error| panic!("{suite} {architecture}: {error}"));
     let get = |package: &xbuild::internal::packages::debian::Package| {
         let deb = dir.join(format!("{}.deb", package.name));

@@ -42,7 +42,7 @@ impl Old {
 
     fn open(&self, from: MirrorOrigin, addresses: &[&str]) -> Result<Archive, Error> {
         let source = self.source(from, addresses);
-        Archive::open(&[source], &self.setup.cache(), &Client::new(false), &Cancel::new(), &self.notes)
+        self.setup.on_host(false, &self.notes, |host| Archive::open(&[source], host))
     }
 
     /// The age in days of the release that is used from these mirrors of the machine, and the warnings.
@@ -53,7 +53,7 @@ impl Old {
 
     fn chosen(&self, archive: &Archive) -> Result<String, Error> {
         let request = BaseRequest { architecture: "arm64", extra: &["more".into()] };
-        let set = archive.resolve_base(&request, &Client::new(false), &Cancel::new(), &self.notes)?;
+        let set = self.setup.on_host(false, &self.notes, |host| archive.resolve_base(&request, host))?;
         Ok(set.packages.into_iter().find(|package| package.name == "more").unwrap().version)
     }
 }

@@ -31,8 +31,7 @@ impl Turns {
     }
 
     fn open(&self, before: &[&str], offline: bool) -> Result<Archive, Error> {
-        let client = Client::new(offline);
-        Archive::open(&[self.source(before)], &self.setup.cache(), &client, &Cancel::new(), &self.notes)
+        self.setup.on_host(offline, &self.notes, |host| Archive::open(&[self.source(before)], host))
     }
 
     fn told(&self) -> Vec<String> {
@@ -42,8 +41,8 @@ impl Turns {
 
 fn resolve(turns: &Turns, archive: &Archive) -> Result<ResolvedBase, Error> {
     let request = BaseRequest { architecture: "arm64", extra: &[] };
-    let client = Client::new(false);
-    Ok(archive.resolve_base(&request, &client, &Cancel::new(), &turns.notes)?.plain())
+    let set = turns.setup.on_host(false, &turns.notes, |host| archive.resolve_base(&request, host))?;
+    Ok(set.plain())
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn a_mirror_without_an_architecture_is_helped_out() {
     assert!(partial.requests().iter().any(|path| path.starts_with("pool/")));
     // It serves what it has.
     let request = BaseRequest { architecture: "armhf", extra: &[] };
-    archive.resolve_base(&request, &Client::new(false), &Cancel::new(), &turns.notes).unwrap();
+    turns.setup.on_host(false, &turns.notes, |host| archive.resolve_base(&request, host)).unwrap();
     assert_eq!(turns.told(), [] as [String; 0]);
 }
 

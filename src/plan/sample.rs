@@ -1,0 +1,43 @@
+//! Settings and facts for tests.
+
+use std::path::Path;
+
+use semver::Version;
+
+use super::{Facts, ZigFacts};
+use crate::config::{Project, document};
+use crate::origin::Source;
+use crate::payload::cargo::project;
+use crate::payload::cargo::sample::{metadata, package};
+use crate::settings::{self, CargoSettings, Flags, Settings, ZigSettings, ZigWay};
+
+/// The settings of a project with this `xbuild.toml`. The cache and zig are in `dir`.
+pub(crate) fn settings(text: &str, dir: &Path) -> Settings {
+    let path = dir.join("xbuild.toml");
+    let source = Source { path, shown: "xbuild.toml".into(), text: text.to_owned(), foreign: false };
+    let documents = vec![document::parse_project(source).unwrap_or_else(|error| panic!("{error}"))];
+    let project = Project { manifest_path: dir.join("Cargo.toml"), documents };
+    let environment = [("HOME", "/home/me")].into_iter().collect();
+    let platform = "linux/amd64".parse().unwrap();
+    let host = settings::Host { platform, dir: dir.to_owned(), color: false };
+    let settings = settings::resolve(&Flags::default(), &environment, &project, None, &host);
+    let mut settings = settings.unwrap_or_else(|error| panic!("{error}"));
+    settings.machine.cache = dir.join("cache");
+    settings.machine.zig = ZigSettings { path: Some(dir.join("zig")), ways: vec![ZigWay::Configured] };
+    settings
+}
+
+/// A project with one program, and zig 0.17.1.
+pub(crate) fn facts() -> Facts {
+    let metadata = metadata(&[package("app", &["app"], false, None)]);
+    Facts {
+        project: project::select(&metadata, &CargoSettings::default()).unwrap(),
+        commit: None,
+        zig: ZigFacts {
+            version: Version::new(0, 17, 1),
+            from: "/z".into(),
+            newest_glibc: (2, 44),
+            files: None,
+        },
+    }
+}

@@ -1,0 +1,93 @@
+//! What links a platform's programs, and for which glibc.
+
+use std::path::Path;
+
+use super::sample;
+use super::*;
+
+const NOTHING: LinkerFacts =
+    LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
+
+/// The plan of the first platform of an `xbuild.toml`, on a base with this glibc.
+fn planned(text: &str, linker: LinkerFacts, glibc: Option<GlibcVersion>) -> Result<PlatformPlan, PlanError> {
+    let settings = sample::settings(text, Path::new("/project"));
+    let platform = PlatformFacts {
+        wanted: &settings.platforms[0],
+        linker,
+        cpu: None,
+        processor_flags: Vec::new(),
+        standard_library: StandardLibrary::Installed,
+    };
+    let base = BaseFacts {
+        name: "base".into(),
+        digest: None,
+        content: "nothing".into(),
+        glibc,
+        added: Vec::new(),
+        releases: Vec::new(),
+    };
+    plan_platform(&settings, &sample::facts(), &platform, &base)
+}
+
+#[test]
+fn rust_lld_links_only_static_programs_without_c_code() {
+    let musl =
+        "platforms = [\"linux/arm64\"]\n[platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"";
+    let gnu = "platforms = [\"linux/arm64\"]";
+    let with = |text: &str, linker| planned(text, linker, Some((2, 36))).unwrap();
+    let c_code = || LinkerFacts { c_code: Some("x-sys".into()), ..NOTHING };
+    let configured = || LinkerFacts { configured: true, ..NOTHING };
+    for (text, facts, linker, from) in [
+        (musl, NOTHING, Linker::RustLld, "musl, and no crate compiles C code"),
+        (musl, c_code(), Linker::Zig, "it also compiles the C code of `x-sys`"),
+        (
+            musl,
+            LinkerFacts { builds_standard: true, ..NOTHING },
+            Linker::Zig,
+            "it links for every C library without a sysroot",
+        ),
+        (
+            musl,
+            LinkerFacts { rust_lld: false, ..NOTHING },
+            Linker::Zig,
+            "it links for every C library without a sysroot",
+        ),
+        (gnu, NOTHING, Linker::Zig, "it links for every C library without a sysroot"),
+        (gnu, configured(), Linker::Configured, "cargo's configuration names a linker for the triple"),
+    ] {
+        let plan = with(text, facts.clone());
+        assert_eq!((plan.linker, plan.linker_from.as_str()), (linker, from), "{text} {facts:?}");
+    }
+    for (choice, linker) in [("zig", Linker::Zig), ("cargo", Linker::Configured)] {
+        for text in [musl, gnu] {
+            for facts in [NOTHING, configured(), c_code()] {
+                let plan = with(&format!("toolchain = \"{choice}\"\n{text}"), facts);
+                assert_eq!(plan.linker, linker);
+                assert!(plan.linker_from.contains("xbuild.toml"), "{}", plan.linker_from);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_glibc_is_within_what_zig_knows() {
+    let on = |text: &str, base| planned(text, NOTHING, base).map(|plan| plan.glibc);
+    let amd64 = "platforms = [\"linux/amd64\"]";
+    assert_eq!(on(amd64, Some((2, 36))).unwrap(), Some((2, 36)));
+    assert_eq!(on(amd64, Some((2, 99))).unwrap(), Some((2, 44)));
+    assert_eq!(on(amd64, Some((2, 5))).unwrap(), Some((2, 17)));
+    assert_eq!(on(amd64, None).unwrap(), Some((2, 17)));
+    assert_eq!(on("platforms = [\"linux/ppc64le\"]", None).unwrap(), Some((2, 32)));
+    let musl =
+        "platforms = [\"linux/amd64\"]\n[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"";
+    assert_eq!(on(musl, Some((2, 36))).unwrap(), None);
+    assert_eq!(on(&format!("toolchain = \"cargo\"\n{amd64}"), Some((2, 36))).unwrap(), None);
+    assert_eq!(on(&format!("glibc = \"2.31\"\n{amd64}"), Some((2, 36))).unwrap(), Some((2, 31)));
+    let error = on(&format!("glibc = \"2.41\"\n{amd64}"), Some((2, 36))).unwrap_err();
+    assert!(matches!(error, PlanError::GlibcTooNew { .. }), "{error}");
+    for unknown in ["2.5", "2.99"] {
+        let error = on(&format!("glibc = \"{unknown}\"\n{amd64}"), None).unwrap_err();
+        assert!(matches!(error, PlanError::GlibcUnknownToZig { .. }), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Config);
+    }
+}
