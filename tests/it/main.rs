@@ -49,6 +49,7 @@ mod registry_limits;
 mod remote_images;
 mod repro;
 mod service;
+#[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
 mod transports;
