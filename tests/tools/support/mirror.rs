@@ -86,7 +86,7 @@ pub(crate) fn upstream() -> String {
 
 /// The archive that xbuild itself would use in that case.
 fn official() -> String {
-    let data = include_str!("../../src/packages/debian/official.toml");
+    let data = include_str!("../../../src/packages/debian/official.toml");
     let data: toml::Table = data.parse().expect("a data file of ours");
     data["archive"][0].as_str().expect("a text").to_owned()
 }
