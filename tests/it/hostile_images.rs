@@ -108,7 +108,7 @@ fn what_does_not_react_is_ended() {
     };
     let (elapsed, finished) = start(1);
     assert!(elapsed > Duration::from_secs(4) && elapsed < Duration::from_secs(9), "{elapsed:?}");
-    finished.fails(ExitCode::Interrupted, &["interrupted", "was ended"]);
+    finished.fails(ExitCode::Interrupted, &["interrupted", "was killed"]);
     // The second signal does not wait.
     let (elapsed, finished) = start(2);
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");

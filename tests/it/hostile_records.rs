@@ -112,8 +112,8 @@ fn locks() -> Vec<(&'static str, String, &'static str)> {
         ("a path with a query", path("\"pool/a?b\""), "is not valid in an archive"),
         ("a path with a line end", path("\"pool/a\\nb\""), "is not valid in an archive"),
         ("a path with a backslash", path("'pool\\a'"), "is not valid in an archive"),
-        ("a moment", apt(&[], &[("snapshot", "\"yesterday\"")]), "no moment like"),
-        ("a moment that is a path", apt(&[], &[("snapshot", "\"../20260801T000000Z\"")]), "no moment like"),
+        ("a moment", apt(&[], &[("snapshot", "\"yesterday\"")]), "not a time like"),
+        ("a moment that is a path", apt(&[], &[("snapshot", "\"../20260801T000000Z\"")]), "not a time like"),
         (
             "what writes to a terminal",
             apt(&[package(&[("name", escape)]), package(&[("name", escape)])], &[]),

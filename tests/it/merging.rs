@@ -20,8 +20,8 @@ fn a_file_that_tells_no_image_is_told() {
         create(&project, words).run().fails(code, expected);
     };
     let layout = "-o merged -t :x -f file.json";
-    case("{}", layout, ExitCode::Config, &["file.json` tells no image", "containerimage.digest", "hint"]);
-    case("{ \"a\": 1", layout, ExitCode::Config, &["file.json` tells no image", "EOF"]);
+    case("{}", layout, ExitCode::Config, &["file.json` describes no image", "containerimage.digest", "hint"]);
+    case("{ \"a\": 1", layout, ExitCode::Config, &["file.json` describes no image", "EOF"]);
     case("[{ \"size\": 1 }]", layout, ExitCode::Config, &["one of its entries has no digest"]);
     let nameless = json!({ "containerimage.digest": digest }).to_string();
     case(&nameless, layout, ExitCode::Config, &["no image name in `image.name`"]);
