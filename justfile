@@ -7,6 +7,7 @@ default:
 # Compile everything and write no program: the quickest answer
 check:
     cargo check --locked --all-targets
+    cargo check --locked --test tools
 
 # Build target/debug/xbuild
 build:
@@ -23,14 +24,19 @@ fmt:
 # clippy, as CI has it
 lint:
     cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --test tools --locked -- -D warnings
+
+# Every test that needs no tools
+quick:
+    cargo test --locked
 
 # Unit tests, all or those whose names contain FILTER
 test FILTER="":
     cargo test --locked --lib {{ FILTER }}
 
-# A group of integration tests: a file of tests/it/
+# A group of integration tests: files of tests/it/ and tests/tools/
 it GROUP:
-    cargo test --locked --test it -- {{ GROUP }}::
+    cargo test --locked --test it --test tools -- {{ GROUP }}::
 
 # The rules of the source tree, and the data files
 tidy:
@@ -46,7 +52,7 @@ schemas:
 
 # Cases of the link check's corpus whose names contain TEXT
 corpus TEXT="":
-    XBUILD_CORPUS="{{ TEXT }}" cargo test --release --locked --test it corpus -- --nocapture
+    XBUILD_CORPUS="{{ TEXT }}" cargo test --release --locked --test tools corpus -- --nocapture
 
 # Install the tools of the tests and run all of them
 all *ARGUMENTS:

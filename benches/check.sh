@@ -4,7 +4,7 @@
 #
 #   benches/check.sh [ROUNDS]
 #
-# The packages are those of the tests' corpus, which must have run: cargo test --release --test it corpus
+# The packages are those of the tests' corpus, which must have run: cargo test --release --test tools corpus
 # XBUILD names another program to measure than the one that is built here.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -35,7 +35,7 @@ blob() {
 image() {
     local debian=$1 platform=$2 directory unpacked=$scratch/$1 type diff_id layer config manifest
     directory=$(find "$target/tmp/cache/corpus" -maxdepth 1 -name "bookworm-$debian-*" | sort | head -n 1)
-    [ -n "$directory" ] || { echo "$0: no packages for $debian: cargo test --release --test it corpus" >&2; exit 1; }
+    [ -n "$directory" ] || { echo "$0: no packages for $debian: cargo test --release --test tools corpus" >&2; exit 1; }
     mkdir -p "$unpacked/usr/bin" "$unpacked/usr/sbin" "$unpacked/usr/lib" "$unpacked/usr/lib64" "$unpacked/usr/share"
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$unpacked/$name"; done
     for package in "$directory"/*.merged.tar; do tar -C "$unpacked" --no-same-owner -xf "$package"; done

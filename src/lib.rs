@@ -25,11 +25,11 @@
 //!     }
 //!     let host = Host {
 //!         platform: Platform::new("linux", std::env::consts::ARCH, None),
-//!         directory: std::env::current_dir()?,
+//!         dir: std::env::current_dir()?,
 //!         color: false,
 //!     };
-//!     let project = config::find_project(&host.directory, None, None, None)?;
-//!     let user = config::load_user(&environment, &host.directory)?;
+//!     let project = config::find_project(&host.dir, None, None, None)?;
+//!     let user = config::load_user(&environment, &host.dir)?;
 //!     let flags = Flags {
 //!         platforms: vec!["linux/amd64,linux/arm64".into()],
 //!         tags: vec!["registry.example/team/app:1.0".into()],

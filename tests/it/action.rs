@@ -1,69 +1,14 @@
-//! `action.yml`: runs its shell step as GitHub's runner would, with a stand-in for xbuild and with xbuild itself.
+//! `action.yml`: runs its shell step as GitHub's runner would, with a stand-in for xbuild.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use xbuild::error::ExitCode;
-
-use crate::support::command::{Finished, xbuild_at};
-use crate::support::layout::Layout;
-use crate::support::project::Project;
-use crate::support::{repository, scratch, tools};
-
-/// A step's directory, used as `RUNNER_TEMP`.
-struct Step {
-    dir: tempfile::TempDir,
-}
-
-fn action() -> String {
-    fs::read_to_string(repository().join("action.yml")).expect("the action")
-}
-
-/// The lines below a key that are indented deeper than the key.
-fn block<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
-    let mut lines = text.lines().skip_while(|line| line.trim_end() != key);
-    let first = lines.next().unwrap_or_else(|| panic!("action.yml has no line `{key}`"));
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    lines.take_while(|line| line.is_empty() || indent(line) > indent(first)).collect()
-}
-
-/// Every input with its default.
-fn inputs() -> BTreeMap<String, String> {
-    let text = action();
-    let mut inputs = BTreeMap::new();
-    let mut name = String::new();
-    for line in block(&text, "inputs:") {
-        if let Some(default) = line.strip_prefix("    default: ") {
-            inputs.insert(name.clone(), default.trim_matches('"').to_owned());
-        } else if !line.starts_with("   ") {
-            line.trim().trim_end_matches(':').clone_into(&mut name);
-        }
-    }
-    inputs
-}
-
-/// The script of the step that builds.
-fn script() -> String {
-    let text = action();
-    let lines = block(&text, "      run: |");
-    let lines: Vec<&str> = lines.iter().map(|line| line.strip_prefix("        ").unwrap_or(line)).collect();
-    lines.join("\n") + "\n"
-}
+use crate::support::command::xbuild_at;
+use crate::support::repository;
+use crate::support::step::{Step, action, block, inputs, script};
 
 impl Step {
-    fn new() -> Self {
-        let step = Self { dir: scratch() };
-        fs::create_dir_all(step.path("xbuild/bin")).expect("a directory of the test");
-        fs::write(step.path("script"), script()).expect("a directory of the test");
-        step
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
-    }
-
     /// A stand-in for xbuild that records its arguments and writes the same outputs.
     fn stand_in() -> Self {
         let step = Self::new();
@@ -78,24 +23,6 @@ impl Step {
         step
     }
 
-    /// Runs the script as GitHub does, in a directory, with these inputs and the defaults of all others.
-    fn run(&self, dir: &Path, given: &[(&str, &str)]) -> Finished {
-        let mut inputs = inputs();
-        for (name, value) in given {
-            let known = inputs.insert((*name).to_owned(), (*value).to_owned());
-            assert!(known.is_some(), "the action has no input `{name}`");
-        }
-        fs::write(self.path("output"), "").expect("a directory of the test");
-        // With the environment of the tests' xbuild runs, so that nothing of this test's own reaches the step.
-        let mut run =
-            xbuild_at(Path::new("bash")).words("--noprofile --norc -e -o pipefail").arg(self.path("script"));
-        run = run.dir(dir);
-        for (name, value) in inputs {
-            run = run.env(format!("INPUT_{}", name.to_uppercase()), value);
-        }
-        run.env("RUNNER_TEMP", self.dir.path()).env("GITHUB_OUTPUT", self.path("output")).run()
-    }
-
     /// The arguments that the stand-in got, without those for the reports.
     fn arguments(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("arguments")).expect("the stand-in ran");
@@ -105,23 +32,6 @@ impl Step {
             arguments.drain(at..at + 2);
         }
         arguments
-    }
-
-    /// The outputs of the step.
-    fn outputs(&self) -> BTreeMap<String, String> {
-        let text = fs::read_to_string(self.path("output")).expect("the step's file");
-        let mut outputs = BTreeMap::new();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            if let Some((name, delimiter)) = line.split_once("<<") {
-                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != delimiter).collect();
-                outputs.insert(name.to_owned(), value.join("\n"));
-            } else {
-                let (name, value) = line.split_once('=').expect("a name and a value");
-                outputs.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        outputs
     }
 }
 
@@ -292,38 +202,4 @@ fn quoted_values_and_every_spelling_of_a_truth_value_are_known() {
     assert_eq!(step.arguments(), expected);
     step.run(repository(), &[("load", "True"), ("push", "False")]).success();
     assert_eq!(step.arguments(), ["build", "--load", "."]);
-}
-
-#[test]
-fn the_step_builds_an_image() {
-    let (step, project) = (Step::new(), Project::quick("acted"));
-    symlink(env!("CARGO_BIN_EXE_xbuild"), step.path("xbuild/bin/xbuild")).expect("a directory of the test");
-    let inputs = [
-        ("tags", "example.com/team/acted:1"),
-        ("labels", "org.example.text=one, two"),
-        ("outputs", "image\ntype=oci,dest=image.tar"),
-    ];
-    step.run(project.dir(), &inputs).success();
-    let outputs = step.outputs();
-    let layout = Layout::valid(&project.path("image"));
-    assert_eq!(layout.tags().get("1"), Some(&outputs["digest"]));
-    assert!(project.path("image.tar").is_file());
-    assert_eq!(outputs["reference"], format!("example.com/team/acted:1@{}", outputs["digest"]));
-    assert_eq!(outputs["imageid"], outputs["digest"]);
-    let metadata = tools::json(&outputs["metadata"]);
-    assert_eq!(metadata["containerimage.digest"], outputs["digest"].as_str());
-    assert!(metadata["containerimage.digest/linux/arm64"].is_string());
-    let labels = layout.image(&outputs["digest"], "linux/arm64").config["config"]["Labels"].clone();
-    assert_eq!(labels["org.example.text"], "one, two");
-    // The step fails if xbuild fails.
-    let failed = step.run(project.dir(), &[("path", "nowhere")]);
-    assert_ne!(failed.status.code(), Some(0), "{}", failed.describe());
-    assert!(step.outputs().is_empty());
-    let failed = step.run(project.dir(), &[("platforms", "linux/pdp11")]);
-    assert_eq!(
-        failed.status.code(),
-        Some(i32::from(ExitCode::UnknownPlatform.number())),
-        "{}",
-        failed.describe()
-    );
 }

@@ -4,51 +4,23 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use xbuild::error::ExitCode;
 
-use crate::support::command::{cargo_xbuild, tool, xbuild};
-use crate::support::project::Project;
-use crate::support::{PLATFORMS, names, tools};
-
-#[test]
-fn a_plan_tells_all_and_does_nothing() {
-    let project = Project::program("app").file("xbuild.toml", "[debian]\nsuites = [\"bookworm\"]\n");
-    let before = names(project.dir());
-    let human = project.xbuild().arg("plan").text();
-    let json = tools::json(&project.xbuild().words("plan --json").text()).to_string();
-    for text in [&human, &json] {
-        for platform in PLATFORMS {
-            assert!(text.contains(platform), "{text}");
-        }
-        assert!(text.contains("armv7-unknown-linux-gnueabihf") && text.contains("apt:bookworm"), "{text}");
-    }
-    assert!(!project.path("target").exists(), "a plan builds nothing: {before:?} {:?}", names(project.dir()));
-}
+use crate::support::command::{tool, xbuild};
+use crate::support::{json, names, repository, scratch};
 
 #[test]
 fn targets_lists_every_data_file() {
     let text = xbuild().arg("targets").text();
-    let json = tools::json(&xbuild().words("targets --json").text()).to_string();
-    for name in names(&crate::support::repository().join("targets")) {
+    let json = json(&xbuild().words("targets --json").text()).to_string();
+    for name in names(&repository().join("targets")) {
         let triple = name.trim_end_matches(".toml");
         assert!(text.contains(triple) && json.contains(triple), "{triple} is missing");
     }
 }
 
 #[test]
-fn the_cargo_subcommand_is_the_same_program() {
-    let project = Project::quick("app");
-    let first = project.build().run().success().digest();
-    let epoch = |run: crate::support::command::Run| run.env("SOURCE_DATE_EPOCH", "1700000000");
-    // As cargo calls it: with the subcommand's name as its first argument.
-    let run = epoch(cargo_xbuild().dir(project.dir()).words("xbuild build"));
-    assert_eq!(run.run().success().digest(), first);
-    let run = epoch(cargo_xbuild().dir(project.dir()).arg("xbuild"));
-    assert_eq!(run.run().success().digest(), first);
-}
-
-#[test]
 fn completions_are_what_the_shell_reads() {
     let script = xbuild().words("completions bash").text();
-    let dir = crate::support::scratch();
+    let dir = scratch();
     let file = dir.path().join("xbuild.bash");
     std::fs::write(&file, &script).expect("a directory of the test");
     tool("bash").arg("-n").arg(&file).run().success();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::base;
 use crate::support::command::{survivors, tool};
 use crate::support::layout::{Layout, digest_of};
-use crate::support::{names, scratch, tools};
+use crate::support::{json, names, scratch};
 
 /// The only blob of the base that contains this text.
 fn blob_with(layout: &Path, text: &str) -> String {
@@ -34,7 +34,7 @@ fn replace(layout: &Path, name: &str, alter: impl Fn(&str) -> String) {
         fs::remove_file(path(&old)).expect("our own file");
         fs::write(path(&new), &text).expect("our own file");
         let fix = |parent: String| {
-            let mut document: Value = tools::json(&parent);
+            let mut document: Value = json(&parent);
             redirect(&mut document, &format!("sha256:{old}"), old_size, &digest, text.len());
             document.to_string()
         };
@@ -72,20 +72,6 @@ fn fresh() -> tempfile::TempDir {
 fn refused(layout: &Path, word: &str) {
     let fault = Layout::open(layout).expect_err("a fault");
     assert!(fault.contains(word), "{fault}");
-}
-
-#[test]
-fn a_good_layout_passes_here_and_elsewhere() {
-    let dir = fresh();
-    let layout = Layout::valid(dir.path());
-    assert_eq!(layout.stored.len(), 7);
-    assert_eq!(layout.stored, layout.reachable);
-    assert_eq!(tools::inspect(dir.path(), "linux/arm/v7")["Architecture"], "arm");
-    tools::copy_all(dir.path());
-    let unpacked = scratch();
-    let root = tools::unpack(dir.path(), "linux/arm/v7", unpacked.path());
-    let file = fs::read_to_string(root.join("etc/base")).expect("the base's file");
-    assert_eq!(file, "the base for linux/arm/v7\n");
 }
 
 #[test]
@@ -129,7 +115,7 @@ fn a_config_of_another_platform_is_found() {
 fn a_wrong_size_and_a_platform_that_is_there_twice_are_found() {
     let dir = fresh();
     let index = fs::read_to_string(dir.path().join("index.json")).expect("an index");
-    let size = tools::json(&index)["manifests"][0]["size"].to_string();
+    let size = json(&index)["manifests"][0]["size"].to_string();
     fs::write(dir.path().join("index.json"), index.replace(&format!("\"size\":{size}"), "\"size\":1"))
         .expect("our own file");
     refused(dir.path(), "leads to");

@@ -122,9 +122,7 @@ fn build(layer: Layer, what: &str) -> (Project, Finished) {
 }
 
 fn build_with(layer: Layer, what: &str, more: &str) -> (Project, Finished) {
-    let target = "[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"\n";
-    let configuration = format!("platforms = [\"linux/amd64\"]\n{target}");
-    let project = Project::program("app").file("xbuild.toml", &configuration);
+    let project = Project::bare("app");
     base::write_layers(&project.path("base"), &[layer], &json!({}));
     let words = format!("--base oci:base -o type=tar,dest=files.tar -o type=local,dest=files {more}");
     let run = project.build().words(&words).env("XBUILD_CACHE_DIR", project.path("cache"));

@@ -9,12 +9,13 @@ use crate::support::base;
 use crate::support::layout::Layout;
 use crate::support::project::Project;
 
-/// A static program for one platform on an empty base, with another entrypoint.
+/// A static program for one platform on a base without programs, which starts something else.
 fn starting(entrypoint: &str) -> Project {
-    let text = format!(
-        "platforms = [\"linux/amd64\"]\nbase = \"scratch\"\n[image]\nentrypoint = [\"{entrypoint}\"]\n"
-    );
-    Project::program("app").file("xbuild.toml", &text)
+    let project = Project::bare("app");
+    base::write(&project.path("base"), &["linux/amd64"]);
+    let text = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
+    project.write("xbuild.toml", &format!("{text}[image]\nentrypoint = [\"{entrypoint}\"]\n"));
+    project
 }
 
 #[test]
@@ -81,19 +82,4 @@ fn a_base_without_a_loader_does_not_carry_a_dynamic_program() {
     assert_eq!(finding["file"], "/usr/local/bin/app");
     assert_eq!(finding["loader"], "/lib64/ld-linux-x86-64.so.2");
     assert!(finding["remedy"].as_str().is_some_and(|remedy| remedy.contains("musl")), "{finding}");
-}
-
-#[test]
-fn a_program_among_the_files_is_for_its_platform() {
-    let project = Project::quick("app");
-    fs::copy("/bin/true", project.path("helper")).expect("a program of this host");
-    let text = fs::read_to_string(project.path("xbuild.toml")).expect("our own file");
-    project.write("xbuild.toml", &format!("{text}[[files]]\nfrom = \"helper\"\nto = \"/opt/helper\"\n"));
-    let run = project.build().run();
-    let run = run.fails(
-        ExitCode::Unrunnable,
-        &["error[wrong-architecture]: linux/arm64", "/opt/helper is for x86-64"],
-    );
-    // On its own platform it lacks its loader.
-    assert!(run.stderr.contains("error[missing-loader]: linux/amd64"), "{}", run.stderr);
 }

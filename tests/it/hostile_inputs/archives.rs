@@ -153,7 +153,7 @@ fn archives() {
             },
             "inspect a.tar",
             CorruptImage,
-            "`x` is missing",
+            "`x`, which manifest.json names, is missing",
         ),
         (
             "layers that the configuration has not",
@@ -197,7 +197,7 @@ fn archives() {
             },
             "inspect a.tar",
             CorruptImage,
-            "not a number that it can have",
+            "is not a valid number",
         ),
     ]);
 }

@@ -303,8 +303,14 @@ fn layouts_and_their_documents() {
             |_| (),
             "inspect podman:--help",
             ExitCode::Usage,
-            "begins with a dash",
+            "cannot begin with a dash",
         ),
-        ("the same of Docker", |_| (), "inspect docker-daemon:-v", ExitCode::Usage, "begins with a dash"),
+        (
+            "the same of Docker",
+            |_| (),
+            "inspect docker-daemon:-v",
+            ExitCode::Usage,
+            "cannot begin with a dash",
+        ),
     ]);
 }

@@ -1,7 +1,7 @@
 //! Explains messages of compilers, linkers and build scripts to users who build for another machine. Pure.
 //!
 //! These messages are other programs', and change with their versions. `said.toml` has what each supported program
-//! really prints, and `tests/it/explanations.rs` checks that with the programs that are installed.
+//! really prints, and `tests/tools/explanations.rs` checks that with the programs that are installed.
 
 use std::collections::BTreeSet;
 use std::fmt;

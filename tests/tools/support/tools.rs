@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::command::{Run, tool, xbuild};
 use super::layout::{Layout, REF_NAME};
 
+pub(crate) use super::json;
+
 /// The name by which skopeo and podman find the only image of a layout: `oci:PATH` or `oci:PATH:TAG`.
 #[track_caller]
 pub(crate) fn reference(layout: &Path) -> String {
@@ -121,8 +123,4 @@ pub(crate) fn program(root: &Path, platform: &str, path: &str) -> Run {
     let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|dir| root.join(dir));
     let libraries = std::env::join_paths(libraries).expect("paths without a colon");
     tool(loader).arg("--inhibit-cache").arg("--library-path").arg(libraries).arg(program)
-}
-
-pub(crate) fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
 }

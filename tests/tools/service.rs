@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::command::Running;
 use crate::support::example::{Example, SERVICE};
-use crate::support::http::{free_port, request};
+use crate::support::http::request;
 use crate::support::podman::Pulled;
 use crate::support::tools::{self, architecture, json};
-use crate::support::{PLATFORMS, scratch};
+use crate::support::{PLATFORMS, free_port, scratch};
 
 /// Waits until the service answers, for at most two minutes.
 fn wait_for(port: u16, describe: impl Fn() -> String) {

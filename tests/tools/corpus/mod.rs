@@ -221,6 +221,6 @@ fn keep(table: &str) {
     if std::env::var_os("XBUILD_BLESS").is_some() {
         fs::write(&path, &wanted).expect("the repository is ours");
     }
-    let stale = "docs/linkcheck.md has another table: run XBUILD_BLESS=1 cargo test --test it corpus";
+    let stale = "docs/linkcheck.md has another table: run XBUILD_BLESS=1 cargo test --test tools corpus";
     assert!(fs::read_to_string(&path).expect("a page of the manual") == wanted, "{stale}");
 }

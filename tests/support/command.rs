@@ -58,6 +58,7 @@ pub(crate) struct Finished {
 
 /// A tool, found on `PATH`.
 pub(crate) fn tool(program: impl Into<OsString>) -> Run {
+    super::times::start();
     Run {
         program: program.into(),
         arguments: Vec::new(),

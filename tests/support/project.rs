@@ -43,6 +43,33 @@ impl Project {
             .file("xbuild.toml", "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"scratch\"\n")
     }
 
+    /// A program without any library, for linux/amd64, on the layout `base`, which the test writes. Every machine that has Rust
+    /// and a linker can build it: it needs neither another target of Rust nor a toolchain for C.
+    pub(crate) fn bare(name: &str) -> Self {
+        const MAIN: &str = r#"#![no_std]
+#![no_main]
+
+core::arch::global_asm!(".globl _start", "_start:", "mov edi, 0", "mov eax, 231", "syscall");
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+"#;
+        const BUILD: &str = r#"fn main() {
+    for argument in ["-nostartfiles", "-nostdlib", "-static"] {
+        println!("cargo::rustc-link-arg-bins={argument}");
+    }
+}
+"#;
+        const HOST: &str = "platforms = [\"linux/amd64\"]\nbase = \"oci:base\"\ntoolchain = \"cargo\"\n\
+            [platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-gnu\"\n";
+        let project =
+            Self::package(name).file("src/main.rs", MAIN).file("build.rs", BUILD).file("xbuild.toml", HOST);
+        let manifest = fs::read_to_string(project.path("Cargo.toml")).expect("it was written");
+        project.file("Cargo.toml", &(manifest + "\n[profile.release]\npanic = \"abort\"\n"))
+    }
+
     /// Two static platforms on a layout beside the project, compiled with what rustup has.
     pub(crate) fn on_layout() -> Self {
         const STATIC: &str = "platforms = [\"linux/amd64\", \"linux/arm64\"]\nbase = \"oci:base:base\"\n\

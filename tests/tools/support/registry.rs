@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::command::{Run, tool};
-use super::http::free_port;
+use super::free_port;
 use super::layout::digest_of;
 use super::token::TokenService;
 

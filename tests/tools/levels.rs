@@ -39,8 +39,7 @@ const C: &str = "#include <stddef.h>\n\
 const FUNCTIONS: [&str; 2] = ["of_rust", "of_c"];
 
 fn project() -> Project {
-    let lock =
-        fs::read_to_string(repository().join("tests/it/fixtures/leaky/Cargo.lock")).expect("a lock file");
+    let lock = fs::read_to_string(repository().join("tests/fixtures/leaky/Cargo.lock")).expect("a lock file");
     // The crates of another test, so that nothing has to be fetched for this one alone.
     let others = ["leaky", "parts", "smallvec"].map(|name| format!("name = \"{name}\""));
     let parts =

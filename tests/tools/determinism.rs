@@ -13,7 +13,7 @@ type Vary = fn(Run, &Path) -> Run;
 /// A project with everything that leaks paths and order into programs: C code with `__FILE__`, a build script, a
 /// library of its own, and panics with source locations.
 fn write_project(dir: &Path) {
-    copy_dir(&repository().join("tests/it/fixtures/leaky"), dir);
+    copy_dir(&repository().join("tests/fixtures/leaky"), dir);
 }
 
 /// `xbuild build` of the project in `dir` for all three platforms.

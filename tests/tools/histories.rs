@@ -49,8 +49,7 @@ fn write_project(dir: &Path) {
         fs::write(path, text).expect("a directory of the test");
     }
     base::write(&dir.join("base"), &["linux/arm64"]);
-    let lock =
-        fs::read_to_string(repository().join("tests/it/fixtures/leaky/Cargo.lock")).expect("a lock file");
+    let lock = fs::read_to_string(repository().join("tests/fixtures/leaky/Cargo.lock")).expect("a lock file");
     // The same crates as in another test, so that nothing has to be fetched for this test alone.
     let lock: String = lock
         .split("\n[[package]]\n")

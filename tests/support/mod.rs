@@ -1,23 +1,20 @@
-//! Tools for the tests: processes with limits, projects, layouts, and third-party programs.
+//! Tools for all integration tests: processes with limits, projects and layouts.
 
 pub(crate) mod base;
+pub(crate) mod bounds;
 pub(crate) mod command;
-pub(crate) mod docker;
-pub(crate) mod docker26;
-pub(crate) mod example;
-pub(crate) mod fault;
-pub(crate) mod http;
+pub(crate) mod lattice;
 pub(crate) mod layout;
-pub(crate) mod mirror;
-pub(crate) mod podman;
 pub(crate) mod project;
-pub(crate) mod proxy;
-pub(crate) mod registry;
-pub(crate) mod token;
-pub(crate) mod tools;
+pub(crate) mod step;
+pub(crate) mod times;
+pub(crate) mod verdict;
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 /// The three platforms that every example is built for, in the order of an index.
 pub(crate) const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm/v7", "linux/arm64"];
@@ -30,6 +27,7 @@ pub(crate) fn scratch_root() -> PathBuf {
 /// A new directory in it, removed with the value. Its name is in lower case, because podman names an image that it
 /// reads from a layout by the layout's path.
 pub(crate) fn scratch() -> tempfile::TempDir {
+    times::start();
     fs::create_dir_all(scratch_root()).expect("the target directory is ours");
     let name = format!("t-{:016x}", rand::random::<u64>());
     let dir = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(scratch_root());
@@ -64,4 +62,14 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
             fs::copy(&from, &to).expect("a file of the test");
         }
     }
+}
+
+/// A port on loopback that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    listener.local_addr().expect("a bound socket").port()
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
 }
