@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::event::ReleaseFacts;
 use crate::packages::debian::Package;
+use crate::target::abi::GlibcVersion;
 
 /// A base image before its layers are needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,7 +17,7 @@ pub struct BaseFacts {
     /// A short description of its content.
     pub content: String,
     /// The newest glibc version that its `libc.so.6` provides, as (2, minor).
-    pub glibc: Option<(u32, u32)>,
+    pub glibc: Option<GlibcVersion>,
     /// The Debian packages that were requested in addition to its own, and those that they need, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<AddedPackage>,

@@ -72,8 +72,8 @@ fn platform_text(plan: &PlatformPlan) -> String {
         Linker::Configured => "cargo's configuration",
     };
     row(&mut text, 2, "linker", &format!("{linker}  ({})", plan.linker_from));
-    if let (Some((major, minor)), Some(from)) = (plan.glibc, &plan.glibc_from) {
-        row(&mut text, 2, "glibc", &format!("{major}.{minor}  ({from})"));
+    if let (Some(glibc), Some(from)) = (plan.glibc, &plan.glibc_from) {
+        row(&mut text, 2, "glibc", &format!("{glibc}  ({from})"));
     }
     if let Some(cpu) = &plan.cpu {
         let promised = plan.target.variant(&plan.platform).is_some_and(|variant| variant.cpu == *cpu);

@@ -11,6 +11,7 @@ mod arm;
 mod attributes;
 mod beyond;
 mod code;
+mod glibc;
 mod image;
 mod object;
 mod parse;
@@ -30,6 +31,7 @@ pub use attributes::ArmAttributes;
 pub use beyond::{Beyond, promise};
 pub use code::ArmCode;
 pub use code::Asks;
+pub use glibc::GlibcVersion;
 pub use object::Loader;
 pub use object::{Object, extent};
 pub use rpath::runpath_to_rpath;
@@ -174,17 +176,17 @@ impl Elf {
 
     /// The newest `GLIBC_2.x` that it defines. For a `libc.so.6` this is its version.
     #[must_use]
-    pub fn newest_glibc_defined(&self) -> Option<(u32, u32)> {
+    pub fn newest_glibc_defined(&self) -> Option<GlibcVersion> {
         self.versions_defined.iter().filter_map(|version| glibc_version(version)).max()
     }
 }
 
 /// Parses `GLIBC_2.34` and `GLIBC_2.3.4` into numbers; `None` for `GLIBC_PRIVATE` and the like.
 #[must_use]
-pub fn glibc_version(version: &str) -> Option<(u32, u32)> {
+pub fn glibc_version(version: &str) -> Option<GlibcVersion> {
     let mut numbers = version.strip_prefix("GLIBC_")?.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        (Some(Ok(major)), Some(Ok(minor))) => Some(GlibcVersion(major, minor)),
         _ => None,
     }
 }

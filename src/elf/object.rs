@@ -5,6 +5,7 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
 use serde::{Deserialize, Serialize};
 
+use super::GlibcVersion;
 use super::{ArmCode, Beyond, Elf, Kind, ParseError, Symbols, beyond, code, parse, strings, symbols};
 
 /// Read up to this many bytes after the loaded part, for the names of functions.
@@ -153,7 +154,7 @@ impl Object {
 
     /// The version of glibc, if the file is a `libc.so.6`.
     #[must_use]
-    pub fn glibc(&self) -> Option<(u32, u32)> {
+    pub fn glibc(&self) -> Option<GlibcVersion> {
         let named = self.elf.soname.as_deref().is_none_or(|name| name.starts_with("libc.so"));
         if named { self.elf.newest_glibc_defined() } else { None }
     }
@@ -177,7 +178,7 @@ fn loader(elf: &Elf, symbols: &Symbols, bytes: &[u8]) -> Option<Loader> {
         dirs: strings::dirs(bytes),
         cache: strings::cache(bytes),
         hwcaps: strings::has(bytes, b"glibc-hwcaps"),
-        legacy: strings::glibc(bytes).is_none_or(|version| version < (2, 37)),
+        legacy: strings::glibc(bytes).is_none_or(|version| version < GlibcVersion(2, 37)),
     })
 }
 

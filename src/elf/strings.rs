@@ -1,5 +1,6 @@
 //! What the constant strings in a file reveal: a loader's search path, and what a program will look for in its image.
 
+use super::GlibcVersion;
 use memchr::memmem;
 
 /// The directories that are compiled into a loader. glibc stores them as consecutive strings, each with a slash at both
@@ -54,11 +55,11 @@ pub(super) fn cache(bytes: &[u8]) -> Option<String> {
 }
 
 /// The version of glibc's loader; those before 2.33 do not contain it.
-pub(super) fn glibc(bytes: &[u8]) -> Option<(u32, u32)> {
+pub(super) fn glibc(bytes: &[u8]) -> Option<GlibcVersion> {
     const BEFORE: &[u8] = b" release version ";
     let start = memmem::find(bytes, BEFORE)? + BEFORE.len();
     let [major, minor] = numbers(&bytes[start..])?;
-    Some((major, minor))
+    Some(GlibcVersion(major, minor))
 }
 
 /// The version of musl: a string that has just three numbers, the first of which is 0 or 1.
@@ -101,8 +102,11 @@ mod tests {
     #[test]
     fn versions_are_read() {
         let loader = b"\0ld.so (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36.\n\0";
-        assert_eq!(glibc(loader), Some((2, 36)));
-        assert_eq!(glibc(b"ld.so (GNU libc) development release version 2.40.9000.\n"), Some((2, 40)));
+        assert_eq!(glibc(loader), Some(GlibcVersion(2, 36)));
+        assert_eq!(
+            glibc(b"ld.so (GNU libc) development release version 2.40.9000.\n"),
+            Some(GlibcVersion(2, 40))
+        );
         assert_eq!(glibc(b"\x002.31\0"), None);
         assert_eq!(musl(b"x\x001.2.3\0/etc\0"), Some((1, 2, 3)));
         assert_eq!(musl(b"\x00127.0.0.1\x001.1.24\0"), Some((1, 1, 24)));

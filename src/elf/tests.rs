@@ -169,7 +169,7 @@ fn tells_what_a_library_defines() {
     let library = Sample { interpreter: None, pie: false, needed: &[], needs: &[], defines, ..AARCH64 };
     let elf = Elf::parse(&library.bytes()).unwrap();
     assert_eq!(elf.versions_defined, defines);
-    assert_eq!(elf.newest_glibc_defined(), Some((2, 36)));
+    assert_eq!(elf.newest_glibc_defined(), Some(GlibcVersion(2, 36)));
     assert!(!elf.is_program());
 }
 
@@ -232,7 +232,7 @@ fn a_real_library_tells_what_it_defines_and_needs() {
     let at = |path: &str| std::fs::read(path).ok();
     let libc = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib/libc.so.6"];
     let libc = Object::parse(&libc.iter().find_map(|path| at(path)).unwrap()).unwrap();
-    assert!(libc.glibc() >= Some((2, 17)));
+    assert!(libc.glibc() >= Some(GlibcVersion(2, 17)));
     assert!(libc.symbols.versioned && libc.symbols.count() > 2000);
     for (symbol, version, defined) in [
         ("memcpy", Some("GLIBC_2.14"), true),

@@ -229,7 +229,7 @@ impl Closure {
             let libc = self.known("libc.so.6").map(|libc| &self.files[libc].object);
             let knows = |libc: &Object| libc.elf.versions_defined.iter().any(|version| version == PACKED);
             let old = libc.filter(|libc| !knows(libc)).and_then(|libc| libc.glibc());
-            old.map(|(major, minor)| format!("glibc {major}.{minor}"))
+            old.map(|version| format!("glibc {version}"))
         };
         if let Some(libc) = libc {
             self.problems.push(Problem::PackedRelocations { path: file.path.clone(), libc });

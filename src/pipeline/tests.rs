@@ -20,6 +20,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::fs;
+use crate::target::abi::GlibcVersion;
 use crate::toolchain::rust::{Rust, Rustup, Standard};
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
@@ -154,7 +155,7 @@ fn each_platform_of_a_build_has_its_own_linker() {
     for (plan, job) in plans.iter().zip(&jobs) {
         assert_eq!(linked(job), (plan["linker"].clone(), plan["glibc"].clone()));
     }
-    assert_eq!(jobs[0].unit.glibc, Some((2, 31)));
+    assert_eq!(jobs[0].unit.glibc, Some(GlibcVersion(2, 31)));
     assert_eq!((&jobs[1].unit.kit, jobs[1].unit.glibc), (&Kit::RustLld, None));
 }
 

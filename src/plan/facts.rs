@@ -8,6 +8,7 @@ use crate::oci::Digest;
 use crate::payload::cargo::processor::ProcessorFlag;
 use crate::payload::cargo::project::Project;
 use crate::settings::PlatformSettings;
+use crate::target::abi::GlibcVersion;
 use crate::vcs::Commit;
 
 /// What all platforms of a run have in common.
@@ -45,7 +46,7 @@ pub(crate) struct ZigFacts {
     /// Where it is, or where it would come from.
     pub from: String,
     /// The newest glibc that it links for, as (2, minor).
-    pub newest_glibc: (u32, u32),
+    pub newest_glibc: GlibcVersion,
     /// The digest of its files, if a copy of it in the cache can be compared with one.
     pub files: Option<Digest>,
 }

@@ -171,7 +171,7 @@ pub enum PlanError {
         libc: Libc,
     },
     /// `glibc = "…"` asks for a newer glibc than the base has.
-    #[error("glibc {}.{} was asked for, and the base `{base}` has glibc {}.{}", wanted.0, wanted.1, available.0, available.1)]
+    #[error("glibc {wanted} was asked for, and the base `{base}` has glibc {available}")]
     GlibcTooNew {
         /// What was asked for.
         wanted: GlibcVersion,
@@ -181,7 +181,7 @@ pub enum PlanError {
         base: String,
     },
     /// zig does not link for a glibc that is as new, or as old.
-    #[error("zig {zig} links {triple} for glibc {}.{} to {}.{}, and {}.{} was asked for", oldest.0, oldest.1, newest.0, newest.1, wanted.0, wanted.1)]
+    #[error("zig {zig} links {triple} for glibc {oldest} to {newest}, and {wanted} was asked for")]
     GlibcUnknownToZig {
         /// zig's version.
         zig: String,
@@ -245,9 +245,9 @@ impl Explain for PlanError {
                 "leave the target to xbuild (a musl triple, linked statically), or use a base with a C library".into()
             }
             Self::GlibcTooNew { available, .. } => {
-                format!("leave `glibc` out, or lower it to \"{}.{}\"", available.0, available.1)
+                format!("leave `glibc` out, or lower it to \"{available}\"")
             }
-            Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{}.{}\"", newest.0, newest.1),
+            Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{newest}\""),
             Self::NativeProcessor(native) => {
                 let build = native.better.as_ref().map_or_else(String::new, |(platform, cpu)| {
                     format!(", or build for newer processors with `--platform {platform}` ({cpu}), which the image then says")

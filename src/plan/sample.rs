@@ -10,6 +10,7 @@ use crate::origin::Source;
 use crate::payload::cargo::project;
 use crate::payload::cargo::sample::{metadata, package};
 use crate::settings::{self, CargoSettings, Flags, Settings, ZigSettings, ZigWay};
+use crate::target::abi::GlibcVersion;
 
 /// The settings of a project with this `xbuild.toml`. The cache and zig are in `dir`.
 pub(crate) fn settings(text: &str, dir: &Path) -> Settings {
@@ -36,7 +37,7 @@ pub(crate) fn facts() -> Facts {
         zig: ZigFacts {
             version: Version::new(0, 17, 1),
             from: "/z".into(),
-            newest_glibc: (2, 44),
+            newest_glibc: GlibcVersion(2, 44),
             files: None,
         },
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::sample;
 use super::*;
+use crate::target::abi::GlibcVersion;
 
 const NOTHING: LinkerFacts =
     LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
@@ -34,7 +35,7 @@ fn rust_lld_links_only_static_programs_without_c_code() {
     let musl =
         "platforms = [\"linux/arm64\"]\n[platform.\"linux/arm64\"]\ntriple = \"aarch64-unknown-linux-musl\"";
     let gnu = "platforms = [\"linux/arm64\"]";
-    let with = |text: &str, linker| planned(text, linker, Some((2, 36))).unwrap();
+    let with = |text: &str, linker| planned(text, linker, Some(GlibcVersion(2, 36))).unwrap();
     let c_code = || LinkerFacts { c_code: Some("x-sys".into()), ..NOTHING };
     let configured = || LinkerFacts { configured: true, ..NOTHING };
     for (text, facts, linker, from) in [
@@ -73,17 +74,20 @@ fn rust_lld_links_only_static_programs_without_c_code() {
 fn the_glibc_is_within_what_zig_knows() {
     let on = |text: &str, base| planned(text, NOTHING, base).map(|plan| plan.glibc);
     let amd64 = "platforms = [\"linux/amd64\"]";
-    assert_eq!(on(amd64, Some((2, 36))).unwrap(), Some((2, 36)));
-    assert_eq!(on(amd64, Some((2, 99))).unwrap(), Some((2, 44)));
-    assert_eq!(on(amd64, Some((2, 5))).unwrap(), Some((2, 17)));
-    assert_eq!(on(amd64, None).unwrap(), Some((2, 17)));
-    assert_eq!(on("platforms = [\"linux/ppc64le\"]", None).unwrap(), Some((2, 32)));
+    assert_eq!(on(amd64, Some(GlibcVersion(2, 36))).unwrap(), Some(GlibcVersion(2, 36)));
+    assert_eq!(on(amd64, Some(GlibcVersion(2, 99))).unwrap(), Some(GlibcVersion(2, 44)));
+    assert_eq!(on(amd64, Some(GlibcVersion(2, 5))).unwrap(), Some(GlibcVersion(2, 17)));
+    assert_eq!(on(amd64, None).unwrap(), Some(GlibcVersion(2, 17)));
+    assert_eq!(on("platforms = [\"linux/ppc64le\"]", None).unwrap(), Some(GlibcVersion(2, 32)));
     let musl =
         "platforms = [\"linux/amd64\"]\n[platform.\"linux/amd64\"]\ntriple = \"x86_64-unknown-linux-musl\"";
-    assert_eq!(on(musl, Some((2, 36))).unwrap(), None);
-    assert_eq!(on(&format!("toolchain = \"cargo\"\n{amd64}"), Some((2, 36))).unwrap(), None);
-    assert_eq!(on(&format!("glibc = \"2.31\"\n{amd64}"), Some((2, 36))).unwrap(), Some((2, 31)));
-    let error = on(&format!("glibc = \"2.41\"\n{amd64}"), Some((2, 36))).unwrap_err();
+    assert_eq!(on(musl, Some(GlibcVersion(2, 36))).unwrap(), None);
+    assert_eq!(on(&format!("toolchain = \"cargo\"\n{amd64}"), Some(GlibcVersion(2, 36))).unwrap(), None);
+    assert_eq!(
+        on(&format!("glibc = \"2.31\"\n{amd64}"), Some(GlibcVersion(2, 36))).unwrap(),
+        Some(GlibcVersion(2, 31))
+    );
+    let error = on(&format!("glibc = \"2.41\"\n{amd64}"), Some(GlibcVersion(2, 36))).unwrap_err();
     assert!(matches!(error, PlanError::GlibcTooNew { .. }), "{error}");
     for unknown in ["2.5", "2.99"] {
         let error = on(&format!("glibc = \"{unknown}\"\n{amd64}"), None).unwrap_err();

@@ -17,6 +17,7 @@ use crate::layout::Selector;
 use crate::oci::name::ImageName;
 use crate::origin::{Origin, Sourced};
 use crate::registry::RegistrySettings;
+use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
@@ -164,7 +165,7 @@ pub struct PlatformSettings {
     /// The base image.
     pub base: Sourced<BaseSource>,
     /// The oldest glibc that the programs must run with, as (2, minor); `None` for that of the base.
-    pub glibc: Sourced<Option<(u32, u32)>>,
+    pub glibc: Sourced<Option<GlibcVersion>>,
     /// What compiles and links.
     pub toolchain: Sourced<ToolchainChoice>,
     /// Debian packages that are installed in addition to those of the base: their names, sorted and without duplicates.

@@ -11,6 +11,7 @@ use crate::config::{Document, Project, UserFile};
 use crate::error::{ExitCode, Explain};
 use crate::origin::{Origin, Source, Sourced};
 use crate::sys::env::Environment;
+use crate::target::abi::GlibcVersion;
 use crate::toolchain::zig::ZigWay;
 
 /// The sources of one resolution; `Default` is a project without any configuration.
@@ -195,7 +196,7 @@ fn a_platforms_table_wins_over_the_general_values_and_an_option_over_both() {
     "#;
     let settings = with_project(&project).settings();
     let [amd64, v7, arm64] = settings.platforms.as_slice() else { panic!("{settings:?}") };
-    assert_eq!((amd64.glibc.value, v7.glibc.value), (Some((2, 31)), Some((2, 28))));
+    assert_eq!((amd64.glibc.value, v7.glibc.value), (Some(GlibcVersion(2, 31)), Some(GlibcVersion(2, 28))));
     assert_eq!(
         v7.base.value,
         BaseSource::Layout { path: "/project/bases/arm".into(), selector: Selector::Name("v1".into()) }
@@ -210,7 +211,7 @@ fn a_platforms_table_wins_over_the_general_values_and_an_option_over_both() {
         ..with_project(&project)
     };
     let glibc: Vec<_> = given.settings().platforms.iter().map(|platform| platform.glibc.value).collect();
-    assert_eq!(glibc, [Some((2, 36)), Some((2, 36)), Some((2, 17))]);
+    assert_eq!(glibc, [Some(GlibcVersion(2, 36)), Some(GlibcVersion(2, 36)), Some(GlibcVersion(2, 17))]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::Problem;
 use super::{BaseSource, Compression, Owner};
 use crate::layout::Selector;
+use crate::target::abi::GlibcVersion;
 use crate::toolchain::ToolchainChoice;
 
 pub(super) fn form(what: &'static str, given: &str, remedy: &'static str) -> Problem {
@@ -117,15 +118,9 @@ pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
 }
 
 /// Parses a glibc version, `2.28`.
-pub(super) fn glibc(text: &str) -> Result<(u32, u32), Problem> {
-    let parts = text.split_once('.').and_then(|(major, minor)| {
-        let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-        (digits(major) && digits(minor)).then(|| Some((major.parse().ok()?, minor.parse().ok()?))).flatten()
-    });
-    match parts {
-        Some((2, minor)) => Ok((2, minor)),
-        _ => Err(form("a version of glibc", text, "write it as `2.28`")),
-    }
+pub(super) fn glibc(text: &str) -> Result<GlibcVersion, Problem> {
+    let version = text.parse().ok().filter(|GlibcVersion(major, _)| *major == 2);
+    version.ok_or_else(|| form("a version of glibc", text, "write it as `2.28`"))
 }
 
 /// Parses a toolchain's name.

@@ -1,4 +1,3 @@
 //! Versions of C libraries.
 
-/// A glibc version, as (2, minor).
-pub type GlibcVersion = (u32, u32);
+pub use crate::elf::GlibcVersion;

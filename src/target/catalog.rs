@@ -8,9 +8,10 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use crate::elf::Endianness;
+use crate::target::abi::GlibcVersion;
 use crate::target::platform::Platform;
 
 static TARGET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/targets");
@@ -277,8 +278,8 @@ pub struct ZigTarget {
     /// `-mcpu`, if zig's baseline differs from rustc's.
     pub cpu: Option<String>,
     /// The oldest glibc, as (2, minor), that zig can link for; `None` if there is no glibc.
-    #[serde(default, with = "glibc_text")]
-    pub minimum_glibc: Option<(u32, u32)>,
+    #[serde(default, serialize_with = "as_text")]
+    pub minimum_glibc: Option<GlibcVersion>,
     /// Processors as named in `-march` and `-mcpu` of GCC and Clang, with zig's names.
     #[serde(default)]
     pub cpus: BTreeMap<String, String>,
@@ -290,35 +291,14 @@ pub struct ZigTarget {
     pub arguments: BTreeMap<String, Vec<String>>,
 }
 
-/// A glibc version as text, `2.36`.
-pub(crate) mod glibc_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(crate) fn parse(text: &str) -> Option<(u32, u32)> {
-        let (major, minor) = text.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    }
-
-    // serde passes a reference to the field.
-    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
-    pub(crate) fn serialize<S: Serializer>(
-        version: &Option<(u32, u32)>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match version {
-            Some((major, minor)) => serializer.collect_str(&format_args!("{major}.{minor}")),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<(u32, u32)>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text)
-            .map(Some)
-            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a glibc version such as 2.36")))
-    }
+/// Writes a version as a string, `2.36`.
+#[allow(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn as_text<S: Serializer>(version: &Option<GlibcVersion>, serializer: S) -> Result<S::Ok, S::Error> {
+    version.map(|version| version.to_string()).serialize(serializer)
 }
 
 impl Target {

@@ -19,6 +19,7 @@ use super::urls::Pool;
 use crate::host::Host;
 use crate::sys::cancel::Cancel;
 use crate::sys::{store, usage};
+use crate::target::abi::GlibcVersion;
 
 /// The base to choose packages for.
 #[derive(Clone, Copy, Debug)]
@@ -146,13 +147,13 @@ impl BaseSet {
 }
 
 impl ResolvedBase {
-    /// The glibc that programs run on, for example `(2, 36)`: the version of libc6.
+    /// The glibc that programs run on, which is the version of libc6.
     #[must_use]
-    pub fn glibc(&self) -> Option<(u32, u32)> {
+    pub fn glibc(&self) -> Option<GlibcVersion> {
         let libc = self.packages.iter().find(|package| package.name == "libc6")?;
         let version: Version = libc.version.parse().ok()?;
         let mut numbers = version.upstream_version.split('.');
-        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        Some(GlibcVersion(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 
     /// `sha256:…` over everything that determines the base's bytes: the recipe, the code's version, the architecture

@@ -22,6 +22,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::fs;
+use crate::target::abi::GlibcVersion;
 
 /// Notes that were reported.
 #[derive(Default)]
@@ -184,7 +185,7 @@ fn a_base_comes_from_signed_packages() {
         ["base-files", "libc6", "libgcc-s1", "ca-certificates", "tzdata", "netbase", "gcc-base"]
     );
     assert_eq!(resolved.packages[6].why, "needed by libgcc-s1");
-    assert_eq!((resolved.glibc(), resolved.release.as_str()), (Some((2, 36)), "testing"));
+    assert_eq!((resolved.glibc(), resolved.release.as_str()), (Some(GlibcVersion(2, 36)), "testing"));
 
     let base = setup.assemble(&resolved).unwrap();
     assert!(base.entries.is_sorted_by(|a, b| a.path < b.path));

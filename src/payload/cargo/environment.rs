@@ -105,6 +105,7 @@ pub(super) fn bindgen_arguments(said: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::abi::GlibcVersion;
     use crate::toolchain::driver::Spec;
     use crate::toolchain::zig::{Zig, ZigWay};
 
@@ -115,7 +116,7 @@ mod tests {
         let target = Target::by_triple(triple).unwrap();
         let zig =
             Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
-        let spec = Spec::new(&zig, target, Some((2, 36)), None, dir.path()).on(HOST);
+        let spec = Spec::new(&zig, target, Some(GlibcVersion(2, 36)), None, dir.path()).on(HOST);
         let wrapper = Wrapper::install(spec, target, Path::new("/x"), dir.path()).unwrap();
         let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
         for_target(target, &wrapper, Some("-nostdinc"), &is_set)

@@ -232,7 +232,7 @@ fn batches(request: &CompileRequest<'_>, target_dir: &Path, remarks: &Path) -> V
                 Some(variant.map_or("build-std".to_owned(), |cpu| format!("build-std-{cpu}")))
             }
             (Standard::Installed, _) if variant.is_some() => variant,
-            (Standard::Installed, Some((major, minor))) if older => Some(format!("glibc-{major}.{minor}")),
+            (Standard::Installed, Some(glibc)) if older => Some(format!("glibc-{glibc}")),
             (Standard::Installed, _) => None,
         };
         by_dir.entry((unit.standard, dir)).or_default().push(index);

@@ -11,6 +11,7 @@ use crate::event::{Event, Level, Reporter};
 use crate::payload::cargo::project::{Binary, Maker, PackageFacts, Part, ProgramKind};
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
+use crate::target::abi::GlibcVersion;
 use crate::toolchain::zig::ZigWay;
 
 mod levels;
@@ -67,7 +68,7 @@ fn unit(triple: &str, linker: Linker) -> Unit {
     let zig =
         Zig { program: "/no/such/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Configured };
     let (kit, glibc) = match linker {
-        Linker::Zig => (Kit::Zig(zig), target.zig.minimum_glibc.map(|_| (2, 28))),
+        Linker::Zig => (Kit::Zig(zig), target.zig.minimum_glibc.map(|_| GlibcVersion(2, 28))),
         Linker::RustLld => (Kit::RustLld, None),
         Linker::Configured => (Kit::Configured, None),
     };
@@ -279,8 +280,8 @@ fn what_the_user_asks_of_cargo_is_passed_on() {
 
 #[test]
 fn a_target_whose_standard_library_is_built_and_a_second_glibc_go_apart() {
-    let older = Unit { glibc: Some((2, 28)), ..unit(AMD64, Linker::Zig) };
-    let newer = Unit { glibc: Some((2, 36)), ..unit(AMD64, Linker::Zig) };
+    let older = Unit { glibc: Some(GlibcVersion(2, 28)), ..unit(AMD64, Linker::Zig) };
+    let newer = Unit { glibc: Some(GlibcVersion(2, 36)), ..unit(AMD64, Linker::Zig) };
     let script = format!(
         "case \"$*\" in\n*build-std*) artifact {ARMV7_MUSL} build-std/;;\n\
          *glibc-2.36*) artifact {AMD64} glibc-2.36/;;\n*) artifact {AMD64};;\nesac"

@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sys::env::Environment;
 use crate::sys::{fs, store, usage};
+use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Target, Variant};
 use crate::toolchain::objcopy::Objcopy;
 use crate::toolchain::zig::Zig;
@@ -87,12 +88,12 @@ impl Spec {
     pub(crate) fn new(
         zig: &Zig,
         target: &Target,
-        glibc: Option<(u32, u32)>,
+        glibc: Option<GlibcVersion>,
         objcopy: Option<Objcopy>,
         cache: &Path,
     ) -> Self {
         // Without a suffix zig chooses a glibc version, which depends on zig's version.
-        let suffix = glibc.map(|(major, minor)| format!(".{major}.{minor}")).unwrap_or_default();
+        let suffix = glibc.map(|version| format!(".{version}")).unwrap_or_default();
         Self {
             format: FORMAT,
             zig: zig.program.clone(),
@@ -344,7 +345,7 @@ mod tests {
         Zig { program: program.into(), version: Version::new(0, 17, 1), way: ZigWay::Cache }
     }
 
-    fn install(cache: &Path, glibc: (u32, u32), program: &str) -> Wrapper {
+    fn install(cache: &Path, glibc: GlibcVersion, program: &str) -> Wrapper {
         let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
         let spec = Spec::new(&zig("/z/zig"), target, Some(glibc), None, cache);
         Wrapper::install(spec, target, Path::new(program), cache).unwrap()
@@ -353,9 +354,9 @@ mod tests {
     #[test]
     fn the_path_follows_the_parameters_and_not_the_program() {
         let dir = tempfile::tempdir().unwrap();
-        let first = install(dir.path(), (2, 36), "/a/xbuild");
-        let moved = install(dir.path(), (2, 36), "/b/xbuild");
-        let other = install(dir.path(), (2, 28), "/b/xbuild");
+        let first = install(dir.path(), GlibcVersion(2, 36), "/a/xbuild");
+        let moved = install(dir.path(), GlibcVersion(2, 36), "/b/xbuild");
+        let other = install(dir.path(), GlibcVersion(2, 28), "/b/xbuild");
         assert_eq!(first.cc, moved.cc);
         assert_ne!(first.cc, other.cc);
         assert!(fs::read_to_string(&first.cc).unwrap().contains("/b/xbuild"));
@@ -369,7 +370,7 @@ mod tests {
         fs::create_dir(&odd).unwrap();
         let echo = odd.join("echo");
         fs::write_atomic(&echo, b"#!/bin/sh\nprintf '[%s]' \"$@\"\n", 0o755).unwrap();
-        let wrapper = install(&odd, (2, 36), echo.to_str().unwrap());
+        let wrapper = install(&odd, GlibcVersion(2, 36), echo.to_str().unwrap());
         let command = Command::new(&wrapper.cc).args(["a b", "", "$x", "*"]);
         let output = command.env_remove(PROGRAM_VARIABLE).text(&Cancel::new()).unwrap();
         let spec = wrapper.cc.with_file_name("spec.json");
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn a_spec_is_read_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let wrapper = install(dir.path(), (2, 36), "/a/xbuild");
+        let wrapper = install(dir.path(), GlibcVersion(2, 36), "/a/xbuild");
         let bytes = fs::read(wrapper.cc.with_file_name("spec.json")).unwrap();
         assert_eq!(serde_json::from_slice::<Spec>(&bytes).unwrap(), wrapper.spec);
     }

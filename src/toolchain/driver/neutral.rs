@@ -74,6 +74,7 @@ pub(super) fn prefix_maps(spec: &Spec, environment: &Environment, dir: &Path) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::abi::GlibcVersion;
     use crate::target::catalog::Target;
     use crate::toolchain::zig::{Zig, ZigWay};
 
@@ -81,7 +82,7 @@ mod tests {
         let zig =
             Zig { program: "/z/zig".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
         let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-        Spec::new(&zig, target, Some((2, 36)), None, Path::new("/cache"))
+        Spec::new(&zig, target, Some(GlibcVersion(2, 36)), None, Path::new("/cache"))
             .with_library(library.map(Into::into))
     }
 

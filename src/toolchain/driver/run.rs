@@ -235,6 +235,7 @@ pub(crate) fn append(kept: &[Note], environment: &Environment) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use crate::target::abi::GlibcVersion;
     use semver::Version;
 
     use super::*;
@@ -276,7 +277,7 @@ mod tests {
             let library = dir.path().join("its lib");
             fs::create_dir(&library).unwrap();
             fs::write_atomic(&library.join("start.S"), b"", 0o644).unwrap();
-            let spec = Spec::new(&zig, target, Some((2, 36)), Some(objcopy), dir.path())
+            let spec = Spec::new(&zig, target, Some(GlibcVersion(2, 36)), Some(objcopy), dir.path())
                 .with_library(has_library.then_some(library));
             let wrapper = Wrapper::install(spec, target, Path::new("/xbuild"), dir.path()).unwrap();
             Self { spec: wrapper.cc.with_file_name("spec.json"), dir }

@@ -137,6 +137,7 @@ pub(crate) fn has_sources(arguments: &[OsString]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::abi::GlibcVersion;
     use crate::target::catalog::Target;
     use crate::toolchain::zig::{Zig, ZigWay};
 
@@ -159,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let zig = Zig { program: "/z".into(), version: semver::Version::new(0, 17, 1), way: ZigWay::Cache };
         let target = Target::by_triple("aarch64-unknown-linux-gnu").unwrap();
-        let spec = |minor| Spec::new(&zig, target, Some((2, minor)), None, dir.path());
+        let spec = |minor| Spec::new(&zig, target, Some(GlibcVersion(2, minor)), None, dir.path());
         let of = |minor, tool: &str, text: &str| Libraries::of(&spec(minor), &tool.into(), &words(text));
         let first = of(36, "cc", "-O2 -pie a.o -lm -o /x/a");
         assert!(first.may_be_missing());

@@ -6,6 +6,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::oci::Digest;
+use crate::target::abi::GlibcVersion;
 use crate::target::catalog;
 
 /// Facts about zig.
@@ -37,8 +38,7 @@ pub(crate) struct SeriesGlibc {
     /// `major.minor` of zig.
     pub series: String,
     /// The glibc.
-    #[serde(with = "catalog::glibc_text")]
-    pub newest: Option<(u32, u32)>,
+    pub newest: GlibcVersion,
 }
 
 /// The official archive: an xz-compressed tar with one directory at its top, and its minisign signature.
@@ -152,10 +152,10 @@ impl ZigData {
 
     /// The newest glibc that a version of zig can link for.
     #[must_use]
-    pub(crate) fn newest_glibc(&self, version: &Version) -> (u32, u32) {
+    pub(crate) fn newest_glibc(&self, version: &Version) -> GlibcVersion {
         let series = format!("{}.{}", version.major, version.minor);
         let of_series = self.glibc.iter().find(|entry| entry.series == series);
-        of_series.or(self.glibc.last()).and_then(|entry| entry.newest).unwrap_or((2, 17))
+        of_series.or(self.glibc.last()).map_or(GlibcVersion(2, 17), |entry| entry.newest)
     }
 }
 
@@ -168,9 +168,9 @@ mod tests {
         let data = ZigData::get();
         assert_eq!(data.name, "zig");
         assert!(data.minimum <= data.version);
-        assert_eq!(data.newest_glibc(&Version::new(0, 15, 2)), (2, 42));
-        assert_eq!(data.newest_glibc(&data.version), (2, 44));
-        assert_eq!(data.newest_glibc(&Version::new(0, 99, 0)), (2, 44));
+        assert_eq!(data.newest_glibc(&Version::new(0, 15, 2)), GlibcVersion(2, 42));
+        assert_eq!(data.newest_glibc(&data.version), GlibcVersion(2, 44));
+        assert_eq!(data.newest_glibc(&Version::new(0, 99, 0)), GlibcVersion(2, 44));
         assert_eq!(hex::decode(&data.package.sha256).unwrap().len(), 32);
         assert!(data.package.file.contains(&format!("{}-{}-", data.package.name, data.version)));
         for rule in data.linker.argument.iter().chain(&data.driver.argument) {

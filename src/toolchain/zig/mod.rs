@@ -29,6 +29,7 @@ use crate::sys::download::{Client, DownloadError};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
 use crate::sys::{fs, store, usage};
+use crate::target::abi::GlibcVersion;
 use data::ZigData;
 
 pub use options::{ZigSettings, ZigWay};
@@ -97,7 +98,7 @@ pub(crate) struct Zig {
 impl Zig {
     /// The newest glibc that it can link for.
     #[must_use]
-    pub(crate) fn newest_glibc(&self) -> (u32, u32) {
+    pub(crate) fn newest_glibc(&self) -> GlibcVersion {
         ZigData::get().newest_glibc(&self.version)
     }
 }

@@ -9,6 +9,7 @@ use crate::event::Silent;
 use crate::origin::Source;
 use crate::sys::fs::PermissionsExt;
 use crate::sys::loopback::{Reply, Server};
+use crate::target::abi::GlibcVersion;
 
 /// A minisign key for these tests, and files that it has signed.
 const KEY: &str = "RWR0ZXN0a2V5IY8VQ6HE6zthZSaFWX7PezL0P9tXNn3hRNmTJPDIqusJ";
@@ -104,7 +105,7 @@ fn the_program_on_path_is_taken_if_it_is_new_enough() {
     let program = machine.program("zig", "echo 0.16.0");
     let zig = machine.provide(&Client::new(false)).unwrap();
     assert_eq!(zig, Zig { program, version: Version::new(0, 16, 0), way: ZigWay::Installed });
-    assert_eq!(zig.newest_glibc(), (2, 43));
+    assert_eq!(zig.newest_glibc(), GlibcVersion(2, 43));
 
     machine.program("zig", "echo 0.14.1");
     assert!(matches!(machine.attempts()[0].reason, WayError::TooOld { .. }));
