@@ -239,8 +239,9 @@ pub(super) fn platform_facts<'a>(
     let is_installed = rust.has(&target.triple).map_err(rust::Error::from)?;
     let linker = LinkerFacts {
         configured: configuration.linker(target)?.is_some(),
-        rust_lld: rust.lld().is_some(),
-        builds_standard: !is_installed && rust::is_built_from_source(rust, target, host.cache),
+        rust_lld: rust.lld().map_err(rust::Error::from)?.is_some(),
+        builds_standard: !is_installed
+            && rust::is_built_from_source(rust, target, host.cache).map_err(rust::Error::from)?,
         c_code: c_code.map(ToOwned::to_owned),
     };
     Ok(PlatformFacts {

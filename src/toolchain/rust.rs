@@ -310,27 +310,25 @@ impl Rust {
     }
 
     /// True if the source of the standard library is installed.
-    #[must_use]
-    pub(crate) fn has_source(&self) -> bool {
-        self.source().join("library/std/Cargo.toml").exists()
+    fn has_source(&self) -> io::Result<bool> {
+        self.source().join("library/std/Cargo.toml").try_exists()
     }
 
     /// LLVM's objcopy, which supports every target, if the toolchain contains it.
-    #[must_use]
-    pub(crate) fn objcopy(&self) -> Option<Objcopy> {
+    pub(crate) fn objcopy(&self) -> io::Result<Option<Objcopy>> {
         let program = self.tool("rust-objcopy")?;
-        Some(Objcopy { program, libraries: self.sysroot.join("lib") })
+        Ok(program.map(|program| Objcopy { program, libraries: self.sysroot.join("lib") }))
     }
 
     /// LLVM's linker, if the toolchain contains it.
-    #[must_use]
-    pub(crate) fn lld(&self) -> Option<PathBuf> {
+    pub(crate) fn lld(&self) -> io::Result<Option<PathBuf>> {
         self.tool("rust-lld")
     }
 
-    fn tool(&self, name: &str) -> Option<PathBuf> {
+    /// A program of LLVM. Programs differ with what links them, so an error must not look as if the toolchain had none.
+    fn tool(&self, name: &str) -> io::Result<Option<PathBuf>> {
         let path = self.sysroot.join("lib/rustlib").join(&self.host).join("bin").join(name);
-        path.exists().then_some(path)
+        Ok(path.try_exists()?.then_some(path))
     }
 
     /// True if programs may depend on the directory that they are built in.
@@ -361,13 +359,15 @@ pub(crate) fn provide(
 }
 
 /// True if it is known, without asking rustup, that a standard library that is not installed has to be built from its source.
-pub(crate) fn is_built_from_source(rust: &Rust, target: &Target, cache: &Path) -> bool {
-    let remembered = |rustup: &Rustup| {
-        let not_carried = not_carried(rust, rustup, &target.triple, cache);
-        usage::mark(&not_carried);
-        not_carried.exists()
-    };
-    target.rust.library_from_source || rust.rustup.as_ref().is_some_and(remembered)
+pub(crate) fn is_built_from_source(rust: &Rust, target: &Target, cache: &Path) -> io::Result<bool> {
+    match &rust.rustup {
+        Some(rustup) if !target.rust.library_from_source => {
+            let not_carried = not_carried(rust, rustup, &target.triple, cache);
+            usage::mark(&not_carried);
+            not_carried.try_exists()
+        }
+        _ => Ok(target.rust.library_from_source),
+    }
 }
 
 /// The file that is there if the channel does not carry a target.
@@ -400,7 +400,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
     }
     let not_carried = not_carried(rust, rustup, triple, cache);
     usage::mark(&not_carried);
-    if !not_carried.exists() {
+    if !not_carried.try_exists()? {
         if offline {
             return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });
         }
@@ -424,7 +424,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
             Err(error) => return Err(error),
         }
     }
-    if !rust.has_source() {
+    if !rust.has_source()? {
         if offline {
             return Err(Error::Offline { triple: triple.to_owned(), toolchain: rustup.toolchain.clone() });
         }

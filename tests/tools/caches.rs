@@ -174,9 +174,10 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
     };
     // Nothing is there yet.
     fs::create_dir(&cache).expect("a directory of the test");
-    read_only(on_packages(), &cache)
-        .run()
-        .fails(ExitCode::Cache, &["cannot be written to", "debian", "hint", "run once where"]);
+    read_only(on_packages(), &cache).run().fails(
+        ExitCode::Cache,
+        &["cannot be written to", "debian", "hint", "run once with a writable cache"],
+    );
     let digests = [project.build(), on_packages()].map(|run| with(run, &cache).run().success().digest());
     let before: Vec<_> = all(&cache);
     for (run, digest) in [project.build(), on_packages(), on_packages().arg("--offline")].into_iter().zip([
@@ -195,7 +196,7 @@ fn one_that_cannot_be_written_to_serves_as_far_as_it_goes() {
     set_mode(&cache.join("debian/resolved"), 0o700);
     assert_eq!(read_only(on_packages(), &cache).run().success().digest(), digests[1]);
     fs::remove_dir_all(cache.join("bases")).expect("ours");
-    let words = ["linux/amd64", "cannot be written to", "bases", "hint", "run once where"];
+    let words = ["linux/amd64", "cannot be written to", "bases", "hint", "run once with a writable cache"];
     read_only(on_packages(), &cache).run().fails(ExitCode::Cache, &words);
     let after: Vec<_> = all(&cache);
     assert!(after.iter().all(|path| before.contains(path)), "something was written");

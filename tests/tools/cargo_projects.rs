@@ -240,7 +240,7 @@ fn what_no_build_makes_is_told_with_what_it_makes() {
     project.write("xbuild.toml", &with("prat:libpart.so"));
     project.build().run().fails(ExitCode::NoBinary, &["`prat`", "xbuild.toml:", "did you mean `part`?"]);
     project.write("xbuild.toml", &with("libpart.so"));
-    project.build().run().fails(ExitCode::Config, &["libpart.so", "behind a colon"]);
+    project.build().run().fails(ExitCode::Config, &["libpart.so", "after a colon"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn main() {
     let cargo = std::env::var("CARGO").unwrap();
     let arguments = ["build", "--offline", "--manifest-path", "tool/Cargo.toml", "--target-dir", &directory];
     assert!(std::process::Command::new(cargo).args(arguments).status().unwrap().success());
-    let said = std::process::Command::new(format!("{dir}/debug/tool")).output().unwrap();
+    let said = std::process::Command::new(format!("{directory}/debug/tool")).output().unwrap();
     println!("cargo::rustc-env=SAID={}", String::from_utf8(said.stdout).unwrap());
     println!("cargo::rustc-env=COUNTED={} {}", generator::count(), words::count());
 }

@@ -192,5 +192,5 @@ fn another_distribution_takes_no_packages_of_debian() {
     }
     let project = Project::quick("app");
     let run = project.build().words("--debian-package jq").run();
-    run.fails(ExitCode::Usage, &["base `scratch`", "hint: take a base with Debian's packages"]);
+    run.fails(ExitCode::Usage, &["base `scratch`", "hint: use a base with Debian's packages"]);
 }

@@ -106,7 +106,7 @@ fn an_index_that_leads_out_of_its_repository_names_what_is_missing() {
     std::fs::remove_dir_all(link).expect("the registry's own directory");
     setup.build("team/base:1").fails(
         ExitCode::CorruptBase,
-        &["is damaged", "leads to", &manifest, "which the repository does not have"],
+        &["is damaged", "refers to", &manifest, "which the repository does not have"],
     );
 }
 

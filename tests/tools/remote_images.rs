@@ -63,7 +63,7 @@ fn an_image_in_a_registry_gets_more_tags_and_nothing_else_moves() {
     run(&format!("tag {name}:1 {other}")).fails(
         ExitCode::Usage,
         &[
-            "other/app:1` is in another repository than",
+            "other/app:1` is in a different repository from",
             &format!("xbuild copy docker://{name}:1 docker://{other}"),
         ],
     );
@@ -280,9 +280,9 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     let before = registry.requests().len();
     for name in [format!("team/app@{other}"), format!("team/app:1@{other}")] {
         run(&format!("push base {} {}", registry.name("team/app:2"), registry.name(&name)))
-            .fails(ExitCode::NoImage, &[&format!("says {other}"), &own, "nothing was written"]);
+            .fails(ExitCode::NoImage, &[&format!("names {other}"), &own, "nothing was written"]);
         let output = format!("index create -t {} base", registry.name(&name));
-        run(&output).fails(ExitCode::NoImage, &[&format!("says {other}")]);
+        run(&output).fails(ExitCode::NoImage, &[&format!("names {other}")]);
     }
     assert_eq!(registry.requests().len(), before);
     run(&format!("push base {}", registry.name(&format!("team/app:1@{own}")))).success();

@@ -119,7 +119,7 @@ fn rustc_variable(
     // rustup's proxy would choose a toolchain again in each directory. A rustc that the user names stays.
     let own = request.rust.sysroot.join("bin/rustc");
     let is_default = request.rust.rustc == Path::new("rustc");
-    let program = if is_default && own.exists() { own } else { request.rust.rustc.clone() };
+    let program = if is_default && own.try_exists()? { own } else { request.rust.rustc.clone() };
     let all = (0..units.len()).rev().chain(batch.units.iter().copied());
     let targets = all
         .map(|index| (request.units[index].target.triple.clone(), units[index].flags.rustc.clone()))
@@ -172,12 +172,12 @@ fn prepare_unit(
     match &unit.kit {
         Kit::Configured => {}
         Kit::RustLld => {
-            let lld = request.rust.lld().unwrap_or_else(|| "rust-lld".into());
+            let lld = request.rust.lld()?.unwrap_or_else(|| "rust-lld".into());
             let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
         Kit::Zig(zig) => {
-            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy(), request.host.cache)
+            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy()?, request.host.cache)
                 .on(&request.rust.host)
                 .with_library(library.map(ToOwned::to_owned))
                 .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);
