@@ -1,6 +1,6 @@
 //! Carries a plan out: compile, fetch bases, write layers, assemble images, publish.
 //!
-//! Everything that belongs to a platform is in its [`Job`](job::Job).
+//! Everything that belongs to a platform is in its `Job`.
 //!
 //! One thread coordinates. cargo has a thread, every base has one (they wait for the network), and layers are
 //! written on rayon's pool. A platform's layers begin as soon as its programs and its base are there, while

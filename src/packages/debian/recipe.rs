@@ -98,3 +98,16 @@ pub(crate) fn recipe_digest() -> String {
     hasher.update(RECIPE);
     format!("sha256:{}", hex::encode(hasher.finalize()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A changed comment is enough: all images on this base get another digest, and locks no longer match. A change on
+    /// purpose goes into the changelog.
+    #[test]
+    fn the_recipe_changes_only_on_purpose() {
+        let digest = "sha256:ada90f14b6c43f40f3d51ba2220a2fd0f641326c880d9c15cec1315361128702";
+        assert_eq!(recipe_digest(), digest);
+    }
+}
