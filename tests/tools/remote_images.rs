@@ -307,7 +307,7 @@ fn a_registry_gets_what_its_name_says_and_all_that_an_index_has() {
     run(&format!("push base {odd}")).success().tells(&[
         "text/plain",
         "stored as a blob",
-        "--platform leaves it out",
+        "leave the entry out with --platform",
     ]);
     run(&format!("pull {odd} -o back")).success();
     let back = Stored::open(dir.path().join("back"));
