@@ -297,3 +297,21 @@ impl<R: Read> Read for Entry<'_, R> {
         Ok(count)
     }
 }
+
+/// The path that a symbolic link at `path` points to, from the root and without a leading `/`. Only the text decides: other
+/// links are not followed, and `..` at the root stays there.
+pub(crate) fn link_target(path: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if !target.starts_with('/') {
+        parts.extend(path.split('/').filter(|part| !part.is_empty()));
+        parts.pop();
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}

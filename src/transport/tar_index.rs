@@ -169,7 +169,7 @@ fn member<R: Read>(
             }
             Member::File { size: head.size, pieces }
         }
-        Kind::Symlink => Member::Link(beside(&name, &target())),
+        Kind::Symlink => Member::Link(archive::link_target(&name, target().trim_start_matches('/'))),
         Kind::HardLink => Member::Link(plain(&target())),
         _ => return Ok(None),
     };
@@ -232,20 +232,6 @@ fn unpacked(bytes: impl Read, path: &Path, limit: u64, cancel: &Cancel) -> Resul
 /// A name without a leading `./`, which archives of `tar -C DIRECTORY .` have.
 fn plain(name: &str) -> String {
     name.trim_start_matches("./").trim_end_matches('/').to_owned()
-}
-
-/// The target of a symbolic link, resolved from the directory that the link is in.
-fn beside(link: &str, target: &str) -> String {
-    let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
-    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use debversion::Version;
 
 use super::relation::Group;
+use crate::archive::link_target;
 use crate::layer::{Content, Entry, EntryKind};
 
 /// The directories that dpkg allows to be links into `/usr`, on any architecture.
@@ -227,7 +228,7 @@ impl Tree {
                 match self.nodes.get(&walked).map(|node| (&node.entry.kind, node.owner)) {
                     None | Some((EntryKind::Directory, _)) => {}
                     Some((EntryKind::Symlink(target), None)) => {
-                        wanted = format!("{}/{behind}", beside(&walked, target));
+                        wanted = format!("{}/{behind}", link_target(&walked, target));
                         continue 'again;
                     }
                     Some((EntryKind::Symlink(_), Some(_))) => {
@@ -349,23 +350,6 @@ impl Tree {
 
 fn node(path: &str, kind: EntryKind, mode: u32, owner: Option<usize>) -> Node {
     Node { entry: Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0 }, owner }
-}
-
-/// Resolves a link at `path` with this target to a path from the root. `..` at the root stays there.
-fn beside(path: &str, target: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    if !target.starts_with('/') {
-        parts.extend(path.split('/'));
-        parts.pop();
-    }
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]
