@@ -106,8 +106,9 @@
 //! | Internal | Subject |
 //! |---|---|
 //! | `text` | text for users |
-//! | `sys`, `cache`, `host` | the machine, what is stored between runs, and both as one value for all who need them |
-//! | `archive`, `machine_paths`, `layer`, and `elf`, the package `xbuild-elf` | formats |
+//! | `sys` | the machine |
+//! | `archive`, `machine_paths`, `layer`, `elf` | formats; with the two rows above, the packages `xbuild-core` and `xbuild-elf` |
+//! | `cache`, `host` | what is stored between runs, and what all work needs as one value |
 //! | `image` | the documents of an image |
 //! | `layout`, `output`, `engine` | storage of images |
 //! | `packages`, `toolchain` | external inputs: Debian's packages, zig and Rust |
@@ -118,13 +119,11 @@
 //! Invariants that `tests/tidy.rs` enforces: only `sys` accesses files, processes, the environment, the network and the
 //! clock; only [`cli`] prints; [`oci`] imports no other room; planning, assembling and reading ELF files are pure.
 
-pub(crate) mod archive;
 pub(crate) mod base;
 pub(crate) mod cache;
 pub mod cli;
 pub mod config;
 pub(crate) mod engine;
-pub mod error;
 pub mod event;
 pub(crate) mod files;
 pub(crate) mod host;
@@ -132,13 +131,9 @@ pub(crate) mod image;
 #[doc(hidden)]
 pub mod internal;
 pub(crate) mod kubernetes;
-pub(crate) mod layer;
 pub(crate) mod layout;
 pub mod linkcheck;
 pub(crate) mod lock;
-pub(crate) mod machine_paths;
-pub mod oci;
-pub mod origin;
 pub(crate) mod output;
 pub(crate) mod packages;
 pub(crate) mod payload;
@@ -146,17 +141,47 @@ pub mod pipeline;
 pub mod plan;
 pub mod registry;
 pub(crate) mod repro;
-pub mod rootfs;
 pub mod settings;
-pub(crate) mod sys;
-pub mod target;
-pub(crate) mod text;
 pub(crate) mod toolchain;
 pub mod transport;
 pub(crate) mod vcs;
 pub mod verify;
 
-pub(crate) use xbuild_elf as elf;
+pub use xbuild_core::origin;
+pub use xbuild_core::sys::cancel::{Cancel, Cancelled};
+pub use xbuild_core::sys::env::Environment;
 
-pub use sys::cancel::{Cancel, Cancelled};
-pub use sys::env::Environment;
+pub(crate) use xbuild_core::{archive, elf, layer, machine_paths, sys, text};
+
+/// What an error tells beside its message: an exit code and the next step.
+pub mod error {
+    pub use xbuild_core::error::{CacheFault, ExitCode, Explain, Snippet};
+
+    pub(crate) use xbuild_core::error::*;
+}
+
+/// OCI documents: digests, descriptors, references, and one stable way to encode JSON.
+pub mod oci {
+    pub use xbuild_core::oci::{
+        Algorithm, Descriptor, Digest, Encoded, Hasher, InvalidDigest, InvalidReference, MANIFEST_LIMIT,
+        PlatformFields, Reference, annotation, is_tag, media_type, name,
+    };
+
+    pub(crate) use xbuild_core::oci::*;
+}
+
+/// A root filesystem as an image's layers make it, and how names on it are resolved.
+pub mod rootfs {
+    pub use xbuild_core::rootfs::{
+        Change, Content, File, Kind, LayerIndex, Limits, Node, Refused, Root, StreamError, System, scan,
+    };
+
+    pub(crate) use xbuild_core::rootfs::*;
+}
+
+/// Platforms and targets as data: `targets/*.toml`.
+pub mod target {
+    pub use xbuild_core::target::{abi, catalog, platform};
+
+    pub(crate) use xbuild_core::target::*;
+}

@@ -30,10 +30,12 @@ struct Rule {
     keeps: (&'static str, &'static str),
 }
 
+/// The package of the rooms on the lowest levels.
+const CORE: &str = "src/core/";
 /// The only paths with ambient access, besides the programs' `main`.
-const AMBIENT: &[&str] = &["src/sys/", "src/bin/"];
+const AMBIENT: &[&str] = &["src/core/sys/", "src/bin/"];
 /// A server of the tests'.
-const LOOPBACK: &str = "src/sys/loopback.rs";
+const LOOPBACK: &str = "src/core/sys/loopback.rs";
 /// The only paths that may write to the terminal.
 const PRINTING: &[&str] = &["src/cli/", "src/bin/"];
 /// The rooms, from the lowest level to the highest. A room imports rooms of lower levels and those before it on its
@@ -41,9 +43,10 @@ const PRINTING: &[&str] = &["src/cli/", "src/bin/"];
 const LEVELS: &[(&str, &[&str])] = &[
     ("a package of its own", &["elf"]),
     ("words", &["error", "text", "origin", "oci"]),
-    ("the machine", &["sys", "cache"]),
+    ("the machine", &["sys"]),
     ("facts as data", &["target"]),
     ("formats", &["archive", "machine_paths", "layer", "rootfs"]),
+    ("what is kept", &["cache"]),
     ("what an image is", &["image", "linkcheck", "event", "host"]),
     ("where images are", &["layout", "registry", "output", "engine", "transport"]),
     ("what others provide", &["packages", "toolchain"]),
@@ -87,7 +90,7 @@ const ARCHITECTURES: &[&str] = &[
     "x86_64",
 ];
 /// Where names of platforms are parsed.
-const NAMES_PLATFORMS: &[&str] = &["src/target/platform.rs"];
+const NAMES_PLATFORMS: &[&str] = &["src/core/target/platform.rs"];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -207,7 +210,7 @@ const RULES: &[Rule] = &[
         name: "a room imports rooms of lower levels, and those before it in its own",
         find: |source| {
             let Some(own) = rank(room(source)) else {
-                let crate_itself = ["lib", "internal"].contains(&room(source));
+                let crate_itself = ["lib", "mod", "internal"].contains(&room(source));
                 return if crate_itself { Vec::new() } else { vec![(1, "it has no level".to_owned())] };
             };
             let upward = |path: &str| {
@@ -321,13 +324,17 @@ fn the_sources_keep_every_rule() {
 fn what_is_logged_is_of_a_room_that_the_log_knows() {
     let sources = sources();
     let log = sources.iter().find(|source| source.path == "src/cli/log.rs").expect("the log's source");
-    let known: Vec<&str> = log.text.split('"').filter(|text| text.starts_with("xbuild::")).collect();
+    let known: Vec<&str> = log.text.split('"').filter(|text| text.starts_with("xbuild")).collect();
     let levels = ["error!", "warn!", "info!", "debug!", "trace!"].map(|name| format!("tracing::{name}"));
     let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
     let mut rooms = std::collections::BTreeSet::new();
     for source in sources.iter().filter(|source| !mentions(source, &levels).is_empty()) {
-        let module = source.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
-        let path = format!("xbuild::{}", module.replace('/', "::"));
+        let module = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let path = match module.strip_prefix(CORE) {
+            Some(module) => format!("xbuild_core::{module}"),
+            None => format!("xbuild::{}", module.trim_start_matches("src/")),
+        };
+        let path = path.replace('/', "::");
         let below = |room: &&&str| {
             path.strip_prefix(**room).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
@@ -420,7 +427,7 @@ fn rank(room: &str) -> Option<usize> {
 
 /// The top-level module that a file belongs to.
 fn room(source: &Source) -> &str {
-    let name = source.path.trim_start_matches("src/");
+    let name = source.path.trim_start_matches(CORE).trim_start_matches("src/");
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
 }
 

@@ -28,13 +28,13 @@ pub(super) const VARIABLE: &str = "XBUILD_LOG";
 /// checks that no other room logs.
 const ROOMS: &[(&str, &str)] = &[
     ("base", "xbuild::base"),
-    ("cache", "xbuild::sys::store"),
+    ("cache", "xbuild_core::sys::store"),
     ("cli", "xbuild::cli"),
-    ("download", "xbuild::sys::download"),
-    ("http", "xbuild::sys::http"),
-    ("lock", "xbuild::sys::locks"),
+    ("download", "xbuild_core::sys::download"),
+    ("http", "xbuild_core::sys::http"),
+    ("lock", "xbuild_core::sys::locks"),
     ("pipeline", "xbuild::pipeline"),
-    ("process", "xbuild::sys::process"),
+    ("process", "xbuild_core::sys::process"),
     ("registry", "xbuild::registry"),
     ("toolchain", "xbuild::toolchain"),
 ];
@@ -128,9 +128,15 @@ fn path_of(room: &str) -> Option<String> {
     if let Some((_, path)) = ROOMS.iter().find(|(name, _)| *name == room) {
         return Some((*path).to_owned());
     }
-    let path = if lies_in(room, "xbuild") { room.to_owned() } else { format!("xbuild::{room}") };
-    let known = |(_, code): &(&str, &str)| lies_in(&path, code) || lies_in(code, &path);
-    ROOMS.iter().any(known).then_some(path)
+    if room == "xbuild" {
+        // All that starts so: its other packages too.
+        return Some(room.to_owned());
+    }
+    let module = room.strip_prefix("xbuild::").unwrap_or(room);
+    ROOMS.iter().find_map(|(_, path)| {
+        let (package, known) = path.split_once("::")?;
+        (lies_in(module, known) || lies_in(known, module)).then(|| format!("{package}::{module}"))
+    })
 }
 
 /// True if a module's path is `above` or below it.
@@ -229,7 +235,7 @@ mod tests {
         let lets = |filter: &str, target: &str, level: Level| {
             parsed(filter).unwrap().is_some_and(|filter| filter.0.would_enable(target, &level))
         };
-        let (http, retry) = ("xbuild::sys::http::told", "xbuild::registry::retry");
+        let (http, retry) = ("xbuild_core::sys::http::told", "xbuild::registry::retry");
         for (filter, target, level, expected) in [
             ("debug", http, Level::DEBUG, true),
             (" DEBUG ,", retry, Level::DEBUG, true),
@@ -279,7 +285,7 @@ mod tests {
             tracing::debug!(target: "xbuild::registry::retry", bytes = 7, said = "a \u{1b}[2J\n\"b\"", "again");
             tracing::warn!(target: "xbuild::registry", url = "https://me:pw@h/a?sig=s", none = None::<u64>, "at {}", "http://u:p@i");
             tracing::trace!(target: "xbuild::registry", "too much");
-            tracing::error!(target: "xbuild::sys::http", "of another room");
+            tracing::error!(target: "xbuild_core::sys::http", "of another room");
         });
         let written = written.lock().unwrap();
         let lines: Vec<&str> = written.lines().map(|line| line.split_once("s ").unwrap().1).collect();

@@ -62,19 +62,6 @@ fn lines(faults: &[Fault]) -> String {
     lines.join("\n")
 }
 
-impl Location {
-    /// The line at fault, to be shown with the message. Nothing is shown of a file that is not the project's.
-    pub(crate) fn snippet(&self, title: String, label: &str) -> Option<Snippet> {
-        (!self.source().foreign).then(|| Snippet {
-            title,
-            path: self.source().shown.display().to_string(),
-            text: self.source().text.clone(),
-            span: self.span(),
-            label: label.to_owned(),
-        })
-    }
-}
-
 impl Explain for Error {
     fn exit_code(&self) -> ExitCode {
         match self {

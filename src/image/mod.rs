@@ -5,6 +5,8 @@
 
 pub(crate) mod index;
 mod patch;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

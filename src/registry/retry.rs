@@ -11,12 +11,6 @@ use crate::sys::log::Seconds;
 /// A failed attempt, and whether another may succeed.
 pub(super) type Attempt = http::Attempt<RegistryError>;
 
-impl<E: Into<RegistryError>> From<E> for http::Attempt<RegistryError> {
-    fn from(error: E) -> Self {
-        Self::Over(error.into())
-    }
-}
-
 /// The failed attempt of a request to `host` that has no answer.
 pub(super) fn of_http(error: HttpError, host: &str, what: &str) -> Attempt {
     let (owner, what) = (host.to_owned(), what.to_owned());
@@ -47,7 +41,7 @@ pub(super) fn of_body(error: BodyError, host: &str, what: &str) -> Attempt {
             let found = found.unwrap_or_else(|| "more".into());
             RegistryError::Mismatch { what: what.to_owned(), expected, found }.into()
         }
-        BodyError::Sink(error) => error.into(),
+        BodyError::Sink(error) => RegistryError::from(error).into(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::env::Environment;
 use crate::sys::process::{self, Command, ProcessError};
 use crate::sys::{fs, store, usage};
-use crate::target::catalog::{self, Target};
+use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 use crate::toolchain::objcopy::Objcopy;
 
@@ -57,7 +57,10 @@ pub(crate) struct Distribution {
     pub command: String,
 }
 
-static DATA: LazyLock<RustData> = LazyLock::new(|| catalog::toolchain("rust"));
+static DATA: LazyLock<RustData> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../toolchains/rust.toml"))
+        .expect("rust.toml is part of the program and tested")
+});
 
 impl RustData {
     /// The embedded data.

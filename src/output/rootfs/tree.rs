@@ -248,7 +248,7 @@ impl Tree {
 
     /// All paths with their nodes: a directory before its content, the names of a directory sorted.
     pub(super) fn iter(&self) -> Paths<'_, Node> {
-        self.names.iter()
+        self.names.entries()
     }
 
     /// The node at a path.

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use crate::oci::Digest;
 use crate::target::abi::GlibcVersion;
-use crate::target::catalog;
 
 /// Facts about zig.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -141,7 +140,10 @@ pub(crate) enum Action {
     Refuse,
 }
 
-static DATA: LazyLock<ZigData> = LazyLock::new(|| catalog::toolchain("zig"));
+static DATA: LazyLock<ZigData> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../../toolchains/zig.toml"))
+        .expect("zig.toml is part of the program and tested")
+});
 
 impl ZigData {
     /// The embedded data.

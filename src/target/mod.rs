@@ -1,7 +1,0 @@
-//! The possible platforms as images name them, and the targets of `targets/*.toml` with everything that is known about
-//! them.
-
-pub mod abi;
-pub mod catalog;
-pub(crate) mod identity;
-pub mod platform;
