@@ -21,9 +21,8 @@ use crate::sys::download::Client;
 use crate::sys::env::{self, Environment};
 use crate::sys::store::{self};
 use crate::sys::{clock, fs};
+use crate::toolchain::provided;
 use crate::toolchain::rust::{self, Rust};
-use crate::toolchain::zig::data::ZigData;
-use crate::toolchain::zig::{self, ZigRequest};
 
 /// A row of `xbuild toolchain list`.
 #[derive(Debug, Serialize)]
@@ -46,22 +45,22 @@ pub(super) fn toolchain(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = zig_request(machine, environment);
+    let request = provided_request(machine, environment);
     match command {
         ToolchainCommand::List(ListOptions { json }) => {
-            let rows = [zig_row(&request, cancel), rust_row(environment, cancel)];
+            let rows = [provided_row(&request, cancel), rust_row(environment, cancel)];
             let text = if *json { json_text(&rows) } else { table(&rows) };
             Ok(print(&text)?)
         }
         ToolchainCommand::Install { name: ToolchainName::Zig, .. } => {
             // Holds the shared lock, so that nobody removes entries meanwhile.
             store::open(&machine.cache).map_err(CacheError::from)?;
-            let zig = zig::provide(&request, &Client::new(machine.offline), cancel, view.reporter())?;
+            let found = provided::provide(&request, &Client::new(machine.offline), cancel, view.reporter())?;
             view.finish();
-            Ok(print(&format!("{}\n", zig.program.display()))?)
+            Ok(print(&format!("{}\n", found.program.display()))?)
         }
         ToolchainCommand::Path { name: ToolchainName::Zig } => {
-            Ok(print(&format!("{}\n", zig::find(&request, cancel)?.program.display()))?)
+            Ok(print(&format!("{}\n", provided::find(&request, cancel)?.program.display()))?)
         }
         // Rust is the project's own, and xbuild never installs it.
         ToolchainCommand::Install { name: ToolchainName::Rust, .. }
@@ -79,17 +78,17 @@ fn detect(environment: &Environment, cancel: &Cancel) -> Result<Rust, rust::Erro
     rust::detect(project.unwrap_or(Path::new("/")), environment, cancel)
 }
 
-fn zig_row(request: &ZigRequest<'_>, cancel: &Cancel) -> ToolchainRow {
-    match zig::find(request, cancel) {
-        Ok(zig) => ToolchainRow {
-            name: "zig",
-            version: zig.version.to_string(),
-            path: Some(zig.program.display().to_string()),
-            from: format!("{:?}", zig.way).to_lowercase(),
+fn provided_row(request: &provided::Request<'_>, cancel: &Cancel) -> ToolchainRow {
+    match provided::find(request, cancel) {
+        Ok(found) => ToolchainRow {
+            name: provided::NAME,
+            version: found.version.to_string(),
+            path: Some(found.program.display().to_string()),
+            from: format!("{:?}", found.way).to_lowercase(),
         },
         Err(_) => ToolchainRow {
-            name: "zig",
-            version: ZigData::get().version.to_string(),
+            name: provided::NAME,
+            version: provided::own_version().to_string(),
             path: None,
             from: "provided when a build needs it, or by `xbuild toolchain install zig`".into(),
         },
@@ -155,9 +154,9 @@ impl Explain for Unwell {
 }
 
 /// A request for zig without a project: any version that works.
-fn zig_request<'a>(machine: &'a Machine, environment: &'a Environment) -> ZigRequest<'a> {
-    let (settings, cache) = (&machine.zig, &machine.cache);
-    ZigRequest { settings, cache, environment, pinned: None, verified: None }
+fn provided_request<'a>(machine: &'a Machine, environment: &'a Environment) -> provided::Request<'a> {
+    let (settings, cache) = (&machine.provided, &machine.cache);
+    provided::Request { settings, cache, environment, pinned: None, verified: None }
 }
 
 /// Runs `xbuild doctor`.
@@ -167,14 +166,14 @@ pub(super) fn doctor(
     view: &View,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let request = zig_request(machine, environment);
+    let request = provided_request(machine, environment);
     let mut checks = Vec::new();
     checks.push(match detect(environment, cancel) {
         Ok(rust) => Check::good("rust", format!("{} in {}", rust.version, rust.sysroot.display())),
         Err(error) => Check::bad("rust", &error),
     });
-    let zig = zig_row(&request, cancel);
-    checks.push(Check::good("zig", format!("{} {}", zig.version, zig.path.unwrap_or(zig.from))));
+    let row = provided_row(&request, cancel);
+    checks.push(Check::good(row.name, format!("{} {}", row.version, row.path.unwrap_or(row.from))));
     checks.push(match store::open(&machine.cache).and_then(|()| fs::temporary_file(&machine.cache)) {
         Ok(_) => Check::good("cache", machine.cache.display().to_string()),
         Err(error) => Check {

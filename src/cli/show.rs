@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::engine::Engine;
 use crate::event::release_lines;
-use crate::payload::cargo::Linker;
 use crate::plan::{CreatedFrom, Plan, PlatformPlan, StandardLibrary};
 use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
@@ -66,12 +65,7 @@ fn output_text(output: &Output) -> String {
 fn platform_text(plan: &PlatformPlan) -> String {
     let mut text = format!("{}\n", plan.platform);
     row(&mut text, 2, "triple", &format!("{}  ({})", plan.target.triple, plan.triple_from));
-    let linker = match plan.linker {
-        Linker::Zig => "zig",
-        Linker::RustLld => "rust-lld",
-        Linker::Configured => "cargo's configuration",
-    };
-    row(&mut text, 2, "linker", &format!("{linker}  ({})", plan.linker_from));
+    row(&mut text, 2, "linker", &format!("{}  ({})", plan.linker.name(), plan.linker_from));
     if let (Some(glibc), Some(from)) = (plan.glibc, &plan.glibc_from) {
         row(&mut text, 2, "glibc", &format!("{glibc}  ({from})"));
     }

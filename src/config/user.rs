@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Text;
-use crate::toolchain::zig::ZigWay;
+use crate::toolchain::provided::ProvidedWay;
 
 /// `$XDG_CONFIG_HOME/xbuild/config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -22,7 +22,8 @@ pub struct UserFile {
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub timeout: Option<Text>,
     /// How zig is found.
-    pub zig: UserZigTable,
+    #[serde(rename = "zig")]
+    pub provided: UserProvidedTable,
     /// Where Debian's packages come from.
     pub debian: UserDebianTable,
     /// Settings of registries: `[registry."docker.io"]`. A key may also be the beginning of a repository's name; the
@@ -62,13 +63,13 @@ pub struct UserRegistryTable {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct UserZigTable {
+pub struct UserProvidedTable {
     /// The zig program.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub path: Option<Text>,
     /// The ways to look for it, first to last: `configured`, `installed`, `cache`, `tarball`, `package`.
-    #[cfg_attr(test, schemars(with = "Option<Vec<ZigWay>>"))]
-    pub ways: Option<toml::Spanned<Vec<ZigWay>>>,
+    #[cfg_attr(test, schemars(with = "Option<Vec<ProvidedWay>>"))]
+    pub ways: Option<toml::Spanned<Vec<ProvidedWay>>>,
 }
 
 /// `[debian]`.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ZigPin};
+use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ToolchainPin};
 use crate::oci::Digest;
 use crate::target::platform::Platform;
+use crate::toolchain::provided;
 
 /// A difference. `from` is absent for a new value, and `to` for a removed one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,20 +139,24 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     let mut differences = Vec::new();
     let toolchains = [
         ("rust", old.rust.as_ref().map(RustPin::to_string), new.rust.as_ref().map(RustPin::to_string)),
-        ("zig", old.zig.as_ref().map(ZigPin::to_string), new.zig.as_ref().map(ZigPin::to_string)),
+        (
+            provided::NAME,
+            old.provided.as_ref().map(ToolchainPin::to_string),
+            new.provided.as_ref().map(ToolchainPin::to_string),
+        ),
     ];
     for (name, from, to) in toolchains.into_iter().filter(|(_, from, to)| from != to) {
         differences.push(Difference::Toolchain { name, from, to });
     }
-    if let (Some(old), Some(new)) = (&old.zig, &new.zig)
+    if let (Some(old), Some(new)) = (&old.provided, &new.provided)
         && (&old.version, &old.package) == (&new.version, &new.package)
         && old.files != new.files
     {
-        let files = |pin: &ZigPin| {
+        let files = |pin: &ToolchainPin| {
             let files = pin.files.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
             Some(format!("{}, its files {files}", pin.version))
         };
-        differences.push(Difference::Toolchain { name: "zig", from: files(old), to: files(new) });
+        differences.push(Difference::Toolchain { name: provided::NAME, from: files(old), to: files(new) });
     }
     entries(&old.image, &new.image, &mut differences, image_key, compare_image);
     entries(&old.apt, &new.apt, &mut differences, apt_key, compare_apt);
@@ -356,7 +361,7 @@ impl fmt::Display for RustPin {
     }
 }
 
-impl fmt::Display for ZigPin {
+impl fmt::Display for ToolchainPin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.version)?;
         self.package.iter().try_for_each(|package| write!(formatter, " ({package})"))

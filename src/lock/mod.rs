@@ -33,6 +33,7 @@ pub(crate) use pins::{Pin, Pins, base_name, newest};
 use crate::oci::Digest;
 use crate::packages::debian::Pool;
 use crate::target::platform::Platform;
+use crate::toolchain::provided;
 
 /// The version of the format that is written. Older versions are read and rewritten, newer ones are refused.
 pub(crate) const VERSION: u32 = 2;
@@ -48,8 +49,8 @@ pub struct Lock {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rust: Option<RustPin>,
     /// zig, if a platform's programs are linked by it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zig: Option<ZigPin>,
+    #[serde(rename = "zig", skip_serializing_if = "Option::is_none")]
+    pub provided: Option<ToolchainPin>,
     /// Bases that are images: from a layout or a registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image: Vec<ImagePin>,
@@ -60,7 +61,7 @@ pub struct Lock {
 
 impl Default for Lock {
     fn default() -> Self {
-        Self { version: VERSION, rust: None, zig: None, image: Vec::new(), apt: Vec::new() }
+        Self { version: VERSION, rust: None, provided: None, image: Vec::new(), apt: Vec::new() }
     }
 }
 
@@ -81,7 +82,7 @@ pub struct RustPin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ZigPin {
+pub struct ToolchainPin {
     /// The output of `zig version`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub version: Version,
@@ -287,7 +288,7 @@ impl Lock {
     pub fn without(mut self, name: &str) -> Self {
         match name {
             "rust" => self.rust = None,
-            "zig" => self.zig = None,
+            provided::NAME => self.provided = None,
             name => {
                 self.apt.retain(|pin| pin.base != name);
                 self.image.retain(|pin| pin.base != name);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
-use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, Unread, ZigPin};
+use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ToolchainPin, Unread};
 use crate::oci::{Descriptor, Digest};
 use crate::packages::debian::{BaseSet, Package, SuiteOrigin, recipe_digest, sort_packages, suites_of};
 use crate::settings::{BaseSource, PlatformSettings};
 use crate::target::platform::Platform;
-use crate::toolchain::zig::Verified;
+use crate::toolchain::provided::Verified;
 
 /// How long after its release's date a package is certain to be in the snapshot archive, in seconds. Superseded
 /// packages stay on mirrors for a day and a half; the snapshot archive is updated four times a day.
@@ -57,8 +57,8 @@ pub(crate) struct Pins {
     pub unmet: Vec<Difference>,
     /// The pinned Rust toolchain.
     pub rust: Option<RustPin>,
-    /// The pinned zig.
-    pub zig: Option<ZigPin>,
+    /// The pinned toolchain, of those that xbuild finds or provides.
+    pub provided: Option<ToolchainPin>,
 }
 
 impl Pins {
@@ -71,7 +71,7 @@ impl Pins {
             bases: BTreeMap::new(),
             unmet: Vec::new(),
             rust: lock.rust.clone(),
-            zig: lock.zig.clone(),
+            provided: lock.provided.clone(),
         };
         for wanted in platforms {
             let platform = &wanted.platform;
@@ -116,10 +116,10 @@ impl Pins {
 }
 
 impl Pins {
-    /// The digest that a zig from the cache must have, if the cache is not trusted.
+    /// The digest that a toolchain from the cache must have, if the cache is not trusted.
     #[must_use]
-    pub(crate) fn verified_zig(&self) -> Option<Verified<'_>> {
-        let files = self.zig.as_ref().and_then(|pin| pin.files.as_ref());
+    pub(crate) fn verified_toolchain(&self) -> Option<Verified<'_>> {
+        let files = self.provided.as_ref().and_then(|pin| pin.files.as_ref());
         self.strict.then_some(Verified { files })
     }
 

@@ -78,12 +78,12 @@ fn image(on: &str, seed: &str) -> Pin {
 
 fn lock() -> Lock {
     let rust = RustPin { version: Version::new(1, 95, 0), commit: Some("abc".into()) };
-    let zig = ZigPin {
+    let zig = ToolchainPin {
         version: Version::new(0, 17, 1),
         package: Some(Digest::of(b"zig")),
         files: Some(Digest::of(b"files")),
     };
-    Lock { rust: Some(rust), zig: Some(zig), ..Lock::default() }
+    Lock { rust: Some(rust), provided: Some(zig), ..Lock::default() }
         .with(image("linux/arm64", "manifest"))
         .with(apt("linux/arm64", "2.36-9"))
 }
@@ -208,7 +208,7 @@ fn differences_say_what_moved_from_what_to_what() {
     let old = lock().with(apt("linux/amd64", "2.36-9"));
     let mut new = lock().with(image("linux/arm64", "moved")).with(image("linux/amd64", "x"));
     new.rust = Some(RustPin { version: Version::new(1, 96, 0), commit: None });
-    new.zig = None;
+    new.provided = None;
     let mut moved = set("2.36-10");
     moved.suites[1].date = Some(1_784_000_000);
     moved.packages.retain(|package| package.name != "gcc-base");
@@ -402,10 +402,10 @@ fn what_would_go_back_is_told() {
 #[test]
 fn the_files_of_a_toolchain_are_a_difference_of_their_own() {
     let (old, mut new) = (lock(), lock());
-    new.zig.as_mut().unwrap().files = Some(Digest::of(b"others"));
+    new.provided.as_mut().unwrap().files = Some(Digest::of(b"others"));
     let found: Vec<String> = compare::compare(&old, &new).iter().map(ToString::to_string).collect();
     let (from, to) = (Digest::of(b"files"), Digest::of(b"others"));
     assert_eq!(found, [format!("zig: 0.17.1, its files {from} → 0.17.1, its files {to}")]);
-    new.zig.as_mut().unwrap().files = None;
+    new.provided.as_mut().unwrap().files = None;
     assert!(compare::compare(&new, &old)[0].to_string().contains("its files not pinned → "));
 }

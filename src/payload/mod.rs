@@ -5,6 +5,10 @@
 
 pub(crate) mod cargo;
 
+pub(crate) use cargo::{CompileRequest, Product, Unit, compile, machine_dirs};
+pub(crate) use cargo::{Error as CompileError, UnitError};
+pub(crate) use cargo::{configuration, graph, metadata, processor, project, spec};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

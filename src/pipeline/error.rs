@@ -10,7 +10,7 @@ use crate::layer;
 use crate::layout::LayoutError;
 use crate::lock::LockError;
 use crate::output::OutputError;
-use crate::payload::{PayloadError, cargo};
+use crate::payload::{CompileError, PayloadError, UnitError};
 use crate::pipeline::probe::FactsError;
 use crate::plan::PlanError;
 use crate::registry::RegistryError;
@@ -94,13 +94,13 @@ build_error! {
     /// Configured files.
     Files(FilesError),
     /// zig could not be provided.
-    Zig(toolchain::zig::Error),
+    Provide(toolchain::provided::ProvideError),
     /// The Rust toolchain, or a standard library of it.
     Rust(toolchain::rust::Error),
     /// The compilation.
-    Compile(cargo::Error),
+    Compile(CompileError),
     /// The compilation for one platform.
-    Unit(cargo::UnitError),
+    Unit(UnitError),
     /// An artifact that is not a payload.
     Payload(PayloadError),
     /// The base image.

@@ -2,7 +2,7 @@
 
 use crate::base::ResolvedBase;
 use crate::layer::Entry;
-use crate::payload::cargo::Unit;
+use crate::payload::Unit;
 use crate::plan::{self, Facts, PlanError, PlatformFacts, PlatformPlan};
 use crate::settings::Settings;
 

@@ -10,15 +10,14 @@ use super::BuildError;
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
-use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ZigPin, base_name, compare, text};
-use crate::payload::cargo::Linker;
+use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ToolchainPin, base_name, compare, text};
 use crate::pipeline::probe::{self, Probe, Probed};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::target::platform::Platform;
-use crate::toolchain::zig::data::ZigData;
+use crate::toolchain::provided;
 
 /// What `xbuild lock` chooses again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ impl Locking {
             completed = completed.with(pin);
         }
         completed.rust.get_or_insert_with(|| rust(probe));
-        completed.zig = with_files(completed.zig, zig(probe));
+        completed.provided = with_files(completed.provided, provided_pin(probe));
         let differences = compare::compare(lock, &completed);
         if !differences.is_empty() {
             write(&self.path, &completed)?;
@@ -169,7 +168,7 @@ pub fn lock(
     refuse_older(&shown, &old, &pins, settings)?;
     let mut new = pins.into_iter().fold(Lock::default(), Lock::with);
     new.rust = Some(kept.rust.clone().unwrap_or_else(|| rust(&probe)));
-    new.zig = zig(&probe).and_then(|found| with_files(kept.zig.clone(), Some(found)));
+    new.provided = provided_pin(&probe).and_then(|found| with_files(kept.provided.clone(), Some(found)));
     keep_unchanged(&old, &mut new, settings);
     let differences = compare::compare(&old, &new);
     if settings.lock.locked {
@@ -322,14 +321,14 @@ fn pins(settings: &Settings, known: &Pins, probe: &Probe<'_>) -> Vec<Pin> {
 
 /// The toolchains that are not pinned, or differ from what is pinned.
 fn toolchains(lock: &Lock, probe: &Probe<'_>) -> Vec<Difference> {
-    let now = Lock { rust: Some(rust(probe)), zig: zig(probe), ..Lock::default() };
-    let mut pinned = Lock { rust: lock.rust.clone(), zig: lock.zig.clone(), ..Lock::default() };
-    match (&now.zig, &mut pinned.zig) {
-        // The platforms that zig is pinned for are not built now.
-        (None, zig) => *zig = None,
-        // An older lock does not have the digest of zig's files, and that of a zig outside the cache is not known.
-        (Some(found), Some(zig)) if zig.files.is_none() || found.files.is_none() => {
-            zig.files.clone_from(&found.files);
+    let now = Lock { rust: Some(rust(probe)), provided: provided_pin(probe), ..Lock::default() };
+    let mut pinned = Lock { rust: lock.rust.clone(), provided: lock.provided.clone(), ..Lock::default() };
+    match (&now.provided, &mut pinned.provided) {
+        // The platforms that it is pinned for are not built now.
+        (None, pin) => *pin = None,
+        // An older lock does not have the digest of its files, and that of one outside the cache is not known.
+        (Some(found), Some(pin)) if pin.files.is_none() || found.files.is_none() => {
+            pin.files.clone_from(&found.files);
         }
         _ => {}
     }
@@ -340,20 +339,16 @@ fn rust(probe: &Probe<'_>) -> RustPin {
     RustPin { version: probe.rust.version.clone(), commit: probe.rust.commit.clone() }
 }
 
-/// zig, if it links for any platform.
-fn zig(probe: &Probe<'_>) -> Option<ZigPin> {
-    let facts = &probe.facts;
-    probe.platforms.iter().any(|platform| platform.facts.linker().linker == Linker::Zig).then(|| {
-        let data = ZigData::get();
-        let package = (facts.zig.version == data.version)
-            .then(|| format!("sha256:{}", data.package.sha256).parse().ok())
-            .flatten();
-        ZigPin { version: facts.zig.version.clone(), package, files: facts.zig.files.clone() }
+/// The toolchain that xbuild finds or provides, if it links for any platform.
+fn provided_pin(probe: &Probe<'_>) -> Option<ToolchainPin> {
+    let facts = &probe.facts.provided;
+    probe.platforms.iter().any(|platform| platform.facts.linker().linker.is_provided()).then(|| {
+        ToolchainPin { version: facts.version.clone(), package: facts.package(), files: facts.files.clone() }
     })
 }
 
-/// The pinned zig, else the one that was found. A pin of an older format gets the digest of that version's files.
-fn with_files(pinned: Option<ZigPin>, found: Option<ZigPin>) -> Option<ZigPin> {
+/// The pinned toolchain, else the one that was found. A pin of an older format gets the digest of that version's files.
+fn with_files(pinned: Option<ToolchainPin>, found: Option<ToolchainPin>) -> Option<ToolchainPin> {
     let Some(mut pinned) = pinned else { return found };
     if pinned.files.is_none()
         && let Some(found) = found.filter(|found| found.version == pinned.version)
@@ -368,7 +363,7 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     let dir = dir(&settings.lock.path);
     let used = settings.platforms.iter().filter_map(|wanted| base_name(&wanted.base.value, dir));
     let mut known: Vec<String> = lock.bases().into_iter().map(ToOwned::to_owned).chain(used).collect();
-    known.extend(["rust".to_owned(), "zig".to_owned()]);
+    known.extend(["rust".to_owned(), provided::NAME.to_owned()]);
     known.sort();
     known.dedup();
     if known.iter().any(|known| known == name) {

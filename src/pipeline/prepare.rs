@@ -1,4 +1,4 @@
-//! What must be there before cargo starts: standard libraries, zig, and the configured files.
+//! What must be there before cargo starts: standard libraries, the toolchain, and the configured files.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::{BuildError, Failures};
 use crate::files;
 use crate::host::Host;
 use crate::lock::Pins;
-use crate::payload::cargo::project::Project;
-use crate::payload::cargo::{Kit, Linker, Unit};
+use crate::payload::Unit;
+use crate::payload::project::Project;
 use crate::pipeline::probe::{self, Probe};
 use crate::plan::PlatformPlan;
 use crate::settings::Settings;
 use crate::toolchain::rust::{self, Standard};
-use crate::toolchain::zig;
+use crate::toolchain::{Kit, provided};
 
 /// What is compiled for a platform.
 fn unit(plan: &PlatformPlan, project: &Project, standard: Standard, kit: Kit) -> Unit {
@@ -65,23 +65,13 @@ pub(super) fn prepare(
             }
         }
     }
-    let mut zig = None;
+    let mut found = None;
     let mut jobs = Vec::new();
     for (Planned { plan, base, .. }, files, standard) in with_standard {
-        let kit = match plan.linker {
-            Linker::Configured => Kit::Configured,
-            Linker::RustLld => Kit::RustLld,
-            Linker::Zig => {
-                let zig = match &mut zig {
-                    Some(zig) => zig,
-                    none => {
-                        let request = probe::zig_request(settings, pins, host);
-                        none.insert(zig::provide(&request, host.client, host.cancel, host.reporter)?)
-                    }
-                };
-                Kit::Zig(zig.clone())
-            }
-        };
+        let kit = Kit::of(plan.linker, &mut found, || {
+            let request = probe::provided_request(settings, pins, host);
+            provided::provide(&request, host.client, host.cancel, host.reporter)
+        })?;
         let unit = unit(&plan, &probe.facts.project, standard, kit);
         jobs.push(Job { plan, base, unit, files });
     }

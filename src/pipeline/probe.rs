@@ -13,19 +13,19 @@ use crate::host::Host;
 use crate::lock::Pins;
 use crate::origin::Origin;
 use crate::packages::debian;
-use crate::payload::cargo::configuration::Configuration;
-use crate::payload::cargo::graph::Graph;
-use crate::payload::cargo::{Linker, metadata, processor, project, spec};
-use crate::plan::{Facts, LinkerFacts, PlatformFacts, StandardLibrary, ZigFacts};
+use crate::payload::configuration::{self, Configuration};
+use crate::payload::graph::Graph;
+use crate::payload::{metadata, processor, project, spec};
+use crate::plan::{Facts, PlatformFacts, StandardLibrary};
 use crate::settings::{PlatformSettings, Settings};
 use crate::sys::cancel::Cancelled;
 use crate::sys::clock;
 use crate::sys::{store, threads};
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
+use crate::toolchain::LinkerFacts;
+use crate::toolchain::provided::{self, ProvidedFacts};
 use crate::toolchain::rust::{self, Rust};
-use crate::toolchain::zig::data::ZigData;
-use crate::toolchain::zig::{self, ZigRequest};
 use crate::vcs;
 
 /// The facts of a run could not be gathered.
@@ -50,7 +50,7 @@ pub enum FactsError {
     Rust(#[from] rust::Error),
     /// cargo's configuration.
     #[error("cargo's configuration cannot be read: {0}")]
-    Configuration(#[from] cargo_config2::Error),
+    Configuration(#[from] configuration::Error),
     /// xbuild's cache cannot be used.
     #[error("xbuild's cache cannot be used: {0}")]
     Cache(std::io::Error),
@@ -203,9 +203,8 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     let Host { environment, cancel, reporter, .. } = host;
     let dir = settings.manifest_path.parent().unwrap_or(&settings.manifest_path);
     let rust = rust::detect(dir, environment, cancel)?;
-    let metadata =
-        metadata::metadata(&rust.cargo, &settings.manifest_path, &settings.cargo, cancel, reporter)?;
-    let mut project = project::select(&metadata, &settings.cargo)?;
+    let metadata = metadata::metadata(&rust, &settings.manifest_path, &settings.payload, cancel, reporter)?;
+    let mut project = project::select(&metadata, &settings.payload)?;
     project.makers = makers(&metadata, settings)?;
     report_left_out(&project.left_out, reporter);
     let configuration = Configuration::load(dir, environment, &rust)?;
@@ -213,11 +212,14 @@ fn gather_local<'a>(settings: &'a Settings, pins: &Pins, host: Host<'_>) -> Resu
     let c_code = graph.c_code.as_ref().map(|code| code.package.as_str());
     let facts_of = |wanted| platform_facts(wanted, &rust, &configuration, c_code, host);
     let platforms = settings.platforms.iter().map(facts_of).collect::<Result<Vec<_>, _>>()?;
-    let needs_zig = platforms.iter().any(|platform| platform.linker().linker == Linker::Zig);
+    let is_needed = platforms.iter().any(|platform| platform.linker().linker.is_provided());
+    let request = provided_request(settings, pins, host);
+    // If no platform needs it, it is not looked for.
+    let found = is_needed.then(|| ProvidedFacts::found(&request, pins.locking, cancel)).flatten();
     report_passed_over(settings, &configuration, reporter);
     let facts = Facts {
         commit: vcs::commit(&project.workspace_root, cancel)?,
-        zig: zig_facts(settings, pins, needs_zig, host),
+        provided: found.unwrap_or_else(|| ProvidedFacts::of_request(&request)),
         project,
     };
     Ok(Local { facts, rust, configuration, graph, platforms })
@@ -285,7 +287,7 @@ fn report_passed_over(settings: &Settings, configuration: &Configuration, report
 
 /// The packages that `from-build` names.
 fn makers(
-    metadata: &cargo_metadata::Metadata,
+    metadata: &metadata::Metadata,
     settings: &Settings,
 ) -> Result<BTreeMap<String, project::Maker>, FactsError> {
     let mut makers = BTreeMap::new();
@@ -312,35 +314,17 @@ fn report_left_out(programs: &[project::Lacking], reporter: &dyn Reporter) {
     }
 }
 
-/// The zig that a run looks for.
-pub(super) fn zig_request<'a>(settings: &'a Settings, pins: &'a Pins, host: Host<'a>) -> ZigRequest<'a> {
-    ZigRequest {
-        settings: &settings.machine.zig,
+/// The toolchain that a run looks for.
+pub(super) fn provided_request<'a>(
+    settings: &'a Settings,
+    pins: &'a Pins,
+    host: Host<'a>,
+) -> provided::Request<'a> {
+    provided::Request {
+        settings: &settings.machine.provided,
         cache: host.cache,
         environment: host.environment,
-        pinned: pins.zig.as_ref().map(|pin| &pin.version),
-        verified: pins.verified_zig(),
+        pinned: pins.provided.as_ref().map(|pin| &pin.version),
+        verified: pins.verified_toolchain(),
     }
-}
-
-/// The zig that is there, else the one that would be provided. If no platform needs it, it is not looked for.
-fn zig_facts(settings: &Settings, pins: &Pins, needed: bool, host: Host<'_>) -> ZigFacts {
-    let cancel = host.cancel;
-    let request = zig_request(settings, pins, host);
-    if needed && let Ok(zig) = zig::find(&request, cancel) {
-        let from = zig.program.display().to_string();
-        // Only the digest of the version that comes with xbuild is known without reading the files.
-        let files = if zig.version == ZigData::get().version {
-            Some(ZigData::get().package.files.clone())
-        } else if pins.locking {
-            zig::files_digest(&zig, cancel)
-        } else {
-            None
-        };
-        return ZigFacts { files, version: zig.version.clone(), from, newest_glibc: zig.newest_glibc() };
-    }
-    let version = request.provided().clone();
-    let newest_glibc = ZigData::get().newest_glibc(&version);
-    let files = (version == ZigData::get().version).then(|| ZigData::get().package.files.clone());
-    ZigFacts { version, from: "to be provided".into(), newest_glibc, files }
 }

@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::image::Image;
 use crate::layer::Compression;
 use crate::linkcheck::Report;
-use crate::payload::{Payload, cargo};
+use crate::payload::{CompileError, Payload};
 use crate::plan::Plan;
 use crate::settings::{self, Output, Settings};
 use crate::sys::clock::Instant;
@@ -60,7 +60,7 @@ enum Message {
     /// A job's programs are compiled and verified, or it has none. Each job gets one, unless nothing could be compiled.
     Payload(usize, Result<Payload, BuildError>),
     /// Nothing could be compiled.
-    NothingCompiled(cargo::Error),
+    NothingCompiled(CompileError),
     /// A job's base with these libraries is here, or cannot be had.
     Base(usize, BTreeSet<String>, Result<BaseImage, BaseError>),
     /// A job's image is assembled and checked, or failed.

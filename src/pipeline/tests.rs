@@ -12,9 +12,8 @@ use crate::base::{Bases, ResolvedBase};
 use crate::event::Silent;
 use crate::host::Host;
 use crate::lock::Pins;
-use crate::payload::cargo::configuration::Configuration;
-use crate::payload::cargo::graph::Graph;
-use crate::payload::cargo::{Kit, Linker};
+use crate::payload::configuration::Configuration;
+use crate::payload::graph::Graph;
 use crate::plan::sample;
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -22,6 +21,7 @@ use crate::sys::env::Environment;
 use crate::sys::fs;
 use crate::target::abi::GlibcVersion;
 use crate::toolchain::rust::{Rust, Rustup, Standard};
+use crate::toolchain::{Kit, Linker};
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 const ARM64: &str = "aarch64-unknown-linux-gnu";
@@ -112,7 +112,7 @@ impl Machine {
 /// What a job is linked with and for, in the plan's words.
 fn linked(job: &Job) -> (Value, Value) {
     let linker = match &job.unit.kit {
-        Kit::Zig(_) => Linker::Zig,
+        Kit::Provided(_) => Linker::Zig,
         Kit::RustLld => Linker::RustLld,
         Kit::Configured => Linker::Configured,
     };

@@ -1,14 +1,12 @@
 //! What a plan needs to know of the project, the machine and each platform.
 
-use semver::Version;
 use serde::Serialize;
 
-use super::linker::LinkerFacts;
-use crate::oci::Digest;
-use crate::payload::cargo::processor::ProcessorFlag;
-use crate::payload::cargo::project::Project;
+use crate::payload::processor::ProcessorFlag;
+use crate::payload::project::Project;
 use crate::settings::PlatformSettings;
-use crate::target::abi::GlibcVersion;
+use crate::toolchain::provided::ProvidedFacts;
+use crate::toolchain::{self, LinkerChoice, LinkerFacts};
 use crate::vcs::Commit;
 
 /// What all platforms of a run have in common.
@@ -18,8 +16,8 @@ pub(crate) struct Facts {
     pub project: Project,
     /// The commit that is checked out.
     pub commit: Option<Commit>,
-    /// The zig that is there or would be provided.
-    pub zig: ZigFacts,
+    /// The toolchain that is there or would be provided.
+    pub provided: ProvidedFacts,
 }
 
 /// What is known of one platform beside its base.
@@ -37,18 +35,12 @@ pub(crate) struct PlatformFacts<'a> {
     pub standard_library: StandardLibrary,
 }
 
-/// A zig that is there, or the one that would be provided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct ZigFacts {
-    /// Its version.
-    pub version: Version,
-    /// Where it is, or where it would come from.
-    pub from: String,
-    /// The newest glibc that it links for, as (2, minor).
-    pub newest_glibc: GlibcVersion,
-    /// The digest of its files, if a copy of it in the cache can be compared with one.
-    pub files: Option<Digest>,
+impl PlatformFacts<'_> {
+    /// What links the platform's programs, and why.
+    #[must_use]
+    pub(crate) fn linker(&self) -> LinkerChoice {
+        toolchain::choose(&self.wanted.toolchain, self.wanted.target.value.libc, &self.linker)
+    }
 }
 
 /// Where the standard library of a triple comes from.

@@ -4,7 +4,6 @@
 //! out. Every failure that can be foreseen is found here, for all platforms and before hours of compiling.
 
 mod facts;
-mod linker;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -25,14 +24,14 @@ use crate::settings::{BaseSource, Compression, FileSettings, Output, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
+use crate::toolchain::{LinkerChoice, provided};
 
 pub use crate::base::{AddedPackage, BaseFacts};
-pub use crate::payload::cargo::Linker;
-pub use crate::payload::cargo::processor::ProcessorFlag;
-pub use crate::payload::cargo::project::{Binary, ProgramKind};
+pub use crate::payload::processor::ProcessorFlag;
+pub use crate::payload::project::{Binary, ProgramKind};
+pub use crate::toolchain::Linker;
 pub use facts::StandardLibrary;
-pub(crate) use facts::{Facts, PlatformFacts, ZigFacts};
-pub(crate) use linker::{LinkerChoice, LinkerFacts};
+pub(crate) use facts::{Facts, PlatformFacts};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -180,11 +179,11 @@ pub enum PlanError {
         /// The base's name.
         base: String,
     },
-    /// zig does not link for a glibc that is as new, or as old.
-    #[error("zig {zig} links {triple} for glibc {oldest} to {newest}, and {wanted} was asked for")]
-    GlibcUnknownToZig {
-        /// zig's version.
-        zig: String,
+    /// The toolchain does not link for a glibc that is as new, or as old.
+    #[error("{toolchain} links {triple} for glibc {oldest} to {newest}, and {wanted} was asked for")]
+    GlibcUnknownToLinker {
+        /// The toolchain's name and version.
+        toolchain: String,
         /// The target triple.
         triple: String,
         /// What was asked for.
@@ -232,7 +231,7 @@ impl Explain for PlanError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::DynamicOnScratch { .. } => ExitCode::Unrunnable,
-            Self::GlibcTooNew { .. } | Self::GlibcUnknownToZig { .. } | Self::NativeProcessor(_) => {
+            Self::GlibcTooNew { .. } | Self::GlibcUnknownToLinker { .. } | Self::NativeProcessor(_) => {
                 ExitCode::Config
             }
             Self::NoEntrypoint { .. } => ExitCode::AmbiguousBinary,
@@ -247,7 +246,7 @@ impl Explain for PlanError {
             Self::GlibcTooNew { available, .. } => {
                 format!("leave `glibc` out, or lower it to \"{available}\"")
             }
-            Self::GlibcUnknownToZig { newest, .. } => format!("lower `glibc` to \"{newest}\""),
+            Self::GlibcUnknownToLinker { newest, .. } => format!("lower `glibc` to \"{newest}\""),
             Self::NativeProcessor(native) => {
                 let build = native.better.as_ref().map_or_else(String::new, |(platform, cpu)| {
                     format!(", or build for newer processors with `--platform {platform}` ({cpu}), which the image then says")
@@ -278,7 +277,7 @@ pub(crate) fn plan(settings: &Settings, facts: &Facts, platforms: Vec<PlatformPl
         package: package.name.clone(),
         version: package.version.clone(),
         binaries: facts.project.binaries.clone(),
-        profile: settings.cargo.profile.clone(),
+        profile: settings.payload.profile.clone(),
         created,
         annotations: annotations(facts, created),
         compression: settings.compression,
@@ -304,7 +303,7 @@ pub(crate) fn plan_platform(
         return Err(PlanError::DynamicOnScratch { triple: target.triple.clone(), libc: target.libc });
     }
     let mut flags = platform.processor_flags.iter();
-    if let Some(native) = flags.find(|flag| flag.native && !settings.cargo.allow_native_cpu) {
+    if let Some(native) = flags.find(|flag| flag.native && !settings.payload.allow_native_cpu) {
         let better = target.better(&wanted.platform);
         let better = better.map(|(name, data)| (format!("{}/{name}", target.platform), data.cpu.clone()));
         return Err(PlanError::NativeProcessor(Box::new(NativeProcessor {
@@ -367,7 +366,8 @@ fn layers(files: &[FileSettings], programs: &[String]) -> Vec<LayerPlan> {
     layers
 }
 
-/// The glibc that zig links a platform's programs for, and why. `None` if they do not use it, or if zig does not link.
+/// The glibc that a platform's programs are linked for, and why. `None` if they do not use it, or if something else than
+/// xbuild's own toolchain links.
 fn choose_glibc(
     linker: Linker,
     facts: &Facts,
@@ -376,18 +376,17 @@ fn choose_glibc(
 ) -> Result<Option<(GlibcVersion, String)>, PlanError> {
     let wanted = platform.wanted;
     let target = wanted.target.value;
-    if target.libc != Libc::Gnu || linker != Linker::Zig {
+    if target.libc != Libc::Gnu || !linker.is_provided() {
         return Ok(None);
     }
-    let newest = facts.zig.newest_glibc;
-    let oldest = target.zig.minimum_glibc.unwrap_or(newest);
+    let (oldest, newest) = facts.provided.glibc(target);
     if let Some(version) = wanted.glibc.value {
         if let Some(available) = base.glibc.filter(|available| version > *available) {
             return Err(PlanError::GlibcTooNew { wanted: version, available, base: base.name.clone() });
         }
         if version > newest || version < oldest {
-            return Err(PlanError::GlibcUnknownToZig {
-                zig: facts.zig.version.to_string(),
+            return Err(PlanError::GlibcUnknownToLinker {
+                toolchain: facts.provided.describe(),
                 triple: target.triple.clone(),
                 wanted: version,
                 oldest,
@@ -398,10 +397,10 @@ fn choose_glibc(
     }
     Ok(Some(match base.glibc {
         Some(version) if version > newest => {
-            (newest, format!("the newest that zig {} knows", facts.zig.version))
+            (newest, format!("the newest that {} knows", facts.provided.describe()))
         }
         Some(version) if version < oldest => {
-            (oldest, format!("the oldest that zig links {} for", target.triple))
+            (oldest, format!("the oldest that {} links {} for", provided::NAME, target.triple))
         }
         Some(version) => (version, format!("the glibc of `{}`", base.name)),
         None => (oldest, "the base's glibc is not known, so the oldest".into()),

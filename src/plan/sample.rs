@@ -4,13 +4,14 @@ use std::path::Path;
 
 use semver::Version;
 
-use super::{Facts, ZigFacts};
+use super::Facts;
 use crate::config::{Project, document};
 use crate::origin::Source;
-use crate::payload::cargo::project;
 use crate::payload::cargo::sample::{metadata, package};
-use crate::settings::{self, CargoSettings, Flags, Settings, ZigSettings, ZigWay};
+use crate::payload::project;
+use crate::settings::{self, Flags, PayloadSettings, ProvidedSettings, ProvidedWay, Settings};
 use crate::target::abi::GlibcVersion;
+use crate::toolchain::provided::ProvidedFacts;
 
 /// The settings of a project with this `xbuild.toml`. The cache and zig are in `dir`.
 pub(crate) fn settings(text: &str, dir: &Path) -> Settings {
@@ -24,7 +25,8 @@ pub(crate) fn settings(text: &str, dir: &Path) -> Settings {
     let settings = settings::resolve(&Flags::default(), &environment, &project, None, &host);
     let mut settings = settings.unwrap_or_else(|error| panic!("{error}"));
     settings.machine.cache = dir.join("cache");
-    settings.machine.zig = ZigSettings { path: Some(dir.join("zig")), ways: vec![ZigWay::Configured] };
+    settings.machine.provided =
+        ProvidedSettings { path: Some(dir.join("zig")), ways: vec![ProvidedWay::Configured] };
     settings
 }
 
@@ -32,9 +34,9 @@ pub(crate) fn settings(text: &str, dir: &Path) -> Settings {
 pub(crate) fn facts() -> Facts {
     let metadata = metadata(&[package("app", &["app"], false, None)]);
     Facts {
-        project: project::select(&metadata, &CargoSettings::default()).unwrap(),
+        project: project::select(&metadata, &PayloadSettings::default()).unwrap(),
         commit: None,
-        zig: ZigFacts {
+        provided: ProvidedFacts {
             version: Version::new(0, 17, 1),
             from: "/z".into(),
             newest_glibc: GlibcVersion(2, 44),

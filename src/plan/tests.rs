@@ -5,6 +5,7 @@ use std::path::Path;
 use super::sample;
 use super::*;
 use crate::target::abi::GlibcVersion;
+use crate::toolchain::LinkerFacts;
 
 const NOTHING: LinkerFacts =
     LinkerFacts { configured: false, rust_lld: true, builds_standard: false, c_code: None };
@@ -91,7 +92,7 @@ fn the_glibc_is_within_what_zig_knows() {
     assert!(matches!(error, PlanError::GlibcTooNew { .. }), "{error}");
     for unknown in ["2.5", "2.99"] {
         let error = on(&format!("glibc = \"{unknown}\"\n{amd64}"), None).unwrap_err();
-        assert!(matches!(error, PlanError::GlibcUnknownToZig { .. }), "{error}");
+        assert!(matches!(error, PlanError::GlibcUnknownToLinker { .. }), "{error}");
         assert_eq!(error.exit_code(), ExitCode::Config);
     }
 }

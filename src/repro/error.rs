@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::layout::ReadError;
 use crate::oci::Digest;
-use crate::payload::cargo::metadata::MetadataError;
+use crate::payload::metadata::MetadataError;
 use crate::sys::cancel::Cancelled;
 use crate::sys::process::ProcessError;
 use crate::toolchain::rust;

@@ -8,8 +8,8 @@ use crate::error::ExitCode;
 use crate::event::{Event, Level, Reporter};
 use crate::layout::Layout;
 use crate::oci::Digest;
-use crate::payload::cargo::configuration::Configuration;
-use crate::payload::cargo::metadata;
+use crate::payload::configuration::Configuration;
+use crate::payload::metadata;
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
 use crate::sys::env::Environment;
@@ -71,20 +71,20 @@ pub(crate) fn twice(
     let note = |text: String| reporter.report(Event::Note { level: Level::Info, platform: None, text });
 
     let manifest_path = request.manifest_path();
-    let cargo = &request.settings.cargo;
+    let payload = &request.settings.payload;
     note(format!("first build: in {}", dir(manifest_path).display()));
     let mut first = base(request, manifest_path, request.config, "022");
-    if let Some(target_dir) = &cargo.target_dir {
+    if let Some(target_dir) = &payload.target_dir {
         first = first.arg("--target-dir").arg(target_dir);
     }
-    if let Some(jobs) = cargo.jobs {
+    if let Some(jobs) = payload.jobs {
         first = first.arg(format!("--jobs={jobs}"));
     }
     let one = build("first", &first, &images.join("first"), reporter, cancel)?;
 
     let place = Place::of(request, scratch.path(), reporter, cancel)?;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = if cargo.jobs == Some(1) || processors == 1 { 2 } else { 1 };
+    let jobs = if payload.jobs == Some(1) || processors == 1 { 2 } else { 1 };
     let mut varied = place.varied.clone();
     varied.extend([
         "an empty target directory".into(),
@@ -166,7 +166,7 @@ fn project(
 ) -> Result<(PathBuf, Vec<PathBuf>), ReproError> {
     let manifest_path = request.manifest_path();
     let rust = rust::detect(dir(manifest_path), request.environment, cancel)?;
-    let metadata = metadata::metadata(&rust.cargo, manifest_path, &request.settings.cargo, cancel, reporter)?;
+    let metadata = metadata::metadata(&rust, manifest_path, &request.settings.payload, cancel, reporter)?;
     // Vendored packages are in a directory that cargo's configuration names, and not in cargo's home directory like
     // everything that cargo has fetched.
     let home = Configuration::cargo_home(request.environment);

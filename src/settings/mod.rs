@@ -22,7 +22,6 @@ use crate::target::catalog::Target;
 use crate::target::platform::Platform;
 
 mod annotation;
-mod cargo;
 mod check;
 mod destinations;
 mod error;
@@ -31,6 +30,7 @@ mod image;
 mod lock;
 mod output;
 mod packages;
+mod payload;
 mod platforms;
 mod registries;
 mod resolve;
@@ -43,7 +43,7 @@ pub use crate::engine::Engine;
 pub use crate::image::{Healthcheck, ImageSettings};
 pub use crate::packages::debian::DebianSettings;
 pub use crate::toolchain::ToolchainChoice;
-pub use crate::toolchain::zig::{ZigSettings, ZigWay};
+pub use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
 pub(crate) use annotation::index_annotations;
 pub use check::CheckSettings;
 pub use error::{Error, Problem};
@@ -70,7 +70,7 @@ pub struct Settings {
     /// The absolute path of the package's or workspace's `Cargo.toml`.
     pub manifest_path: PathBuf,
     /// The options for cargo.
-    pub cargo: CargoSettings,
+    pub payload: PayloadSettings,
     /// The platforms, sorted and without duplicates, each fully resolved. Never empty.
     pub platforms: Vec<PlatformSettings>,
     /// The origin of the choice of platforms.
@@ -112,7 +112,7 @@ pub struct Settings {
 /// What is passed on to cargo.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct CargoSettings {
+pub struct PayloadSettings {
     /// `--package`, as given; empty for cargo's own choice.
     pub packages: Vec<String>,
     /// `--bin`, as given; empty for every binary if there is just one, otherwise an error that lists them.
@@ -312,8 +312,8 @@ pub struct Machine {
     pub cache: PathBuf,
     /// True if the network must not be used.
     pub offline: bool,
-    /// How zig is found.
-    pub zig: ZigSettings,
+    /// How the toolchain is found that xbuild can provide.
+    pub provided: ProvidedSettings,
     /// Where Debian's packages come from.
     pub debian: DebianSettings,
     /// Settings of registries, by registry or by the beginning of a repository's name.

@@ -21,7 +21,7 @@ use super::{
 use crate::origin::{Origin, Sourced};
 use crate::packages::debian::DebianSettings;
 use crate::toolchain::ToolchainChoice;
-use crate::toolchain::zig::{ZigSettings, ZigWay};
+use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
 
 /// The surroundings of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub fn resolve(
     let timeout = ScopedFlag::parse("--timeout", &flags.timeout)?;
     Ok(Settings {
         manifest_path: project.manifest_path.clone(),
-        cargo: sources.cargo(),
+        payload: sources.payload(),
         platforms,
         platforms_origin,
         named: sources.named(&outputs),
@@ -498,16 +498,16 @@ impl<'a> Sources<'a> {
             })
             .or_else(|| environment.path("HOME").map(|home| home.join(".cache").join("xbuild")))
             .ok_or(Error::NoCacheDirectory)?;
-        let zig =
+        let program =
             self.of_environment("XBUILD_ZIG")
-                .or_else(|| self.of_user(|file| file.zig.path.as_ref()))
+                .or_else(|| self.of_user(|file| file.provided.path.as_ref()))
                 // A bare name is looked up on PATH, which is not done here.
                 .map(|found| {
                     if found.text.contains('/') { self.home_path(&found) } else { PathBuf::from(found.text) }
                 });
-        let ways = self.user.and_then(|document| document.value.zig.ways.as_ref());
+        let ways = self.user.and_then(|document| document.value.provided.ways.as_ref());
         let mut seen = BTreeSet::new();
-        let ways = ways.map_or(ZigWay::ALL, |ways| ways.get_ref()).iter();
+        let ways = ways.map_or(ProvidedWay::ALL, |ways| ways.get_ref()).iter();
         let ways = ways.copied().filter(|way| seen.insert(*way)).collect();
         let mirror = |name, get: fn(&UserFile) -> Option<&Text>| {
             self.of_environment(name)
@@ -519,7 +519,7 @@ impl<'a> Sources<'a> {
         Ok(Machine {
             cache: self.host.dir.join(cache),
             offline: self.flags.offline || self.flags.frozen,
-            zig: ZigSettings { path: zig, ways },
+            provided: ProvidedSettings { path: program, ways },
             debian: DebianSettings {
                 mirror: mirror("XBUILD_DEBIAN_MIRROR", |file| file.debian.mirror.as_ref())?,
                 security_mirror: mirror("XBUILD_DEBIAN_SECURITY_MIRROR", |file| {

@@ -12,7 +12,7 @@ use crate::error::{ExitCode, Explain};
 use crate::origin::{Origin, Source, Sourced};
 use crate::sys::env::Environment;
 use crate::target::abi::GlibcVersion;
-use crate::toolchain::zig::ZigWay;
+use crate::toolchain::provided::ProvidedWay;
 
 /// The sources of one resolution; `Default` is a project without any configuration.
 #[derive(Default)]
@@ -92,11 +92,11 @@ fn nothing_at_all_builds_three_platforms_on_bookworm() {
         assert_eq!(platform.glibc, Sourced::default_of(None));
         assert_eq!(platform.image, ImageSettings::default());
     }
-    assert_eq!(settings.cargo.profile, "release");
+    assert_eq!(settings.payload.profile, "release");
     assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
     assert_eq!(settings.outputs, []);
     assert_eq!(settings.machine.cache, Path::new("/home/me/.cache/xbuild"));
-    assert_eq!(settings.machine.zig.ways, ZigWay::ALL);
+    assert_eq!(settings.machine.provided.ways, ProvidedWay::ALL);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_choice_of_programs_on_the_command_line_replaces_the_files() {
         }),
         ..with_project(&project)
     };
-    let cargo = given.settings().cargo;
+    let cargo = given.settings().payload;
     assert_eq!((cargo.bins, cargo.all_bins), (strings(&["one"]), false));
     assert_eq!(cargo.features, strings(&["b", "c", "d"]));
 }
@@ -429,8 +429,8 @@ fn the_users_paths_start_from_the_file_or_the_home() {
     );
     let machine = Given { user, ..Given::default() }.settings().machine;
     assert_eq!(machine.cache, Path::new("/home/me/caches/x"));
-    assert_eq!(machine.zig.path.as_deref(), Some(Path::new("/home/me/.config/xbuild/tools/zig")));
-    assert_eq!(machine.zig.ways, [ZigWay::Cache, ZigWay::Configured]);
+    assert_eq!(machine.provided.path.as_deref(), Some(Path::new("/home/me/.config/xbuild/tools/zig")));
+    assert_eq!(machine.provided.ways, [ProvidedWay::Cache, ProvidedWay::Configured]);
 }
 
 #[test]
@@ -521,7 +521,7 @@ fn outputs_agree_with_each_other_and_with_the_platforms() {
 fn paths_in_cargos_variables_count_from_where_the_user_stands() {
     let cargo = |environment: &[(&str, &str)]| {
         let given = Given { environment, ..Given::default() };
-        given.settings().cargo
+        given.settings().payload
     };
     let dir = |environment: &[(&str, &str)]| cargo(environment).target_dir;
     assert_eq!(dir(&[]), None);
@@ -535,7 +535,7 @@ fn paths_in_cargos_variables_count_from_where_the_user_stands() {
         flags: flags(|flags| flags.target_dir = Some("c".into())),
         ..Given::default()
     };
-    assert_eq!(given.settings().cargo.target_dir, Some("/directory/c".into()));
+    assert_eq!(given.settings().payload.target_dir, Some("/directory/c".into()));
     let variables = [
         ("CARGO_BUILD_BUILD_DIR", "build"),
         ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "./cc"),
@@ -554,7 +554,7 @@ fn paths_in_cargos_variables_count_from_where_the_user_stands() {
 fn a_choice_of_programs_or_packages_replaces_the_files() {
     let text = "payload = { packages = ['a'], bins = ['x'], examples = ['e'], exclude = ['z'] }";
     let with = |change: fn(&mut Flags)| {
-        Given { flags: flags(change), project: &[text], ..Given::default() }.settings().cargo
+        Given { flags: flags(change), project: &[text], ..Given::default() }.settings().payload
     };
     let file = with(|_| ());
     assert_eq!((file.bins, file.examples), (strings(&["x"]), strings(&["e"])));

@@ -125,19 +125,17 @@ pub(super) fn glibc(text: &str) -> Result<GlibcVersion, Problem> {
 
 /// Parses a toolchain's name.
 pub(super) fn toolchain(text: &str) -> Result<ToolchainChoice, Problem> {
-    match text {
-        "auto" => Ok(ToolchainChoice::Auto),
-        "zig" => Ok(ToolchainChoice::Zig),
-        "cargo" => Ok(ToolchainChoice::Cargo),
-        "clang" => Err(Problem::NotYet {
+    match ToolchainChoice::by_name(text) {
+        Some(choice) => Ok(choice),
+        None if text == "clang" => Err(Problem::NotYet {
             what: "the toolchain",
             given: text.to_owned(),
             remedy: "use `zig`, or set up clang in cargo's configuration and use `cargo`",
         }),
-        _ => Err(Problem::UnknownWord {
+        None => Err(Problem::UnknownWord {
             what: "toolchain",
             given: text.to_owned(),
-            known: vec!["auto", "zig", "cargo"],
+            known: ToolchainChoice::NAMES.to_vec(),
         }),
     }
 }

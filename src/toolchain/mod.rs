@@ -2,16 +2,21 @@
 //!
 //! [`zig`] compiles C and C++ and links; [`rust`] is always the project's own toolchain, to which only standard
 //! libraries are added. Facts about them are data: `toolchains/*.toml`. Nothing is installed into the system and
-//! nothing needs root. Clang with a sysroot is deliberately absent; it would become a separate module beside these two.
+//! nothing needs root. Others know of zig only what [`provided`] passes on, and choose a linker by [`choose()`]. Clang with a sysroot is deliberately absent; it would become a separate module beside these two.
 
+mod choose;
 pub(crate) mod driver;
 pub(crate) mod objcopy;
+pub(crate) mod provided;
 pub(crate) mod rust;
 pub(crate) mod zig;
 
 use serde::Serialize;
 
-/// The toolchain that compiles and links.
+pub use choose::Linker;
+pub(crate) use choose::{LinkerChoice, LinkerFacts, choose};
+
+/// The toolchain that is asked for to compile and link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -24,4 +29,69 @@ pub enum ToolchainChoice {
     Zig,
     /// Only what cargo's own configuration and environment set up.
     Cargo,
+}
+
+impl ToolchainChoice {
+    /// The names that [`ToolchainChoice::by_name`] knows.
+    pub(crate) const NAMES: [&str; 3] = ["auto", "zig", "cargo"];
+
+    /// The choice with a name.
+    #[must_use]
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Zig, Self::Cargo]
+            .into_iter()
+            .zip(Self::NAMES)
+            .find_map(|(choice, own)| (own == name).then_some(choice))
+    }
+}
+
+/// What a platform's programs are linked by, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kit {
+    /// What xbuild finds or provides.
+    Provided(provided::Provided),
+    /// [`Linker::RustLld`].
+    RustLld,
+    /// [`Linker::Configured`].
+    Configured,
+}
+
+impl Kit {
+    /// What a linker needs. What xbuild has to provide is provided once: it stays in `found`.
+    pub(crate) fn of<E>(
+        linker: Linker,
+        found: &mut Option<provided::Provided>,
+        provide: impl FnOnce() -> Result<provided::Provided, E>,
+    ) -> Result<Self, E> {
+        Ok(match linker {
+            Linker::Configured => Self::Configured,
+            Linker::RustLld => Self::RustLld,
+            Linker::Zig => {
+                let found = match found {
+                    Some(found) => found,
+                    none => none.insert(provide()?),
+                };
+                Self::Provided(found.clone())
+            }
+        })
+    }
+
+    /// What xbuild found or provided, if it links.
+    #[must_use]
+    pub(crate) fn provided(&self) -> Option<&provided::Provided> {
+        match self {
+            Self::Provided(found) => Some(found),
+            Self::RustLld | Self::Configured => None,
+        }
+    }
+
+    /// Its name and version, for people. `None` if xbuild does not know what links.
+    #[must_use]
+    pub(crate) fn describe(&self) -> Option<String> {
+        match self {
+            Self::Provided(found) => Some(format!("{} {}", provided::NAME, found.version)),
+            Self::RustLld => Some("rust-lld".into()),
+            Self::Configured => None,
+        }
+    }
 }

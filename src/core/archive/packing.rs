@@ -118,9 +118,9 @@ impl Packing {
     }
 
     /// Decompresses a stream. It reads all members, frames or streams, as parallel compressors write many of them.
-    fn decode<'a>(self, bytes: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    fn decode<'a>(self, bytes: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
         if self == Self::Plain {
-            return Ok(Box::new(bytes));
+            return Ok(bytes);
         }
         let bytes = BufReader::with_capacity(CHUNK, bytes);
         Ok(match self {
@@ -136,7 +136,8 @@ impl Packing {
 /// Decompresses a stream. Returns its compression and the uncompressed bytes.
 pub fn unpack<'a>(bytes: impl Read + 'a) -> io::Result<(Packing, Box<dyn Read + 'a>)> {
     let (packing, bytes) = Packing::look(bytes)?;
-    Ok((packing, packing.decode(bytes)?))
+    // Decoders are compiled here, whatever is read.
+    Ok((packing, packing.decode(Box::new(bytes))?))
 }
 
 /// Turns the error at the memory limit into a fault.

@@ -96,7 +96,17 @@ pub fn scan(
 
 /// Reads an uncompressed layer to its end, and determines how it ends.
 pub fn scan_to_end(
-    tar: impl Read,
+    mut tar: impl Read,
+    algorithm: Algorithm,
+    limits: Limits,
+    cancel: &Cancel,
+) -> Result<(LayerIndex, Ending), StreamError> {
+    scan_stream(&mut tar, algorithm, limits, cancel)
+}
+
+/// [`scan_to_end`], compiled once and here.
+fn scan_stream(
+    tar: &mut dyn Read,
     algorithm: Algorithm,
     limits: Limits,
     cancel: &Cancel,

@@ -258,6 +258,14 @@ pub struct Variant {
     pub hwcaps: String,
 }
 
+impl Variant {
+    /// The names of the processors, in any compiler.
+    #[must_use]
+    pub fn cpu_names(&self) -> [&str; 2] {
+        [&self.cpu, &self.zig]
+    }
+}
+
 /// A Debian port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

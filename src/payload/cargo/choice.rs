@@ -7,7 +7,7 @@ use super::features::Features;
 use super::project::{Binary, ProgramKind};
 use super::spec::{self, SpecError};
 use crate::error::{ExitCode, Explain};
-use crate::settings::CargoSettings;
+use crate::settings::PayloadSettings;
 use crate::text::nearest;
 
 /// Why there is nothing to build.
@@ -178,7 +178,7 @@ fn have(packages: &[String]) -> String {
 /// The packages whose programs are selected, as cargo would choose them.
 pub(super) fn packages<'a>(
     metadata: &'a Metadata,
-    request: &CargoSettings,
+    request: &PayloadSettings,
 ) -> Result<Vec<&'a Package>, SelectError> {
     let mut members = metadata.workspace_packages();
     members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -248,7 +248,7 @@ struct Candidates<'a> {
 pub(super) fn programs(
     metadata: &Metadata,
     packages: &[&Package],
-    request: &CargoSettings,
+    request: &PayloadSettings,
 ) -> Result<(Vec<Binary>, Vec<Lacking>), SelectError> {
     let examples = !request.examples.is_empty() || request.all_examples;
     let features = Features::of(metadata, packages, request, examples);
@@ -418,9 +418,9 @@ mod tests {
 
     fn chosen(
         packages: &[Value],
-        change: impl FnOnce(&mut CargoSettings),
+        change: impl FnOnce(&mut PayloadSettings),
     ) -> Result<Vec<String>, SelectError> {
-        let mut request = CargoSettings::default();
+        let mut request = PayloadSettings::default();
         change(&mut request);
         let project = select(&metadata(packages), &request)?;
         Ok(project.binaries.into_iter().map(|binary| binary.name).collect())
@@ -452,9 +452,9 @@ mod tests {
         assert_eq!(error.exit_code(), ExitCode::AmbiguousBinary);
         assert!(error.to_string().contains("`x`, `y`"), "{error}");
         assert_eq!(chosen(&[package("a", &["x", "y"], false, Some("y"))], |_| ()).unwrap(), ["y"]);
-        let both = |request: &mut CargoSettings| request.bins = words(&["y", "x"]);
+        let both = |request: &mut PayloadSettings| request.bins = words(&["y", "x"]);
         assert_eq!(chosen(&[package("a", &["x", "y"], false, None)], both).unwrap(), ["x", "y"]);
-        let pattern = |request: &mut CargoSettings| request.bins = words(&["app-*"]);
+        let pattern = |request: &mut PayloadSettings| request.bins = words(&["app-*"]);
         let all = [package("a", &["app-x", "app-y", "z"], false, None)];
         assert_eq!(chosen(&all, pattern).unwrap(), ["app-x", "app-y"]);
     }
@@ -469,12 +469,12 @@ mod tests {
             assert_eq!(chosen(&all, |request| request.packages = words(&[spec])).unwrap(), ["c"], "{spec}");
         }
         assert_eq!(chosen(&all, |request| request.all_bins = true).unwrap(), ["b", "c"]);
-        let without = |request: &mut CargoSettings| {
+        let without = |request: &mut PayloadSettings| {
             request.workspace = true;
             request.exclude = words(&["path+file:///w/b#1.2.3"]);
         };
         assert_eq!(chosen(&all, without).unwrap(), ["c"]);
-        let twice = |request: &mut CargoSettings| {
+        let twice = |request: &mut PayloadSettings| {
             request.workspace = true;
             request.exclude = words(&["b*", "b"]);
         };
@@ -487,16 +487,16 @@ mod tests {
         let mut document = serde_json::to_value(metadata(&all)).unwrap();
         document["workspace_default_members"] = json!([all[1]["id"]]);
         let metadata: Metadata = serde_json::from_value(document).unwrap();
-        let project = select(&metadata, &CargoSettings::default()).unwrap();
+        let project = select(&metadata, &PayloadSettings::default()).unwrap();
         assert_eq!(project.binaries[0].name, "b");
     }
 
     #[test]
     fn a_member_may_have_the_name_of_a_dependency() {
         let all = [package("itoa", &["itoa"], false, None), of_registry("itoa", "1.0.15")];
-        let name = |request: &mut CargoSettings| request.packages = words(&["itoa"]);
+        let name = |request: &mut PayloadSettings| request.packages = words(&["itoa"]);
         assert_eq!(chosen(&all, name).unwrap(), ["itoa"]);
-        let project = select(&metadata(&all), &CargoSettings::default()).unwrap();
+        let project = select(&metadata(&all), &PayloadSettings::default()).unwrap();
         assert_eq!(project.spec_of(&project.binaries[0].package_id), "itoa@1.2.3");
         let error = chosen(&all, |request| request.packages = words(&["itoa@1.0.15"])).unwrap_err();
         assert!(matches!(error, SelectError::NoPackage { .. }), "{error}");
@@ -508,7 +508,7 @@ mod tests {
         assert_eq!(library.exit_code(), ExitCode::LibraryOnly);
         let empty = chosen(&[package("a", &[], false, None)], |_| ()).unwrap_err();
         assert_eq!(empty.exit_code(), ExitCode::NoBinary);
-        let typo = |request: &mut CargoSettings| request.bins = words(&["servr"]);
+        let typo = |request: &mut PayloadSettings| request.bins = words(&["servr"]);
         let typo = chosen(&[package("a", &["server"], false, None)], typo);
         assert_eq!(typo.unwrap_err().hint().unwrap(), "did you mean `server`?");
     }
@@ -518,7 +518,7 @@ mod tests {
         let all = [package("b", &["same"], false, None), package("c", &["same"], false, None)];
         let error = chosen(&all, |request| request.bins = words(&["same"])).unwrap_err();
         assert!(matches!(error, SelectError::SameName { .. }));
-        let one = |request: &mut CargoSettings| {
+        let one = |request: &mut PayloadSettings| {
             request.bins = words(&["same"]);
             request.packages = words(&["c"]);
         };
@@ -530,17 +530,17 @@ mod tests {
         let all = [tools()];
         assert_eq!(chosen(&all, |_| ()).unwrap(), ["server"]);
         assert_eq!(chosen(&all, |request| request.all_bins = true).unwrap(), ["server"]);
-        let on = |request: &mut CargoSettings| request.features = words(&["dev-tools"]);
+        let on = |request: &mut PayloadSettings| request.features = words(&["dev-tools"]);
         let error = chosen(&all, on).unwrap_err();
         assert!(matches!(error, SelectError::Ambiguous { .. }));
         let hint = error.hint().unwrap();
         assert!(hint.contains("`bins = [...]` under [payload]"), "{hint}");
-        let both = |request: &mut CargoSettings| {
+        let both = |request: &mut PayloadSettings| {
             request.features = words(&["app/dev-tools"]);
             request.all_bins = true;
         };
         assert_eq!(chosen(&all, both).unwrap(), ["seed", "server"]);
-        let everything = |request: &mut CargoSettings| {
+        let everything = |request: &mut PayloadSettings| {
             request.all_features = true;
             request.bins = words(&["seed"]);
         };
@@ -569,7 +569,7 @@ mod tests {
         let all = [tools()];
         assert_eq!(chosen(&all, |request| request.examples = words(&["tour"])).unwrap(), ["tour"]);
         assert_eq!(chosen(&all, |request| request.all_examples = true).unwrap(), ["tour"]);
-        let both = |request: &mut CargoSettings| {
+        let both = |request: &mut PayloadSettings| {
             request.examples = words(&["t*"]);
             request.bins = words(&["server"]);
         };

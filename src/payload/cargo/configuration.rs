@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use cargo_config2::Error;
 use cargo_config2::{Config, Flags, PathAndArgs, ResolveOptions};
 
 use super::config_source::{ConfigSource, ConfigSources};

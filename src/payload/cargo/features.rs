@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{Dependency, DependencyKind, Metadata, Node, Package, PackageId};
 
-use crate::settings::CargoSettings;
+use crate::settings::PayloadSettings;
 
 /// The enabled features, by package.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl<'a> Features<'a> {
     pub(crate) fn of(
         metadata: &'a Metadata,
         selected: &[&'a Package],
-        request: &CargoSettings,
+        request: &PayloadSettings,
         development: bool,
     ) -> Self {
         let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).map(|node| (&node.id, node));
@@ -194,12 +194,12 @@ mod tests {
         metadata(&[app, other, store, log])
     }
 
-    fn lacking(selected: &[&str], features: &[&str], change: fn(&mut CargoSettings)) -> Vec<String> {
+    fn lacking(selected: &[&str], features: &[&str], change: fn(&mut PayloadSettings)) -> Vec<String> {
         let metadata = workspace();
         let selected: Vec<&Package> =
             metadata.packages.iter().filter(|package| selected.contains(&package.name.as_str())).collect();
         let features = features.iter().map(|feature| (*feature).to_owned()).collect();
-        let mut request = CargoSettings { features, ..CargoSettings::default() };
+        let mut request = PayloadSettings { features, ..PayloadSettings::default() };
         change(&mut request);
         let features = Features::of(&metadata, &selected, &request, false);
         let all = ["fast", "tools", "extra", "store/admin", "store/disk", "log/std"];
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn features_are_on_as_cargo_turns_them_on() {
-        let nothing = |_: &mut CargoSettings| ();
+        let nothing = |_: &mut PayloadSettings| ();
         assert_eq!(lacking(&["app"], &[], nothing), ["tools", "extra", "store/admin", "log/std"]);
         assert_eq!(lacking(&["app"], &["tools"], nothing), ["extra"]);
         assert_eq!(lacking(&["app"], &["app/tools"], nothing), ["extra"]);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_another_selected_member_asks_for_is_on() {
-        let nothing = |_: &mut CargoSettings| ();
+        let nothing = |_: &mut PayloadSettings| ();
         assert_eq!(lacking(&["app", "other"], &[], nothing), ["tools", "store/admin", "log/std"]);
     }
 }

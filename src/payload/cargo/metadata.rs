@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{Metadata, MetadataCommand};
+pub(crate) use cargo_metadata::Metadata;
+use cargo_metadata::MetadataCommand;
 
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, Reporter};
-use crate::settings::CargoSettings;
+use crate::settings::PayloadSettings;
 use crate::sys::cancel::Cancel;
 use crate::sys::process::{Command, Line, ProcessError};
+use crate::toolchain::rust::Rust;
 
 /// Why cargo's metadata could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +66,19 @@ fn quoted(lines: &[String]) -> String {
 
 /// Runs `cargo metadata`. It may download what the lock file names, as any cargo command does.
 pub(crate) fn metadata(
+    rust: &Rust,
+    manifest: &Path,
+    settings: &PayloadSettings,
+    cancel: &Cancel,
+    reporter: &dyn Reporter,
+) -> Result<Metadata, MetadataError> {
+    metadata_by(&rust.cargo, manifest, settings, cancel, reporter)
+}
+
+fn metadata_by(
     cargo: &Path,
     manifest: &Path,
-    settings: &CargoSettings,
+    settings: &PayloadSettings,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<Metadata, MetadataError> {
@@ -136,22 +148,22 @@ mod tests {
     use crate::event::Silent;
     use crate::sys::fs;
 
-    fn ask(manifest: &str, settings: &CargoSettings) -> Result<Metadata, MetadataError> {
+    fn ask(manifest: &str, settings: &PayloadSettings) -> Result<Metadata, MetadataError> {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("src")).unwrap();
         fs::write_atomic(&dir.path().join("src/main.rs"), b"fn main() {}", 0o644).unwrap();
         let path = dir.path().join("Cargo.toml");
         fs::write_atomic(&path, manifest.as_bytes(), 0o644).unwrap();
-        metadata(Path::new("cargo"), &path, settings, &Cancel::new(), &Silent)
+        metadata_by(Path::new("cargo"), &path, settings, &Cancel::new(), &Silent)
     }
 
     #[test]
     fn the_target_directory_is_the_one_asked_for() {
         let manifest = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
-        let settings = CargoSettings {
+        let settings = PayloadSettings {
             target_dir: Some("/elsewhere".into()),
             offline: true,
-            ..CargoSettings::default()
+            ..PayloadSettings::default()
         };
         let metadata = ask(manifest, &settings).unwrap();
         assert_eq!(metadata.target_directory, "/elsewhere");
@@ -160,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_cargo_refuses_is_quoted() {
-        let error = ask("[package]\nname = 1\n", &CargoSettings::default()).unwrap_err();
+        let error = ask("[package]\nname = 1\n", &PayloadSettings::default()).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Compile);
         assert!(error.to_string().contains("expected a string"), "{error}");
     }

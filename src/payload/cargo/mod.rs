@@ -37,13 +37,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::config::OnFailure;
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::host::Host;
 use crate::payload::cargo::project::{Part, Project};
-use crate::settings::CargoSettings;
+use crate::settings::PayloadSettings;
 use crate::sys::cancel::{Cancel, Cancelled};
 use crate::sys::process::ProcessError;
 use crate::sys::threads::Ends;
@@ -51,8 +49,9 @@ use crate::sys::{fs, store};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::Target;
 use crate::target::platform::Platform;
+use crate::toolchain::Kit;
+use crate::toolchain::provided::NAME;
 use crate::toolchain::rust::{Rust, Standard};
-use crate::toolchain::zig::Zig;
 use config_source::ConfigSource;
 use configuration::Configuration;
 use graph::Graph;
@@ -67,7 +66,7 @@ pub(crate) struct CompileRequest<'a> {
     /// cargo's configuration.
     pub configuration: &'a Configuration,
     /// The options for cargo.
-    pub settings: &'a CargoSettings,
+    pub settings: &'a PayloadSettings,
     /// The absolute path of the `Cargo.toml`; cargo runs in its directory.
     pub manifest_path: &'a Path,
     /// The binaries, and the directories.
@@ -105,40 +104,6 @@ pub(crate) struct Unit {
     pub limit: Option<Duration>,
     /// What must exist besides the programs, by the package's id.
     pub parts: BTreeSet<(String, Part)>,
-}
-
-/// What links a target's programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Linker {
-    /// zig, which also compiles the C code of build scripts.
-    Zig,
-    /// The linker and the musl that the Rust toolchain includes.
-    RustLld,
-    /// Whatever cargo's configuration says; nothing is set for C code either.
-    Configured,
-}
-
-/// A [`Linker`] with what it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kit {
-    /// [`Linker::Zig`].
-    Zig(Zig),
-    /// [`Linker::RustLld`].
-    RustLld,
-    /// [`Linker::Configured`].
-    Configured,
-}
-
-impl Kit {
-    /// zig, if it links.
-    #[must_use]
-    pub(crate) fn zig(&self) -> Option<&Zig> {
-        match self {
-            Self::Zig(zig) => Some(zig),
-            Self::RustLld | Self::Configured => None,
-        }
-    }
 }
 
 /// A program that cargo has finished. It is not yet verified: see `elf`.
@@ -310,7 +275,7 @@ impl NamedLinker {
     fn hint(&self) -> String {
         match self {
             Self::OfTarget(source) => format!(
-                "{source} names the linker; `--toolchain zig` links with zig instead, whatever cargo's \
+                "{source} names the linker; `--toolchain {NAME}` links with {NAME} instead, whatever cargo's \
                  configuration says"
             ),
             Self::OfHost { source, variable } => format!(

@@ -93,7 +93,7 @@ pub(super) fn prepare(request: &CompileRequest<'_>, remarks: &Path) -> Result<Pr
     {
         variables.push(("SOURCE_DATE_EPOCH".into(), seconds.to_string().into()));
     }
-    let library = zig_library(request)?;
+    let library = library_of_toolchain(request)?;
     let units = request
         .units
         .iter()
@@ -130,9 +130,9 @@ fn rustc_variable(
 }
 
 /// The directory with zig's own files, if zig links something.
-fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
-    let Some(zig) = request.units.iter().find_map(|unit| unit.kit.zig()) else { return Ok(None) };
-    let library = match zig.library(request.host.cancel) {
+fn library_of_toolchain(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
+    let Some(found) = request.units.iter().find_map(|unit| unit.kit.provided()) else { return Ok(None) };
+    let library = match found.library(request.host.cancel) {
         Err(ProcessError::Cancelled(cancelled)) => return Err(cancelled.into()),
         result => result.unwrap_or_default(),
     };
@@ -140,7 +140,7 @@ fn zig_library(request: &CompileRequest<'_>) -> Result<Option<PathBuf>, Error> {
         request.host.reporter.report(Event::warning(format!(
             "`{} env` does not print where zig's own files are: debug information in programs depends on the \
                  directories that zig works in",
-            zig.program.display()
+            found.program.display()
         )));
     }
     Ok(library)
@@ -176,8 +176,8 @@ fn prepare_unit(
             let linker = lld::install(&lld, &target.triple, request.program, request.host.cache)?;
             linker_flags.push(format!("-Clinker={}", linker.display()));
         }
-        Kit::Zig(zig) => {
-            let spec = Spec::new(zig, target, unit.glibc, request.rust.objcopy()?, request.host.cache)
+        Kit::Provided(found) => {
+            let spec = Spec::new(found, target, unit.glibc, request.rust.objcopy()?, request.host.cache)
                 .on(&request.rust.host)
                 .with_library(library.map(ToOwned::to_owned))
                 .for_processor(target.variant(&unit.platform), request.settings.allow_native_cpu);

@@ -118,7 +118,7 @@ impl<'a> Promised<'a> {
     fn has_cpu(&self, name: &str) -> bool {
         let known = |known: &str| known == name;
         self.target.processor.cpus.iter().any(|cpu| known(cpu))
-            || self.variants.iter().any(|variant| known(&variant.cpu) || known(&variant.zig))
+            || self.variants.iter().any(|variant| variant.cpu_names().into_iter().any(known))
     }
 
     fn has_feature(&self, name: &str) -> bool {

@@ -11,7 +11,7 @@ use cargo_metadata::{Metadata, Package, TargetKind};
 use super::choice;
 use super::spec::{self, SpecError};
 use crate::files::STANDARD;
-use crate::settings::CargoSettings;
+use crate::settings::PayloadSettings;
 
 pub(crate) use super::choice::{Lacking, SelectError};
 
@@ -152,7 +152,7 @@ pub(crate) struct PackageFacts {
 }
 
 /// Chooses packages and binaries.
-pub(crate) fn select(metadata: &Metadata, request: &CargoSettings) -> Result<Project, SelectError> {
+pub(crate) fn select(metadata: &Metadata, request: &PayloadSettings) -> Result<Project, SelectError> {
     let packages = choice::packages(metadata, request)?;
     let (mut binaries, left_out) = choice::programs(metadata, &packages, request)?;
     binaries.sort();

@@ -12,7 +12,8 @@ use crate::payload::cargo::project::{Binary, Maker, PackageFacts, Part, ProgramK
 use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::target::abi::GlibcVersion;
-use crate::toolchain::zig::ZigWay;
+use crate::toolchain::Linker;
+use crate::toolchain::zig::{Zig, ZigWay};
 
 mod levels;
 
@@ -55,7 +56,7 @@ struct Fake {
     dir: fs::TempDir,
     rust: Rust,
     project: Project,
-    settings: CargoSettings,
+    settings: PayloadSettings,
     environment: Environment,
     units: Vec<Unit>,
     on_failure: OnFailure,
@@ -68,7 +69,7 @@ fn unit(triple: &str, linker: Linker) -> Unit {
     let zig =
         Zig { program: "/no/such/zig".into(), version: Version::new(0, 17, 1), way: ZigWay::Configured };
     let (kit, glibc) = match linker {
-        Linker::Zig => (Kit::Zig(zig), target.zig.minimum_glibc.map(|_| GlibcVersion(2, 28))),
+        Linker::Zig => (Kit::Provided(zig), target.zig.minimum_glibc.map(|_| GlibcVersion(2, 28))),
         Linker::RustLld => (Kit::RustLld, None),
         Linker::Configured => (Kit::Configured, None),
     };
@@ -123,7 +124,7 @@ impl Fake {
                 documentation: None,
             },
         };
-        let settings = CargoSettings { profile: name("release"), ..CargoSettings::default() };
+        let settings = PayloadSettings { profile: name("release"), ..PayloadSettings::default() };
         let environment = Environment::default();
         let (on_failure, products) = (OnFailure::KeepGoing, RefCell::default());
         Self { dir, rust, project, settings, environment, units, on_failure, products }
@@ -251,7 +252,7 @@ fn a_linker_that_fails_is_told_where_it_is_named() {
 #[test]
 fn what_the_user_asks_of_cargo_is_passed_on() {
     let mut fake = Fake::new(&format!("artifact {ARM64}"), vec![unit(ARM64, Linker::Configured)]);
-    fake.settings = CargoSettings {
+    fake.settings = PayloadSettings {
         profile: "small".into(),
         features: vec!["a".into(), "b/c".into()],
         no_default_features: true,
@@ -259,7 +260,7 @@ fn what_the_user_asks_of_cargo_is_passed_on() {
         offline: true,
         jobs: Some(3),
         target_dir: Some("/else".into()),
-        ..CargoSettings::default()
+        ..PayloadSettings::default()
     };
     fake.on_failure = OnFailure::FailFast;
     fake.run();

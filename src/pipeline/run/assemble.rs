@@ -12,7 +12,6 @@ use crate::layer::{self, Entry, EntryKind, LayerSpec};
 use crate::linkcheck::{CheckMode, Report};
 use crate::oci::annotation;
 use crate::payload::Payload;
-use crate::payload::cargo::Kit;
 use crate::pipeline::job::Job;
 use crate::pipeline::{BuildError, CheckError, check};
 use crate::rootfs::on_base;
@@ -132,11 +131,7 @@ impl Work<'_> {
 
     /// The toolchain that compiled and linked, for people.
     fn toolchain(&self, job: &Job) -> String {
-        let linker = match &job.unit.kit {
-            Kit::Zig(zig) => format!(" + zig {}", zig.version),
-            Kit::RustLld => " + rust-lld".into(),
-            Kit::Configured => String::new(),
-        };
+        let linker = job.unit.kit.describe().map_or_else(String::new, |linker| format!(" + {linker}"));
         self.probe.rust.describe() + &linker
     }
 }

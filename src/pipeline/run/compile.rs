@@ -9,9 +9,8 @@ use super::{Message, Work};
 use crate::event::{Event, Level, Phase};
 use crate::files::{self, Made, STANDARD};
 use crate::host::Host;
-use crate::payload::cargo::project::Part;
-use crate::payload::cargo::{self, CompileRequest, Product, Unit, UnitError};
-use crate::payload::{self, BuiltBinary, Payload};
+use crate::payload::project::Part;
+use crate::payload::{self, BuiltBinary, CompileError, CompileRequest, Payload, Product, Unit, UnitError};
 use crate::pipeline::BuildError;
 use crate::pipeline::job::Job;
 use crate::sys::threads::{self, Task};
@@ -70,7 +69,7 @@ impl Work<'_> {
         })
     }
 
-    fn compile_all(&self, sender: &Sender<Message>) -> Result<(), cargo::Error> {
+    fn compile_all(&self, sender: &Sender<Message>) -> Result<(), CompileError> {
         let units: Vec<Unit> = self.jobs.iter().map(|job| job.unit.clone()).collect();
         for job in self.jobs {
             self.phase(job, Phase::Compile);
@@ -79,7 +78,7 @@ impl Work<'_> {
             rust: &self.probe.rust,
             host: Host { cache: &self.working_cache()?, ..self.host },
             configuration: &self.probe.configuration,
-            settings: &self.settings.cargo,
+            settings: &self.settings.payload,
             manifest_path: &self.settings.manifest_path,
             project: &self.probe.facts.project,
             graph: &self.probe.graph,
@@ -90,13 +89,13 @@ impl Work<'_> {
             color: self.settings.color,
             source_date_epoch: Some(self.plan.created.seconds),
         };
-        let machine = cargo::machine_dirs(&request);
+        let machine = payload::machine_dirs(&request);
         let mut builds: Vec<Build> = self.jobs.iter().map(|job| self.started(job)).collect();
         let send = |index: usize, build: &mut Build, payload: Result<Payload, BuildError>| {
             build.sent = true;
             sender.send(Message::Payload(index, payload)).ok();
         };
-        let outcome = cargo::compile(&request, &mut |product: &Product| {
+        let outcome = payload::compile(&request, &mut |product: &Product| {
             let index = product.unit();
             let build = &mut builds[index];
             if build.sent {
@@ -134,7 +133,7 @@ impl Work<'_> {
     }
 
     /// The directory for the compilers' caches: xbuild's cache, or one in cargo's directory if that cannot be written to.
-    fn working_cache(&self) -> Result<PathBuf, cargo::Error> {
+    fn working_cache(&self) -> Result<PathBuf, CompileError> {
         let cache = self.host.cache;
         if store::is_writable(cache) {
             return Ok(cache.to_owned());

@@ -8,7 +8,7 @@ use crate::base::BaseImage;
 use crate::config::OnFailure;
 use crate::image::Image;
 use crate::linkcheck::Report;
-use crate::payload::{self, Payload, cargo};
+use crate::payload::{self, CompileError, Payload};
 use crate::pipeline::BuildError;
 use crate::pipeline::job::Job;
 use crate::sys::cancel::Cancel;
@@ -98,7 +98,7 @@ pub(super) struct Coordination<'a> {
     /// How many images are being assembled.
     assembling: usize,
     /// The error of the whole run.
-    fatal: Option<cargo::Error>,
+    fatal: Option<CompileError>,
 }
 
 impl<'a> Coordination<'a> {

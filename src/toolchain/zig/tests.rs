@@ -177,7 +177,7 @@ fn the_hint_names_the_key_that_the_users_file_has() {
     let (path, shown) = ("/u/config.toml".into(), "config.toml".into());
     let text = format!("[zig]\n{line}\n");
     let file = parse_user(Source { path, shown, text, foreign: false }).unwrap().value;
-    assert_eq!(file.zig.path.unwrap().get_ref(), "PATH");
+    assert_eq!(file.provided.path.unwrap().get_ref(), "PATH");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::toolchain::zig::data::ZigData;
+use crate::toolchain::provided;
 
 /// At most this many explanations are shown; more do not help.
 const MOST: usize = 4;
@@ -86,7 +86,7 @@ impl fmt::Display for Cause {
             Self::OwnLibrary => write!(
                 formatter,
                 "zig could not build a library of its own; {} may, which `xbuild toolchain install zig` installs",
-                ZigData::get().version
+                provided::own_version()
             ),
             Self::Killed => formatter.write_str(
                 "the compiler was killed, usually because memory ran out: try fewer jobs (`--jobs 1`)",

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::CargoSettings;
+use super::PayloadSettings;
 use super::resolve::Sources;
 use crate::config::ProjectFile;
 
 impl Sources<'_> {
     /// The options of cargo's own commands.
-    pub(super) fn cargo(&self) -> CargoSettings {
+    pub(super) fn payload(&self) -> PayloadSettings {
         let flags = self.flags;
         let list = |given: &[String], get: fn(&ProjectFile) -> Option<&Vec<String>>| {
             if given.is_empty() {
@@ -37,7 +37,7 @@ impl Sources<'_> {
         let workspace = flags.workspace
             || flags.packages.is_empty()
                 && (!exclude.is_empty() || set(false, |file| file.payload.workspace));
-        CargoSettings {
+        PayloadSettings {
             packages: if workspace {
                 Vec::new()
             } else {
@@ -61,7 +61,7 @@ impl Sources<'_> {
             offline: flags.offline,
             frozen: flags.frozen,
             target_dir: self.target_dir(),
-            variables: self.cargo_variables(),
+            variables: self.variables(),
             jobs: flags.jobs,
             verbose: flags.verbose,
             allow_native_cpu: set(false, |file| file.payload.allow_native_cpu),
@@ -76,8 +76,8 @@ impl Sources<'_> {
         self.flags.target_dir.clone().or_else(variable).map(|path| self.host.dir.join(path))
     }
 
-    /// See [`CargoSettings::variables`].
-    fn cargo_variables(&self) -> Vec<(String, PathBuf)> {
+    /// See [`PayloadSettings::variables`].
+    fn variables(&self) -> Vec<(String, PathBuf)> {
         let names_path = |name: &str, value: &Path| match name {
             // The value may begin with `{workspace-root}`.
             "CARGO_BUILD_BUILD_DIR" => !value.to_string_lossy().starts_with('{'),

@@ -1,0 +1,84 @@
+//! Chooses what links a platform's programs. Pure: the plan calls it, and the build does what it says.
+
+use serde::Serialize;
+
+use super::ToolchainChoice;
+use crate::origin::Sourced;
+use crate::target::catalog::Libc;
+
+/// What links a target's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Linker {
+    /// zig, which also compiles the C code of build scripts.
+    Zig,
+    /// The linker and the musl that the Rust toolchain includes.
+    RustLld,
+    /// Whatever cargo's configuration says; nothing is set for C code either.
+    Configured,
+}
+
+impl Linker {
+    /// True if it is what xbuild finds or provides: see [`provided`](super::provided).
+    #[must_use]
+    pub fn is_provided(self) -> bool {
+        self == Self::Zig
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zig => super::provided::NAME,
+            Self::RustLld => "rust-lld",
+            Self::Configured => "cargo's configuration",
+        }
+    }
+}
+
+/// What the choice of a linker depends on beside the settings.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkerFacts {
+    /// True if cargo's configuration names a linker for the triple.
+    pub configured: bool,
+    /// True if the Rust toolchain has rust-lld.
+    pub rust_lld: bool,
+    /// True if it is known that the triple's standard library has to be built from its source.
+    pub builds_standard: bool,
+    /// The first package that compiles C code, if there is one.
+    pub c_code: Option<String>,
+}
+
+/// What links, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinkerChoice {
+    /// What links.
+    pub linker: Linker,
+    /// Why, in a few words.
+    pub from: String,
+}
+
+/// What links programs with this C library, and compiles C code if it is zig.
+#[must_use]
+pub(crate) fn choose(asked: &Sourced<ToolchainChoice>, libc: Libc, facts: &LinkerFacts) -> LinkerChoice {
+    let LinkerFacts { configured, rust_lld, builds_standard, c_code } = facts;
+    // A standard library that is built from its source comes without musl's start-up files.
+    let rust_can_link = libc == Libc::Musl && c_code.is_none() && !builds_standard && *rust_lld;
+    let (linker, from) = match (asked.value, c_code) {
+        (ToolchainChoice::Cargo, _) => (Linker::Configured, asked.origin.to_string()),
+        (ToolchainChoice::Zig, _) => (Linker::Zig, asked.origin.to_string()),
+        (ToolchainChoice::Auto, _) if *configured => {
+            (Linker::Configured, "cargo's configuration names a linker for the triple".into())
+        }
+        (ToolchainChoice::Auto, _) if rust_can_link => {
+            (Linker::RustLld, "musl, and no crate compiles C code".into())
+        }
+        (ToolchainChoice::Auto, Some(package)) => {
+            (Linker::Zig, format!("it also compiles the C code of `{package}`"))
+        }
+        (ToolchainChoice::Auto, None) => {
+            (Linker::Zig, "it links for every C library without a sysroot".into())
+        }
+    };
+    LinkerChoice { linker, from }
+}
