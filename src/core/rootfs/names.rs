@@ -509,7 +509,8 @@ mod tests {
                 }
             }
             assert_eq!(names.count(), map.len(), "{seed}");
-            let mut found: Vec<(String, usize)> = names.entries().map(|(path, value)| (path, *value)).collect();
+            let mut found: Vec<(String, usize)> =
+                names.entries().map(|(path, value)| (path, *value)).collect();
             found.sort();
             assert_eq!(found, map.clone().into_iter().collect::<Vec<_>>(), "{seed}");
             for (path, value) in &map {
