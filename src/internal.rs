@@ -4,7 +4,8 @@
 pub mod base {
     /// Those of Debian's packages.
     pub mod apt {
-        pub use crate::base::apt::{ReleaseRequest, layer_of_record, open};
+        pub use crate::base::packages::layer_of_record;
+        pub use crate::packages::{ReleaseRequest, open};
     }
 }
 

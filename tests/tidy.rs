@@ -61,10 +61,10 @@ const PURE: &[&str] =
 /// Pure functions of rooms that also do IO.
 const COMPUTES: &[&str] = &[
     "crate::output::archive::familiar",
-    "crate::packages::debian::is_snapshot_date",
-    "crate::packages::debian::recipe_digest",
-    "crate::packages::debian::sort_packages",
-    "crate::packages::debian::suites_of",
+    "crate::packages::is_snapshot_date",
+    "crate::packages::recipe_digest",
+    "crate::packages::sort_packages",
+    "crate::packages::suites_of",
 ];
 
 /// Architectures and their variants, in the names of images, of triples and of the kernel.
@@ -92,7 +92,34 @@ const ARCHITECTURES: &[&str] = &[
 /// Where names of platforms are parsed.
 const NAMES_PLATFORMS: &[&str] = &["src/core/target/platform.rs"];
 
+/// Words that are part of a name in these paths only. Other rooms have names that fit anything of the kind.
+const WORDS: &[(&[&str], &[&str])] = &[(
+    &["alpine", "apk", "apt", "debian", "dpkg"],
+    &[
+        "src/packages/",
+        // They type the keys of `targets/*.toml` and of the files that users write.
+        "src/core/target/catalog.rs",
+        "src/config/",
+        // The tests' paths to the internals.
+        "src/internal.rs",
+    ],
+)];
+
 const RULES: &[Rule] = &[
+    Rule {
+        name: "the words of one room are no part of names in others",
+        find: |source| {
+            let foreign = WORDS.iter().filter(|(_, paths)| !within(source, paths));
+            let foreign: Vec<&str> = foreign.flat_map(|(words, _)| words.iter().copied()).collect();
+            let has = |line: &str| words(line).iter().any(|word| foreign.contains(&word.as_str()));
+            lines(&source.code).filter(|(_, line)| has(line)).map(owned).collect()
+        },
+        breaks: ("src/base/mod.rs", "fn f(pin: &DebianPin) {}\n"),
+        keeps: (
+            "src/base/mod.rs",
+            "// As apt does.\nfn f(adapted: &Captain) -> &'static str {\n    \"apt:bookworm\"\n}\n",
+        ),
+    },
     Rule {
         name: "what differs by architecture is data of `targets/`, and machines are known to `elf` alone",
         find: |source| {
@@ -416,6 +443,26 @@ fn owned((line, text): (usize, &str)) -> Found {
     (line, text.to_owned())
 }
 
+/// The words that names in a line are made of, in lower case.
+fn words(line: &str) -> Vec<String> {
+    let characters: Vec<char> = line.chars().collect();
+    let mut words = vec![String::new()];
+    for (at, &character) in characters.iter().enumerate() {
+        let is_lower = |at: Option<usize>| {
+            at.and_then(|at| characters.get(at)).is_some_and(|character| character.is_lowercase())
+        };
+        let begins = character.is_uppercase() && (is_lower(at.checked_sub(1)) || is_lower(Some(at + 1)));
+        if begins || !character.is_alphabetic() {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| character.is_alphabetic()) {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 fn within(source: &Source, dirs: &[&str]) -> bool {
     dirs.iter().any(|dir| source.path.starts_with(dir))
 }
@@ -580,6 +627,19 @@ fn comments_and_literals_are_blanked_and_nothing_else() {
         let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeeze(&blanked), squeeze(code), "{text}");
         assert_eq!(blanked.chars().count(), text.chars().count(), "{text}");
+    }
+}
+
+#[test]
+fn names_are_taken_apart_into_words() {
+    for (line, expected) in [
+        ("fn is_debian(&self)", "fn is debian self"),
+        ("Self::ResolvedApt", "self resolved apt"),
+        ("const APT_LIMIT: u8", "const apt limit u"),
+        ("APTError2Apt", "apt error apt"),
+        ("adapted captain", "adapted captain"),
+    ] {
+        assert_eq!(words(line).join(" "), expected);
     }
 }
 

@@ -15,7 +15,7 @@ fuzz_target!(|input: &str| {
             assert_eq!(again, lock);
             assert_eq!(text::render(&again), rendered);
             assert!(compare::compare(&lock, &again).is_empty());
-            for pin in &lock.apt {
+            for pin in &lock.assembled {
                 let set = pin.set();
                 assert_eq!(set.packages.len(), pin.package.len());
                 std::hint::black_box(set.plain().identity());

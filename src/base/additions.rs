@@ -9,84 +9,16 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::apt::{self, AptError, CachedLayer, ResolvedApt};
+use super::packages::{CachedLayer, PackagesError, cached_or_made, suffix, tell_unrun};
 use super::{BaseImage, FetchRequest, ResolvedBase};
 use crate::base::{AddedPackage, BaseFacts};
-use crate::error::{ExitCode, Explain};
 use crate::event::Event;
 use crate::host::Host;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::{self, Entry, EntryKind, LayerSpec};
-use crate::packages::debian::{self, Database};
+use crate::packages::{self, Database, ResolvedPackages};
 use crate::rootfs::{self, Kind, Node, Root};
-use crate::settings::PlatformSettings;
 use crate::sys::{store, usage};
-
-/// Why packages cannot be added to an image.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdditionsError {
-    /// It is another distribution, or unknown.
-    #[error("Debian's packages ({}) cannot be added to the base `{base}`: {found}", packages.join(", "))]
-    NotDebian {
-        /// The base.
-        base: String,
-        /// What it is instead, as a sentence.
-        found: String,
-        /// The packages.
-        packages: Vec<String>,
-    },
-    /// It does not name its release.
-    #[error("the base `{base}` is Debian, but its os-release does not name the release")]
-    NoRelease {
-        /// The base.
-        base: String,
-    },
-    /// It has no database of packages.
-    #[error(
-        "the base `{base}` is Debian {release}, but has neither /var/lib/dpkg/status nor /var/lib/dpkg/status.d, so \
-         its installed packages are unknown"
-    )]
-    NoDatabase {
-        /// The base.
-        base: String,
-        /// Its release.
-        release: String,
-    },
-    /// The project's suites are those of another release.
-    #[error("the base `{base}` is Debian {release}, and the suite `{suite}` does not belong to that release")]
-    ForeignSuite {
-        /// The base.
-        base: String,
-        /// Its release.
-        release: String,
-        /// The suite.
-        suite: String,
-    },
-}
-
-impl Explain for AdditionsError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::ForeignSuite { .. } => ExitCode::Config,
-            Self::NotDebian { .. } | Self::NoRelease { .. } | Self::NoDatabase { .. } => ExitCode::Package,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NotDebian { .. } => "use a base that is Debian, such as apt:bookworm, or install the packages of \
-                                       its own distribution in the base image; a package for some platforms only belongs \
-                                       under [platform.\"…\"]"
-                .into(),
-            Self::NoRelease { .. } | Self::NoDatabase { .. } => {
-                "use a base image that has them, or apt:SUITE".into()
-            }
-            Self::ForeignSuite { release, .. } => {
-                format!("name suites like `{release}` and `{release}-security`, or none")
-            }
-        })
-    }
-}
 
 /// An image to which packages are to be added.
 #[derive(Clone, Debug)]
@@ -94,7 +26,7 @@ pub(crate) struct Extended {
     /// The image.
     pub image: ResolvedBase,
     /// The packages, and the URLs to download them from.
-    pub apt: ResolvedApt,
+    pub packages: ResolvedPackages,
     /// What is installed in the image.
     pub database: Arc<Database>,
 }
@@ -103,68 +35,19 @@ impl Extended {
     /// The facts for `plan`.
     #[must_use]
     pub(crate) fn facts(&self) -> BaseFacts {
-        let (facts, packages) = (self.image.facts(), self.apt.set.plain());
+        let (facts, packages) = (self.image.facts(), self.packages.set.plain());
         let content = match packages.packages.len() {
             0 => format!("{}, and every package is installed", facts.content),
             count => format!(
                 "{}, and {count} packages above, {} MB to download{}",
                 facts.content,
                 packages.download_size().div_ceil(1_000_000),
-                self.apt.pinned_text()
+                self.packages.pinned_text()
             ),
         };
-        let added = self.apt.set.added().map(AddedPackage::of).collect();
-        BaseFacts { content, added, releases: self.apt.releases(), ..facts }
+        let added = self.packages.set.added().map(AddedPackage::of).collect();
+        BaseFacts { content, added, releases: self.packages.releases(), ..facts }
     }
-}
-
-/// What is known about an image from its own files.
-#[derive(Clone, Debug)]
-pub(super) struct Examined {
-    /// The release's codename.
-    pub(super) release: String,
-    /// What is installed.
-    pub(super) database: Database,
-    /// The suites to choose packages from; empty for the default.
-    pub(super) suites: Vec<String>,
-}
-
-/// Determines the Debian release and the installed packages of a root filesystem.
-pub(super) fn examine(
-    root: &Root,
-    base: &str,
-    wanted: &PlatformSettings,
-) -> Result<Examined, AdditionsError> {
-    let base = base.to_owned();
-    let system = root.system();
-    let Some(system) = system.as_ref().filter(|system| system.is_debian()) else {
-        let found = system
-            .map_or_else(|| "it has no /etc/os-release".into(), |system| format!("it is {}", system.name));
-        return Err(AdditionsError::NotDebian { base, found, packages: wanted.packages.clone() });
-    };
-    let Some(release) = system.codename.clone() else { return Err(AdditionsError::NoRelease { base }) };
-    let Some(database) = database(root) else { return Err(AdditionsError::NoDatabase { base, release }) };
-    let sources = &wanted.sources;
-    if let Some(suite) = sources.project.iter().find(|suite| !debian::is_of_release(suite, &release)) {
-        return Err(AdditionsError::ForeignSuite { base, release, suite: suite.clone() });
-    }
-    let suites = sources.of_release(&release);
-    Ok(Examined { release, database, suites })
-}
-
-/// The packages installed in a root filesystem; `None` if it has no database.
-fn database(root: &Root) -> Option<Database> {
-    if let Some(bytes) = root.file("var/lib/dpkg/status").and_then(rootfs::File::bytes) {
-        // A database of the first format has no such file.
-        let qualified = root.lookup("var/lib/dpkg/info/format").is_some();
-        return Some(Database::of_status(&String::from_utf8_lossy(bytes), qualified));
-    }
-    let dir = root.real_path("var/lib/dpkg/status.d")?;
-    let parts: Vec<String> = root
-        .below(&dir)
-        .filter_map(|(_, node)| Some(String::from_utf8_lossy(node.file()?.bytes()?).into_owned()))
-        .collect();
-    (!parts.is_empty()).then(|| Database::of_parts(parts.iter().map(String::as_str)))
 }
 
 /// Adds packages to an image: from the cache if the layer is there and intact, otherwise the layer is made.
@@ -173,21 +56,21 @@ pub(super) fn lay(
     base: BaseImage,
     request: &FetchRequest<'_>,
     host: Host<'_>,
-) -> Result<BaseImage, AptError> {
+) -> Result<BaseImage, PackagesError> {
     let FetchRequest { platform, compression, .. } = *request;
     let Host { cache, cancel, reporter, .. } = host;
-    let packages = extended.apt.set.plain();
+    let packages = extended.packages.set.plain();
     if packages.packages.is_empty() {
         return Ok(base);
     }
     let identity = identity(&packages, &base);
-    let dir = cache.join("bases").join(format!("{identity}-{}", apt::suffix(compression)));
+    let dir = cache.join("bases").join(format!("{identity}-{}", suffix(compression)));
     usage::mark(&dir);
     store::dir(&dir)?;
     let _lock = store::lock(&dir, cancel)?;
-    let kept = apt::cached_or_made(&dir, request, reporter, |dir| {
-        let urls = &extended.apt.urls;
-        let added = debian::assemble_additions(&packages, &extended.database, urls, host)?;
+    let kept = cached_or_made(&dir, request, reporter, |dir| {
+        let urls = &extended.packages.urls;
+        let added = packages::assemble_additions(&packages, &extended.database, urls, host)?;
         let spec = LayerSpec {
             entries: on_image(added.entries, &base.root),
             present: Arc::clone(&base.dirs),
@@ -204,7 +87,7 @@ pub(super) fn lay(
             unrun: added.unrun,
         })
     })?;
-    apt::tell_unrun(&kept.unrun, platform, reporter);
+    tell_unrun(&kept.unrun, platform, reporter);
     let layer = ImageLayer {
         blob: dir.join(kept.descriptor.digest.hex()),
         descriptor: kept.descriptor,
@@ -224,9 +107,9 @@ pub(super) fn lay(
 }
 
 /// The identity of everything that determines the layer's bytes.
-fn identity(packages: &debian::ResolvedBase, base: &BaseImage) -> String {
+fn identity(packages: &packages::ResolvedBase, base: &BaseImage) -> String {
     let mut hasher = Sha256::new();
-    hasher.update(debian::additions::LAYOUT.to_le_bytes());
+    hasher.update(packages::ADDITIONS_LAYOUT.to_le_bytes());
     hasher.update(packages.identity());
     for layer in &base.layers {
         hasher.update(layer.diff_id.to_string());

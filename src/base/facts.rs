@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::event::ReleaseFacts;
-use crate::packages::debian::Package;
+use crate::packages::Package;
 use crate::target::abi::GlibcVersion;
 
 /// A base image before its layers are needed.

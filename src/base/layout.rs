@@ -466,7 +466,7 @@ impl ResolvedLayout {
             digest: self.manifest.digest.clone(),
             size: self.manifest.size,
             media_type: self.manifest.media_type.clone(),
-            debian: None,
+            additions: None,
         }
     }
 

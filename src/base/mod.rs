@@ -4,9 +4,9 @@
 //! identity and its glibc). Fetching makes sure that every blob of it is on this disk and intact.
 
 pub(crate) mod additions;
-pub(crate) mod apt;
 mod facts;
 pub(crate) mod layout;
+pub(crate) mod packages;
 #[cfg(test)]
 mod properties;
 pub(crate) mod registry;
@@ -18,14 +18,18 @@ use std::thread;
 
 use serde_json::Value;
 
-use additions::{AdditionsError, Examined, Extended};
+use additions::Extended;
 
 use crate::error::{ExitCode, Explain};
 use crate::host::Host;
 use crate::image::{AddedLayer, ImageLayer};
 use crate::layer::Compression;
-use crate::lock::{self, AptPin, DebianPin, ImagePin, Pin, Pins};
-use crate::packages::debian::{self, Archive, DebianSettings};
+use crate::lock::{self, AdditionsPin, AssembledPin, ImagePin, Pin, Pins};
+use crate::packages::{
+    AdditionsError, AdditionsRequest, Archive, BaseRequest, Error as PackageError, Examined,
+    PackagesSettings, Pinned, ReleaseRequest, ResolvedPackages, examine, open, resolve_additions,
+    resolve_base, resolve_pinned, suites_of,
+};
 use crate::registry::{Client as RegistryClient, Config as RegistryConfig};
 use crate::rootfs::Root;
 use crate::settings::{BaseSource, Machine, PlatformSettings, Settings};
@@ -80,7 +84,7 @@ impl BaseImage {
 pub enum BaseError {
     /// An error with Debian's packages.
     #[error(transparent)]
-    Debian(#[from] debian::Error),
+    Packages(#[from] PackageError),
     /// A release that other platforms also need could not be opened.
     #[error("{message}")]
     Release {
@@ -93,7 +97,7 @@ pub enum BaseError {
     },
     /// An error with an assembled base.
     #[error(transparent)]
-    Apt(Box<apt::AptError>),
+    Assembled(Box<packages::PackagesError>),
     /// An error with a layout.
     #[error(transparent)]
     Layout(Box<layout::LayoutBaseError>),
@@ -122,9 +126,9 @@ pub enum BaseError {
     Cancelled(#[from] Cancelled),
 }
 
-impl From<apt::AptError> for BaseError {
-    fn from(error: apt::AptError) -> Self {
-        Self::Apt(Box::new(error))
+impl From<packages::PackagesError> for BaseError {
+    fn from(error: packages::PackagesError) -> Self {
+        Self::Assembled(Box::new(error))
     }
 }
 
@@ -143,9 +147,9 @@ impl From<registry::RegistryBaseError> for BaseError {
 impl Explain for BaseError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Debian(error) => error.exit_code(),
+            Self::Packages(error) => error.exit_code(),
             Self::Release { code, .. } => *code,
-            Self::Apt(error) => error.exit_code(),
+            Self::Assembled(error) => error.exit_code(),
             Self::Layout(error) => error.exit_code(),
             Self::Registry(error) => error.exit_code(),
             Self::NotPinned { .. } => ExitCode::Locked,
@@ -157,9 +161,9 @@ impl Explain for BaseError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Debian(error) => error.hint(),
+            Self::Packages(error) => error.hint(),
             Self::Release { hint, .. } => hint.clone(),
-            Self::Apt(error) => error.hint(),
+            Self::Assembled(error) => error.hint(),
             Self::Layout(error) => error.hint(),
             Self::Registry(error) => error.hint(),
             Self::NotPinned { .. } => Some("run `xbuild lock` and commit the file".into()),
@@ -178,7 +182,7 @@ pub(crate) enum ResolvedBase {
     /// No base.
     Scratch,
     /// A base made of Debian's packages.
-    Apt(Box<apt::ResolvedApt>),
+    Packages(Box<ResolvedPackages>),
     /// An image in a layout.
     Layout(Box<layout::ResolvedLayout>),
     /// An image in a registry.
@@ -202,7 +206,7 @@ impl ResolvedBase {
             },
             Self::Layout(resolved) => resolved.facts(),
             Self::Registry(resolved) => resolved.facts(),
-            Self::Apt(resolved) => resolved.facts(),
+            Self::Packages(resolved) => BaseFacts::of_packages(resolved),
             Self::Extended(extended) => extended.facts(),
         }
     }
@@ -212,20 +216,23 @@ impl ResolvedBase {
     pub(crate) fn pin(&self, base: &str, wanted: &PlatformSettings) -> Option<Pin> {
         let platform = &wanted.platform;
         match (self, &wanted.base.value) {
-            (Self::Apt(resolved), BaseSource::Apt { suite, suites, components, .. }) => {
-                let (_, components) = debian::suites_of(suite, suites, components);
-                let pin = AptPin::of(base, platform, &components, &wanted.packages, &resolved.set);
-                Some(Pin::Apt(Box::new(pin)))
+            (Self::Packages(resolved), BaseSource::Packages { suite, suites, components, .. }) => {
+                let (_, components) = suites_of(suite, suites, components);
+                let pin = AssembledPin::of(base, platform, &components, &wanted.packages, &resolved.set);
+                Some(Pin::Assembled(Box::new(pin)))
             }
             (Self::Layout(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
             (Self::Registry(resolved), _) => Some(Pin::Image(Box::new(resolved.pin(base, platform)))),
             (Self::Extended(extended), _) => match extended.image.pin(base, wanted)? {
                 Pin::Image(pin) => {
-                    let added =
-                        DebianPin::of(&wanted.sources.components, &wanted.packages, &extended.apt.set);
-                    Some(Pin::Image(Box::new(ImagePin { debian: Some(Box::new(added)), ..*pin })))
+                    let added = AdditionsPin::of(
+                        &wanted.sources.components,
+                        &wanted.packages,
+                        &extended.packages.set,
+                    );
+                    Some(Pin::Image(Box::new(ImagePin { additions: Some(Box::new(added)), ..*pin })))
                 }
-                pin @ Pin::Apt(_) => Some(pin),
+                pin @ Pin::Assembled(_) => Some(pin),
             },
             _ => None,
         }
@@ -235,17 +242,17 @@ impl ResolvedBase {
     #[must_use]
     pub(crate) fn obtainable(&self, needed: &BTreeSet<String>) -> BTreeSet<String> {
         match self {
-            Self::Apt(resolved) => resolved.set.obtainable(needed),
+            Self::Packages(resolved) => resolved.set.obtainable(needed),
             Self::Scratch | Self::Layout(_) | Self::Registry(_) | Self::Extended(_) => BTreeSet::new(),
         }
     }
 
     /// The Debian packages that it is made of, or that are added to it.
     #[must_use]
-    pub(crate) fn apt(&self) -> Option<&apt::ResolvedApt> {
+    pub(crate) fn packages(&self) -> Option<&ResolvedPackages> {
         match self {
-            Self::Apt(resolved) => Some(resolved),
-            Self::Extended(extended) => Some(&extended.apt),
+            Self::Packages(resolved) => Some(resolved),
+            Self::Extended(extended) => Some(&extended.packages),
             Self::Scratch | Self::Layout(_) | Self::Registry(_) => None,
         }
     }
@@ -255,7 +262,7 @@ impl ResolvedBase {
         match self {
             Self::Layout(resolved) => Some(resolved.root()),
             Self::Registry(resolved) => Some(resolved.root()),
-            Self::Scratch | Self::Apt(_) | Self::Extended(_) => None,
+            Self::Scratch | Self::Packages(_) | Self::Extended(_) => None,
         }
     }
 }
@@ -299,15 +306,15 @@ impl Bases {
         pins: &Pins,
         host: Host<'_>,
     ) -> Vec<Result<ResolvedBase, BaseError>> {
-        let resolver = Resolver { bases: self, pins, debian: &settings.machine.debian, host };
+        let resolver = Resolver { bases: self, pins, packages: &settings.machine.packages, host };
         let open = |wanted: &&PlatformSettings| !pins.strict && !pins.bases.contains_key(&wanted.platform);
         let sources: BTreeSet<&BaseSource> =
             settings.platforms.iter().filter(open).map(|wanted| &wanted.base.value).collect();
         let mut failed = BTreeMap::new();
         for source in sources {
-            let BaseSource::Apt { suite, suites, components, snapshot } = source else { continue };
+            let BaseSource::Packages { suite, suites, components, snapshot } = source else { continue };
             let moment = snapshot.as_deref();
-            let request = apt::ReleaseRequest { release: suite, suites, components, moment };
+            let request = ReleaseRequest { release: suite, suites, components, moment };
             if let Err(error) = resolver.archive(&request) {
                 failed.insert(source, error);
             }
@@ -339,14 +346,14 @@ impl Bases {
 struct Resolver<'a> {
     bases: &'a Bases,
     pins: &'a Pins,
-    debian: &'a DebianSettings,
+    packages: &'a PackagesSettings,
     host: Host<'a>,
 }
 
 impl Resolver<'_> {
     /// A release's archive, which is opened once for everyone who needs it.
-    fn archive(&self, request: &apt::ReleaseRequest<'_>) -> Result<Arc<Archive>, BaseError> {
-        let source = BaseSource::Apt {
+    fn archive(&self, request: &ReleaseRequest<'_>) -> Result<Arc<Archive>, BaseError> {
+        let source = BaseSource::Packages {
             suite: request.release.to_owned(),
             suites: request.suites.to_vec(),
             components: request.components.to_vec(),
@@ -357,7 +364,7 @@ impl Resolver<'_> {
         if let Some(archive) = releases.get(&source) {
             return Ok(Arc::clone(archive));
         }
-        let archive = Arc::new(apt::open(request, self.debian, self.host)?);
+        let archive = Arc::new(open(request, self.packages, self.host)?);
         releases.insert(source, Arc::clone(&archive));
         Ok(archive)
     }
@@ -369,20 +376,20 @@ impl Resolver<'_> {
         }
         match &wanted.base.value {
             BaseSource::Scratch => Ok(ResolvedBase::Scratch),
-            BaseSource::Apt { suite, suites, components, snapshot } => {
+            BaseSource::Packages { suite, suites, components, snapshot } => {
                 let architecture = architecture(wanted)?;
                 let moment = snapshot.as_deref();
-                let request = apt::ReleaseRequest { release: suite, suites, components, moment };
-                let resolved = if let Some(Pin::Apt(pin)) = pin {
+                let request = ReleaseRequest { release: suite, suites, components, moment };
+                let resolved = if let Some(Pin::Assembled(pin)) = pin {
                     let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
-                    let pinned = apt::Pinned { set: pin.set(), snapshot, date };
-                    apt::pinned(pinned, &request, self.debian, self.host)?
+                    let pinned = Pinned { set: pin.set(), snapshot, date };
+                    resolve_pinned(pinned, &request, self.packages, self.host)?
                 } else {
                     let archive = self.archive(&request)?;
-                    let request = debian::BaseRequest { architecture, extra: &wanted.packages };
-                    apt::resolve(&archive, &request, self.host)?
+                    let request = BaseRequest { architecture, extra: &wanted.packages };
+                    resolve_base(&archive, &request, self.host)?
                 };
-                Ok(ResolvedBase::Apt(Box::new(resolved)))
+                Ok(ResolvedBase::Packages(Box::new(resolved)))
             }
             BaseSource::Layout { path, selector } => {
                 let request = layout::LayoutRequest {
@@ -414,33 +421,34 @@ impl Resolver<'_> {
     /// The image with the requested packages; the image itself if there are none.
     fn extend(&self, image: ResolvedBase, wanted: &PlatformSettings) -> Result<ResolvedBase, BaseError> {
         let Some(root) = image.root().filter(|_| !wanted.packages.is_empty()) else { return Ok(image) };
-        let Examined { release, database, suites } = additions::examine(root, &image.facts().name, wanted)?;
+        let Examined { release, database, suites } =
+            examine(root, &image.facts().name, &wanted.packages, &wanted.sources)?;
         let architecture = architecture(wanted)?;
         let components = &wanted.sources.components;
         let moment = wanted.sources.snapshot.as_deref();
-        let request = apt::ReleaseRequest { release: &release, suites: &suites, components, moment };
+        let request = ReleaseRequest { release: &release, suites: &suites, components, moment };
         let pin = self.pins.bases.get(&wanted.platform).and_then(Pin::image);
-        let apt = if let Some(pin) = pin.and_then(|pin| pin.debian.as_ref()) {
+        let packages = if let Some(pin) = pin.and_then(|pin| pin.additions.as_ref()) {
             let (snapshot, date) = (pin.snapshot.clone(), lock::newest(&pin.index));
-            let pinned = apt::Pinned { set: pin.set(), snapshot, date };
-            apt::pinned(pinned, &request, self.debian, self.host)?
+            let pinned = Pinned { set: pin.set(), snapshot, date };
+            resolve_pinned(pinned, &request, self.packages, self.host)?
         } else if self.pins.strict {
             return Err(BaseError::NotPinned { platform: wanted.platform.clone() });
         } else {
             let archive = self.archive(&request)?;
             let packages = wanted.packages.as_slice();
-            let request = debian::AdditionsRequest { architecture, packages, database: &database };
-            apt::resolve_additions(&archive, &request, self.host)?
+            let request = AdditionsRequest { architecture, packages, database: &database };
+            resolve_additions(&archive, &request, self.host)?
         };
         let database = Arc::new(database);
-        Ok(ResolvedBase::Extended(Box::new(Extended { image, apt, database })))
+        Ok(ResolvedBase::Extended(Box::new(Extended { image, packages, database })))
     }
 }
 
 /// Debian's name for a platform's architecture.
 fn architecture(wanted: &PlatformSettings) -> Result<&'static str, BaseError> {
     let target = wanted.target.value;
-    let port = target.debian.as_ref().ok_or_else(|| BaseError::NoPort {
+    let port = target.port.as_ref().ok_or_else(|| BaseError::NoPort {
         platform: wanted.platform.clone(),
         triple: target.triple.clone(),
     })?;
@@ -478,9 +486,9 @@ pub(crate) fn fetch(
         ResolvedBase::Registry(resolved) => {
             Ok(resolved.fetch(request.content, request.platform, host.cancel, host.reporter)?)
         }
-        ResolvedBase::Apt(resolved) => {
+        ResolvedBase::Packages(resolved) => {
             let packages = resolved.set.base(request.libraries)?;
-            Ok(apt::fetch(&packages, &resolved.urls, request, host)?)
+            Ok(packages::fetch(&packages, &resolved.urls, request, host)?)
         }
     }
 }

@@ -498,7 +498,7 @@ impl ResolvedImage {
             digest: self.manifest.digest.clone(),
             size: self.manifest.size,
             media_type: self.manifest.media_type.clone(),
-            debian: None,
+            additions: None,
         }
     }
 

@@ -316,8 +316,8 @@ pub(super) struct BuildOptions {
     /// A Debian package to install in addition to the configured ones, with its dependencies
     ///
     /// Only for bases that are Debian. `linux/arm64=libsqlite3-0` installs it for one platform.
-    #[arg(long, value_name = "[PLATFORM=]NAME", help_heading = IMAGE)]
-    debian_package: Vec<String>,
+    #[arg(long = "debian-package", value_name = "[PLATFORM=]NAME", help_heading = IMAGE)]
+    added_package: Vec<String>,
     /// A name of the image: registry/repository:tag
     #[arg(short, long, value_name = "NAME", help_heading = IMAGE)]
     tag: Vec<String>,
@@ -500,7 +500,7 @@ impl BuildOptions {
             verbose: view.verbose.saturating_sub(1),
             platforms: self.platform.clone(),
             base: self.base.clone(),
-            debian_packages: self.debian_package.clone(),
+            added_packages: self.added_package.clone(),
             toolchain: self.toolchain.clone(),
             glibc: self.glibc.clone(),
             timeout: self.timeout.clone(),

@@ -9,12 +9,11 @@ use super::Failure;
 use super::arguments::{ListOptions, ToolchainCommand, ToolchainName};
 use super::commands::json_text;
 use super::view::{View, print};
-use crate::base::apt::{self, ReleaseRequest};
 use crate::cache::CacheError;
 use crate::error::{CacheFault, Explain, io_hint};
 use crate::event::{ReleaseFacts, release_lines};
 use crate::host::Host;
-use crate::packages::debian::{self, Dated, apt_conf};
+use crate::packages::{Dated, ReleaseRequest, stale};
 use crate::settings::{DEFAULT_BASE, Machine};
 use crate::sys::cancel::Cancel;
 use crate::sys::download::Client;
@@ -185,7 +184,7 @@ pub(super) fn doctor(
                 .or_else(|| Some("point $XBUILD_CACHE_DIR at a directory that you may write to".into())),
         },
     });
-    checks.push(debian(machine, environment, cancel, view));
+    checks.push(packages(machine, environment, cancel, view));
     view.finish();
     let mut text = String::new();
     for check in &checks {
@@ -209,17 +208,17 @@ pub(super) fn doctor(
 }
 
 /// Checks whether the default base's release is available and signed.
-fn debian(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &View) -> Check {
+fn packages(machine: &Machine, environment: &Environment, cancel: &Cancel, view: &View) -> Check {
     let suite = DEFAULT_BASE.trim_start_matches("apt:");
     let request = ReleaseRequest { release: suite, suites: &[], components: &[], moment: None };
-    let client = &Client::with(&apt_conf::with_proxies(environment, Path::new("/")), machine.offline);
+    let client = &crate::packages::client(environment, machine.offline);
     let host = Host { environment, cache: &machine.cache, client, cancel, reporter: view.reporter() };
-    match apt::open(&request, &machine.debian, host) {
+    match crate::packages::open(&request, &machine.packages, host) {
         Ok(archive) => {
-            let releases: Vec<Dated> = archive.suites().iter().map(debian::Suite::dated).collect();
+            let releases = archive.dated();
             let facts: Vec<ReleaseFacts> = releases.iter().map(Dated::facts).collect();
             let old: Vec<String> =
-                debian::stale(&releases, clock::unix_now()).iter().map(ToString::to_string).collect();
+                stale(&releases, clock::unix_now()).iter().map(ToString::to_string).collect();
             let hint = (!old.is_empty()).then(|| old.join("; "));
             Check { hint, ..Check::good("debian", release_lines(&facts).join("; ")) }
         }

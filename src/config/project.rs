@@ -57,7 +57,8 @@ pub struct ProjectFile {
     /// The check of every finished image: will it run? It comes before publishing.
     pub check: CheckTable,
     /// Debian packages that go into the image.
-    pub debian: DebianTable,
+    #[serde(rename = "debian")]
+    pub distribution: DebianTable,
     /// Settings of one platform: `[platform."linux/arm/v7"]`.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, PlatformTable>"))]
     pub platform: BTreeMap<Text, PlatformTable>,

@@ -25,7 +25,8 @@ pub struct UserFile {
     #[serde(rename = "zig")]
     pub provided: UserProvidedTable,
     /// Where Debian's packages come from.
-    pub debian: UserDebianTable,
+    #[serde(rename = "debian")]
+    pub distribution: UserDebianTable,
     /// Settings of registries: `[registry."docker.io"]`. A key may also be the beginning of a repository's name; the
     /// longest match is used.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, UserRegistryTable>"))]

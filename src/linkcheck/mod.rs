@@ -150,7 +150,7 @@ pub fn check(request: &Request<'_>, cancel: &Cancel) -> Result<Report, Cancelled
         root: request.root,
         execution: request.execution,
         added: request.added,
-        own_base: matches!(request.origin, Origin::Apt { .. } | Origin::Base),
+        own_base: matches!(request.origin, Origin::Packages { .. } | Origin::Base),
         who,
         cancel,
         libc: image_libc(request),

@@ -19,7 +19,7 @@ static PACKAGES: LazyLock<Packages> = LazyLock::new(|| {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// Assembled by xbuild from Debian's packages.
-    Apt {
+    Packages {
         /// The release's codename.
         release: String,
     },
@@ -36,6 +36,8 @@ pub enum Origin {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Packages {
+    /// The `ID` in the os-release of the distribution that has the packages. Derivatives have another.
+    distribution: String,
     libraries: BTreeMap<String, Provided>,
     programs: BTreeMap<String, String>,
 }
@@ -57,10 +59,14 @@ pub(super) fn package_of_library(library: &str, release: &str) -> Option<&'stati
     }
 }
 
-/// True if the root filesystem is Debian's.
-fn is_debian(request: &Request<'_>) -> bool {
-    matches!(request.origin, Origin::Apt { .. })
-        || request.root.system().is_some_and(|system| system.is_debian())
+/// True if the root filesystem is of the distribution whose packages are known.
+fn has_known_packages(request: &Request<'_>) -> bool {
+    matches!(request.origin, Origin::Packages { .. })
+        || request.root.system().is_some_and(|system| has_id(&system))
+}
+
+fn has_id(system: &System) -> bool {
+    system.id == PACKAGES.distribution
 }
 
 /// The next step, as one sentence.
@@ -180,7 +186,7 @@ fn instruction(request: &Request<'_>, path: &str, extension: &str, promised: &st
     let say = better.map_or_else(String::new, |(platform, variant)| {
         format!(", or declare what it needs with a platform such as {platform}/{variant}")
     });
-    let own_base = matches!(request.origin, Origin::Apt { .. } | Origin::Base);
+    let own_base = matches!(request.origin, Origin::Packages { .. } | Origin::Base);
     if own_base && !is_added(request, path) {
         return format!("use a base that is built for {promised}{say}");
     }
@@ -204,18 +210,18 @@ fn look_there(path: &str) -> String {
 
 /// True if the project can add packages to its base.
 fn takes_packages(request: &Request<'_>) -> bool {
-    matches!(request.origin, Origin::Apt { .. } | Origin::Base) && is_debian(request)
+    matches!(request.origin, Origin::Packages { .. } | Origin::Base) && has_known_packages(request)
 }
 
 /// How to get a package's content into the image.
 fn package(request: &Request<'_>, name: &str) -> String {
-    if matches!(request.origin, Origin::Apt { .. } | Origin::Base) {
+    if matches!(request.origin, Origin::Packages { .. } | Origin::Base) {
         return format!("Debian's {name} has it: add it with `packages = [\"{name}\"]` under [debian]");
     }
     let architecture = Target::all()
         .iter()
         .filter(|target| target.serves(request.platform))
-        .find_map(|target| Some(target.debian.as_ref()?.architecture.as_str()))
+        .find_map(|target| Some(target.port.as_ref()?.architecture.as_str()))
         .map_or_else(String::new, |architecture| format!(":{architecture}"));
     format!("install Debian's package {name}{architecture} in the base image")
 }
@@ -233,8 +239,8 @@ fn missing_library(
         return "give the library or its directory a mode that lets the user read it".into();
     }
     let release = match request.origin {
-        Origin::Apt { release } => Some(release.clone()),
-        _ => request.root.system().filter(System::is_debian).and_then(|system| system.codename),
+        Origin::Packages { release } => Some(release.clone()),
+        _ => request.root.system().filter(has_id).and_then(|system| system.codename),
     };
     if let Some(name) = release.and_then(|release| package_of_library(library, &release)) {
         return package(request, name);
@@ -243,7 +249,7 @@ fn missing_library(
         Origin::Scratch => {
             "link it statically, or use a base with its libraries, such as apt:bookworm".into()
         }
-        Origin::Apt { .. } | Origin::Base | Origin::Image => {
+        Origin::Packages { .. } | Origin::Base | Origin::Image => {
             format!("use a base that has {library}, or add it with [[files]]")
         }
     }
@@ -266,12 +272,12 @@ fn missing_version(request: &Request<'_>, version: &str, newest: Option<&str>, n
 }
 
 fn gnu_loader(request: &Request<'_>) -> String {
-    if !matches!(request.origin, Origin::Scratch) && is_debian(request) {
+    if !matches!(request.origin, Origin::Scratch) && has_known_packages(request) {
         return package(request, "libc6");
     }
     let target = |libc| Target::by_platform(request.platform, libc);
-    let debian = target(Libc::Gnu).is_some_and(|target| target.debian.is_some());
-    let base = format!("use a base with glibc{}", if debian { ", such as apt:bookworm" } else { "" });
+    let has_port = target(Libc::Gnu).is_some_and(|target| target.port.is_some());
+    let base = format!("use a base with glibc{}", if has_port { ", such as apt:bookworm" } else { "" });
     match target(Libc::Musl) {
         Some(_) => format!("build for a musl triple, which links statically, or {base}"),
         None => base,
@@ -279,7 +285,7 @@ fn gnu_loader(request: &Request<'_>) -> String {
 }
 
 fn program(request: &Request<'_>, name: &str) -> String {
-    match PACKAGES.programs.get(name).filter(|_| is_debian(request)) {
+    match PACKAGES.programs.get(name).filter(|_| has_known_packages(request)) {
         Some(known) => package(request, known),
         None => format!("use a base that has {name}, or add it with [[files]]"),
     }

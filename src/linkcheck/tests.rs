@@ -89,7 +89,7 @@ impl Image {
             root: &root,
             execution: &self.execution,
             added: &self.added,
-            origin: &Origin::Apt { release: "bookworm".into() },
+            origin: &Origin::Packages { release: "bookworm".into() },
         };
         check(&request, &cancel).unwrap()
     }

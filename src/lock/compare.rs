@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AptPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ToolchainPin};
+use super::{AssembledPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ToolchainPin};
 use crate::oci::Digest;
 use crate::target::platform::Platform;
 use crate::toolchain::provided;
@@ -159,7 +159,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
         differences.push(Difference::Toolchain { name: provided::NAME, from: files(old), to: files(new) });
     }
     entries(&old.image, &new.image, &mut differences, image_key, compare_image);
-    entries(&old.apt, &new.apt, &mut differences, apt_key, compare_apt);
+    entries(&old.assembled, &new.assembled, &mut differences, assembled_key, compare_assembled);
     differences.sort();
     differences
 }
@@ -168,8 +168,13 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
 /// not bring back an older release. `skip` are platforms with a configured snapshot.
 #[must_use]
 pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -> Vec<Difference> {
-    let of_images = old.image.iter().filter_map(|pin| pin.debian.as_deref());
-    let indexes = old.apt.iter().map(|pin| &pin.index).chain(of_images.map(|debian| &debian.index)).flatten();
+    let of_images = old.image.iter().filter_map(|pin| pin.additions.as_deref());
+    let indexes = old
+        .assembled
+        .iter()
+        .map(|pin| &pin.index)
+        .chain(of_images.map(|additions| &additions.index))
+        .flatten();
     let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
     for index in indexes {
         if let Some(date) = index.date.as_deref() {
@@ -184,8 +189,8 @@ pub(crate) fn older(old: &Lock, new: &[Pin], skip: &dyn Fn(&Platform) -> bool) -
             continue;
         }
         let index = match pin {
-            Pin::Apt(pin) => Some(&pin.index),
-            Pin::Image(pin) => pin.debian.as_deref().map(|debian| &debian.index),
+            Pin::Assembled(pin) => Some(&pin.index),
+            Pin::Image(pin) => pin.additions.as_deref().map(|additions| &additions.index),
         };
         for index in index.into_iter().flatten() {
             if let (Some(from), Some(to)) = (newest.get(index.suite.as_str()), &index.date)
@@ -212,7 +217,7 @@ fn image_key(pin: &ImagePin) -> Key<'_> {
     Key { base: &pin.base, platform: &pin.platform, digest: &pin.digest }
 }
 
-fn apt_key(pin: &AptPin) -> Key<'_> {
+fn assembled_key(pin: &AssembledPin) -> Key<'_> {
     Key { base: &pin.base, platform: &pin.platform, digest: &pin.digest }
 }
 
@@ -243,7 +248,7 @@ fn entries<T>(
 }
 
 fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Difference>) {
-    let image = |pin: &ImagePin| ImagePin { debian: None, ..pin.clone() };
+    let image = |pin: &ImagePin| ImagePin { additions: None, ..pin.clone() };
     let (base, platform) = (&old.base, &old.platform);
     if image(old) != image(new) {
         let said = |pin: &ImagePin| match &pin.name {
@@ -259,9 +264,10 @@ fn compare_image(old: &ImagePin, new: &ImagePin, differences: &mut Vec<Differenc
         });
     }
     let parts = |pin: &ImagePin| {
-        pin.debian.as_deref().map_or_else(Default::default, |debian| {
-            let texts = [debian.suites.join(", "), debian.components.join(", "), debian.packages.join(", ")];
-            (texts, debian.package.clone(), debian.index.clone())
+        pin.additions.as_deref().map_or_else(Default::default, |additions| {
+            let texts =
+                [&additions.suites, &additions.components, &additions.packages].map(|list| list.join(", "));
+            (texts, additions.package.clone(), additions.index.clone())
         })
     };
     let (before, after): ((_, Vec<_>, Vec<_>), (_, _, _)) = (parts(old), parts(new));
@@ -286,9 +292,9 @@ fn compare_settings<const N: usize>(
     }
 }
 
-fn compare_apt(old: &AptPin, new: &AptPin, differences: &mut Vec<Difference>) {
+fn compare_assembled(old: &AssembledPin, new: &AssembledPin, differences: &mut Vec<Difference>) {
     let (base, platform) = (&old.base, &old.platform);
-    let texts = |pin: &AptPin| {
+    let texts = |pin: &AssembledPin| {
         let lists = [&pin.suites, &pin.components, &pin.packages].map(|list| list.join(", "));
         let [suites, components, packages] = lists;
         [pin.architecture.clone(), suites, components, packages, pin.recipe.to_string()]

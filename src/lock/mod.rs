@@ -31,7 +31,7 @@ pub use error::LockError;
 pub(crate) use pins::{Pin, Pins, base_name, newest};
 
 use crate::oci::Digest;
-use crate::packages::debian::Pool;
+use crate::packages::Pool;
 use crate::target::platform::Platform;
 use crate::toolchain::provided;
 
@@ -55,13 +55,13 @@ pub struct Lock {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image: Vec<ImagePin>,
     /// Bases that are assembled from Debian's packages.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub apt: Vec<AptPin>,
+    #[serde(rename = "apt", default, skip_serializing_if = "Vec::is_empty")]
+    pub assembled: Vec<AssembledPin>,
 }
 
 impl Default for Lock {
     fn default() -> Self {
-        Self { version: VERSION, rust: None, provided: None, image: Vec::new(), apt: Vec::new() }
+        Self { version: VERSION, rust: None, provided: None, image: Vec::new(), assembled: Vec::new() }
     }
 }
 
@@ -124,15 +124,16 @@ pub struct ImagePin {
     /// The manifest's media type.
     pub media_type: String,
     /// Debian's packages that are added to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub debian: Option<Box<DebianPin>>,
+    #[serde(rename = "debian", skip_serializing_if = "Option::is_none")]
+    pub additions: Option<Box<AdditionsPin>>,
 }
 
 /// Debian's packages on an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DebianPin {
+// The schema and the parser's messages have this name.
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "DebianPin"))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "struct DebianPin")]
+pub struct AdditionsPin {
     /// Debian's name of the architecture.
     pub architecture: String,
     /// The image's release, by its codename.
@@ -156,9 +157,10 @@ pub struct DebianPin {
 
 /// Debian's packages for one platform.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct AptPin {
+// The schema and the parser's messages have this name.
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AptPin"))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "struct AptPin")]
+pub struct AssembledPin {
     /// The base as it is configured: `apt:bookworm`.
     pub base: String,
     /// The platform that is built.
@@ -218,7 +220,7 @@ pub struct PackagePin {
     /// Its version.
     pub version: String,
     /// The archive that has it; absent for Debian's own.
-    #[serde(default, skip_serializing_if = "is_debian")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pool: Pool,
     /// The path of its `.deb` on every mirror of that archive.
     pub path: String,
@@ -256,15 +258,15 @@ impl<'de> Deserialize<'de> for Unread {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_debian(pool: &Pool) -> bool {
-    *pool == Pool::Debian
+fn is_default(pool: &Pool) -> bool {
+    *pool == Pool::default()
 }
 
 impl Lock {
     /// The entry of an assembled base.
     #[must_use]
-    pub fn apt(&self, base: &str, platform: &Platform) -> Option<&AptPin> {
-        self.apt.iter().find(|pin| pin.base == base && pin.platform == *platform)
+    pub fn assembled(&self, base: &str, platform: &Platform) -> Option<&AssembledPin> {
+        self.assembled.iter().find(|pin| pin.base == base && pin.platform == *platform)
     }
 
     /// The entry of a base that is an image.
@@ -276,8 +278,8 @@ impl Lock {
     /// The names of the bases that have entries, sorted, each once.
     #[must_use]
     pub fn bases(&self) -> Vec<&str> {
-        let apt = self.apt.iter().map(|pin| pin.base.as_str());
-        let mut names: Vec<&str> = apt.chain(self.image.iter().map(|pin| pin.base.as_str())).collect();
+        let assembled = self.assembled.iter().map(|pin| pin.base.as_str());
+        let mut names: Vec<&str> = assembled.chain(self.image.iter().map(|pin| pin.base.as_str())).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -290,7 +292,7 @@ impl Lock {
             "rust" => self.rust = None,
             provided::NAME => self.provided = None,
             name => {
-                self.apt.retain(|pin| pin.base != name);
+                self.assembled.retain(|pin| pin.base != name);
                 self.image.retain(|pin| pin.base != name);
             }
         }
@@ -302,10 +304,10 @@ impl Lock {
     pub fn with(mut self, pin: Pin) -> Self {
         let (base, platform) = pin.key();
         let (base, platform) = (base.to_owned(), platform.clone());
-        self.apt.retain(|known| known.base != base || known.platform != platform);
+        self.assembled.retain(|known| known.base != base || known.platform != platform);
         self.image.retain(|known| known.base != base || known.platform != platform);
         match pin {
-            Pin::Apt(pin) => self.apt.push(*pin),
+            Pin::Assembled(pin) => self.assembled.push(*pin),
             Pin::Image(pin) => self.image.push(*pin),
         }
         self.sorted()
@@ -315,12 +317,12 @@ impl Lock {
     #[must_use]
     fn sorted(mut self) -> Self {
         self.image.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
-        self.apt.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
-        for pin in &mut self.apt {
+        self.assembled.sort_by(|a, b| (&a.base, &a.platform).cmp(&(&b.base, &b.platform)));
+        for pin in &mut self.assembled {
             pin.package.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        for debian in self.image.iter_mut().filter_map(|pin| pin.debian.as_mut()) {
-            debian.package.sort_by(|a, b| a.name.cmp(&b.name));
+        for additions in self.image.iter_mut().filter_map(|pin| pin.additions.as_mut()) {
+            additions.package.sort_by(|a, b| a.name.cmp(&b.name));
         }
         self
     }

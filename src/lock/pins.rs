@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::compare::Difference;
-use super::{AptPin, DebianPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ToolchainPin, Unread};
+use super::{
+    AdditionsPin, AssembledPin, ImagePin, IndexPin, Lock, PackagePin, RustPin, ToolchainPin, Unread,
+};
 use crate::oci::{Descriptor, Digest};
-use crate::packages::debian::{BaseSet, Package, SuiteOrigin, recipe_digest, sort_packages, suites_of};
+use crate::packages::{BaseSet, Package, SuiteOrigin, recipe_digest, sort_packages, suites_of};
 use crate::settings::{BaseSource, PlatformSettings};
 use crate::target::platform::Platform;
 use crate::toolchain::provided::Verified;
-
-/// How long after its release's date a package is certain to be in the snapshot archive, in seconds. Superseded
-/// packages stay on mirrors for a day and a half; the snapshot archive is updated four times a day.
-const SURE: i64 = 24 * 60 * 60;
 
 /// A pinned base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pin {
     /// Debian's packages.
-    Apt(Box<AptPin>),
+    Assembled(Box<AssembledPin>),
     /// An image.
     Image(Box<ImagePin>),
 }
@@ -29,7 +27,7 @@ impl Pin {
     #[must_use]
     pub fn image(&self) -> Option<&ImagePin> {
         match self {
-            Self::Apt(_) => None,
+            Self::Assembled(_) => None,
             Self::Image(pin) => Some(pin),
         }
     }
@@ -38,7 +36,7 @@ impl Pin {
     #[must_use]
     pub fn key(&self) -> (&str, &Platform) {
         match self {
-            Self::Apt(pin) => (&pin.base, &pin.platform),
+            Self::Assembled(pin) => (&pin.base, &pin.platform),
             Self::Image(pin) => (&pin.base, &pin.platform),
         }
     }
@@ -77,9 +75,11 @@ impl Pins {
             let platform = &wanted.platform;
             let Some(base) = base_name(&wanted.base.value, dir) else { continue };
             let unmet = match &wanted.base.value {
-                BaseSource::Apt { suite, suites, components, snapshot } => match lock.apt(&base, platform) {
+                BaseSource::Packages { suite, suites, components, snapshot } => match lock
+                    .assembled(&base, platform)
+                {
                     Some(pin) => {
-                        let port = wanted.target.value.debian.as_ref().map_or("", |port| &port.architecture);
+                        let port = wanted.target.value.port.as_ref().map_or("", |port| &port.architecture);
                         let configured = Configured {
                             architecture: port,
                             release: suite,
@@ -90,7 +90,7 @@ impl Pins {
                         };
                         let differences = configured.differences(pin);
                         if differences.is_empty() {
-                            pins.bases.insert(platform.clone(), Pin::Apt(Box::new(pin.clone())));
+                            pins.bases.insert(platform.clone(), Pin::Assembled(Box::new(pin.clone())));
                         }
                         differences
                     }
@@ -100,8 +100,8 @@ impl Pins {
                     Some(pin) => {
                         let differences = added_otherwise(pin, wanted);
                         // The image stays pinned, whatever packages are added to it.
-                        let debian = pin.debian.clone().filter(|_| differences.is_empty());
-                        let pin = ImagePin { debian, ..pin.clone() };
+                        let additions = pin.additions.clone().filter(|_| differences.is_empty());
+                        let pin = ImagePin { additions, ..pin.clone() };
                         pins.bases.insert(platform.clone(), Pin::Image(Box::new(pin)));
                         differences
                     }
@@ -127,13 +127,13 @@ impl Pins {
     /// it.
     #[must_use]
     pub(crate) fn is_complete(pin: &Pin, wanted: &PlatformSettings) -> bool {
-        pin.image().is_none_or(|image| image.debian.is_some() || wanted.packages.is_empty())
+        pin.image().is_none_or(|image| image.additions.is_some() || wanted.packages.is_empty())
     }
 }
 
 /// The differences between the pinned and the configured packages on an image.
 fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference> {
-    let nothing = DebianPin {
+    let nothing = AdditionsPin {
         architecture: String::new(),
         release: String::new(),
         snapshot: None,
@@ -143,9 +143,9 @@ fn added_otherwise(pin: &ImagePin, wanted: &PlatformSettings) -> Vec<Difference>
         index: Vec::new(),
         package: Vec::new(),
     };
-    let pinned = pin.debian.as_deref().unwrap_or(&nothing);
+    let pinned = pin.additions.as_deref().unwrap_or(&nothing);
     let mut parts = vec![("packages", pinned.packages.join(", "), wanted.packages.join(", "))];
-    if pin.debian.is_some() && !wanted.packages.is_empty() {
+    if pin.additions.is_some() && !wanted.packages.is_empty() {
         let sources = &wanted.sources;
         let suites = sources.of_release(&pinned.release);
         let (suites, components) = suites_of(&pinned.release, &suites, &sources.components);
@@ -184,7 +184,7 @@ struct Configured<'a> {
 
 impl Configured<'_> {
     /// The differences between the configuration and an entry.
-    fn differences(&self, pin: &AptPin) -> Vec<Difference> {
+    fn differences(&self, pin: &AssembledPin) -> Vec<Difference> {
         let (suites, components) = suites_of(self.release, self.suites, self.components);
         let parts = [
             ("architecture", pin.architecture.clone(), self.architecture.to_owned()),
@@ -215,7 +215,7 @@ pub(crate) fn newest(index: &[IndexPin]) -> Option<String> {
 pub(crate) fn base_name(base: &BaseSource, dir: &Path) -> Option<String> {
     match base {
         BaseSource::Scratch => None,
-        BaseSource::Apt { suite, .. } => Some(format!("apt:{suite}")),
+        BaseSource::Packages { suite, .. } => Some(format!("apt:{suite}")),
         BaseSource::Layout { path, selector } => {
             Some(format!("oci:{}{selector}", relative(dir, path).display()))
         }
@@ -248,7 +248,7 @@ fn plain(path: &Path) -> Vec<PathBuf> {
     parts
 }
 
-impl AptPin {
+impl AssembledPin {
     /// Pins the packages of a base. `packages` are those that were requested in addition to the base's, sorted.
     #[must_use]
     pub fn of(
@@ -268,7 +268,7 @@ impl AptPin {
             release: set.release.clone(),
             recipe: digest(&recipe_digest()),
             digest: digest(&plain.identity()),
-            snapshot: snapshot(&set.suites),
+            snapshot: set.snapshot(),
             suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
             components: components.to_vec(),
             packages: packages.to_vec(),
@@ -295,17 +295,6 @@ impl AptPin {
 /// Parses a digest that we made ourselves.
 fn digest(text: &str) -> Digest {
     text.parse().unwrap_or_else(|_| unreachable!("`{text}` was made as a digest"))
-}
-
-/// The time at which the snapshot archive has the packages of these releases: that of the mirror if it is a snapshot,
-/// otherwise a day after the newest release's date.
-fn snapshot(suites: &[SuiteOrigin]) -> Option<String> {
-    if let Some(date) = suites.iter().filter_map(|suite| suite.snapshot.clone()).max() {
-        return Some(date);
-    }
-    let newest = suites.iter().filter_map(|suite| suite.date).max()?;
-    let moment = jiff::Timestamp::from_second(newest.checked_add(SURE)?).ok()?;
-    Some(moment.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
 impl IndexPin {
@@ -351,7 +340,7 @@ impl PackagePin {
     }
 }
 
-impl DebianPin {
+impl AdditionsPin {
     /// Pins the packages on an image. `packages` are the requested ones, sorted.
     #[must_use]
     pub fn of(components: &[String], packages: &[String], set: &BaseSet) -> Self {
@@ -361,7 +350,7 @@ impl DebianPin {
         Self {
             architecture: set.architecture.clone(),
             release: set.release.clone(),
-            snapshot: snapshot(&set.suites),
+            snapshot: set.snapshot(),
             suites: set.suites.iter().map(|origin| origin.suite.clone()).collect(),
             components,
             packages: packages.to_vec(),

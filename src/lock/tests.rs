@@ -60,7 +60,13 @@ fn platform(text: &str) -> Platform {
 }
 
 fn apt(on: &str, libc: &str) -> Pin {
-    Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform(on), &["main".into()], &[], &set(libc))))
+    Pin::Assembled(Box::new(AssembledPin::of(
+        "apt:bookworm",
+        &platform(on),
+        &["main".into()],
+        &[],
+        &set(libc),
+    )))
 }
 
 fn image(on: &str, seed: &str) -> Pin {
@@ -72,7 +78,7 @@ fn image(on: &str, seed: &str) -> Pin {
         digest: Digest::of(seed.as_bytes()),
         size: 400,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
-        debian: None,
+        additions: None,
     }))
 }
 
@@ -108,7 +114,7 @@ fn a_lock_has_one_text_whatever_the_order_it_was_made_in() {
     assert_eq!(parsed, lock());
     assert_eq!(text::render(&parsed), text);
     // These two change with the recipe.
-    let Pin::Apt(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
+    let Pin::Assembled(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
     let shown = text
         .replace(&pin.recipe.to_string(), "sha256:recipe")
         .replace(&pin.digest.to_string(), "sha256:base");
@@ -117,7 +123,7 @@ fn a_lock_has_one_text_whatever_the_order_it_was_made_in() {
 
 #[test]
 fn what_is_pinned_is_what_was_chosen() {
-    let Pin::Apt(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
+    let Pin::Assembled(pin) = apt("linux/arm64", "2.36-9") else { panic!() };
     assert_eq!(pin.set().packages, set("2.36-9").packages);
     assert_eq!(pin.digest.to_string(), set("2.36-9").plain().identity());
     // A day after the newest release's date.
@@ -126,7 +132,7 @@ fn what_is_pinned_is_what_was_chosen() {
     assert_eq!(pin.index[0].signers, ["A", "B"]);
     let mut dated = set("1");
     dated.suites[1].snapshot = Some("20260101T000000Z".into());
-    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &[], &[], &dated);
+    let pin = AssembledPin::of("apt:bookworm", &platform("arm64"), &[], &[], &dated);
     assert_eq!(pin.snapshot.as_deref(), Some("20260101T000000Z"));
 }
 
@@ -213,8 +219,9 @@ fn differences_say_what_moved_from_what_to_what() {
     moved.suites[1].date = Some(1_784_000_000);
     moved.packages.retain(|package| package.name != "gcc-base");
     moved.packages.push(package("new", "1"));
-    let pin = AptPin::of("apt:bookworm", &platform("arm64"), &["main".into(), "contrib".into()], &[], &moved);
-    let new = new.with(Pin::Apt(Box::new(pin)));
+    let pin =
+        AssembledPin::of("apt:bookworm", &platform("arm64"), &["main".into(), "contrib".into()], &[], &moved);
+    let new = new.with(Pin::Assembled(Box::new(pin)));
     let lines: Vec<String> = compare::compare(&old, &new).iter().map(ToString::to_string).collect();
     let digests = format!("{} → {}", Digest::of(b"manifest"), Digest::of(b"moved"));
     let expected = [
@@ -234,9 +241,9 @@ fn differences_say_what_moved_from_what_to_what() {
     assert_eq!(lines, expected);
     assert_eq!(compare::compare(&old, &old), []);
     // The same version with other bytes is distinguished by its digest.
-    let Pin::Apt(mut pin) = apt("linux/amd64", "2.36-9") else { panic!() };
+    let Pin::Assembled(mut pin) = apt("linux/amd64", "2.36-9") else { panic!() };
     pin.package[0].sha256 = [7; 32];
-    let rebuilt = compare::compare(&old, &old.clone().with(Pin::Apt(pin)));
+    let rebuilt = compare::compare(&old, &old.clone().with(Pin::Assembled(pin)));
     assert!(matches!(&rebuilt[..], [Difference::Package { .. }]), "{rebuilt:?}");
     assert!(rebuilt[0].to_string().ends_with(&format!("({})", "07".repeat(32))), "{}", rebuilt[0]);
 }
@@ -285,13 +292,13 @@ fn a_run_takes_what_it_needs_and_is_told_what_is_not_there() {
     assert_eq!(unmet("platforms = [\"linux/arm64\"]\nbase = \"scratch\""), [""; 0]);
     assert_eq!(pins("platforms = [\"linux/arm64\"]\nbase = \"oci:base:1\"").bases.len(), 1);
     let mut other = lock();
-    other.apt[0].recipe = Digest::of(b"another recipe");
+    other.assembled[0].recipe = Digest::of(b"another recipe");
     let settings = platforms(&format!("platforms = [\"linux/arm64\"]\n{suites}"));
     let unmet = Pins::of(&other, &settings, dir, true).unmet;
     assert!(matches!(&unmet[..], [Difference::Setting { what: "recipe", .. }]), "{unmet:?}");
     // Packages for one architecture are not used for another, whatever an edited lock contains.
     other = lock();
-    other.apt[0].platform = platform("amd64");
+    other.assembled[0].platform = platform("amd64");
     let settings = platforms(&format!("platforms = [\"linux/amd64\"]\n{suites}"));
     let unmet = Pins::of(&other, &settings, dir, true).unmet;
     assert_eq!(unmet[0].to_string(), "apt:bookworm for linux/amd64: architecture: arm64 → amd64");
@@ -375,7 +382,13 @@ fn what_would_go_back_is_told() {
         for suite in &mut set.suites {
             suite.date = suite.date.map(|date| date + days * 86_400);
         }
-        Pin::Apt(Box::new(AptPin::of("apt:bookworm", &platform("linux/amd64"), &["main".into()], &[], &set)))
+        Pin::Assembled(Box::new(AssembledPin::of(
+            "apt:bookworm",
+            &platform("linux/amd64"),
+            &["main".into()],
+            &[],
+            &set,
+        )))
     };
     let old = lock();
     let older = |pin: Pin, skip: bool| compare::older(&old, &[pin], &|_| skip);

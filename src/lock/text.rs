@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::{AptPin, Lock, LockError, PackagePin, VERSION};
-use crate::packages::debian::{is_snapshot_date, recipe_digest};
+use super::{AssembledPin, Lock, LockError, PackagePin, VERSION};
+use crate::packages::{is_snapshot_date, recipe_digest};
 
 const HEADER: &str = "\
 # What this project's images are made of. `xbuild lock` writes this file, builds follow it, and
@@ -66,18 +66,18 @@ fn conflict(text: &str) -> Option<usize> {
 fn check(lock: &Lock) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let keys = lock.image.iter().map(|pin| (&pin.base, &pin.platform));
-    for (base, platform) in keys.chain(lock.apt.iter().map(|pin| (&pin.base, &pin.platform))) {
+    for (base, platform) in keys.chain(lock.assembled.iter().map(|pin| (&pin.base, &pin.platform))) {
         if !seen.insert((base, platform)) {
             return Err(format!("it has {base} for {platform} twice"));
         }
     }
     for pin in &lock.image {
-        if let Some(debian) = &pin.debian {
+        if let Some(additions) = &pin.additions {
             let of = format!("{} for {}", pin.base, pin.platform);
-            check_packages(&of, &debian.package, debian.snapshot.as_deref())?;
+            check_packages(&of, &additions.package, additions.snapshot.as_deref())?;
         }
     }
-    lock.apt.iter().try_for_each(check_apt)
+    lock.assembled.iter().try_for_each(check_assembled)
 }
 
 fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> Result<(), String> {
@@ -100,7 +100,7 @@ fn check_packages(of: &str, packages: &[PackagePin], snapshot: Option<&str>) -> 
     Ok(())
 }
 
-fn check_apt(pin: &AptPin) -> Result<(), String> {
+fn check_assembled(pin: &AssembledPin) -> Result<(), String> {
     let of = format!("{} for {}", pin.base, pin.platform);
     check_packages(&of, &pin.package, pin.snapshot.as_deref())?;
     // Another recipe gives other digests, which cannot be checked here.

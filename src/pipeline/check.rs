@@ -98,8 +98,8 @@ pub(super) fn check(
     let added: BTreeSet<String> = paths.iter().filter_map(|path| root.real_path(path)).collect();
     // xbuild has just assembled it and read it back.
     let config: Value = serde_json::from_slice(&image.config.bytes).unwrap_or_default();
-    let origin = if let BaseSource::Apt { suite, .. } = &plan.base_source {
-        linkcheck::Origin::Apt { release: suite.clone() }
+    let origin = if let BaseSource::Packages { suite, .. } = &plan.base_source {
+        linkcheck::Origin::Packages { release: suite.clone() }
     } else if plan.base_source == BaseSource::Scratch {
         linkcheck::Origin::Scratch
     } else {

@@ -11,6 +11,7 @@ use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
 use crate::lock::{Difference, Lock, LockError, Pin, Pins, RustPin, ToolchainPin, base_name, compare, text};
+use crate::packages;
 use crate::pipeline::probe::{self, Probe, Probed};
 use crate::settings::Settings;
 use crate::sys::cancel::Cancel;
@@ -148,8 +149,8 @@ pub fn lock(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Locked, BuildError> {
-    let (client, cancel) =
-        (&super::debian_client(settings, environment), &cancel.within(settings.timeout, "locking"));
+    let client = &packages::client(environment, settings.machine.offline);
+    let cancel = &cancel.within(settings.timeout, "locking");
     let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let (path, shown) = (&settings.lock.path, shown(&settings.lock.path));
     let (text, old) = read_old(settings, update, reporter)?;
@@ -228,9 +229,9 @@ fn read_old(
 /// indexes of these entries prove the packages as well. A snapshot that was asked for is written as asked.
 fn keep_unchanged(old: &Lock, new: &mut Lock, settings: &Settings) {
     let asked = |platform: &Platform| asks_for_a_snapshot(settings, platform);
-    for pin in new.apt.iter_mut().filter(|pin| !asked(&pin.platform)) {
-        if let Some(known) = old.apt(&pin.base, &pin.platform) {
-            let same = crate::lock::AptPin {
+    for pin in new.assembled.iter_mut().filter(|pin| !asked(&pin.platform)) {
+        if let Some(known) = old.assembled(&pin.base, &pin.platform) {
+            let same = crate::lock::AssembledPin {
                 index: known.index.clone(),
                 snapshot: known.snapshot.clone(),
                 ..pin.clone()
@@ -241,17 +242,18 @@ fn keep_unchanged(old: &Lock, new: &mut Lock, settings: &Settings) {
         }
     }
     for pin in new.image.iter_mut().filter(|pin| !asked(&pin.platform)) {
-        let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.debian.as_ref()) else {
+        let Some(known) = old.image(&pin.base, &pin.platform).and_then(|known| known.additions.as_ref())
+        else {
             continue;
         };
-        if let Some(debian) = &mut pin.debian {
-            let same = crate::lock::DebianPin {
+        if let Some(additions) = &mut pin.additions {
+            let same = crate::lock::AdditionsPin {
                 index: known.index.clone(),
                 snapshot: known.snapshot.clone(),
-                ..(**debian).clone()
+                ..(**additions).clone()
             };
             if same == **known {
-                **debian = same;
+                **additions = same;
             }
         }
     }
@@ -263,7 +265,7 @@ fn refuse_older(shown: &str, lock: &Lock, pins: &[Pin], settings: &Settings) -> 
     let is_new = |pin: &&Pin| {
         let (base, platform) = pin.key();
         match pin {
-            Pin::Apt(pin) => lock.apt(base, platform) != Some(&**pin),
+            Pin::Assembled(pin) => lock.assembled(base, platform) != Some(&**pin),
             Pin::Image(pin) => lock.image(base, platform) != Some(&**pin),
         }
     };
@@ -369,8 +371,8 @@ fn check_name(name: &str, lock: &Lock, settings: &Settings) -> Result<(), LockEr
     if known.iter().any(|known| known == name) {
         return Ok(());
     }
-    let has = |pin: &&crate::lock::AptPin| pin.package.iter().any(|package| package.name == name);
-    let of_base = lock.apt.iter().find(has).map(|pin| pin.base.clone());
+    let has = |pin: &&crate::lock::AssembledPin| pin.package.iter().any(|package| package.name == name);
+    let of_base = lock.assembled.iter().find(has).map(|pin| pin.base.clone());
     Err(LockError::UnknownName { given: name.to_owned(), of_base, known })
 }
 

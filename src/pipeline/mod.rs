@@ -20,12 +20,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 
 use crate::error::Explain;
 use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
-use crate::packages::debian;
+use crate::packages;
 use crate::plan::{self, Plan, PlatformPlan};
 use crate::settings::{Partial, Settings};
 use crate::sys::cancel::Cancel;
@@ -88,8 +87,8 @@ pub fn plan_only(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Plan, BuildError> {
-    let (client, cancel) =
-        (&debian_client(settings, environment), &cancel.within(settings.timeout, "planning"));
+    let client = &packages::client(environment, settings.machine.offline);
+    let cancel = &cancel.within(settings.timeout, "planning");
     let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
     let probe = probe::gather(settings, locking.pins(), host)?;
@@ -99,12 +98,6 @@ pub fn plan_only(
     warn_of_processors(&platforms, reporter);
     conclude(settings, &failures, reporter)?;
     Ok(plan::plan(settings, &probe.facts, platforms))
-}
-
-/// The client for Debian's packages, which uses the proxies that apt is configured for on this machine.
-fn debian_client(settings: &Settings, environment: &Environment) -> Client {
-    let environment = debian::apt_conf::with_proxies(environment, Path::new("/"));
-    Client::with(&environment, settings.machine.offline)
 }
 
 /// Warns of flags that compile for more than a platform's processors have.
@@ -161,8 +154,8 @@ pub fn run(
     stdout: &mut dyn Write,
 ) -> Result<Outcome, BuildError> {
     let start = Instant::now();
-    let (client, cancel) =
-        (&debian_client(settings, environment), &cancel.within(settings.timeout, "the build"));
+    let client = &packages::client(environment, settings.machine.offline);
+    let cancel = &cancel.within(settings.timeout, "the build");
     let host = Host { environment, cache: &settings.machine.cache, client, cancel, reporter };
     let locking = Locking::open(settings)?;
     let mut probe = probe::gather(settings, locking.pins(), host)?;

@@ -12,7 +12,7 @@ use crate::event::{Event, Level, Phase, Reporter};
 use crate::host::Host;
 use crate::lock::Pins;
 use crate::origin::Origin;
-use crate::packages::debian;
+use crate::packages;
 use crate::payload::configuration::{self, Configuration};
 use crate::payload::graph::Graph;
 use crate::payload::{metadata, processor, project, spec};
@@ -175,15 +175,15 @@ pub(crate) fn gather<'a>(
 fn report_releases(resolved: &[Result<ResolvedBase, BaseError>], reporter: &dyn Reporter) {
     let mut told: Vec<Event> = Vec::new();
     for base in resolved.iter().flatten() {
-        let Some(apt) = base.apt() else { continue };
-        let (base, releases, pinned) = (base.facts().name, apt.releases(), apt.pinned.clone());
+        let Some(resolved) = base.packages() else { continue };
+        let (base, releases, pinned) = (base.facts().name, resolved.releases(), resolved.pinned.clone());
         let event = Event::Releases { base, releases, pinned };
         if told.contains(&event) {
             continue;
         }
         told.push(event.clone());
         reporter.report(event);
-        for stale in debian::stale(&apt.releases, clock::unix_now()) {
+        for stale in packages::stale(&resolved.releases, clock::unix_now()) {
             reporter.report(Event::warning(stale.to_string()));
         }
     }

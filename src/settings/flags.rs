@@ -48,7 +48,7 @@ pub struct Flags {
     /// `--base [PLATFORM=]BASE`.
     pub base: Vec<String>,
     /// `--debian-package [PLATFORM=]NAME`.
-    pub debian_packages: Vec<String>,
+    pub added_packages: Vec<String>,
     /// `--toolchain [PLATFORM=]TOOLCHAIN`.
     pub toolchain: Vec<String>,
     /// `--glibc [PLATFORM=]VERSION`.

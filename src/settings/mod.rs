@@ -41,7 +41,7 @@ mod values;
 pub use crate::config::OnFailure;
 pub use crate::engine::Engine;
 pub use crate::image::{Healthcheck, ImageSettings};
-pub use crate::packages::debian::DebianSettings;
+pub use crate::packages::{PackagesSettings, PackagesSources};
 pub use crate::toolchain::ToolchainChoice;
 pub use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
 pub(crate) use annotation::index_annotations;
@@ -171,7 +171,7 @@ pub struct PlatformSettings {
     /// Debian packages that are installed in addition to those of the base: their names, sorted and without duplicates.
     pub packages: Vec<String>,
     /// Where these packages come from if the base is an image, whose release is known only later.
-    pub sources: DebianSources,
+    pub sources: PackagesSources,
     /// The image's configuration.
     pub image: ImageSettings,
     /// Files beside the programs, in the order of the configuration.
@@ -180,38 +180,13 @@ pub struct PlatformSettings {
     pub timeout: Option<Duration>,
 }
 
-/// The suites and components of packages for an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DebianSources {
-    /// The project's suites; all must be of the image's release.
-    pub project: Vec<String>,
-    /// The user's suites; those of other releases are ignored.
-    pub user: Vec<String>,
-    /// The components; empty for `main`.
-    pub components: Vec<String>,
-    /// The moment as of which everything is taken; `None` for current packages.
-    pub snapshot: Option<String>,
-}
-
-impl DebianSources {
-    /// The suites of a release: the project's, or the user's if it has none.
-    #[must_use]
-    pub fn of_release(&self, release: &str) -> Vec<String> {
-        let suites = if self.project.is_empty() { &self.user } else { &self.project };
-        suites
-            .iter()
-            .filter(|suite| crate::packages::debian::is_of_release(suite, release))
-            .cloned()
-            .collect()
-    }
-}
-
 /// Where a base image comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BaseSource {
     /// `apt:SUITE`: assembled from Debian's packages.
-    Apt {
+    #[serde(rename = "apt")]
+    Packages {
         /// The release's codename, `bookworm`.
         suite: String,
         /// The suites to take packages from, of this release; empty for the release with its updates and
@@ -315,7 +290,7 @@ pub struct Machine {
     /// How the toolchain is found that xbuild can provide.
     pub provided: ProvidedSettings,
     /// Where Debian's packages come from.
-    pub debian: DebianSettings,
+    pub packages: PackagesSettings,
     /// Settings of registries, by registry or by the beginning of a repository's name.
     pub registries: BTreeMap<String, RegistrySettings>,
 }

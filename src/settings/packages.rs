@@ -1,4 +1,4 @@
-//! The Debian packages that a platform's image gets in addition to those of its base.
+//! The packages that a platform's image gets in addition to those of its base.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ pub(super) fn packages(
     base: &BaseSource,
 ) -> Result<Vec<String>, Error> {
     let general = sources.layers(platform).find_map(|(document, _)| {
-        document.value.debian.packages.as_ref().map(|packages| (document, packages))
+        document.value.distribution.packages.as_ref().map(|packages| (document, packages))
     });
     let special = sources
         .layers(platform)
@@ -39,7 +39,7 @@ pub(super) fn packages(
     });
     let mut names = BTreeSet::new();
     let mut add = |name: &str, origin: &Origin| {
-        let name = values::debian_package(name).map_err(|problem| problem.at(origin))?;
+        let name = values::package(name).map_err(|problem| problem.at(origin))?;
         if *base == BaseSource::Scratch {
             let (platform, package) = (platform.clone(), name);
             return Err(Problem::PackageOnScratch { platform, package }.at(origin));
@@ -50,7 +50,7 @@ pub(super) fn packages(
     for (name, origin) in configured {
         add(name, &origin)?;
     }
-    for text in &sources.flags.debian_packages {
+    for text in &sources.flags.added_packages {
         let given = given(text)?;
         if given.platform.is_none_or(|of| of == *platform) {
             add(given.name, &Origin::Flag(OPTION))?;
@@ -62,7 +62,7 @@ pub(super) fn packages(
 /// The platforms that options name.
 pub(super) fn flag_platforms(flags: &Flags) -> Result<BTreeSet<Platform>, Error> {
     let mut platforms = BTreeSet::new();
-    for text in &flags.debian_packages {
+    for text in &flags.added_packages {
         platforms.extend(given(text)?.platform);
     }
     Ok(platforms)

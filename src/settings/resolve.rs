@@ -15,11 +15,11 @@ use super::error::{Error, Problem};
 use super::flags::Flags;
 use super::platforms::{known_platform, triple};
 use super::{
-    BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, DebianSources, LockSettings, Machine,
-    PlatformSettings, Settings, check, image, packages, registries, values,
+    BaseSource, DEFAULT_BASE, DEFAULT_PLATFORMS, DEFAULT_TIMEOUT, LockSettings, Machine, PlatformSettings,
+    Settings, check, image, packages, registries, values,
 };
 use crate::origin::{Origin, Sourced};
-use crate::packages::debian::DebianSettings;
+use crate::packages::{PackagesSettings, PackagesSources};
 use crate::toolchain::ToolchainChoice;
 use crate::toolchain::provided::{ProvidedSettings, ProvidedWay};
 
@@ -316,8 +316,8 @@ impl<'a> Sources<'a> {
                 Ok(resolved)
                     if only_by_all
                         && (resolved.target.value.rust.library_from_source
-                            || matches!(resolved.base.value, BaseSource::Apt { .. })
-                                && resolved.target.value.debian.is_none()) => {}
+                            || matches!(resolved.base.value, BaseSource::Packages { .. })
+                                && resolved.target.value.port.is_none()) => {}
                 resolved => platforms.push(resolved?),
             }
         }
@@ -367,7 +367,7 @@ impl<'a> Sources<'a> {
         Ok(PlatformSettings {
             target: self.target(platform, &base)?,
             packages: packages::packages(self, platform, &base.value)?,
-            sources: self.debian_sources()?,
+            sources: self.packages_sources()?,
             base,
             glibc: glibc.unwrap_or_else(|| Sourced::default_of(None)),
             toolchain: toolchain.unwrap_or_else(|| Sourced::default_of(ToolchainChoice::default())),
@@ -385,23 +385,23 @@ impl<'a> Sources<'a> {
                 values::base(DEFAULT_BASE, &self.host.dir).map_err(|problem| problem.at(&Origin::Default))?,
             ),
         };
-        if let BaseSource::Apt { suite, suites, components, snapshot } = &mut base.value {
+        if let BaseSource::Packages { suite, suites, components, snapshot } = &mut base.value {
             *suites = self.suites(suite)?;
             *snapshot = self.snapshot()?;
-            *components = self.project_value(|file| file.debian.components.clone()).unwrap_or_default();
+            *components = self.project_value(|file| file.distribution.components.clone()).unwrap_or_default();
         }
         Ok(base)
     }
 
     /// The configured sources of packages for an image.
-    fn debian_sources(&self) -> Result<DebianSources, Error> {
+    fn packages_sources(&self) -> Result<PackagesSources, Error> {
         let texts = |list: Option<&Vec<Text>>| -> Vec<String> {
             list.into_iter().flatten().map(|text| text.get_ref().clone()).collect()
         };
-        Ok(DebianSources {
-            project: texts(self.project_value(|file| file.debian.suites.as_ref())),
-            user: texts(self.user.and_then(|document| document.value.debian.suites.as_ref())),
-            components: self.project_value(|file| file.debian.components.clone()).unwrap_or_default(),
+        Ok(PackagesSources {
+            project: texts(self.project_value(|file| file.distribution.suites.as_ref())),
+            user: texts(self.user.and_then(|document| document.value.distribution.suites.as_ref())),
+            components: self.project_value(|file| file.distribution.components.clone()).unwrap_or_default(),
             snapshot: self.snapshot()?,
         })
     }
@@ -409,7 +409,7 @@ impl<'a> Sources<'a> {
     /// The moment as of which Debian's packages are taken.
     fn snapshot(&self) -> Result<Option<String>, Error> {
         let found = self.project.iter().find_map(|document| {
-            document.value.debian.snapshot.as_ref().map(|text| of_document(document, text))
+            document.value.distribution.snapshot.as_ref().map(|text| of_document(document, text))
         });
         found.map(|found| parsed(&found, |found| values::snapshot(found.text))).transpose()
     }
@@ -417,11 +417,9 @@ impl<'a> Sources<'a> {
     /// The configured suites of a release. The project names them for its own base, so a suite of another release is a
     /// mistake; the user's file names them for whatever is built on the machine.
     fn suites(&self, release: &str) -> Result<Vec<String>, Error> {
-        let belongs = |suite: &str| {
-            suite.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
+        let belongs = |suite: &str| crate::packages::is_of_release(suite, release);
         for document in self.project {
-            let Some(suites) = &document.value.debian.suites else { continue };
+            let Some(suites) = &document.value.distribution.suites else { continue };
             for suite in suites {
                 if !belongs(suite.get_ref()) {
                     let origin = Origin::Project(document.location(suite.span()));
@@ -431,7 +429,7 @@ impl<'a> Sources<'a> {
             }
             return Ok(suites.iter().map(|suite| suite.get_ref().clone()).collect());
         }
-        let suites = self.user.and_then(|document| document.value.debian.suites.as_ref());
+        let suites = self.user.and_then(|document| document.value.distribution.suites.as_ref());
         Ok(suites.into_iter().flatten().map(Text::get_ref).filter(|suite| belongs(suite)).cloned().collect())
     }
 
@@ -515,17 +513,17 @@ impl<'a> Sources<'a> {
                 .map(|found| parsed(&found, |found| values::url(found.text)))
                 .transpose()
         };
-        let keyrings = self.user.and_then(|document| document.value.debian.keyrings.as_ref());
+        let keyrings = self.user.and_then(|document| document.value.distribution.keyrings.as_ref());
         Ok(Machine {
             cache: self.host.dir.join(cache),
             offline: self.flags.offline || self.flags.frozen,
             provided: ProvidedSettings { path: program, ways },
-            debian: DebianSettings {
-                mirror: mirror("XBUILD_DEBIAN_MIRROR", |file| file.debian.mirror.as_ref())?,
+            packages: PackagesSettings {
+                mirror: mirror("XBUILD_DEBIAN_MIRROR", |file| file.distribution.mirror.as_ref())?,
                 security_mirror: mirror("XBUILD_DEBIAN_SECURITY_MIRROR", |file| {
-                    file.debian.security_mirror.as_ref()
+                    file.distribution.security_mirror.as_ref()
                 })?,
-                snapshot: mirror("XBUILD_DEBIAN_SNAPSHOT", |file| file.debian.snapshot.as_ref())?,
+                snapshot: mirror("XBUILD_DEBIAN_SNAPSHOT", |file| file.distribution.snapshot.as_ref())?,
                 keyrings: keyrings
                     .into_iter()
                     .flatten()

@@ -87,7 +87,7 @@ fn nothing_at_all_builds_three_platforms_on_bookworm() {
     for platform in &settings.platforms {
         assert_eq!(platform.base.origin, Origin::Default);
         assert!(
-            matches!(&platform.base.value, BaseSource::Apt { suite, suites, .. } if suite == "bookworm" && suites.is_empty())
+            matches!(&platform.base.value, BaseSource::Packages { suite, suites, .. } if suite == "bookworm" && suites.is_empty())
         );
         assert_eq!(platform.glibc, Sourced::default_of(None));
         assert_eq!(platform.image, ImageSettings::default());
@@ -108,7 +108,7 @@ fn each_source_wins_over_the_next() {
     let suite = |given: Given<'_>| {
         let base = given.settings().platforms[0].base.clone();
         match base.value {
-            BaseSource::Apt { suite, .. } => (suite, base.origin.to_string()),
+            BaseSource::Packages { suite, .. } => (suite, base.origin.to_string()),
             other => panic!("{other:?}"),
         }
     };
@@ -259,7 +259,9 @@ fn the_moment_of_a_snapshot_is_written_in_several_ways() {
         let given = format!("[debian]\nsnapshot = \"{text}\"");
         let platform = with_project(&given.as_str()).settings().platforms[0].clone();
         match platform.base.value {
-            BaseSource::Apt { snapshot, .. } if snapshot == platform.sources.snapshot => snapshot.unwrap(),
+            BaseSource::Packages { snapshot, .. } if snapshot == platform.sources.snapshot => {
+                snapshot.unwrap()
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -278,7 +280,7 @@ fn the_moment_of_a_snapshot_is_written_in_several_ways() {
 #[test]
 fn the_projects_suites_must_be_of_its_release_and_the_users_are_picked() {
     let suites = |given: &Given<'_>| match given.settings().platforms[0].base.value.clone() {
-        BaseSource::Apt { suites, .. } => suites,
+        BaseSource::Packages { suites, .. } => suites,
         other => panic!("{other:?}"),
     };
     assert_eq!(suites(&with_project(&"[debian]\nsuites = [\"bookworm\"]")), ["bookworm"]);
@@ -419,7 +421,7 @@ fn the_environments_values_are_checked_as_the_files_are() {
         [("SOURCE_DATE_EPOCH", "1700000000"), ("XBUILD_DEBIAN_MIRROR", "http://m.example/debian/")];
     let settings = Given { environment: &environment, ..Given::default() }.settings();
     assert_eq!(settings.source_date_epoch, Some(1_700_000_000));
-    assert_eq!(settings.machine.debian.mirror.as_deref(), Some("http://m.example/debian"));
+    assert_eq!(settings.machine.packages.mirror.as_deref(), Some("http://m.example/debian"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::Problem;
 use super::{BaseSource, Compression, Owner};
 use crate::layout::Selector;
+use crate::packages;
 use crate::target::abi::GlibcVersion;
 use crate::toolchain::ToolchainChoice;
 
@@ -26,11 +27,10 @@ pub(super) fn base(text: &str, dir: &Path) -> Result<BaseSource, Problem> {
     match text.split_once(':') {
         None if text == "scratch" => Ok(BaseSource::Scratch),
         Some(("apt", suite)) => {
-            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            if suite.is_empty() || !suite.chars().all(allowed) {
+            if !packages::is_suite_name(suite) {
                 return Err(form(WHAT, text, "write the release's codename: `apt:bookworm`"));
             }
-            Ok(BaseSource::Apt {
+            Ok(BaseSource::Packages {
                 suite: suite.to_owned(),
                 suites: Vec::new(),
                 components: Vec::new(),
@@ -70,51 +70,18 @@ fn registry_base(text: &str) -> Result<BaseSource, Problem> {
     }
 }
 
-/// Parses the name of a Debian package (Policy, section 5.6.1).
-pub(super) fn debian_package(text: &str) -> Result<String, Problem> {
-    const WHAT: &str = "the name of a Debian package";
-    let remedy = if text.contains(['=', '(']) {
-        "write the name alone: the base's release decides the version, and `xbuild lock` pins it"
-    } else if text.contains('|') {
-        "choose one of them: write the name alone"
-    } else if text.contains(':') {
-        "write the name alone: packages are those of the platform's own architecture"
-    } else if text.ends_with('-') {
-        "packages cannot be removed from a base: write the names of those to add"
-    } else if text.contains('/') {
-        "write the name alone: `suites` under [debian] says where packages are taken from"
-    } else {
-        "write its name as in Debian, in lower case: `libsqlite3-0`"
-    };
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let whole = text.len() > 1
-        && text.starts_with(letter)
-        && !text.ends_with('-')
-        && text.chars().all(|c| letter(c) || matches!(c, '+' | '-' | '.'));
-    if whole { Ok(text.to_owned()) } else { Err(form(WHAT, text, remedy)) }
+/// Parses the name of a package.
+pub(super) fn package(text: &str) -> Result<String, Problem> {
+    match packages::check_package_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(remedy) => Err(form("the name of a Debian package", text, remedy)),
+    }
 }
 
 /// Parses a moment of the snapshot archive: as that archive writes it, or a day or a moment as people write it.
 pub(super) fn snapshot(text: &str) -> Result<String, Problem> {
-    let spread = || {
-        let part = |range| text.get(range);
-        let (day, time) =
-            ((part(0..4)?, part(4..6)?, part(6..8)?), (part(9..11)?, part(11..13)?, part(13..15)?));
-        Some(format!("{}-{}-{}T{}:{}:{}Z", day.0, day.1, day.2, time.0, time.1, time.2))
-    };
-    let full = match text.len() {
-        _ if crate::packages::debian::is_snapshot_date(text) => spread().unwrap_or_default(),
-        10 => format!("{text}T00:00:00Z"),
-        _ => text.to_owned(),
-    };
-    match full.parse::<jiff::Timestamp>() {
-        Ok(moment) => Ok(moment.strftime("%Y%m%dT%H%M%SZ").to_string()),
-        Err(_) => Err(form(
-            "a moment of Debian's snapshots",
-            text,
-            "write it as `20260801T000000Z` or `2026-08-01`",
-        )),
-    }
+    const REMEDY: &str = "write it as `20260801T000000Z` or `2026-08-01`";
+    packages::parse_snapshot(text).ok_or_else(|| form("a moment of Debian's snapshots", text, REMEDY))
 }
 
 /// Parses a glibc version, `2.28`.

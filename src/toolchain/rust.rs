@@ -137,7 +137,7 @@ pub enum Error {
         /// The target.
         triple: String,
         /// Debian's name of its architecture.
-        debian: Option<String>,
+        architecture: Option<String>,
         /// The toolchain.
         sysroot: PathBuf,
     },
@@ -198,15 +198,15 @@ impl Explain for Error {
             Self::Configuration(_) => {
                 Some("correct what it names: `.cargo/config.toml`, or the variable".into())
             }
-            Self::NoStandard { triple, debian, .. } => {
+            Self::NoStandard { triple, architecture, .. } => {
                 let commands = RustData::get().distribution.iter().filter_map(|distribution| {
-                    let debian = match debian {
+                    let architecture = match architecture {
                         Some(architecture) => architecture.as_str(),
                         None if distribution.command.contains("{debian}") => return None,
                         None => "",
                     };
                     let command =
-                        distribution.command.replace("{triple}", triple).replace("{debian}", debian);
+                        distribution.command.replace("{triple}", triple).replace("{debian}", architecture);
                     Some(format!("`{command}` on {}", distribution.name))
                 });
                 let commands: Vec<_> = commands.collect();
@@ -385,7 +385,7 @@ fn add(rust: &Rust, (platform, target): (&Platform, &Target), host: Host<'_>) ->
     let Some(rustup) = &rust.rustup else {
         return Err(Error::NoStandard {
             triple: triple.to_owned(),
-            debian: target.debian.as_ref().map(|port| port.architecture.clone()),
+            architecture: target.port.as_ref().map(|port| port.architecture.clone()),
             sysroot: rust.sysroot.clone(),
         });
     };

@@ -401,7 +401,7 @@ impl Image {
     fn origin(&self) -> Origin {
         let name = self.manifest["annotations"][annotation::BASE_NAME].as_str();
         match name.and_then(|name| name.strip_prefix("apt:")) {
-            Some(release) => Origin::Apt { release: release.to_owned() },
+            Some(release) => Origin::Packages { release: release.to_owned() },
             None if name.is_none() && self.history().iter().all(|made| *made == Made::Xbuild) => {
                 Origin::Scratch
             }

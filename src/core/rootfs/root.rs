@@ -267,7 +267,7 @@ impl Root {
         let loader = target.elf.interpreter.as_deref().and_then(|loader| self.real_path(loader));
         let loader = loader.and_then(|path| Some(path.rsplit_once('/')?.0.to_owned()));
         let multiarch = target
-            .debian
+            .port
             .iter()
             .flat_map(|port| [format!("lib/{}", port.multiarch), format!("usr/lib/{}", port.multiarch)]);
         let common = ["lib64", "usr/lib64", "lib", "usr/lib"].map(ToOwned::to_owned);

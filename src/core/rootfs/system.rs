@@ -25,12 +25,6 @@ impl Root {
 }
 
 impl System {
-    /// True for Debian itself. Derivatives have archives of their own.
-    #[must_use]
-    pub fn is_debian(&self) -> bool {
-        self.id == "debian"
-    }
-
     fn parse(text: &str) -> Self {
         let field = |name: &str| {
             let mut values = text.lines().filter_map(|line| {
@@ -63,17 +57,17 @@ mod tests {
         let system = |text| System::parse(text);
         let debian =
             system("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_CODENAME=bookworm\n");
-        assert!(debian.is_debian());
+        assert_eq!(debian.id, "debian");
         assert_eq!(debian.codename.as_deref(), Some("bookworm"));
         let distroless =
             system("PRETTY_NAME=\"Distroless\"\nID=\"debian\"\nVERSION=\"Debian GNU/Linux 12 (bookworm)\"\n");
-        assert_eq!((distroless.is_debian(), distroless.codename.as_deref()), (true, Some("bookworm")));
+        assert_eq!((distroless.id.as_str(), distroless.codename.as_deref()), ("debian", Some("bookworm")));
         let alpine = system(
             "NAME=\"Alpine Linux\"\nID=alpine\nVERSION_ID=3.22.1\nPRETTY_NAME=\"Alpine Linux v3.22\"\n",
         );
-        assert_eq!((alpine.is_debian(), alpine.name.as_str()), (false, "Alpine Linux v3.22"));
+        assert_eq!((alpine.id.as_str(), alpine.name.as_str()), ("alpine", "Alpine Linux v3.22"));
         let ubuntu = system("ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n");
-        assert!(!ubuntu.is_debian());
+        assert_eq!(ubuntu.id, "ubuntu");
         assert_eq!(system("VERSION_CODENAME=../../x\n").codename, None);
         assert_eq!(system("").name, "linux");
     }

@@ -59,7 +59,8 @@ pub struct Target {
     /// The ELF header of its programs.
     pub elf: ElfIdentity,
     /// Debian's port for it, if there is one.
-    pub debian: Option<DebianPort>,
+    #[serde(rename = "debian")]
+    pub port: Option<DebianPort>,
     /// zig's name for it.
     pub zig: ZigTarget,
     /// The processors that the platform guarantees.

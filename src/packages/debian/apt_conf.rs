@@ -3,13 +3,20 @@
 
 use std::path::Path;
 
+use crate::sys::download::Client;
 use crate::sys::env::Environment;
 use crate::sys::fs;
+
+/// The client for Debian's packages, which uses the proxies that apt is configured for on this machine.
+#[must_use]
+pub(crate) fn client(environment: &Environment, offline: bool) -> Client {
+    Client::with(&with_proxies(environment, Path::new("/")), offline)
+}
 
 /// The environment plus apt's proxy settings, under apt's own names (`Acquire::http::Proxy`). `root` is `/` except in
 /// tests. Files that cannot be read are ignored.
 #[must_use]
-pub(crate) fn with_proxies(environment: &Environment, root: &Path) -> Environment {
+fn with_proxies(environment: &Environment, root: &Path) -> Environment {
     let apt = root.join("etc/apt");
     let mut files = Vec::new();
     if let Ok(entries) = fs::read_dir(apt.join("apt.conf.d")) {

@@ -70,6 +70,12 @@ enum Compression {
 }
 
 impl Archive {
+    /// Its suites with their mirrors and the dates of their signatures.
+    #[must_use]
+    pub(crate) fn dated(&self) -> Vec<Dated> {
+        self.suites.iter().map(Suite::dated).collect()
+    }
+
     /// Downloads and verifies the releases of all sources in parallel.
     ///
     /// # Errors

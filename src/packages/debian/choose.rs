@@ -21,6 +21,10 @@ use crate::sys::cancel::Cancel;
 use crate::sys::{store, usage};
 use crate::target::abi::GlibcVersion;
 
+/// How long after its release's date a package is certain to be in the snapshot archive, in seconds. Superseded
+/// packages stay on mirrors for a day and a half; the snapshot archive is updated four times a day.
+const SURE: i64 = 24 * 60 * 60;
+
 /// The base to choose packages for.
 #[derive(Clone, Copy, Debug)]
 pub struct BaseRequest<'a> {
@@ -128,6 +132,18 @@ impl BaseSet {
             release: self.release.clone(),
             packages: self.packages.iter().filter(|package| package.libraries.is_empty()).cloned().collect(),
         }
+    }
+
+    /// The time at which the snapshot archive has these packages: that of the mirror if it is a snapshot, otherwise a day
+    /// after the newest release's date.
+    #[must_use]
+    pub(crate) fn snapshot(&self) -> Option<String> {
+        if let Some(date) = self.suites.iter().filter_map(|suite| suite.snapshot.clone()).max() {
+            return Some(date);
+        }
+        let newest = self.suites.iter().filter_map(|suite| suite.date).max()?;
+        let moment = jiff::Timestamp::from_second(newest.checked_add(SURE)?).ok()?;
+        Some(moment.strftime("%Y%m%dT%H%M%SZ").to_string())
     }
 
     /// The packages that are included because they, or packages that need them, were requested.

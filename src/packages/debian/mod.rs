@@ -7,6 +7,7 @@
 //! | Module | What it knows |
 //! |---|---|
 //! | [`sources`], [`host`] | which mirrors and suites to use, and this machine's apt configuration for them |
+//! | [`opened`] | a release as a base needs it: its mirrors, and the packages that are chosen or pinned |
 //! | [`freshness`] | whether an archive is out of date |
 //! | [`keys`], [`release`], [`archive`] | who signed a release, how long it is valid, and which indexes it has |
 //! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed |
@@ -15,7 +16,8 @@
 //! | [`choose`], `recipe` | which packages a base is made of |
 //! | [`urls`] | the URLs to download a package from |
 //! | [`base`], [`certificates`] | the layout of a base, and what maintainer scripts would have made |
-//! | [`database`], [`additions`] | what is installed in an image, and how packages are added to it |
+//! | [`examine`], [`database`], [`additions`] | what is installed in an image, and how packages are added to it |
+//! | [`spelling`] | how suites, packages and moments are written in configurations |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
 //! Trust goes one way: an embedded or configured key signs the release, the release has the digest of each index, and
@@ -25,8 +27,8 @@
 //! supported: running maintainer scripts, `Recommends`, more than one architecture in one root, and upgrading a base's
 //! packages.
 
-pub(crate) mod additions;
-pub(crate) mod apt_conf;
+mod additions;
+mod apt_conf;
 pub(crate) mod archive;
 pub(crate) mod base;
 mod bounded;
@@ -34,6 +36,7 @@ pub(crate) mod certificates;
 pub(crate) mod choose;
 pub(crate) mod database;
 pub(crate) mod error;
+mod examine;
 mod fetch;
 pub(crate) mod freshness;
 pub(crate) mod host;
@@ -42,6 +45,7 @@ pub(crate) mod keys;
 mod listed;
 mod newest;
 mod official;
+mod opened;
 mod options;
 mod recipe;
 pub(crate) mod relation;
@@ -49,6 +53,7 @@ pub(crate) mod release;
 pub(crate) mod resolve;
 pub(crate) mod scripts;
 pub(crate) mod sources;
+mod spelling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -57,21 +62,21 @@ pub(crate) mod tree;
 pub(crate) mod unpack;
 pub(crate) mod urls;
 
-pub(crate) use additions::{AdditionsRequest, assemble_additions};
+pub(crate) use additions::{AdditionsRequest, LAYOUT as ADDITIONS_LAYOUT, assemble_additions};
+pub(crate) use apt_conf::client;
 pub use archive::Archive;
-pub(crate) use archive::Suite;
 pub(crate) use base::assemble_base;
 pub use choose::{BaseRequest, BaseSet, Package, packages_of_record};
 pub(crate) use choose::{ResolvedBase, SuiteOrigin, sort_packages};
 pub use database::Database;
 pub use error::Error;
-pub(crate) use fetch::cache_dir;
+pub(crate) use examine::{AdditionsError, Examined, examine};
 pub(crate) use freshness::{Dated, stale};
-pub(crate) use host::Host;
-pub use options::DebianSettings;
+pub(crate) use opened::{Pinned, ResolvedPackages, resolve_additions, resolve_base, resolve_pinned};
+pub use opened::{ReleaseRequest, open};
+pub use options::{DebianSettings, DebianSources};
 pub(crate) use recipe::recipe_digest;
 pub(crate) use scripts::Unrun;
-pub(crate) use sources::{
-    Configured, Source, Wanted, is_of_release, is_snapshot_date, select, snapshot_root, suites_of,
-};
-pub(crate) use urls::{DownloadUrls, Pool, Snapshot};
+pub(crate) use sources::{is_of_release, is_snapshot_date, suites_of};
+pub(crate) use spelling::{check_package_name, is_suite_name, parse_snapshot};
+pub(crate) use urls::{DownloadUrls, Pool};

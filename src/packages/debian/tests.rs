@@ -9,11 +9,10 @@ use std::sync::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::base::AssembledBase;
-use super::sources::Mirrors;
+use super::sources::{Mirrors, Source};
 use super::testing::{Deb, MiniArchive, Published, Signer};
-use super::{
-    Archive, BaseRequest, BaseSet, DownloadUrls, Error, ResolvedBase, Snapshot, Source, assemble_base,
-};
+use super::urls::Snapshot;
+use super::{Archive, BaseRequest, BaseSet, DownloadUrls, Error, ResolvedBase, assemble_base};
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level, MirrorOrigin, Reporter, Silent};
 use crate::host::Host;
@@ -525,11 +524,12 @@ fn a_pinned_package_outlives_its_mirror() {
 
 #[test]
 fn a_release_that_moves_on_moves_no_pin() {
-    use crate::lock::{AptPin, Lock, Pin, compare, text};
+    use crate::lock::{AssembledPin, Lock, Pin, compare, text};
     let mut setup = Setup::new();
     let main = ["main".to_owned()];
-    let pin = |set: &BaseSet| AptPin::of("apt:testing", &"linux/arm64".parse().unwrap(), &main, &[], set);
-    let lock = |pin: AptPin| Lock::default().with(Pin::Apt(Box::new(pin)));
+    let pin =
+        |set: &BaseSet| AssembledPin::of("apt:testing", &"linux/arm64".parse().unwrap(), &main, &[], set);
+    let lock = |pin: AssembledPin| Lock::default().with(Pin::Assembled(Box::new(pin)));
     let before = setup.choose("arm64", &[]).unwrap();
     let written = text::render(&lock(pin(&before)));
     let libc = Published::new("libc6", "2.36-10", "Depends: libgcc-s1\n", |deb| {
@@ -540,7 +540,7 @@ fn a_release_that_moves_on_moves_no_pin() {
     let after = setup.choose("arm64", &[]).unwrap();
     // Pinned packages are laid out exactly as before, and no index is requested.
     setup.archive.requests();
-    let pinned = text::parse("xbuild.lock", &written).unwrap().apt[0].set();
+    let pinned = text::parse("xbuild.lock", &written).unwrap().assembled[0].set();
     assert_eq!(pinned.plain().identity(), before.plain().identity());
     let laid = |set: &BaseSet| format!("{:?}", setup.assemble(&set.plain()).unwrap().entries);
     let old = laid(&pinned);

@@ -11,7 +11,7 @@ fn packages_of_debian_are_general_or_of_one_platform() {
     };
     let given = with_project(&text);
     assert_eq!(packages(&given), ["ca-certificates libssl3", "ca-certificates libatomic1 libssl3"]);
-    let more = flags(|flags| flags.debian_packages = strings(&["jq", "linux/arm64=g++"]));
+    let more = flags(|flags| flags.added_packages = strings(&["jq", "linux/arm64=g++"]));
     let given = Given { flags: more, ..with_project(&text) };
     assert_eq!(packages(&given), ["ca-certificates jq libssl3", "ca-certificates g++ jq libatomic1 libssl3"]);
     let workspace = ["[debian]\nsuites = [\"bookworm\"]\n", "[debian]\npackages = [\"jq\"]\n"];
@@ -21,7 +21,7 @@ fn packages_of_debian_are_general_or_of_one_platform() {
 #[test]
 fn what_is_no_package_of_debian_is_refused_with_the_reason() {
     let of_flag = |text: &str| {
-        Given { flags: flags(|flags| flags.debian_packages = strings(&[text])), ..Given::default() }.error()
+        Given { flags: flags(|flags| flags.added_packages = strings(&[text])), ..Given::default() }.error()
     };
     for (name, part) in [
         ("libssl3=3.0.17-1", "`xbuild lock` pins it"),

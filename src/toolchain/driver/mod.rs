@@ -265,7 +265,7 @@ fn script(program: &Path, spec: &Path, tool: &str) -> String {
 fn cmake(wrapper: &Wrapper, target: &Target) -> String {
     let quote = |path: &Path| format!("[==[{}]==]", path.display());
     let multiarch =
-        target.debian.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
+        target.port.as_ref().map_or_else(|| target.zig.target.clone(), |port| port.multiarch.clone());
     let (cc, cxx) = (quote(&wrapper.cc), quote(&wrapper.cxx));
     let for_host = if wrapper.spec.host {
         let side = quote(&wrapper.cc.with_file_name("side"));

@@ -168,12 +168,14 @@ pub(super) fn proxy_for(url: &str, environment: &Environment) -> Option<Setting>
     }
     // In CGI programs `HTTP_PROXY` in capitals is a request's `Proxy` header. This is not a CGI program.
     let own = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["http_proxy", "HTTP_PROXY"] };
-    either(own).or_else(|| either(["ALL_PROXY", "all_proxy"])).or_else(|| of_apt(scheme, host, environment))
+    either(own)
+        .or_else(|| either(["ALL_PROXY", "all_proxy"]))
+        .or_else(|| of_package_manager(scheme, host, environment))
 }
 
 /// apt's configuration, if a caller has put it beside the environment's variables. Options for http also count for https
 /// if that has none of its own.
-fn of_apt(scheme: &str, host: &str, environment: &Environment) -> Option<Setting> {
+fn of_package_manager(scheme: &str, host: &str, environment: &Environment) -> Option<Setting> {
     const PLAIN: &str = "Acquire::http::Proxy";
     let own = if scheme == "https" { ["Acquire::https::Proxy", PLAIN] } else { [PLAIN; 2] };
     let of_host = |name: &&'static str| environment.var(&format!("{name}::{}", host.to_ascii_lowercase()));

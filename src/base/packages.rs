@@ -13,14 +13,12 @@ use serde_json::json;
 use super::{BaseImage, FetchRequest};
 use crate::base::{AddedPackage, BaseFacts};
 use crate::error::{ExitCode, Explain, io_hint};
-use crate::event::{Event, Level, ReleaseFacts, Reporter};
+use crate::event::{Event, Level, Reporter};
 use crate::host::Host;
 use crate::image::ImageLayer;
 use crate::layer::{self, Compression, Entry, EntryKind, LayerSpec};
 use crate::oci::{Descriptor, Digest};
-use crate::packages::debian::{
-    self, AdditionsRequest, Archive, BaseRequest, BaseSet, Dated, DebianSettings, DownloadUrls, ResolvedBase,
-};
+use crate::packages::{self, DownloadUrls, ResolvedBase, ResolvedPackages, Unrun};
 use crate::rootfs::{self, IndexError, Root, StreamError};
 use crate::sys::cancel::Cancelled;
 use crate::sys::hash::sha256_of;
@@ -29,10 +27,10 @@ use crate::target::platform::Platform;
 
 /// Why a base could not be assembled.
 #[derive(Debug, thiserror::Error)]
-pub enum AptError {
+pub enum PackagesError {
     /// The packages could not be resolved, fetched or unpacked.
     #[error(transparent)]
-    Debian(#[from] debian::Error),
+    Packages(#[from] packages::Error),
     /// The layer could not be written.
     #[error(transparent)]
     Layer(#[from] layer::Error),
@@ -47,16 +45,16 @@ pub enum AptError {
     Cancelled(#[from] Cancelled),
 }
 
-impl From<fs::LockError> for AptError {
+impl From<fs::LockError> for PackagesError {
     fn from(error: fs::LockError) -> Self {
         error.into_error()
     }
 }
 
-impl Explain for AptError {
+impl Explain for PackagesError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Debian(error) => error.exit_code(),
+            Self::Packages(error) => error.exit_code(),
             Self::Layer(error) => error.exit_code(),
             Self::Index(IndexError::Io(error)) | Self::Io(error) => ExitCode::of_io(error),
             Self::Index(IndexError::Stream(StreamError::Cancelled(cancelled)))
@@ -67,7 +65,7 @@ impl Explain for AptError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Debian(error) => error.hint(),
+            Self::Packages(error) => error.hint(),
             Self::Layer(error) => error.hint(),
             Self::Index(IndexError::Io(error)) | Self::Io(error) => io_hint(error),
             Self::Index(_) => Some("remove `bases` from the cache directory and build again".into()),
@@ -76,187 +74,24 @@ impl Explain for AptError {
     }
 }
 
-/// A Debian release, and which parts of it are used.
-#[derive(Clone, Copy, Debug)]
-pub struct ReleaseRequest<'a> {
-    /// The release's codename.
-    pub release: &'a str,
-    /// The suites; empty for the release with its updates and its security suite.
-    pub suites: &'a [String],
-    /// The components; empty for `main`.
-    pub components: &'a [String],
-    /// The date at which everything is taken, if one was requested.
-    pub moment: Option<&'a str>,
-}
-
-/// The mirrors and suites of a release, and notes on what was ignored of this machine's apt configuration.
-fn sources(
-    request: &ReleaseRequest<'_>,
-    settings: &DebianSettings,
-    host: Host<'_>,
-) -> Result<(Vec<debian::Source>, Vec<Event>), debian::Error> {
-    // Marks the cache as in use, so that pruning leaves it alone.
-    store::open(host.cache)?;
-    let configured = debian::Configured {
-        archive: settings.mirror.clone(),
-        security: settings.security_mirror.clone(),
-        snapshot: settings.snapshot.clone(),
-    };
-    // A configured mirror does not need the host's configuration.
-    let whole = configured.archive.is_some();
-    let apt = if whole || request.moment.is_some() {
-        debian::Host::default()
-    } else {
-        let apt = debian::Host::read(Path::new("/"));
-        apt.with_lists(&debian::cache_dir(host), host.client, host.cancel)?
-    };
-    let useless = apt.archive.is_empty() && apt.security.is_empty();
-    // If other sources of the machine are used, few users care about the ignored ones.
-    let level = if useless { Level::Info } else { Level::Detail };
-    let passed = |reason: &String| Event::Note {
-        level,
-        platform: None,
-        text: format!("ignored among the sources of this machine's apt: {reason}"),
-    };
-    let passed = apt.passed.iter().map(passed).collect();
-    let sources = debian::select(&debian::Wanted {
-        release: request.release,
-        suites: request.suites,
-        components: request.components,
-        moment: request.moment,
-        configured,
-        host: apt,
-        keyrings: settings.keyrings.clone(),
-    })?;
-    Ok((sources, passed))
-}
-
-/// Opens a release: downloads and verifies its suites. They serve every architecture.
-///
-/// # Errors
-///
-/// If no mirror can be chosen for a suite, if a release is unavailable, or if its signature or date is invalid.
-pub fn open(
-    request: &ReleaseRequest<'_>,
-    settings: &DebianSettings,
-    host: Host<'_>,
-) -> Result<Archive, debian::Error> {
-    let (sources, passed) = sources(request, settings, host)?;
-    for event in passed {
-        host.reporter.report(event);
-    }
-    Archive::open(&sources, host)
-}
-
-/// Chooses the packages for a base from an opened release.
-pub(crate) fn resolve(
-    archive: &Archive,
-    request: &BaseRequest<'_>,
-    host: Host<'_>,
-) -> Result<ResolvedApt, debian::Error> {
-    let set = archive.resolve_base(request, host)?;
-    Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
-}
-
-/// Chooses packages to add to an image from an opened release.
-pub(crate) fn resolve_additions(
-    archive: &Archive,
-    request: &AdditionsRequest<'_>,
-    host: Host<'_>,
-) -> Result<ResolvedApt, debian::Error> {
-    let set = archive.resolve_additions(request, host)?;
-    Ok(ResolvedApt { releases: dated(&set), set, urls: urls_of(archive), pinned: None })
-}
-
-fn urls_of(archive: &Archive) -> DownloadUrls {
-    let sources: Vec<debian::Source> = archive.suites().iter().map(|suite| suite.source.clone()).collect();
-    DownloadUrls::of(&sources, None)
-}
-
-/// The mirror and date of each release that the packages come from.
-fn dated(set: &BaseSet) -> Vec<debian::Dated> {
-    let dated = |suite: &debian::SuiteOrigin| debian::Dated {
-        suite: suite.suite.clone(),
-        mirror: suite.mirror.clone(),
-        date: suite.date,
-    };
-    set.suites.iter().map(dated).collect()
-}
-
-/// Packages in a lock.
-#[derive(Clone, Debug)]
-pub(crate) struct Pinned {
-    /// The packages.
-    pub set: BaseSet,
-    /// The date of a snapshot that has them.
-    pub snapshot: Option<String>,
-    /// The date of the newest release that contained them.
-    pub date: Option<String>,
-}
-
-/// The pinned packages. No mirror is asked, as their digests are known. Only the URLs to download them from depend on
-/// this machine.
-pub(crate) fn pinned(
-    pinned: Pinned,
-    request: &ReleaseRequest<'_>,
-    settings: &DebianSettings,
-    host: Host<'_>,
-) -> Result<ResolvedApt, debian::Error> {
-    let root = debian::snapshot_root(settings.snapshot.as_deref());
-    let snapshot = pinned.snapshot.map(|date| debian::Snapshot { root, date });
-    let (sources, _) = sources(request, settings, host)?;
-    let urls = DownloadUrls::of(&sources, snapshot);
-    let date = pinned.date.as_deref().and_then(|date| date.get(..10)).unwrap_or_default().to_owned();
-    Ok(ResolvedApt { set: pinned.set, urls, releases: Vec::new(), pinned: Some(date) })
-}
-
-/// The packages that a base can be made of, and the URLs to download them from.
-#[derive(Clone, Debug)]
-pub(crate) struct ResolvedApt {
-    /// The packages.
-    pub set: BaseSet,
-    /// The URLs to download them from.
-    pub urls: DownloadUrls,
-    /// The releases that they were chosen from; empty if they are pinned.
-    pub releases: Vec<debian::Dated>,
-    /// The day of the newest release if the packages come from a lock; empty if the lock has no date.
-    pub pinned: Option<String>,
-}
-
-impl ResolvedApt {
-    /// The facts for `plan`.
+impl BaseFacts {
+    /// The facts for `plan` about a base of these packages.
     #[must_use]
-    pub(crate) fn facts(&self) -> BaseFacts {
-        let packages = self.set.plain();
-        BaseFacts {
+    pub(super) fn of_packages(resolved: &ResolvedPackages) -> Self {
+        let packages = resolved.set.plain();
+        Self {
             name: format!("apt:{}", packages.release),
             digest: Some(packages.identity()),
             content: format!(
                 "{} packages, {} MB to download{}",
                 packages.packages.len(),
                 packages.download_size().div_ceil(1_000_000),
-                self.pinned_text()
+                resolved.pinned_text()
             ),
             glibc: packages.glibc(),
-            added: self.set.added().map(AddedPackage::of).collect(),
-            releases: self.releases(),
+            added: resolved.set.added().map(AddedPackage::of).collect(),
+            releases: resolved.releases(),
         }
-    }
-
-    /// `, pinned as of 2026-07-11`; empty if they do not come from a lock.
-    #[must_use]
-    pub(crate) fn pinned_text(&self) -> String {
-        match self.pinned.as_deref() {
-            None => String::new(),
-            Some("") => ", pinned".into(),
-            Some(date) => format!(", pinned as of {date}"),
-        }
-    }
-
-    /// The releases that they were chosen from.
-    #[must_use]
-    pub(crate) fn releases(&self) -> Vec<ReleaseFacts> {
-        self.releases.iter().map(Dated::facts).collect()
     }
 }
 
@@ -269,7 +104,7 @@ pub(super) struct CachedLayer {
     pub(super) environment: Vec<String>,
     pub(super) dirs: BTreeSet<String>,
     #[serde(default)]
-    pub(super) unrun: Vec<debian::Unrun>,
+    pub(super) unrun: Vec<Unrun>,
 }
 
 /// The image of a resolved base: from the cache if it is there and intact, otherwise it is assembled.
@@ -278,7 +113,7 @@ pub(crate) fn fetch(
     urls: &DownloadUrls,
     request: &FetchRequest<'_>,
     host: Host<'_>,
-) -> Result<BaseImage, AptError> {
+) -> Result<BaseImage, PackagesError> {
     let FetchRequest { platform, compression, .. } = *request;
     let Host { cache, cancel, reporter, .. } = host;
     let identity = resolved.identity();
@@ -322,7 +157,7 @@ pub(crate) fn fetch(
 }
 
 /// Reports what scripts would have done: as a warning if something may be missing without it.
-pub(super) fn tell_unrun(unrun: &[debian::Unrun], platform: &Platform, reporter: &dyn Reporter) {
+pub(super) fn tell_unrun(unrun: &[Unrun], platform: &Platform, reporter: &dyn Reporter) {
     for unrun in unrun {
         let level = if unrun.effects.is_empty() { Level::Detail } else { Level::Warning };
         let (platform, text) = (Some(platform.clone()), unrun.to_string());
@@ -358,7 +193,7 @@ pub fn layer_of_record(bytes: &[u8]) -> Option<Digest> {
 
 /// Reads a base that was assembled before, if it is intact: the blob is read and hashed, since its existence proves
 /// nothing.
-fn get(dir: &Path) -> Result<Option<CachedLayer>, AptError> {
+fn get(dir: &Path) -> Result<Option<CachedLayer>, PackagesError> {
     let Some(bytes) = store::read(&record(dir), LARGEST_RECORD)? else { return Ok(None) };
     let Some(kept) = parse(&bytes) else { return Ok(None) };
     let blob = dir.join(kept.descriptor.digest.hex());
@@ -397,8 +232,8 @@ fn assemble(
     dir: &Path,
     compression: Compression,
     host: Host<'_>,
-) -> Result<CachedLayer, AptError> {
-    let assembled = debian::assemble_base(resolved, urls, host)?;
+) -> Result<CachedLayer, PackagesError> {
+    let assembled = packages::assemble_base(resolved, urls, host)?;
     let dirs = dirs(&assembled.entries);
     let spec = LayerSpec {
         entries: assembled.entries,
@@ -427,8 +262,8 @@ pub(super) fn cached_or_made(
     dir: &Path,
     request: &FetchRequest<'_>,
     reporter: &dyn Reporter,
-    make: impl FnOnce(&Path) -> Result<CachedLayer, AptError>,
-) -> Result<CachedLayer, AptError> {
+    make: impl FnOnce(&Path) -> Result<CachedLayer, PackagesError>,
+) -> Result<CachedLayer, PackagesError> {
     let known = get(dir)?;
     if !request.verify_cache
         && let Some(known) = known
@@ -473,7 +308,7 @@ fn writable(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Stores the record of a layer beside it.
-fn put(kept: &CachedLayer, dir: &Path) -> Result<(), AptError> {
+fn put(kept: &CachedLayer, dir: &Path) -> Result<(), PackagesError> {
     let bytes = serde_json::to_vec(kept).map_err(std::io::Error::other)?;
     Ok(fs::write_atomic(&record(dir), &bytes, 0o644)?)
 }
@@ -481,27 +316,6 @@ fn put(kept: &CachedLayer, dir: &Path) -> Result<(), AptError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Silent;
-    use crate::sys::cancel::Cancel;
-    use crate::sys::download::Client;
-    use crate::sys::env::Environment;
-
-    /// A caller of the library, unlike the program, may not have opened the cache before. Without a lock on it, the
-    /// temporary files written there would be removed by the next run that finds the cache unused.
-    #[test]
-    fn a_cache_that_is_asked_for_packages_is_in_use() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = dir.path().join("cache");
-        let request = ReleaseRequest { release: "bookworm", suites: &[], components: &[], moment: None };
-        let settings =
-            DebianSettings { mirror: Some("http://127.0.0.1:9/debian".into()), ..DebianSettings::default() };
-        let (client, cancel, environment) = (Client::new(true), Cancel::new(), Environment::default());
-        let (environment, client, cancel) = (&environment, &client, &cancel);
-        let host = Host { environment, cache: &cache, client, cancel, reporter: &Silent };
-        assert!(open(&request, &settings, host).is_err(), "nothing is kept");
-        let lock = fs::File::open(cache.join("in-use")).unwrap().into_parts().0;
-        assert!(matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
-    }
 
     #[test]
     fn links_to_directories_are_directories_too() {
