@@ -93,17 +93,38 @@ const ARCHITECTURES: &[&str] = &[
 const NAMES_PLATFORMS: &[&str] = &["src/core/target/platform.rs"];
 
 /// Words that are part of a name in these paths only. Other rooms have names that fit anything of the kind.
-const WORDS: &[(&[&str], &[&str])] = &[(
-    &["alpine", "apk", "apt", "debian", "dpkg"],
-    &[
-        "src/packages/",
-        // They type the keys of `targets/*.toml` and of the files that users write.
-        "src/core/target/catalog.rs",
-        "src/config/",
-        // The tests' paths to the internals.
-        "src/internal.rs",
-    ],
-)];
+const WORDS: &[(&[&str], &[&str])] = &[
+    (
+        &["alpine", "apk", "apt", "debian", "dpkg"],
+        &[
+            "src/packages/",
+            // They type the keys of `targets/*.toml` and of the files that users write.
+            "src/core/target/catalog.rs",
+            "src/config/",
+            // The tests' paths to the internals.
+            "src/internal.rs",
+        ],
+    ),
+    (
+        &["clang", "zig"],
+        &[
+            "src/toolchain/",
+            // It types the keys of `targets/*.toml`.
+            "src/core/target/catalog.rs",
+        ],
+    ),
+    (
+        &["cargo"],
+        &[
+            "src/payload/",
+            // Rust's toolchain includes cargo, and cargo calls the driver.
+            "src/toolchain/",
+            // The program `cargo-xbuild`.
+            "src/bin/",
+            "src/internal.rs",
+        ],
+    ),
+];
 
 const RULES: &[Rule] = &[
     Rule {
