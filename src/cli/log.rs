@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::view::View;
 use crate::cli::view::style::Paint;
+use crate::error::{ExitCode, Explain};
 use crate::sys::clock::Instant;
 use crate::sys::env::Environment;
 use crate::sys::log::without_secrets;
@@ -66,11 +67,14 @@ pub(crate) enum LogError {
     },
 }
 
-impl LogError {
-    /// The next step.
-    pub(super) fn hint(&self) -> String {
+impl Explain for LogError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Config
+    }
+
+    fn hint(&self) -> Option<String> {
         let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
-        match self {
+        Some(match self {
             Self::Level { .. } => format!(
                 "known: {}; also for one room, as in `http=trace,debug`",
                 names(&mut LEVELS.iter().map(|(name, _)| *name))
@@ -79,7 +83,7 @@ impl LogError {
                 "known: {}; or a module's path, as in `xbuild::sys=debug`",
                 names(&mut ROOMS.iter().map(|(name, _)| *name))
             ),
-        }
+        })
     }
 }
 
@@ -268,8 +272,14 @@ mod tests {
             assert!(matches!(error(text), LogError::Room { .. }), "{text}");
         }
         assert_eq!(error("loud").to_string(), "`loud` is not a level of the log (from $XBUILD_LOG)");
-        assert!(error("loud").hint().contains("error, warn, info, debug, trace, off"));
-        assert!(error("x=debug").hint().contains("http, lock, pipeline, process, registry"));
+        assert!(
+            error("loud").hint().is_some_and(|hint| hint.contains("error, warn, info, debug, trace, off"))
+        );
+        assert!(
+            error("x=debug")
+                .hint()
+                .is_some_and(|hint| hint.contains("http, lock, pipeline, process, registry"))
+        );
     }
 
     #[test]

@@ -1,16 +1,15 @@
-//! `xbuild resolve` and `apply`: replace `xbuild://PATH` in Kubernetes manifests by the image that was just pushed.
+//! What `xbuild resolve` and `apply` share: they replace `xbuild://PATH` in Kubernetes manifests by the image that was
+//! just pushed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::Failure;
-use super::arguments::BuildOptions;
-use super::commands::Context;
-use super::view::print;
+use super::context::{Context, Failure};
+use super::options::BuildOptions;
 use crate::error::{ExitCode, Explain};
 use crate::event::{Event, Level};
 use crate::kubernetes::{self, Left, Manifest};
@@ -21,14 +20,14 @@ use crate::sys::fs;
 use crate::sys::process::{Command, ProcessError};
 
 /// The time limit of kubectl.
-const KUBECTL: Duration = Duration::from_secs(10 * 60);
+pub(super) const KUBECTL: Duration = Duration::from_secs(10 * 60);
 /// The extensions of manifest files.
 const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 
 /// The manifests, and the options of the builds.
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("path", |path| path.hide(true)))]
-pub(super) struct ResolveOptions {
+pub(super) struct ManifestOptions {
     /// A manifest, a directory of manifests, or `-` for standard input; repeatable, or separated by commas
     #[arg(short, long = "filename", value_name = "FILE", required_unless_present = "kustomize", value_delimiter = ',', value_hint = ValueHint::AnyPath)]
     filenames: Vec<PathBuf>,
@@ -48,16 +47,6 @@ pub(super) struct ResolveOptions {
     allow_outside: bool,
     #[command(flatten)]
     build: BuildOptions,
-}
-
-/// `xbuild apply`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ApplyOptions {
-    #[command(flatten)]
-    resolve: ResolveOptions,
-    /// Arguments of `kubectl apply`
-    #[arg(last = true, value_name = "KUBECTL ARGUMENTS")]
-    kubectl: Vec<String>,
 }
 
 /// Why manifests could not be resolved.
@@ -168,44 +157,21 @@ impl Explain for ManifestError {
     }
 }
 
-/// `xbuild resolve`.
-pub(super) fn resolve(context: &Context<'_>, options: &ResolveOptions) -> Result<(), Failure> {
-    let cancel = limited(context, options, "`xbuild resolve`")?;
-    let text = resolved(&Context { cancel: &cancel, ..*context }, options)?;
-    context.view.finish();
-    Ok(print(&text)?)
-}
-
 /// The cancellation for the whole command, if the user sets a time limit. A limit in a project's file applies to that
 /// project's build.
-fn limited(context: &Context<'_>, options: &ResolveOptions, name: &str) -> Result<Cancel, Failure> {
+pub(super) fn limited(
+    context: &Context<'_>,
+    options: &ManifestOptions,
+    name: &str,
+) -> Result<Cancel, Failure> {
     match (options.build.total_timeout(), context.environment.var("XBUILD_TIMEOUT")) {
         (None, None) => Ok(context.cancel.clone()),
         (flag, _) => context.within(flag, name),
     }
 }
 
-/// `xbuild apply`.
-pub(super) fn apply(context: &Context<'_>, options: &ApplyOptions) -> Result<(), Failure> {
-    let cancel = limited(context, &options.resolve, "`xbuild apply`")?;
-    let context = &Context { cancel: &cancel, ..*context };
-    let text = resolved(context, &options.resolve)?;
-    // A file and not a pipe, so that kubectl can read it more than once. It may contain secrets.
-    let mut file = fs::scratch_dir()
-        .and_then(|dir| Ok((fs::temporary_file(dir.path())?, dir)))
-        .map_err(ManifestError::Io)?;
-    file.0.write_all(text.as_bytes()).and_then(|()| file.0.flush()).map_err(ManifestError::Io)?;
-    let cancel = context.cancel.within(KUBECTL, "kubectl");
-    // The user's arguments for kubectl may be paths.
-    let kubectl =
-        Command::new("kubectl").here().args(["apply", "-f"]).arg(file.0.path()).args(&options.kubectl);
-    let said = kubectl.text(&cancel).map_err(ManifestError::Kubectl)?;
-    context.view.finish();
-    Ok(print(&said)?)
-}
-
 /// The manifests with every reference replaced. Nothing is printed or applied unless all could be replaced.
-fn resolved(context: &Context<'_>, options: &ResolveOptions) -> Result<String, Failure> {
+pub(super) fn resolved(context: &Context<'_>, options: &ManifestOptions) -> Result<String, Failure> {
     if let Some(path) = &options.build.path {
         return Err(ManifestError::Path(path.clone()).into());
     }
@@ -259,7 +225,7 @@ struct Document {
 }
 
 /// All given manifests, in order.
-fn documents(context: &Context<'_>, options: &ResolveOptions) -> Result<Vec<Document>, ManifestError> {
+fn documents(context: &Context<'_>, options: &ManifestOptions) -> Result<Vec<Document>, ManifestError> {
     let mut documents = Vec::new();
     let mut add = |shown: String, text: &str, kustomized: bool| {
         let manifest = Manifest::read(text, kustomized)
@@ -323,7 +289,7 @@ fn kustomized(context: &Context<'_>, path: &Path) -> Result<String, ManifestErro
 }
 
 /// Builds a project and pushes its image. Returns the image's name with its digest.
-fn build_and_push(context: &Context<'_>, options: &ResolveOptions, path: &str) -> Result<String, Failure> {
+fn build_and_push(context: &Context<'_>, options: &ManifestOptions, path: &str) -> Result<String, Failure> {
     let names = options.repository.as_ref().map(|repository| {
         let dir = fs::canonicalize(Path::new(path)).unwrap_or_else(|_| PathBuf::from(path));
         let name = dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase();

@@ -1,31 +1,29 @@
-//! The command line: clap's types, one thin function per command, and the rendering of events and errors.
+//! The command line: clap's types, one file per command, and the rendering of events and errors.
+//!
+//! This file parses, chooses the command and turns its failure into an exit code. The commands (`command`) are below it;
+//! below them is what they share: `options`, `context`, the views, and what several commands do alike.
 //!
 //! The only room that writes to standard output and standard error. Standard output carries only results: the reference
 //! with its digest, a list, a script. Everything else, including JSON progress, goes to standard error.
 
-mod arguments;
-mod cache;
-mod commands;
-mod diagnose;
+mod command;
+mod context;
 mod images;
 mod log;
 mod manifests;
-mod matrix;
-mod merge;
+mod options;
 mod render;
-mod repro;
-mod show;
 #[cfg(test)]
 mod tests;
-mod tree;
-mod verify;
+mod toolchains;
 mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{ExitCode, Explain, io_hint};
 use crate::settings::VARIABLES;
@@ -36,7 +34,12 @@ use crate::sys::log::command_line;
 use crate::sys::{process, threads};
 use crate::toolchain::driver;
 
-use arguments::Arguments;
+use command::{
+    apply, build, cache, completions, copy, doctor, index, inspect, lock, ls, man, matrix, plan, pull, push,
+    repro, resolve, tag, targets, toolchain, verify,
+};
+use context::{Context, Failure, Run};
+use options::ViewOptions;
 use view::View;
 
 /// The name by which the program was started.
@@ -45,87 +48,98 @@ pub enum Program {
     /// `xbuild`.
     Xbuild,
     /// `cargo-xbuild`, which cargo runs as `cargo xbuild`.
-    CargoXbuild,
+    Subcommand,
 }
 
-/// A failure of a command, from any room.
-pub(crate) struct Failure(Box<dyn Explain + Send + Sync>);
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
 
-impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
+/// Build multi-platform container images on one plain Linux machine, without emulation.
+///
+/// xbuild cross-compiles a cargo project's programs for every platform, layers each on that platform's base
+/// image and writes an OCI image layout with one multi-platform index. `xbuild [PATH]` is short for
+/// `xbuild build [PATH]`.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "xbuild",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    override_usage = "xbuild [COMMAND] [OPTIONS]\n       xbuild [OPTIONS] [PATH]",
+    after_help = "Run `xbuild build --help` for the options of a build, with examples.",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    view: ViewOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands, in the order of the help.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    Build(Box<build::BuildCommand>),
+    Plan(Box<plan::PlanOptions>),
+    Lock(Box<lock::LockOptions>),
+    Push(push::PushOptions),
+    Pull(pull::PullOptions),
+    Copy(copy::CopyOptions),
+    Inspect(inspect::InspectOptions),
+    Ls(ls::ListImages),
+    Tag(tag::TagOptions),
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    Resolve(Box<resolve::ResolveOptions>),
+    Apply(Box<apply::ApplyOptions>),
+    Matrix(Box<matrix::MatrixOptions>),
+    Targets(targets::TargetsOptions),
+    #[command(subcommand)]
+    Toolchain(toolchain::ToolchainCommand),
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    Doctor(doctor::DoctorOptions),
+    Verify(verify::VerifyOptions),
+    Repro(Box<repro::ReproOptions>),
+    Completions(completions::CompletionsOptions),
+    Man(man::ManOptions),
+}
+
+impl Command {
+    /// The command that was given.
+    fn given(&self) -> &dyn Run {
+        match self {
+            Self::Build(command) => &**command,
+            Self::Plan(command) => &**command,
+            Self::Lock(command) => &**command,
+            Self::Push(command) => command,
+            Self::Pull(command) => command,
+            Self::Copy(command) => command,
+            Self::Inspect(command) => command,
+            Self::Ls(command) => command,
+            Self::Tag(command) => command,
+            Self::Index(command) => command,
+            Self::Resolve(command) => &**command,
+            Self::Apply(command) => &**command,
+            Self::Matrix(command) => &**command,
+            Self::Targets(command) => command,
+            Self::Toolchain(command) => command,
+            Self::Cache(command) => command,
+            Self::Doctor(command) => command,
+            Self::Verify(command) => command,
+            Self::Repro(command) => &**command,
+            Self::Completions(command) => command,
+            Self::Man(command) => command,
+        }
     }
 }
 
-/// The errors of this room.
+/// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    /// A command's name in place of a directory.
-    #[error("there is no directory `{given}` to build")]
-    CommandAsPath {
-        /// What was given.
-        given: String,
-        /// The command that was probably meant.
-        command: String,
-    },
-    /// `xbuild man` with an unknown command.
-    #[error("there is no command `{given}`")]
-    NoSuchCommand {
-        /// What was given.
-        given: String,
-    },
-    /// `XBUILD_PROGRESS` has an invalid value.
-    #[error("`{given}` is not a way to show progress (from $XBUILD_PROGRESS)")]
-    Progress {
-        /// What was given.
-        given: String,
-    },
-    /// `XBUILD_LOG` has an invalid value.
-    #[error(transparent)]
-    Log(#[from] log::LogError),
-    /// The result could not be written.
-    #[error("cannot write to standard output: {0}")]
-    Stdout(std::io::Error),
-    /// `xbuild tag` of an image that is neither in a layout nor in a registry.
-    #[error("`{given}` is not in a layout or a registry")]
-    TagElsewhere {
-        /// What was given.
-        given: String,
-    },
-    /// `xbuild tag` with a name in another repository.
-    #[error("`{name}` is in a different repository from `{image}`, so adding a name is not enough")]
-    TagAcross {
-        /// The image.
-        image: String,
-        /// The name to add.
-        name: String,
-    },
-    /// `xbuild push` of an image without a name.
-    #[error("`{given}` has no name that says where to push it")]
-    NoName {
-        /// What was given.
-        given: String,
-    },
-    /// `xbuild index create` without a destination.
-    #[error("nothing says where the index goes")]
-    NoDestination,
-    /// The file of `xbuild index create -f` could not be read.
-    #[error("cannot read the sources: {0}")]
-    SourceFile(std::io::Error),
-    /// The file is JSON, but not metadata.
-    #[error("`{}` describes no image: {reason}", path.display())]
-    Metadata {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An archive would go to a terminal.
-    #[error("an archive cannot be written to a terminal")]
-    Terminal,
-    /// The current directory does not exist any more.
-    #[error("the current directory cannot be found: {0}")]
-    CurrentDirectory(std::io::Error),
+enum StartError {
     /// The system has no more threads, for the work or for listening to Ctrl-C.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -134,50 +148,17 @@ pub(crate) enum CliError {
     Signals(ctrlc::Error),
 }
 
-impl Explain for CliError {
+impl Explain for StartError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::CommandAsPath { .. }
-            | Self::NoSuchCommand { .. }
-            | Self::Terminal
-            | Self::TagElsewhere { .. }
-            | Self::TagAcross { .. }
-            | Self::NoName { .. }
-            | Self::NoDestination => ExitCode::Usage,
-            Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
-            Self::Metadata { .. } | Self::Progress { .. } | Self::Log(_) => ExitCode::Config,
-            Self::SourceFile(error)
-            | Self::Stdout(error)
-            | Self::CurrentDirectory(error)
-            | Self::Threads(error) => ExitCode::of_io(error),
+            Self::Threads(error) => ExitCode::of_io(error),
             Self::Signals(_) => ExitCode::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::CommandAsPath { command, .. } => {
-                Some(format!("a command comes before all other arguments: `xbuild {command} …`"))
-            }
-            Self::NoSuchCommand { .. } => Some("`xbuild --help` lists the commands".into()),
-            Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
-            Self::Log(error) => Some(error.hint()),
-            Self::CurrentDirectory(_) => Some("change to a directory that exists".into()),
-            Self::TagElsewhere { .. } => {
-                Some("copy it to one of these, or to its new name, with `xbuild copy`".into())
-            }
-            Self::TagAcross { image, name } => Some(format!(
-                "copy it there, which sends no layers within a registry: `xbuild copy docker://{image} docker://{name}`"
-            )),
-            Self::NoName { .. } => Some("add it: xbuild push IMAGE registry.example/team/app:1.0".into()),
-            Self::NoDestination => {
-                Some("name a destination: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
-            }
-            Self::Metadata { .. } => {
-                Some("use a file that `xbuild --metadata-file` or docker buildx wrote".into())
-            }
-            Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
-            Self::SourceFile(error) | Self::Stdout(error) | Self::Threads(error) => io_hint(error),
+            Self::Threads(error) => io_hint(error),
             Self::Signals(_) => None,
         }
     }
@@ -206,7 +187,7 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
             return if error.use_stderr() { ExitCode::Usage.number() } else { 0 };
         }
     };
-    let made = log::Filter::of(&environment).map_err(CliError::from).and_then(|filter| {
+    let made = log::Filter::of(&environment).map_err(Failure::from).and_then(|filter| {
         let view = View::new(&arguments.view, &environment, filter.is_some())?;
         Ok((view, filter))
     });
@@ -218,15 +199,15 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
             }
             view
         }
-        Err(error) => {
+        Err(Failure(error)) => {
             let view = View::fallback();
-            view.fail(&error);
+            view.fail(&*error);
             return error.exit_code().number();
         }
     };
     let result = listen().and_then(|cancel| {
         let cancel = cancel.telling(view.tell());
-        commands::run(&arguments, &matches, &environment, &view, &cancel)
+        run(&arguments, &matches, &environment, &view, &cancel)
     });
     match result {
         Ok(()) => {
@@ -243,6 +224,22 @@ pub fn main(program: Program, arguments: impl IntoIterator<Item = OsString>) -> 
     }
 }
 
+/// Runs the command.
+fn run(
+    arguments: &Arguments,
+    matches: &ArgMatches,
+    environment: &Environment,
+    view: &View,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let (options, definition) = (&arguments.view, Arguments::command as fn() -> clap::Command);
+    let context = Context { options, matches, definition, environment, view, cancel };
+    let command = arguments.command.given();
+    let Some((name, flag)) = command.limit() else { return command.run(&context) };
+    let cancel = context.within(flag, name)?;
+    command.run(&Context { cancel: &cancel, ..context })
+}
+
 /// Logs what is run: the command line, and the names of the variables that are set, but not their values.
 fn tell_start(arguments: &[OsString], environment: &Environment) {
     let known = VARIABLES.iter().map(|variable| variable.name);
@@ -256,7 +253,7 @@ fn tell_start(arguments: &[OsString], environment: &Environment) {
 fn command(program: Program) -> clap::Command {
     match program {
         Program::Xbuild => Arguments::command(),
-        Program::CargoXbuild => Arguments::command().bin_name("cargo xbuild"),
+        Program::Subcommand => Arguments::command().bin_name("cargo xbuild"),
     }
 }
 
@@ -285,17 +282,17 @@ fn listen() -> Result<Cancel, Failure> {
         std::thread::Builder::new().spawn(watch).ok();
     })
     .map_err(|error| match error {
-        ctrlc::Error::System(error) => CliError::Threads(error),
-        other => CliError::Signals(other),
+        ctrlc::Error::System(error) => StartError::Threads(error),
+        other => StartError::Signals(other),
     })?;
-    threads::start_pool().map_err(CliError::Threads)?;
+    threads::start_pool().map_err(StartError::Threads)?;
     Ok(cancel)
 }
 
 /// Makes `cargo xbuild …` and the default command explicit: inserts `build` if the first argument that is not an option
 /// of every command is not a command either.
 fn normalise(program: Program, mut arguments: Vec<OsString>) -> Vec<OsString> {
-    if program == Program::CargoXbuild && arguments.get(1).is_some_and(|argument| argument == "xbuild") {
+    if program == Program::Subcommand && arguments.get(1).is_some_and(|argument| argument == "xbuild") {
         arguments.remove(1);
     }
     let command = Arguments::command();

@@ -3,7 +3,6 @@
 
 use snapbox::{assert_data_eq, file, str};
 
-use super::arguments::Command;
 use super::*;
 use crate::config::ProjectFile;
 use crate::config::document::parse_project;
@@ -55,7 +54,7 @@ fn build_is_the_default_command() {
         ("cargo-xbuild xbuild xbuild", "cargo-xbuild build xbuild"),
         ("cargo-xbuild plan", "cargo-xbuild plan"),
     ] {
-        assert_eq!(normalised(Program::CargoXbuild, given), meant, "{given}");
+        assert_eq!(normalised(Program::Subcommand, given), meant, "{given}");
     }
     assert_eq!(normalise(Program::Xbuild, Vec::new()), ["build"]);
 }
@@ -69,6 +68,7 @@ fn options_reach_the_settings() {
     )
     .unwrap();
     let Command::Build(options) = &arguments.command else { panic!("{arguments:?}") };
+    let options = &options.options;
     let flags = options.flags(&arguments.view);
     assert_eq!(options.path.as_deref(), Some(std::path::Path::new("examples/hello")));
     assert_eq!((flags.packages, flags.bins), (vec!["a".into(), "b".into()], vec!["x".into()]));
@@ -81,7 +81,7 @@ fn options_reach_the_settings() {
     // As with every pair of opposites, the last one counts.
     let arguments = parse("xbuild --fail-fast --keep-going").unwrap();
     let Command::Build(options) = &arguments.command else { panic!("{arguments:?}") };
-    assert_eq!(options.flags(&arguments.view).on_failure, Some(crate::config::OnFailure::KeepGoing));
+    assert_eq!(options.options.flags(&arguments.view).on_failure, Some(crate::config::OnFailure::KeepGoing));
 }
 
 #[test]

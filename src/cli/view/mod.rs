@@ -5,6 +5,7 @@ mod json;
 #[cfg(test)]
 mod recorded;
 pub(super) mod style;
+pub(super) mod table;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -12,16 +13,52 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use indicatif::ProgressDrawTarget;
+use serde::Serialize;
 
-use crate::cli::arguments::{Color, Progress, ViewOptions};
-use crate::cli::{CliError, log, render};
+use crate::cli::options::{Color, Progress, ViewOptions};
+use crate::cli::{log, render};
 use human::{Plain, Terminal, Verbosity};
 use json::Json;
 
-use crate::error::Explain;
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::event::{Event, Level, Reporter};
 use crate::sys::cancel::Tell;
 use crate::sys::env::{self, Environment};
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ViewError {
+    /// `XBUILD_PROGRESS` has an invalid value.
+    #[error("`{given}` is not a way to show progress (from $XBUILD_PROGRESS)")]
+    Progress {
+        /// What was given.
+        given: String,
+    },
+    /// The result could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(std::io::Error),
+    /// An archive would go to a terminal.
+    #[error("an archive cannot be written to a terminal")]
+    Terminal,
+}
+
+impl Explain for ViewError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Progress { .. } => ExitCode::Config,
+            Self::Stdout(error) => ExitCode::of_io(error),
+            Self::Terminal => ExitCode::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Progress { .. } => Some("known: auto, tty, plain, json, quiet".into()),
+            Self::Stdout(error) => io_hint(error),
+            Self::Terminal => Some("pipe it to a program, or write it to a file: dest=FILE".into()),
+        }
+    }
+}
 
 /// What receives events, and how.
 enum Kind {
@@ -43,7 +80,7 @@ impl View {
         options: &ViewOptions,
         environment: &Environment,
         logs: bool,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, ViewError> {
         let terminal = std::io::stderr().is_terminal();
         let progress = progress(options, environment, terminal && !logs)?;
         let color = color(options.color, environment, terminal);
@@ -139,12 +176,12 @@ impl View {
 }
 
 /// The mode from `--progress`, `-q` or `XBUILD_PROGRESS`, with `auto` resolved.
-fn progress(options: &ViewOptions, environment: &Environment, terminal: bool) -> Result<Progress, CliError> {
+fn progress(options: &ViewOptions, environment: &Environment, terminal: bool) -> Result<Progress, ViewError> {
     let given = match (options.progress, options.quiet, environment.var("XBUILD_PROGRESS")) {
         (Some(progress), ..) => progress,
         (None, true, _) => Progress::Quiet,
         (None, false, Some(text)) => {
-            Progress::from_str(text, true).map_err(|_| CliError::Progress { given: text.to_owned() })?
+            Progress::from_str(text, true).map_err(|_| ViewError::Progress { given: text.to_owned() })?
         }
         (None, false, None) => Progress::Auto,
     };
@@ -178,10 +215,10 @@ fn color(option: Option<Color>, environment: &Environment, terminal: bool) -> bo
 }
 
 /// Standard output, which is for an archive if `streamed`: an archive is not written to a terminal.
-pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, CliError> {
+pub(super) fn stdout(streamed: bool) -> Result<Box<dyn Write>, ViewError> {
     let stdout = std::io::stdout();
     if streamed && stdout.is_terminal() {
-        return Err(CliError::Terminal);
+        return Err(ViewError::Terminal);
     }
     Ok(Box::new(stdout))
 }
@@ -195,17 +232,22 @@ pub(super) fn shown_reference(reference: &str) -> String {
 }
 
 /// Writes a result to standard output. A reader that has gone away is not an error.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn print(text: &str) -> Result<(), ViewError> {
     print_bytes(text.as_bytes())
 }
 
 /// The same for bytes that may not be text.
-pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), ViewError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Stdout(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(ViewError::Stdout(error)),
         _ => Ok(()),
     }
+}
+
+/// Formats a value as indented JSON. Encoding cannot fail, as our own types contain nothing that JSON lacks.
+pub(super) fn json_text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 #[cfg(test)]

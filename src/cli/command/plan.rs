@@ -1,16 +1,43 @@
-//! A plan as text: what would be done, and why.
+//! `xbuild plan`: what would be done, and why, as text or JSON.
 
 use std::fmt::Write as _;
 
+use clap::Args;
+
+use crate::cli::context::{Context, Failure, Run};
+use crate::cli::options::BuildOptions;
+use crate::cli::view::{json_text, print};
 use crate::engine::Engine;
 use crate::event::release_lines;
+use crate::pipeline;
 use crate::plan::{CreatedFrom, Plan, PlatformPlan, StandardLibrary};
 use crate::settings::{Output, OutputKind, Settings};
 use crate::sys::cancel::humantime;
 use crate::text::visible::line;
 
-/// The text of `xbuild plan`.
-pub(super) fn plan(plan: &Plan, settings: &Settings) -> String {
+/// Show what a build would do, and why; nothing is built
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlanOptions {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    build: BuildOptions,
+}
+
+impl Run for PlanOptions {
+    fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        let settings = context.settings(&self.build)?;
+        let plan =
+            pipeline::plan_only(&settings, context.environment, context.view.reporter(), context.cancel)?;
+        context.view.finish();
+        let text = if self.json { json_text(&plan) } else { text(&plan, &settings) };
+        Ok(print(&text)?)
+    }
+}
+
+/// The plan as text.
+fn text(plan: &Plan, settings: &Settings) -> String {
     let mut text = String::new();
     let programs: Vec<_> = plan.binaries.iter().map(|binary| binary.name.as_str()).collect();
     let created = match plan.created.from {

@@ -1,52 +1,16 @@
-//! The command line's types. Their doc comments are the help text, so they are written for the user.
+//! Options that several commands share. Their doc comments are the help text, so they are written for the user.
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
-use super::cache::CacheCommand;
-use super::images::{CopyOptions, InspectOptions, ListImages, PullOptions, PushOptions, TagOptions};
-use super::manifests::{ApplyOptions, ResolveOptions};
-use super::matrix::MatrixOptions;
-use super::merge::IndexCommand;
-use super::repro::ReproOptions;
-use super::verify::VerifyOptions;
 use crate::config::OnFailure;
 use crate::engine::Engine;
-use crate::settings::{Flags, Partial, VARIABLES};
+use crate::settings::{Flags, Partial};
 
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Green.on_default().bold())
-    .usage(AnsiColor::Green.on_default().bold())
-    .literal(AnsiColor::Cyan.on_default().bold())
-    .placeholder(AnsiColor::Cyan.on_default());
-
-const CARGO: &str = "Cargo options";
+const PAYLOAD: &str = "Cargo options";
 const IMAGE: &str = "Image options";
 const RUN: &str = "Run options";
-
-/// Build multi-platform container images on one plain Linux machine, without emulation.
-///
-/// xbuild cross-compiles a cargo project's programs for every platform, layers each on that platform's base
-/// image and writes an OCI image layout with one multi-platform index. `xbuild [PATH]` is short for
-/// `xbuild build [PATH]`.
-#[derive(Clone, Debug, Parser)]
-#[command(
-    name = "xbuild",
-    version,
-    styles = STYLES,
-    max_term_width = 100,
-    override_usage = "xbuild [COMMAND] [OPTIONS]\n       xbuild [OPTIONS] [PATH]",
-    after_help = "Run `xbuild build --help` for the options of a build, with examples.",
-    disable_help_subcommand = true
-)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    pub(super) view: ViewOptions,
-    #[command(subcommand)]
-    pub(super) command: Command,
-}
 
 /// How output is shown; the same for every command.
 #[derive(Clone, Debug, Default, Args)]
@@ -114,107 +78,6 @@ impl LoadEngine {
     }
 }
 
-/// The commands.
-#[derive(Clone, Debug, Subcommand)]
-pub(super) enum Command {
-    /// Build the image of a cargo project [this is the default command]
-    #[command(
-        visible_alias = "b",
-        after_help = "Run `xbuild build --help` for examples and environment variables.",
-        after_long_help = build_help()
-    )]
-    Build(Box<BuildOptions>),
-    /// Show what a build would do, and why; nothing is built
-    Plan(Box<PlanOptions>),
-    /// Pin bases and toolchains in xbuild.lock, so that every build uses the same ones
-    Lock(Box<LockOptions>),
-    /// Push an existing image to registries
-    Push(PushOptions),
-    /// Pull an image from a registry
-    Pull(PullOptions),
-    /// Copy an image between layouts, archives, engines and registries
-    Copy(CopyOptions),
-    /// Show what an image is made of: index, platforms, configurations, layers, and what was added to the base
-    Inspect(InspectOptions),
-    /// List the images of a layout, an archive or a repository
-    Ls(ListImages),
-    /// Give an image of a layout or a registry more names
-    Tag(TagOptions),
-    /// Make an index of several images
-    #[command(subcommand)]
-    Index(IndexCommand),
-    /// Build and push the projects that Kubernetes manifests name as `xbuild://PATH`; print them with digests
-    Resolve(Box<ResolveOptions>),
-    /// The same, and apply the manifests with kubectl
-    Apply(Box<ApplyOptions>),
-    /// Print the platforms of the project as a CI matrix
-    Matrix(Box<MatrixOptions>),
-    /// List the target triples and their platforms
-    Targets(ListOptions),
-    /// Find, install and list toolchains
-    #[command(subcommand)]
-    Toolchain(ToolchainCommand),
-    /// Show what is cached between runs, and remove what is no longer needed
-    #[command(subcommand)]
-    Cache(CacheCommand),
-    /// Check the machine: what is installed, what is missing, and what to do about it
-    Doctor {
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// Check an image, whoever built it: every blob and document, and whether each platform runs
-    Verify(VerifyOptions),
-    /// Build twice under different conditions and compare; show what differs, down to the bytes
-    #[command(after_help = "\
-The second build uses a copy of the project in another directory, into an empty target directory, with another umask,
-time zone, locale and number of jobs. The exit code is 26 if the images differ.")]
-    Repro(Box<ReproOptions>),
-    /// Print a shell's completion script
-    Completions {
-        /// The shell
-        #[arg(value_enum)]
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page, or that of one command
-    Man {
-        /// The command
-        command: Option<String>,
-    },
-}
-
-/// `xbuild toolchain …`.
-#[derive(Clone, Debug, Subcommand)]
-pub(super) enum ToolchainCommand {
-    /// List the toolchains, with the path of each, or how it would be provided
-    List(ListOptions),
-    /// Provide a toolchain now, so that later builds need no network for it
-    Install {
-        /// The toolchain
-        #[arg(value_enum, default_value = "zig")]
-        name: ToolchainName,
-        /// Do not use the network
-        #[arg(long)]
-        offline: bool,
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// Print the path of a toolchain
-    Path {
-        /// The toolchain
-        #[arg(value_enum, default_value = "zig")]
-        name: ToolchainName,
-    },
-}
-
-/// A toolchain that xbuild can provide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ToolchainName {
-    /// The C and C++ compiler and linker
-    Zig,
-    /// The project's own Rust toolchain
-    Rust,
-}
-
 /// The time limit of a command that builds nothing.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Limit {
@@ -231,71 +94,7 @@ pub(super) struct ListOptions {
     pub(super) json: bool,
 }
 
-impl Command {
-    /// The name of a command that has a time limit of its own, and the value of its flag. Builds, locks and plans have
-    /// the project's limit.
-    pub(super) fn limit(&self) -> Option<(&'static str, Option<&str>)> {
-        let (name, limit) = match self {
-            Self::Push(options) => ("`xbuild push`", &options.limit),
-            Self::Pull(options) => ("`xbuild pull`", &options.limit),
-            Self::Copy(options) => ("`xbuild copy`", &options.limit),
-            Self::Inspect(options) => ("`xbuild inspect`", &options.limit),
-            Self::Ls(options) => ("`xbuild ls`", &options.limit),
-            Self::Tag(options) => ("`xbuild tag`", &options.limit),
-            Self::Index(IndexCommand::Create(options)) => ("`xbuild index create`", &options.limit),
-            Self::Verify(options) => ("`xbuild verify`", &options.limit),
-            Self::Toolchain(ToolchainCommand::Install { limit, .. }) => ("`xbuild toolchain install`", limit),
-            Self::Toolchain(ToolchainCommand::List(_)) => return Some(("`xbuild toolchain list`", None)),
-            Self::Toolchain(ToolchainCommand::Path { .. }) => return Some(("`xbuild toolchain path`", None)),
-            Self::Cache(command) => return Some((command.name(), None)),
-            Self::Doctor { limit } => ("`xbuild doctor`", limit),
-            Self::Build(_)
-            | Self::Plan(_)
-            | Self::Lock(_)
-            | Self::Resolve(_)
-            | Self::Apply(_)
-            | Self::Matrix(_)
-            | Self::Targets(_)
-            | Self::Repro(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => return None,
-        };
-        Some((name, limit.timeout.as_deref()))
-    }
-}
-
-/// `xbuild plan`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct PlanOptions {
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) build: BuildOptions,
-}
-
-/// `xbuild lock`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-xbuild.lock is beside the project's configuration and should be committed. What it already
-pins stays as it is; what the project also needs is added, and what it no longer needs is
-removed. Builds follow the lock if it exists, and add what it lacks; with --locked they fail instead.
-
-Examples:
-  xbuild lock                          write xbuild.lock, or complete it
-  xbuild lock --update                 pin the current version of everything
-  xbuild lock --update apt:bookworm    the same for one base, or for a toolchain: rust, zig
-  xbuild lock --locked                 in CI: fail unless it exists and is complete
-  xbuild lock --update --locked        fail if there is something newer, and say what")]
-pub(super) struct LockOptions {
-    /// Pin anew: everything, or only this: a base as it is configured, `rust` or `zig`
-    #[arg(long, value_name = "NAME", num_args = 0..=1, action = ArgAction::Append)]
-    pub(super) update: Option<Vec<String>>,
-    #[command(flatten)]
-    pub(super) build: BuildOptions,
-}
-
-/// `xbuild build`.
+/// The options of a build, which all commands have that build or plan.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BuildOptions {
     /// The project: a directory with a Cargo.toml [default: this directory, or the nearest one above it]
@@ -401,58 +200,58 @@ pub(super) struct BuildOptions {
     /// The package or packages whose programs go into the image
     ///
     /// As in cargo: a name, `name@version`, a URL, or a pattern of names.
-    #[arg(short, long, value_name = "SPEC", help_heading = CARGO)]
+    #[arg(short, long, value_name = "SPEC", help_heading = PAYLOAD)]
     package: Vec<String>,
     /// The programs of all members of the workspace
-    #[arg(long, conflicts_with = "package", help_heading = CARGO)]
+    #[arg(long, conflicts_with = "package", help_heading = PAYLOAD)]
     workspace: bool,
     /// A member that --workspace leaves out
-    #[arg(long, value_name = "SPEC", conflicts_with = "package", help_heading = CARGO)]
+    #[arg(long, value_name = "SPEC", conflicts_with = "package", help_heading = PAYLOAD)]
     exclude: Vec<String>,
     /// A program to put into the image
-    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    #[arg(long, value_name = "NAME", help_heading = PAYLOAD)]
     bin: Vec<String>,
     /// Put every program of the packages into the image
-    #[arg(long, conflicts_with = "bin", help_heading = CARGO)]
+    #[arg(long, conflicts_with = "bin", help_heading = PAYLOAD)]
     bins: bool,
     /// An example to put into the image, like a program
-    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    #[arg(long, value_name = "NAME", help_heading = PAYLOAD)]
     example: Vec<String>,
     /// Put every example of the packages into the image
-    #[arg(long, conflicts_with = "example", help_heading = CARGO)]
+    #[arg(long, conflicts_with = "example", help_heading = PAYLOAD)]
     examples: bool,
     /// Features to enable, separated by spaces or commas
-    #[arg(short = 'F', long, value_name = "FEATURES", help_heading = CARGO)]
+    #[arg(short = 'F', long, value_name = "FEATURES", help_heading = PAYLOAD)]
     features: Vec<String>,
     /// Enable all features
-    #[arg(long, help_heading = CARGO)]
+    #[arg(long, help_heading = PAYLOAD)]
     all_features: bool,
     /// Disable the default features
-    #[arg(long, help_heading = CARGO)]
+    #[arg(long, help_heading = PAYLOAD)]
     no_default_features: bool,
     /// The profile [default: release]
-    #[arg(long, value_name = "NAME", help_heading = CARGO)]
+    #[arg(long, value_name = "NAME", help_heading = PAYLOAD)]
     profile: Option<String>,
     /// Build with the release profile [this is the default]
-    #[arg(short, long, conflicts_with = "profile", help_heading = CARGO)]
+    #[arg(short, long, conflicts_with = "profile", help_heading = PAYLOAD)]
     release: bool,
     /// Fail if Cargo.lock or xbuild.lock is missing or would have to change
-    #[arg(long, help_heading = CARGO)]
+    #[arg(long, help_heading = PAYLOAD)]
     locked: bool,
     /// Do not use the network, for crates, toolchains or packages
-    #[arg(long, help_heading = CARGO)]
+    #[arg(long, help_heading = PAYLOAD)]
     offline: bool,
     /// The same as --locked --offline
-    #[arg(long, help_heading = CARGO)]
+    #[arg(long, help_heading = PAYLOAD)]
     frozen: bool,
     /// The project's Cargo.toml
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = CARGO)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = PAYLOAD)]
     pub(super) manifest_path: Option<PathBuf>,
     /// The directory for everything that cargo builds
-    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, help_heading = CARGO)]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, help_heading = PAYLOAD)]
     target_dir: Option<PathBuf>,
     /// How many jobs run in parallel [default: the number of processors]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = CARGO)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = PAYLOAD)]
     jobs: Option<i32>,
 }
 
@@ -520,29 +319,4 @@ impl BuildOptions {
             partial: if self.allow_partial { Partial::Allow } else { Partial::Refuse },
         }
     }
-}
-
-fn build_help() -> String {
-    let mut text = "\
-Examples:
-  xbuild                                     the project in this directory, for three platforms
-  xbuild examples/hello -t hello:1.0         another directory, with a name for the image
-  xbuild --platform arm64,armhf -o image     two platforms, into the layout `image`
-  xbuild --base scratch                      static programs (musl) on an empty base
-  xbuild -o type=oci,dest=hello.tar          an archive instead of a directory
-  xbuild -t hello:1.0 --load                 also into Docker or podman
-  xbuild --platform amd64 -o - | tar tf -    the root filesystem
-  xbuild --timeout 45m --timeout each=20m    in CI
-
-Standard output carries only the image's name and digest, so that scripts can use it:
-  image=$(xbuild -t registry.example/team/app:1.0)
-
-To build a directory that has a command's name, give a path: `xbuild ./plan`.
-
-Environment variables:
-"
-    .to_owned();
-    text.extend(VARIABLES.iter().map(|variable| format!("  {:<30} {}\n", variable.name, variable.meaning)));
-    text + "\nOptions override the environment, which overrides the project's configuration (xbuild.toml), which \
-            overrides the user's (~/.config/xbuild/config.toml). docs/configuration.md describes both files."
 }

@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::Value;
 
-use super::arguments::Limit;
-use super::commands::{Context, json_text};
-use super::images::{Images, PLACES, pushed_line};
-use super::view::print;
-use super::{CliError, Failure};
+use crate::cli::context::{Context, Failure, Run};
+use crate::cli::images::{Images, PLACES, pushed_line};
+use crate::cli::options::Limit;
+use crate::cli::view::{json_text, print};
+use crate::error::{ExitCode, Explain, io_hint};
 use crate::oci::Reference;
 use crate::output::report::{self, Published};
 use crate::settings;
 use crate::sys::fs;
 use crate::transport::{IndexAnnotations, Location, Selector, Source, TransportError, merge};
 
-/// `xbuild index …`.
+/// Make an index of several images
 #[derive(Clone, Debug, Subcommand)]
-pub(super) enum IndexCommand {
+pub(crate) enum IndexCommand {
     /// Merge existing images into one index, such as those of native runners
     Create(CreateOptions),
 }
@@ -26,7 +26,7 @@ pub(super) enum IndexCommand {
 /// `xbuild index create`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PLACES)]
-pub(super) struct CreateOptions {
+pub(crate) struct CreateOptions {
     /// The images: each of one platform, or an index of several
     #[arg(value_name = "SOURCE", required_unless_present = "file")]
     sources: Vec<String>,
@@ -52,13 +52,62 @@ pub(super) struct CreateOptions {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     metadata_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) limit: Limit,
+    limit: Limit,
 }
 
-/// `xbuild index …`.
-pub(super) fn index(context: &Context<'_>, command: &IndexCommand) -> Result<(), Failure> {
-    match command {
-        IndexCommand::Create(options) => create(context, options),
+/// Why no index was made.
+#[derive(Debug, thiserror::Error)]
+enum IndexError {
+    /// There is no destination.
+    #[error("nothing says where the index goes")]
+    NoDestination,
+    /// The file of `-f` could not be read.
+    #[error("cannot read the sources: {0}")]
+    SourceFile(std::io::Error),
+    /// The file is JSON, but not metadata.
+    #[error("`{}` describes no image: {reason}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Explain for IndexError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoDestination => ExitCode::Usage,
+            Self::SourceFile(error) if error.kind() == std::io::ErrorKind::NotFound => ExitCode::MissingFile,
+            Self::SourceFile(error) => ExitCode::of_io(error),
+            Self::Metadata { .. } => ExitCode::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDestination => {
+                Some("name a destination: --output oci:PATH, or --tag registry.example/team/app:1.0".into())
+            }
+            Self::SourceFile(error) => io_hint(error),
+            Self::Metadata { .. } => {
+                Some("use a file that `xbuild --metadata-file` or docker buildx wrote".into())
+            }
+        }
+    }
+}
+
+impl Run for IndexCommand {
+    fn limit(&self) -> Option<(&'static str, Option<&str>)> {
+        match self {
+            Self::Create(options) => Some(("`xbuild index create`", options.limit.timeout.as_deref())),
+        }
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Create(options) => create(context, options),
+        }
     }
 }
 
@@ -117,7 +166,7 @@ fn destinations(options: &CreateOptions) -> Result<(Vec<Location>, Vec<String>),
         return Ok((vec![location], options.tag.clone()));
     }
     if options.tag.is_empty() && !options.dry_run {
-        return Err(CliError::NoDestination.into());
+        return Err(IndexError::NoDestination.into());
     }
     let places = options.tag.iter().map(|tag| Location::parse_destination(tag)).collect::<Result<_, _>>();
     Ok((places.map_err(TransportError::from)?, Vec::new()))
@@ -138,8 +187,8 @@ fn appended(destination: &Location, names: &[String]) -> Location {
 /// Reads the references in a file: one per line; or, in JSON, the images of a `--metadata-file` (ours, docker buildx's
 /// or its bake's), or descriptors as `docker buildx imagetools` accepts them. A descriptor without a repository is in
 /// `tagged`, the repository of the new index.
-fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError> {
-    let text = fs::read_stream_to_string(file).map_err(CliError::SourceFile)?;
+fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, IndexError> {
+    let text = fs::read_stream_to_string(file).map_err(IndexError::SourceFile)?;
     if !text.trim_start().starts_with(['{', '[']) {
         let lines = text.lines().map(str::trim);
         return Ok(lines
@@ -147,7 +196,7 @@ fn sources_of(file: &Path, tagged: Option<&str>) -> Result<Vec<String>, CliError
             .map(str::to_owned)
             .collect());
     }
-    let wrong = |reason: &str| CliError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
+    let wrong = |reason: &str| IndexError::Metadata { path: file.to_owned(), reason: reason.to_owned() };
     let document: Value = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
     let tells = |value: &Value| value["containerimage.digest"].is_string() || value["digest"].is_string();
     let told: Vec<&Value> = match &document {

@@ -1,11 +1,60 @@
-//! An image as a tree, and tables.
+//! `xbuild inspect`: an image as a tree.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use clap::Args;
+
+use crate::cli::context::{Context, Failure, Run};
+use crate::cli::images::{Images, PLACES};
+use crate::cli::options::Limit;
+use crate::cli::view::{json_text, print, print_bytes};
+use crate::target::platform::Platform;
 use crate::text::size;
 use crate::text::visible::line;
-use crate::transport::{ImageInspection, Inspection, LayerInspection};
+use crate::transport::{ImageInspection, Inspection, LayerInspection, inspect};
+
+/// Show what an image is made of: index, platforms, configurations, layers, and what was added to the base
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PLACES)]
+pub(crate) struct InspectOptions {
+    /// The image
+    image: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// Print the index or manifest byte for byte
+    #[arg(long)]
+    raw: bool,
+    /// Only this platform
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    limit: Limit,
+}
+
+impl Run for InspectOptions {
+    fn limit(&self) -> Option<(&'static str, Option<&str>)> {
+        Some(("`xbuild inspect`", self.limit.timeout.as_deref()))
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        Images::run(context, [], |images| {
+            let mut source = images.open(&self.image)?;
+            if let Some(platform) = &self.platform {
+                let manifest = source.manifest_for(platform)?;
+                source.narrow(manifest);
+            }
+            if self.raw {
+                let bytes = source.document(source.root())?;
+                context.view.finish();
+                return Ok(print_bytes(&bytes)?);
+            }
+            let found = inspect(&source, context.cancel)?;
+            context.view.finish();
+            Ok(print(&if self.json { json_text(&found) } else { text(&found) })?)
+        })
+    }
+}
 
 /// How many of an added layer's files are shown.
 const MOST_FILES: usize = 12;
@@ -36,8 +85,8 @@ impl Node {
     }
 }
 
-/// The text of `xbuild inspect`.
-pub(super) fn text(found: &Inspection) -> String {
+/// The image as a tree.
+fn text(found: &Inspection) -> String {
     let is_index = crate::oci::media_type::is_index(&found.media_type);
     let kind = if is_index { "index" } else { "manifest" };
     let mut below: Vec<Node> = found.annotations.iter().map(|(key, value)| pair(key, value)).collect();
@@ -133,40 +182,4 @@ fn one_line(text: &str) -> String {
     const MOST: usize = 60;
     let plain: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if plain.chars().count() <= MOST { plain } else { plain.chars().take(MOST - 1).chain(['…']).collect() }
-}
-
-/// Formats lines in columns, two spaces apart.
-pub(super) fn columns<const N: usize>(lines: &[[String; N]]) -> String {
-    let lines: Vec<[Cow<'_, str>; N]> =
-        lines.iter().map(|cells| cells.each_ref().map(|cell| line(cell))).collect();
-    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let mut text = String::new();
-    for cells in &lines {
-        let start = text.len();
-        for (cell, width) in cells.iter().zip(&widths) {
-            text += cell;
-            // Not with the formatter, whose widths end at 65,535, since a name can be of any length.
-            text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
-        }
-        text.truncate(start + text[start..].trim_end().len());
-        text.push('\n');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_take_names_of_any_length_and_content() {
-        let long = "x".repeat(70_000);
-        let lines = [["A".to_owned(), "B".to_owned()], [long.clone(), "one\ntwo\u{1b}[m".to_owned()]];
-        let text = columns(&lines);
-        let shown: Vec<&str> = text.lines().collect();
-        assert_eq!(shown.len(), 2);
-        assert_eq!(shown[0], format!("A{}B", " ".repeat(70_001)));
-        assert_eq!(shown[1], format!("{long}  one\\ntwo\\u{{1b}}[m"));
-    }
 }

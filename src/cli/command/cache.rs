@@ -7,21 +7,20 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::Failure;
-use super::arguments::ListOptions;
-use super::commands::{Context, json_text};
-use super::view::print;
 use crate::cache::{
     self, DEFAULT_AGE, GUARD, KINDS, Kept, KeptFor, Outcome, Pruning, Reason, Selection, Survey, TEMPORARY,
     Task,
 };
+use crate::cli::context::{Context, Failure, Run};
+use crate::cli::options::ListOptions;
+use crate::cli::view::{json_text, print};
 use crate::event::{Event, Level, Reporter};
 use crate::settings;
 use crate::text::size;
 
-/// `xbuild cache …`.
+/// Show what is cached between runs, and remove what is no longer needed
 #[derive(Clone, Debug, Subcommand)]
-pub(super) enum CacheCommand {
+pub(crate) enum CacheCommand {
     /// List what is cached: what each kind is for, its size, and when it was last used
     List(ListOptions),
     /// Print how many bytes are cached, in total and by kind
@@ -48,7 +47,7 @@ Examples:
 
 impl CacheCommand {
     /// The command's name, for messages about its time limit.
-    pub(super) const fn name(&self) -> &'static str {
+    const fn name(&self) -> &'static str {
         match self {
             Self::List(_) => "`xbuild cache list`",
             Self::Size(_) => "`xbuild cache size`",
@@ -60,7 +59,7 @@ impl CacheCommand {
 
 /// `xbuild cache prune`.
 #[derive(Clone, Debug, Args)]
-pub(super) struct PruneOptions {
+pub(crate) struct PruneOptions {
     /// Remove what was not used for this time: 30d, 2w, 12h
     #[arg(long, value_name = "TIME")]
     older_than: Option<String>,
@@ -73,7 +72,7 @@ pub(super) struct PruneOptions {
 
 /// `xbuild cache clean`.
 #[derive(Clone, Debug, Args)]
-pub(super) struct CleanOptions {
+pub(crate) struct CleanOptions {
     /// The kinds to remove, as `xbuild cache list` names them [default: everything]
     #[arg(value_name = "KIND")]
     kinds: Vec<String>,
@@ -92,21 +91,26 @@ struct ShowOptions {
     json: bool,
 }
 
-/// Runs `xbuild cache …`.
-pub(super) fn cache(context: &Context<'_>, command: &CacheCommand) -> Result<(), Failure> {
-    let path = context.machine(false)?.cache;
-    match command {
-        CacheCommand::List(ListOptions { json }) => {
-            let list = List::of(&path, &cache::survey(&path, context.cancel)?);
-            Ok(print(&if *json { json_text(&list) } else { list.table() })?)
-        }
-        CacheCommand::Size(ListOptions { json }) => {
-            let size = Size::of(&List::of(&path, &cache::survey(&path, context.cancel)?));
-            Ok(print(&if *json { json_text(&size) } else { size.table() })?)
-        }
-        CacheCommand::Prune(options) => remove(context, &path, &options.task()?, options.show),
-        CacheCommand::Clean(CleanOptions { kinds, show }) => {
-            remove(context, &path, &Task::Clean(Selection::named(kinds)?), *show)
+impl Run for CacheCommand {
+    fn limit(&self) -> Option<(&'static str, Option<&str>)> {
+        Some((self.name(), None))
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        let path = context.machine(false)?.cache;
+        match self {
+            Self::List(ListOptions { json }) => {
+                let list = List::of(&path, &cache::survey(&path, context.cancel)?);
+                Ok(print(&if *json { json_text(&list) } else { list.table() })?)
+            }
+            Self::Size(ListOptions { json }) => {
+                let size = Size::of(&List::of(&path, &cache::survey(&path, context.cancel)?));
+                Ok(print(&if *json { json_text(&size) } else { size.table() })?)
+            }
+            Self::Prune(options) => remove(context, &path, &options.task()?, options.show),
+            Self::Clean(CleanOptions { kinds, show }) => {
+                remove(context, &path, &Task::Clean(Selection::named(kinds)?), *show)
+            }
         }
     }
 }

@@ -4,30 +4,33 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::arguments::Limit;
+use crate::cli::context::{Context, Failure, Run};
+use crate::cli::images::Images;
+use crate::cli::options::Limit;
+use crate::cli::view::{json_text, print};
 use crate::linkcheck::Severity;
 use crate::target::platform::Platform;
 use crate::text::counted;
 use crate::text::visible::{line, lines};
-use crate::verify::{Finding, Report, VerifyError};
+use crate::verify::{self, Finding, Report, VerifyError};
 
-/// `xbuild verify`.
+/// Check an image, whoever built it: every blob and document, and whether each platform runs
 #[derive(Clone, Debug, Args)]
 #[command(after_help = VERIFY_HELP)]
-pub(super) struct VerifyOptions {
+pub(crate) struct VerifyOptions {
     /// The image
-    pub(super) image: String,
+    image: String,
     /// Only these platforms, separated by commas [default: all]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    pub(super) platform: Vec<Platform>,
+    platform: Vec<Platform>,
     /// Treat warnings as errors, and look for blobs of a layout that nothing refers to
     #[arg(long)]
-    pub(super) strict: bool,
+    strict: bool,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     #[command(flatten)]
-    pub(super) limit: Limit,
+    limit: Limit,
 }
 
 const VERIFY_HELP: &str = "\
@@ -39,8 +42,25 @@ Images are named as for `xbuild inspect`: a layout or an archive, podman:NAME, d
 Exit codes: 0 where no error was found; 27 where a blob or document is not what it says; 25 where all are, and some
 platform will not run; with --strict both for warnings, too.";
 
+impl Run for VerifyOptions {
+    fn limit(&self) -> Option<(&'static str, Option<&str>)> {
+        Some(("`xbuild verify`", self.limit.timeout.as_deref()))
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        Images::run(context, [], |images| {
+            let source = images.open(&self.image)?;
+            let wanted = verify::Options { platforms: self.platform.clone(), strict: self.strict };
+            let report = verify::verify(&source, &wanted, context.cancel)?;
+            context.view.finish();
+            print(&if self.json { json_text(&report) } else { text(&report) })?;
+            Ok(verdict(&report, self.strict)?)
+        })
+    }
+}
+
 /// The report as text.
-pub(super) fn text(report: &Report) -> String {
+fn text(report: &Report) -> String {
     let mut text = format!("{}  {}\n", line(&report.reference), report.digest);
     findings(&mut text, &report.findings, "");
     let width = report.platforms.iter().map(|platform| platform.platform.len()).max().unwrap_or(0).max(15);
@@ -93,7 +113,7 @@ fn findings(text: &mut String, findings: &[Finding], indent: &str) {
 }
 
 /// The failure that a report results in.
-pub(super) fn verdict(report: &Report, strict: bool) -> Result<(), VerifyError> {
+fn verdict(report: &Report, strict: bool) -> Result<(), VerifyError> {
     let warnings = if strict { report.warnings } else { 0 };
     if report.errors + warnings == 0 {
         return Ok(());
