@@ -65,6 +65,7 @@ const COMPUTES: &[&str] = &[
     "crate::packages::recipe_digest",
     "crate::packages::sort_packages",
     "crate::packages::suites_of",
+    "crate::toolchain::choose",
 ];
 
 /// Architectures and their variants, in the names of images, of triples and of the kernel.
@@ -111,6 +112,8 @@ const WORDS: &[(&[&str], &[&str])] = &[
             "src/toolchain/",
             // It types the keys of `targets/*.toml`.
             "src/core/target/catalog.rs",
+            // It reads what compilers print.
+            "src/payload/cargo/explain/",
         ],
     ),
     (

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{AssembledPin, ImagePin, IndexPin, Lock, PackagePin, Pin, RustPin, ToolchainPin};
 use crate::oci::Digest;
 use crate::target::platform::Platform;
-use crate::toolchain::provided;
+use crate::toolchain::provided::NAME;
 
 /// A difference. `from` is absent for a new value, and `to` for a removed one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,7 +140,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
     let toolchains = [
         ("rust", old.rust.as_ref().map(RustPin::to_string), new.rust.as_ref().map(RustPin::to_string)),
         (
-            provided::NAME,
+            NAME,
             old.provided.as_ref().map(ToolchainPin::to_string),
             new.provided.as_ref().map(ToolchainPin::to_string),
         ),
@@ -156,7 +156,7 @@ pub fn compare(old: &Lock, new: &Lock) -> Vec<Difference> {
             let files = pin.files.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
             Some(format!("{}, its files {files}", pin.version))
         };
-        differences.push(Difference::Toolchain { name: provided::NAME, from: files(old), to: files(new) });
+        differences.push(Difference::Toolchain { name: NAME, from: files(old), to: files(new) });
     }
     entries(&old.image, &new.image, &mut differences, image_key, compare_image);
     entries(&old.assembled, &new.assembled, &mut differences, assembled_key, compare_assembled);

@@ -33,7 +33,7 @@ pub(crate) use pins::{Pin, Pins, base_name, newest};
 use crate::oci::Digest;
 use crate::packages::Pool;
 use crate::target::platform::Platform;
-use crate::toolchain::provided;
+use crate::toolchain::provided::NAME;
 
 /// The version of the format that is written. Older versions are read and rewritten, newer ones are refused.
 pub(crate) const VERSION: u32 = 2;
@@ -290,7 +290,7 @@ impl Lock {
     pub fn without(mut self, name: &str) -> Self {
         match name {
             "rust" => self.rust = None,
-            provided::NAME => self.provided = None,
+            NAME => self.provided = None,
             name => {
                 self.assembled.retain(|pin| pin.base != name);
                 self.image.retain(|pin| pin.base != name);

@@ -6,7 +6,7 @@ use crate::payload::processor::ProcessorFlag;
 use crate::payload::project::Project;
 use crate::settings::PlatformSettings;
 use crate::toolchain::provided::ProvidedFacts;
-use crate::toolchain::{self, LinkerChoice, LinkerFacts};
+use crate::toolchain::{LinkerChoice, LinkerFacts, choose};
 use crate::vcs::Commit;
 
 /// What all platforms of a run have in common.
@@ -39,7 +39,7 @@ impl PlatformFacts<'_> {
     /// What links the platform's programs, and why.
     #[must_use]
     pub(crate) fn linker(&self) -> LinkerChoice {
-        toolchain::choose(&self.wanted.toolchain, self.wanted.target.value.libc, &self.linker)
+        choose(&self.wanted.toolchain, self.wanted.target.value.libc, &self.linker)
     }
 }
 

@@ -24,7 +24,8 @@ use crate::settings::{BaseSource, Compression, FileSettings, Output, Settings};
 use crate::target::abi::GlibcVersion;
 use crate::target::catalog::{Libc, Target};
 use crate::target::platform::Platform;
-use crate::toolchain::{LinkerChoice, provided};
+use crate::toolchain::LinkerChoice;
+use crate::toolchain::provided::NAME;
 
 pub use crate::base::{AddedPackage, BaseFacts};
 pub use crate::payload::processor::ProcessorFlag;
@@ -400,7 +401,7 @@ fn choose_glibc(
             (newest, format!("the newest that {} knows", facts.provided.describe()))
         }
         Some(version) if version < oldest => {
-            (oldest, format!("the oldest that {} links {} for", provided::NAME, target.triple))
+            (oldest, format!("the oldest that {NAME} links {} for", target.triple))
         }
         Some(version) => (version, format!("the glibc of `{}`", base.name)),
         None => (oldest, "the base's glibc is not known, so the oldest".into()),

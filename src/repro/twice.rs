@@ -169,7 +169,7 @@ fn project(
     let metadata = metadata::metadata(&rust, manifest_path, &request.settings.payload, cancel, reporter)?;
     // Vendored packages are in a directory that cargo's configuration names, and not in cargo's home directory like
     // everything that cargo has fetched.
-    let home = Configuration::cargo_home(request.environment);
+    let home = Configuration::home_dir(request.environment);
     let is_fetched = |dir: &Path| home.as_ref().is_some_and(|home| dir.starts_with(home));
     let packages = metadata
         .packages

@@ -7,7 +7,7 @@
 //! | Module | What it knows |
 //! |---|---|
 //! | [`sources`], [`host`] | which mirrors and suites to use, and this machine's apt configuration for them |
-//! | [`opened`] | a release as a base needs it: its mirrors, and the packages that are chosen or pinned |
+//! | `opened` | a release as a base needs it: its mirrors, and the packages that are chosen or pinned |
 //! | [`freshness`] | whether an archive is out of date |
 //! | [`keys`], [`release`], [`archive`] | who signed a release, how long it is valid, and which indexes it has |
 //! | [`index`], [`relation`], [`resolve`] | which packages exist, and which of them are needed |
@@ -16,8 +16,8 @@
 //! | [`choose`], `recipe` | which packages a base is made of |
 //! | [`urls`] | the URLs to download a package from |
 //! | [`base`], [`certificates`] | the layout of a base, and what maintainer scripts would have made |
-//! | [`examine`], [`database`], [`additions`] | what is installed in an image, and how packages are added to it |
-//! | [`spelling`] | how suites, packages and moments are written in configurations |
+//! | `examine`, [`database`], `additions` | what is installed in an image, and how packages are added to it |
+//! | `spelling` | how suites, packages and moments are written in configurations |
 //! | [`scripts`] | what the scripts of other packages would have done |
 //!
 //! Trust goes one way: an embedded or configured key signs the release, the release has the digest of each index, and

@@ -76,7 +76,7 @@ impl Configuration {
             .rustc(PathAndArgs::new(&rust.rustc))
             .cargo(rust.cargo.clone());
         let config = Mutex::new(Config::load_with_options(dir, options)?);
-        let sources = ConfigSources::load(dir, Self::cargo_home(environment), environment);
+        let sources = ConfigSources::load(dir, Self::home_dir(environment), environment);
         Ok(Self { config, global: global.map(|flags| flags.flags), sources })
     }
 
@@ -153,7 +153,7 @@ impl Configuration {
 
     /// `CARGO_HOME`.
     #[must_use]
-    pub(crate) fn cargo_home(environment: &Environment) -> Option<PathBuf> {
+    pub(crate) fn home_dir(environment: &Environment) -> Option<PathBuf> {
         environment.path("CARGO_HOME").or_else(|| Some(environment.path("HOME")?.join(".cargo")))
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn prefixes(request: &CompileRequest<'_>) -> Vec<Prefix> {
         Prefix::new(&target_dir(request), "/target"),
     ];
     prefixes.extend(project.build_directory.iter().map(|dir| Prefix::new(dir, "/target")));
-    if let Some(home) = Configuration::cargo_home(request.host.environment) {
+    if let Some(home) = Configuration::home_dir(request.host.environment) {
         prefixes.push(Prefix::new(&home, "/cargo"));
     }
     // If rust-src is installed, rustc shows the standard library's files there, otherwise as below.
